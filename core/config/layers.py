@@ -1,0 +1,193 @@
+"""From YAML files, the environment and the command line to one flat `Settings`.
+
+Later layers win: shipped YAML < profile < configs/local.yaml < environment < command line. Every value is checked against the
+schema where it comes in, and every problem is an error that names its source; none is dropped in silence.
+What this module does not know: widgets, models, pipelines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.config.options import SCHEMA
+from core.errors import ConfigFileError, InputError, UnknownOptionError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+SHIPPED_FILES = ("config.yaml", "advanced_config.yaml", "ui_config.yaml")
+ENVIRONMENT_PREFIX = "ZDARKROOM_"
+PROFILE_KEY = "profile"  # may stand in local.yaml, in ZDARKROOM_PROFILE and after --profile
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked values by schema key, where each came from, and the problems met on the way.
+
+    A value with a problem is replaced by the layer below it, so that the app always starts in a safe state and can show why.
+    """
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+    problems: tuple[InputError, ...] = ()
+    configs: Path = field(default=PROJECT_ROOT / "configs")
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
+
+    def request_options(self) -> dict[str, Any]:
+        """The values that travel with a request, by key."""
+        return {option.key: self.values[option.key] for option in SCHEMA.request_options()}
+
+    @property
+    def output_directory(self) -> Path:
+        """Absolute; relative values are taken from the project's root."""
+        return (PROJECT_ROOT / str(self.values["output.directory"])).resolve()
+
+    def raise_problems(self) -> None:
+        """For the command line: the first problem ends the run."""
+        if self.problems:
+            raise self.problems[0]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    source: str
+    values: Mapping[str, Any]  # as written: keys or aliases, dotted
+
+
+def load_settings(
+    configs: Path = PROJECT_ROOT / "configs",
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    profile: str | None = None,
+) -> Settings:
+    """All layers merged. `overrides` are the command line's, by key or alias; `profile` wins over the ones configured."""
+    problems: list[InputError] = []
+    shipped = [_file_layer(configs / name, problems) for name in SHIPPED_FILES]
+    local = _file_layer(configs / "local.yaml", problems)
+    variables = _environment_layer(environment or {})
+    command_line = _Layer("command line", overrides or {})
+    name = profile or _profile_of(variables) or _profile_of(local)
+    layers = [*shipped, *_profile_layers(configs, name, problems), local, variables, command_line]
+    return _merge(layers, problems, configs)
+
+
+def _merge(layers: Iterable[_Layer], problems: list[InputError], configs: Path) -> Settings:
+    values: dict[str, Any] = SCHEMA.defaults()
+    origins = dict.fromkeys(values, "default")
+    for layer in layers:
+        for key, value in layer.values.items():
+            if key == PROFILE_KEY:
+                continue
+            try:
+                option = SCHEMA.find(key, layer.source)
+                values[option.key] = option.check(value, layer.source)
+                origins[option.key] = layer.source
+            except InputError as problem:
+                problems.append(problem)
+    return Settings(values=values, origins=origins, problems=tuple(problems), configs=configs)
+
+
+def _file_layer(path: Path, problems: list[InputError]) -> _Layer:
+    """The values of one YAML file; a missing file has none, a broken one is a problem."""
+    source = f"{path.parent.name}/{path.name}"
+    if not path.exists():
+        return _Layer(source, {})
+    try:
+        return _Layer(source, parse_yaml(path.read_text(encoding="utf-8"), source))
+    except UnicodeDecodeError as error:
+        problems.append(ConfigFileError(source=source, detail=f"it is not UTF-8 ({error.reason})"))
+    except OSError as error:
+        problems.append(ConfigFileError(source=source, detail=error.strerror or "it cannot be opened"))
+    except InputError as problem:
+        problems.append(problem)
+    return _Layer(source, {})
+
+
+def _profile_layers(configs: Path, name: str | None, problems: list[InputError]) -> list[_Layer]:
+    if not name:
+        return []
+    known = sorted(path.stem for path in (configs / "profiles").glob("*.yaml"))
+    if name not in known:
+        problems.append(UnknownOptionError(source="profile", key=name, nearest=", ".join(known) or "none"))
+        return []
+    return [_file_layer(configs / "profiles" / f"{name}.yaml", problems)]
+
+
+def _profile_of(layer: _Layer) -> str | None:
+    value = layer.values.get(PROFILE_KEY)
+    return str(value) if value else None
+
+
+def _environment_layer(environment: Mapping[str, str]) -> _Layer:
+    """ZDARKROOM_VAE__TILE_SAMPLE_MIN_SIZE=256 sets vae.tile_sample_min_size."""
+    values = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", "."): _scalar(text)
+        for name, text in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX)
+    }
+    return _Layer("environment", values)
+
+
+def _scalar(text: str) -> Any:
+    """A number, a truth value or the text itself, as YAML reads a plain scalar."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, bool | int | float | str) else text
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """Dotted keys and values of a YAML mapping. ConfigFileError names the line and what is wrong, tabs included."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigFileError(source=source, detail=_where(error)) from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigFileError(source=source, detail=f"it holds {type(data).__name__}, not key: value lines")
+    return dict(_flatten(data))
+
+
+def _where(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = str(getattr(error, "problem", None) or error)
+    hint = "; indent with spaces, not with a tab" if "\\t" in problem else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}{hint}" if mark else problem
+
+
+def _flatten(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Nested YAML of dotted keys, in the order given: what the page shows and takes back."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *branches, leaf = key.split(".")
+        node = tree
+        for branch in branches:
+            node = node.setdefault(branch, {})
+        node[leaf] = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
+
+
+def save_local(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Write checked `values` into configs/local.yaml beside what is there; comments of that file are not kept."""
+    path = settings.configs / "local.yaml"
+    present = parse_yaml(path.read_text(encoding="utf-8"), path.name) if path.exists() else {}
+    checked = {key: SCHEMA.find(key, "form").check(value, "form") for key, value in values.items()}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(to_yaml({**present, **checked}), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,198 @@
+"""What an option is, and the checks that follow from its declaration.
+
+The declarations themselves are in `options.py`; the panels, the YAML files, the command line, the metadata and the docs are all
+derived from them. What this module does not know: files, environment, widgets, pipelines.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from core.errors import OptionError, UnknownOptionError
+
+AUTO = "auto"  # the value of an option that is resolved later (from the model or the machine), with a reason
+
+Text = Mapping[str, str]  # language -> words
+
+
+class TakesEffect(StrEnum):
+    """When a changed value acts."""
+
+    REQUEST = "request"  # on the next picture
+    LIVE = "live"  # applied to the loaded pipeline before the next picture
+    RELOAD = "reload"  # the model is loaded again
+    START = "start"  # when the app starts again
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option, declared once.
+
+    `key` is its dotted path in YAML; `file` the shipped file that lists it; `panel` where the page offers it ("basic",
+    "advanced" or "" for nowhere). `auto` allows the value "auto". `built` is False while an option is accepted but has no
+    effect yet: pages then show it greyed, and setting it away from the default is reported.
+    """
+
+    key: str
+    type: Literal["bool", "int", "float", "str", "choice", "list"]
+    default: Any
+    label: Text
+    help: Text
+    takes_effect: TakesEffect
+    file: Literal["config", "advanced_config", "ui_config"]
+    panel: Literal["basic", "advanced", ""] = ""
+    group: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    auto: bool = False
+    built: bool = True
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in a few language-free words, such as "64 to 8192 px"."""
+        words = {
+            "bool": "true, false",
+            "choice": ", ".join(self.choices),
+            "str": f"text of at most {self.maximum:g} characters" if self.maximum else "text",
+            "list": "a list of texts",
+        }.get(self.type) or self._range()
+        return f"{AUTO}, {words}" if self.auto else words
+
+    def _range(self) -> str:
+        kind = "a whole number" if self.type == "int" else "a number"
+        low, high = self.minimum, self.maximum
+        span = f" from {_plain(low)} to {_plain(high)}" if low is not None and high is not None else ""
+        return f"{kind}{span} {self.unit}".strip()
+
+    def check(self, value: Any, source: str) -> Any:
+        """The value in the option's own type, or OptionError naming `source`, key, what came and what is allowed."""
+        if self.auto and value == AUTO:
+            return AUTO
+        try:
+            return self._convert(value)
+        except (TypeError, ValueError, OverflowError):
+            raise OptionError(source=source, key=self.key, came=_shorten(value), allowed=self.allowed) from None
+
+    def _convert(self, value: Any) -> Any:
+        if self.type == "bool":
+            return _boolean(value)
+        if self.type == "int":
+            return self._in_range(_whole(value))
+        if self.type == "float":
+            return self._in_range(_finite(value))
+        if self.type == "choice":
+            return _one_of(value, self.choices)
+        if self.type == "list":
+            return _texts(value)
+        return self._short_enough(value)
+
+    def _in_range(self, number: Any) -> Any:
+        if self.minimum is not None and number < self.minimum or self.maximum is not None and number > self.maximum:
+            raise ValueError(number)
+        return number
+
+    def _short_enough(self, value: Any) -> str:
+        if not isinstance(value, str) or self.maximum is not None and len(value) > self.maximum:
+            raise ValueError(value)
+        return value
+
+
+def _boolean(value: Any) -> bool:
+    words = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False, "1": True, "0": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in words:  # from the environment and the command line
+        return words[value.strip().lower()]
+    raise ValueError(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError(value)
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(value)
+    return int(value)
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
+
+
+def _one_of(value: Any, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(value)
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError(value)
+    return tuple(item for item in items if item)
+
+
+def _plain(number: float | None) -> str:
+    return str(int(number)) if number is not None and float(number).is_integer() else str(number)
+
+
+def _shorten(value: Any, length: int = 60) -> str:
+    words = repr(value)
+    return words if len(words) <= length else words[: length - 1] + "…"
+
+
+class Schema:
+    """All options by key, with the aliases that lead to them."""
+
+    def __init__(self, options: tuple[Option, ...]) -> None:
+        self.options: Mapping[str, Option] = {option.key: option for option in options}
+        self._aliases = self._collect_aliases(options)
+
+    @staticmethod
+    def _collect_aliases(options: tuple[Option, ...]) -> dict[str, str]:
+        """Declared aliases, and each last part of a key that only one option has (`use_rope` for `transformer.use_rope`)."""
+        leaves: dict[str, list[str]] = {}
+        for option in options:
+            leaves.setdefault(option.key.rsplit(".", 1)[-1], []).append(option.key)
+        aliases = {leaf: keys[0] for leaf, keys in leaves.items() if len(keys) == 1}
+        aliases.update({alias: option.key for option in options for alias in option.aliases})
+        return aliases
+
+    def find(self, key: str, source: str) -> Option:
+        """The option of that key or alias, or UnknownOptionError naming the nearest known key."""
+        option = self.options.get(key) or self.options.get(self._aliases.get(key, ""))
+        if option is None:
+            raise UnknownOptionError(source=source, key=key, nearest=self.nearest(key))
+        return option
+
+    def nearest(self, key: str) -> str:
+        """The known key that looks most like `key`, by the whole key or by its last part."""
+        names = {**{known: known for known in self.options}, **self._aliases}
+        close = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
+        leaf = difflib.get_close_matches(key.rsplit(".", 1)[-1], names, n=1, cutoff=0.7)
+        return names[(leaf or close)[0]]
+
+    def defaults(self) -> dict[str, Any]:
+        """Every key with its default."""
+        return {key: option.default for key, option in self.options.items()}
+
+    def panel(self, name: str) -> tuple[Option, ...]:
+        """The options that a panel offers, in the order of their declaration."""
+        return tuple(option for option in self.options.values() if option.panel == name)
+
+    def request_options(self) -> tuple[Option, ...]:
+        """The options that travel in `GenerationRequest.options`: all that the page's advanced panel offers."""
+        return self.panel("advanced")

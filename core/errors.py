@@ -1,0 +1,226 @@
+"""Every error a user can meet, with its sentence in both languages.
+
+StudioError
+|-- InputError               what the user gave cannot be used (command line: exit code 2)
+|   |-- OptionError          a value of the wrong type or out of range
+|   |-- UnknownOptionError   a key that no option has
+|   |-- ConfigFileError      a YAML file that cannot be read
+|   `-- PromptError          an empty or endless prompt
+|-- NotFoundError            a job or a picture that is not there (any more)
+|-- ModelError               a model that cannot be used
+|   |-- UnknownModelError    no catalogue entry and no folder of that name
+|   |-- ModelFileError       a file of the model is missing, truncated or unsafe
+|   `-- ModelLoadError       the files are there, loading failed
+|-- StorageError             the picture or the database could not be written
+|   |-- DiskFullError
+|   `-- NotWritableError
+`-- RunError                 the job itself failed
+    |-- WorkerDiedError      the worker process is gone
+    |-- OutOfMemoryError
+    |-- BrokenPictureError   NaN, Inf or a flat picture
+    `-- GenerationError      anything else that the pipeline raised
+Cancelled                    not an error: the user asked to stop
+
+An error is a class (its `code`) and the values it was made with; it can be stored as a dictionary and read back, so that a
+page can say it in the language of whoever looks. Sentences say what came, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+LANGUAGES = ("zh", "en")
+
+
+class Cancelled(Exception):
+    """Raised inside a generation when the user cancelled it."""
+
+
+class StudioError(Exception):
+    """The root. `text` holds one template a language, filled with the values given to the constructor."""
+
+    text: ClassVar[Mapping[str, str]] = {"en": "{detail}", "zh": "{detail}"}
+
+    def __init__(self, **values: Any) -> None:
+        self.values = {name: value if isinstance(value, int | float | bool) else str(value) for name, value in values.items()}
+        super().__init__(self.message("en"))
+
+    @property
+    def code(self) -> str:
+        """The name under which the error is stored."""
+        return type(self).__name__
+
+    def message(self, language: str = "en") -> str:
+        """One line in `language` ("zh" or "en")."""
+        return " ".join(self.text[language].format(**self.values).split())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the database; `from_dict` reads it back."""
+        return {"code": self.code, "values": self.values}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> StudioError:
+        """The error that `to_dict` described; an unknown code (of a newer version) becomes a plain StudioError."""
+        kind = error_classes().get(str(data["code"]))
+        if kind is None:
+            return StudioError(detail=f"{data['code']}: {data['values']}")
+        return kind(**data["values"])
+
+
+class InputError(StudioError):
+    """What the user gave cannot be used."""
+
+
+class OptionError(InputError):
+    """`source` is where the value came from: a file, the environment, the command line or the form."""
+
+    text = {
+        "en": "{source}: {key} = {came} cannot be used; allowed: {allowed}.",
+        "zh": "{source}：{key} = {came} 无法使用；允许：{allowed}。",
+    }
+
+
+class UnknownOptionError(InputError):
+    """A key that no option has; `nearest` is the known key that looks most like it."""
+
+    text = {
+        "en": "{source}: there is no option {key}; the nearest is {nearest}. Correct or remove the key.",
+        "zh": "{source}：没有选项 {key}；最接近的是 {nearest}。请改正或删除该键。",
+    }
+
+
+class ConfigFileError(InputError):
+    """A YAML file that cannot be read."""
+
+    text = {
+        "en": "{source}: this YAML cannot be read: {detail}. Correct the file, or remove it to use the defaults.",
+        "zh": "{source}：无法读取此 YAML：{detail}。请改正文件，或删除它以使用默认值。",
+    }
+
+
+class PromptError(InputError):
+    """An empty prompt, or one longer than `allowed` characters."""
+
+    text = {
+        "en": "The {key} has {came} characters; allowed: {allowed}. Describe the picture in a sentence or two.",
+        "zh": "{key} 有 {came} 个字符；允许：{allowed}。请用一两句话描述画面。",
+    }
+
+
+class NotFoundError(StudioError):
+    """A job or a picture that is not there (any more)."""
+
+    text = {
+        "en": "There is no {kind} with the id {came}; it may have been deleted. Choose another from the history.",
+        "zh": "没有编号为 {came} 的 {kind}，可能已被删除。请从历史中另选一个。",
+    }
+
+
+class ModelError(StudioError):
+    """A model that cannot be used."""
+
+
+class UnknownModelError(ModelError, InputError):
+    """Neither a catalogue entry nor a folder."""
+
+    text = {
+        "en": "There is no model {came}; known: {known}. Give one of these ids or the path of a diffusers folder.",
+        "zh": "没有模型 {came}；已知：{known}。请给出其中一个编号，或一个 diffusers 文件夹的路径。",
+    }
+
+
+class ModelFileError(ModelError, InputError):
+    """A file of the model is missing, truncated or unsafe. `problem` and `cure` are ids of FILE_PROBLEMS."""
+
+    text = {
+        "en": "Model {model}: {file}: {problem_en}.",
+        "zh": "模型 {model}：{file}：{problem_zh}。",
+    }
+
+
+class ModelLoadError(ModelError):
+    """The files are there, loading failed."""
+
+    text = {
+        "en": "Model {model} could not be loaded: {detail}. Check the folder, or choose another model.",
+        "zh": "模型 {model} 无法加载：{detail}。请检查文件夹，或另选模型。",
+    }
+
+
+class StorageError(StudioError):
+    """The picture or the database could not be written."""
+
+    text = {
+        "en": "{path} could not be written: {detail}. Check the folder or choose another with output.directory.",
+        "zh": "无法写入 {path}：{detail}。请检查该文件夹，或用 output.directory 另选一个。",
+    }
+
+
+class DiskFullError(StorageError):
+    """No space left on the device."""
+
+    text = {
+        "en": "The disk of {path} is full. Free some space or choose another folder with output.directory, then run again.",
+        "zh": "{path} 所在磁盘已满。请腾出空间，或用 output.directory 另选文件夹，然后重试。",
+    }
+
+
+class NotWritableError(StorageError):
+    """The output directory refuses to be written to."""
+
+    text = {
+        "en": "{path} is not writable. Change its permissions or choose another folder with output.directory.",
+        "zh": "{path} 不可写。请修改权限，或用 output.directory 另选文件夹。",
+    }
+
+
+class RunError(StudioError):
+    """The job itself failed."""
+
+
+class WorkerDiedError(RunError):
+    """The worker process is gone."""
+
+    text = {
+        "en": "The worker process ended in the middle of this job ({detail}). It is started again by itself; run the job again.",
+        "zh": "工作进程在此任务中途结束（{detail}）。它会自动重启；请重新运行此任务。",
+    }
+
+
+class OutOfMemoryError(RunError):
+    """Neither the card nor the machine had enough memory."""
+
+    text = {
+        "en": "Out of memory on {device} at {width}x{height}. Make the picture smaller or switch on memory.low_vram.",
+        "zh": "{device} 在 {width}x{height} 时内存不足。请缩小画面，或打开 memory.low_vram。",
+    }
+
+
+class BrokenPictureError(RunError):
+    """NaN, Inf or a flat picture: never saved as if it were one."""
+
+    text = {
+        "en": "The {component} gave {came} at step {step}; no picture was saved. Set model.dtype to float32 and run again.",
+        "zh": "{component} 在第 {step} 步给出 {came}；未保存图片。请将 model.dtype 设为 float32 后重试。",
+    }
+
+
+class GenerationError(RunError):
+    """Anything else that the pipeline raised."""
+
+    text = {
+        "en": "The picture could not be made: {detail}. The log on the system page has the details.",
+        "zh": "无法生成图片：{detail}。详情见系统页的日志。",
+    }
+
+
+def error_classes() -> dict[str, type[StudioError]]:
+    """Every error by its code."""
+    found: dict[str, type[StudioError]] = {}
+    waiting: list[type[StudioError]] = [StudioError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.__name__] = kind
+        waiting.extend(kind.__subclasses__())
+    return found

@@ -1,0 +1,213 @@
+"""The front door: everything that the page, the command line and the service can ask for.
+
+What this module does not know: Streamlit, torch, SQL, how a worker is started (see `bootstrap`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from core.config.layers import Settings
+from core.config.options import SCHEMA
+from core.config.schema import AUTO
+from core.errors import PromptError
+from core.types import (
+    GenerationRequest,
+    HistoryPage,
+    HistoryQuery,
+    ImageRecord,
+    Job,
+    ModelInfo,
+    SystemReport,
+    WorkerStatus,
+)
+
+
+class Queue(Protocol):
+    """What the studio needs of the durable queue (core.jobs.queue)."""
+
+    def add(self, request: GenerationRequest) -> Job: ...
+    def get(self, job_id: str) -> Job: ...
+    def recent(self, limit: int) -> Sequence[Job]: ...
+    def request_cancel(self, job_id: str) -> Job: ...
+    def preview(self, job_id: str) -> bytes | None: ...
+
+
+class History(Protocol):
+    """What the studio needs of the stored pictures (core.storage.history)."""
+
+    def search(self, query: HistoryQuery) -> HistoryPage: ...
+    def get(self, image_id: str) -> ImageRecord: ...
+    def file(self, image_id: str) -> Path: ...
+    def thumbnail(self, image_id: str) -> Path: ...
+    def delete(self, image_id: str) -> None: ...
+
+
+class Catalog(Protocol):
+    """What the studio needs of the model catalogue (core.model.catalog)."""
+
+    def models(self) -> Sequence[ModelInfo]: ...
+    def find(self, model: str) -> ModelInfo: ...
+
+
+class Worker(Protocol):
+    """What the studio needs of the worker's supervisor (core.jobs.supervisor)."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def status(self) -> WorkerStatus: ...
+
+
+class System(Protocol):
+    """What the studio needs to describe the machine (core.system)."""
+
+    def report(self, worker: WorkerStatus) -> SystemReport: ...
+
+
+class Studio:
+    """The parts behind one set of verbs. Thread-safe as its parts are: many pages share one studio."""
+
+    def __init__(
+        self, settings: Settings, queue: Queue, history: History, catalog: Catalog, worker: Worker, system: System
+    ) -> None:
+        self.settings = settings
+        self._queue = queue
+        self._history = history
+        self._catalog = catalog
+        self._worker = worker
+        self._system = system
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the worker process (and keep it alive) unless another studio over the same folder already has one."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """End the worker that this studio started."""
+        self._worker.stop()
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def new_request(self, values: Mapping[str, Any] | None = None, source: str = "form") -> GenerationRequest:
+        """A complete, checked request: `values` (by schema key or alias) over the settings over the model's defaults.
+
+        Raises InputError naming `source` for the first value that cannot be used.
+        """
+        given = {(option := SCHEMA.find(key, source)).key: option.check(value, source) for key, value in (values or {}).items()}
+        chosen = {**self.settings.values, **given}
+        model = self._catalog.find(chosen["model.id"])
+        request = GenerationRequest(
+            prompt=chosen["generation.prompt"],
+            negative_prompt=chosen["generation.negative_prompt"],
+            model=model.id,
+            width=_resolved(chosen["generation.width"], model.default_width),
+            height=_resolved(chosen["generation.height"], model.default_height),
+            num_inference_steps=_resolved(chosen["generation.num_inference_steps"], model.default_steps),
+            guidance_scale=_guidance(chosen, given, model.default_guidance),
+            seed=chosen["generation.seed"],
+            num_images=chosen["generation.num_images"],
+            options={option.key: chosen[option.key] for option in SCHEMA.request_options()},
+        )
+        return request
+
+    def submit(self, request: GenerationRequest) -> Job:
+        """Check the request, resolve seed -1 to a real one, and put it into the queue. It is durable when this returns."""
+        check_request(request, self._catalog.find(request.model))
+        seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
+        return self._queue.add(replace(request, seed=seed))
+
+    def cancel(self, job_id: str) -> Job:
+        """Queued jobs are cancelled at once, running ones within one step."""
+        return self._queue.request_cancel(job_id)
+
+    def job(self, job_id: str) -> Job:
+        """A snapshot; NotFoundError when there is none."""
+        return self._queue.get(job_id)
+
+    def jobs(self, limit: int = 50) -> Sequence[Job]:
+        """The latest jobs, newest first."""
+        return self._queue.recent(limit)
+
+    def preview(self, job_id: str) -> bytes | None:
+        """The latest preview of a running job, a small WebP."""
+        return self._queue.preview(job_id)
+
+    # -- history ---------------------------------------------------------------------------------------------------
+
+    def search(self, query: HistoryQuery) -> HistoryPage:
+        """One page of the history."""
+        return self._history.search(query)
+
+    def image(self, image_id: str) -> ImageRecord:
+        """One record; NotFoundError when there is none."""
+        return self._history.get(image_id)
+
+    def image_file(self, image_id: str) -> Path:
+        """The picture's file; NotFoundError when the row or the file is gone."""
+        return self._history.file(image_id)
+
+    def thumbnail(self, image_id: str) -> Path:
+        """A WebP of at most 256 px, made when first asked for."""
+        return self._history.thumbnail(image_id)
+
+    def delete_image(self, image_id: str) -> None:
+        """Delete the row and its file."""
+        self._history.delete(image_id)
+
+    # -- models and machine ----------------------------------------------------------------------------------------
+
+    def models(self) -> Sequence[ModelInfo]:
+        """The catalogue, with the reason where a model can't be used."""
+        return self._catalog.models()
+
+    def model(self, model_id: str) -> ModelInfo:
+        """One entry, by id or by the path of a folder; UnknownModelError or ModelFileError."""
+        return self._catalog.find(model_id)
+
+    def worker(self) -> WorkerStatus:
+        """What the worker last said of itself; cheap."""
+        return self._worker.status()
+
+    def system(self) -> SystemReport:
+        """The machine, the versions, the worker, the end of the log."""
+        return self._system.report(self._worker.status())
+
+
+def check_request(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+    """Raise InputError when a field is out of range, or ModelFileError when the model can't be used."""
+    if model.problem is not None:
+        raise model.problem
+    prompt = SCHEMA.options["generation.prompt"]
+    for key in ("prompt", "negative_prompt"):
+        length = len(getattr(request, key))
+        if length > (prompt.maximum or 0) or key == "prompt" and not request.prompt.strip():
+            raise PromptError(key=key, came=length, allowed=f"1 - {prompt.maximum:g}")
+    for key in ("width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"):
+        SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
+    for key in ("width", "height"):
+        limit = replace(SCHEMA.options[f"generation.{key}"], maximum=model.max_side, auto=False)
+        limit.check(getattr(request, key), model.id)
+    for key, value in request.options.items():
+        SCHEMA.find(key, source).check(value, source)
+
+
+def _resolved(value: Any, default: Any) -> Any:
+    return default if value == AUTO else value
+
+
+def _guidance(chosen: Mapping[str, Any], given: Mapping[str, Any], default: float) -> float:
+    """guidance_scale, else cfg_scale - 1 (Z-Image counts guidance from 0), else the model's own.
+
+    What is given with the request wins over what the files say, whichever of the two names it uses.
+    """
+    for values in (given, chosen):
+        if values.get("generation.guidance_scale", AUTO) != AUTO:
+            return float(values["generation.guidance_scale"])
+        if values.get("generation.cfg_scale", AUTO) != AUTO:
+            return max(0.0, float(values["generation.cfg_scale"]) - 1.0)
+    return default

@@ -1,0 +1,231 @@
+"""The nouns of the studio: frozen dataclasses that travel from the form to the history page.
+
+Data goes one way: form -> GenerationRequest -> queue -> worker -> GenerationResult -> storage -> Job and ImageRecord -> page.
+What this module does not know: Streamlit, SQL, torch, files, YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # Pillow is needed by whoever makes or saves a picture, not by whoever carries a request
+    from PIL.Image import Image
+
+    from core.errors import StudioError
+
+
+class JobState(StrEnum):
+    """queued -> loading -> running -> done | failed | cancelled. A queued job may also go straight to cancelled or failed."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def active(self) -> bool:
+        """True while the job can still change."""
+        return self in (JobState.QUEUED, JobState.LOADING, JobState.RUNNING)
+
+
+class Phase(StrEnum):
+    """What the worker is doing for a job right now."""
+
+    LOADING = "loading"
+    TEXT = "text"
+    STEPS = "steps"
+    DECODE = "decode"
+    SAVE = "save"
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """Everything that decides a picture. Complete: after `Studio.submit` no field is left to a default.
+
+    `width` and `height` are the pixels of the delivered file; `options` holds every advanced option by its schema key
+    (such as ``vae.enable_tiling``), so that the record of a picture never depends on a configuration file of that day.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    model: str = "demo"
+    width: int = 256
+    height: int = 256
+    num_inference_steps: int = 8
+    guidance_scale: float = 0.0
+    seed: int = -1
+    num_images: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def singles(self) -> tuple[GenerationRequest, ...]:
+        """One request for each picture: picture k has seed + k and is the picture that this request makes alone."""
+        return tuple(replace(self, seed=self.seed + k, num_images=1) for k in range(self.num_images))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An automatic choice: what was asked, what is in effect, and why, in both languages."""
+
+    option: str
+    requested: Any
+    effective: Any
+    reason: Mapping[str, str]  # language -> sentence
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running job is. `step` of `steps` counts the denoising steps of picture `image` of `images` (both from 1)."""
+
+    phase: Phase
+    step: int = 0
+    steps: int = 0
+    image: int = 1
+    images: int = 1
+    eta_seconds: float | None = None
+    detail: str = ""
+    preview: bytes | None = None  # a small WebP of the forming picture; None = unchanged
+
+    @property
+    def fraction(self) -> float:
+        """Share of the denoising steps of the whole job that is done, 0 to 1."""
+        total = self.steps * self.images
+        if self.phase in (Phase.LOADING, Phase.TEXT) and self.image == 1:
+            return 0.0
+        return min(1.0, ((self.image - 1) * self.steps + self.step) / total) if total else 0.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One finished picture, still in memory. Sizes are (width, height) in pixels, times in seconds."""
+
+    image: Image
+    request: GenerationRequest  # a single: its seed is this picture's
+    rendered_size: tuple[int, int]  # what the model drew, a multiple of 16
+    timings: Mapping[str, float]  # text, steps, decode
+    effective: Mapping[str, Any]  # resolved values: device, dtype, scheduler, attention, versions, model revision ...
+    decisions: tuple[Decision, ...] = ()
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """All the pictures of one request, in order."""
+
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """An immutable snapshot of one row of the queue."""
+
+    id: str
+    state: JobState
+    request: GenerationRequest
+    created_at: datetime  # aware, UTC
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: Progress | None = None
+    image_ids: tuple[str, ...] = ()
+    error: StudioError | None = None
+    position: int | None = None  # 1 = next to run; None when not queued
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """A row of the history: a picture on disk and everything that made it."""
+
+    id: str
+    job_id: str | None
+    created_at: datetime  # aware, UTC
+    file: str  # relative to the output directory, with forward slashes
+    format: str  # png, jpeg or webp
+    width: int
+    height: int
+    bytes: int
+    request: GenerationRequest  # a single, as requested (seed resolved)
+    rendered_size: tuple[int, int]
+    timings: Mapping[str, float]
+    effective: Mapping[str, Any]
+    decisions: tuple[Decision, ...] = ()
+    peak_memory_bytes: int | None = None
+    missing: bool = False  # the row is here, the file is not
+
+
+@dataclass(frozen=True)
+class HistoryQuery:
+    """A filter over the history. None or "" means: any. Dates are aware; sizes in pixels."""
+
+    text: str = ""
+    model: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    width: int | None = None
+    height: int | None = None
+    sort: str = "created_at"  # created_at, seed, width, height, num_inference_steps, guidance_scale, seconds
+    descending: bool = True
+    limit: int = 60
+    cursor: str | None = None  # opaque: HistoryPage.next_cursor of the page before
+
+
+@dataclass(frozen=True)
+class HistoryPage:
+    """One page of records; `next_cursor` is None on the last. `total` counts all that match the filter."""
+
+    records: tuple[ImageRecord, ...]
+    next_cursor: str | None
+    total: int
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A catalogue entry as a page needs it. Sizes in pixels; `problem` says why it can't be used on this machine now."""
+
+    id: str
+    name: Mapping[str, str]  # language -> name
+    description: Mapping[str, str]
+    path: str | None
+    default_width: int
+    default_height: int
+    default_steps: int
+    default_guidance: float
+    size_multiple: int
+    max_side: int
+    problem: StudioError | None = None
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What the worker process last said of itself. `state`: stopped, starting, idle, loading, busy."""
+
+    state: str
+    pid: int | None = None
+    model: str | None = None
+    device: str | None = None
+    memory_bytes: int | None = None  # resident memory of the worker process
+    load_seconds: float | None = None  # what loading the present model took
+    decisions: tuple[Decision, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class SystemReport:
+    """What the system page shows. Memory in bytes."""
+
+    python: str
+    platform: str
+    versions: Mapping[str, str]
+    cpu_count: int
+    memory_total: int
+    memory_available: int
+    disk_free: int
+    output_directory: str
+    worker: WorkerStatus
+    log_tail: tuple[str, ...] = ()
