@@ -243,7 +243,7 @@ def _object(
     # A thin dark rim keeps white on snow and green on meadow readable.
     rim, r = mask, max(2, round(0.006 * unit))
     for dx, dy in ((r, 0), (-r, 0), (0, r), (0, -r)):
-        rim = ImageChops.lighter(rim, ImageChops.offset(mask, dx, dy))
+        rim = ImageChops.lighter(rim, mask.transform(mask.size, Image.Transform.AFFINE, (1, 0, dx, 0, 1, dy)))
     canvas.paste(_mix((36, 32, 60), tone, 0.2), mask=rim)
     canvas.paste(layer, mask=mask)
 

@@ -1,0 +1,99 @@
+"""One SQLite database in WAL mode, brought up to date by numbered migrations when it is opened.
+
+What this module does not know: what the rows mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from core.errors import DiskFullError, NotWritableError, StorageError
+
+BUSY_SECONDS = 30  # how long a writer waits for another one
+
+
+class Database:
+    """The engine over one file. Open it once a process; `reading()` and `writing()` give connections to any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+            event.listen(self._engine, "connect", _prepare)
+            event.listen(self._engine, "begin", _begin)
+            self._migrate()
+        except OSError as error:
+            raise NotWritableError(path=path.parent) from error
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.writing() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A snapshot that never waits for writers."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that takes the write lock at once, so that what it reads stays true until it commits."""
+        try:
+            with self._engine.connect().execution_options(immediate=True) as connection, connection.begin():
+                yield connection
+        except OperationalError as error:
+            raise _storage_error(error, self.path) from error
+
+    def close(self) -> None:
+        """Give the file handles back."""
+        self._engine.dispose()
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _begin
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _storage_error(error: OperationalError, path: Path) -> StorageError:
+    words = str(error.orig)
+    if "full" in words:
+        return DiskFullError(path=path)
+    if "readonly" in words or "unable to open" in words:
+        return NotWritableError(path=path)
+    return StorageError(path=path, detail=words)
+
+
+def now() -> str:
+    """The present instant as the tables store it."""
+    return stamp(datetime.now(UTC))
+
+
+def stamp(moment: datetime) -> str:
+    """An aware datetime as the tables store it: UTC, always 32 characters, so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def moment(text_: str | None) -> datetime | None:
+    """The aware datetime that `stamp` wrote."""
+    return datetime.fromisoformat(text_) if text_ else None

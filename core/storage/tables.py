@@ -1,0 +1,69 @@
+"""The tables, as SQLAlchemy sees them. A change here goes with a numbered migration in `migrations/versions/`.
+
+Times are UTC, stored as ISO 8601 text with microseconds, so that they sort as they read and mean the same in every database.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),  # the order of arrival
+    Column("id", String(32), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("progress", JSON),
+    Column("error", JSON),
+    Column("cancel_requested", Boolean, nullable=False, default=False),
+    Column("worker", String(64)),  # who runs it
+    Column("created_at", String(32), nullable=False),
+    Column("started_at", String(32)),
+    Column("finished_at", String(32)),
+    Index("ix_jobs_state_number", "state", "number"),
+)
+
+previews = Table(  # apart from jobs, so that reading a job never reads a picture
+    "previews",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("image", LargeBinary, nullable=False),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("job_id", String(32)),
+    Column("created_at", String(32), nullable=False),
+    Column("file", String(500), nullable=False, unique=True),
+    Column("format", String(8), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("negative_prompt", Text, nullable=False),
+    Column("model", String(500), nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("num_inference_steps", Integer, nullable=False),
+    Column("guidance_scale", Float, nullable=False),
+    Column("seconds", Float, nullable=False),  # text + steps + decode
+    Column("record", JSON, nullable=False),  # everything else: options, rendered size, timings, effective, decisions
+    Column("missing", Boolean, nullable=False, default=False),
+    Index("ix_images_created_at_id", "created_at", "id"),
+    Index("ix_images_job_id", "job_id"),
+    Index("ix_images_model", "model", "created_at"),
+    Index("ix_images_size", "width", "height", "created_at"),
+)
+
+workers = Table(  # one row for each worker process over this folder: what it last said of itself
+    "workers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("pid", Integer, nullable=False),
+    Column("status", JSON, nullable=False),
+    Column("updated_at", String(32), nullable=False),
+)
