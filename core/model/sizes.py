@@ -1,0 +1,38 @@
+"""From the size that was asked for to the size that is rendered, and back to a file of exactly the size asked for."""
+
+from __future__ import annotations
+
+import math
+
+from PIL import Image, ImageOps
+
+SMALLEST_SIDE = 64  # px; below it the model has fewer than 4 tokens on a side
+
+
+def rendered_size(width: int, height: int, multiple: int, native_pixels: int | None, max_side: int) -> tuple[int, int]:
+    """What the model draws, in pixels: multiples of `multiple`.
+
+    With `native_pixels` None: the next multiple at or above each side. Otherwise about that many pixels in the same ratio.
+    """
+    if native_pixels is None:
+        return _up(width, multiple), _up(height, multiple)
+    scale = math.sqrt(native_pixels / (width * height))
+    return _nearest(width * scale, multiple, max_side), _nearest(height * scale, multiple, max_side)
+
+
+def _up(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple
+
+
+def _nearest(side: float, multiple: int, max_side: int) -> int:
+    return min(max_side, max(SMALLEST_SIDE, round(side / multiple) * multiple))
+
+
+def deliver(image: Image.Image, width: int, height: int, resize: bool) -> Image.Image:
+    """The file's picture, exactly `width` x `height`: cut from the centre, or (with `resize`) scaled to cover, then cut."""
+    if image.size == (width, height):
+        return image
+    if resize:
+        return ImageOps.fit(image, (width, height), method=Image.Resampling.LANCZOS)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
