@@ -43,7 +43,9 @@ class StudioError(Exception):
     text: ClassVar[Mapping[str, str]] = {"en": "{detail}", "zh": "{detail}"}
 
     def __init__(self, **values: Any) -> None:
-        self.values = {name: value if isinstance(value, int | float | bool) else str(value) for name, value in values.items()}
+        self.values = {
+            name: value if isinstance(value, int | float | bool) else str(value) for name, value in values.items()
+        }
         super().__init__(self.message("en"))
 
     @property

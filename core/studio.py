@@ -98,7 +98,10 @@ class Studio:
 
         Raises InputError naming `source` for the first value that cannot be used.
         """
-        given = {(option := SCHEMA.find(key, source)).key: option.check(value, source) for key, value in (values or {}).items()}
+        given = {
+            (option := SCHEMA.find(key, source)).key: option.check(value, source)
+            for key, value in (values or {}).items()
+        }
         chosen = {**self.settings.values, **given}
         model = self._catalog.find(chosen["model.id"])
         request = GenerationRequest(
@@ -185,7 +188,7 @@ def check_request(request: GenerationRequest, model: ModelInfo, source: str = "r
     prompt = SCHEMA.options["generation.prompt"]
     for key in ("prompt", "negative_prompt"):
         length = len(getattr(request, key))
-        if length > (prompt.maximum or 0) or key == "prompt" and not request.prompt.strip():
+        if length > (prompt.maximum or 0) or (key == "prompt" and not request.prompt.strip()):
             raise PromptError(key=key, came=length, allowed=f"1 - {prompt.maximum:g}")
     for key in ("width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"):
         SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)

@@ -96,12 +96,12 @@ class Option:
         return self._short_enough(value)
 
     def _in_range(self, number: Any) -> Any:
-        if self.minimum is not None and number < self.minimum or self.maximum is not None and number > self.maximum:
+        if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
             raise ValueError(number)
         return number
 
     def _short_enough(self, value: Any) -> str:
-        if not isinstance(value, str) or self.maximum is not None and len(value) > self.maximum:
+        if not isinstance(value, str) or (self.maximum is not None and len(value) > self.maximum):
             raise ValueError(value)
         return value
 

@@ -82,7 +82,7 @@ def check_folder(folder: Path, model: str) -> None:
 def _refuse_pickles(folder: Path, model: str) -> None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.suffix in PICKLE_SUFFIXES or path.suffix == ".safetensors" and _is_pickle(path):
+        if path.suffix in PICKLE_SUFFIXES or (path.suffix == ".safetensors" and _is_pickle(path)):
             raise problem(model, name, "pickle")
 
 

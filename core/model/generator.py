@@ -216,7 +216,9 @@ def _denoise(
     """The clean latents (1, 16, height / 8, width / 8), normalised, in float32."""
     pipeline = model.pipeline
     device = pipeline._execution_device
-    generator = torch.Generator("cpu").manual_seed(request.seed)  # on the CPU, so that every device draws the same noise
+    generator = torch.Generator("cpu").manual_seed(
+        request.seed
+    )  # on the CPU, so that every device draws the same noise
     noise = pipeline.prepare_latents(
         1, pipeline.transformer.in_channels, size[1], size[0], torch.float32, device, generator
     )
@@ -282,7 +284,9 @@ def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]
         "model.fingerprint": model.fingerprint,
         "scheduler": type(model.pipeline.scheduler).__name__,
         "scheduler.shift": _shift(model, request.options),
-        "vae.tiles": None if tiles is None else {"sample": tiles.sample, "latent": tiles.latent, "overlap": tiles.overlap},
+        "vae.tiles": None
+        if tiles is None
+        else {"sample": tiles.sample, "latent": tiles.latent, "overlap": tiles.overlap},
         "versions": dict(model.versions),
     }
 

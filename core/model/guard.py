@@ -27,4 +27,6 @@ def check_picture(image: Image.Image, step: int) -> None:
     """Raise BrokenPictureError when the finished picture is black or of one flat colour."""
     pixels = np.asarray(image).reshape(-1, 3)
     if int(np.ptp(pixels, axis=0).max()) < FLAT_RANGE:
-        raise BrokenPictureError(component="vae", came=f"a flat picture of colour {tuple(int(c) for c in pixels[0])}", step=step)
+        raise BrokenPictureError(
+            component="vae", came=f"a flat picture of colour {tuple(int(c) for c in pixels[0])}", step=step
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,10 +16,8 @@ def start_peak(device: str) -> None:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif _CLEAR.exists():
-        try:
+        with suppress(OSError):  # not permitted in some containers: then the mark is the process's own since it began
             _CLEAR.write_text("5")  # Linux: sets the high-water mark of resident memory back to what is resident now
-        except OSError:
-            pass  # not permitted in some containers; then the mark is the process's own since it began
 
 
 def read_peak(device: str) -> int | None:

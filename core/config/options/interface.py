@@ -1,0 +1,63 @@
+"""The options of the pages."""
+
+from __future__ import annotations
+
+from core.config.options.declare import interface
+from core.config.schema import AUTO
+
+UI = (
+    interface(
+        "ui.language",
+        type="choice",
+        choices=(AUTO, "zh", "en"),
+        default=AUTO,
+        label={"en": "Language", "zh": "语言"},
+        help={"en": "auto follows the browser.", "zh": "auto 跟随浏览器。"},
+    ),
+    interface(
+        "ui.port",
+        type="int",
+        default=8501,
+        minimum=1024,
+        maximum=65535,
+        label={"en": "Port", "zh": "端口"},
+        help={"en": "The app listens on 127.0.0.1 at this port.", "zh": "应用在 127.0.0.1 的此端口监听。"},
+    ),
+    interface(
+        "ui.poll_seconds",
+        type="float",
+        default=0.5,
+        minimum=0.2,
+        maximum=10.0,
+        unit="s",
+        label={"en": "Refresh interval", "zh": "刷新间隔"},
+        help={"en": "How often a running job is looked at.", "zh": "多久查看一次正在运行的任务。"},
+    ),
+    interface(
+        "ui.history_page_size",
+        type="int",
+        default=60,
+        minimum=10,
+        maximum=500,
+        label={"en": "Pictures a page", "zh": "每页图片数"},
+        help={"en": "In the history.", "zh": "用于历史页。"},
+    ),
+    interface(
+        "ui.history_view",
+        type="choice",
+        choices=("gallery", "table"),
+        default="gallery",
+        label={"en": "First view of the history", "zh": "历史的默认视图"},
+        help={"en": "Gallery or table.", "zh": "画廊或表格。"},
+    ),
+    interface(
+        "ui.size_presets",
+        type="list",
+        default=("1:1", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16"),
+        label={"en": "Size presets", "zh": "尺寸预设"},
+        help={
+            "en": "Ratios offered as chips, at the model's native pixel budget; exact sizes such as 1280x720 work too.",
+            "zh": "以模型原生像素量提供的比例按钮；也可写成 1280x720 这样的确切尺寸。",
+        },
+    ),
+)

@@ -1,0 +1,234 @@
+"""The advanced options that act inside the pipeline: size, transformer, guidance, VAE, preview."""
+
+from __future__ import annotations
+
+from core.config.options.declare import LIVE, advanced
+from core.config.schema import AUTO
+
+SIZE = (
+    advanced(
+        "force_original_resolution",
+        type="bool",
+        default=True,
+        group="size",
+        label={"en": "Render at exactly this size", "zh": "按原尺寸渲染"},
+        help={
+            "en": "On: rendered at the size asked for (next multiple, cropped). Off: rendered at the model's native "
+            "pixel budget in the same ratio, then resized. The file has the size asked for either way.",
+            "zh": "开：按所求尺寸渲染（取下一个倍数后裁剪）。关：按模型原生像素量、同比例渲染后再缩放。"
+            "两种方式的文件都是所求尺寸。",
+        },
+    ),
+)
+
+TRANSFORMER = (
+    advanced(
+        "transformer.use_rope",
+        type="bool",
+        default=True,
+        group="rope",
+        takes_effect=LIVE,
+        label={"en": "Rotary positions (RoPE)", "zh": "旋转位置编码（RoPE）"},
+        help={
+            "en": "Off: no rotation, so the model no longer knows where a token is. For study; pictures fall apart.",
+            "zh": "关闭后不做旋转，模型不再知道各块的位置。仅供研究，画面会散乱。",
+        },
+    ),
+    advanced(
+        "transformer.rope_scaling",
+        type="choice",
+        choices=("none", "linear", "ntk", "yarn", "dype"),
+        default="none",
+        group="rope",
+        takes_effect=LIVE,
+        built=False,
+        label={"en": "RoPE scaling", "zh": "RoPE 缩放"},
+        help={"en": "How positions beyond the trained size are mapped.", "zh": "超出训练尺寸的位置如何映射。"},
+    ),
+    advanced(
+        "transformer.attention_backend",
+        type="choice",
+        choices=("native",),
+        default="native",
+        group="attention",
+        takes_effect=LIVE,
+        aliases=("attention_backend",),
+        built=False,
+        label={"en": "Attention backend", "zh": "注意力后端"},
+        help={
+            "en": "native is PyTorch's scaled dot product attention, which picks a memory-efficient kernel itself.",
+            "zh": "native 即 PyTorch 的缩放点积注意力，会自行选择省内存的内核。",
+        },
+    ),
+    advanced(
+        "transformer.attention_dropout",
+        type="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=0.9,
+        step=0.05,
+        group="attention",
+        takes_effect=LIVE,
+        built=False,
+        label={"en": "Attention dropout", "zh": "注意力丢弃率"},
+        help={"en": "Share of attention weights dropped at random, seeded.", "zh": "按种子随机丢弃的注意力权重比例。"},
+    ),
+    advanced(
+        "transformer.max_sequence_length",
+        type="int",
+        default=512,
+        minimum=16,
+        maximum=512,
+        step=16,
+        unit="tokens",
+        group="attention",
+        label={"en": "Longest prompt", "zh": "最长提示词"},
+        help={
+            "en": "Tokens of the prompt that are read; the rest is cut off, and the picture's record says so.",
+            "zh": "读取的提示词 token 数；超出部分会被截断，并写入图片记录。",
+        },
+    ),
+    advanced(
+        "guidance.normalization",
+        type="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=5.0,
+        step=0.1,
+        group="guidance",
+        aliases=("cfg_normalization",),
+        label={"en": "Guidance normalisation", "zh": "引导归一化"},
+        help={
+            "en": "Upper bound of the guided prediction's norm, as a multiple of the unguided one's. 0 = off.",
+            "zh": "引导后预测的范数上限，为未引导范数的倍数。0 为关闭。",
+        },
+    ),
+    advanced(
+        "guidance.truncation",
+        type="float",
+        default=1.0,
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        group="guidance",
+        aliases=("cfg_truncation",),
+        label={"en": "Guidance until", "zh": "引导截止"},
+        help={
+            "en": "Guidance acts while the share of denoising that is done is at most this. 1 = to the end.",
+            "zh": "去噪进度不超过此值时引导起作用。1 为直到结束。",
+        },
+    ),
+    advanced(
+        "scheduler.shift",
+        type="float",
+        default=AUTO,
+        auto=True,
+        minimum=0.1,
+        maximum=20.0,
+        step=0.1,
+        group="guidance",
+        takes_effect=LIVE,
+        label={"en": "Timestep shift", "zh": "时间步偏移"},
+        help={
+            "en": "Higher spends more steps on the composition, lower more on details. auto: the model's own (Turbo: 3).",
+            "zh": "越高，越多的步用于构图；越低，越多用于细节。auto：模型自带值（Turbo 为 3）。",
+        },
+    ),
+)
+
+VAE = (
+    advanced(
+        "vae.enable_tiling",
+        type="bool",
+        default=False,
+        group="vae",
+        takes_effect=LIVE,
+        label={"en": "Tiled decoding", "zh": "分块解码"},
+        help={
+            "en": "Decode in overlapping tiles: far less memory, and small differences at the seams.",
+            "zh": "以重叠的小块解码：内存大幅减少，接缝处有微小差异。",
+        },
+    ),
+    advanced(
+        "vae.tile_sample_min_size",
+        type="int",
+        default=256,
+        minimum=64,
+        maximum=2048,
+        step=32,
+        unit="px",
+        group="vae",
+        takes_effect=LIVE,
+        label={"en": "Tile size", "zh": "分块大小"},
+        help={
+            "en": "Side of a tile in the picture; rounded down to a multiple of 8. Smaller pictures are not tiled.",
+            "zh": "每块在图片中的边长，向下取 8 的倍数。比它小的图片不分块。",
+        },
+    ),
+    advanced(
+        "vae.tile_overlap_factor",
+        type="float",
+        default=0.125,
+        minimum=0.0,
+        maximum=0.5,
+        step=0.025,
+        group="vae",
+        takes_effect=LIVE,
+        label={"en": "Tile overlap", "zh": "分块重叠"},
+        help={
+            "en": "Share of a tile that overlaps its neighbour; more hides seams and takes longer.",
+            "zh": "相邻块重叠的比例；越大接缝越不明显，但更慢。",
+        },
+    ),
+    advanced(
+        "vae.decoder_tiling",
+        type="bool",
+        default=False,
+        group="vae",
+        takes_effect=LIVE,
+        label={"en": "Own tiles for the decoder", "zh": "解码器单独分块"},
+        help={
+            "en": "Tile the decoder with a size of its own, whether or not tiled decoding is on above.",
+            "zh": "无论上方是否开启，都以单独的大小对解码器分块。",
+        },
+    ),
+    advanced(
+        "vae.decoder_tile_size",
+        type="int",
+        default=384,
+        minimum=64,
+        maximum=2048,
+        step=32,
+        unit="px",
+        group="vae",
+        takes_effect=LIVE,
+        label={"en": "Decoder's tile size", "zh": "解码器分块大小"},
+        help={"en": "Used when the decoder has tiles of its own.", "zh": "解码器单独分块时使用。"},
+    ),
+)
+
+PREVIEW = (
+    advanced(
+        "preview.enabled",
+        type="bool",
+        default=True,
+        group="preview",
+        label={"en": "Preview while it forms", "zh": "生成过程预览"},
+        help={
+            "en": "A small estimate of the picture from the latents; it changes no pixel of the result.",
+            "zh": "由潜变量估计的小图；不会改变成品的任何像素。",
+        },
+    ),
+    advanced(
+        "preview.every",
+        type="int",
+        default=1,
+        minimum=1,
+        maximum=50,
+        step=1,
+        unit="steps",
+        group="preview",
+        label={"en": "Preview every", "zh": "预览间隔"},
+        help={"en": "Steps between two previews.", "zh": "两次预览之间的步数。"},
+    ),
+)
