@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Set up and start Z Darkroom / 造相暗房. Needs nothing but Python.
+
+    python3 start.py                   the app, on this machine only (--open also opens a browser)
+    python3 start.py generate PROMPT   one picture from the command line (generate --help lists the options)
+    python3 start.py test              linters, types and tests; extra arguments go to pytest
+    python3 start.py demo-eval         how well the embedded model obeys prompts
+    python3 start.py bench             times and memory on this machine
+
+The first run makes .venv and installs requirements.txt there; later runs skip that until the file changes. pip's own settings
+(PIP_INDEX_URL, PIP_PROXY, pip.conf ...) apply as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import locale
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+OLDEST, NEWEST = (3, 11), (3, 14)  # of Python, for the versions that requirements.txt pins
+COMMANDS = ("generate", "demo-eval", "bench")  # answered by core.entrypoints.cli
+LINTERS = (
+    ("ruff", ["-m", "ruff", "check", "."]),
+    ("mypy", ["-m", "mypy"]),
+    ("import-linter", ["-c", "from importlinter.cli import lint_imports_command as run; run()"]),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0, or 2 for bad input, 130 for Ctrl+C, else that of what was run."""
+    sys.stdout.reconfigure(errors="replace")  # an old Windows console may not know every character
+    command, rest = (arguments[0], arguments[1:]) if arguments and arguments[0][0:1] != "-" else ("app", arguments)
+    if command in ("app", "test") and rest[:1] in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
+    try:
+        if command == "app":
+            return start_app(rest)
+        if command == "test":
+            return run_tests(rest)
+        if command in COMMANDS:
+            python = prepare("requirements.txt")
+            return hand_over([python, "-P", "-m", "core.entrypoints.cli", command, *rest])
+        raise Stop(
+            f"there is no command {command}; known: test, {', '.join(COMMANDS)}, or none for the app",
+            f"没有命令 {command}；可用：test、{'、'.join(COMMANDS)}，不带命令则启动应用",
+            code=2,
+        )
+    except Stop as stop:
+        print(f"start.py: {stop}", file=sys.stderr)
+        return stop.code
+    except KeyboardInterrupt:
+        say("Stopped.", "已停止。")
+        return 130
+
+
+class Stop(Exception):
+    """Ends the run with one line for the user."""
+
+    def __init__(self, english: str, chinese: str, code: int = 1) -> None:
+        super().__init__(chinese if speaks_chinese() else english)
+        self.code = code
+
+
+def say(english: str, chinese: str) -> None:
+    """One plain line about what happens now."""
+    print(chinese if speaks_chinese() else english, flush=True)
+
+
+def speaks_chinese() -> bool:
+    """By the locale of the terminal."""
+    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    language = next((name for name in named if name), None) or locale.getlocale()[0] or ""
+    return language.lower().startswith(("zh", "chinese"))
+
+
+# -- the commands ----------------------------------------------------------------------------------------------------
+
+
+def start_app(arguments: list[str]) -> int:
+    """The pages, on 127.0.0.1 until Ctrl+C."""
+    unknown = [argument for argument in arguments if argument != "--open"]
+    if unknown:
+        raise Stop(f"the app knows only --open, not {unknown[0]}", f"应用只接受 --open，不接受 {unknown[0]}", code=2)
+    python = prepare("requirements.txt")
+    return hand_over([python, "-m", "ui.serve", *arguments], folder=ROOT)
+
+
+def run_tests(arguments: list[str]) -> int:
+    """Linters first, so that the last lines are pytest's summary; the first failure decides the exit code."""
+    python = prepare("requirements.txt", "requirements-test.txt")
+    failed = []
+    for name, command in LINTERS:
+        say(f"-- {name}", f"-- {name}")
+        if subprocess.call([python, *command], cwd=ROOT):
+            failed.append(name)
+    if failed:
+        say(f"Failed so far, see above: {', '.join(failed)}.", f"以上检查未通过：{'、'.join(failed)}。")
+    say("-- pytest", "-- pytest")
+    code = subprocess.call([python, "-m", "pytest", *arguments], cwd=ROOT)
+    return code or (1 if failed else 0)
+
+
+def hand_over(command: list[str], folder: Path | None = None) -> int:
+    """Become `command`, or run it where a process can't become another (Windows). It finds the project from any folder."""
+    environment = dict(os.environ, PYTHONUTF8="1", HF_HUB_DISABLE_TELEMETRY="1")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    sys.stdout.flush()
+    if os.name == "posix":
+        os.chdir(folder or Path.cwd())
+        os.execve(command[0], command, environment)
+    process = subprocess.Popen(command, cwd=folder, env=environment)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # it went to the child as well, which ends by itself
+            continue
+
+
+# -- the virtual environment -----------------------------------------------------------------------------------------
+
+
+def prepare(*requirements: str) -> str:
+    """The path of a Python that has the packages of these files."""
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not works(str(python)):
+        make_venv()
+    for name in requirements:
+        stamp = VENV / f"{name}.installed"
+        wanted = hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
+        if not stamp.exists() or stamp.read_text() != wanted:
+            install(str(python), name)
+            stamp.write_text(wanted)
+    return str(python)
+
+
+def works(python: str) -> bool:
+    """False for a half-made environment, and for one whose Python was removed or replaced by another version."""
+    if not Path(python).exists():
+        return False
+    probe = "import importlib.util as u, sys; sys.exit(u.find_spec('pip') is None)"
+    return subprocess.call([python, "-c", probe], stderr=subprocess.DEVNULL) == 0
+
+
+def make_venv() -> None:
+    """A fresh .venv, with the reason in plain words when Python can't make one."""
+    python = find_python()
+    if subprocess.call([python, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL):
+        raise Stop(
+            "this Python lacks the venv module; on Debian and Ubuntu: sudo apt install python3-venv; then start again",
+            "此 Python 缺少 venv 模块；Debian 和 Ubuntu 上请先运行 sudo apt install python3-venv，再重新启动",
+        )
+    say(f"Making the environment {VENV} with {python} ...", f"正在用 {python} 创建环境 {VENV} ……")
+    made = subprocess.run([python, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True, errors="replace")
+    if made.returncode:
+        reason = (made.stderr or made.stdout).strip().splitlines() or ["?"]
+        raise Stop(
+            f"{VENV} could not be made: {reason[-1]}. Check that the folder is writable and the disk is not full",
+            f"无法创建 {VENV}：{reason[-1]}。请检查文件夹可写、磁盘未满",
+        )
+
+
+def find_python() -> str:
+    """This Python when its version fits, else one on the PATH that does."""
+    if OLDEST <= sys.version_info[:2] <= NEWEST:
+        return sys.executable
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        found = shutil.which(f"python3.{minor}")
+        probe = f"import sys; sys.exit(sys.version_info[:2] != (3, {minor}))"
+        if found and subprocess.call([found, "-c", probe], stderr=subprocess.DEVNULL) == 0:
+            return found
+    came, span = sys.version.split()[0], "3.{} - 3.{}".format(OLDEST[1], NEWEST[1])
+    raise Stop(
+        f"this is Python {came}; the packages need Python {span}. Install one and run it with this file",
+        f"当前是 Python {came}；所需软件包要求 Python {span}。请安装后用它运行本文件",
+    )
+
+
+def install(python: str, requirements: str) -> None:
+    """pip install -r, telling what is fetched; everything that pip says is kept in .venv/install.log."""
+    say(
+        f"Installing {requirements} (the first time: some GB, several minutes) ...",
+        f"正在安装 {requirements}（首次需下载数 GB，约几分钟）……",
+    )
+    command = [python, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(ROOT / requirements)]
+    log = VENV / "install.log"
+    said = []
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
+        )
+        for line in process.stdout:
+            said.append(line)
+            file.write(line)
+            if re.match(r"\s*(Collecting|Downloading|Using cached|Building|Installing collected)", line):
+                print("  " + line.strip()[:110], flush=True)
+    if process.wait():
+        raise explain_failure(said, log)
+
+
+def explain_failure(said: list[str], log: Path) -> Stop:
+    """Which package failed and what to try, read from what pip said."""
+    text = "".join(said)
+    package = failed_package(text)
+    cures = (
+        (r"No space left|Errno 28", "free some disk space (10 GB with CUDA) and start again", "腾出磁盘空间（含 CUDA 约 10 GB）后重试"),
+        (
+            r"connection broken|Connection|timed out|Timeout|SSLError|ProxyError|resolution",
+            "check the network, and PIP_INDEX_URL or PIP_PROXY if you need a mirror or a proxy, then start again",
+            "检查网络；需要镜像或代理时设置 PIP_INDEX_URL 或 PIP_PROXY，然后重试",
+        ),
+        (
+            r"No matching distribution|Requires-Python|Failed building|Failed to build|subprocess-exited",
+            "this Python or system may have no build of it: use 64-bit Python 3.11 to 3.14, remove .venv, start again",
+            "此 Python 或系统可能没有对应的版本：请用 64 位 Python 3.11 至 3.14，删除 .venv 后重试",
+        ),
+        (r"", "start again, or remove .venv first", "重试，或先删除 .venv"),
+    )
+    english, chinese = next((en, zh) for pattern, en, zh in cures if re.search(pattern, text))
+    return Stop(
+        f"{package} could not be installed: {english}. pip's own words: {log}",
+        f"无法安装 {package}：{chinese}。pip 的完整输出：{log}",
+    )
+
+
+def failed_package(text: str) -> str:
+    """The package that pip names in its error, else the last one that it was busy with."""
+    named = re.findall(
+        r"(?:No matching distribution found for|Failed building wheel for|Cannot install|requires to build|"
+        r"Could not find a version that satisfies the requirement) ([^\s,()]+)",
+        text,
+    )
+    busy = re.findall(r"^\s*(?:Collecting|Building wheel for) (\S+)", text, re.MULTILINE)
+    return (named or busy[-1:] or ["pip"])[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
