@@ -7,8 +7,8 @@
     python3 start.py demo-eval         how well the embedded model obeys prompts
     python3 start.py bench             times and memory on this machine
 
-The first run makes .venv and installs requirements.txt there; later runs skip that until the file changes. pip's own settings
-(PIP_INDEX_URL, PIP_PROXY, pip.conf ...) apply as they are.
+The first run makes .venv and installs requirements.txt there; later runs skip that until the file changes.
+pip's own settings (PIP_INDEX_URL, PIP_PROXY, pip.conf ...) apply as they are.
 """
 
 from __future__ import annotations
@@ -30,6 +30,25 @@ LINTERS = (
     ("ruff", ["-m", "ruff", "check", "."]),
     ("mypy", ["-m", "mypy"]),
     ("import-linter", ["-c", "from importlinter.cli import lint_imports_command as run; run()"]),
+)
+
+CURES = (  # what pip said -> what to try; the first that fits
+    (
+        r"No space left|Errno 28",
+        "free some disk space (10 GB with CUDA) and start again",
+        "腾出磁盘空间（含 CUDA 约 10 GB）后重试",
+    ),
+    (
+        r"connection broken|Connection|timed out|Timeout|SSLError|ProxyError|resolution",
+        "check the network, and PIP_INDEX_URL or PIP_PROXY if you need a mirror or a proxy, then start again",
+        "检查网络；需要镜像或代理时设置 PIP_INDEX_URL 或 PIP_PROXY，然后重试",
+    ),
+    (
+        r"No matching distribution|Requires-Python|Failed building|Failed to build|subprocess-exited",
+        "this Python or system may have no build of it: use 64-bit Python 3.11 to 3.14, remove .venv, start again",
+        "此 Python 或系统可能没有对应的版本：请用 64 位 Python 3.11 至 3.14，删除 .venv 后重试",
+    ),
+    (r"", "start again, or remove .venv first", "重试，或先删除 .venv"),
 )
 
 
@@ -109,7 +128,7 @@ def run_tests(arguments: list[str]) -> int:
 
 
 def hand_over(command: list[str], folder: Path | None = None) -> int:
-    """Become `command`, or run it where a process can't become another (Windows). It finds the project from any folder."""
+    """Become `command`, which finds the project from any folder; on Windows no process can become another: wait for it."""
     environment = dict(os.environ, PYTHONUTF8="1", HF_HUB_DISABLE_TELEMETRY="1")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     sys.stdout.flush()
@@ -158,7 +177,8 @@ def make_venv() -> None:
             "此 Python 缺少 venv 模块；Debian 和 Ubuntu 上请先运行 sudo apt install python3-venv，再重新启动",
         )
     say(f"Making the environment {VENV} with {python} ...", f"正在用 {python} 创建环境 {VENV} ……")
-    made = subprocess.run([python, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True, errors="replace")
+    command = [python, "-m", "venv", "--clear", str(VENV)]
+    made = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if made.returncode:
         reason = (made.stderr or made.stdout).strip().splitlines() or ["?"]
         raise Stop(
@@ -209,21 +229,7 @@ def explain_failure(said: list[str], log: Path) -> Stop:
     """Which package failed and what to try, read from what pip said."""
     text = "".join(said)
     package = failed_package(text)
-    cures = (
-        (r"No space left|Errno 28", "free some disk space (10 GB with CUDA) and start again", "腾出磁盘空间（含 CUDA 约 10 GB）后重试"),
-        (
-            r"connection broken|Connection|timed out|Timeout|SSLError|ProxyError|resolution",
-            "check the network, and PIP_INDEX_URL or PIP_PROXY if you need a mirror or a proxy, then start again",
-            "检查网络；需要镜像或代理时设置 PIP_INDEX_URL 或 PIP_PROXY，然后重试",
-        ),
-        (
-            r"No matching distribution|Requires-Python|Failed building|Failed to build|subprocess-exited",
-            "this Python or system may have no build of it: use 64-bit Python 3.11 to 3.14, remove .venv, start again",
-            "此 Python 或系统可能没有对应的版本：请用 64 位 Python 3.11 至 3.14，删除 .venv 后重试",
-        ),
-        (r"", "start again, or remove .venv first", "重试，或先删除 .venv"),
-    )
-    english, chinese = next((en, zh) for pattern, en, zh in cures if re.search(pattern, text))
+    english, chinese = next((en, zh) for pattern, en, zh in CURES if re.search(pattern, text))
     return Stop(
         f"{package} could not be installed: {english}. pip's own words: {log}",
         f"无法安装 {package}：{chinese}。pip 的完整输出：{log}",
