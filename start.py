@@ -128,7 +128,7 @@ def run_tests(arguments: list[str]) -> int:
 
 
 def hand_over(command: list[str], folder: Path | None = None) -> int:
-    """Become `command`, which finds the project from any folder; on Windows no process can become another: wait for it."""
+    """Become `command`, which finds the project from any folder. Windows has no such thing: there, wait for it."""
     environment = dict(os.environ, PYTHONUTF8="1", HF_HUB_DISABLE_TELEMETRY="1")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     sys.stdout.flush()
