@@ -1,0 +1,71 @@
+"""What a worker needs of a generator, and how it is found by name, so that torch is imported in the worker alone.
+
+What this module does not know: any generator.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from core.errors import GenerationError, OutOfMemoryError, StudioError
+from core.types import Decision, GenerationRequest, GenerationResult, Picture, Progress
+
+DEFAULT_GENERATOR = "core.model.generator:build_generator"
+
+OnProgress = Callable[[Progress], None]
+
+_MEMORY_CLASSES = {"MemoryError", "OutOfMemoryError"}  # Python's and torch's, which this module must not import
+_MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory")  # torch's CPU and MPS allocators
+
+
+class LoadedModel(Protocol):
+    """The model in memory. `load_seconds` is what loading it took."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def load_seconds(self) -> float: ...
+    @property
+    def decisions(self) -> Sequence[Decision]: ...
+    @property
+    def versions(self) -> Mapping[str, str]: ...
+
+
+class Generator(Protocol):
+    """Keeps a model loaded and makes pictures with it."""
+
+    @property
+    def loaded(self) -> LoadedModel | None: ...
+
+    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> object: ...
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        on_progress: OnProgress,
+        is_cancelled: Callable[[], bool],
+        on_picture: Callable[[Picture], None],
+    ) -> GenerationResult: ...
+
+
+def build_generator(name: str, configs: Path) -> Generator:
+    """Import "module:function" and call it with the configs folder."""
+    module, _, function = name.partition(":")
+    generator: Generator = getattr(importlib.import_module(module), function)(configs)
+    return generator
+
+
+def as_studio_error(error: BaseException, request: GenerationRequest, device: str) -> StudioError:
+    """What a page can say of whatever a generation raised. `device` is where it ran."""
+    if isinstance(error, StudioError):
+        return error
+    words = str(error)
+    if _MEMORY_CLASSES & {kind.__name__ for kind in type(error).__mro__} or any(w in words for w in _MEMORY_WORDS):
+        return OutOfMemoryError(device=device, width=request.width, height=request.height)
+    first_line = (words.strip().splitlines() or [""])[0][:300]
+    return GenerationError(detail=f"{type(error).__name__}: {first_line}".rstrip(": "))

@@ -1,0 +1,48 @@
+"""What a supervisor tells the worker that it starts, and where in the output folder both find their files.
+
+What this module does not know: how the line travels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.jobs.records import restore
+
+DATABASE_FILE = "studio.db"
+LOCK_FILE = "worker.lock"
+LOG_FILE = "logs/worker.log"
+OUTPUT_FILE = "logs/worker.out"  # what libraries print, and the last words of a crash
+
+EXIT_LOCKED = 75  # another worker lives over this folder (EX_TEMPFAIL: try again later)
+
+
+@dataclass(frozen=True)
+class WorkerOrders:
+    """Everything a worker needs to know to begin: one JSON line on its stdin. Paths are absolute."""
+
+    worker_id: str
+    owner_pid: int  # the worker ends when this process is gone
+    output_directory: Path
+    configs: Path  # the folder with the model catalogue
+    values: Mapping[str, Any]  # settings by schema key
+
+    def to_line(self) -> str:
+        """One line of plain ASCII."""
+        return json.dumps({**vars(self), "values": dict(self.values)}, default=str) + "\n"
+
+    @staticmethod
+    def from_line(line: str | bytes) -> WorkerOrders:
+        """The orders that `to_line` wrote; ValueError or KeyError when it is anything else."""
+        data = json.loads(line)
+        return WorkerOrders(
+            worker_id=data["worker_id"],
+            owner_pid=data["owner_pid"],
+            output_directory=Path(data["output_directory"]),
+            configs=Path(data["configs"]),
+            values=restore(data["values"]),
+        )

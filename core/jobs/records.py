@@ -1,0 +1,118 @@
+"""Requests, progress, errors, jobs and worker statuses to JSON rows and back.
+
+Whatever a row holds (a newer version's fields, a hand-edited file), reading a job never raises, so that one bad row can't
+take the queue page down; only `read_request` is strict, because a worker must not guess what to draw.
+What this module does not know: SQL, processes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, get_origin, get_type_hints
+
+from core.errors import GenerationError, StudioError
+from core.storage.database import moment
+from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress, WorkerStatus
+
+
+class UnreadableRequest(ValueError):
+    """The stored request is not one."""
+
+
+def write_request(request: GenerationRequest) -> dict[str, Any]:
+    """The request as a JSON object."""
+    return {**{f.name: getattr(request, f.name) for f in fields(request)}, "options": dict(request.options)}
+
+
+def read_request(text: str) -> GenerationRequest:
+    """The request that `write_request` wrote; UnreadableRequest says what is wrong with the text."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise UnreadableRequest(f"the stored request is not JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise UnreadableRequest(f"the stored request is a {type(data).__name__}, not an object")
+    kinds = {name: get_origin(hint) or hint for name, hint in get_type_hints(GenerationRequest).items()}
+    for name, value in data.items():
+        if name not in kinds:
+            raise UnreadableRequest(f"the stored request has an unknown field {name}")
+        if isinstance(value, bool) or not isinstance(value, (int, float) if kinds[name] is float else kinds[name]):
+            raise UnreadableRequest(f"{name} of the stored request is a {type(value).__name__}")
+    if "prompt" not in data:
+        raise UnreadableRequest("the stored request has no prompt")
+    return GenerationRequest(**{**data, "options": restore(data.get("options", {}))})
+
+
+def write_progress(progress: Progress) -> dict[str, Any]:
+    """The progress as a JSON object, without its preview, which has a table of its own."""
+    return {f.name: getattr(progress, f.name) for f in fields(progress) if f.name != "preview"}
+
+
+def read_progress(text: str | None) -> Progress | None:
+    """The progress that `write_progress` wrote; None when there is none or it can't be read."""
+    if text is None:
+        return None
+    try:
+        data = json.loads(text)
+        return Progress(**{**data, "phase": Phase(data["phase"])}) if data else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def read_error(text: str | None) -> StudioError | None:
+    """The error that `StudioError.to_dict` wrote; one that can't be read becomes a plain StudioError with its text."""
+    try:
+        data = json.loads(text) if text else None
+        return StudioError.from_dict(data) if data else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return StudioError(detail=text)
+
+
+def read_job(row: Mapping[str, Any], image_ids: Sequence[str]) -> Job:
+    """The job of a row whose JSON columns come as text; its `position` counts only while it is queued."""
+    state = JobState(row["state"])
+    error = read_error(row["error"])
+    try:
+        request = read_request(row["request"])
+    except UnreadableRequest as problem:
+        request, error = GenerationRequest(prompt=""), error or GenerationError(detail=problem)
+    created = moment(row["created_at"])
+    assert created is not None
+    return Job(
+        id=row["id"],
+        state=state,
+        request=request,
+        created_at=created,
+        started_at=moment(row["started_at"]),
+        finished_at=moment(row["finished_at"]),
+        progress=read_progress(row["progress"]),
+        image_ids=tuple(image_ids),
+        error=error,
+        position=row["position"] if state is JobState.QUEUED else None,
+        cancel_requested=bool(row["cancel_requested"]),
+    )
+
+
+def write_status(status: WorkerStatus) -> dict[str, Any]:
+    """The status as a JSON object; a decision's values that JSON has no word for are stored as text."""
+    data = {f.name: getattr(status, f.name) for f in fields(status) if f.name != "updated_at"}
+    decisions = [{f.name: getattr(decision, f.name) for f in fields(decision)} for decision in status.decisions]
+    plain: dict[str, Any] = json.loads(json.dumps({**data, "decisions": decisions}, default=_plain))
+    return plain
+
+
+def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
+    """The status that `write_status` wrote, and when."""
+    decisions = tuple(Decision(**decision) for decision in data["decisions"])
+    return WorkerStatus(**{**data, "decisions": decisions, "updated_at": moment(updated_at)})
+
+
+def restore(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Option values as the schema gives them: its lists are tuples, which JSON does not have."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)

@@ -1,0 +1,171 @@
+"""Starts the worker process, waits on it, tells the queue when it died, and starts it again.
+
+What this module does not know: what the worker does, torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import IO, Any, Literal
+
+from core.config.layers import PROJECT_ROOT, Settings
+from core.jobs.generation import DEFAULT_GENERATOR
+from core.jobs.orders import EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
+from core.jobs.queue import JobQueue, new_id
+from core.jobs.roster import Roster, sweep
+from core.storage.database import Database
+from core.types import WorkerStatus
+
+FIRST_DELAY = 0.2  # seconds until a worker that died is started again; doubled each time
+LONGEST_DELAY = 30.0
+GOOD_SECONDS = 60.0  # a worker that lived this long, or finished a job, was a good one
+LOCKED_DELAY = 5.0  # how often we look whether the worker of another app over this folder has ended
+CLOSE_SECONDS = 3.0  # a worker ends by itself this soon after its stdin is closed
+MAX_OUTPUT_BYTES = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+class WorkerSupervisor:
+    """One worker process at a time, kept alive by one thread from `start` to `stop`. Both may be called again."""
+
+    def __init__(self, settings: Settings, database: Database, generator: str = DEFAULT_GENERATOR) -> None:
+        self._settings = settings
+        self._generator = generator
+        self._queue = JobQueue(database)
+        self._roster = Roster(database)
+        self._guard = threading.Lock()  # over the three below
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Fail the jobs that a crash left in work, then keep a worker alive; nothing when that is under way."""
+        with self._guard:
+            if self._thread is not None:
+                return
+            sweep(self._queue, self._roster, "the app was not running")
+            self._stopping = threading.Event()
+            self._thread = threading.Thread(
+                target=self._keep_alive, args=(self._stopping,), name="worker-supervisor", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the worker: politely, then firmly. Returns when it is gone."""
+        with self._guard:
+            self._stopping.set()
+            process, thread, self._thread = self._process, self._thread, None
+        if process is not None:
+            _end(process)
+        if thread is not None:
+            thread.join()
+
+    def status(self) -> WorkerStatus:
+        """What the living worker over this folder last said, be it ours or another app's; one small query."""
+        status = self._roster.latest()
+        process = self._process
+        if status.state == "stopped" and process is not None and process.poll() is None:
+            return WorkerStatus(state="starting", pid=process.pid)
+        return status
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def _keep_alive(self, stopping: threading.Event) -> None:
+        delay = FIRST_DELAY
+        while not stopping.is_set():
+            try:
+                life = self._one_life(stopping)
+            except Exception:  # no process, no disk, no database: whatever it is, the next try may find it mended
+                log.exception("the worker could not be looked after; trying again in %g s", delay)
+                life = "bad"
+            if life == "locked":
+                stopping.wait(LOCKED_DELAY)
+                continue
+            delay = FIRST_DELAY if life == "good" else delay
+            stopping.wait(delay)
+            delay = min(2 * delay, LONGEST_DELAY)
+
+    def _one_life(self, stopping: threading.Event) -> Literal["good", "bad", "locked"]:
+        """Start a worker, wait for its end, fail what it had in hand; how its life was."""
+        worker_id, began = new_id(), time.monotonic()
+        with self._guard:
+            if stopping.is_set():
+                return "good"
+            self._process = process = self._spawn(worker_id)
+        code = process.wait()
+        if code == EXIT_LOCKED:
+            return "locked"
+        detail = "the app was closed" if stopping.is_set() else in_words(code)
+        lost = self._queue.abandon(worker_id, detail)
+        good_jobs = self._roster.remove(worker_id)
+        log.log(logging.INFO if stopping.is_set() else logging.ERROR, "worker ended: %s; %d jobs lost", detail, len(lost))
+        return "good" if good_jobs or time.monotonic() - began > GOOD_SECONDS else "bad"
+
+    def _spawn(self, worker_id: str) -> subprocess.Popen[bytes]:
+        orders = WorkerOrders(
+            worker_id=worker_id,
+            owner_pid=os.getpid(),
+            output_directory=self._settings.output_directory,
+            configs=self._settings.configs.resolve(),
+            values=self._settings.values,
+        )
+        with _output_file(orders) as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "core.jobs.worker", "--generator", self._generator],
+                cwd=PROJECT_ROOT,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                **_own_session(),
+            )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(orders.to_line().encode("ascii"))
+            process.stdin.flush()
+        except OSError:  # it is dead already; who waits for it will see why
+            log.warning("the worker ended before it was told what to do")
+        return process
+
+
+def in_words(code: int) -> str:
+    """An exit code of subprocess in words: "signal 9 (killed)", "exit code 1"."""
+    if code >= 0:
+        return f"exit code {code}"
+    return f"signal {-code} ({(signal.strsignal(-code) or 'unknown').lower()})"
+
+
+def _own_session() -> dict[str, Any]:
+    """Ctrl+C in the terminal is for the app: the worker then ends by its stdin, after the file in hand."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def _output_file(orders: WorkerOrders) -> IO[bytes]:
+    """Where the prints of libraries and the last words of a crash go; begun anew when it has grown large."""
+    path = orders.output_directory / OUTPUT_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    large = path.exists() and path.stat().st_size > MAX_OUTPUT_BYTES
+    return path.open("wb" if large else "ab")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.close()
+    except OSError:
+        log.debug("the worker had closed its stdin")
+    for firmer in (process.terminate, process.kill):
+        try:
+            process.wait(CLOSE_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            firmer()
+    process.wait()

@@ -1,0 +1,254 @@
+"""The worker: a process of its own that makes the pictures, one job after the other, with the model kept in memory.
+
+    python -m core.jobs.worker [--generator module:function]  < one JSON line of WorkerOrders
+
+It ends when its stdin is closed or its owner is gone, so it never outlives the app; its lock on the output folder sees to
+it that no second one runs over the same queue.
+What this module does not know: pages, torch (the generator is imported by name).
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+import psutil
+
+from core.config.options import SCHEMA
+from core.errors import Cancelled, StorageError, StudioError, WorkerDiedError
+from core.jobs.generation import DEFAULT_GENERATOR, Generator, as_studio_error, build_generator
+from core.jobs.lock import FolderLock
+from core.jobs.orders import DATABASE_FILE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders
+from core.jobs.queue import JobQueue
+from core.jobs.roster import Roster, is_alive, sweep
+from core.storage.database import Database
+from core.storage.history import History
+from core.types import GenerationRequest, Job, JobState, Phase, Picture, Progress, WorkerStatus
+
+POLL_SECONDS = 0.05  # an idle worker looks for a job this often
+BEAT_SECONDS = 2.0  # and says this often that it lives
+OWNER_SECONDS = 0.5  # how often the owner is looked for, should its end of stdin be held open by someone else
+GRACE_SECONDS = 1.2  # to end the step or the file in hand once the app is gone
+RETRY_SECONDS = 1.0  # after a database or a disk that refused
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Claims, generates, saves, reports; one thread. `stopping` ends it after the step in hand."""
+
+    def __init__(
+        self,
+        orders: WorkerOrders,
+        database: Database,
+        build: Callable[[], Generator],
+        stopping: threading.Event,
+    ) -> None:
+        self._id = orders.worker_id
+        self._values = orders.values
+        self._queue = JobQueue(database)
+        self._roster = Roster(database)
+        self._history = History(database, orders.output_directory)
+        self._build = build
+        self._generator: Generator | None = None
+        self._stopping = stopping
+        self._process = psutil.Process()
+        self._good_jobs = 0
+        self._said = ("", 0.0)  # the state last written, and when (monotonic seconds)
+
+    def run(self) -> None:
+        """Until `stopping`: nothing that a job or the disk does ends this loop."""
+        self._beat("starting")
+        sweep(self._queue, self._roster, "the worker before this one is gone")
+        self._prepare()
+        while not self._stopping.is_set():
+            try:
+                self._beat("idle")
+                job = self._queue.claim(self._id) if self._queue.has_waiting() else None
+                if job is not None:
+                    self._work(job)
+                else:
+                    self._stopping.wait(POLL_SECONDS)
+            except Exception:
+                log.exception("the queue could not be served; trying again in %g s", RETRY_SECONDS)
+                self._stopping.wait(RETRY_SECONDS)
+
+    # -- before the first job --------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Import the generator and load the model ahead of time. What fails here fails again in a job, aloud."""
+        try:
+            generator = self._ready_generator()
+            if self._values["model.preload"] and not self._queue.has_waiting():
+                self._beat("loading")
+                options = {option.key: self._values[option.key] for option in SCHEMA.request_options()}
+                generator.load(self._values["model.id"], options, lambda progress: self._beat("loading"))
+        except Exception:
+            log.exception("the model could not be loaded ahead of the first job")
+
+    def _ready_generator(self) -> Generator:
+        if self._generator is None:
+            self._generator = self._build()
+        return self._generator
+
+    # -- one job ---------------------------------------------------------------------------------------------------
+
+    def _work(self, job: Job) -> None:
+        began = time.monotonic()
+        log.info("job %s: begins, model %s", job.id, job.request.model)
+        state, error = self._attempt(job)
+        self._settle(job.id, state, error)
+        self._good_jobs += state is JobState.DONE
+        log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
+
+    def _attempt(self, job: Job) -> tuple[JobState, StudioError | None]:
+        """Generate; how the job ended."""
+        request = job.request
+        try:
+            self._ready_generator().generate(
+                request,
+                lambda progress: self._progress(job.id, progress),
+                lambda: self._is_cancelled(job.id),
+                lambda picture: self._save(job, picture),
+            )
+        except Cancelled:
+            if self._queue.is_cancel_requested(job.id):
+                return JobState.CANCELLED, None
+            return JobState.FAILED, WorkerDiedError(detail="the app was closed")
+        except Exception as problem:
+            log.error("job %s failed\n%s", job.id, without_prompts(traceback.format_exc(), request))
+            return JobState.FAILED, as_studio_error(problem, request, self._status("busy").device or "cpu")
+        return JobState.DONE, None
+
+    def _progress(self, job_id: str, progress: Progress) -> None:
+        self._queue.report(job_id, progress)
+        self._beat("loading" if progress.phase is Phase.LOADING else "busy")
+
+    def _is_cancelled(self, job_id: str) -> bool:
+        return self._stopping.is_set() or self._queue.is_cancel_requested(job_id)
+
+    def _save(self, job: Job, picture: Picture) -> None:
+        """Keep a picture the moment it is made, unless the user has asked to stop meanwhile."""
+        if self._is_cancelled(job.id):
+            raise Cancelled
+        steps, images = job.request.num_inference_steps, job.request.num_images
+        image = picture.request.seed - job.request.seed + 1  # see GenerationRequest.singles
+        self._progress(job.id, Progress(Phase.SAVE, steps, steps, image, images))
+        self._history.add(picture, job.id)
+
+    def _settle(self, job_id: str, state: JobState, error: StudioError | None) -> None:
+        """Write how a job ended, and keep trying while the disk is full: a job must not stay running for ever."""
+        while True:
+            try:
+                return self._queue.finish(job_id, state, error)
+            except StorageError:
+                log.exception("job %s: the end could not be written", job_id)
+                if self._stopping.wait(RETRY_SECONDS):
+                    return None
+
+    # -- what the worker says of itself ----------------------------------------------------------------------------
+
+    def _beat(self, state: str) -> None:
+        """Write the worker's row when its state changed or the last word is old. No job fails for want of it."""
+        said, when = self._said
+        if state == said and time.monotonic() - when < BEAT_SECONDS:
+            return
+        try:
+            self._roster.write(self._id, self._status(state), self._good_jobs)
+        except StorageError:
+            log.exception("the worker's status could not be written")
+        self._said = (state, time.monotonic())
+
+    def _status(self, state: str) -> WorkerStatus:
+        memory = self._process.memory_info().rss
+        loaded = self._generator.loaded if self._generator else None
+        if loaded is None:
+            return WorkerStatus(state, os.getpid(), memory_bytes=memory)
+        return WorkerStatus(
+            state=state,
+            pid=os.getpid(),
+            model=loaded.model,
+            device=loaded.device,
+            memory_bytes=memory,
+            load_seconds=loaded.load_seconds,
+            decisions=tuple(loaded.decisions),
+            versions=loaded.versions,
+        )
+
+
+def without_prompts(text: str, request: GenerationRequest) -> str:
+    """`text` fit for the log: what people write is theirs, also where a library quotes it in its error."""
+    for prompt in (request.prompt, request.negative_prompt):
+        for form in (prompt, repr(prompt)[1:-1]):
+            text = text.replace(form, "[prompt]") if form.strip() else text
+    return text
+
+
+def watch_owner(owner: psutil.Process, stopping: threading.Event) -> None:
+    """Start the daemon threads that end this process when the app is gone: first politely, then at once."""
+
+    started = owner.create_time()
+
+    def end() -> None:
+        stopping.set()
+        time.sleep(GRACE_SECONDS)
+        os._exit(0)
+
+    def watch_stdin() -> None:
+        while os.read(0, 4096):  # not sys.stdin: its lock, held here, would make the interpreter abort at exit
+            pass
+        end()
+
+    def watch_process() -> None:
+        while is_alive(owner.pid, started):
+            time.sleep(OWNER_SECONDS)
+        end()
+
+    for watch in (watch_stdin, watch_process):
+        threading.Thread(target=watch, name=watch.__name__, daemon=True).start()
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every opening of the database
+    logging.captureWarnings(True)
+
+
+def main() -> int:
+    """Read the orders, take the lock, work. The exit code is 0, or EXIT_LOCKED when another worker has the folder."""
+    faulthandler.enable()
+    parser = argparse.ArgumentParser(description="The worker process of Z Darkroom; the app starts it by itself.")
+    parser.add_argument("--generator", default=DEFAULT_GENERATOR, help="module:function that builds the generator")
+    arguments = parser.parse_args()
+    with open(0, "rb", buffering=0, closefd=False) as stdin:
+        orders = WorkerOrders.from_line(stdin.readline())
+    stopping = threading.Event()
+    try:
+        watch_owner(psutil.Process(orders.owner_pid), stopping)
+    except psutil.NoSuchProcess:
+        return 0
+    lock = FolderLock(orders.output_directory / LOCK_FILE)
+    if not lock.take():
+        return EXIT_LOCKED
+    _log_to(orders.output_directory / LOG_FILE)
+    log.info("worker %s begins, pid %d", orders.worker_id, os.getpid())
+    database = Database(orders.output_directory / DATABASE_FILE)
+    Worker(orders, database, lambda: build_generator(arguments.generator, orders.configs), stopping).run()
+    log.info("worker %s ends: the app was closed", orders.worker_id)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
