@@ -286,7 +286,7 @@ def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]
         "scheduler.shift": _shift(model, request.options),
         "vae.tiles": None
         if tiles is None
-        else {"sample": tiles.sample, "latent": tiles.latent, "overlap": tiles.overlap},
+        else {"sample": tiles.sample, "latent": tiles.latent, "overlap": float(tiles.overlap)},
         "versions": dict(model.versions),
     }
 

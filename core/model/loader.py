@@ -73,7 +73,7 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
 def _read_pipeline(model: str, folder: Path, dtype: torch.dtype) -> Any:
     try:
         pipeline = ZImagePipeline.from_pretrained(
-            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # what diffusers raises
         log.exception("loading %s failed", model)

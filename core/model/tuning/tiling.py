@@ -1,15 +1,15 @@
 """Tiled decoding with sizes that always fit together.
 
-diffusers cuts a latent of the picture into tiles of `tile_latent_min_size`, decodes each, and pastes them at a stride that it
-computes twice, once in latents and once in pixels, each time rounding down. Where the two disagree the picture has the WRONG SIZE.
-So the pair of sizes is always (8 n, n) and the overlap is a whole number of latents.
+diffusers cuts the latents into tiles of `tile_latent_min_size`, decodes each, and pastes them at a stride that it computes
+twice, once in latents and once in pixels, each time rounding down. Where the two disagree the picture has the WRONG SIZE.
+So the pair of sizes is always (8 n, n), and the overlap a whole number of latents.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 SCALE = 8  # pixels to a latent
@@ -17,32 +17,21 @@ SCALE = 8  # pixels to a latent
 
 @dataclass(frozen=True)
 class TilePlan:
-    """`sample` and `latent` are a tile's side in pixels and in latents; `overlap` its share that a neighbour covers too."""
+    """`sample` and `latent`: a tile's side in pixels and in latents. `overlap`: its share that a neighbour covers too.
+
+    A fraction, so that diffusers' roundings of `side * overlap` and `side * (1 - overlap)` have nothing to round.
+    """
 
     sample: int
     latent: int
-    overlap: float
+    overlap: Fraction
 
 
 def plan_tiles(tile_pixels: int, overlap_factor: float) -> TilePlan:
     """The nearest consistent plan: the tile rounded down to 8 px, the overlap to whole latents."""
     latent = max(1, tile_pixels // SCALE)
-    wanted = min(round(latent * overlap_factor), latent - 1)
-    return next(plan for k in range(wanted, -1, -1) if (plan := _consistent(latent, k)) is not None)
-
-
-def _consistent(latent: int, k: int) -> TilePlan | None:
-    """The plan whose two strides agree when computed as diffusers does, for an overlap of k latents; None if none does.
-
-    k / latent need not be a binary fraction: one of its neighbours may survive the two roundings where it does not.
-    """
-    exact = k / latent
-    for factor in (exact, math.nextafter(exact, 0.0), math.nextafter(exact, 1.0)):
-        stride = int(latent * (1 - factor))
-        blend = int(latent * SCALE * factor)
-        if stride * SCALE == latent * SCALE - blend and stride > 0:
-            return TilePlan(latent * SCALE, latent, factor)
-    return None
+    shared = min(round(latent * overlap_factor), latent - 1)
+    return TilePlan(latent * SCALE, latent, Fraction(shared, latent))
 
 
 def wanted_plan(options: Mapping[str, Any]) -> TilePlan | None:

@@ -1,0 +1,37 @@
+"""The real classes, on the embedded model."""
+
+import pytest
+
+from core.config.layers import PROJECT_ROOT, load_settings
+from core.model.generator import build_generator
+from core.types import GenerationRequest
+
+WEIGHTS = PROJECT_ROOT / "core" / "demo" / "weights"
+
+
+@pytest.fixture(scope="session")
+def generator():
+    """One generator for all: what one test leaves behind must not reach the next."""
+    return build_generator(PROJECT_ROOT / "configs")
+
+
+@pytest.fixture(scope="session")
+def plain():
+    """diffusers as anyone would use it."""
+    from diffusers import ZImagePipeline
+
+    pipeline = ZImagePipeline.from_pretrained(WEIGHTS)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="session")
+def request_of():
+    """A complete request: shipped settings, and whatever the test changes."""
+    options = load_settings().request_options()
+
+    def make(prompt="a red house, day", changed=None, **fields):
+        fields = {"width": 128, "height": 128, "seed": 7, "num_inference_steps": 4, **fields}
+        return GenerationRequest(prompt=prompt, options={**options, **(changed or {})}, **fields)
+
+    return make

@@ -1,0 +1,88 @@
+"""With neutral options a picture is plain diffusers' own, bit for bit."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ZImagePipeline
+
+from tests.pipeline.conftest import WEIGHTS
+
+
+def drawn_by(pipeline, request):
+    """The same request, given to diffusers directly."""
+    return pipeline(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        width=request.width,
+        height=request.height,
+        num_inference_steps=request.num_inference_steps,
+        guidance_scale=request.guidance_scale,
+        generator=torch.Generator().manual_seed(request.seed),
+    ).images[0]
+
+
+def same(one, other):
+    return one.size == other.size and np.array_equal(np.asarray(one), np.asarray(other))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": "夜晚，雪地，黄色的灯塔", "width": 256, "height": 256, "num_inference_steps": 8},
+        {"width": 256, "height": 144, "seed": 2**40},
+        {"guidance_scale": 2.5, "negative_prompt": "mountains"},
+        {"guidance_scale": 1.0, "num_inference_steps": 1},
+        {"prompt": "🎈 שלום\nline two", "seed": 0},
+    ],
+)
+def test_equals_plain_diffusers(generator, plain, request_of, fields):
+    request = request_of(**fields)
+    ours = generator.generate(request).pictures[0].image
+    assert same(ours, drawn_by(plain, request))
+
+
+def test_equals_plain_diffusers_in_bfloat16(generator, request_of):
+    request = request_of(changed={"model.dtype": "bfloat16"})
+    pipeline = ZImagePipeline.from_pretrained(WEIGHTS, dtype=torch.bfloat16)
+    pipeline.set_progress_bar_config(disable=True)
+    assert same(generator.generate(request).pictures[0].image, drawn_by(pipeline, request))
+
+
+def test_equals_a_process_that_never_saw_our_code(generator, request_of):
+    request = request_of(prompt="一辆蓝色的车，沙漠，白天")
+    program = f"""
+import hashlib, sys, torch
+from diffusers import ZImagePipeline
+pipeline = ZImagePipeline.from_pretrained(sys.argv[1])
+image = pipeline(prompt={request.prompt!r}, width=128, height=128, num_inference_steps=4, guidance_scale=0.0,
+                 generator=torch.Generator().manual_seed(7)).images[0]
+assert not any(name == "core" or name.startswith("core.") for name in sys.modules)
+print(hashlib.sha256(image.tobytes()).hexdigest())
+"""
+    run = subprocess.run([sys.executable, "-c", program, str(WEIGHTS)], capture_output=True, text=True, cwd="/")
+    ours = generator.generate(request).pictures[0].image
+    assert run.stdout.strip().splitlines()[-1:] == [hashlib.sha256(ours.tobytes()).hexdigest()], run.stderr
+
+
+def test_picture_k_of_a_batch_is_the_single_picture_of_its_seed(generator, request_of):
+    batch = generator.generate(request_of(num_images=3)).pictures
+    assert [picture.request.seed for picture in batch] == [7, 8, 9]
+    assert same(batch[2].image, generator.generate(request_of(seed=9)).pictures[0].image)
+    assert not same(batch[0].image, batch[1].image)
+
+
+def test_twice_the_same(generator, request_of):
+    first, second = (generator.generate(request_of()).pictures[0].image for _ in range(2))
+    assert same(first, second)
+
+
+def test_previews_change_no_pixel(generator, request_of):
+    previews = []
+    shown = generator.generate(request_of(), on_progress=lambda p: previews.append(p.preview)).pictures[0].image
+    hidden = generator.generate(request_of(changed={"preview.enabled": False})).pictures[0].image
+    assert same(shown, hidden)
+    assert sum(preview is not None for preview in previews) == 4

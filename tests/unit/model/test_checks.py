@@ -1,0 +1,106 @@
+"""A model folder is judged before any memory is taken; the error names the file and the cure."""
+
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from core.errors import ModelFileError
+from core.model.checks import COMPONENTS, CONFIGS, WEIGHTS, check_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with all the files of a ZImagePipeline, each as small as can be."""
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "ZImagePipeline"}))
+    for component in COMPONENTS:
+        (tmp_path / component).mkdir()
+        (tmp_path / component / CONFIGS[component]).write_text("{}")
+    for component in WEIGHTS:
+        save_file({"weight": np.ones((8, 8), np.float32)}, tmp_path / component / "model.safetensors")
+    return tmp_path
+
+
+def refusal(folder):
+    with pytest.raises(ModelFileError) as caught:
+        check_folder(folder, "mine")
+    assert "\n" not in caught.value.message("zh")
+    return caught.value.message("en")
+
+
+def test_a_complete_folder_passes(folder):
+    check_folder(folder, "mine")
+
+
+@pytest.mark.parametrize("name", ["model_index.json", *(f"{part}/{file}" for part, file in CONFIGS.items())])
+def test_missing_config(folder, name):
+    (folder / name).unlink()
+    assert name in refusal(folder)
+
+
+@pytest.mark.parametrize("component", WEIGHTS)
+def test_missing_weights(folder, component):
+    (folder / component / "model.safetensors").unlink()
+    assert f"{component}/*.safetensors: the file is missing" in refusal(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 8, 40, 300])
+def test_truncated_weights(folder, keep):
+    path = folder / "transformer" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert "transformer/model.safetensors: the file is shorter" in refusal(folder)
+
+
+def test_missing_shard(folder):
+    weights = folder / "transformer" / "model.safetensors"
+    weights.rename(weights.with_name("part-1.safetensors"))
+    index = {"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}
+    (folder / "transformer" / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "part-2.safetensors: the file is missing" in refusal(folder)
+
+
+def test_pickle_by_name(folder):
+    (folder / "vae" / "weights.bin").write_bytes(b"anything")
+    assert "vae/weights.bin: pickle files can run code" in refusal(folder)
+
+
+def test_pickle_under_a_safe_name(folder):
+    (folder / "vae" / "model.safetensors").write_bytes(pickle.dumps({"a": 1}))
+    assert "vae/model.safetensors: pickle files can run code" in refusal(folder)
+
+
+def test_torch_archive_under_a_safe_name(folder):
+    with zipfile.ZipFile(folder / "vae" / "model.safetensors", "w") as archive:
+        archive.writestr("data.pkl", "x")
+    assert "vae/model.safetensors: pickle files can run code" in refusal(folder)
+
+
+@pytest.mark.parametrize("protocol_byte", [2, 3, 4, 5])
+def test_a_header_length_that_looks_like_a_pickle_is_no_pickle(folder, protocol_byte):
+    length = 0x80 + 256 * protocol_byte  # the first two bytes of the file are those of a pickle
+    header = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(length)
+    (folder / "vae" / "model.safetensors").write_bytes(length.to_bytes(8, "little") + header + b"\0")
+    check_folder(folder, "mine")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe"])
+def test_broken_json(folder, content):
+    (folder / "vae" / "config.json").write_bytes(content)
+    assert "vae/config.json: the file is not valid JSON" in refusal(folder)
+
+
+def test_another_pipeline(folder):
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    assert "not a ZImagePipeline" in refusal(folder)
+
+
+def test_garbage_header(folder):
+    (folder / "vae" / "model.safetensors").write_bytes((16).to_bytes(8, "little") + b"not json at all!")
+    assert "not a safetensors file" in refusal(folder)
+
+
+def test_no_folder(tmp_path):
+    assert "there is no such folder" in refusal(tmp_path / "nothing")

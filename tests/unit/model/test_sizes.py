@@ -1,0 +1,41 @@
+"""The file always has the size that was asked for."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from core.model.sizes import SMALLEST_SIDE, deliver, rendered_size
+
+sides = st.integers(64, 2048)
+
+
+@given(sides, sides)
+def test_exact_rendering_takes_the_next_multiple(width, height):
+    rendered = rendered_size(width, height, 16, None, 2048)
+    for asked, drawn in zip((width, height), rendered, strict=True):
+        assert drawn % 16 == 0
+        assert 0 <= drawn - asked < 16
+
+
+@given(sides, sides)
+def test_native_rendering_keeps_to_the_budget_and_the_limits(width, height):
+    drawn_width, drawn_height = rendered_size(width, height, 16, 256 * 256, 2048)
+    for side in (drawn_width, drawn_height):
+        assert side % 16 == 0
+        assert SMALLEST_SIDE <= side <= 2048
+    if max(width / height, height / width) < 4:
+        assert drawn_width * drawn_height == pytest.approx(256 * 256, rel=0.2)
+
+
+@pytest.mark.parametrize("size", [(1000, 701), (64, 2048), (2048, 64), (255, 257), (256, 256)])
+@pytest.mark.parametrize("native", [None, 65536])
+def test_delivered_size(size, native):
+    drawn = rendered_size(*size, 16, native, 2048)
+    assert deliver(Image.new("RGB", drawn), *size, resize=native is not None).size == size
+
+
+def test_cut_is_from_the_centre():
+    image = Image.new("L", (16, 16))
+    image.putpixel((8, 8), 255)
+    assert deliver(image, 2, 2, resize=False).getpixel((1, 1)) == 255
