@@ -1,11 +1,25 @@
 """The tables, as SQLAlchemy sees them. A change here goes with a numbered migration in `migrations/versions/`.
 
-Times are UTC, stored as ISO 8601 text with microseconds, so that they sort as they read and mean the same in every database.
+Times are UTC, stored as ISO 8601 text with microseconds, so that they sort as they read and mean the same everywhere.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData()
 
@@ -51,12 +65,24 @@ images = Table(
     Column("num_inference_steps", Integer, nullable=False),
     Column("guidance_scale", Float, nullable=False),
     Column("seconds", Float, nullable=False),  # text + steps + decode
-    Column("record", JSON, nullable=False),  # everything else: options, rendered size, timings, effective, decisions
     Column("missing", Boolean, nullable=False, default=False),
-    Index("ix_images_created_at_id", "created_at", "id"),
+    Index("ix_images_created_at_id", "created_at", "id"),  # one for each column that pages are sorted by
+    Index("ix_images_seed_id", "seed", "id"),
+    Index("ix_images_width_id", "width", "id"),
+    Index("ix_images_height_id", "height", "id"),
+    Index("ix_images_steps_id", "num_inference_steps", "id"),
+    Index("ix_images_guidance_id", "guidance_scale", "id"),
+    Index("ix_images_seconds_id", "seconds", "id"),
     Index("ix_images_job_id", "job_id"),
-    Index("ix_images_model", "model", "created_at"),
-    Index("ix_images_size", "width", "height", "created_at"),
+    Index("ix_images_model", "model", "created_at", "id"),
+    Index("ix_images_size", "width", "height", "created_at", "id"),
+)
+
+image_records = Table(  # apart from images, which a search for words reads from end to end
+    "image_records",
+    metadata,
+    Column("image_id", String(32), ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("record", JSON, nullable=False),  # the same record that the picture file carries, see records.py
 )
 
 workers = Table(  # one row for each worker process over this folder: what it last said of itself

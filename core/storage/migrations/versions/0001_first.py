@@ -1,7 +1,7 @@
-"""Jobs, previews, images and workers."""
+"""Jobs, previews, images with their records, and workers."""
 
 from alembic import op
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, LargeBinary, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Text
 
 revision = "0001"
 down_revision = None
@@ -45,13 +45,23 @@ def upgrade() -> None:
         Column("num_inference_steps", Integer, nullable=False),
         Column("guidance_scale", Float, nullable=False),
         Column("seconds", Float, nullable=False),
-        Column("record", JSON, nullable=False),
         Column("missing", Boolean, nullable=False),
     )
     op.create_index("ix_images_created_at_id", "images", ["created_at", "id"])
+    op.create_index("ix_images_seed_id", "images", ["seed", "id"])
+    op.create_index("ix_images_width_id", "images", ["width", "id"])
+    op.create_index("ix_images_height_id", "images", ["height", "id"])
+    op.create_index("ix_images_steps_id", "images", ["num_inference_steps", "id"])
+    op.create_index("ix_images_guidance_id", "images", ["guidance_scale", "id"])
+    op.create_index("ix_images_seconds_id", "images", ["seconds", "id"])
     op.create_index("ix_images_job_id", "images", ["job_id"])
-    op.create_index("ix_images_model", "images", ["model", "created_at"])
-    op.create_index("ix_images_size", "images", ["width", "height", "created_at"])
+    op.create_index("ix_images_model", "images", ["model", "created_at", "id"])
+    op.create_index("ix_images_size", "images", ["width", "height", "created_at", "id"])
+    op.create_table(
+        "image_records",
+        Column("image_id", String(32), ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+        Column("record", JSON, nullable=False),
+    )
     op.create_table(
         "workers",
         Column("id", String(64), primary_key=True),

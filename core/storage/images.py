@@ -1,0 +1,90 @@
+"""Picture files: `<outputs>/2026-11-22/20261122-124754-123_42_1a2b3c4d.png`.
+
+What this module does not know: the database, thumbnails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from core.errors import StorageError
+from core.storage.files import inside, remove, write_atomically
+from core.storage.infotext import write_infotext
+from core.storage.metadata import save_arguments
+from core.types import Picture
+
+EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A picture on disk. `file` is relative to the output directory, with forward slashes."""
+
+    file: str
+    format: str
+    size: tuple[int, int]
+    bytes: int
+
+
+class ImageFiles:
+    """The pictures below one directory, in a folder for each local date."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def write(self, picture: Picture, image_id: str, created_at: datetime, record: Mapping[str, Any]) -> StoredFile:
+        """Save a picture as its request's `output.*` options say; `record` goes into the file unless they say no.
+
+        Raises DiskFullError, NotWritableError or StorageError (also when the file hasn't the size that was asked for),
+        and leaves no file then.
+        """
+        options = picture.request.options
+        format = options.get("output.format", "png")
+        local = created_at.astimezone()
+        stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{picture.request.seed}_{image_id[-8:]}"
+        file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[format]}"
+        path = self.directory / file
+        metadata = options.get("output.metadata", True)
+        extra = save_arguments(format, write_infotext(picture.request, picture.effective), record) if metadata else {}
+        data = _encoded(picture.image, format, int(options.get("output.quality", 92)), extra, path)
+        write_atomically(path, data)
+        return StoredFile(file, format, self._checked_size(path, picture), len(data))
+
+    def path(self, file: str) -> Path | None:
+        """The path of a picture, or None where `file` would lead out of the directory."""
+        return inside(self.directory, file)
+
+    def _checked_size(self, path: Path, picture: Picture) -> tuple[int, int]:
+        """The size in pixels that the file on disk really has, if it is the one asked for."""
+        asked = (picture.request.width, picture.request.height)
+        try:
+            with Image.open(path) as image:
+                size = image.size
+            if size != asked:
+                raise StorageError(path=path, detail=f"it came out as {size[0]}x{size[1]}, not {asked[0]}x{asked[1]}")
+        except OSError as error:
+            remove(path)
+            raise StorageError(path=path, detail=f"it cannot be read back: {error}") from error
+        except StorageError:
+            remove(path)
+            raise
+        return size
+
+
+def _encoded(image: Image.Image, format: str, quality: int, extra: Mapping[str, Any], path: Path) -> bytes:
+    """The file's bytes. In memory first: writing to a file, Pillow hides a full disk behind a bare "encoder error"."""
+    if format == "jpeg" and image.mode not in ("RGB", "L"):
+        image = image.convert("RGB")
+    buffer = BytesIO()
+    try:
+        image.save(buffer, format.upper(), quality=quality, **extra)
+    except (OSError, ValueError) as error:  # such as a side beyond what the format can hold
+        raise StorageError(path=path, detail=error) from error
+    return buffer.getvalue()

@@ -1,0 +1,142 @@
+"""What a crash left behind, put right at start: one walk over the folders of dates, one query.
+
+A picture without its row gets it back from the record that it carries; a row without its file is marked, never deleted
+(the disk may only be unplugged). Safe while another process adds pictures: rows are read before the files, and a row
+that came in between is left as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from core.storage.database import Database
+from core.storage.files import is_temporary
+from core.storage.images import StoredFile
+from core.storage.metadata import read_metadata
+from core.storage.records import NOT_A_RECORD, image_record, image_row, with_new_id
+from core.storage.tables import image_records, images
+from core.storage.thumbnails import FOLDER
+from core.types import ImageRecord
+
+log = logging.getLogger(__name__)
+
+TEMPORARY_SECONDS = 300  # a temporary file older than this belongs to no one: writing takes well under a second
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What a sweep found and did. `unknown` counts picture files that have neither a row nor a record of ours."""
+
+    temporary_removed: int = 0
+    adopted: tuple[str, ...] = ()  # ids of pictures that got a row, or whose row found its moved file
+    missing: int = 0  # rows newly marked
+    returned: int = 0  # rows whose file is back
+    unknown: int = 0
+    seconds: float = 0.0
+
+
+def sweep(database: Database, directory: Path) -> SweepReport:
+    """Make files and rows agree. Raises StorageError when the database can't be written."""
+    start = time.monotonic()
+    with database.reading() as connection:
+        rows = {row.file: row for row in connection.execute(select(images.c.id, images.c.file, images.c.missing))}
+    removed, files = _walk(directory)
+    gone = [row.id for file, row in rows.items() if file not in files and not row.missing]
+    back = [row.id for file, row in rows.items() if file in files and row.missing]
+    orphans = files - rows.keys()
+    found = [pair for file in sorted(orphans) if (pair := _read(directory, file)) is not None]
+    adopted: list[str] = []
+    if gone or back or found:
+        with database.writing() as connection:
+            _mark(connection, gone, missing=True)
+            _mark(connection, back, missing=False)
+            adopted = [image_id for pair in found if (image_id := _adopt(connection, directory, *pair)) is not None]
+    missing = len(set(gone).difference(adopted))
+    unknown = len(orphans) - len(found)
+    report = SweepReport(removed, tuple(adopted), missing, len(back), unknown, time.monotonic() - start)
+    log.info("%s", report)
+    return report
+
+
+def _walk(directory: Path) -> tuple[int, set[str]]:
+    """Remove old temporary files; return how many, and every picture below the folders of dates, as rows name them."""
+    removed = 0
+    files: set[str] = set()
+    for folder in (*_scan(directory), *_scan(directory / FOLDER)):
+        if not folder.is_dir(follow_symlinks=False):
+            continue
+        dated = _DATE.fullmatch(folder.name) is not None
+        for entry in _scan(Path(folder.path)):
+            if is_temporary(entry.name):
+                removed += _remove_old(entry)
+            elif dated and entry.name.lower().endswith(_SUFFIXES) and entry.is_file(follow_symlinks=False):
+                files.add(f"{folder.name}/{entry.name}")
+    return removed, files
+
+
+def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("%s cannot be read: %s", folder, error)
+
+
+def _remove_old(entry: os.DirEntry[str]) -> bool:
+    try:
+        if time.time() - entry.stat(follow_symlinks=False).st_mtime < TEMPORARY_SECONDS:
+            return False
+        os.unlink(entry.path)
+    except OSError as error:  # gone by itself, or not ours to remove
+        log.warning("%s is not removed: %s", entry.path, error)
+        return False
+    return True
+
+
+def _read(directory: Path, file: str) -> tuple[ImageRecord, Mapping[str, Any]] | None:
+    """The record that a file without a row carries, typed and as it is; None when it is not one of ours."""
+    path = directory / file
+    metadata = read_metadata(path)
+    if metadata is None or metadata.record is None:
+        return None
+    try:
+        record = image_record(metadata.record, StoredFile(file, metadata.format, metadata.size, path.stat().st_size))
+        image_row(record)
+    except (*NOT_A_RECORD, OSError) as error:
+        log.warning("%s is not taken in: %s: %s", file, type(error).__name__, error)
+        return None
+    return record, metadata.record
+
+
+def _adopt(connection: Connection, directory: Path, record: ImageRecord, data: Mapping[str, Any]) -> str | None:
+    """Give a picture its row. Where its id is taken, the file was moved (the row follows it) or copied (a new id)."""
+    owner = connection.execute(select(images.c.file).where(images.c.id == record.id)).one_or_none()
+    if owner is not None and owner.file == record.file:  # its writer was faster
+        return None
+    if owner is not None and not (directory / owner.file).is_file():
+        connection.execute(update(images).where(images.c.id == record.id).values(file=record.file, missing=False))
+        return record.id
+    if owner is not None:
+        data = with_new_id(data, record.created_at)
+        record = replace(record, id=data["id"])
+    connection.execute(insert(images).values(image_row(record)))
+    connection.execute(insert(image_records).values(image_id=record.id, record=data))
+    return record.id
+
+
+def _mark(connection: Connection, ids: list[str], missing: bool) -> None:
+    for start in range(0, len(ids), 500):  # fewer than the variables that SQLite takes in one statement
+        connection.execute(update(images).where(images.c.id.in_(ids[start : start + 500])).values(missing=missing))

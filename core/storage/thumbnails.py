@@ -1,0 +1,53 @@
+"""Small pictures for galleries: `<outputs>/thumbnails/ab/<id>.webp`, made when first asked for and again when missing.
+
+What this module does not know: the database.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from core.errors import StorageError
+from core.storage.files import remove, write_atomically
+
+FOLDER = "thumbnails"
+SIDE = 256  # px, the longer side
+QUALITY = 80
+
+
+class Thumbnails:
+    """The thumbnails below one output directory. Ids must have been checked: they become file names."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / FOLDER
+
+    def path(self, image_id: str) -> Path:
+        """Where the thumbnail is or will be. By the last two digits: the first of a time-sorted id hardly change."""
+        return self.directory / image_id[-2:] / f"{image_id}.webp"
+
+    def make(self, image_id: str, source: Path) -> Path:
+        """The thumbnail of the picture `source`, made now unless it is there. Raises StorageError."""
+        path = self.path(image_id)
+        if not path.is_file():
+            write_atomically(path, _shrunk(source))
+        return path
+
+    def remove(self, image_id: str) -> None:
+        """Remove it, if it is there. Raises StorageError."""
+        remove(self.path(image_id))
+
+
+def _shrunk(source: Path) -> bytes:
+    buffer = BytesIO()
+    try:
+        with Image.open(source) as image:
+            image.thumbnail((SIDE, SIDE))
+            small = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+            small.info.clear()  # nothing of the picture's metadata goes into its thumbnail
+            small.save(buffer, "WEBP", quality=QUALITY)
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow's for a damaged file
+        raise StorageError(path=source, detail=f"it cannot be read: {error}") from error
+    return buffer.getvalue()
