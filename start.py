@@ -32,6 +32,17 @@ LINTERS = (
     ("import-linter", ["-c", "from importlinter.cli import lint_imports_command as run; run()"]),
 )
 
+OPEN_BROWSER = """
+import os, socket, time, webbrowser
+from core.config.layers import load_settings
+port = load_settings(environment=os.environ)["ui.port"]
+for _ in range(120):
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            webbrowser.open(f"http://127.0.0.1:{port}")
+            break
+    time.sleep(0.5)
+"""
 CURES = (  # what pip said -> what to try; the first that fits
     (
         r"No space left|Errno 28",
@@ -109,7 +120,9 @@ def start_app(arguments: list[str]) -> int:
     if unknown:
         raise Stop(f"the app knows only --open, not {unknown[0]}", f"应用只接受 --open，不接受 {unknown[0]}", code=2)
     python = prepare("requirements.txt")
-    return hand_over([python, "-m", "ui.serve", *arguments], folder=ROOT)
+    if arguments:
+        subprocess.Popen([python, "-c", OPEN_BROWSER], cwd=ROOT)
+    return hand_over([python, "-m", "ui.serve"], folder=ROOT)
 
 
 def run_tests(arguments: list[str]) -> int:
@@ -219,8 +232,11 @@ def install(python: str, requirements: str) -> None:
         for line in process.stdout:
             said.append(line)
             file.write(line)
-            if re.match(r"\s*(Collecting|Downloading|Using cached|Building|Installing collected)", line):
-                print("  " + line.strip()[:110], flush=True)
+            fetched = re.match(r"\s*(?:Downloading|Using cached) ([^/\s]+?-[\d.]+)\S* ?(\(.*\))?$", line)
+            if fetched:
+                print(f"  {fetched[1]} {fetched[2] or ''}", flush=True)
+            elif line.startswith("Installing collected packages"):
+                say(f"  unpacking {line.count(',') + 1} packages ...", f"  正在解包 {line.count(',') + 1} 个软件包……")
     if process.wait():
         raise explain_failure(said, log)
 

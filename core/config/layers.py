@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from core.config.options import SCHEMA
-from core.errors import ConfigFileError, InputError, UnknownOptionError
+from core.errors import ConfigFileError, InputError, NotWritableError, UnknownOptionError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_FILES = ("config.yaml", "advanced_config.yaml", "ui_config.yaml")
@@ -71,7 +71,7 @@ def load_settings(
     local = _file_layer(configs / "local.yaml", problems)
     variables = _environment_layer(environment or {})
     command_line = _Layer("command line", overrides or {})
-    name = profile or _profile_of(variables) or _profile_of(local)
+    name = profile or _profile_of(command_line) or _profile_of(variables) or _profile_of(local)
     layers = [*shipped, *_profile_layers(configs, name, problems), local, variables, command_line]
     return _merge(layers, problems, configs)
 
@@ -124,35 +124,44 @@ def _profile_of(layer: _Layer) -> str | None:
 
 
 def _environment_layer(environment: Mapping[str, str]) -> _Layer:
-    """ZDARKROOM_VAE__TILE_SAMPLE_MIN_SIZE=256 sets vae.tile_sample_min_size."""
+    """ZDARKROOM_VAE__TILE_SAMPLE_MIN_SIZE=256 sets vae.tile_sample_min_size. Each option reads its own type from the text."""
     values = {
-        name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", "."): _scalar(text)
+        name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", "."): text
         for name, text in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     }
     return _Layer("environment", values)
 
 
-def _scalar(text: str) -> Any:
-    """A number, a truth value or the text itself, as YAML reads a plain scalar."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    return value if isinstance(value, bool | int | float | str) else text
-
-
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Dotted keys and values of a YAML mapping. ConfigFileError names the line and what is wrong, tabs included."""
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=_StrictLoader)
+        if data is None:
+            return {}
+        if not isinstance(data, dict):
+            raise ConfigFileError(source=source, detail=f"it holds {type(data).__name__}, not key: value lines")
+        return dict(_flatten(data))
     except yaml.YAMLError as error:
         raise ConfigFileError(source=source, detail=_where(error)) from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigFileError(source=source, detail=f"it holds {type(data).__name__}, not key: value lines")
-    return dict(_flatten(data))
+    except RecursionError:
+        raise ConfigFileError(source=source, detail="it is nested too deeply") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # PyYAML's own, for dates such as 2026-13-45
+        raise ConfigFileError(source=source, detail=f"a value makes no sense ({error})") from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A key that is written twice is a mistake: the first of the two would be dropped in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value} is there twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def _where(error: yaml.YAMLError) -> str:
@@ -175,7 +184,7 @@ def to_yaml(values: Mapping[str, Any]) -> str:
     """Nested YAML of dotted keys, in the order given: what the page shows and takes back."""
     tree: dict[str, Any] = {}
     for key, value in values.items():
-        *branches, leaf = key.split(".")
+        *branches, leaf = [key] if any(key.startswith(f"{other}.") for other in values) else key.split(".")
         node = tree
         for branch in branches:
             node = node.setdefault(branch, {})
@@ -186,8 +195,12 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 def save_local(settings: Settings, values: Mapping[str, Any]) -> None:
     """Write checked `values` into configs/local.yaml beside what is there; comments of that file are not kept."""
     path = settings.configs / "local.yaml"
-    present = parse_yaml(path.read_text(encoding="utf-8"), path.name) if path.exists() else {}
-    checked = {key: SCHEMA.find(key, "form").check(value, "form") for key, value in values.items()}
+    checked = {(option := SCHEMA.find(key, "form")).key: option.check(value, "form") for key, value in values.items()}
+    present = parse_yaml(path.read_text(encoding="utf-8"), f"configs/{path.name}") if path.exists() else {}
+    kept = {key: value for key, value in present.items() if SCHEMA.canonical(key) not in checked}  # also under an alias
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(to_yaml({**present, **checked}), encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(to_yaml({**kept, **checked}), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise NotWritableError(path=path) from error

@@ -150,7 +150,10 @@ def _plain(number: float | None) -> str:
 
 
 def _shorten(value: Any, length: int = 60) -> str:
-    words = repr(value)
+    try:
+        words = repr(value)
+    except ValueError:  # a number of thousands of digits
+        words = "a number without end"
     return words if len(words) <= length else words[: length - 1] + "…"
 
 
@@ -173,10 +176,14 @@ class Schema:
 
     def find(self, key: str, source: str) -> Option:
         """The option of that key or alias, or UnknownOptionError naming the nearest known key."""
-        option = self.options.get(key) or self.options.get(self._aliases.get(key, ""))
+        option = self.options.get(self.canonical(key))
         if option is None:
             raise UnknownOptionError(source=source, key=key, nearest=self.nearest(key))
         return option
+
+    def canonical(self, key: str) -> str:
+        """The key that `key` stands for; an unknown one stands for itself."""
+        return key if key in self.options else self._aliases.get(key, key)
 
     def nearest(self, key: str) -> str:
         """The known key that looks most like `key`, by the whole key or by its last part."""

@@ -6,6 +6,7 @@ What this module does not know: torch, diffusers, how a model is loaded. The pag
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ class Catalog:
         known = {info.id: info for info in self.models()}
         if model in known:
             return known[model]
-        if not ("/" in model or "\\" in model or Path(model).is_dir()):
+        if not ("/" in model or "\\" in model or os.path.isdir(model)):
             raise UnknownModelError(came=model, known=", ".join(known))
-        folder = Path(model).expanduser()
-        return _info({"id": model, "name": folder.name}, folder)
+        folder = Path(os.path.abspath(os.path.expanduser(model)))  # the worker that will load it stands elsewhere
+        return _info({"id": str(folder), "name": folder.name}, folder)
 
 
 def _read(path: Path) -> dict[str, Any]:

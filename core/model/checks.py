@@ -6,6 +6,7 @@ What this module does not know: torch, diffusers, the catalogue.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def problem(model: str, file: str, name: str) -> ModelFileError:
 
 def check_folder(folder: Path, model: str) -> None:
     """Raise ModelFileError naming the first file that is missing, unsafe, truncated or unreadable."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False, where Path.is_dir raises, for a name that no file system takes
         raise problem(model, str(folder), "folder")
     _refuse_pickles(folder, model)
     index = _json(folder, "model_index.json", model)

@@ -1,0 +1,139 @@
+"""The command line behind start.py: generate, demo-eval, bench. Every error is one line in the user's language.
+
+Exit codes: 0 done, 1 the run failed, 2 the input can't be used, 130 stopped by the user.
+What this module does not know: how anything is done; each command imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from core.config.layers import PROJECT_ROOT
+from core.config.options import SCHEMA
+from core.entrypoints.terminal import STOPPED, choose_language, complain
+from core.errors import InputError, StudioError
+
+
+class CommandLineError(InputError):
+    """An unknown flag, or one without its value."""
+
+    text = {
+        "en": "command line: {detail}. Add --help to see what can be given.",
+        "zh": "命令行有误：{detail}。加上 --help 可查看用法。",
+    }
+
+
+def main(arguments: Sequence[str] | None = None, configs: Path = PROJECT_ROOT / "configs") -> int:
+    """Run one command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    language = choose_language(given, os.environ)
+    try:
+        parsed = build_parser(language).parse_args(given)
+        return _run(parsed, language, configs)
+    except StudioError as error:
+        return complain(error, language)
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
+    if parsed.command == "generate":
+        from core.entrypoints import generate
+
+        return generate.run(parsed, language, configs)
+    if parsed.command == "bench":
+        from core.entrypoints import bench
+
+        return bench.run(parsed, configs)
+    from core.demo import evaluate  # demo-eval
+    from core.model.generator import build_generator
+
+    return evaluate.run(build_generator(configs), parsed.prompts)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse would print its usage and exit; here a mistake is an error like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandLineError(detail=message)
+
+
+def build_parser(language: str) -> argparse.ArgumentParser:
+    """All commands; the help of an option is the schema's own."""
+    words = _WORDS[language]
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--lang", choices=("zh", "en"), help=words["lang"])
+    parser = _Parser(prog="start.py", description="Z Darkroom / 造相暗房", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in ("generate", "demo-eval", "bench"):
+        command = commands.add_parser(name, parents=[common], help=words[name], allow_abbrev=False)
+        {"generate": _add_generate, "demo-eval": _add_evaluate, "bench": _add_bench}[name](command, language)
+    return parser
+
+
+def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
+    from core.entrypoints.generate import FLAGS, FORMATS
+
+    words = _WORDS[language]
+    command.add_argument("prompt", metavar="PROMPT", help=words["prompt"])
+    for flag, key in FLAGS.items():
+        option = SCHEMA.options[key]
+        note = f"{option.help[language]} [{option.allowed}]".replace("%", "%%")
+        command.add_argument(flag, dest=key, metavar=option.type.upper(), help=note)
+    command.add_argument("--out", metavar="FILE", help=words["out"].format(formats=", ".join(FORMATS)))
+    command.add_argument("--low-vram", action="store_true", help=SCHEMA.options["memory.low_vram"].help[language])
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
+    command.add_argument("--profile", metavar="NAME", help=words["profile"])
+    command.add_argument("--no-progress", action="store_true", help=words["no-progress"])
+
+
+def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("--prompts", type=int, default=200, metavar="N", help=_WORDS[language]["prompts"])
+
+
+def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
+    words = _WORDS[language]
+    command.add_argument("--runs", type=int, default=5, metavar="N", help=words["runs"])
+    command.add_argument("--model", default="demo", help=SCHEMA.options["model.id"].help[language])
+    command.add_argument("--side", type=int, default=None, metavar="PX", help=words["side"])
+
+
+_WORDS = {
+    "en": {
+        "lang": "language of messages; default: the terminal's",
+        "generate": "make pictures from a prompt",
+        "demo-eval": "measure how well the embedded model obeys prompts",
+        "bench": "compare with plain diffusers on this machine",
+        "prompt": "what the picture shows, in Chinese or English",
+        "out": "copy the picture to this file ({formats}); several become FILE-1, FILE-2 ...; without it the path is printed",
+        "set": "any option of configs/*.yaml, such as vae.enable_tiling=true; may be repeated",
+        "profile": "a set of options from configs/profiles",
+        "no-progress": "draw no progress line",
+        "prompts": "how many held-out prompts, half of them Chinese",
+        "runs": "measured runs of each, after one to warm up",
+        "side": "width and height in pixels; default: the model's own",
+    },
+    "zh": {
+        "lang": "提示语言；默认随终端",
+        "generate": "由提示词生成图片",
+        "demo-eval": "测量内置模型对提示词的遵循程度",
+        "bench": "在本机上与原版 diffusers 比较",
+        "prompt": "用中文或英文描述画面",
+        "out": "把图片复制到此文件（{formats}）；多张时为 FILE-1、FILE-2……；不给则打印路径",
+        "set": "configs/*.yaml 中的任意选项，如 vae.enable_tiling=true；可重复",
+        "profile": "configs/profiles 中的一组选项",
+        "no-progress": "不显示进度",
+        "prompts": "使用多少条未训练过的提示词，中英各半",
+        "runs": "预热一次后各测多少次",
+        "side": "宽和高（像素）；默认用模型自带值",
+    },
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""`generate PROMPT`: one request through the same queue and worker as the page, then the files where they were asked for.
+
+What this module does not know: torch, SQL, how a worker is started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.bootstrap import build_studio
+from core.config.layers import PROFILE_KEY, load_settings
+from core.entrypoints.terminal import DONE, STOPPED, ProgressLine, complain
+from core.errors import InputError, OptionError
+from core.studio import Studio
+from core.types import Job, JobState
+
+SOURCE = "command line"
+FLAGS = {  # flag -> the option that it sets
+    "--negative-prompt": "generation.negative_prompt",
+    "--width": "generation.width",
+    "--height": "generation.height",
+    "--steps": "generation.num_inference_steps",
+    "--guidance": "generation.guidance_scale",
+    "--seed": "generation.seed",
+    "--num-images": "generation.num_images",
+    "--model": "model.id",
+}
+FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+POLL_SECONDS = 0.1
+CANCEL_SECONDS = 60  # a step of a large picture on a slow machine
+
+
+class SettingError(InputError):
+    """A --set without a key or a value."""
+
+    text = {
+        "en": "command line: --set {came} cannot be used; write --set KEY=VALUE, such as vae.enable_tiling=true.",
+        "zh": "命令行：无法使用 --set {came}；请写成 --set 键=值，例如 vae.enable_tiling=true。",
+    }
+
+
+class OutFileError(InputError):
+    """The file of --out cannot be written."""
+
+    text = {
+        "en": "--out {path} cannot be written: the folder is missing, read-only or full. Make it, or give another file.",
+        "zh": "无法写入 --out {path}：文件夹不存在、只读或已满。请先建好，或另给一个文件。",
+    }
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the command line asks for: option values as they were typed, and where the pictures go."""
+
+    values: Mapping[str, Any]
+    profile: str | None
+    out: Path | None
+    progress: bool
+
+
+def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
+    """Make the pictures; the exit code. Raises StudioError for what can't be started."""
+    order = read_order(arguments)
+    settings = load_settings(configs, os.environ, order.values, order.profile)
+    settings.raise_problems()
+    studio = build_studio(settings)
+    job = studio.submit(studio.new_request(order.values, SOURCE))
+    studio.start()
+    try:
+        return _finish(studio, _follow(studio, job, ProgressLine(language, order.progress)), order, language)
+    finally:
+        studio.stop()
+
+
+def read_order(arguments: argparse.Namespace) -> Order:
+    """The parsed command line as option values; --set comes last and wins, but the format follows --out."""
+    values: dict[str, Any] = {"generation.prompt": arguments.prompt}
+    values.update({key: value for key in FLAGS.values() if (value := getattr(arguments, key)) is not None})
+    if arguments.low_vram:
+        values["memory.low_vram"] = True
+    values.update(_pair(text) for text in arguments.set)
+    profile = arguments.profile or values.pop(PROFILE_KEY, None)
+    out = Path(arguments.out) if arguments.out is not None else None
+    if out is not None:
+        values["output.format"] = _format_of(out)
+    return Order(values, profile, out, progress=not arguments.no_progress)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key.strip() or not equals:
+        raise SettingError(came=text)
+    return key.strip(), value
+
+
+def _format_of(out: Path) -> str:
+    """The format that the name asks for; checked with its folder before any work is done."""
+    name = FORMATS.get(out.suffix.lower())
+    if name is None:
+        raise OptionError(source=SOURCE, key="--out", came=out.name, allowed="*" + ", *".join(FORMATS))
+    if out.is_dir() or not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
+        raise OutFileError(path=out)
+    return name
+
+
+def _follow(studio: Studio, job: Job, line: ProgressLine) -> Job:
+    """Wait until the job is over, drawing its progress. Ctrl+C cancels it."""
+    try:
+        while job.state.active:
+            line.show(job)
+            time.sleep(POLL_SECONDS)
+            job = studio.job(job.id)
+    except KeyboardInterrupt:
+        job = _cancel(studio, job)
+    finally:
+        line.clear()
+    return job
+
+
+def _cancel(studio: Studio, job: Job) -> Job:
+    """Cancelled within a step; after CANCEL_SECONDS stopping the worker ends it the hard way."""
+    job = studio.cancel(job.id)
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while job.state.active and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        job = studio.job(job.id)
+    return job
+
+
+def _finish(studio: Studio, job: Job, order: Order, language: str) -> int:
+    """Hand over the files of a finished job and print their paths, or say why there are none."""
+    if job.error is not None:
+        return complain(job.error, language)
+    if job.state is not JobState.DONE:
+        return STOPPED
+    made = [studio.image_file(image_id) for image_id in job.image_ids]
+    for path in made if order.out is None else _copy(made, order.out):
+        print(path)
+    return DONE
+
+
+def _copy(made: Sequence[Path], out: Path) -> list[Path]:
+    """One picture goes to `out`, several to out-1, out-2 ...; each is whole or not there."""
+    targets = [out] if len(made) == 1 else [out.with_stem(f"{out.stem}-{k}") for k in range(1, len(made) + 1)]
+    for source, target in zip(made, targets, strict=True):
+        part = target.with_name(f".{target.name}.part")
+        try:
+            shutil.copyfile(source, part)
+            part.replace(target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise OutFileError(path=target) from error
+    return targets

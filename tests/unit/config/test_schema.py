@@ -1,0 +1,216 @@
+"""Each option checks what it is given, and says what came, what is allowed and where it came from."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from core.config.options import GROUPS, SCHEMA
+from core.config.schema import AUTO, Option
+from core.errors import LANGUAGES, OptionError, UnknownOptionError
+
+OPTIONS = list(SCHEMA.options.values())
+NUMBERS = [option for option in OPTIONS if option.type in ("int", "float")]
+each_option = pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+each_number = pytest.mark.parametrize("option", NUMBERS, ids=lambda option: option.key)
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30) | st.binary(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def rejected(option: Option, value: Any) -> OptionError:
+    """The error that `value` must give."""
+    with pytest.raises(OptionError) as caught:
+        option.check(value, "configs/local.yaml")
+    return caught.value
+
+
+# -- the declarations ------------------------------------------------------------------------------------------------
+
+
+@each_option
+def test_option_speaks_both_languages(option: Option) -> None:
+    for language in LANGUAGES:
+        assert option.label[language].strip()
+        assert option.help[language].strip()
+    assert any("\u4e00" <= letter <= "\u9fff" for letter in option.help["zh"])
+
+
+@each_option
+def test_default_is_a_value_that_the_option_allows(option: Option) -> None:
+    assert option.check(option.default, "default") == option.default
+
+
+@each_option
+def test_option_has_a_group_that_has_a_name(option: Option) -> None:
+    if option.panel == "advanced":
+        assert set(GROUPS[option.group]) == set(LANGUAGES)
+
+
+@each_number
+def test_number_has_a_range(option: Option) -> None:
+    assert option.minimum is not None
+    assert option.maximum is not None
+    assert option.minimum < option.maximum
+
+
+def test_no_key_is_the_beginning_of_another() -> None:
+    keys = list(SCHEMA.options)
+    assert len(keys) == len(set(keys))
+    assert not [(a, b) for a in keys for b in keys if b.startswith(f"{a}.")]
+
+
+def test_no_alias_hides_a_key_or_another_alias() -> None:
+    declared = [alias for option in OPTIONS for alias in option.aliases]
+    assert len(declared) == len(set(declared))
+    assert not set(declared) & set(SCHEMA.options)
+
+
+@pytest.mark.parametrize(
+    ("key", "option"),
+    [
+        ("vae.enable_tiling", "vae.enable_tiling"),
+        ("enable_tiling", "vae.enable_tiling"),
+        ("tile_sample_min_size", "vae.tile_sample_min_size"),
+        ("tile_overlap_factor", "vae.tile_overlap_factor"),
+        ("decoder_tiling", "vae.decoder_tiling"),
+        ("decoder_tile_size", "vae.decoder_tile_size"),
+        ("use_rope", "transformer.use_rope"),
+        ("attention_backend", "transformer.attention_backend"),
+        ("attention_dropout", "transformer.attention_dropout"),
+        ("force_original_resolution", "force_original_resolution"),
+        ("cfg_scale", "generation.cfg_scale"),
+        ("num_inference_steps", "generation.num_inference_steps"),
+        ("negative_prompt", "generation.negative_prompt"),
+        ("num_images", "generation.num_images"),
+        ("max_split_size_mb", "memory.max_split_size_mb"),
+        ("fullgraph", "compile.fullgraph"),
+    ],
+)
+def test_the_guides_spelling_leads_to_its_option(key: str, option: str) -> None:
+    assert SCHEMA.find(key, "configs/local.yaml").key == option
+
+
+# -- the checks ------------------------------------------------------------------------------------------------------
+
+
+@each_option
+@given(value=anything)
+def test_a_value_is_taken_or_refused_by_name(option: Option, value: Any) -> None:
+    try:
+        taken = option.check(value, "configs/local.yaml")
+    except OptionError as error:
+        for language in LANGUAGES:
+            line = error.message(language)
+            assert "configs/local.yaml" in line
+            assert option.key in line
+            assert option.allowed in line
+            assert "\n" not in line
+    else:
+        assert option.check(taken, "again") == taken
+
+
+@each_number
+@given(data=st.data())
+def test_numbers_within_the_range_are_taken_as_numbers_and_as_text(option: Option, data: st.DataObject) -> None:
+    assert option.minimum is not None and option.maximum is not None
+    if option.type == "int":
+        value: float = data.draw(st.integers(int(option.minimum), int(option.maximum)))
+    else:
+        value = data.draw(st.floats(option.minimum, option.maximum))
+    assert option.check(value, "form") == value
+    assert option.check(str(value), "environment") == value
+    assert type(option.check(value, "form")) is {"int": int, "float": float}[option.type]
+
+
+@each_number
+@given(data=st.data())
+def test_numbers_out_of_range_are_refused(option: Option, data: st.DataObject) -> None:
+    assert option.minimum is not None and option.maximum is not None
+    beyond = st.integers(min_value=math.floor(option.maximum) + 1) | st.integers(max_value=math.ceil(option.minimum) - 1)
+    value = data.draw(beyond)
+    line = rejected(option, value).message("en")
+    assert str(value)[:40] in line or "…" in line
+
+
+@each_number
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "inf", "-Infinity", "1e999", 10**400, True, ""])
+def test_no_number_that_is_none(option: Option, value: Any) -> None:
+    rejected(option, value)
+
+
+@pytest.mark.parametrize("value", [2**64, 2**53, -2, "18446744073709551616", 1.5, "7.5"])
+def test_seed_stays_exact_everywhere(value: Any) -> None:
+    assert "from -1 to 9007199254740991" in rejected(SCHEMA.options["generation.seed"], value).message("en")
+
+
+def test_a_number_of_thousands_of_digits_is_refused_and_not_printed() -> None:
+    line = rejected(SCHEMA.options["generation.seed"], 16**9000).message("en")
+    assert len(line) < 250
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("Off", False), (" yes ", True), ("0", False)])
+def test_truth_values_as_words(text: str, value: bool) -> None:
+    assert SCHEMA.options["vae.enable_tiling"].check(text, "environment") is value
+
+
+@pytest.mark.parametrize("value", [1, 0, "maybe", None, [], 0.0])
+def test_only_truth_values_are_truth_values(value: Any) -> None:
+    assert "true, false" in rejected(SCHEMA.options["vae.enable_tiling"], value).message("en")
+
+
+def test_auto_only_where_it_is_allowed() -> None:
+    assert SCHEMA.options["generation.width"].check(AUTO, "form") == AUTO
+    rejected(SCHEMA.options["generation.seed"], AUTO)
+
+
+def test_a_list_may_be_written_with_commas() -> None:
+    option = SCHEMA.options["ui.size_presets"]
+    assert option.check("1:1, 16:9,,1280x720", "environment") == ("1:1", "16:9", "1280x720")
+    assert option.check(["1:1"], "form") == ("1:1",)
+    rejected(option, [1, 2])
+
+
+def test_a_prompt_keeps_every_character() -> None:
+    prompt = "👩‍🚀 שלום\nمرحبا\r\n红色的房子\t{x} %s \\"
+    assert SCHEMA.options["generation.prompt"].check(prompt, "form") == prompt
+
+
+def test_a_prompt_may_not_be_endless() -> None:
+    line = rejected(SCHEMA.options["generation.prompt"], "啊" * 100_000).message("zh")
+    assert len(line) < 250
+    assert "10000" in line
+
+
+# -- unknown keys ----------------------------------------------------------------------------------------------------
+
+
+@given(key=st.text(max_size=60))
+def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str) -> None:
+    assume(SCHEMA.canonical(key) not in SCHEMA.options)
+    with pytest.raises(UnknownOptionError) as caught:
+        SCHEMA.find(key, "configs/local.yaml")
+    assert caught.value.values["nearest"] in SCHEMA.options
+    assert "configs/local.yaml" in caught.value.message("zh")
+
+
+@pytest.mark.parametrize(
+    ("typo", "nearest"),
+    [
+        ("vae.enable_tilling", "vae.enable_tiling"),
+        ("vae.tile_sample_min_sise", "vae.tile_sample_min_size"),
+        ("generation.widht", "generation.width"),
+        ("pipeline.num_inference_step", "generation.num_inference_steps"),
+        ("Seed", "generation.seed"),
+        ("attention_backends", "transformer.attention_backend"),
+    ],
+)
+def test_nearest_key_of_common_mistakes(typo: str, nearest: str) -> None:
+    assert SCHEMA.nearest(typo) == nearest
