@@ -97,6 +97,8 @@ class JobQueue:
             present = _state(connection, job_id)
             loading = progress.phase is Phase.LOADING and present is not JobState.RUNNING
             following = JobState.LOADING if loading else JobState.RUNNING
+            if present is JobState.QUEUED:
+                raise IllegalTransition(f"job {job_id} reports without having been claimed")
             check_transition(job_id, present, following)
             values = {"state": following, "progress": write_progress(progress)}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))

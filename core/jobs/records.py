@@ -1,7 +1,7 @@
 """Requests, progress, errors, jobs and worker statuses to JSON rows and back.
 
-Whatever a row holds (a newer version's fields, a hand-edited file), reading a job never raises, so that one bad row can't
-take the queue page down; only `read_request` is strict, because a worker must not guess what to draw.
+Whatever a row holds (a newer version's fields, a hand-edited file), reading a job never raises, so that one bad row
+can't take the queue page down; only `read_request` is strict, because a worker must not guess what to draw.
 What this module does not know: SQL, processes.
 """
 

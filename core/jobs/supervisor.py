@@ -105,7 +105,7 @@ class WorkerSupervisor:
         detail = "the app was closed" if stopping.is_set() else in_words(code)
         lost = self._queue.abandon(worker_id, detail)
         good_jobs = self._roster.remove(worker_id)
-        log.log(logging.INFO if stopping.is_set() else logging.ERROR, "worker ended: %s; %d jobs lost", detail, len(lost))
+        log.log(logging.INFO if stopping.is_set() else logging.ERROR, "worker: %s; jobs lost: %d", detail, len(lost))
         return "good" if good_jobs or time.monotonic() - began > GOOD_SECONDS else "bad"
 
     def _spawn(self, worker_id: str) -> subprocess.Popen[bytes]:

@@ -2,8 +2,8 @@
 
     python -m core.jobs.worker [--generator module:function]  < one JSON line of WorkerOrders
 
-It ends when its stdin is closed or its owner is gone, so it never outlives the app; its lock on the output folder sees to
-it that no second one runs over the same queue.
+It ends when its stdin is closed or its owner is gone, so it never outlives the app; its lock on the output folder sees
+to it that no second one runs over the same queue.
 What this module does not know: pages, torch (the generator is imported by name).
 """
 

@@ -1,0 +1,112 @@
+"""A generator without a model, for the worker's tests: it draws plain pictures, and fails as its request's options say.
+
+Options: fake.step_seconds, fake.decode_seconds, fake.fails (a key of FAILURES; on the second step).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from PIL import Image
+
+from core.errors import BrokenPictureError, Cancelled
+from core.types import GenerationRequest, GenerationResult, Phase, Picture, Progress
+
+
+class OutOfMemoryError(RuntimeError):
+    """Has the name of torch's."""
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+FAILURES: dict[str, Callable[[GenerationRequest], None]] = {
+    "value": lambda request: _raise(ValueError(f"cannot draw {request.prompt!r}\nsecond line")),
+    "memory": lambda request: _raise(MemoryError()),
+    "torch memory": lambda request: _raise(OutOfMemoryError("CUDA out of memory")),
+    "cpu memory": lambda request: _raise(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to ...")),
+    "studio": lambda request: _raise(BrokenPictureError(component="transformer", came="NaN", step=2)),
+    "exit": lambda request: os._exit(3),
+    "kill": lambda request: os.kill(os.getpid(), signal.SIGKILL),
+    "deaf": lambda request: time.sleep(60),  # a step that hears nothing
+}
+
+
+class FakeGenerator:
+    """Keeps a made-up model loaded; `versions` counts the loads."""
+
+    def __init__(self) -> None:
+        self.loaded: Any = None
+        self._loads = 0
+
+    def load(self, model: str, options: Mapping[str, Any], on_progress: Callable[[Progress], None]) -> None:
+        if self.loaded is not None and self.loaded.model == model:
+            return
+        on_progress(Progress(Phase.LOADING, detail=model))
+        self._loads += 1
+        versions = {"loads": str(self._loads)}
+        self.loaded = SimpleNamespace(model=model, device="cpu", load_seconds=0.0, decisions=(), versions=versions)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        on_progress: Callable[[Progress], None],
+        is_cancelled: Callable[[], bool],
+        on_picture: Callable[[Picture], None],
+    ) -> GenerationResult:
+        self.load(request.model, request.options, on_progress)
+        on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
+        pictures = []
+        for k, single in enumerate(request.singles(), start=1):
+            picture = self._draw(single, k, request.num_images, on_progress, is_cancelled)
+            on_picture(picture)
+            pictures.append(picture)
+        return GenerationResult(tuple(pictures))
+
+    def _draw(
+        self,
+        request: GenerationRequest,
+        k: int,
+        images: int,
+        on_progress: Callable[[Progress], None],
+        is_cancelled: Callable[[], bool],
+    ) -> Picture:
+        steps = request.num_inference_steps
+        for step in range(1, steps + 1):
+            time.sleep(request.options.get("fake.step_seconds", 0.0))
+            if is_cancelled():
+                raise Cancelled
+            if step == 2 and "fake.fails" in request.options:
+                FAILURES[request.options["fake.fails"]](request)
+            on_progress(Progress(Phase.STEPS, step, steps, k, images, preview=_webp(step)))
+        on_progress(Progress(Phase.DECODE, steps, steps, k, images))
+        time.sleep(request.options.get("fake.decode_seconds", 0.0))
+        return Picture(
+            image=Image.new("RGB", (request.width, request.height), (request.seed % 256, 40, 80)),
+            request=request,
+            rendered_size=(request.width, request.height),
+            timings={"text": 0.0, "steps": 0.0, "decode": 0.0},
+            effective={"model.device": "cpu"},
+        )
+
+
+def _webp(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (shade, shade, shade)).save(file, "WEBP")
+    return file.getvalue()
+
+
+def build_generator(configs: Path) -> FakeGenerator:
+    return FakeGenerator()
+
+
+def build_nothing(configs: Path) -> FakeGenerator:
+    raise ImportError("libtorch.so is not there")

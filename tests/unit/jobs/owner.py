@@ -1,0 +1,13 @@
+"""An app to be killed by a test: starts a worker over the folder given, says so, and waits."""
+
+import sys
+import time
+from pathlib import Path
+
+from tests.unit.jobs.shop import Shop
+
+if __name__ == "__main__":
+    shop = Shop(Path(sys.argv[1]))
+    shop.supervisor.start()
+    print(shop.worker_pid(), flush=True)
+    time.sleep(60)

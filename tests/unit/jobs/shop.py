@@ -1,0 +1,90 @@
+"""A queue with a real worker process over a folder of its own, and helpers to wait on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from core.config.layers import Settings, load_settings
+from core.config.options import SCHEMA
+from core.jobs.orders import DATABASE_FILE
+from core.jobs.queue import JobQueue
+from core.jobs.supervisor import WorkerSupervisor
+from core.storage.database import Database
+from core.storage.history import History
+from core.types import GenerationRequest, Job, JobState
+
+FAKE = "tests.unit.jobs.fake_generator:build_generator"
+PATIENCE = 20.0  # seconds; only a failing test waits this long
+
+
+def make_settings(directory: Path, **values: Any) -> Settings:
+    settings = load_settings(overrides={"output.directory": str(directory)})
+    return replace(settings, values={**settings.values, "model.preload": False, **values})
+
+
+def make_request(prompt: str = "a red house 红色的房子", **changes: Any) -> GenerationRequest:
+    """A complete request of 4 steps at 64x64; names with a dot are options, `fake_x` is the option fake.x."""
+    options = {option.key: option.default for option in SCHEMA.request_options()}
+    fakes = {key.replace("fake_", "fake."): changes.pop(key) for key in list(changes) if key.startswith("fake_")}
+    base = GenerationRequest(prompt=prompt, width=64, height=64, num_inference_steps=4, seed=7)
+    return replace(base, options={**options, **fakes}, **changes)
+
+
+class Shop:
+    """What an app has of the jobs: database, queue, history and supervisor."""
+
+    def __init__(self, directory: Path, generator: str = FAKE, **values: Any) -> None:
+        self.directory = directory
+        self.database = Database(directory / DATABASE_FILE)
+        self.queue = JobQueue(self.database)
+        self.history = History(self.database, directory)
+        self.supervisor = WorkerSupervisor(make_settings(directory, **values), self.database, generator)
+
+    def submit(self, prompt: str = "a red house 红色的房子", **changes: Any) -> str:
+        return self.queue.add(make_request(prompt, **changes)).id
+
+    def wait(self, job_id: str, *states: JobState) -> Job:
+        """The job as soon as it is in one of `states` (default: any that ends it)."""
+        wanted = states or (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+        return self.until(job_id, lambda job: job.state in wanted)
+
+    def until(self, job_id: str, condition: Callable[[Job], bool]) -> Job:
+        def look() -> Job | None:
+            job = self.queue.get(job_id)
+            return job if condition(job) else None
+
+        return wait_for(look)
+
+    def worker_pid(self) -> int:
+        """The pid of the worker, once it has started."""
+        pid = wait_for(lambda: self.supervisor.status().pid)
+        wait_for(lambda: self.supervisor.status().state in ("idle", "busy", "loading"))
+        return pid
+
+    def close(self) -> None:
+        self.supervisor.stop()
+        self.database.close()
+
+
+def wait_for(look: Callable[[], Any]) -> Any:
+    """The first true value of `look()`, asked every 5 ms."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.005)
+    raise AssertionError("waited in vain")
+
+
+def seconds_until_gone(pid: int) -> float:
+    """How long that process still lives."""
+    began = time.monotonic()
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    return time.monotonic() - began

@@ -1,0 +1,172 @@
+"""Whatever ends: the worker, the app, both. Each test has a folder and a worker of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Event
+
+import psutil
+import pytest
+
+from core.config.layers import PROJECT_ROOT
+from core.errors import GenerationError, WorkerDiedError
+from core.jobs import supervisor as supervisor_module
+from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, in_words
+from core.types import JobState
+from tests.unit.jobs.shop import Shop, make_request, seconds_until_gone, wait_for
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+
+
+@posix
+def test_a_killed_worker_fails_its_job_with_the_reason_and_the_next_job_runs(shop: Shop) -> None:
+    shop.supervisor.start()
+    pid = shop.worker_pid()
+    job_id, following = shop.submit(num_images=3, fake_step_seconds=0.05), shop.submit()
+    shop.until(job_id, lambda job: len(job.image_ids) == 1)
+    os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    job = shop.wait(job_id)
+    assert time.monotonic() - began < 2.0
+    assert job.state is JobState.FAILED and isinstance(job.error, WorkerDiedError)
+    assert "signal 9 (killed)" in job.error.message("en")
+    assert len(job.image_ids) == 1 and shop.queue.preview(job_id) is None
+    assert shop.wait(following).state is JobState.DONE
+    assert shop.worker_pid() != pid
+
+
+def test_a_worker_that_ends_itself_is_told_by_its_exit_code(shop: Shop) -> None:
+    shop.supervisor.start()
+    job = shop.wait(shop.submit(fake_fails="exit"))
+    assert job.state is JobState.FAILED and "exit code 3" in str(job.error)
+    assert shop.wait(shop.submit()).state is JobState.DONE
+
+
+@pytest.mark.parametrize("fails", [{}, {"fake_fails": "deaf"}])
+def test_stop_ends_the_worker_in_mid_job(shop: Shop, fails: dict[str, str]) -> None:
+    shop.supervisor.start()
+    pid = shop.worker_pid()
+    job_id = shop.submit(fake_step_seconds=0.2, num_inference_steps=100, **fails)
+    shop.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
+    began = time.monotonic()
+    shop.supervisor.stop()
+    assert not psutil.pid_exists(pid) and time.monotonic() - began < 2.0
+    job = shop.queue.get(job_id)
+    assert job.state is JobState.FAILED and "the app was closed" in str(job.error)
+    assert shop.supervisor.status().state == "stopped"
+    following = shop.submit()
+    shop.supervisor.start()
+    assert shop.wait(following).state is JobState.DONE
+
+
+@posix
+@pytest.mark.parametrize("fails", [{}, {"fake_fails": "deaf"}])
+def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_failed_at_the_next_start(
+    shop: Shop, fails: dict[str, str]
+) -> None:
+    command = [sys.executable, "-m", "tests.unit.jobs.owner", str(shop.directory)]
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        job_id = shop.submit(fake_step_seconds=0.2, num_inference_steps=100, **fails)
+        shop.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
+        owner.kill()
+        assert seconds_until_gone(pid) < 2.0
+    shop.supervisor.start()
+    job = shop.queue.get(job_id)  # no waiting: the sweep is over when start returns
+    assert job.state is JobState.FAILED and isinstance(job.error, WorkerDiedError)
+    assert shop.wait(shop.submit()).state is JobState.DONE
+
+
+def test_two_apps_over_one_folder_share_one_worker(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "LOCKED_DELAY", 0.3)
+    shop.supervisor.start()
+    pid = shop.worker_pid()
+    second = Shop(shop.directory)
+    try:
+        second.supervisor.start()
+        slow = shop.submit(fake_step_seconds=0.4)
+        ids = [slow, second.submit(), shop.submit(), second.submit()]
+        assert [second.wait(job_id).state for job_id in ids] == [JobState.DONE] * 4  # none taken for a dead worker's
+        assert second.supervisor.status().pid == shop.supervisor.status().pid == pid
+        shop.supervisor.stop()
+        assert second.wait(second.submit()).state is JobState.DONE
+        assert second.worker_pid() != pid
+    finally:
+        second.close()
+
+
+def test_jobs_in_work_without_a_worker_are_failed_at_start_and_queued_ones_run(shop: Shop) -> None:
+    lost, waiting = shop.submit(), shop.submit()
+    assert shop.queue.claim("a worker of yesterday")
+    shop.supervisor.start()
+    job = shop.queue.get(lost)
+    assert job.state is JobState.FAILED and isinstance(job.error, WorkerDiedError)
+    assert shop.wait(waiting).state is JobState.DONE
+
+
+def test_a_generator_that_cannot_be_built_fails_jobs_with_its_reason(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, "tests.unit.jobs.fake_generator:build_nothing")
+    try:
+        shop.supervisor.start()
+        job = shop.wait(shop.submit())
+        assert isinstance(job.error, GenerationError) and "libtorch.so is not there" in str(job.error)
+    finally:
+        shop.close()
+
+
+def test_the_model_is_loaded_ahead_of_the_first_job(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, **{"model.preload": True})
+    try:
+        shop.supervisor.start()
+        assert wait_for(lambda: shop.supervisor.status().model) == "demo"
+    finally:
+        shop.close()
+
+
+def test_orders_that_are_no_orders_end_the_worker(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "core.jobs.worker"]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, input=b"hi\n", capture_output=True)
+    assert done.returncode == 1
+
+
+class Waits(Event):
+    """An event that is never waited on: it notes for how long it should have been, and is set after `limit` waits."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.noted: list[float] = []
+        self._limit = limit
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.noted.append(timeout or 0.0)
+        if len(self.noted) == self._limit:
+            self.set()
+        return self.is_set()
+
+
+def test_restarts_wait_longer_each_time_until_a_worker_was_good(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = iter(["bad"] * 9 + ["locked", "bad", "good", "bad"])
+    monkeypatch.setattr(shop.supervisor, "_one_life", lambda stopping: next(lives))
+    waits = Waits(13)
+    shop.supervisor._keep_alive(waits)
+    doubled = [min(FIRST_DELAY * 2**n, LONGEST_DELAY) for n in range(9)]
+    assert waits.noted == pytest.approx([*doubled, 5.0, LONGEST_DELAY, FIRST_DELAY, 2 * FIRST_DELAY])
+
+
+@posix
+def test_exit_codes_in_words() -> None:
+    assert [in_words(code) for code in (0, 3, -9, -11)] == [
+        "exit code 0",
+        "exit code 3",
+        "signal 9 (killed)",
+        "signal 11 (segmentation fault)",
+    ]
+
+
+def test_a_request_is_not_changed_by_the_queue(shop: Shop) -> None:
+    request = make_request("emoji 🏠, مرحبا,\nline", **{"guidance_scale": 1.5})
+    assert shop.queue.get(shop.queue.add(request).id).request == request
