@@ -56,6 +56,8 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
     dtype = choose_dtype(options["model.dtype"], str(device.effective), folder)
     pipeline = _read_pipeline(info.id, folder, DTYPES[str(dtype.effective)])
     _place(pipeline, str(device.effective), options["memory.low_vram"])
+    seconds = time.perf_counter() - began
+    log.info("%s loaded in %.1f s: %s, %s", info.id, seconds, device.effective, dtype.effective)
     return LoadedModel(
         model=info.id,
         info=info,
@@ -64,7 +66,7 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
         pipeline=pipeline,
         previewer=load_previewer(folder),
         fingerprint=fingerprint(folder),
-        load_seconds=time.perf_counter() - began,
+        load_seconds=seconds,
         decisions=tuple(choice for choice in (device, dtype) if choice.requested == AUTO),
         versions=versions(),
     )

@@ -1,0 +1,112 @@
+"""The whole road on the real parts: request, queue, worker process, generator, file and row."""
+
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.bootstrap import build_studio
+from core.config.layers import load_settings
+from core.types import HistoryQuery, JobState
+
+PATIENCE = 120  # seconds; a loaded machine may take long to import torch in the worker
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("outputs")
+    studio = build_studio(load_settings(overrides={"output.directory": str(outputs)}))
+    studio.start()
+    yield studio
+    studio.stop()
+
+
+def wait_for(studio, job_id, condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition(job := studio.job(job_id)):
+        assert time.monotonic() < deadline, job
+        time.sleep(0.02)
+    return job
+
+
+def finished(studio, **values):
+    values = {"prompt": "红色的房子，日落，雪山", "width": 128, "height": 128, "seed": 7, **values}
+    job = studio.submit(studio.new_request(values))
+    return wait_for(studio, job.id, lambda job: not job.state.active)
+
+
+def test_a_prompt_becomes_a_picture_with_all_its_parameters(studio):
+    job = finished(studio, width=250, height=141, negative_prompt="car")
+    assert job.state is JobState.DONE, job.error
+    record = studio.image(job.image_ids[0])
+    with Image.open(studio.image_file(record.id)) as image:
+        assert image.size == (record.width, record.height) == (250, 141)
+        assert "红色的房子" in image.info["parameters"]
+    assert record.request.prompt == "红色的房子，日落，雪山"
+    assert record.rendered_size == (256, 144)
+    assert record.effective["model.device"] == "cpu"
+    assert {choice.option for choice in record.decisions} >= {"model.device", "model.dtype"}
+    assert all(choice.reason["zh"] and choice.reason["en"] for choice in record.decisions)
+    assert set(record.timings) == {"text", "steps", "decode"}
+    assert studio.search(HistoryQuery(text="雪山")).records[0].id == record.id
+
+
+def test_each_picture_of_a_batch_has_its_own_seed_and_row(studio):
+    job = finished(studio, num_images=3)
+    records = [studio.image(image_id) for image_id in job.image_ids]
+    assert [record.request.seed for record in records] == [7, 8, 9]
+    alone = studio.image(finished(studio, seed=9).image_ids[0])
+    one, other = (np.asarray(Image.open(studio.image_file(i))) for i in (records[2].id, alone.id))
+    assert np.array_equal(one, other)
+
+
+def test_a_random_seed_is_resolved_and_stored(studio):
+    job = finished(studio, seed=-1)
+    assert studio.image(job.image_ids[0]).request.seed == job.request.seed >= 0
+
+
+def test_the_model_stays_loaded_between_jobs(studio):
+    finished(studio)
+    loads = studio.system().log_tail
+    finished(studio)
+    assert count_loads(loads) == count_loads(studio.system().log_tail) >= 1
+    finished(studio, **{"model.dtype": "bfloat16"})
+    assert count_loads(studio.system().log_tail) == count_loads(loads) + 1
+
+
+def count_loads(log):
+    return sum("demo loaded in" in line for line in log)
+
+
+def test_killed_worker_fails_the_job_with_the_reason_and_the_next_one_runs(studio):
+    job = studio.submit(studio.new_request({"prompt": "a castle", "num_inference_steps": 200, "width": 256}))
+    wait_for(studio, job.id, lambda job: job.state is JobState.RUNNING)
+    os.kill(studio.worker().pid, signal.SIGKILL)
+    failed = wait_for(studio, job.id, lambda job: not job.state.active)
+    assert failed.state is JobState.FAILED
+    assert "signal 9" in failed.error.message("en")
+    assert finished(studio).state is JobState.DONE
+
+
+def test_cancel_stops_a_running_job_within_a_step(studio):
+    job = studio.submit(studio.new_request({"prompt": "a castle", "num_inference_steps": 200, "width": 256}))
+    wait_for(studio, job.id, lambda job: job.progress is not None and job.progress.step >= 2)
+    at = studio.cancel(job.id).progress.step
+    done = wait_for(studio, job.id, lambda job: not job.state.active)
+    assert done.state is JobState.CANCELLED
+    assert done.progress.step <= at + 2  # the step under way when the wish arrived, and the one it was read in
+    assert done.image_ids == ()
+
+
+def test_own_metadata_holds_the_whole_record(studio):
+    record = studio.image(finished(studio, **{"output.format": "webp", "vae.enable_tiling": True}).image_ids[0])
+    from core.storage.metadata import read_metadata
+
+    stored = read_metadata(studio.image_file(record.id))
+    text = json.dumps(stored.record, ensure_ascii=False)
+    assert "vae.enable_tiling" in text
+    assert "model.device" in text
