@@ -1,0 +1,304 @@
+"""A studio whose queue draws Pillow pictures: the real `Studio` and its checks over parts that live in memory.
+
+Jobs move only when they are told to (`finish`, `fail`, `advance`), or by themselves when `seconds_per_step` is given.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFilter
+
+from core.config.layers import Settings, load_settings
+from core.errors import NotFoundError, StudioError, UnknownModelError
+from core.studio import Studio
+from core.types import (
+    Decision,
+    GenerationRequest,
+    HistoryPage,
+    HistoryQuery,
+    ImageRecord,
+    Job,
+    JobState,
+    ModelInfo,
+    Phase,
+    Progress,
+    SystemReport,
+    WorkerStatus,
+)
+
+DECISIONS = (
+    Decision(
+        "model.dtype",
+        "auto",
+        "float32",
+        {"en": "This processor has no fast bfloat16.", "zh": "此处理器没有快速的 bfloat16。"},
+    ),
+    Decision(
+        "model.device", "auto", "cpu", {"en": "There is no CUDA and no Apple GPU.", "zh": "没有 CUDA，也没有苹果 GPU。"}
+    ),
+)
+DEMO = ModelInfo(
+    id="demo",
+    name={"en": "Embedded model", "zh": "内置模型"},
+    description={"en": "A small world in poster colours.", "zh": "海报色彩的小世界。"},
+    path=None,
+    default_width=256,
+    default_height=256,
+    default_steps=8,
+    default_guidance=0.0,
+    size_multiple=16,
+    max_side=1024,
+)
+TURBO = replace(
+    DEMO,
+    id="z-image-turbo",
+    name={"en": "Z-Image-Turbo", "zh": "Z-Image-Turbo"},
+    default_width=1024,
+    default_height=1024,
+    max_side=2048,
+    problem=UnknownModelError(came="z-image-turbo", known="demo"),
+)
+
+
+def paint(request: GenerationRequest, width: int, height: int, blur: float = 0.0) -> Image.Image:
+    """A small landscape that depends on the seed."""
+    dice = random.Random(request.seed)
+    image = Image.new("RGB", (width, height))
+    draw = ImageDraw.Draw(image)
+    top, low = [tuple(dice.randrange(40, 230) for _ in range(3)) for _ in range(2)]
+    for y in range(height):
+        share = y / height
+        draw.line((0, y, width, y), fill=tuple(int(a + (b - a) * share) for a, b in zip(top, low, strict=True)))
+    ground = tuple(dice.randrange(30, 140) for _ in range(3))
+    draw.polygon(((0, height * 0.7), (width * 0.35, height * 0.35), (width * 0.7, height * 0.7)), fill=(90, 90, 120))
+    draw.rectangle((0, height * 0.7, width, height), fill=ground)
+    left = width * dice.choice((0.2, 0.45, 0.65))
+    draw.rectangle((left, height * 0.55, left + width * 0.2, height * 0.8), fill=(200, 60, 50))
+    return image.filter(ImageFilter.GaussianBlur(blur)) if blur else image
+
+
+class FakeHistory:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records: list[ImageRecord] = []
+
+    def add(
+        self, request: GenerationRequest, job_id: str | None = None, created_at: datetime | None = None
+    ) -> ImageRecord:
+        image_id = uuid.uuid4().hex[:12]
+        width, height = request.width, request.height
+        paint(request, width, height).save(self.folder / f"{image_id}.png")
+        record = ImageRecord(
+            id=image_id,
+            job_id=job_id,
+            created_at=created_at or datetime.now(UTC),
+            file=f"{image_id}.png",
+            format="png",
+            width=width,
+            height=height,
+            bytes=(self.folder / f"{image_id}.png").stat().st_size,
+            request=request,
+            rendered_size=(-(-width // 16) * 16, -(-height // 16) * 16),
+            timings={"text": 0.08, "steps": 1.9, "decode": 0.21},
+            effective={"device": "cpu", "model.dtype": "float32", "model.device": "cpu", "torch": "2.13.0"},
+            decisions=DECISIONS,
+            peak_memory_bytes=612 * 2**20,
+        )
+        self.records.insert(0, record)
+        return record
+
+    def search(self, query: HistoryQuery) -> HistoryPage:
+        def fits(record: ImageRecord) -> bool:
+            request = record.request
+            return (
+                query.text.lower() in (request.prompt + request.negative_prompt).lower()
+                and query.model in (None, request.model)
+                and query.width in (None, record.width)
+                and query.height in (None, record.height)
+                and (query.since is None or record.created_at >= query.since)
+                and (query.until is None or record.created_at <= query.until)
+            )
+
+        def order(record: ImageRecord) -> float:
+            if query.sort == "created_at":
+                return record.created_at.timestamp()
+            if query.sort == "seconds":
+                return sum(record.timings.values())
+            return float(getattr(record.request, query.sort))
+
+        found = sorted(filter(fits, self.records), key=order, reverse=query.descending)
+        start = int(query.cursor or 0)
+        rest = start + query.limit
+        return HistoryPage(tuple(found[start:rest]), str(rest) if rest < len(found) else None, len(found))
+
+    def get(self, image_id: str) -> ImageRecord:
+        for record in self.records:
+            if record.id == image_id:
+                return record
+        raise NotFoundError(kind="picture", came=image_id)
+
+    def file(self, image_id: str) -> Path:
+        return self.folder / self.get(image_id).file
+
+    def thumbnail(self, image_id: str) -> Path:
+        path = self.folder / f"{image_id}.webp"
+        if not path.exists():
+            with Image.open(self.file(image_id)) as image:
+                image.thumbnail((256, 256))
+                image.save(path)
+        return path
+
+    def delete(self, image_id: str) -> None:
+        self.records.remove(self.get(image_id))
+
+
+class FakeQueue:
+    def __init__(self, history: FakeHistory, seconds_per_step: float | None = None) -> None:
+        self.history = history
+        self.seconds_per_step = seconds_per_step
+        self.jobs: dict[str, Job] = {}
+        self.submitted: list[GenerationRequest] = []
+        self._begun: dict[str, float] = {}
+
+    def add(self, request: GenerationRequest) -> Job:
+        job = Job(
+            id=uuid.uuid4().hex[:12], state=JobState.QUEUED, request=request, created_at=datetime.now(UTC), position=1
+        )
+        self.jobs[job.id] = job
+        self.submitted.append(request)
+        self._begun[job.id] = time.monotonic()
+        return job
+
+    def get(self, job_id: str) -> Job:
+        if job_id not in self.jobs:
+            raise NotFoundError(kind="job", came=job_id)
+        self._move_by_itself(self.jobs[job_id])
+        return self.jobs[job_id]
+
+    def recent(self, limit: int) -> Sequence[Job]:
+        return [self.get(job_id) for job_id in reversed(self.jobs)][:limit]
+
+    def request_cancel(self, job_id: str) -> Job:
+        if self.get(job_id).state.active:
+            self.jobs[job_id] = replace(
+                self.jobs[job_id], state=JobState.CANCELLED, cancel_requested=True, position=None
+            )
+        return self.jobs[job_id]
+
+    def preview(self, job_id: str) -> bytes | None:
+        job = self.get(job_id)
+        if job.progress is None or job.progress.phase is not Phase.STEPS:
+            return None
+        image = paint(job.request, 128, 128, blur=max(0.0, 12.0 * (1 - job.progress.fraction)))
+        stream = io.BytesIO()
+        image.save(stream, "WEBP")
+        return stream.getvalue()
+
+    def advance(self, job_id: str, step: int, phase: Phase = Phase.STEPS, detail: str = "") -> None:
+        request = self.jobs[job_id].request
+        state = JobState.LOADING if phase is Phase.LOADING else JobState.RUNNING
+        left = (request.num_inference_steps - step) * 0.4
+        progress = Progress(phase, step, request.num_inference_steps, 1, request.num_images, left, detail)
+        self.jobs[job_id] = replace(self.jobs[job_id], state=state, progress=progress, position=None)
+
+    def finish(self, job_id: str) -> None:
+        job = self.jobs[job_id]
+        ids = tuple(self.history.add(single, job_id).id for single in job.request.singles())
+        self.jobs[job_id] = replace(job, state=JobState.DONE, image_ids=ids, position=None)
+
+    def fail(self, job_id: str, error: StudioError) -> None:
+        self.jobs[job_id] = replace(self.jobs[job_id], state=JobState.FAILED, error=error, position=None)
+
+    def _move_by_itself(self, job: Job) -> None:
+        if self.seconds_per_step is None or not job.state.active:
+            return
+        gone = (time.monotonic() - self._begun[job.id]) / self.seconds_per_step
+        if gone < 2:
+            self.advance(job.id, 0, Phase.LOADING, "0.1 / 0.4 GB")
+        elif gone < 2 + job.request.num_inference_steps:
+            self.advance(job.id, int(gone) - 1)
+        else:
+            self.finish(job.id)
+
+
+class FakeCatalog:
+    def models(self) -> Sequence[ModelInfo]:
+        return (DEMO, TURBO)
+
+    def find(self, model: str) -> ModelInfo:
+        for info in self.models():
+            if info.id == model:
+                return info
+        raise UnknownModelError(came=model, known="demo, z-image-turbo")
+
+
+class FakeWorker:
+    def __init__(self) -> None:
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    def status(self) -> WorkerStatus:
+        return WorkerStatus(
+            state="idle",
+            pid=4711,
+            model="demo",
+            device="cpu",
+            memory_bytes=700 * 2**20,
+            load_seconds=2.4,
+            decisions=DECISIONS,
+            versions={"torch": "2.13.0", "diffusers": "0.42.1"},
+            updated_at=datetime.now(UTC),
+        )
+
+
+class FakeSystem:
+    def report(self, worker: WorkerStatus) -> SystemReport:
+        return SystemReport(
+            python="3.11.0",
+            platform="Linux",
+            versions={"streamlit": "1.67.0", "torch": "2.13.0"},
+            cpu_count=2,
+            memory_total=16 * 2**30,
+            memory_available=9 * 2**30,
+            disk_free=120 * 2**30,
+            output_directory="outputs",
+            worker=worker,
+            log_tail=("10:00:00 worker: model demo loaded in 2.4 s", "10:00:09 worker: job done"),
+        )
+
+
+class FakeStudio(Studio):
+    """The real studio over the parts above; `queue` and `past` are there for tests to look at and to move."""
+
+    def __init__(self, folder: Path, settings: Settings | None = None, seconds_per_step: float | None = None) -> None:
+        self.past = FakeHistory(folder)
+        self.queue = FakeQueue(self.past, seconds_per_step)
+        super().__init__(settings or load_settings(), self.queue, self.past, FakeCatalog(), FakeWorker(), FakeSystem())
+
+    def fill_history(self, count: int = 8) -> list[ImageRecord]:
+        """Pictures of the last days, newest first."""
+        words = (
+            "红色的房子，日落，雪山",
+            "a blue lighthouse by the sea at night",
+            "薰衣草田里的紫色风车，黎明",
+            "a white tent in the snow",
+        )
+        now = datetime.now(UTC)
+        for k in range(count, 0, -1):
+            size = ((256, 256), (320, 192), (192, 320))[k % 3]
+            request = replace(self.new_request({"prompt": words[k % 4]}), seed=4700 + k, width=size[0], height=size[1])
+            self.past.add(request, created_at=now - timedelta(hours=7 * k))
+        return self.past.records

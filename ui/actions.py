@@ -1,0 +1,133 @@
+"""What buttons do: from the form to the studio, and errors back to the page. They run before the page is drawn again.
+
+What this module does not know: how anything looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from core.config.layers import parse_yaml
+from core.config.options import SCHEMA
+from core.errors import InputError, StudioError
+from core.studio import Studio
+from core.types import GenerationRequest
+from ui import prompts, state
+
+CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it
+
+
+def open_form(studio: Studio) -> None:
+    """Lay the first request into the form: the watched job's after F5, else the settings over the model's defaults."""
+    if state.has_form():
+        return
+    state.fill_form_from(studio.new_request())
+    job = state.job_id()
+    if job:
+        try:
+            state.fill_form({**state.request_values(studio.job(job).request), "generation.seed": -1})
+        except StudioError:
+            state.watch(None)
+
+
+def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
+    """Submit the form, with `changes` by schema key. A problem leaves everything as it is and is shown."""
+    try:
+        request = studio.new_request({**state.form_values(), **(changes or {})})
+    except StudioError as error:
+        state.set_errors([error])
+        return
+    submit(studio, request)
+
+
+def submit(studio: Studio, request: GenerationRequest) -> bool:
+    """Queue a complete request and watch it."""
+    try:
+        state.watch(studio.submit(request).id)
+    except StudioError as error:
+        state.set_errors([error])
+        return False
+    return True
+
+
+def quick_check(studio: Studio) -> None:
+    """The same prompt and seed at the present settings: does it still draw?"""
+    library = prompts.library_for(state.form()["model.id"], studio.settings.configs / "prompts")
+    words = library.samples[0].text["en"] if library else "a house"
+    generate(studio, {"generation.prompt": words, "generation.seed": CHECK_SEED, "generation.num_images": 1})
+
+
+def is_check(request: GenerationRequest) -> bool:
+    return request.seed == CHECK_SEED and request.num_images == 1
+
+
+def use_sample(studio: Studio, sample: prompts.Sample) -> None:
+    """A sample card: its words and seed go into the form and into the queue."""
+    state.fill_form({"generation.prompt": sample.text[state.language()], "generation.seed": sample.seed})
+    generate(studio)
+    state.fill_form({"generation.seed": -1})
+
+
+def change_model(studio: Studio) -> None:
+    """Another model has its own size, steps and guidance."""
+    model = studio.model(state.form()["model.id"])
+    state.fill_form(
+        {
+            "generation.width": model.default_width,
+            "generation.height": model.default_height,
+            "generation.num_inference_steps": model.default_steps,
+            "generation.guidance_scale": model.default_guidance,
+        }
+    )
+
+
+def cancel(studio: Studio, job_id: str) -> None:
+    try:
+        studio.cancel(job_id)
+    except StudioError as error:
+        state.set_errors([error])
+
+
+def run_again(studio: Studio, request: GenerationRequest, cure: Mapping[str, Any] | None = None) -> None:
+    """A failed request once more, with the option that cures it."""
+    submit(studio, replace(request, options={**request.options, **(cure or {})}))
+
+
+def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError], list[str]]:
+    """Lay pasted YAML over the form: (problems, keys that the form has no place for). With a problem nothing changes."""
+    problems: list[InputError] = []
+    values: dict[str, Any] = {}
+    try:
+        written = parse_yaml(text, source)
+    except InputError as problem:
+        return [problem], []
+    for key, value in written.items():
+        try:
+            option = SCHEMA.find(key, source)
+            values[option.key] = option.check(value, source)
+        except InputError as problem:
+            problems.append(problem)
+    if problems:
+        return problems, []
+    present = state.form_values()
+    if "generation.cfg_scale" in values and "generation.guidance_scale" not in values:
+        present.pop("generation.guidance_scale")  # else the form's guidance would win over the pasted CFG
+    try:
+        request = studio.new_request({**present, **values}, source)
+    except InputError as problem:
+        return [problem], []
+    state.fill_form_from(request)
+    elsewhere = set(values) - set(state.form_keys()) - {"generation.cfg_scale"}
+    return [], sorted(elsewhere)
+
+
+def delete_image(studio: Studio, image_id: str) -> None:
+    try:
+        studio.delete_image(image_id)
+    except StudioError as error:
+        state.set_errors([error])
+    state.select_image(None)
+    if state.shown_image() == image_id:
+        state.show_image(None)

@@ -1,0 +1,37 @@
+"""The frame around all pages: title, language, navigation, and what is wrong with the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from ui import resources, state
+from ui.components import error_card, header
+from ui.i18n import t
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def main() -> None:
+    studio = resources.studio()
+    state.choose_language(studio.settings["ui.language"])
+    st.set_page_config(
+        page_title=t("app.title"),
+        page_icon=str(ASSETS / "icon.png"),
+        layout="wide",
+        menu_items={"About": t("app.about")},
+    )
+    st.html(ASSETS / "style.css")
+    pages = [
+        st.Page("views/generate.py", title=t("nav.generate"), icon=":material/photo_camera:", default=True),
+        st.Page("views/history.py", title=t("nav.history"), icon=":material/photo_library:", url_path="history"),
+        st.Page("views/system.py", title=t("nav.system"), icon=":material/memory:", url_path="system"),
+    ]
+    current = st.navigation(pages, position="top")
+    header.draw(studio)
+    error_card.settings_problems(studio.settings.problems)
+    current.run()
+
+
+main()

@@ -1,0 +1,66 @@
+"""An error as a card: what happened, why and what to do, the details folded.
+
+What this module does not know: where errors come from.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from core.errors import BrokenPictureError, OutOfMemoryError, StudioError
+from ui import state
+from ui.i18n import known, t
+
+# The option that cures an error at a click, where one does.
+CURES: Mapping[str, Mapping[str, Any]] = {
+    OutOfMemoryError.__name__: {"memory.low_vram": True},
+    BrokenPictureError.__name__: {"model.dtype": "float32"},
+}
+
+
+def draw(error: StudioError, key: str, run_again: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+    """`run_again` is called with the options that cure the error (none where no option does); without it no button is shown."""
+    title = t(f"error.{error.code}") if known(f"error.{error.code}") else t("error.other")
+    with st.container(border=True, key=f"problem_{key}"):
+        block(title, error.message(state.language()))
+        cure = CURES.get(error.code, {})
+        if run_again:
+            label = t("error.cure", what=_said(cure)) if cure else t("error.again")
+            st.button(
+                label,
+                key=f"{key}_again",
+                type="primary" if cure else "secondary",
+                on_click=_cured,
+                args=(run_again, cure),
+            )
+        with st.expander(t("error.details")):
+            rows = "\n".join(f"{name}: {value}" for name, value in error.values.items())
+            st.code(f"{error.code}\n{rows}", language=None, wrap_lines=True)
+
+
+def settings_problems(problems: Sequence[StudioError]) -> None:
+    """One card for all that is wrong in the settings, one line each; the app runs on safe values meanwhile."""
+    if not problems:
+        return
+    with st.container(border=True, key="problem_settings"):
+        block(t("error.settings_title"), t("error.settings_text"))
+        for problem in problems:
+            st.text(problem.message(state.language()))
+
+
+def block(title: str, words: str) -> None:
+    """The words as text: an error may quote what somebody typed."""
+    st.html(f'<div class="zd-problem" role="alert"><b>{html.escape(title)}</b><p>{html.escape(words)}</p></div>')
+
+
+def _cured(run_again: Callable[[Mapping[str, Any]], None], cure: Mapping[str, Any]) -> None:
+    state.fill_form(cure)
+    run_again(cure)
+
+
+def _said(cure: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {str(value).lower()}" for name, value in cure.items())

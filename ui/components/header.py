@@ -1,0 +1,42 @@
+"""The right end of the top bar: model, device, free memory, and the language switch."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from core.studio import Studio
+from ui import formats, state
+from ui.i18n import t
+
+REFRESH_SECONDS = 10
+
+
+def draw(studio: Studio) -> None:
+    with st.container(key="topbar", horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
+        st.fragment(_machine, run_every=REFRESH_SECONDS)(studio)
+        st.session_state["language_switch"] = state.language()
+        st.segmented_control(
+            t("header.language"),
+            ("zh", "en"),
+            format_func={"zh": "中", "en": "EN"}.get,
+            key="language_switch",
+            label_visibility="collapsed",
+            required=True,
+            on_change=lambda: state.set_language(st.session_state["language_switch"]),
+        )
+
+
+def _machine(studio: Studio) -> None:
+    worker = studio.worker()
+    report = studio.system()
+    parts = [
+        worker.model or t(f"worker.{worker.state}"),
+        worker.device,
+        t("header.free", size=formats.size_of(report.memory_available)),
+    ]
+    words = " · ".join(html.escape(part) for part in parts if part)
+    st.html(
+        f'<div class="zd-machine" title="{html.escape(t("header.title"))}"><i class="{worker.state}"></i>{words}</div>'
+    )

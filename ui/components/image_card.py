@@ -1,0 +1,75 @@
+"""One finished picture: large, with a line of facts that copy, and what can be done with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from core.studio import Studio
+from core.types import ImageRecord
+from ui import actions, formats, state
+from ui.components import elements
+from ui.i18n import t
+
+HISTORY_PAGE = "views/history.py"
+GENERATE_PAGE = "views/generate.py"
+
+
+def large(record: ImageRecord, key: str = "stage_picture") -> None:
+    """The same element as the preview's, so that the preview turns into the picture."""
+    elements.picture(elements.image_url(record.id), record.request.prompt, (record.width, record.height), key=key)
+
+
+def facts(record: ImageRecord, key: str = "facts") -> None:
+    """Seed, size, steps, guidance, times and memory; a click on one copies it."""
+    request, times = record.request, record.timings
+    parts = ", ".join(f"{t(f'phase_short.{name}')} {formats.seconds(value)}" for name, value in times.items())
+    total = formats.seconds(sum(times.values()))
+    rows = [
+        (t("fact.seed"), str(request.seed), str(request.seed)),
+        (t("fact.size"), formats.pixels(record.width, record.height), f"{record.width}x{record.height}"),
+        (t("fact.steps"), str(request.num_inference_steps), str(request.num_inference_steps)),
+        (t("fact.time"), f"{total} ({parts})", f"{total} ({parts})"),
+    ]
+    if request.guidance_scale:
+        rows.insert(3, (t("fact.guidance"), f"{request.guidance_scale:g}", f"{request.guidance_scale:g}"))
+    if record.peak_memory_bytes:
+        peak = formats.size_of(record.peak_memory_bytes)
+        rows.append((t("fact.peak"), peak, peak))
+    elements.facts(rows, t("fact.copy"), t("fact.copied"), key=key)
+
+
+def buttons(studio: Studio, record: ImageRecord) -> None:
+    """Under the picture on Generate."""
+    with st.container(horizontal=True, horizontal_alignment="center", key="picture_buttons"):
+        download(studio, record, "download")
+        st.button(
+            t("picture.reuse_seed"),
+            key="reuse_seed",
+            icon=":material/push_pin:",
+            on_click=lambda: state.fill_form({"generation.seed": record.request.seed}),
+        )
+        st.button(
+            t("picture.new_seed"),
+            key="new_seed",
+            icon=":material/casino:",
+            on_click=actions.submit,
+            args=(studio, replace(record.request, seed=-1)),
+        )
+        if st.button(t("picture.history"), key="open_history", icon=":material/photo_library:"):
+            st.switch_page(HISTORY_PAGE, query_params={"image": record.id})
+
+
+def download(studio: Studio, record: ImageRecord, key: str) -> None:
+    """The file as it is on disk, metadata and all; read only when asked for."""
+    st.download_button(
+        t("picture.download"),
+        data=lambda: studio.image_file(record.id).read_bytes(),
+        file_name=record.file.rsplit("/", 1)[-1],
+        mime=f"image/{record.format}",
+        key=key,
+        icon=":material/download:",
+        on_click="ignore",
+        disabled=record.missing,
+    )

@@ -1,0 +1,112 @@
+"""From the schema to widgets: each option's type, range, unit, help and when it takes effect, with nothing said twice.
+
+What this module does not know: what any single option means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from core.config.layers import Settings
+from core.config.options import GROUPS, SCHEMA
+from core.config.schema import AUTO, Option, TakesEffect
+from core.types import Decision, WorkerStatus
+from ui import formats, state
+from ui.i18n import said, t
+
+SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exactly: a number field can
+SEARCH = "option_search"
+
+
+def advanced(settings: Settings, worker: WorkerStatus) -> None:
+    """All options of the advanced panel by group, a search over them, and one button to set them back."""
+    search = st.text_input(
+        t("options.search"), key=SEARCH, placeholder=t("options.search_hint"), label_visibility="collapsed"
+    )
+    found = [option for option in SCHEMA.panel("advanced") if _matches(option, search)]
+    decisions = {decision.option: decision for decision in worker.decisions}
+    for group, name in GROUPS.items():
+        members = [option for option in found if option.group == group]
+        if members:
+            st.caption(said(name))
+            _group(members, decisions, worker)
+    if not found:
+        st.caption(t("options.none"))
+    st.button(
+        t("options.reset"),
+        key="options_reset",
+        icon=":material/restart_alt:",
+        on_click=lambda: state.fill_form(settings.request_options()),
+    )
+
+
+def _group(members: Sequence[Option], decisions: Mapping[str, Decision], worker: WorkerStatus) -> None:
+    for option in members:
+        decision = decisions.get(option.key)
+        field(option, badge=_badge(option, worker), placeholder=_automatic(decision))
+        if decision and option.built and decision.effective != state.form().get(option.key):
+            st.caption(t("options.in_effect", value=formats.plain(decision.effective), reason=said(decision.reason)))
+
+
+def field(option: Option, *, badge: str = "", placeholder: str = "", label: str | None = None) -> Any:
+    """The widget of one option; its value is kept in the form under the option's key."""
+    key = state.seed_widget(option.key)
+    unit = f" ({option.unit})" if option.unit else ""
+    words = (label or said(option.label)) + unit + (f" {badge}" if badge else "")
+    shared: dict[str, Any] = {"key": key, "help": _help(option), "disabled": not option.built}
+    if option.type == "bool":
+        return st.toggle(words, **shared)
+    if option.type == "choice":
+        return st.selectbox(words, option.choices, **shared)
+    if option.type in ("int", "float"):
+        return _number(option, words, placeholder, shared)
+    return st.text_input(words, **shared)
+
+
+def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]) -> Any:
+    convert = int if option.type == "int" else float
+    low, high = convert(option.minimum or 0), convert(option.maximum or 0)
+    step = convert(option.step or 1)
+    may_be_empty = st.session_state[shared["key"]] is None or (option.auto and option.panel == "advanced")
+    if not may_be_empty and (high - low) / step < SLIDER_POSITIONS:
+        return st.slider(words, low, high, step=step, **shared)
+    return st.number_input(
+        words,
+        low,
+        high,
+        value=None,
+        step=step,
+        placeholder=placeholder or AUTO,
+        format=None if convert is int else "%g",
+        **shared,
+    )
+
+
+def _help(option: Option) -> str:
+    lines = [said(option.help), f"`{option.key}` · {option.allowed}"]
+    if not option.built:
+        lines.insert(0, t("options.not_built"))
+    return "\n\n".join(lines)
+
+
+def _badge(option: Option, worker: WorkerStatus) -> str:
+    """When a change acts, in the colour of its cost: a reload is worth a thought."""
+    if not option.built:
+        return f":gray-badge[{t('options.soon')}]"
+    if option.takes_effect is TakesEffect.RELOAD:
+        last = f" {formats.seconds(worker.load_seconds)}" if worker.load_seconds else ""
+        return f":orange-badge[{t('effect.reload')}{last}]"
+    colour = "green" if option.takes_effect is TakesEffect.LIVE else "gray"
+    return f":{colour}-badge[{t(f'effect.{option.takes_effect.value}')}]"
+
+
+def _automatic(decision: Decision | None) -> str:
+    return f"{AUTO}: {formats.plain(decision.effective)}" if decision else AUTO
+
+
+def _matches(option: Option, search: str) -> bool:
+    words = " ".join((option.key, *option.aliases, *option.label.values(), *option.help.values())).lower()
+    return all(part in words for part in (search or "").lower().split())

@@ -1,0 +1,52 @@
+"""All of the form as YAML: to be seen, copied, and pasted back.
+
+What this module does not know: what a key means; the schema checks it.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.config.layers import to_yaml
+from core.errors import StudioError
+from core.studio import Studio
+from ui import actions, state
+from ui.components import error_card
+from ui.i18n import t
+
+_RESULT = "yaml_result"
+
+
+def draw(studio: Studio) -> None:
+    """The effective settings, and a field that takes them back. What cannot be used changes nothing and stays in the field."""
+    with st.expander(t("yaml.title"), icon=":material/code:", key="yaml"):
+        try:
+            request = studio.new_request(state.form_values())
+        except StudioError as error:
+            error_card.draw(error, "yaml_now")
+        else:
+            st.code(to_yaml(state.request_values(request)), language="yaml", height=240)
+        field = f"yaml_{state.yaml_version()}"
+        st.text_area(t("yaml.paste"), key=field, height=120, placeholder="generation:\n  guidance_scale: 2.0")
+        st.button(t("yaml.apply"), key="yaml_apply", on_click=_apply, args=(studio, field))
+        _show_result()
+
+
+def _apply(studio: Studio, field: str) -> None:
+    problems, elsewhere = actions.apply_yaml(studio, st.session_state.get(field) or "", "YAML")
+    st.session_state[_RESULT] = ([problem.to_dict() for problem in problems], elsewhere)
+    if not problems:
+        state.renew_yaml()
+
+
+def _show_result() -> None:
+    result = st.session_state.pop(_RESULT, None)
+    if result is None:
+        return
+    problems, elsewhere = result
+    for number, data in enumerate(problems):
+        error_card.draw(StudioError.from_dict(data), f"yaml{number}")
+    if not problems:
+        st.success(t("yaml.applied"), icon=":material/check:")
+    if elsewhere:
+        st.info(t("yaml.elsewhere", keys=", ".join(elsewhere)), icon=":material/info:")

@@ -1,0 +1,59 @@
+"""Size presets as chips, and the exact size beside them.
+
+What this module does not know: how a model renders a size (core.model.sizes); it only proposes ones.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.config.options import SCHEMA
+from core.types import ModelInfo
+from ui import formats, state
+from ui.components import parameter_panel
+from ui.i18n import t
+
+WIDTH, HEIGHT = "generation.width", "generation.height"
+CHIPS = "size_chips"
+
+
+def preset_size(preset: str, model: ModelInfo) -> tuple[int, int] | None:
+    """ "4:3" at the model's native pixel budget on its grid, or the exact "1280x720"; None when it is neither."""
+    exact = re.fullmatch(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", preset)
+    if exact:
+        return int(exact[1]), int(exact[2])
+    ratio = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*:\s*(\d+(?:\.\d+)?)\s*", preset)
+    if not ratio or not float(ratio[1]) or not float(ratio[2]):
+        return None
+    share = float(ratio[1]) / float(ratio[2])
+    budget = model.default_width * model.default_height
+    width, height = math.sqrt(budget * share), math.sqrt(budget / share)
+    grid = model.size_multiple
+    return max(grid, round(width / grid) * grid), max(grid, round(height / grid) * grid)
+
+
+def draw(presets: Sequence[str], model: ModelInfo) -> None:
+    """The chips set width and height; the chip of the present size is the one that is lit."""
+    sizes = {preset: size for preset in presets if (size := preset_size(preset, model))}
+    present = (state.form()[WIDTH], state.form()[HEIGHT])
+    st.session_state[CHIPS] = next((preset for preset, size in sizes.items() if size == present), None)
+
+    def choose() -> None:
+        preset = st.session_state.get(CHIPS)
+        if preset:
+            state.fill_form({WIDTH: sizes[preset][0], HEIGHT: sizes[preset][1]})
+
+    st.pills(t("generate.size"), list(sizes), key=CHIPS, on_change=choose, help=_legend(sizes))
+    left, right = st.columns(2)
+    with left:
+        parameter_panel.field(SCHEMA.options[WIDTH])
+    with right:
+        parameter_panel.field(SCHEMA.options[HEIGHT])
+
+
+def _legend(sizes: dict[str, tuple[int, int]]) -> str:
+    return " · ".join(f"{preset} = {formats.pixels(*size)}" for preset, size in sizes.items())

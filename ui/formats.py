@@ -1,0 +1,58 @@
+"""Numbers and times as people read them. What this module does not know: pages and widgets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+
+def seconds(value: float | None) -> str:
+    """0.08 s, 3.1 s, 74 s, 12 min."""
+    if value is None:
+        return "–"
+    if value >= 600:
+        return f"{value / 60:.0f} min"
+    return f"{value:.2f} s" if value < 0.1 else f"{value:.1f} s" if value < 20 else f"{value:.0f} s"
+
+
+def size_of(count: int | None) -> str:
+    """Bytes in the largest unit that leaves a number of at least one."""
+    if count is None:
+        return "–"
+    value = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit in ("B", "KB", "MB") else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TB"
+
+
+def pixels(width: int, height: int) -> str:
+    return f"{width}×{height}"
+
+
+def local_zone() -> tzinfo:
+    """The viewer's time zone, else UTC."""
+    try:
+        return ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
+
+
+def moment(when: datetime) -> str:
+    """In the viewer's own time."""
+    return when.astimezone(local_zone()).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def plain(value: Any) -> str:
+    """A setting's value without Python's spelling."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value)
+    return "–" if value is None else str(value)

@@ -1,0 +1,48 @@
+"""Every word of the pages, in two languages: `t("history.title")` looks it up in ui/locales/<language>.yaml.
+
+What this module does not know: which page asks. Texts of options and errors live with their declaration in core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import LANGUAGES
+from ui import state
+
+LOCALES = Path(__file__).parent / "locales"
+
+
+@cache
+def texts(language: str) -> Mapping[str, str]:
+    """All texts of a language by dotted key."""
+    tree = yaml.safe_load((LOCALES / f"{language}.yaml").read_text(encoding="utf-8"))
+    return dict(_flat(tree, ""))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        pairs.extend(_flat(value, f"{path}.") if isinstance(value, dict) else [(path, str(value))])
+    return pairs
+
+
+def t(key: str, **values: object) -> str:
+    """The text of `key` in the language of whoever looks, with `values` filled in."""
+    return texts(state.language())[key].format(**values)
+
+
+def known(key: str) -> bool:
+    """Whether there is a text: for words that come from elsewhere, such as the code of an error."""
+    return key in texts(LANGUAGES[0])
+
+
+def said(words: Mapping[str, str]) -> str:
+    """The page's language out of a text that core declares in both."""
+    return words.get(state.language()) or words.get("en") or next(iter(words.values()), "")

@@ -1,0 +1,246 @@
+"""Every key of st.session_state and of the address bar, behind functions with types.
+
+The form's values live in one dictionary by schema key, because Streamlit forgets a widget's value when its page is left.
+While the Generate page is open each widget has its own key beside it; `keep_form` copies the widgets back.
+What this module does not know: how anything looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.config.options import SCHEMA
+from core.config.schema import AUTO
+from core.errors import LANGUAGES, StudioError
+from core.types import GenerationRequest
+
+_FORM = "form"
+_LANGUAGE = "language"
+_DEFAULT_LANGUAGE = "default_language"
+_JOB = "job"
+_SHOWN = "shown_image"
+_ERRORS = "errors"
+_SELECTED = "selected_image"
+_CURSORS = "history_cursors"
+_VERSION = "yaml_version"
+_SLOT_TEXT = "slot_text"
+_WIDGET = "w:"
+
+REQUEST_KEYS = tuple(
+    f"generation.{name}"
+    for name in (
+        "prompt",
+        "negative_prompt",
+        "width",
+        "height",
+        "num_inference_steps",
+        "guidance_scale",
+        "seed",
+        "num_images",
+    )
+)
+
+
+# -- language --------------------------------------------------------------------------------------------------------
+
+
+def choose_language(configured: str) -> None:
+    """Once a run: what the viewer chose (kept in the address, so that F5 keeps it), else the setting, else the browser's."""
+    asked = st.query_params.get("lang")
+    if _LANGUAGE not in st.session_state and asked in LANGUAGES:
+        st.session_state[_LANGUAGE] = asked
+    browser = (st.context.locale or "").lower()
+    fallback = "zh" if browser.startswith("zh") else "en"
+    st.session_state[_DEFAULT_LANGUAGE] = configured if configured in LANGUAGES else fallback
+    if _LANGUAGE in st.session_state:
+        st.query_params["lang"] = st.session_state[_LANGUAGE]
+
+
+def language() -> str:
+    """ "zh" or "en"."""
+    return st.session_state.get(_LANGUAGE) or st.session_state.get(_DEFAULT_LANGUAGE, "en")
+
+
+def set_language(value: str) -> None:
+    """The viewer's own choice."""
+    st.session_state[_LANGUAGE] = value
+
+
+# -- the form --------------------------------------------------------------------------------------------------------
+
+
+def widget_key(key: str) -> str:
+    """The session key of the widget of a schema key."""
+    return _WIDGET + key
+
+
+def form_keys() -> tuple[str, ...]:
+    """All that a request is made of, by schema key."""
+    return ("model.id", *REQUEST_KEYS, *(option.key for option in SCHEMA.request_options()))
+
+
+def form() -> dict[str, Any]:
+    """The form's values by schema key, as the widgets hold them now (None: automatic, or a random seed)."""
+    kept: dict[str, Any] = st.session_state.setdefault(_FORM, {})
+    return {**kept, **{key: st.session_state[widget_key(key)] for key in kept if widget_key(key) in st.session_state}}
+
+
+def has_form() -> bool:
+    """False until the first request of this session has been laid into the form."""
+    return bool(st.session_state.get(_FORM))
+
+
+def fill_form(values: Mapping[str, Any]) -> None:
+    """Put `values` (by schema key) into the form and into those of its widgets that are on the page."""
+    kept = {**form(), **{key: _for_widget(key, value) for key, value in values.items()}}
+    st.session_state[_FORM] = kept
+    for key in values:
+        if widget_key(key) in st.session_state:
+            st.session_state[widget_key(key)] = kept[key]
+
+
+def fill_form_from(request: GenerationRequest) -> None:
+    """Put a whole request into the form, advanced options too."""
+    fill_form(request_values(request))
+
+
+def keep_form() -> None:
+    """Copy the widgets' values back before the page may be left."""
+    st.session_state[_FORM] = form()
+
+
+def seed_widget(key: str) -> str:
+    """The widget's session key, holding the form's value from its first moment on."""
+    name = widget_key(key)
+    if name not in st.session_state:
+        st.session_state[name] = st.session_state[_FORM].get(key)
+    return name
+
+
+def form_values() -> dict[str, Any]:
+    """The form as `Studio.new_request` takes it."""
+    return {key: _from_widget(key, value) for key, value in form().items()}
+
+
+def request_values(request: GenerationRequest) -> dict[str, Any]:
+    """A request by schema key: what `new_request` takes and what YAML shows."""
+    named = {key: getattr(request, key.removeprefix("generation.")) for key in REQUEST_KEYS}
+    return {"model.id": request.model, **named, **request.options}
+
+
+def _for_widget(key: str, value: Any) -> Any:
+    """An empty number field means "auto", and an empty seed a random one."""
+    option = SCHEMA.options[key]
+    if (value == AUTO and option.type in ("int", "float")) or (key == "generation.seed" and value == -1):
+        return None
+    if value is None:
+        return None
+    return float(value) if option.type == "float" else int(value) if option.type == "int" else value
+
+
+def _from_widget(key: str, value: Any) -> Any:
+    if value is None:
+        return -1 if key == "generation.seed" else AUTO if SCHEMA.options[key].auto else SCHEMA.options[key].default
+    return value
+
+
+# -- what Generate shows ---------------------------------------------------------------------------------------------
+
+
+def job_id() -> str | None:
+    """The job that this tab watches: F5 forgets the session, but not the address."""
+    if _JOB not in st.session_state and "job" in st.query_params:
+        st.session_state[_JOB] = st.query_params["job"]
+    return st.session_state.get(_JOB)
+
+
+def watch(job: str | None) -> None:
+    """Watch this job from now on; earlier errors and choices are done with."""
+    st.session_state[_JOB] = job
+    st.session_state[_SHOWN] = None
+    set_errors(())
+
+
+def put_job_in_address() -> None:
+    """Changing pages empties the address; this puts the job back."""
+    job = st.session_state.get(_JOB)
+    if job and st.query_params.get("job") != job:
+        st.query_params["job"] = job
+    elif not job and "job" in st.query_params:
+        del st.query_params["job"]
+
+
+def shown_image() -> str | None:
+    """The picture chosen from the strip; None: the watched job's."""
+    return st.session_state.get(_SHOWN)
+
+
+def show_image(image_id: str | None) -> None:
+    st.session_state[_SHOWN] = image_id
+
+
+def errors() -> tuple[StudioError, ...]:
+    """What went wrong with the last thing that was asked for."""
+    return tuple(StudioError.from_dict(data) for data in st.session_state.get(_ERRORS, ()))
+
+
+def set_errors(found: Iterable[StudioError]) -> None:
+    st.session_state[_ERRORS] = [error.to_dict() for error in found]
+
+
+def slot_text() -> str:
+    """The words that the prompt library last put into the prompt, so that it can replace them."""
+    return str(st.session_state.get(_SLOT_TEXT, ""))
+
+
+def set_slot_text(words: str) -> None:
+    st.session_state[_SLOT_TEXT] = words
+
+
+def yaml_version() -> int:
+    """Part of the key of the YAML field: it is drawn anew, with the present settings, when this number changes."""
+    return int(st.session_state.get(_VERSION, 0))
+
+
+def renew_yaml() -> None:
+    st.session_state[_VERSION] = yaml_version() + 1
+
+
+# -- history ---------------------------------------------------------------------------------------------------------
+
+
+def selected_image() -> str | None:
+    """The picture whose detail is open; its id is in the address, so that it can be linked to."""
+    if "image" in st.query_params:
+        st.session_state[_SELECTED] = st.query_params["image"]
+    return st.session_state.get(_SELECTED)
+
+
+def select_image(image_id: str | None) -> None:
+    st.session_state[_SELECTED] = image_id
+    if image_id:
+        st.query_params["image"] = image_id
+    elif "image" in st.query_params:
+        del st.query_params["image"]
+
+
+def cursors() -> list[str | None]:
+    """The pages gone through, by their cursor; the last is the present one."""
+    return st.session_state.setdefault(_CURSORS, [None])
+
+
+def first_page() -> None:
+    """Another filter: start again."""
+    st.session_state[_CURSORS] = [None]
+
+
+def next_page(cursor: str) -> None:
+    cursors().append(cursor)
+
+
+def previous_page() -> None:
+    if len(cursors()) > 1:
+        cursors().pop()

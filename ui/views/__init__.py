@@ -1,0 +1,1 @@
+"""One file a page, drawn by st.navigation."""

@@ -1,0 +1,47 @@
+"""The page on which pictures are made. Picture first: the form at its left, the options under the form."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.errors import StudioError
+from ui import actions, prompts, resources, state
+from ui.components import parameter_panel, prompt_field, settings_yaml, sizes, stage, welcome
+from ui.i18n import t
+
+
+def page() -> None:
+    studio = resources.studio()
+    actions.open_form(studio)
+    state.put_job_in_address()
+    library = prompts.library_for(state.form()["model.id"], studio.settings.configs / "prompts")
+    with st.container(key="darkroom"):
+        with st.container(key="ask"):
+            prompt_field.draw(studio)
+        with st.container(key="stage"):
+            stage.draw(studio, lambda: welcome.draw(studio, library))
+        with st.container(key="knobs"):
+            prompt_field.ideas(library)
+            prompt_field.negative(library)
+            try:
+                sizes.draw(studio.settings["ui.size_presets"], studio.model(state.form()["model.id"]))
+            except StudioError as error:
+                st.warning(error.message(state.language()))
+            prompt_field.basic(studio)
+            prompt_field.model_choice(studio)
+            st.button(
+                t("check.button"),
+                key="quick_check",
+                icon=":material/fact_check:",
+                help=t("check.help"),
+                width="stretch",
+                on_click=actions.quick_check,
+                args=(studio,),
+            )
+            with st.expander(t("options.title"), icon=":material/tune:", key="advanced"):
+                parameter_panel.advanced(studio.settings, studio.worker())
+            settings_yaml.draw(studio)
+    state.keep_form()
+
+
+page()

@@ -1,0 +1,97 @@
+"""The machine, the model and the reasons of every automatic choice, as cards; the end of the log is folded."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from core.config.options import SCHEMA
+from core.studio import Studio
+from core.types import SystemReport
+from ui import formats, resources
+from ui.i18n import said, t
+
+REFRESH_SECONDS = 5
+
+
+def page() -> None:
+    studio = resources.studio()
+    st.fragment(_cards, run_every=REFRESH_SECONDS)(studio)
+
+
+def _cards(studio: Studio) -> None:
+    report = studio.system()
+    worker = report.worker
+    state_words = t(f"worker.{worker.state}")
+    with st.grid(3, min_column_width=300, gap="small", key="cards"):
+        _card(
+            t("system.model"),
+            [
+                (t("system.loaded"), worker.model or "–"),
+                (t("system.worker"), f"{state_words} · {worker.pid}" if worker.pid else state_words),
+                (t("system.load_time"), formats.seconds(worker.load_seconds)),
+                (t("system.worker_memory"), formats.size_of(worker.memory_bytes)),
+            ],
+        )
+        _card(
+            t("system.machine"),
+            [
+                (t("system.device"), worker.device or "–"),
+                (t("system.cpu"), str(report.cpu_count)),
+                (t("system.memory"), _of(report.memory_available, report.memory_total)),
+                (t("system.platform"), report.platform),
+            ],
+        )
+        _card(
+            t("system.output"),
+            [(t("system.folder"), report.output_directory), (t("system.free"), formats.size_of(report.disk_free))],
+        )
+        _card(t("system.choices"), [], _choices(report))
+        _card(
+            t("system.versions"), [("Python", report.python), *sorted({**report.versions, **worker.versions}.items())]
+        )
+        _card(t("system.settings"), [], _changed(studio))
+    with st.expander(t("system.log"), icon=":material/article:", key="log"):
+        st.code("\n".join(report.log_tail) or "–", language=None, height=320)
+
+
+def _of(free: int, total: int) -> str:
+    return t("system.of", free=formats.size_of(free), total=formats.size_of(total))
+
+
+def _card(title: str, rows: list[tuple[str, str]], more: str = "") -> None:
+    """All of it is text: folder names and versions come from outside."""
+    facts = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in rows)
+    with st.container(border=True):
+        st.html(f'<section class="zd-card"><h3>{html.escape(title)}</h3><dl>{facts}</dl>{more}</section>')
+
+
+def _choices(report: SystemReport) -> str:
+    """Each automatic choice with its reason."""
+    if not report.worker.decisions:
+        return f"<p>{html.escape(t('system.no_choices'))}</p>"
+    lines = []
+    for decision in report.worker.decisions:
+        option = SCHEMA.options.get(decision.option)
+        name = said(option.label) if option else decision.option
+        asked = "" if decision.requested == decision.effective else f"{formats.plain(decision.requested)} → "
+        value = html.escape(f"{asked}{formats.plain(decision.effective)}")
+        lines.append(
+            f"<li><b>{html.escape(name)}</b> <code>{value}</code><p>{html.escape(said(decision.reason))}</p></li>"
+        )
+    return f"<ul>{''.join(lines)}</ul>"
+
+
+def _changed(studio: Studio) -> str:
+    """What differs from the defaults, and which file, variable or flag says so."""
+    settings = studio.settings
+    rows = [
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(formats.plain(value))}<small>{html.escape(settings.origins[key])}</small></dd>"
+        for key, value in settings.values.items()
+        if value != SCHEMA.options[key].default
+    ]
+    return f"<dl>{''.join(rows)}</dl>" if rows else f"<p>{html.escape(t('system.all_default'))}</p>"
+
+
+page()
