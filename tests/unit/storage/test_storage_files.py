@@ -1,0 +1,176 @@
+"""Picture files: whole or not at all, exactly as large as asked, errors that say what is wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from core.errors import DiskFullError, NotWritableError, StorageError
+from core.storage.files import inside, write_atomically
+from core.storage.images import ImageFiles
+from core.storage.metadata import read_metadata
+
+NOW = datetime(2026, 3, 1, 12, 30, 15, 123_456, UTC)
+ID = "0" * 24 + "1a2b3c4d"
+SIZES = [(1000, 701), (64, 2048), (65, 67), (64, 64)]
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_size_is_exact(make_picture: Any, outputs: Path, format: str, size: tuple[int, int]) -> None:
+    picture = make_picture(size, options={"output.format": format})
+    stored = ImageFiles(outputs).write(picture, ID, NOW, {})
+    with Image.open(outputs / stored.file) as image:
+        image.load()
+        assert (image.size, image.format) == (size, format.upper())
+    assert (stored.size, stored.bytes) == (size, (outputs / stored.file).stat().st_size)
+
+
+def test_png_keeps_every_pixel(make_picture: Any, outputs: Path) -> None:
+    picture = make_picture((101, 77), noise=True)
+    stored = ImageFiles(outputs).write(picture, ID, NOW, {})
+    with Image.open(outputs / stored.file) as image:
+        assert image.tobytes() == picture.image.tobytes()
+
+
+@pytest.mark.parametrize("format", ["jpeg", "webp"])
+def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
+    def size(quality: int) -> int:
+        options = {"output.format": format, "output.quality": quality}
+        return ImageFiles(outputs).write(make_picture((128, 128), noise=True, options=options), ID, NOW, {}).bytes
+
+    assert size(30) < size(95)
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_metadata_can_be_switched_off(make_picture: Any, outputs: Path, format: str) -> None:
+    options = {"output.format": format, "output.metadata": False}
+    stored = ImageFiles(outputs).write(make_picture(prompt="secret", options=options), ID, NOW, {"a": "secret"})
+    data = (outputs / stored.file).read_bytes()
+    assert b"secret" not in data and "secret".encode("utf-16-be") not in data
+    read = read_metadata(outputs / stored.file)
+    assert read is not None and (read.parameters, read.record) == (None, None)
+
+
+def test_the_name_has_local_date_time_seed_and_id(make_picture: Any, outputs: Path) -> None:
+    stored = ImageFiles(outputs).write(make_picture(seed=42, options={"output.format": "jpeg"}), ID, NOW, {})
+    local = NOW.astimezone()
+    assert stored.file == f"{local:%Y-%m-%d}/{local:%Y%m%d-%H%M%S}-123_42_1a2b3c4d.jpg"
+
+
+def test_a_picture_with_alpha_becomes_a_jpeg(make_picture: Any, outputs: Path) -> None:
+    picture = make_picture(options={"output.format": "jpeg"})
+    object.__setattr__(picture, "image", picture.image.convert("RGBA"))
+    assert ImageFiles(outputs).write(picture, ID, NOW, {}).format == "jpeg"
+
+
+def test_a_wrong_size_is_an_error_and_leaves_no_file(
+    make_picture: Any, outputs: Path, files_below: Callable[[Path], list[str]]
+) -> None:
+    picture = make_picture((64, 64))
+    object.__setattr__(picture, "image", picture.image.resize((64, 80)))
+    with pytest.raises(StorageError, match="64x80, not 64x64"):
+        ImageFiles(outputs).write(picture, ID, NOW, {})
+    assert files_below(outputs) == []
+
+
+def test_a_side_that_the_format_cannot_hold_is_an_error(make_picture: Any, outputs: Path) -> None:
+    with pytest.raises(StorageError):  # WebP ends at 16,383
+        ImageFiles(outputs).write(make_picture((16_400, 64), options={"output.format": "webp"}), ID, NOW, {})
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "open"])
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, DiskFullError),
+        (errno.EDQUOT, DiskFullError),
+        (errno.EACCES, NotWritableError),
+        (errno.EROFS, NotWritableError),
+        (errno.EIO, StorageError),
+    ],
+)
+def test_a_failing_call_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    outputs: Path,
+    files_below: Callable[[Path], list[str]],
+    call: str,
+    number: int,
+    kind: type[StorageError],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as planted, pytest.raises(StorageError) as caught:
+        planted.setattr(os, call, fail)  # os.open opens the folder: the last step, when the file has its name already
+        write_atomically(outputs / "2026-03-01" / "a.png", b"data")
+    assert type(caught.value) is kind
+    assert files_below(outputs) == []
+    write_atomically(outputs / "2026-03-01" / "a.png", b"data")
+    assert files_below(outputs) == ["2026-03-01/a.png"]
+
+
+def test_an_interrupt_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, outputs: Path, files_below: Callable[[Path], list[str]]
+) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(outputs / "a.png", b"data")
+    assert files_below(outputs) == []
+
+
+def test_everything_is_flushed_before_the_name_is_given(monkeypatch: pytest.MonkeyPatch, outputs: Path) -> None:
+    order: list[str] = []
+    real = {"fsync": os.fsync, "replace": os.replace}
+
+    def noted(name: str) -> Callable[..., None]:
+        return lambda *given: (order.append(name), real[name](*given))[1]
+
+    for name in real:
+        monkeypatch.setattr(os, name, noted(name))
+    write_atomically(outputs / "a.png", b"data")
+    assert order == ["fsync", "replace", "fsync"]  # the file, its name, the folder
+
+
+def test_a_file_in_place_of_the_folder(make_picture: Any, tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("not a folder")
+    with pytest.raises(StorageError, match="outputs"):
+        ImageFiles(tmp_path / "outputs").write(make_picture(), ID, NOW, {})
+
+
+def test_a_read_only_disk(make_picture: Any, read_only_disk: Path) -> None:
+    with pytest.raises(NotWritableError):
+        ImageFiles(read_only_disk).write(make_picture(), ID, NOW, {})
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_a_full_disk_leaves_nothing_and_the_next_write_works(
+    make_picture: Any, tiny_disk: Path, outputs: Path, files_below: Callable[[Path], list[str]], format: str
+) -> None:
+    options = {"output.format": format, "output.quality": 100}
+    large = make_picture((1500, 1500), noise=True, options=options)
+    with pytest.raises(DiskFullError):
+        ImageFiles(tiny_disk).write(large, ID, NOW, {})
+    assert files_below(tiny_disk) == []
+    assert ImageFiles(outputs).write(large, ID, NOW, {}).bytes > 1_000_000
+    ImageFiles(tiny_disk).write(make_picture(), ID, NOW, {})
+    assert len(files_below(tiny_disk)) == 1
+
+
+def test_no_path_leads_out(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    (outputs / "link").symlink_to(tmp_path)
+    for bad in ("../x", "a/../../x", "/etc/passwd", "link/x", "link", "a\0b", "", "."):
+        assert inside(outputs, bad) is None, bad
+    assert inside(outputs, "2026-03-01/a.png") == outputs.resolve() / "2026-03-01" / "a.png"

@@ -1,0 +1,59 @@
+"""The A1111 text, written and read."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import __version__
+from core.storage.infotext import NEGATIVE, Infotext, read_infotext, well_formed, write_infotext
+from core.types import GenerationRequest
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=80)  # lone surrogates and control characters too
+PROMPTS = ANY_TEXT.filter(lambda text: not any(line.lstrip().startswith(NEGATIVE) for line in text.split("\n")))
+
+
+def test_the_lines_are_what_a1111_readers_expect() -> None:
+    request = GenerationRequest("红色的房子，日落", "rain,\nblur", "demo", 256, 512, 8, 0.0, 42)
+    effective = {"scheduler": "FlowMatchEulerDiscreteScheduler", "model_hash": "0123456789"}
+    assert write_infotext(request, effective) == (
+        "红色的房子，日落\nNegative prompt: rain,\nblur\n"
+        "Steps: 8, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Seed: 42, Size: 256x512, "
+        f"Model: demo, Model hash: 0123456789, Version: Z Darkroom {__version__}"
+    )
+
+
+@pytest.mark.parametrize(("guidance", "scale"), [(0.0, "1"), (4.0, "5"), (0.5, "1.5"), (0.1, "1.1")])
+def test_cfg_scale_is_guidance_plus_one(guidance: float, scale: str) -> None:
+    text = write_infotext(GenerationRequest("a", guidance_scale=guidance), {})
+    assert read_infotext(text).fields["CFG scale"] == scale
+
+
+@given(PROMPTS, ANY_TEXT, ANY_TEXT.filter(lambda name: name.strip() == name and name))
+def test_round_trip(prompt: str, negative: str, model: str) -> None:
+    request = GenerationRequest(prompt, negative, model, seed=2**53 - 1)
+    read = read_infotext(write_infotext(request, {}))
+    assert (read.prompt, read.negative_prompt) == (well_formed(prompt), well_formed(negative))
+    assert read.fields["Model"] == well_formed(model)
+    assert read.fields["Seed"] == str(2**53 - 1)
+
+
+@given(ANY_TEXT)
+def test_any_text_is_read(text: str) -> None:
+    assert isinstance(read_infotext(text), Infotext)
+
+
+def test_text_of_other_programs() -> None:
+    text = (
+        "a cat, <lora:x:1>\nNegative prompt: bad: hands\nugly\n"
+        'Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 1, Size: 512x512, Lora hashes: "x: 12, y: 34", Version: v1'
+    )
+    read = read_infotext(text)
+    assert (read.prompt, read.negative_prompt) == ("a cat, <lora:x:1>", "bad: hands\nugly")
+    assert read.fields["Lora hashes"] == "x: 12, y: 34"
+    assert read_infotext("no parameters, here: at all") == Infotext("no parameters, here: at all")
+
+
+def test_halves_of_characters_and_nul_become_the_replacement_character() -> None:
+    assert well_formed("a\ud83db\0\ud83d\ude00") == "a\ufffdb\ufffd😀"
