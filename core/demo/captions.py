@@ -16,11 +16,11 @@ KINDS: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "house": ("house", "cottage", "small house", "home"),
         "tree": ("tree", "big tree", "round tree"),
-        "lighthouse": ("lighthouse", "tall lighthouse", "light house"),
-        "sailboat": ("sailboat", "sailing boat", "boat", "sail boat"),
+        "lighthouse": ("lighthouse", "tall lighthouse"),
+        "sailboat": ("sailboat", "sailing boat", "boat"),
         "balloon": ("hot air balloon", "hot-air balloon", "balloon"),
         "car": ("car", "little car", "automobile"),
-        "windmill": ("windmill", "old windmill", "wind mill"),
+        "windmill": ("windmill", "old windmill"),
         "castle": ("castle", "fairytale castle", "palace"),
         "tent": ("tent", "camping tent"),
         "rocket": ("rocket", "space rocket", "rocket ship", "spaceship"),
@@ -131,6 +131,7 @@ ENGLISH_TAGS = {
                "snow": ("snow field", "snowy ground", "snow-covered ground"), "sea": ("sea", "ocean", "water"),
                "lavender": ("lavender field", "lavender", "flower field", "purple flowers")},
 }  # fmt: skip
+ENGLISH_LINKS = ("in ", "on ", "at ", "by ", "with ", "without ", "during ", "among ")
 COUNTERS = {"house": "座", "tree": "棵", "lighthouse": "座", "sailboat": "艘", "balloon": "个", "car": "辆",
             "windmill": "座", "castle": "座", "tent": "顶", "rocket": "枚"}  # fmt: skip
 FILLERS = {
@@ -140,8 +141,8 @@ FILLERS = {
 }  # fmt: skip
 # Simplified to traditional, for the characters of this vocabulary.
 TRADITIONAL = str.maketrans(
-    "红橘绿蓝树灯热气车风宫帐篷阳边侧间画晓白昼里无丘积云飘纷飞两个艘辆顶张的远处脉没晴万远现质简约丽",
-    "紅橘綠藍樹燈熱氣車風宮帳篷陽邊側間畫曉白晝裡無丘積雲飄紛飛兩個艘輛頂張的遠處脈沒晴萬遠現質簡約麗",
+    "红绿蓝树灯热气车风宫帐阳边侧间画晓无积云飘纷飞个辆顶张远处脉没万质简约",
+    "紅綠藍樹燈熱氣車風宮帳陽邊側間畫曉無積雲飄紛飛個輛頂張遠處脈沒萬質簡約",
 )
 
 # How often each attribute is named in a caption that says only a part.
@@ -234,7 +235,7 @@ def _chinese(things: list[tuple[str, str]], parts: list[tuple[str, str]], rng: r
         clauses.append(rng.choice((f"{place}有{thing}", f"{place}是{thing}", f"{thing}在{place}")) if place else thing)
     said = rng.choice(("，", "，", "和")).join(clauses)
     if style < 0.75:
-        opening = rng.choice(("画一幅", "一幅", "一张图：", "画面里有", "请画", "")) if not things[0][1] else ""
+        opening = rng.choice(("画一张图：", "一张图：", "画面里有", "请画", "")) if not things[0][1] else ""
         ending = rng.choice(("。", "", "")) if rng.random() < 0.7 else "，" + rng.choice(FILLERS["zh"])
         return "，".join([*tags, opening + said] if rng.random() < 0.5 else [opening + said, *tags]) + ending
     if tags and not things[0][1]:
@@ -258,13 +259,20 @@ def _english(things: list[tuple[str, str]], parts: list[tuple[str, str]], rng: r
     said = rng.choice((" and ", " and ", ", ", " beside " if not things[0][1] else " and ")).join(objects)
     opening = rng.choice(("", "", "a picture of ", "an illustration of ", "there is ", "draw ", "a poster of "))
     text = opening + said
-    for index, (_, end) in enumerate(parts):
-        text += (" " if index == 0 or rng.random() < 0.5 else ", ") + end
+    for _, end in parts:
+        text += (" " if end.startswith(ENGLISH_LINKS) and rng.random() < 0.7 else ", ") + end
     return text + rng.choice(("", "", "."))
 
 
 def _filler(language: str, rng: random.Random) -> list[str]:
-    return rng.sample(FILLERS[language], rng.choice((1, 1, 2))) if rng.random() < 0.25 else []
+    words = rng.sample(FILLERS[language], rng.choice((1, 1, 2))) if rng.random() < 0.25 else []
+    # Anything may stand in a prompt: words that mean nothing here must not move the picture.
+    return [*words, _noise(rng)] if rng.random() < 0.06 else words
+
+
+def _noise(rng: random.Random) -> str:
+    first, last = rng.choice(((0x4E00, 0x9FA0), (0x61, 0x7A), (0x5D0, 0x5EA), (0x1F300, 0x1F640), (0xE0, 0xFF)))
+    return "".join(chr(rng.randint(first, last)) for _ in range(rng.randint(1, 6)))
 
 
 def _dress(text: str, language: str, rng: random.Random) -> str:

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 
 
-def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest (semi-)orthogonal matrix, about, by the quintic Newton-Schulz iteration of Muon."""
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The nearest (semi-)orthogonal matrices, about, by the quintic Newton-Schulz iteration of Muon, in bf16."""
+    x = matrices.bfloat16()
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
     for _ in range(steps):
-        square = x @ x.T
+        square = x @ x.mT
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x.T if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -34,6 +35,8 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None) -> None:  # noqa: ANN001 (the signature is torch's)
         for group in self.param_groups:
+            # Weights of one shape go through the iteration together: few large products instead of many small ones.
+            shapes: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -42,9 +45,13 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(p)
                 state["momentum"].lerp_(p.grad, 1 - group["momentum"])
                 update = p.grad.lerp(state["momentum"], group["momentum"]).reshape(len(p), -1)
-                scale = 0.2 * math.sqrt(max(update.shape))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(orthogonal(update).reshape(p.shape), alpha=-group["lr"] * scale)
+                shapes.setdefault(tuple(update.shape), []).append((p, update))
+            for shape, pairs in shapes.items():
+                scale = 0.2 * math.sqrt(max(shape))
+                updates = orthogonal(torch.stack([update for _, update in pairs]))
+                for (p, _), update in zip(pairs, updates, strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(update.reshape(p.shape), alpha=-group["lr"] * scale)
 
 
 class Optimizers:

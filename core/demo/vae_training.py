@@ -108,7 +108,7 @@ def train(out: Path, minutes: float, seed: int = 1) -> None:
         average.model.load_state_dict(saved["average"])
         optimizers.load(saved["optimizers"])
         used, step = saved["seconds"], saved["step"]
-    pool = draw_pool(seed + 100 + step, 3000)
+    pool = draw_pool(seed + 100 + step, 2000)
     began = time.monotonic() - used
     while (seconds := time.monotonic() - began) < minutes * 60:
         progress = seconds / (minutes * 60)

@@ -1,0 +1,152 @@
+"""Trains the transformer as a rectified flow on the pool of latents, the way ZImagePipeline samples it.
+
+A point between picture and noise is x = (1 - sigma) * clean + sigma * noise; the pipeline passes t = 1 - sigma and
+negates the output, so the model learns clean - noise. Each batch has one size and captions of one padded length,
+and about the same number of tokens. Small pictures come first: colours and places are learned there four times
+faster; the rest of the time is mostly 256x256, with every other ratio mixed in.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import ZImageTransformer2DModel
+from torch import Tensor
+from transformers import Qwen2Tokenizer, Qwen3Model
+
+from core.demo import captions, latents, lean, text_training
+from core.demo.optim import Average, Optimizers, curve
+
+TOKENS = 3600
+EMPTY = 0.1
+SHIFT = 3.0
+SMALL = {(128, 128): 5, (160, 96): 1.5, (96, 160): 1.5, (256, 256): 2}
+MIXED = {
+    (256, 256): 50, (128, 128): 4, (160, 96): 2, (96, 160): 2, (192, 192): 6, (256, 144): 4, (144, 256): 4,
+    (320, 208): 4, (208, 320): 4, (384, 384): 5, (512, 288): 6, (288, 512): 6, (512, 512): 6,
+}  # fmt: skip
+SMALL_UNTIL = 0.2
+
+
+class Batches:
+    """Draws scenes of the pool with fresh captions, and hands out batches that need no mask."""
+
+    def __init__(self, out: Path, tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, rng: random.Random) -> None:
+        self._pool = latents.load(out)
+        self._tokenizer, self._encoder, self._rng = tokenizer, encoder, rng
+        # Captions that were drawn and wait for company of the same size and padded length.
+        self._waiting: dict[tuple[tuple[int, int], int], list[tuple[int, str]]] = defaultdict(list)
+
+    def draw(self, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents, caption features and caption lengths."""
+        mix = SMALL if progress < SMALL_UNTIL else MIXED
+        available = [size for size in mix if size in self._pool]
+        size = self._rng.choices(available, [mix[s] for s in available])[0]
+        tokens = lean.padded(size[0] * size[1] // 256)
+        while True:
+            for (waiting_size, long), rows in self._waiting.items():
+                count = max(2, TOKENS // (tokens + long))
+                if waiting_size == size and len(rows) >= count:
+                    self._waiting[size, long] = rows[count:]
+                    return self._batch(size, rows[:count])
+            self._add(size, 32)
+
+    def _add(self, size: tuple[int, int], count: int) -> None:
+        rows = []
+        for index in self._rng.sample(range(len(self._pool[size][1])), count):
+            empty = self._rng.random() < EMPTY
+            rows.append((index, "" if empty else captions.caption(self._pool[size][1][index], self._rng)[0]))
+        ids = self._tokenizer(text_training.template([text for _, text in rows])).input_ids
+        for row, tokens in zip(rows, ids, strict=True):
+            self._waiting[size, lean.padded(len(tokens))].append(row)
+
+    @torch.no_grad()
+    def _batch(self, size: tuple[int, int], rows: list[tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor]:
+        features, lengths = text_training.encode(self._tokenizer, self._encoder, [text for _, text in rows])
+        clean = self._pool[size][0][[index for index, _ in rows]].float()
+        return clean, lean.pad_caption(features, lengths), lengths
+
+
+def sigmas(count: int) -> Tensor:
+    """Logit-normal noise levels, shifted like the scheduler's, one from each of `count` equal slices."""
+    u = (torch.arange(count) + torch.rand(count)) / count
+    plain = torch.sigmoid(torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4)))
+    # A tenth is uniform: the first step starts from noise alone, where the bell has almost no weight.
+    plain = torch.where(torch.rand(count) < 0.1, torch.rand(count), plain)
+    return SHIFT * plain / (1 + (SHIFT - 1) * plain)
+
+
+def loss_of(model: ZImageTransformer2DModel, clean: Tensor, caption: Tensor, lengths: Tensor) -> Tensor:
+    sigma = sigmas(len(clean))
+    noise = torch.randn_like(clean)
+    at = sigma.view(-1, 1, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        guess = lean.forward(model, (1 - at) * clean + at * noise, 1 - sigma, caption, lengths)
+    return (guess.float() - (clean - noise)).square().mean()
+
+
+def load_text(out: Path) -> tuple[Qwen2Tokenizer, Qwen3Model]:
+    tokenizer = Qwen2Tokenizer.from_pretrained(out / "tokenizer")
+    encoder = Qwen3Model.from_pretrained(out / "text_encoder", dtype=torch.float32).eval().requires_grad_(False)
+    return tokenizer, encoder
+
+
+def train(
+    out: Path, minutes: float, preview: Callable[[ZImageTransformer2DModel], None], every: float = 10.0, seed: int = 3
+) -> None:
+    """Trains for `minutes` by the clock, earlier calls included; `preview` gets the average every `every` minutes."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    checkpoint = out / "transformer.pt"
+    model = lean.new_transformer()
+    optimizers = Optimizers(model, muon_lr=2e-3, adamw_lr=1.5e-3, by_adamw=("embed", "adaLN", "final", "pad_token"))
+    average = Average(model, 0.999)
+    used, step = 0.0, 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        average.model.load_state_dict(saved["average"])
+        optimizers.load(saved["optimizers"])
+        used, step = saved["seconds"], saved["step"]
+        torch.manual_seed(seed + step)
+        rng.seed(seed + step)
+    batches = Batches(out, *load_text(out), rng)
+    began, shown, losses = time.monotonic() - used, used, []
+    while (seconds := time.monotonic() - began) < minutes * 60:
+        progress = seconds / (minutes * 60)
+        loss = loss_of(model, *batches.draw(progress))
+        loss.backward()
+        optimizers.step(curve(progress, warmup=0.01, hold=0.35))
+        average.update(model)
+        losses.append(loss.item())
+        step += 1
+        if step % 100 == 0:
+            mean = sum(losses) / len(losses)
+            print(f"diffusion step {step} minute {seconds / 60:.1f} loss {mean:.4f}", flush=True)
+            losses = []
+        if seconds - shown > every * 60:
+            shown = seconds
+            save(checkpoint, model, average, optimizers, seconds, step)
+            preview(average.model)
+    save(checkpoint, model, average, optimizers, minutes * 60, step)
+    preview(average.model)
+    print(f"diffusion done: {step} steps", flush=True)
+
+
+def save(
+    path: Path, model: ZImageTransformer2DModel, average: Average, optimizers: Optimizers, seconds: float, step: int
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "average": average.model.state_dict(),
+        "optimizers": optimizers.state(),
+        "seconds": seconds,
+        "step": step,
+    }
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
