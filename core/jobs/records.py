@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, get_origin, get_type_hints
 
 from core.errors import GenerationError, StudioError
@@ -34,7 +35,7 @@ def read_request(text: str) -> GenerationRequest:
         raise UnreadableRequest(f"the stored request is not JSON ({error})") from None
     if not isinstance(data, dict):
         raise UnreadableRequest(f"the stored request is a {type(data).__name__}, not an object")
-    kinds = {name: get_origin(hint) or hint for name, hint in get_type_hints(GenerationRequest).items()}
+    kinds = _request_kinds()
     for name, value in data.items():
         if name not in kinds:
             raise UnreadableRequest(f"the stored request has an unknown field {name}")
@@ -112,6 +113,12 @@ def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
 def restore(values: Mapping[str, Any]) -> dict[str, Any]:
     """Option values as the schema gives them: its lists are tuples, which JSON does not have."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+@cache
+def _request_kinds() -> dict[str, type]:
+    """The type of each field of a request. Kept: working it out takes longer than reading the request."""
+    return {name: get_origin(hint) or hint for name, hint in get_type_hints(GenerationRequest).items()}
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ import psutil
 
 from core.config.options import SCHEMA
 from core.errors import Cancelled, StorageError, StudioError, WorkerDiedError
+from core.jobs.changes import ChangeWatch
 from core.jobs.generation import DEFAULT_GENERATOR, Generator, as_studio_error, build_generator
 from core.jobs.lock import FolderLock
 from core.jobs.orders import DATABASE_FILE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders
@@ -57,6 +58,7 @@ class Worker:
         self._values = orders.values
         self._queue = JobQueue(database)
         self._roster = Roster(database)
+        self._changes = ChangeWatch(database.path)
         self._history = History(database, orders.output_directory)
         self._build = build
         self._generator: Generator | None = None
@@ -73,11 +75,10 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self._beat("idle")
-                job = self._queue.claim(self._id) if self._queue.has_waiting() else None
-                if job is not None:
-                    self._work(job)
-                else:
-                    self._stopping.wait(POLL_SECONDS)
+                # A look that failed is made up for after the next beat at the latest, which is a change too.
+                if self._changes.changed() and self._queue.has_waiting():
+                    self._work_through()
+                self._stopping.wait(POLL_SECONDS)
             except Exception:
                 log.exception("the queue could not be served; trying again in %g s", RETRY_SECONDS)
                 self._stopping.wait(RETRY_SECONDS)
@@ -101,6 +102,11 @@ class Worker:
         return self._generator
 
     # -- one job ---------------------------------------------------------------------------------------------------
+
+    def _work_through(self) -> None:
+        """Every job that is waiting, with no pause between them."""
+        while not self._stopping.is_set() and (job := self._queue.claim(self._id)) is not None:
+            self._work(job)
 
     def _work(self, job: Job) -> None:
         began = time.monotonic()
