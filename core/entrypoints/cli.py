@@ -50,10 +50,9 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.entrypoints import bench
 
         return bench.run(parsed, configs)
-    from core.demo import evaluate  # demo-eval
-    from core.model.generator import build_generator
+    from core.entrypoints import evaluation
 
-    return evaluate.run(build_generator(configs), parsed.prompts)
+    return evaluation.run(parsed, configs)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,7 +65,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser(language: str) -> argparse.ArgumentParser:
     """All commands; the help of an option is the schema's own."""
     words = _WORDS[language]
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--lang", choices=("zh", "en"), help=words["lang"])
     parser = _Parser(prog="start.py", description="Z Darkroom / 造相暗房", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -93,14 +92,15 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("--prompts", type=int, default=200, metavar="N", help=_WORDS[language]["prompts"])
+    command.add_argument("--prompts", default="200", metavar="N", help=_WORDS[language]["prompts"])
 
 
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     words = _WORDS[language]
-    command.add_argument("--runs", type=int, default=5, metavar="N", help=words["runs"])
+    command.add_argument("--runs", default="5", metavar="N", help=words["runs"])
     command.add_argument("--model", default="demo", help=SCHEMA.options["model.id"].help[language])
-    command.add_argument("--side", type=int, default=None, metavar="PX", help=words["side"])
+    command.add_argument("--side", metavar="PX", help=words["side"])
+    command.add_argument("--steps", metavar="N", help=SCHEMA.options["generation.num_inference_steps"].help[language])
 
 
 _WORDS = {

@@ -16,12 +16,11 @@ from typing import Any
 
 from core.bootstrap import build_studio
 from core.config.layers import PROFILE_KEY, load_settings
-from core.entrypoints.terminal import DONE, STOPPED, ProgressLine, complain
+from core.entrypoints.terminal import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.errors import InputError, OptionError
 from core.studio import Studio
 from core.types import Job, JobState
 
-SOURCE = "command line"
 FLAGS = {  # flag -> the option that it sets
     "--negative-prompt": "generation.negative_prompt",
     "--width": "generation.width",

@@ -6,10 +6,13 @@ import locale
 import sys
 from collections.abc import Mapping, Sequence
 
+from core.config.schema import Option, TakesEffect
 from core.errors import InputError, StorageError, StudioError
 from core.types import Job, JobState, Phase
 
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
+
+SOURCE = "command line"
 
 _PHASES: Mapping[str, Mapping[str, str]] = {
     JobState.QUEUED: {"en": "waiting", "zh": "排队中"},
@@ -23,8 +26,8 @@ _BAR = 24  # characters
 
 
 def choose_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """`--lang` when it is there, else that of the terminal. Needed before the arguments are parsed: their errors use it."""
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    """`--lang` when it is there, else the terminal's. Needed before the arguments are parsed: their errors use it."""
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
         if flag == "--lang" and value in ("zh", "en"):
             return value
         if flag in ("--lang=zh", "--lang=en"):
@@ -32,6 +35,13 @@ def choose_language(arguments: Sequence[str], environment: Mapping[str, str]) ->
     named = (environment.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
     language = next((name for name in named if name), None) or locale.getlocale()[0] or ""
     return "zh" if language.lower().startswith(("zh", "chinese")) else "en"
+
+
+def whole_number(flag: str, text: str, low: int, high: int) -> int:
+    """The number after a flag that no option stands behind; OptionError as an option would say it."""
+    words: dict[str, str] = {}
+    rule = Option(flag, "int", low, words, words, TakesEffect.REQUEST, "config", minimum=low, maximum=high)
+    return int(rule.check(text, SOURCE))
 
 
 def exit_code(error: StudioError) -> int:

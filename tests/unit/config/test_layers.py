@@ -233,5 +233,5 @@ def test_saving_beside_a_section_that_is_no_section(configs: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(configs: Path) -> None:
     (configs / "local.tmp").mkdir()  # in the way of the temporary file, also for root
-    with pytest.raises(NotWritableError, match="local.yaml"):
+    with pytest.raises(NotWritableError, match=r"local\.yaml"):
         save_local(load_settings(configs), {"steps": 8})

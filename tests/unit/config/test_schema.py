@@ -134,14 +134,15 @@ def test_numbers_within_the_range_are_taken_as_numbers_and_as_text(option: Optio
 @given(data=st.data())
 def test_numbers_out_of_range_are_refused(option: Option, data: st.DataObject) -> None:
     assert option.minimum is not None and option.maximum is not None
-    beyond = st.integers(min_value=math.floor(option.maximum) + 1) | st.integers(max_value=math.ceil(option.minimum) - 1)
-    value = data.draw(beyond)
-    line = rejected(option, value).message("en")
-    assert str(value)[:40] in line or "…" in line
+    above, below = math.floor(option.maximum) + 1, math.ceil(option.minimum) - 1
+    value = data.draw(st.integers(min_value=above) | st.integers(max_value=below))
+    assert str(value)[:40] in rejected(option, value).message("en")
 
 
 @each_number
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "inf", "-Infinity", "1e999", 10**400, True, ""])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, "nan", "inf", "-Infinity", "1e999", 10**400, True, ""]
+)
 def test_no_number_that_is_none(option: Option, value: Any) -> None:
     rejected(option, value)
 

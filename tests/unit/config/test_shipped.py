@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_a_file_lists_its_options_with_their_defaults_and_nothing_else(name: str
 @pytest.mark.parametrize("name", SHIPPED_FILES)
 def test_every_line_with_a_value_has_a_comment_in_both_languages(name: str) -> None:
     lines = (CONFIGS / name).read_text(encoding="utf-8").splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if line.strip() and not line.strip().startswith("#") and not line.endswith(":"):
             assert before.strip().startswith("# "), line
 

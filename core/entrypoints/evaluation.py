@@ -1,0 +1,34 @@
+"""`demo-eval`: how well the embedded model obeys prompts, drawn by the studio's own generator.
+
+What this module does not know: how a picture is judged, torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from PIL.Image import Image
+
+from core.config.options import SCHEMA
+from core.demo.evaluate import evaluate
+from core.entrypoints.terminal import DONE, FAILED, whole_number
+from core.model.generator import build_generator
+from core.types import GenerationRequest
+
+
+def run(arguments: argparse.Namespace, configs: Path) -> int:
+    """Print the table and one line of JSON; exit code 1 below the bar. No setting of the user's takes part."""
+    prompts = whole_number("--prompts", arguments.prompts, 2, 10_000)
+    generator = build_generator(configs)
+    options = {option.key: option.default for option in SCHEMA.request_options()}
+
+    def draw(prompt: str, seed: int, width: int, height: int) -> Image:
+        request = GenerationRequest(prompt, width=width, height=height, seed=seed, options=options)
+        return generator.generate(request).pictures[0].image
+
+    report = evaluate(draw, prompts)
+    print(report.table())
+    print(json.dumps(report.as_dict()))
+    return DONE if report.passed else FAILED

@@ -1,0 +1,86 @@
+"""The command line in this process, over a real queue and worker that draw plain pictures without a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from core import bootstrap
+from core.config.layers import Settings
+from core.entrypoints import cli, generate
+from core.jobs.supervisor import WorkerSupervisor
+from core.model.checks import COMPONENTS, CONFIGS, WEIGHTS
+from core.studio import Studio
+
+FAKE = "tests.unit.jobs.fake_generator:build_generator"
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a run ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """Its one line of error."""
+        assert self.out == ""
+        assert self.err.count("\n") == 1 and self.err.endswith("\n"), self.err
+        assert "Traceback" not in self.err
+        return self.err.strip()
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The worker gets the fake generator; what is put into this dictionary reaches it with the request."""
+    options: dict[str, Any] = {}
+
+    def build(settings: Settings) -> Studio:
+        studio = bootstrap.build_studio(settings)
+        queue: Any = studio._queue
+        add = queue.add
+        queue.add = lambda request: add(replace(request, options={**request.options, **options}))
+        return studio
+
+    monkeypatch.setattr(bootstrap, "WorkerSupervisor", partial(WorkerSupervisor, generator=FAKE))
+    monkeypatch.setattr(generate, "build_studio", build)
+    return options
+
+
+@pytest.fixture
+def run(
+    fakes: dict[str, Any], configs: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """`run("generate", ...)` as a user would, with folders of the test's own and a small model that is complete."""
+    (configs / "config.yaml").write_text(json.dumps({"output_dir": str(tmp_path / "outputs"), "model": str(model)}))
+
+    def run_one(*arguments: str) -> Said:
+        capsys.readouterr()
+        code = cli.main(arguments, configs)
+        return Said(code, *capsys.readouterr())
+
+    return run_one
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder with all the files of a ZImagePipeline, each as small as can be."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model_index.json").write_text('{"_class_name": "ZImagePipeline"}')
+    for component in COMPONENTS:
+        (folder / component).mkdir()
+        (folder / component / CONFIGS[component]).write_text("{}")
+    for component in WEIGHTS:
+        save_file({"weight": np.ones((8, 8), np.float32)}, folder / component / "model.safetensors")
+    return folder

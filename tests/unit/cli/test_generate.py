@@ -1,0 +1,171 @@
+"""`generate` goes the one way through queue and worker, and puts the pictures where they were asked for."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from core.config.layers import PROJECT_ROOT
+from core.entrypoints.cli import build_parser
+from core.entrypoints.generate import read_order
+from core.entrypoints.terminal import choose_language, progress_text
+from core.errors import OutOfMemoryError
+from core.types import GenerationRequest, Job, JobState, Phase, Progress
+from tests.unit.cli.conftest import Said
+
+Run = Callable[..., Said]
+
+
+def order(*arguments: str) -> Any:
+    return read_order(build_parser("en").parse_args(["generate", *arguments]))
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.jpeg", "JPEG"), ("b.webp", "WEBP")]
+)
+def test_the_format_follows_the_name(run: Run, tmp_path: Path, name: str, form: str) -> None:
+    target = tmp_path / name
+    said = run("generate", "红房子 👪", "--width", "72", "--height", "65", "--seed", "5", "--out", str(target))
+    assert (said.code, said.out, said.err) == (0, f"{target}\n", "")
+    with Image.open(target) as image:
+        assert (image.format, image.size) == (form, (72, 65))
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_several_pictures_get_numbers(run: Run, tmp_path: Path) -> None:
+    said = run("generate", "x", "--num-images", "3", "--seed", "10", "--out", str(tmp_path / "a.b.png"))
+    targets = [tmp_path / f"a.b-{k}.png" for k in (1, 2, 3)]
+    assert said.out.split() == [str(path) for path in targets]
+    assert [Image.open(path).getpixel((0, 0))[0] for path in targets] == [10, 11, 12]
+
+
+def test_without_a_name_the_paths_under_outputs_are_printed(run: Run, tmp_path: Path) -> None:
+    said = run("generate", "x", "--num-images", "2")
+    paths = [Path(line) for line in said.out.splitlines()]
+    assert len(paths) == 2
+    assert all(path.is_relative_to(tmp_path / "outputs") and path.is_file() for path in paths)
+
+
+def test_a_copy_that_fails_leaves_no_half_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a-2.png").mkdir()
+    said = run("generate", "x", "--num-images", "2", "--out", str(tmp_path / "a.png"), "--lang", "en")
+    assert said.code == 2
+    assert "--out" in said.line and "a-2.png" in said.line
+    assert not list(tmp_path.glob(".*.part"))
+
+
+# -- how a run ends --------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_run_is_one_line_and_exit_code_1(run: Run, fakes: dict[str, Any]) -> None:
+    fakes["fake.fails"] = "memory"
+    said = run("generate", "x", "--lang", "zh", "--width", "128", "--height", "64")
+    assert said.code == 1
+    assert said.line == OutOfMemoryError(device="cpu", width=128, height=64).message("zh")
+
+
+def test_ctrl_c_cancels_the_job(run: Run, fakes: dict[str, Any], tmp_path: Path) -> None:
+    fakes["fake.step_seconds"] = 0.3
+    press = threading.Timer(3, signal.raise_signal, [signal.SIGINT])
+    press.start()
+    began = time.monotonic()
+    said = run("generate", "x", "--steps", "200")
+    press.cancel()
+    assert (said.code, said.out, said.err) == (130, "", "")
+    assert time.monotonic() - began < 20
+    assert not list((tmp_path / "outputs").rglob("*.png"))
+
+
+# -- the order -------------------------------------------------------------------------------------------------------
+
+
+def test_every_flag_reaches_its_option() -> None:
+    line = (
+        "p --negative-prompt n --width 80 --height 90 --steps 4 --guidance 1.5 --seed -1 --num-images 2 --model m "
+        "--low-vram --set use_rope=off --profile draft --no-progress"
+    )
+    given = order(*line.split())
+    assert given.values == {
+        "generation.prompt": "p",
+        "generation.negative_prompt": "n",
+        "generation.width": "80",
+        "generation.height": "90",
+        "generation.num_inference_steps": "4",
+        "generation.guidance_scale": "1.5",
+        "generation.seed": "-1",
+        "generation.num_images": "2",
+        "model.id": "m",
+        "memory.low_vram": True,
+        "use_rope": "off",
+    }
+    assert (given.profile, given.out, given.progress) == ("draft", None, False)
+
+
+def test_the_name_of_the_file_wins_over_a_set_format(tmp_path: Path) -> None:
+    assert order("p", "--out", str(tmp_path / "a.webp"), "--set", "output.format=png").values["output.format"] == "webp"
+
+
+def test_set_reaches_the_request(run: Run, tmp_path: Path) -> None:
+    said = run("generate", "x", "--set", "prompt=另一个", "--set", "width=100", "--set", "metadata=no")
+    assert said.code == 0
+    with Image.open(said.out.strip()) as image:
+        assert image.width == 100
+        assert not image.info.get("parameters")
+
+
+# -- what is said ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "language"),
+    [
+        ([], {"LANG": "zh_CN.UTF-8"}, "zh"),
+        ([], {"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, "en"),
+        ([], {"LANG": "de_DE"}, "en"),
+        (["--lang", "zh"], {"LANG": "en_US"}, "zh"),
+        (["--lang=en"], {"LANG": "zh_TW"}, "en"),
+        (["generate", "--lang"], {"LANG": "zh_TW"}, "zh"),
+        (["--lang", "fr"], {"LANG": "en_US"}, "en"),
+    ],
+)
+def test_language(arguments: list[str], environment: dict[str, str], language: str) -> None:
+    assert choose_language(arguments, environment) == language
+
+
+def _job(progress: Progress | None, state: JobState = JobState.RUNNING, position: int | None = None) -> Job:
+    return Job("j", state, GenerationRequest("x"), datetime.now(UTC), progress=progress, position=position)
+
+
+def test_progress_line() -> None:
+    assert progress_text(_job(None, JobState.QUEUED, 2), "en") == "waiting #2"
+    assert progress_text(_job(None, JobState.LOADING), "zh") == "正在加载模型"
+    half = _job(Progress(Phase.STEPS, step=4, steps=8, image=1, images=1, eta_seconds=2.6))
+    assert progress_text(half, "en") == "[############------------] drawing, step 4/8, 3 s left"
+    second = _job(Progress(Phase.STEPS, step=8, steps=8, image=2, images=2))
+    assert progress_text(second, "zh") == "[########################] 正在绘制 2/2，第 8/8"
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_every_phase_has_words(language: str) -> None:
+    for phase in Phase:
+        assert progress_text(_job(Progress(phase)), language)
+
+
+def test_the_front_door_opens_without_torch_and_streamlit() -> None:
+    """The page and the command line start in a second because only the worker imports the model's libraries."""
+    code = "import sys, core.entrypoints.cli, core.entrypoints.generate; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    assert not {"torch", "diffusers", "transformers", "streamlit", "pandas"} & set(modules.stdout.split())
