@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from core.errors import StudioError
 from ui import resources, state
 from ui.components import error_card, header
 from ui.i18n import t
@@ -14,8 +15,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def main() -> None:
-    studio = resources.studio()
-    state.choose_language(studio.settings["ui.language"])
+    state.choose_language()
     st.set_page_config(
         page_title=t("app.title"),
         page_icon=str(ASSETS / "icon.png"),
@@ -23,6 +23,12 @@ def main() -> None:
         menu_items={"About": t("app.about")},
     )
     st.html(ASSETS / "style.css")
+    try:
+        studio = resources.studio()
+    except StudioError as error:  # the output folder can't be used: nothing works, and the card says what to do
+        error_card.draw(error, "start")
+        return
+    state.choose_language(studio.settings["ui.language"])
     pages = [
         st.Page("views/generate.py", title=t("nav.generate"), icon=":material/photo_camera:", default=True),
         st.Page("views/history.py", title=t("nav.history"), icon=":material/photo_library:", url_path="history"),

@@ -16,5 +16,10 @@ from core.studio import Studio
 
 @st.cache_resource(show_spinner=False)
 def studio() -> Studio:
-    """The one studio of this process; `ui.serve` starts and stops its worker."""
-    return build_studio(load_settings(environment=os.environ))
+    """The one studio of this process, its worker started. A StudioError when the output folder can't be used.
+
+    An error is not kept: once the folder is put right, the next look at a page finds a studio.
+    """
+    built = build_studio(load_settings(environment=os.environ))
+    built.start()
+    return built

@@ -19,20 +19,25 @@ from starlette.staticfiles import StaticFiles
 
 from core.config.layers import PROJECT_ROOT, load_settings
 from core.entrypoints.api import create_api
+from core.errors import StudioError
 from ui import resources
-
-log = logging.getLogger(__name__)
+from ui.components import error_card
+from ui.i18n import t
 
 
 @asynccontextmanager
 async def _worker_alive(_app: st.App) -> AsyncIterator[None]:
-    """The worker process lives as long as the server; starting and stopping it must not block the event loop."""
-    studio = await anyio.to_thread.run_sync(resources.studio)
-    await anyio.to_thread.run_sync(studio.start)
+    """The worker process starts with the server and ends with it; neither may block the event loop."""
+    try:
+        studio = await anyio.to_thread.run_sync(resources.studio)
+    except StudioError as error:  # the pages show it, and try again
+        print(error, file=sys.stderr)
+        studio = None
     try:
         yield
     finally:
-        await anyio.to_thread.run_sync(studio.stop)
+        if studio is not None:
+            await anyio.to_thread.run_sync(studio.stop)
 
 
 def create_app() -> st.App:
@@ -44,7 +49,18 @@ def create_app() -> st.App:
             Mount("/samples", app=StaticFiles(directory=PROJECT_ROOT / "ui" / "assets" / "samples")),
         ],
         lifespan=_worker_alive,
+        on_script_error=_say_it,
     )
+
+
+def _say_it(error: Exception) -> bool:
+    """An error that no page caught: a card instead of a traceback, which goes to the log."""
+    logging.getLogger(__name__).error("a page could not be drawn", exc_info=error)
+    if isinstance(error, StudioError):
+        error_card.draw(error, "uncaught")
+    else:
+        error_card.block(t("error.page_title"), t("error.page_text"))
+    return True
 
 
 def main() -> int:

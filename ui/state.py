@@ -47,7 +47,7 @@ REQUEST_KEYS = tuple(
 # -- language --------------------------------------------------------------------------------------------------------
 
 
-def choose_language(configured: str) -> None:
+def choose_language(configured: str = AUTO) -> None:
     """Once a run: what the viewer chose (kept in the address, so that F5 keeps it), else the setting, else the browser's."""
     asked = st.query_params.get("lang")
     if _LANGUAGE not in st.session_state and asked in LANGUAGES:

@@ -19,7 +19,7 @@ VIEWS = ("gallery", "table")
 
 def draw(studio: Studio) -> tuple[HistoryQuery, str]:
     """The query of the present page, and "gallery" or "table"."""
-    with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
+    with st.container(horizontal=True, vertical_alignment="top", key="filters"):
         text = st.text_input(
             t("history.text"), key="history_text", placeholder=t("history.text_hint"), on_change=state.first_page
         )

@@ -47,7 +47,7 @@ def sentence(job: Job) -> str:
         words.append(t("job.image", image=progress.image, images=progress.images))
     if progress.detail:
         words.append(progress.detail)
-    if progress.eta_seconds is not None and progress.phase is Phase.STEPS:
+    if progress.phase is Phase.STEPS and (progress.eta_seconds or 0) >= 0.1:
         words.append(t("job.left", time=formats.seconds(progress.eta_seconds)))
     return " · ".join(words)
 

@@ -67,22 +67,18 @@ def field(option: Option, *, badge: str = "", placeholder: str = "", label: str 
 
 
 def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]) -> Any:
+    """A slider where each position can be hit, else a number field; an empty field is "auto", or a random seed."""
     convert = int if option.type == "int" else float
     low, high = convert(option.minimum or 0), convert(option.maximum or 0)
     step = convert(option.step or 1)
-    may_be_empty = st.session_state[shared["key"]] is None or (option.auto and option.panel == "advanced")
-    if not may_be_empty and (high - low) / step < SLIDER_POSITIONS:
-        return st.slider(words, low, high, step=step, **shared)
-    return st.number_input(
-        words,
-        low,
-        high,
-        value=None,
-        step=step,
-        placeholder=placeholder or AUTO,
-        format=None if convert is int else "%g",
-        **shared,
-    )
+    shape: dict[str, Any] = {"step": step, "format": "%d" if convert is int else "%g"}
+    if option.key == "generation.seed":
+        return st.number_input(words, 0, high, value=None, placeholder=placeholder, **shape, **shared)
+    if option.auto and option.panel == "advanced":
+        return st.number_input(words, low, high, value=None, placeholder=placeholder or AUTO, **shape, **shared)
+    if (high - low) / step < SLIDER_POSITIONS:
+        return st.slider(words, low, high, **shape, **shared)
+    return st.number_input(words, low, high, **shape, **shared)
 
 
 def _help(option: Option) -> str:
