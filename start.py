@@ -29,7 +29,7 @@ COMMANDS = ("generate", "demo-eval", "bench")  # answered by core.entrypoints.cl
 LINTERS = (
     ("ruff", ["-m", "ruff", "check", "."]),
     ("mypy", ["-m", "mypy"]),
-    ("import-linter", ["-c", "from importlinter.cli import lint_imports_command as run; run()"]),
+    ("import-linter", ["-c", "from importlinter.cli import lint_imports_command as run; run(['--no-logo'])"]),
 )
 
 OPEN_BROWSER = """
@@ -56,8 +56,9 @@ CURES = (  # what pip said -> what to try; the first that fits
     ),
     (
         r"No matching distribution|Requires-Python|Failed building|Failed to build|subprocess-exited",
-        "this Python or system may have no build of it: use 64-bit Python 3.11 to 3.14, remove .venv, start again",
-        "此 Python 或系统可能没有对应的版本：请用 64 位 Python 3.11 至 3.14，删除 .venv 后重试",
+        "there is no build of it for this Python and system, or PIP_INDEX_URL names an index without it: "
+        "use 64-bit Python 3.11 to 3.14, remove .venv and start again",
+        "没有适用于此 Python 和系统的版本，或 PIP_INDEX_URL 所指的源中没有它：请用 64 位 Python 3.11 至 3.14，删除 .venv 后重试",
     ),
     (r"", "start again, or remove .venv first", "重试，或先删除 .venv"),
 )
@@ -86,6 +87,9 @@ def main(arguments: list[str]) -> int:
     except Stop as stop:
         print(f"start.py: {stop}", file=sys.stderr)
         return stop.code
+    except OSError as error:
+        print(f"start.py: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         say("Stopped.", "已停止。")
         return 130
