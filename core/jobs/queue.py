@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, String, case, delete, func, insert, select, type_coerce, update
@@ -140,6 +141,7 @@ def new_id() -> str:
     return f"{time.time_ns():016x}{secrets.token_hex(8)}"
 
 
+@cache
 def _next_in_line() -> Select[Any]:
     waiting = select(jobs.c.id, type_coerce(jobs.c.request, String).label("request"))
     return waiting.where(jobs.c.state == JobState.QUEUED).order_by(jobs.c.number).limit(1)
@@ -159,6 +161,7 @@ def _end(connection: Connection, job_id: str, state: JobState, error: StudioErro
     connection.execute(delete(previews).where(previews.c.job_id == job_id))
 
 
+@cache
 def _snapshots() -> Select[Any]:
     """Rows for `read_job`: JSON as text, so that a broken one is met in Python and not in the driver."""
     ahead = jobs.alias("ahead")

@@ -6,6 +6,7 @@ Options: fake.step_seconds, fake.decode_seconds, fake.fails (a key of FAILURES; 
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import signal
 import time
@@ -40,19 +41,20 @@ FAILURES: dict[str, Callable[[GenerationRequest], None]] = {
 }
 
 
+LOADS = itertools.count(1)  # in this process, whatever generator does them
+
+
 class FakeGenerator:
-    """Keeps a made-up model loaded; `versions` counts the loads."""
+    """Keeps a made-up model loaded; its `versions` tell which load of the process it came from."""
 
     def __init__(self) -> None:
         self.loaded: Any = None
-        self._loads = 0
 
     def load(self, model: str, options: Mapping[str, Any], on_progress: Callable[[Progress], None]) -> None:
         if self.loaded is not None and self.loaded.model == model:
             return
         on_progress(Progress(Phase.LOADING, detail=model))
-        self._loads += 1
-        versions = {"loads": str(self._loads)}
+        versions = {"loads": str(next(LOADS))}
         self.loaded = SimpleNamespace(model=model, device="cpu", load_seconds=0.0, decisions=(), versions=versions)
 
     def generate(
@@ -86,7 +88,7 @@ class FakeGenerator:
                 raise Cancelled
             if step == 2 and "fake.fails" in request.options:
                 FAILURES[request.options["fake.fails"]](request)
-            on_progress(Progress(Phase.STEPS, step, steps, k, images, preview=_webp(step)))
+            on_progress(Progress(Phase.STEPS, step, steps, k, images, preview=_webp(50 * step)))
         on_progress(Progress(Phase.DECODE, steps, steps, k, images))
         time.sleep(request.options.get("fake.decode_seconds", 0.0))
         return Picture(

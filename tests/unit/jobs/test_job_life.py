@@ -34,7 +34,7 @@ def test_every_step_and_its_preview_can_be_seen(shared: Shop) -> None:
         time.sleep(0.01)
     assert list(steps) == [1, 2, 3, 4]
     assert all(preview is None or preview[:4] == b"RIFF" for preview in steps.values())
-    assert len(set(steps.values())) >= 4
+    assert len(set(steps.values())) >= 3  # a preview may be a step newer than the job read before it
 
 
 def test_first_come_first_served(shared: Shop) -> None:

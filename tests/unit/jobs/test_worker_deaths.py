@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import psutil
 import pytest
@@ -14,11 +15,16 @@ import pytest
 from core.config.layers import PROJECT_ROOT
 from core.errors import GenerationError, WorkerDiedError
 from core.jobs import supervisor as supervisor_module
+from core.jobs.orders import EXIT_LOCKED
+from core.jobs.roster import Roster
 from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, in_words
 from core.types import JobState
 from tests.unit.jobs.shop import Shop, make_request, seconds_until_gone, wait_for
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+
+LISTENS = {"fake_step_seconds": 0.2}
+DEAF = {"fake_fails": "deaf"}  # the second step hears nothing for a minute
 
 
 @posix
@@ -45,11 +51,11 @@ def test_a_worker_that_ends_itself_is_told_by_its_exit_code(shop: Shop) -> None:
     assert shop.wait(shop.submit()).state is JobState.DONE
 
 
-@pytest.mark.parametrize("fails", [{}, {"fake_fails": "deaf"}])
-def test_stop_ends_the_worker_in_mid_job(shop: Shop, fails: dict[str, str]) -> None:
+@pytest.mark.parametrize("manner", [LISTENS, DEAF])
+def test_stop_ends_the_worker_in_mid_job(shop: Shop, manner: dict[str, Any]) -> None:
     shop.supervisor.start()
     pid = shop.worker_pid()
-    job_id = shop.submit(fake_step_seconds=0.2, num_inference_steps=100, **fails)
+    job_id = shop.submit(num_inference_steps=100, **manner)
     shop.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
     began = time.monotonic()
     shop.supervisor.stop()
@@ -63,15 +69,15 @@ def test_stop_ends_the_worker_in_mid_job(shop: Shop, fails: dict[str, str]) -> N
 
 
 @posix
-@pytest.mark.parametrize("fails", [{}, {"fake_fails": "deaf"}])
+@pytest.mark.parametrize("manner", [LISTENS, DEAF])
 def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_failed_at_the_next_start(
-    shop: Shop, fails: dict[str, str]
+    shop: Shop, manner: dict[str, Any]
 ) -> None:
     command = [sys.executable, "-m", "tests.unit.jobs.owner", str(shop.directory)]
     with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
-        job_id = shop.submit(fake_step_seconds=0.2, num_inference_steps=100, **fails)
+        job_id = shop.submit(num_inference_steps=100, **manner)
         shop.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
         owner.kill()
         assert seconds_until_gone(pid) < 2.0
@@ -87,9 +93,12 @@ def test_two_apps_over_one_folder_share_one_worker(shop: Shop, monkeypatch: pyte
     pid = shop.worker_pid()
     second = Shop(shop.directory)
     try:
+        slow = shop.submit(fake_step_seconds=0.5)
+        shop.wait(slow, JobState.RUNNING)
         second.supervisor.start()
-        slow = shop.submit(fake_step_seconds=0.4)
+        wait_for(lambda: (process := second.supervisor._process) and process.returncode == EXIT_LOCKED)
         ids = [slow, second.submit(), shop.submit(), second.submit()]
+        assert len(Roster(shop.database).known()) == 1
         assert [second.wait(job_id).state for job_id in ids] == [JobState.DONE] * 4  # none taken for a dead worker's
         assert second.supervisor.status().pid == shop.supervisor.status().pid == pid
         shop.supervisor.stop()
