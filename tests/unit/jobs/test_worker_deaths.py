@@ -13,13 +13,16 @@ import psutil
 import pytest
 
 from core.config.layers import PROJECT_ROOT
-from core.errors import GenerationError, WorkerDiedError
+from core.errors import DiskFullError, GenerationError, StudioError, WorkerDiedError
 from core.jobs import supervisor as supervisor_module
-from core.jobs.orders import EXIT_LOCKED
+from core.jobs import worker as worker_module
+from core.jobs.orders import EXIT_LOCKED, WorkerOrders
 from core.jobs.roster import Roster
 from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, in_words
+from core.jobs.worker import Worker
 from core.types import JobState
-from tests.unit.jobs.shop import Shop, make_request, seconds_until_gone, wait_for
+from tests.unit.jobs.fake_generator import FakeGenerator
+from tests.unit.jobs.shop import FAKE, Shop, make_request, seconds_until_gone, wait_for
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
@@ -85,6 +88,38 @@ def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_failed_at_the_next_st
     job = shop.queue.get(job_id)  # no waiting: the sweep is over when start returns
     assert job.state is JobState.FAILED and isinstance(job.error, WorkerDiedError)
     assert shop.wait(shop.submit()).state is JobState.DONE
+
+
+def test_a_worker_whose_stdin_is_held_open_still_sees_that_its_owner_is_gone(shop: Shop) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as owner:
+        orders = WorkerOrders("w", owner.pid, shop.directory, PROJECT_ROOT / "configs", {"model.preload": False})
+        command = [sys.executable, "-m", "core.jobs.worker", "--generator", FAKE]
+        with subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE) as worker:
+            assert worker.stdin is not None
+            worker.stdin.write(orders.to_line().encode())
+            worker.stdin.flush()
+            wait_for(lambda: shop.supervisor.status().state == "idle")
+            owner.kill()
+            assert seconds_until_gone(worker.pid) < 2.0
+
+
+def test_the_end_of_a_job_is_written_once_the_disk_has_room_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping, refusals = Event(), iter([DiskFullError(path="x"), DiskFullError(path="x")])
+    orders = WorkerOrders("w", os.getpid(), shop.directory, PROJECT_ROOT / "configs", {"model.preload": False})
+    worker = Worker(orders, shop.database, FakeGenerator, stopping)
+    finish = worker._queue.finish
+
+    def finish_on_a_full_disk(job_id: str, state: JobState, error: StudioError | None = None) -> None:
+        for refusal in refusals:
+            raise refusal
+        finish(job_id, state, error)
+        stopping.set()
+
+    monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(worker._queue, "finish", finish_on_a_full_disk)
+    job_id = shop.submit()
+    worker.run()
+    assert shop.queue.get(job_id).state is JobState.DONE
 
 
 def test_two_apps_over_one_folder_share_one_worker(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
