@@ -28,8 +28,9 @@ def open_form(studio: Studio) -> None:
     if job:
         try:
             state.fill_form({**state.request_values(studio.job(job).request), "generation.seed": -1})
-        except StudioError:
+        except StudioError as error:
             state.watch(None)
+            state.set_errors([error])
 
 
 def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:

@@ -55,7 +55,7 @@ def create_app() -> st.App:
 
 def _say_it(error: Exception) -> bool:
     """An error that no page caught: a card instead of a traceback, which goes to the log."""
-    logging.getLogger(__name__).error("a page could not be drawn", exc_info=error)
+    logging.getLogger(__name__).exception("a page could not be drawn", exc_info=error)
     if isinstance(error, StudioError):
         error_card.draw(error, "uncaught")
     else:

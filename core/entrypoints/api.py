@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import StudioError
+from core.errors import NotFoundError, StudioError
 from core.studio import Studio
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -56,7 +56,7 @@ def create_api(get_studio: Callable[[], Studio]) -> Starlette:
             Route("/jobs/{job_id}/preview", preview),
         ],
         middleware=[Middleware(LoopbackOnly)],
-        exception_handlers={StudioError: _not_found, FileNotFoundError: _not_found, 404: _not_found, 405: _not_found},
+        exception_handlers={StudioError: _refused, FileNotFoundError: _refused, 404: _refused, 405: _refused},
     )
 
 
@@ -73,7 +73,7 @@ class LoopbackOnly:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif _host_name(Headers(scope=scope).get("host", "")) not in LOOPBACK:
-            await _problem("this address serves its own machine only", 403)(scope, receive, send)
+            await _problem("this address serves its own machine only", 403)(scope, receive, _without_sniffing(send))
         else:
             await self.app(scope, receive, _without_sniffing(send))
 
@@ -93,10 +93,12 @@ def _without_sniffing(send: Send) -> Send:
     return send_with_header
 
 
-def _not_found(_request: Request, error: Exception) -> Response:
-    words = error.message("en") if isinstance(error, StudioError) else "there is nothing at this address"
-    return _problem(words, 404)
+def _refused(_request: Request, error: Exception) -> Response:
+    """One line of JSON: 404 for what is not there, 500 for what could not be read or written."""
+    if isinstance(error, StudioError):
+        return _problem(error.message("en"), 404 if isinstance(error, NotFoundError) else 500)
+    return _problem("there is nothing at this address", 404)
 
 
 def _problem(words: str, status: int) -> Response:
-    return JSONResponse({"error": words}, status_code=status, headers={"X-Content-Type-Options": "nosniff"})
+    return JSONResponse({"error": words}, status_code=status)

@@ -39,12 +39,12 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
             t("history.sort"),
             SORTS,
             key="history_sort",
-            format_func=lambda name: t(f"sort.{name}"),
+            format_func={name: t(f"sort.{name}") for name in SORTS}.get,
             on_change=state.first_page,
         )
         view = st.segmented_control(
             t("history.view"), VIEWS, key="history_view", default=studio.settings["ui.history_view"], required=True,
-            format_func=lambda name: t(f"view.{name}"),
+            format_func={name: t(f"view.{name}") for name in VIEWS}.get,
         )  # fmt: skip
     width, height = parse_size(size)
     if size and width is None:

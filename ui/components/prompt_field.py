@@ -110,11 +110,12 @@ def model_choice(studio: Studio) -> None:
     present = state.form()["model.id"]
     ids = list(models) if present in models else [*models, present]
     key = state.seed_widget("model.id")
+    names = {model_id: said(models[model_id].name) if model_id in models else model_id for model_id in ids}
     if len(ids) > 1:
         st.selectbox(
             said(SCHEMA.options["model.id"].label),
             ids,
-            format_func=lambda model_id: said(models[model_id].name) if model_id in models else model_id,
+            format_func=names.get,
             key=key,
             help=said(SCHEMA.options["model.id"].help),
             on_change=actions.change_model,

@@ -16,7 +16,11 @@ from ui.i18n import t
 def page() -> None:
     studio = resources.studio()
     query, view = history_filter.draw(studio)
-    found = studio.search(query)
+    try:
+        found = studio.search(query)
+    except StudioError as error:  # such as a text of 10,000 characters
+        error_card.draw(error, "search")
+        return
     for number, error in enumerate(state.errors()):
         error_card.draw(error, f"history{number}")
     record = _selected(studio)

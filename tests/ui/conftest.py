@@ -1,0 +1,60 @@
+"""The pages over a studio in memory: only what is above the generator is real, and all of that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.config.layers import PROJECT_ROOT, load_settings
+from tests.ui.fake_studio import FakeStudio
+from ui import resources
+
+APP = PROJECT_ROOT / "ui" / "app.py"
+SECONDS = 30  # a page takes a tenth of a second; the machine may be busy
+
+
+@pytest.fixture
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStudio:
+    """A studio with an empty history; English unless a test says otherwise."""
+    return use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": "en"})))
+
+
+def use(monkeypatch: pytest.MonkeyPatch, studio: FakeStudio) -> FakeStudio:
+    """Make it the one that the pages get."""
+    monkeypatch.setattr(resources, "studio", lambda: studio)
+    return studio
+
+
+@pytest.fixture
+def open_page(studio: FakeStudio) -> Callable[..., AppTest]:
+    """Open a page of the app as a browser would, with the address's parameters."""
+
+    def opened(page: str = "", **parameters: str) -> AppTest:
+        test = AppTest.from_file(str(APP), default_timeout=SECONDS)
+        for name, value in parameters.items():
+            test.query_params[name] = value
+        test.run()
+        if page:
+            test.switch_page(f"views/{page}.py")
+            for name, value in parameters.items():
+                test.query_params[name] = value
+            test.run()
+        assert not test.exception, test.exception
+        return test
+
+    return opened
+
+
+def all_text(test: AppTest) -> str:
+    """Everything that is said on the page."""
+    kinds = ("text", "caption", "markdown", "code", "subheader", "info", "warning", "error", "success", "html")
+    said = [str(getattr(element, "value", "") or element.body) for kind in kinds for element in test.get(kind)]
+    labels = [
+        element.label
+        for kind in ("button", "text_area", "number_input", "selectbox", "toggle")
+        for element in test.get(kind)
+    ]
+    return "\n".join(said + labels)

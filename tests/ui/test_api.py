@@ -1,0 +1,88 @@
+"""Pictures over HTTP: by id only, to this machine only, kept by the browser for good."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+from core.entrypoints.api import create_api
+from core.errors import StorageError
+from core.types import JobState
+
+HERE = "http://127.0.0.1:8501"
+
+
+@pytest.fixture
+def client(studio) -> TestClient:
+    return TestClient(create_api(lambda: studio), base_url=HERE)
+
+
+def test_a_picture_is_its_file(studio, client):
+    record = studio.fill_history(1)[0]
+    answer = client.get(f"/images/{record.id}")
+    assert answer.content == studio.image_file(record.id).read_bytes()
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-disposition"].startswith("inline")
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_a_download_has_the_files_name(studio, client):
+    record = studio.fill_history(1)[0]
+    answer = client.get(f"/images/{record.id}?download=1")
+    assert answer.headers["content-disposition"] == f'attachment; filename="{record.file}"'
+
+
+def test_a_thumbnail_is_webp(studio, client):
+    answer = client.get(f"/thumbnails/{studio.fill_history(1)[0].id}")
+    assert answer.content[8:12] == b"WEBP"
+    assert answer.headers["content-type"] == "image/webp"
+    assert "immutable" in answer.headers["cache-control"]
+
+
+def test_a_preview_is_never_kept(studio, client):
+    job = studio.submit(studio.new_request({"prompt": "a house"}))
+    assert client.get(f"/jobs/{job.id}/preview").status_code == 404
+    studio.queue.advance(job.id, 3)
+    answer = client.get(f"/jobs/{job.id}/preview")
+    assert answer.content[8:12] == b"WEBP"
+    assert answer.headers["cache-control"] == "no-store"
+    assert studio.job(job.id).state is JobState.RUNNING
+
+
+@pytest.mark.parametrize(
+    "path", ["/images/none", "/thumbnails/..%2F..%2Fstudio.db", "/jobs/none/preview", "/", "/images/", "/x"]
+)
+def test_what_is_not_there_is_one_line(client, path):
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert list(answer.json()) == ["error"] and "\n" not in answer.json()["error"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_what_cannot_be_made_is_an_error_of_this_side(studio, client, monkeypatch):
+    def refuse(_image_id):
+        raise StorageError(path="thumbnails", detail="no")
+
+    monkeypatch.setattr(studio, "thumbnail", refuse)
+    assert client.get("/thumbnails/x").status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1:8501", True),
+        ("localhost:8501", True),
+        ("LOCALHOST", True),
+        ("[::1]:8501", True),
+        ("evil.example", False),
+        ("127.0.0.1.evil.example:8501", False),
+        ("localhost.evil.example", False),
+        ("", False),
+    ],
+)
+def test_only_this_machine_is_answered(studio, client, host, allowed):
+    record = studio.fill_history(1)[0]
+    answer = client.get(f"/images/{record.id}", headers={"Host": host})
+    assert answer.status_code == (200 if allowed else 403)

@@ -1,0 +1,289 @@
+"""The Generate page: what is asked of the studio, and what is said when it can't be done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from core.config.layers import load_settings, parse_yaml
+from core.errors import BrokenPictureError, GenerationError, OutOfMemoryError
+from core.types import GenerationRequest, Phase
+from tests.ui.conftest import all_text, use
+from tests.ui.fake_studio import FakeStudio
+
+
+def only(studio: FakeStudio) -> GenerationRequest:
+    """The one request that was submitted."""
+    assert len(studio.queue.submitted) == 1
+    return studio.queue.submitted[0]
+
+
+def test_generate_submits_exactly_what_the_form_says(studio, open_page):
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a red house")
+    page.text_area(key="w:generation.negative_prompt").set_value("rain")
+    page.number_input(key="w:generation.width").set_value(300)
+    page.number_input(key="w:generation.height").set_value(200)
+    page.number_input(key="w:generation.num_inference_steps").set_value(5)
+    page.number_input(key="w:generation.num_images").set_value(2)
+    page.number_input(key="w:generation.seed").set_value(77)
+    page.slider(key="w:generation.guidance_scale").set_value(1.5)
+    page.toggle(key="w:vae.enable_tiling").set_value(True)
+    page.number_input(key="w:scheduler.shift").set_value(2.5)
+    page.button(key="generate").click().run()
+    assert not page.exception
+    options = {**studio.settings.request_options(), "vae.enable_tiling": True, "scheduler.shift": 2.5}
+    assert only(studio) == GenerationRequest("a red house", "rain", "demo", 300, 200, 5, 1.5, 77, 2, options)
+
+
+def test_an_untouched_form_is_the_settings_over_the_models_own_values(studio, open_page):
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("一座红色的房子")
+    page.button(key="generate").click().run()
+    request = only(studio)
+    assert request.seed >= 0
+    assert replace(request, seed=-1) == studio.new_request({"prompt": "一座红色的房子"})
+
+
+def test_the_job_is_in_the_address_and_is_found_again_after_a_reload(studio, open_page):
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a red house")
+    page.number_input(key="w:generation.num_inference_steps").set_value(9)
+    page.button(key="generate").click().run()
+    job = studio.jobs(1)[0]
+    assert page.query_params["job"] == job.id
+    studio.queue.advance(job.id, 4)
+    again = open_page(job=job.id)
+    assert "Step 4 of 9" in progress(again)
+    assert again.text_area(key="w:generation.prompt").value == "a red house"
+    assert again.number_input(key="w:generation.num_inference_steps").value == 9
+    assert again.number_input(key="w:generation.seed").value is None, "the next picture is another one"
+
+
+def progress(page) -> str:
+    return "\n".join(element.proto.text for element in page.get("progress"))
+
+
+def test_what_a_running_job_says(studio, open_page):
+    job = studio.submit(studio.new_request({"prompt": "a red house", "num_images": 3}))
+    assert "Starting" in progress(open_page(job=job.id))
+    studio.queue.advance(job.id, 0, Phase.LOADING, "3.1 / 12.3 GB")
+    assert "Loading the model · picture 1 of 3 · 3.1 / 12.3 GB" in progress(open_page(job=job.id))
+    studio.queue.advance(job.id, 2)
+    assert "Step 2 of 8 · picture 1 of 3 · 2.4 s left" in progress(open_page(job=job.id))
+
+
+def test_cancel_asks_the_studio(studio, open_page):
+    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    page = open_page(job=job.id)
+    page.button(key="cancel").click().run()
+    assert studio.job(job.id).cancel_requested
+    assert "Cancelled" in all_text(open_page(job=job.id))
+
+
+def test_a_finished_job_shows_its_picture_and_its_buttons(studio, open_page):
+    job = studio.submit(studio.new_request({"prompt": "a red house", "seed": 5}))
+    studio.queue.finish(job.id)
+    page = open_page(job=job.id)
+    page.button(key="reuse_seed").click().run()
+    assert page.number_input(key="w:generation.seed").value == 5
+    page.button(key="new_seed").click().run()
+    repeated = studio.queue.submitted[-1]
+    assert len(studio.queue.submitted) == 2
+    assert replace(repeated, seed=5) == studio.job(job.id).request
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"w:generation.prompt": "   "}, "The prompt cannot be used"),
+        ({"w:generation.prompt": "x" * 100_000}, "10000 characters"),
+        ({"w:generation.prompt": "a house", "w:generation.width": 4000}, "1024"),
+    ],
+)
+def test_a_request_that_cannot_be_used_is_a_card_and_loses_nothing(studio, open_page, values, said):
+    page = open_page()
+    for key, value in values.items():
+        (page.number_input if isinstance(value, int) else page.text_area)(key=key).set_value(value)
+    page.button(key="generate").click().run()
+    assert not page.exception
+    assert not studio.queue.submitted
+    assert said in all_text(page)
+    assert page.text_area(key="w:generation.prompt").value == values["w:generation.prompt"]
+    page.text_area(key="w:generation.prompt").set_value("a good one")
+    page.number_input(key="w:generation.width").set_value(256)
+    page.button(key="generate").click().run()
+    assert only(studio).prompt == "a good one"
+    assert said not in all_text(page)
+
+
+def test_a_failed_job_says_why_and_offers_the_cure(studio, open_page):
+    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    studio.queue.fail(job.id, OutOfMemoryError(device="cuda", width=2048, height=2048))
+    page = open_page(job=job.id)
+    assert "Out of memory on cuda at 2048x2048" in all_text(page)
+    page.button(key="job_again").click().run()
+    assert not page.exception
+    again = studio.queue.submitted[-1]
+    assert again.options["memory.low_vram"] is True
+    assert replace(again, options=job.request.options) == job.request
+    assert page.toggle(key="w:memory.low_vram").value is True
+
+
+def test_a_failed_job_without_a_cure_can_be_run_again(studio, open_page):
+    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    studio.queue.fail(job.id, GenerationError(detail="the card fell off"))
+    page = open_page(job=job.id)
+    assert "the card fell off" in all_text(page)
+    page.button(key="job_again").click().run()
+    assert studio.queue.submitted == [job.request, job.request]
+
+
+def test_a_job_that_is_gone_is_said_once(studio, open_page):
+    page = open_page(job="0123456789ab")
+    assert "There is no job with the id 0123456789ab" in all_text(page)
+    page.text_area(key="w:generation.prompt").set_value("a red house")
+    page.button(key="generate").click().run()
+    assert "0123456789ab" not in all_text(page)
+
+
+def test_the_first_start_offers_six_samples_and_one_click_makes_one(studio, open_page):
+    page = open_page()
+    cards = [button for button in page.button if button.key.startswith("make_")]
+    assert len(cards) == 6
+    cards[0].click().run()
+    assert not page.exception
+    request = only(studio)
+    assert request.prompt == cards[0].label == page.text_area(key="w:generation.prompt").value
+    assert request.seed >= 0
+
+
+def test_size_chips_fill_in_the_size_at_the_models_pixel_budget(studio, open_page):
+    page = open_page()
+    assert page.button_group(key="size_chips").value == "1:1"
+    page.button_group(key="size_chips").set_value("16:9").run()
+    width, height = (page.number_input(key=f"w:generation.{side}").value for side in ("width", "height"))
+    assert (width, height) == (336, 192)
+    page.number_input(key="w:generation.width").set_value(337).run()
+    assert page.button_group(key="size_chips").value is None
+
+
+def test_words_of_the_library_replace_each_other_and_keep_what_was_typed(studio, open_page):
+    page = open_page()
+    prompt = page.text_area(key="w:generation.prompt")
+    prompt.set_value("a quiet poster").run()
+    page.button_group(key="slot_scene_object").set_value(2).run()
+    page.button_group(key="slot_scene_color").set_value(0).run()
+    page.button_group(key="slot_scene_time").set_value(3).run()
+    assert page.text_area(key="w:generation.prompt").value == "a quiet poster, red lighthouse, at night"
+    page.button_group(key="slot_scene_color").set_value(4).run()
+    assert page.text_area(key="w:generation.prompt").value == "a quiet poster, blue lighthouse, at night"
+
+
+def test_the_ready_negative_prompt_and_the_warning_while_guidance_is_0(studio, open_page):
+    page = open_page()
+    page.button(key="ready_negative").click().run()
+    assert page.text_area(key="w:generation.negative_prompt").value
+    assert "no effect" in all_text(page)
+    page.slider(key="w:generation.guidance_scale").set_value(2.0).run()
+    assert "no effect. Raise" not in all_text(page)
+
+
+def test_the_quick_check_answers_yes_and_no(studio, open_page):
+    page = open_page()
+    page.number_input(key="w:generation.num_inference_steps").set_value(3)
+    page.button(key="quick_check").click().run()
+    request = only(studio)
+    assert request.num_inference_steps == 3 and request.prompt
+    assert page.text_area(key="w:generation.prompt").value == "", "the check does not touch the prompt"
+    job = studio.jobs(1)[0]
+    studio.queue.finish(job.id)
+    assert "Yes: these settings draw" in all_text(open_page(job=job.id))
+    studio.queue.fail(job.id, BrokenPictureError(component="VAE", came="NaN", step=8))
+    assert "No: these settings do not draw" in all_text(open_page(job=job.id))
+
+
+def test_the_yaml_of_the_form_can_be_pasted_back(studio, open_page):
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a red house").run()
+    shown = next(code.value for code in page.code if "generation:" in code.value)
+    values = parse_yaml(shown, "test")
+    assert values["generation.prompt"] == "a red house"
+    assert values["vae.tile_sample_min_size"] == 256
+    pasted = shown.replace("a red house", "a blue car").replace("width: 256", "width: 512") + "\n"
+    page.text_area(key="yaml_0").set_value(pasted)
+    page.button(key="yaml_apply").click().run()
+    assert page.text_area(key="w:generation.prompt").value == "a blue car"
+    assert page.number_input(key="w:generation.width").value == 512
+
+
+def test_pasted_yaml_may_use_the_guides_words(studio, open_page):
+    page = open_page()
+    page.text_area(key="yaml_0").set_value("cfg_scale: 6.5\nuse_rope: false\nui:\n  port: 9000\n")
+    page.button(key="yaml_apply").click().run()
+    assert page.slider(key="w:generation.guidance_scale").value == 5.5
+    assert page.toggle(key="w:transformer.use_rope").value is False
+    assert "ui.port" in all_text(page), "a key with no place in the form is said"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "said"),
+    [
+        ("generation:\n\twidth: 3", "tab"),
+        ("vae:\n  tile_sample_minsize: 3", "vae.tile_sample_min_size"),
+        ("generation:\n  width: 3\n  steps: 0", "64 to 8192 px"),
+        ("just words", "key: value"),
+    ],
+)
+def test_yaml_that_cannot_be_used_changes_nothing_and_stays_in_the_field(studio, open_page, pasted, said):
+    page = open_page()
+    page.text_area(key="yaml_0").set_value(pasted)
+    page.button(key="yaml_apply").click().run()
+    assert not page.exception
+    assert said in all_text(page)
+    assert page.text_area(key="yaml_0").value == pasted
+    assert page.number_input(key="w:generation.width").value == 256
+
+
+def test_options_that_are_not_built_cannot_be_touched_and_the_search_finds(studio, open_page):
+    page = open_page()
+    assert page.toggle(key="w:compile.enabled").disabled
+    assert not page.toggle(key="w:vae.enable_tiling").disabled
+    page.text_input(key="option_search").set_value("tile overlap").run()
+    keys = {widget.key for widget in [*page.toggle, *page.slider, *page.number_input]}
+    assert "w:vae.tile_overlap_factor" in keys
+    assert "w:compile.enabled" not in keys
+
+
+def test_options_go_back_to_the_settings(studio, open_page):
+    page = open_page()
+    page.toggle(key="w:transformer.use_rope").set_value(False).run()
+    page.button(key="options_reset").click().run()
+    assert page.toggle(key="w:transformer.use_rope").value is True
+
+
+def test_another_page_keeps_the_form(studio, open_page):
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a red house")
+    page.number_input(key="w:generation.num_inference_steps").set_value(9).run()
+    page.switch_page("views/system.py").run()
+    page.switch_page("views/generate.py").run()
+    assert page.text_area(key="w:generation.prompt").value == "a red house"
+    assert page.number_input(key="w:generation.num_inference_steps").value == 9
+
+
+def test_a_prompt_is_never_read_as_markdown(studio, open_page):
+    studio.submit(studio.new_request({"prompt": "![x](http://example.invalid/x.png) **bold** <b>x</b>"}))
+    page = open_page()
+    assert "example.invalid" in all_text(page), "the job is listed"
+    assert all("example.invalid" not in element.value for element in page.markdown)
+    assert all("<b>x" not in element.proto.body for element in page.get("html"))
+
+
+def test_problems_of_the_settings_are_on_every_page(tmp_path, monkeypatch, open_page):
+    settings = load_settings(overrides={"ui.language": "zh", "vae.tile_sample_minsize": 3, "steps": 0})
+    use(monkeypatch, FakeStudio(tmp_path, settings))
+    for page in ("", "history", "system"):
+        said = all_text(open_page(page))
+        assert "vae.tile_sample_min_size" in said and "1 to 200" in said and "部分设置无法使用" in said

@@ -1,0 +1,85 @@
+"""What holds for every page: both languages, no torch, the System page, an output folder that can't be used."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from core.config.layers import PROJECT_ROOT, load_settings
+from core.errors import NotWritableError
+from tests.ui.conftest import all_text, use
+from tests.ui.fake_studio import FakeStudio
+from ui import resources
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+PAGES = ("generate", "history", "system")
+
+
+def test_the_system_page_shows_the_machine_and_every_reason(studio, open_page):
+    page = open_page("system")
+    cards = "".join(element.proto.body for element in page.get("html"))
+    for words in (
+        "demo",
+        "4711",
+        "9.0 GB free of 16.0 GB",
+        "There is no CUDA",
+        "auto → float32",
+        "1.67.0",
+        "outputs",
+        "2.4 s",
+    ):
+        assert words in cards
+    assert "worker: model demo loaded" in all_text(page)
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_every_page_speaks_one_language(tmp_path, monkeypatch, open_page, language):
+    studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": language})))
+    for name in PAGES:
+        page = open_page(name)
+        spoken = [element.label for kind in ("button", "number_input", "toggle") for element in page.get(kind)]
+        spoken += [element.value for element in page.caption]
+        foreign = [words for words in spoken if bool(CHINESE.search(words)) != (language == "zh")]
+        assert set(foreign) <= {
+            "torch.compile :gray-badge[not in effect yet]",
+            "TensorRT :gray-badge[not in effect yet]",
+            "VAE",
+        }
+    assert studio is resources.studio()
+
+
+def test_the_switch_changes_the_language_and_the_address_keeps_it(studio, open_page):
+    page = open_page()
+    page.button_group(key="language_switch").set_value("zh").run()
+    assert page.button(key="generate").label == "生成"
+    assert page.query_params["lang"] == "zh"
+    page.switch_page("views/system.py").run()
+    assert page.query_params["lang"] == "zh"
+    assert open_page(lang="zh").button(key="generate").label == "生成"
+
+
+def test_an_output_folder_that_cannot_be_used_is_a_card(studio, open_page, monkeypatch):
+    def refuse():
+        raise NotWritableError(path="/somewhere")
+
+    monkeypatch.setattr(resources, "studio", refuse)
+    assert "/somewhere is not writable" in all_text(open_page())
+
+
+def test_the_page_process_never_imports_torch():
+    """Torch takes seconds and gigabytes; it belongs to the worker."""
+    code = (
+        "import sys, tempfile, ui.serve, ui.views, ui.actions, ui.components.history_detail, ui.components.settings_yaml\n"
+        "from core.bootstrap import build_studio\n"
+        "from core.config.layers import load_settings\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    studio = build_studio(load_settings(overrides={'output.directory': folder}))\n"
+        "    studio.models(), studio.system(), studio.jobs(1), studio.new_request({'prompt': 'a house'})\n"
+        "ui.serve.create_app()\n"
+        "print([name for name in ('torch', 'diffusers', 'transformers') if name in sys.modules])\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120)
+    assert run.stdout.splitlines()[-1] == "[]", run.stderr
