@@ -1,4 +1,4 @@
-"""What the system page shows of the machine. Versions are read from the installed metadata: nothing is imported for them.
+"""What the system page shows of the machine. Versions are read from installed metadata: nothing is imported for them.
 
 What this module does not know: jobs, models, torch.
 """
