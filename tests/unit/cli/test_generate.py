@@ -20,6 +20,9 @@ from core.entrypoints.cli import build_parser
 from core.entrypoints.generate import read_order
 from core.entrypoints.terminal import choose_language, progress_text
 from core.errors import OutOfMemoryError
+from core.jobs.orders import DATABASE_FILE
+from core.jobs.queue import JobQueue
+from core.storage.database import Database
 from core.types import GenerationRequest, Job, JobState, Phase, Progress
 from tests.unit.cli.conftest import Said
 
@@ -86,7 +89,7 @@ def test_ctrl_c_cancels_the_job(run: Run, fakes: dict[str, Any], tmp_path: Path)
     press.cancel()
     assert (said.code, said.out, said.err) == (130, "", "")
     assert time.monotonic() - began < 20
-    assert not list((tmp_path / "outputs").rglob("*.png"))
+    assert JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(1)[0].state is JobState.CANCELLED
 
 
 # -- the order -------------------------------------------------------------------------------------------------------
