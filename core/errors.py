@@ -106,7 +106,7 @@ class PromptError(InputError):
 
     text = {
         "en": "The {key} has {came} characters; allowed: {allowed}. Describe the picture in a sentence or two.",
-        "zh": "{key} 有 {came} 个字符；允许：{allowed}。请用一两句话描述画面。",
+        "zh": "提示词（{key}）有 {came} 个字符；允许：{allowed}。请用一两句话描述画面。",
     }
 
 

@@ -28,9 +28,15 @@ _facts = _component("facts", '<div class="facts"></div>')
 _gallery = _component("gallery", '<div class="gallery" role="group"></div>')
 
 
-def picture(src: str, alt: str, size: tuple[int, int], *, key: str, forming: bool = False) -> None:
-    """A picture as large as fits; `forming` is a preview, or an empty frame that waits while `src` is empty."""
-    _picture(key=key, data={"src": src, "alt": alt, "width": size[0], "height": size[1], "forming": forming})
+def picture(
+    src: str, alt: str, size: tuple[int, int], *, key: str, forming: bool = False, reveal: bool = False
+) -> None:
+    """A picture as large as fits.
+
+    `forming` is a preview, or an empty frame that waits while `src` is empty; `reveal` scrolls a new picture into view.
+    """
+    shape = {"width": size[0], "height": size[1]}
+    _picture(key=key, data={"src": src, "alt": alt, **shape, "forming": forming, "reveal": reveal})
 
 
 def facts(rows: Sequence[tuple[str, str, str]], hint: str, done: str, *, key: str) -> None:

@@ -17,7 +17,7 @@ from ui.i18n import said, t
 
 def draw(studio: Studio, record: ImageRecord) -> None:
     """The picture, what can be done with it, its prompt as text, and all its parameters."""
-    image_card.large(record, key="detail_picture")
+    image_card.large(record, key="detail_picture", reveal=True)
     image_card.facts(record, key="detail_facts")
     if record.missing:
         st.warning(t("history.missing"), icon=":material/broken_image:")

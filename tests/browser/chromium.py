@@ -1,0 +1,114 @@
+"""A real Chromium and the real app, for tests and for screenshots.
+
+The server is started as `start.py` starts it, over an output folder of its own and on a free port.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, Playwright
+
+from core.config.layers import PROJECT_ROOT
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 120_000  # ms; a picture takes seconds on an idle machine
+LOCALES = {"zh": "zh-CN", "en": "en-US"}
+
+
+@contextmanager
+def running_app(outputs: Path, **environment: str) -> Iterator[str]:
+    """The address of a server of its own; it and its worker end with the block."""
+    port = _free_port()
+    variables = {
+        **os.environ,
+        "ZDARKROOM_OUTPUT__DIRECTORY": str(outputs),
+        "ZDARKROOM_UI__PORT": str(port),
+        "PYTHONPATH": str(PROJECT_ROOT),
+        **environment,
+    }
+    log = outputs / "server.log"
+    outputs.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as sink:
+        command = [sys.executable, "-m", "ui.serve"]
+        server = subprocess.Popen(command, cwd=PROJECT_ROOT, env=variables, stdout=sink, stderr=sink)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise RuntimeError(f"the app did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Headless, and silent towards the network."""
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+def new_page(
+    browser: Browser, language: str = "en", width: int = 1440, height: int = 900, scheme: str = "dark"
+) -> Page:
+    """A tab of its own, with no memory of the others."""
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        locale=LOCALES[language],
+        color_scheme=scheme,  # type: ignore[arg-type]
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    context.set_default_timeout(PATIENCE)
+    return context.new_page()
+
+
+def open_generate(page: Page, address: str) -> None:
+    """Open the Generate page and wait until its button is there."""
+    page.goto(address)
+    page.locator(".st-key-generate button").wait_for()
+
+
+def prompt_of(page: Page):
+    """The prompt's field."""
+    return page.locator(".st-key-ask textarea")
+
+
+def stage_image(page: Page):
+    """The large picture, forming or finished."""
+    return page.locator(".st-key-stage_picture img")

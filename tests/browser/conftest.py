@@ -1,0 +1,36 @@
+"""Skips with a reason where there is no Chromium or no embedded model; else one server and one browser for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.bootstrap import build_studio
+from core.config.layers import load_settings
+
+chromium = pytest.importorskip("tests.browser.chromium", reason="Playwright is not installed")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    if not Path(chromium.CHROMIUM).exists():
+        pytest.skip("there is no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = chromium.launch(playwright)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def app(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the real app with the embedded model."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    problem = build_studio(load_settings(overrides={"output.directory": str(outputs)})).model("demo").problem
+    if problem is not None:
+        pytest.skip(f"the embedded model is not there: {problem}")
+    with chromium.running_app(outputs) as address:
+        yield address

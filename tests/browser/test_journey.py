@@ -1,0 +1,94 @@
+"""A person's way through the app in a real Chromium, with the real worker and the embedded model."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from urllib.parse import urlparse
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.chromium import PATIENCE, new_page, open_generate, prompt_of, stage_image
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=PATIENCE)
+PROMPT = "红色的房子，日落，雪山 🌄 ![x](http://example.invalid/x.png)"
+
+
+def test_a_prompt_becomes_a_picture_and_its_settings_can_be_used_again(app, browser):
+    page = new_page(browser, "zh")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    open_generate(page, app)
+    page.get_by_label("步数", exact=True).fill("4")
+    prompt_of(page).press_sequentially(PROMPT)
+    prompt_of(page).press("Control+Enter")
+    expect(page.locator(".st-key-progress")).to_be_visible()
+    expect(page.locator(".st-key-download button")).to_be_visible()
+    expect(stage_image(page)).to_have_attribute("alt", PROMPT)
+    assert stage_image(page).evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
+    assert re.fullmatch(r"/api/images/[0-9a-f]{32}", urlparse(stage_image(page).get_attribute("src")).path)
+    expect(page.locator(".st-key-strip img")).to_have_count(1)  # Ctrl+Enter asked for one picture, not for two
+
+    page.get_by_role("link", name="历史").click()
+    page.locator(".st-key-gallery button").first.click()
+    expect(page.locator(".st-key-detail_picture img")).to_have_attribute("alt", PROMPT)
+    page.locator(".st-key-use_settings button").click()
+    expect(prompt_of(page)).to_have_value(PROMPT)
+    expect(page.get_by_label("步数", exact=True)).to_have_value("4")
+
+    foreign = {urlparse(url).hostname for url in asked if urlparse(url).scheme.startswith("http")} - {"127.0.0.1"}
+    assert foreign == set(), "nothing is fetched from elsewhere, not even what a prompt names"
+    page.context.close()
+
+
+def test_a_reload_in_mid_run_finds_the_job_and_esc_cancels_it(app, browser):
+    page = new_page(browser, "en")
+    open_generate(page, app)
+    page.get_by_label("Steps", exact=True).fill("200")
+    prompt_of(page).fill("a blue lighthouse by the sea")
+    page.locator(".st-key-generate button").click()
+    expect(page.locator(".st-key-progress")).to_contain_text(re.compile(r"Step \d+ of 200"))
+    expect(stage_image(page)).to_have_attribute("src", re.compile("/preview"))
+    page.reload()
+    expect(page.locator(".st-key-progress")).to_contain_text(re.compile(r"Step \d+ of 200"))
+    expect(prompt_of(page)).to_have_value("a blue lighthouse by the sea")
+    page.locator(".st-key-stage").press("Escape")
+    expect(page.locator(".st-key-stage")).to_contain_text("Cancelled")
+    page.context.close()
+
+
+def test_a_word_of_the_library_keeps_what_was_typed_and_not_yet_sent(app, browser):
+    page = new_page(browser, "en")
+    open_generate(page, app)
+    page.locator(".st-key-ideas summary").click()
+    prompt_of(page).press_sequentially("a quiet poster")
+    page.get_by_role("button", name="lighthouse", exact=True).or_(
+        page.get_by_role("radio", name="lighthouse", exact=True)
+    ).first.click()
+    expect(prompt_of(page)).to_have_value("a quiet poster, lighthouse")
+    page.context.close()
+
+
+def test_on_a_phone_the_picture_comes_before_the_options(app, browser):
+    page = new_page(browser, "zh", width=420)
+    open_generate(page, app)
+    stage_image(page).or_(page.locator(".st-key-samples")).first.wait_for()
+    tops = [
+        page.locator(f".st-key-{part}").bounding_box()["y"]
+        for part in ("ask", "generate", "stage", "knobs", "size_chips")
+    ]
+    assert tops == sorted(tops)
+    widest = page.evaluate("document.scrollingElement.scrollWidth")
+    assert widest <= 420, "nothing sticks out at the side"
+    page.context.close()
+
+
+def test_pictures_are_for_this_machine_only(app):
+    request = urllib.request.Request(f"{app}/api/images/none", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == 403
+    assert "this address" in json.loads(refused.value.read())["error"]
