@@ -134,7 +134,7 @@ ENGLISH_TAGS = {
 ENGLISH_LINKS = ("in ", "on ", "at ", "by ", "with ", "without ", "during ", "among ")
 COUNTERS = {"house": "座", "tree": "棵", "lighthouse": "座", "sailboat": "艘", "balloon": "个", "car": "辆",
             "windmill": "座", "castle": "座", "tent": "顶", "rocket": "枚"}  # fmt: skip
-FILLERS = {
+FILLERS: dict[str, tuple[str, ...]] = {
     "zh": ("高清", "海报", "插画", "扁平风格", "精美", "好看的", "4k", "杰作", "简约", "风景画", "高质量", "唯美"),
     "en": ("beautiful", "4k", "poster", "flat illustration", "high quality", "masterpiece", "minimalist", "detailed",
            "vector art", "pretty", "best quality", "scenery"),

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.distributed as distributed
 from diffusers import ZImageTransformer2DModel
 from torch import Tensor
 from transformers import Qwen2Tokenizer, Qwen3Model
@@ -22,7 +23,7 @@ from transformers import Qwen2Tokenizer, Qwen3Model
 from core.demo import captions, latents, lean, text_training
 from core.demo.optim import Average, Optimizers, curve
 
-TOKENS = 3600
+TOKENS = 3200
 EMPTY = 0.1
 SHIFT = 3.0
 SMALL = {(128, 128): 5, (160, 96): 1.5, (96, 160): 1.5, (256, 256): 2}
@@ -36,21 +37,28 @@ SMALL_UNTIL = 0.2
 class Batches:
     """Draws scenes of the pool with fresh captions, and hands out batches that need no mask."""
 
-    def __init__(self, out: Path, tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, rng: random.Random) -> None:
-        self._pool = latents.load(out)
-        self._tokenizer, self._encoder, self._rng = tokenizer, encoder, rng
+    def __init__(
+        self, out: Path, tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, rng: random.Random, tokens: int
+    ) -> None:
         # Captions that were drawn and wait for company of the same size and padded length.
         self._waiting: dict[tuple[tuple[int, int], int], list[tuple[int, str]]] = defaultdict(list)
+        self._out, self._shards = out, 0
+        self.refresh()
+        self._tokenizer, self._encoder, self._rng, self._tokens = tokenizer, encoder, rng, tokens
 
-    def draw(self, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+    def refresh(self) -> None:
+        """Takes in what has been added to the pool: training can begin while it is still being made."""
+        shards = latents.count(self._out)
+        if shards != self._shards:
+            self._pool, self._shards = latents.load(self._out), shards
+            self._waiting.clear()
+
+    def draw(self, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Latents, caption features and caption lengths."""
-        mix = SMALL if progress < SMALL_UNTIL else MIXED
-        available = [size for size in mix if size in self._pool]
-        size = self._rng.choices(available, [mix[s] for s in available])[0]
         tokens = lean.padded(size[0] * size[1] // 256)
         while True:
             for (waiting_size, long), rows in self._waiting.items():
-                count = max(2, TOKENS // (tokens + long))
+                count = max(1, self._tokens // (tokens + long))
                 if waiting_size == size and len(rows) >= count:
                     self._waiting[size, long] = rows[count:]
                     return self._batch(size, rows[:count])
@@ -96,12 +104,44 @@ def load_text(out: Path) -> tuple[Qwen2Tokenizer, Qwen3Model]:
     return tokenizer, encoder
 
 
+class Together:
+    """Two or more processes that each train on a part of the batch and average their gradients.
+
+    A process with one thread each meets the others once a step; one process with two threads meets itself thousands
+    of times, which costs most of its speed as soon as anything else runs on the machine.
+    """
+
+    def __init__(self, rank: int, processes: int, out: Path) -> None:
+        self.rank, self._processes = rank, processes
+        meeting = out / "meeting"
+        distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
+
+    def average(self, model: torch.nn.Module, *numbers: float) -> list[float]:
+        """Averages the gradients in place, and returns the averages of `numbers`."""
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in grads] + [torch.tensor(numbers)])
+        distributed.all_reduce(flat)
+        flat /= self._processes
+        parts = flat.split([g.numel() for g in grads] + [len(numbers)])
+        for grad, part in zip(grads, parts, strict=False):
+            grad.copy_(part.view_as(grad))
+        return parts[-1].tolist()
+
+
 def train(
-    out: Path, minutes: float, preview: Callable[[ZImageTransformer2DModel], None], every: float = 10.0, seed: int = 3
-) -> None:
+    rank: int, processes: int, out: Path, minutes: float, preview: Callable[[ZImageTransformer2DModel], None],
+    every: float = 10.0, seed: int = 3,
+) -> None:  # fmt: skip
     """Trains for `minutes` by the clock, earlier calls included; `preview` gets the average every `every` minutes."""
+    torch.set_num_threads(1)
+    together = Together(rank, processes, out)
+    # What is missing of the pool is shared out first, so that all processes then see the same sizes.
+    missing = [job for job in latents.jobs(out) if not latents.shard(job).exists()]
+    distributed.barrier()
+    for job in missing[rank::processes]:
+        latents.encode_shard(job)
+    distributed.barrier()
     torch.manual_seed(seed)
-    rng = random.Random(seed)
     checkpoint = out / "transformer.pt"
     model = lean.new_transformer()
     optimizers = Optimizers(model, muon_lr=2e-3, adamw_lr=1.5e-3, by_adamw=("embed", "adaLN", "final", "pad_token"))
@@ -113,29 +153,36 @@ def train(
         average.model.load_state_dict(saved["average"])
         optimizers.load(saved["optimizers"])
         used, step = saved["seconds"], saved["step"]
-        torch.manual_seed(seed + step)
-        rng.seed(seed + step)
-    batches = Batches(out, *load_text(out), rng)
-    began, shown, losses = time.monotonic() - used, used, []
-    while (seconds := time.monotonic() - began) < minutes * 60:
-        progress = seconds / (minutes * 60)
-        loss = loss_of(model, *batches.draw(progress))
+    torch.manual_seed(seed + 1000 * step + rank)
+    # All draw the same sizes, so that none waits for another, and each its own scenes.
+    batches = Batches(out, *load_text(out), random.Random(seed + 1000 * step + rank), TOKENS // processes)
+    sizes = random.Random(seed + step)
+    began, shown, losses, progress = time.monotonic() - used, used, [], used / (minutes * 60)
+    while progress < 1:
+        loss = loss_of(model, *batches.draw(choose_size(progress, sizes)))
         loss.backward()
+        seconds, mean = together.average(model, time.monotonic() - began, loss.item())
+        progress = seconds / (minutes * 60)
         optimizers.step(curve(progress, warmup=0.01, hold=0.35))
-        average.update(model)
-        losses.append(loss.item())
         step += 1
+        losses.append(mean)
         if step % 100 == 0:
-            mean = sum(losses) / len(losses)
-            print(f"diffusion step {step} minute {seconds / 60:.1f} loss {mean:.4f}", flush=True)
+            batches.refresh()
+        if rank:
+            continue
+        average.update(model)
+        if step % 50 == 0:
+            print(f"diffusion step {step} minute {seconds / 60:.1f} loss {sum(losses) / len(losses):.4f}", flush=True)
             losses = []
-        if seconds - shown > every * 60:
+        if seconds - shown > every * 60 or progress >= 1:
             shown = seconds
             save(checkpoint, model, average, optimizers, seconds, step)
             preview(average.model)
-    save(checkpoint, model, average, optimizers, minutes * 60, step)
-    preview(average.model)
-    print(f"diffusion done: {step} steps", flush=True)
+
+
+def choose_size(progress: float, rng: random.Random) -> tuple[int, int]:
+    mix = SMALL if progress < SMALL_UNTIL else MIXED
+    return rng.choices(list(mix), list(mix.values()))[0]
 
 
 def save(

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -52,7 +52,9 @@ def export(out: Path, transformer: ZImageTransformer2DModel, target: Path = WEIG
 
 
 @torch.no_grad()
-def preview_projection(vae, stats: dict[str, float], count: int = 48, seed: int = 66) -> dict[str, Tensor]:  # noqa: ANN001
+def preview_projection(
+    vae: AutoencoderKL, stats: dict[str, float], count: int = 48, seed: int = 66
+) -> dict[str, Tensor]:
     """Least squares from a normalised latent's 16 channels to the mean colour (0 to 1) of its 8x8 pixels."""
     rng = random.Random(seed)
     rows, colors = [], []

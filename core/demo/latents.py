@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor
 
 from core.demo import painting, scenes
@@ -25,7 +26,7 @@ POOL = {
 }  # fmt: skip
 
 
-def load_vae(out: Path):  # noqa: ANN201 (diffusers' class, imported where it is made)
+def load_vae(out: Path) -> AutoencoderKL:
     """The averaged autoencoder of the last checkpoint."""
     vae = new_vae().eval()
     vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True)["average"])
@@ -43,13 +44,17 @@ def measure(out: Path) -> dict[str, float]:
     return stats
 
 
+def shard(job: tuple[str, int, int, int, int]) -> Path:
+    folder, width, height, index, _ = job
+    return Path(folder) / "latents" / f"{width}x{height}-{index}.pt"
+
+
 @torch.no_grad()
 def encode_shard(job: tuple[str, int, int, int, int]) -> str:
     """One worker's job: draws and encodes SHARD scenes of one size, and writes them as one file."""
-    folder, width, height, index, seed = job
+    folder, width, height, _, seed = job
     torch.set_num_threads(1)
-    out = Path(folder)
-    target = out / "latents" / f"{width}x{height}-{index}.pt"
+    out, target = Path(folder), shard(job)
     if target.exists():
         return target.name
     vae, stats = load_vae(out), json.loads((out / "latent_stats.json").read_text(encoding="utf-8"))
@@ -67,19 +72,28 @@ def encode_shard(job: tuple[str, int, int, int, int]) -> str:
     return target.name
 
 
-def make(out: Path, workers: int = 2) -> None:
-    """Writes the whole pool under `out`/latents; shards that exist are kept, so that it can be taken up again."""
-    (out / "latents").mkdir(parents=True, exist_ok=True)
-    print(measure(out), flush=True)
-    jobs = [
+def jobs(out: Path) -> list[tuple[str, int, int, int, int]]:
+    return [
         (str(out), width, height, index, 1_000_000 * n + index)
         for n, ((width, height), count) in enumerate(POOL.items())
         for index in range(count // SHARD)
     ]
+
+
+def make(out: Path, workers: int = 2) -> None:
+    """Writes the whole pool under `out`/latents; shards that exist are kept, so that it can be taken up again."""
+    (out / "latents").mkdir(parents=True, exist_ok=True)
+    if not (out / "latent_stats.json").exists():
+        print(measure(out), flush=True)
+    todo = jobs(out)
     began = time.monotonic()
     with ProcessPoolExecutor(workers) as pool:
-        for number, name in enumerate(pool.map(encode_shard, jobs), 1):
-            print(f"{number}/{len(jobs)} {name} {time.monotonic() - began:.0f} s", flush=True)
+        for number, name in enumerate(pool.map(encode_shard, todo), 1):
+            print(f"{number}/{len(todo)} {name} {time.monotonic() - began:.0f} s", flush=True)
+
+
+def count(out: Path) -> int:
+    return len(list((out / "latents").glob("*.pt")))
 
 
 def load(out: Path) -> dict[tuple[int, int], tuple[Tensor, list[scenes.Scene]]]:

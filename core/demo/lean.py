@@ -7,9 +7,13 @@ called, and a test holds both forwards equal.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from diffusers import ZImageTransformer2DModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.transformers.transformer_z_image import ZImageTransformerBlock
 from torch import Tensor
 
 from core.demo.text_training import WIDTH
@@ -65,17 +69,21 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
     return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
 
 
-def attend(attention, x: Tensor, turn: Tensor) -> Tensor:  # noqa: ANN001 (diffusers' Attention)
+def attend(attention: Attention, x: Tensor, turn: Tensor) -> Tensor:
     q, k, v = (
         layer(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
         for layer in (attention.to_q, attention.to_k, attention.to_v)
     )
     q, k = rotate(attention.norm_q(q), turn), rotate(attention.norm_k(k), turn)
-    y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+    # Written out, in the layers' dtype: on a CPU, at these sizes and heads of 48, it is two to four times as fast as
+    # the fused kernel, forward and backward together.
+    with torch.autocast("cpu", enabled=False):
+        weights = (q.to(v.dtype) * q.shape[-1] ** -0.5) @ k.to(v.dtype).mT
+        y = weights.softmax(-1) @ v
     return attention.to_out[0](y.transpose(1, 2).flatten(2))
 
 
-def run_block(block, x: Tensor, turn: Tensor, time: Tensor | None) -> Tensor:  # noqa: ANN001
+def run_block(block: ZImageTransformerBlock, x: Tensor, turn: Tensor, time: Tensor | None) -> Tensor:
     if time is None:
         x = x + block.attention_norm2(attend(block.attention, block.attention_norm1(x), turn))
         return x + block.ffn_norm2(block.feed_forward(block.ffn_norm1(x)))
@@ -96,7 +104,9 @@ def forward(model: ZImageTransformer2DModel, latents: Tensor, t: Tensor, caption
     turn = angles(model, long, rows, columns)
     time = model.t_embedder(t * model.t_scale)
 
-    patches = latents.view(batch, channels, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
+    patches = (
+        latents.view(batch, channels, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
+    )
     x = model.all_x_embedder[PATCH](patches)
     fill = padded(rows * columns) - rows * columns
     if fill:
@@ -132,7 +142,7 @@ def generate(
     plain = torch.linspace(1, 1 / steps, steps)
     sigmas = [*(shift * plain / (1 + (shift - 1) * plain)).tolist(), 0.0]
     x = noise
-    for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, following in pairwise(sigmas):
         velocity = forward(model, x, torch.full((len(x),), 1 - sigma), caption, lengths).float()
         x = x + (sigma - following) * velocity
     return x

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:  # noqa: ANN001 (the signature is torch's)
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         for group in self.param_groups:
             # Weights of one shape go through the iteration together: few large products instead of many small ones.
             shapes: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
@@ -58,7 +58,8 @@ class Optimizers:
     """Muon on weights of two or more dimensions, AdamW on the rest and on what `by_adamw` names."""
 
     def __init__(self, model: nn.Module, muon_lr: float, adamw_lr: float, by_adamw: tuple[str, ...] = ()) -> None:
-        matrices, rest = [], []
+        matrices: list[Tensor] = []
+        rest: list[Tensor] = []
         for name, p in model.named_parameters():
             if p.requires_grad:
                 (matrices if p.ndim >= 2 and not any(n in name for n in by_adamw) else rest).append(p)

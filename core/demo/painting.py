@@ -212,7 +212,9 @@ def _ground(canvas: Image.Image, scene: Scene, rng: random.Random) -> None:
                              (0.1, 0.72, 0.3), (0.62, 0.84, 0.36)):  # fmt: skip
             thick = depth * (0.02 + 0.03 * y)
             pen.rounded_rectangle(
-                [(x - length / 2) * w, y0 + y * depth, (x + length / 2) * w, y0 + y * depth + thick], thick / 2, fill=foam
+                [(x - length / 2) * w, y0 + y * depth, (x + length / 2) * w, y0 + y * depth + thick],
+                thick / 2,
+                fill=foam,
             )
     elif scene.ground == "lavender":
         # Rows that run towards the vanishing point.

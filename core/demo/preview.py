@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import ZImageTransformer2DModel
 from PIL import Image
+from transformers import Qwen2Tokenizer
 
 from core.demo import diffusion_training, latents, lean, recogniser, text_training
 from core.demo.evaluate import Report, questions
@@ -50,5 +51,5 @@ def score(out: Path, model: ZImageTransformer2DModel, prompts: int = 64, batch: 
     return report.table() if judge else "no recogniser yet: only the sheet was written"
 
 
-def _length(tokenizer, prompt: str) -> int:  # noqa: ANN001
+def _length(tokenizer: Qwen2Tokenizer, prompt: str) -> int:
     return len(tokenizer(text_training.template([prompt])[0]).input_ids)

@@ -97,7 +97,9 @@ def train(minutes: float, seed: int = 4, count: int = 9000, path: Path = WEIGHTS
     print(accuracy(load(path)), flush=True)
 
 
-def accuracy(model: Recogniser, count: int = 200, size: tuple[int, int] = (256, 256), seed: int = 55) -> dict[str, float]:
+def accuracy(
+    model: Recogniser, count: int = 200, size: tuple[int, int] = (256, 256), seed: int = 55
+) -> dict[str, float]:
     """The part of each attribute that is read right on fresh drawings."""
     rng = random.Random(seed)
     right = dict.fromkeys(scenes.ATTRIBUTES, 0)

@@ -122,14 +122,18 @@ def _windmill(pen: Pen, color: Color) -> None:
     pen.rect(-0.07, 0, 0.07, 0.2, BROWN)
     for quarter in range(4):
         angle = math.pi / 4 + quarter * math.pi / 2
-        along, across = (math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))
-
-        def at(a: float, b: float, along=along, across=across) -> tuple[float, float]:
-            return a * along[0] + b * across[0], 0.62 + a * along[1] + b * across[1]
-
-        pen.poly([at(0, -0.02), at(0.5, -0.02), at(0.5, 0.02), at(0, 0.02)], DARK)
-        pen.poly([at(0.1, 0), at(0.5, 0), at(0.5, 0.13), at(0.1, 0.13)], CREAM)
+        _blade(pen, math.cos(angle), math.sin(angle))
     pen.ellipse(0, 0.62, 0.05, 0.05, DARK)
+
+
+def _blade(pen: Pen, cos: float, sin: float) -> None:
+    def box(a0: float, b0: float, a1: float, b1: float) -> list[tuple[float, float]]:
+        """a runs along the blade, b across it."""
+        corners = ((a0, b0), (a1, b0), (a1, b1), (a0, b1))
+        return [(a * cos - b * sin, 0.62 + a * sin + b * cos) for a, b in corners]
+
+    pen.poly(box(0, -0.02, 0.5, 0.02), DARK)
+    pen.poly(box(0.1, 0, 0.5, 0.13), CREAM)
 
 
 def _castle(pen: Pen, color: Color) -> None:

@@ -32,7 +32,11 @@ CHAT_TEMPLATE = (
 )
 # "<|im_end|>", line break, "<|im_start|>", "assistant", line break.
 CLOSING_TOKENS = 5
-NOT_NAMED = "not named"
+# Words of the captions' grammar, which no table holds.
+LINKS = (
+    "a an and the of picture illustration poster there is draw next to beside with user assistant "
+    "背景是 位于 画面里有 一张图 请画 有 的 在 一座 和 与 跟 ， 、 。 ："
+)
 
 
 def words() -> list[str]:
@@ -41,14 +45,16 @@ def words() -> list[str]:
     The merges are learned from words, not from captions: a merge then never spans two words, and "red house" is
     the same two tokens wherever it stands.
     """
-    tables = [*captions.KINDS.values(), *captions.COLORS.values(), *captions.POSITIONS.values()]
+    tables: list[dict[str, tuple[str, ...]]] = [
+        *captions.KINDS.values(),
+        *captions.COLORS.values(),
+        *captions.POSITIONS.values(),
+    ]
     tables += [table for language in captions.SURROUNDINGS.values() for table in language.values()]
     tables += [*captions.ENGLISH_TAGS.values(), captions.FILLERS]
     phrases = list(chain.from_iterable(chain.from_iterable(table.values() for table in tables)))
     single = {word for phrase in phrases for word in phrase.replace("-", " ").split()}
-    single |= {"a", "an", "and", "the", "of", "picture", "illustration", "poster", "there", "is", "draw", "next", "to"}
-    single |= {"beside", "with", "user", "assistant", "背景是", "位于", "画面里有", "一张图", "请画", "有", "的", "在", "一座"}
-    single |= set("，、。：和与跟")
+    single |= set(LINKS.split())
     forms = {form for word in single for form in (word, word.capitalize(), word.upper())}
     forms |= {word.translate(captions.TRADITIONAL) for word in single}
     return sorted(forms | {" " + form for form in forms if form.isascii()})
@@ -125,9 +131,7 @@ class Heads(nn.Module):
 
 def labels(batch: list[tuple[scenes.Scene, frozenset[str]]]) -> dict[str, Tensor]:
     return {
-        name: torch.tensor(
-            [values.index(getattr(s, name)) if name in named else len(values) for s, named in batch]
-        )
+        name: torch.tensor([values.index(getattr(s, name)) if name in named else len(values) for s, named in batch])
         for name, values in scenes.ATTRIBUTES.items()
     }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,11 @@ from core.demo import diffusion_training, export, latents, lean, recogniser, tex
 from core.demo.preview import score
 
 MINUTES = {"text": 4.0, "vae": 30.0, "diffusion": 85.0, "recogniser": 4.0}
+
+
+def show(out: Path, model: ZImageTransformer2DModel) -> None:
+    export.export(out, model)
+    print(score(out, model), flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,10 +39,6 @@ def main(argv: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     minutes = options.minutes or MINUTES.get(options.part, 0.0)
 
-    def show(model: ZImageTransformer2DModel) -> None:
-        export.export(options.out, model)
-        print(score(options.out, model), flush=True)
-
     if options.part == "text":
         text_training.train(options.out, minutes)
     elif options.part == "vae":
@@ -44,13 +46,15 @@ def main(argv: list[str] | None = None) -> int:
     elif options.part == "latents":
         latents.make(options.out)
     elif options.part == "diffusion":
-        diffusion_training.train(options.out, minutes, show)
+        (options.out / "meeting").unlink(missing_ok=True)
+        job = (options.threads, options.out, minutes, partial(show, options.out))
+        torch.multiprocessing.spawn(diffusion_training.train, job, nprocs=options.threads)
     elif options.part == "recogniser":
         recogniser.train(minutes)
     else:
         model = lean.new_transformer()
         model.load_state_dict(torch.load(options.out / "transformer.pt", weights_only=True)["average"])
-        show(model)
+        show(options.out, model)
     return 0
 
 

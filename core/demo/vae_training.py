@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from PIL import Image
 from torch import Tensor
 
 from core.demo import painting, scenes
@@ -50,13 +51,13 @@ def draw_pool(seed: int, count: int, sizes: tuple[tuple[int, int], ...] = SIZES,
     return [picture for share in shares for picture in share]
 
 
-def to_tensor(pictures: list[np.ndarray]) -> Tensor:
+def to_tensor(pictures: Sequence[np.ndarray | Image.Image]) -> Tensor:
     """Pictures of one size to what the autoencoder takes: -1 to 1, channels first."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def crops(pool: list[np.ndarray], size: int, count: int, rng: random.Random) -> Tensor:
-    chosen = []
+    chosen: list[np.ndarray] = []
     while len(chosen) < count:
         picture = rng.choice(pool)
         height, width = picture.shape[:2]
