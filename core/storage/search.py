@@ -28,11 +28,13 @@ def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]
     """Rows of `images`, the cursor of the next page (None on the last), how many match in all. Raises OptionError."""
     _check(query)
     conditions = _conditions(query)
-    total = connection.scalar(select(func.count()).select_from(images).where(*conditions)) or 0
     key = (images.c[query.sort], images.c.id)
-    if query.cursor is not None:
-        place, last = tuple_(*key), tuple_(*_decoded(query))
-        conditions.append(place < last if query.descending else place > last)
+    place = None if query.cursor is None else tuple_(*_decoded(query))
+    total = connection.scalar(select(func.count()).select_from(images).where(*conditions)) or 0
+    if total == 0:  # known by now: looking through all rows once more for a page would take as long again
+        return [], None, 0
+    if place is not None:
+        conditions.append(tuple_(*key) < place if query.descending else tuple_(*key) > place)
     order = [column.desc() if query.descending else column for column in key]
     rows = connection.execute(select(images).where(*conditions).order_by(*order).limit(query.limit + 1)).all()
     more = len(rows) > query.limit
