@@ -222,10 +222,9 @@ def find_python() -> str:
 
 def install(python: str, requirements: str) -> None:
     """pip install -r, telling what is fetched; everything that pip says is kept in .venv/install.log."""
-    say(
-        f"Installing {requirements} (the first time: some GB, several minutes) ...",
-        f"正在安装 {requirements}（首次需下载数 GB，约几分钟）……",
-    )
+    say(f"Installing {requirements} ...", f"正在安装 {requirements} ……")
+    if requirements == "requirements.txt" and not (VENV / f"{requirements}.installed").exists():
+        say("  the first time: up to some GB, several minutes", "  首次安装：最多数 GB，约几分钟")
     command = [python, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(ROOT / requirements)]
     log = VENV / "install.log"
     said = []
