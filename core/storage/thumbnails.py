@@ -46,7 +46,6 @@ def _shrunk(source: Path) -> bytes:
         with Image.open(source) as image:
             image.thumbnail((SIDE, SIDE))
             small = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
-            small.info.clear()  # nothing of the picture's metadata goes into its thumbnail
             small.save(buffer, "WEBP", quality=QUALITY)
     except (OSError, ValueError, SyntaxError) as error:  # Pillow's for a damaged file
         raise StorageError(path=source, detail=f"it cannot be read: {error}") from error

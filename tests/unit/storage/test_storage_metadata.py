@@ -115,6 +115,7 @@ def test_damaged_files_never_raise(format: str, data: st.DataObject) -> None:
 def test_a_record_that_is_no_json_object_is_no_record(text: str) -> None:
     chunks = PngImagePlugin.PngInfo()
     chunks.add_itxt("zdarkroom", text)
+    chunks.add_text("parameters", "still read")
     buffer = io.BytesIO()
     Image.new("RGB", (5, 3)).save(buffer, "PNG", pnginfo=chunks)
-    assert read_metadata(buffer) == FileMetadata("png", (5, 3), None, None)
+    assert read_metadata(buffer) == FileMetadata("png", (5, 3), "still read", None)
