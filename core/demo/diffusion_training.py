@@ -28,8 +28,8 @@ EMPTY = 0.1
 SHIFT = 3.0
 SMALL = {(128, 128): 5, (160, 96): 1.5, (96, 160): 1.5, (256, 256): 2}
 MIXED = {
-    (256, 256): 50, (128, 128): 4, (160, 96): 2, (96, 160): 2, (192, 192): 6, (256, 144): 4, (144, 256): 4,
-    (320, 208): 4, (208, 320): 4, (384, 384): 5, (512, 288): 6, (288, 512): 6, (512, 512): 6,
+    (256, 256): 80, (128, 128): 4, (160, 96): 2, (96, 160): 2, (192, 192): 4, (256, 144): 3, (144, 256): 3,
+    (320, 208): 3, (208, 320): 3, (384, 384): 5, (512, 288): 5, (288, 512): 5, (512, 512): 6,
 }  # fmt: skip
 SMALL_UNTIL = 0.2
 
@@ -145,7 +145,7 @@ def train(
     checkpoint = out / "transformer.pt"
     model = lean.new_transformer()
     optimizers = Optimizers(model, muon_lr=2e-3, adamw_lr=1.5e-3, by_adamw=("embed", "adaLN", "final", "pad_token"))
-    average = Average(model, 0.999)
+    average = Average(model, 0.998)
     used, step = 0.0, 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
@@ -163,7 +163,7 @@ def train(
         loss.backward()
         seconds, mean = together.average(model, time.monotonic() - began, loss.item())
         progress = seconds / (minutes * 60)
-        optimizers.step(curve(progress, warmup=0.01, hold=0.35))
+        optimizers.step(curve(progress, warmup=0.01, hold=0.4))
         step += 1
         losses.append(mean)
         if step % 100 == 0:

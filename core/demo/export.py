@@ -45,10 +45,17 @@ def export(out: Path, transformer: ZImageTransformer2DModel, target: Path = WEIG
         shutil.rmtree(folder, ignore_errors=True)
     pipeline.save_pretrained(fresh, safe_serialization=True, max_shard_size="1GB")
     save_file(projection, fresh / "preview.safetensors")
+    _load_in_full(fresh / "text_encoder" / "config.json")
     if target.exists():
         os.rename(target, old)
     os.rename(fresh, target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _load_in_full(config: Path) -> None:
+    """Where no dtype is asked for, diffusers loads its parts in fp32, but transformers in the dtype of the config."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps(settings | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
 
 
 @torch.no_grad()
