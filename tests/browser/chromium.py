@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import BrowserContext, Page, Playwright
 
 from core.config.layers import PROJECT_ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
-FLAGS = [
+FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -29,9 +29,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-]
+)
 PATIENCE = 120_000  # ms; a picture takes seconds on an idle machine
-LOCALES = {"zh": "zh-CN", "en": "en-US"}
 
 
 @contextmanager
@@ -79,28 +78,25 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     raise RuntimeError(f"the app did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
 
-def launch(playwright: Playwright) -> Browser:
-    """Headless, and silent towards the network."""
-    return playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-
-
-def new_page(
-    browser: Browser, language: str = "en", width: int = 1440, height: int = 900, scheme: str = "dark"
-) -> Page:
-    """A tab of its own, with no memory of the others."""
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        locale=LOCALES[language],
-        color_scheme=scheme,  # type: ignore[arg-type]
-        permissions=["clipboard-read", "clipboard-write"],
-    )
+def launch(playwright: Playwright, locale: str = "zh-CN") -> BrowserContext:
+    """Headless and silent towards the network. All tabs share its cache: the frontend is read once, not for each test."""
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    context = browser.new_context(locale=locale, permissions=["clipboard-read", "clipboard-write"])
     context.set_default_timeout(PATIENCE)
-    return context.new_page()
+    return context
 
 
-def open_generate(page: Page, address: str) -> None:
-    """Open the Generate page and wait until its button is there."""
-    page.goto(address)
+def new_page(context: BrowserContext, width: int = 1440, height: int = 900, scheme: str = "dark") -> Page:
+    """A tab of this size in "light" or "dark"."""
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    return page
+
+
+def open_generate(page: Page, address: str, language: str = "") -> None:
+    """Open the Generate page and wait until its button is there; without a language in the browser's own."""
+    page.goto(f"{address}/?lang={language}" if language else address)
     page.locator(".st-key-generate button").wait_for()
 
 

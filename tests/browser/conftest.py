@@ -20,9 +20,9 @@ def browser() -> Iterator[object]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = chromium.launch(playwright)
-        yield opened
-        opened.close()
+        context = chromium.launch(playwright)
+        yield context
+        context.browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ PROMPT = "红色的房子，日落，雪山 🌄 ![x](http://example.invalid/x.p
 
 
 def test_a_prompt_becomes_a_picture_and_its_settings_can_be_used_again(app, browser):
-    page = new_page(browser, "zh")
+    page = new_page(browser)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     open_generate(page, app)
@@ -41,13 +41,14 @@ def test_a_prompt_becomes_a_picture_and_its_settings_can_be_used_again(app, brow
 
     foreign = {urlparse(url).hostname for url in asked if urlparse(url).scheme.startswith("http")} - {"127.0.0.1"}
     assert foreign == set(), "nothing is fetched from elsewhere, not even what a prompt names"
-    page.context.close()
+    page.close()
 
 
 def test_a_reload_in_mid_run_finds_the_job_and_esc_cancels_it(app, browser):
-    page = new_page(browser, "en")
-    open_generate(page, app)
+    page = new_page(browser)
+    open_generate(page, app, "en")
     page.get_by_label("Steps", exact=True).fill("200")
+    page.get_by_label("Pictures", exact=True).fill("64")  # long enough for any reload
     prompt_of(page).fill("a blue lighthouse by the sea")
     page.locator(".st-key-generate button").click()
     expect(page.locator(".st-key-progress")).to_contain_text(re.compile(r"Step \d+ of 200"))
@@ -57,23 +58,23 @@ def test_a_reload_in_mid_run_finds_the_job_and_esc_cancels_it(app, browser):
     expect(prompt_of(page)).to_have_value("a blue lighthouse by the sea")
     page.locator(".st-key-stage").press("Escape")
     expect(page.locator(".st-key-stage")).to_contain_text("Cancelled")
-    page.context.close()
+    page.close()
 
 
 def test_a_word_of_the_library_keeps_what_was_typed_and_not_yet_sent(app, browser):
-    page = new_page(browser, "en")
-    open_generate(page, app)
+    page = new_page(browser)
+    open_generate(page, app, "en")
     page.locator(".st-key-ideas summary").click()
     prompt_of(page).press_sequentially("a quiet poster")
     page.get_by_role("button", name="lighthouse", exact=True).or_(
         page.get_by_role("radio", name="lighthouse", exact=True)
     ).first.click()
     expect(prompt_of(page)).to_have_value("a quiet poster, lighthouse")
-    page.context.close()
+    page.close()
 
 
 def test_on_a_phone_the_picture_comes_before_the_options(app, browser):
-    page = new_page(browser, "zh", width=420)
+    page = new_page(browser, width=420)
     open_generate(page, app)
     stage_image(page).or_(page.locator(".st-key-samples")).first.wait_for()
     tops = [
@@ -83,7 +84,7 @@ def test_on_a_phone_the_picture_comes_before_the_options(app, browser):
     assert tops == sorted(tops)
     widest = page.evaluate("document.scrollingElement.scrollWidth")
     assert widest <= 420, "nothing sticks out at the side"
-    page.context.close()
+    page.close()
 
 
 def test_pictures_are_for_this_machine_only(app):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tests.browser.chromium import new_page, running_app
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 COUNT = 10_000
-SECONDS = 5  # for the first gallery on a busy machine of two cores; 1.1 s was measured on an idle one
+SECONDS = 10  # far above what was measured, for a machine that is busy with other things
 
 
 def fill(directory: Path, count: int) -> None:
@@ -36,10 +37,11 @@ def fill(directory: Path, count: int) -> None:
     first = directory / "2026-01-01" / "first.png"
     picture.save(first)
     rows, records = [], []
+    asked = studio.new_request({"prompt": "a red house"})
     for k in range(count):
         created_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=k)
         image_id = new_id(created_at)
-        request = studio.new_request({"prompt": f"a red house number {k}", "seed": k})
+        request = replace(asked, prompt=f"a red house number {k}", seed=k)
         made = Picture(picture, request, (256, 256), {"text": 0.1, "steps": 2.0, "decode": 0.2}, {"device": "cpu"})
         data = picture_record(made, image_id, None, created_at)
         stored = StoredFile(f"2026-01-01/{image_id}.png", "png", (256, 256), first.stat().st_size)
@@ -62,14 +64,13 @@ def fill(directory: Path, count: int) -> None:
 def test_the_gallery_of_ten_thousand_is_there_at_once(browser, tmp_path):
     fill(tmp_path, COUNT)
     with running_app(tmp_path, ZDARKROOM_MODEL__PRELOAD="false") as address:
-        page = new_page(browser, "en")
-        page.goto(f"{address}/system")
+        page = new_page(browser)
+        page.goto(f"{address}/system?lang=en")
         page.locator(".zd-card").first.wait_for()
         began = time.monotonic()
         page.get_by_role("link", name="History").click()
         shown = page.locator(".st-key-gallery img")
         expect(shown).to_have_count(60)
-        page.wait_for_function("[...document.querySelectorAll('.st-key-gallery *')].length >= 0")
         first = time.monotonic() - began
         expect(page.locator(".st-key-pager")).to_contain_text("10000")
         began = time.monotonic()

@@ -1,0 +1,138 @@
+"""Draw a few pictures with the embedded model and photograph the pages for the README.
+
+    python -m tests.browser.screenshots              docs/screenshots/*.webp, at 1440 and 420 px
+    python -m tests.browser.screenshots --samples    the pictures of the first page, too: ui/assets/samples/*.webp
+    python -m tests.browser.screenshots --to FOLDER  somewhere else, such as for a look at a change
+
+Needs Chromium, Playwright and the embedded model. The pictures go into a folder of their own that is removed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from core.bootstrap import build_studio
+from core.config.layers import PROJECT_ROOT, load_settings
+from core.studio import Studio
+from core.types import GenerationRequest
+from tests.browser.chromium import launch, new_page, prompt_of, running_app, stage_image
+from ui.prompts import library_for
+
+SAMPLES = PROJECT_ROOT / "ui" / "assets" / "samples"
+DRAWING_SECONDS = 300  # for one picture, on a machine that has other work
+SAMPLE_SIDE = 320
+LARGEST = 300_000  # bytes of a screenshot
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--samples", action="store_true", help="write the pictures of the first page")
+    options.add_argument(
+        "--to", type=Path, default=PROJECT_ROOT / "docs" / "screenshots", help="folder of the screenshots"
+    )
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = Path(folder)
+        studio = build_studio(load_settings(overrides={"output.directory": folder}))
+        with running_app(outputs) as address, sync_playwright() as playwright:
+            context = launch(playwright)
+            chosen.to.mkdir(parents=True, exist_ok=True)
+            if not chosen.samples:
+                photograph_welcome(new_page(context), address, chosen.to)
+            for sample_id, image_id in draw_samples(studio).items():
+                if chosen.samples:
+                    save_sample(studio.image_file(image_id), sample_id)
+            if chosen.samples:
+                print(f"wrote {SAMPLES}; run again without --samples for the screenshots")
+            else:
+                photograph(context, address, chosen.to)
+            context.browser.close()
+
+
+def draw_samples(studio: Studio) -> dict[str, str]:
+    """The ids of the pictures by the id of their sample, in both languages' words; the server's worker draws them."""
+    library = library_for("demo", studio.settings.configs / "prompts")
+    assert library is not None
+    made = {}
+    for sample in library.samples:
+        for language in ("en", "zh"):
+            request = studio.new_request({"prompt": sample.text[language], "seed": sample.seed})
+            made[sample.id] = draw(studio, request)
+    return made
+
+
+def draw(studio: Studio, request: GenerationRequest) -> str:
+    """One picture's id."""
+    job = studio.submit(request)
+    until = time.monotonic() + DRAWING_SECONDS
+    while studio.job(job.id).state.active and time.monotonic() < until:
+        time.sleep(0.5)
+    job = studio.job(job.id)
+    if not job.image_ids:
+        raise SystemExit(f"no picture of {request.prompt!r}: {job.error or job.state}")
+    return job.image_ids[0]
+
+
+def save_sample(file: Path, sample_id: str) -> None:
+    SAMPLES.mkdir(parents=True, exist_ok=True)
+    with Image.open(file) as image:
+        small = image.convert("RGB").resize((SAMPLE_SIDE, SAMPLE_SIDE), Image.Resampling.LANCZOS)
+        small.save(SAMPLES / f"{sample_id}.webp", quality=85, method=6)
+
+
+def photograph_welcome(page: Page, address: str, folder: Path) -> None:
+    """The first page, before anything was made."""
+    page.goto(f"{address}/?lang=zh")
+    page.locator(".st-key-samples button").last.wait_for()
+    shoot(page, folder / "welcome.webp")
+    page.close()
+
+
+def photograph(context, address: str, folder: Path) -> None:
+    """Generate wide and narrow, history with an open detail, system."""
+    page = new_page(context, scheme="dark")
+    make_one(page, address, "zh", "红色的房子，日落，雪山")
+    shoot(page, folder / "generate.webp")
+    page.goto(f"{address}/history?lang=en")
+    page.locator(".st-key-gallery button").nth(2).click()
+    page.locator(".st-key-detail_picture img[src]").wait_for()
+    shoot(page, folder / "history.webp")
+    page.goto(f"{address}/system?lang=en")
+    page.locator(".zd-card").last.wait_for()
+    shoot(page, folder / "system.webp")
+    phone = new_page(context, width=420, height=900, scheme="light")
+    make_one(phone, address, "en", "a red house at sunset, snowy mountains")
+    shoot(phone, folder / "phone.webp")
+
+
+def make_one(page: Page, address: str, language: str, prompt: str) -> None:
+    """As a person does it: write, Ctrl+Enter, wait."""
+    page.goto(f"{address}/?lang={language}")
+    prompt_of(page).fill(prompt)
+    prompt_of(page).press("Control+Enter")
+    page.locator(".st-key-progress").wait_for()
+    page.locator(".st-key-download button").wait_for(timeout=DRAWING_SECONDS * 1000)
+    stage_image(page).wait_for()
+
+
+def shoot(page: Page, file: Path) -> None:
+    """A WebP of at most LARGEST bytes, after the last thumbnails have come in."""
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(2500)
+    image = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    for quality in (90, 80, 65, 50):
+        image.save(file, quality=quality, method=6)
+        if file.stat().st_size <= LARGEST:
+            break
+    print(f"{file.name}: {file.stat().st_size // 1024} KB")
+
+
+if __name__ == "__main__":
+    main()
