@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio.to_thread
 import streamlit as st
@@ -75,7 +75,8 @@ def main() -> int:
         )
         return 2
     print(f"Z Darkroom / 造相暗房: http://127.0.0.1:{port}", flush=True)
-    create_app().run(config={"server.port": port, "server.address": "127.0.0.1"})
+    with suppress(KeyboardInterrupt):  # Ctrl+C is how one closes it; the worker has ended by then
+        create_app().run(config={"server.port": port, "server.address": "127.0.0.1"})
     return 0
 
 

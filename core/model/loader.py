@@ -14,8 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import psutil
 import torch
+import transformers
 from diffusers import ZImagePipeline
 
 from core import __version__
@@ -72,7 +74,14 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
     )
 
 
+def _silence_libraries() -> None:
+    """Their progress bars would stand in the middle of ours, and in the log."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def _read_pipeline(model: str, folder: Path, dtype: torch.dtype) -> Any:
+    _silence_libraries()
     try:
         pipeline = ZImagePipeline.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False

@@ -17,10 +17,11 @@ def generator():
 
 @pytest.fixture(scope="session")
 def plain():
-    """diffusers as anyone would use it."""
+    """diffusers as anyone would use it. The dtype is named: by itself it would keep the text encoder in its stored float16."""
+    import torch
     from diffusers import ZImagePipeline
 
-    pipeline = ZImagePipeline.from_pretrained(WEIGHTS)
+    pipeline = ZImagePipeline.from_pretrained(WEIGHTS, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -20,7 +20,7 @@ from core.storage.history import History
 from core.types import GenerationRequest, Job, JobState
 
 FAKE = "tests.unit.jobs.fake_generator:build_generator"
-PATIENCE = 20.0  # seconds; only a failing test waits this long
+PATIENCE = 60.0  # seconds; only a failing test waits this long
 
 
 def make_settings(directory: Path, **values: Any) -> Settings:
@@ -83,8 +83,6 @@ def wait_for(look: Callable[[], Any]) -> Any:
     raise AssertionError("waited in vain")
 
 
-def seconds_until_gone(pid: int) -> float:
-    """How long that process still lives."""
-    began = time.monotonic()
+def wait_until_gone(pid: int) -> None:
+    """Until that process has ended; a machine at work may take its time."""
     wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    return time.monotonic() - began

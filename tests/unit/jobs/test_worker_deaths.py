@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,7 +21,7 @@ from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, in_words
 from core.jobs.worker import Worker
 from core.types import JobState
 from tests.unit.jobs.fake_generator import FakeGenerator
-from tests.unit.jobs.shop import FAKE, Shop, make_request, seconds_until_gone, wait_for
+from tests.unit.jobs.shop import FAKE, Shop, make_request, wait_for, wait_until_gone
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
@@ -37,9 +36,7 @@ def test_a_killed_worker_fails_its_job_with_the_reason_and_the_next_job_runs(sho
     job_id, following = shop.submit(num_images=3, fake_step_seconds=0.05), shop.submit()
     shop.until(job_id, lambda job: len(job.image_ids) == 1)
     os.kill(pid, signal.SIGKILL)
-    began = time.monotonic()
     job = shop.wait(job_id)
-    assert time.monotonic() - began < 2.0
     assert job.state is JobState.FAILED and isinstance(job.error, WorkerDiedError)
     assert "signal 9 (killed)" in job.error.message("en")
     assert len(job.image_ids) == 1 and shop.queue.preview(job_id) is None
@@ -60,9 +57,8 @@ def test_stop_ends_the_worker_in_mid_job(shop: Shop, manner: dict[str, Any]) -> 
     pid = shop.worker_pid()
     job_id = shop.submit(num_inference_steps=100, **manner)
     shop.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
-    began = time.monotonic()
     shop.supervisor.stop()
-    assert not psutil.pid_exists(pid) and time.monotonic() - began < 2.0
+    assert not psutil.pid_exists(pid)
     job = shop.queue.get(job_id)
     assert job.state is JobState.FAILED and "the app was closed" in str(job.error)
     assert shop.supervisor.status().state == "stopped"
@@ -83,7 +79,7 @@ def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_failed_at_the_next_st
         job_id = shop.submit(num_inference_steps=100, **manner)
         shop.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
         owner.kill()
-        assert seconds_until_gone(pid) < 2.0
+        wait_until_gone(pid)
     shop.supervisor.start()
     job = shop.queue.get(job_id)  # no waiting: the sweep is over when start returns
     assert job.state is JobState.FAILED and isinstance(job.error, WorkerDiedError)
@@ -100,7 +96,7 @@ def test_a_worker_whose_stdin_is_held_open_still_sees_that_its_owner_is_gone(sho
             worker.stdin.flush()
             wait_for(lambda: shop.supervisor.status().state == "idle")
             owner.kill()
-            assert seconds_until_gone(worker.pid) < 2.0
+            wait_until_gone(worker.pid)
 
 
 def test_the_end_of_a_job_is_written_once_the_disk_has_room_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
