@@ -31,6 +31,9 @@ def test_a_prompt_becomes_a_picture_and_its_settings_can_be_used_again(app, brow
     assert stage_image(page).evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
     assert re.fullmatch(r"/api/images/[0-9a-f]{32}", urlparse(stage_image(page).get_attribute("src")).path)
     expect(page.locator(".st-key-strip img")).to_have_count(1)  # Ctrl+Enter asked for one picture, not for two
+    page.locator(".st-key-facts button").nth(1).click()
+    expect(page.locator(".st-key-facts")).to_contain_text("已复制")
+    assert page.evaluate("navigator.clipboard.readText()") == "256x256"
 
     page.get_by_role("link", name="历史").click()
     page.locator(".st-key-gallery button").first.click()

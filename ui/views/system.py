@@ -53,7 +53,7 @@ def _cards(studio: Studio) -> None:
         )
         _card(t("system.settings"), [], _changed(studio))
     with st.expander(t("system.log"), icon=":material/article:", key="log"):
-        st.code("\n".join(report.log_tail) or "–", language=None, height=320)
+        st.code("\n".join(report.log_tail) or "–", language=None, height=320, wrap_lines=True)
 
 
 def _of(free: int, total: int) -> str:
