@@ -38,14 +38,15 @@ class Cancelled(Exception):
 
 
 class StudioError(Exception):
-    """The root. `text` holds one template a language, filled with the values given to the constructor."""
+    """The root. `text` holds one template a language, filled with the values given to the constructor.
+
+    A value that reads differently in the two languages is given as a mapping from language to words.
+    """
 
     text: ClassVar[Mapping[str, str]] = {"en": "{detail}", "zh": "{detail}"}
 
     def __init__(self, **values: Any) -> None:
-        self.values = {
-            name: value if isinstance(value, int | float | bool) else str(value) for name, value in values.items()
-        }
+        self.values = {name: _plain(value) for name, value in values.items()}
         super().__init__(self.message("en"))
 
     @property
@@ -55,7 +56,8 @@ class StudioError(Exception):
 
     def message(self, language: str = "en") -> str:
         """One line in `language` ("zh" or "en")."""
-        return " ".join(self.text[language].format(**self.values).split())
+        words = {name: _said(value, language) for name, value in self.values.items()}
+        return " ".join(self.text[language].format(**words).split())
 
     def to_dict(self) -> dict[str, Any]:
         """For the database; `from_dict` reads it back."""
@@ -133,11 +135,11 @@ class UnknownModelError(ModelError, InputError):
 
 
 class ModelFileError(ModelError, InputError):
-    """A file of the model is missing, truncated or unsafe. `problem` and `cure` are ids of FILE_PROBLEMS."""
+    """A file of the model is missing, truncated or unsafe; `problem` says which, and the cure."""
 
     text = {
-        "en": "Model {model}: {file}: {problem_en}.",
-        "zh": "模型 {model}：{file}：{problem_zh}。",
+        "en": "Model {model}: {file}: {problem}.",
+        "zh": "模型 {model}：{file}：{problem}。",
     }
 
 
@@ -215,6 +217,30 @@ class GenerationError(RunError):
         "en": "The picture could not be made: {detail}. The log on the system page has the details.",
         "zh": "无法生成图片：{detail}。详情见系统页的日志。",
     }
+
+
+# Where a value came from, as the code names it; files are named by their path in both languages.
+_SOURCES = {
+    "form": "表单",
+    "command line": "命令行",
+    "environment": "环境变量",
+    "request": "请求",
+    "history": "历史",
+    "profile": "配置档",
+}
+
+
+def _plain(value: Any) -> Any:
+    """As it can be stored: a number, words, or words by language."""
+    if isinstance(value, int | float | bool):
+        return value
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def _said(value: Any, language: str) -> Any:
+    if isinstance(value, Mapping):
+        return value[language]
+    return _SOURCES.get(value, value) if language == "zh" and isinstance(value, str) else value
 
 
 def error_classes() -> dict[str, type[StudioError]]:

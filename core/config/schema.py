@@ -34,7 +34,8 @@ class Option:
     """One option, declared once.
 
     `key` is its dotted path in YAML; `file` the shipped file that lists it; `panel` where the page offers it ("basic",
-    "advanced" or "" for nowhere). `auto` allows the value "auto". `built` is False while an option is accepted but has no
+    "advanced" or "" for nowhere). `auto` allows the value "auto". Numbers have both
+    bounds, texts the `maximum` of their characters. `built` is False while an option is accepted but has no
     effect yet: pages then show it greyed, and setting it away from the default is reported.
     """
 
@@ -57,21 +58,28 @@ class Option:
     aliases: tuple[str, ...] = ()
 
     @property
-    def allowed(self) -> str:
-        """The allowed values in a few language-free words, such as "64 to 8192 px"."""
-        words = {
-            "bool": "true, false",
-            "choice": ", ".join(self.choices),
-            "str": f"text of at most {self.maximum:g} characters" if self.maximum else "text",
-            "list": "a list of texts",
-        }.get(self.type) or self._range()
-        return f"{AUTO}, {words}" if self.auto else words
+    def allowed(self) -> Text:
+        """The allowed values in a few words, such as "a whole number from 64 to 8192 px"."""
+        return {language: f"{AUTO}, {words}" if self.auto else words for language, words in self._allowed().items()}
 
-    def _range(self) -> str:
-        kind = "a whole number" if self.type == "int" else "a number"
-        low, high = self.minimum, self.maximum
-        span = f" from {_plain(low)} to {_plain(high)}" if low is not None and high is not None else ""
-        return f"{kind}{span} {self.unit}".strip()
+    def _allowed(self) -> Text:
+        if self.type == "bool":
+            return _same("true, false")
+        if self.type == "choice":
+            return _same(", ".join(self.choices))
+        if self.type == "list":
+            return {"en": "a list of texts", "zh": "文本列表"}
+        if self.type == "str":
+            return {
+                "en": f"text of at most {self.maximum:g} characters",
+                "zh": f"不超过 {self.maximum:g} 个字符的文本",
+            }
+        low, high = _plain(self.minimum), _plain(self.maximum)
+        whole = self.type == "int"
+        return {
+            "en": f"{'a whole number' if whole else 'a number'} from {low} to {high} {self.unit}".strip(),
+            "zh": f"{low} 至 {high} 之间的{'整数' if whole else '数'} {self.unit}".strip(),
+        }
 
     def check(self, value: Any, source: str) -> Any:
         """The value in the option's own type, or OptionError naming `source`, key, what came and what is allowed."""
@@ -143,6 +151,10 @@ def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
         raise ValueError(value)
     return tuple(item for item in items if item)
+
+
+def _same(words: str) -> Text:
+    return {"en": words, "zh": words}
 
 
 def _plain(number: float | None) -> str:

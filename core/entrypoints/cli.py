@@ -82,7 +82,7 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("prompt", metavar="PROMPT", help=words["prompt"])
     for flag, key in FLAGS.items():
         option = SCHEMA.options[key]
-        note = f"{option.help[language]} [{option.allowed}]".replace("%", "%%")
+        note = f"{option.help[language]} [{option.allowed[language]}]".replace("%", "%%")
         command.add_argument(flag, dest=key, metavar=option.type.upper(), help=note)
     command.add_argument("--out", metavar="FILE", help=words["out"].format(formats=", ".join(FORMATS)))
     command.add_argument("--low-vram", action="store_true", help=SCHEMA.options["memory.low_vram"].help[language])

@@ -62,7 +62,7 @@ PROBLEMS = {
 
 def problem(model: str, file: str, name: str) -> ModelFileError:
     """The error for one of PROBLEMS."""
-    return ModelFileError(model=model, file=file, problem_en=PROBLEMS[name]["en"], problem_zh=PROBLEMS[name]["zh"])
+    return ModelFileError(model=model, file=file, problem=PROBLEMS[name])
 
 
 def check_folder(folder: Path, model: str) -> None:

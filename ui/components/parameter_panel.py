@@ -82,7 +82,7 @@ def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]
 
 
 def _help(option: Option) -> str:
-    lines = [said(option.help), f"`{option.key}` · {option.allowed}"]
+    lines = [said(option.help), f"`{option.key}` · {said(option.allowed)}"]
     if not option.built:
         lines.insert(0, t("options.not_built"))
     return "\n\n".join(lines)

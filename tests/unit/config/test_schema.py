@@ -111,7 +111,7 @@ def test_a_value_is_taken_or_refused_by_name(option: Option, value: Any) -> None
             line = error.message(language)
             assert "configs/local.yaml" in line
             assert option.key in line
-            assert option.allowed in line
+            assert option.allowed[language] in line
             assert "\n" not in line
     else:
         assert option.check(taken, "again") == taken
