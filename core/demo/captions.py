@@ -146,10 +146,12 @@ TRADITIONAL = str.maketrans(
 )
 
 # How often each attribute is named in a caption that says only a part.
-NAMED = {"color": 0.9, "position": 0.4, "second": 0.85, "ground": 0.65, "time": 0.7, "mountains": 0.5,
-         "celestial": 0.5, "weather": 0.5}  # fmt: skip
+NAMED = {"color": 0.92, "position": 0.4, "second": 0.93, "ground": 0.65, "time": 0.7, "mountains": 0.55,
+         "celestial": 0.75, "weather": 0.7}  # fmt: skip
 # "no mountains" is worth a word far less often than mountains; clear weather sometimes.
-NAMED_WHEN_PLAIN = {"mountains": 0.08, "celestial": 0.04, "weather": 0.25}
+NAMED_WHEN_PLAIN = {"mountains": 0.08, "celestial": 0.06, "weather": 0.25}
+# The part of captions that name all, and of those that name little beside the object.
+EVERYTHING, LITTLE = 0.3, 0.1
 
 
 def caption(scene: Scene, rng: random.Random, language: str | None = None) -> tuple[str, frozenset[str]]:
@@ -163,11 +165,12 @@ def caption(scene: Scene, rng: random.Random, language: str | None = None) -> tu
 
 
 def _choose(scene: Scene, rng: random.Random) -> set[str]:
-    everything = rng.random() < 0.2
+    amount = rng.random()
+    everything, little = amount < EVERYTHING, amount > 1 - LITTLE
     named = {"kind"}
     for name in ("color", "position", "ground", "time", "mountains", "celestial", "weather"):
         plain = getattr(scene, name) in (NONE, "clear")
-        chance = NAMED_WHEN_PLAIN[name] if plain else 1.0 if everything else NAMED[name]
+        chance = NAMED_WHEN_PLAIN[name] if plain else 1.0 if everything else NAMED[name] * (0.4 if little else 1)
         if rng.random() < chance:
             named.add(name)
     if scene.kind2 != NONE and (everything or rng.random() < NAMED["second"]):

@@ -28,8 +28,8 @@ EMPTY = 0.1
 SHIFT = 3.0
 SMALL = {(128, 128): 5, (160, 96): 1.5, (96, 160): 1.5, (256, 256): 2}
 MIXED = {
-    (256, 256): 80, (128, 128): 4, (160, 96): 2, (96, 160): 2, (192, 192): 4, (256, 144): 3, (144, 256): 3,
-    (320, 208): 3, (208, 320): 3, (384, 384): 5, (512, 288): 5, (288, 512): 5, (512, 512): 6,
+    (256, 256): 64, (128, 128): 2, (160, 96): 1, (96, 160): 1, (192, 192): 3, (256, 144): 2, (144, 256): 2,
+    (320, 208): 2, (208, 320): 2, (384, 384): 5, (512, 288): 7, (288, 512): 7, (512, 512): 10,
 }  # fmt: skip
 SMALL_UNTIL = 0.2
 
@@ -130,7 +130,7 @@ class Together:
 
 def train(
     rank: int, processes: int, out: Path, minutes: float, preview: Callable[[ZImageTransformer2DModel], None],
-    every: float = 10.0, seed: int = 3,
+    every: float = 14.0, seed: int = 3,
 ) -> None:  # fmt: skip
     """Trains for `minutes` by the clock, earlier calls included; `preview` gets the average every `every` minutes."""
     torch.set_num_threads(1)
