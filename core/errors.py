@@ -5,7 +5,10 @@ StudioError
 |   |-- OptionError          a value of the wrong type or out of range
 |   |-- UnknownOptionError   a key that no option has
 |   |-- ConfigFileError      a YAML file that cannot be read
-|   `-- PromptError          an empty or endless prompt
+|   |-- PromptError          an empty or endless prompt
+|   |-- QueueFullError       too many jobs of one client
+|   |-- KeyReusedError       an idempotency key that came with another request
+|   `-- JobStateError        a job that is not in the state for what was asked
 |-- NotFoundError            a job or a picture that is not there (any more)
 |-- ModelError               a model that cannot be used
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
@@ -15,7 +18,8 @@ StudioError
 |   |-- DiskFullError
 |   `-- NotWritableError
 `-- RunError                 the job itself failed
-    |-- WorkerDiedError      the worker process is gone
+    |-- WorkerDiedError      the worker process is gone; the job is run again
+    |-- CrashLoopError       the worker process died of this job too often
     |-- OutOfMemoryError
     |-- BrokenPictureError   NaN, Inf or a flat picture
     `-- GenerationError      anything else that the pipeline raised
@@ -112,6 +116,34 @@ class PromptError(InputError):
     }
 
 
+class KeyReusedError(InputError):
+    """An idempotency key that came before with another request."""
+
+    text = {
+        "en": "The idempotency key {key} was used for another request; give each request a key of its own.",
+        "zh": "幂等键 {key} 已用于另一个请求；请为每个请求使用各自的键。",
+    }
+
+
+class QueueFullError(InputError):
+    """A client that has as many jobs in the queue as one may have."""
+
+    text = {
+        "en": "You have {allowed} jobs in the queue already, as many as one may have (service.queue_per_client). "
+        "Wait for one to end, or cancel one.",
+        "zh": "您在队列中已有 {allowed} 个任务，达到上限（service.queue_per_client）。请等待其中一个结束或取消一个。",
+    }
+
+
+class JobStateError(InputError):
+    """Something was asked of a job that its state does not allow."""
+
+    text = {
+        "en": "The job {job} is {state}; {wish} needs one that is {allowed}.",
+        "zh": "任务 {job} 的状态为 {state}；{wish} 只适用于：{allowed}。",
+    }
+
+
 class NotFoundError(StudioError):
     """A job or a picture that is not there (any more)."""
 
@@ -184,11 +216,22 @@ class RunError(StudioError):
 
 
 class WorkerDiedError(RunError):
-    """The worker process is gone."""
+    """The worker process is gone; the job waits to be run again, and its finished pictures are kept."""
 
     text = {
-        "en": "The worker process ended in the middle of this job ({detail}). It is started again by itself; run the job again.",
-        "zh": "工作进程在此任务中途结束（{detail}）。它会自动重启；请重新运行此任务。",
+        "en": "The worker process ended in the middle of this job ({detail}). It is started again by itself, "
+        "and the job goes on with the pictures that are missing.",
+        "zh": "工作进程在此任务中途结束（{detail}）。它会自动重启，并继续生成此任务尚缺的图片。",
+    }
+
+
+class CrashLoopError(RunError):
+    """The worker process died of this job so often that it is not run again by itself."""
+
+    text = {
+        "en": "The worker process ended {crashes} times in the middle of this job, the last time by {detail}. "
+        "The job is set aside: make the picture smaller or change its options, then retry.",
+        "zh": "工作进程已在此任务中途结束 {crashes} 次，最近一次：{detail}。任务已搁置：请缩小画面或更改选项后重试。",
     }
 
 

@@ -21,6 +21,7 @@ from core.types import (
     HistoryQuery,
     ImageRecord,
     Job,
+    JobTerms,
     ModelInfo,
     SystemReport,
     WorkerStatus,
@@ -30,10 +31,18 @@ from core.types import (
 class Queue(Protocol):
     """What the studio needs of the durable queue (core.jobs.queue)."""
 
-    def add(self, request: GenerationRequest) -> Job: ...
+    def add(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job: ...
     def get(self, job_id: str) -> Job: ...
     def recent(self, limit: int) -> Sequence[Job]: ...
+    def active(self, limit: int) -> Sequence[Job]: ...
     def request_cancel(self, job_id: str) -> Job: ...
+    def clear(self, client: str | None = None) -> int: ...
+    def hold(self, job_id: str, held: bool) -> Job: ...
+    def retry(self, job_id: str) -> Job: ...
+    def move(self, job_id: str, position: int) -> Job: ...
+    def prioritise(self, job_id: str, priority: int) -> Job: ...
+    def pause(self, paused: bool) -> None: ...
+    def is_paused(self) -> bool: ...
     def preview(self, job_id: str) -> bytes | None: ...
 
 
@@ -118,11 +127,14 @@ class Studio:
         )
         return request
 
-    def submit(self, request: GenerationRequest) -> Job:
-        """Check the request, resolve seed -1 to a real one, and put it into the queue. It is durable when this returns."""
+    def submit(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
+        """Check the request, resolve seed -1 to a real one, and put it into the queue. It is durable when this returns.
+
+        With `most`, QueueFullError when the client of `terms` has that many active jobs already.
+        """
         check_request(request, self._catalog.find(request.model))
         seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
-        return self._queue.add(replace(request, seed=seed))
+        return self._queue.add(replace(request, seed=seed), terms, most)
 
     def cancel(self, job_id: str) -> Job:
         """Queued jobs are cancelled at once, running ones within one step."""
@@ -135,6 +147,38 @@ class Studio:
     def jobs(self, limit: int = 50) -> Sequence[Job]:
         """The latest jobs, newest first."""
         return self._queue.recent(limit)
+
+    def active_jobs(self, limit: int = 200) -> Sequence[Job]:
+        """What is in work, then what waits, in the order of running."""
+        return self._queue.active(limit)
+
+    def clear_queue(self, client: str | None = None) -> int:
+        """Cancel all that waits, of one client or of everyone; how many that were."""
+        return self._queue.clear(client)
+
+    def hold(self, job_id: str, held: bool) -> Job:
+        """Pause a job (a running one within one step; its finished pictures are kept) or let it go on."""
+        return self._queue.hold(job_id, held)
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job again, for the pictures that it lacks."""
+        return self._queue.retry(job_id)
+
+    def move(self, job_id: str, position: int) -> Job:
+        """Put a queued job at this position, from 1."""
+        return self._queue.move(job_id, position)
+
+    def prioritise(self, job_id: str, priority: int) -> Job:
+        """Give a queued job another priority, -100 to 100."""
+        return self._queue.prioritise(job_id, priority)
+
+    def pause_queue(self, paused: bool) -> None:
+        """Let nothing new begin until the pause ends; what runs is finished."""
+        self._queue.pause(paused)
+
+    def queue_paused(self) -> bool:
+        """Whether the queue is paused."""
+        return self._queue.is_paused()
 
     def preview(self, job_id: str) -> bytes | None:
         """The latest preview of a running job, a small WebP."""

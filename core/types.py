@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # Pillow is needed by whoever makes or saves a picture, not b
 
 
 class JobState(StrEnum):
-    """queued -> loading -> running -> done | failed | cancelled. A queued job may also go straight to cancelled or failed."""
+    """queued -> loading -> running -> done | failed | cancelled. What is interrupted or retried is queued again."""
 
     QUEUED = "queued"
     LOADING = "loading"
@@ -121,8 +121,26 @@ class GenerationResult:
 
 
 @dataclass(frozen=True)
+class JobTerms:
+    """How a request is queued: for whom, how urgently, from when on.
+
+    A `key` makes adding idempotent: the same key of the same client gives the job that is there already, provided that
+    `key_digest`, which stands for what was asked, is the same too.
+    """
+
+    client: str = ""  # who asked: a browser, a program; "" is nobody in particular
+    priority: int = 0  # -100 to 100; the highest runs first, equals in the order of arrival
+    not_before: datetime | None = None  # aware; the job waits at least until then
+    key: str | None = None
+    key_digest: str | None = None
+
+
+@dataclass(frozen=True)
 class Job:
-    """An immutable snapshot of one row of the queue."""
+    """An immutable snapshot of one row of the queue.
+
+    While the job is active, `error` says what ended the attempt before this one.
+    """
 
     id: str
     state: JobState
@@ -133,8 +151,13 @@ class Job:
     progress: Progress | None = None
     image_ids: tuple[str, ...] = ()
     error: StudioError | None = None
-    position: int | None = None  # 1 = next to run; None when not queued
+    position: int | None = None  # 1 = next to run; None when it isn't waiting for its turn (running, held, for later)
     cancel_requested: bool = False
+    client: str = ""
+    priority: int = 0
+    not_before: datetime | None = None
+    held: bool = False  # paused: it keeps its place and its pictures until it is resumed
+    crashes: int = 0  # how often a worker died with this job in hand
 
 
 @dataclass(frozen=True)
@@ -210,6 +233,7 @@ class WorkerStatus:
     device: str | None = None
     memory_bytes: int | None = None  # resident memory of the worker process
     load_seconds: float | None = None  # what loading the present model took
+    unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
     decisions: tuple[Decision, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None

@@ -18,7 +18,7 @@ from core.config.options import SCHEMA
 from core.errors import ConfigFileError, InputError, NotWritableError, UnknownOptionError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-SHIPPED_FILES = ("config.yaml", "advanced_config.yaml", "ui_config.yaml")
+SHIPPED_FILES = ("config.yaml", "advanced_config.yaml", "ui_config.yaml", "service_config.yaml")
 ENVIRONMENT_PREFIX = "ZDARKROOM_"
 PROFILE_KEY = "profile"  # may stand in local.yaml, in ZDARKROOM_PROFILE and after --profile
 

@@ -45,7 +45,7 @@ class Option:
     label: Text
     help: Text
     takes_effect: TakesEffect
-    file: Literal["config", "advanced_config", "ui_config"]
+    file: Literal["config", "advanced_config", "ui_config", "service_config"]
     panel: Literal["basic", "advanced", ""] = ""
     group: str = ""
     minimum: float | None = None

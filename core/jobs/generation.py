@@ -6,7 +6,7 @@ What this module does not know: any generator.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,7 +50,10 @@ class Generator(Protocol):
         on_progress: OnProgress,
         is_cancelled: Callable[[], bool],
         on_picture: Callable[[Picture], None],
-    ) -> GenerationResult: ...
+        made: Collection[int],
+    ) -> GenerationResult:
+        """All pictures of the request but those of the seeds in `made`."""
+        ...
 
 
 def build_generator(name: str, configs: Path) -> Generator:
@@ -58,6 +61,13 @@ def build_generator(name: str, configs: Path) -> Generator:
     module, _, function = name.partition(":")
     generator: Generator = getattr(importlib.import_module(module), function)(configs)
     return generator
+
+
+def device_fault(error: BaseException) -> str | None:
+    """What to say when the card itself failed: from then on every call of this process to it fails too."""
+    words = (str(error).strip().splitlines() or [""])[0][:200]
+    broken = type(error).__name__ == "AcceleratorError" or words.startswith(("CUDA error", "HIP error"))
+    return words if broken and "out of memory" not in words else None
 
 
 def as_studio_error(error: BaseException, request: GenerationRequest, device: str) -> StudioError:

@@ -19,6 +19,8 @@ LOG_FILE = "logs/worker.log"
 OUTPUT_FILE = "logs/worker.out"  # what libraries print, and the last words of a crash
 
 EXIT_LOCKED = 75  # another worker lives over this folder (EX_TEMPFAIL: try again later)
+EXIT_DEVICE = 70  # the card failed in a way that only a new process mends; its job is queued again already
+EXIT_IDLE = 71  # the model was idle for long: a new process has its memory back
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class WorkerOrders:
     output_directory: Path
     configs: Path  # the folder with the model catalogue
     values: Mapping[str, Any]  # settings by schema key
+    unloaded_from: int | None = None  # bytes of the worker before, which ended to give them back; load nothing unasked
 
     def to_line(self) -> str:
         """One line of plain ASCII."""
@@ -45,4 +48,5 @@ class WorkerOrders:
             output_directory=Path(data["output_directory"]),
             configs=Path(data["configs"]),
             values=restore(data["values"]),
+            unloaded_from=data["unloaded_from"],
         )

@@ -72,7 +72,7 @@ def read_error(text: str | None) -> StudioError | None:
 
 
 def read_job(row: Mapping[str, Any], image_ids: Sequence[str]) -> Job:
-    """The job of a row whose JSON columns come as text; its `position` counts only while it is queued."""
+    """The job of a row whose JSON columns come as text."""
     state = JobState(row["state"])
     error = read_error(row["error"])
     try:
@@ -91,8 +91,13 @@ def read_job(row: Mapping[str, Any], image_ids: Sequence[str]) -> Job:
         progress=read_progress(row["progress"]),
         image_ids=tuple(image_ids),
         error=error,
-        position=row["position"] if state is JobState.QUEUED else None,
+        position=row["position"],
         cancel_requested=bool(row["cancel_requested"]),
+        client=row["client"],
+        priority=row["priority"],
+        not_before=moment(row["not_before"]),
+        held=bool(row["held"]),
+        crashes=row["crashes"],
     )
 
 

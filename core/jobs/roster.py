@@ -39,6 +39,12 @@ class Roster:
             connection.execute(delete(workers).where(workers.c.id == worker_id))
             return int(facts["good_jobs"]) if facts else 0
 
+    def memory(self, worker_id: str) -> int | None:
+        """The resident memory that a worker last told of, in bytes."""
+        with self._database.reading() as connection:
+            facts = connection.scalar(select(workers.c.status).where(workers.c.id == worker_id))
+            return facts["status"].get("memory_bytes") if facts else None
+
     def latest(self) -> WorkerStatus:
         """The status of the worker that is alive, or "stopped"."""
         with self._database.reading() as connection:
@@ -61,7 +67,7 @@ class Roster:
 
 
 def sweep(queue: JobQueue, roster: Roster, detail: str) -> None:
-    """Fail the jobs of workers that are gone, for the reason `detail`, and strike those workers off."""
+    """Queue again the jobs of workers that are gone, for the reason `detail`, and strike those workers off."""
     held, known = queue.holders(), roster.known()
     living = roster.living()  # looked up last: a worker is on the roster before it holds anything
     for worker_id in held - living:

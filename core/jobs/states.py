@@ -1,8 +1,10 @@
 """The life of a job, as data: which state may follow which.
 
     queued -> loading -> running -> done
-       |         |          |
-       `---------+----------+----> cancelled | failed
+     ^ |         |          |
+     | `---------+----------+----> cancelled | failed
+     |           |          |           |
+     `-----------+----------+-----------'  interrupted, paused; retried
 
 What this module does not know: where jobs are stored, who runs them.
 """
@@ -15,15 +17,20 @@ from core.types import JobState
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.LOADING, JobState.CANCELLED, JobState.FAILED}),
-    JobState.LOADING: frozenset({JobState.LOADING, JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
-    JobState.RUNNING: frozenset({JobState.RUNNING, JobState.DONE, JobState.CANCELLED, JobState.FAILED}),
+    JobState.LOADING: frozenset(
+        {JobState.LOADING, JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.DONE, JobState.CANCELLED, JobState.FAILED}
+    ),
     JobState.DONE: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 
 IN_WORK = (JobState.LOADING, JobState.RUNNING)  # a worker holds the job
-ENDED = tuple(state for state, following in TRANSITIONS.items() if not following)
+ACTIVE = (JobState.QUEUED, *IN_WORK)
+ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 class IllegalTransition(RuntimeError):

@@ -1,4 +1,4 @@
-"""Starts the worker process, waits on it, tells the queue when it died, and starts it again.
+"""Starts the worker process, waits on it, ends it when it hangs, tells the queue when it died, and starts it again.
 
 What this module does not know: what the worker does, torch.
 """
@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 
 from core.config.layers import PROJECT_ROOT, Settings
 from core.jobs.generation import DEFAULT_GENERATOR
-from core.jobs.orders import EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
+from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
 from core.jobs.queue import JobQueue, new_id
 from core.jobs.roster import Roster, sweep
 from core.storage.database import Database
@@ -26,6 +26,7 @@ FIRST_DELAY = 0.2  # seconds until a worker that died is started again; doubled 
 LONGEST_DELAY = 30.0
 GOOD_SECONDS = 60.0  # a worker that lived this long, or finished a job, was a good one
 LOCKED_DELAY = 5.0  # how often we look whether the worker of another app over this folder has ended
+WATCH_SECONDS = 1.0  # how often a worker is looked at for having stopped moving
 CLOSE_SECONDS = 3.0  # a worker ends by itself this soon after its stdin is closed
 MAX_OUTPUT_BYTES = 1_000_000
 
@@ -44,9 +45,10 @@ class WorkerSupervisor:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._unloaded_from: int | None = None  # bytes that an idle worker has just given back
 
     def start(self) -> None:
-        """Fail the jobs that a crash left in work, then keep a worker alive; nothing when that is under way."""
+        """Queue again the jobs that a crash left in work, then keep a worker alive; nothing when that is under way."""
         with self._guard:
             if self._thread is not None:
                 return
@@ -93,20 +95,41 @@ class WorkerSupervisor:
             delay = min(2 * delay, LONGEST_DELAY)
 
     def _one_life(self, stopping: threading.Event) -> Literal["good", "bad", "locked"]:
-        """Start a worker, wait for its end, fail what it had in hand; how its life was."""
+        """Start a worker, wait for its end, queue again what it had in hand; how its life was."""
         worker_id, began = new_id(), time.monotonic()
         with self._guard:
             if stopping.is_set():
                 return "good"
             self._process = process = self._spawn(worker_id)
-        code = process.wait()
+        code, hang = self._watch(process, worker_id)
         if code == EXIT_LOCKED:
             return "locked"
-        detail = "the app was closed" if stopping.is_set() else in_words(code)
+        self._unloaded_from = self._roster.memory(worker_id) if code == EXIT_IDLE else None
+        detail = "the app was closed" if stopping.is_set() else hang or in_words(code)
         lost = self._queue.abandon(worker_id, detail)
         good_jobs = self._roster.remove(worker_id)
-        log.log(logging.INFO if stopping.is_set() else logging.ERROR, "worker: %s; jobs lost: %d", detail, len(lost))
-        return "good" if good_jobs or time.monotonic() - began > GOOD_SECONDS else "bad"
+        quiet = stopping.is_set() or code == EXIT_IDLE
+        log.log(logging.INFO if quiet else logging.ERROR, "worker: %s; jobs interrupted: %d", detail, len(lost))
+        return "good" if good_jobs or quiet or time.monotonic() - began > GOOD_SECONDS else "bad"
+
+    def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, str]:
+        """Wait for the worker's end, and end it when its job has not moved for too long: exit code, reason for that."""
+        limit = float(self._settings["worker.hang_seconds"])
+        while True:
+            try:
+                return process.wait(WATCH_SECONDS), ""
+            except subprocess.TimeoutExpired:
+                if limit and self._silence(worker_id) > limit:
+                    process.kill()
+                    return process.wait(), f"no step in {limit:g} s"
+
+    def _silence(self, worker_id: str) -> float:
+        """Seconds without a report; 0 when the database can't say, so that no worker is ended for that."""
+        try:
+            return self._queue.silence(worker_id)
+        except Exception:
+            log.exception("the worker's progress could not be read")
+            return 0.0
 
     def _spawn(self, worker_id: str) -> subprocess.Popen[bytes]:
         orders = WorkerOrders(
@@ -115,6 +138,7 @@ class WorkerSupervisor:
             output_directory=self._settings.output_directory,
             configs=self._settings.configs.resolve(),
             values=self._settings.values,
+            unloaded_from=self._unloaded_from,
         )
         with _output_file(orders) as output:
             process = subprocess.Popen(
@@ -135,7 +159,11 @@ class WorkerSupervisor:
 
 
 def in_words(code: int) -> str:
-    """An exit code of subprocess in words: "signal 9 (killed)", "exit code 1"."""
+    """An exit code of subprocess in words: "signal 9 (killed)", "exit code 1", "the device failed"."""
+    if code == EXIT_DEVICE:
+        return "the device failed"
+    if code == EXIT_IDLE:
+        return "its model was idle"
     if code >= 0:
         return f"exit code {code}"
     return f"signal {-code} ({(signal.strsignal(-code) or 'unknown').lower()})"

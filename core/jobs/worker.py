@@ -24,11 +24,11 @@ from pathlib import Path
 import psutil
 
 from core.config.options import SCHEMA
-from core.errors import Cancelled, StorageError, StudioError, WorkerDiedError
+from core.errors import Cancelled, StorageError, StudioError
 from core.jobs.changes import ChangeWatch
-from core.jobs.generation import DEFAULT_GENERATOR, Generator, as_studio_error, build_generator
+from core.jobs.generation import DEFAULT_GENERATOR, Generator, as_studio_error, build_generator, device_fault
 from core.jobs.lock import FolderLock
-from core.jobs.orders import DATABASE_FILE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders
+from core.jobs.orders import DATABASE_FILE, EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders
 from core.jobs.queue import JobQueue
 from core.jobs.roster import Roster, is_alive, sweep
 from core.storage.database import Database
@@ -41,11 +41,16 @@ OWNER_SECONDS = 0.5  # how often the owner is looked for, should its end of stdi
 GRACE_SECONDS = 1.2  # to end the step or the file in hand once the app is gone
 RETRY_SECONDS = 1.0  # after a database or a disk that refused
 
+_ENDS = {0: "the app was closed", EXIT_DEVICE: "the device failed", EXIT_IDLE: "the model was idle for long"}
+
 log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Claims, generates, saves, reports; one thread. `stopping` ends it after the step in hand."""
+    """Claims, generates, saves, reports; one thread. `stopping` ends it after the step in hand.
+
+    A job that was interrupted before is gone on with: of its pictures only those that the history lacks are made.
+    """
 
     def __init__(
         self,
@@ -56,6 +61,7 @@ class Worker:
     ) -> None:
         self._id = orders.worker_id
         self._values = orders.values
+        self._unloaded_from = orders.unloaded_from
         self._queue = JobQueue(database)
         self._roster = Roster(database)
         self._changes = ChangeWatch(database.path)
@@ -66,24 +72,46 @@ class Worker:
         self._process = psutil.Process()
         self._good_jobs = 0
         self._said = ("", 0.0)  # the state last written, and when (monotonic seconds)
+        self._busy_until = time.monotonic()
+        self._device_failed = False
 
-    def run(self) -> None:
-        """Until `stopping`: nothing that a job or the disk does ends this loop."""
+    def run(self) -> int:
+        """Until `stopping`, a device that failed, or a long rest; the exit code. No job and no full disk ends it."""
         self._beat("starting")
         sweep(self._queue, self._roster, "the worker before this one is gone")
-        self._prepare()
+        self._take_in_pictures()
+        if self._unloaded_from is None:
+            self._prepare()
         while not self._stopping.is_set():
             try:
                 self._beat("idle")
-                # A look that failed is made up for after the next beat at the latest, which is a change too.
+                # A look that failed, and a job whose time has come, are seen after the next beat, which is a change too.
                 if self._changes.changed() and self._queue.has_waiting():
                     self._work_through()
+                if self._device_failed:
+                    return EXIT_DEVICE
+                if self._has_rested():
+                    return EXIT_IDLE
                 self._stopping.wait(POLL_SECONDS)
             except Exception:
                 log.exception("the queue could not be served; trying again in %g s", RETRY_SECONDS)
                 self._stopping.wait(RETRY_SECONDS)
+        return 0
+
+    def _has_rested(self) -> bool:
+        """Whether the model has been idle for so long that its memory is given back, which only ending does wholly."""
+        minutes = self._values["worker.unload_minutes"]
+        loaded = self._generator is not None and self._generator.loaded is not None
+        return bool(minutes) and loaded and time.monotonic() - self._busy_until > 60 * minutes
 
     # -- before the first job --------------------------------------------------------------------------------------
+
+    def _take_in_pictures(self) -> None:
+        """A worker that was killed may have left a picture without its row: it must not be made twice."""
+        try:
+            self._history.sweep()
+        except StorageError:
+            log.exception("pictures without rows could not be looked for")
 
     def _prepare(self) -> None:
         """Import the generator and load the model ahead of time. What fails here fails again in a job, aloud."""
@@ -105,7 +133,10 @@ class Worker:
 
     def _work_through(self) -> None:
         """Every job that is waiting, with no pause between them."""
-        while not self._stopping.is_set() and (job := self._queue.claim(self._id)) is not None:
+        while not (self._stopping.is_set() or self._device_failed):
+            job = self._queue.claim(self._id)
+            if job is None:
+                return
             self._work(job)
 
     def _work(self, job: Job) -> None:
@@ -114,24 +145,33 @@ class Worker:
         state, error = self._attempt(job)
         self._settle(job.id, state, error)
         self._good_jobs += state is JobState.DONE
+        self._busy_until = time.monotonic()
         log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
 
     def _attempt(self, job: Job) -> tuple[JobState, StudioError | None]:
-        """Generate; how the job ended."""
+        """Generate what the job lacks; how it ended, where queued means that it is to be gone on with."""
         request = job.request
         try:
+            made = self._history.seeds_of(job.id)
+            if len(made) >= request.num_images:
+                self._progress(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
+                return JobState.DONE, None
             self._ready_generator().generate(
                 request,
                 lambda progress: self._progress(job.id, progress),
-                lambda: self._is_cancelled(job.id),
+                lambda: self._is_stopped(job.id),
                 lambda picture: self._save(job, picture),
+                made,
             )
         except Cancelled:
-            if self._queue.is_cancel_requested(job.id):
-                return JobState.CANCELLED, None
-            return JobState.FAILED, WorkerDiedError(detail="the app was closed")
+            return (JobState.CANCELLED if self._queue.is_cancel_requested(job.id) else JobState.QUEUED), None
         except Exception as problem:
             log.error("job %s failed\n%s", job.id, without_prompts(traceback.format_exc(), request))
+            fault = device_fault(problem)
+            if fault:
+                self._device_failed = True
+                self._queue.abandon(self._id, fault)
+                return self._queue.get(job.id).state, None
             return JobState.FAILED, as_studio_error(problem, request, self._status("busy").device or "cpu")
         return JobState.DONE, None
 
@@ -139,12 +179,12 @@ class Worker:
         self._queue.report(job_id, progress)
         self._beat("loading" if progress.phase is Phase.LOADING else "busy")
 
-    def _is_cancelled(self, job_id: str) -> bool:
-        return self._stopping.is_set() or self._queue.is_cancel_requested(job_id)
+    def _is_stopped(self, job_id: str) -> bool:
+        return self._stopping.is_set() or self._queue.is_stop_requested(job_id)
 
     def _save(self, job: Job, picture: Picture) -> None:
         """Keep a picture the moment it is made, unless the user has asked to stop meanwhile."""
-        if self._is_cancelled(job.id):
+        if self._queue.is_cancel_requested(job.id):
             raise Cancelled
         steps, images = job.request.num_inference_steps, job.request.num_images
         image = picture.request.seed - job.request.seed + 1  # see GenerationRequest.singles
@@ -153,8 +193,12 @@ class Worker:
 
     def _settle(self, job_id: str, state: JobState, error: StudioError | None) -> None:
         """Write how a job ended, and keep trying while the disk is full: a job must not stay running for ever."""
+        if self._device_failed:
+            return None  # it was written with the fault
         while True:
             try:
+                if state is JobState.QUEUED:
+                    return self._queue.give_back(job_id)
                 return self._queue.finish(job_id, state, error)
             except StorageError:
                 log.exception("job %s: the end could not be written", job_id)
@@ -178,7 +222,7 @@ class Worker:
         memory = self._process.memory_info().rss
         loaded = self._generator.loaded if self._generator else None
         if loaded is None:
-            return WorkerStatus(state, os.getpid(), memory_bytes=memory)
+            return WorkerStatus(state, os.getpid(), memory_bytes=memory, unloaded_from=self._unloaded_from)
         return WorkerStatus(
             state=state,
             pid=os.getpid(),
@@ -233,7 +277,7 @@ def _log_to(path: Path) -> None:
 
 
 def main() -> int:
-    """Read the orders, take the lock, work. The exit code is 0, or EXIT_LOCKED when another worker has the folder."""
+    """Read the orders, take the lock, work. The exit code is 0, or one of those that `orders` declares."""
     faulthandler.enable()
     parser = argparse.ArgumentParser(description="The worker process of Z Darkroom; the app starts it by itself.")
     parser.add_argument("--generator", default=DEFAULT_GENERATOR, help="module:function that builds the generator")
@@ -251,9 +295,9 @@ def main() -> int:
     _log_to(orders.output_directory / LOG_FILE)
     log.info("worker %s begins, pid %d", orders.worker_id, os.getpid())
     database = Database(orders.output_directory / DATABASE_FILE)
-    Worker(orders, database, lambda: build_generator(arguments.generator, orders.configs), stopping).run()
-    log.info("worker %s ends: the app was closed", orders.worker_id)
-    return 0
+    code = Worker(orders, database, lambda: build_generator(arguments.generator, orders.configs), stopping).run()
+    log.info("worker %s ends: %s", orders.worker_id, _ENDS[code])
+    return code
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ What this module does not know: queues, files of pictures, databases, pages.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,12 @@ class Generator:
         request: GenerationRequest,
         on_progress: OnProgress = lambda progress: None,
         is_cancelled: IsCancelled = lambda: False,
-        on_picture: OnPicture = lambda picture: None,
+        on_picture: OnPicture | None = None,
+        made: Collection[int] = (),
     ) -> GenerationResult:
-        """All pictures of a complete request (seed >= 0). `on_picture` gets each as soon as it is finished.
+        """All pictures of a complete request (seed >= 0) but those of the seeds in `made`.
+
+        `on_picture` gets each as soon as it is finished; the result then holds none, as there may be thousands.
 
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
@@ -76,7 +79,7 @@ class Generator:
         _apply_live_options(model, request.options)
         try:
             with torch.inference_mode():
-                return self._render_all(model, request, on_progress, is_cancelled, on_picture)
+                return self._render_all(model, request, on_progress, is_cancelled, on_picture, made)
         except torch.OutOfMemoryError as error:
             memory.free_unused(model.device)
             raise OutOfMemoryError(device=model.device, width=request.width, height=request.height) from error
@@ -87,16 +90,17 @@ class Generator:
         request: GenerationRequest,
         on_progress: OnProgress,
         is_cancelled: IsCancelled,
-        on_picture: OnPicture,
+        on_picture: OnPicture | None,
+        made: Collection[int],
     ) -> GenerationResult:
         on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
         texts = encode(model, request)
-        pictures = []
+        pictures: list[Picture] = []
+        deliver_one = on_picture or pictures.append
         for k, single in enumerate(request.singles(), start=1):
-            report = _Reporter(on_progress, request, k)
-            picture = render(model, single, texts, report, is_cancelled)
-            on_picture(picture)
-            pictures.append(picture)
+            if single.seed not in made:
+                report = _Reporter(on_progress, request, k)
+                deliver_one(render(model, single, texts, report, is_cancelled))
         return GenerationResult(tuple(pictures))
 
 

@@ -61,6 +61,11 @@ class History:
             raise StorageError(path=self._database.path, detail=error) from error
         return record
 
+    def seeds_of(self, job_id: str) -> frozenset[int]:
+        """The seeds of the pictures that this job has made: each has one of its own."""
+        with self._database.reading() as connection:
+            return frozenset(connection.scalars(select(images.c.seed).where(images.c.job_id == job_id)))
+
     def search(self, query: HistoryQuery) -> HistoryPage:
         """One page. Raises OptionError for a sort, a limit, a text or a cursor that can't be used."""
         with self._database.reading() as connection:

@@ -37,7 +37,24 @@ jobs = Table(
     Column("created_at", String(32), nullable=False),
     Column("started_at", String(32)),
     Column("finished_at", String(32)),
-    Index("ix_jobs_state_number", "state", "number"),
+    Column("client", String(64), nullable=False, default=""),  # who asked
+    Column("priority", Integer, nullable=False, default=0),  # the highest first
+    Column("place", Integer, nullable=False),  # the order among equal priorities: arrival, until someone reorders
+    Column("not_before", String(32)),
+    Column("held", Boolean, nullable=False, default=False),
+    Column("crashes", Integer, nullable=False, default=0),  # how often a worker died with it in hand
+    Column("reported_at", String(32)),  # when its worker last said anything of it
+    Column("key", String(200)),  # of an idempotent request, unique for its client
+    Column("key_digest", String(64)),  # of what was asked under that key
+    Index("ix_jobs_state_place", "state", "place"),
+    Index("ix_jobs_place", "place"),
+    Index("ix_jobs_client_key", "client", "key", unique=True),
+)
+
+switches = Table(  # a switch is on while its row is there
+    "switches",
+    metadata,
+    Column("name", String(32), primary_key=True),
 )
 
 previews = Table(  # apart from jobs, so that reading a job never reads a picture

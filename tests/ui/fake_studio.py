@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFilter
 
 from core.config.layers import Settings, load_settings
-from core.errors import NotFoundError, StudioError, UnknownModelError
+from core.errors import NotFoundError, QueueFullError, StudioError, UnknownModelError
 from core.studio import Studio
 from core.types import (
     Decision,
@@ -27,6 +27,7 @@ from core.types import (
     ImageRecord,
     Job,
     JobState,
+    JobTerms,
     ModelInfo,
     Phase,
     Progress,
@@ -166,11 +167,22 @@ class FakeQueue:
         self.seconds_per_step = seconds_per_step
         self.jobs: dict[str, Job] = {}
         self.submitted: list[GenerationRequest] = []
+        self.paused = False
         self._begun: dict[str, float] = {}
 
-    def add(self, request: GenerationRequest) -> Job:
+    def add(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
+        terms = terms or JobTerms()
+        if most is not None and sum(job.client == terms.client for job in self.active(1000)) >= most:
+            raise QueueFullError(allowed=most)
         job = Job(
-            id=uuid.uuid4().hex[:12], state=JobState.QUEUED, request=request, created_at=datetime.now(UTC), position=1
+            id=uuid.uuid4().hex[:12],
+            state=JobState.QUEUED,
+            request=request,
+            created_at=datetime.now(UTC),
+            position=1,
+            client=terms.client,
+            priority=terms.priority,
+            not_before=terms.not_before,
         )
         self.jobs[job.id] = job
         self.submitted.append(request)
@@ -185,6 +197,38 @@ class FakeQueue:
 
     def recent(self, limit: int) -> Sequence[Job]:
         return [self.get(job_id) for job_id in reversed(self.jobs)][:limit]
+
+    def active(self, limit: int) -> Sequence[Job]:
+        return [job for job in map(self.get, list(self.jobs)) if job.state.active][:limit]
+
+    def clear(self, client: str | None = None) -> int:
+        waiting = [job.id for job in self.active(1000) if job.state is JobState.QUEUED and client in (None, job.client)]
+        return len([self.request_cancel(job_id) for job_id in waiting])
+
+    def hold(self, job_id: str, held: bool) -> Job:
+        self.jobs[job_id] = replace(self.get(job_id), held=held)
+        return self.jobs[job_id]
+
+    def retry(self, job_id: str) -> Job:
+        self.jobs[job_id] = replace(self.get(job_id), state=JobState.QUEUED, error=None, cancel_requested=False)
+        return self.jobs[job_id]
+
+    def move(self, job_id: str, position: int) -> Job:
+        job = self.jobs.pop(job_id)
+        order = list(self.jobs.items())
+        order.insert(position - 1, (job_id, job))
+        self.jobs = dict(order)
+        return job
+
+    def prioritise(self, job_id: str, priority: int) -> Job:
+        self.jobs[job_id] = replace(self.get(job_id), priority=priority)
+        return self.jobs[job_id]
+
+    def pause(self, paused: bool) -> None:
+        self.paused = paused
+
+    def is_paused(self) -> bool:
+        return self.paused
 
     def request_cancel(self, job_id: str) -> Job:
         if self.get(job_id).state.active:

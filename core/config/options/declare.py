@@ -1,4 +1,4 @@
-"""How the declarations are written: one helper for each of the three shipped files."""
+"""How the declarations are written: one helper for each of the shipped files."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def advanced(key: str, **declared: Any) -> Option:
 def interface(key: str, **declared: Any) -> Option:
     """An option of ui_config.yaml."""
     return Option(key=key, file="ui_config", **{"takes_effect": START, **declared})
+
+
+def service(key: str, **declared: Any) -> Option:
+    """An option of service_config.yaml."""
+    return Option(key=key, file="service_config", **{"takes_effect": START, **declared})

@@ -49,7 +49,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         studio = bootstrap.build_studio(settings)
         queue: Any = studio._queue
         add = queue.add
-        queue.add = lambda request: add(replace(request, options={**request.options, **options}))
+        queue.add = lambda request, *terms: add(replace(request, options={**request.options, **options}), *terms)
         return studio
 
     monkeypatch.setattr(bootstrap, "WorkerSupervisor", partial(WorkerSupervisor, generator=FAKE))

@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +34,7 @@ FAILURES: dict[str, Callable[[GenerationRequest], None]] = {
     "memory": lambda request: _raise(MemoryError()),
     "torch memory": lambda request: _raise(OutOfMemoryError("CUDA out of memory")),
     "cpu memory": lambda request: _raise(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to ...")),
+    "card": lambda request: _raise(RuntimeError("CUDA error: device-side assert triggered\nmore")),
     "studio": lambda request: _raise(BrokenPictureError(component="transformer", came="NaN", step=2)),
     "exit": lambda request: os._exit(3),
     "kill": lambda request: os.kill(os.getpid(), signal.SIGKILL),
@@ -63,15 +64,14 @@ class FakeGenerator:
         on_progress: Callable[[Progress], None],
         is_cancelled: Callable[[], bool],
         on_picture: Callable[[Picture], None],
+        made: Collection[int],
     ) -> GenerationResult:
         self.load(request.model, request.options, on_progress)
         on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
-        pictures = []
         for k, single in enumerate(request.singles(), start=1):
-            picture = self._draw(single, k, request.num_images, on_progress, is_cancelled)
-            on_picture(picture)
-            pictures.append(picture)
-        return GenerationResult(tuple(pictures))
+            if single.seed not in made:
+                on_picture(self._draw(single, k, request.num_images, on_progress, is_cancelled))
+        return GenerationResult(())
 
     def _draw(
         self,

@@ -10,4 +10,4 @@ if __name__ == "__main__":
     shop = Shop(Path(sys.argv[1]))
     shop.supervisor.start()
     print(shop.worker_pid(), flush=True)
-    time.sleep(60)
+    time.sleep(3600)

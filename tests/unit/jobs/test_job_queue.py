@@ -1,9 +1,9 @@
 """The queue alone, in one process: the state machine against a model, and what is stored."""
 
-import itertools
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from core.errors import GenerationError, NotFoundError, StudioError, WorkerDiedError
-from core.jobs.queue import JobQueue, new_id
+from core.errors import (
+    CrashLoopError,
+    GenerationError,
+    JobStateError,
+    KeyReusedError,
+    NotFoundError,
+    QueueFullError,
+    StudioError,
+    WorkerDiedError,
+)
+from core.jobs.order import moved
+from core.jobs.queue import MOST_CRASHES, JobQueue, new_id
 from core.jobs.records import read_error, read_progress, read_status, write_status
-from core.jobs.states import ENDED, TRANSITIONS, IllegalTransition
+from core.jobs.states import ENDED, IN_WORK, TRANSITIONS, IllegalTransition
 from core.storage.database import Database, now
-from core.types import Decision, GenerationRequest, JobState, Phase, Progress, WorkerStatus
+from core.types import Decision, GenerationRequest, Job, JobState, JobTerms, Phase, Progress, WorkerStatus
 
 REQUEST = GenerationRequest(prompt="a", seed=1)
 
@@ -38,22 +48,30 @@ class Jobs(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.database = Database(Path(self.folder.name) / "studio.db")
         self.queue = JobQueue(self.database)
-        self.states: dict[str, JobState] = {}  # in order of arrival
+        self.states: dict[str, JobState] = {}
+        self.line: list[str] = []  # every job, in the order in which it would run if it were queued
+        self.held: set[str] = set()
+        self.crashes: dict[str, int] = {}
         self.workers: dict[str, str] = {}
+        self.paused = False
 
     def teardown(self) -> None:
         self.database.close()
         self.folder.cleanup()
 
+    def waiting(self) -> list[str]:
+        return [j for j in self.line if self.states[j] is JobState.QUEUED and j not in self.held]
+
     @rule(target=ids)
     def add(self) -> str:
         job = self.queue.add(REQUEST)
-        self.states[job.id] = JobState.QUEUED
+        self.states[job.id], self.crashes[job.id] = JobState.QUEUED, 0
+        self.line.append(job.id)
         return job.id
 
     @rule(worker=st.sampled_from(["one", "two"]))
     def claim(self, worker: str) -> None:
-        first = next((job_id for job_id, state in self.states.items() if state is JobState.QUEUED), None)
+        first = None if self.paused else next(iter(self.waiting()), None)
         assert self.queue.has_waiting() == (first is not None)
         job = self.queue.claim(worker)
         assert (job.id if job else None) == first
@@ -64,57 +82,111 @@ class Jobs(RuleBasedStateMachine):
     def report(self, job_id: str, phase: Phase) -> None:
         present = self.states[job_id]
         loading = phase is Phase.LOADING and present is not JobState.RUNNING
-        self._move(job_id, JobState.LOADING if loading else JobState.RUNNING, report=Progress(phase, preview=b"x"))
+        state = JobState.LOADING if loading else JobState.RUNNING
+        legal = present in IN_WORK and state in TRANSITIONS[present]
+        self._try(job_id, state, legal, lambda: self.queue.report(job_id, Progress(phase, preview=b"x")))
 
     @rule(job_id=ids, state=st.sampled_from(list(JobState)))
     def finish(self, job_id: str, state: JobState) -> None:
-        self._move(job_id, state)
+        error = GenerationError(detail="x") if state is JobState.FAILED else None
+        legal = state in ENDED and state in TRANSITIONS[self.states[job_id]]
+        if self._try(job_id, state, legal, lambda: self.queue.finish(job_id, state, error)):
+            self.held.discard(job_id)
 
-    def _move(self, job_id: str, state: JobState, report: Progress | None = None) -> None:
-        present = self.states[job_id]
-        legal = state in TRANSITIONS[present] and (present is not JobState.QUEUED if report else state in ENDED)
+    @rule(job_id=ids)
+    def give_back(self, job_id: str) -> None:
+        legal = self.states[job_id] in IN_WORK
+        if legal or self.states[job_id] not in (JobState.FAILED, JobState.CANCELLED):
+            self._try(job_id, JobState.QUEUED, legal, lambda: self.queue.give_back(job_id))
+
+    def _try(self, job_id: str, state: JobState, legal: bool, call: Callable[[], object]) -> bool:
         try:
-            if report:
-                self.queue.report(job_id, report)
-            else:
-                self.queue.finish(job_id, state, GenerationError(detail="x") if state is JobState.FAILED else None)
-        except IllegalTransition:
+            call()
+        except (IllegalTransition, JobStateError):
             assert not legal
-        else:
-            assert legal
-            self.states[job_id] = state
+            return False
+        assert legal
+        self.states[job_id] = state
+        return True
 
     @rule(job_id=ids)
     def cancel(self, job_id: str) -> None:
         job = self.queue.request_cancel(job_id)
         if self.states[job_id] is JobState.QUEUED:
             self.states[job_id] = JobState.CANCELLED
+            self.held.discard(job_id)
         assert job.state is self.states[job_id]
+
+    @rule(job_id=ids, held=st.booleans())
+    def hold(self, job_id: str, held: bool) -> None:
+        legal = self.states[job_id] not in ENDED
+        if self._try(job_id, self.states[job_id], legal, lambda: self.queue.hold(job_id, held)):
+            (self.held.add if held else self.held.discard)(job_id)
+
+    @rule(job_id=ids)
+    def retry(self, job_id: str) -> None:
+        legal = self.states[job_id] in (JobState.FAILED, JobState.CANCELLED)
+        if self._try(job_id, JobState.QUEUED, legal, lambda: self.queue.retry(job_id)):
+            self.line.remove(job_id)
+            self.line.append(job_id)
+            self.crashes[job_id] = 0
+
+    @rule(job_id=ids, position=st.integers(-1, 8))
+    def move(self, job_id: str, position: int) -> None:
+        queued = [j for j in self.line if self.states[j] is JobState.QUEUED]
+        if self._try(job_id, JobState.QUEUED, job_id in queued, lambda: self.queue.move(job_id, position)):
+            places = [self.line.index(j) for j in queued]
+            queued.remove(job_id)
+            queued.insert(max(position - 1, 0), job_id)
+            for place, j in zip(places, queued, strict=True):
+                self.line[place] = j
+
+    @rule()
+    def clear(self) -> None:
+        queued = [j for j, state in self.states.items() if state is JobState.QUEUED]
+        assert self.queue.clear() == len(queued)
+        self.states.update(dict.fromkeys(queued, JobState.CANCELLED))
+        self.held.difference_update(queued)
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.queue.pause(paused)
+        self.paused = paused
+        assert self.queue.is_paused() == paused
 
     @rule(worker=st.sampled_from(["one", "two"]))
     def abandon(self, worker: str) -> None:
-        held = [
-            job_id
-            for job_id, state in self.states.items()
-            if state in (JobState.LOADING, JobState.RUNNING) and self.workers.get(job_id) == worker
-        ]
+        taken = [j for j, state in self.states.items() if state in IN_WORK and self.workers.get(j) == worker]
+        doomed = {j for j in taken if self.queue.get(j).cancel_requested}
         lost = self.queue.abandon(worker, "signal 9 (killed)")
-        assert [job.id for job in lost] == held
-        assert all(isinstance(job.error, WorkerDiedError) and job.state is JobState.FAILED for job in lost)
-        self.states.update(dict.fromkeys(held, JobState.FAILED))
+        assert [job.id for job in lost] == taken
+        for job in lost:
+            self.crashes[job.id] += 1
+            parked = self.crashes[job.id] >= MOST_CRASHES
+            self.states[job.id] = (
+                JobState.CANCELLED if job.id in doomed else JobState.FAILED if parked else JobState.QUEUED
+            )
+            if job.state in ENDED:
+                self.held.discard(job.id)
+            expected = CrashLoopError if job.state is JobState.FAILED else WorkerDiedError
+            assert job.id in doomed or type(job.error) is expected
 
     @invariant()
     def the_table_agrees(self) -> None:
         jobs = {job.id: job for job in self.queue.recent(1000)}
         assert {job_id: job.state for job_id, job in jobs.items()} == self.states
-        places = itertools.count(1)
+        assert {job_id: job.crashes for job_id, job in jobs.items()} == self.crashes
+        assert {job_id for job_id, job in jobs.items() if job.held} == self.held
+        places = {job_id: k for k, job_id in enumerate(self.waiting(), start=1)}
         for job_id, state in self.states.items():
             job = jobs[job_id]
-            assert job.position == (next(places) if state is JobState.QUEUED else None)
+            assert job.position == places.get(job_id)
             assert (job.finished_at is not None) == (state in ENDED)
-            assert replace(job, error=None) == replace(self.queue.get(job_id), error=None)
-            assert (job.error is not None) == (state is JobState.FAILED)
-            assert state not in ENDED or self.queue.preview(job_id) is None
+            assert (job.error is not None) or state is not JobState.FAILED
+            assert state in IN_WORK or self.queue.preview(job_id) is None
+        active = [job.id for job in self.queue.active(1000)]
+        assert set(active) == {j for j, state in self.states.items() if state not in ENDED}
+        assert [j for j in active if self.states[j] is JobState.QUEUED and j not in self.held] == self.waiting()
 
 
 Jobs.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
@@ -136,6 +208,84 @@ def test_cancel_marks_a_job_in_work_once_and_leaves_an_ended_one(queue: JobQueue
     assert queue.is_cancel_requested(job.id)
     queue.finish(job.id, JobState.CANCELLED)
     assert queue.request_cancel(job.id) == queue.get(job.id)
+
+
+def test_the_highest_priority_runs_first_and_equals_in_the_order_of_arrival(queue: JobQueue) -> None:
+    ids = {
+        name: queue.add(REQUEST, JobTerms(priority=rank)).id for name, rank in (("a", 0), ("b", 5), ("c", 0), ("d", 5))
+    }
+    assert [queue.get(ids[name]).position for name in "bdac"] == [1, 2, 3, 4]
+    assert [claimed(queue).id for _ in ids] == [ids[name] for name in "bdac"]
+
+
+def claimed(queue: JobQueue) -> Job:
+    job = queue.claim("w")
+    assert job is not None
+    return job
+
+
+def test_a_moved_job_takes_the_priority_that_its_new_place_needs(queue: JobQueue) -> None:
+    high, low = queue.add(REQUEST, JobTerms(priority=9)), queue.add(REQUEST)
+    assert queue.move(low.id, 1).priority == 9
+    assert [job.id for job in queue.active(9)] == [low.id, high.id]
+    assert queue.prioritise(low.id, -3).position == 2
+
+
+@given(
+    st.lists(st.integers(-2, 2), min_size=1, max_size=7).map(lambda ranks: sorted(ranks, reverse=True)),
+    st.data(),
+)
+def test_moving_puts_one_job_where_it_was_asked_and_leaves_the_rest_in_order(
+    ranks: list[int], data: st.DataObject
+) -> None:
+    line = [(f"j{k}", rank, 10 * k) for k, rank in enumerate(ranks)]
+    name, position = data.draw(st.sampled_from(line))[0], data.draw(st.integers(-1, len(line) + 2))
+    after = {**{entry[0]: entry for entry in line}, **{entry[0]: entry for entry in moved(line, name, position)}}
+    order = [entry[0] for entry in sorted(after.values(), key=lambda entry: (-entry[1], entry[2]))]
+    rest = [entry[0] for entry in line if entry[0] != name]
+    at = min(max(position - 1, 0), len(rest))
+    assert order == [*rest[:at], name, *rest[at:]]
+    assert sorted(entry[2] for entry in after.values()) == [entry[2] for entry in line]
+    assert all(after[other][1] == rank for other, rank, _ in line if other != name)
+
+
+def test_a_job_for_later_waits_for_its_time(queue: JobQueue) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.3)
+    later = queue.add(REQUEST, JobTerms(not_before=soon))
+    following = queue.add(REQUEST)
+    assert later.position is None and later.not_before == soon and following.position == 1
+    assert claimed(queue).id == following.id and queue.claim("w") is None
+    while datetime.now(UTC) < soon:
+        assert queue.claim("w") is None
+    assert queue.get(later.id).position == 1 and claimed(queue).id == later.id
+
+
+def test_a_key_gives_its_job_again_for_its_client_only(queue: JobQueue) -> None:
+    first = queue.add(REQUEST, JobTerms(client="a", key="k", key_digest="1"))
+    assert queue.add(REQUEST, JobTerms(client="a", key="k", key_digest="1")).id == first.id
+    assert queue.add(REQUEST, JobTerms(client="b", key="k", key_digest="1")).id != first.id
+    with pytest.raises(KeyReusedError, match="key k was used"):
+        queue.add(REQUEST, JobTerms(client="a", key="k", key_digest="2"))
+
+
+def test_a_client_has_only_so_many_jobs_at_once(queue: JobQueue) -> None:
+    jobs = [queue.add(REQUEST, JobTerms(client="a"), most=2) for _ in range(2)]
+    with pytest.raises(QueueFullError, match="2 jobs"):
+        queue.add(REQUEST, JobTerms(client="a"), most=2)
+    queue.add(REQUEST, JobTerms(client="b"), most=2)
+    queue.request_cancel(jobs[0].id)
+    queue.add(REQUEST, JobTerms(client="a"), most=2)
+    assert queue.clear("a") == 2 and len(queue.active(9)) == 1
+
+
+def test_a_worker_that_reports_is_not_silent(queue: JobQueue) -> None:
+    job = queue.add(REQUEST)
+    assert queue.silence("w") == 0.0
+    queue.claim("w")
+    time.sleep(1.5)
+    assert queue.silence("w") >= 1.5 and queue.silence("another") == 0.0
+    queue.report(job.id, Progress(Phase.TEXT))
+    assert queue.silence("w") < 1.5
 
 
 def test_ids_sort_by_time_and_fit() -> None:

@@ -1,0 +1,101 @@
+"""The options of the worker process and of the HTTP service."""
+
+from __future__ import annotations
+
+from core.config.options.declare import service
+
+WORKER = (
+    service(
+        "worker.hang_seconds",
+        type="float",
+        default=900.0,
+        minimum=0.0,
+        maximum=86400.0,
+        unit="s",
+        label={"en": "Longest silence of a job", "zh": "任务最长无响应时间"},
+        help={
+            "en": "A worker whose job shows no step for this long is ended and its job run again. 0 = never.",
+            "zh": "任务超过此时间没有任何进展时，结束工作进程并重新运行该任务。0 表示从不。",
+        },
+    ),
+    service(
+        "worker.unload_minutes",
+        type="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=10080.0,
+        unit="min",
+        label={"en": "Unload an idle model after", "zh": "模型空闲多久后卸载"},
+        help={
+            "en": "Gives all the memory of an idle model back to the system; the next job loads it again. 0 = never.",
+            "zh": "把空闲模型占用的全部内存还给系统；下一个任务会重新加载。0 表示从不。",
+        },
+    ),
+)
+
+SERVICE = (
+    service(
+        "service.max_pixels",
+        type="int",
+        default=4_194_304,
+        minimum=4096,
+        maximum=67_108_864,
+        unit="px",
+        label={"en": "Largest picture", "zh": "最大像素数"},
+        help={"en": "Width times height of a request over HTTP.", "zh": "HTTP 请求中宽乘高的上限。"},
+    ),
+    service(
+        "service.max_steps",
+        type="int",
+        default=100,
+        minimum=1,
+        maximum=200,
+        label={"en": "Most steps", "zh": "最多步数"},
+        help={"en": "Of a request over HTTP.", "zh": "HTTP 请求的步数上限。"},
+    ),
+    service(
+        "service.max_images",
+        type="int",
+        default=16,
+        minimum=1,
+        maximum=64,
+        label={"en": "Most pictures of a request", "zh": "每次最多张数"},
+        help={"en": "Of a request over HTTP.", "zh": "HTTP 请求的张数上限。"},
+    ),
+    service(
+        "service.queue_per_client",
+        type="int",
+        default=64,
+        minimum=1,
+        maximum=10_000,
+        unit="jobs",
+        label={"en": "Jobs of one client", "zh": "每个客户端的任务数"},
+        help={
+            "en": "How many may wait or run at once; one more is refused with status 429.",
+            "zh": "可同时排队或运行的任务数；超出的请求以状态码 429 拒绝。",
+        },
+    ),
+    service(
+        "service.max_body_kb",
+        type="int",
+        default=8192,
+        minimum=16,
+        maximum=102_400,
+        unit="KB",
+        label={"en": "Largest request body", "zh": "最大请求体"},
+        help={"en": "A larger one is refused with status 413.", "zh": "更大的请求以状态码 413 拒绝。"},
+    ),
+    service(
+        "service.wait_seconds",
+        type="float",
+        default=600.0,
+        minimum=1.0,
+        maximum=86400.0,
+        unit="s",
+        label={"en": "Longest wait for a picture", "zh": "最长等待时间"},
+        help={
+            "en": "The OpenAI and A1111 calls answer when the pictures are there, or with status 504 after this time.",
+            "zh": "OpenAI 和 A1111 接口在图片完成后应答；超过此时间返回状态码 504。",
+        },
+    ),
+)
