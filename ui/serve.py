@@ -18,7 +18,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from core.config.layers import PROJECT_ROOT, load_settings
-from core.entrypoints.api import create_api
+from core.entrypoints.api import service_routes
 from core.errors import StudioError
 from ui import resources
 from ui.components import error_card
@@ -41,11 +41,11 @@ async def _worker_alive(_app: st.App) -> AsyncIterator[None]:
 
 
 def create_app() -> st.App:
-    """Pages at /, pictures at /api, shipped sample pictures at /samples."""
+    """Pages at /, the service at /api, /v1 and /sdapi/v1, shipped sample pictures at /samples."""
     return st.App(
         PROJECT_ROOT / "ui" / "app.py",
         routes=[
-            Mount("/api", app=create_api(resources.studio)),
+            *service_routes(resources.studio),
             Mount("/samples", app=StaticFiles(directory=PROJECT_ROOT / "ui" / "assets" / "samples")),
         ],
         lifespan=_worker_alive,

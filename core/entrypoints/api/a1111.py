@@ -1,0 +1,255 @@
+"""A1111's dialect: /sdapi/v1/txt2img, progress, interrupt, options, sd-models, samplers, schedulers, png-info, memory.
+
+Clients of A1111 always name a sampler; this studio has one, so any name is taken and the answer says which one was used.
+What would change the picture and is not here (scripts, high-resolution passes, face restoration, tiling) is refused.
+What this module does not know: the other dialects.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import anyio.to_thread
+import psutil
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from core import __version__
+from core.entrypoints.api.answers import described, install_errors
+from core.entrypoints.api.guard import Guard
+from core.entrypoints.api.orders import SOURCE, client_of, finished, submit
+from core.errors import OptionError, StudioError
+from core.storage.infotext import write_infotext
+from core.storage.metadata import read_metadata
+from core.studio import Studio
+from core.types import ImageRecord, Job, JobState, JobTerms
+
+GetStudio = Callable[[], Studio]
+SAMPLER, SCHEDULE = "Euler", "Simple"
+_CHECKPOINT = "sd_model_checkpoint"
+_ABSENT = ("enable_hr", "restore_faces", "tiling", "script_name")  # fields that ask for what is not here
+
+
+class Order(BaseModel):
+    """The body of txt2img, as far as it is read; clients send dozens of other fields, which have no effect."""
+
+    model_config = ConfigDict(extra="allow")
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = -1
+    width: int = 512
+    height: int = 512
+    steps: int | None = None
+    cfg_scale: float | None = None
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    n_iter: Annotated[int, Field(ge=1)] = 1
+    override_settings: dict[str, Any] = {}
+    send_images: bool = True
+
+
+class PictureFile(BaseModel):
+    """The body of png-info."""
+
+    image: str
+
+
+def create_a1111(get_studio: GetStudio) -> FastAPI:
+    """The app to be mounted at /sdapi/v1."""
+    app = FastAPI(title="Z Darkroom: A1111", version=__version__, docs_url=None, redoc_url=None)
+    chosen: dict[str, str] = {}  # client -> the model that it set with /options; forgotten when the app ends
+    _add_generation(app, get_studio, chosen)
+    _add_options(app, get_studio, chosen)
+    _add_facts(app, get_studio)
+    app.add_middleware(Guard, get_studio=get_studio, say=problem)
+    install_errors(app, problem)
+    return app
+
+
+def _add_generation(app: FastAPI, get_studio: GetStudio, chosen: dict[str, str]) -> None:
+    @app.post("/txt2img")
+    async def txt2img(order: Order, request: Request) -> Response:
+        """Make the pictures and answer when they are there."""
+        studio = await anyio.to_thread.run_sync(get_studio)
+        values = _values(order, chosen.get(client_of(request)))
+        job = await anyio.to_thread.run_sync(submit, studio, values, JobTerms(client=client_of(request)))
+        job = await finished(studio, job, request)
+        return await anyio.to_thread.run_sync(_answer, studio, job, order)
+
+    @app.get("/progress")
+    def progress(request: Request) -> Any:
+        """The caller's running job, else whatever runs."""
+        jobs = get_studio().active_jobs()
+        mine = [job for job in jobs if job.client == client_of(request)] or jobs
+        return _progress(get_studio(), mine)
+
+    @app.post("/interrupt")
+    @app.post("/skip")
+    def interrupt(request: Request) -> Any:
+        """Cancel the caller's running job, within one step."""
+        for job in get_studio().active_jobs():
+            if job.client == client_of(request) and job.state is not JobState.QUEUED:
+                get_studio().cancel(job.id)
+        return {}
+
+
+def _add_options(app: FastAPI, get_studio: GetStudio, chosen: dict[str, str]) -> None:
+    @app.get("/options")
+    def options(request: Request) -> Any:
+        """The model of this caller's next picture, and the file format."""
+        settings = get_studio().settings
+        model = chosen.get(client_of(request), str(settings["model.id"]))
+        return {_CHECKPOINT: model, "samples_format": settings["output.format"]}
+
+    @app.post("/options")
+    def set_options(request: Request, wanted: dict[str, Any]) -> Any:
+        """Choose the model of this caller's next pictures; every other option is set in configs/."""
+        for key, value in wanted.items():
+            if key != _CHECKPOINT:
+                raise OptionError(source=SOURCE, key=key, came=str(value)[:60], allowed=_CHECKPOINT)
+        if _CHECKPOINT in wanted:
+            known = [model.id for model in get_studio().models()]
+            if wanted[_CHECKPOINT] not in known:
+                came = str(wanted[_CHECKPOINT])[:60]
+                raise OptionError(source=SOURCE, key=_CHECKPOINT, came=came, allowed=", ".join(known))
+            chosen[client_of(request)] = wanted[_CHECKPOINT]
+        return {}
+
+
+def _add_facts(app: FastAPI, get_studio: GetStudio) -> None:
+    @app.get("/sd-models")
+    def models() -> Any:
+        """The catalogue. Ids stand in for titles and file names: folders are nobody's business."""
+        return [
+            {
+                "title": model.id,
+                "model_name": model.id,
+                "filename": model.id,
+                "hash": None,
+                "sha256": None,
+                "config": None,
+            }
+            for model in get_studio().models()
+        ]
+
+    @app.get("/samplers")
+    def samplers() -> Any:
+        """The one there is: Z-Image is a flow model, its schedule goes with it."""
+        return [{"name": SAMPLER, "aliases": ["euler", "k_euler"], "options": {}}]
+
+    @app.get("/schedulers")
+    def schedulers() -> Any:
+        """The one there is."""
+        return [{"name": "simple", "label": SCHEDULE, "aliases": [], "default_rho": -1.0, "need_inner_model": False}]
+
+    @app.get("/scripts")
+    def scripts() -> Any:
+        """None: clients ask at their start which extensions there are."""
+        return {"txt2img": [], "img2img": []}
+
+    @app.post("/png-info")
+    def png_info(file: PictureFile) -> Any:
+        """The parameters that a picture file carries."""
+        try:
+            data = base64.b64decode(file.image.rpartition(",")[2], validate=True)
+        except (binascii.Error, ValueError):
+            raise OptionError(source=SOURCE, key="image", came=file.image[:20], allowed="base64 of a picture") from None
+        found = read_metadata(io.BytesIO(data))
+        words = (found.parameters if found else None) or ""
+        return {"info": words, "items": {"parameters": words} if words else {}, "parameters": {}}
+
+    @app.get("/memory")
+    def memory() -> Any:
+        """Bytes of this machine and of the worker."""
+        machine = psutil.virtual_memory()
+        used = get_studio().worker().memory_bytes
+        ram = {"free": machine.available, "used": machine.total - machine.available, "total": machine.total}
+        return {"ram": {**ram, "worker": used}, "cuda": {"error": "not measured here"}}
+
+
+def _values(order: Order, chosen: str | None) -> dict[str, Any]:
+    """The order as options by schema key. OptionError for what it asks for and is not here."""
+    extra = order.model_extra or {}
+    for name in _ABSENT:
+        if extra.get(name):
+            raise OptionError(source=SOURCE, key=name, came=str(extra[name])[:60], allowed="false or empty")
+    if scripts := [name for name, value in (extra.get("alwayson_scripts") or {}).items() if value]:
+        raise OptionError(source=SOURCE, key="alwayson_scripts", came=", ".join(scripts)[:60], allowed="none")
+    values = {
+        "generation.prompt": order.prompt,
+        "generation.negative_prompt": order.negative_prompt,
+        "generation.seed": order.seed,
+        "generation.width": order.width,
+        "generation.height": order.height,
+        "generation.num_inference_steps": order.steps,
+        "generation.cfg_scale": order.cfg_scale,
+        "generation.num_images": order.batch_size * order.n_iter,
+        "model.id": order.override_settings.get(_CHECKPOINT) or chosen,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _answer(studio: Studio, job: Job, order: Order) -> Response:
+    """The pictures as base64, and `info`: JSON in a string, as A1111 has it."""
+    records = [studio.image(image_id) for image_id in job.image_ids]
+    files = [studio.image_file(record.id).read_bytes() for record in records] if order.send_images else []
+    images = [base64.b64encode(file).decode("ascii") for file in files]
+    info = json.dumps(_info(job, records), ensure_ascii=False)
+    return JSONResponse({"images": images, "parameters": order.model_dump(), "info": info})
+
+
+def _info(job: Job, records: Sequence[ImageRecord]) -> dict[str, Any]:
+    request = job.request
+    return {
+        "job_id": job.id,
+        "prompt": request.prompt,
+        "all_prompts": [record.request.prompt for record in records],
+        "negative_prompt": request.negative_prompt,
+        "seed": request.seed,
+        "all_seeds": [record.request.seed for record in records],
+        "width": request.width,
+        "height": request.height,
+        "steps": request.num_inference_steps,
+        "cfg_scale": request.guidance_scale + 1,
+        "sampler_name": SAMPLER,
+        "batch_size": len(records),
+        "sd_model_name": request.model,
+        "infotexts": [write_infotext(record.request, record.effective) for record in records],
+        "job_timestamp": job.created_at.strftime("%Y%m%d%H%M%S"),
+        "version": f"Z Darkroom {__version__}",
+    }
+
+
+def _progress(studio: Studio, jobs: Sequence[Job]) -> dict[str, Any]:
+    job = jobs[0] if jobs else None
+    now = job.progress if job else None
+    preview = studio.preview(job.id) if job else None
+    return {
+        "progress": now.fraction if now else 0.0,
+        "eta_relative": (now.eta_seconds or 0.0) if now else 0.0,
+        "state": {
+            "skipped": False,
+            "interrupted": bool(job and job.cancel_requested),
+            "stopping_generation": bool(job and job.cancel_requested),
+            "job": job.id if job else "",
+            "job_count": len(jobs),
+            "job_no": 0,
+            "job_timestamp": job.created_at.strftime("%Y%m%d%H%M%S") if job else "0",
+            "sampling_step": now.step if now else 0,
+            "sampling_steps": now.steps if now else 0,
+        },
+        "current_image": base64.b64encode(preview).decode("ascii") if preview else None,
+        "textinfo": None,
+    }
+
+
+def problem(error: StudioError, status: int) -> Response:
+    """The error in A1111's shape, in both languages."""
+    words = f"{error.message('en')} / {error.message('zh')}"
+    body = {"error": error.code, "detail": words, "body": "", "errors": words, "problem": described(error)}
+    return JSONResponse(body, status_code=status)

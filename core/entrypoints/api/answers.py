@@ -1,0 +1,92 @@
+"""What an error is over HTTP: its status, and how the studio's own dialect says it.
+
+What this module does not know: routes, the other dialects' shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from core.entrypoints.api.guard import RefusedError, Say
+from core.entrypoints.api.orders import StoppedError, WaitError
+from core.errors import (
+    Cancelled,
+    DiskFullError,
+    InputError,
+    JobStateError,
+    KeyReusedError,
+    NotFoundError,
+    OptionError,
+    QueueFullError,
+    StudioError,
+)
+
+_STATUS: tuple[tuple[type[StudioError], int], ...] = (  # the first that fits
+    (NotFoundError, 404),
+    (KeyReusedError, 409),
+    (JobStateError, 409),
+    (StoppedError, 409),
+    (QueueFullError, 429),
+    (InputError, 422),
+    (WaitError, 504),
+    (DiskFullError, 507),
+)
+GONE = 499  # nobody reads it: the caller has hung up
+
+
+def status_of(error: StudioError) -> int:
+    """The HTTP status that says the same as the error; 500 for what is this side's fault."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def problem(error: StudioError, status: int) -> Response:
+    """The error in both languages, with its code and the values it was made with."""
+    headers = {"Retry-After": "5"} if status == 429 else None
+    return JSONResponse({"error": described(error)}, status_code=status, headers=headers)
+
+
+def described(error: StudioError) -> dict[str, Any]:
+    """An error as JSON."""
+    return {"code": error.code, "en": error.message("en"), "zh": error.message("zh"), "values": error.values}
+
+
+def nothing_here() -> RefusedError:
+    """For an address that no route has, and a method that a route has not."""
+    return RefusedError(
+        en="There is nothing at this address, or not with this method.", zh="此地址没有内容，或不支持此方法。"
+    )
+
+
+def unusable(errors: Sequence[Mapping[str, Any]]) -> OptionError:
+    """FastAPI's complaints about a request: the first of them as an error of ours."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return OptionError(source="request", key=place, came=str(first.get("input", ""))[:60], allowed=first["msg"])
+
+
+def install_errors(app: FastAPI, say: Say) -> None:
+    """Let `say` (the dialect's) answer for every error that a route raises."""
+
+    def studio_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, StudioError)
+        return say(error, status_of(error))
+
+    def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return say(unusable(error.errors()), 422)
+
+    def no_route(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return say(nothing_here(), error.status_code)
+
+    app.add_exception_handler(StudioError, studio_error)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, no_route)
+    app.add_exception_handler(FileNotFoundError, lambda _request, _error: say(nothing_here(), 404))
+    app.add_exception_handler(Cancelled, lambda _request, _error: Response(status_code=GONE))

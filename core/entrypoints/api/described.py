@@ -1,0 +1,112 @@
+"""What there is to ask for, as JSON: the request's schema and the studio's capabilities, both out of the options.
+
+What this module does not know: routes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from core import __version__
+from core.config.options import SCHEMA
+from core.config.schema import AUTO, Option
+from core.entrypoints.api.answers import described
+from core.entrypoints.api.orders import REQUEST_KEYS
+from core.studio import Studio
+from core.types import Job, ModelInfo
+
+_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "choice": "string", "list": "array"}
+TERMS: dict[str, Any] = {  # what may stand in an order beside the options
+    "priority": {"type": "integer", "minimum": -100, "maximum": 100, "description": "The highest runs first."},
+    "not_before": {"type": "string", "format": "date-time", "description": "With its zone; the job waits until then."},
+}
+
+
+def request_options() -> list[Option]:
+    """Every option that a request may set."""
+    return [*(SCHEMA.options[key] for key in REQUEST_KEYS), *SCHEMA.request_options()]
+
+
+def short(key: str) -> str:
+    """The name under which the order's schema lists an option: aliases and whole keys are taken as well."""
+    return "model" if key == "model.id" else key.removeprefix("generation.")
+
+
+def order_schema() -> dict[str, Any]:
+    """The JSON schema of an order: what the page's form can set, and the terms."""
+    return {
+        "type": "object",
+        "properties": {**{short(option.key): _schema_of(option) for option in request_options()}, **TERMS},
+        "required": ["prompt"],
+        "additionalProperties": False,
+    }
+
+
+def _schema_of(option: Option) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": _TYPES[option.type], "description": f"{option.help['en']} {option.help['zh']}"}
+    if option.type in ("int", "float"):
+        schema |= {"minimum": option.minimum, "maximum": option.maximum}
+    if option.choices:
+        schema["enum"] = list(option.choices)
+    if option.type == "str":
+        schema["maxLength"] = int(option.maximum or 10_000)
+    return {"anyOf": [schema, {"const": AUTO}]} if option.auto else schema
+
+
+def capabilities(studio: Studio) -> dict[str, Any]:
+    """Models, options with their ranges, limits."""
+    limits = {
+        key.removeprefix("service."): studio.settings[key] for key in SCHEMA.options if key.startswith("service.")
+    }
+    return {
+        "version": __version__,
+        "models": [model_json(model) for model in studio.models()],
+        "options": [_option_json(option) for option in request_options()],
+        "limits": limits,
+    }
+
+
+def model_json(model: ModelInfo) -> dict[str, Any]:
+    """A model without its folder, which is nobody's business over HTTP."""
+    hidden = {"path", "problem"}
+    facts = {name: value for name, value in vars(model).items() if name not in hidden}
+    return {**facts, "problem": described(model.problem) if model.problem else None}
+
+
+def _option_json(option: Option) -> dict[str, Any]:
+    names = ("key", "type", "default", "minimum", "maximum", "step", "unit", "choices", "auto", "group", "built")
+    facts = {name: getattr(option, name) for name in names}
+    return {**facts, "takes_effect": option.takes_effect, "label": option.label, "help": option.help}
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """Everything about a job but who asked for it."""
+    request, progress = job.request, job.progress
+    return {
+        "id": job.id,
+        "state": job.state,
+        "position": job.position,
+        "priority": job.priority,
+        "held": job.held,
+        "cancel_requested": job.cancel_requested,
+        "crashes": job.crashes,
+        "not_before": _moment(job.not_before),
+        "created_at": _moment(job.created_at),
+        "started_at": _moment(job.started_at),
+        "finished_at": _moment(job.finished_at),
+        "progress": None
+        if progress is None
+        else {
+            **{name: value for name, value in vars(progress).items() if name != "preview"},
+            "fraction": progress.fraction,
+        },
+        "error": described(job.error) if job.error else None,
+        "images": [{"id": image_id, "url": f"/api/v1/images/{image_id}"} for image_id in job.image_ids],
+        "preview": f"/api/v1/jobs/{job.id}/preview",
+        "request": {**vars(request), "options": dict(request.options)},
+    }
+
+
+def _moment(when: datetime | None) -> str | None:
+    return when.isoformat() if when else None

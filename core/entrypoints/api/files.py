@@ -1,0 +1,55 @@
+"""Pictures over HTTP, by id only.
+
+What this module does not know: jobs, where files are (the studio says, by id).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import FileResponse, Response
+
+from core.errors import NotFoundError
+from core.studio import Studio
+
+TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # a picture's id never means another picture
+
+
+def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
+    """Pictures, thumbnails, previews; `refusals` documents what may be answered instead."""
+    router = APIRouter(tags=["pictures"], responses=refusals)
+
+    def pictures(*types: str) -> dict[int | str, dict[str, Any]]:
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        return {200: {"content": dict.fromkeys(types, binary), "description": "The picture"}}
+
+    @router.get("/images/{image_id}", response_class=Response, responses=pictures(*TYPES.values()))
+    def image(image_id: str, download: bool = False) -> Response:
+        """The file of a picture, with its metadata."""
+        record = get_studio().image(image_id)
+        path = get_studio().image_file(image_id)
+        return FileResponse(
+            path,
+            media_type=TYPES.get(record.format, "application/octet-stream"),
+            filename=path.name,
+            content_disposition_type="attachment" if download else "inline",
+            headers=FOREVER,
+        )
+
+    @router.get("/thumbnails/{image_id}", response_class=Response, responses=pictures("image/webp"))
+    def thumbnail(image_id: str) -> Response:
+        """A WebP of at most 256 pixels a side."""
+        return FileResponse(get_studio().thumbnail(image_id), media_type="image/webp", headers=FOREVER)
+
+    @router.get("/jobs/{job_id}/preview", response_class=Response, responses=pictures("image/webp"))
+    def preview(job_id: str) -> Response:
+        """The forming picture of a running job, a small WebP."""
+        picture = get_studio().preview(job_id)
+        if picture is None:
+            raise NotFoundError(kind="preview of a job", came=job_id)
+        return Response(picture, media_type="image/webp", headers={"Cache-Control": "no-store"})
+
+    return router

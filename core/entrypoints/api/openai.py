@@ -1,0 +1,148 @@
+"""OpenAI's dialect: POST /v1/images/generations and GET /v1/models, for clients that know nothing else.
+
+The extra fields are those of SGLang and vLLM-Omni. A field that would change the picture and that this studio does not
+have is refused; fields about billing, moderation and callers are taken and have no effect.
+What this module does not know: the other dialects.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from core import __version__
+from core.config.schema import AUTO
+from core.entrypoints.api.answers import install_errors
+from core.entrypoints.api.guard import Guard
+from core.entrypoints.api.orders import SOURCE, client_of, finished, submit
+from core.errors import InputError, NotFoundError, OptionError, QueueFullError, StudioError, UnknownModelError
+from core.studio import Studio
+from core.types import Job, JobTerms
+
+GetStudio = Callable[[], Studio]
+_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+
+
+class Order(BaseModel):
+    """The body of /v1/images/generations."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompt: str
+    model: str | None = None
+    n: Annotated[int, Field(ge=1, le=64)] | None = None
+    size: str | None = None
+    response_format: Literal["url", "b64_json"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Annotated[int, Field(ge=1, le=100)] | None = None
+    background: Literal["auto", "opaque"] | None = None
+    stream: Literal[False] | None = None
+    quality: str | None = None  # from here to `user`: no effect here
+    style: str | None = None
+    moderation: str | None = None
+    user: str | None = None
+    negative_prompt: str | None = None  # from here on: what SGLang and vLLM-Omni add
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+
+
+def create_openai(get_studio: GetStudio) -> FastAPI:
+    """The app to be mounted at /v1."""
+    app = FastAPI(title="Z Darkroom: OpenAI", version=__version__, docs_url=None, redoc_url=None)
+
+    @app.post("/images/generations")
+    async def generate(order: Order, request: Request) -> Response:
+        """Make the pictures and answer when they are there."""
+        studio = await anyio.to_thread.run_sync(get_studio)
+        values = _values(order)
+        terms = JobTerms(client=client_of(request))
+        job = await anyio.to_thread.run_sync(submit, studio, values, terms)
+        job = await finished(studio, job, request)
+        data = await anyio.to_thread.run_sync(_data, studio, job, order.response_format, _base_url(request))
+        options = job.request.options
+        return JSONResponse(
+            {
+                "created": int(time.time()),
+                "data": data,
+                "size": f"{job.request.width}x{job.request.height}",
+                "output_format": options["output.format"],
+            }
+        )
+
+    @app.get("/models")
+    def models() -> Any:
+        """The models that can be used now."""
+        known = [model.id for model in get_studio().models() if model.problem is None]
+        return {"object": "list", "data": [_model(model_id) for model_id in known]}
+
+    @app.get("/models/{model_id}")
+    def model(model_id: str) -> Any:
+        """One of them."""
+        known = [model.id for model in get_studio().models()]
+        if model_id not in known:
+            raise UnknownModelError(came=model_id[:60], known=", ".join(known))
+        return _model(model_id)
+
+    app.add_middleware(Guard, get_studio=get_studio, say=problem)
+    install_errors(app, problem)
+    return app
+
+
+def _values(order: Order) -> dict[str, Any]:
+    """The order as options by schema key; what it leaves out is left to the settings."""
+    values: dict[str, Any] = {
+        "generation.prompt": order.prompt,
+        "generation.negative_prompt": order.negative_prompt,
+        "generation.num_inference_steps": order.num_inference_steps,
+        "generation.guidance_scale": order.guidance_scale,
+        "generation.seed": order.seed,
+        "generation.num_images": order.n or 1,
+        "model.id": order.model,
+        "output.format": order.output_format,
+        "output.quality": order.output_compression,
+    }
+    if order.size not in (None, AUTO):
+        found = _SIZE.fullmatch(order.size or "")
+        if not found:
+            raise OptionError(source=SOURCE, key="size", came=str(order.size)[:60], allowed="auto, or such as 1024x768")
+        values |= {"generation.width": int(found[1]), "generation.height": int(found[2])}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _data(studio: Studio, job: Job, response_format: str | None, base_url: str) -> list[dict[str, str]]:
+    """The pictures in the order of their seeds: as addresses when that was asked for, else as base64."""
+    if response_format == "url":
+        return [{"url": f"{base_url}/api/v1/images/{image_id}"} for image_id in job.image_ids]
+    files = [studio.image_file(image_id).read_bytes() for image_id in job.image_ids]
+    return [{"b64_json": base64.b64encode(file).decode("ascii")} for file in files]
+
+
+def _base_url(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers['host']}"
+
+
+def _model(model_id: str) -> dict[str, Any]:
+    return {"id": model_id, "object": "model", "created": 0, "owned_by": "z-darkroom"}
+
+
+def problem(error: StudioError, status: int) -> Response:
+    """The error in OpenAI's shape. A picture that failed is not tried again by the client: it would fail again."""
+    if isinstance(error, UnknownModelError):
+        status = 404
+    elif status == 422:
+        status = 400
+    kinds: dict[type[StudioError], str] = {QueueFullError: "rate_limit_error", NotFoundError: "not_found_error"}
+    kind = kinds.get(type(error)) or ("invalid_request_error" if status < 500 else "server_error")
+    parameter = error.values.get("key") if isinstance(error, InputError) else None
+    words = f"{error.message('en')} / {error.message('zh')}"
+    body = {"error": {"message": words, "type": kind, "param": parameter, "code": error.code}}
+    again = "true" if status == 429 else "false"
+    return JSONResponse(body, status_code=status, headers={"x-should-retry": again})

@@ -1,0 +1,106 @@
+"""From a call to a job, and from a job to its pictures: what the three dialects share.
+
+What this module does not know: any dialect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from fastapi import Request
+
+from core.config.options import SCHEMA
+from core.errors import Cancelled, OptionError, RunError, StudioError, UnknownModelError, UnknownOptionError
+from core.studio import Studio
+from core.types import Job, JobState, JobTerms
+
+SOURCE = "request"
+POLL_SECONDS = 0.1
+CLIENT_HEADER = "X-Client-Id"
+REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
+
+_LIMITS = {  # a request's field -> the option that bounds it
+    "num_inference_steps": "service.max_steps",
+    "num_images": "service.max_images",
+}
+
+
+class WaitError(RunError):
+    """The pictures were not there in time."""
+
+    text = {
+        "en": "The pictures were not ready after {seconds} s (service.wait_seconds), and the job was cancelled. "
+        "Ask for less, or use /api/v1/jobs, which does not wait.",
+        "zh": "{seconds} 秒后图片仍未完成（service.wait_seconds），任务已取消。请减少工作量，或使用无需等待的 /api/v1/jobs。",
+    }
+
+
+class StoppedError(RunError):
+    """Someone cancelled the job while its caller waited for it."""
+
+    text = {"en": "The job {job} was cancelled.", "zh": "任务 {job} 已取消。"}
+
+
+def client_of(request: Request) -> str:
+    """Who calls: what it says of itself in X-Client-Id, else its address; as a digest, so that any text is fine."""
+    name = request.headers.get(CLIENT_HEADER) or (request.client.host if request.client else "")
+    return f"http:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms) -> Job:
+    """Check the values against schema, model and limits, and queue them. Raises InputError for the first that fails."""
+    for key in values:
+        option = SCHEMA.find(key, SOURCE)
+        if option.key not in REQUEST_KEYS and option not in SCHEMA.request_options():
+            raise UnknownOptionError(source=SOURCE, key=key, nearest="generation.prompt")
+    known = [model.id for model in studio.models()]
+    model = values.get("model.id", values.get("model", studio.settings["model.id"]))
+    if model not in (*known, studio.settings["model.id"]):  # a caller must not probe folders of this machine
+        raise UnknownModelError(came=str(model)[:60], known=", ".join(known))
+    request = studio.new_request(values, SOURCE)
+    limits = studio.settings
+    if request.width * request.height > limits["service.max_pixels"]:
+        raise OptionError(
+            source=SOURCE,
+            key="width x height",
+            came=f"{request.width}x{request.height}",
+            allowed=f"{limits['service.max_pixels']} px in all (service.max_pixels)",
+        )
+    for field, limit in _LIMITS.items():
+        bounded = replace(SCHEMA.options[f"generation.{field}"], maximum=limits[limit])
+        bounded.check(getattr(request, field), f"{SOURCE}, {limit}")
+    return studio.submit(request, terms, limits["service.queue_per_client"])
+
+
+async def finished(studio: Studio, job: Job, request: Request) -> Job:
+    """The job once it is done. Raises its error, StoppedError, WaitError, or Cancelled when the caller has gone.
+
+    Nobody is waited for by the worker: this only looks, ten times a second.
+    """
+    seconds = float(studio.settings["service.wait_seconds"])
+    deadline = time.monotonic() + seconds
+    while job.state.active:
+        if await request.is_disconnected():
+            await anyio.to_thread.run_sync(studio.cancel, job.id)
+            raise Cancelled
+        if time.monotonic() > deadline:
+            await anyio.to_thread.run_sync(studio.cancel, job.id)
+            raise WaitError(seconds=seconds)
+        await anyio.sleep(POLL_SECONDS)
+        job = await anyio.to_thread.run_sync(studio.job, job.id)
+    if job.state is JobState.FAILED:
+        raise job.error or StudioError(detail=f"job {job.id} failed")
+    if job.state is JobState.CANCELLED:
+        raise StoppedError(job=job.id)
+    return job
+
+
+def digest(values: object) -> str:
+    """What an idempotency key stands for."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()

@@ -1,0 +1,59 @@
+"""The service as clients meet it: a server on a free port of this machine, a real queue and worker, plain pictures."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from core import bootstrap
+from core.entrypoints.api import service_routes
+from core.jobs.supervisor import WorkerSupervisor
+from core.studio import Studio
+from tests.unit.jobs.shop import FAKE, make_settings, wait_for
+
+
+class Served:
+    """A running service: its studio, its address, and options that reach the fake generator with each request."""
+
+    def __init__(self, studio: Studio, port: int, fakes: dict[str, Any]) -> None:
+        self.studio = studio
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.fakes = fakes
+
+
+@contextmanager
+def serving(folder: Path, **values: Any) -> Iterator[Served]:
+    """Everything but the model is real; `values` are settings by schema key."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "WorkerSupervisor", partial(WorkerSupervisor, generator=FAKE))
+        studio = bootstrap.build_studio(make_settings(folder, **values))
+    fakes: dict[str, Any] = {}
+    queue: Any = studio._queue
+    add = queue.add
+    queue.add = lambda request, *terms: add(replace(request, options={**request.options, **fakes}), *terms)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = Starlette(routes=service_routes(lambda: studio))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    studio.start()
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        yield Served(studio, port, fakes)
+    finally:
+        server.should_exit = True
+        thread.join()
+        studio.stop()

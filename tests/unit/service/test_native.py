@@ -1,0 +1,189 @@
+"""/api/v1: jobs that answer at once, progress, events, limits, keys; and the guard before all three dialects."""
+
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from core.config.options import SCHEMA
+from core.types import JobState
+from tests.unit.jobs.shop import wait_for
+from tests.unit.service.live import Served, serving
+
+SMALL = {"prompt": "a red house", "width": 64, "height": 64, "num_inference_steps": 4, "seed": 7, "model": "demo"}
+
+
+@pytest.fixture
+def http(served: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{served.url}/api/v1", timeout=60) as client:
+        yield client
+
+
+def ended(http: httpx.Client, job_id: str) -> Any:
+    return wait_for(lambda: (job := http.get(f"/jobs/{job_id}").json())["finished_at"] and job)
+
+
+def test_a_job_from_order_to_picture(http: httpx.Client) -> None:
+    answer = http.post("/jobs", json={**SMALL, "num_images": 2, "vae.enable_tiling": True})
+    assert answer.status_code == 202
+    job = ended(http, answer.json()["id"])
+    assert answer.headers["location"] == f"/api/v1/jobs/{job['id']}"
+    assert job["state"] == "done" and job["error"] is None and job["progress"]["fraction"] == 1.0
+    assert job["request"]["options"]["vae.enable_tiling"] is True
+    colours = [
+        Image.open(io.BytesIO(http.get(f"/images/{one['id']}").content)).getpixel((0, 0)) for one in job["images"]
+    ]
+    assert colours == [(7, 40, 80), (8, 40, 80)]
+    assert http.get(f"/thumbnails/{job['images'][0]['id']}").headers["content-type"] == "image/webp"
+
+
+def test_events_tell_each_step_and_end(served: Served, http: httpx.Client) -> None:
+    served.fakes["fake.step_seconds"] = 0.3
+    job_id = http.post("/jobs", json=SMALL).json()["id"]
+    steps, names = [], []
+    with http.stream("GET", f"/jobs/{job_id}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        for line in stream.iter_lines():
+            if line.startswith("event: "):
+                names.append(line.removeprefix("event: "))
+            elif line.startswith("data: "):
+                steps.append((json.loads(line.removeprefix("data: "))["progress"] or {}).get("step", 0))
+    assert names[-1] == "end" and set(names[:-1]) == {"progress"}
+    assert steps == sorted(steps) and set(steps) >= {1, 2, 3, 4}
+
+
+def test_preview_and_delete(served: Served, http: httpx.Client) -> None:
+    served.fakes["fake.step_seconds"] = 0.1
+    job_id = http.post("/jobs", json={**SMALL, "num_inference_steps": 100}).json()["id"]
+    preview = wait_for(lambda: (found := http.get(f"/jobs/{job_id}/preview")).status_code == 200 and found)
+    assert preview.content[8:12] == b"WEBP"
+    assert http.delete(f"/jobs/{job_id}").json()["cancel_requested"]
+    assert ended(http, job_id)["state"] == "cancelled"
+    assert http.post(f"/jobs/{job_id}/retry").status_code == 202
+    assert http.delete(f"/jobs/{job_id}").status_code == 200
+    assert ended(http, job_id)["state"] == "cancelled"
+
+
+def test_an_idempotency_key_orders_once(http: httpx.Client) -> None:
+    keyed = {"Idempotency-Key": "k1"}
+    ids = {http.post("/jobs", json={**SMALL, "seed": -1}, headers=keyed).json()["id"] for _ in range(3)}
+    assert len(ids) == 1
+    assert http.post("/jobs", json=SMALL, headers=keyed).status_code == 409
+    other = http.post("/jobs", json=SMALL, headers={**keyed, "X-Client-Id": "another"})
+    assert other.status_code == 202 and other.json()["id"] not in ids
+
+
+def test_the_queue_is_paused_reordered_and_cleared(http: httpx.Client) -> None:
+    assert http.patch("/queue", json={"paused": True}).json()["paused"]
+    try:
+        first, second, third = (http.post("/jobs", json={**SMALL, "priority": rank}).json()["id"] for rank in (0, 0, 3))
+        line = [job["id"] for job in http.get("/queue").json()["jobs"]]
+        assert line == [third, first, second]
+        assert http.patch(f"/jobs/{second}", json={"position": 1}).json()["position"] == 1
+        assert http.patch(f"/jobs/{third}", json={"held": True}).json()["held"]
+        assert http.get(f"/jobs/{first}").json()["position"] == 2
+        assert http.delete("/queue", headers={"X-Client-Id": "another"}).json() == {"cancelled": 0}
+        assert http.delete("/queue").json() == {"cancelled": 3}
+    finally:
+        http.patch("/queue", json={"paused": False})
+    assert http.patch(f"/jobs/{first}", json={"held": True}).status_code == 409
+
+
+def test_ten_clients_at_once_each_get_their_own_pictures(served: Served) -> None:
+    seen: dict[int, Any] = {}
+
+    def ask(number: int) -> None:
+        with httpx.Client(base_url=f"{served.url}/api/v1", headers={"X-Client-Id": str(number)}, timeout=60) as http:
+            job = ended(http, http.post("/jobs", json={**SMALL, "seed": 10 * number}).json()["id"])
+            file = http.get(f"/images/{job['images'][0]['id']}").content
+            mine = http.get("/jobs", params={"mine": True}).json()["jobs"]
+            seen[number] = (Image.open(io.BytesIO(file)).getpixel((0, 0)), [one["id"] for one in mine] == [job["id"]])
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {number: ((10 * number, 40, 80), True) for number in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prompt": ""}, "0 characters"),
+        ({"width": 63}, "63"),
+        ({"width": 8192, "height": 8192}, "service.max_pixels"),
+        ({"num_inference_steps": 101}, "service.max_steps"),
+        ({"num_images": 17}, "service.max_images"),
+        ({"colour": "red"}, "no option colour"),
+        ({"ui.port": 80}, "no option ui.port"),
+        ({"model": "/etc"}, "no model /etc"),
+        ({"priority": 101}, "priority"),
+        ({"priority": "high"}, "priority"),
+        ({"not_before": "2026-11-22T10:00:00"}, "not_before"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_both_languages(http: httpx.Client, change: dict, words: str) -> None:
+    answer = http.post("/jobs", json={**SMALL, **change})
+    assert answer.status_code == 422 and words in answer.json()["error"]["en"]
+    assert answer.json()["error"]["zh"] and "\n" not in answer.text
+
+
+def test_capabilities_are_the_schema(http: httpx.Client) -> None:
+    found = http.get("/capabilities").json()
+    options = {option["key"]: option for option in found["options"]}
+    assert set(options) >= {option.key for option in SCHEMA.request_options()} | {"generation.prompt", "model.id"}
+    assert (options["generation.width"]["minimum"], options["generation.width"]["maximum"]) == (64, 8192)
+    assert found["limits"]["max_steps"] == 100 and found["models"][0]["id"] == "demo"
+    assert "path" not in found["models"][0]
+
+
+def test_limits_are_config(tmp_path: Path) -> None:
+    limits = {"service.queue_per_client": 2, "service.max_body_kb": 16, "service.wait_seconds": 1.0}
+    with serving(tmp_path, **limits) as served, httpx.Client(base_url=served.url, timeout=60) as http:
+        served.studio.pause_queue(True)
+        assert [http.post("/api/v1/jobs", json=SMALL).status_code for _ in range(3)] == [202, 202, 429]
+        assert http.post("/api/v1/jobs", json=SMALL, headers={"X-Client-Id": "b"}).status_code == 202
+        for path in ("/api/v1/jobs", "/v1/images/generations", "/sdapi/v1/txt2img"):
+            answer = http.post(path, json={"prompt": "x" * 20_000})
+            assert answer.status_code == 413 and "service.max_body_kb" in answer.text
+        endless = http.post("/api/v1/jobs", content=(b"x" * 1000 for _ in range(1000)))
+        assert endless.status_code == 413
+        waiting = http.post("/v1/images/generations", json={"prompt": "x"}, headers={"X-Client-Id": "c"})
+        assert waiting.status_code == 504 and "service.wait_seconds" in waiting.text
+        assert served.studio.jobs(1)[0].state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("path", ["/api/v1/capabilities", "/v1/models", "/sdapi/v1/options"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8501"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "localhost:1", "Origin": "http://localhost:1"}, 200),
+    ],
+)
+def test_pages_of_others_may_not_call(served: Served, path: str, headers: dict[str, str], status: int) -> None:
+    answer = httpx.get(served.url + path, headers=headers, timeout=60)
+    assert answer.status_code == status
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_a_slow_reader_does_not_hold_up_the_others(served: Served, http: httpx.Client) -> None:
+    served.fakes["fake.step_seconds"] = 0.05
+    slow = http.post("/jobs", json=SMALL).json()["id"]
+    with http.stream("GET", f"/jobs/{slow}/events"):  # opened, and never read
+        began = time.monotonic()
+        job = ended(http, http.post("/jobs", json=SMALL).json()["id"])
+        assert job["state"] == "done" and time.monotonic() - began < 30
