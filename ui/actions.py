@@ -5,7 +5,7 @@ What this module does not know: how anything looks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from core.config.layers import parse_yaml
 from core.config.options import SCHEMA
 from core.errors import InputError, StudioError
 from core.studio import Studio
-from core.types import GenerationRequest
+from core.types import GenerationRequest, JobTerms
 from ui import prompts, state
 
 CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it
@@ -46,7 +46,7 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
 def submit(studio: Studio, request: GenerationRequest) -> bool:
     """Queue a complete request and watch it."""
     try:
-        state.watch(studio.submit(request).id)
+        state.watch(studio.submit(request, JobTerms(client=state.client())).id)
     except StudioError as error:
         state.set_errors([error])
         return False
@@ -85,8 +85,14 @@ def change_model(studio: Studio) -> None:
 
 
 def cancel(studio: Studio, job_id: str) -> None:
+    ask(studio.cancel, job_id)
+
+
+def ask(verb: Callable[..., object], *arguments: object) -> None:
+    """Call one of the studio's verbs; a refusal is shown, and the errors before it are done with."""
+    state.set_errors(())
     try:
-        studio.cancel(job_id)
+        verb(*arguments)
     except StudioError as error:
         state.set_errors([error])
 

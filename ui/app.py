@@ -31,6 +31,7 @@ def main() -> None:
     state.choose_language(studio.settings["ui.language"])
     pages = [
         st.Page("views/generate.py", title=t("nav.generate"), icon=":material/photo_camera:", default=True),
+        st.Page("views/queue.py", title=t("nav.queue"), icon=":material/format_list_numbered:", url_path="queue"),
         st.Page("views/history.py", title=t("nav.history"), icon=":material/photo_library:", url_path="history"),
         st.Page("views/system.py", title=t("nav.system"), icon=":material/memory:", url_path="system"),
     ]

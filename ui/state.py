@@ -7,6 +7,7 @@ What this module does not know: how anything looks.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -67,6 +68,16 @@ def language() -> str:
 def set_language(value: str) -> None:
     """The viewer's own choice."""
     st.session_state[_LANGUAGE] = value
+
+
+# -- who looks -------------------------------------------------------------------------------------------------------
+
+
+def client() -> str:
+    """Whose jobs these are: the browser, by a digest of the cookie that guards its forms. F5 and other tabs keep it."""
+    cookie = st.context.cookies.get("_streamlit_xsrf")
+    name = cookie if isinstance(cookie, str) else ""  # none before the first answer, and in a page without a browser
+    return f"page:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 # -- the form --------------------------------------------------------------------------------------------------------

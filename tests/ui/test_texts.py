@@ -23,7 +23,14 @@ SAYING = {
     "success", "text", "text_area", "text_input", "title", "toast", "toggle", "warning", "write", "Page",
 }  # fmt: skip
 NAMED = {"label", "help", "placeholder", "text", "title", "page_title"}
-MAY_STAND = {"–", "views/generate.py", "views/history.py", "views/system.py", "generation:\n  guidance_scale: 2.0"}
+MAY_STAND = {
+    "–",
+    "views/generate.py",
+    "views/queue.py",
+    "views/history.py",
+    "views/system.py",
+    "generation:\n  guidance_scale: 2.0",
+}
 
 
 def calls(path: Path) -> Iterator[ast.Call]:

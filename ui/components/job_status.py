@@ -33,12 +33,18 @@ def live(studio: Studio, job_id: str) -> None:
             on_click=actions.cancel,
             args=(studio, job.id),
         )
+    if job.error:
+        st.caption(job.error.message(state.language()))
     others(studio, job.id)
 
 
 def sentence(job: Job) -> str:
     """Where the job is, in words."""
     progress = job.progress
+    if job.held:
+        return t("job.held")
+    if job.state is JobState.QUEUED and job.position is None and job.not_before:
+        return t("job.later", when=formats.moment(job.not_before))
     if job.state is JobState.QUEUED or progress is None:
         before = (job.position or 1) - 1
         return t("job.queued", count=before) if before > 0 else t("job.starting")

@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.studio import Studio
-from core.types import SystemReport
+from core.types import SystemReport, WorkerStatus
 from ui import formats, resources
 from ui.i18n import said, t
 
@@ -31,7 +31,7 @@ def _cards(studio: Studio) -> None:
                 (t("system.loaded"), worker.model or "–"),
                 (t("system.worker"), f"{state_words} · {worker.pid}" if worker.pid else state_words),
                 (t("system.load_time"), formats.seconds(worker.load_seconds)),
-                (t("system.worker_memory"), formats.size_of(worker.memory_bytes)),
+                (t("system.worker_memory"), _memory(worker)),
             ],
         )
         _card(
@@ -54,6 +54,12 @@ def _cards(studio: Studio) -> None:
         _card(t("system.settings"), [], _changed(studio))
     with st.expander(t("system.log"), icon=":material/article:", key="log"):
         st.code("\n".join(report.log_tail) or "–", language=None, height=320, wrap_lines=True)
+
+
+def _memory(worker: WorkerStatus) -> str:
+    """Of the worker; and before, where an idle model has given its memory back."""
+    now = formats.size_of(worker.memory_bytes)
+    return t("system.unloaded", now=now, before=formats.size_of(worker.unloaded_from)) if worker.unloaded_from else now
 
 
 def _of(free: int, total: int) -> str:

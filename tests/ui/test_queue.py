@@ -1,0 +1,80 @@
+"""The queue page: one's own jobs first, and every button reaches the studio's verb."""
+
+from __future__ import annotations
+
+from core.errors import CrashLoopError
+from core.types import JobState, JobTerms
+from tests.ui.conftest import all_text
+from ui import state
+
+
+def queued(studio, prompt, client="page:e3b0c44298fc1c14"):  # the digest of no cookie
+    return studio.submit(studio.new_request({"prompt": prompt, "seed": 1}), JobTerms(client=client)).id
+
+
+def test_an_empty_queue_says_so(open_page):
+    page = open_page("queue")
+    assert "Nothing is waiting." in all_text(page) and page.button(key="clear_mine").disabled
+
+
+def test_own_jobs_come_first_and_show_what_they_are(studio, open_page):
+    queued(studio, "of another", client="page:other")
+    queued(studio, "my house")
+    words = all_text(open_page("queue"))
+    assert words.index("my house") < words.index("of another")
+    assert [heading.value for heading in open_page("queue").subheader] == ["Yours · 1", "Of others · 1"]
+
+
+def test_the_page_submits_under_its_own_name(studio, open_page):
+    page = open_page()
+    page.text_area(key=state.widget_key("generation.prompt")).set_value("a boat")
+    page.button(key="generate").click().run()
+    assert studio.jobs(1)[0].client == "page:e3b0c44298fc1c14"
+
+
+def test_hold_resume_cancel_and_retry(studio, open_page):
+    job_id = queued(studio, "a house")
+    page = open_page("queue")
+    page.button(key=f"hold_{job_id}").click().run()
+    assert studio.job(job_id).held and "Paused" in all_text(page)
+    page.button(key=f"resume_{job_id}").click().run()
+    assert not studio.job(job_id).held
+    page.button(key=f"cancel_{job_id}").click().run()
+    assert studio.job(job_id).state is JobState.CANCELLED
+    page.button(key=f"retry_{job_id}").click().run()
+    assert studio.job(job_id).state is JobState.QUEUED
+
+
+def test_moving_asks_for_the_position(studio, open_page, monkeypatch):
+    job_id = queued(studio, "a house")
+    asked = []
+    monkeypatch.setattr(studio, "move", lambda *arguments: asked.append(arguments))
+    page = open_page("queue")
+    for name in ("top", "up", "down"):
+        page.button(key=f"{name}_{job_id}").click().run()
+    assert asked == [(job_id, 1), (job_id, 0), (job_id, 2)]
+
+
+def test_pause_and_clear_act_on_the_queue(studio, open_page):
+    mine, other = queued(studio, "mine"), queued(studio, "theirs", client="page:other")
+    page = open_page("queue")
+    page.button(key="pause_all").click().run()
+    assert studio.queue_paused() and "The queue is paused" in all_text(page)
+    page.button(key="pause_all").click().run()
+    assert not studio.queue_paused()
+    page.button(key="clear_mine").click().run()
+    assert studio.job(mine).state is JobState.CANCELLED and studio.job(other).state is JobState.QUEUED
+
+
+def test_what_failed_says_why(studio, open_page):
+    job_id = queued(studio, "a house")
+    studio.queue.fail(job_id, CrashLoopError(crashes=3, detail="signal 9 (killed)"))
+    assert "Failed: The worker process ended 3 times" in all_text(open_page("queue"))
+
+
+def test_what_is_gone_by_now_is_a_card(studio, open_page):
+    job_id = queued(studio, "a house")
+    page = open_page("queue")
+    del studio.queue.jobs[job_id]
+    page.button(key=f"cancel_{job_id}").click().run()
+    assert "no job with the id" in all_text(page)

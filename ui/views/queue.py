@@ -1,0 +1,116 @@
+"""Everything that runs and waits, one's own first, and what ended lately; all of it can be stopped, moved and retried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from core.studio import Studio
+from core.types import Job, JobState
+from ui import actions, resources, state
+from ui.components import error_card, job_status
+from ui.i18n import t
+
+REFRESH_SECONDS = 1.0
+SHOWN = 40  # rows of each list: nobody reads more, and each has six buttons
+RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
+
+
+def page() -> None:
+    studio = resources.studio()
+    for number, error in enumerate(state.errors()):
+        error_card.draw(error, f"queue{number}")
+    st.fragment(_lists, run_every=REFRESH_SECONDS)(studio)
+
+
+def _lists(studio: Studio) -> None:
+    active = studio.active_jobs(1000)
+    mine = [job for job in active if job.client == state.client()]
+    others = [job for job in active if job.client != state.client()]
+    _switches(studio, mine)
+    if not active:
+        st.info(t("queue.nothing"), icon=":material/done_all:")
+    _list(t("queue.mine"), mine, lambda job: _active_row(studio, job))
+    _list(t("queue.others"), others, lambda job: _active_row(studio, job))
+    ended = [job for job in studio.jobs(SHOWN) if not job.state.active]
+    _list(t("queue.ended"), ended[:10], lambda job: _ended_row(studio, job))
+
+
+def _switches(studio: Studio, mine: Sequence[Job]) -> None:
+    """What acts on the whole queue."""
+    paused = studio.queue_paused()
+    waiting = [job for job in mine if job.state is JobState.QUEUED]
+    with st.container(horizontal=True, vertical_alignment="center", key="queue_switches"):
+        st.button(
+            t("queue.go_on") if paused else t("queue.pause_all"),
+            key="pause_all",
+            icon=":material/play_arrow:" if paused else ":material/pause:",
+            type="primary" if paused else "secondary",
+            on_click=actions.ask,
+            args=(studio.pause_queue, not paused),
+        )
+        st.button(
+            t("queue.clear", count=len(waiting)),
+            key="clear_mine",
+            icon=":material/clear_all:",
+            disabled=not waiting,
+            on_click=actions.ask,
+            args=(studio.clear_queue, state.client()),
+        )
+        if paused:
+            st.text(t("queue.paused"))
+
+
+def _list(title: str, jobs: Sequence[Job], row: Callable[[Job], None]) -> None:
+    if not jobs:
+        return
+    st.subheader(f"{title} · {len(jobs)}")
+    for job in jobs[:SHOWN]:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"row_{job.id}"):
+            row(job)
+    if len(jobs) > SHOWN:
+        st.caption(t("queue.more", count=len(jobs) - SHOWN))
+
+
+def _active_row(studio: Studio, job: Job) -> None:
+    _words(job, job_status.sentence(job))
+    if job.state is JobState.QUEUED and job.position is not None:
+        _button("top", job, "vertical_align_top", studio.move, job.id, 1)
+        _button("up", job, "arrow_upward", studio.move, job.id, job.position - 1)
+        _button("down", job, "arrow_downward", studio.move, job.id, job.position + 1)
+    if job.held:
+        _button("resume", job, "play_arrow", studio.hold, job.id, False)
+    else:
+        _button("hold", job, "pause", studio.hold, job.id, True)
+    _button("cancel", job, "close", studio.cancel, job.id)
+
+
+def _ended_row(studio: Studio, job: Job) -> None:
+    words = t(f"queue.{job.state.value}")
+    _words(job, f"{words}: {job.error.message(state.language())}" if job.error else words)
+    if job.state in RETRY_STATES:
+        _button("retry", job, "replay", studio.retry, job.id)
+
+
+def _words(job: Job, sentence: str) -> None:
+    """As text: prompts and errors come from outside."""
+    request = job.request
+    count = f" × {request.num_images}" if request.num_images > 1 else ""
+    st.text(f"{request.prompt[:80]} — {request.width}×{request.height}{count}\n{sentence}")
+
+
+def _button(name: str, job: Job, icon: str, verb: Callable[..., object], *arguments: object) -> None:
+    st.button(
+        "",
+        key=f"{name}_{job.id}",
+        icon=f":material/{icon}:",
+        help=t(f"queue.{name}"),
+        type="tertiary",
+        disabled=name == "cancel" and job.cancel_requested,
+        on_click=actions.ask,
+        args=(verb, *arguments),
+    )
+
+
+page()
