@@ -66,7 +66,7 @@ def _phase(progress: Progress) -> str:
 
 def others(studio: Studio, watched: str | None) -> None:
     """Jobs beside the watched one, such as those queued after it, each with its own button to stop it."""
-    running = [job for job in reversed(studio.jobs(20)) if job.state.active and job.id != watched]
+    running = [job for job in studio.active_jobs(20) if job.id != watched]
     for job in running:
         with st.container(horizontal=True, vertical_alignment="center", key=f"other_{job.id}"):
             st.text(f"{sentence(job)} — {job.request.prompt[:60]}")

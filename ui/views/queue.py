@@ -12,7 +12,7 @@ from ui import actions, resources, state
 from ui.components import error_card, job_status
 from ui.i18n import t
 
-REFRESH_SECONDS = 1.0
+REFRESH_SECONDS = 2.0
 SHOWN = 40  # rows of each list: nobody reads more, and each has six buttons
 RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
 
@@ -25,7 +25,7 @@ def page() -> None:
 
 
 def _lists(studio: Studio) -> None:
-    active = studio.active_jobs(1000)
+    active = studio.active_jobs()
     mine = [job for job in active if job.client == state.client()]
     others = [job for job in active if job.client != state.client()]
     _switches(studio, mine)

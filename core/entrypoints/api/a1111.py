@@ -158,7 +158,8 @@ def _add_facts(app: FastAPI, get_studio: GetStudio) -> None:
         try:
             data = base64.b64decode(file.image.rpartition(",")[2], validate=True)
         except (binascii.Error, ValueError):
-            raise OptionError(source=SOURCE, key="image", came=file.image[:20], allowed="base64 of a picture") from None
+            allowed = {"en": "base64 of a picture", "zh": "图片的 base64"}
+            raise OptionError(source=SOURCE, key="image", came=file.image[:20], allowed=allowed) from None
         found = read_metadata(io.BytesIO(data))
         words = (found.parameters if found else None) or ""
         return {"info": words, "items": {"parameters": words} if words else {}, "parameters": {}}
@@ -177,9 +178,16 @@ def _values(order: Order, chosen: str | None) -> dict[str, Any]:
     extra = order.model_extra or {}
     for name in _ABSENT:
         if extra.get(name):
-            raise OptionError(source=SOURCE, key=name, came=str(extra[name])[:60], allowed="false or empty")
+            raise OptionError(
+                source=SOURCE,
+                key=name,
+                came=str(extra[name])[:60],
+                allowed={"en": "false or empty", "zh": "false 或空"},
+            )
     if scripts := [name for name, value in (extra.get("alwayson_scripts") or {}).items() if value]:
-        raise OptionError(source=SOURCE, key="alwayson_scripts", came=", ".join(scripts)[:60], allowed="none")
+        raise OptionError(
+            source=SOURCE, key="alwayson_scripts", came=", ".join(scripts)[:60], allowed={"en": "none", "zh": "无"}
+        )
     values = {
         "generation.prompt": order.prompt,
         "generation.negative_prompt": order.negative_prompt,

@@ -112,7 +112,8 @@ def _values(order: Order) -> dict[str, Any]:
     if order.size not in (None, AUTO):
         found = _SIZE.fullmatch(order.size or "")
         if not found:
-            raise OptionError(source=SOURCE, key="size", came=str(order.size)[:60], allowed="auto, or such as 1024x768")
+            allowed = {"en": "auto, or such as 1024x768", "zh": "auto，或如 1024x768"}
+            raise OptionError(source=SOURCE, key="size", came=str(order.size)[:60], allowed=allowed)
         values |= {"generation.width": int(found[1]), "generation.height": int(found[2])}
     return {key: value for key, value in values.items() if value is not None}
 

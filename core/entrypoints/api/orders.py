@@ -70,7 +70,10 @@ def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms) -> Job:
             source=SOURCE,
             key="width x height",
             came=f"{request.width}x{request.height}",
-            allowed=f"{limits['service.max_pixels']} px in all (service.max_pixels)",
+            allowed={
+                "en": f"{limits['service.max_pixels']} px in all (service.max_pixels)",
+                "zh": f"总共 {limits['service.max_pixels']} 像素（service.max_pixels）",
+            },
         )
     for field, limit in _LIMITS.items():
         bounded = replace(SCHEMA.options[f"generation.{field}"], maximum=limits[limit])

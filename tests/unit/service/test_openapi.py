@@ -22,12 +22,14 @@ def described(served: Served) -> schemathesis.BaseSchema:
     return schemathesis.openapi.from_url(f"{served.url}/api/openapi.json")
 
 
-def test_every_answer_is_documented(described: schemathesis.BaseSchema) -> None:
+@pytest.mark.parametrize("examples", [2, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1500)
+def test_every_answer_is_documented(described: schemathesis.BaseSchema, examples: int) -> None:
     operations = [found.ok() for found in described.get_all_operations()]
     for operation in operations:
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
         def answers(case: schemathesis.Case) -> None:
             case.call_and_validate(checks=CHECKS, timeout=60)
 
