@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from core.jobs.changes import ChangeWatch
 from core.jobs.generation import DEFAULT_GENERATOR, Generator, as_studio_error, build_generator, device_fault
 from core.jobs.lock import FolderLock
 from core.jobs.orders import DATABASE_FILE, EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders
+from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
 from core.jobs.roster import Roster, is_alive, sweep
 from core.storage.database import Database
@@ -156,11 +158,12 @@ class Worker:
             if len(made) >= request.num_images:
                 self._progress(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
                 return JobState.DONE, None
+            pace = Pace(request, made, self._history.seconds_of_past(request))
             self._ready_generator().generate(
                 request,
-                lambda progress: self._progress(job.id, progress),
+                lambda progress: self._progress(job.id, replace(progress, eta_seconds=pace.left(progress))),
                 lambda: self._is_stopped(job.id),
-                lambda picture: self._save(job, picture),
+                lambda picture: self._save(job, picture, pace),
                 made,
             )
         except Cancelled:
@@ -182,7 +185,7 @@ class Worker:
     def _is_stopped(self, job_id: str) -> bool:
         return self._stopping.is_set() or self._queue.is_stop_requested(job_id)
 
-    def _save(self, job: Job, picture: Picture) -> None:
+    def _save(self, job: Job, picture: Picture, pace: Pace) -> None:
         """Keep a picture the moment it is made, unless the user has asked to stop meanwhile."""
         if self._queue.is_cancel_requested(job.id):
             raise Cancelled
@@ -190,6 +193,7 @@ class Worker:
         image = picture.request.seed - job.request.seed + 1  # see GenerationRequest.singles
         self._progress(job.id, Progress(Phase.SAVE, steps, steps, image, images))
         self._history.add(picture, job.id)
+        pace.learn(picture)
 
     def _settle(self, job_id: str, state: JobState, error: StudioError | None) -> None:
         """Write how a job ended, and keep trying while the disk is full: a job must not stay running for ever."""

@@ -9,6 +9,7 @@ What this module does not know: the queue, pages, where the directory is configu
 from __future__ import annotations
 
 import logging
+import statistics
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,11 +23,14 @@ from core.storage import search
 from core.storage.database import Database
 from core.storage.files import remove
 from core.storage.images import ImageFiles, StoredFile
+from core.storage.infotext import well_formed
 from core.storage.records import image_record, image_row, is_id, new_id, picture_record
 from core.storage.sweep import SweepReport, sweep
 from core.storage.tables import image_records, images
 from core.storage.thumbnails import Thumbnails
-from core.types import HistoryPage, HistoryQuery, ImageRecord, Picture
+from core.types import GenerationRequest, HistoryPage, HistoryQuery, ImageRecord, Picture
+
+LIKE_PICTURES = 15  # this many of the latest tell how long the next one takes
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +69,24 @@ class History:
         """The seeds of the pictures that this job has made: each has one of its own."""
         with self._database.reading() as connection:
             return frozenset(connection.scalars(select(images.c.seed).where(images.c.job_id == job_id)))
+
+    def seconds_of_past(self, request: GenerationRequest) -> float | None:
+        """What pictures like those of `request` took on this machine: the median of the latest; None before the first.
+
+        Alike are those of the same model, size, steps and options, with guidance or without.
+        """
+        like = (
+            images.c.width == request.width,
+            images.c.height == request.height,
+            images.c.model == well_formed(request.model),
+            images.c.num_inference_steps == request.num_inference_steps,
+            (images.c.guidance_scale > 0) == (request.guidance_scale > 0),
+        )
+        rows = select(images.c.seconds, image_records.c.record).join(image_records).where(*like)
+        with self._database.reading() as connection:
+            found = connection.execute(rows.order_by(images.c.created_at.desc()).limit(LIKE_PICTURES)).all()
+        same = [row.seconds for row in found if row.record["requested"]["options"] == dict(request.options)]
+        return statistics.median(same) if same else None
 
     def search(self, query: HistoryQuery) -> HistoryPage:
         """One page. Raises OptionError for a sort, a limit, a text or a cursor that can't be used."""

@@ -82,6 +82,7 @@ class FakeGenerator:
         is_cancelled: Callable[[], bool],
     ) -> Picture:
         steps = request.num_inference_steps
+        began = time.perf_counter()
         for step in range(1, steps + 1):
             time.sleep(request.options.get("fake.step_seconds", 0.0))
             if is_cancelled():
@@ -95,7 +96,7 @@ class FakeGenerator:
             image=Image.new("RGB", (request.width, request.height), (request.seed % 256, 40, 80)),
             request=request,
             rendered_size=(request.width, request.height),
-            timings={"text": 0.0, "steps": 0.0, "decode": 0.0},
+            timings={"text": 0.0, "steps": time.perf_counter() - began, "decode": 0.0},
             effective={"model.device": "cpu"},
         )
 

@@ -20,7 +20,7 @@ from core.storage.history import History
 from core.types import GenerationRequest, Job, JobState
 
 FAKE = "tests.unit.jobs.fake_generator:build_generator"
-PATIENCE = 60.0  # seconds; only a failing test waits this long
+PATIENCE = 150.0  # seconds; only a failing test waits this long
 
 
 def make_settings(directory: Path, **values: Any) -> Settings:

@@ -9,10 +9,12 @@ from contextlib import suppress
 
 import psutil
 import pytest
+from PIL import Image
+from sqlalchemy import text
 
 from core.config.layers import PROJECT_ROOT
-from core.types import HistoryQuery, JobState
-from tests.unit.jobs.shop import Shop, wait_for
+from core.types import HistoryQuery, JobState, Picture
+from tests.unit.jobs.shop import Shop, make_request, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
@@ -109,3 +111,16 @@ def test_what_waits_keeps_its_order_over_a_kill_of_both(shop: Shop) -> None:
     jobs = [shop.wait(job_id) for job_id in ids]
     assert [job.started_at for job in jobs] == sorted(job.started_at for job in jobs if job.started_at)
     assert all(len(job.image_ids) == 1 for job in jobs)
+
+
+def test_a_picture_whose_row_a_kill_prevented_is_not_made_again(shop: Shop) -> None:
+    job_id = shop.submit(num_images=2, seed=50)
+    assert shop.queue.claim("a worker of yesterday")
+    made = Picture(Image.new("RGB", (64, 64)), make_request(seed=50), (64, 64), {"steps": 1.0}, {})
+    kept = shop.history.add(made, job_id)
+    with shop.database.writing() as connection:
+        connection.execute(text("delete from images"))
+    shop.supervisor.start()
+    job = shop.wait(job_id)
+    assert job.state is JobState.DONE and len(job.image_ids) == 2 and job.image_ids[0] == kept.id
+    assert len(list(shop.directory.glob("20*/*.png"))) == 2

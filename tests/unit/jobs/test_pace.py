@@ -1,0 +1,50 @@
+"""The time left: from past pictures of the same kind, then from the job's own."""
+
+import pytest
+from PIL import Image
+
+from core.jobs.pace import Pace
+from core.types import GenerationRequest, Phase, Picture, Progress
+from tests.unit.jobs.shop import Shop, make_request
+
+REQUEST = GenerationRequest("x", seed=10, num_images=4)
+
+
+def picture(seconds: float) -> Picture:
+    timings = {"text": 5.0, "steps": seconds, "decode": 0.0}
+    return Picture(Image.new("RGB", (8, 8)), REQUEST, (8, 8), timings, {})
+
+
+def at(image: int, step: int) -> Progress:
+    return Progress(Phase.STEPS, step, 8, image, 4, eta_seconds=99.0)
+
+
+def test_nothing_is_known_at_first() -> None:
+    assert Pace(REQUEST, (), None).left(at(1, 2)) == 99.0
+
+
+def test_the_past_tells_before_the_first_step_and_the_job_itself_after_its_first_picture() -> None:
+    pace = Pace(REQUEST, (), 2.0)
+    assert pace.left(Progress(Phase.TEXT, steps=8, images=4)) == pytest.approx(8.0)
+    assert pace.left(at(2, 4)) == pytest.approx(2 * 2.0 + 1.0)
+    pace.learn(picture(4.0))
+    assert pace.left(at(2, 4)) == pytest.approx(2 * 4.0 + 2.0)
+    assert pace.left(at(4, 8)) == 0.0
+
+
+def test_pictures_that_are_there_need_no_time() -> None:
+    assert Pace(REQUEST, {11, 13}, 2.0).left(at(1, 0)) == pytest.approx(4.0)
+
+
+def test_a_job_knows_its_time_from_the_one_before(shop: Shop) -> None:
+    shop.supervisor.start()
+    shop.wait(shop.submit(fake_step_seconds=0.25))
+    past = shop.history.seconds_of_past(make_request(fake_step_seconds=0.25))
+    assert past is not None and past >= 1.0
+    for changed in ({"width": 128}, {"num_inference_steps": 5}, {"guidance_scale": 1.0}, {"model": "other"}):
+        assert shop.history.seconds_of_past(make_request(fake_step_seconds=0.25, **changed)) is None
+    assert shop.history.seconds_of_past(make_request(fake_step_seconds=0.3)) is None, "other options, another time"
+    job_id = shop.submit(num_images=2, fake_step_seconds=0.25)
+    first = shop.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.STEPS))
+    assert first.progress is not None and first.progress.eta_seconds is not None
+    assert first.progress.eta_seconds > past, "a whole picture is still to come"
