@@ -18,10 +18,10 @@ import anyio.to_thread
 import psutil
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from core import __version__
-from core.entrypoints.api.answers import described, install_errors
+from core.entrypoints.api.answers import Answer, described, install_errors
 from core.entrypoints.api.guard import Guard
 from core.entrypoints.api.orders import SOURCE, client_of, finished, submit
 from core.errors import OptionError, StudioError
@@ -207,8 +207,13 @@ def _answer(studio: Studio, job: Job, order: Order) -> Response:
     records = [studio.image(image_id) for image_id in job.image_ids]
     files = [studio.image_file(record.id).read_bytes() for record in records] if order.send_images else []
     images = [base64.b64encode(file).decode("ascii") for file in files]
-    info = json.dumps(_info(job, records), ensure_ascii=False)
-    return JSONResponse({"images": images, "parameters": order.model_dump(), "info": info})
+    info = json.dumps(_info(job, records))
+    return Answer({"images": images, "parameters": _echo(order), "info": info})
+
+
+def _echo(order: Order) -> dict[str, Any]:
+    """What was read of the order; the rest had no effect, and may hold what JSON has no word for."""
+    return order.model_dump(include=set(Order.model_fields) - {"override_settings"})
 
 
 def _info(job: Job, records: Sequence[ImageRecord]) -> dict[str, Any]:
@@ -260,4 +265,4 @@ def problem(error: StudioError, status: int) -> Response:
     """The error in A1111's shape, in both languages."""
     words = f"{error.message('en')} / {error.message('zh')}"
     body = {"error": error.code, "detail": words, "body": "", "errors": words, "problem": described(error)}
-    return JSONResponse(body, status_code=status)
+    return Answer(body, status_code=status)

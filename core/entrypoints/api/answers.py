@@ -5,10 +5,12 @@ What this module does not know: routes, the other dialects' shapes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -40,6 +42,13 @@ _STATUS: tuple[tuple[type[StudioError], int], ...] = (  # the first that fits
 GONE = 499  # nobody reads it: the caller has hung up
 
 
+class Answer(JSONResponse):
+    """JSON in ASCII: a prompt may hold half a surrogate pair, for which UTF-8 has no bytes."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":"), default=jsonable_encoder).encode("ascii")
+
+
 def status_of(error: StudioError) -> int:
     """The HTTP status that says the same as the error; 500 for what is this side's fault."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
@@ -48,7 +57,7 @@ def status_of(error: StudioError) -> int:
 def problem(error: StudioError, status: int) -> Response:
     """The error in both languages, with its code and the values it was made with."""
     headers = {"Retry-After": "5"} if status == 429 else None
-    return JSONResponse({"error": described(error)}, status_code=status, headers=headers)
+    return Answer({"error": described(error)}, status_code=status, headers=headers)
 
 
 def described(error: StudioError) -> dict[str, Any]:

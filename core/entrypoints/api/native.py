@@ -20,10 +20,10 @@ import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Body, FastAPI, Header, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from core import __version__
-from core.entrypoints.api.answers import install_errors, problem
+from core.entrypoints.api.answers import Answer, install_errors, problem
 from core.entrypoints.api.described import TERMS, capabilities, job_json, order_schema
 from core.entrypoints.api.files import file_routes
 from core.entrypoints.api.guard import Guard
@@ -112,23 +112,23 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
             key_digest=digest(sorted(order.items(), key=lambda item: item[0])) if idempotency_key else None,
         )
         job = submit(get_studio(), values, terms)
-        return JSONResponse(job_json(job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
+        return Answer(job_json(job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
 
     @router.get("/jobs", responses=refusals(422), tags=["jobs"])
     def latest(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50, mine: bool = False) -> Any:
         """The latest jobs, newest first; with `mine` those of this caller only."""
         jobs = get_studio().jobs(limit)
-        return {"jobs": [job_json(job) for job in jobs if not mine or job.client == client_of(request)]}
+        return Answer({"jobs": [job_json(job) for job in jobs if not mine or job.client == client_of(request)]})
 
     @router.get("/jobs/{job_id}", responses=refusals(404, 422), tags=["jobs"])
     def look(job_id: str) -> Any:
         """State, progress and pictures."""
-        return job_json(get_studio().job(job_id))
+        return Answer(job_json(get_studio().job(job_id)))
 
     @router.delete("/jobs/{job_id}", responses=refusals(404, 422), tags=["jobs"])
     def cancel(job_id: str) -> Any:
         """A queued job is cancelled at once, a running one within one step; an ended one stays as it is."""
-        return job_json(get_studio().cancel(job_id))
+        return Answer(job_json(get_studio().cancel(job_id)))
 
     @router.patch("/jobs/{job_id}", responses=refusals(404, 409, 422), tags=["jobs"])
     def change(job_id: str, wish: JobChange) -> Any:
@@ -140,12 +140,12 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
             studio.prioritise(job_id, wish.priority)
         if wish.position is not None:
             studio.move(job_id, wish.position)
-        return job_json(studio.job(job_id))
+        return Answer(job_json(studio.job(job_id)))
 
     @router.post("/jobs/{job_id}/retry", status_code=202, responses=refusals(404, 409, 422), tags=["jobs"])
     def retry(job_id: str) -> Any:
         """Queue a failed or cancelled job again; pictures that it has are not made twice."""
-        return job_json(get_studio().retry(job_id))
+        return Answer(job_json(get_studio().retry(job_id)), 202)
 
     @router.get(
         "/jobs/{job_id}/events",
@@ -165,7 +165,7 @@ async def _stream(studio: Studio, job: Job) -> AsyncIterator[str]:
     """Looks at the job until it has ended; ends with the connection."""
     said, when = "", time.monotonic()
     while True:
-        words = json.dumps(job_json(job), ensure_ascii=False)
+        words = json.dumps(job_json(job))
         if words != said:
             name = "progress" if job.state.active else "end"
             said, when = words, time.monotonic()
@@ -180,9 +180,9 @@ async def _stream(studio: Studio, job: Job) -> AsyncIterator[str]:
 
 
 def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
-    def queue_json() -> dict[str, Any]:
+    def queue_json() -> Response:
         studio = get_studio()
-        return {"paused": studio.queue_paused(), "jobs": [job_json(job) for job in studio.active_jobs()]}
+        return Answer({"paused": studio.queue_paused(), "jobs": [job_json(job) for job in studio.active_jobs()]})
 
     @router.get("/queue", responses=refusals(), tags=["queue"])
     def queue() -> Any:

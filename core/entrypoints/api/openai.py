@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal
 import anyio.to_thread
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from core import __version__
 from core.config.schema import AUTO
-from core.entrypoints.api.answers import install_errors
+from core.entrypoints.api.answers import Answer, install_errors
 from core.entrypoints.api.guard import Guard
 from core.entrypoints.api.orders import SOURCE, client_of, finished, submit
 from core.errors import InputError, NotFoundError, OptionError, QueueFullError, StudioError, UnknownModelError
@@ -68,7 +68,7 @@ def create_openai(get_studio: GetStudio) -> FastAPI:
         job = await finished(studio, job, request)
         data = await anyio.to_thread.run_sync(_data, studio, job, order.response_format, _base_url(request))
         options = job.request.options
-        return JSONResponse(
+        return Answer(
             {
                 "created": int(time.time()),
                 "data": data,
@@ -146,4 +146,4 @@ def problem(error: StudioError, status: int) -> Response:
     words = f"{error.message('en')} / {error.message('zh')}"
     body = {"error": {"message": words, "type": kind, "param": parameter, "code": error.code}}
     again = "true" if status == 429 else "false"
-    return JSONResponse(body, status_code=status, headers={"x-should-retry": again})
+    return Answer(body, status_code=status, headers={"x-should-retry": again})

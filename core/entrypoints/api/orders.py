@@ -55,15 +55,17 @@ def client_of(request: Request) -> str:
 
 def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms) -> Job:
     """Check the values against schema, model and limits, and queue them. Raises InputError for the first that fails."""
-    for key in values:
+    named: dict[str, Any] = {}  # by key: an option has more names than one
+    for key, value in values.items():
         option = SCHEMA.find(key, SOURCE)
         if option.key not in REQUEST_KEYS and option not in SCHEMA.request_options():
             raise UnknownOptionError(source=SOURCE, key=key, nearest="generation.prompt")
+        named[option.key] = value
     known = [model.id for model in studio.models()]
-    model = values.get("model.id", values.get("model", studio.settings["model.id"]))
+    model = named.get("model.id", studio.settings["model.id"])
     if model not in (*known, studio.settings["model.id"]):  # a caller must not probe folders of this machine
         raise UnknownModelError(came=str(model)[:60], known=", ".join(known))
-    request = studio.new_request(values, SOURCE)
+    request = studio.new_request(named, SOURCE)
     limits = studio.settings
     if request.width * request.height > limits["service.max_pixels"]:
         raise OptionError(
@@ -106,4 +108,4 @@ async def finished(studio: Studio, job: Job, request: Request) -> Job:
 
 def digest(values: object) -> str:
     """What an idempotency key stands for."""
-    return hashlib.sha256(repr(values).encode()).hexdigest()
+    return hashlib.sha256(ascii(values).encode()).hexdigest()

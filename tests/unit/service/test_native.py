@@ -125,6 +125,7 @@ def test_ten_clients_at_once_each_get_their_own_pictures(served: Served) -> None
         ({"colour": "red"}, "no option colour"),
         ({"ui.port": 80}, "no option ui.port"),
         ({"model": "/etc"}, "no model /etc"),
+        ({"id": "/etc"}, "no model /etc"),  # another name of the same option
         ({"priority": 101}, "priority"),
         ({"priority": "high"}, "priority"),
         ({"not_before": "2026-11-22T10:00:00"}, "not_before"),
@@ -134,6 +135,13 @@ def test_what_cannot_be_done_is_said_in_both_languages(http: httpx.Client, chang
     answer = http.post("/jobs", json={**SMALL, **change})
     assert answer.status_code == 422 and words in answer.json()["error"]["en"]
     assert answer.json()["error"]["zh"] and "\n" not in answer.text
+
+
+def test_half_a_surrogate_pair_is_a_prompt_like_any_other(http: httpx.Client) -> None:
+    body = json.dumps({**SMALL, "prompt": "\ud83c x"})
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "half"}
+    answer = http.post("/jobs", content=body, headers=headers)
+    assert answer.status_code == 202 and ended(http, answer.json()["id"])["request"]["prompt"] == "\ud83c x"
 
 
 def test_capabilities_are_the_schema(http: httpx.Client) -> None:
