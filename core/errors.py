@@ -5,6 +5,7 @@ StudioError
 |   |-- OptionError          a value of the wrong type or out of range
 |   |-- UnknownOptionError   a key that no option has
 |   |-- ConfigFileError      a YAML file that cannot be read
+|   |-- PictureFileError     a file that cannot become part of the history
 |   `-- PromptError          an empty or endless prompt
 |-- NotFoundError            a job or a picture that is not there (any more)
 |-- ModelError               a model that cannot be used
@@ -109,6 +110,15 @@ class PromptError(InputError):
     text = {
         "en": "The {key} has {came} characters; allowed: {allowed}. Describe the picture in a sentence or two.",
         "zh": "提示词（{key}）有 {came} 个字符；允许：{allowed}。请用一两句话描述画面。",
+    }
+
+
+class PictureFileError(InputError):
+    """A file that cannot become part of the history."""
+
+    text = {
+        "en": "{file} cannot be taken in: {detail}. PNG, JPEG and WebP files can.",
+        "zh": "无法收入 {file}：{detail}。可收入 PNG、JPEG 和 WebP 文件。",
     }
 
 

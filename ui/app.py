@@ -32,6 +32,9 @@ def main() -> None:
     pages = [
         st.Page("views/generate.py", title=t("nav.generate"), icon=":material/photo_camera:", default=True),
         st.Page("views/history.py", title=t("nav.history"), icon=":material/photo_library:", url_path="history"),
+        st.Page(
+            "views/compare.py", title=t("nav.compare"), icon=":material/compare:", url_path="compare", visibility="hidden"
+        ),
         st.Page("views/system.py", title=t("nav.system"), icon=":material/memory:", url_path="system"),
     ]
     current = st.navigation(pages, position="top")

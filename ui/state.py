@@ -25,6 +25,9 @@ _SHOWN = "shown_image"
 _ERRORS = "errors"
 _SELECTED = "selected_image"
 _CURSORS = "history_cursors"
+_CHOSEN = "chosen_images"
+_SELECTION = "selection_version"
+_HISTORY = "history_version"
 _VERSION = "yaml_version"
 _SLOT_TEXT = "slot_text"
 _WIDGET = "w:"
@@ -225,6 +228,31 @@ def select_image(image_id: str | None) -> None:
         st.query_params["image"] = image_id
     elif "image" in st.query_params:
         del st.query_params["image"]
+
+
+def chosen_images() -> tuple[str, ...]:
+    """The pictures that are chosen in the gallery or the table, for what is done with many."""
+    return tuple(st.session_state.get(_CHOSEN, ()))
+
+
+def choose_images(ids: Iterable[str], by_page: bool = False) -> None:
+    """`by_page`: not by a click in the gallery, which is told, then."""
+    st.session_state[_CHOSEN] = tuple(ids)
+    if by_page:
+        st.session_state[_SELECTION] = selection_version() + 1
+
+
+def selection_version() -> int:
+    return int(st.session_state.get(_SELECTION, 0))
+
+
+def history_version() -> int:
+    """Changes when pictures were marked or moved, so that the gallery asks again."""
+    return int(st.session_state.get(_HISTORY, 0))
+
+
+def renew_history() -> None:
+    st.session_state[_HISTORY] = history_version() + 1
 
 
 def cursors() -> list[str | None]:

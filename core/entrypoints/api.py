@@ -15,7 +15,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import NotFoundError, StudioError
+from core.entrypoints import exports, listing
+from core.errors import InputError, NotFoundError, StudioError
 from core.studio import Studio
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -49,8 +50,21 @@ def create_api(get_studio: Callable[[], Studio]) -> Starlette:
             return _problem("there is no preview of this job", 404)
         return Response(picture, media_type="image/webp", headers={"Cache-Control": "no-store"})
 
+    def difference(request: Request) -> Response:
+        one, other = request.path_params["one"], request.path_params["other"]
+        return Response(get_studio().difference_map(one, other), media_type="image/png", headers=FOREVER)
+
+    def listing_of(request: Request) -> Response:
+        return listing.answer(get_studio(), request)
+
+    def table(request: Request) -> Response:
+        return exports.answer(get_studio(), request)
+
     return Starlette(
         routes=[
+            Route("/history", listing_of),
+            Route("/differences/{one}/{other}", difference),
+            Route("/exports/{kind}", table),
             Route("/images/{image_id}", image),
             Route("/thumbnails/{image_id}", thumbnail),
             Route("/jobs/{job_id}/preview", preview),
@@ -94,9 +108,10 @@ def _without_sniffing(send: Send) -> Send:
 
 
 def _refused(_request: Request, error: Exception) -> Response:
-    """One line of JSON: 404 for what is not there, 500 for what could not be read or written."""
+    """One line of JSON: 400 for what can't be asked, 404 for what is not there, 500 for what could not be read or written."""
     if isinstance(error, StudioError):
-        return _problem(error.message("en"), 404 if isinstance(error, NotFoundError) else 500)
+        status = 404 if isinstance(error, NotFoundError) else 400 if isinstance(error, InputError) else 500
+        return _problem(error.message("en"), status)
     return _problem("there is nothing at this address", 404)
 
 

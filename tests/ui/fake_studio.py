@@ -9,7 +9,7 @@ import io
 import random
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from core.config.layers import Settings, load_settings
 from core.errors import NotFoundError, StudioError, UnknownModelError
+from core.storage.marks import changed
 from core.studio import Studio
 from core.types import (
     Decision,
@@ -27,6 +28,7 @@ from core.types import (
     ImageRecord,
     Job,
     JobState,
+    MarkChange,
     ModelInfo,
     Phase,
     Progress,
@@ -125,17 +127,24 @@ class FakeHistory:
                 and query.height in (None, record.height)
                 and (query.since is None or record.created_at >= query.since)
                 and (query.until is None or record.created_at <= query.until)
+                and (record.trashed_at is not None) == query.trashed
+                and record.marks.rating >= (query.min_rating or 0)
+                and query.favourite in (None, record.marks.favourite)
+                and query.tag in (None, *record.marks.tags)
+                and (not query.ids or record.id in query.ids)
             )
 
         def order(record: ImageRecord) -> float:
             if query.sort == "created_at":
                 return record.created_at.timestamp()
+            if query.sort == "rating":
+                return float(record.marks.rating)
             if query.sort == "seconds":
                 return sum(record.timings.values())
             return float(getattr(record.request, query.sort))
 
         found = sorted(filter(fits, self.records), key=order, reverse=query.descending)
-        start = int(query.cursor or 0)
+        start = int(query.cursor or query.offset)
         rest = start + query.limit
         return HistoryPage(tuple(found[start:rest]), str(rest) if rest < len(found) else None, len(found))
 
@@ -158,6 +167,30 @@ class FakeHistory:
 
     def delete(self, image_id: str) -> None:
         self.records.remove(self.get(image_id))
+
+    def ids(self, query: HistoryQuery) -> tuple[str, ...]:
+        return tuple(record.id for record in self.search(replace(query, limit=10**6)).records)
+
+    def labels(self, kind: str) -> tuple[str, ...]:
+        marks = [record.marks for record in self.records]
+        return tuple(sorted({name for one in marks for name in (one.tags if kind == "tag" else one.collections)}))
+
+    def change(self, ids: Sequence[str], change: MarkChange) -> None:
+        self._replace(ids, lambda record: replace(record, marks=changed(record.marks, change)))
+
+    def trash(self, ids: Sequence[str]) -> None:
+        self._replace(ids, lambda record: replace(record, trashed_at=datetime.now(UTC)))
+
+    def restore(self, ids: Sequence[str]) -> None:
+        self._replace(ids, lambda record: replace(record, trashed_at=None))
+
+    def empty_trash(self) -> int:
+        before = len(self.records)
+        self.records = [record for record in self.records if record.trashed_at is None]
+        return before - len(self.records)
+
+    def _replace(self, ids: Sequence[str], new: Callable[[ImageRecord], ImageRecord]) -> None:
+        self.records = [new(record) if record.id in ids else record for record in self.records]
 
 
 class FakeQueue:

@@ -18,12 +18,20 @@ from ui import i18n, prompts
 SOURCES = sorted((PROJECT_ROOT / "ui").rglob("*.py"))
 # Streamlit's functions whose first words, or these named ones, a viewer reads.
 SAYING = {
+    "link_button", "multiselect", "select_slider",
     "button", "caption", "checkbox", "code", "date_input", "download_button", "error", "expander", "header", "info", "markdown",
     "metric", "number_input", "pills", "popover", "progress", "radio", "segmented_control", "selectbox", "slider", "subheader",
     "success", "text", "text_area", "text_input", "title", "toast", "toggle", "warning", "write", "Page",
 }  # fmt: skip
 NAMED = {"label", "help", "placeholder", "text", "title", "page_title"}
-MAY_STAND = {"–", "views/generate.py", "views/history.py", "views/system.py", "generation:\n  guidance_scale: 2.0"}
+MAY_STAND = {
+    "–",
+    "views/generate.py",
+    "views/history.py",
+    "views/system.py",
+    "views/compare.py",
+    "generation:\n  guidance_scale: 2.0",
+}
 
 
 def calls(path: Path) -> Iterator[ast.Call]:

@@ -50,7 +50,7 @@ history.thumbnail(first.id)
 if place == "before the name":
     files.os.replace = die
 elif place == "before the row":
-    module._insert = die
+    module.rows.put = die
 elif place == "before the file is removed":
     module.remove = die
     say(f"deleting {first.id}")
