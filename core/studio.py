@@ -10,16 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
+from core import reproduction
 from core.config.layers import Settings
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.errors import PictureFileError, PromptError
+from core.errors import NotFoundError, OptionError, PictureFileError, PromptError
 from core.storage import difference
 from core.storage.readers import read_parameters
 from core.types import (
+    Axis,
+    Change,
     Difference,
     FoundParameters,
     GenerationRequest,
@@ -29,11 +33,14 @@ from core.types import (
     Job,
     MarkChange,
     ModelInfo,
+    Sheet,
     SystemReport,
     TakenIn,
+    Verdict,
     WorkerStatus,
 )
 
+MAX_CELLS = 100  # pictures of one sweep
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -65,6 +72,15 @@ class History(Protocol):
     def empty_trash(self) -> int: ...
 
 
+class Sheets(Protocol):
+    """What the studio needs of the stored sweeps (core.storage.sheets)."""
+
+    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet: ...
+    def get(self, sheet_id: str) -> Sheet: ...
+    def file(self, sheet_id: str) -> Path: ...
+    def draw(self, sheet: Sheet, pictures: Sequence[Path | None]) -> Path: ...
+
+
 class Catalog(Protocol):
     """What the studio needs of the model catalogue (core.model.catalog)."""
 
@@ -90,14 +106,16 @@ class Studio:
     """The parts behind one set of verbs. Thread-safe as its parts are: many pages share one studio."""
 
     def __init__(
-        self, settings: Settings, queue: Queue, history: History, catalog: Catalog, worker: Worker, system: System
-    ) -> None:
+        self, settings: Settings, queue: Queue, history: History, catalog: Catalog, worker: Worker, system: System,
+        sheets: Sheets,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self._queue = queue
         self._history = history
         self._catalog = catalog
         self._worker = worker
         self._system = system
+        self._sheets = sheets
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -198,7 +216,9 @@ class Studio:
                 made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
                 record, is_new = self._history.take_in(path.read_bytes(), path.name, made)
             except (PictureFileError, OSError) as error:
-                refused.append(error if isinstance(error, PictureFileError) else PictureFileError(file=path, detail=error))
+                refused.append(
+                    error if isinstance(error, PictureFileError) else PictureFileError(file=path, detail=error)
+                )
                 continue
             known += not is_new
             new += [record.id] if is_new else []
@@ -244,6 +264,55 @@ class Studio:
         """Delete what is in the trash for good: rows, files and all; how many pictures that was."""
         return self._history.empty_trash()
 
+    # -- again -----------------------------------------------------------------------------------------------------
+
+    def expected_changes(self, image_id: str) -> tuple[Change, ...]:
+        """Why a second making would not be identical, as far as it can be known before it."""
+        return reproduction.expected(self.image(image_id), self._worker.status())
+
+    def verdict(self, image_id: str, again: str) -> Verdict:
+        """A picture and its second making, pixel by pixel, with the reasons of a difference."""
+        return reproduction.judged(self.image(image_id), self.image(again), self.difference(image_id, again))
+
+    def sweep(self, image_id: str, axes: Sequence[Axis]) -> Sheet:
+        """Draw a picture again for every value of one axis, or for every pair of values of two, each as a job.
+
+        Raises InputError before anything is queued when a value can't be used or the cells are too many.
+        """
+        cells = list(product(*(axis.values for axis in reversed(axes))))
+        if not 1 <= len(axes) <= 2 or not 1 <= len(cells) <= MAX_CELLS:
+            raise OptionError(
+                source="sweep", key="cells", came=len(cells), allowed=f"1 - {MAX_CELLS}, on one axis or two"
+            )
+        request = self.image(image_id).request
+        requests = []
+        for cell in cells:
+            values = {axis.key: value for axis, value in zip(reversed(axes), cell, strict=True)}
+            requests.append(_with_values(request, values))
+            check_request(requests[-1], self._catalog.find(request.model), "sweep")
+        return self._sheets.add(image_id, axes, [self.submit(single).id for single in requests])
+
+    def sheet(self, sheet_id: str) -> Sheet:
+        """A sweep; NotFoundError when there is none."""
+        return self._sheets.get(sheet_id)
+
+    def sheet_file(self, sheet_id: str) -> Path:
+        """The contact sheet, made when first asked for after the last job has ended; NotFoundError before."""
+        try:
+            return self._sheets.file(sheet_id)
+        except NotFoundError:
+            sheet = self._sheets.get(sheet_id)
+            jobs = [self.job(job_id) for job_id in sheet.jobs]
+            if any(job.state.active for job in jobs):
+                raise
+            return self._sheets.draw(sheet, [self._file_of(job) for job in jobs])
+
+    def _file_of(self, job: Job) -> Path | None:
+        try:
+            return self.image_file(job.image_ids[0]) if job.image_ids else None
+        except NotFoundError:
+            return None
+
     # -- models and machine ----------------------------------------------------------------------------------------
 
     def models(self) -> Sequence[ModelInfo]:
@@ -279,6 +348,14 @@ def check_request(request: GenerationRequest, model: ModelInfo, source: str = "r
         limit.check(getattr(request, key), model.id)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
+
+
+def _with_values(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
+    """`request` with values by schema key, each checked."""
+    checked = {key: SCHEMA.find(key, "sweep").check(value, "sweep") for key, value in values.items()}
+    own = {key.removeprefix("generation."): value for key, value in checked.items() if key.startswith("generation.")}
+    options = {key: value for key, value in checked.items() if not key.startswith("generation.")}
+    return replace(request, **own, options={**request.options, **options}, num_images=1)
 
 
 def _resolved(value: Any, default: Any) -> Any:

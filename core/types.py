@@ -210,6 +210,42 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A condition of a picture that is not what it was, such as the version of a library."""
+
+    name: str
+    before: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A picture and its second making compared; `reasons` are known conditions that changed."""
+
+    difference: Difference
+    reasons: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One option of a sweep, by schema key, and the values it takes."""
+
+    key: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sweep: the picture it came from, one or two axes, and a job for each cell, row by row."""
+
+    id: str
+    created_at: datetime  # aware, UTC
+    image_id: str
+    axes: tuple[Axis, ...]
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TakenIn:
     """What became of the pictures of a folder: ids of the new ones, how many were here, and those that can't be."""
 

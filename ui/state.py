@@ -25,6 +25,7 @@ _SHOWN = "shown_image"
 _ERRORS = "errors"
 _SELECTED = "selected_image"
 _CURSORS = "history_cursors"
+_ORIGINAL = "original"
 _CHOSEN = "chosen_images"
 _SELECTION = "selection_version"
 _HISTORY = "history_version"
@@ -188,6 +189,17 @@ def show_image(image_id: str | None) -> None:
 def errors() -> tuple[StudioError, ...]:
     """What went wrong with the last thing that was asked for."""
     return tuple(StudioError.from_dict(data) for data in st.session_state.get(_ERRORS, ()))
+
+
+def original() -> str | None:
+    """The picture that the watched job makes again."""
+    job, image_id = st.session_state.get(_ORIGINAL, (None, None))
+    return image_id if job is not None and job == job_id() else None
+
+
+def set_original(image_id: str) -> None:
+    """The job watched now makes this picture again."""
+    st.session_state[_ORIGINAL] = (job_id(), image_id)
 
 
 def set_errors(found: Iterable[StudioError]) -> None:

@@ -54,6 +54,10 @@ def create_api(get_studio: Callable[[], Studio]) -> Starlette:
         one, other = request.path_params["one"], request.path_params["other"]
         return Response(get_studio().difference_map(one, other), media_type="image/png", headers=FOREVER)
 
+    def sheet(request: Request) -> Response:
+        path = get_studio().sheet_file(request.path_params["sheet_id"])
+        return FileResponse(path, media_type="image/png", filename=path.name, headers=FOREVER)
+
     def listing_of(request: Request) -> Response:
         return listing.answer(get_studio(), request)
 
@@ -63,6 +67,7 @@ def create_api(get_studio: Callable[[], Studio]) -> Starlette:
     return Starlette(
         routes=[
             Route("/history", listing_of),
+            Route("/sheets/{sheet_id}", sheet),
             Route("/differences/{one}/{other}", difference),
             Route("/exports/{kind}", table),
             Route("/images/{image_id}", image),

@@ -5,19 +5,24 @@ What this module does not know: what the rows mean.
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import OperationalError
 
 from core.errors import DiskFullError, NotWritableError, StorageError
 
+HEAD = "head"  # the version that a database is brought up to
 BUSY_SECONDS = 30  # how long a writer waits for another one
 
 
@@ -39,8 +44,19 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.writing() as connection:
+            version = MigrationContext.configure(connection).get_current_revision()
+            if version is not None and version != ScriptDirectory.from_config(config).get_current_head():
+                self._back_up(version)
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, HEAD)
+
+    def _back_up(self, version: str) -> None:
+        """Keep the database as it is before it is changed, whole or not at all, as studio.db.<version>.backup."""
+        target = self.path.with_name(f"{self.path.name}.{version}.backup")
+        half = target.with_name(f".{target.name}.tmp")
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(half)) as copy:
+            source.backup(copy)
+        os.replace(half, target)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

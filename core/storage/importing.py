@@ -145,7 +145,9 @@ def _request(found: FoundParameters, size: tuple[int, int]) -> GenerationRequest
                   if name in found.unused), "")  # fmt: skip
     request = GenerationRequest(prompt="", model=model or found.program, width=size[0], height=size[1], seed=0)
     named = {key.removeprefix("generation."): value for key, value in values.items() if key.startswith("generation.")}
-    known = {name: value for name, value in named.items() if hasattr(request, name) and f"generation.{name}" not in SIDES}
+    known = {
+        name: value for name, value in named.items() if hasattr(request, name) and f"generation.{name}" not in SIDES
+    }
     guidance = values.get("generation.guidance_scale", max(0.0, float(cfg) - 1.0) if cfg != "auto" else 0.0)
     whole = {name: value for name, value in known.items() if value != "auto"}
     return replace(request, **{**whole, "guidance_scale": float(guidance), "seed": max(0, int(whole.get("seed", 0)))})

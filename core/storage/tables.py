@@ -111,6 +111,16 @@ image_records = Table(  # apart from images: only what is shown is read
     Column("record", JSON, nullable=False),  # the same record that the picture file carries, see records.py
 )
 
+sheets = Table(  # sweeps: one picture over the values of one or two options
+    "sheets",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created_at", String(32), nullable=False),
+    Column("image_id", String(32), nullable=False),
+    Column("axes", JSON, nullable=False),
+    Column("jobs", JSON, nullable=False),
+)
+
 workers = Table(  # one row for each worker process over this folder: what it last said of itself
     "workers",
     metadata,

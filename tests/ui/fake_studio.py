@@ -21,6 +21,7 @@ from core.errors import NotFoundError, StudioError, UnknownModelError
 from core.storage.marks import changed
 from core.studio import Studio
 from core.types import (
+    Axis,
     Decision,
     GenerationRequest,
     HistoryPage,
@@ -32,6 +33,7 @@ from core.types import (
     ModelInfo,
     Phase,
     Progress,
+    Sheet,
     SystemReport,
     WorkerStatus,
 )
@@ -171,6 +173,17 @@ class FakeHistory:
     def ids(self, query: HistoryQuery) -> tuple[str, ...]:
         return tuple(record.id for record in self.search(replace(query, limit=10**6)).records)
 
+    def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
+        ids = (None, *self.ids(query), None)
+        place = ids.index(image_id)
+        return ids[place - 1], ids[place + 1]
+
+    def take_in(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
+        with Image.open(io.BytesIO(data)) as image:
+            request = GenerationRequest(prompt=name, width=image.width, height=image.height)
+        known = [record for record in self.records if record.request == request]
+        return (known[0], False) if known else (self.add(request, created_at=made), True)
+
     def labels(self, kind: str) -> tuple[str, ...]:
         marks = [record.marks for record in self.records]
         return tuple(sorted({name for one in marks for name in (one.tags if kind == "tag" else one.collections)}))
@@ -297,6 +310,33 @@ class FakeWorker:
         )
 
 
+class FakeSheets:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sheets: dict[str, Sheet] = {}
+
+    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet:
+        sheet = Sheet(uuid.uuid4().hex, datetime.now(UTC), image_id, tuple(axes), tuple(jobs))
+        self.sheets[sheet.id] = sheet
+        return sheet
+
+    def get(self, sheet_id: str) -> Sheet:
+        if sheet_id not in self.sheets:
+            raise NotFoundError(kind="sheet", came=sheet_id)
+        return self.sheets[sheet_id]
+
+    def file(self, sheet_id: str) -> Path:
+        path = self.folder / f"{sheet_id}.sheet"
+        if not path.is_file():
+            raise NotFoundError(kind="contact sheet", came=sheet_id)
+        return path
+
+    def draw(self, sheet: Sheet, pictures: Sequence[Path | None]) -> Path:
+        path = self.folder / f"{sheet.id}.sheet"
+        path.write_text(f"{len(pictures)} pictures")
+        return path
+
+
 class FakeSystem:
     def report(self, worker: WorkerStatus) -> SystemReport:
         return SystemReport(
@@ -319,7 +359,15 @@ class FakeStudio(Studio):
     def __init__(self, folder: Path, settings: Settings | None = None, seconds_per_step: float | None = None) -> None:
         self.past = FakeHistory(folder)
         self.queue = FakeQueue(self.past, seconds_per_step)
-        super().__init__(settings or load_settings(), self.queue, self.past, FakeCatalog(), FakeWorker(), FakeSystem())
+        super().__init__(
+            settings or load_settings(),
+            self.queue,
+            self.past,
+            FakeCatalog(),
+            FakeWorker(),
+            FakeSystem(),
+            FakeSheets(folder),
+        )
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:
         """Pictures of the last days, newest first."""

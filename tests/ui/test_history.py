@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from core.types import HistoryQuery, ImageRecord, MarkChange
 from tests.ui.conftest import all_text
@@ -196,3 +200,81 @@ def test_sizes_and_days_are_read_as_people_write_them():
     since, until = day_range((date(2026, 1, 2), date(2026, 1, 3)), UTC)
     assert until - since == timedelta(days=2) - timedelta(microseconds=1)
     assert day_range((), UTC) == (None, None)
+
+
+def test_the_detail_goes_on_to_its_neighbours(studio, open_page):
+    records = studio.fill_history(3)
+    page = open_page("history", image=records[1].id)
+    page.button(key="step_after").click().run()
+    assert page.query_params["image"] == records[2].id
+    page.button(key="step_after").click().run()
+    assert page.query_params["image"] == records[2].id  # the end
+    page.button(key="step_before").click().run()
+    assert page.query_params["image"] == records[1].id
+
+
+def picture_of(parameters: str) -> bytes:
+    chunks = PngInfo()
+    chunks.add_itxt("parameters", parameters)
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, "PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+def test_a_dropped_picture_shows_its_parameters_and_they_can_be_used(studio, open_page):
+    page = open_page("history")
+    data = picture_of("a <b>red</b> house\nNegative prompt: rain\nSteps: 20, Sampler: Euler a, CFG scale: 4.5, Seed: 77, "
+                      "Size: 640x384, Model: other")  # fmt: skip
+    page.file_uploader(key="import_files").upload("one.png", data, "image/png").run()
+    assert not page.exception
+    tables = "".join(element.proto.body for element in page.get("html"))
+    assert "a &lt;b&gt;red&lt;/b&gt; house" in tables and "Euler a" in tables and "<b>red" not in tables
+    page.button(key="use_found_0").click().run()
+    page.button(key="generate").click().run()
+    assert not page.exception
+    (asked,) = studio.queue.submitted
+    assert (asked.prompt, asked.negative_prompt) == ("a <b>red</b> house", "rain")
+    assert (asked.num_inference_steps, asked.guidance_scale, asked.seed) == (20, 3.5, 77)
+    assert (asked.width, asked.height, asked.model) == (640, 384, "demo")
+
+
+def test_dropped_pictures_and_folders_are_taken_in(studio, open_page, tmp_path):
+    page = open_page("history")
+    page.file_uploader(key="import_files").upload("one.png", picture_of("x"), "image/png").run()
+    page.button(key="take_in").click().run()
+    assert [record.request.prompt for record in studio.past.records] == ["one.png"]
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "two.png").write_bytes(picture_of("y"))
+    (folder / "notes.txt").touch()
+    page.text_input(key="import_folder").set_value(str(folder)).run()
+    page.button(key="take_in_folder").click().run()
+    assert not page.exception
+    assert [record.request.prompt for record in studio.past.records] == ["two.png", "one.png"]
+    page.text_input(key="import_folder").set_value(str(folder / "none")).run()
+    page.button(key="take_in_folder").click().run()
+    assert "cannot be taken in" in "".join(element.proto.body for element in page.get("html"))
+
+
+def test_compared_pictures_show_what_differs_and_nothing_else(studio, open_page):
+    records = studio.fill_history(2)
+    page = open_page("compare", ids=",".join(record.id for record in records))
+    tables = "".join(element.proto.body for element in page.get("html"))
+    assert "Seed" in tables and records[0].request.prompt in tables
+    assert "<th>Seed" in tables and "<th>Steps" not in tables and "<th>Model" not in tables
+    assert "different sizes" in all_text(page)
+
+
+def test_two_of_one_size_have_figures_and_a_map(studio, open_page):
+    first = studio.fill_history(1)[0]
+    again = studio.past.add(first.request)
+    other = studio.past.add(replace(first.request, seed=99))
+    page = open_page("compare", ids=f"{first.id},{again.id}")
+    assert "Identical, pixel by pixel." in all_text(page)
+    page = open_page("compare", ids=f"{first.id},{other.id}")
+    page.button_group(key="compare_view").set_value("map").run()
+    assert not page.exception and "PSNR" in all_text(page)
+
+
+def test_one_picture_is_not_compared(studio, open_page):
+    assert "Choose two to 9" in all_text(open_page("compare", ids=studio.fill_history(1)[0].id))

@@ -30,6 +30,8 @@ MAY_STAND = {
     "views/history.py",
     "views/system.py",
     "views/compare.py",
+    "views/sheet.py",
+    "4, 8, 12",
     "generation:\n  guidance_scale: 2.0",
 }
 

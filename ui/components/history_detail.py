@@ -12,7 +12,7 @@ from core.config.options import SCHEMA
 from core.studio import Studio
 from core.types import HistoryQuery, ImageRecord, MarkChange
 from ui import actions, formats, state
-from ui.components import elements, image_card
+from ui.components import again, elements, image_card
 from ui.i18n import said, t
 
 
@@ -40,6 +40,7 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
     if record.missing:
         st.warning(t("history.missing"), icon=":material/broken_image:")
     _buttons(studio, record)
+    _foretold(studio, record)
     _marks(studio, record)
     st.code(record.request.prompt, language=None, wrap_lines=True)
     if record.request.negative_prompt:
@@ -54,14 +55,14 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
 
 
 def _buttons(studio: Studio, record: ImageRecord) -> None:
+    made_here = "taken_in_from" not in record.effective  # the model of any other picture is not here
     with st.container(horizontal=True, key="detail_buttons"):
         if st.button(t("history.use"), key="use_settings", type="primary", icon=":material/tune:"):
             state.fill_form_from(record.request)
             st.switch_page(image_card.GENERATE_PAGE)
-        if st.button(t("history.again"), key="run_again", icon=":material/replay:") and actions.submit(
-            studio, record.request
-        ):
-            st.switch_page(image_card.GENERATE_PAGE)
+        if made_here:
+            again.button(studio, record)
+            again.vary(studio, record)
         image_card.download(studio, record, "detail_download")
         if record.trashed_at:
             st.button(
@@ -76,6 +77,11 @@ def _buttons(studio: Studio, record: ImageRecord) -> None:
         st.button(
             t("history.close"), key="close_detail", icon=":material/close:", on_click=state.select_image, args=(None,)
         )
+
+
+def _foretold(studio: Studio, record: ImageRecord) -> None:
+    if "taken_in_from" not in record.effective:
+        again.foretold(studio, record)
 
 
 def _marks(studio: Studio, record: ImageRecord) -> None:

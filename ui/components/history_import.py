@@ -40,7 +40,7 @@ def draw(studio: Studio) -> None:
 def _parameters(studio: Studio, name: str, found: FoundParameters | None, number: int) -> None:
     """One file: what can be used, with a button that does it, and what has no equivalent."""
     if found is None or not found.program:
-        st.text(t("import.not_a_picture" if found is None else "import.says_nothing", name=name))
+        st.text(t("import.not_a_picture", name=name) if found is None else t("import.says_nothing", name=name))
         return
     st.text(t("import.by", name=name, program=found.program))
     rows = [(said(SCHEMA.options[key].label), formats.plain(value), "", "") for key, value in found.values.items()]

@@ -15,9 +15,31 @@ from core.types import FoundParameters
 LONGEST_WAY = 30  # links from one node to the next
 SAMPLERS = ("KSampler", "SamplerCustom")  # how the names of nodes that sample begin
 TEXTS = ("text", "text_g", "t5xxl", "prompt", "string", "value", "text_1", "clip_l")
-WAYS = ("conditioning", "conditioning_1", "conditioning_to", "positive", "samples", "latent_image", "latent", "text", "guider")
+WAYS = (
+    "conditioning",
+    "conditioning_1",
+    "conditioning_to",
+    "positive",
+    "samples",
+    "latent_image",
+    "latent",
+    "text",
+    "guider",
+)
 MODELS = ("ckpt_name", "unet_name", "model_name", "lora_name", "vae_name", "clip_name")
-HANDLED = ("seed", "noise_seed", "steps", "cfg", "positive", "negative", "latent_image", "model", "noise", "guider", "sigmas")
+HANDLED = (
+    "seed",
+    "noise_seed",
+    "steps",
+    "cfg",
+    "positive",
+    "negative",
+    "latent_image",
+    "model",
+    "noise",
+    "guider",
+    "sigmas",
+)
 
 Graph = Mapping[str, Any]
 
@@ -91,5 +113,7 @@ def _value(graph: Graph, value: Any) -> Any:
         if not isinstance(value, list):
             return value
         inputs = _node(graph, value)
-        value = next((inputs[name] for name in ("value", "seed", "noise_seed", "int", "float", "number") if name in inputs), None)
+        value = next(
+            (inputs[name] for name in ("value", "seed", "noise_seed", "int", "float", "number") if name in inputs), None
+        )
     return None

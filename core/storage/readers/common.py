@@ -39,7 +39,9 @@ def found(program: str, values: Mapping[str, Any], rest: Mapping[str, Any]) -> F
         if value is None:
             continue
         try:
-            usable[key] = SCHEMA.find(key, program).check(well_formed(value) if isinstance(value, str) else value, program)
+            usable[key] = SCHEMA.find(key, program).check(
+                well_formed(value) if isinstance(value, str) else value, program
+            )
         except InputError:
             unused[key] = said(value)
     return FoundParameters(program, usable, unused)
@@ -54,7 +56,11 @@ def said(value: Any) -> str:
 
 def size_of(words: Any) -> tuple[int | None, int | None]:
     """ "1024x768", "(1024, 768)" or [1024, 768] as numbers."""
-    parts = words if isinstance(words, list | tuple) else str(words).strip("()[] ").replace("×", "x").replace(",", "x").split("x")
+    parts = (
+        words
+        if isinstance(words, list | tuple)
+        else str(words).strip("()[] ").replace("×", "x").replace(",", "x").split("x")
+    )
     try:
         width, height = (int(str(part).strip()) for part in parts)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Words, advanced options, ratings, tags, collections, notes and the trash become part of the history's rows."""
+"""Words, advanced options, ratings, tags, collections, notes and the trash become part of the history's rows; sweeps."""
 
 import hashlib
 import json
@@ -89,6 +89,14 @@ def _create_tables() -> None:
         "image_records",
         Column("image_id", String(32), ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
         Column("record", JSON, nullable=False),
+    )
+    op.create_table(
+        "sheets",
+        Column("id", String(32), primary_key=True),
+        Column("created_at", String(32), nullable=False),
+        Column("image_id", String(32), nullable=False),
+        Column("axes", JSON, nullable=False),
+        Column("jobs", JSON, nullable=False),
     )
     op.execute("CREATE VIRTUAL TABLE image_texts USING fts5(prompt, negative_prompt, tokenize='unicode61')")
 
