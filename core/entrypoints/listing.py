@@ -81,7 +81,9 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(name: str, value: Any) -> Any:
-    if not isinstance(value, KINDS[name]) or (isinstance(value, bool) and KINDS[name] is not bool):
+    kind = KINDS[name]
+    of_its_kind = isinstance(value, kind) and (not isinstance(value, bool) or kind is bool)
+    if not of_its_kind:
         raise TypeError(name)
     if name in TIMES:
         instant = datetime.fromisoformat(value)

@@ -46,17 +46,9 @@ class Database:
         with self.writing() as connection:
             version = MigrationContext.configure(connection).get_current_revision()
             if version is not None and version != ScriptDirectory.from_config(config).get_current_head():
-                self._back_up(version)
+                self.back_up(version)
             config.attributes["connection"] = connection
             command.upgrade(config, HEAD)
-
-    def _back_up(self, version: str) -> None:
-        """Keep the database as it is before it is changed, whole or not at all, as studio.db.<version>.backup."""
-        target = self.path.with_name(f"{self.path.name}.{version}.backup")
-        half = target.with_name(f".{target.name}.tmp")
-        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(half)) as copy:
-            source.backup(copy)
-        os.replace(half, target)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -72,6 +64,17 @@ class Database:
                 yield connection
         except OperationalError as error:
             raise _storage_error(error, self.path) from error
+
+    def back_up(self, version: str) -> None:
+        """Keep the database as it is, whole or not at all, as studio.db.<version>.backup. Raises StorageError."""
+        target = self.path.with_name(f"{self.path.name}.{version}.backup")
+        half = target.with_name(f".{target.name}.tmp")
+        try:
+            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(half)) as copy:
+                source.backup(copy)
+            os.replace(half, target)
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(path=target, detail=error) from error
 
     def close(self) -> None:
         """Give the file handles back."""

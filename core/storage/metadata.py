@@ -99,7 +99,7 @@ def _read(image: Image.Image, found: FileMetadata) -> FileMetadata:
 def _texts(image: Image.Image, found: FileMetadata) -> dict[str, str]:
     try:
         if found.format == "png":
-            named: dict[str, Any] = dict(image.info)
+            named: dict[Any, Any] = dict(image.info)
         else:
             exif = image.getexif()
             comment = _user_comment(exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT))

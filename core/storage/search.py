@@ -48,6 +48,10 @@ def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]
     _check(query)
     where, values = _conditions(query)
     total = connection.scalar(text(f"SELECT count(*) FROM {_source(query)} WHERE {' AND '.join(where)}"), values) or 0
+    if total == 0:
+        if query.cursor is not None:
+            _decoded(query)  # a wrong one is told, whatever was found
+        return [], None, 0
     page, cursor = _page(connection, query, where, values)
     numbers = [place.number for place in page]
     rows = {row.number: row for row in connection.execute(select(images).where(images.c.number.in_(numbers)))}
@@ -166,7 +170,8 @@ def _options(query: HistoryQuery) -> Conditions:
     """Each advanced option at exactly this value; a picture that does not know the option does not match."""
     if not query.options:
         return [], {}
-    parts, values = [], {}
+    parts: list[str] = []
+    values: dict[str, Any] = {}
     for k, (key, value) in enumerate(query.options.items()):
         if '"' in key or not isinstance(value, str | int | float | bool):
             raise _unusable("options", f"{key} = {value}", "a key and a plain value")

@@ -37,8 +37,9 @@ class Sheets:
     def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet:
         """Remember a sweep whose jobs are in the queue."""
         created_at = datetime.now(UTC)
+        sheet_id = new_id(created_at)
         values = {
-            "id": new_id(created_at),
+            "id": sheet_id,
             "created_at": stamp(created_at),
             "image_id": image_id,
             "axes": [{"key": axis.key, "values": list(axis.values)} for axis in axes],
@@ -46,7 +47,7 @@ class Sheets:
         }
         with self._database.writing() as connection:
             connection.execute(insert(sheets).values(values))
-        return self.get(values["id"])
+        return self.get(sheet_id)
 
     def get(self, sheet_id: str) -> Sheet:
         """Raises NotFoundError."""

@@ -20,7 +20,7 @@ def run_again(studio, open_page, record):
     page = open_page("history", image=record.id)
     page.button(key="run_again").click().run()
     studio.queue.finish(studio.jobs(1)[0].id)
-    page.run()
+    page.switch_page("views/generate.py").run()
     assert not page.exception
     return page
 

@@ -2,6 +2,7 @@
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".zoom");
   const image = box.querySelector("img");
+  box.style.setProperty("--ratio", data.ratio);
   box.title = data.hint;
   box.setAttribute("aria-label", data.alt);
   if (box.dataset.src !== data.src) {
@@ -9,6 +10,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     image.src = data.src;
     image.alt = data.alt;
     place(box, image, 1, 0, 0);
+    box.scrollIntoView({ block: "nearest" }); // on a narrow screen it is above what was clicked
   }
   box.onwheel = (event) => {
     event.preventDefault();

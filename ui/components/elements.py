@@ -33,15 +33,9 @@ _slider = _component("slider", '<div class="slider"><img alt=""><img alt="" clas
 _grid = _component("grid", '<div class="grid" role="group"><div class="space"></div></div>')
 
 
-def picture(
-    src: str, alt: str, size: tuple[int, int], *, key: str, forming: bool = False, reveal: bool = False
-) -> None:
-    """A picture as large as fits.
-
-    `forming` is a preview, or an empty frame that waits while `src` is empty; `reveal` scrolls a new picture into view.
-    """
-    shape = {"width": size[0], "height": size[1]}
-    _picture(key=key, data={"src": src, "alt": alt, **shape, "forming": forming, "reveal": reveal})
+def picture(src: str, alt: str, size: tuple[int, int], *, key: str, forming: bool = False) -> None:
+    """A picture as large as fits; `forming` is a preview, or an empty frame that waits while `src` is empty."""
+    _picture(key=key, data={"src": src, "alt": alt, "width": size[0], "height": size[1], "forming": forming})
 
 
 def facts(rows: Sequence[tuple[str, str, str]], hint: str, done: str, *, key: str) -> None:
@@ -118,7 +112,7 @@ def grid(
     )
 
 
-def zoom(src: str, alt: str, hint: str, *, key: str, on_step: Callable[[int], None]) -> None:
+def zoom(record: ImageRecord, hint: str, *, key: str, on_step: Callable[[int], None]) -> None:
     """A picture to look into: the wheel and a double click zoom, dragging moves, arrows call `on_step` with -1 or 1."""
 
     def stepped() -> None:
@@ -126,7 +120,8 @@ def zoom(src: str, alt: str, hint: str, *, key: str, on_step: Callable[[int], No
         if step:
             on_step(int(step))
 
-    _zoom(key=key, data={"src": src, "alt": alt, "hint": hint}, on_step_change=stepped)
+    shown = {"src": image_url(record.id), "alt": record.request.prompt, "ratio": record.width / record.height}
+    _zoom(key=key, data={**shown, "hint": hint}, on_step_change=stepped)
 
 
 def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> None:

@@ -27,9 +27,7 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
         if neighbour:
             state.select_image(neighbour)
 
-    elements.zoom(
-        elements.image_url(record.id), record.request.prompt, t("detail.zoom"), key="detail_zoom", on_step=step
-    )
+    elements.zoom(record, t("detail.zoom"), key="detail_zoom", on_step=step)
     with st.container(horizontal=True, horizontal_alignment="center", key="detail_steps"):
         for name, towards, icon in (("before", -1, "chevron_left"), ("after", 1, "chevron_right")):
             st.button(

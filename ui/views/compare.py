@@ -51,33 +51,34 @@ def _records(studio: Studio) -> list[ImageRecord]:
 
 
 def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
-    views = ("slider", "beside", "map")
-    view = st.segmented_control(
-        t("history.view"), views, key="compare_view", default="slider", required=True, label_visibility="collapsed",
-        format_func={name: t(f"compare.{name}") for name in views}.get,
-    )  # fmt: skip
+    """Slider, side by side, or map, with the figures; pictures of different sizes only side by side."""
     try:
         gap = studio.difference(first.id, second.id)
     except StudioError as error:
         error_card.draw(error, "difference")
         return
+    if not gap.same_size:
+        _side_by_side([first, second])
+        st.text(t("compare.sizes"))
+        return
+    views = ("slider", "beside", "map")
+    view = st.segmented_control(
+        t("history.view"), views, key="compare_view", default="slider", required=True, label_visibility="collapsed",
+        format_func={name: t(f"compare.{name}") for name in views}.get,
+    )  # fmt: skip
     if view == "slider":
         elements.slider(first, second, t("compare.slider"), key="compare_slider")
-    elif view == "beside" or not gap.same_size:
+    elif view == "beside":
         _side_by_side([first, second])
     else:
         elements.picture(
             elements.difference_url(first.id, second.id), t("compare.map"), (first.width, first.height), key="heat"
         )
-    if not gap.same_size:
-        st.text(t("compare.sizes"))
-    elif gap.identical:
+    if gap.identical:
         st.success(t("compare.identical"), icon=":material/check_circle:")
-    else:
-        st.text(
-            t("compare.figures", largest=gap.largest, mean=f"{gap.mean:.3g}", changed=f"{gap.changed:.1%}",
-              psnr=f"{gap.psnr:.1f}")
-        )  # fmt: skip
+        return
+    changed = f"{gap.changed:.1%}"
+    st.text(t("compare.figures", largest=gap.largest, mean=f"{gap.mean:.3g}", changed=changed, psnr=f"{gap.psnr:.1f}"))
 
 
 def _side_by_side(records: list[ImageRecord]) -> None:

@@ -162,6 +162,7 @@ def all_pages(history: History, query: HistoryQuery) -> list[ImageRecord]:
         assert len(page.records) == query.limit or page.next_cursor is None
         found.extend(page.records)
         totals.add(page.total)
+        assert len(found) <= page.total, "a row came twice"
         if page.next_cursor is None:
             assert totals == {len(found)}
             return found
