@@ -20,6 +20,7 @@ from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import NotFoundError, OptionError, PictureFileError, PromptError
 from core.storage import difference
+from core.storage.importing import MAX_FILE
 from core.storage.readers import read_parameters
 from core.types import (
     Axis,
@@ -213,6 +214,8 @@ class Studio:
             if path.suffix.lower() not in PICTURES:
                 continue
             try:
+                if path.stat().st_size > MAX_FILE:  # before it is read
+                    raise PictureFileError(file=path.name, detail=f"> {MAX_FILE >> 20} MB")
                 made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
                 record, is_new = self._history.take_in(path.read_bytes(), path.name, made)
             except (PictureFileError, OSError) as error:
@@ -281,9 +284,8 @@ class Studio:
         """
         cells = list(product(*(axis.values for axis in reversed(axes))))
         if not 1 <= len(axes) <= 2 or not 1 <= len(cells) <= MAX_CELLS:
-            raise OptionError(
-                source="sweep", key="cells", came=len(cells), allowed=f"1 - {MAX_CELLS}, on one axis or two"
-            )
+            allowed = {"en": f"1 - {MAX_CELLS}, on one axis or two", "zh": f"1 - {MAX_CELLS}，一个或两个轴"}
+            raise OptionError(source="sweep", key="cells", came=len(cells), allowed=allowed)
         request = self.image(image_id).request
         requests = []
         for cell in cells:

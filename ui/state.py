@@ -26,6 +26,7 @@ _ERRORS = "errors"
 _SELECTED = "selected_image"
 _CURSORS = "history_cursors"
 _ORIGINAL = "original"
+_TABLE = "table_choice"
 _CHOSEN = "chosen_images"
 _SELECTION = "selection_version"
 _HISTORY = "history_version"
@@ -252,6 +253,18 @@ def choose_images(ids: Iterable[str], by_page: bool = False) -> None:
     st.session_state[_CHOSEN] = tuple(ids)
     if by_page:
         st.session_state[_SELECTION] = selection_version() + 1
+
+
+def table_choice(table: str) -> tuple[str, ...]:
+    """What was ticked in this table when it was last drawn; another page of it begins with nothing."""
+    kept: tuple[str, tuple[str, ...]] = st.session_state.get(_TABLE, ("", ()))
+    return kept[1] if kept[0] == table else ()
+
+
+def set_table_choice(table: str, ids: tuple[str, ...]) -> None:
+    """What is ticked in the table is what is chosen."""
+    st.session_state[_TABLE] = (table, ids)
+    choose_images(ids)
 
 
 def selection_version() -> int:

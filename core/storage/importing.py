@@ -95,15 +95,16 @@ def _kept(
 def _checked(data: bytes, name: str) -> FileMetadata:
     """What the file says, when it is a whole picture of a kind that is kept here. Raises PictureFileError."""
     if len(data) > MAX_FILE:
-        raise PictureFileError(file=name, detail=f"{len(data) >> 20} MB; at most {MAX_FILE >> 20}")
+        raise PictureFileError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
     metadata = read_metadata(io.BytesIO(data))
     if metadata is None or metadata.format not in EXTENSIONS:
-        raise PictureFileError(file=name, detail=f"not a picture of the kinds {', '.join(EXTENSIONS)}")
+        raise PictureFileError(file=name, detail={"en": "it is not such a picture", "zh": "不是这类图片"})
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
     except Exception as error:  # Pillow raises many kinds on damaged files
-        raise PictureFileError(file=name, detail=f"damaged: {error}") from error
+        detail = {"en": f"it is damaged ({error})", "zh": f"文件已损坏（{error}）"}
+        raise PictureFileError(file=name, detail=detail) from error
     return metadata
 
 

@@ -43,7 +43,8 @@ def changed(marks: Marks, change: MarkChange) -> Marks:
     if not 0 <= new.rating <= MAX_RATING:
         raise OptionError(source="history", key="rating", came=new.rating, allowed=f"0 - {MAX_RATING}")
     if len(new.note) > MAX_NOTE:
-        raise OptionError(source="history", key="note", came=len(new.note), allowed=f"0 - {MAX_NOTE} characters")
+        allowed = {"en": f"0 - {MAX_NOTE} characters", "zh": f"0 - {MAX_NOTE} 个字符"}
+        raise OptionError(source="history", key="note", came=len(new.note), allowed=allowed)
     return replace(new, note=well_formed(new.note))
 
 
@@ -105,6 +106,9 @@ def _names(names: tuple[str, ...], without: tuple[str, ...]) -> tuple[str, ...]:
     removed = {well_formed(name).strip() for name in without}
     kept = sorted({well_formed(name).strip() for name in names} - removed - {""})
     if len(kept) > MAX_LABELS or any(len(name) > MAX_NAME for name in kept):
-        allowed = f"at most {MAX_LABELS} of 1 - {MAX_NAME} characters"
+        allowed = {
+            "en": f"at most {MAX_LABELS} of 1 - {MAX_NAME} characters",
+            "zh": f"最多 {MAX_LABELS} 个，每个 1 - {MAX_NAME} 个字符",
+        }
         raise OptionError(source="history", key="tags, collections", came=len(kept), allowed=allowed)
     return tuple(kept)

@@ -104,7 +104,7 @@ def _axis(name: str, record: ImageRecord) -> Axis | None:
             words = st.multiselect(t("vary.values"), choices, list(choices), key=f"vary_{name}_{key}")
         else:
             typed = st.text_input(
-                t("vary.values"), key=f"vary_{name}_{key}", placeholder="4, 8, 12", help=option.allowed
+                t("vary.values"), key=f"vary_{name}_{key}", placeholder="4, 8, 12", help=said(option.allowed)
             )
             words = [part for part in typed.replace("，", ",").split(",") if part.strip()]
     try:

@@ -15,6 +15,7 @@ from ui.i18n import t
 
 COMPARE_PAGE = "views/compare.py"
 MOST_COMPARED = 9
+MOST_CHOSEN = 2000  # their ids travel to the browser with each change of the page
 
 
 def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
@@ -30,6 +31,7 @@ def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
         elif total:
             st.button(
                 t("history.choose_all"), key="choose_all", icon=":material/select_all:", type="tertiary",
+                disabled=total > MOST_CHOSEN,
                 on_click=lambda: state.choose_images(studio.image_ids(query), by_page=True),
             )  # fmt: skip
         if total:

@@ -29,13 +29,14 @@ def draw(found: HistoryPage) -> None:
         frame, equal = without_equal(frame[shown]) if vary else (frame[shown], {})
         if equal:
             st.caption(t("history.equal", what=" · ".join(f"{column_name(k)}: {v}" for k, v in equal.items())))
+    key = f"table_{len(state.cursors())}_{state.selection_version()}"
     event = st.dataframe(
         frame, hide_index=True, column_config=_config(frame), on_select="rerun", selection_mode="multi-row", height=620,
-        key=f"table_{len(state.cursors())}_{state.selection_version()}",
+        key=key,
     )  # fmt: skip
     chosen = tuple(found.records[row].id for row in event.selection.rows if row < len(found.records))
-    if chosen != state.chosen_images() and (chosen or event.selection.rows):
-        state.choose_images(chosen)
+    if state.table_choice(key) != chosen:
+        state.set_table_choice(key, chosen)
         if len(chosen) == 1:
             state.select_image(chosen[0])
         st.rerun()
