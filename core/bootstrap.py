@@ -12,6 +12,7 @@ from core.jobs.supervisor import WorkerSupervisor
 from core.model.catalog import Catalog
 from core.storage.database import Database
 from core.storage.history import History
+from core.storage.sheets import Sheets
 from core.studio import Studio
 from core.system import Machine
 
@@ -31,5 +32,6 @@ def build_studio(settings: Settings) -> Studio:
         history=history,
         catalog=Catalog(settings.configs),
         worker=WorkerSupervisor(settings, database),
+        sheets=Sheets(database, directory),
         system=Machine(settings, directory / LOG_FILE),
     )

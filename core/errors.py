@@ -8,7 +8,8 @@ StudioError
 |   |-- PromptError          an empty or endless prompt
 |   |-- QueueFullError       too many jobs of one client
 |   |-- KeyReusedError       an idempotency key that came with another request
-|   `-- JobStateError        a job that is not in the state for what was asked
+|   |-- JobStateError        a job that is not in the state for what was asked
+|   `-- PictureFileError     a file that cannot become part of the history
 |-- NotFoundError            a job or a picture that is not there (any more)
 |-- ModelError               a model that cannot be used
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
@@ -141,6 +142,15 @@ class JobStateError(InputError):
     text = {
         "en": "The job {job} is {state}; {wish} needs one that is {allowed}.",
         "zh": "任务 {job} 的状态为 {state}；{wish} 只适用于：{allowed}。",
+    }
+
+
+class PictureFileError(InputError):
+    """A file that cannot become part of the history."""
+
+    text = {
+        "en": "{file} cannot be taken in: {detail}. PNG, JPEG and WebP files can.",
+        "zh": "无法收入 {file}：{detail}。可收入 PNG、JPEG 和 WebP 文件。",
     }
 
 

@@ -8,24 +8,42 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
+from core import reproduction
 from core.config.layers import Settings
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.errors import PromptError
+from core.errors import NotFoundError, OptionError, PictureFileError, PromptError
+from core.storage import difference
+from core.storage.importing import MAX_FILE
+from core.storage.readers import read_parameters
 from core.types import (
+    Axis,
+    Change,
+    Difference,
+    FoundParameters,
     GenerationRequest,
     HistoryPage,
     HistoryQuery,
     ImageRecord,
     Job,
     JobTerms,
+    MarkChange,
     ModelInfo,
+    Sheet,
     SystemReport,
+    TakenIn,
+    Verdict,
     WorkerStatus,
 )
+
+MAX_CELLS = 100  # pictures of one sweep
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Queue(Protocol):
@@ -54,6 +72,23 @@ class History(Protocol):
     def file(self, image_id: str) -> Path: ...
     def thumbnail(self, image_id: str) -> Path: ...
     def delete(self, image_id: str) -> None: ...
+    def take_in(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]: ...
+    def ids(self, query: HistoryQuery) -> tuple[str, ...]: ...
+    def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]: ...
+    def labels(self, kind: str) -> tuple[str, ...]: ...
+    def change(self, ids: Sequence[str], change: MarkChange) -> None: ...
+    def trash(self, ids: Sequence[str]) -> None: ...
+    def restore(self, ids: Sequence[str]) -> None: ...
+    def empty_trash(self) -> int: ...
+
+
+class Sheets(Protocol):
+    """What the studio needs of the stored sweeps (core.storage.sheets)."""
+
+    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet: ...
+    def get(self, sheet_id: str) -> Sheet: ...
+    def file(self, sheet_id: str) -> Path: ...
+    def draw(self, sheet: Sheet, pictures: Sequence[Path | None]) -> Path: ...
 
 
 class Catalog(Protocol):
@@ -81,14 +116,16 @@ class Studio:
     """The parts behind one set of verbs. Thread-safe as its parts are: many pages share one studio."""
 
     def __init__(
-        self, settings: Settings, queue: Queue, history: History, catalog: Catalog, worker: Worker, system: System
-    ) -> None:
+        self, settings: Settings, queue: Queue, history: History, catalog: Catalog, worker: Worker, system: System,
+        sheets: Sheets,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self._queue = queue
         self._history = history
         self._catalog = catalog
         self._worker = worker
         self._system = system
+        self._sheets = sheets
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -202,9 +239,125 @@ class Studio:
         """A WebP of at most 256 px, made when first asked for."""
         return self._history.thumbnail(image_id)
 
-    def delete_image(self, image_id: str) -> None:
-        """Delete the row and its file."""
-        self._history.delete(image_id)
+    def read_parameters(self, data: bytes) -> FoundParameters | None:
+        """What a picture file of any program says of how it was made; None when it is no picture."""
+        return read_parameters(BytesIO(data))
+
+    def take_in(self, data: bytes, name: str) -> tuple[ImageRecord, bool]:
+        """Make a picture from elsewhere part of the history; whether it is new there. PictureFileError when it can't be."""
+        return self._history.take_in(data, name)
+
+    def take_in_folder(self, folder: Path) -> TakenIn:
+        """Every picture in a folder of this machine, not in those below it. Links are not followed."""
+        known, new, refused = 0, [], []
+        try:
+            paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+        except OSError as error:
+            raise PictureFileError(file=folder, detail=error.strerror or error) from error
+        for path in paths:
+            if path.suffix.lower() not in PICTURES:
+                continue
+            try:
+                if path.stat().st_size > MAX_FILE:  # before it is read
+                    raise PictureFileError(file=path.name, detail=f"> {MAX_FILE >> 20} MB")
+                made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                record, is_new = self._history.take_in(path.read_bytes(), path.name, made)
+            except (PictureFileError, OSError) as error:
+                refused.append(
+                    error if isinstance(error, PictureFileError) else PictureFileError(file=path, detail=error)
+                )
+                continue
+            known += not is_new
+            new += [record.id] if is_new else []
+        return TakenIn(tuple(new), known, tuple(refused))
+
+    def image_ids(self, query: HistoryQuery) -> tuple[str, ...]:
+        """The ids of all that match, in the query's order."""
+        return self._history.ids(query)
+
+    def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
+        """The pictures before and after this one in the query's order; None at an end."""
+        return self._history.neighbours(query, image_id)
+
+    def difference(self, one: str, other: str) -> Difference:
+        """How two pictures differ, in figures."""
+        return difference.compare(self.image_file(one), self.image_file(other))
+
+    def difference_map(self, one: str, other: str) -> bytes:
+        """Where two pictures differ, as a PNG."""
+        return difference.heat_map(self.image_file(one), self.image_file(other))
+
+    def tags(self) -> tuple[str, ...]:
+        """Every tag that some picture has."""
+        return self._history.labels("tag")
+
+    def collections(self) -> tuple[str, ...]:
+        """Every collection that some picture is in."""
+        return self._history.labels("collection")
+
+    def mark(self, ids: Sequence[str], change: MarkChange) -> None:
+        """Rate, tag, note or collect these pictures."""
+        self._history.change(ids, change)
+
+    def trash(self, ids: Sequence[str]) -> None:
+        """Put these pictures into the trash."""
+        self._history.trash(ids)
+
+    def restore(self, ids: Sequence[str]) -> None:
+        """Take these pictures out of the trash."""
+        self._history.restore(ids)
+
+    def empty_trash(self) -> int:
+        """Delete what is in the trash for good: rows, files and all; how many pictures that was."""
+        return self._history.empty_trash()
+
+    # -- again -----------------------------------------------------------------------------------------------------
+
+    def expected_changes(self, image_id: str) -> tuple[Change, ...]:
+        """Why a second making would not be identical, as far as it can be known before it."""
+        return reproduction.expected(self.image(image_id), self._worker.status())
+
+    def verdict(self, image_id: str, again: str) -> Verdict:
+        """A picture and its second making, pixel by pixel, with the reasons of a difference."""
+        return reproduction.judged(self.image(image_id), self.image(again), self.difference(image_id, again))
+
+    def sweep(self, image_id: str, axes: Sequence[Axis]) -> Sheet:
+        """Draw a picture again for every value of one axis, or for every pair of values of two, each as a job.
+
+        Raises InputError before anything is queued when a value can't be used or the cells are too many.
+        """
+        cells = list(product(*(axis.values for axis in reversed(axes))))
+        if not 1 <= len(axes) <= 2 or not 1 <= len(cells) <= MAX_CELLS:
+            allowed = {"en": f"1 - {MAX_CELLS}, on one axis or two", "zh": f"1 - {MAX_CELLS}，一个或两个轴"}
+            raise OptionError(source="sweep", key="cells", came=len(cells), allowed=allowed)
+        request = self.image(image_id).request
+        requests = []
+        for cell in cells:
+            values = {axis.key: value for axis, value in zip(reversed(axes), cell, strict=True)}
+            requests.append(_with_values(request, values))
+            check_request(requests[-1], self._catalog.find(request.model), "sweep")
+        return self._sheets.add(image_id, axes, [self.submit(single).id for single in requests])
+
+    def sheet(self, sheet_id: str) -> Sheet:
+        """A sweep; NotFoundError when there is none."""
+        return self._sheets.get(sheet_id)
+
+    def sheet_file(self, sheet_id: str) -> Path:
+        """The contact sheet, made when first asked for after the last job has ended; NotFoundError before."""
+        try:
+            return self._sheets.file(sheet_id)
+        except NotFoundError:
+            sheet = self._sheets.get(sheet_id)
+            jobs = [self.job(job_id) for job_id in sheet.jobs]
+            if any(job.state.active for job in jobs):
+                raise
+            return self._sheets.draw(sheet, [self._file_of(job) for job in jobs])
+
+    def _file_of(self, job: Job) -> Path | None:
+        try:
+            return self.image_file(job.image_ids[0]) if job.image_ids else None
+        except NotFoundError:
+            return None
 
     # -- models and machine ----------------------------------------------------------------------------------------
 
@@ -241,6 +394,14 @@ def check_request(request: GenerationRequest, model: ModelInfo, source: str = "r
         limit.check(getattr(request, key), model.id)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
+
+
+def _with_values(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
+    """`request` with values by schema key, each checked."""
+    checked = {key: SCHEMA.find(key, "sweep").check(value, "sweep") for key, value in values.items()}
+    own = {key.removeprefix("generation."): value for key, value in checked.items() if key.startswith("generation.")}
+    options = {key: value for key, value in checked.items() if not key.startswith("generation.")}
+    return replace(request, **own, options={**request.options, **options}, num_images=1)
 
 
 def _resolved(value: Any, default: Any) -> Any:

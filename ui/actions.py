@@ -5,7 +5,7 @@ What this module does not know: how anything looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from core.config.layers import parse_yaml
 from core.config.options import SCHEMA
 from core.errors import InputError, StudioError
 from core.studio import Studio
-from core.types import GenerationRequest, JobTerms
+from core.types import GenerationRequest, JobTerms, MarkChange
 from ui import prompts, state
 
 CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it
@@ -130,11 +130,47 @@ def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError]
     return [], sorted(elsewhere)
 
 
-def delete_image(studio: Studio, image_id: str) -> None:
+def mark(studio: Studio, ids: Sequence[str], change: MarkChange) -> None:
+    """Rate, tag, note or collect pictures."""
+    _try(lambda: studio.mark(ids, change))
+
+
+def toggle_favourite(studio: Studio, image_id: str) -> None:
+    _try(lambda: studio.mark([image_id], MarkChange(favourite=not studio.image(image_id).marks.favourite)))
+
+
+def trash(studio: Studio, ids: Sequence[str]) -> None:
+    """Into the trash, and out of sight."""
+    if _try(lambda: studio.trash(ids)):
+        _let_go(ids)
+
+
+def restore(studio: Studio, ids: Sequence[str]) -> None:
+    if _try(lambda: studio.restore(ids)):
+        _let_go(ids)
+
+
+def empty_trash(studio: Studio) -> None:
+    _try(studio.empty_trash)
+    _let_go([state.selected_image() or ""])
+
+
+def _try(act: Callable[[], object]) -> bool:
+    """Do it; a problem is shown on the page."""
+    state.set_errors(())
+    state.renew_history()
     try:
-        studio.delete_image(image_id)
+        act()
     except StudioError as error:
         state.set_errors([error])
-    state.select_image(None)
-    if state.shown_image() == image_id:
+        return False
+    return True
+
+
+def _let_go(ids: Sequence[str]) -> None:
+    """Pictures that left the page are neither chosen nor open any more."""
+    state.choose_images((), by_page=True)
+    if state.selected_image() in ids:
+        state.select_image(None)
+    if state.shown_image() in ids:
         state.show_image(None)

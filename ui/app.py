@@ -33,6 +33,16 @@ def main() -> None:
         st.Page("views/generate.py", title=t("nav.generate"), icon=":material/photo_camera:", default=True),
         st.Page("views/queue.py", title=t("nav.queue"), icon=":material/format_list_numbered:", url_path="queue"),
         st.Page("views/history.py", title=t("nav.history"), icon=":material/photo_library:", url_path="history"),
+        st.Page(
+            "views/compare.py",
+            title=t("nav.compare"),
+            icon=":material/compare:",
+            url_path="compare",
+            visibility="hidden",
+        ),
+        st.Page(
+            "views/sheet.py", title=t("nav.sheet"), icon=":material/grid_on:", url_path="sheet", visibility="hidden"
+        ),
         st.Page("views/system.py", title=t("nav.system"), icon=":material/memory:", url_path="system"),
     ]
     current = st.navigation(pages, position="top")

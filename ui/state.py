@@ -26,6 +26,11 @@ _SHOWN = "shown_image"
 _ERRORS = "errors"
 _SELECTED = "selected_image"
 _CURSORS = "history_cursors"
+_ORIGINAL = "original"
+_TABLE = "table_choice"
+_CHOSEN = "chosen_images"
+_SELECTION = "selection_version"
+_HISTORY = "history_version"
 _VERSION = "yaml_version"
 _SLOT_TEXT = "slot_text"
 _WIDGET = "w:"
@@ -198,6 +203,17 @@ def errors() -> tuple[StudioError, ...]:
     return tuple(StudioError.from_dict(data) for data in st.session_state.get(_ERRORS, ()))
 
 
+def original() -> str | None:
+    """The picture that the watched job makes again."""
+    job, image_id = st.session_state.get(_ORIGINAL, (None, None))
+    return image_id if job is not None and job == job_id() else None
+
+
+def set_original(image_id: str) -> None:
+    """The job watched now makes this picture again."""
+    st.session_state[_ORIGINAL] = (job_id(), image_id)
+
+
 def set_errors(found: Iterable[StudioError]) -> None:
     st.session_state[_ERRORS] = [error.to_dict() for error in found]
 
@@ -236,6 +252,43 @@ def select_image(image_id: str | None) -> None:
         st.query_params["image"] = image_id
     elif "image" in st.query_params:
         del st.query_params["image"]
+
+
+def chosen_images() -> tuple[str, ...]:
+    """The pictures that are chosen in the gallery or the table, for what is done with many."""
+    return tuple(st.session_state.get(_CHOSEN, ()))
+
+
+def choose_images(ids: Iterable[str], by_page: bool = False) -> None:
+    """`by_page`: not by a click in the gallery, which is told, then."""
+    st.session_state[_CHOSEN] = tuple(ids)
+    if by_page:
+        st.session_state[_SELECTION] = selection_version() + 1
+
+
+def table_choice(table: str) -> tuple[str, ...]:
+    """What was ticked in this table when it was last drawn; another page of it begins with nothing."""
+    kept: tuple[str, tuple[str, ...]] = st.session_state.get(_TABLE, ("", ()))
+    return kept[1] if kept[0] == table else ()
+
+
+def set_table_choice(table: str, ids: tuple[str, ...]) -> None:
+    """What is ticked in the table is what is chosen."""
+    st.session_state[_TABLE] = (table, ids)
+    choose_images(ids)
+
+
+def selection_version() -> int:
+    return int(st.session_state.get(_SELECTION, 0))
+
+
+def history_version() -> int:
+    """Changes when pictures were marked or moved, so that the gallery asks again."""
+    return int(st.session_state.get(_HISTORY, 0))
+
+
+def renew_history() -> None:
+    st.session_state[_HISTORY] = history_version() + 1
 
 
 def cursors() -> list[str | None]:

@@ -1,4 +1,4 @@
-"""The command line behind start.py: generate, demo-eval, bench. Every error is one line in the user's language.
+"""The command line behind start.py: generate, history, demo-eval, bench. Every error is one line in the user's language.
 
 Exit codes: 0 done, 1 the run failed, 2 the input can't be used, 130 stopped by the user.
 What this module does not know: how anything is done; each command imports what it needs when it is called.
@@ -50,6 +50,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.entrypoints import bench
 
         return bench.run(parsed, configs)
+    if parsed.command == "history":
+        from core.entrypoints import upkeep
+
+        return upkeep.run(parsed, language, configs, os.environ)
     from core.entrypoints import evaluation
 
     return evaluation.run(parsed, configs)
@@ -69,9 +73,10 @@ def build_parser(language: str) -> argparse.ArgumentParser:
     common.add_argument("--lang", choices=("zh", "en"), help=words["lang"])
     parser = _Parser(prog="start.py", description="Z Darkroom / 造相暗房", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in ("generate", "demo-eval", "bench"):
+    adding = {"generate": _add_generate, "history": _add_history, "demo-eval": _add_evaluate, "bench": _add_bench}
+    for name, add in adding.items():
         command = commands.add_parser(name, parents=[common], help=words[name], allow_abbrev=False)
-        {"generate": _add_generate, "demo-eval": _add_evaluate, "bench": _add_bench}[name](command, language)
+        add(command, language)
     return parser
 
 
@@ -91,6 +96,10 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--no-progress", action="store_true", help=words["no-progress"])
 
 
+def _add_history(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("action", choices=("check", "rebuild"), help=_WORDS[language]["action"])
+
+
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--prompts", default="200", metavar="N", help=_WORDS[language]["prompts"])
 
@@ -107,6 +116,8 @@ _WORDS = {
     "en": {
         "lang": "language of messages; default: the terminal's",
         "generate": "make pictures from a prompt",
+        "history": "check or rebuild the history of pictures",
+        "action": "check: hold rows and files against each other; rebuild: make the rows again from the files",
         "demo-eval": "measure how well the embedded model obeys prompts",
         "bench": "compare with plain diffusers on this machine",
         "prompt": "what the picture shows, in Chinese or English",
@@ -121,6 +132,8 @@ _WORDS = {
     "zh": {
         "lang": "提示语言；默认随终端",
         "generate": "由提示词生成图片",
+        "history": "检查或重建图片历史",
+        "action": "check：核对记录与文件；rebuild：由文件重建记录",
         "demo-eval": "测量内置模型对提示词的遵循程度",
         "bench": "在本机上与原版 diffusers 比较",
         "prompt": "用中文或英文描述画面",

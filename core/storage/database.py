@@ -5,19 +5,24 @@ What this module does not know: what the rows mean.
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import OperationalError
 
 from core.errors import DiskFullError, NotWritableError, StorageError
 
+HEAD = "head"  # the version that a database is brought up to
 BUSY_SECONDS = 30  # how long a writer waits for another one
 
 
@@ -39,8 +44,11 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.writing() as connection:
+            version = MigrationContext.configure(connection).get_current_revision()
+            if version is not None and version != ScriptDirectory.from_config(config).get_current_head():
+                self.back_up(version)
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, HEAD)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -56,6 +64,17 @@ class Database:
                 yield connection
         except OperationalError as error:
             raise _storage_error(error, self.path) from error
+
+    def back_up(self, version: str) -> None:
+        """Keep the database as it is, whole or not at all, as studio.db.<version>.backup. Raises StorageError."""
+        target = self.path.with_name(f"{self.path.name}.{version}.backup")
+        half = target.with_name(f".{target.name}.tmp")
+        try:
+            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(half)) as copy:
+                source.backup(copy)
+            os.replace(half, target)
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(path=target, detail=error) from error
 
     def close(self) -> None:
         """Give the file handles back."""

@@ -9,30 +9,26 @@ What this module does not know: the queue, pages, where the directory is configu
 from __future__ import annotations
 
 import logging
-import statistics
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Connection, Row, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from core.errors import NotFoundError, StorageError
-from core.storage import search
-from core.storage.database import Database
+from core.storage import marks, past, rows, search
+from core.storage.database import Database, stamp
 from core.storage.files import remove
-from core.storage.images import ImageFiles, StoredFile
-from core.storage.infotext import well_formed
-from core.storage.records import image_record, image_row, is_id, new_id, picture_record
+from core.storage.images import ImageFiles
+from core.storage.importing import beside, take_in
+from core.storage.records import image_record, new_id, picture_record
 from core.storage.sweep import SweepReport, sweep
-from core.storage.tables import image_records, images
 from core.storage.thumbnails import Thumbnails
-from core.types import GenerationRequest, HistoryPage, HistoryQuery, ImageRecord, Picture
-
-LIKE_PICTURES = 15  # this many of the latest tell how long the next one takes
+from core.types import GenerationRequest, HistoryPage, HistoryQuery, ImageRecord, MarkChange, Picture
 
 log = logging.getLogger(__name__)
+
+MAX_IDS = 100_000  # pictures that one bulk action takes
 
 
 class History:
@@ -56,7 +52,7 @@ class History:
         try:
             record = image_record(data, stored)
             with self._database.writing() as connection:
-                _insert(connection, record, data)
+                rows.put(connection, record, data, stored.digest)
         except Exception as error:
             with suppress(StorageError):  # the first error is the one to tell
                 remove(self._directory / stored.file)
@@ -68,43 +64,32 @@ class History:
     def seeds_of(self, job_id: str) -> frozenset[int]:
         """The seeds of the pictures that this job has made: each has one of its own."""
         with self._database.reading() as connection:
-            return frozenset(connection.scalars(select(images.c.seed).where(images.c.job_id == job_id)))
+            return past.seeds_of(connection, job_id)
 
     def seconds_of_past(self, request: GenerationRequest) -> float | None:
-        """What pictures like those of `request` took on this machine: the median of the latest; None before the first.
-
-        Alike are those of the same model, size, steps and options, with guidance or without.
-        """
-        like = (
-            images.c.width == request.width,
-            images.c.height == request.height,
-            images.c.model == well_formed(request.model),
-            images.c.num_inference_steps == request.num_inference_steps,
-            (images.c.guidance_scale > 0) == (request.guidance_scale > 0),
-        )
-        rows = select(images.c.seconds, image_records.c.record).join(image_records).where(*like)
+        """What pictures like those of `request` took on this machine; None before the first."""
         with self._database.reading() as connection:
-            found = connection.execute(rows.order_by(images.c.created_at.desc()).limit(LIKE_PICTURES)).all()
-        same = [row.seconds for row in found if row.record["requested"]["options"] == dict(request.options)]
-        return statistics.median(same) if same else None
+            return past.seconds_like(connection, request)
+
+    def take_in(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
+        """A picture from elsewhere, and whether it is new here. Raises PictureFileError or StorageError."""
+        return take_in(self._database, self._directory, data, name, made or datetime.now(UTC))
 
     def search(self, query: HistoryQuery) -> HistoryPage:
         """One page. Raises OptionError for a sort, a limit, a text or a cursor that can't be used."""
         with self._database.reading() as connection:
-            rows, cursor, total = search.find(connection, query)
-            data = _data(connection, [row.id for row in rows])
-        return HistoryPage(tuple(image_record(data[row.id], _stored(row), row.missing) for row in rows), cursor, total)
+            found, cursor, total = search.find(connection, query)
+            return HistoryPage(rows.typed(connection, found), cursor, total)
 
     def get(self, image_id: str) -> ImageRecord:
         """One record. Raises NotFoundError."""
         with self._database.reading() as connection:
-            row = _row(connection, image_id)
-            return image_record(_data(connection, [row.id])[row.id], _stored(row), row.missing)
+            return rows.typed(connection, [rows.find(connection, image_id)])[0]
 
     def file(self, image_id: str) -> Path:
         """The picture's file. Raises NotFoundError when the row or the file is gone, or lies outside the directory."""
         with self._database.reading() as connection:
-            row = _row(connection, image_id)
+            row = rows.find(connection, image_id)
         path = self._files.path(row.file)
         if path is None or not path.is_file():
             raise NotFoundError(kind="picture file", came=image_id)
@@ -116,48 +101,78 @@ class History:
         Raises NotFoundError, or StorageError when it can't be made.
         """
         with self._database.reading() as connection:
-            _row(connection, image_id)
+            rows.find(connection, image_id)
         path = self._thumbnails.path(image_id)
         return path if path.is_file() else self._thumbnails.make(image_id, self.file(image_id))
 
+    def change(self, ids: Sequence[str], change: MarkChange) -> None:
+        """Change the marks of these pictures, all or none. Raises NotFoundError, OptionError or StorageError."""
+        with self._database.writing() as connection:
+            found = rows.typed(connection, [rows.find(connection, image_id) for image_id in ids])
+            new = [replace(record, marks=marks.changed(record.marks, change)) for record in found]
+            for record in new:
+                rows.set_marks(connection, rows.find(connection, record.id).number, record.marks)
+        self._write_marks(new)
+
+    def trash(self, ids: Sequence[str]) -> None:
+        """Put these pictures into the trash: out of every search but the trash's own. Raises NotFoundError."""
+        self._set_trashed(ids, datetime.now(UTC))
+
+    def restore(self, ids: Sequence[str]) -> None:
+        """Take these pictures out of the trash again, with all that was said of them. Raises NotFoundError."""
+        self._set_trashed(ids, None)
+
+    def empty_trash(self) -> int:
+        """Delete all that is in the trash for good; how many pictures that was."""
+        ids = self.ids(HistoryQuery(trashed=True))
+        for image_id in ids:
+            with suppress(NotFoundError):  # another tab empties it, too
+                self.delete(image_id)
+        return len(ids)
+
+    def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
+        """The ids before and after this picture in the query's order; None at an end. Raises NotFoundError."""
+        with self._database.reading() as connection:
+            return search.neighbours(connection, query, rows.find(connection, image_id))
+
+    def ids(self, query: HistoryQuery) -> tuple[str, ...]:
+        """The ids of all that match, in the query's order, at most MAX_IDS."""
+        with self._database.reading() as connection:
+            return tuple(search.ids(connection, query, MAX_IDS))
+
+    def labels(self, kind: str) -> tuple[str, ...]:
+        """The names of all tags ("tag") or collections ("collection")."""
+        with self._database.reading() as connection:
+            return tuple(rows.labels(connection, kind))
+
     def delete(self, image_id: str) -> None:
-        """Delete the row, then thumbnail and file; a file that is gone already is fine.
+        """Delete the row for good, then thumbnail, marks and file; a file that is gone already is fine.
 
         Raises NotFoundError, or StorageError when the file can't be removed (it is taken in again at the next start).
         """
         with self._database.writing() as connection:
-            row = _row(connection, image_id)
-            connection.execute(delete(images).where(images.c.id == image_id))  # its record goes with it
+            row = rows.find(connection, image_id)
+            rows.remove(connection, row.number)
         self._thumbnails.remove(image_id)
         path = self._files.path(row.file)
         if path is not None:
             remove(path)
+            remove(beside(path))
+            remove(marks.beside(path))  # last: a picture that a crash leaves behind keeps what was said of it
+
+    def _set_trashed(self, ids: Sequence[str], instant: datetime | None) -> None:
+        with self._database.writing() as connection:
+            found = [rows.find(connection, image_id) for image_id in ids]
+            rows.set_trashed(connection, [row.number for row in found], stamp(instant) if instant else None)
+            records = rows.typed(connection, found)
+        self._write_marks([replace(record, trashed_at=instant) for record in records])
+
+    def _write_marks(self, records: Sequence[ImageRecord]) -> None:
+        for record in records:
+            path = self._files.path(record.file)
+            if path is not None and path.parent.is_dir():
+                marks.write(path, record.marks, record.trashed_at)
 
     def sweep(self) -> SweepReport:
         """Put right what a crash left behind; to be called at start."""
         return sweep(self._database, self._directory)
-
-
-def _insert(connection: Connection, record: ImageRecord, data: dict[str, Any]) -> None:
-    """Write both rows, over those that another process's sweep may have made from the file a moment ago."""
-    row = image_row(record)
-    connection.execute(insert(images).values(row).on_conflict_do_update(index_elements=["id"], set_=row))
-    kept = {"image_id": record.id, "record": data}
-    connection.execute(insert(image_records).values(kept).on_conflict_do_update(index_elements=["image_id"], set_=kept))
-
-
-def _row(connection: Connection, image_id: str) -> Row[Any]:
-    row = connection.execute(select(images).where(images.c.id == image_id)).one_or_none() if is_id(image_id) else None
-    if row is None:
-        raise NotFoundError(kind="picture", came=image_id)
-    return row
-
-
-def _data(connection: Connection, ids: list[str]) -> dict[str, dict[str, Any]]:
-    """The JSON records by id."""
-    rows = connection.execute(select(image_records).where(image_records.c.image_id.in_(ids)))
-    return {row.image_id: row.record for row in rows}
-
-
-def _stored(row: Row[Any]) -> StoredFile:
-    return StoredFile(row.file, row.format, (row.width, row.height), row.bytes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class StoredFile:
     format: str
     size: tuple[int, int]
     bytes: int
+    digest: str | None = None  # SHA-256 of its bytes
 
 
 class ImageFiles:
@@ -55,7 +57,7 @@ class ImageFiles:
         extra = save_arguments(format, write_infotext(picture.request, picture.effective), record) if metadata else {}
         data = _encoded(picture.image, format, int(options.get("output.quality", 92)), extra, path)
         write_atomically(path, data)
-        return StoredFile(file, format, self._checked_size(path, picture), len(data))
+        return StoredFile(file, format, self._checked_size(path, picture), len(data), sha256(data).hexdigest())
 
     def path(self, file: str) -> Path | None:
         """The path of a picture, or None where `file` would lead out of the directory."""

@@ -42,7 +42,7 @@ def well_formed(text: str) -> str:
 
 
 def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> str:
-    """The text for a single request. `effective` may name `scheduler` (a diffusers class) and `model_hash`."""
+    """The text for a single request. `effective` may name `scheduler` (a diffusers class) and `model.fingerprint`."""
     fields = {
         "Steps": str(request.num_inference_steps),
         "Sampler": _sampler(str(effective.get("scheduler", ""))),
@@ -52,7 +52,7 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         "Seed": str(request.seed),
         "Size": f"{request.width}x{request.height}",
         "Model": request.model,
-        "Model hash": str(effective.get("model_hash") or ""),
+        "Model hash": str(effective.get("model.fingerprint") or effective.get("model_hash") or ""),
         "Version": PROGRAM,
     }
     lines = [request.prompt]

@@ -36,6 +36,7 @@ _XMP = (
     '<rdf:Description rdf:about="" xmlns:zdarkroom="https://zdarkroom.invalid/record/1/">'
     "<zdarkroom:record>{}</zdarkroom:record></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
 )
+_NAMED_FIELD = re.compile(r"(\w{1,40}):\s*\{")
 _XMP_RECORD = re.compile(r"<zdarkroom:record>([^<]*)</zdarkroom:record>")
 
 
@@ -75,17 +76,46 @@ def read_metadata(source: Path | IO[bytes]) -> FileMetadata | None:
         return None
 
 
+def read_texts(source: Path | IO[bytes]) -> tuple[FileMetadata, dict[str, str]] | None:
+    """All named texts that a picture of any program carries, whatever its format; None when it is no picture.
+
+    PNG: its text chunks. JPEG and WebP: the UserComment is `parameters`, our XMP is `zdarkroom`, and fields such as
+    `prompt:{...}`, which ComfyUI puts into EXIF, are what they call themselves.
+    """
+    try:
+        with Image.open(source) as image:
+            found = FileMetadata((image.format or "").lower(), image.size)
+            return found, _texts(image, found)
+    except Exception as error:  # as above
+        log.debug("%s is not read: %s", source, error)
+        return None
+
+
 def _read(image: Image.Image, found: FileMetadata) -> FileMetadata:
+    texts = _texts(image, found)
+    return FileMetadata(found.format, found.size, texts.get(PARAMETERS), _parsed(texts.get(RECORD)))
+
+
+def _texts(image: Image.Image, found: FileMetadata) -> dict[str, str]:
     try:
         if found.format == "png":
-            parameters, record = image.info.get(PARAMETERS), image.info.get(RECORD)
+            named: dict[Any, Any] = dict(image.info)
         else:
-            parameters = _user_comment(image.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT))
-            record = _xmp_record(image.info.get("xmp"))
-        return FileMetadata(found.format, found.size, _text(parameters), _parsed(_text(record)))
+            exif = image.getexif()
+            comment = _user_comment(exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT))
+            named = {PARAMETERS: comment, RECORD: _xmp_record(image.info.get("xmp"))}
+            named |= {"Comment": _decoded(image.info.get("comment"))}
+            for value in exif.values():
+                if isinstance(value, str) and (field := _NAMED_FIELD.match(value)):
+                    named.setdefault(field[1], value[field.end(1) + 1 :])
+        return {str(name): text for name, value in named.items() if (text := _text(value)) is not None}
     except Exception as error:  # damaged EXIF in a good picture
         log.debug("metadata is not read: %s", error)
-        return found
+        return {}
+
+
+def _decoded(value: Any) -> str | None:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
 
 
 # -- our record ----------------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
-"""Pages of the history: filters, any sort column, and paging by key, so that page 1,000 costs what page 1 does.
+"""Questions to the history: words, filters, any order, and pages by key, so that page 1,000 costs what page 1 does.
 
+One index (ix_images_filter) holds everything that is filtered and sorted by. A question is one walk over it, 9 MB for
+100,000 pictures, whatever its filters are; only the rows of the page itself are then read. SQLite's planner has no
+statistics and would read the rows instead, 15 times as slow: hence INDEXED BY.
 What this module does not know: records and files.
 """
 
@@ -8,38 +11,102 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, tuple_
+from sqlalchemy import Connection, Row, select, text
 
 from core.errors import OptionError
 from core.storage.database import stamp
 from core.storage.infotext import well_formed
-from core.storage.tables import images
+from core.storage.rows import COLLECTION, TAG
+from core.storage.tables import TEXTS, images
+from core.storage.words import match, split
 from core.types import HistoryQuery
 
-SORTS = ("created_at", "seed", "width", "height", "num_inference_steps", "guidance_scale", "seconds")
+SORTS = (
+    "created_at", "seed", "width", "height", "num_inference_steps", "guidance_scale", "seconds", "rating", "model", "format",
+    "bytes",
+)  # fmt: skip
+TEXT_SORTS = ("created_at", "model", "format")
+EXACT = ("model", "width", "height", "seed", "format", "favourite", "missing")
+RANGES = (
+    ("min_steps", "num_inference_steps", ">="), ("max_steps", "num_inference_steps", "<="),
+    ("min_guidance", "guidance_scale", ">="), ("max_guidance", "guidance_scale", "<="),
+    ("min_rating", "rating", ">="),
+)  # fmt: skip
 MAX_LIMIT = 1000  # rows in one page
-MAX_SIDE = 2**31 - 1  # px
-MAX_TEXT = 1000  # characters: longer patterns are beyond what SQLite's LIKE accepts
+MAX_NUMBER = 2**53  # what JSON and SQLite both hold exactly
+MAX_TEXT = 1000  # characters
+MAX_OPTIONS = 50
+
+Conditions = tuple[list[str], dict[str, Any]]  # SQL, and the values of its parameters
 
 
 def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]], str | None, int]:
     """Rows of `images`, the cursor of the next page (None on the last), how many match in all. Raises OptionError."""
     _check(query)
-    conditions = _conditions(query)
-    key = (images.c[query.sort], images.c.id)
-    place = None if query.cursor is None else tuple_(*_decoded(query))
-    total = connection.scalar(select(func.count()).select_from(images).where(*conditions)) or 0
-    if total == 0:  # known by now: looking through all rows once more for a page would take as long again
+    where, values = _conditions(query)
+    total = connection.scalar(text(f"SELECT count(*) FROM {_source(query)} WHERE {' AND '.join(where)}"), values) or 0
+    if total == 0:
+        if query.cursor is not None:
+            _decoded(query)  # a wrong one is told, whatever was found
         return [], None, 0
-    if place is not None:
-        conditions.append(tuple_(*key) < place if query.descending else tuple_(*key) > place)
-    order = [column.desc() if query.descending else column for column in key]
-    rows = connection.execute(select(images).where(*conditions).order_by(*order).limit(query.limit + 1)).all()
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
-    return rows, _encoded(query, rows[-1]) if more else None, total
+    page, cursor = _page(connection, query, where, values)
+    numbers = [place.number for place in page]
+    rows = {row.number: row for row in connection.execute(select(images).where(images.c.number.in_(numbers)))}
+    return [rows[number] for number in numbers], cursor, total
+
+
+def ids(connection: Connection, query: HistoryQuery, limit: int) -> list[str]:
+    """The ids of all that match, at most `limit`, in the query's order; its page and cursor do not count."""
+    _check(query)
+    where, values = _conditions(query)
+    statement = f"SELECT id FROM {_source(query)} WHERE {' AND '.join(where)} {_order(query)} LIMIT {limit}"
+    return list(connection.scalars(text(statement), values))
+
+
+def neighbours(connection: Connection, query: HistoryQuery, row: Row[Any]) -> tuple[str | None, str | None]:
+    """The ids before and after `row` in the query's order; None at an end."""
+    _check(query)
+    found = []
+    for descending in (not query.descending, query.descending):
+        towards = replace(query, descending=descending, limit=1, offset=0)
+        here = _encoded(towards, row._mapping[query.sort], row.id)
+        where, values = _conditions(towards)
+        next_one, _ = _page(connection, replace(towards, cursor=here), where, values)
+        found.append(next_one[0].id if next_one else None)
+    return found[0], found[1]
+
+
+def _source(query: HistoryQuery) -> str:
+    return "images" if query.trashed else "images INDEXED BY ix_images_filter"
+
+
+def _page(
+    connection: Connection, query: HistoryQuery, where: list[str], values: dict[str, Any]
+) -> tuple[Sequence[Row[Any]], str | None]:
+    """(number, id, value of the sort column) of the pictures of one page, and the cursor of the next."""
+    where, values = list(where), dict(values)
+    if query.cursor is not None:
+        sign = "<" if query.descending else ">"
+        where.append(f"({query.sort}, id) {sign} (:last_value, :last_id)")
+        values["last_value"], values["last_id"] = _decoded(query)
+    place = query.offset if query.cursor is None else 0
+    rows = connection.execute(
+        text(
+            f"SELECT number, id, {query.sort} AS value FROM {_source(query)} WHERE {' AND '.join(where)} {_order(query)} "
+            f"LIMIT {query.limit + 1} OFFSET {place}"
+        ),
+        values,
+    ).all()
+    page = rows[: query.limit]
+    return page, _encoded(query, page[-1].value, page[-1].id) if len(rows) > query.limit else None
+
+
+def _order(query: HistoryQuery) -> str:
+    direction = "DESC" if query.descending else "ASC"
+    return f"ORDER BY {query.sort} {direction}, id {direction}"
 
 
 def _check(query: HistoryQuery) -> None:
@@ -49,38 +116,75 @@ def _check(query: HistoryQuery) -> None:
         raise _unusable("limit", query.limit, f"1 - {MAX_LIMIT}")
     if len(query.text) > MAX_TEXT:
         raise _unusable("text", f"{len(query.text)} characters", f"0 - {MAX_TEXT} characters")
-    for side in ("width", "height"):
-        if not 0 <= (getattr(query, side) or 0) <= MAX_SIDE:
-            raise _unusable(side, getattr(query, side), f"0 - {MAX_SIDE} px")
+    if len(query.options) > MAX_OPTIONS:
+        raise _unusable("options", len(query.options), f"0 - {MAX_OPTIONS}")
+    for name in ("width", "height", "offset", "seed", *(name for name, _, _ in RANGES)):
+        if not 0 <= (getattr(query, name) or 0) <= MAX_NUMBER:
+            raise _unusable(name, getattr(query, name), f"0 - {MAX_NUMBER}")
 
 
-def _conditions(query: HistoryQuery) -> list[ColumnElement[bool]]:
-    """Every word of the text in one of the prompts; the model and the size exactly; since <= created_at < until."""
-    found = [_has_word(word) for word in well_formed(query.text).split()]
-    if query.model is not None:
-        found.append(images.c.model == well_formed(query.model))
-    if query.since is not None:
-        found.append(images.c.created_at >= stamp(query.since))
-    if query.until is not None:
-        found.append(images.c.created_at < stamp(query.until))
-    if query.width is not None:
-        found.append(images.c.width == query.width)
-    if query.height is not None:
-        found.append(images.c.height == query.height)
-    return found
+def _conditions(query: HistoryQuery) -> Conditions:
+    """Everything that is asked for, as SQL; since <= created_at < until."""
+    where = [f"trashed_at IS {'NOT ' if query.trashed else ''}NULL"]
+    values: dict[str, Any] = {}
+    for name in EXACT:
+        if (value := getattr(query, name)) is not None:
+            where.append(f"{name} = :{name}")
+            values[name] = well_formed(value) if isinstance(value, str) else value
+    for name, column, sign in RANGES:
+        if (value := getattr(query, name)) is not None:
+            where.append(f"{column} {sign} :{name}")
+            values[name] = value
+    for name, sign in (("since", ">="), ("until", "<")):
+        if (instant := getattr(query, name)) is not None:
+            where.append(f"created_at {sign} :{name}")
+            values[name] = stamp(instant)
+    for kind, label in ((TAG, query.tag), (COLLECTION, query.collection)):
+        if label is not None:
+            where.append(f"number IN (SELECT number FROM image_labels WHERE kind = '{kind}' AND name = :{kind})")
+            values[kind] = well_formed(label)
+    if query.ids:
+        where.append("id IN (SELECT value FROM json_each(:ids))")
+        values["ids"] = json.dumps(query.ids)
+    for part in (_words(query.text), _options(query)):
+        where.extend(part[0])
+        values.update(part[1])
+    return where, values
 
 
-def _has_word(word: str) -> ColumnElement[bool]:
-    """SQLite's LIKE ignores the case of ASCII letters only, which is what is wanted in Chinese and English."""
-    columns = (images.c.prompt, images.c.negative_prompt)
-    return or_(*(column.contains(word, autoescape=True) for column in columns))
+def _words(words: str) -> Conditions:
+    """Every word in one of the prompts: by the index of words, or, where that has no word for it (%, an emoji), by LIKE."""
+    known, unknown = split(words)
+    where: list[str] = []
+    values: dict[str, Any] = {}
+    if known:
+        where.append(f"number IN (SELECT rowid FROM {TEXTS} WHERE {TEXTS} MATCH :words)")
+        values["words"] = match(known)
+    for k, word in enumerate(unknown):
+        where.append(f"instr(prompt || char(10) || negative_prompt, :word{k}) > 0")
+        values[f"word{k}"] = word
+    return where, values
+
+
+def _options(query: HistoryQuery) -> Conditions:
+    """Each advanced option at exactly this value; a picture that does not know the option does not match."""
+    if not query.options:
+        return [], {}
+    parts: list[str] = []
+    values: dict[str, Any] = {}
+    for k, (key, value) in enumerate(query.options.items()):
+        if '"' in key or not isinstance(value, str | int | float | bool):
+            raise _unusable("options", f"{key} = {value}", "a key and a plain value")
+        parts.append(f"json_extract(options, :key{k}) = :value{k}")
+        values |= {f"key{k}": f'$."{key}"', f"value{k}": value}
+    return [f"option_set IN (SELECT id FROM option_sets WHERE {' AND '.join(parts)})"], values
 
 
 # -- cursors: where the page before ended, bound to its order --------------------------------------------------------
 
 
-def _encoded(query: HistoryQuery, row: Row[Any]) -> str:
-    place = [query.sort, query.descending, row._mapping[query.sort], row.id]
+def _encoded(query: HistoryQuery, value: Any, image_id: str) -> str:
+    place = [query.sort, query.descending, value, image_id]
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
 
 
@@ -90,14 +194,14 @@ def _decoded(query: HistoryQuery) -> tuple[Any, str]:
         sort, descending, value, image_id = json.loads(base64.urlsafe_b64decode(str(query.cursor)))
     except (ValueError, TypeError, RecursionError) as error:
         raise _unusable("cursor", query.cursor, "next_cursor of a page") from error
-    of_its_kind = _is_text if query.sort == "created_at" else _is_number
+    of_its_kind = _is_text if query.sort in TEXT_SORTS else _is_number
     if (sort, descending) != (query.sort, query.descending) or not of_its_kind(value) or not _is_text(image_id):
         raise _unusable("cursor", query.cursor, f"next_cursor of a page in the order of {query.sort}")
     return value, image_id
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value.isascii()
+    return isinstance(value, str) and value == well_formed(value)
 
 
 def _is_number(value: object) -> bool:

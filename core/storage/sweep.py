@@ -16,14 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
-from core.storage.database import Database
+from core.storage import importing, marks
+from core.storage.database import Database, stamp
 from core.storage.files import is_temporary
 from core.storage.images import StoredFile
 from core.storage.metadata import read_metadata
 from core.storage.records import NOT_A_RECORD, image_record, image_row, with_new_id
-from core.storage.tables import image_records, images
+from core.storage.rows import put, set_marks, set_trashed
+from core.storage.tables import images
 from core.storage.thumbnails import FOLDER
 from core.types import ImageRecord
 
@@ -110,15 +112,16 @@ def _read(directory: Path, file: str) -> tuple[ImageRecord, Mapping[str, Any]] |
     """The record that a file without a row carries, typed and as it is; None when it is not one of ours."""
     path = directory / file
     metadata = read_metadata(path)
-    if metadata is None or metadata.record is None:
+    found = None if metadata is None else metadata.record or importing.read_beside(path)
+    if metadata is None or found is None:
         return None
     try:
-        record = image_record(metadata.record, StoredFile(file, metadata.format, metadata.size, path.stat().st_size))
+        record = image_record(found, StoredFile(file, metadata.format, metadata.size, path.stat().st_size))
         image_row(record)
     except (*NOT_A_RECORD, OSError) as error:
         log.warning("%s is not taken in: %s: %s", file, type(error).__name__, error)
         return None
-    return record, metadata.record
+    return record, found
 
 
 def _adopt(connection: Connection, directory: Path, record: ImageRecord, data: Mapping[str, Any]) -> str | None:
@@ -132,8 +135,10 @@ def _adopt(connection: Connection, directory: Path, record: ImageRecord, data: M
     if owner is not None:
         data = with_new_id(data, record.created_at)
         record = replace(record, id=data["id"])
-    connection.execute(insert(images).values(image_row(record)))
-    connection.execute(insert(image_records).values(image_id=record.id, record=data))
+    number = put(connection, record, data)
+    said, trashed_at = marks.read(directory / record.file)
+    set_marks(connection, number, said)
+    set_trashed(connection, [number], stamp(trashed_at) if trashed_at else None)
     return record.id
 
 

@@ -19,9 +19,16 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
+
+TEXTS = "image_texts"  # the index of words (FTS5), which SQLAlchemy has no table for; its rowid is images.number
+FILTERED = (
+    "created_at", "id", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "seconds", "rating",
+    "favourite", "format", "bytes", "missing", "option_set", "trashed_at",
+)  # fmt: skip
 
 jobs = Table(
     "jobs",
@@ -64,10 +71,19 @@ previews = Table(  # apart from jobs, so that reading a job never reads a pictur
     Column("image", LargeBinary, nullable=False),
 )
 
+option_sets = Table(  # the advanced options of pictures: many pictures share one set, so a filter reads few rows
+    "option_sets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("options", JSON, nullable=False),
+)
+
 images = Table(
     "images",
     metadata,
-    Column("id", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),  # what the index of words calls the row
+    Column("id", String(32), nullable=False, unique=True),
     Column("job_id", String(32)),
     Column("created_at", String(32), nullable=False),
     Column("file", String(500), nullable=False, unique=True),
@@ -83,23 +99,43 @@ images = Table(
     Column("guidance_scale", Float, nullable=False),
     Column("seconds", Float, nullable=False),  # text + steps + decode
     Column("missing", Boolean, nullable=False, default=False),
-    Index("ix_images_created_at_id", "created_at", "id"),  # one for each column that pages are sorted by
-    Index("ix_images_seed_id", "seed", "id"),
-    Index("ix_images_width_id", "width", "id"),
-    Index("ix_images_height_id", "height", "id"),
-    Index("ix_images_steps_id", "num_inference_steps", "id"),
-    Index("ix_images_guidance_id", "guidance_scale", "id"),
-    Index("ix_images_seconds_id", "seconds", "id"),
+    Column("option_set", Integer, ForeignKey("option_sets.id")),
+    Column("digest", String(64)),  # SHA-256 of the file; none for rows of an earlier version until they are checked
+    Column("rating", Integer, nullable=False, default=0, server_default="0"),  # 0 (none) to 5
+    Column("favourite", Boolean, nullable=False, default=False, server_default="0"),
+    Column("note", Text, nullable=False, default="", server_default=""),
+    Column("trashed_at", String(32)),
     Index("ix_images_job_id", "job_id"),
-    Index("ix_images_model", "model", "created_at", "id"),
-    Index("ix_images_size", "width", "height", "created_at", "id"),
+    Index("ix_images_digest", "digest"),
+    Index("ix_images_trashed_at", "trashed_at", sqlite_where=text("trashed_at IS NOT NULL")),
+    # All that is filtered and sorted by, in the usual order: any question is one walk over it, see search.py.
+    Index("ix_images_filter", *FILTERED, sqlite_where=text("trashed_at IS NULL")),
 )
 
-image_records = Table(  # apart from images, which a search for words reads from end to end
+image_labels = Table(  # tags, and the collections that a picture is in
+    "image_labels",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("number", Integer, ForeignKey("images.number", ondelete="CASCADE"), primary_key=True),
+    Index("ix_image_labels_number", "number"),
+)
+
+image_records = Table(  # apart from images: only what is shown is read
     "image_records",
     metadata,
     Column("image_id", String(32), ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
     Column("record", JSON, nullable=False),  # the same record that the picture file carries, see records.py
+)
+
+sheets = Table(  # sweeps: one picture over the values of one or two options
+    "sheets",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created_at", String(32), nullable=False),
+    Column("image_id", String(32), nullable=False),
+    Column("axes", JSON, nullable=False),
+    Column("jobs", JSON, nullable=False),
 )
 
 workers = Table(  # one row for each worker process over this folder: what it last said of itself

@@ -108,7 +108,7 @@ def photograph(context, address: str, folder: Path) -> None:
     shoot(page, folder / "generate.webp")
     page.goto(f"{address}/history?lang=en")
     page.locator(".st-key-gallery button").nth(2).click()
-    page.locator(".st-key-detail_picture img[src]").wait_for()
+    page.locator(".st-key-detail_zoom img[src]").wait_for()
     shoot(page, folder / "history.webp")
     page.goto(f"{address}/system?lang=en")
     page.locator(".zd-card").last.wait_for()

@@ -37,7 +37,7 @@ def test_a_prompt_becomes_a_picture_and_its_settings_can_be_used_again(app, brow
 
     page.get_by_role("link", name="历史").click()
     page.locator(".st-key-gallery button").first.click()
-    expect(page.locator(".st-key-detail_picture img")).to_have_attribute("alt", PROMPT)
+    expect(page.locator(".st-key-detail_zoom img")).to_have_attribute("alt", PROMPT)
     page.locator(".st-key-use_settings button").click()
     expect(prompt_of(page)).to_have_value(PROMPT)
     expect(page.get_by_label("步数", exact=True)).to_have_value("4")

@@ -9,7 +9,7 @@ import io
 import random
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +18,10 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from core.config.layers import Settings, load_settings
 from core.errors import NotFoundError, QueueFullError, StudioError, UnknownModelError
+from core.storage.marks import changed
 from core.studio import Studio
 from core.types import (
+    Axis,
     Decision,
     GenerationRequest,
     HistoryPage,
@@ -28,9 +30,11 @@ from core.types import (
     Job,
     JobState,
     JobTerms,
+    MarkChange,
     ModelInfo,
     Phase,
     Progress,
+    Sheet,
     SystemReport,
     WorkerStatus,
 )
@@ -126,17 +130,24 @@ class FakeHistory:
                 and query.height in (None, record.height)
                 and (query.since is None or record.created_at >= query.since)
                 and (query.until is None or record.created_at <= query.until)
+                and (record.trashed_at is not None) == query.trashed
+                and record.marks.rating >= (query.min_rating or 0)
+                and query.favourite in (None, record.marks.favourite)
+                and query.tag in (None, *record.marks.tags)
+                and (not query.ids or record.id in query.ids)
             )
 
         def order(record: ImageRecord) -> float:
             if query.sort == "created_at":
                 return record.created_at.timestamp()
+            if query.sort == "rating":
+                return float(record.marks.rating)
             if query.sort == "seconds":
                 return sum(record.timings.values())
             return float(getattr(record.request, query.sort))
 
         found = sorted(filter(fits, self.records), key=order, reverse=query.descending)
-        start = int(query.cursor or 0)
+        start = int(query.cursor or query.offset)
         rest = start + query.limit
         return HistoryPage(tuple(found[start:rest]), str(rest) if rest < len(found) else None, len(found))
 
@@ -159,6 +170,41 @@ class FakeHistory:
 
     def delete(self, image_id: str) -> None:
         self.records.remove(self.get(image_id))
+
+    def ids(self, query: HistoryQuery) -> tuple[str, ...]:
+        return tuple(record.id for record in self.search(replace(query, limit=10**6)).records)
+
+    def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
+        ids = (None, *self.ids(query), None)
+        place = ids.index(image_id)
+        return ids[place - 1], ids[place + 1]
+
+    def take_in(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
+        with Image.open(io.BytesIO(data)) as image:
+            request = GenerationRequest(prompt=name, width=image.width, height=image.height)
+        known = [record for record in self.records if record.request == request]
+        return (known[0], False) if known else (self.add(request, created_at=made), True)
+
+    def labels(self, kind: str) -> tuple[str, ...]:
+        marks = [record.marks for record in self.records]
+        return tuple(sorted({name for one in marks for name in (one.tags if kind == "tag" else one.collections)}))
+
+    def change(self, ids: Sequence[str], change: MarkChange) -> None:
+        self._replace(ids, lambda record: replace(record, marks=changed(record.marks, change)))
+
+    def trash(self, ids: Sequence[str]) -> None:
+        self._replace(ids, lambda record: replace(record, trashed_at=datetime.now(UTC)))
+
+    def restore(self, ids: Sequence[str]) -> None:
+        self._replace(ids, lambda record: replace(record, trashed_at=None))
+
+    def empty_trash(self) -> int:
+        before = len(self.records)
+        self.records = [record for record in self.records if record.trashed_at is None]
+        return before - len(self.records)
+
+    def _replace(self, ids: Sequence[str], new: Callable[[ImageRecord], ImageRecord]) -> None:
+        self.records = [new(record) if record.id in ids else record for record in self.records]
 
 
 class FakeQueue:
@@ -308,6 +354,33 @@ class FakeWorker:
         )
 
 
+class FakeSheets:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sheets: dict[str, Sheet] = {}
+
+    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet:
+        sheet = Sheet(uuid.uuid4().hex, datetime.now(UTC), image_id, tuple(axes), tuple(jobs))
+        self.sheets[sheet.id] = sheet
+        return sheet
+
+    def get(self, sheet_id: str) -> Sheet:
+        if sheet_id not in self.sheets:
+            raise NotFoundError(kind="sheet", came=sheet_id)
+        return self.sheets[sheet_id]
+
+    def file(self, sheet_id: str) -> Path:
+        path = self.folder / f"{sheet_id}.sheet"
+        if not path.is_file():
+            raise NotFoundError(kind="contact sheet", came=sheet_id)
+        return path
+
+    def draw(self, sheet: Sheet, pictures: Sequence[Path | None]) -> Path:
+        path = self.folder / f"{sheet.id}.sheet"
+        path.write_text(f"{len(pictures)} pictures")
+        return path
+
+
 class FakeSystem:
     def report(self, worker: WorkerStatus) -> SystemReport:
         return SystemReport(
@@ -330,7 +403,15 @@ class FakeStudio(Studio):
     def __init__(self, folder: Path, settings: Settings | None = None, seconds_per_step: float | None = None) -> None:
         self.past = FakeHistory(folder)
         self.queue = FakeQueue(self.past, seconds_per_step)
-        super().__init__(settings or load_settings(), self.queue, self.past, FakeCatalog(), FakeWorker(), FakeSystem())
+        super().__init__(
+            settings or load_settings(),
+            self.queue,
+            self.past,
+            FakeCatalog(),
+            FakeWorker(),
+            FakeSystem(),
+            FakeSheets(folder),
+        )
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:
         """Pictures of the last days, newest first."""

@@ -286,4 +286,4 @@ def test_problems_of_the_settings_are_on_every_page(tmp_path, monkeypatch, open_
     use(monkeypatch, FakeStudio(tmp_path, settings))
     for page in ("", "history", "system"):
         said = all_text(open_page(page))
-        assert "vae.tile_sample_min_size" in said and "1 to 200" in said and "部分设置无法使用" in said
+        assert "vae.tile_sample_min_size" in said and "1 至 200" in said and "部分设置无法使用" in said

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from core.types import HistoryQuery, ImageRecord
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from core.types import HistoryQuery, ImageRecord, MarkChange
 from tests.ui.conftest import all_text
 from ui.components.history_filter import day_range, parse_size
 
@@ -49,7 +53,7 @@ def test_each_filter_reaches_the_query(studio, open_page, monkeypatch):
         width=320,
         height=192,
         sort="seed",
-        limit=60,
+        limit=100,
     )
 
 
@@ -107,13 +111,76 @@ def test_run_again_submits_the_same_request(studio, open_page):
     assert page.query_params["job"] == studio.jobs(1)[0].id
 
 
-def test_delete_asks_first_and_then_deletes(studio, open_page):
+def test_the_trash_takes_a_picture_and_gives_it_back(studio, open_page):
     record, page = detail(studio, open_page)
-    assert record in studio.past.records
-    page.button(key="delete_now").click().run()
+    page.button(key="trash_one").click().run()
+    assert not page.exception and "image" not in page.query_params
+    assert record.id not in studio.image_ids(HistoryQuery())
+    page.button_group(key="history_place").set_value("trash").run()
+    assert [row["prompt"] for _, row in table(page).iterrows()] == [record.request.prompt]
+    page.button(key="choose_all").click().run()
+    page.button(key="restore").click().run()
+    assert record.id in studio.image_ids(HistoryQuery())
+
+
+def test_emptying_the_trash_deletes_what_is_in_it_and_nothing_else(studio, open_page):
+    records = studio.fill_history(3)
+    studio.trash([records[0].id])
+    page = open_page("history")
+    page.button_group(key="history_place").set_value("trash").run()
+    page.button(key="empty_now").click().run()
     assert not page.exception
-    assert record.id not in {kept.id for kept in studio.past.records}
-    assert "image" not in page.query_params
+    assert len(studio.past.records) == 2
+
+
+def test_what_is_said_of_one_picture_is_kept_at_once(studio, open_page):
+    record, page = detail(studio, open_page)
+    page.button(key="favourite").click().run()
+    key = f"{record.id}_1"
+    page.multiselect(key=f"tags_{key}").set_value(["雪", "best"]).run()
+    page.text_area(key=f"note_{record.id}_2").set_value("for the wall").run()
+    assert not page.exception
+    marks = studio.image(record.id).marks
+    assert (marks.favourite, marks.tags, marks.note) == (True, ("best", "雪"), "for the wall")
+
+
+def test_many_are_tagged_at_once(studio, open_page):
+    studio.fill_history(4)
+    page = open_page("history")
+    page.button(key="choose_all").click().run()
+    page.multiselect(key="add_tags").set_value(["summer"]).run()
+    page.button(key="apply_order").click().run()
+    assert not page.exception
+    assert [record.marks.tags for record in studio.past.records] == [("summer",)] * 4
+
+
+def test_columns_that_are_equal_everywhere_are_said_once(studio, open_page):
+    studio.fill_history(4)
+    page = open_page("history")
+    rows = table(page)
+    assert "model" not in rows and "steps" not in rows and "size" in rows
+    assert "Model: demo" in all_text(page)
+    page.toggle(key="history_vary").set_value(False).run()
+    assert "model" in page.dataframe[0].value
+
+
+def test_more_filters_reach_the_query(studio, open_page, monkeypatch):
+    studio.fill_history(3)
+    studio.mark([studio.past.records[0].id], MarkChange(add_tags=("summer",)))
+    asked: list[HistoryQuery] = []
+    search = studio.search
+    monkeypatch.setattr(studio, "search", lambda query: asked.append(query) or search(query))
+    page = open_page("history")
+    page.selectbox(key="history_tag").set_value("summer")
+    page.number_input(key="history_seed").set_value(7)
+    page.number_input(key="history_max_guidance").set_value(2.5)
+    page.select_slider(key="history_min_rating").set_value(3)
+    page.selectbox(key="history_option").set_value("vae.enable_tiling").run()
+    page.selectbox(key="history_value_vae.enable_tiling").set_value("true").run()
+    assert not page.exception
+    assert asked[-1] == HistoryQuery(
+        tag="summer", seed=7, max_guidance=2.5, min_rating=3, options={"vae.enable_tiling": True}, limit=100
+    )
 
 
 def test_a_picture_that_is_gone_is_said(studio, open_page):
@@ -133,3 +200,81 @@ def test_sizes_and_days_are_read_as_people_write_them():
     since, until = day_range((date(2026, 1, 2), date(2026, 1, 3)), UTC)
     assert until - since == timedelta(days=2) - timedelta(microseconds=1)
     assert day_range((), UTC) == (None, None)
+
+
+def test_the_detail_goes_on_to_its_neighbours(studio, open_page):
+    records = studio.fill_history(3)
+    page = open_page("history", image=records[1].id)
+    page.button(key="step_after").click().run()
+    assert page.query_params["image"] == records[2].id
+    page.button(key="step_after").click().run()
+    assert page.query_params["image"] == records[2].id  # the end
+    page.button(key="step_before").click().run()
+    assert page.query_params["image"] == records[1].id
+
+
+def picture_of(parameters: str) -> bytes:
+    chunks = PngInfo()
+    chunks.add_itxt("parameters", parameters)
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, "PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+def test_a_dropped_picture_shows_its_parameters_and_they_can_be_used(studio, open_page):
+    page = open_page("history")
+    data = picture_of("a <b>red</b> house\nNegative prompt: rain\nSteps: 20, Sampler: Euler a, CFG scale: 4.5, Seed: 77, "
+                      "Size: 640x384, Model: other")  # fmt: skip
+    page.file_uploader(key="import_files").upload("one.png", data, "image/png").run()
+    assert not page.exception
+    tables = "".join(element.proto.body for element in page.get("html"))
+    assert "a &lt;b&gt;red&lt;/b&gt; house" in tables and "Euler a" in tables and "<b>red" not in tables
+    page.button(key="use_found_0").click().run()
+    page.button(key="generate").click().run()
+    assert not page.exception
+    (asked,) = studio.queue.submitted
+    assert (asked.prompt, asked.negative_prompt) == ("a <b>red</b> house", "rain")
+    assert (asked.num_inference_steps, asked.guidance_scale, asked.seed) == (20, 3.5, 77)
+    assert (asked.width, asked.height, asked.model) == (640, 384, "demo")
+
+
+def test_dropped_pictures_and_folders_are_taken_in(studio, open_page, tmp_path):
+    page = open_page("history")
+    page.file_uploader(key="import_files").upload("one.png", picture_of("x"), "image/png").run()
+    page.button(key="take_in").click().run()
+    assert [record.request.prompt for record in studio.past.records] == ["one.png"]
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "two.png").write_bytes(picture_of("y"))
+    (folder / "notes.txt").touch()
+    page.text_input(key="import_folder").set_value(str(folder)).run()
+    page.button(key="take_in_folder").click().run()
+    assert not page.exception
+    assert [record.request.prompt for record in studio.past.records] == ["two.png", "one.png"]
+    page.text_input(key="import_folder").set_value(str(folder / "none")).run()
+    page.button(key="take_in_folder").click().run()
+    assert "cannot be taken in" in "".join(element.proto.body for element in page.get("html"))
+
+
+def test_compared_pictures_show_what_differs_and_nothing_else(studio, open_page):
+    records = studio.fill_history(2)
+    page = open_page("compare", ids=",".join(record.id for record in records))
+    tables = "".join(element.proto.body for element in page.get("html"))
+    assert "Seed" in tables and records[0].request.prompt in tables
+    assert "<th>Seed" in tables and "<th>Steps" not in tables and "<th>Model" not in tables
+    assert "different sizes" in all_text(page)
+
+
+def test_two_of_one_size_have_figures_and_a_map(studio, open_page):
+    first = studio.fill_history(1)[0]
+    again = studio.past.add(first.request)
+    other = studio.past.add(replace(first.request, seed=99))
+    page = open_page("compare", ids=f"{first.id},{again.id}")
+    assert "Identical, pixel by pixel." in all_text(page)
+    page = open_page("compare", ids=f"{first.id},{other.id}")
+    page.button_group(key="compare_view").set_value("map").run()
+    assert not page.exception and "PSNR" in all_text(page)
+
+
+def test_one_picture_is_not_compared(studio, open_page):
+    assert "Choose two to 9" in all_text(open_page("compare", ids=studio.fill_history(1)[0].id))

@@ -5,10 +5,6 @@ export default function ({ data, parentElement }) {
   const link = parentElement.querySelector("a");
   frame.style.setProperty("--ratio", data.width / data.height);
   frame.classList.toggle("forming", data.forming);
-  if (data.reveal && frame.dataset.revealed !== data.src) {
-    frame.dataset.revealed = data.src;
-    frame.scrollIntoView({ block: "nearest" });
-  }
   image.alt = data.alt;
   if (data.forming) link.removeAttribute("href");
   else link.href = data.src;

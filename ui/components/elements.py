@@ -1,4 +1,4 @@
-"""Three small elements that Streamlit lacks: a picture by URL that changes without flicker, facts that copy, a gallery.
+"""Small elements that Streamlit lacks: a picture by URL that changes without flicker, facts that copy, galleries.
 
 Their data is set as text and attributes by the scripts in ui/assets, never as HTML: a prompt can't become markup.
 What this module does not know: where pictures are; it makes addresses out of ids.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from core.types import ImageRecord
+from core.entrypoints.api.listing import items, write_query
+from core.types import HistoryPage, HistoryQuery, ImageRecord
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -26,17 +28,14 @@ def _component(name: str, html: str) -> Callable:
 _picture = _component("picture", '<div class="frame empty"><a target="_blank" rel="noopener"><img alt=""></a></div>')
 _facts = _component("facts", '<div class="facts"></div>')
 _gallery = _component("gallery", '<div class="gallery" role="group"></div>')
+_zoom = _component("zoom", '<div class="zoom" tabindex="0" role="img"><img alt=""></div>')
+_slider = _component("slider", '<div class="slider"><img alt=""><img alt="" class="over"><input type="range"></div>')
+_grid = _component("grid", '<div class="grid" role="group"><div class="space"></div></div>')
 
 
-def picture(
-    src: str, alt: str, size: tuple[int, int], *, key: str, forming: bool = False, reveal: bool = False
-) -> None:
-    """A picture as large as fits.
-
-    `forming` is a preview, or an empty frame that waits while `src` is empty; `reveal` scrolls a new picture into view.
-    """
-    shape = {"width": size[0], "height": size[1]}
-    _picture(key=key, data={"src": src, "alt": alt, **shape, "forming": forming, "reveal": reveal})
+def picture(src: str, alt: str, size: tuple[int, int], *, key: str, forming: bool = False) -> None:
+    """A picture as large as fits; `forming` is a preview, or an empty frame that waits while `src` is empty."""
+    _picture(key=key, data={"src": src, "alt": alt, "width": size[0], "height": size[1], "forming": forming})
 
 
 def facts(rows: Sequence[tuple[str, str, str]], hint: str, done: str, *, key: str) -> None:
@@ -66,6 +65,73 @@ def gallery(
         data={"items": items, "label": label, "layout": layout, "selected": selected},
         on_picked_change=picked,
     )
+
+
+def grid(
+    query: HistoryQuery,
+    page: HistoryPage,
+    label: str,
+    *,
+    key: str,
+    version: int,
+    selection: tuple[int, Sequence[str]],
+    opened: str | None,
+    on_pick: Callable[[str], None],
+    on_choose: Callable[[list[str]], None],
+    on_favourite: Callable[[str], None],
+) -> None:
+    """All that `query` finds, as a gallery in which only the visible tiles exist; `page` is its beginning.
+
+    `version` changes when what was found may look different; `selection` is (a number that changes when the page, and not
+    the viewer, changed what is chosen; the chosen ids).
+    """
+
+    def said(name: str, act: Callable[[Any], None]) -> Callable[[], None]:
+        def told() -> None:
+            value = st.session_state[key].get(name)
+            if value is not None:
+                act(value)
+
+        return told
+
+    _grid(
+        key=key,
+        data={
+            "query": write_query(query),
+            "version": version,
+            "total": page.total,
+            "items": items(page),
+            "label": label,
+            "selection": selection[0],
+            "chosen": list(selection[1]),
+            "open": opened,
+        },
+        on_picked_change=said("picked", on_pick),
+        on_chosen_change=said("chosen", on_choose),
+        on_favourite_change=said("favourite", on_favourite),
+    )
+
+
+def zoom(record: ImageRecord, hint: str, *, key: str, on_step: Callable[[int], None]) -> None:
+    """A picture to look into: the wheel and a double click zoom, dragging moves, arrows call `on_step` with -1 or 1."""
+
+    def stepped() -> None:
+        step = st.session_state[key].get("step")
+        if step:
+            on_step(int(step))
+
+    shown = {"src": image_url(record.id), "alt": record.request.prompt, "ratio": record.width / record.height}
+    _zoom(key=key, data={**shown, "hint": hint}, on_step_change=stepped)
+
+
+def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> None:
+    """Two pictures on one another, with a line between them that moves."""
+    pictures = [{"src": image_url(record.id), "alt": record.request.prompt} for record in (first, second)]
+    _slider(key=key, data={"pictures": pictures, "label": label, "ratio": first.width / first.height})
+
+
+def difference_url(one: str, other: str) -> str:
+    return f"/api/differences/{one}/{other}"
 
 
 def image_url(image_id: str) -> str:

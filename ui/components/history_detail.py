@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from typing import Any
 
 import streamlit as st
 
 from core.config.options import SCHEMA
 from core.studio import Studio
-from core.types import ImageRecord
+from core.types import HistoryQuery, ImageRecord, MarkChange
 from ui import actions, formats, state
-from ui.components import image_card
+from ui.components import again, elements, image_card
 from ui.i18n import said, t
 
 
-def draw(studio: Studio, record: ImageRecord) -> None:
-    """The picture, what can be done with it, its prompt as text, and all its parameters."""
-    image_card.large(record, key="detail_picture", reveal=True)
+def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
+    """The picture, what can be done with it, its prompt as text, and all its parameters.
+
+    The arrows go to the one before and the one after it in the order of `query`.
+    """
+
+    def step(towards: int) -> None:
+        neighbour = studio.neighbours(query, record.id)[0 if towards < 0 else 1]
+        if neighbour:
+            state.select_image(neighbour)
+
+    elements.zoom(record, t("detail.zoom"), key="detail_zoom", on_step=step)
+    with st.container(horizontal=True, horizontal_alignment="center", key="detail_steps"):
+        for name, towards, icon in (("before", -1, "chevron_left"), ("after", 1, "chevron_right")):
+            st.button(
+                t(f"detail.{name}"), key=f"step_{name}", icon=f":material/{icon}:", type="tertiary", on_click=step,
+                args=(towards,),
+            )  # fmt: skip
     image_card.facts(record, key="detail_facts")
     if record.missing:
         st.warning(t("history.missing"), icon=":material/broken_image:")
     _buttons(studio, record)
+    _foretold(studio, record)
+    _marks(studio, record)
     st.code(record.request.prompt, language=None, wrap_lines=True)
     if record.request.negative_prompt:
         st.caption(said(SCHEMA.options["generation.negative_prompt"].label))
@@ -35,27 +53,67 @@ def draw(studio: Studio, record: ImageRecord) -> None:
 
 
 def _buttons(studio: Studio, record: ImageRecord) -> None:
+    made_here = "taken_in_from" not in record.effective  # the model of any other picture is not here
     with st.container(horizontal=True, key="detail_buttons"):
         if st.button(t("history.use"), key="use_settings", type="primary", icon=":material/tune:"):
             state.fill_form_from(record.request)
             st.switch_page(image_card.GENERATE_PAGE)
-        if st.button(t("history.again"), key="run_again", icon=":material/replay:") and actions.submit(
-            studio, record.request
-        ):
-            st.switch_page(image_card.GENERATE_PAGE)
+        if made_here:
+            again.button(studio, record)
+            again.vary(studio, record)
         image_card.download(studio, record, "detail_download")
-        with st.popover(t("history.delete"), icon=":material/delete:", key="delete"):
-            st.text(t("history.delete_text"))
+        if record.trashed_at:
             st.button(
-                t("history.delete_now"),
-                key="delete_now",
-                type="primary",
-                on_click=actions.delete_image,
-                args=(studio, record.id),
-            )
+                t("history.restore"), key="restore_one", icon=":material/restore_from_trash:",
+                on_click=actions.restore, args=(studio, [record.id]),
+            )  # fmt: skip
+        else:
+            st.button(
+                t("history.trash"), key="trash_one", icon=":material/delete:", on_click=actions.trash,
+                args=(studio, [record.id]),
+            )  # fmt: skip
         st.button(
             t("history.close"), key="close_detail", icon=":material/close:", on_click=state.select_image, args=(None,)
         )
+
+
+def _foretold(studio: Studio, record: ImageRecord) -> None:
+    if "taken_in_from" not in record.effective:
+        again.foretold(studio, record)
+
+
+def _marks(studio: Studio, record: ImageRecord) -> None:
+    """Rating, favourite, tags, collections and note; each is kept the moment it is changed."""
+    marks, key = record.marks, f"{record.id}_{state.history_version()}"
+
+    def changed(**values: Any) -> None:
+        actions.mark(studio, [record.id], MarkChange(**values))
+
+    def named(field: str, had: tuple[str, ...], widget: str) -> None:
+        now = set(st.session_state[widget])
+        changed(**{f"add_{field}": tuple(now.difference(had)), f"remove_{field}": tuple(set(had) - now)})
+
+    with st.container(horizontal=True, vertical_alignment="center", key="detail_marks"):
+        stars = f"stars_{key}"
+        st.feedback(
+            "stars", key=stars, default=marks.rating - 1 if marks.rating else None,
+            on_change=lambda: changed(rating=0 if st.session_state[stars] is None else st.session_state[stars] + 1),
+        )  # fmt: skip
+        st.button(
+            t("column.favourite"), key="favourite", type="primary" if marks.favourite else "secondary",
+            icon=":material/favorite:", on_click=actions.toggle_favourite, args=(studio, record.id),
+        )  # fmt: skip
+    for field, known, had in (("tags", studio.tags(), marks.tags),
+                              ("collections", studio.collections(), marks.collections)):  # fmt: skip
+        widget = f"{field}_{key}"
+        st.multiselect(
+            t(f"column.{field}"), sorted({*known, *had}), list(had), key=widget, accept_new_options=True,
+            on_change=named, args=(field, had, widget),
+        )  # fmt: skip
+    note = f"note_{key}"
+    st.text_area(
+        t("column.note"), marks.note, key=note, height=68, on_change=lambda: changed(note=st.session_state[note])
+    )
 
 
 Row = tuple[str, str, str, str]  # parameter, requested, effective, reason

@@ -5,36 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date, datetime, time, tzinfo
+from typing import Any
 
 import streamlit as st
 
+from core.config.options import SCHEMA
+from core.errors import InputError
 from core.studio import Studio
 from core.types import HistoryQuery
 from ui import formats, state
-from ui.i18n import t
+from ui.i18n import said, t
 
-SORTS = ("created_at", "seconds", "seed", "width", "height", "num_inference_steps", "guidance_scale")
+SORTS = (
+    "created_at", "rating", "seconds", "seed", "width", "height", "num_inference_steps", "guidance_scale", "model", "format",
+    "bytes",
+)  # fmt: skip
 VIEWS = ("gallery", "table")
+PLACES = ("all", "favourites", "missing", "trash")
+FORMATS = ("png", "jpeg", "webp")
 
 
 def draw(studio: Studio) -> tuple[HistoryQuery, str]:
     """The query of the present page, and "gallery" or "table"."""
-    with st.container(horizontal=True, vertical_alignment="top", key="filters"):
+    with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         text = st.text_input(
             t("history.text"), key="history_text", placeholder=t("history.text_hint"), on_change=state.first_page
         )
         models = [model.id for model in studio.models()]
-        model = st.selectbox(
-            t("history.model"), models, index=None, key="history_model", placeholder=t("history.any"), accept_new_options=True,
-            on_change=state.first_page,
-        )  # fmt: skip
+        model = _choice("model", models)
         days = st.date_input(
             t("history.dates"), (), key="history_dates", on_change=state.first_page, format="YYYY-MM-DD"
         )
-        size = st.selectbox(
-            t("history.size"), _sizes(studio), index=None, key="history_size", placeholder=t("history.any"),
-            accept_new_options=True, on_change=state.first_page,
-        )  # fmt: skip
+        size = _choice("size", _sizes(studio))
         sort = st.selectbox(
             t("history.sort"),
             SORTS,
@@ -42,6 +44,8 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
             format_func={name: t(f"sort.{name}") for name in SORTS}.get,
             on_change=state.first_page,
         )
+        with st.popover(t("history.more"), icon=":material/tune:", key="more_filters"):
+            more = _more(studio)
         view = st.segmented_control(
             t("history.view"), VIEWS, key="history_view", default=studio.settings["ui.history_view"], required=True,
             format_func={name: t(f"view.{name}") for name in VIEWS}.get,
@@ -60,8 +64,82 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
         sort=sort,
         limit=int(studio.settings["ui.history_page_size"]),
         cursor=state.cursors()[-1],
+        **more,
     )
     return query, view
+
+
+def _more(studio: Studio) -> dict[str, Any]:
+    """What is filtered by now and then; by the name of its field in HistoryQuery."""
+    place = st.segmented_control(
+        t("history.place"), PLACES, key="history_place", default="all", required=True, on_change=state.first_page,
+        format_func={name: t(f"place.{name}") for name in PLACES}.get,
+    )  # fmt: skip
+    found: dict[str, Any] = {
+        "favourite": True if place == "favourites" else None,
+        "missing": True if place == "missing" else None,
+        "trashed": place == "trash",
+    }
+    left, right = st.columns(2)
+    with left:
+        found["tag"] = _choice("tag", studio.tags(), free=False)
+        found["seed"] = _number("seed")
+        found["min_steps"] = _number("min_steps")
+        found["min_guidance"] = _number("min_guidance", 0.5)
+    with right:
+        found["collection"] = _choice("collection", studio.collections(), free=False)
+        found["format"] = _choice("format", FORMATS, free=False)
+        found["max_steps"] = _number("max_steps")
+        found["max_guidance"] = _number("max_guidance", 0.5)
+    found["min_rating"] = st.select_slider(
+        t("history.min_rating"), range(6), key="history_min_rating", on_change=state.first_page,
+        format_func=lambda stars: "★" * stars or t("history.any"),
+    ) or None  # fmt: skip
+    found["options"] = _option()
+    return found
+
+
+def _option() -> dict[str, Any]:
+    """One advanced option at exactly a value."""
+    left, right = st.columns(2)
+    options = {option.key: option for option in SCHEMA.request_options()}
+    with left:
+        key = st.selectbox(
+            t("history.option"), list(options), index=None, key="history_option", placeholder=t("history.any"),
+            format_func=lambda key: said(options[key].label), on_change=state.first_page,
+        )  # fmt: skip
+    if key is None:
+        return {}
+    option = options[key]
+    choices = {"bool": ("true", "false"), "choice": option.choices}.get(option.type)
+    with right:
+        if choices:
+            words = st.selectbox(
+                t("history.value"), choices, key=f"history_value_{key}", on_change=state.first_page, index=None,
+                placeholder=t("history.any"),
+            )  # fmt: skip
+        else:
+            words = st.text_input(t("history.value"), key=f"history_value_{key}", on_change=state.first_page)
+    try:
+        return {key: option.check(words, t("history.option"))} if words else {}
+    except InputError as error:
+        st.warning(error.message(state.language()))
+        return {}
+
+
+def _choice(name: str, known: Sequence[str], free: bool = True) -> str | None:
+    """One of the known ones, with `free` any other, too; None: any."""
+    return st.selectbox(
+        t(f"history.{name}"), list(known), index=None, key=f"history_{name}", placeholder=t("history.any"),
+        accept_new_options=free, on_change=state.first_page,
+    )  # fmt: skip
+
+
+def _number(name: str, step: float = 1) -> Any:
+    return st.number_input(
+        t(f"history.{name}"), min_value=type(step)(0), value=None, step=step, key=f"history_{name}",
+        placeholder=t("history.any"), on_change=state.first_page,
+    )  # fmt: skip
 
 
 def _sizes(studio: Studio) -> list[str]:

@@ -16,10 +16,10 @@ HISTORY_PAGE = "views/history.py"
 GENERATE_PAGE = "views/generate.py"
 
 
-def large(record: ImageRecord, key: str = "stage_picture", reveal: bool = False) -> None:
-    """On Generate the same element as the preview's, so that the preview turns into the picture."""
+def large(record: ImageRecord) -> None:
+    """The same element as the preview's, so that the preview turns into the picture."""
     size = (record.width, record.height)
-    elements.picture(elements.image_url(record.id), record.request.prompt, size, key=key, reveal=reveal)
+    elements.picture(elements.image_url(record.id), record.request.prompt, size, key="stage_picture")
 
 
 def facts(record: ImageRecord, key: str = "facts") -> None:

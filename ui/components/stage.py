@@ -13,7 +13,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import HistoryQuery, ImageRecord, Job, JobState
 from ui import actions, state
-from ui.components import elements, error_card, image_card, job_status
+from ui.components import again, elements, error_card, image_card, job_status
 from ui.i18n import t
 
 STRIP_LENGTH = 24
@@ -77,6 +77,7 @@ def _outcome(studio: Studio, job: Job) -> None:
     """What became of the job, where the picture alone does not say it."""
     if actions.is_check(job.request):
         job_status.verdict(studio, job)
+    again.verdict(studio, job)
     if job.state is JobState.FAILED and job.error:
         error_card.draw(job.error, "job", lambda cure: actions.run_again(studio, job.request, cure))
     elif job.state is JobState.CANCELLED:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from dataclasses import replace
+
 import streamlit as st
 
+from core.entrypoints.api.listing import PART
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import HistoryPage, ImageRecord
-from ui import formats, resources, state
-from ui.components import elements, error_card, history_detail, history_filter
+from core.types import HistoryPage, HistoryQuery, ImageRecord
+from ui import actions, resources, state
+from ui.components import (
+    elements,
+    error_card,
+    history_detail,
+    history_filter,
+    history_import,
+    history_selection,
+    history_table,
+)
 from ui.i18n import t
 
 
 def page() -> None:
     studio = resources.studio()
     query, view = history_filter.draw(studio)
+    if view == "gallery":  # it asks for the rest by itself, by place
+        query = replace(query, limit=PART, cursor=None)
     try:
         found = studio.search(query)
     except StudioError as error:  # such as a text of 10,000 characters
@@ -26,22 +38,33 @@ def page() -> None:
     record = _selected(studio)
     with st.container(key="archive_split" if record else "archive"):
         with st.container(key="found"):
+            history_selection.draw(studio, query, found.total)
             if not found.records:
                 st.info(t("history.nothing"), icon=":material/filter_none:")
             elif view == "table":
-                _table(found)
+                history_table.draw(found)
+                _pager(found)
             else:
-                elements.gallery(
-                    found.records,
-                    t("history.title"),
-                    state.select_image,
-                    key="gallery",
-                    selected=record.id if record else None,
-                )
-            _pager(found)
+                _gallery(studio, query, found, record)
         if record:
             with st.container(key="detail"):
-                history_detail.draw(studio, record)
+                history_detail.draw(studio, record, query)
+    history_import.draw(studio)
+
+
+def _gallery(studio: Studio, query: HistoryQuery, found: HistoryPage, record: ImageRecord | None) -> None:
+    elements.grid(
+        query,
+        found,
+        t("history.title"),
+        key="gallery",
+        version=state.history_version(),
+        selection=(state.selection_version(), state.chosen_images()),
+        opened=record.id if record else None,
+        on_pick=state.select_image,
+        on_choose=state.choose_images,
+        on_favourite=lambda image_id: actions.toggle_favourite(studio, image_id),
+    )
 
 
 def _selected(studio: Studio) -> ImageRecord | None:
@@ -54,41 +77,6 @@ def _selected(studio: Studio) -> ImageRecord | None:
         state.select_image(None)
         error_card.draw(error, "selected")
         return None
-
-
-def _table(found: HistoryPage) -> None:
-    """A click on a row opens it; a click on a heading sorts this page, the filter bar sorts everything."""
-    frame = frame_of(found.records)
-    columns = {name: st.column_config.Column(t(f"column.{name}")) for name in frame.columns}
-    columns["picture"] = st.column_config.ImageColumn(t("column.picture"), width="small")
-    columns["prompt"] = st.column_config.TextColumn(t("column.prompt"), width="large")
-    columns["seconds"] = st.column_config.NumberColumn(t("column.seconds"), format="%.1f")
-    columns["seed"] = st.column_config.NumberColumn(t("column.seed"), format="%d")
-    event = st.dataframe(
-        frame, hide_index=True, column_config=columns, on_select="rerun", selection_mode="single-row", height=620,
-        key=f"table_{len(state.cursors())}",
-    )  # fmt: skip
-    rows = event.selection.rows
-    if rows and found.records[rows[0]].id != state.selected_image():
-        state.select_image(found.records[rows[0]].id)
-        st.rerun()
-
-
-def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
-    """One row a picture."""
-    return pd.DataFrame(
-        {
-            "picture": [elements.thumbnail_url(record.id) for record in records],
-            "when": [formats.moment(record.created_at) for record in records],
-            "prompt": [record.request.prompt for record in records],
-            "model": [record.request.model for record in records],
-            "size": [formats.pixels(record.width, record.height) for record in records],
-            "steps": [record.request.num_inference_steps for record in records],
-            "guidance": [record.request.guidance_scale for record in records],
-            "seed": [record.request.seed for record in records],
-            "seconds": [sum(record.timings.values()) for record in records],
-        }
-    )
 
 
 def _pager(found: HistoryPage) -> None:

@@ -24,6 +24,7 @@ from starlette.responses import Response, StreamingResponse
 
 from core import __version__
 from core.entrypoints.api.answers import Answer, install_errors, problem
+from core.entrypoints.api.archive import archive_routes
 from core.entrypoints.api.described import TERMS, capabilities, job_json, order_schema
 from core.entrypoints.api.files import file_routes
 from core.entrypoints.api.guard import Guard
@@ -82,6 +83,7 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     v1.include_router(files)
     app.include_router(v1)
     app.include_router(files, include_in_schema=False)
+    app.include_router(archive_routes(get_studio))
     app.add_middleware(Guard, get_studio=get_studio, say=problem)
     install_errors(app, problem)
     return app

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from core.storage import database as database_module
+from core.storage.check import check
 from core.storage.database import Database
 from core.storage.history import History
-from core.types import HistoryQuery
+from core.storage.images import StoredFile
+from core.storage.records import image_record, image_row, new_id, picture_record
+from core.types import HistoryQuery, ImageRecord
+
+from .conftest import build_picture
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
@@ -22,7 +33,9 @@ from pathlib import Path
 from core.storage import files, history as module
 from core.storage.database import Database
 from core.storage.history import History
+from core.types import MarkChange
 from tests.unit.storage.conftest import build_picture
+from tests.unit.storage.test_storage_readers import A1111, png
 
 folder, place = Path(sys.argv[1]), sys.argv[2]
 history = History(Database(folder / "studio.db"), folder / "outputs")
@@ -39,6 +52,12 @@ if place == "anywhere":
     while True:
         kept.append(history.add(build_picture((96, 64), noise=True), "job"))
         say(f"added {kept[-1].id}")
+        history.change([kept[-1].id], MarkChange(rating=3, add_tags=("kept",)))
+        say(f"rated {kept[-1].id}")
+        taken, _ = history.take_in(png({"parameters": f"{A1111} {len(kept)} {kept[-1].id}"}).getvalue(), "elsewhere")
+        say(f"added {taken.id}")
+        history.trash([taken.id])
+        say(f"trashed {taken.id}")
         if len(kept) > 3:
             gone = kept.pop(0)
             say(f"deleting {gone.id}")
@@ -50,7 +69,7 @@ history.thumbnail(first.id)
 if place == "before the name":
     files.os.replace = die
 elif place == "before the row":
-    module._insert = die
+    module.rows.put = die
 elif place == "before the file is removed":
     module.remove = die
     say(f"deleting {first.id}")
@@ -72,44 +91,66 @@ def words_of(child: subprocess.Popen[str]) -> list[list[str]]:
     return words
 
 
-def checked(folder: Path) -> set[str]:
-    """Sweep, then hold every row against every file; the ids that are there."""
+def checked(folder: Path) -> dict[str, ImageRecord]:
+    """Sweep, then hold every row against every file; the records that are there."""
     database = Database(folder / "studio.db")
     history = History(database, folder / "outputs")
     history.sweep()
     again = history.sweep()
     assert (again.adopted, again.missing, again.returned, again.unknown) == ((), 0, 0, 0)
-    page = history.search(HistoryQuery(limit=1000))
-    assert page.next_cursor is None
-    for record in page.records:
+    page, trash = history.search(HistoryQuery(limit=1000)), history.search(HistoryQuery(limit=1000, trashed=True))
+    assert page.next_cursor is None and trash.next_cursor is None
+    for record in page.records + trash.records:
         path = history.file(record.id)
         assert not record.missing and record.bytes == path.stat().st_size
         with Image.open(path) as image:
             image.load()
             assert image.size == (record.width, record.height)
-    pictures = [path for path in (folder / "outputs").glob("????-??-??/*") if not path.name.startswith(".")]
-    assert len(pictures) == page.total
+    pictures = [path for path in (folder / "outputs").glob("????-??-??/*") if path.suffix == ".png"]
+    assert len(pictures) == page.total + trash.total
+    check(database, folder / "outputs")
+    after = check(database, folder / "outputs")
+    assert (after.changed, after.damaged, after.thumbnails, after.marks) == ((), (), 0, 0)
     database.close()
-    return {record.id for record in page.records}
+    return {record.id: record for record in page.records + trash.records}
+
+
+def killed(folder: Path, lines: int, rng: random.Random, said: dict[str, set[str]]) -> None:
+    """One life of a child that is killed a moment after so many lines; then nothing that was acknowledged is lost."""
+    child = started(folder, "anywhere")
+    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    words = [child.stdout.readline().split() for _ in range(lines)]
+    time.sleep(rng.uniform(0, 0.05))
+    child.kill()
+    for verb, image_id in words + words_of(child):
+        said[verb].add(image_id)
+    there = checked(folder)
+    assert said["added"] - said["deleting"] <= there.keys()
+    assert not said["deleted"] & there.keys()
+    for image_id in said["rated"] - said["deleting"]:
+        assert (there[image_id].marks.rating, there[image_id].marks.tags) == (3, ("kept",))
+    for image_id in said["trashed"]:
+        assert there[image_id].trashed_at is not None
+
+
+def empty() -> dict[str, set[str]]:
+    return {verb: set() for verb in ("added", "rated", "trashed", "deleting", "deleted")}
 
 
 def test_killed_anywhere(tmp_path: Path) -> None:
-    rng = random.Random(3)
-    added: set[str] = set()
-    deleting: set[str] = set()
-    deleted: set[str] = set()
-    for lines in (1, 4, 8, 15, 25):
-        child = started(tmp_path, "anywhere")
-        assert child.stdout is not None and child.stdout.readline() == "ready\n"
-        words = [child.stdout.readline().split() for _ in range(lines)]
-        time.sleep(rng.uniform(0, 0.05))
-        child.kill()
-        for verb, image_id in words + words_of(child):
-            {"added": added, "deleting": deleting, "deleted": deleted}[verb].add(image_id)
-        there = checked(tmp_path)
-        assert added - deleting <= there
-        assert not deleted & there
-    assert len(added) > 20 and deleted
+    rng, said = random.Random(3), empty()
+    for lines in (1, 6, 12, 25, 40):
+        killed(tmp_path, lines, rng, said)
+    assert len(said["added"]) > 20 and all(said.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_killed_two_hundred_times(tmp_path: Path) -> None:
+    """ZDARKROOM_KILLS in the environment makes it longer."""
+    rng, said = random.Random(11), empty()
+    for k in range(int(os.environ.get("ZDARKROOM_KILLS", "200"))):
+        killed(tmp_path / str(k // 20), rng.randrange(30), rng, said if k % 20 else (said := empty()))
 
 
 @pytest.mark.parametrize(
@@ -119,4 +160,50 @@ def test_killed_at_the_worst_moment(tmp_path: Path, place: str, pictures: int) -
     words = words_of(started(tmp_path, place))
     added = {word[1] for word in words if word[0] == "added"}
     there = checked(tmp_path)
-    assert len(added) == 1 and added <= there and len(there) == pictures
+    assert len(added) == 1 and added <= there.keys() and len(there) == pictures
+
+
+MIGRATION = """
+import sys
+from pathlib import Path
+from core.storage.database import Database
+print("ready", flush=True)
+Database(Path(sys.argv[1]) / "studio.db")
+print("done", flush=True)
+"""
+
+
+def test_killed_while_a_database_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it dies, the next start finds all pictures, in the first version or in the present one."""
+    count, rng = 3000, random.Random(5)
+    for k in range(4):
+        folder = tmp_path / str(k)
+        fill_first_version(folder / "studio.db", count, monkeypatch)
+        child = subprocess.Popen(
+            [sys.executable, "-c", MIGRATION, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0, 1.0))
+        child.kill()
+        child.communicate()
+        database = Database(folder / "studio.db")
+        found = History(database, folder).search(HistoryQuery(text="雪山", limit=5))
+        assert found.total == count and found.records[0].request.prompt == "雪山"
+        database.close()
+
+
+def fill_first_version(path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(database_module, "HEAD", "0001")
+        Database(path).close()
+    made = datetime(2026, 3, 1, tzinfo=UTC)
+    data = picture_record(build_picture(prompt="雪山"), new_id(made), None, made)
+    row = {**image_row(image_record(data, StoredFile("x", "png", (64, 64), 10))), "missing": 0}
+    with closing(sqlite3.connect(path)) as connection:
+        for k in range(count):
+            data["id"] = row["id"] = new_id(made)
+            row["file"] = f"2026-03-01/{k}.png"
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO images ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+            connection.execute("INSERT INTO image_records VALUES (?, ?)", (row["id"], json.dumps(data)))
+        connection.commit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -14,21 +15,24 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, event, insert
+from sqlalchemy import delete, insert, select, text
 
 from core.errors import OptionError
-from core.storage import search
+from core.storage import rows
+from core.storage import search as search_module
 from core.storage.database import Database
 from core.storage.history import History
 from core.storage.images import StoredFile
 from core.storage.records import image_record, image_row, new_id, picture_record
 from core.storage.search import MAX_LIMIT, MAX_TEXT, SORTS
-from core.storage.tables import image_records, images
-from core.types import HistoryQuery, ImageRecord, Picture
+from core.storage.tables import TEXTS, image_records, images, option_sets
+from core.storage.words import spaced
+from core.types import HistoryQuery, ImageRecord, Marks, Picture
 
 from .conftest import build_picture
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+HISTORY_MIDDLE = 5000
 SIZES = [(256, 256), (512, 288), (64, 2048)]
 PROMPTS = ["a Red House at sunset", "红色的房子，日落，雪山", "100% blue_sky", "back\\slash", "夜晚，灯塔", ""]
 PICTURE = build_picture()
@@ -48,10 +52,12 @@ def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str,
         num_inference_steps=rng.choice([4, 8, 50]),
         guidance_scale=rng.choice([0.0, 0.1, 4.5]),
         seed=rng.choice([0, 7, rng.randrange(2**53)]),
+        options={**PICTURE.request.options, "scheduler.shift": rng.choice([1.0, 2.5, 3.0])},
     )
     picture: Picture = replace(PICTURE, request=request, timings={"steps": rng.choice([0.1, 0.1 + 0.2, rng.random()])})
     data = picture_record(picture, new_id(created_at), None, created_at)
-    return image_record(data, StoredFile(f"2026-03-01/{number}.png", "png", size, 1000)), data
+    record = image_record(data, StoredFile(f"2026-03-01/{number}.png", "png", size, 1000))
+    return replace(record, marks=Marks(rating=rng.randrange(6))), data
 
 
 def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
@@ -59,11 +65,39 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
     made = [made_record(number, rng) for number in numbers]
     with database.writing() as connection:
         connection.execute(delete(images))
+        connection.execute(text(f"DELETE FROM {TEXTS}"))
+        sets = {record.request.options["scheduler.shift"]: record for record, _ in made}
+        for record in sets.values():
+            rows.remove(connection, rows.put(connection, record, {}))  # leaves its set of options
+        found = connection.execute(select(option_sets)).all()
+        known = {row.options["scheduler.shift"]: row.id for row in found}
         for start in range(0, len(made), 5000):
             part = made[start : start + 5000]
-            connection.execute(insert(images), [image_row(record) for record, _ in part])
+            connection.execute(
+                insert(images),
+                [
+                    {
+                        **image_row(record),
+                        "number": start + k + 1,
+                        "option_set": known[record.request.options["scheduler.shift"]],
+                        "rating": record.marks.rating,
+                    }
+                    for k, (record, _) in enumerate(part)
+                ],
+            )
             connection.execute(
                 insert(image_records), [{"image_id": record.id, "record": data} for record, data in part]
+            )
+            connection.execute(
+                text(f"INSERT INTO {TEXTS} (rowid, prompt, negative_prompt) VALUES (:number, :prompt, :negative)"),
+                [
+                    {
+                        "number": start + k + 1,
+                        "prompt": spaced(record.request.prompt),
+                        "negative": spaced(record.request.negative_prompt),
+                    }
+                    for k, (record, _) in enumerate(part)
+                ],
             )
     return [record for record, _ in made]
 
@@ -76,11 +110,34 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[History, 
     database.close()
 
 
+def parts_of(words: str) -> list[str]:
+    """Words in English, characters in Chinese, no marks; told apart from the index by how it is done."""
+    return re.findall(r"[\u4e00-\u9fff]|[a-z0-9]+", words.lower())
+
+
+def has_word(prompt: str, word: str) -> bool:
+    parts, wanted = parts_of(prompt), parts_of(word)
+    if not wanted:
+        return word in prompt
+    return any(
+        parts[at : at + len(wanted) - 1] == wanted[:-1] and parts[at + len(wanted) - 1].startswith(wanted[-1])
+        for at in range(len(parts) - len(wanted) + 1)
+    )
+
+
+def between(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
 def matches(record: ImageRecord, query: HistoryQuery) -> bool:
     request = record.request
-    words = query.text.lower().split()
     return (
-        all(word in request.prompt.lower() or word in request.negative_prompt.lower() for word in words)
+        all(has_word(request.prompt, w) or has_word(request.negative_prompt, w) for w in query.text.split())
+        and query.seed in (None, request.seed)
+        and between(request.num_inference_steps, query.min_steps, query.max_steps)
+        and between(request.guidance_scale, query.min_guidance, query.max_guidance)
+        and between(record.marks.rating, query.min_rating, None)
+        and all(request.options[key] == wanted for key, wanted in query.options.items())
         and query.model in (None, request.model)
         and (query.since is None or record.created_at >= query.since)
         and (query.until is None or record.created_at < query.until)
@@ -92,7 +149,9 @@ def matches(record: ImageRecord, query: HistoryQuery) -> bool:
 def value(record: ImageRecord, sort: str) -> Any:
     if sort == "seconds":
         return sum(record.timings.values())
-    return getattr(record if sort in ("created_at", "width", "height") else record.request, sort)
+    if sort == "rating":
+        return record.marks.rating
+    return getattr(record if sort in ("created_at", "width", "height", "format", "bytes") else record.request, sort)
 
 
 def all_pages(history: History, query: HistoryQuery) -> list[ImageRecord]:
@@ -114,13 +173,51 @@ moments = st.none() | st.integers(-5, 60).map(lambda seconds: START + timedelta(
 queries = st.builds(
     HistoryQuery,
     text=st.sampled_from(
-        ["", "house", "RED house", "房子", "雪山 夜晚", "%", "_", "\\", "0%", "雨", "nowhere", "红色的房子，日落"]
+        [
+            "",
+            "house",
+            "RED hou",
+            "房子",
+            "雪山 夜晚",
+            "%",
+            "_",
+            "\\",
+            "0%",
+            "雨",
+            "nowhere",
+            "红色的房子，日落",
+            "子房",
+            "blue_sky",
+            '"',
+            "AND",
+            "house OR",
+            "NEAR(",
+            "prompt:red",
+            "*",
+            "-red",
+        ]
     ),
     model=st.sampled_from([None, "demo", "turbo", "none"]),
     since=moments,
     until=moments,
     width=st.sampled_from([None, 256, 64, 1]),
     height=st.sampled_from([None, 288, 2048]),
+    seed=st.sampled_from([None, None, None, 0, 7, 8]),
+    min_steps=st.sampled_from([None, 5]),
+    max_steps=st.sampled_from([None, 8]),
+    min_guidance=st.sampled_from([None, 0.1]),
+    max_guidance=st.sampled_from([None, 0.1]),
+    min_rating=st.sampled_from([None, 3]),
+    options=st.sampled_from(
+        [
+            {},
+            {},
+            {"scheduler.shift": 2.5},
+            {"scheduler.shift": 9.0},
+            {"output.format": "png"},
+            {"output.metadata": True, "scheduler.shift": 1.0},
+        ]
+    ),
     sort=st.sampled_from(SORTS),
     descending=st.booleans(),
     limit=st.sampled_from([1, 2, 3, 7, 50, 149, 150, 151]),
@@ -149,21 +246,6 @@ def test_every_column_pages_without_a_filter(
     assert found == sorted(records, key=lambda record: (value(record, sort), record.id), reverse=descending)
 
 
-@pytest.mark.parametrize("descending", [True, False])
-@pytest.mark.parametrize("sort", SORTS)
-def test_no_page_is_sorted_or_scanned(database: Database, sort: str, descending: bool) -> None:
-    """The plan of the second page: from its place in the index on, whatever the number of rows."""
-    fill(database, range(3))
-    executed: list[tuple[str, Any]] = []
-    with database.reading() as connection:
-        event.listen(connection, "before_cursor_execute", lambda *given: executed.append(given[2:4]))
-        first = HistoryQuery(sort=sort, descending=descending, limit=1)
-        search.find(connection, replace(first, cursor=search.find(connection, first)[1]))
-        statement, parameters = executed[-1]
-        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-    assert len(plan) == 1 and plan[0].startswith("SEARCH images USING INDEX"), plan
-
-
 def test_a_picture_that_arrives_while_paging_moves_nothing(tmp_path: Path) -> None:
     database = Database(tmp_path / "studio.db")
     history = History(database, tmp_path)
@@ -184,7 +266,15 @@ def cursor(text: str) -> str:
     ("key", "change"),
     [("sort", {"sort": name}) for name in ("prompt", "record", "id; DROP TABLE images", "")]
     + [("limit", {"limit": limit}) for limit in (0, -1, MAX_LIMIT + 1)]
-    + [("width", {"width": 2**70}), ("height", {"height": -1}), ("text", {"text": "x" * (MAX_TEXT + 1)})]
+    + [
+        ("width", {"width": 2**70}),
+        ("height", {"height": -1}),
+        ("offset", {"offset": -1}),
+        ("seed", {"seed": 2**70}),
+        ("options", {"options": {'a"b': 1}}),
+        ("options", {"options": {"a": [1]}}),
+        ("text", {"text": "x" * (MAX_TEXT + 1)}),
+    ]
     + [
         ("cursor", {"cursor": made})
         for made in (
@@ -221,23 +311,56 @@ def test_long_searches_are_no_trouble(filled: tuple[History, list[ImageRecord]])
     assert history.search(HistoryQuery(text="\ud800\0")).total == 0
 
 
+def test_an_offset_is_a_place_in_the_sorted_list(filled: tuple[History, list[ImageRecord]]) -> None:
+    history, _ = filled
+    query = HistoryQuery(text="house", sort="seed", limit=5)
+    whole = all_pages(history, query)
+    jumped = history.search(replace(query, offset=11))
+    assert list(jumped.records) == whole[11:16]
+    assert list(history.search(replace(query, cursor=jumped.next_cursor)).records) == whole[16:21]
+
+
+def test_every_question_walks_the_one_index(filled: tuple[History, list[ImageRecord]], database: Database) -> None:
+    """Should a column of the filter be missing in the index, each row would be read: 15 times as slow, and nothing else."""
+    query = HistoryQuery(
+        text="house", model="demo", width=1, height=1, seed=1, format="png", min_steps=1, max_steps=2, min_guidance=0.0,
+        max_guidance=1.0, min_rating=1, favourite=True, missing=False, tag="a", collection="b", options={"a": 1},
+        since=START, until=START,
+    )  # fmt: skip
+    where, values = search_module._conditions(query)
+    with database.reading() as connection:
+        for sort in SORTS:
+            statement = (
+                f"EXPLAIN QUERY PLAN SELECT number, id, {sort} FROM images INDEXED BY ix_images_filter "
+                f"WHERE {' AND '.join(where)} ORDER BY {sort} LIMIT 5"
+            )
+            plan = [row.detail for row in connection.execute(text(statement), values)]
+            assert any("COVERING INDEX ix_images_filter" in step for step in plan), (sort, plan)
+
+
 def timed_pages(history: History, rounds: int) -> dict[str, float]:
-    """p95 in milliseconds of one page, for kinds of queries; each round starts from another place."""
+    """p95 of one page in milliseconds of CPU time, for kinds of queries; each round starts from another place."""
     kinds: dict[str, list[HistoryQuery]] = {
         "any order": [HistoryQuery(sort=sort, descending=down) for sort in SORTS for down in (True, False)],
         "model, size": [HistoryQuery(model="demo"), HistoryQuery(width=64, height=2048), HistoryQuery(model="none")],
         "dates": [HistoryQuery(since=START + timedelta(seconds=500), until=START + timedelta(seconds=900))],
         "common word": [HistoryQuery(text="房子"), HistoryQuery(text="red house", sort="seed")],
         "rare word": [HistoryQuery(text="nowhere"), HistoryQuery(text="无此词", sort="seconds")],
+        "steps, guidance, rating": [
+            HistoryQuery(min_steps=5, max_steps=8, min_guidance=0.1, min_rating=3, sort="seed")
+        ],
+        "an advanced option": [HistoryQuery(options={"scheduler.shift": 2.5}, sort="seconds")],
+        "words and filters": [HistoryQuery(text="red hou", model="demo", min_rating=2, sort="guidance_scale")],
+        "the middle": [HistoryQuery(offset=HISTORY_MIDDLE), HistoryQuery(offset=HISTORY_MIDDLE, sort="seed")],
     }
     figures = {}
     for name, chosen in kinds.items():
         taken = []
         for query in chosen:
             for _ in range(rounds):
-                start = time.perf_counter()
+                start = time.thread_time()
                 page = history.search(query)
-                taken.append(time.perf_counter() - start)
+                taken.append(time.thread_time() - start)
                 query = replace(query, cursor=page.next_cursor)
         figures[name] = sorted(taken)[int(len(taken) * 0.95)] * 1000
     return figures
@@ -245,14 +368,17 @@ def timed_pages(history: History, rounds: int) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("count", "limit_ms"),
-    [pytest.param(10_000, 1000, id="10k"), pytest.param(100_000, 3000, id="100k", marks=pytest.mark.slow)],
+    [pytest.param(10_000, 50, id="10k"), pytest.param(100_000, 50, id="100k", marks=pytest.mark.slow)],
 )
 def test_a_page_is_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, limit_ms: float) -> None:
-    """The limits leave room for a machine that is busy with other work; the figures are printed."""
+    """CPU time of the thread, so that a machine that is busy with other work measures the same; the figures are printed."""
     database = Database(tmp_path / "studio.db")
     fill(database, range(count))
     figures = timed_pages(History(database, tmp_path), rounds=20)
     with capsys.disabled():
-        print(f"\n{count} rows, p95 of a page of 60 in ms:", {name: round(ms, 1) for name, ms in figures.items()})
+        print(
+            f"\n{count} rows, p95 of a page of 60 in ms of CPU time:",
+            {name: round(ms, 1) for name, ms in figures.items()},
+        )
     assert max(figures.values()) < limit_ms
     database.close()

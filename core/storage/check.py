@@ -1,0 +1,137 @@
+"""The files are the truth: rows and files held against each other to the last byte, and a history made from files alone.
+
+`sweep` does the quick part at every start; `check` also reads every file. What this module does not know: pages, words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import delete, select, text
+
+from core.errors import StorageError
+from core.storage import importing, marks, rows
+from core.storage.database import Database
+from core.storage.files import inside, remove
+from core.storage.metadata import read_metadata
+from core.storage.sweep import SweepReport, sweep
+from core.storage.tables import TEXTS, image_labels, image_records, images
+from core.storage.thumbnails import Thumbnails
+
+log = logging.getLogger(__name__)
+
+PAGE = 500  # rows that are looked at in one transaction
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found. All but `missing`, `unknown` and `damaged` is put right; `changed` is told once."""
+
+    pictures: int = 0
+    missing: int = 0  # rows whose file is not there
+    adopted: int = 0  # files that got their row
+    unknown: int = 0  # picture files that nobody knows anything of
+    changed: tuple[str, ...] = ()  # files that are not what was written: the row takes their new size and sum
+    damaged: tuple[str, ...] = ()  # files that are no pictures any more
+    thumbnails: int = 0  # that were made
+    marks: int = 0  # files beside pictures that were written or removed again
+
+
+def check(database: Database, directory: Path) -> CheckReport:
+    """Hold everything against everything. Raises StorageError when the database can't be written."""
+    swept = sweep(database, directory)
+    found = _Findings(database, directory)
+    numbers: list[int] = []
+    with database.reading() as connection:
+        numbers = list(connection.scalars(select(images.c.number).order_by(images.c.number)))
+        missing = len(list(connection.scalars(select(images.c.number).where(images.c.missing))))
+    for start in range(0, len(numbers), PAGE):
+        found.look(numbers[start : start + PAGE])
+    removed = _remove_lost(directory)
+    return CheckReport(
+        pictures=len(numbers),
+        missing=missing,
+        adopted=len(swept.adopted),
+        unknown=swept.unknown,
+        changed=tuple(found.changed),
+        damaged=tuple(found.damaged),
+        thumbnails=found.thumbnails,
+        marks=found.marks + removed,
+    )
+
+
+def rebuild(database: Database, directory: Path) -> SweepReport:
+    """Forget every row of the history and make it again from the pictures. The database is copied first."""
+    database.back_up("rebuild")
+    with database.writing() as connection:
+        connection.execute(text(f"DELETE FROM {TEXTS}"))
+        for table in (image_labels, image_records, images):
+            connection.execute(delete(table))
+    return sweep(database, directory)
+
+
+class _Findings:
+    """What comes together over the pages of rows."""
+
+    def __init__(self, database: Database, directory: Path) -> None:
+        self._database, self._directory = database, directory
+        self._thumbnails = Thumbnails(directory)
+        self.changed: list[str] = []
+        self.damaged: list[str] = []
+        self.thumbnails = self.marks = 0
+
+    def look(self, numbers: list[int]) -> None:
+        with self._database.reading() as connection:
+            found = connection.execute(select(images).where(images.c.number.in_(numbers))).all()
+            records = rows.typed(connection, found)
+        for row, record in zip(found, records, strict=True):
+            path = inside(self._directory, row.file)
+            if path is None or not path.is_file():
+                continue
+            if marks.read(path) != (record.marks, record.trashed_at):
+                marks.write(path, record.marks, record.trashed_at)
+                self.marks += 1
+            self._file(row.number, row.file, path, row.digest)
+            if not self._thumbnails.path(row.id).is_file() and row.file not in self.damaged:
+                self._make(row.id, path)
+
+    def _file(self, number: int, file: str, path: Path, digest: str | None) -> None:
+        """Compare the file's sum with what was written. A row of an earlier version has none, and gets it."""
+        data = path.read_bytes()
+        now = hashlib.sha256(data).hexdigest()
+        if now == digest:
+            return
+        metadata = read_metadata(path)
+        if metadata is None:
+            self.damaged.append(file)
+            return
+        if digest is not None:
+            self.changed.append(file)
+        values = {"digest": now, "bytes": len(data), "width": metadata.size[0], "height": metadata.size[1]}
+        with self._database.writing() as connection:
+            connection.execute(images.update().where(images.c.number == number).values(values))
+            image_id = connection.scalar(select(images.c.id).where(images.c.number == number))
+        if digest is not None:
+            self._thumbnails.remove(str(image_id))
+
+    def _make(self, image_id: str, path: Path) -> None:
+        try:
+            self._thumbnails.make(image_id, path)
+            self.thumbnails += 1
+        except StorageError as error:  # a header without its picture
+            log.warning("%s", error)
+            self.damaged.append(str(path.relative_to(self._directory.resolve())))
+
+
+def _remove_lost(directory: Path) -> int:
+    """Remove what stood beside pictures that are gone for good: a crash between the two left it."""
+    removed = 0
+    for suffix in (marks.SUFFIX, importing.SUFFIX):
+        for path in directory.glob(f"????-??-??/*{suffix}"):
+            if not path.with_name(path.name.removesuffix(suffix)).exists():
+                remove(path)
+                removed += 1
+    return removed

@@ -1,0 +1,154 @@
+"""Pictures from elsewhere become part of the history: the file as it is, byte for byte, under a name of ours.
+
+One of our own keeps its record, its time and its id (a new one where that is taken). Of any other, what its file says is
+read, and the record that follows is kept beside the copy, as <picture>.record.json, so that it outlives the database.
+Nothing that a file says becomes a path. What this module does not know: where the files come from.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from sqlalchemy import select
+
+from core.errors import PictureFileError
+from core.storage import rows
+from core.storage.database import Database, stamp
+from core.storage.files import remove, write_atomically
+from core.storage.images import EXTENSIONS, StoredFile
+from core.storage.infotext import PROGRAM
+from core.storage.metadata import FileMetadata, read_metadata
+from core.storage.readers import read_parameters
+from core.storage.records import FORMAT, NOT_A_RECORD, VERSION, image_record, image_row, new_id, with_new_id
+from core.storage.tables import images
+from core.types import FoundParameters, GenerationRequest, ImageRecord
+
+SUFFIX = ".record.json"
+MAX_FILE = 256 << 20  # bytes
+SIDES = ("generation.width", "generation.height")
+
+
+def take_in(database: Database, directory: Path, data: bytes, name: str, made: datetime) -> tuple[ImageRecord, bool]:
+    """The record of the picture in `data`, and whether it is new here. `name` is what people call it, for errors only.
+
+    Raises PictureFileError when it can't be taken in, or StorageError.
+    """
+    metadata = _checked(data, name)
+    digest = sha256(data).hexdigest()
+    with database.reading() as connection:
+        same = connection.execute(select(images).where(images.c.digest == digest).limit(1)).one_or_none()
+        if same is not None:
+            return rows.typed(connection, [same])[0], False
+    own = _own(metadata, len(data))
+    record = own if own is not None else _foreign(data, metadata, made)
+    with database.reading() as connection:
+        if connection.scalar(select(images.c.number).where(images.c.id == record["id"])) is not None:
+            record = with_new_id(record, datetime.fromisoformat(record["created_at"]))
+    return _kept(database, directory, data, metadata, record, own is None, digest), True
+
+
+def beside(picture: Path) -> Path:
+    return picture.with_name(picture.name + SUFFIX)
+
+
+def read_beside(picture: Path) -> Mapping[str, Any] | None:
+    """The record beside a picture that was taken in; None when there is none, or none that can be read."""
+    path = beside(picture)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < MAX_FILE else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _kept(
+    database: Database, directory: Path, data: bytes, metadata: FileMetadata, record: Mapping[str, Any], foreign: bool, digest: str
+) -> ImageRecord:  # fmt: skip
+    """Write record, picture and rows in this order; what was written is taken back when the rest fails."""
+    created_at = datetime.fromisoformat(record["created_at"])
+    local = created_at.astimezone()
+    stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{record['requested']['seed']}_{record['id'][-8:]}"
+    file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[metadata.format]}"
+    path = directory / file
+    typed = image_record(record, StoredFile(file, metadata.format, metadata.size, len(data), digest))
+    try:
+        if foreign:
+            write_atomically(beside(path), json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+        write_atomically(path, data)
+        with database.writing() as connection:
+            rows.put(connection, typed, record, digest)
+    except BaseException:
+        remove(path)
+        remove(beside(path))
+        raise
+    return typed
+
+
+def _checked(data: bytes, name: str) -> FileMetadata:
+    """What the file says, when it is a whole picture of a kind that is kept here. Raises PictureFileError."""
+    if len(data) > MAX_FILE:
+        raise PictureFileError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
+    metadata = read_metadata(io.BytesIO(data))
+    if metadata is None or metadata.format not in EXTENSIONS:
+        raise PictureFileError(file=name, detail={"en": "it is not such a picture", "zh": "不是这类图片"})
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except Exception as error:  # Pillow raises many kinds on damaged files
+        detail = {"en": f"it is damaged ({error})", "zh": f"文件已损坏（{error}）"}
+        raise PictureFileError(file=name, detail=detail) from error
+    return metadata
+
+
+def _own(metadata: FileMetadata, length: int) -> Mapping[str, Any] | None:
+    if metadata.record is None:
+        return None
+    try:
+        record = image_record(metadata.record, StoredFile("x", metadata.format, metadata.size, length))
+        image_row(record)
+    except NOT_A_RECORD:
+        return None
+    return metadata.record
+
+
+def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, Any]:
+    """A record of ours that says what the file says; what has no equivalent is kept in it, too."""
+    found = read_parameters(io.BytesIO(data)) or FoundParameters("", {}, {})
+    request = _request(found, metadata.size)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "program": PROGRAM,
+        "id": new_id(made),
+        "job_id": None,
+        "created_at": stamp(made),
+        "requested": {**vars(request), "options": {}},
+        "resolved": {"taken_in_from": found.program or "?", **found.unused},
+        "decisions": [],
+        "size": {"rendered": list(metadata.size), "delivered": list(metadata.size)},
+        "timings": {},
+        "peak_memory_bytes": None,
+    }
+
+
+def _request(found: FoundParameters, size: tuple[int, int]) -> GenerationRequest:
+    values = found.values
+    cfg = values.get("generation.cfg_scale", 1.0)
+    model = next((found.unused[name] for name in ("Model", "model", "ckpt_name", "unet_name", "base_model", "Base Model")
+                  if name in found.unused), "")  # fmt: skip
+    request = GenerationRequest(prompt="", model=model or found.program, width=size[0], height=size[1], seed=0)
+    named = {key.removeprefix("generation."): value for key, value in values.items() if key.startswith("generation.")}
+    known = {
+        name: value for name, value in named.items() if hasattr(request, name) and f"generation.{name}" not in SIDES
+    }
+    guidance = values.get("generation.guidance_scale", max(0.0, float(cfg) - 1.0) if cfg != "auto" else 0.0)
+    whole = {name: value for name, value in known.items() if value != "auto"}
+    return replace(request, **{**whole, "guidance_scale": float(guidance), "seed": max(0, int(whole.get("seed", 0)))})

@@ -1,0 +1,39 @@
+"""What the pictures of the past tell the present: which of a job are made, and how long pictures like these took.
+
+What this module does not know: files, the queue, pages.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from sqlalchemy import Connection, select
+
+from core.storage.infotext import well_formed
+from core.storage.tables import image_records, images
+from core.types import GenerationRequest
+
+LIKE_PICTURES = 15  # this many of the latest tell how long the next one takes
+
+
+def seeds_of(connection: Connection, job_id: str) -> frozenset[int]:
+    """The seeds of the pictures that this job has made: each has one of its own."""
+    return frozenset(connection.scalars(select(images.c.seed).where(images.c.job_id == job_id)))
+
+
+def seconds_like(connection: Connection, request: GenerationRequest) -> float | None:
+    """The median of what the latest pictures like those of `request` took; None before the first.
+
+    Alike are those of the same model, size, steps and options, with guidance or without.
+    """
+    like = (
+        images.c.width == request.width,
+        images.c.height == request.height,
+        images.c.model == well_formed(request.model),
+        images.c.num_inference_steps == request.num_inference_steps,
+        (images.c.guidance_scale > 0) == (request.guidance_scale > 0),
+    )
+    rows = select(images.c.seconds, image_records.c.record).join(image_records).where(*like)
+    found = connection.execute(rows.order_by(images.c.created_at.desc()).limit(LIKE_PICTURES)).all()
+    same = [row.seconds for row in found if row.record["requested"]["options"] == dict(request.options)]
+    return statistics.median(same) if same else None

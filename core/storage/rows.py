@@ -1,0 +1,137 @@
+"""A picture's rows, written and read as one: what is searched, its words, its options, its record, its marks.
+
+What this module does not know: files, queries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, select, text
+from sqlalchemy.dialects.sqlite import insert
+
+from core.errors import NotFoundError
+from core.storage.database import moment
+from core.storage.images import StoredFile
+from core.storage.records import image_record, image_row, is_id
+from core.storage.tables import TEXTS, image_labels, image_records, images, option_sets
+from core.storage.words import spaced
+from core.types import ImageRecord, Marks
+
+TAG, COLLECTION = "tag", "collection"
+CHUNK = 500  # fewer than the variables that SQLite takes in one statement
+
+
+def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], digest: str | None = None) -> int:
+    """Write all rows of a picture, over those that another process may have made from its file; its number."""
+    row = {**image_row(record), "option_set": _option_set(connection, record.request.options)}
+    if digest is not None:
+        row["digest"] = digest
+    connection.execute(insert(images).values(row).on_conflict_do_update(index_elements=["id"], set_=row))
+    kept = {"image_id": record.id, "record": dict(data)}
+    connection.execute(insert(image_records).values(kept).on_conflict_do_update(index_elements=["image_id"], set_=kept))
+    number = int(connection.execute(select(images.c.number).where(images.c.id == record.id)).scalar_one())
+    _put_words(connection, number, row["prompt"], row["negative_prompt"])
+    return number
+
+
+def remove(connection: Connection, number: int) -> None:
+    """Remove all rows of a picture."""
+    connection.execute(text(f"DELETE FROM {TEXTS} WHERE rowid = :number"), {"number": number})
+    connection.execute(delete(images).where(images.c.number == number))  # record and labels go with it
+
+
+def find(connection: Connection, image_id: str) -> Row[Any]:
+    """The row of `images`. Raises NotFoundError."""
+    row = connection.execute(select(images).where(images.c.id == image_id)).one_or_none() if is_id(image_id) else None
+    if row is None:
+        raise NotFoundError(kind="picture", came=image_id)
+    return row
+
+
+def typed(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[ImageRecord, ...]:
+    """The records of rows of `images`, in their order."""
+    data, labels = _data(connection, [row.id for row in rows]), _labels(connection, [row.number for row in rows])
+    return tuple(
+        replace(
+            image_record(data[row.id], StoredFile(row.file, row.format, (row.width, row.height), row.bytes), row.missing),
+            marks=Marks(
+                rating=row.rating,
+                favourite=row.favourite,
+                note=row.note,
+                tags=tuple(labels.get((row.number, TAG), ())),
+                collections=tuple(labels.get((row.number, COLLECTION), ())),
+            ),
+            trashed_at=moment(row.trashed_at),
+        )
+        for row in rows
+    )  # fmt: skip
+
+
+def set_marks(connection: Connection, number: int, marks: Marks) -> None:
+    """Write rating, favourite, note, tags and collections in the place of those that were."""
+    values = {"rating": marks.rating, "favourite": marks.favourite, "note": marks.note}
+    connection.execute(images.update().where(images.c.number == number).values(values))
+    connection.execute(delete(image_labels).where(image_labels.c.number == number))
+    labels = [
+        {"kind": kind, "name": name, "number": number}
+        for kind, names in ((TAG, marks.tags), (COLLECTION, marks.collections))
+        for name in names
+    ]
+    if labels:
+        connection.execute(insert(image_labels), labels)
+
+
+def set_trashed(connection: Connection, numbers: Sequence[int], instant: str | None) -> None:
+    """Into the trash at `instant`, or out of it."""
+    for start in range(0, len(numbers), CHUNK):
+        chosen = images.c.number.in_(numbers[start : start + CHUNK])
+        connection.execute(images.update().where(chosen).values(trashed_at=instant))
+
+
+def labels(connection: Connection, kind: str) -> list[str]:
+    """All names of a kind that some picture has, in alphabetical order."""
+    named = select(image_labels.c.name).where(image_labels.c.kind == kind).distinct().order_by(image_labels.c.name)
+    return list(connection.scalars(named))
+
+
+def _put_words(connection: Connection, number: int, prompt: str, negative: str) -> None:
+    connection.execute(text(f"DELETE FROM {TEXTS} WHERE rowid = :number"), {"number": number})
+    connection.execute(
+        text(f"INSERT INTO {TEXTS} (rowid, prompt, negative_prompt) VALUES (:number, :prompt, :negative)"),
+        {"number": number, "prompt": spaced(prompt), "negative": spaced(negative)},
+    )
+
+
+def _option_set(connection: Connection, options: Mapping[str, Any]) -> int:
+    words = json.dumps(dict(options), sort_keys=True)
+    digest = hashlib.sha256(words.encode()).hexdigest()
+    known = select(option_sets.c.id).where(option_sets.c.digest == digest)
+    number = connection.scalar(known)
+    if number is None:
+        connection.execute(insert(option_sets).values(digest=digest, options=json.loads(words)))
+        number = connection.execute(known).scalar_one()
+    return int(number)
+
+
+def _data(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The JSON records by id."""
+    found = {}
+    for start in range(0, len(ids), CHUNK):
+        chosen = image_records.c.image_id.in_(ids[start : start + CHUNK])
+        found.update({row.image_id: row.record for row in connection.execute(select(image_records).where(chosen))})
+    return found
+
+
+def _labels(connection: Connection, numbers: Sequence[int]) -> dict[tuple[int, str], list[str]]:
+    """Names by (number, kind), in alphabetical order."""
+    found: dict[tuple[int, str], list[str]] = {}
+    for start in range(0, len(numbers), CHUNK):
+        chosen = image_labels.c.number.in_(numbers[start : start + CHUNK])
+        for row in connection.execute(select(image_labels).where(chosen).order_by(image_labels.c.name)):
+            found.setdefault((row.number, row.kind), []).append(row.name)
+    return found

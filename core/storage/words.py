@@ -1,0 +1,34 @@
+"""Text as the index of words holds it: Chinese, Japanese and Korean by the character, all else by the word.
+
+SQLite's tokenizer takes a run of Chinese for one word, so "房子" would not be found in "红色的房子". With a space around
+each such character a run becomes a row of words, and a phrase finds it at any length.
+What this module does not know: SQL.
+"""
+
+from __future__ import annotations
+
+import re
+
+from core.storage.infotext import well_formed
+
+_BY_CHARACTER = re.compile(
+    "([\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\U00020000-\U0003ffff])"
+)
+
+
+def spaced(text: str) -> str:
+    """`text` as it goes into the index."""
+    return _BY_CHARACTER.sub(r" \1 ", well_formed(text))
+
+
+def split(text: str) -> tuple[list[str], list[str]]:
+    """The words of a search: those that the index knows, and those (100%, an emoji) that it has no word for."""
+    words = well_formed(text).split()
+    known = [word for word in words if any(mark.isalnum() for mark in word)]
+    return known, [word for word in words if word not in known]
+
+
+def match(words: list[str]) -> str:
+    """The FTS5 expression that finds rows with every word; the last part of a word may go on ("hous" finds "house")."""
+    return " AND ".join('"{}" *'.format(" ".join(spaced(word).split()).replace('"', '""')) for word in words)

@@ -1,0 +1,116 @@
+"""Pictures from elsewhere become part of the history, whole, once, and outlive the database."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sqlalchemy import delete, text
+
+from core.errors import PictureFileError, StorageError
+from core.storage import importing, rows
+from core.storage.database import Database
+from core.storage.difference import compare, heat_map
+from core.storage.history import History
+from core.storage.tables import TEXTS, images
+from core.types import Difference, HistoryQuery
+
+from .test_storage_readers import A1111, NEGATIVE, PROMPT, other, png
+
+MADE = datetime(2025, 5, 6, 7, 8, 9, tzinfo=UTC)
+FilesBelow = Callable[[Path], list[str]]
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_of_another_program(history: History, database: Database, format: str) -> None:
+    texts = {"parameters": A1111}
+    data = (png(texts) if format == "PNG" else other(format, texts)).getvalue()
+    record, new = history.take_in(data, "../../etc/passwd", MADE)
+    assert new and history.file(record.id).read_bytes() == data
+    request = record.request
+    assert (request.prompt, request.negative_prompt, request.model) == (PROMPT, NEGATIVE, "some-xl")
+    assert (request.num_inference_steps, request.guidance_scale, request.seed) == (20, 3.5, 77)
+    assert (request.width, request.height) == (64, 48)  # of the file, not what is said in it
+    assert record.created_at == MADE and record.effective["Sampler"] == "Euler a"
+    assert history.search(HistoryQuery(text="房子")).total == 1
+    with database.writing() as connection:
+        connection.execute(delete(images))
+        connection.execute(text(f"DELETE FROM {TEXTS}"))
+    assert history.sweep().adopted == (record.id,)
+    assert history.get(record.id) == record
+
+
+def test_the_same_file_is_taken_in_once(history: History) -> None:
+    data = png({"parameters": A1111}).getvalue()
+    first, _ = history.take_in(data, "a", MADE)
+    assert history.take_in(data, "b", MADE) == (first, False)
+
+
+def test_one_of_our_own_keeps_its_record(make_picture: Any, history: History, tmp_path: Path) -> None:
+    elsewhere = History(Database(tmp_path / "other.db"), tmp_path / "other")
+    record = elsewhere.add(make_picture(prompt="红"), "job")
+    data = elsewhere.file(record.id).read_bytes()
+    taken, _ = history.take_in(data, "x", MADE)
+    assert (taken.id, taken.request, taken.created_at) == (record.id, record.request, record.created_at)
+    assert elsewhere.take_in(data, "x", MADE) == (record, False)
+    history.trash([taken.id])
+    assert history.take_in(data + b"\0", "x", MADE)[0].id != record.id  # another file with the same id
+
+
+@pytest.mark.parametrize("data", [b"", b"text", png({}).getvalue()[:60], b"GIF89a"])
+def test_what_is_no_picture_is_refused(history: History, outputs: Path, files_below: FilesBelow, data: bytes) -> None:
+    with pytest.raises(PictureFileError, match="some name"):
+        history.take_in(data, "some name", MADE)
+    assert files_below(outputs) == []
+
+
+def test_another_kind_of_picture_is_refused(history: History) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "BMP")
+    with pytest.raises(PictureFileError):
+        history.take_in(buffer.getvalue(), "a.png", MADE)
+
+
+def test_a_row_that_cannot_be_written_takes_all_files_with_it(
+    history: History, outputs: Path, files_below: FilesBelow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError(path="x", detail="planted")
+
+    monkeypatch.setattr(rows, "put", fail)
+    with pytest.raises(StorageError, match="planted"):
+        history.take_in(png({"parameters": A1111}).getvalue(), "a", MADE)
+    assert files_below(outputs) == []
+
+
+def test_deleting_takes_the_record_beside_it(history: History, outputs: Path, files_below: FilesBelow) -> None:
+    record, _ = history.take_in(png({"parameters": A1111}).getvalue(), "a", MADE)
+    assert importing.beside(history.file(record.id)).is_file()
+    history.delete(record.id)
+    assert files_below(outputs) == []
+
+
+def test_figures_and_map_of_a_difference(tmp_path: Path) -> None:
+    one, other_one = tmp_path / "one.png", tmp_path / "other.png"
+    Image.new("RGB", (10, 10), (10, 20, 30)).save(one)
+    image = Image.new("RGB", (10, 10), (10, 20, 30))
+    image.putpixel((3, 4), (10, 20, 130))
+    image.save(other_one)
+    same = compare(one, one)
+    assert same.identical and same.psnr == float("inf")
+    found = compare(one, other_one)
+    assert (found.largest, found.mean, found.changed) == (100, pytest.approx(100 / 300), 0.01)
+    assert found.psnr == pytest.approx(32.9, abs=0.01)
+    with Image.open(io.BytesIO(heat_map(one, other_one))) as heat:
+        assert heat.getpixel((3, 4)) == (255, 255, 255) and heat.getpixel((0, 0)) == (0, 0, 0)
+    Image.new("RGB", (10, 11)).save(other_one)
+    assert compare(one, other_one) == Difference(same_size=False)
+    other_one.write_bytes(os.urandom(50))
+    with pytest.raises(StorageError):
+        compare(one, other_one)

@@ -1,0 +1,203 @@
+"""Parameters that other programs wrote, from PNG, JPEG and WebP; and garbage, which never raises."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from core.storage.metadata import save_arguments
+from core.storage.readers import READERS, read_parameters
+from core.storage.readers.common import LONGEST
+from core.types import FoundParameters
+
+PROMPT, NEGATIVE = "红色的房子，日落 (wall:1.2)", "rain, 雨"
+USED = {
+    "generation.prompt": PROMPT,
+    "generation.negative_prompt": NEGATIVE,
+    "generation.num_inference_steps": 20,
+    "generation.cfg_scale": 4.5,
+    "generation.seed": 77,
+    "generation.width": 640,
+    "generation.height": 384,
+}
+LINE = "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 4.5, Seed: 77, Size: 640x384, Model: some-xl"
+A1111 = f"{PROMPT}\nNegative prompt: {NEGATIVE}\n{LINE}, Version: v1.10.1"
+FORGE = f"{PROMPT}\nNegative prompt: {NEGATIVE}\n{LINE}, Distilled CFG Scale: 3.5, Version: f2.0.1v1.10.1"
+SWARM = {
+    "sui_image_params": {"prompt": PROMPT, "negativeprompt": NEGATIVE, "model": "some-xl", "seed": 77, "steps": 20,
+                         "cfgscale": 4.5, "width": 640, "height": 384, "sampler": "euler", "swarm_version": "0.9.5"},
+    "sui_extra_data": {"date": "2026-03-01"},
+}  # fmt: skip
+FOOOCUS = {"prompt": PROMPT, "negative_prompt": NEGATIVE, "steps": 20, "guidance_scale": 4.5, "seed": "77",
+           "resolution": "(640, 384)", "base_model": "some-xl", "sampler": "euler"}  # fmt: skip
+INVOKE = {"positive_prompt": PROMPT, "negative_prompt": NEGATIVE, "steps": 20, "cfg_scale": 4.5, "seed": 77, "width": 640,
+          "height": 384, "model": {"name": "some-xl", "hash": "blake3:0"}, "scheduler": "euler", "app_version": "5.0"}  # fmt: skip
+COMFY = {
+    "3": {"class_type": "KSampler", "inputs": {"seed": ["9", 0], "steps": 20, "cfg": 4.5, "sampler_name": "euler", "denoise": 1.0,
+          "positive": ["11", 0], "negative": ["7", 0], "latent_image": ["5", 0], "model": ["4", 0]}},
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "some-xl"}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 640, "height": 384, "batch_size": 1}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": ["8", 0], "clip": ["4", 1]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": NEGATIVE, "clip": ["4", 1]}},
+    "8": {"class_type": "PrimitiveString", "inputs": {"value": PROMPT}},
+    "9": {"class_type": "Seed", "inputs": {"seed": 77}},
+    "11": {"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["6", 0]}},
+}  # fmt: skip
+ADVANCED = {
+    "1": {"class_type": "SamplerCustomAdvanced", "inputs": {"noise": ["2", 0], "guider": ["3", 0], "sigmas": ["4", 0],
+          "latent_image": ["5", 0]}},
+    "2": {"class_type": "RandomNoise", "inputs": {"noise_seed": 77}},
+    "3": {"class_type": "CFGGuider", "inputs": {"cfg": 4.5, "positive": ["6", 0], "negative": ["7", 0]}},
+    "4": {"class_type": "BasicScheduler", "inputs": {"steps": 20, "scheduler": "simple"}},
+    **{key: COMFY[key] for key in ("5", "6", "7", "8")},
+    "9": {"class_type": "UNETLoader", "inputs": {"unet_name": "some-xl"}},
+}  # fmt: skip
+
+
+def dumped(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False)
+
+
+CASES: dict[str, tuple[str, dict[str, str], set[str]]] = {
+    "a1111": ("A1111", {"parameters": A1111}, {"Sampler", "Schedule type", "Model"}),
+    "forge": ("Forge", {"parameters": FORGE}, {"Distilled CFG Scale", "Model"}),
+    "swarm": ("SwarmUI", {"parameters": dumped(SWARM)}, {"model", "sampler", "sui_extra_data"}),
+    "fooocus": ("Fooocus", {"parameters": dumped(FOOOCUS)}, {"base_model", "sampler"}),
+    "invoke": ("InvokeAI", {"invokeai_metadata": dumped(INVOKE)}, {"model", "scheduler"}),
+    "comfy": ("ComfyUI", {"prompt": dumped(COMFY), "workflow": "{}"}, {"ckpt_name", "sampler_name", "workflow"}),
+    "comfy advanced": ("ComfyUI", {"prompt": dumped(ADVANCED)}, {"unet_name"}),
+}
+
+
+def png(texts: dict[str, str]) -> io.BytesIO:
+    chunks = PngImagePlugin.PngInfo()
+    for name, words in texts.items():
+        chunks.add_itxt(name, words)
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(buffer, "PNG", pnginfo=chunks)
+    return buffer
+
+
+def other(format: str, texts: dict[str, str]) -> io.BytesIO:
+    """As the programs write JPEG and WebP: the UserComment, or fields of EXIF that say what they are."""
+    buffer, image = io.BytesIO(), Image.new("RGB", (64, 48))
+    if "parameters" in texts:
+        image.save(buffer, format, **save_arguments(format.lower(), texts["parameters"], {}))
+    else:
+        exif = Image.Exif()
+        for tag, (name, words) in zip((0x0110, 0x010F), texts.items(), strict=False):
+            exif[tag] = f"{name}:{json.dumps(json.loads(words))}"  # EXIF text is ASCII
+        image.save(buffer, format, exif=exif)
+    return buffer
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_program_wrote_is_read(case: str, format: str) -> None:
+    program, texts, unused = CASES[case]
+    found = read_parameters(png(texts) if format == "PNG" else other(format, texts))
+    assert found is not None and found.program == program
+    assert dict(found.values) == USED
+    assert unused <= set(found.unused)
+
+
+def test_our_own_is_read_exactly() -> None:
+    requested = {"prompt": PROMPT, "negative_prompt": "", "model": "demo", "width": 640, "height": 384, "seed": 7,
+                 "num_inference_steps": 8, "guidance_scale": 1.5, "num_images": 1,
+                 "options": {"vae.enable_tiling": True}}  # fmt: skip
+    for format in ("png", "jpeg", "webp"):
+        buffer = io.BytesIO()
+        record = {"format": "zdarkroom", "version": 1, "requested": requested}
+        Image.new("RGB", (8, 8)).save(buffer, format.upper(), **save_arguments(format, A1111, record))
+        found = read_parameters(buffer)
+        assert found is not None and found.program == "Z Darkroom" and found.unused == {}
+        assert found.values["vae.enable_tiling"] is True and found.values["generation.guidance_scale"] == 1.5
+
+
+def test_a_value_that_cannot_be_used_is_listed() -> None:
+    found = read_parameters(png({"parameters": "x\nSteps: 9000, CFG scale: nan, Seed: -5, Size: 9x9, Model: m"}))
+    assert found is not None and found.values == {"generation.prompt": "x"}
+    assert found.unused["generation.num_inference_steps"] == "9000" and "generation.cfg_scale" in found.unused
+
+
+def test_a_picture_that_says_nothing_has_its_size() -> None:
+    found = read_parameters(png({}))
+    assert found == FoundParameters("", {"generation.width": 64, "generation.height": 48}, {})
+    assert read_parameters(io.BytesIO(b"no picture")) is None
+
+
+def test_a_graph_that_goes_in_circles_ends() -> None:
+    loop = {"1": {"class_type": "KSampler", "inputs": {"positive": ["2", 0], "seed": ["2", 0], "latent_image": ["2", 0]}},
+            "2": {"class_type": "X", "inputs": {"text": ["2", 0], "value": ["2", 0], "samples": ["2", 0]}}}  # fmt: skip
+    found = read_parameters(png({"prompt": dumped(loop)}))
+    assert found is not None and found.program == "ComfyUI" and found.values == {}
+
+
+NAMES = ("parameters", "prompt", "workflow", "invokeai_metadata", "sd-metadata", "zdarkroom", "Comment")
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+WORDS = st.sampled_from(
+    ["class_type", "inputs", "KSampler", "positive", "text", "seed", "1", "2", "sui_image_params", "prompt", "image", "base_model",
+     "requested", "options", "format", "zdarkroom", "steps", "resolution", "guider", "sigmas", "latent_image", "noise"]
+)  # fmt: skip
+TREES = st.recursive(
+    SCALARS | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=400)
+@given(st.dictionaries(st.sampled_from(NAMES), TREES.map(json.dumps) | st.text(max_size=200), max_size=3))
+def test_any_text_is_read_without_an_error(texts: dict[str, str]) -> None:
+    """Each reader alone as well: what one raises must be among what `read_parameters` expects."""
+    for reader in READERS:
+        try:
+            found = reader(texts)
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError):
+            continue
+        assert found is None or all(isinstance(value, str) for value in found.unused.values())
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_cut_and_damaged_files_never_raise(data: st.DataObject) -> None:
+    _, texts, _ = CASES[data.draw(st.sampled_from(sorted(CASES)))]
+    format = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP"]))
+    good = bytearray((png(texts) if format == "PNG" else other(format, texts)).getvalue())
+    for _ in range(data.draw(st.integers(0, 6))):
+        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+    read_parameters(io.BytesIO(bytes(good[: data.draw(st.integers(0, len(good)))])))
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=400), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBPVP8 "]))
+def test_random_bytes_never_raise(data: bytes, start: bytes) -> None:
+    read_parameters(io.BytesIO(start + data))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "words", ["[" * 200_000, '{"a":' * 100_000, '{"prompt": ' + "9" * 5000 + "}", '{"1": {"inputs": 5}}']
+)
+def test_deep_and_strange_json_is_no_trouble(name: str, words: str) -> None:
+    assert read_parameters(png({name: words})) is not None
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+
+
+def test_a_chunk_of_fifty_megabytes_and_a_bomb() -> None:
+    plain = png({}).getvalue()
+    long = chunk(b"tEXt", b"parameters\0" + b"a" * (50 << 20))
+    found = read_parameters(io.BytesIO(plain[:33] + long + plain[33:]))
+    assert found is None or LONGEST < 50 << 20
+    bomb = chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * (50 << 20)))
+    read_parameters(io.BytesIO(plain[:33] + bomb + plain[33:]))

@@ -1,0 +1,197 @@
+// A gallery of any length: only the tiles that can be seen exist. What they show is asked for a part at a time, by place.
+const PART = 100, GAP = 6, KEPT_PARTS = 30, ROWS_BEYOND = 2;
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const box = parentElement.querySelector(".grid");
+  const view = (box.view ??= new View(box));
+  view.say = { setTriggerValue };
+  view.show(data);
+}
+
+class View {
+  constructor(box) {
+    this.box = box;
+    this.space = box.querySelector(".space");
+    this.parts = new Map();
+    this.tiles = new Map();
+    this.chosen = new Set();
+    this.data = {};
+    box.addEventListener("scroll", () => this.draw(), { passive: true });
+    box.addEventListener("keydown", (event) => this.key(event));
+    new ResizeObserver(() => this.draw()).observe(box);
+  }
+
+  show(data) {
+    const other = data.query !== this.data.query;
+    const changed = other || data.total !== this.data.total || data.version !== this.data.version;
+    this.data = data;
+    this.box.setAttribute("aria-label", data.label);
+    if (changed) {
+      this.parts.clear();
+      this.tiles.forEach((tile) => tile.remove());
+      this.tiles.clear();
+      this.parts.set(0, { items: data.items, whole: data.items.length >= Math.min(PART, data.total) });
+    }
+    if (other) this.box.scrollTop = 0;
+    if (other || data.selection !== this.selection) this.chosen = new Set(data.chosen);
+    this.selection = data.selection;
+    this.draw();
+  }
+
+  // -- what is seen ------------------------------------------------------------------------------------------------
+
+  measure() {
+    const width = this.box.clientWidth;
+    this.columns = Math.max(3, Math.floor((width + GAP) / (138 + GAP)));
+    this.step = (width + GAP) / this.columns;
+  }
+
+  draw() {
+    if (!this.box.clientWidth) return;
+    this.measure();
+    const { total } = this.data;
+    this.space.style.height = `${Math.ceil(total / this.columns) * this.step}px`;
+    const top = Math.floor(this.box.scrollTop / this.step) - ROWS_BEYOND;
+    const rows = Math.ceil(this.box.clientHeight / this.step) + 2 * ROWS_BEYOND;
+    const first = Math.max(0, top * this.columns);
+    const last = Math.min(total, (top + rows) * this.columns);
+    for (const [place, tile] of this.tiles) {
+      if (place < first || place >= last) { tile.remove(); this.tiles.delete(place); }
+    }
+    for (let place = first; place < last; place++) this.put(place);
+    clearTimeout(this.asking);
+    this.asking = setTimeout(() => this.ask(first, last), 40); // a fast scroll asks once
+    this.box.classList.toggle("choosing", this.chosen.size > 0);
+  }
+
+  put(place) {
+    const item = this.item(place);
+    let tile = this.tiles.get(place);
+    if (!tile) {
+      tile = newTile(this, place);
+      this.tiles.set(place, tile);
+      this.space.append(tile);
+    }
+    const side = this.step - GAP;
+    tile.style.cssText = `width:${side}px;height:${side}px;left:${(place % this.columns) * this.step}px;` +
+      `top:${Math.floor(place / this.columns) * this.step}px`;
+    if (item) fill(tile, item);
+    tile.classList.toggle("chosen", !!item && this.chosen.has(item.id));
+    tile.classList.toggle("open", !!item && item.id === this.data.open);
+    tile.setAttribute("aria-pressed", !!item && this.chosen.has(item.id));
+  }
+
+  item(place) {
+    return this.parts.get(Math.floor(place / PART))?.items[place % PART];
+  }
+
+  async ask(first, last) {
+    const query = this.data.query, version = this.data.version;
+    for (let part = Math.floor(first / PART); part * PART < last; part++) {
+      const known = this.parts.get(part);
+      if (known?.asked || known?.whole) continue;
+      this.parts.set(part, { items: known?.items ?? [], asked: true });
+      try {
+        const answer = await fetch(`/api/history?query=${query}&offset=${part * PART}&limit=${PART}`);
+        if (!answer.ok) throw new Error(answer.status);
+        const { items } = await answer.json();
+        if (query !== this.data.query || version !== this.data.version) return;
+        this.parts.set(part, { items, whole: true });
+      } catch {
+        this.parts.delete(part); // asked again when it is next seen
+      }
+      this.forget(part);
+      for (const place of this.tiles.keys()) this.put(place);
+    }
+  }
+
+  forget(near) {
+    if (this.parts.size <= KEPT_PARTS) return;
+    const far = [...this.parts.keys()].sort((a, b) => Math.abs(b - near) - Math.abs(a - near));
+    far.slice(0, this.parts.size - KEPT_PARTS).forEach((part) => this.parts.delete(part));
+  }
+
+  // -- what is done ------------------------------------------------------------------------------------------------
+
+  open(place) {
+    const item = this.item(place);
+    if (item) this.say.setTriggerValue("picked", item.id);
+  }
+
+  choose(place, through) {
+    const from = through && this.anchor !== undefined ? this.anchor : place;
+    const item = this.item(place);
+    if (!item) return;
+    const add = through || !this.chosen.has(item.id);
+    for (let k = Math.min(from, place); k <= Math.max(from, place); k++) {
+      const one = this.item(k);
+      if (one) add ? this.chosen.add(one.id) : this.chosen.delete(one.id);
+    }
+    this.anchor = place;
+    this.draw();
+    this.say.setTriggerValue("chosen", [...this.chosen]);
+  }
+
+  key(event) {
+    const place = Number(event.target.dataset?.place);
+    if (Number.isNaN(place)) return;
+    const page = Math.max(1, Math.floor(this.box.clientHeight / this.step)) * this.columns;
+    const move = {
+      ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns, PageUp: -page, PageDown: page,
+      Home: -place, End: this.data.total - 1 - place,
+    }[event.key];
+    if (move !== undefined) {
+      event.preventDefault();
+      this.focus(Math.min(this.data.total - 1, Math.max(0, place + move)));
+    } else if (event.key === " ") {
+      event.preventDefault();
+      this.choose(place, event.shiftKey);
+    } else if (event.key === "f" && !event.ctrlKey && !event.metaKey && this.item(place)) {
+      this.say.setTriggerValue("favourite", this.item(place).id);
+    }
+  }
+
+  focus(place) {
+    const top = Math.floor(place / this.columns) * this.step;
+    const { scrollTop, clientHeight } = this.box;
+    if (top < scrollTop) this.box.scrollTop = top;
+    else if (top + this.step > scrollTop + clientHeight) this.box.scrollTop = top + this.step - clientHeight;
+    this.draw();
+    this.tiles.get(place)?.focus({ preventScroll: true });
+  }
+}
+
+function newTile(view, place) {
+  const tile = document.createElement("button");
+  tile.type = "button";
+  tile.className = "tile";
+  tile.dataset.place = place;
+  tile.onclick = (event) => {
+    const marked = event.target.classList.contains("mark");
+    if (marked || event.ctrlKey || event.metaKey || event.shiftKey) view.choose(place, event.shiftKey);
+    else view.open(place);
+  };
+  return tile;
+}
+
+function fill(tile, item) {
+  const note = `${item.favourite ? "♥ " : ""}${item.rating ? "★".repeat(item.rating) : ""}`.trim();
+  if (tile.dataset.id === item.id) {
+    tile.lastChild.textContent = note;
+    return;
+  }
+  tile.dataset.id = item.id;
+  tile.title = item.alt;
+  const image = document.createElement("img");
+  image.decoding = "async";
+  image.alt = item.alt;
+  image.src = `/api/thumbnails/${item.id}`;
+  image.onerror = () => tile.classList.add("missing");
+  const mark = document.createElement("span");
+  mark.className = "mark";
+  mark.textContent = "✓";
+  const words = document.createElement("span");
+  words.className = "note";
+  words.textContent = note;
+  tile.replaceChildren(image, mark, words);
+}

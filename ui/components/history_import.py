@@ -1,0 +1,92 @@
+"""Pictures from elsewhere: what they say of themselves, to be used, and their way into the history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from core.config.options import SCHEMA
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import FoundParameters
+from ui import formats, state
+from ui.components import error_card, history_detail, image_card
+from ui.i18n import said, t
+
+KINDS = ("png", "jpg", "jpeg", "webp")
+MOST_SHOWN = 12
+
+
+def draw(studio: Studio) -> None:
+    """Dropped files show their parameters at once; nothing is kept until it is asked for."""
+    with st.expander(t("import.title"), icon=":material/upload_file:", key="import"):
+        files = st.file_uploader(t("import.drop"), KINDS, accept_multiple_files=True, key="import_files")
+        for number, file in enumerate(files[:MOST_SHOWN]):
+            _parameters(studio, file.name, studio.read_parameters(file.getvalue()), number)
+        if files:
+            st.button(
+                t("import.take_in", count=len(files)), key="take_in", type="primary",
+                on_click=lambda: _take_in(studio, [(file.name, file.getvalue()) for file in files]),
+            )  # fmt: skip
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            folder = st.text_input(t("import.folder"), key="import_folder")
+            st.button(
+                t("import.take_in_folder"), key="take_in_folder", disabled=not folder,
+                on_click=lambda: _take_in_folder(studio, folder),
+            )  # fmt: skip
+
+
+def _parameters(studio: Studio, name: str, found: FoundParameters | None, number: int) -> None:
+    """One file: what can be used, with a button that does it, and what has no equivalent."""
+    if found is None or not found.program:
+        st.text(t("import.not_a_picture", name=name) if found is None else t("import.says_nothing", name=name))
+        return
+    st.text(t("import.by", name=name, program=found.program))
+    rows = [(said(SCHEMA.options[key].label), formats.plain(value), "", "") for key, value in found.values.items()]
+    st.html(history_detail.table(rows, (t("detail.parameter"), t("detail.value"))))
+    if st.button(t("history.use"), key=f"use_found_{number}", icon=":material/tune:"):
+        _use(studio, found)
+    if found.unused:
+        with st.expander(t("import.unused", count=len(found.unused)), key=f"unused_{number}"):
+            rows = [(key, value, "", "") for key, value in found.unused.items()]
+            st.html(history_detail.table(rows, (t("detail.parameter"), t("detail.value"))))
+
+
+def _use(studio: Studio, found: FoundParameters) -> None:
+    """Into the form, over the model's own settings; a CFG wins over the guidance that is there."""
+    known = {model.id for model in studio.models()}
+    values = {key: value for key, value in found.values.items() if key != "model.id" or value in known}
+    try:
+        request = studio.new_request(values, found.program)
+    except StudioError as error:
+        error_card.draw(error, "use_found")
+        return
+    state.fill_form_from(request)
+    st.switch_page(image_card.GENERATE_PAGE)
+
+
+def _take_in(studio: Studio, files: list[tuple[str, bytes]]) -> None:
+    errors: list[StudioError] = []
+    new = 0
+    for name, data in files:
+        try:
+            new += studio.take_in(data, name)[1]
+        except StudioError as error:
+            errors.append(error)
+    _tell(new, len(files) - new - len(errors), errors)
+
+
+def _take_in_folder(studio: Studio, folder: str) -> None:
+    try:
+        taken = studio.take_in_folder(Path(folder).expanduser())
+    except StudioError as error:
+        _tell(0, 0, [error])
+        return
+    _tell(len(taken.new), taken.known, list(taken.refused))
+
+
+def _tell(new: int, known: int, errors: list[StudioError]) -> None:
+    state.renew_history()
+    state.set_errors(errors[:5])
+    st.toast(t("import.done", new=new, known=known, refused=len(errors)), icon=":material/upload_file:")

@@ -1,0 +1,99 @@
+"""What is done with many pictures: those that were chosen, or all that were found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from core.entrypoints.api.listing import MAX_WORD, write_query
+from core.studio import Studio
+from core.types import HistoryQuery, MarkChange
+from ui import actions, state
+from ui.i18n import t
+
+COMPARE_PAGE = "views/compare.py"
+MOST_COMPARED = 9
+MOST_CHOSEN = 2000  # their ids travel to the browser with each change of the page
+
+
+def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
+    """The number that were found, what can be taken along, and, when some are chosen, what can be done with them."""
+    chosen = state.chosen_images()
+    with st.container(horizontal=True, vertical_alignment="center", key="selection"):
+        st.text(t("history.chosen", count=len(chosen), total=total) if chosen else t("history.found", total=total))
+        if chosen:
+            st.button(
+                t("history.choose_none"), key="choose_none", icon=":material/close:", type="tertiary",
+                on_click=state.choose_images, args=((), True),
+            )  # fmt: skip
+        elif total:
+            st.button(
+                t("history.choose_all"), key="choose_all", icon=":material/select_all:", type="tertiary",
+                disabled=total > MOST_CHOSEN,
+                on_click=lambda: state.choose_images(studio.image_ids(query), by_page=True),
+            )  # fmt: skip
+        if total:
+            _take_along(replace(query, ids=chosen) if chosen else query)
+        if chosen and query.trashed:
+            st.button(
+                t("history.restore"), key="restore", icon=":material/restore_from_trash:", type="primary",
+                on_click=actions.restore, args=(studio, chosen),
+            )  # fmt: skip
+        elif chosen:
+            if 2 <= len(chosen) <= MOST_COMPARED and st.button(
+                t("history.compare"), key="compare", type="primary", icon=":material/compare:"
+            ):
+                st.switch_page(COMPARE_PAGE, query_params={"ids": ",".join(chosen)})
+            _keep_order(studio, chosen)
+            st.button(
+                t("history.trash"), key="trash_chosen", icon=":material/delete:",
+                on_click=actions.trash, args=(studio, chosen),
+            )  # fmt: skip
+        if query.trashed and total:
+            _empty(studio, total)
+
+
+def _take_along(query: HistoryQuery) -> None:
+    """Addresses that send the files while they are made."""
+    word = write_query(replace(query, cursor=None, offset=0))
+    with st.popover(t("history.export"), icon=":material/download:", key="export"):
+        if len(word) > MAX_WORD:
+            st.text(t("history.too_many"))
+            return
+        for kind in ("csv", "parquet", "zip"):
+            st.link_button(t(f"export.{kind}"), f"/api/exports/{kind}?query={word}", width="stretch")
+
+
+def _keep_order(studio: Studio, chosen: Sequence[str]) -> None:
+    with st.popover(t("history.order"), icon=":material/label:", key="keep_order"):
+        stars = st.feedback("stars", key=f"rate_{state.selection_version()}")
+        tags = st.multiselect(t("history.add_tags"), studio.tags(), accept_new_options=True, key="add_tags")
+        without = st.multiselect(t("history.remove_tags"), studio.tags(), key="remove_tags")
+        collections = st.multiselect(
+            t("history.add_collections"), studio.collections(), accept_new_options=True, key="add_collections"
+        )
+        favourite = st.segmented_control(
+            t("column.favourite"), (True, False), key="set_favourite",
+            format_func={True: t("history.favourite_yes"), False: t("history.favourite_no")}.get,
+        )  # fmt: skip
+        change = MarkChange(
+            rating=None if stars is None else stars + 1,
+            favourite=favourite,
+            add_tags=tuple(tags),
+            remove_tags=tuple(without),
+            add_collections=tuple(collections),
+        )
+        st.button(
+            t("history.apply", count=len(chosen)), key="apply_order", type="primary",
+            on_click=actions.mark, args=(studio, chosen, change),
+        )  # fmt: skip
+
+
+def _empty(studio: Studio, total: int) -> None:
+    with st.popover(t("history.empty_trash"), icon=":material/delete_forever:", key="empty_trash"):
+        st.text(t("history.empty_text", total=total))
+        st.button(
+            t("history.delete_now"), key="empty_now", type="primary", on_click=actions.empty_trash, args=(studio,)
+        )

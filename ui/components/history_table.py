@@ -1,0 +1,96 @@
+"""What was found as a table: the columns that were chosen, less those that are equal in all rows."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from core.config.options import SCHEMA
+from core.types import HistoryPage, ImageRecord
+from ui import formats, state
+from ui.components import elements
+from ui.i18n import said, t
+
+SHOWN = ("picture", "when", "prompt", "model", "size", "steps", "guidance", "seed", "seconds", "rating", "tags")
+ALWAYS = ("picture", "prompt")
+
+
+def draw(found: HistoryPage) -> None:
+    """Tick rows to choose them; one alone opens beside. A heading sorts this page, the filter bar sorts everything."""
+    frame = frame_of(found.records)
+    with st.container(horizontal=True, vertical_alignment="center", key="table_bar"):
+        with st.popover(t("history.columns"), icon=":material/view_column:", key="columns"):
+            names = list(frame.columns)
+            shown = st.multiselect(
+                t("history.columns"), names, list(SHOWN), key="history_columns", format_func=column_name,
+                label_visibility="collapsed",
+            )  # fmt: skip
+            vary = st.toggle(t("history.vary"), value=True, key="history_vary")
+        frame, equal = without_equal(frame[shown]) if vary else (frame[shown], {})
+        if equal:
+            st.caption(t("history.equal", what=" · ".join(f"{column_name(k)}: {v}" for k, v in equal.items())))
+    key = f"table_{len(state.cursors())}_{state.selection_version()}"
+    event = st.dataframe(
+        frame, hide_index=True, column_config=_config(frame), on_select="rerun", selection_mode="multi-row", height=620,
+        key=key,
+    )  # fmt: skip
+    chosen = tuple(found.records[row].id for row in event.selection.rows if row < len(found.records))
+    if state.table_choice(key) != chosen:
+        state.set_table_choice(key, chosen)
+        if len(chosen) == 1:
+            state.select_image(chosen[0])
+        st.rerun()
+
+
+def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
+    """One row a picture: what is said of each, and every advanced option under its key."""
+    columns = {
+        "picture": [elements.thumbnail_url(record.id) for record in records],
+        "when": [formats.moment(record.created_at) for record in records],
+        "prompt": [record.request.prompt for record in records],
+        "negative": [record.request.negative_prompt for record in records],
+        "model": [record.request.model for record in records],
+        "size": [formats.pixels(record.width, record.height) for record in records],
+        "steps": [record.request.num_inference_steps for record in records],
+        "guidance": [record.request.guidance_scale for record in records],
+        "seed": [record.request.seed for record in records],
+        "seconds": [sum(record.timings.values()) for record in records],
+        "rating": [record.marks.rating for record in records],
+        "favourite": [record.marks.favourite for record in records],
+        "tags": [", ".join(record.marks.tags) for record in records],
+        "note": [record.marks.note for record in records],
+        "format": [record.format for record in records],
+        "bytes": [record.bytes for record in records],
+    }
+    options = {
+        option.key: [formats.plain(record.request.options.get(option.key)) for record in records]
+        for option in SCHEMA.request_options()
+    }
+    return pd.DataFrame({**columns, **options})
+
+
+def without_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The columns that differ somewhere, and what all rows have in common; one row alone has nothing to compare."""
+    if len(frame) < 2:
+        return frame, {}
+    equal = [name for name in frame.columns if name not in ALWAYS and frame[name].nunique(dropna=False) == 1]
+    return frame.drop(columns=equal), {name: formats.plain(frame[name].iloc[0].item()
+                                       if hasattr(frame[name].iloc[0], "item") else frame[name].iloc[0])
+                                       for name in equal}  # fmt: skip
+
+
+def column_name(name: str) -> str:
+    option = SCHEMA.options.get(name)
+    return said(option.label) if option else t(f"column.{name}")
+
+
+def _config(frame: pd.DataFrame) -> dict:
+    config: dict = {name: st.column_config.Column(column_name(name)) for name in frame.columns}
+    kinds = {
+        "picture": st.column_config.ImageColumn(t("column.picture"), width="small"),
+        "prompt": st.column_config.TextColumn(t("column.prompt"), width="large"),
+        "seconds": st.column_config.NumberColumn(t("column.seconds"), format="%.1f"),
+        "seed": st.column_config.NumberColumn(t("column.seed"), format="%d"),
+        "bytes": st.column_config.NumberColumn(t("column.bytes"), format="bytes"),
+    }
+    return {**config, **{name: kind for name, kind in kinds.items() if name in frame.columns}}

@@ -1,0 +1,65 @@
+"""A sweep as a grid: one cell a picture, linked to its row in the history; the contact sheet when all are done."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import Job, Sheet
+from ui import formats, resources
+from ui.components import elements, error_card, history_table, job_status
+from ui.i18n import t
+
+HISTORY_PAGE = "views/history.py"
+
+
+def page() -> None:
+    studio = resources.studio()
+    if st.button(t("compare.back"), key="back", icon=":material/arrow_back:", type="tertiary"):
+        st.switch_page(HISTORY_PAGE)
+    try:
+        sheet = studio.sheet(st.query_params.get("sheet", ""))
+        active = any(studio.job(job_id).state.active for job_id in sheet.jobs)
+    except StudioError as error:
+        error_card.draw(error, "sheet")
+        return
+    poll = float(studio.settings["ui.poll_seconds"]) if active else None
+    st.fragment(_grid, run_every=poll)(studio, sheet)
+    if not active:
+        st.link_button(t("vary.sheet"), f"/api/sheets/{sheet.id}", icon=":material/download:")
+
+
+def _grid(studio: Studio, sheet: Sheet) -> None:
+    """The cells as they are now; when the last has ended the whole page is drawn, with the contact sheet."""
+    jobs = [studio.job(job_id) for job_id in sheet.jobs]
+    across = len(sheet.axes[0].values)
+    names = [history_table.column_name(axis.key) for axis in sheet.axes]
+    down = [formats.plain(value) for value in sheet.axes[1].values] if len(sheet.axes) > 1 else [""]
+    head = "".join(f"<th>{html.escape(formats.plain(value))}</th>" for value in sheet.axes[0].values)
+    lines = [f"<tr><th>{html.escape(' × '.join(names))}</th>{head}</tr>"]
+    for k, label in enumerate(down):
+        cells = "".join(_cell(job) for job in jobs[k * across : (k + 1) * across])
+        lines.append(f"<tr><th>{html.escape(label)}</th>{cells}</tr>")
+    st.html(f'<table class="zd-sheet">{"".join(lines)}</table>')
+    if all(not job.state.active for job in jobs) and st.session_state.get("sheet_active") == sheet.id:
+        st.session_state["sheet_active"] = None
+        st.rerun()
+    if any(job.state.active for job in jobs):
+        st.session_state["sheet_active"] = sheet.id
+
+
+def _cell(job: Job) -> str:
+    """The picture, or where it is on its way."""
+    if job.image_ids:
+        image_id = html.escape(job.image_ids[0])
+        alt = html.escape(job.request.prompt, quote=True)
+        source = elements.thumbnail_url(image_id)
+        return f'<td><a href="history?image={image_id}" target="_self"><img src="{source}" alt="{alt}"></a></td>'
+    words = job_status.sentence(job) if job.state.active else t("vary.no_picture")
+    return f"<td><small>{html.escape(words)}</small></td>"
+
+
+page()
