@@ -95,4 +95,4 @@ def test_pictures_are_for_this_machine_only(app):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=30)
     assert refused.value.code == 403
-    assert "this address" in json.loads(refused.value.read())["error"]
+    assert "This address" in json.loads(refused.value.read())["error"]["en"]
