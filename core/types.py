@@ -348,10 +348,10 @@ class WorkerStatus:
     device: str | None = None
     memory_bytes: int | None = None  # resident memory of the worker process
     load_seconds: float | None = None  # what loading the present model took
-    unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
     decisions: tuple[Decision, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
+    unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
 
 
 @dataclass(frozen=True)

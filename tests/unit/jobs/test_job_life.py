@@ -60,11 +60,12 @@ def test_a_queued_job_is_cancelled_at_once(shared: Shop) -> None:
 def test_a_running_job_is_cancelled_within_a_step_and_keeps_its_finished_pictures(shared: Shop) -> None:
     job_id = shared.submit(num_images=3, fake_step_seconds=0.2)
     shared.until(job_id, lambda job: bool(job.progress and job.progress.image == 2 and job.progress.step == 1))
-    assert shared.queue.request_cancel(job_id).cancel_requested
+    asked = shared.queue.request_cancel(job_id)
     job = shared.wait(job_id)
+    assert asked.cancel_requested and asked.progress and job.progress
     assert job.state is JobState.CANCELLED and job.error is None
     assert len(job.image_ids) == 1
-    assert job.progress and (job.progress.image, job.progress.step) == (2, 1)
+    assert job.progress.image == 2 and job.progress.step <= asked.progress.step + 1
 
 
 def test_cancelled_while_decoding_saves_nothing(shared: Shop) -> None:

@@ -25,7 +25,7 @@ from core.jobs.order import moved
 from core.jobs.queue import MOST_CRASHES, JobQueue, new_id
 from core.jobs.records import read_error, read_progress, read_status, write_status
 from core.jobs.states import ENDED, IN_WORK, TRANSITIONS, IllegalTransition
-from core.storage.database import Database, now
+from core.storage.database import Database, now, stamp
 from core.types import Decision, GenerationRequest, Job, JobState, JobTerms, Phase, Progress, WorkerStatus
 
 REQUEST = GenerationRequest(prompt="a", seed=1)
@@ -249,15 +249,15 @@ def test_moving_puts_one_job_where_it_was_asked_and_leaves_the_rest_in_order(
     assert all(after[other][1] == rank for other, rank, _ in line if other != name)
 
 
-def test_a_job_for_later_waits_for_its_time(queue: JobQueue) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=0.3)
-    later = queue.add(REQUEST, JobTerms(not_before=soon))
+def test_a_job_for_later_waits_for_its_time(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    then = datetime.now(UTC) + timedelta(hours=1)
+    later = queue.add(REQUEST, JobTerms(not_before=then))
     following = queue.add(REQUEST)
-    assert later.position is None and later.not_before == soon and following.position == 1
-    assert claimed(queue).id == following.id and queue.claim("w") is None
-    while datetime.now(UTC) < soon:
-        assert queue.claim("w") is None
-    assert queue.get(later.id).position == 1 and claimed(queue).id == later.id
+    assert later.position is None and later.not_before == then and following.position == 1
+    assert claimed(queue).id == following.id and queue.claim("w") is None and not queue.has_waiting()
+    for module in ("queue", "snapshots"):
+        monkeypatch.setattr(f"core.jobs.{module}.now", lambda: stamp(then))
+    assert queue.has_waiting() and queue.get(later.id).position == 1 and claimed(queue).id == later.id
 
 
 def test_a_key_gives_its_job_again_for_its_client_only(queue: JobQueue) -> None:
