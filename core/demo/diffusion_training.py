@@ -20,12 +20,13 @@ from diffusers import ZImageTransformer2DModel
 from torch import Tensor
 from transformers import Qwen2Tokenizer, Qwen3Model
 
-from core.demo import captions, latents, lean, text_training
+from core.demo import captions, latents, lean, painting, scenes, text_training
 from core.demo.optim import Average, Optimizers, curve
 
 TOKENS = 3200
 EMPTY = 0.1
 SHIFT = 3.0
+CELESTIAL_WEIGHT = 6.0
 SMALL = {(128, 128): 5, (160, 96): 1.5, (96, 160): 1.5, (256, 256): 2}
 MIXED = {
     (256, 256): 64, (128, 128): 2, (160, 96): 1, (96, 160): 1, (192, 192): 3, (256, 144): 2, (144, 256): 2,
@@ -53,8 +54,8 @@ class Batches:
             self._pool, self._shards = latents.load(self._out), shards
             self._waiting.clear()
 
-    def draw(self, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents, caption features and caption lengths."""
+    def draw(self, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents, caption features, caption lengths and the weight of each latent in the loss."""
         tokens = lean.padded(size[0] * size[1] // 256)
         while True:
             for (waiting_size, long), rows in self._waiting.items():
@@ -74,10 +75,23 @@ class Batches:
             self._waiting[size, lean.padded(len(tokens))].append(row)
 
     @torch.no_grad()
-    def _batch(self, size: tuple[int, int], rows: list[tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor]:
+    def _batch(self, size: tuple[int, int], rows: list[tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         features, lengths = text_training.encode(self._tokenizer, self._encoder, [text for _, text in rows])
-        clean = self._pool[size][0][[index for index, _ in rows]].float()
-        return clean, lean.pad_caption(features, lengths), lengths
+        latent, chosen = self._pool[size]
+        clean = latent[[index for index, _ in rows]].float()
+        weight = torch.stack([weights(chosen[index], *clean.shape[-2:]) for index, _ in rows])
+        return clean, lean.pad_caption(features, lengths), lengths, weight
+
+
+def weights(scene: scenes.Scene, height: int, width: int) -> Tensor:
+    """How much each latent counts, (1, height, width): sun and moon are small, and would be learned last."""
+    weight = torch.ones(1, height, width)
+    if scene.celestial != scenes.NONE:
+        x, y = painting.celestial_centre(scene)
+        rows, columns = torch.arange(height)[:, None] + 0.5 - y * height, torch.arange(width)[None] + 0.5 - x * width
+        reach = 1.4 * painting.CELESTIAL_RADIUS * min(height, width)
+        weight[0, rows.square() + columns.square() < reach**2] = CELESTIAL_WEIGHT
+    return weight
 
 
 def sigmas(count: int) -> Tensor:
@@ -89,13 +103,13 @@ def sigmas(count: int) -> Tensor:
     return SHIFT * plain / (1 + (SHIFT - 1) * plain)
 
 
-def loss_of(model: ZImageTransformer2DModel, clean: Tensor, caption: Tensor, lengths: Tensor) -> Tensor:
+def loss_of(model: ZImageTransformer2DModel, clean: Tensor, caption: Tensor, lengths: Tensor, weight: Tensor) -> Tensor:
     sigma = sigmas(len(clean))
     noise = torch.randn_like(clean)
     at = sigma.view(-1, 1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
         guess = lean.forward(model, (1 - at) * clean + at * noise, 1 - sigma, caption, lengths)
-    return (guess.float() - (clean - noise)).square().mean()
+    return ((guess.float() - (clean - noise)).square() * weight).mean()
 
 
 def load_text(out: Path) -> tuple[Qwen2Tokenizer, Qwen3Model]:
@@ -130,7 +144,7 @@ class Together:
 
 def train(
     rank: int, processes: int, out: Path, minutes: float, preview: Callable[[ZImageTransformer2DModel], None],
-    every: float = 14.0, seed: int = 3,
+    every: float = 10.0, seed: int = 3,
 ) -> None:  # fmt: skip
     """Trains for `minutes` by the clock, earlier calls included; `preview` gets the average every `every` minutes."""
     torch.set_num_threads(1)

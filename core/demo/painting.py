@@ -16,6 +16,7 @@ from core.demo.shapes import HEIGHTS, SHAPES, Color, Pen, shade
 
 SUPERSAMPLE = 2
 HORIZON = 0.62
+CELESTIAL_RADIUS = 0.085  # of the shorter side
 
 # Top, middle and horizon of the sky.
 SKIES: dict[str, tuple[Color, Color, Color]] = {
@@ -131,11 +132,17 @@ def _celestial_x(scene: Scene) -> float:
     return {"left": 0.76, "centre": 0.84, "right": 0.24}[scene.position]
 
 
+def celestial_centre(scene: Scene) -> tuple[float, float]:
+    """Where sun and moon stand, as shares of width and height, but for a jitter of 0.01."""
+    return _celestial_x(scene), {"sunset": 0.36, "dawn": 0.32}.get(scene.time, 0.2)
+
+
 def _celestial(canvas: Image.Image, scene: Scene, rng: random.Random) -> Image.Image:
     w, h, unit = canvas.width, canvas.height, min(canvas.size)
-    cx = (_celestial_x(scene) + rng.uniform(-0.01, 0.01)) * w
-    cy = ({"sunset": 0.36, "dawn": 0.32}.get(scene.time, 0.2) + rng.uniform(-0.01, 0.01)) * h
-    radius = 0.085 * unit
+    x, y = celestial_centre(scene)
+    cx = (x + rng.uniform(-0.01, 0.01)) * w
+    cy = (y + rng.uniform(-0.01, 0.01)) * h
+    radius = CELESTIAL_RADIUS * unit
     if scene.celestial == "moon":
         glow, body, reach = (200, 214, 255), (250, 246, 222), 2.4
     else:
