@@ -68,7 +68,10 @@ def described(error: StudioError) -> dict[str, Any]:
 def nothing_here() -> RefusedError:
     """For an address that no route has, and a method that a route has not."""
     return RefusedError(
-        en="There is nothing at this address, or not with this method.", zh="此地址没有内容，或不支持此方法。"
+        reason={
+            "en": "There is nothing at this address, or not with this method.",
+            "zh": "此地址没有内容，或不支持此方法。",
+        }
     )
 
 

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import LANGUAGES, StudioError
+from core.errors import StudioError
 from core.studio import Studio
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -20,9 +20,9 @@ Say = Callable[[StudioError, int], Response]
 
 
 class RefusedError(StudioError):
-    """A call that is not answered at all; `en` and `zh` say why."""
+    """A call that is not answered at all; `reason` says why, by language."""
 
-    text = {language: f"{{{language}}}" for language in LANGUAGES}
+    text = {"en": "{reason}", "zh": "{reason}"}
 
 
 class Guard:
@@ -63,20 +63,27 @@ def _foreign(headers: Headers) -> RefusedError | None:
     host, origin = headers.get("host", ""), headers.get("origin")
     if host_name(host) not in LOOPBACK:
         return RefusedError(
-            en="This address serves its own machine only; call it as 127.0.0.1 or localhost.",
-            zh="此地址只为本机服务；请以 127.0.0.1 或 localhost 访问。",
+            reason={
+                "en": "This address serves its own machine only; call it as 127.0.0.1 or localhost.",
+                "zh": "此地址只为本机服务；请以 127.0.0.1 或 localhost 访问。",
+            }
         )
     if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
         return RefusedError(
-            en="A page of another site may not call this studio.", zh="其他网站的页面不能调用本工作室。"
+            reason={
+                "en": "A page of another site may not call this studio.",
+                "zh": "其他网站的页面不能调用本工作室。",
+            }
         )
     return None
 
 
 def _too_large(limit: int) -> RefusedError:
     return RefusedError(
-        en=f"The request is larger than {limit} bytes (service.max_body_kb); send a smaller one.",
-        zh=f"请求超过 {limit} 字节（service.max_body_kb）；请缩小请求。",
+        reason={
+            "en": f"The request is larger than {limit} bytes (service.max_body_kb); send a smaller one.",
+            "zh": f"请求超过 {limit} 字节（service.max_body_kb）；请缩小请求。",
+        }
     )
 
 

@@ -26,11 +26,7 @@ def example(kind: type[StudioError]) -> StudioError:
 @each_error
 def test_it_has_a_template_in_each_language(kind: type[StudioError]) -> None:
     assert set(kind.text) == set(LANGUAGES)
-    bare = {
-        language: {name.removesuffix("_en").removesuffix("_zh") for name in fields(kind, language)}
-        for language in LANGUAGES
-    }
-    assert bare["en"] == bare["zh"]
+    assert fields(kind, "en") == fields(kind, "zh")
 
 
 @each_error
