@@ -13,7 +13,10 @@ What the shipped weights took, on two cores (AVX-512 with bf16) that were shared
     vae         25 minutes   1,044 steps   34.0 dB on fresh 256x256 pictures, 3.3 million parameters
     latents     15 minutes   11,500 scenes of 13 sizes
     recogniser  10 minutes   1,200 steps   every attribute of 200 fresh drawings right
-    diffusion   86 minutes   two processes of one thread each, 0.6 to 0.9 s a step of 3,200 tokens, 9.6 million
+    diffusion   95 minutes   two processes of one thread each, 0.6 to 0.9 s a step of 3,200 tokens, 9.6 million
+
+The first 86 minutes of diffusion were followed by 9.5 with larger pictures, after `evaluate` had been read once; read it
+with a `--seed` of your own for a figure that nothing was chosen by.
 
 What was learned on the way, for whoever trains it next:
 - Attention written out is two to four times as fast on a CPU as the fused kernel at heads of 48.
@@ -37,7 +40,7 @@ from core.demo import diffusion_training, export, latents, lean, recogniser, tex
 from core.demo.preview import score
 
 PARTS = ("tokenizer", "text", "vae", "latents", "recogniser", "diffusion", "export")
-MINUTES = {"text": 4.0, "vae": 25.0, "diffusion": 86.0, "recogniser": 10.0}
+MINUTES = {"text": 4.0, "vae": 25.0, "diffusion": 95.5, "recogniser": 10.0}
 
 
 def show(out: Path, model: ZImageTransformer2DModel) -> None:
