@@ -21,7 +21,7 @@ from core.storage.database import Database, stamp
 from core.storage.files import remove
 from core.storage.images import ImageFiles
 from core.storage.importing import beside, take_in
-from core.storage.records import image_record, new_id, picture_record
+from core.storage.records import image_record, is_id, new_id, picture_record
 from core.storage.sweep import SweepReport, sweep
 from core.storage.thumbnails import Thumbnails
 from core.types import GenerationRequest, HistoryPage, HistoryQuery, ImageRecord, MarkChange, Picture
@@ -96,14 +96,13 @@ class History:
         return path
 
     def thumbnail(self, image_id: str) -> Path:
-        """A WebP of at most 256 px, made now unless it is there.
+        """A WebP of at most 256 px, made now unless it is there; one that is there needs no look into the database.
 
         Raises NotFoundError, or StorageError when it can't be made.
         """
-        with self._database.reading() as connection:
-            rows.find(connection, image_id)
-        path = self._thumbnails.path(image_id)
-        return path if path.is_file() else self._thumbnails.make(image_id, self.file(image_id))
+        if is_id(image_id) and (path := self._thumbnails.path(image_id)).is_file():
+            return path
+        return self._thumbnails.make(image_id, self.file(image_id))
 
     def change(self, ids: Sequence[str], change: MarkChange) -> None:
         """Change the marks of these pictures, all or none. Raises NotFoundError, OptionError or StorageError."""

@@ -85,24 +85,27 @@ class View {
     return this.parts.get(Math.floor(place / PART))?.items[place % PART];
   }
 
-  async ask(first, last) {
-    const query = this.data.query, version = this.data.version;
+  ask(first, last) {
     for (let part = Math.floor(first / PART); part * PART < last; part++) {
       const known = this.parts.get(part);
-      if (known?.asked || known?.whole) continue;
-      this.parts.set(part, { items: known?.items ?? [], asked: true });
-      try {
-        const answer = await fetch(`/api/history?query=${query}&offset=${part * PART}&limit=${PART}`);
-        if (!answer.ok) throw new Error(answer.status);
-        const { items } = await answer.json();
-        if (query !== this.data.query || version !== this.data.version) return;
-        this.parts.set(part, { items, whole: true });
-      } catch {
-        this.parts.delete(part); // asked again when it is next seen
-      }
-      this.forget(part);
-      for (const place of this.tiles.keys()) this.put(place);
+      if (!known?.asked && !known?.whole) this.fetch(part, known);
     }
+  }
+
+  async fetch(part, known) {
+    const { query, version } = this.data;
+    this.parts.set(part, { items: known?.items ?? [], asked: true });
+    try {
+      const answer = await fetch(`/api/history?query=${query}&offset=${part * PART}&limit=${PART}`);
+      if (!answer.ok) throw new Error(answer.status);
+      const { items } = await answer.json();
+      if (query !== this.data.query || version !== this.data.version) return;
+      this.parts.set(part, { items, whole: true });
+    } catch {
+      this.parts.delete(part); // asked again when it is next seen
+    }
+    this.forget(part);
+    for (const place of this.tiles.keys()) this.put(place);
   }
 
   forget(near) {
