@@ -236,6 +236,29 @@ def test_all_pages_together_are_the_sorted_list(filled: tuple[History, list[Imag
     assert all_pages(history, query) == expected
 
 
+TEXTS_ASKED = (
+    "house", "RED hou", "房子", "雪山", "雪山 夜晚", "%", "_", "0%", "雨", "nowhere", "红色的房子，日落", "子房", "blue_sky", '"',
+    "AND", "NEAR(", "prompt:red", "*", "-red",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", TEXTS_ASKED)
+def test_words_alone_find_what_has_them(filled: tuple[History, list[ImageRecord]], words: str) -> None:
+    """Without other filters, which leave too few rows for a wrong word to be noticed."""
+    history, records = filled
+    query = HistoryQuery(text=words)
+    assert {record.id for record in all_pages(history, query)} == {r.id for r in records if matches(r, query)}
+    if words in ("house", "房子", "雪山", "红色的房子，日落"):
+        assert history.search(query).total > 10
+
+
+def test_of_these_only(filled: tuple[History, list[ImageRecord]]) -> None:
+    history, records = filled
+    some = tuple(record.id for record in records[3:9])
+    assert {record.id for record in history.search(HistoryQuery(ids=some)).records} == set(some)
+    assert history.search(HistoryQuery(ids=("f" * 32,))).total == 0
+
+
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("sort", SORTS)
 def test_every_column_pages_without_a_filter(
