@@ -3,7 +3,11 @@
 A point between picture and noise is x = (1 - sigma) * clean + sigma * noise; the pipeline passes t = 1 - sigma and
 negates the output, so the model learns clean - noise. Each batch has one size and captions of one padded length,
 and about the same number of tokens. Small pictures come first: colours and places are learned there four times
-faster; the rest of the time is mostly 256x256, with every other ratio mixed in.
+faster; the rest of the time is mostly 256x256 and 512 px, with every other ratio mixed in.
+
+The last part teaches the model to draw without guidance what it drew with it, because Turbo's own setting is
+guidance 0: the target gets `GUIDANCE` times what the caption adds, as a frozen copy of the model says it
+(classifier-free guidance distilled into the weights, as in arXiv:2210.03142). Without a caption nothing is added.
 """
 
 from __future__ import annotations
@@ -30,9 +34,10 @@ CELESTIAL_WEIGHT = 6.0
 SMALL = {(128, 128): 5, (160, 96): 1.5, (96, 160): 1.5, (256, 256): 2}
 MIXED = {
     (256, 256): 45, (128, 128): 2, (160, 96): 1, (96, 160): 1, (192, 192): 3, (256, 144): 2, (144, 256): 2,
-    (320, 208): 2, (208, 320): 2, (384, 384): 5, (512, 288): 16, (288, 512): 16, (512, 512): 18,
+    (320, 208): 2, (208, 320): 2, (384, 384): 5, (512, 288): 16, (288, 512): 16, (512, 512): 28,
 }  # fmt: skip
 SMALL_UNTIL = 0.2
+GUIDED_FROM, GUIDANCE = 0.85, 1.0
 
 
 class Batches:
@@ -94,22 +99,53 @@ def weights(scene: scenes.Scene, height: int, width: int) -> Tensor:
     return weight
 
 
-def sigmas(count: int) -> Tensor:
-    """Logit-normal noise levels, shifted like the scheduler's, one from each of `count` equal slices."""
+def sigmas(count: int, tokens: int) -> Tensor:
+    """Logit-normal noise levels, shifted like the scheduler's, one from each of `count` equal slices.
+
+    A picture of more tokens shows its layout at higher noise, because noise averages out over its pixels: beyond
+    256 tokens the shift grows with the side (arXiv:2403.03206, section 5.3.2).
+    """
     u = (torch.arange(count) + torch.rand(count)) / count
     plain = torch.sigmoid(torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4)))
     # A tenth is uniform: the first step starts from noise alone, where the bell has almost no weight.
     plain = torch.where(torch.rand(count) < 0.1, torch.rand(count), plain)
-    return SHIFT * plain / (1 + (SHIFT - 1) * plain)
+    shift = SHIFT * max(1.0, tokens / 256) ** 0.5
+    return shift * plain / (1 + (shift - 1) * plain)
 
 
-def loss_of(model: ZImageTransformer2DModel, clean: Tensor, caption: Tensor, lengths: Tensor, weight: Tensor) -> Tensor:
-    sigma = sigmas(len(clean))
+class Teacher:
+    """What the caption adds to a prediction: a frozen average of the model, asked with the caption and without."""
+
+    def __init__(self, model: ZImageTransformer2DModel, tokenizer: Qwen2Tokenizer, encoder: Qwen3Model) -> None:
+        self._model = model.requires_grad_(False)
+        features, self._length = text_training.encode(tokenizer, encoder, [""])
+        self._nothing = lean.pad_caption(features, self._length)
+
+    @torch.no_grad()
+    def adds(self, noisy: Tensor, t: Tensor, caption: Tensor, lengths: Tensor) -> Tensor:
+        """Prediction with the caption minus prediction without, like `noisy`."""
+        count = len(noisy)
+        with torch.autocast("cpu", torch.bfloat16):
+            told = lean.forward(self._model, noisy, t, caption, lengths)
+            untold = lean.forward(
+                self._model, noisy, t, self._nothing.expand(count, -1, -1), self._length.expand(count)
+            )
+        return told.float() - untold.float()
+
+
+def loss_of(
+    model: ZImageTransformer2DModel, clean: Tensor, caption: Tensor, lengths: Tensor, weight: Tensor,
+    teacher: Teacher | None,
+) -> Tensor:  # fmt: skip
+    sigma = sigmas(len(clean), clean.shape[-2] * clean.shape[-1] // 4)
     noise = torch.randn_like(clean)
     at = sigma.view(-1, 1, 1, 1)
+    noisy, wanted = (1 - at) * clean + at * noise, clean - noise
+    if teacher:
+        wanted = wanted + GUIDANCE * teacher.adds(noisy, 1 - sigma, caption, lengths)
     with torch.autocast("cpu", torch.bfloat16):
-        guess = lean.forward(model, (1 - at) * clean + at * noise, 1 - sigma, caption, lengths)
-    return ((guess.float() - (clean - noise)).square() * weight).mean()
+        guess = lean.forward(model, noisy, 1 - sigma, caption, lengths)
+    return ((guess.float() - wanted).square() * weight).mean()
 
 
 def load_text(out: Path) -> tuple[Qwen2Tokenizer, Qwen3Model]:
@@ -169,15 +205,19 @@ def train(
         used, step = saved["seconds"], saved["step"]
     torch.manual_seed(seed + 1000 * step + rank)
     # All draw the same sizes, so that none waits for another, and each its own scenes.
-    batches = Batches(out, *load_text(out), random.Random(seed + 1000 * step + rank), TOKENS // processes)
+    text = load_text(out)
+    batches = Batches(out, *text, random.Random(seed + 1000 * step + rank), TOKENS // processes)
+    teacher: Teacher | None = None
     sizes = random.Random(seed + step)
     began, shown, losses, progress = time.monotonic() - used, used, [], used / (minutes * 60)
     while progress < 1:
-        loss = loss_of(model, *batches.draw(choose_size(progress, sizes)))
+        if progress >= GUIDED_FROM and teacher is None:
+            teacher = Teacher(frozen(out / "teacher.pt", average.model, rank), *text)
+        loss = loss_of(model, *batches.draw(choose_size(progress, sizes)), teacher)
         loss.backward()
         seconds, mean = together.average(model, time.monotonic() - began, loss.item())
         progress = seconds / (minutes * 60)
-        optimizers.step(curve(progress, warmup=0.01, hold=0.4))
+        optimizers.step(curve(progress, warmup=0.01, hold=0.75))
         step += 1
         losses.append(mean)
         if step % 100 == 0:
@@ -192,6 +232,16 @@ def train(
             shown = seconds
             save(checkpoint, model, average, optimizers, seconds, step)
             preview(average.model)
+
+
+def frozen(path: Path, average: ZImageTransformer2DModel, rank: int) -> ZImageTransformer2DModel:
+    """The same teacher for all processes, and for a training that is taken up again: rank 0's average, kept once."""
+    if rank == 0 and not path.exists():
+        torch.save(average.state_dict(), path)
+    distributed.barrier()
+    model = lean.new_transformer().eval()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model
 
 
 def choose_size(progress: float, rng: random.Random) -> tuple[int, int]:
