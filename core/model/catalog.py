@@ -30,18 +30,22 @@ class Catalog:
 
     def models(self) -> Sequence[ModelInfo]:
         """All entries, the embedded model first."""
-        entries = [_read(path) for path in sorted((self._configs / "models").glob("*.yaml"))]
-        return sorted((_info(entry, _entry_folder(entry)) for entry in entries), key=lambda info: info.id != "demo")
+        infos = (_info(entry, _entry_folder(entry)) for entry in self._entries())
+        return sorted(infos, key=lambda info: info.id != "demo")
 
     def find(self, model: str) -> ModelInfo:
         """The entry of that id, or the folder of that path; UnknownModelError when it is neither."""
-        known = {info.id: info for info in self.models()}
+        # Only the wanted entry's folder is looked at: this runs at each draw of a page.
+        known = {entry["id"]: entry for entry in self._entries()}
         if model in known:
-            return known[model]
+            return _info(known[model], _entry_folder(known[model]))
         if not ("/" in model or "\\" in model or os.path.isdir(model)):
             raise UnknownModelError(came=model, known=", ".join(known))
         folder = Path(os.path.abspath(os.path.expanduser(model)))  # the worker that will load it stands elsewhere
         return _info({"id": str(folder), "name": folder.name}, folder)
+
+    def _entries(self) -> list[dict[str, Any]]:
+        return [_read(path) for path in sorted((self._configs / "models").glob("*.yaml"))]
 
 
 def _read(path: Path) -> dict[str, Any]:
