@@ -25,6 +25,7 @@ from core.storage.readers import read_parameters
 from core.types import (
     Axis,
     Change,
+    Chosen,
     Difference,
     FoundParameters,
     GenerationRequest,
@@ -76,9 +77,9 @@ class History(Protocol):
     def ids(self, query: HistoryQuery) -> tuple[str, ...]: ...
     def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]: ...
     def labels(self, kind: str) -> tuple[str, ...]: ...
-    def change(self, ids: Sequence[str], change: MarkChange) -> None: ...
-    def trash(self, ids: Sequence[str]) -> None: ...
-    def restore(self, ids: Sequence[str]) -> None: ...
+    def change(self, chosen: Chosen, change: MarkChange) -> None: ...
+    def trash(self, chosen: Chosen) -> None: ...
+    def restore(self, chosen: Chosen) -> None: ...
     def empty_trash(self) -> int: ...
 
 
@@ -295,17 +296,17 @@ class Studio:
         """Every collection that some picture is in."""
         return self._history.labels("collection")
 
-    def mark(self, ids: Sequence[str], change: MarkChange) -> None:
-        """Rate, tag, note or collect these pictures."""
-        self._history.change(ids, change)
+    def mark(self, chosen: Chosen, change: MarkChange) -> None:
+        """Rate, tag, note or collect these pictures: by id, or all that a question finds."""
+        self._history.change(chosen, change)
 
-    def trash(self, ids: Sequence[str]) -> None:
+    def trash(self, chosen: Chosen) -> None:
         """Put these pictures into the trash."""
-        self._history.trash(ids)
+        self._history.trash(chosen)
 
-    def restore(self, ids: Sequence[str]) -> None:
+    def restore(self, chosen: Chosen) -> None:
         """Take these pictures out of the trash."""
-        self._history.restore(ids)
+        self._history.restore(chosen)
 
     def empty_trash(self) -> int:
         """Delete what is in the trash for good: rows, files and all; how many pictures that was."""

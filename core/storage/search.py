@@ -58,11 +58,11 @@ def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]
     return [rows[number] for number in numbers], cursor, total
 
 
-def ids(connection: Connection, query: HistoryQuery, limit: int) -> list[str]:
-    """The ids of all that match, at most `limit`, in the query's order; its page and cursor do not count."""
+def ids(connection: Connection, query: HistoryQuery) -> list[str]:
+    """The ids of all that match, in the query's order; its page and cursor do not count."""
     _check(query)
     where, values = _conditions(query)
-    statement = f"SELECT id FROM {_source(query)} WHERE {' AND '.join(where)} {_order(query)} LIMIT {limit}"
+    statement = f"SELECT id FROM {_source(query)} WHERE {' AND '.join(where)} {_order(query)}"
     return list(connection.scalars(text(statement), values))
 
 
@@ -143,9 +143,10 @@ def _conditions(query: HistoryQuery) -> Conditions:
         if label is not None:
             where.append(f"number IN (SELECT number FROM image_labels WHERE kind = '{kind}' AND name = :{kind})")
             values[kind] = well_formed(label)
-    if query.ids:
-        where.append("id IN (SELECT value FROM json_each(:ids))")
-        values["ids"] = json.dumps(query.ids)
+    for name, sign in (("ids", "IN"), ("without", "NOT IN")):
+        if listed := getattr(query, name):
+            where.append(f"id {sign} (SELECT value FROM json_each(:{name}))")
+            values[name] = json.dumps(listed)
     for part in (_words(query.text), _options(query)):
         where.extend(part[0])
         values.update(part[1])
