@@ -25,8 +25,8 @@ from core.storage.words import match, split
 from core.types import HistoryQuery
 
 SORTS = (
-    "created_at", "seed", "width", "height", "num_inference_steps", "guidance_scale", "seconds", "rating", "model", "format",
-    "bytes",
+    "created_at", "seed", "width", "height", "num_inference_steps", "guidance_scale", "seconds", "rating", "favourite",
+    "model", "format", "bytes",
 )  # fmt: skip
 TEXT_SORTS = ("created_at", "model", "format")
 EXACT = ("model", "width", "height", "seed", "format", "favourite", "missing")
@@ -72,7 +72,8 @@ def neighbours(connection: Connection, query: HistoryQuery, row: Row[Any]) -> tu
     found = []
     for descending in (not query.descending, query.descending):
         towards = replace(query, descending=descending, limit=1, offset=0)
-        here = _encoded(towards, row._mapping[query.sort], row.id)
+        value = row._mapping[query.sort]
+        here = _encoded(towards, int(value) if isinstance(value, bool) else value, row.id)
         where, values = _conditions(towards)
         next_one, _ = _page(connection, replace(towards, cursor=here), where, values)
         found.append(next_one[0].id if next_one else None)

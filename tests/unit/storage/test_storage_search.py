@@ -149,8 +149,8 @@ def matches(record: ImageRecord, query: HistoryQuery) -> bool:
 def value(record: ImageRecord, sort: str) -> Any:
     if sort == "seconds":
         return sum(record.timings.values())
-    if sort == "rating":
-        return record.marks.rating
+    if sort in ("rating", "favourite"):
+        return getattr(record.marks, sort)
     return getattr(record if sort in ("created_at", "width", "height", "format", "bytes") else record.request, sort)
 
 
