@@ -150,7 +150,10 @@ class View {
     }[event.key];
     if (move !== undefined) {
       event.preventDefault();
-      this.focus(Math.min(this.data.total - 1, Math.max(0, place + move)));
+      const next = Math.min(this.data.total - 1, Math.max(0, place + move));
+      this.focus(next);
+      clearTimeout(this.following); // an open detail goes along, once the keys rest
+      if (this.data.open) this.following = setTimeout(() => this.open(next), 150);
     } else if (event.key === " ") {
       event.preventDefault();
       this.choose(place, event.shiftKey);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -26,23 +26,30 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
             state.select_image(neighbour)
 
     elements.zoom(record, t("detail.zoom"), key="detail_zoom", on_step=step)
-    with st.container(horizontal=True, horizontal_alignment="center", key="detail_steps"):
-        for name, towards, icon in (("before", -1, "chevron_left"), ("after", 1, "chevron_right")):
-            st.button(
-                t(f"detail.{name}"), key=f"step_{name}", icon=f":material/{icon}:", type="tertiary", on_click=step,
-                args=(towards,),
-            )  # fmt: skip
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="detail_steps"
+    ):
+        _step_button("before", "chevron_left", step, -1)
+        _opinion(studio, record)
+        _step_button("after", "chevron_right", step, 1)
     image_card.facts(record, key="detail_facts")
     if record.missing:
         st.warning(t("history.missing"), icon=":material/broken_image:")
-    _buttons(studio, record)
-    _foretold(studio, record)
-    _marks(studio, record)
     st.code(record.request.prompt, language=None, wrap_lines=True)
     if record.request.negative_prompt:
         st.caption(said(SCHEMA.options["generation.negative_prompt"].label))
         st.code(record.request.negative_prompt, language=None, wrap_lines=True)
+    _buttons(studio, record)
+    _foretold(studio, record)
+    _marks(studio, record)
     history_parameters.draw(record)
+
+
+def _step_button(name: str, icon: str, step: Callable[[int], None], towards: int) -> None:
+    st.button(
+        "", key=f"step_{name}", icon=f":material/{icon}:", help=t(f"detail.{name}"), type="tertiary", on_click=step,
+        args=(towards,),
+    )  # fmt: skip
 
 
 def _buttons(studio: Studio, record: ImageRecord) -> None:
@@ -75,35 +82,39 @@ def _foretold(studio: Studio, record: ImageRecord) -> None:
         again.foretold(studio, record)
 
 
-def _marks(studio: Studio, record: ImageRecord) -> None:
-    """Rating, favourite, tags, collections and note; each is kept the moment it is changed."""
-    marks, key = record.marks, f"{record.id}_{state.history_version()}"
+def _opinion(studio: Studio, record: ImageRecord) -> None:
+    """Stars and favourite, kept the moment they are clicked."""
+    marks, stars = record.marks, f"stars_{record.id}_{state.history_version()}"
 
-    def changed(**values: Any) -> None:
-        actions.mark(studio, [record.id], MarkChange(**values))
+    def rated() -> None:
+        given = st.session_state[stars]
+        actions.mark(studio, [record.id], MarkChange(rating=0 if given is None else given + 1))
+
+    st.feedback("stars", key=stars, default=marks.rating - 1 if marks.rating else None, on_change=rated)
+    st.button(
+        t("column.favourite"), key="favourite", type="primary" if marks.favourite else "secondary",
+        icon=":material/favorite:", on_click=actions.toggle_favourite, args=(studio, record.id),
+    )  # fmt: skip
+
+
+def _marks(studio: Studio, record: ImageRecord) -> None:
+    """Tags, collections and note; each is kept the moment it is changed."""
+    marks, key = record.marks, f"{record.id}_{state.history_version()}"
 
     def named(field: str, had: tuple[str, ...], widget: str) -> None:
         now = set(st.session_state[widget])
-        changed(**{f"add_{field}": tuple(now.difference(had)), f"remove_{field}": tuple(set(had) - now)})
+        new = {f"add_{field}": tuple(now.difference(had)), f"remove_{field}": tuple(set(had) - now)}
+        actions.mark(studio, [record.id], MarkChange(**new))
 
-    with st.container(horizontal=True, vertical_alignment="center", key="detail_marks"):
-        stars = f"stars_{key}"
-        st.feedback(
-            "stars", key=stars, default=marks.rating - 1 if marks.rating else None,
-            on_change=lambda: changed(rating=0 if st.session_state[stars] is None else st.session_state[stars] + 1),
-        )  # fmt: skip
-        st.button(
-            t("column.favourite"), key="favourite", type="primary" if marks.favourite else "secondary",
-            icon=":material/favorite:", on_click=actions.toggle_favourite, args=(studio, record.id),
-        )  # fmt: skip
+    def noted(widget: str) -> None:
+        actions.mark(studio, [record.id], MarkChange(note=st.session_state[widget]))
+
     for field, known, had in (("tags", studio.tags(), marks.tags),
                               ("collections", studio.collections(), marks.collections)):  # fmt: skip
         widget = f"{field}_{key}"
         st.multiselect(
             t(f"column.{field}"), sorted({*known, *had}), list(had), key=widget, accept_new_options=True,
-            on_change=named, args=(field, had, widget),
+            placeholder=t("history.names_hint"), on_change=named, args=(field, had, widget),
         )  # fmt: skip
     note = f"note_{key}"
-    st.text_area(
-        t("column.note"), marks.note, key=note, height=68, on_change=lambda: changed(note=st.session_state[note])
-    )
+    st.text_area(t("column.note"), marks.note, key=note, height=68, on_change=noted, args=(note,))

@@ -56,7 +56,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
             more = _more(studio)
         view = st.segmented_control(
             t("history.view"), VIEWS, key="history_view", default=studio.settings["ui.history_view"], required=True,
-            format_func={name: t(f"view.{name}") for name in VIEWS}.get,
+            format_func={name: t(f"view.{name}") for name in VIEWS}.get, label_visibility="collapsed",
         )  # fmt: skip
     width, height = parse_size(size)
     if size and width is None:

@@ -80,11 +80,18 @@ def _take_along(query: HistoryQuery) -> None:
 
 def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
     with st.popover(t("history.order"), icon=":material/label:", key="keep_order"):
+        hint = t("history.names_hint")
         stars = st.feedback("stars", key=f"rate_{state.selection_version()}")
-        tags = st.multiselect(t("history.add_tags"), studio.tags(), accept_new_options=True, key="add_tags")
-        without = st.multiselect(t("history.remove_tags"), studio.tags(), key="remove_tags")
+        tags = st.multiselect(
+            t("history.add_tags"), studio.tags(), accept_new_options=True, key="add_tags", placeholder=hint
+        )
+        without = st.multiselect(t("history.remove_tags"), studio.tags(), key="remove_tags", placeholder=hint)
         collections = st.multiselect(
-            t("history.add_collections"), studio.collections(), accept_new_options=True, key="add_collections"
+            t("history.add_collections"),
+            studio.collections(),
+            accept_new_options=True,
+            key="add_collections",
+            placeholder=hint,
         )
         favourite = st.segmented_control(
             t("column.favourite"), (True, False), key="set_favourite",
