@@ -18,13 +18,14 @@ from core import reproduction
 from core.config.layers import Settings
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.errors import NotFoundError, OptionError, PictureFileError, PromptError
+from core.errors import OptionError, PictureFileError, PromptError
 from core.storage import difference
 from core.storage.importing import MAX_FILE
 from core.storage.readers import read_parameters
 from core.types import (
     Axis,
     Change,
+    Chosen,
     Difference,
     FoundParameters,
     GenerationRequest,
@@ -76,9 +77,9 @@ class History(Protocol):
     def ids(self, query: HistoryQuery) -> tuple[str, ...]: ...
     def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]: ...
     def labels(self, kind: str) -> tuple[str, ...]: ...
-    def change(self, ids: Sequence[str], change: MarkChange) -> None: ...
-    def trash(self, ids: Sequence[str]) -> None: ...
-    def restore(self, ids: Sequence[str]) -> None: ...
+    def change(self, chosen: Chosen, change: MarkChange) -> None: ...
+    def trash(self, chosen: Chosen) -> None: ...
+    def restore(self, chosen: Chosen) -> None: ...
     def empty_trash(self) -> int: ...
 
 
@@ -88,7 +89,6 @@ class Sheets(Protocol):
     def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet: ...
     def get(self, sheet_id: str) -> Sheet: ...
     def file(self, sheet_id: str) -> Path: ...
-    def draw(self, sheet: Sheet, pictures: Sequence[Path | None]) -> Path: ...
 
 
 class Catalog(Protocol):
@@ -96,6 +96,7 @@ class Catalog(Protocol):
 
     def models(self) -> Sequence[ModelInfo]: ...
     def find(self, model: str) -> ModelInfo: ...
+    def conditions(self, model: str) -> Mapping[str, Any]: ...
 
 
 class Worker(Protocol):
@@ -295,17 +296,17 @@ class Studio:
         """Every collection that some picture is in."""
         return self._history.labels("collection")
 
-    def mark(self, ids: Sequence[str], change: MarkChange) -> None:
-        """Rate, tag, note or collect these pictures."""
-        self._history.change(ids, change)
+    def mark(self, chosen: Chosen, change: MarkChange) -> None:
+        """Rate, tag, note or collect these pictures: by id, or all that a question finds."""
+        self._history.change(chosen, change)
 
-    def trash(self, ids: Sequence[str]) -> None:
+    def trash(self, chosen: Chosen) -> None:
         """Put these pictures into the trash."""
-        self._history.trash(ids)
+        self._history.trash(chosen)
 
-    def restore(self, ids: Sequence[str]) -> None:
+    def restore(self, chosen: Chosen) -> None:
         """Take these pictures out of the trash."""
-        self._history.restore(ids)
+        self._history.restore(chosen)
 
     def empty_trash(self) -> int:
         """Delete what is in the trash for good: rows, files and all; how many pictures that was."""
@@ -314,8 +315,10 @@ class Studio:
     # -- again -----------------------------------------------------------------------------------------------------
 
     def expected_changes(self, image_id: str) -> tuple[Change, ...]:
-        """Why a second making would not be identical, as far as it can be known before it."""
-        return reproduction.expected(self.image(image_id), self._worker.status())
+        """Why a second making would not be identical, as far as it can be known before it. UnknownModelError when there is none."""
+        record = self.image(image_id)
+        known = self._catalog.conditions(record.request.model)
+        return reproduction.expected(record, known, self._worker.status())
 
     def verdict(self, image_id: str, again: str) -> Verdict:
         """A picture and its second making, pixel by pixel, with the reasons of a difference."""
@@ -343,21 +346,8 @@ class Studio:
         return self._sheets.get(sheet_id)
 
     def sheet_file(self, sheet_id: str) -> Path:
-        """The contact sheet, made when first asked for after the last job has ended; NotFoundError before."""
-        try:
-            return self._sheets.file(sheet_id)
-        except NotFoundError:
-            sheet = self._sheets.get(sheet_id)
-            jobs = [self.job(job_id) for job_id in sheet.jobs]
-            if any(job.state.active for job in jobs):
-                raise
-            return self._sheets.draw(sheet, [self._file_of(job) for job in jobs])
-
-    def _file_of(self, job: Job) -> Path | None:
-        try:
-            return self.image_file(job.image_ids[0]) if job.image_ids else None
-        except NotFoundError:
-            return None
+        """The contact sheet; NotFoundError until the last of its jobs has ended."""
+        return self._sheets.file(sheet_id)
 
     # -- models and machine ----------------------------------------------------------------------------------------
 

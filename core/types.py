@@ -6,7 +6,7 @@ What this module does not know: Streamlit, SQL, torch, files, YAML.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -304,12 +304,16 @@ class HistoryQuery:
     collection: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # advanced options by schema key, at exactly this value
     ids: tuple[str, ...] = ()  # of these only
+    without: tuple[str, ...] = ()  # and none of these
     trashed: bool = False  # True: the trash, and nothing else
     sort: str = "created_at"  # or seed, width, height, num_inference_steps, guidance_scale, seconds, rating, model ...
     descending: bool = True
     limit: int = 60
     cursor: str | None = None  # opaque: HistoryPage.next_cursor of the page before
     offset: int = 0
+
+
+Chosen = Sequence[str] | HistoryQuery  # what is acted on: pictures by id, or all that a question finds
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from core.jobs.queue import JobQueue
 from core.jobs.roster import Roster, is_alive, sweep
 from core.storage.database import Database
 from core.storage.history import History
+from core.storage.sheets import Sheets
 from core.types import GenerationRequest, Job, JobState, Phase, Picture, Progress, WorkerStatus
 
 POLL_SECONDS = 0.05  # an idle worker looks for a job this often
@@ -68,6 +69,7 @@ class Worker:
         self._roster = Roster(database)
         self._changes = ChangeWatch(database.path)
         self._history = History(database, orders.output_directory)
+        self._sheets = Sheets(database, orders.output_directory)
         self._build = build
         self._generator: Generator | None = None
         self._stopping = stopping
@@ -88,8 +90,10 @@ class Worker:
             try:
                 self._beat("idle")
                 # A look that failed, and a job whose time has come, are seen after the next beat, which is a change too.
-                if self._changes.changed() and self._queue.has_waiting():
-                    self._work_through()
+                if self._changes.changed():
+                    if self._queue.has_waiting():
+                        self._work_through()
+                    self._draw_sheets()  # of a sweep whose last job was cancelled
                 if self._device_failed:
                     return EXIT_DEVICE
                 if self._has_rested():
@@ -146,6 +150,7 @@ class Worker:
         log.info("job %s: begins, model %s", job.id, job.request.model)
         state, error = self._attempt(job)
         self._settle(job.id, state, error)
+        self._draw_sheets()
         self._good_jobs += state is JobState.DONE
         self._busy_until = time.monotonic()
         log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
@@ -177,6 +182,13 @@ class Worker:
                 return self._queue.get(job.id).state, None
             return JobState.FAILED, as_studio_error(problem, request, self._status("busy").device or "cpu")
         return JobState.DONE, None
+
+    def _draw_sheets(self) -> None:
+        """Contact sheets of the sweeps that have ended. No job fails for want of one: its page draws it, then."""
+        try:
+            self._sheets.draw_ended()
+        except StorageError:
+            log.exception("a contact sheet could not be drawn")
 
     def _progress(self, job_id: str, progress: Progress) -> None:
         self._queue.report(job_id, progress)

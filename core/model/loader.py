@@ -5,12 +5,10 @@ What this module does not know: requests, jobs, pictures.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,11 @@ import torch
 import transformers
 from diffusers import ZImagePipeline
 
-from core import __version__
 from core.config.schema import AUTO
 from core.errors import ModelLoadError
 from core.model.checks import check_folder
 from core.model.preview import Previewer, load_previewer
+from core.model.revision import fingerprint, versions
 from core.types import Decision, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -152,18 +150,3 @@ _DTYPE_REASONS = {
 def weight_bytes(folder: Path) -> int:
     """Bytes of all safetensors files of the model."""
     return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
-
-
-def fingerprint(folder: Path) -> str:
-    """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(65536))
-    return digest.hexdigest()[:10]
-
-
-def versions() -> dict[str, str]:
-    """The libraries that decide a picture's pixels, and the studio's own version."""
-    return {"zdarkroom": __version__, **{name: version(name) for name in ("torch", "diffusers", "transformers")}}

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from core.storage import files, history as module
+from core.storage import files, history as module, order
 from core.storage.database import Database
 from core.storage.history import History
 from core.types import MarkChange
@@ -71,7 +71,7 @@ if place == "before the name":
 elif place == "before the row":
     module.rows.put = die
 elif place == "before the file is removed":
-    module.remove = die
+    order.remove = die
     say(f"deleting {first.id}")
     history.delete(first.id)
 history.add(build_picture(), "job")
