@@ -20,6 +20,7 @@ StudioError
 |   `-- NotWritableError
 `-- RunError                 the job itself failed
     |-- WorkerDiedError      the worker process is gone; the job is run again
+    |-- WorkerStartError     no worker process comes up
     |-- CrashLoopError       the worker process died of this job too often
     |-- OutOfMemoryError
     |-- BrokenPictureError   NaN, Inf or a flat picture
@@ -232,6 +233,17 @@ class WorkerDiedError(RunError):
         "en": "The worker process ended in the middle of this job ({detail}). It is started again by itself, "
         "and the job goes on with the pictures that are missing.",
         "zh": "工作进程在此任务中途结束（{detail}）。它会自动重启，并继续生成此任务尚缺的图片。",
+    }
+
+
+class WorkerStartError(RunError):
+    """Workers end one after the other before they take a job; `log` has their last words."""
+
+    text = {
+        "en": "The worker process ended {times} times in a row before it could begin, the last time by {detail}. "
+        "Nothing is drawn until it starts; it is tried again by itself. Its last words are in {log}.",
+        "zh": "工作进程连续 {times} 次在开始工作之前结束，最近一次：{detail}。它启动成功之前不会出图；系统会自动重试。"
+        "它最后的输出在 {log}。",
     }
 
 

@@ -352,6 +352,9 @@ class WorkerStatus:
     versions: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
     unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
+    trouble: StudioError | None = (
+        None  # why no worker comes up, once several in a row have ended before they could begin
+    )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from core.errors import (
 )
 from core.jobs import snapshots
 from core.jobs.order import moved
+from core.jobs.reasons import Reason
 from core.jobs.records import UnreadableRequest, read_request, write_progress, write_request
 from core.jobs.states import ACTIVE, ENDED, IN_WORK, IllegalTransition, check_transition
 from core.storage.database import Database, moment, now, stamp
@@ -227,7 +228,7 @@ class JobQueue:
         present = moment(now())
         return (present - last).total_seconds() if last and present else 0.0
 
-    def abandon(self, worker_id: str, detail: str) -> list[Job]:
+    def abandon(self, worker_id: str, detail: Reason) -> list[Job]:
         """Queue again, at its place, what a dead worker had in work; the jobs as they are then.
 
         A job that was to be cancelled is cancelled; one that workers died of MOST_CRASHES times has failed.

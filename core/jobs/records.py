@@ -17,6 +17,8 @@ from core.errors import GenerationError, StudioError
 from core.storage.database import moment
 from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress, WorkerStatus
 
+_OWN_WORDS = ("updated_at", "trouble")  # of a status: what others say of the worker, not it of itself
+
 
 class UnreadableRequest(ValueError):
     """The stored request is not one."""
@@ -103,7 +105,7 @@ def read_job(row: Mapping[str, Any], image_ids: Sequence[str]) -> Job:
 
 def write_status(status: WorkerStatus) -> dict[str, Any]:
     """The status as a JSON object; a decision's values that JSON has no word for are stored as text."""
-    data = {f.name: getattr(status, f.name) for f in fields(status) if f.name != "updated_at"}
+    data = {f.name: getattr(status, f.name) for f in fields(status) if f.name not in _OWN_WORDS}
     decisions = [{f.name: getattr(decision, f.name) for f in fields(decision)} for decision in status.decisions]
     plain: dict[str, Any] = json.loads(json.dumps({**data, "decisions": decisions}, default=_plain))
     return plain

@@ -32,6 +32,7 @@ from core.jobs.lock import FolderLock
 from core.jobs.orders import DATABASE_FILE, EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders
 from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
+from core.jobs.reasons import PREDECESSOR_GONE
 from core.jobs.roster import Roster, is_alive, sweep
 from core.storage.database import Database
 from core.storage.history import History
@@ -80,7 +81,7 @@ class Worker:
     def run(self) -> int:
         """Until `stopping`, a device that failed, or a long rest; the exit code. No job and no full disk ends it."""
         self._beat("starting")
-        sweep(self._queue, self._roster, "the worker before this one is gone")
+        sweep(self._queue, self._roster, PREDECESSOR_GONE)
         self._take_in_pictures()
         if self._unloaded_from is None:
             self._prepare()

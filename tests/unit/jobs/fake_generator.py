@@ -42,6 +42,7 @@ FAILURES: dict[str, Callable[[GenerationRequest], None]] = {
 }
 
 
+DEADLY = "STUDIO_TEST_DEADLY"
 LOADS = itertools.count(1)  # in this process, whatever generator does them
 
 
@@ -113,3 +114,10 @@ def build_generator(configs: Path) -> FakeGenerator:
 
 def build_nothing(configs: Path) -> FakeGenerator:
     raise ImportError("libtorch.so is not there")
+
+
+def build_killed(configs: Path) -> FakeGenerator:
+    """Dies as a library does that this processor cannot run, as long as the environment says so."""
+    if DEADLY in os.environ:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return FakeGenerator()

@@ -21,6 +21,7 @@ from core.errors import (
     StudioError,
     WorkerDiedError,
 )
+from core.jobs import reasons
 from core.jobs.order import moved
 from core.jobs.queue import MOST_CRASHES, JobQueue, new_id
 from core.jobs.records import read_error, read_progress, read_status, write_status
@@ -158,7 +159,7 @@ class Jobs(RuleBasedStateMachine):
     def abandon(self, worker: str) -> None:
         taken = [j for j, state in self.states.items() if state in IN_WORK and self.workers.get(j) == worker]
         doomed = {j for j in taken if self.queue.get(j).cancel_requested}
-        lost = self.queue.abandon(worker, "signal 9 (killed)")
+        lost = self.queue.abandon(worker, reasons.ended(-9))
         assert [job.id for job in lost] == taken
         for job in lost:
             self.crashes[job.id] += 1
