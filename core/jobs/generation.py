@@ -53,7 +53,7 @@ class Generator(Protocol):
         on_picture: Callable[[Picture], None],
         made: Collection[int],
     ) -> GenerationResult:
-        """All pictures of the request but those of the seeds in `made`."""
+        """All pictures of the request but those whose places (from 1) are in `made`."""
         ...
 
 

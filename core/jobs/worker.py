@@ -155,11 +155,11 @@ class Worker:
         """Generate what the job lacks; how it ended, where queued means that it is to be gone on with."""
         request = job.request
         try:
-            made = self._history.seeds_of(job.id)
+            made = self._history.places_of(job.id)
             if len(made) >= request.num_images:
                 self._progress(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
                 return JobState.DONE, None
-            pace = Pace(request, made, self._history.seconds_of_past(request))
+            pace = Pace(request, made, self._history.seconds_of_past)
             self._ready_generator().generate(
                 request,
                 lambda progress: self._progress(job.id, replace(progress, eta_seconds=pace.left(progress))),
@@ -190,9 +190,8 @@ class Worker:
         """Keep a picture the moment it is made, unless the user has asked to stop meanwhile."""
         if self._queue.is_cancel_requested(job.id):
             raise Cancelled
-        steps, images = job.request.num_inference_steps, job.request.num_images
-        image = picture.request.seed - job.request.seed + 1  # see GenerationRequest.singles
-        self._progress(job.id, Progress(Phase.SAVE, steps, steps, image, images))
+        steps, images = picture.request.num_inference_steps, job.request.num_images
+        self._progress(job.id, Progress(Phase.SAVE, steps, steps, picture.place, images))
         self._history.add(picture, job.id)
         pace.learn(picture)
 
@@ -242,7 +241,8 @@ class Worker:
 
 def without_prompts(text: str, request: GenerationRequest) -> str:
     """`text` fit for the log: what people write is theirs, also where a library quotes it in its error."""
-    for prompt in (request.prompt, request.negative_prompt):
+    parts = {text for single in request.singles() for text in (single.prompt, single.template, single.negative_prompt)}
+    for prompt in sorted(parts, key=len, reverse=True):
         for form in (prompt, repr(prompt)[1:-1]):
             text = text.replace(form, "[prompt]") if form.strip() else text
     return text

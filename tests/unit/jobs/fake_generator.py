@@ -70,7 +70,7 @@ class FakeGenerator:
         self.load(request.model, request.options, on_progress)
         on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
         for k, single in enumerate(request.singles(), start=1):
-            if single.seed not in made:
+            if k not in made:
                 on_picture(self._draw(single, k, request.num_images, on_progress, is_cancelled))
         return GenerationResult(())
 
@@ -99,6 +99,7 @@ class FakeGenerator:
             rendered_size=(request.width, request.height),
             timings={"text": 0.0, "steps": time.perf_counter() - began, "decode": 0.0},
             effective={"model.device": "cpu"},
+            place=k,
         )
 
 
