@@ -6,6 +6,8 @@ StudioError
 |   |-- UnknownOptionError   a key that no option has
 |   |-- ConfigFileError      a YAML file that cannot be read
 |   |-- PromptError          an empty or endless prompt
+|   |-- WildcardError        a template with braces or names that lead nowhere
+|   |-- BatchError           rows of a batch that cannot be used
 |   |-- QueueFullError       too many jobs of one client
 |   |-- KeyReusedError       an idempotency key that came with another request
 |   |-- JobStateError        a job that is not in the state for what was asked
@@ -20,6 +22,7 @@ StudioError
 |   `-- NotWritableError
 `-- RunError                 the job itself failed
     |-- WorkerDiedError      the worker process is gone; the job is run again
+    |-- WorkerStartError     no worker process comes up
     |-- CrashLoopError       the worker process died of this job too often
     |-- OutOfMemoryError
     |-- BrokenPictureError   NaN, Inf or a flat picture
@@ -114,6 +117,24 @@ class PromptError(InputError):
     text = {
         "en": "The {key} has {came} characters; allowed: {allowed}. Describe the picture in a sentence or two.",
         "zh": "提示词（{key}）有 {came} 个字符；允许：{allowed}。请用一两句话描述画面。",
+    }
+
+
+class WildcardError(InputError):
+    """A template of a prompt that cannot be expanded."""
+
+    text = {
+        "en": "Wildcards: {came} cannot be used; allowed: {allowed}.",
+        "zh": "通配符：{came} 无法使用；允许：{allowed}。",
+    }
+
+
+class BatchError(InputError):
+    """Rows of a batch that cannot be used; `detail` names each."""
+
+    text = {
+        "en": "{source}: {count} entries cannot be used: {detail}. Nothing was queued; correct this and try again.",
+        "zh": "{source}：有 {count} 处无法使用：{detail}。没有任何任务进入队列；请改正后重试。",
     }
 
 
@@ -235,6 +256,17 @@ class WorkerDiedError(RunError):
     }
 
 
+class WorkerStartError(RunError):
+    """Workers end one after the other before they take a job; `log` has their last words."""
+
+    text = {
+        "en": "The worker process ended {times} times in a row before it could begin, the last time by {detail}. "
+        "Nothing is drawn until it starts; it is tried again by itself. Its last words are in {log}.",
+        "zh": "工作进程连续 {times} 次在开始工作之前结束，最近一次：{detail}。它启动成功之前不会出图；系统会自动重试。"
+        "它最后的输出在 {log}。",
+    }
+
+
 class CrashLoopError(RunError):
     """The worker process died of this job so often that it is not run again by itself."""
 
@@ -280,6 +312,7 @@ _SOURCES = {
     "request": "请求",
     "history": "历史",
     "profile": "配置档",
+    "batch": "批量",
 }
 
 

@@ -6,7 +6,7 @@ What this module does not know: Streamlit, torch, SQL, how a worker is started (
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core import reproduction
-from core.config.layers import Settings
+from core.batch.build import build
+from core.batch.library import WildcardFiles
+from core.batch.rows import read_rows
+from core.config.layers import PROJECT_ROOT, Settings
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import OptionError, PictureFileError, PromptError
@@ -60,6 +63,7 @@ class Queue(Protocol):
     def retry(self, job_id: str) -> Job: ...
     def move(self, job_id: str, position: int) -> Job: ...
     def prioritise(self, job_id: str, priority: int) -> Job: ...
+    def postpone(self, job_id: str, not_before: datetime | None) -> Job: ...
     def pause(self, paused: bool) -> None: ...
     def is_paused(self) -> bool: ...
     def preview(self, job_id: str) -> bytes | None: ...
@@ -165,14 +169,45 @@ class Studio:
         )
         return request
 
+    def new_batch(
+        self, given: bytes | str | Sequence[Any], values: Mapping[str, Any] | None = None, source: str = "batch",
+        most: int | None = None, check: Callable[[GenerationRequest], None] = lambda single: None,
+    ) -> GenerationRequest:  # fmt: skip
+        """A complete request of many pictures: one for each line of a text, row of a CSV file or entry of a list.
+
+        `values` are as for `new_request` and hold for what a row leaves out; wildcards are expanded here, by the seeds
+        of the pictures. `check` is asked about each picture, too. Raises BatchError naming every row that can't be used;
+        `source` is the file's name, or what else to call it.
+        """
+        base = _with_seed(self.new_request(values))
+        model = self._catalog.find(base.model)
+        if model.problem is not None:
+            raise model.problem
+
+        def check_single(single: GenerationRequest) -> None:
+            check_request(single, model, source)
+            check(single)
+
+        limit = min(self.settings["batch.max_pictures"], most or self.settings["batch.max_pictures"])
+        return build(base, read_rows(given, source), self._wildcards(), limit, check_single, source)
+
+    def wildcards(self) -> tuple[str, ...]:
+        """The names that may stand in a batch as __name__."""
+        return self._wildcards().names()
+
+    def _wildcards(self) -> WildcardFiles:
+        shipped = self.settings.configs / "prompts" / "wildcards"
+        return WildcardFiles(shipped, PROJECT_ROOT / str(self.settings["batch.wildcards"]))
+
     def submit(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
         """Check the request, resolve seed -1 to a real one, and put it into the queue. It is durable when this returns.
 
         With `most`, QueueFullError when the client of `terms` has that many active jobs already.
         """
-        check_request(request, self._catalog.find(request.model))
-        seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
-        return self._queue.add(replace(request, seed=seed), terms, most)
+        model = self._catalog.find(request.model)
+        for single in request.singles() if request.pictures else (request,):
+            check_request(single, model)
+        return self._queue.add(_with_seed(request), terms, most)
 
     def cancel(self, job_id: str) -> Job:
         """Queued jobs are cancelled at once, running ones within one step."""
@@ -201,6 +236,10 @@ class Studio:
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again, for the pictures that it lacks."""
         return self._queue.retry(job_id)
+
+    def postpone(self, job_id: str, not_before: datetime | None) -> Job:
+        """Let a queued job wait until then (aware), or no longer."""
+        return self._queue.postpone(job_id, not_before)
 
     def move(self, job_id: str, position: int) -> Job:
         """Put a queued job at this position, from 1."""
@@ -366,6 +405,12 @@ class Studio:
     def system(self) -> SystemReport:
         """The machine, the versions, the worker, the end of the log."""
         return self._system.report(self._worker.status())
+
+
+def _with_seed(request: GenerationRequest) -> GenerationRequest:
+    """-1 becomes a real seed."""
+    seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
+    return replace(request, seed=seed)
 
 
 def check_request(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:

@@ -44,12 +44,19 @@ class Phase(StrEnum):
     SAVE = "save"
 
 
+OWN_FIELDS = (  # of a request: what each picture of a batch may have of its own
+    "prompt", "template", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
     """Everything that decides a picture. Complete: after `Studio.submit` no field is left to a default.
 
     `width` and `height` are the pixels of the delivered file; `options` holds every advanced option by its schema key
     (such as ``vae.enable_tiling``), so that the record of a picture never depends on a configuration file of that day.
+    The prompt is what is drawn; `template`, where it is not empty, is what the prompt was made of (see core.batch).
+    A batch says in `pictures` what each picture has other than the request itself; there is one entry a picture, then.
     """
 
     prompt: str
@@ -62,9 +69,13 @@ class GenerationRequest:
     seed: int = -1
     num_images: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    template: str = ""
+    pictures: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
 
     def singles(self) -> tuple[GenerationRequest, ...]:
-        """One request for each picture: picture k has seed + k and is the picture that this request makes alone."""
+        """One request for each picture, each the picture that its request makes alone. In no batch picture k has seed + k."""
+        if self.pictures:
+            return tuple(replace(self, num_images=1, pictures=(), **own) for own in self.pictures)
         return tuple(replace(self, seed=self.seed + k, num_images=1) for k in range(self.num_images))
 
 
@@ -93,11 +104,10 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Share of the denoising steps of the whole job that is done, 0 to 1."""
-        total = self.steps * self.images
-        if self.phase in (Phase.LOADING, Phase.TEXT) and self.image == 1:
+        """Share of the whole job that is done, 0 to 1, by pictures and by the steps of the present one."""
+        if not self.steps or (self.phase in (Phase.LOADING, Phase.TEXT) and self.image == 1):
             return 0.0
-        return min(1.0, ((self.image - 1) * self.steps + self.step) / total) if total else 0.0
+        return min(1.0, (self.image - 1 + self.step / self.steps) / self.images)
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,7 @@ class Picture:
     effective: Mapping[str, Any]  # resolved values: device, dtype, scheduler, attention, versions, model revision ...
     decisions: tuple[Decision, ...] = ()
     peak_memory_bytes: int | None = None
+    place: int = 1  # which of its job's pictures this is, from 1
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,7 @@ class JobTerms:
     client: str = ""  # who asked: a browser, a program; "" is nobody in particular
     priority: int = 0  # -100 to 100; the highest runs first, equals in the order of arrival
     not_before: datetime | None = None  # aware; the job waits at least until then
+    held: bool = False  # it waits until it is told to go on
     key: str | None = None
     key_digest: str | None = None
 
@@ -205,6 +217,7 @@ class ImageRecord:
     missing: bool = False  # the row is here, the file is not
     marks: Marks = Marks()
     trashed_at: datetime | None = None  # aware, UTC; in the trash since then
+    place: int | None = None  # which of its job's pictures this is, from 1; unknown of pictures of earlier versions
 
 
 @dataclass(frozen=True)
@@ -356,6 +369,9 @@ class WorkerStatus:
     versions: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
     unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
+    trouble: StudioError | None = (
+        None  # why no worker comes up, once several in a row have ended before they could begin
+    )
 
 
 @dataclass(frozen=True)

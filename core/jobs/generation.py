@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import GenerationError, OutOfMemoryError, StudioError
+from core.jobs import reasons
 from core.types import Decision, GenerationRequest, GenerationResult, Picture, Progress
 
 DEFAULT_GENERATOR = "core.model.generator:build_generator"
@@ -52,7 +53,7 @@ class Generator(Protocol):
         on_picture: Callable[[Picture], None],
         made: Collection[int],
     ) -> GenerationResult:
-        """All pictures of the request but those of the seeds in `made`."""
+        """All pictures of the request but those whose places (from 1) are in `made`."""
         ...
 
 
@@ -63,11 +64,11 @@ def build_generator(name: str, configs: Path) -> Generator:
     return generator
 
 
-def device_fault(error: BaseException) -> str | None:
+def device_fault(error: BaseException) -> reasons.Reason | None:
     """What to say when the card itself failed: from then on every call of this process to it fails too."""
     words = (str(error).strip().splitlines() or [""])[0][:200]
     broken = type(error).__name__ == "AcceleratorError" or words.startswith(("CUDA error", "HIP error"))
-    return words if broken and "out of memory" not in words else None
+    return reasons.device(words) if broken and "out of memory" not in words else None
 
 
 def as_studio_error(error: BaseException, request: GenerationRequest, device: str) -> StudioError:

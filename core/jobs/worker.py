@@ -32,6 +32,7 @@ from core.jobs.lock import FolderLock
 from core.jobs.orders import DATABASE_FILE, EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders
 from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
+from core.jobs.reasons import PREDECESSOR_GONE
 from core.jobs.roster import Roster, is_alive, sweep
 from core.storage.database import Database
 from core.storage.history import History
@@ -82,7 +83,7 @@ class Worker:
     def run(self) -> int:
         """Until `stopping`, a device that failed, or a long rest; the exit code. No job and no full disk ends it."""
         self._beat("starting")
-        sweep(self._queue, self._roster, "the worker before this one is gone")
+        sweep(self._queue, self._roster, PREDECESSOR_GONE)
         self._take_in_pictures()
         if self._unloaded_from is None:
             self._prepare()
@@ -159,11 +160,11 @@ class Worker:
         """Generate what the job lacks; how it ended, where queued means that it is to be gone on with."""
         request = job.request
         try:
-            made = self._history.seeds_of(job.id)
+            made = self._history.places_of(job.id)
             if len(made) >= request.num_images:
                 self._progress(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
                 return JobState.DONE, None
-            pace = Pace(request, made, self._history.seconds_of_past(request))
+            pace = Pace(request, made, self._history.seconds_of_past)
             self._ready_generator().generate(
                 request,
                 lambda progress: self._progress(job.id, replace(progress, eta_seconds=pace.left(progress))),
@@ -201,9 +202,8 @@ class Worker:
         """Keep a picture the moment it is made, unless the user has asked to stop meanwhile."""
         if self._queue.is_cancel_requested(job.id):
             raise Cancelled
-        steps, images = job.request.num_inference_steps, job.request.num_images
-        image = picture.request.seed - job.request.seed + 1  # see GenerationRequest.singles
-        self._progress(job.id, Progress(Phase.SAVE, steps, steps, image, images))
+        steps, images = picture.request.num_inference_steps, job.request.num_images
+        self._progress(job.id, Progress(Phase.SAVE, steps, steps, picture.place, images))
         self._history.add(picture, job.id)
         pace.learn(picture)
 
@@ -253,7 +253,8 @@ class Worker:
 
 def without_prompts(text: str, request: GenerationRequest) -> str:
     """`text` fit for the log: what people write is theirs, also where a library quotes it in its error."""
-    for prompt in (request.prompt, request.negative_prompt):
+    parts = {text for single in request.singles() for text in (single.prompt, single.template, single.negative_prompt)}
+    for prompt in sorted(parts, key=len, reverse=True):
         for form in (prompt, repr(prompt)[1:-1]):
             text = text.replace(form, "[prompt]") if form.strip() else text
     return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Generator:
         on_picture: OnPicture | None = None,
         made: Collection[int] = (),
     ) -> GenerationResult:
-        """All pictures of a complete request (seed >= 0) but those of the seeds in `made`.
+        """All pictures of a complete request (seed >= 0) but those whose places (from 1) are in `made`.
 
         `on_picture` gets each as soon as it is finished; the result then holds none, as there may be thousands.
 
@@ -93,28 +94,33 @@ class Generator:
         on_picture: OnPicture | None,
         made: Collection[int],
     ) -> GenerationResult:
-        on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
-        texts = encode(model, request)
         pictures: list[Picture] = []
         deliver_one = on_picture or pictures.append
+        texts, read = None, None
         for k, single in enumerate(request.singles(), start=1):
-            if single.seed not in made:
-                report = _Reporter(on_progress, request, k)
-                deliver_one(render(model, single, texts, report, is_cancelled))
+            if k in made:
+                continue
+            words = (single.prompt, single.negative_prompt, single.guidance_scale > 0)
+            if texts is None or words != read:  # pictures that differ in their seed share what was read
+                on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
+                texts, read = encode(model, single), words
+            report = _Reporter(on_progress, single.num_inference_steps, k, request.num_images)
+            deliver_one(replace(render(model, single, texts, report, is_cancelled), place=k))
         return GenerationResult(tuple(pictures))
 
 
 class _Reporter:
     """Turns steps of picture `image` into Progress, with an estimate of the time left for the whole request."""
 
-    def __init__(self, on_progress: OnProgress, request: GenerationRequest, image: int) -> None:
+    def __init__(self, on_progress: OnProgress, steps: int, image: int, images: int) -> None:
         self._on_progress = on_progress
-        self._request = request
+        self._steps = steps
         self._image = image
+        self._images = images
         self._began = time.perf_counter()
 
     def __call__(self, phase: Phase, step: int, preview: bytes | None = None) -> None:
-        steps, images = self._request.num_inference_steps, self._request.num_images
+        steps, images = self._steps, self._images
         left = (images - self._image) * steps + steps - step
         eta = (time.perf_counter() - self._began) / step * left if step else None
         self._on_progress(Progress(phase, step, steps, self._image, images, eta, preview=preview))

@@ -59,10 +59,10 @@ class History:
             raise StorageError(path=self._database.path, detail=error) from error
         return record
 
-    def seeds_of(self, job_id: str) -> frozenset[int]:
-        """The seeds of the pictures that this job has made: each has one of its own."""
+    def places_of(self, job_id: str) -> frozenset[int]:
+        """Which of its pictures, from 1, this job has made."""
         with self._database.reading() as connection:
-            return past.seeds_of(connection, job_id)
+            return past.places_of(connection, job_id)
 
     def seconds_of_past(self, request: GenerationRequest) -> float | None:
         """What pictures like those of `request` took on this machine; None before the first."""

@@ -8,12 +8,14 @@ import streamlit as st
 
 from core.studio import Studio
 from ui import formats, state
+from ui.components import error_card
 from ui.i18n import t
 
 REFRESH_SECONDS = 10
 
 
 def draw(studio: Studio) -> None:
+    """The bar; below it, on every page, why no worker comes up, as long as none does."""
     with st.container(key="topbar", horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
         st.fragment(_machine, run_every=REFRESH_SECONDS)(studio)
         st.session_state["language_switch"] = state.language()
@@ -26,6 +28,13 @@ def draw(studio: Studio) -> None:
             required=True,
             on_change=lambda: state.set_language(st.session_state["language_switch"]),
         )
+    st.fragment(_trouble, run_every=REFRESH_SECONDS)(studio)
+
+
+def _trouble(studio: Studio) -> None:
+    error = studio.worker().trouble
+    if error is not None:
+        error_card.draw(error, "worker")
 
 
 def _machine(studio: Studio) -> None:

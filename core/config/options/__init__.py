@@ -5,7 +5,7 @@ To add one: declare it in one of these files, apply it where it acts, test its e
 
 from __future__ import annotations
 
-from core.config.options.basics import GENERATION, MODEL, OUTPUT
+from core.config.options.basics import BATCH, GENERATION, MODEL, OUTPUT
 from core.config.options.interface import UI
 from core.config.options.machine import MEMORY, SPEED
 from core.config.options.pipeline import PREVIEW, SIZE, TRANSFORMER, VAE
@@ -13,7 +13,7 @@ from core.config.options.service import SERVICE, WORKER
 from core.config.schema import Schema
 
 SCHEMA = Schema(
-    GENERATION + MODEL + OUTPUT + SIZE + TRANSFORMER + VAE + SPEED + MEMORY + PREVIEW + UI + WORKER + SERVICE
+    GENERATION + BATCH + MODEL + OUTPUT + SIZE + TRANSFORMER + VAE + SPEED + MEMORY + PREVIEW + UI + WORKER + SERVICE
 )
 
 GROUPS: dict[str, dict[str, str]] = {

@@ -63,6 +63,15 @@ SERVICE = (
         help={"en": "Of a request over HTTP.", "zh": "HTTP 请求的张数上限。"},
     ),
     service(
+        "service.max_batch",
+        type="int",
+        default=256,
+        minimum=1,
+        maximum=10_000,
+        label={"en": "Most pictures of a batch", "zh": "批量请求最多张数"},
+        help={"en": "Of a list of prompts over HTTP.", "zh": "HTTP 请求中提示词列表的张数上限。"},
+    ),
+    service(
         "service.queue_per_client",
         type="int",
         default=64,

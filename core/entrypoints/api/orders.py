@@ -84,7 +84,8 @@ def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms) -> Job:
 
 
 async def finished(studio: Studio, job: Job, request: Request) -> Job:
-    """The job once it is done. Raises its error, StoppedError, WaitError, or Cancelled when the caller has gone.
+    """The job once it is done. Raises its error, StoppedError, WaitError, Cancelled when the caller has gone, or
+    WorkerStartError when nobody can draw it.
 
     Nobody is waited for by the worker: this only looks, ten times a second.
     """
@@ -97,6 +98,9 @@ async def finished(studio: Studio, job: Job, request: Request) -> Job:
         if time.monotonic() > deadline:
             await anyio.to_thread.run_sync(studio.cancel, job.id)
             raise WaitError(seconds=seconds)
+        if job.state is JobState.QUEUED and (trouble := (await anyio.to_thread.run_sync(studio.worker)).trouble):
+            await anyio.to_thread.run_sync(studio.cancel, job.id)
+            raise trouble
         await anyio.sleep(POLL_SECONDS)
         job = await anyio.to_thread.run_sync(studio.job, job.id)
     if job.state is JobState.FAILED:

@@ -199,6 +199,7 @@ def fill_first_version(path: Path, count: int, monkeypatch: pytest.MonkeyPatch) 
     made = datetime(2026, 3, 1, tzinfo=UTC)
     data = picture_record(build_picture(prompt="雪山"), new_id(made), None, made)
     row = {**image_row(image_record(data, StoredFile("x", "png", (64, 64), 10))), "missing": 0}
+    del row["place"]
     with closing(sqlite3.connect(path)) as connection:
         for k in range(count):
             data["id"] = row["id"] = new_id(made)
