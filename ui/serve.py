@@ -86,8 +86,12 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return 2
     print(f"Z Darkroom / 造相暗房: {binding.url}", flush=True)
-    hosts = ["*"] if binding.for_others else ["127.0.0.1", "localhost"]  # Streamlit's own check, after the gate's
-    config = {"server.port": binding.port, "server.address": binding.address, "server.allowedHosts": hosts}
+    config = {
+        "server.port": binding.port,
+        "server.address": binding.address,
+        "server.allowedHosts": ["*"] if binding.for_others else ["127.0.0.1", "localhost"],  # the gate has asked before
+        "logger.hideWelcomeMessage": True,  # for it, Streamlit asks a server elsewhere for this network's address
+    }
     with suppress(KeyboardInterrupt):  # Ctrl+C is how one closes it; the worker has ended by then
         app.run(config=config)
     return 0

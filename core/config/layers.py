@@ -178,7 +178,9 @@ class _StrictLoader(yaml.SafeLoader):
 def _where(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = str(getattr(error, "problem", None) or error)
-    problem = re.sub(r"(alias) '.*'|(tag) '!.*'", r"\1\2", problem)  # a token that begins with * or ! would be quoted there
+    problem = re.sub(
+        r"(alias) '.*'|(tag) '!.*'", r"\1\2", problem
+    )  # a token that begins with * or ! would be quoted there
     hint = "; indent with spaces, not with a tab" if "\\t" in problem else ""
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}{hint}" if mark else problem
 

@@ -13,7 +13,10 @@ from core.entrypoints.access.keys import Keys, is_strong
 from core.errors import ConfigFileError, InputError, OptionError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LINE = 'access: {token: "<at least 16 characters of your own>"}'
+LINE = {
+    "en": 'access: {token: "<at least 16 characters of your own>"}',
+    "zh": 'access: {token: "<自己选的至少 16 个字符>"}',
+}
 
 
 class UnguardedError(InputError):
@@ -31,9 +34,9 @@ class WeakTokenError(InputError):
     """A token that can be guessed, or that a header can't carry. The token itself is never said."""
 
     text = {
-        "en": "access.token has {came} characters that count; needed: at least 16 letters, digits and marks, without "
+        "en": "access.token (of {came} characters) cannot be used; needed: at least 16 letters, digits and marks, without "
         "spaces, < > and colons. Set another in configs/local.yaml or in {variable}.",
-        "zh": "access.token 有效字符为 {came} 个；至少需要 16 个字母、数字或符号，不含空格、< > 与冒号。"
+        "zh": "access.token（{came} 个字符）无法使用；至少需要 16 个字母、数字或符号，不含空格、< > 与冒号。"
         "请在 configs/local.yaml 或 {variable} 中另设。",
     }
 

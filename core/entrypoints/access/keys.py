@@ -142,7 +142,7 @@ def read_authorization(value: str) -> tuple[str, str] | None:
     scheme, _, rest = value.strip().partition(" ")
     rest = rest.strip()
     if scheme.lower() == "bearer" and rest:
-        name, colon, password = rest.partition(":")
+        name, colon, password = _utf8(rest).partition(":")
         return (name, password) if colon else ("", rest)
     if scheme.lower() == "basic":
         try:
@@ -151,3 +151,11 @@ def read_authorization(value: str) -> tuple[str, str] | None:
             return None
         return (name, password) if colon else None
     return None
+
+
+def _utf8(text: str) -> str:
+    """Headers are read as Latin-1; clients write names in UTF-8."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except ValueError:
+        return text

@@ -161,7 +161,8 @@ class Gate:
 
     async def _log_in(self, scope: Scope, headers: Headers, receive: Receive) -> Response:
         query = QueryParams(scope["query_string"])
-        language, names = language_of(query.get("lang"), headers), self._keys.has_users
+        asked = query.get("lang") or login.language_in(query.get("next", ""))
+        language, names = language_of(asked, headers), self._keys.has_users
         if scope["method"] != "POST":
             following = login.local_path(query.get("next", "/"))
             session = self._session(headers)

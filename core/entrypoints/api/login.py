@@ -103,6 +103,12 @@ def login_address(path: str, query: bytes) -> str:
     return f"{LOGIN}?next={quote(wanted, safe='/')}" if wanted != "/" else LOGIN
 
 
+def language_in(address: str) -> str | None:
+    """The language that an address of the studio asks for."""
+    found = parse_qs(address.partition("?")[2]).get("lang")
+    return found[0] if found else None
+
+
 async def read_form(headers: Headers, receive: Receive) -> dict[str, str]:
     """The fields of a posted form; {} where it is too long or none."""
     body = bytearray()
