@@ -5,13 +5,19 @@ StudioError
 |   |-- OptionError          a value of the wrong type or out of range
 |   |-- UnknownOptionError   a key that no option has
 |   |-- ConfigFileError      a YAML file that cannot be read
+|   |-- SecretShownError     a secret where everyone can read it
 |   |-- PromptError          an empty or endless prompt
 |   |-- WildcardError        a template with braces or names that lead nowhere
 |   |-- BatchError           rows of a batch that cannot be used
 |   |-- QueueFullError       too many jobs of one client
 |   |-- KeyReusedError       an idempotency key that came with another request
 |   |-- JobStateError        a job that is not in the state for what was asked
-|   `-- PictureFileError     a file that cannot become part of the history
+|   |-- PictureFileError     a file that cannot become part of the history
+|   `-- ServerError          another studio that was asked over HTTP
+|       |-- NoServerError        nobody answers there
+|       |-- ServerDeniedError    it wants another token, or none of ours
+|       |-- ServerVersionError   it is no studio of this version
+|       `-- ServerRefusedError   it says no; its own sentence
 |-- NotFoundError            a job or a picture that is not there (any more)
 |-- ModelError               a model that cannot be used
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
@@ -111,6 +117,16 @@ class ConfigFileError(InputError):
     }
 
 
+class SecretShownError(InputError):
+    """A token on the command line: every user of the machine can read it there."""
+
+    text = {
+        "en": "{key} must not stand on the command line, where every user of this machine can read it. "
+        "Put it into configs/local.yaml or into the variable {variable}.",
+        "zh": "{key} 不能写在命令行中，本机所有用户都能看到。请写入 configs/local.yaml 或环境变量 {variable}。",
+    }
+
+
 class PromptError(InputError):
     """An empty prompt, or one longer than `allowed` characters."""
 
@@ -173,6 +189,43 @@ class PictureFileError(InputError):
         "en": "{file} cannot be taken in: {detail}. PNG, JPEG and WebP files can.",
         "zh": "无法收入 {file}：{detail}。可收入 PNG、JPEG 和 WebP 文件。",
     }
+
+
+class ServerError(InputError):
+    """Another studio, asked over HTTP. `server` is its address without any secret."""
+
+
+class NoServerError(ServerError):
+    """Nobody answers there, or not any more."""
+
+    text = {
+        "en": "No studio answers at {server}: {detail}. Check the address and whether the studio runs there.",
+        "zh": "{server} 处没有工作室应答：{detail}。请检查地址，以及那里是否已启动。",
+    }
+
+
+class ServerDeniedError(ServerError):
+    """It does not know the token."""
+
+    text = {
+        "en": "{server} does not accept this token: {reason} Set {variable} to its token, or to NAME:PASSWORD.",
+        "zh": "{server} 不接受此令牌：{reason}请将 {variable} 设为其令牌，或“用户名:密码”。",
+    }
+
+
+class ServerVersionError(ServerError):
+    """What answers is no studio, or one of another version."""
+
+    text = {
+        "en": "{server} is {came}; this one is Z Darkroom {allowed}. Use the same version on both sides.",
+        "zh": "{server} 是 {came}；此处为 Z Darkroom {allowed}。请在两端使用同一版本。",
+    }
+
+
+class ServerRefusedError(ServerError):
+    """It says no; `reason` is its own sentence."""
+
+    text = {"en": "{server}: {reason}", "zh": "{server}：{reason}"}
 
 
 class NotFoundError(StudioError):

@@ -11,11 +11,13 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import streamlit as st
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
+from core.entrypoints.api import USER_HEADER
 from core.errors import LANGUAGES, StudioError
 from core.types import Chosen, GenerationRequest, HistoryQuery
 
@@ -80,8 +82,19 @@ def set_language(value: str) -> None:
 # -- who looks -------------------------------------------------------------------------------------------------------
 
 
+def user() -> str | None:
+    """Who is logged in: "" with the token, None where nothing is guarded."""
+    name = st.context.headers.get(USER_HEADER)
+    return None if name is None else unquote(name)
+
+
 def client() -> str:
-    """Whose jobs these are: the browser, by a digest of the cookie that guards its forms. F5 and other tabs keep it."""
+    """Whose jobs these are: the user; else the browser, by a digest of the cookie that guards its forms.
+
+    F5 and other tabs keep it. A user is the same over the service.
+    """
+    if name := st.context.headers.get(USER_HEADER):
+        return f"user:{name}"
     cookie = st.context.cookies.get("_streamlit_xsrf")
     name = cookie if isinstance(cookie, str) else ""  # none before the first answer, and in a page without a browser
     return f"page:{hashlib.sha256(name.encode()).hexdigest()[:16]}"

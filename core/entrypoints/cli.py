@@ -1,4 +1,4 @@
-"""The command line behind start.py: generate, history, demo-eval, bench. Every error is one line in the user's language.
+"""The command line behind start.py: generate, history, users, demo-eval, bench. Every error is one line in the user's language.
 
 Exit codes: 0 done, 1 the run failed, 2 the input can't be used, 130 stopped by the user.
 What this module does not know: how anything is done; each command imports what it needs when it is called.
@@ -54,6 +54,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.entrypoints import upkeep
 
         return upkeep.run(parsed, language, configs, os.environ)
+    if parsed.command == "users":
+        from core.entrypoints import accounts
+
+        return accounts.run(parsed, language, configs, os.environ)
     from core.entrypoints import evaluation
 
     return evaluation.run(parsed, configs)
@@ -73,7 +77,13 @@ def build_parser(language: str) -> argparse.ArgumentParser:
     common.add_argument("--lang", choices=("zh", "en"), help=words["lang"])
     parser = _Parser(prog="start.py", description="Z Darkroom / 造相暗房", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    adding = {"generate": _add_generate, "history": _add_history, "demo-eval": _add_evaluate, "bench": _add_bench}
+    adding = {
+        "generate": _add_generate,
+        "history": _add_history,
+        "users": _add_users,
+        "demo-eval": _add_evaluate,
+        "bench": _add_bench,
+    }
     for name, add in adding.items():
         command = commands.add_parser(name, parents=[common], help=words[name], allow_abbrev=False)
         add(command, language)
@@ -100,6 +110,11 @@ def _add_history(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("action", choices=("check", "rebuild"), help=_WORDS[language]["action"])
 
 
+def _add_users(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("action", choices=("add", "list", "remove"), help=_WORDS[language]["users-action"])
+    command.add_argument("name", nargs="?", metavar="NAME", help=_WORDS[language]["users-name"])
+
+
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--prompts", default="200", metavar="N", help=_WORDS[language]["prompts"])
 
@@ -118,6 +133,9 @@ _WORDS = {
         "generate": "make pictures from a prompt",
         "history": "check or rebuild the history of pictures",
         "action": "check: hold rows and files against each other; rebuild: make the rows again from the files",
+        "users": "who may use the studio: add, list or remove users",
+        "users-action": "add: a user, or another password for one; it is asked for",
+        "users-name": "1 - 32 letters, digits, dots, hyphens, underscores",
         "demo-eval": "measure how well the embedded model obeys prompts",
         "bench": "compare with plain diffusers on this machine",
         "prompt": "what the picture shows, in Chinese or English",
@@ -134,6 +152,9 @@ _WORDS = {
         "generate": "由提示词生成图片",
         "history": "检查或重建图片历史",
         "action": "check：核对记录与文件；rebuild：由文件重建记录",
+        "users": "谁可以使用工作室：添加、列出或删除用户",
+        "users-action": "add：添加用户或更改密码，密码会另行询问",
+        "users-name": "1 至 32 个字母、汉字、数字、点、连字符或下划线",
         "demo-eval": "测量内置模型对提示词的遵循程度",
         "bench": "在本机上与原版 diffusers 比较",
         "prompt": "用中文或英文描述画面",

@@ -156,7 +156,7 @@ class WorkerSupervisor:
             owner_pid=os.getpid(),
             output_directory=self._settings.output_directory,
             configs=self._settings.configs.resolve(),
-            values=self._settings.values,
+            values={key: value for key, value in self._settings.values.items() if key != "access.token"},
             unloaded_from=self._unloaded_from,
         )
         with _output_file(orders) as output:

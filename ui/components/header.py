@@ -6,6 +6,7 @@ import html
 
 import streamlit as st
 
+from core.entrypoints.api import LOGOUT
 from core.studio import Studio
 from ui import formats, state
 from ui.components import error_card
@@ -28,6 +29,8 @@ def draw(studio: Studio) -> None:
             required=True,
             on_change=lambda: state.set_language(st.session_state["language_switch"]),
         )
+        if (name := state.user()) is not None:
+            _leave(name)
     st.fragment(_trouble, run_every=REFRESH_SECONDS)(studio)
 
 
@@ -35,6 +38,13 @@ def _trouble(studio: Studio) -> None:
     error = studio.worker().trouble
     if error is not None:
         error_card.draw(error, "worker")
+
+
+def _leave(name: str) -> None:
+    """A link, as logging out is a page of the gate: this page ends with the session."""
+    words = html.escape(t("header.log_out"))
+    address = f"{LOGOUT}?lang={state.language()}"
+    st.html(f'<a class="zd-leave" href="{address}" target="_self" title="{html.escape(name)}">{words}</a>')
 
 
 def _machine(studio: Studio) -> None:

@@ -9,11 +9,12 @@ from core.config.options.basics import BATCH, GENERATION, MODEL, OUTPUT
 from core.config.options.interface import UI
 from core.config.options.machine import MEMORY, SPEED
 from core.config.options.pipeline import PREVIEW, SIZE, TRANSFORMER, VAE
-from core.config.options.service import SERVICE, WORKER
+from core.config.options.service import ACCESS, SERVICE, WORKER
 from core.config.schema import Schema
 
 SCHEMA = Schema(
-    GENERATION + BATCH + MODEL + OUTPUT + SIZE + TRANSFORMER + VAE + SPEED + MEMORY + PREVIEW + UI + WORKER + SERVICE
+    GENERATION + BATCH + MODEL + OUTPUT + SIZE + TRANSFORMER + VAE + SPEED + MEMORY + PREVIEW + UI + WORKER + ACCESS
+    + SERVICE
 )
 
 GROUPS: dict[str, dict[str, str]] = {
