@@ -22,6 +22,7 @@ from core.config.layers import PROJECT_ROOT, Settings
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import OptionError, PictureFileError, PromptError
+from core.model.sizes import check_sides
 from core.storage import difference
 from core.storage.importing import MAX_FILE
 from core.storage.readers import read_parameters
@@ -424,9 +425,7 @@ def check_request(request: GenerationRequest, model: ModelInfo, source: str = "r
             raise PromptError(key=key, came=length, allowed=f"1 - {prompt.maximum:g}")
     for key in ("width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"):
         SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
-    for key in ("width", "height"):
-        limit = replace(SCHEMA.options[f"generation.{key}"], maximum=model.max_side, auto=False)
-        limit.check(getattr(request, key), model.id)
+    check_sides(request.width, request.height, model.max_side, model.id)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
 

@@ -353,6 +353,7 @@ class ModelInfo:
     size_multiple: int
     max_side: int
     problem: StudioError | None = None
+    trained_side: int = 1024  # the longest side that training showed; beyond it positions may be scaled
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,7 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
 
         return generate.run(parsed, language, configs)
     if parsed.command == "bench":
-        from core.entrypoints import bench
-
-        return bench.run(parsed, configs)
+        return _run_bench(parsed, configs)
     if parsed.command == "history":
         from core.entrypoints import upkeep
 
@@ -61,6 +59,20 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
     from core.entrypoints import evaluation
 
     return evaluation.run(parsed, configs)
+
+
+def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
+    if parsed.what == "vae":
+        from core.entrypoints import bench_vae
+
+        return bench_vae.run(parsed)
+    if parsed.what == "rope":
+        from core.entrypoints import bench_rope
+
+        return bench_rope.run(parsed, configs)
+    from core.entrypoints import bench
+
+    return bench.run(parsed, configs)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -121,10 +133,14 @@ def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
 
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     words = _WORDS[language]
+    command.add_argument("what", nargs="?", choices=("speed", "vae", "rope"), default="speed", help=words["what"])
     command.add_argument("--runs", default="5", metavar="N", help=words["runs"])
     command.add_argument("--model", default="demo", help=SCHEMA.options["model.id"].help[language])
     command.add_argument("--side", metavar="PX", help=words["side"])
     command.add_argument("--steps", metavar="N", help=SCHEMA.options["generation.num_inference_steps"].help[language])
+    command.add_argument("--tile", default="256", metavar="PX", help=words["tile"])
+    command.add_argument("--minutes", default="10", metavar="N", help=words["minutes"])
+    command.add_argument("--prompts", default="200", metavar="N", help=words["most"])
 
 
 _WORDS = {
@@ -145,7 +161,11 @@ _WORDS = {
         "no-progress": "draw no progress line",
         "prompts": "how many held-out prompts, half of them Chinese",
         "runs": "measured runs of each, after one to warm up",
-        "side": "width and height in pixels; default: the model's own",
+        "side": "width and height in pixels; default: the model's own; of rope: the trained side that is exceeded",
+        "what": "speed: against plain diffusers; vae: ways of tiling; rope: scalings of positions at 2 and 3 times the size",
+        "tile": "of vae: side of a tile",
+        "minutes": "of rope: about how long to measure",
+        "most": "of rope: at most so many prompts",
     },
     "zh": {
         "lang": "提示语言；默认随终端",
@@ -164,7 +184,11 @@ _WORDS = {
         "no-progress": "不显示进度",
         "prompts": "使用多少条未训练过的提示词，中英各半",
         "runs": "预热一次后各测多少次",
-        "side": "宽和高（像素）；默认用模型自带值",
+        "side": "宽和高（像素）；默认用模型自带值；rope 时为被超出的训练边长",
+        "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放",
+        "tile": "vae 时的分块边长",
+        "minutes": "rope 时大约测多久",
+        "most": "rope 时最多用多少条提示词",
     },
 }
 

@@ -91,6 +91,7 @@ def _info(entry: Mapping[str, Any], folder: Path | None) -> ModelInfo:
         size_multiple=PATCH,
         max_side=_max_side(folder),
         problem=_problem(entry["id"], folder),
+        trained_side=entry.get("trained_side", max(defaults["width"], defaults["height"])),
     )
 
 

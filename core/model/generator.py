@@ -19,7 +19,8 @@ from core.errors import OutOfMemoryError
 from core.model import memory
 from core.model.catalog import Catalog
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, load_model
-from core.model.render import IsCancelled, effective_shift, encode, render
+from core.model.render import IsCancelled, effective_shift, encode, positions, render
+from core.model.sizes import check_sides
 from core.model.tuning import rope, tiling
 from core.types import GenerationRequest, GenerationResult, Phase, Picture, Progress
 
@@ -76,8 +77,9 @@ class Generator:
 
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
+        check_sides(request.width, request.height, self._catalog.find(request.model).max_side, request.model)
         model = self.load(request.model, request.options, on_progress)
-        _apply_live_options(model, request.options)
+        _apply_live_options(model, request)
         try:
             with torch.inference_mode():
                 return self._render_all(model, request, on_progress, is_cancelled, on_picture, made)
@@ -126,8 +128,9 @@ class _Reporter:
         self._on_progress(Progress(phase, step, steps, self._image, images, eta, preview=preview))
 
 
-def _apply_live_options(model: LoadedModel, options: Mapping[str, Any]) -> None:
+def _apply_live_options(model: LoadedModel, request: GenerationRequest) -> None:
     """Bring the loaded pipeline to what the options say, whatever the request before it had."""
-    rope.apply(model.pipeline.transformer, options["transformer.use_rope"])
-    tiling.apply(model.pipeline.vae, tiling.wanted_plan(options))
+    options = request.options
+    rope.apply(model.pipeline.transformer, positions(model, request))
+    tiling.apply(model.pipeline.vae, tiling.wanted_tiles(options))
     model.pipeline.scheduler.set_shift(effective_shift(model, options))

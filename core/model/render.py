@@ -19,7 +19,7 @@ from core.model import guard, memory
 from core.model.loader import LoadedModel
 from core.model.preview import estimate_clean
 from core.model.sizes import deliver, rendered_size
-from core.model.tuning import tiling
+from core.model.tuning import rope, tiling
 from core.types import Decision, GenerationRequest, Phase, Picture
 
 IsCancelled = Callable[[], bool]
@@ -89,7 +89,7 @@ def render(
         rendered_size=(width, height),
         timings={"text": texts.seconds, "steps": denoised - began, "decode": decoded - denoised},
         effective=_effective(model, request),
-        decisions=(*model.decisions, *texts.decisions, *_neutral_negative(request)),
+        decisions=(*model.decisions, *texts.decisions, *_scaled(model, request), *_neutral_negative(request)),
         peak_memory_bytes=memory.read_peak(model.device),
     )
 
@@ -98,6 +98,15 @@ def _rendered_size(model: LoadedModel, request: GenerationRequest) -> tuple[int,
     info = model.info
     native = None if request.options["force_original_resolution"] else info.default_width * info.default_height
     return rendered_size(request.width, request.height, info.size_multiple, native, info.max_side)
+
+
+def positions(model: LoadedModel, request: GenerationRequest) -> rope.RopePlan:
+    """How the request's options make the positions of a picture of its size."""
+    return rope.plan_positions(request.options, model.info.trained_side, _rendered_size(model, request))
+
+
+def _scaled(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+    return rope.automatic_choice(request.options, positions(model, request), _rendered_size(model, request))
 
 
 def _denoise(
@@ -118,6 +127,7 @@ def _denoise(
         1, pipeline.transformer.in_channels, size[1], size[0], torch.float32, device, generator
     )
     before = noise
+    rope.fade_to(pipeline.transformer, 1.0)
 
     def after_step(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         nonlocal before
@@ -127,6 +137,7 @@ def _denoise(
         guard.check_latents(after, index + 1)
         report(Phase.STEPS, index + 1, _preview(model, request, before, after, index))
         before = after
+        rope.fade_to(pipe.transformer, float(pipe.scheduler.sigmas[index + 1]))
         return {}
 
     result = pipeline(
@@ -171,7 +182,7 @@ def _decode(model: LoadedModel, latents: torch.Tensor, step: int) -> Image.Image
 
 def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
     """What was really in effect: every option, resolved, and what the request does not hold."""
-    tiles = tiling.wanted_plan(request.options)
+    tiles = tiling.wanted_tiles(request.options)
     return {
         **request.options,
         "model.device": model.device,
@@ -179,9 +190,8 @@ def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]
         "model.fingerprint": model.fingerprint,
         "scheduler": type(model.pipeline.scheduler).__name__,
         "scheduler.shift": effective_shift(model, request.options),
-        "vae.tiles": None
-        if tiles is None
-        else {"sample": tiles.sample, "latent": tiles.latent, "overlap": float(tiles.overlap)},
+        "transformer.rope": positions(model, request).record,
+        "vae.tiles": tiles.record,
         "versions": dict(model.versions),
     }
 

@@ -13,8 +13,22 @@ from core.config.options.service import ACCESS, SERVICE, WORKER
 from core.config.schema import Schema
 
 SCHEMA = Schema(
-    GENERATION + BATCH + MODEL + OUTPUT + SIZE + TRANSFORMER + VAE + SPEED + MEMORY + PREVIEW + UI + WORKER + ACCESS
-    + SERVICE
+    # fmt: off
+    GENERATION
+    + BATCH
+    + MODEL
+    + OUTPUT
+    + SIZE
+    + TRANSFORMER
+    + VAE
+    + SPEED
+    + MEMORY
+    + PREVIEW
+    + UI
+    + WORKER
+    + ACCESS
+    + SERVICE,
+    # fmt: on
 )
 
 GROUPS: dict[str, dict[str, str]] = {
