@@ -339,6 +339,16 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class Capability:
+    """Whether one value of an option can be used on this machine, and why (not)."""
+
+    option: str
+    value: str
+    usable: bool
+    reason: Mapping[str, str]  # language -> sentence
+
+
+@dataclass(frozen=True)
 class WorkerStatus:
     """What the worker process last said of itself. `state`: stopped, starting, idle, loading, busy."""
 
@@ -352,6 +362,8 @@ class WorkerStatus:
     versions: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
     unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
+    effective: Mapping[str, Any] = field(default_factory=dict)  # options by key, as the loaded pipeline has them now
+    capabilities: tuple[Capability, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 
-from core.errors import OutOfMemoryError
+from core.errors import BrokenPictureError, OutOfMemoryError
 from core.model import memory
 from core.model.catalog import Catalog
+from core.model.ladder import Ladder
+from core.model.live import tune
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, load_model
 from core.model.render import IsCancelled, effective_shift, encode, render
 from core.model.tuning import rope, tiling
-from core.types import GenerationRequest, GenerationResult, Phase, Picture, Progress
+from core.types import Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
 
 OnProgress = Callable[[Progress], None]
 OnPicture = Callable[[Picture], None]
@@ -38,6 +40,7 @@ class Generator:
         self._catalog = catalog
         self._loaded: LoadedModel | None = None
         self._loaded_for: tuple[Any, ...] | None = None
+        self._load_decisions: tuple[Decision, ...] = ()
 
     @property
     def loaded(self) -> LoadedModel | None:
@@ -53,6 +56,7 @@ class Generator:
         self.unload()
         self._loaded = load_model(self._catalog.find(model), options)
         self._loaded_for = wanted
+        self._load_decisions = self._loaded.decisions
         return self._loaded
 
     def unload(self) -> None:
@@ -75,14 +79,34 @@ class Generator:
 
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
-        model = self.load(request.model, request.options, on_progress)
+        done = set(made)
+        pictures: list[Picture] = []
+
+        def keep(picture: Picture) -> None:
+            (on_picture or pictures.append)(picture)
+            done.add(picture.request.seed)
+
+        climb = Ladder(request)
+        while True:
+            model = self.load(request.model, climb.options, on_progress)
+            try:
+                model = self._ready(model, request, on_progress, climb.decisions)
+                with torch.inference_mode():
+                    self._render_all(model, request, on_progress, is_cancelled, keep, done)
+                return GenerationResult(tuple(pictures))
+            except BrokenPictureError as broken:
+                climb.next(model, broken)  # raises when there is nothing left to try
+            except torch.OutOfMemoryError as error:
+                memory.free_unused(model.device)
+                raise OutOfMemoryError(device=model.device, width=request.width, height=request.height) from error
+
+    def _ready(
+        self, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress, why: tuple[Decision, ...]
+    ) -> LoadedModel:
+        """The loaded pipeline with the live options applied, whatever the request before it had."""
         _apply_live_options(model, request.options)
-        try:
-            with torch.inference_mode():
-                return self._render_all(model, request, on_progress, is_cancelled, on_picture, made)
-        except torch.OutOfMemoryError as error:
-            memory.free_unused(model.device)
-            raise OutOfMemoryError(device=model.device, width=request.width, height=request.height) from error
+        self._loaded = tune(model, request, (*self._load_decisions, *why), on_progress)
+        return self._loaded
 
     def _render_all(
         self,
@@ -90,18 +114,14 @@ class Generator:
         request: GenerationRequest,
         on_progress: OnProgress,
         is_cancelled: IsCancelled,
-        on_picture: OnPicture | None,
+        keep: OnPicture,
         made: Collection[int],
-    ) -> GenerationResult:
+    ) -> None:
         on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
         texts = encode(model, request)
-        pictures: list[Picture] = []
-        deliver_one = on_picture or pictures.append
         for k, single in enumerate(request.singles(), start=1):
             if single.seed not in made:
-                report = _Reporter(on_progress, request, k)
-                deliver_one(render(model, single, texts, report, is_cancelled))
-        return GenerationResult(tuple(pictures))
+                keep(render(model, single, texts, _Reporter(on_progress, request, k), is_cancelled))
 
 
 class _Reporter:
