@@ -362,7 +362,8 @@ class WorkerStatus:
     versions: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
     unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
-    effective: Mapping[str, Any] = field(default_factory=dict)  # options by key, as the loaded pipeline has them now
+    asked: Mapping[str, Any] = field(default_factory=dict)  # live and reload options, as they were last applied
+    effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
     capabilities: tuple[Capability, ...] = ()
 
 

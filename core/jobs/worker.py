@@ -236,6 +236,9 @@ class Worker:
             load_seconds=loaded.load_seconds,
             decisions=tuple(loaded.decisions),
             versions=loaded.versions,
+            asked=loaded.asked,
+            effective=loaded.effective,
+            capabilities=tuple(loaded.capabilities),
         )
 
 

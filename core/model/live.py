@@ -20,10 +20,8 @@ from core.types import Decision, GenerationRequest, Phase, Progress
 
 OnProgress = Callable[[Progress], None]
 
-SHOWN = tuple(
-    option.key
-    for option in SCHEMA.request_options()
-    if option.takes_effect in (TakesEffect.LIVE, TakesEffect.RELOAD) and option.built
+LIVE_OPTIONS = tuple(
+    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.LIVE and option.built
 )
 
 
@@ -46,16 +44,20 @@ def tune(
     decisions += tuple(choice for choice in (compiled, why) if choice)
     if not options["speed.cache_text"]:
         model.texts.clear()
-    effective = {key: options[key] for key in SHOWN} | {
-        "model.device": model.device,
-        "model.dtype": model.dtype,
-        **{f"{component}.dtype": dtype for component, dtype in model.dtypes.items()},
+    live = {key: options[key] for key in LIVE_OPTIONS}
+    resolved = {
         "transformer.attention_backend": plan.backend,
         "speed.trim_text": "always" if trims else "never",
         "speed.real_rope": "always" if plan.real_rope else "never",
         "compile.enabled": bool(compiled and compiled.effective),
     }
-    return replace(model, plan=plan, effective=effective, decisions=(*base, *decisions))
+    return replace(
+        model,
+        plan=plan,
+        asked={**model.asked, **live},
+        effective={**model.effective, **live, **resolved},
+        decisions=(*base, *decisions),
+    )
 
 
 def _plan(

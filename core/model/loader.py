@@ -41,7 +41,7 @@ RELOAD_OPTIONS = tuple(  # a change of these loads the model again
 class LoadedModel:
     """A pipeline in memory and everything to say about it.
 
-    `effective` and `plan` are as the live options were last applied; `texts` and `compiled` fill as the model is used.
+    `asked`, `effective` and `plan` are as the options were last applied; `texts` and `compiled` fill as the model is used.
     """
 
     model: str
@@ -56,6 +56,7 @@ class LoadedModel:
     versions: Mapping[str, str]
     dtypes: Mapping[str, str] = field(default_factory=dict)  # of each component
     capabilities: tuple[Capability, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
     effective: Mapping[str, Any] = field(default_factory=dict)
     plan: attention.AttentionPlan = field(default_factory=attention.AttentionPlan)
     texts: speed.TextCache = field(default_factory=speed.TextCache)
@@ -72,7 +73,7 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
     dtypes = precision.wanted_dtypes(options, str(dtype.effective))
     pipeline = _read_pipeline(info.id, folder, dtypes)
     if dtypes["transformer"] == "float16":
-        precision.clamp_overflow(pipeline.transformer)
+        precision.fit_half(pipeline.transformer)
     _place(pipeline, str(device.effective), options["memory.low_vram"])
     seconds = time.perf_counter() - began
     log.info("%s loaded in %.1f s: %s, %s", info.id, seconds, device.effective, dtype.effective)
@@ -88,6 +89,13 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
         decisions=tuple(choice for choice in (device, dtype) if choice.requested == AUTO),
         versions=versions(),
         dtypes=dtypes,
+        asked={key: options[key] for key in RELOAD_OPTIONS},
+        effective={
+            **{key: options[key] for key in RELOAD_OPTIONS},
+            "model.device": str(device.effective),
+            "model.dtype": str(dtype.effective),
+            **{f"{component}.dtype": used for component, used in dtypes.items()},
+        },
         capabilities=capabilities(pipeline.transformer, str(device.effective)),
     )
 
@@ -182,8 +190,8 @@ _DEVICE_REASONS = {
 _DTYPE_REASONS = {
     "card": {"en": "the card computes in bfloat16", "zh": "显卡支持 bfloat16 计算"},
     "old_card": {
-        "en": "the card does not compute in bfloat16; what overflows in float16 is clamped, and the VAE has float32",
-        "zh": "显卡不支持 bfloat16 计算；float16 中溢出的数值会被限制，VAE 使用 float32",
+        "en": "the card does not compute in bfloat16; float16 is scaled and clamped where it would overflow, the VAE has float32",
+        "zh": "显卡不支持 bfloat16 计算；会在 float16 中溢出的数值经缩放和限幅，VAE 使用 float32",
     },
     "no_bf16": {
         "en": "the device has no bfloat16, and float16 overflows in this model",

@@ -51,8 +51,8 @@ TRANSFORMER = (
         "transformer.dtype",
         {"en": "transformer", "zh": "变换器"},
         {
-            "en": "float16 overflows in this model, so its large values are clamped to 65504 there.",
-            "zh": "float16 在此模型中会溢出，因此会把过大的数值限制在 65504 以内。",
+            "en": "The model's activations overflow plain float16, so they are scaled down and clamped there.",
+            "zh": "模型的激活值会超出 float16 的范围，因此在其中缩小并限幅。",
         },
     ),
     advanced(

@@ -24,7 +24,10 @@ from core.types import Decision
 log = logging.getLogger(__name__)
 
 OPTION = "compile.enabled"
-MODES = {"default": "default", "max-autotune": "max-autotune-no-cudagraphs"}  # see compile.mode's help
+MODES: Mapping[str, Mapping[str, str]] = {  # see compile.mode's help
+    "default": {"mode": "default"},
+    "max-autotune": {"mode": "max-autotune-no-cudagraphs"},
+}
 GRAPHS_LIMIT = 64  # of one block's code; torch's own 8 would be used up by a few changes of live options
 
 OnWarmUp = Callable[[int, int], None]  # forwards done, and of how many
@@ -96,7 +99,7 @@ def _switch_on(transformer: Any, compiled: Compiled, way: tuple[str, bool]) -> N
     """As `compile_repeated_blocks` does; calls that were compiled before are used again."""
     if way not in compiled.calls:
         torch._dynamo.config.recompile_limit = GRAPHS_LIMIT
-        transformer.compile_repeated_blocks(mode=MODES[way[0]], fullgraph=way[1], dynamic=True)
+        transformer.compile_repeated_blocks(fullgraph=way[1], dynamic=True, **MODES[way[0]])
         compiled.calls[way] = [block._compiled_call_impl for block in _blocks(transformer)]
     for block, call in zip(_blocks(transformer), compiled.calls[way], strict=True):
         block._compiled_call_impl = call

@@ -22,6 +22,7 @@ DTYPES = {
 }  # from narrow to wide in range
 COMPONENTS = ("text_encoder", "transformer", "vae")
 LARGEST_HALF = 65504.0  # of float16
+SHRINK = 2.0**-6  # a power of two, which rounds nothing
 
 
 def wanted_dtypes(options: Mapping[str, Any], whole: str) -> dict[str, str]:
@@ -64,27 +65,35 @@ def in_float32(module: nn.Module) -> Iterator[None]:
         nn.Module.to(module, before)
 
 
-def clamp_overflow(transformer: nn.Module) -> None:
-    """Keep a float16 transformer finite: what overflows in its attention and feed-forward becomes +-65504.
+def fit_half(transformer: Any) -> None:
+    """Keep a float16 transformer finite: its attention and feed-forward compute 64 times smaller, then are clamped.
 
-    Activations reach about 9e5 there, only on the way into an RMS norm, which looks at their direction and not at their length:
-    the few that are cut change it little. A NaN (such as inf - inf) becomes 0.
+    What they give goes into an RMS norm, which takes any factor out again: with y = 2^-6 x and eps' = 2^-12 eps,
+    y / sqrt(mean(y^2) + eps') = x / sqrt(mean(x^2) + eps) exactly. So values up to 4e6 keep their direction; what is larger
+    still becomes the largest float16 and a NaN (such as inf - inf) becomes 0.
     """
     for block in transformer.modules():
         if type(block).__name__ == "ZImageTransformerBlock":
+            block.attention.to_out[0].register_forward_pre_hook(_shrink_input)
             block.attention.register_forward_hook(_clamp_output)
+            block.attention_norm2.eps *= SHRINK**2
+            block.feed_forward._forward_silu_gating = _shrunken_gate  # an attribute of the instance hides the method
             block.feed_forward.register_forward_hook(_clamp_output)
-            block.feed_forward._forward_silu_gating = _gate_within_half  # an attribute of the instance hides the method
+            block.ffn_norm2.eps *= SHRINK**2
+
+
+def _shrink_input(_module: nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return (given[0] * SHRINK, *given[1:])
 
 
 def _clamp_output(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
-    return _within_half(output)
+    return _clamp(output)
 
 
-def _gate_within_half(x1: torch.Tensor, x3: torch.Tensor) -> torch.Tensor:
-    """The feed-forward's gate: silu(x1) * x3, as the class has it, then clamped."""
-    return _within_half(functional.silu(x1) * x3)
+def _shrunken_gate(x1: torch.Tensor, x3: torch.Tensor) -> torch.Tensor:
+    """The feed-forward's gate, silu(x1) * x3, as the class has it, but shrunk before it is rounded to float16."""
+    return _clamp(functional.silu(x1.float()) * x3.float() * SHRINK).to(x1.dtype)
 
 
-def _within_half(values: torch.Tensor) -> torch.Tensor:
-    return torch.nan_to_num(values, nan=0.0, posinf=LARGEST_HALF, neginf=-LARGEST_HALF)
+def _clamp(values: torch.Tensor) -> torch.Tensor:
+    return torch.nan_to_num(values, nan=0.0).clamp(-LARGEST_HALF, LARGEST_HALF)
