@@ -70,8 +70,12 @@ class StudioError(Exception):
 
     def message(self, language: str = "en") -> str:
         """One line in `language` ("zh" or "en")."""
-        words = {name: _said(value, language) for name, value in self.values.items()}
+        words = {name: self.said(name, language) for name in self.values}
         return " ".join(self.text[language].format(**words).split())
+
+    def said(self, name: str, language: str) -> Any:
+        """One of the values, in `language`."""
+        return _said(self.values[name], language)
 
     def to_dict(self) -> dict[str, Any]:
         """For the database; `from_dict` reads it back."""
@@ -340,12 +344,19 @@ class OutOfMemoryError(RunError):
 
 
 class BrokenPictureError(RunError):
-    """NaN, Inf or a flat picture: never saved as if it were one."""
+    """NaN, Inf or a flat picture: never saved as if it were one. `cure` is a sentence; without one it is the usual."""
 
     text = {
-        "en": "The {component} gave {came} at step {step}; no picture was saved. Set model.dtype to float32 and run again.",
-        "zh": "{component} 在第 {step} 步给出 {came}；未保存图片。请将 model.dtype 设为 float32 后重试。",
+        "en": "The {component} gave {came} at step {step}; no picture was saved. {cure}",
+        "zh": "{component} 在第 {step} 步给出 {came}；未保存图片。{cure}",
     }
+    usual_cure: ClassVar[Mapping[str, str]] = {
+        "en": "Set model.dtype to float32 and run again.",
+        "zh": "请将 model.dtype 设为 float32 后重试。",
+    }
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**{"cure": self.usual_cure, **values})
 
 
 class GenerationError(RunError):

@@ -357,6 +357,16 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class Capability:
+    """Whether one value of an option can be used on this machine, and why (not)."""
+
+    option: str
+    value: str
+    usable: bool
+    reason: Mapping[str, str]  # language -> sentence
+
+
+@dataclass(frozen=True)
 class WorkerStatus:
     """What the worker process last said of itself. `state`: stopped, starting, idle, loading, busy."""
 
@@ -373,6 +383,9 @@ class WorkerStatus:
     trouble: StudioError | None = (
         None  # why no worker comes up, once several in a row have ended before they could begin
     )
+    asked: Mapping[str, Any] = field(default_factory=dict)  # live and reload options, as they were last applied
+    effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
+    capabilities: tuple[Capability, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,17 @@ def _flatten(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield path, value
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes the line ends that are not newlines: unquoted, PyYAML writes them and reads back something else."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = '"' if any(end in text for end in "\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def to_yaml(values: Mapping[str, Any]) -> str:
     """Nested YAML of dotted keys, in the order given: what the page shows and takes back."""
     tree: dict[str, Any] = {}
@@ -203,7 +214,7 @@ def to_yaml(values: Mapping[str, Any]) -> str:
         for branch in branches:
             node = node.setdefault(branch, {})
         node[leaf] = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
+    return yaml.dump(tree, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
 
 
 def save_local(settings: Settings, values: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from core.errors import GenerationError, OutOfMemoryError, StudioError
 from core.jobs import reasons
-from core.types import Decision, GenerationRequest, GenerationResult, Picture, Progress
+from core.types import Capability, Decision, GenerationRequest, GenerationResult, Picture, Progress
 
 DEFAULT_GENERATOR = "core.model.generator:build_generator"
 
@@ -23,7 +23,7 @@ _MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory") 
 
 
 class LoadedModel(Protocol):
-    """The model in memory. `load_seconds` is what loading it took."""
+    """The model in memory. `load_seconds` is what loading it took; the rest is as in WorkerStatus."""
 
     @property
     def model(self) -> str: ...
@@ -35,6 +35,12 @@ class LoadedModel(Protocol):
     def decisions(self) -> Sequence[Decision]: ...
     @property
     def versions(self) -> Mapping[str, str]: ...
+    @property
+    def asked(self) -> Mapping[str, Any]: ...
+    @property
+    def effective(self) -> Mapping[str, Any]: ...
+    @property
+    def capabilities(self) -> Sequence[Capability]: ...
 
 
 class Generator(Protocol):

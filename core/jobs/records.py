@@ -15,7 +15,17 @@ from typing import Any, get_origin, get_type_hints
 
 from core.errors import GenerationError, StudioError
 from core.storage.database import moment
-from core.types import OWN_FIELDS, Decision, GenerationRequest, Job, JobState, Phase, Progress, WorkerStatus
+from core.types import (
+    OWN_FIELDS,
+    Capability,
+    Decision,
+    GenerationRequest,
+    Job,
+    JobState,
+    Phase,
+    Progress,
+    WorkerStatus,
+)  # fmt: skip
 
 _OWN_WORDS = ("updated_at", "trouble")  # of a status: what others say of the worker, not it of itself
 
@@ -130,14 +140,17 @@ def write_status(status: WorkerStatus) -> dict[str, Any]:
     """The status as a JSON object; a decision's values that JSON has no word for are stored as text."""
     data = {f.name: getattr(status, f.name) for f in fields(status) if f.name not in _OWN_WORDS}
     decisions = [{f.name: getattr(decision, f.name) for f in fields(decision)} for decision in status.decisions]
-    plain: dict[str, Any] = json.loads(json.dumps({**data, "decisions": decisions}, default=_plain))
+    data |= {"decisions": decisions, "capabilities": [vars(capability) for capability in status.capabilities]}
+    plain: dict[str, Any] = json.loads(json.dumps(data, default=_plain))
     return plain
 
 
 def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
     """The status that `write_status` wrote, and when."""
     decisions = tuple(Decision(**decision) for decision in data["decisions"])
-    return WorkerStatus(**{**data, "decisions": decisions, "updated_at": moment(updated_at)})
+    capabilities = tuple(Capability(**capability) for capability in data.get("capabilities", ()))
+    parts = {"decisions": decisions, "capabilities": capabilities, "updated_at": moment(updated_at)}
+    return WorkerStatus(**{**data, **parts})
 
 
 def restore(values: Mapping[str, Any]) -> dict[str, Any]:

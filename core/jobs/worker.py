@@ -248,6 +248,9 @@ class Worker:
             load_seconds=loaded.load_seconds,
             decisions=tuple(loaded.decisions),
             versions=loaded.versions,
+            asked=loaded.asked,
+            effective=loaded.effective,
+            capabilities=tuple(loaded.capabilities),
         )
 
 

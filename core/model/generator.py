@@ -15,14 +15,16 @@ from typing import Any
 
 import torch
 
-from core.errors import OutOfMemoryError
+from core.errors import BrokenPictureError, OutOfMemoryError
 from core.model import memory
 from core.model.catalog import Catalog
+from core.model.ladder import Ladder
+from core.model.live import tune
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, load_model
 from core.model.render import IsCancelled, effective_shift, encode, positions, render
 from core.model.sizes import check_sides
 from core.model.tuning import rope, tiling
-from core.types import GenerationRequest, GenerationResult, Phase, Picture, Progress
+from core.types import Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
 
 OnProgress = Callable[[Progress], None]
 OnPicture = Callable[[Picture], None]
@@ -40,6 +42,7 @@ class Generator:
         self._catalog = catalog
         self._loaded: LoadedModel | None = None
         self._loaded_for: tuple[Any, ...] | None = None
+        self._load_decisions: tuple[Decision, ...] = ()
 
     @property
     def loaded(self) -> LoadedModel | None:
@@ -55,6 +58,7 @@ class Generator:
         self.unload()
         self._loaded = load_model(self._catalog.find(model), options)
         self._loaded_for = wanted
+        self._load_decisions = self._loaded.decisions
         return self._loaded
 
     def unload(self) -> None:
@@ -78,37 +82,55 @@ class Generator:
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
         check_sides(request.width, request.height, self._catalog.find(request.model).max_side, request.model)
-        model = self.load(request.model, request.options, on_progress)
+        done = set(made)
+        pictures: list[Picture] = []
+
+        def keep(picture: Picture) -> None:
+            (on_picture or pictures.append)(picture)
+            done.add(picture.place)
+
+        climb = Ladder(request)
+        while True:
+            model = self.load(request.model, climb.options, on_progress)
+            try:
+                with torch.inference_mode():
+                    self._render_all(model, request, climb.decisions, on_progress, is_cancelled, keep, done)
+                return GenerationResult(tuple(pictures))
+            except BrokenPictureError as broken:
+                climb.next(model, broken)  # raises when there is nothing left to try
+            except torch.OutOfMemoryError as error:
+                memory.free_unused(model.device)
+                raise OutOfMemoryError(device=model.device, width=request.width, height=request.height) from error
+
+    def _ready(
+        self, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress, why: tuple[Decision, ...]
+    ) -> LoadedModel:
+        """The loaded pipeline with the live options applied, whatever the picture before it had."""
         _apply_live_options(model, request)
-        try:
-            with torch.inference_mode():
-                return self._render_all(model, request, on_progress, is_cancelled, on_picture, made)
-        except torch.OutOfMemoryError as error:
-            memory.free_unused(model.device)
-            raise OutOfMemoryError(device=model.device, width=request.width, height=request.height) from error
+        self._loaded = tune(model, request, (*self._load_decisions, *why), on_progress)
+        return self._loaded
 
     def _render_all(
         self,
         model: LoadedModel,
         request: GenerationRequest,
+        why: tuple[Decision, ...],
         on_progress: OnProgress,
         is_cancelled: IsCancelled,
-        on_picture: OnPicture | None,
+        keep: OnPicture,
         made: Collection[int],
-    ) -> GenerationResult:
-        pictures: list[Picture] = []
-        deliver_one = on_picture or pictures.append
+    ) -> None:
         texts, read = None, None
         for k, single in enumerate(request.singles(), start=1):
             if k in made:
                 continue
+            model = self._ready(model, single, on_progress, why)
             words = (single.prompt, single.negative_prompt, single.guidance_scale > 0)
             if texts is None or words != read:  # pictures that differ in their seed share what was read
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
                 texts, read = encode(model, single), words
             report = _Reporter(on_progress, single.num_inference_steps, k, request.num_images)
-            deliver_one(replace(render(model, single, texts, report, is_cancelled), place=k))
-        return GenerationResult(tuple(pictures))
+            keep(replace(render(model, single, texts, report, is_cancelled), place=k))
 
 
 class _Reporter:

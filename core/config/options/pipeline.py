@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from core.config.options.declare import LIVE, advanced
+from core.config.options.declare import LIVE, advanced, dtype
 from core.config.schema import AUTO
+
+# As diffusers names them. Those that fetch kernels from the network, and xformers' own switch, which drops RoPE, are not here.
+ATTENTION_BACKENDS = (
+    "native",
+    "_native_math",
+    "_native_efficient",
+    "_native_flash",
+    "_native_cudnn",
+    "flex",
+    "flash",
+    "_flash_3",
+    "sage",
+    "xformers",
+)
 
 SIZE = (
     advanced(
@@ -21,7 +35,26 @@ SIZE = (
     ),
 )
 
+TEXT_ENCODER = (
+    dtype(
+        "text_encoder.dtype",
+        {"en": "text encoder", "zh": "文本编码器"},
+        {
+            "en": "Its embeddings are cast to the transformer's format.",
+            "zh": "其输出会转换为变换器的格式。",
+        },
+    ),
+)
+
 TRANSFORMER = (
+    dtype(
+        "transformer.dtype",
+        {"en": "transformer", "zh": "变换器"},
+        {
+            "en": "The model's activations overflow plain float16, so they are scaled down and clamped there.",
+            "zh": "模型的激活值会超出 float16 的范围，因此在其中缩小并限幅。",
+        },
+    ),
     advanced(
         "transformer.use_rope",
         type="bool",
@@ -120,16 +153,18 @@ TRANSFORMER = (
     advanced(
         "transformer.attention_backend",
         type="choice",
-        choices=("native",),
+        choices=ATTENTION_BACKENDS,
         default="native",
         group="attention",
         takes_effect=LIVE,
         aliases=("attention_backend",),
-        built=False,
         label={"en": "Attention backend", "zh": "注意力后端"},
         help={
-            "en": "native is PyTorch's scaled dot product attention, which picks a memory-efficient kernel itself.",
-            "zh": "native 即 PyTorch 的缩放点积注意力，会自行选择省内存的内核。",
+            "en": "native is PyTorch's own, which picks a memory-efficient kernel itself; the names are those of "
+            "diffusers. The system page says which work here; one that does not is replaced by native, with the "
+            "reason. RoPE is kept by all. Pixels differ by rounding; sage, which computes in 8 bits, by more.",
+            "zh": "native 是 PyTorch 自带的实现，会自行选择省内存的内核；名称与 diffusers 一致。系统页列出本机可用的后端；"
+            "不可用的会改用 native 并说明原因。所有后端都保留 RoPE。像素差异只来自舍入；以 8 位计算的 sage 差异较大。",
         },
     ),
     advanced(
@@ -141,9 +176,13 @@ TRANSFORMER = (
         step=0.05,
         group="attention",
         takes_effect=LIVE,
-        built=False,
         label={"en": "Attention dropout", "zh": "注意力丢弃率"},
-        help={"en": "Share of attention weights dropped at random, seeded.", "zh": "按种子随机丢弃的注意力权重比例。"},
+        help={
+            "en": "Share of the attention weights that is dropped at random at each step; the picture's seed decides which. "
+            "Made for training: pictures get rougher. 0 = off. Above 0 the backend is native and refining runs each step.",
+            "zh": "每一步随机丢弃的注意力权重比例，由图片的种子决定。本为训练设计，画面会变粗糙。0 为关闭。"
+            "大于 0 时使用 native 后端，且每一步都重新精炼文本。",
+        },
     ),
     advanced(
         "transformer.max_sequence_length",
@@ -209,6 +248,14 @@ TRANSFORMER = (
 )
 
 VAE = (
+    dtype(
+        "vae.dtype",
+        {"en": "VAE", "zh": "VAE"},
+        {
+            "en": "float32 costs a few hundred megabytes and rules the VAE out when pictures are black.",
+            "zh": "float32 多占几百 MB；画面发黑时可用来排除 VAE 的问题。",
+        },
+    ),
     advanced(
         "vae.enable_tiling",
         type="bool",

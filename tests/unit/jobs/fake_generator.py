@@ -57,7 +57,8 @@ class FakeGenerator:
             return
         on_progress(Progress(Phase.LOADING, detail=model))
         versions = {"loads": str(next(LOADS))}
-        self.loaded = SimpleNamespace(model=model, device="cpu", load_seconds=0.0, decisions=(), versions=versions)
+        facts: dict[str, Any] = {"decisions": (), "asked": {}, "effective": {}, "capabilities": ()}
+        self.loaded = SimpleNamespace(model=model, device="cpu", load_seconds=0.0, versions=versions, **facts)
 
     def generate(
         self,
