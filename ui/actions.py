@@ -44,13 +44,25 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     except StudioError as error:
         state.set_errors([error])
         return
-    submit(studio, request)
+    if submit(studio, request, state.terms()):
+        state.forget_when()
 
 
-def submit(studio: Studio, request: GenerationRequest) -> bool:
+def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
+    """Queue the pictures of a file or of pasted prompts as one job; the form says what they have in common."""
+    try:
+        request = studio.new_batch(given, state.form_values(), source)
+    except StudioError as error:
+        state.set_errors([error])
+        return
+    if submit(studio, request, state.terms()):
+        state.forget_when()
+
+
+def submit(studio: Studio, request: GenerationRequest, terms: JobTerms | None = None) -> bool:
     """Queue a complete request and watch it."""
     try:
-        state.watch(studio.submit(request, JobTerms(client=state.client())).id)
+        state.watch(studio.submit(request, terms or JobTerms(client=state.client())).id)
     except StudioError as error:
         state.set_errors([error])
         return False

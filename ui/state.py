@@ -19,7 +19,8 @@ from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.entrypoints.api import USER_HEADER
 from core.errors import LANGUAGES, StudioError
-from core.types import Chosen, GenerationRequest, HistoryQuery
+from core.types import Chosen, GenerationRequest, HistoryQuery, JobTerms
+from ui import formats
 
 _FORM = "form"
 _LANGUAGE = "language"
@@ -38,6 +39,8 @@ _HISTORY = "history_version"
 _VERSION = "yaml_version"
 _SLOT_TEXT = "slot_text"
 _WIDGET = "w:"
+WHEN, UNTIL = "when", "when_until"
+WHENS = NOW, HELD, AT_TIME = ("now", "held", "at")
 
 REQUEST_KEYS = tuple(
     f"generation.{name}"
@@ -249,6 +252,26 @@ def yaml_version() -> int:
 
 def renew_yaml() -> None:
     st.session_state[_VERSION] = yaml_version() + 1
+
+
+# -- when what is asked for next begins ------------------------------------------------------------------------------
+
+
+def when() -> str:
+    """NOW, HELD or AT_TIME: what the viewer chose for the next job."""
+    return str(st.session_state.get(WHEN) or NOW)
+
+
+def terms() -> JobTerms:
+    """Whose the next job is, and when it begins."""
+    until = st.session_state.get(UNTIL) if when() == AT_TIME else None
+    not_before = until.replace(tzinfo=formats.local_zone()) if until else None
+    return JobTerms(client=client(), held=when() == HELD, not_before=not_before)
+
+
+def forget_when() -> None:
+    """The choice was for one job: the next one begins at once again."""
+    st.session_state[WHEN] = NOW
 
 
 # -- history ---------------------------------------------------------------------------------------------------------

@@ -106,7 +106,8 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
     from core.entrypoints.generate import FLAGS, FORMATS
 
     words = _WORDS[language]
-    command.add_argument("prompt", metavar="PROMPT", help=words["prompt"])
+    command.add_argument("prompt", metavar="PROMPT", nargs="?", help=words["prompt"])
+    command.add_argument("--prompts-file", metavar="FILE", help=words["prompts-file"])
     for flag, key in FLAGS.items():
         option = SCHEMA.options[key]
         note = f"{option.help[language]} [{option.allowed[language]}]".replace("%", "%%")
@@ -155,6 +156,8 @@ _WORDS = {
         "demo-eval": "measure how well the embedded model obeys prompts",
         "bench": "compare with plain diffusers on this machine",
         "prompt": "what the picture shows, in Chinese or English",
+        "prompts-file": "many pictures as one job: a text with a prompt a line, or a CSV table whose columns are fields "
+        "of a request; {a|b} and __name__ (a line of name.txt) are drawn by each picture's seed",
         "out": "copy the picture to this file ({formats}); several become FILE-1, FILE-2 ...; without it the path is printed",
         "set": "any option of configs/*.yaml, such as vae.enable_tiling=true; may be repeated",
         "profile": "a set of options from configs/profiles",
@@ -178,6 +181,8 @@ _WORDS = {
         "demo-eval": "测量内置模型对提示词的遵循程度",
         "bench": "在本机上与原版 diffusers 比较",
         "prompt": "用中文或英文描述画面",
+        "prompts-file": "一个任务生成多张图片：每行一条提示词的文本，或以请求字段为列的 CSV 表格；"
+        "{a|b} 和 __名称__（名称.txt 中的一行）按每张图片的种子抽取",
         "out": "把图片复制到此文件（{formats}）；多张时为 FILE-1、FILE-2……；不给则打印路径",
         "set": "configs/*.yaml 中的任意选项，如 vae.enable_tiling=true；可重复",
         "profile": "configs/profiles 中的一组选项",

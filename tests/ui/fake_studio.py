@@ -233,6 +233,7 @@ class FakeQueue:
             client=terms.client,
             priority=terms.priority,
             not_before=terms.not_before,
+            held=terms.held,
         )
         self.jobs[job.id] = job
         self.submitted.append(request)
@@ -257,6 +258,11 @@ class FakeQueue:
 
     def hold(self, job_id: str, held: bool) -> Job:
         self.jobs[job_id] = replace(self.get(job_id), held=held)
+        return self.jobs[job_id]
+
+    def postpone(self, job_id: str, not_before: datetime | None) -> Job:
+        position = 1 if not_before is None or not_before <= datetime.now(UTC) else None
+        self.jobs[job_id] = replace(self.get(job_id), not_before=not_before, position=position)
         return self.jobs[job_id]
 
     def retry(self, job_id: str) -> Job:

@@ -36,6 +36,9 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
     if record.missing:
         st.warning(t("history.missing"), icon=":material/broken_image:")
     st.code(record.request.prompt, language=None, wrap_lines=True)
+    if record.request.template:
+        st.caption(t("detail.template"))
+        st.code(record.request.template, language=None, wrap_lines=True)
     if record.request.negative_prompt:
         st.caption(said(SCHEMA.options["generation.negative_prompt"].label))
         st.code(record.request.negative_prompt, language=None, wrap_lines=True)

@@ -13,7 +13,7 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.studio import Studio
 from ui import actions, prompts, state
-from ui.components import parameter_panel
+from ui.components import later, parameter_panel
 from ui.i18n import said, t
 
 PROMPT = "generation.prompt"
@@ -34,6 +34,7 @@ def draw(studio: Studio) -> None:
         on_click=actions.generate,
         args=(studio,),
     )
+    later.choice()
 
 
 def ideas(library: prompts.Library | None) -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import StudioError
 from ui import actions, prompts, resources, state
-from ui.components import parameter_panel, prompt_field, settings_yaml, sizes, stage, welcome
+from ui.components import batch_panel, parameter_panel, prompt_field, settings_yaml, sizes, stage, welcome
 from ui.i18n import t
 
 
@@ -29,6 +29,7 @@ def page() -> None:
                 st.warning(error.message(state.language()))
             prompt_field.basic(studio)
             prompt_field.model_choice(studio)
+            batch_panel.draw(studio)
             st.button(
                 t("check.button"),
                 key="quick_check",

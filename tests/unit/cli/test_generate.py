@@ -56,6 +56,33 @@ def test_several_pictures_get_numbers(run: Run, tmp_path: Path) -> None:
     assert [Image.open(path).getpixel((0, 0))[0] for path in targets] == [10, 11, 12]
 
 
+def test_a_file_of_prompts_is_one_job(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("prompt;seed;width\n红房子, 雪;10;72\na {b|c};20;\n", encoding="utf-8-sig")
+    said = run(
+        "generate", "--prompts-file", str(table), "--height", "64", "--width", "80", "--out", str(tmp_path / "p.png")
+    )
+    pictures = [Image.open(tmp_path / f"p-{k}.png") for k in (1, 2)]
+    assert said.code == 0 and [picture.size for picture in pictures] == [(72, 64), (80, 64)]
+    assert [picture.getpixel((0, 0))[0] for picture in pictures] == [10, 20]
+    assert len(JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(5)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("prompt,width\na,64\nb,9", "list.csv：有 1 处无法使用：第 3 行，width：来值 '9'"),
+        (None, "--prompts-file"),
+    ],
+)
+def test_a_file_of_prompts_that_cannot_be_used(run: Run, tmp_path: Path, content: str | None, words: str) -> None:
+    table = tmp_path / "list.csv"
+    if content is not None:
+        table.write_text(content)
+    said = run("generate", "--prompts-file", str(table), "--lang", "zh")
+    assert said.code == 2 and words in said.line
+
+
 def test_without_a_name_the_paths_under_outputs_are_printed(run: Run, tmp_path: Path) -> None:
     said = run("generate", "x", "--num-images", "2")
     paths = [Path(line) for line in said.out.splitlines()]
