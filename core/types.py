@@ -352,6 +352,7 @@ class WorkerStatus:
     versions: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
     unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
+    allocator: str = ""  # what the card's allocator was told when the worker began
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import IO, Any, Literal
 
 from core.config.layers import PROJECT_ROOT, Settings
+from core.jobs import allocator
 from core.jobs.generation import DEFAULT_GENERATOR
 from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
 from core.jobs.queue import JobQueue, new_id
@@ -144,6 +146,7 @@ class WorkerSupervisor:
             process = subprocess.Popen(
                 [sys.executable, "-m", "core.jobs.worker", "--generator", self._generator],
                 cwd=PROJECT_ROOT,
+                env=_environment_of(self._settings.values),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -156,6 +159,12 @@ class WorkerSupervisor:
         except OSError:  # it is dead already; who waits for it will see why
             log.warning("the worker ended before it was told what to do")
         return process
+
+
+def _environment_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Ours, with what must be there before torch starts the card."""
+    chosen = allocator.settings(values, os.environ.get(allocator.VARIABLE, ""))
+    return {**os.environ, **({allocator.VARIABLE: chosen} if chosen else {})}
 
 
 def in_words(code: int) -> str:

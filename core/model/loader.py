@@ -23,14 +23,24 @@ from diffusers import ZImagePipeline
 from core import __version__
 from core.config.schema import AUTO
 from core.errors import ModelLoadError
-from core.model.checks import check_folder
+from core.model import memory, offload, quantization, tensorrt, tiers
+from core.model.checks import check_folder, count_parameters
 from core.model.preview import Previewer, load_previewer
 from core.types import Decision, ModelInfo
 
 log = logging.getLogger(__name__)
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-RELOAD_OPTIONS = ("model.device", "model.dtype", "memory.low_vram")  # a change of these loads the model again
+RELOAD_OPTIONS = (  # a change of these loads the model again
+    "model.device",
+    "model.dtype",
+    "memory.low_vram",
+    "memory.profile",
+    "memory.quantization",
+    "memory.offload",
+    "memory.reserved_mb",
+    "tensorrt.enabled",
+)
 
 
 @dataclass(frozen=True)
@@ -47,17 +57,39 @@ class LoadedModel:
     load_seconds: float
     decisions: tuple[Decision, ...]
     versions: Mapping[str, str]
+    plan: tiers.Plan  # how it is held in memory
+    blocks: Path | None = None  # the folder of what is offloaded to disk
 
 
-def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
-    """Check the folder, choose device and dtype, read the weights. ModelFileError or ModelLoadError when that fails."""
+class NoRoomError(torch.OutOfMemoryError):
+    """Out of memory while the weights were read or moved, at this tier."""
+
+    def __init__(self, tier: str, device: str) -> None:
+        super().__init__(f"loading at tier {tier} on {device}")
+        self.tier, self.device = tier, device
+
+
+def load_model(info: ModelInfo, options: Mapping[str, Any], failed: str | None = None) -> LoadedModel:
+    """Check the folder, choose device, dtype and tier, read the weights. ModelError when that fails.
+
+    `failed` is the tier that ran out of memory: the next one below is taken.
+    """
     began = time.perf_counter()
     folder = Path(info.path or "")
     check_folder(folder, info.id)
-    device = choose_device(options["model.device"], info.id)
+    wanted = (
+        "cpu" if options["memory.profile"] == "cpu" and options["model.device"] == AUTO else options["model.device"]
+    )
+    device = choose_device(wanted, info.id)
     dtype = choose_dtype(options["model.dtype"], str(device.effective), folder)
-    pipeline = _read_pipeline(info.id, folder, DTYPES[str(dtype.effective)])
-    _place(pipeline, str(device.effective), options["memory.low_vram"])
+    machine = memory.machine(str(device.effective), folder)
+    plan = tiers.choose(options, machine, count_parameters(folder), info.default_width * info.default_height, failed)
+    memory.reserve(str(device.effective), options["memory.reserved_mb"])
+    try:
+        pipeline = _read_pipeline(info.id, folder, DTYPES[str(dtype.effective)], plan.tier.quantization)
+        blocks = _place(pipeline, str(device.effective), plan.tier, options)
+    except torch.OutOfMemoryError as error:
+        raise NoRoomError(plan.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
     log.info("%s loaded in %.1f s: %s, %s", info.id, seconds, device.effective, dtype.effective)
     return LoadedModel(
@@ -69,8 +101,10 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
         previewer=load_previewer(folder),
         fingerprint=fingerprint(folder),
         load_seconds=seconds,
-        decisions=tuple(choice for choice in (device, dtype) if choice.requested == AUTO),
+        decisions=(*(choice for choice in (device, dtype) if choice.requested == AUTO), *plan.decisions),
         versions=versions(),
+        plan=plan,
+        blocks=blocks,
     )
 
 
@@ -80,12 +114,15 @@ def _silence_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _read_pipeline(model: str, folder: Path, dtype: torch.dtype) -> Any:
+def _read_pipeline(model: str, folder: Path, dtype: torch.dtype, kind: str = "none") -> Any:
     _silence_libraries()
     try:
+        ready = {"transformer": quantization.read_gguf(folder, dtype)} if kind == "gguf" else {}
         pipeline = ZImagePipeline.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **ready
         )
+    except torch.OutOfMemoryError:  # a RuntimeError, too
+        raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # what diffusers raises
         log.exception("loading %s failed", model)
         raise ModelLoadError(model=model, detail=f"{type(error).__name__}: {error}"[:300]) from error
@@ -93,12 +130,12 @@ def _read_pipeline(model: str, folder: Path, dtype: torch.dtype) -> Any:
     return pipeline
 
 
-def _place(pipeline: Any, device: str, low_vram: bool) -> None:
-    """Onto the device, whole; or with low_vram on a card, each component only while it works."""
-    if low_vram and device == "cuda":
-        pipeline.enable_model_cpu_offload()
-    else:
-        pipeline.to(device)
+def _place(pipeline: Any, device: str, tier: tiers.Tier, options: Mapping[str, Any]) -> Path | None:
+    """Quantised and moved as the tier says."""
+    if options["tensorrt.enabled"]:
+        tensorrt.apply(pipeline.transformer, device)
+    quantization.apply(pipeline, tier.quantization)
+    return offload.place(pipeline, device, tier.offload)
 
 
 def choose_device(requested: str, model: str) -> Decision:
