@@ -16,7 +16,7 @@ from pathlib import Path
 from core import recipe
 from core.bootstrap import build_studio
 from core.config.layers import load_settings
-from core.entrypoints.generate import POLL_SECONDS
+from core.entrypoints.generate import POLL_SECONDS, pair
 from core.entrypoints.terminal import DONE, FAILED, STOPPED, ProgressLine, whole_number
 from core.studio import Studio
 from core.types import Job, JobState
@@ -25,8 +25,7 @@ from core.types import Job, JobState
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     """Draw, print a row for each picture and one for each check; exit code 1 when a check did not pass."""
     pictures = whole_number("--pictures", arguments.pictures, 1, 1000)
-    given = [pair.partition("=")[::2] for pair in arguments.set]
-    values = {key.strip(): value for key, value in given}
+    values = dict(map(pair, arguments.set))
     if arguments.model:
         values["model.id"] = arguments.model
     steps = recipe.STEPS if arguments.all else recipe.STEPS[:1]
