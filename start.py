@@ -5,6 +5,7 @@
     python3 start.py generate PROMPT   one picture from the command line (generate --help lists the options)
     python3 start.py test              linters, types and tests; extra arguments go to pytest
     python3 start.py history check     hold rows and files against each other; rebuild: rows from files
+    python3 start.py users add NAME    let a person in with a password, which is asked for; list, remove NAME
     python3 start.py demo-eval         how well the embedded model obeys prompts
     python3 start.py verify            ten pictures in a row, each as it should be (--all: the guide's four steps)
     python3 start.py bench             times and memory on this machine
@@ -28,7 +29,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)  # of Python, for the versions that requirements.txt pins
-COMMANDS = ("generate", "history", "demo-eval", "verify", "bench", "options")  # answered by core.entrypoints.cli
+COMMANDS = (
+    "generate",
+    "history",
+    "users",
+    "demo-eval",
+    "verify",
+    "bench",
+    "options",
+)  # answered by core.entrypoints.cli
 LINTERS = (
     ("ruff", ["-m", "ruff", "check", "."]),
     ("mypy", ["-m", "mypy"]),
@@ -38,11 +47,13 @@ LINTERS = (
 OPEN_BROWSER = """
 import os, socket, time, webbrowser
 from core.config.layers import load_settings
-port = load_settings(environment=os.environ)["ui.port"]
+settings = load_settings(environment=os.environ)
+port, address = settings["ui.port"], settings["access.address"]
+host = "127.0.0.1" if address in ("0.0.0.0", "::", "::1", "localhost") else address
 for _ in range(120):
     with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            webbrowser.open(f"http://127.0.0.1:{port}")
+        if probe.connect_ex((host, port)) == 0:
+            webbrowser.open(f"http://{host}:{port}")
             break
     time.sleep(0.5)
 """
@@ -122,7 +133,7 @@ def speaks_chinese() -> bool:
 
 
 def start_app(arguments: list[str]) -> int:
-    """The pages, on 127.0.0.1 until Ctrl+C."""
+    """The pages until Ctrl+C; for this machine alone unless access.address says otherwise."""
     unknown = [argument for argument in arguments if argument != "--open"]
     if unknown:
         raise Stop(f"the app knows only --open, not {unknown[0]}", f"应用只接受 --open，不接受 {unknown[0]}", code=2)

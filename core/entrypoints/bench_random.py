@@ -34,7 +34,9 @@ VAE = {
     "use_quant_conv": False,
     "use_post_quant_conv": False,
 }
-FULL = {  # Z-Image-Turbo: 6.15 billion parameters, Qwen3-4B, the autoencoder of FLUX
+Shape = Mapping[str, Mapping[str, Any]]
+
+FULL: Shape = {  # Z-Image-Turbo: 6.15 billion parameters, Qwen3-4B, the autoencoder of FLUX
     "transformer": {"dim": 3840, "n_layers": 30, "n_refiner_layers": 2, "n_heads": 30, "n_kv_heads": 30, **AXES},
     "text_encoder": {
         "hidden_size": 2560,
@@ -47,7 +49,7 @@ FULL = {  # Z-Image-Turbo: 6.15 billion parameters, Qwen3-4B, the autoencoder of
     },
     "vae": {**VAE, "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2},
 }
-SCALED = {  # the same kinds of layers, small enough for a CPU
+SCALED: Shape = {  # the same kinds of layers, small enough for a CPU
     "transformer": {"dim": 384, "n_layers": 4, "n_refiner_layers": 1, "n_heads": 3, "n_kv_heads": 3, **AXES},
     "text_encoder": {
         "hidden_size": 256,
@@ -62,7 +64,7 @@ SCALED = {  # the same kinds of layers, small enough for a CPU
 }
 
 
-def write_folder(folder: Path, shape: Mapping[str, Mapping[str, Any]]) -> None:
+def write_folder(folder: Path, shape: Shape) -> None:
     """A complete model folder of these shapes, without data in its weights."""
     for name in ("scheduler", "tokenizer"):
         shutil.copytree(DEMO / name, folder / name)
@@ -79,7 +81,7 @@ def write_folder(folder: Path, shape: Mapping[str, Mapping[str, Any]]) -> None:
         _write_shapes(folder / name / file, module)
 
 
-def _modules(shape: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _modules(shape: Shape) -> dict[str, Any]:
     """The three networks, on whatever device and in whatever dtype is the present default."""
     text = Qwen3Config(tie_word_embeddings=True, **shape["text_encoder"])
     features = shape["text_encoder"]["hidden_size"]
@@ -102,9 +104,7 @@ def _write_shapes(file: Path, module: torch.nn.Module) -> None:
         stream.truncate(8 + len(words) + end)
 
 
-def read_random(
-    shape: Mapping[str, Mapping[str, Any]], device: str, _model: str, folder: Path, dtypes: Mapping[str, str]
-) -> Any:
+def read_random(shape: Shape, device: str, _model: str, folder: Path, dtypes: Mapping[str, str]) -> Any:
     """In place of the loader's own reading: the pipeline, its weights drawn on the device from a fixed seed."""
     torch.manual_seed(0)
     before = torch.get_default_dtype()

@@ -1,4 +1,4 @@
-"""The command line behind start.py: generate, history, demo-eval, verify, bench, options.
+"""The command line behind start.py: generate, history, users, demo-eval, verify, bench, options.
 
 Every error is one line in the user's language.
 
@@ -49,9 +49,7 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
 
         return generate.run(parsed, language, configs)
     if parsed.command == "bench":
-        from core.entrypoints import bench
-
-        return bench.run(parsed, configs)
+        return _run_bench(parsed, configs)
     if parsed.command == "verify":
         from core.entrypoints import verify
 
@@ -64,9 +62,27 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.entrypoints import upkeep
 
         return upkeep.run(parsed, language, configs, os.environ)
+    if parsed.command == "users":
+        from core.entrypoints import accounts
+
+        return accounts.run(parsed, language, configs, os.environ)
     from core.entrypoints import evaluation
 
     return evaluation.run(parsed, configs)
+
+
+def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
+    if parsed.what == "vae":
+        from core.entrypoints import bench_vae
+
+        return bench_vae.run(parsed)
+    if parsed.what == "rope":
+        from core.entrypoints import bench_rope
+
+        return bench_rope.run(parsed, configs)
+    from core.entrypoints import bench
+
+    return bench.run(parsed, configs)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,6 +102,7 @@ def build_parser(language: str) -> argparse.ArgumentParser:
     adding = {
         "generate": _add_generate,
         "history": _add_history,
+        "users": _add_users,
         "demo-eval": _add_evaluate,
         "verify": _add_verify,
         "bench": _add_bench,
@@ -117,6 +134,11 @@ def _add_history(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("action", choices=("check", "rebuild"), help=_WORDS[language]["action"])
 
 
+def _add_users(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("action", choices=("add", "list", "remove"), help=_WORDS[language]["users-action"])
+    command.add_argument("name", nargs="?", metavar="NAME", help=_WORDS[language]["users-name"])
+
+
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--prompts", default="200", metavar="N", help=_WORDS[language]["prompts"])
 
@@ -135,6 +157,7 @@ def _add_options(command: argparse.ArgumentParser, language: str) -> None:
 
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     words = _WORDS[language]
+    command.add_argument("what", nargs="?", choices=("speed", "vae", "rope"), default="speed", help=words["what"])
     command.add_argument("--architecture", choices=("z-image-turbo",), help=words["architecture"])
     command.add_argument("--random-weights", action="store_true", help=words["random-weights"])
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
@@ -143,6 +166,9 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--model", default="demo", help=SCHEMA.options["model.id"].help[language])
     command.add_argument("--side", metavar="PX", help=words["side"])
     command.add_argument("--steps", metavar="N", help=SCHEMA.options["generation.num_inference_steps"].help[language])
+    command.add_argument("--tile", default="256", metavar="PX", help=words["tile"])
+    command.add_argument("--minutes", default="10", metavar="N", help=words["minutes"])
+    command.add_argument("--prompts", default="200", metavar="N", help=words["most"])
 
 
 _WORDS = {
@@ -151,6 +177,9 @@ _WORDS = {
         "generate": "make pictures from a prompt",
         "history": "check or rebuild the history of pictures",
         "action": "check: hold rows and files against each other; rebuild: make the rows again from the files",
+        "users": "who may use the studio: add, list or remove users",
+        "users-action": "add: a user, or another password for one; it is asked for",
+        "users-name": "1 - 32 letters, digits, dots, hyphens, underscores",
         "demo-eval": "measure how well the embedded model obeys prompts",
         "verify": "ten pictures in a row: no error, not black, no cast, the right size, memory flat",
         "bench": "compare with plain diffusers on this machine, and measure what the options cost and bring",
@@ -168,13 +197,20 @@ _WORDS = {
         "no-progress": "draw no progress line",
         "prompts": "how many held-out prompts, half of them Chinese",
         "runs": "measured runs of each, after one to warm up",
-        "side": "width and height in pixels; default: the model's own",
+        "side": "width and height in pixels; default: the model's own; of rope: the trained side that is exceeded",
+        "what": "speed: against plain diffusers; vae: ways of tiling; rope: scalings of positions at 2 and 3 times the size",
+        "tile": "of vae: side of a tile",
+        "minutes": "of rope: about how long to measure",
+        "most": "of rope: at most so many prompts",
     },
     "zh": {
         "lang": "提示语言；默认随终端",
         "generate": "由提示词生成图片",
         "history": "检查或重建图片历史",
         "action": "check：核对记录与文件；rebuild：由文件重建记录",
+        "users": "谁可以使用工作室：添加、列出或删除用户",
+        "users-action": "add：添加用户或更改密码，密码会另行询问",
+        "users-name": "1 至 32 个字母、汉字、数字、点、连字符或下划线",
         "demo-eval": "测量内置模型对提示词的遵循程度",
         "verify": "连续生成十张：无错误、无黑图、无偏色、尺寸正确、内存平稳",
         "bench": "在本机上与原版 diffusers 比较，并测量各选项的代价与收益",
@@ -192,7 +228,11 @@ _WORDS = {
         "no-progress": "不显示进度",
         "prompts": "使用多少条未训练过的提示词，中英各半",
         "runs": "预热一次后各测多少次",
-        "side": "宽和高（像素）；默认用模型自带值",
+        "side": "宽和高（像素）；默认用模型自带值；rope 时为被超出的训练边长",
+        "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放",
+        "tile": "vae 时的分块边长",
+        "minutes": "rope 时大约测多久",
+        "most": "rope 时最多用多少条提示词",
     },
 }
 

@@ -111,9 +111,12 @@ def _format_of(out: Path) -> str:
 
 
 def _follow(studio: Studio, job: Job, line: ProgressLine) -> Job:
-    """Wait until the job is over, drawing its progress. Ctrl+C cancels it."""
+    """Wait until the job is over, drawing its progress. Ctrl+C cancels it; WorkerStartError when nobody can draw it."""
     try:
         while job.state.active:
+            if job.state is JobState.QUEUED and (trouble := studio.worker().trouble):
+                studio.cancel(job.id)
+                raise trouble
             line.show(job)
             time.sleep(POLL_SECONDS)
             job = studio.job(job.id)

@@ -16,6 +16,7 @@ import yaml
 from core.config.layers import PROJECT_ROOT
 from core.errors import ModelError, UnknownModelError
 from core.model.checks import check_folder, problem
+from core.model.revision import fingerprint, versions
 from core.types import ModelInfo
 
 PATCH = 16  # pixels of a token's side: 8 of the VAE times a patch of 2
@@ -46,6 +47,12 @@ class Catalog:
 
     def _entries(self) -> list[dict[str, Any]]:
         return [_read(path) for path in sorted((self._configs / "models").glob("*.yaml"))]
+
+    def conditions(self, model: str) -> dict[str, Any]:
+        """What is known, without loading it, of what decides this model's pixels, as pictures' records name it."""
+        found: dict[str, Any] = {f"versions.{name}": number for name, number in versions().items()}
+        path = self.find(model).path
+        return {**found, "model.fingerprint": fingerprint(Path(path))} if path else found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -84,6 +91,7 @@ def _info(entry: Mapping[str, Any], folder: Path | None) -> ModelInfo:
         size_multiple=PATCH,
         max_side=_max_side(folder),
         problem=_problem(entry["id"], folder),
+        trained_side=entry.get("trained_side", max(defaults["width"], defaults["height"])),
     )
 
 

@@ -16,13 +16,16 @@ from typing import Any
 
 import torch
 
-from core.errors import OutOfMemoryError
+from core.errors import BrokenPictureError, OutOfMemoryError
 from core.model import memory, offload, tiers
 from core.model.catalog import Catalog
-from core.model.loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, load_model
-from core.model.render import IsCancelled, effective_shift, encode, render
+from core.model.ladder import Ladder
+from core.model.live import tune
+from core.model.loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model, read_pipeline
+from core.model.render import IsCancelled, effective_shift, encode, positions, render
+from core.model.sizes import check_sides
 from core.model.tuning import rope, tiling
-from core.types import GenerationRequest, GenerationResult, Phase, Picture, Progress
+from core.types import Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +41,14 @@ def build_generator(configs: Path) -> Generator:
 class Generator:
     """Keeps one model loaded; loads another, or the same one again, when a request needs it."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, read: Read = read_pipeline) -> None:
+        """`read` stands in for the reading of weights, where these are made up."""
         self._catalog = catalog
+        self._read = read
+        self._failed: tuple[tuple[Any, ...], str] | None = None  # what ran out of memory, and at which tier
         self._loaded: LoadedModel | None = None
         self._loaded_for: tuple[Any, ...] | None = None
-        self._failed: tuple[tuple[Any, ...], str] | None = None  # what ran out of memory, and at which tier
+        self._load_decisions: tuple[Decision, ...] = ()
 
     @property
     def loaded(self) -> LoadedModel | None:
@@ -57,8 +63,9 @@ class Generator:
         on_progress(Progress(Phase.LOADING, detail=model))
         self.unload()
         failed = self._failed[1] if self._failed and self._failed[0] == wanted else None
-        self._loaded = load_model(self._catalog.find(model), options, failed)
+        self._loaded = load_model(self._catalog.find(model), options, failed, self._read)
         self._loaded_for = wanted
+        self._load_decisions = self._loaded.decisions
         return self._loaded
 
     def unload(self) -> None:
@@ -76,34 +83,40 @@ class Generator:
         on_picture: OnPicture | None = None,
         made: Collection[int] = (),
     ) -> GenerationResult:
-        """All pictures of a complete request (seed >= 0) but those of the seeds in `made`.
+        """All pictures of a complete request (seed >= 0) but those whose places (from 1) are in `made`.
 
         `on_picture` gets each as soon as it is finished; the result then holds none, as there may be thousands.
 
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
-        pictures: list[Picture] = []
+        check_sides(request.width, request.height, self._catalog.find(request.model).max_side, request.model)
         done = set(made)
+        pictures: list[Picture] = []
 
-        def deliver(picture: Picture) -> None:
+        def keep(picture: Picture) -> None:
             (on_picture or pictures.append)(picture)
-            done.add(picture.request.seed)
+            done.add(picture.place)
 
-        try:
-            self._render_all(request, on_progress, is_cancelled, deliver, done)
-        except torch.OutOfMemoryError as error:
-            lower = self._go_lower(request, error)
-        else:
-            return GenerationResult(tuple(pictures))
-        if not lower:  # outside of the handler: there, the traceback would keep the tensors that filled the memory
-            raise self._out_of_memory(request)
-        try:
-            self._render_all(request, on_progress, is_cancelled, deliver, done)
-        except torch.OutOfMemoryError as error:
-            raise self._out_of_memory(request) from error
-        return GenerationResult(tuple(pictures))
+        climb, lowered = Ladder(request), False
+        while True:
+            try:  # no name here for the loaded model: it would keep the old one while the next is read
+                with torch.inference_mode():
+                    self._render_all(
+                        self.load(request.model, climb.options, on_progress),
+                        request, climb.decisions, on_progress, is_cancelled, keep, done,
+                    )  # fmt: skip
+                return GenerationResult(tuple(pictures))
+            except BrokenPictureError as broken:
+                assert self._loaded is not None
+                climb.next(self._loaded, broken)  # raises when there is nothing left to try
+            except torch.OutOfMemoryError as error:
+                device = self._loaded.device if self._loaded else getattr(error, "device", "cpu")
+                if lowered or not self._go_lower(_load_key(request.model, climb.options), error):
+                    memory.free_unused(device)
+                    raise OutOfMemoryError(device=device, width=request.width, height=request.height) from error
+                lowered = True
 
-    def _go_lower(self, request: GenerationRequest, error: torch.OutOfMemoryError) -> bool:
+    def _go_lower(self, wanted: tuple[Any, ...], error: torch.OutOfMemoryError) -> bool:
         """Unload what ran out of memory and remember to load it one tier lower; False when there is none.
 
         It is remembered until other options are asked for: the next picture would run out of memory again.
@@ -111,41 +124,49 @@ class Generator:
         if isinstance(error, NoRoomError):
             tier, device = error.tier, error.device
         elif self._loaded is not None:
-            tier, device = self._loaded.plan.tier.name, self._loaded.device
+            tier, device = self._loaded.held.tier.name, self._loaded.device
         else:
             return False
-        self.unload()
-        self._failed = (_load_key(request.model, request.options), tier)
         log.warning("out of memory on %s at tier %s", device, tier)
-        return tiers.has_below(tier, memory.machine(device, None))
+        if not tiers.has_below(tier, memory.machine(device, None)):
+            return False
+        self.unload()
+        self._failed = (wanted, tier)
+        return True
 
-    def _out_of_memory(self, request: GenerationRequest) -> OutOfMemoryError:
-        device = self._loaded.device if self._loaded else "cuda" if torch.cuda.is_available() else "cpu"
-        memory.free_unused(device)
-        return OutOfMemoryError(device=device, width=request.width, height=request.height)
+    def _ready(
+        self, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress, why: tuple[Decision, ...]
+    ) -> LoadedModel:
+        """The loaded pipeline with the live options applied, whatever the picture before it had."""
+        _apply_live_options(model, replace(request, options=_with_tier(model, request)))
+        tuned = tune(model, request, (*self._load_decisions, *why), on_progress)
+        self._loaded = replace(tuned, effective={**tuned.effective, **model.held.implied})
+        return self._loaded
 
     def _render_all(
         self,
+        model: LoadedModel,
         request: GenerationRequest,
+        why: tuple[Decision, ...],
         on_progress: OnProgress,
         is_cancelled: IsCancelled,
-        deliver: OnPicture,
-        done: Collection[int],
+        keep: OnPicture,
+        made: Collection[int],
     ) -> None:
-        model = self.load(request.model, request.options, on_progress)
-        options = {**request.options, **model.plan.implied}
-        _apply_live_options(model, options)
-        on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
-        with torch.inference_mode():
-            texts = encode(model, request)
-            for k, single in enumerate(request.singles(), start=1):
-                if single.seed in done:
-                    continue
-                report = _Reporter(on_progress, request, k)
-                picture = render(model, replace(single, options=options), texts, report, is_cancelled)
-                deliver(replace(picture, request=single))
-                if options["memory.empty_cache"]:
-                    memory.free_unused(model.device)
+        texts, read = None, None
+        for k, asked in enumerate(request.singles(), start=1):
+            if k in made:
+                continue
+            model = self._ready(model, asked, on_progress, why)
+            single = replace(asked, options=_with_tier(model, asked))
+            words = (single.prompt, single.negative_prompt, single.guidance_scale > 0)
+            if texts is None or words != read:  # pictures that differ in their seed share what was read
+                on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
+                texts, read = encode(model, single), words
+            report = _Reporter(on_progress, single.num_inference_steps, k, request.num_images)
+            keep(replace(render(model, single, texts, report, is_cancelled), request=asked, place=k))
+            if asked.options["memory.empty_cache"]:
+                memory.free_unused(model.device)
 
 
 def _load_key(model: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -153,24 +174,31 @@ def _load_key(model: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
     return (model, *(options[key] for key in RELOAD_OPTIONS))
 
 
+def _with_tier(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
+    """The request's options with what the tier switches on; the record keeps them as they were asked."""
+    return {**request.options, **model.held.implied}
+
+
 class _Reporter:
     """Turns steps of picture `image` into Progress, with an estimate of the time left for the whole request."""
 
-    def __init__(self, on_progress: OnProgress, request: GenerationRequest, image: int) -> None:
+    def __init__(self, on_progress: OnProgress, steps: int, image: int, images: int) -> None:
         self._on_progress = on_progress
-        self._request = request
+        self._steps = steps
         self._image = image
+        self._images = images
         self._began = time.perf_counter()
 
     def __call__(self, phase: Phase, step: int, preview: bytes | None = None) -> None:
-        steps, images = self._request.num_inference_steps, self._request.num_images
+        steps, images = self._steps, self._images
         left = (images - self._image) * steps + steps - step
         eta = (time.perf_counter() - self._began) / step * left if step else None
         self._on_progress(Progress(phase, step, steps, self._image, images, eta, preview=preview))
 
 
-def _apply_live_options(model: LoadedModel, options: Mapping[str, Any]) -> None:
+def _apply_live_options(model: LoadedModel, request: GenerationRequest) -> None:
     """Bring the loaded pipeline to what the options say, whatever the request before it had."""
-    rope.apply(model.pipeline.transformer, options["transformer.use_rope"])
-    tiling.apply(model.pipeline.vae, tiling.wanted_plan(options))
+    options = request.options
+    rope.apply(model.pipeline.transformer, positions(model, request))
+    tiling.apply(model.pipeline.vae, tiling.wanted_tiles(options))
     model.pipeline.scheduler.set_shift(effective_shift(model, options))

@@ -5,12 +5,10 @@ What this module does not know: requests, jobs, pictures.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +18,30 @@ import torch
 import transformers
 from diffusers import ZImagePipeline
 
-from core import __version__
-from core.config.schema import AUTO
+from core.config.options import SCHEMA
+from core.config.schema import AUTO, TakesEffect
 from core.errors import ModelLoadError
 from core.model import memory, offload, quantization, tensorrt, tiers
 from core.model.checks import check_folder, count_parameters
 from core.model.preview import Previewer, load_previewer
-from core.types import Decision, ModelInfo
+from core.model.revision import fingerprint, versions
+from core.model.tuning import attention, compilation, precision, speed
+from core.types import Capability, Decision, ModelInfo
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-RELOAD_OPTIONS = (  # a change of these loads the model again
-    "model.device",
-    "model.dtype",
-    "memory.low_vram",
-    "memory.profile",
-    "memory.quantization",
-    "memory.offload",
-    "memory.reserved_mb",
-    "tensorrt.enabled",
+DTYPES = precision.DTYPES
+RELOAD_OPTIONS = tuple(  # a change of these loads the model again
+    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.RELOAD and option.built
 )
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A pipeline in memory and everything to say about it."""
+    """A pipeline in memory and everything to say about it.
+
+    `asked`, `effective` and `plan` are as the options were last applied; `texts` and `compiled` fill as the model is used.
+    """
 
     model: str
     info: ModelInfo
@@ -57,8 +53,19 @@ class LoadedModel:
     load_seconds: float
     decisions: tuple[Decision, ...]
     versions: Mapping[str, str]
-    plan: tiers.Plan  # how it is held in memory
+    held: tiers.Plan  # how it is held in memory
+    dtypes: Mapping[str, str] = field(default_factory=dict)  # of each component
+    capabilities: tuple[Capability, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    effective: Mapping[str, Any] = field(default_factory=dict)
+    plan: attention.AttentionPlan = field(default_factory=attention.AttentionPlan)
+    texts: speed.TextCache = field(default_factory=speed.TextCache)
+    compiled: compilation.Compiled = field(default_factory=compilation.Compiled)
+
     blocks: Path | None = None  # the folder of what is offloaded to disk
+
+
+Read = Callable[[str, Path, Mapping[str, str]], Any]  # (model, folder, dtype of each component) -> pipeline
 
 
 class NoRoomError(torch.OutOfMemoryError):
@@ -69,27 +76,32 @@ class NoRoomError(torch.OutOfMemoryError):
         self.tier, self.device = tier, device
 
 
-def load_model(info: ModelInfo, options: Mapping[str, Any], failed: str | None = None) -> LoadedModel:
+def load_model(
+    info: ModelInfo, options: Mapping[str, Any], failed: str | None = None, read: Read | None = None
+) -> LoadedModel:
     """Check the folder, choose device, dtype and tier, read the weights. ModelError when that fails.
 
-    `failed` is the tier that ran out of memory: the next one below is taken.
+    `failed` is the tier that ran out of memory: the next one below is taken. `read` is `read_pipeline` by default.
     """
     began = time.perf_counter()
     folder = Path(info.path or "")
     check_folder(folder, info.id)
-    wanted = (
-        "cpu" if options["memory.profile"] == "cpu" and options["model.device"] == AUTO else options["model.device"]
-    )
-    device = choose_device(wanted, info.id)
+    on_cpu = options["memory.profile"] == "cpu" and options["model.device"] == AUTO
+    device = choose_device("cpu" if on_cpu else options["model.device"], info.id)
     dtype = choose_dtype(options["model.dtype"], str(device.effective), folder)
+    dtypes = precision.wanted_dtypes(options, str(dtype.effective))
     machine = memory.machine(str(device.effective), folder)
-    plan = tiers.choose(options, machine, count_parameters(folder), info.default_width * info.default_height, failed)
+    held = tiers.choose(options, machine, count_parameters(folder), info.default_width * info.default_height, failed)
     memory.reserve(str(device.effective), options["memory.reserved_mb"])
     try:
-        pipeline = _read_pipeline(info.id, folder, DTYPES[str(dtype.effective)], plan.tier.quantization)
-        blocks = _place(pipeline, str(device.effective), plan.tier, options)
+        pipeline = (read or read_pipeline)(info.id, folder, dtypes)
+        if held.tier.quantization == "gguf":
+            pipeline.transformer = quantization.read_gguf(folder, DTYPES[dtypes["transformer"]])
+        if dtypes["transformer"] == "float16":
+            precision.fit_half(pipeline.transformer)
+        blocks = _place(pipeline, str(device.effective), held.tier, options)
     except torch.OutOfMemoryError as error:
-        raise NoRoomError(plan.tier.name, str(device.effective)) from error
+        raise NoRoomError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
     log.info("%s loaded in %.1f s: %s, %s", info.id, seconds, device.effective, dtype.effective)
     return LoadedModel(
@@ -101,11 +113,31 @@ def load_model(info: ModelInfo, options: Mapping[str, Any], failed: str | None =
         previewer=load_previewer(folder),
         fingerprint=fingerprint(folder),
         load_seconds=seconds,
-        decisions=(*(choice for choice in (device, dtype) if choice.requested == AUTO), *plan.decisions),
+        decisions=(*(choice for choice in (device, dtype) if choice.requested == AUTO), *held.decisions),
         versions=versions(),
-        plan=plan,
+        dtypes=dtypes,
+        asked={key: options[key] for key in RELOAD_OPTIONS},
+        effective={
+            **{key: options[key] for key in RELOAD_OPTIONS},
+            "model.device": str(device.effective),
+            "model.dtype": str(dtype.effective),
+            **{f"{component}.dtype": used for component, used in dtypes.items()},
+            **held.implied,
+        },
+        capabilities=capabilities(pipeline.transformer, str(device.effective)),
+        held=held,
         blocks=blocks,
     )
+
+
+def capabilities(transformer: Any, device: str) -> tuple[Capability, ...]:
+    """What of the machine's tuning can be used here. Some milliseconds."""
+    missing = compilation.problem(device)
+    compiler = Capability("compile.enabled", "torch.compile", missing is None, missing or _COMPILER)
+    return (*attention.survey(transformer, device), compiler)
+
+
+_COMPILER = {"en": "a compiler was found", "zh": "已找到编译器"}
 
 
 def _silence_libraries() -> None:
@@ -114,12 +146,16 @@ def _silence_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _read_pipeline(model: str, folder: Path, dtype: torch.dtype, kind: str = "none") -> Any:
+def read_pipeline(model: str, folder: Path, dtypes: Mapping[str, str]) -> Any:
+    """The weights from the disk, in these formats; ModelLoadError when they can't be used."""
     _silence_libraries()
     try:
-        ready = {"transformer": quantization.read_gguf(folder, dtype)} if kind == "gguf" else {}
         pipeline = ZImagePipeline.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, **ready
+            folder,
+            dtype={component: DTYPES[dtype] for component, dtype in dtypes.items()},
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
     except torch.OutOfMemoryError:  # a RuntimeError, too
         raise
@@ -151,16 +187,31 @@ def choose_device(requested: str, model: str) -> Decision:
 
 
 def choose_dtype(requested: str, device: str, folder: Path) -> Decision:
-    """auto: bfloat16 on cards that have it; on the CPU float32 when the weights fit the free memory, else bfloat16."""
+    """auto: bfloat16 on cards that have it, float16 on older ones; on the CPU float32 when it fits, else bfloat16."""
     if requested != AUTO:
         return Decision("model.dtype", requested, requested, _ASKED)
-    if device == "cuda" and torch.cuda.is_bf16_supported():
-        return Decision("model.dtype", AUTO, "bfloat16", _DTYPE_REASONS["card"])
+    if device == "cuda":
+        chosen, reason = ("bfloat16", "card") if has_bfloat16(device) else ("float16", "old_card")
+        return Decision("model.dtype", AUTO, chosen, _DTYPE_REASONS[reason])
     if device != "cpu":
         return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["no_bf16"])
     if 2 * weight_bytes(folder) < psutil.virtual_memory().available:  # stored in 16 bits, 32 in memory
         return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["cpu"])
     return Decision("model.dtype", AUTO, "bfloat16", _DTYPE_REASONS["cpu_small"])
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device computes in bfloat16 itself; cards before 2020 only imitate it, slowly."""
+    return device == "cpu" or (device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def fits(folder: Path, dtypes: Mapping[str, str], device: str) -> bool:
+    """Whether the weights in these formats fit the memory that is free once the present ones are gone."""
+    there = torch.cuda.mem_get_info()[1] if device == "cuda" else psutil.virtual_memory().available
+    needed = sum(
+        weight_bytes(folder / component) * (2 if dtype == "float32" else 1) for component, dtype in dtypes.items()
+    )  # stored in 16 bits
+    return needed < there
 
 
 _ASKED = {"en": "as set", "zh": "按设置"}
@@ -171,6 +222,10 @@ _DEVICE_REASONS = {
 }
 _DTYPE_REASONS = {
     "card": {"en": "the card computes in bfloat16", "zh": "显卡支持 bfloat16 计算"},
+    "old_card": {
+        "en": "the card does not compute in bfloat16; float16 is scaled and clamped where it would overflow, the VAE has float32",
+        "zh": "显卡不支持 bfloat16 计算；会在 float16 中溢出的数值经缩放和限幅，VAE 使用 float32",
+    },
     "no_bf16": {
         "en": "the device has no bfloat16, and float16 overflows in this model",
         "zh": "设备不支持 bfloat16，而 float16 在此模型中会溢出",
@@ -189,18 +244,3 @@ _DTYPE_REASONS = {
 def weight_bytes(folder: Path) -> int:
     """Bytes of all safetensors files of the model."""
     return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
-
-
-def fingerprint(folder: Path) -> str:
-    """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(65536))
-    return digest.hexdigest()[:10]
-
-
-def versions() -> dict[str, str]:
-    """The libraries that decide a picture's pixels, and the studio's own version."""
-    return {"zdarkroom": __version__, **{name: version(name) for name in ("torch", "diffusers", "transformers")}}

@@ -142,11 +142,11 @@ def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypa
     (said,) = [choice for choice in second.decisions if choice.option == "memory.profile"]
     assert (said.requested, said.effective) == ("cpu", "4gb")
     assert "内存不足" in said.reason["zh"]
-    loaded = fresh.loaded
+    pipeline = fresh.loaded.pipeline
     fresh.generate(request_of(num_inference_steps=1))
-    assert fresh.loaded is loaded, "the next picture does not run into it again"
+    assert fresh.loaded.pipeline is pipeline, "the next picture does not run into it again"
     fresh.generate(request_of(num_inference_steps=1, changed={"memory.empty_cache": True, "memory.reserved_mb": 1}))
-    assert fresh.loaded.plan.tier.name == "cpu", "other options, another try"
+    assert fresh.loaded.held.tier.name == "cpu", "other options, another try"
 
 
 def test_out_of_memory_twice_is_an_error(fresh, request_of, monkeypatch):
@@ -191,5 +191,5 @@ def test_the_cpu_tier_needs_no_card(request_of):
 
     info = Catalog(PROJECT_ROOT / "configs").find("demo")
     loaded = load_model(info, request_of(changed={"memory.profile": "cpu"}).options)
-    assert (loaded.device, loaded.plan.tier.name) == ("cpu", "cpu")
+    assert (loaded.device, loaded.held.tier.name) == ("cpu", "cpu")
     assert Path(info.path).is_dir()

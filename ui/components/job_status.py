@@ -34,7 +34,7 @@ def live(studio: Studio, job_id: str) -> None:
             args=(studio, job.id),
         )
     if job.error:
-        st.caption(job.error.message(state.language()))
+        elements.quiet(job.error.message(state.language()))
     others(studio, job.id)
 
 

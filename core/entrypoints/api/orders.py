@@ -23,6 +23,7 @@ from core.types import Job, JobState, JobTerms
 SOURCE = "request"
 POLL_SECONDS = 0.1
 CLIENT_HEADER = "X-Client-Id"
+USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
 REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
 
 _LIMITS = {  # a request's field -> the option that bounds it
@@ -48,7 +49,12 @@ class StoppedError(RunError):
 
 
 def client_of(request: Request) -> str:
-    """Who calls: what it says of itself in X-Client-Id, else its address; as a digest, so that any text is fine."""
+    """Who calls: the user, where there are users; else what the caller says of itself in X-Client-Id, or its address.
+
+    The last two as a digest, so that any text is fine.
+    """
+    if user := request.headers.get(USER_HEADER):
+        return f"user:{user}"
     name = request.headers.get(CLIENT_HEADER) or (request.client.host if request.client else "")
     return f"http:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
@@ -84,7 +90,8 @@ def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms) -> Job:
 
 
 async def finished(studio: Studio, job: Job, request: Request) -> Job:
-    """The job once it is done. Raises its error, StoppedError, WaitError, or Cancelled when the caller has gone.
+    """The job once it is done. Raises its error, StoppedError, WaitError, Cancelled when the caller has gone, or
+    WorkerStartError when nobody can draw it.
 
     Nobody is waited for by the worker: this only looks, ten times a second.
     """
@@ -97,6 +104,9 @@ async def finished(studio: Studio, job: Job, request: Request) -> Job:
         if time.monotonic() > deadline:
             await anyio.to_thread.run_sync(studio.cancel, job.id)
             raise WaitError(seconds=seconds)
+        if job.state is JobState.QUEUED and (trouble := (await anyio.to_thread.run_sync(studio.worker)).trouble):
+            await anyio.to_thread.run_sync(studio.cancel, job.id)
+            raise trouble
         await anyio.sleep(POLL_SECONDS)
         job = await anyio.to_thread.run_sync(studio.job, job.id)
     if job.state is JobState.FAILED:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from core import bootstrap
 from core.config.layers import PROJECT_ROOT
 from core.entrypoints.cli import build_parser
 from core.entrypoints.generate import read_order
@@ -19,9 +21,11 @@ from core.entrypoints.terminal import ProgressLine, choose_language, progress_te
 from core.errors import OutOfMemoryError
 from core.jobs.orders import DATABASE_FILE
 from core.jobs.queue import JobQueue
+from core.jobs.supervisor import WorkerSupervisor
 from core.storage.database import Database
 from core.types import GenerationRequest, Job, JobState, Phase, Progress
 from tests.unit.cli.conftest import Said
+from tests.unit.jobs.fake_generator import DEADLY
 
 Run = Callable[..., Said]
 
@@ -88,6 +92,17 @@ def test_ctrl_c_cancels_the_job(
     monkeypatch.setattr(ProgressLine, "show", press)
     said = run("generate", "x", "--steps", "200")
     assert (said.code, said.out, said.err) == (130, "", "")
+    assert JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(1)[0].state is JobState.CANCELLED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills with a POSIX signal")
+def test_a_worker_that_never_comes_up_ends_the_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadly = partial(WorkerSupervisor, generator="tests.unit.jobs.fake_generator:build_killed")
+    monkeypatch.setattr(bootstrap, "WorkerSupervisor", deadly)
+    monkeypatch.setenv(DEADLY, "1")
+    said = run("generate", "x", "--lang", "zh")
+    assert said.code == 1
+    assert "工作进程连续" in said.line and "信号 9" in said.line and "worker.out" in said.line
     assert JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(1)[0].state is JobState.CANCELLED
 
 
