@@ -7,7 +7,9 @@
     python3 start.py history check     hold rows and files against each other; rebuild: rows from files
     python3 start.py users add NAME    let a person in with a password, which is asked for; list, remove NAME
     python3 start.py demo-eval         how well the embedded model obeys prompts
+    python3 start.py verify            ten pictures in a row, each as it should be (--all: the guide's four steps)
     python3 start.py bench             times and memory on this machine
+    python3 start.py options           what every option does and what was measured
 
 The first run makes .venv and installs requirements.txt there; later runs skip that until the file changes.
 pip's own settings (PIP_INDEX_URL, PIP_PROXY, pip.conf ...) apply as they are.
@@ -27,7 +29,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)  # of Python, for the versions that requirements.txt pins
-COMMANDS = ("generate", "history", "users", "demo-eval", "bench")  # answered by core.entrypoints.cli
+COMMANDS = (
+    "generate",
+    "history",
+    "users",
+    "demo-eval",
+    "verify",
+    "bench",
+    "options",
+)  # answered by core.entrypoints.cli
 LINTERS = (
     ("ruff", ["-m", "ruff", "check", "."]),
     ("mypy", ["-m", "mypy"]),

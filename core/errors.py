@@ -22,6 +22,7 @@ StudioError
 |-- ModelError               a model that cannot be used
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
 |   |-- ModelFileError       a file of the model is missing, truncated or unsafe
+|   |-- UnavailableError     an option that this machine cannot follow
 |   `-- ModelLoadError       the files are there, loading failed
 |-- StorageError             the picture or the database could not be written
 |   |-- DiskFullError
@@ -269,6 +270,15 @@ class ModelLoadError(ModelError):
     text = {
         "en": "Model {model} could not be loaded: {detail}. Check the folder, or choose another model.",
         "zh": "模型 {model} 无法加载：{detail}。请检查文件夹，或另选模型。",
+    }
+
+
+class UnavailableError(ModelError, InputError):
+    """An option asks for what this machine does not have; `reason` says what is missing."""
+
+    text = {
+        "en": "{key} = {came} cannot be used on this machine: {reason}. Add what is missing, or set {key} back.",
+        "zh": "本机无法使用 {key} = {came}：{reason}。请补上所缺，或把 {key} 改回默认值。",
     }
 
 

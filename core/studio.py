@@ -6,7 +6,7 @@ What this module does not know: Streamlit, torch, SQL, how a worker is started (
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -21,10 +21,12 @@ from core.batch.rows import read_rows
 from core.config.layers import PROJECT_ROOT, Settings
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.errors import OptionError, PictureFileError, PromptError
+from core.errors import NotFoundError, OptionError, PictureFileError, PromptError, UnknownModelError
+from core.faults import Evidence, Fault, find
 from core.model.sizes import check_sides
 from core.storage import difference
 from core.storage.importing import MAX_FILE
+from core.storage.inspection import Look, look
 from core.storage.readers import read_parameters
 from core.types import (
     Axis,
@@ -47,6 +49,7 @@ from core.types import (
     WorkerStatus,
 )
 
+FAULT_JOBS = 20  # the latest that are looked through for faults
 MAX_CELLS = 100  # pictures of one sweep
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -402,6 +405,30 @@ class Studio:
     def worker(self) -> WorkerStatus:
         """What the worker last said of itself; cheap."""
         return self._worker.status()
+
+    def faults(self) -> tuple[Fault, ...]:
+        """What went wrong lately or will, each with its cure."""
+        jobs = self.jobs(FAULT_JOBS)
+        return find(Evidence(jobs, tuple(self._looks(jobs)), self._model_or_none, self.settings["model.id"]))
+
+    def _looks(self, jobs: Sequence[Job]) -> Iterator[tuple[ImageRecord, Look]]:
+        """The pictures of these jobs that are still there; of each job the first, as its others were made alike."""
+        for job in jobs:
+            try:
+                if job.image_ids:
+                    yield self.image(job.image_ids[0]), look(self.image_file(job.image_ids[0]))
+            except (NotFoundError, OSError):
+                continue
+
+    def look(self, image_id: str) -> Look:
+        """A picture's file in figures; NotFoundError when it is gone."""
+        return look(self.image_file(image_id))
+
+    def _model_or_none(self, model: str) -> ModelInfo | None:
+        try:
+            return self._catalog.find(model)
+        except UnknownModelError:
+            return None
 
     def system(self) -> SystemReport:
         """The machine, the versions, the worker, the end of the log."""

@@ -386,6 +386,7 @@ class WorkerStatus:
     asked: Mapping[str, Any] = field(default_factory=dict)  # live and reload options, as they were last applied
     effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
     capabilities: tuple[Capability, ...] = ()
+    allocator: str = ""  # what the card's allocator was told when the worker began
 
 
 @dataclass(frozen=True)

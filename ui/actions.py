@@ -5,18 +5,20 @@ What this module does not know: how anything looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
+from core import recipe
 from core.config.layers import parse_yaml
 from core.config.options import SCHEMA
 from core.errors import InputError, StudioError
+from core.faults import Fault
 from core.studio import Studio
-from core.types import Chosen, GenerationRequest, HistoryQuery, JobTerms, MarkChange
+from core.types import Chosen, GenerationRequest, HistoryQuery, Job, JobTerms, MarkChange
 from ui import prompts, state
 from ui.i18n import t
 
@@ -116,6 +118,50 @@ def ask(verb: Callable[..., object], *arguments: object) -> None:
 def run_again(studio: Studio, request: GenerationRequest, cure: Mapping[str, Any] | None = None) -> None:
     """A failed request once more, with the option that cures it."""
     submit(studio, replace(request, options={**request.options, **(cure or {})}))
+
+
+def cure(studio: Studio, fault: Fault) -> None:
+    """Put the cure into the form, and run again what had the fault."""
+    open_form(studio)
+    state.fill_form(fault.cure)
+    again = fault.cured()
+    if again is not None:
+        submit(studio, again)
+
+
+def run_step(studio: Studio, step: recipe.Step) -> None:
+    """Put a step of the guide into the form and queue what it draws, with the form's model."""
+    state.set_errors(())
+    state.fill_form(step.sets)
+    values = {key: value for key, value in state.form_values().items() if key not in step.sets}
+    try:
+        requests = recipe.requests(studio, step, _without_size(values))
+        jobs = [studio.submit(request, JobTerms(client=state.client())) for request in requests]
+    except StudioError as error:
+        state.set_errors([error])
+        return
+    state.set_guide_run(step.key, [job.id for job in jobs])
+
+
+def _without_size(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The guide draws at the model's own size: what it says holds for every size, and the wait is short."""
+    return {key: value for key, value in values.items() if key not in ("generation.width", "generation.height")}
+
+
+def cancel_all(studio: Studio, job_ids: Sequence[str]) -> None:
+    for job_id in reversed(job_ids):  # the waiting ones first, so that none of them begins meanwhile
+        ask(studio.cancel, job_id)
+
+
+def known_jobs(studio: Studio, job_ids: Sequence[str]) -> list[Job]:
+    """Those that are still there."""
+    found = []
+    for job_id in job_ids:
+        try:
+            found.append(studio.job(job_id))
+        except StudioError:
+            continue
+    return found
 
 
 def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError], list[str]]:

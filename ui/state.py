@@ -38,6 +38,7 @@ _SELECTION = "selection_version"
 _HISTORY = "history_version"
 _VERSION = "yaml_version"
 _SLOT_TEXT = "slot_text"
+_GUIDE = "guide_runs"
 _WIDGET = "w:"
 WHEN, UNTIL = "when", "when_until"
 WHENS = NOW, HELD, AT_TIME = ("now", "held", "at")
@@ -272,6 +273,27 @@ def terms() -> JobTerms:
 def forget_when() -> None:
     """The choice was for one job: the next one begins at once again."""
     st.session_state[WHEN] = NOW
+
+
+# -- the guide -------------------------------------------------------------------------------------------------------
+
+
+def guide_runs() -> dict[str, list[str]]:
+    """The jobs of each step that was run, by its key; the address keeps them over F5."""
+    if _GUIDE not in st.session_state:
+        pairs = [part.partition(":") for part in st.query_params.get("runs", "").split(";") if ":" in part]
+        st.session_state[_GUIDE] = {step: ids.split(",") for step, _, ids in pairs}
+    runs: dict[str, list[str]] = st.session_state[_GUIDE]
+    return runs
+
+
+def set_guide_run(step: str, jobs: list[str]) -> None:
+    st.session_state[_GUIDE] = {**guide_runs(), step: jobs}
+
+
+def keep_guide_in_address() -> None:
+    if guide_runs():
+        st.query_params["runs"] = ";".join(f"{step}:{','.join(ids)}" for step, ids in guide_runs().items())
 
 
 # -- history ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""`bench`: what the studio's care costs on this machine, against plain diffusers on the same weights.
+"""`bench`: what the studio's care costs on this machine, and what each option brings, by part of the picture.
 
-Both draw the same prompt and seeds in this process, taking turns after a warm-up. Plain diffusers gets the very modules
-that the studio has loaded, so that a large model need not fit twice; neutral options leave them as they were.
+First plain diffusers and the studio draw the same prompt and seeds in this process, taking turns after a warm-up. Plain
+diffusers gets the very modules that the studio has loaded, so that a large model need not fit twice. Then the studio draws
+with one option changed at a time (see bench_variants); what this machine can't do is a line with its reason.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,18 @@ import numpy as np
 import torch
 from diffusers import ZImagePipeline
 from PIL.Image import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 from core.config.options import SCHEMA
+from core.entrypoints import bench_random
+from core.entrypoints.bench_variants import variants
+from core.entrypoints.generate import pair
 from core.entrypoints.terminal import DONE, FAILED, SOURCE, whole_number
+from core.errors import OptionError, StudioError
 from core.model import memory
 from core.model.catalog import Catalog
 from core.model.generator import Generator
-from core.model.loader import LoadedModel
+from core.model.loader import DTYPES, LoadedModel
 from core.storage.database import Database
 from core.storage.history import History
 from core.studio import check_request
@@ -34,6 +42,8 @@ from core.types import GenerationRequest, ModelInfo
 
 PROMPT = "夜晚，雪地，黄色的灯塔"
 PARTS = ("text", "steps", "decode", "save", "total")
+NONE = "none"  # --only none
+NAME = 36  # characters of a row's name
 
 
 @dataclass(frozen=True)
@@ -49,23 +59,54 @@ Contestant = Callable[[GenerationRequest], Measure]
 
 
 def run(arguments: argparse.Namespace, configs: Path) -> int:
-    """Print a table and, last, one line of JSON. Exit code 1 when a single pixel differs."""
+    """Print a table and, last, one line of JSON. Exit code 1 when a pixel of the default picture is not plain diffusers'."""
     runs = whole_number("--runs", arguments.runs, 1, 1000)
-    catalog = Catalog(configs)
-    request = _request(arguments, catalog.find(arguments.model))
-    generator = Generator(catalog)
-    loaded = generator.load(request.model, request.options, lambda progress: None)
-    with tempfile.TemporaryDirectory() as folder:
-        contestants = {"diffusers": _plain(loaded, Path(folder)), "studio": _studio(generator, loaded, Path(folder))}
-        measured = take_turns(contestants, request, runs)
-    report = summary(measured, request, loaded)
-    print(table(report))
+    changes = {} if NONE in arguments.only else variants(arguments.only)
+    with tempfile.TemporaryDirectory() as folder, _model(arguments, configs, Path(folder)) as (generator, info):
+        request = _request(arguments, info)
+        loaded = generator.load(request.model, request.options, lambda progress: None)
+        history = History(Database(Path(folder) / "bench.db"), Path(folder))
+        plain = _plain(loaded, Path(folder))
+        measured = take_turns({"diffusers": plain, "studio": _studio(generator, history, {})}, request, runs)
+        report = summary(measured, request, loaded)
+        report |= _roofline(arguments, plain, request, loaded, report)
+        del plain, loaded  # a variant may load the model again, and two need not fit
+        print(table(report), flush=True)
+        for name, changed in changes.items():
+            row = _vary(_studio(generator, history, changed), request, measured["studio"], runs)
+            report.setdefault("variants", {})[name] = row
+            print(line(name, row), flush=True)
+    print("distance: largest and mean difference of a pixel from the studio's default picture, of 255")
     print(json.dumps(report, ensure_ascii=False))
     return DONE if report["max_pixel_distance"] == 0 else FAILED
 
 
+@contextmanager
+def _model(arguments: argparse.Namespace, configs: Path, folder: Path) -> Iterator[tuple[Generator, ModelInfo]]:
+    """The generator and its model: one that is here, or an architecture with random weights."""
+    if not arguments.architecture and not arguments.random_weights:
+        catalog = Catalog(configs)
+        yield Generator(catalog), catalog.find(arguments.model)
+        return
+    if not (arguments.architecture and arguments.random_weights):
+        allowed = {"en": "both or neither", "zh": "两者同时给出，或都不给"}
+        raise OptionError(source=SOURCE, key="--architecture, --random-weights", came="one of them", allowed=allowed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    shape = bench_random.FULL if device == "cuda" else bench_random.SCALED
+    bench_random.write_folder(folder / arguments.architecture, shape)
+    catalog = Catalog(configs)
+    generator = Generator(catalog, read=partial(bench_random.read_random, shape, device))
+    info = catalog.find(str(folder / arguments.architecture))
+    yield generator, info if device == "cuda" else replace(info, default_width=256, default_height=256)
+    generator.unload()
+
+
 def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationRequest:
     """The model's own size and steps unless told otherwise; every option neutral, whatever the user's files say."""
+    options = {option.key: option.default for option in SCHEMA.request_options()}
+    for key, text in map(pair, arguments.set):
+        option = SCHEMA.find(key, SOURCE)
+        options[option.key] = option.check(text, SOURCE)
     request = GenerationRequest(
         prompt=PROMPT,
         model=info.id,
@@ -74,10 +115,39 @@ def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationReques
         num_inference_steps=whole_number("--steps", arguments.steps or str(info.default_steps), 1, 200),
         guidance_scale=info.default_guidance,
         seed=1,
-        options={option.key: option.default for option in SCHEMA.request_options()},
+        options=options,
     )
     check_request(request, info, SOURCE)
     return request
+
+
+def _vary(draw: Contestant, request: GenerationRequest, default: list[Measure], runs: int) -> dict[str, Any]:
+    """A variant's figures beside the default pictures of the same seeds; or why there are none."""
+    try:
+        measures = [draw(replace(request, seed=request.seed + turn)) for turn in range(runs + 1)][1:]
+    except StudioError as error:
+        return {"refused": error.message("en")}
+    distances = [distance(one.image, other.image) for one, other in zip(measures, default, strict=True)]
+    largest, mean = max(far for far, _ in distances), statistics.fmean(near for _, near in distances)
+    return _figures(measures) | {"largest_distance": largest, "mean_distance": round(mean, 3)}
+
+
+def _roofline(
+    arguments: argparse.Namespace,
+    plain: Contestant,
+    request: GenerationRequest,
+    loaded: LoadedModel,
+    report: Mapping[str, Any],
+) -> dict[str, Any]:
+    """For --architecture: the work of one picture, and which share of the device's own peak each of the two reached."""
+    if not arguments.architecture:
+        return {}
+    with FlopCounterMode(display=False) as counter:
+        plain(request)
+    work = counter.get_total_flops()
+    peak = bench_random.matmul_peak(loaded.device, DTYPES[loaded.dtype])
+    shares = {name: round(work / report[name]["total"] / peak, 3) for name in ("diffusers", "studio")}
+    return {"tflop": round(work / 1e12, 3), "peak_tflops": round(peak / 1e12, 4), "share_of_peak": shares}
 
 
 def take_turns(
@@ -133,16 +203,16 @@ def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
     return draw
 
 
-def _studio(generator: Generator, loaded: LoadedModel, folder: Path) -> Contestant:
+def _studio(generator: Generator, history: History, changed: Mapping[str, Any]) -> Contestant:
     """The studio's generator, and its way to the disk: metadata, a file that survives a power cut, the history row."""
-    history = History(Database(folder / "bench.db"), folder)
 
     def draw(request: GenerationRequest) -> Measure:
-        began = _now(loaded.device)
+        request = replace(request, options={**request.options, **changed})
+        began = time.perf_counter()
         picture = generator.generate(request).pictures[0]
-        drawn = _now(loaded.device)
+        drawn = time.perf_counter()
         history.add(picture, None)
-        saved = _now(loaded.device)
+        saved = time.perf_counter()
         seconds = {**picture.timings, "save": saved - drawn, "total": saved - began}
         return Measure(seconds, picture.peak_memory_bytes, picture.image)
 
@@ -157,7 +227,7 @@ def _now(device: str) -> float:
 
 
 def summary(measured: Mapping[str, list[Measure]], request: GenerationRequest, loaded: LoadedModel) -> dict[str, Any]:
-    """Medians, the highest peaks, and the largest difference between two pictures of one seed."""
+    """Medians, the highest peaks, and the largest difference from plain diffusers' picture of the same seed."""
     report: dict[str, Any] = {
         "model": request.model,
         "device": loaded.device,
@@ -170,29 +240,49 @@ def summary(measured: Mapping[str, list[Measure]], request: GenerationRequest, l
         "versions": dict(loaded.versions),
     }
     for name, measures in measured.items():
-        peaks = [measure.peak for measure in measures if measure.peak is not None]
-        medians = {part: statistics.median(measure.seconds[part] for measure in measures) for part in PARTS}
-        report[name] = {part: round(seconds, 4) for part, seconds in medians.items()} | {
-            "peak_memory_bytes": max(peaks, default=None)
-        }
+        report[name] = _figures(measures)
     pairs = zip(measured["diffusers"], measured["studio"], strict=True)
-    report["max_pixel_distance"] = max(pixel_distance(one.image, other.image) for one, other in pairs)
+    report["max_pixel_distance"] = max(distance(one.image, other.image)[0] for one, other in pairs)
     return report
 
 
-def pixel_distance(one: Image, other: Image) -> int:
-    """The largest difference of a channel of a pixel, 0 to 255."""
-    return int(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max())
+def _figures(measures: list[Measure]) -> dict[str, Any]:
+    """Median seconds by part, and the highest peak."""
+    peaks = [measure.peak for measure in measures if measure.peak is not None]
+    medians = {part: statistics.median(measure.seconds[part] for measure in measures) for part in PARTS}
+    return {part: round(seconds, 4) for part, seconds in medians.items()} | {
+        "peak_memory_bytes": max(peaks, default=None)
+    }
+
+
+def distance(one: Image, other: Image) -> tuple[int, float]:
+    """The largest and the mean difference of a channel of a pixel, 0 to 255."""
+    gap = np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16))
+    return int(gap.max()), float(gap.mean())
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The report for a person: seconds, and megabytes at the peak."""
+    """The report for a person: seconds, megabytes at the peak, and the distance from the studio's default picture."""
     head = (
         "{model}, {width}x{height}, {steps} steps, {device} {dtype}, median of {runs} runs, loaded in {load_seconds} s"
     )
-    lines = [head.format(**report), f"{'':<11}" + "".join(f"{part:>9}" for part in PARTS) + f"{'peak MB':>10}"]
-    for name in ("diffusers", "studio"):
-        row = report[name]
-        peak = "-" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e6:.0f}"
-        lines.append(f"{name:<11}" + "".join(f"{row[part]:>9.3f}" for part in PARTS) + f"{peak:>10}")
-    return "\n".join([*lines, f"largest difference of a pixel: {report['max_pixel_distance']} of 255"])
+    columns = "".join(f"{part:>9}" for part in PARTS) + f"{'peak MB':>10}{'distance':>14}"
+    lines = [head.format(**report), f"{'':<{NAME}}{columns}"]
+    gap = {"diffusers": {"largest_distance": report["max_pixel_distance"]}, "studio": {}}
+    lines += [line(name, report[name] | gap[name]) for name in ("diffusers", "studio")]
+    if "tflop" in report:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in report["share_of_peak"].items())
+        lines.insert(
+            1, f"work {report['tflop']:g} TFLOP a picture, peak {report['peak_tflops']:g} TFLOP/s; reached: {shares}"
+        )
+    return "\n".join(lines)
+
+
+def line(name: str, row: Mapping[str, Any]) -> str:
+    """One row of the table."""
+    if "refused" in row:
+        return f"{name:<{NAME}} {row['refused']}"
+    peak = "-" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e6:.0f}"
+    far = "" if "largest_distance" not in row else f"{row['largest_distance']}"
+    far += f" / {row['mean_distance']:.2f}" if "mean_distance" in row else ""
+    return f"{name:<{NAME}}" + "".join(f"{row[part]:>9.3f}" for part in PARTS) + f"{peak:>10}{far:>14}"

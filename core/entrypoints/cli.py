@@ -1,4 +1,6 @@
-"""The command line behind start.py: generate, history, users, demo-eval, bench. Every error is one line in the user's language.
+"""The command line behind start.py: generate, history, users, demo-eval, verify, bench, options.
+
+Every error is one line in the user's language.
 
 Exit codes: 0 done, 1 the run failed, 2 the input can't be used, 130 stopped by the user.
 What this module does not know: how anything is done; each command imports what it needs when it is called.
@@ -48,6 +50,14 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         return generate.run(parsed, language, configs)
     if parsed.command == "bench":
         return _run_bench(parsed, configs)
+    if parsed.command == "verify":
+        from core.entrypoints import verify
+
+        return verify.run(parsed, language, configs)
+    if parsed.command == "options":
+        from core.entrypoints import reference
+
+        return reference.run(parsed)
     if parsed.command == "history":
         from core.entrypoints import upkeep
 
@@ -94,7 +104,9 @@ def build_parser(language: str) -> argparse.ArgumentParser:
         "history": _add_history,
         "users": _add_users,
         "demo-eval": _add_evaluate,
+        "verify": _add_verify,
         "bench": _add_bench,
+        "options": _add_options,
     }
     for name, add in adding.items():
         command = commands.add_parser(name, parents=[common], help=words[name], allow_abbrev=False)
@@ -132,9 +144,25 @@ def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--prompts", default="200", metavar="N", help=_WORDS[language]["prompts"])
 
 
+def _add_verify(command: argparse.ArgumentParser, language: str) -> None:
+    words = _WORDS[language]
+    command.add_argument("--pictures", default="10", metavar="N", help=words["pictures"])
+    command.add_argument("--model", help=SCHEMA.options["model.id"].help[language])
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
+    command.add_argument("--all", action="store_true", help=words["all"])
+
+
+def _add_options(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("--write", action="store_true", help=_WORDS[language]["write"])
+
+
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     words = _WORDS[language]
     command.add_argument("what", nargs="?", choices=("speed", "vae", "rope"), default="speed", help=words["what"])
+    command.add_argument("--architecture", choices=("z-image-turbo",), help=words["architecture"])
+    command.add_argument("--random-weights", action="store_true", help=words["random-weights"])
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
+    command.add_argument("--only", action="append", default=[], metavar="TEXT", help=words["only"])
     command.add_argument("--runs", default="5", metavar="N", help=words["runs"])
     command.add_argument("--model", default="demo", help=SCHEMA.options["model.id"].help[language])
     command.add_argument("--side", metavar="PX", help=words["side"])
@@ -154,7 +182,15 @@ _WORDS = {
         "users-action": "add: a user, or another password for one; it is asked for",
         "users-name": "1 - 32 letters, digits, dots, hyphens, underscores",
         "demo-eval": "measure how well the embedded model obeys prompts",
-        "bench": "compare with plain diffusers on this machine",
+        "verify": "ten pictures in a row: no error, not black, no cast, the right size, memory flat",
+        "bench": "compare with plain diffusers on this machine, and measure what the options cost and bring",
+        "options": "print the table of all options",
+        "pictures": "how many in a row",
+        "all": "all four steps of the guide: stable, quality, speed, control",
+        "write": "write it into configs/README.md",
+        "architecture": "build this model with random weights on the device: nothing is downloaded",
+        "random-weights": "said with --architecture: the pictures mean nothing, the times do",
+        "only": "options whose name has this text; may be repeated; none = no options, only plain and default",
         "prompt": "what the picture shows, in Chinese or English",
         "prompts-file": "many pictures as one job: a text with a prompt a line, or a CSV table whose columns are fields "
         "of a request; {a|b} and __name__ (a line of name.txt) are drawn by each picture's seed",
@@ -179,7 +215,15 @@ _WORDS = {
         "users-action": "add：添加用户或更改密码，密码会另行询问",
         "users-name": "1 至 32 个字母、汉字、数字、点、连字符或下划线",
         "demo-eval": "测量内置模型对提示词的遵循程度",
-        "bench": "在本机上与原版 diffusers 比较",
+        "verify": "连续生成十张：无错误、无黑图、无偏色、尺寸正确、内存平稳",
+        "bench": "在本机上与原版 diffusers 比较，并测量各选项的代价与收益",
+        "options": "打印全部选项的表格",
+        "pictures": "连续生成多少张",
+        "all": "运行指南的全部四步：稳定、质量、速度、控制",
+        "write": "写入 configs/README.md",
+        "architecture": "在设备上以随机权重构建此模型，不下载任何内容",
+        "random-weights": "与 --architecture 同用：图片没有意义，时间有",
+        "only": "只测名称含此文本的选项；可重复；none 表示不测选项，只比较原版与默认",
         "prompt": "用中文或英文描述画面",
         "prompts-file": "一个任务生成多张图片：每行一条提示词的文本，或以请求字段为列的 CSV 表格；"
         "{a|b} 和 __名称__（名称.txt 中的一行）按每张图片的种子抽取",

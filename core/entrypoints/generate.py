@@ -117,7 +117,7 @@ def read_order(arguments: argparse.Namespace) -> Order:
     values.update({key: value for key in FLAGS.values() if (value := getattr(arguments, key)) is not None})
     if arguments.low_vram:
         values["memory.low_vram"] = True
-    values.update(_pair(text) for text in arguments.set)
+    values.update(pair(text) for text in arguments.set)
     profile = arguments.profile or values.pop(PROFILE_KEY, None)
     out = Path(arguments.out) if arguments.out is not None else None
     if out is not None:
@@ -125,7 +125,8 @@ def read_order(arguments: argparse.Namespace) -> Order:
     return Order(values, prompts, profile, out, progress=not arguments.no_progress)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """A --set as key and value, as they were typed."""
     key, equals, value = text.partition("=")
     if not key.strip() or not equals:
         raise SettingError(came=text)

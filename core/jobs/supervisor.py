@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import IO, Any, Literal
 
 from core.config.layers import PROJECT_ROOT, Settings
 from core.errors import StudioError, WorkerStartError
-from core.jobs import reasons
+from core.jobs import allocator, reasons
 from core.jobs.generation import DEFAULT_GENERATOR
 from core.jobs.orders import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
 from core.jobs.queue import JobQueue, new_id
@@ -163,6 +164,7 @@ class WorkerSupervisor:
             process = subprocess.Popen(
                 [sys.executable, "-m", "core.jobs.worker", "--generator", self._generator],
                 cwd=PROJECT_ROOT,
+                env=_environment_of(self._settings.values),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -175,6 +177,12 @@ class WorkerSupervisor:
         except OSError:  # it is dead already; who waits for it will see why
             log.warning("the worker ended before it was told what to do")
         return process
+
+
+def _environment_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Ours, with what must be there before torch starts the card."""
+    chosen = allocator.settings(values, os.environ.get(allocator.VARIABLE, ""))
+    return {**os.environ, **({allocator.VARIABLE: chosen} if chosen else {})}
 
 
 def _own_session() -> dict[str, Any]:

@@ -26,6 +26,7 @@ import psutil
 
 from core.config.options import SCHEMA
 from core.errors import Cancelled, StorageError, StudioError
+from core.jobs.allocator import VARIABLE
 from core.jobs.changes import ChangeWatch
 from core.jobs.generation import DEFAULT_GENERATOR, Generator, as_studio_error, build_generator, device_fault
 from core.jobs.lock import FolderLock
@@ -236,9 +237,12 @@ class Worker:
 
     def _status(self, state: str) -> WorkerStatus:
         memory = self._process.memory_info().rss
+        told = os.environ.get(VARIABLE, "")
         loaded = self._generator.loaded if self._generator else None
         if loaded is None:
-            return WorkerStatus(state, os.getpid(), memory_bytes=memory, unloaded_from=self._unloaded_from)
+            return WorkerStatus(
+                state, os.getpid(), memory_bytes=memory, unloaded_from=self._unloaded_from, allocator=told
+            )
         return WorkerStatus(
             state=state,
             pid=os.getpid(),
@@ -251,6 +255,7 @@ class Worker:
             asked=loaded.asked,
             effective=loaded.effective,
             capabilities=tuple(loaded.capabilities),
+            allocator=told,
         )
 
 

@@ -6,6 +6,7 @@ What this module does not know: torch, diffusers, the catalogue.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from pathlib import Path
@@ -143,3 +144,18 @@ def check_safetensors(path: Path, name: str, model: str) -> None:
         raise problem(model, name, "header") from None
     if size < 8 + length + end:
         raise problem(model, name, "truncated")
+
+
+def count_parameters(folder: Path) -> dict[str, int]:
+    """The parameters of each component of a checked folder, by the headers of its weights: their dtype does not matter."""
+    return {
+        component: sum(_parameters(folder / name) for name in _weight_files(folder, component, folder.name))
+        for component in WEIGHTS
+    }
+
+
+def _parameters(path: Path) -> int:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")

@@ -7,6 +7,7 @@ What this module does not know: queues, files of pictures, databases, pages.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -16,15 +17,17 @@ from typing import Any
 import torch
 
 from core.errors import BrokenPictureError, OutOfMemoryError
-from core.model import memory
+from core.model import memory, offload, tiers
 from core.model.catalog import Catalog
 from core.model.ladder import Ladder
 from core.model.live import tune
-from core.model.loader import RELOAD_OPTIONS, LoadedModel, load_model
+from core.model.loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model, read_pipeline
 from core.model.render import IsCancelled, effective_shift, encode, positions, render
 from core.model.sizes import check_sides
 from core.model.tuning import rope, tiling
 from core.types import Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
+
+log = logging.getLogger(__name__)
 
 OnProgress = Callable[[Progress], None]
 OnPicture = Callable[[Picture], None]
@@ -38,8 +41,11 @@ def build_generator(configs: Path) -> Generator:
 class Generator:
     """Keeps one model loaded; loads another, or the same one again, when a request needs it."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, read: Read = read_pipeline) -> None:
+        """`read` stands in for the reading of weights, where these are made up."""
         self._catalog = catalog
+        self._read = read
+        self._failed: tuple[tuple[Any, ...], str] | None = None  # what ran out of memory, and at which tier
         self._loaded: LoadedModel | None = None
         self._loaded_for: tuple[Any, ...] | None = None
         self._load_decisions: tuple[Decision, ...] = ()
@@ -51,21 +57,23 @@ class Generator:
 
     def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> LoadedModel:
         """Have the model in memory as the options want it; the present one is freed first when they differ."""
-        wanted = (model, *(options[key] for key in RELOAD_OPTIONS))
+        wanted = _load_key(model, options)
         if self._loaded is not None and self._loaded_for == wanted:
             return self._loaded
         on_progress(Progress(Phase.LOADING, detail=model))
         self.unload()
-        self._loaded = load_model(self._catalog.find(model), options)
+        failed = self._failed[1] if self._failed and self._failed[0] == wanted else None
+        self._loaded = load_model(self._catalog.find(model), options, failed, self._read)
         self._loaded_for = wanted
         self._load_decisions = self._loaded.decisions
         return self._loaded
 
     def unload(self) -> None:
         """Free the present model."""
-        device = self._loaded.device if self._loaded else "cpu"
+        device, blocks = (self._loaded.device, self._loaded.blocks) if self._loaded else ("cpu", None)
         self._loaded = self._loaded_for = None
         memory.free_unused(device)
+        offload.remove(blocks)
 
     def generate(
         self,
@@ -89,25 +97,50 @@ class Generator:
             (on_picture or pictures.append)(picture)
             done.add(picture.place)
 
-        climb = Ladder(request)
+        climb, lowered = Ladder(request), False
         while True:
-            model = self.load(request.model, climb.options, on_progress)
-            try:
+            try:  # no name here for the loaded model: it would keep the old one while the next is read
                 with torch.inference_mode():
-                    self._render_all(model, request, climb.decisions, on_progress, is_cancelled, keep, done)
+                    self._render_all(
+                        self.load(request.model, climb.options, on_progress),
+                        request, climb.decisions, on_progress, is_cancelled, keep, done,
+                    )  # fmt: skip
                 return GenerationResult(tuple(pictures))
             except BrokenPictureError as broken:
-                climb.next(model, broken)  # raises when there is nothing left to try
+                assert self._loaded is not None
+                climb.next(self._loaded, broken)  # raises when there is nothing left to try
             except torch.OutOfMemoryError as error:
-                memory.free_unused(model.device)
-                raise OutOfMemoryError(device=model.device, width=request.width, height=request.height) from error
+                device = self._loaded.device if self._loaded else getattr(error, "device", "cpu")
+                if lowered or not self._go_lower(_load_key(request.model, climb.options), error):
+                    memory.free_unused(device)
+                    raise OutOfMemoryError(device=device, width=request.width, height=request.height) from error
+                lowered = True
+
+    def _go_lower(self, wanted: tuple[Any, ...], error: torch.OutOfMemoryError) -> bool:
+        """Unload what ran out of memory and remember to load it one tier lower; False when there is none.
+
+        It is remembered until other options are asked for: the next picture would run out of memory again.
+        """
+        if isinstance(error, NoRoomError):
+            tier, device = error.tier, error.device
+        elif self._loaded is not None:
+            tier, device = self._loaded.held.tier.name, self._loaded.device
+        else:
+            return False
+        log.warning("out of memory on %s at tier %s", device, tier)
+        if not tiers.has_below(tier, memory.machine(device, None)):
+            return False
+        self.unload()
+        self._failed = (wanted, tier)
+        return True
 
     def _ready(
         self, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress, why: tuple[Decision, ...]
     ) -> LoadedModel:
         """The loaded pipeline with the live options applied, whatever the picture before it had."""
-        _apply_live_options(model, request)
-        self._loaded = tune(model, request, (*self._load_decisions, *why), on_progress)
+        _apply_live_options(model, replace(request, options=_with_tier(model, request)))
+        tuned = tune(model, request, (*self._load_decisions, *why), on_progress)
+        self._loaded = replace(tuned, effective={**tuned.effective, **model.held.implied})
         return self._loaded
 
     def _render_all(
@@ -121,16 +154,29 @@ class Generator:
         made: Collection[int],
     ) -> None:
         texts, read = None, None
-        for k, single in enumerate(request.singles(), start=1):
+        for k, asked in enumerate(request.singles(), start=1):
             if k in made:
                 continue
-            model = self._ready(model, single, on_progress, why)
+            model = self._ready(model, asked, on_progress, why)
+            single = replace(asked, options=_with_tier(model, asked))
             words = (single.prompt, single.negative_prompt, single.guidance_scale > 0)
             if texts is None or words != read:  # pictures that differ in their seed share what was read
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
                 texts, read = encode(model, single), words
             report = _Reporter(on_progress, single.num_inference_steps, k, request.num_images)
-            keep(replace(render(model, single, texts, report, is_cancelled), place=k))
+            keep(replace(render(model, single, texts, report, is_cancelled), request=asked, place=k))
+            if asked.options["memory.empty_cache"]:
+                memory.free_unused(model.device)
+
+
+def _load_key(model: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides whether the model in memory will do."""
+    return (model, *(options[key] for key in RELOAD_OPTIONS))
+
+
+def _with_tier(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
+    """The request's options with what the tier switches on; the record keeps them as they were asked."""
+    return {**request.options, **model.held.implied}
 
 
 class _Reporter:

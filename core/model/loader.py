@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from diffusers import ZImagePipeline
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, TakesEffect
 from core.errors import ModelLoadError
-from core.model.checks import check_folder
+from core.model import memory, offload, quantization, tensorrt, tiers
+from core.model.checks import check_folder, count_parameters
 from core.model.preview import Previewer, load_previewer
 from core.model.revision import fingerprint, versions
 from core.model.tuning import attention, compilation, precision, speed
@@ -52,6 +53,7 @@ class LoadedModel:
     load_seconds: float
     decisions: tuple[Decision, ...]
     versions: Mapping[str, str]
+    held: tiers.Plan  # how it is held in memory
     dtypes: Mapping[str, str] = field(default_factory=dict)  # of each component
     capabilities: tuple[Capability, ...] = ()
     asked: Mapping[str, Any] = field(default_factory=dict)
@@ -60,19 +62,46 @@ class LoadedModel:
     texts: speed.TextCache = field(default_factory=speed.TextCache)
     compiled: compilation.Compiled = field(default_factory=compilation.Compiled)
 
+    blocks: Path | None = None  # the folder of what is offloaded to disk
 
-def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
-    """Check the folder, choose device and dtype, read the weights. ModelFileError or ModelLoadError when that fails."""
+
+Read = Callable[[str, Path, Mapping[str, str]], Any]  # (model, folder, dtype of each component) -> pipeline
+
+
+class NoRoomError(torch.OutOfMemoryError):
+    """Out of memory while the weights were read or moved, at this tier."""
+
+    def __init__(self, tier: str, device: str) -> None:
+        super().__init__(f"loading at tier {tier} on {device}")
+        self.tier, self.device = tier, device
+
+
+def load_model(
+    info: ModelInfo, options: Mapping[str, Any], failed: str | None = None, read: Read | None = None
+) -> LoadedModel:
+    """Check the folder, choose device, dtype and tier, read the weights. ModelError when that fails.
+
+    `failed` is the tier that ran out of memory: the next one below is taken. `read` is `read_pipeline` by default.
+    """
     began = time.perf_counter()
     folder = Path(info.path or "")
     check_folder(folder, info.id)
-    device = choose_device(options["model.device"], info.id)
+    on_cpu = options["memory.profile"] == "cpu" and options["model.device"] == AUTO
+    device = choose_device("cpu" if on_cpu else options["model.device"], info.id)
     dtype = choose_dtype(options["model.dtype"], str(device.effective), folder)
     dtypes = precision.wanted_dtypes(options, str(dtype.effective))
-    pipeline = _read_pipeline(info.id, folder, dtypes)
-    if dtypes["transformer"] == "float16":
-        precision.fit_half(pipeline.transformer)
-    _place(pipeline, str(device.effective), options["memory.low_vram"])
+    machine = memory.machine(str(device.effective), folder)
+    held = tiers.choose(options, machine, count_parameters(folder), info.default_width * info.default_height, failed)
+    memory.reserve(str(device.effective), options["memory.reserved_mb"])
+    try:
+        pipeline = (read or read_pipeline)(info.id, folder, dtypes)
+        if held.tier.quantization == "gguf":
+            pipeline.transformer = quantization.read_gguf(folder, DTYPES[dtypes["transformer"]])
+        if dtypes["transformer"] == "float16":
+            precision.fit_half(pipeline.transformer)
+        blocks = _place(pipeline, str(device.effective), held.tier, options)
+    except torch.OutOfMemoryError as error:
+        raise NoRoomError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
     log.info("%s loaded in %.1f s: %s, %s", info.id, seconds, device.effective, dtype.effective)
     return LoadedModel(
@@ -84,7 +113,7 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
         previewer=load_previewer(folder),
         fingerprint=fingerprint(folder),
         load_seconds=seconds,
-        decisions=tuple(choice for choice in (device, dtype) if choice.requested == AUTO),
+        decisions=(*(choice for choice in (device, dtype) if choice.requested == AUTO), *held.decisions),
         versions=versions(),
         dtypes=dtypes,
         asked={key: options[key] for key in RELOAD_OPTIONS},
@@ -93,8 +122,11 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
             "model.device": str(device.effective),
             "model.dtype": str(dtype.effective),
             **{f"{component}.dtype": used for component, used in dtypes.items()},
+            **held.implied,
         },
         capabilities=capabilities(pipeline.transformer, str(device.effective)),
+        held=held,
+        blocks=blocks,
     )
 
 
@@ -114,7 +146,8 @@ def _silence_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _read_pipeline(model: str, folder: Path, dtypes: Mapping[str, str]) -> Any:
+def read_pipeline(model: str, folder: Path, dtypes: Mapping[str, str]) -> Any:
+    """The weights from the disk, in these formats; ModelLoadError when they can't be used."""
     _silence_libraries()
     try:
         pipeline = ZImagePipeline.from_pretrained(
@@ -124,6 +157,8 @@ def _read_pipeline(model: str, folder: Path, dtypes: Mapping[str, str]) -> Any:
             local_files_only=True,
             trust_remote_code=False,
         )
+    except torch.OutOfMemoryError:  # a RuntimeError, too
+        raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # what diffusers raises
         log.exception("loading %s failed", model)
         raise ModelLoadError(model=model, detail=f"{type(error).__name__}: {error}"[:300]) from error
@@ -131,12 +166,12 @@ def _read_pipeline(model: str, folder: Path, dtypes: Mapping[str, str]) -> Any:
     return pipeline
 
 
-def _place(pipeline: Any, device: str, low_vram: bool) -> None:
-    """Onto the device, whole; or with low_vram on a card, each component only while it works."""
-    if low_vram and device == "cuda":
-        pipeline.enable_model_cpu_offload()
-    else:
-        pipeline.to(device)
+def _place(pipeline: Any, device: str, tier: tiers.Tier, options: Mapping[str, Any]) -> Path | None:
+    """Quantised and moved as the tier says."""
+    if options["tensorrt.enabled"]:
+        tensorrt.apply(pipeline.transformer, device)
+    quantization.apply(pipeline, tier.quantization)
+    return offload.place(pipeline, device, tier.offload)
 
 
 def choose_device(requested: str, model: str) -> Decision:

@@ -1,11 +1,21 @@
-"""How much memory a picture took at its peak: the card's allocator where there is one, else this process."""
+"""How much memory there is, how much a picture took at its peak, and giving back what is not used.
+
+Of the card where there is one, else of this process and its machine.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import psutil
 import torch
+
+from core.model import quantization, tiers
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -31,6 +41,24 @@ def read_peak(device: str) -> int | None:
 
 
 def free_unused(device: str) -> None:
-    """Give cached blocks back to the card."""
+    """Give cached blocks back to the card, and freed ones to the system."""
+    gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
+    elif sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library than glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)  # what lies between live blocks goes back only when asked for
+
+
+def machine(device: str, folder: Path | None) -> tiers.Machine:
+    """The memory that is free now on the device and beside it, and what quantisation lacks; `folder` is the model's."""
+    host = psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else host
+    return tiers.Machine(device, free, host, partial(quantization.missing, device=device, folder=folder))
+
+
+def reserve(device: str, megabytes: int) -> None:
+    """Leave this much of the card to others: PyTorch fails rather than take it."""
+    if device == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(0.05, 1 - megabytes * tiers.MEGA / total))

@@ -4,8 +4,10 @@ import pytest
 import torch
 from PIL import Image
 
+from core.config.layers import PROJECT_ROOT
 from core.errors import BrokenPictureError, Cancelled, ModelFileError, OutOfMemoryError
 from core.model import guard
+from core.model.generator import build_generator
 from core.types import Phase
 
 
@@ -78,18 +80,18 @@ def test_a_dark_picture_with_something_in_it_passes():
     guard.check_picture(image, 8)
 
 
-def test_out_of_memory_is_told_in_one_line_and_the_next_request_works(generator, request_of, monkeypatch):
-    generator.generate(request_of())
-    transformer = generator.loaded.pipeline.transformer
+def test_out_of_memory_is_told_in_one_line_and_the_next_request_works(request_of, monkeypatch):
+    generator = build_generator(PROJECT_ROOT / "configs")  # it remembers what ran out of memory
 
-    def forward(*args, **kwargs):
+    def render(*args, **kwargs):
         raise torch.OutOfMemoryError("planted")
 
     with monkeypatch.context() as planted:
-        planted.setattr(transformer, "forward", forward)
+        planted.setattr("core.model.generator.render", render)
         with pytest.raises(OutOfMemoryError, match="128x128"):
             generator.generate(request_of())
-    assert generator.generate(request_of()).pictures
+    assert generator.generate(request_of(num_inference_steps=1)).pictures
+    generator.unload()
 
 
 def test_a_bad_folder_leaves_the_next_good_request_working(generator, request_of, tmp_path):

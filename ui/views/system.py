@@ -10,7 +10,8 @@ from core.config.options import SCHEMA
 from core.config.schema import HIDDEN
 from core.studio import Studio
 from core.types import SystemReport, WorkerStatus
-from ui import formats, resources
+from ui import actions, formats, resources, state
+from ui.components import error_card, fault_cards
 from ui.i18n import said, t
 
 REFRESH_SECONDS = 5
@@ -18,6 +19,10 @@ REFRESH_SECONDS = 5
 
 def page() -> None:
     studio = resources.studio()
+    actions.open_form(studio)
+    for number, error in enumerate(state.errors()):
+        error_card.draw(error, f"system{number}")
+    st.fragment(fault_cards.draw, run_every=REFRESH_SECONDS)(studio)
     st.fragment(_cards, run_every=REFRESH_SECONDS)(studio)
 
 
@@ -42,6 +47,7 @@ def _cards(studio: Studio) -> None:
                 (t("system.cpu"), str(report.cpu_count)),
                 (t("system.memory"), _of(report.memory_available, report.memory_total)),
                 (t("system.platform"), report.platform),
+                (t("system.allocator"), worker.allocator or "–"),
             ],
         )
         _card(

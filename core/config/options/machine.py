@@ -130,9 +130,13 @@ COMPILATION = (
         default=False,
         group="compile",
         takes_effect=RELOAD,
-        built=False,
         label={"en": "TensorRT", "zh": "TensorRT"},
-        help={"en": "Needs torch_tensorrt and an NVIDIA card.", "zh": "需要 torch_tensorrt 和 NVIDIA 显卡。"},
+        help={
+            "en": "The transformer's blocks as TensorRT engines: needs torch_tensorrt of PyTorch's own version and an "
+            "NVIDIA card. Where something is missing, loading stops and names it.",
+            "zh": "把变换器各层编译为 TensorRT 引擎：需要与 PyTorch 同版本的 torch_tensorrt 和 NVIDIA 显卡。"
+            "缺少任何一项时，加载会中止并说明缺什么。",
+        },
     ),
 )
 
@@ -157,9 +161,45 @@ MEMORY = (
         default=AUTO,
         group="memory",
         takes_effect=RELOAD,
-        built=False,
         label={"en": "Memory tier", "zh": "显存档位"},
-        help={"en": "Precision and offloading for a card of this size.", "zh": "按显存大小选择精度和卸载方式。"},
+        help={
+            "en": "Precision, offloading and tiling for a card of this size. auto: the fastest tier that the model's "
+            "weights and the free memory allow; the reason is shown. Out of memory: one tier lower, once.",
+            "zh": "按显存大小选择精度、卸载和分块方式。auto：按模型权重和可用显存选最快的一档，并显示原因。"
+            "内存不足时自动降一档重试一次。",
+        },
+    ),
+    advanced(
+        "memory.quantization",
+        type="choice",
+        choices=(AUTO, "none", "int8", "fp8", "nf4", "gguf"),
+        default=AUTO,
+        group="memory",
+        takes_effect=RELOAD,
+        aliases=("quantization",),
+        label={"en": "Quantised weights", "zh": "权重量化"},
+        help={
+            "en": "Smaller weights, slightly other pictures. int8 and fp8 need torchao (fp8 a card of sm_89 or newer), nf4 "
+            "bitsandbytes and an NVIDIA card, gguf a .gguf file in the model's transformer folder. auto: the tier's.",
+            "zh": "权重更小，画面略有不同。int8 和 fp8 需要 torchao（fp8 还需 sm_89 以上的显卡），nf4 需要 bitsandbytes "
+            "和 NVIDIA 显卡，gguf 需要模型 transformer 文件夹中的 .gguf 文件。auto：由档位决定。",
+        },
+    ),
+    advanced(
+        "memory.offload",
+        type="choice",
+        choices=(AUTO, "none", "model", "group", "disk"),
+        default=AUTO,
+        group="memory",
+        takes_effect=RELOAD,
+        aliases=("offload",),
+        label={"en": "Offloading", "zh": "卸载"},
+        help={
+            "en": "What leaves the card while it does not work. model: whole parts; group: block by block, the next one "
+            "on its way meanwhile; disk: blocks in files of the temporary folder. auto: the tier's.",
+            "zh": "不工作时离开显卡的部分。model：整个组件；group：逐块，并提前传输下一块；disk：各块存为临时文件夹中的文件。"
+            "auto：由档位决定。",
+        },
     ),
     advanced(
         "memory.max_split_size_mb",
@@ -171,9 +211,26 @@ MEMORY = (
         unit="MB",
         group="memory",
         takes_effect=START,
-        built=False,
         label={"en": "Largest split block", "zh": "最大可分割块"},
-        help={"en": "CUDA allocator: larger blocks are not split.", "zh": "CUDA 分配器：更大的块不再分割。"},
+        help={
+            "en": "CUDA allocator: larger blocks are not split, against fragmentation. auto: PyTorch's own. Handed to the "
+            "worker before it starts; the system page shows it.",
+            "zh": "CUDA 分配器：更大的块不再分割，以减少碎片。auto：PyTorch 自带值。在工作进程启动前设置；系统页会显示。",
+        },
+    ),
+    advanced(
+        "memory.expandable_segments",
+        type="choice",
+        choices=(AUTO, "on", "off"),
+        default=AUTO,
+        group="memory",
+        takes_effect=START,
+        label={"en": "Expandable segments", "zh": "可扩展内存段"},
+        help={
+            "en": "CUDA allocator: segments that grow instead of new ones beside them, against fragmentation. auto: on "
+            "under Linux, where drivers have it.",
+            "zh": "CUDA 分配器：扩展已有内存段而不是另开新段，以减少碎片。auto：在驱动支持的 Linux 上开启。",
+        },
     ),
     advanced(
         "memory.empty_cache",
@@ -181,9 +238,11 @@ MEMORY = (
         default=False,
         group="memory",
         takes_effect=LIVE,
-        built=False,
         label={"en": "Empty the cache after each picture", "zh": "每张图后清空缓存"},
-        help={"en": "Give unused memory back to the card.", "zh": "把未用的显存还给显卡。"},
+        help={
+            "en": "Give memory that is free but held back to the card, or to the system. A little slower.",
+            "zh": "把空闲但仍被占着的内存还给显卡或系统。略慢。",
+        },
     ),
     advanced(
         "memory.reserved_mb",
@@ -194,8 +253,11 @@ MEMORY = (
         unit="MB",
         group="memory",
         takes_effect=RELOAD,
-        built=False,
         label={"en": "Reserved for others", "zh": "预留显存"},
-        help={"en": "Card memory that the studio leaves free.", "zh": "为其他程序留出的显存。"},
+        help={
+            "en": "Memory that the studio leaves free: it counts as taken when the tier is chosen, and on a card PyTorch may "
+            "not use it.",
+            "zh": "为其他程序留出的内存：选择档位时视为已占用；在显卡上 PyTorch 不会使用这部分。",
+        },
     ),
 )

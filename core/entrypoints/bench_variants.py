@@ -1,0 +1,44 @@
+"""Which settings `bench` measures beside the default one: every other value of every option that costs or saves something.
+
+A new option appears by itself. What this module does not know: how anything is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.config.options import SCHEMA
+from core.config.schema import AUTO, Option
+
+GROUPS = ("speed", "compile", "attention", "vae", "precision", "memory")
+NOT_ALONE = (  # these act only beside another option, or on nothing that can be measured here
+    "compile.mode",
+    "compile.fullgraph",
+    "guard.retry",
+    "memory.profile",
+)
+
+
+def variants(only: Sequence[str] = ()) -> dict[str, Mapping[str, Any]]:
+    """Changes by name, such as "vae.enable_tiling=true"; with `only`, those whose name has one of these texts."""
+    found = {
+        f"{option.key}={_said(value)}": {option.key: value}
+        for option in SCHEMA.request_options()
+        if option.group in GROUPS and option.built and option.key not in NOT_ALONE
+        for value in _others(option)
+    }
+    return {name: change for name, change in found.items() if not only or any(text in name for text in only)}
+
+
+def _others(option: Option) -> tuple[Any, ...]:
+    """Numbers have too many values to try."""
+    if option.type == "bool":
+        return (not option.default,)
+    if option.type == "choice":
+        return tuple(value for value in option.choices if value not in (option.default, AUTO))
+    return ()
+
+
+def _said(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

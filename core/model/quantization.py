@@ -1,0 +1,115 @@
+"""Smaller weights: torchao's int8 and fp8, bitsandbytes' NF4, GGUF files; and what each lacks on this machine.
+
+All are extras (requirements-extras.txt): the studio works without them. Quantised are the linear layers of the repeated
+blocks, where nearly all parameters are; embeddings, time and output layers stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+PACKAGES = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
+FP8_CAPABILITY = (8, 9)  # Ada and newer multiply fp8 in hardware
+
+
+def missing(kind: str, device: str, folder: Path | None = None) -> Mapping[str, str] | None:
+    """What `kind` lacks here, in both languages; None when it can be used. `folder` is the model's."""
+    package = PACKAGES[kind]
+    if find_spec(package) is None:
+        return {
+            "en": f"{kind} needs the package {package}: pip install -r requirements-extras.txt",
+            "zh": f"{kind} 需要软件包 {package}：pip install -r requirements-extras.txt",
+        }
+    if kind == "fp8" and not (device == "cuda" and torch.cuda.get_device_capability() >= FP8_CAPABILITY):
+        return {
+            "en": "fp8 needs a card that multiplies in fp8 (NVIDIA sm_89 or newer); int8 works here",
+            "zh": "fp8 需要支持 fp8 乘法的显卡（NVIDIA sm_89 或更新）；此处可用 int8",
+        }
+    if kind == "nf4" and device != "cuda":
+        return {
+            "en": "nf4 needs an NVIDIA card: on the CPU bitsandbytes' 4-bit weights came out wrong; int8 works here",
+            "zh": "nf4 需要 NVIDIA 显卡：bitsandbytes 在 CPU 上的 4 位权重有误；此处可用 int8",
+        }
+    if kind == "gguf" and gguf_file(folder) is None:
+        return {
+            "en": "gguf needs a .gguf file in the model's transformer folder",
+            "zh": "gguf 需要模型的 transformer 文件夹中有 .gguf 文件",
+        }
+    return None
+
+
+def gguf_file(folder: Path | None) -> Path | None:
+    """The model's transformer as GGUF, if it is there."""
+    return next(iter(sorted((folder / "transformer").glob("*.gguf"))), None) if folder else None
+
+
+def read_gguf(folder: Path, dtype: torch.dtype) -> Any:
+    """The transformer out of its GGUF file; its layers multiply in `dtype`."""
+    from diffusers import GGUFQuantizationConfig, ZImageTransformer2DModel
+
+    return ZImageTransformer2DModel.from_single_file(
+        str(gguf_file(folder)),
+        config=str(folder / "transformer"),
+        quantization_config=GGUFQuantizationConfig(compute_dtype=dtype),
+        torch_dtype=dtype,
+        local_files_only=True,
+    )
+
+
+def apply(pipeline: Any, kind: str) -> None:
+    """Quantise transformer and text encoder in place. GGUF was quantised when it was read."""
+    if kind in ("none", "gguf"):
+        return
+    for module in (pipeline.text_encoder, pipeline.transformer):
+        for block in _repeated_blocks(module):
+            if kind == "nf4":
+                _to_nf4(block)
+            else:
+                _by_torchao(block, kind)
+
+
+def _repeated_blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The members of the outermost lists of layers."""
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+        else:
+            yield from _repeated_blocks(child)
+
+
+def _by_torchao(block: nn.Module, kind: str) -> None:
+    from torchao.quantization import (
+        Float8DynamicActivationFloat8WeightConfig,
+        Int8WeightOnlyConfig,
+        PerRow,
+        quantize_,
+    )
+
+    config = Int8WeightOnlyConfig() if kind == "int8" else Float8DynamicActivationFloat8WeightConfig(PerRow())
+    quantize_(block, config)
+
+
+def _to_nf4(module: nn.Module) -> None:
+    """Linear layers become 4-bit ones; their weights are quantised when they reach the card."""
+    import bitsandbytes
+
+    for name, child in list(module.named_children()):
+        if type(child) is not nn.Linear:
+            _to_nf4(child)
+            continue
+        small = bitsandbytes.nn.Linear4bit(
+            child.in_features,
+            child.out_features,
+            child.bias is not None,
+            compute_dtype=child.weight.dtype,
+            quant_type="nf4",
+        )
+        small.weight = bitsandbytes.nn.Params4bit(child.weight.data, requires_grad=False, quant_type="nf4")
+        small.bias = child.bias
+        setattr(module, name, small.to("cuda"))

@@ -1,0 +1,222 @@
+"""The recipe in four steps, stable, quality, speed and control: what each sets, draws and then checks.
+
+`start.py verify` and the guide's page both run it over the studio's own queue.
+What this module does not know: how its findings are shown, how pictures are made.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.config.schema import AUTO
+from core.errors import NotFoundError
+from core.studio import Studio
+from core.types import GenerationRequest, ImageRecord, Job, JobState
+
+Text = Mapping[str, str]
+
+PROMPTS = (
+    "红色的房子，日落，雪山",
+    "a blue lighthouse in the snow, night",
+    "一辆黄色的车，沙漠，白天",
+    "a green tree in a meadow, day, a rainbow",
+    "紫色的气球，薰衣草田，黎明",
+    "a white sailboat at sea, dawn",
+    "橙色的帐篷，草地，日落",
+    "a red castle in the snow, day",
+    "粉色的风车，薰衣草田，白天",
+    "a blue rocket in the desert, night, stars",
+)
+FIRST_SEED = 20_260_701
+PICTURES = 10
+GROWTH_SHARE, GROWTH_BYTES = 0.05, 64 * 2**20  # memory that grows less between first and last pictures is flat
+SLOWER = 1.25  # a step called "speed" may not take longer than this, times the step before it
+ODD = (250, 141)  # a size that no model draws by itself
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: its name and what was found, in both languages."""
+
+    name: Text
+    found: Text
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture of a step: the job, and, when it was made, its record."""
+
+    job: Job
+    record: ImageRecord | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """`sets` are values by schema key that the step puts into effect; `judge` looks at what was drawn with them."""
+
+    key: str
+    sets: Mapping[str, Any]
+    requests: Callable[[Studio, Mapping[str, Any], int], list[GenerationRequest]]
+    judge: Callable[[Studio, Sequence[Shot]], list[Check]]
+
+
+def requests(
+    studio: Studio, step: Step, values: Mapping[str, Any], pictures: int = PICTURES
+) -> list[GenerationRequest]:
+    """What the step draws: `values` (by schema key, such as the model) with its own on top."""
+    return step.requests(studio, {**values, **step.sets}, pictures)
+
+
+def judge(studio: Studio, step: Step, jobs: Sequence[Job]) -> list[Check]:
+    """What the step's ended jobs show. A job that failed is a check that did not pass."""
+    return step.judge(studio, [_shot(studio, job) for job in jobs])
+
+
+def _shot(studio: Studio, job: Job) -> Shot:
+    try:
+        return Shot(job, studio.image(job.image_ids[0]) if job.image_ids else None)
+    except NotFoundError:
+        return Shot(job, None)
+
+
+def _single(studio: Studio, values: Mapping[str, Any], number: int, **changed: Any) -> GenerationRequest:
+    own: dict[str, Any] = {"generation.prompt": PROMPTS[number % len(PROMPTS)], "generation.negative_prompt": ""}
+    own |= {"generation.seed": FIRST_SEED + number, "generation.num_images": 1}
+    return replace(studio.new_request({**values, **own}, "guide"), **changed)
+
+
+def _series(studio: Studio, values: Mapping[str, Any], pictures: int) -> list[GenerationRequest]:
+    return [_single(studio, values, number) for number in range(pictures)]
+
+
+def _few(studio: Studio, values: Mapping[str, Any], pictures: int) -> list[GenerationRequest]:
+    return _series(studio, values, min(3, pictures))
+
+
+def _controlled(studio: Studio, values: Mapping[str, Any], pictures: int) -> list[GenerationRequest]:
+    """The same twice, another seed, another prompt with the first seed, an odd size."""
+    first = _single(studio, values, 0)
+    other = replace(first, prompt=PROMPTS[1])
+    return [
+        first,
+        first,
+        replace(first, seed=first.seed + 1),
+        other,
+        _single(studio, values, 0, width=ODD[0], height=ODD[1]),
+    ]
+
+
+# -- the checks ------------------------------------------------------------------------------------------------------
+
+
+def _stable(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
+    return [_drawn(shots), _sizes(studio, shots), _looks(studio, shots), _memory(shots)]
+
+
+def _quality(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
+    whole = [shot for shot in shots if shot.record and shot.record.effective.get("vae.tiles") is None]
+    name = {"en": "Decoded in one piece, without seams", "zh": "整幅解码，无接缝"}
+    tiles = Check(name, _share(len(whole), len(shots)), len(whole) == len(shots))
+    return [_drawn(shots), _sizes(studio, shots), _looks(studio, shots), tiles]
+
+
+def _speed(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
+    """The first picture may have waited for the model; of the others none may be far behind the median."""
+    seconds = [sum(shot.record.timings.values()) for shot in shots if shot.record][1:]
+    name = {"en": "Even pace once the model is loaded", "zh": "模型加载后速度平稳"}
+    if not seconds:
+        return [_drawn(shots), Check(name, _share(0, len(shots)), False)]
+    middle, worst = statistics.median(seconds), max(seconds)
+    found = {
+        "en": f"median {middle:.2f} s, slowest {worst:.2f} s",
+        "zh": f"中位数 {middle:.2f} 秒，最慢 {worst:.2f} 秒",
+    }
+    return [_drawn(shots), Check(name, found, worst <= max(SLOWER * middle, middle + 1.0))]
+
+
+def _control(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
+    ids = [shot.record.id if shot.record else None for shot in shots]
+    return [
+        _drawn(shots),
+        _pair(studio, ids[0], ids[1], True, {"en": "The same seed gives the same picture", "zh": "相同种子，相同图片"}),
+        _pair(studio, ids[0], ids[2], False, {"en": "Another seed gives another", "zh": "换种子，换图片"}),
+        _pair(studio, ids[0], ids[3], False, {"en": "Another prompt gives another", "zh": "换提示词，换图片"}),
+        _sizes(studio, shots),
+    ]
+
+
+def _pair(studio: Studio, one: str | None, other: str | None, alike: bool, name: Text) -> Check:
+    if one is None or other is None:
+        return Check(name, {"en": "not drawn", "zh": "未生成"}, False)
+    gap = studio.difference(one, other)
+    found = {"en": f"{gap.changed:.1%} of the pixels differ", "zh": f"{gap.changed:.1%} 的像素不同"}
+    return Check(name, found, gap.identical is alike)
+
+
+def _drawn(shots: Sequence[Shot]) -> Check:
+    done = [shot for shot in shots if shot.job.state is JobState.DONE and shot.record]
+    found = _share(len(done), len(shots))
+    error = next((shot.job.error for shot in shots if shot.job.error), None)
+    if error:
+        found = {language: f"{words}. {error.message(language)}" for language, words in found.items()}
+    return Check({"en": "Drawn without an error", "zh": "无错误完成"}, found, len(done) == len(shots))
+
+
+def _sizes(studio: Studio, shots: Sequence[Shot]) -> Check:
+    """The files are opened again: what counts is what they hold."""
+    right = 0
+    for shot in shots:
+        if shot.record:
+            look = studio.look(shot.record.id)
+            right += (look.width, look.height) == (shot.job.request.width, shot.job.request.height)
+    return Check(
+        {"en": "Exactly the size asked for", "zh": "尺寸与要求一致"}, _share(right, len(shots)), right == len(shots)
+    )
+
+
+def _looks(studio: Studio, shots: Sequence[Shot]) -> Check:
+    faults = [studio.look(shot.record.id).fault for shot in shots if shot.record]
+    bad = [fault for fault in faults if fault]
+    found = dict(_share(len(faults) - len(bad), len(shots)))
+    if bad:
+        found = {language: f"{words}: {', '.join(bad)}" for language, words in found.items()}
+    name = {"en": "Not black, not one colour, no cast", "zh": "无黑图、无纯色、无偏色"}
+    return Check(name, found, not bad and len(faults) == len(shots))
+
+
+def _memory(shots: Sequence[Shot]) -> Check:
+    """Peaks of the first and the last third beside one another; the very first picture warms things up."""
+    name = {"en": "Memory stays flat", "zh": "内存平稳"}
+    peaks = [shot.record.peak_memory_bytes for shot in shots if shot.record and shot.record.peak_memory_bytes][1:]
+    if len(peaks) < 3:
+        return Check(name, {"en": "too few pictures to tell", "zh": "图片太少，无法判断"}, True)
+    third = max(1, len(peaks) // 3)
+    first, last = (statistics.median(part) for part in (peaks[:third], peaks[-third:]))
+    found = f"{first / 2**20:.0f} → {last / 2**20:.0f} MB"
+    return Check(name, {"en": found, "zh": found}, last - first <= max(GROWTH_SHARE * first, GROWTH_BYTES))
+
+
+def _share(count: int, of: int) -> dict[str, str]:
+    return {"en": f"{count} of {of}", "zh": f"{count} / {of}"}
+
+
+SAFE = {
+    "model.dtype": AUTO,
+    "memory.profile": AUTO,
+    "transformer.use_rope": True,
+    "force_original_resolution": True,
+}
+OWN = {"generation.num_inference_steps": AUTO, "generation.guidance_scale": AUTO, "scheduler.shift": AUTO}
+WHOLE = {"vae.enable_tiling": False, "vae.decoder_tiling": False, "memory.low_vram": False}
+FAST = {"preview.every": 2, "memory.empty_cache": False, "memory.low_vram": False}
+STEPS = (
+    Step("stable", SAFE, _series, _stable),
+    Step("quality", {**SAFE, **OWN, **WHOLE}, _few, _quality),
+    Step("speed", {**SAFE, **FAST}, _few, _speed),
+    Step("control", SAFE, _controlled, _control),
+)
+BY_KEY = {step.key: step for step in STEPS}

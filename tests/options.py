@@ -1,0 +1,23 @@
+"""What the options' tests measured, for configs/README.md. It is written when asked for, so that runs change no file:
+
+ZDARKROOM_RECORD=1 python3 start.py test -m "option"
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from core.config.layers import PROJECT_ROOT
+
+FILE = PROJECT_ROOT / "configs" / "measured.json"
+WANTED = bool(os.environ.pop("ZDARKROOM_RECORD", ""))  # before the settings see a variable that is no option
+
+
+def measured(option: str, found: str) -> None:
+    """Keep one line about what an option did, in place of the line before it."""
+    if not WANTED:
+        return
+    kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    kept[option] = found
+    FILE.write_text(json.dumps(dict(sorted(kept.items())), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

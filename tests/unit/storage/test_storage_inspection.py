@@ -1,0 +1,49 @@
+"""Pictures in figures: what is wrong is found, and what is meant to be dark or orange is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.config.layers import PROJECT_ROOT
+from core.storage.inspection import look
+
+SAMPLES = sorted((PROJECT_ROOT / "ui" / "assets" / "samples").glob("*.webp"))
+
+
+def picture(kind: str) -> Image.Image:
+    """A sample with the fault planted."""
+    good = np.asarray(Image.open(SAMPLES[0]).convert("RGB")).astype(float)
+    grey = good.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    planted = {
+        "black": good * 0.03,
+        "flat": good * 0 + (90, 120, 40),
+        "grey": grey,
+        "cast": grey * 0.6 + (90, 40, 0),
+        "good": good,
+    }[kind]
+    return Image.fromarray(planted.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["black", "flat", "grey", "cast"])
+def test_a_planted_fault_is_found(kind: str, tmp_path: Path) -> None:
+    picture(kind).save(tmp_path / "a.png")
+    assert look(tmp_path / "a.png").fault == kind
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_good_pictures_have_none(path: Path) -> None:
+    found = look(path)
+    assert found.fault is None
+    with Image.open(path) as image:
+        assert (found.width, found.height) == image.size
+
+
+def test_a_file_that_changed_is_looked_at_again(tmp_path: Path) -> None:
+    picture("good").save(tmp_path / "a.png")
+    assert look(tmp_path / "a.png").fault is None
+    picture("black").resize((64, 48)).save(tmp_path / "a.png")
+    assert look(tmp_path / "a.png").fault == "black"
