@@ -2,6 +2,7 @@
 
 Both draw the same prompt and seeds in this process, taking turns after a warm-up. Plain diffusers gets the very modules
 that the studio has loaded, so that a large model need not fit twice; neutral options leave them as they were.
+Then the studio draws with everything off that saves work, and with each of these alone: a line each.
 """
 
 from __future__ import annotations
@@ -34,6 +35,20 @@ from core.types import GenerationRequest, ModelInfo
 
 PROMPT = "夜晚，雪地，黄色的灯塔"
 PARTS = ("text", "steps", "decode", "save", "total")
+SPEED_OFF = {
+    "speed.cache_text": False,
+    "speed.trim_text": "never",
+    "speed.refine_once": False,
+    "speed.real_rope": "never",
+}
+VARIANTS: Mapping[str, Mapping[str, Any]] = {  # over the defaults
+    "studio": {},
+    "speed off": SPEED_OFF,
+    "+ cache_text": SPEED_OFF | {"speed.cache_text": True},
+    "+ trim_text": SPEED_OFF | {"speed.trim_text": "always"},
+    "+ refine_once": SPEED_OFF | {"speed.refine_once": True},
+    "+ real_rope": SPEED_OFF | {"speed.real_rope": "always"},
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,9 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
     generator = Generator(catalog)
     loaded = generator.load(request.model, request.options, lambda progress: None)
     with tempfile.TemporaryDirectory() as folder:
-        contestants = {"diffusers": _plain(loaded, Path(folder)), "studio": _studio(generator, loaded, Path(folder))}
+        history = History(Database(Path(folder) / "bench.db"), Path(folder))
+        contestants = {"diffusers": _plain(loaded, Path(folder))}
+        contestants |= {name: _studio(generator, history, loaded, changed) for name, changed in VARIANTS.items()}
         measured = take_turns(contestants, request, runs)
     report = summary(measured, request, loaded)
     print(table(report))
@@ -133,11 +150,11 @@ def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
     return draw
 
 
-def _studio(generator: Generator, loaded: LoadedModel, folder: Path) -> Contestant:
+def _studio(generator: Generator, history: History, loaded: LoadedModel, changed: Mapping[str, Any]) -> Contestant:
     """The studio's generator, and its way to the disk: metadata, a file that survives a power cut, the history row."""
-    history = History(Database(folder / "bench.db"), folder)
 
     def draw(request: GenerationRequest) -> Measure:
+        request = replace(request, options={**request.options, **changed})
         began = _now(loaded.device)
         picture = generator.generate(request).pictures[0]
         drawn = _now(loaded.device)
@@ -157,7 +174,7 @@ def _now(device: str) -> float:
 
 
 def summary(measured: Mapping[str, list[Measure]], request: GenerationRequest, loaded: LoadedModel) -> dict[str, Any]:
-    """Medians, the highest peaks, and the largest difference between two pictures of one seed."""
+    """Medians, the highest peaks, and the largest difference from plain diffusers' picture of the same seed."""
     report: dict[str, Any] = {
         "model": request.model,
         "device": loaded.device,
@@ -175,8 +192,9 @@ def summary(measured: Mapping[str, list[Measure]], request: GenerationRequest, l
         report[name] = {part: round(seconds, 4) for part, seconds in medians.items()} | {
             "peak_memory_bytes": max(peaks, default=None)
         }
-    pairs = zip(measured["diffusers"], measured["studio"], strict=True)
-    report["max_pixel_distance"] = max(pixel_distance(one.image, other.image) for one, other in pairs)
+        pairs = zip(measured["diffusers"], measures, strict=True)
+        report[name]["pixel_distance"] = max(pixel_distance(one.image, other.image) for one, other in pairs)
+    report["max_pixel_distance"] = report["studio"]["pixel_distance"]
     return report
 
 
@@ -190,9 +208,11 @@ def table(report: Mapping[str, Any]) -> str:
     head = (
         "{model}, {width}x{height}, {steps} steps, {device} {dtype}, median of {runs} runs, loaded in {load_seconds} s"
     )
-    lines = [head.format(**report), f"{'':<11}" + "".join(f"{part:>9}" for part in PARTS) + f"{'peak MB':>10}"]
-    for name in ("diffusers", "studio"):
+    columns = "".join(f"{part:>9}" for part in PARTS) + f"{'peak MB':>10}{'distance':>10}"
+    lines = [head.format(**report), f"{'':<14}{columns}"]
+    for name in ("diffusers", *VARIANTS):
         row = report[name]
         peak = "-" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e6:.0f}"
-        lines.append(f"{name:<11}" + "".join(f"{row[part]:>9.3f}" for part in PARTS) + f"{peak:>10}")
-    return "\n".join([*lines, f"largest difference of a pixel: {report['max_pixel_distance']} of 255"])
+        times = "".join(f"{row[part]:>9.3f}" for part in PARTS)
+        lines.append(f"{name:<14}{times}{peak:>10}{row['pixel_distance']:>10}")
+    return "\n".join([*lines, "distance: the largest difference of a pixel from plain diffusers, of 255"])

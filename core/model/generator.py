@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, OutOfMemoryError
 from core.model import memory
 from core.model.catalog import Catalog
@@ -81,6 +82,7 @@ class Generator:
 
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
+        request = _complete(request)
         check_sides(request.width, request.height, self._catalog.find(request.model).max_side, request.model)
         done = set(made)
         pictures: list[Picture] = []
@@ -131,6 +133,12 @@ class Generator:
                 texts, read = encode(model, single), words
             report = _Reporter(on_progress, single.num_inference_steps, k, request.num_images)
             keep(replace(render(model, single, texts, report, is_cancelled), place=k))
+
+
+def _complete(request: GenerationRequest) -> GenerationRequest:
+    """A request that was queued by an older version lacks the options that came since: they have their defaults."""
+    defaults = {option.key: option.default for option in SCHEMA.request_options()}
+    return replace(request, options={**defaults, **request.options})
 
 
 class _Reporter:

@@ -75,7 +75,9 @@ def processes(http: httpx.Client) -> dict[str, psutil.Process]:
     app = next(
         child
         for child in psutil.Process().children(recursive=True)
-        if any(found.laddr.port == port and found.status == psutil.CONN_LISTEN for found in child.net_connections("tcp"))
+        if any(
+            found.laddr.port == port and found.status == psutil.CONN_LISTEN for found in child.net_connections("tcp")
+        )
     )
     worker = next(child for child in app.children() if "core.jobs.worker" in child.cmdline())
     return {"app": app, "worker": worker}
