@@ -97,7 +97,7 @@ def _tools(worker: WorkerStatus) -> str:
         return f"<p>{html.escape(t('system.no_choices'))}</p>"
     lines = []
     for capability in sorted(worker.capabilities, key=lambda one: not one.usable):
-        state = t("system.usable" if capability.usable else "system.unusable")
+        state = t("system.usable") if capability.usable else t("system.unusable")
         lines.append(
             f"<li><b>{html.escape(state)}</b> <code>{html.escape(capability.value)}</code>"
             f"<p>{html.escape(said(capability.reason))}</p></li>"
