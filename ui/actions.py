@@ -15,6 +15,7 @@ import streamlit as st
 from core import recipe
 from core.config.layers import parse_yaml
 from core.config.options import SCHEMA
+from core.config.schema import TakesEffect
 from core.errors import InputError, StudioError
 from core.faults import Fault
 from core.studio import Studio
@@ -46,8 +47,36 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     except StudioError as error:
         state.set_errors([error])
         return
+    if state.ask_reload(reloads(studio, request), changes or {}):
+        return
     if submit(studio, request, state.terms()):
         state.forget_when()
+
+
+def reloads(studio: Studio, request: GenerationRequest) -> dict[str, Any]:
+    """The options of the request that make the worker load its present model again, with the values it has now."""
+    worker = studio.worker()
+    if worker.model != request.model:
+        return {}
+    return {
+        option.key: worker.asked[option.key]
+        for option in SCHEMA.request_options()
+        if option.takes_effect is TakesEffect.RELOAD
+        and option.key in worker.asked
+        and worker.asked[option.key] != request.options[option.key]
+    }
+
+
+def reload_now(studio: Studio) -> None:
+    """The answer "go on" to the question; the same change is not asked about again."""
+    changes = state.agree_reload()
+    generate(studio, changes)
+
+
+def keep_loaded(values: Mapping[str, Any]) -> None:
+    """The answer "put it back": the form has the values that are in effect."""
+    state.drop_reload()
+    state.fill_form(values)
 
 
 def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
@@ -84,9 +113,8 @@ def is_check(request: GenerationRequest) -> bool:
 
 def use_sample(studio: Studio, sample: prompts.Sample) -> None:
     """A sample card: its words and seed go into the form and into the queue."""
-    state.fill_form({"generation.prompt": sample.text[state.language()], "generation.seed": sample.seed})
-    generate(studio)
-    state.fill_form({"generation.seed": -1})
+    state.fill_form({"generation.prompt": sample.text[state.language()], "generation.seed": -1})
+    generate(studio, {"generation.seed": sample.seed})
 
 
 def change_model(studio: Studio) -> None:

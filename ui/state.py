@@ -39,6 +39,8 @@ _HISTORY = "history_version"
 _VERSION = "yaml_version"
 _SLOT_TEXT = "slot_text"
 _GUIDE = "guide_runs"
+_RELOAD = "reload_question"
+_AGREED = "reloads_agreed"
 _WIDGET = "w:"
 WHEN, UNTIL = "when", "when_until"
 WHENS = NOW, HELD, AT_TIME = ("now", "held", "at")
@@ -215,6 +217,41 @@ def shown_image() -> str | None:
 
 def show_image(image_id: str | None) -> None:
     st.session_state[_SHOWN] = image_id
+
+
+def ask_reload(present: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Keep the question whether to load the model again, unless there is none or it was agreed to before; whether it waits.
+
+    `present`: what would be replaced, by key. `changes`: what the request has that the form has not.
+    """
+    chosen = _chosen(present)
+    if not present or chosen in st.session_state.get(_AGREED, set()):
+        drop_reload()
+        return False
+    st.session_state[_RELOAD] = (chosen, dict(present), dict(changes))
+    return True
+
+
+def reload_question() -> Mapping[str, Any]:
+    """What loading again would replace, by key; empty when nothing is asked, or the form has changed since."""
+    chosen, present, _ = st.session_state.get(_RELOAD, ((), {}, {}))
+    return present if chosen == _chosen(present) else {}
+
+
+def agree_reload() -> Mapping[str, Any]:
+    """Yes to the question, now and later; the changes that waited with it."""
+    chosen, _, changes = st.session_state.pop(_RELOAD)
+    st.session_state.setdefault(_AGREED, set()).add(chosen)
+    return changes
+
+
+def drop_reload() -> None:
+    """The question is done with."""
+    st.session_state.pop(_RELOAD, None)
+
+
+def _chosen(keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, str(form().get(key))) for key in sorted(keys))
 
 
 def errors() -> tuple[StudioError, ...]:

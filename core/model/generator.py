@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, OutOfMemoryError
 from core.model import memory, offload, tiers
 from core.model.catalog import Catalog
@@ -89,6 +90,7 @@ class Generator:
 
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
+        request = _complete(request)
         check_sides(request.width, request.height, self._catalog.find(request.model).max_side, request.model)
         done = set(made)
         pictures: list[Picture] = []
@@ -177,6 +179,12 @@ def _load_key(model: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
 def _with_tier(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
     """The request's options with what the tier switches on; the record keeps them as they were asked."""
     return {**request.options, **model.held.implied}
+
+
+def _complete(request: GenerationRequest) -> GenerationRequest:
+    """A request that was queued by an older version lacks the options that came since: they have their defaults."""
+    defaults = {option.key: option.default for option in SCHEMA.request_options()}
+    return replace(request, options={**defaults, **request.options})
 
 
 class _Reporter:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from core.config.layers import load_settings, parse_yaml
+from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, GenerationError, OutOfMemoryError
 from core.types import GenerationRequest, Phase
 from tests.ui.conftest import all_text, use
@@ -248,12 +249,43 @@ def test_yaml_that_cannot_be_used_changes_nothing_and_stays_in_the_field(studio,
 
 def test_options_that_are_not_built_cannot_be_touched_and_the_search_finds(studio, open_page):
     page = open_page()
-    assert page.toggle(key="w:compile.enabled").disabled
+    assert page.toggle(key="w:tensorrt.enabled").disabled
     assert not page.toggle(key="w:vae.enable_tiling").disabled
     page.text_input(key="option_search").set_value("tile overlap").run()
     keys = {widget.key for widget in [*page.toggle, *page.slider, *page.number_input]}
     assert "w:vae.tile_overlap_factor" in keys
     assert "w:compile.enabled" not in keys
+
+
+def loaded_with(monkeypatch, studio, **asked):
+    """The worker has the demo loaded, asked for the defaults and `asked`."""
+    status = replace(studio.worker(), asked={**SCHEMA.defaults(), **asked}, effective={**SCHEMA.defaults(), **asked})
+    monkeypatch.setattr(type(studio), "worker", lambda self: status)
+
+
+def test_what_is_in_effect_is_beside_what_is_chosen(studio, open_page, monkeypatch):
+    loaded_with(monkeypatch, studio, **{"transformer.attention_dropout": 0.25})
+    page = open_page()
+    assert "in effect now: 0.25" in all_text(page)
+    page.slider(key="w:transformer.attention_dropout").set_value(0.25).run()
+    assert "in effect now" not in all_text(page)
+
+
+def test_a_reload_is_asked_about_once(studio, open_page, monkeypatch):
+    loaded_with(monkeypatch, studio)
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a red house")
+    page.selectbox(key="w:vae.dtype").set_value("float32").run()
+    page.button(key="generate").click().run()
+    assert not studio.queue.submitted and "took 2.4 s last time: Precision of the VAE" in all_text(page)
+    page.button(key="reload_keep").click().run()
+    assert page.selectbox(key="w:vae.dtype").value == "auto" and "last time:" not in all_text(page)
+    page.selectbox(key="w:vae.dtype").set_value("float32").run()
+    page.button(key="generate").click().run()
+    page.button(key="reload_go").click().run()
+    assert only(studio).options["vae.dtype"] == "float32"
+    page.button(key="generate").click().run()
+    assert len(studio.queue.submitted) == 2, "the same change is not asked about again"
 
 
 def test_options_go_back_to_the_settings(studio, open_page):

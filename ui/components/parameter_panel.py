@@ -49,6 +49,15 @@ def _group(members: Sequence[Option], decisions: Mapping[str, Decision], worker:
         field(option, badge=_badge(option, worker), placeholder=_automatic(decision))
         if decision and option.built and decision.effective != state.form().get(option.key):
             st.caption(t("options.in_effect", value=formats.plain(decision.effective), reason=said(decision.reason)))
+        elif _differs(option, worker):
+            st.caption(t("options.now", value=formats.plain(worker.effective[option.key])))
+
+
+def _differs(option: Option, worker: WorkerStatus) -> bool:
+    """Whether the form has something else than what the loaded pipeline was last asked for."""
+    chosen = state.form().get(option.key)
+    chosen = AUTO if chosen is None and option.auto else chosen
+    return option.key in worker.effective and chosen != worker.asked.get(option.key, chosen)
 
 
 def field(option: Option, *, badge: str = "", placeholder: str = "", label: str | None = None) -> Any:

@@ -6,7 +6,16 @@ import streamlit as st
 
 from core.errors import StudioError
 from ui import actions, prompts, resources, state
-from ui.components import batch_panel, parameter_panel, prompt_field, settings_yaml, sizes, stage, welcome
+from ui.components import (
+    batch_panel,
+    parameter_panel,
+    prompt_field,
+    reload_question,
+    settings_yaml,
+    sizes,
+    stage,
+    welcome,
+)
 from ui.i18n import t
 
 
@@ -18,6 +27,7 @@ def page() -> None:
     with st.container(key="darkroom"):
         with st.container(key="ask"):
             prompt_field.draw(studio)
+            reload_question.draw(studio)
         with st.container(key="stage"):
             stage.draw(studio, lambda: welcome.draw(studio, library))
         with st.container(key="knobs"):

@@ -55,6 +55,7 @@ def _cards(studio: Studio) -> None:
             [(t("system.folder"), report.output_directory), (t("system.free"), formats.size_of(report.disk_free))],
         )
         _card(t("system.choices"), [], _choices(report))
+        _card(t("system.tools"), [], _tools(worker))
         _card(
             t("system.versions"), [("Python", report.python), *sorted({**report.versions, **worker.versions}.items())]
         )
@@ -92,6 +93,20 @@ def _choices(report: SystemReport) -> str:
         value = html.escape(f"{asked}{formats.plain(decision.effective)}")
         lines.append(
             f"<li><b>{html.escape(name)}</b> <code>{value}</code><p>{html.escape(said(decision.reason))}</p></li>"
+        )
+    return f"<ul>{''.join(lines)}</ul>"
+
+
+def _tools(worker: WorkerStatus) -> str:
+    """What can be chosen on this machine, and why the rest cannot."""
+    if not worker.capabilities:
+        return f"<p>{html.escape(t('system.no_choices'))}</p>"
+    lines = []
+    for capability in sorted(worker.capabilities, key=lambda one: not one.usable):
+        state = t("system.usable") if capability.usable else t("system.unusable")
+        lines.append(
+            f"<li><b>{html.escape(state)}</b> <code>{html.escape(capability.value)}</code>"
+            f"<p>{html.escape(said(capability.reason))}</p></li>"
         )
     return f"<ul>{''.join(lines)}</ul>"
 

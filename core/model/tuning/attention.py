@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -62,12 +63,15 @@ def shape_of(transformer: Any, device: str) -> Shape:
     return Shape(heads, transformer.config.dim // heads, transformer.dtype, device)
 
 
+@cache
 def probe(backend: str, shape: Shape) -> Capability:
     """Whether the backend computes attention rightly here: it is run on a few numbers and compared with the plain one."""
     try:
         name = AttentionBackendName(backend)
         _check_attention_backend_requirements(name)
         away = _distance(name, shape, masked=False)
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the backend
     except Exception as error:  # whatever a kernel raises, of whichever package
         return Capability(OPTION, backend, False, _missing(backend, error))
     if not away <= TOLERANCE:
@@ -89,10 +93,13 @@ def _unprobed(backend: str) -> Capability:
     return Capability(OPTION, backend, True, _WORKS["untried"])
 
 
+@cache
 def takes_masks(backend: str, shape: Shape) -> bool:
     """Whether a mask over the keys is obeyed; some backends raise, and some add it to the scores as if it were numbers."""
     try:
         return bool(_distance(AttentionBackendName(backend), shape, masked=True) <= TOLERANCE)
+    except torch.OutOfMemoryError:
+        raise
     except Exception:
         return False
 

@@ -119,7 +119,7 @@ def _warm_up(
         raise
     except Exception as error:  # a compiler's errors are of many kinds; pictures can be made without it
         log.exception("compiling failed")
-        said = (str(error).strip().splitlines() or [""])[0][:160]
+        said = " ".join(str(error).strip().split("\n\n")[0].split())[:200]  # what follows is advice for developers
         compiled.failed[key] = _failed(f"{type(error).__name__}: {said}")
         return compiled.failed[key]
     compiled.warm[key] = time.perf_counter() - began

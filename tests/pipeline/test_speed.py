@@ -1,0 +1,142 @@
+"""Work that is not done twice, against plain diffusers, bit for bit."""
+
+import numpy as np
+import pytest
+import torch
+
+from core.model.tuning import speed
+from tests.pipeline.test_exactness import drawn_by, same
+
+ALL_OFF = {
+    "speed.cache_text": False,
+    "speed.trim_text": "never",
+    "speed.refine_once": False,
+    "speed.real_rope": "never",
+}
+ONE_ON = [
+    {"speed.cache_text": True},
+    {"speed.trim_text": "always"},
+    {"speed.refine_once": True},
+    {"speed.real_rope": "always"},
+]
+
+
+@pytest.fixture
+def counted(generator, request_of, monkeypatch):
+    """How often a component of the loaded model ran."""
+    generator.generate(request_of())
+    generator.loaded.texts.clear()
+    calls = []
+
+    def watch(module):
+        kind, true_forward = type(module), type(module).forward
+
+        def forward(self, *args, **kwargs):
+            calls.append(kwargs.get("input_ids"))
+            return true_forward(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, "forward", forward)
+        return calls
+
+    return watch
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"guidance_scale": 2.0, "negative_prompt": "mountains, " * 20}], ids=["", "guided"]
+)
+def test_each_alone_and_none_equal_plain_diffusers(generator, plain, request_of, fields):
+    size = {"width": 64, "height": 64, "num_inference_steps": 2}
+    right = drawn_by(plain, request_of(**size, **fields))
+    for changed in ({}, *ONE_ON):
+        request = request_of(changed={**ALL_OFF, **changed}, **size, **fields)
+        for _ in range(2 if "speed.cache_text" in changed else 1):
+            assert same(generator.generate(request).pictures[0].image, right), changed
+
+
+def test_a_prompt_is_read_once(generator, request_of, counted):
+    size = {"width": 64, "height": 64, "num_inference_steps": 1}
+    calls = counted(generator.loaded.pipeline.text_encoder)
+    for _ in range(3):
+        generator.generate(request_of(**size))
+    assert len(calls) == 1
+    generator.generate(request_of("another", **size))
+    generator.generate(request_of(changed={"transformer.max_sequence_length": 64}, **size))
+    assert len(calls) == 3
+    for _ in range(2):
+        generator.generate(request_of(changed={"speed.cache_text": False}, **size))
+    assert len(calls) == 5
+
+
+def test_the_cache_forgets_what_was_not_asked_for_the_longest():
+    cache = speed.TextCache()
+    for k in range(speed.CACHED_TEXTS):
+        cache.put((str(k), 512, True), torch.zeros(1))
+    assert cache.get(("0", 512, True)) is not None
+    cache.put(("new", 512, True), torch.zeros(1))
+    assert cache.get(("1", 512, True)) is None
+    assert cache.get(("0", 512, True)) is not None
+
+
+def test_padding_is_not_read(generator, request_of, counted):
+    size = {"width": 64, "height": 64, "num_inference_steps": 1}
+    calls = counted(generator.loaded.pipeline.text_encoder)
+    picture = generator.generate(request_of(**size)).pictures[0]
+    assert calls[-1].shape == (1, 64)
+    assert picture.effective["speed.trim_text"] == "always"
+    assert any(c.option == "speed.trim_text" and c.requested == "auto" for c in picture.decisions)
+    generator.generate(request_of(changed={"speed.trim_text": "never"}, **size))
+    assert calls[-1].shape == (1, 512)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_trimmed_embeddings_are_the_same_bits(plain, dtype):
+    """Lengths around the multiples, up to what is cut off."""
+    plain.text_encoder.to(dtype)
+    try:
+        for words in (0, 20, 45, 60, 120, 600):
+            prompt = "red " * words
+            assert torch.equal(speed.encode(plain, prompt, 512, True), speed.encode(plain, prompt, 512, False)), words
+    finally:
+        plain.text_encoder.to(torch.float32)
+
+
+def test_the_text_is_refined_once_a_picture(generator, request_of, counted):
+    size = {"width": 64, "height": 64, "num_inference_steps": 4}
+    refiner = generator.loaded.pipeline.transformer.context_refiner
+    runs = []
+    hook = refiner[0].register_forward_hook(lambda *_: runs.append(1))
+    try:
+        generator.generate(request_of(**size))
+        assert len(runs) == 1
+        generator.generate(request_of(changed={"speed.refine_once": False}, **size))
+        assert len(runs) == 1 + 4
+        generator.generate(request_of(changed={"transformer.attention_dropout": 0.1}, **size))
+        assert len(runs) == 1 + 4 + 4, "with dropout no two steps are alike"
+    finally:
+        hook.remove()
+    assert generator.loaded.pipeline.transformer.context_refiner is refiner
+
+
+def test_another_input_is_refined_again():
+    layer = torch.nn.Identity()
+    layer.forward = lambda features, mask, positions: features * 2
+    once = speed.RefinedOnce(torch.nn.ModuleList([layer]))
+    features, positions, mask = torch.ones(1, 2, 3), torch.ones(1, 2, 1), torch.ones(1, 2, dtype=torch.bool)
+    for given in ((features, None, positions), (features.clone(), None, positions.clone())):
+        assert torch.equal(once(*given), features * 2)
+    assert once.runs == 1
+    changes = [(features + 1, None, positions), (features + 1, mask, positions), (features + 1, mask, positions * 2)]
+    for runs, given in enumerate(changes, start=2):
+        assert torch.equal(once(*given), (features + 1) * 2)
+        assert once.runs == runs
+
+
+def test_real_rope_is_for_compiled_blocks(generator, request_of):
+    assert speed.real_rope("auto", compiled=True)[0] and not speed.real_rope("auto", compiled=False)[0]
+    picture = generator.generate(request_of(width=64, height=64, num_inference_steps=1)).pictures[0]
+    assert picture.effective["speed.real_rope"] == "never"
+    always = request_of(changed={"speed.real_rope": "always"}, width=64, height=64, num_inference_steps=1)
+    assert generator.generate(always).pictures[0].effective["speed.real_rope"] == "always"
+    assert generator.loaded.plan.real_rope
+    assert np.isfinite(np.asarray(picture.image)).all()

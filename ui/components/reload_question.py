@@ -1,0 +1,28 @@
+"""Asked once for each change: it makes the worker load the model again, which took so long last time.
+
+What this module does not know: which options do.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.config.options import SCHEMA
+from core.studio import Studio
+from ui import actions, formats, state
+from ui.i18n import said, t
+
+
+def draw(studio: Studio) -> None:
+    """The question with its two answers, while it waits for one."""
+    present = state.reload_question()
+    if not present:
+        return
+    seconds = studio.worker().load_seconds
+    names = ", ".join(said(SCHEMA.options[key].label) for key in present)
+    words = t("reload.timed", names=names, time=formats.seconds(seconds)) if seconds else t("reload.plain", names=names)
+    with st.container(border=True, key="reload_question"):
+        st.text(words)
+        with st.container(horizontal=True):
+            st.button(t("reload.go"), key="reload_go", type="primary", on_click=actions.reload_now, args=(studio,))
+            st.button(t("reload.keep"), key="reload_keep", on_click=actions.keep_loaded, args=(present,))
