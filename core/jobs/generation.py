@@ -51,8 +51,9 @@ class Generator(Protocol):
         is_cancelled: Callable[[], bool],
         on_picture: Callable[[Picture], None],
         made: Collection[int],
+        job_id: str,
     ) -> GenerationResult:
-        """All pictures of the request but those of the seeds in `made`."""
+        """All pictures of the request but those of the seeds in `made`; the same job may come again after a crash."""
         ...
 
 

@@ -12,10 +12,12 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
 from core.entrypoints.access.users import Users
-from tests.browser.chromium import new_page, prompt_of, running_app, stage_image
+from tests.browser.chromium import PATIENCE, new_page, prompt_of, running_app, stage_image
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 PASSWORD = "correct horse 马"
+FETCH = "(address) => fetch(address, {cache: 'no-store'}).then((answer) => answer.status)"
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_login_picture_logout(guarded: str, browser) -> None:
     other.get_by_role("button", name="Log out").click()
     expect(other.get_by_role("button", name="Log in")).to_be_visible()
     browser.add_cookies([cookie])  # one that was copied before is worth nothing either
-    assert page.evaluate("(address) => fetch(address).then((answer) => answer.status)", picture) == 401
+    assert page.evaluate(FETCH, picture) == 401
     browser.clear_cookies()
     other.close()
     page.close()
