@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progre
 
 TIMEOUT = 30.0  # seconds for one answer; none waits for a picture
 REACHING = 10.0  # seconds for the connection
+_PLAIN = re.compile(r"[!-~]+")  # printable ASCII without a space
 _PROGRESS = {field.name for field in fields(Progress)} - {"phase", "preview"}
 
 
@@ -220,7 +222,7 @@ def _parts(address: str, source: str) -> tuple[bool, str, int | None, str]:
     try:
         parts = urlsplit(address)
         good = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
-        if good and parts.username is None and parts.password is None and address.isascii() and address.isprintable():
+        if good and parts.username is None and parts.password is None and _PLAIN.fullmatch(address):
             return parts.scheme == "https", str(parts.hostname), parts.port, parts.path
     except ValueError:  # a port that is no number, brackets that do not close
         pass
