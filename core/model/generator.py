@@ -83,8 +83,11 @@ class Generator:
         is_cancelled: IsCancelled = lambda: False,
         on_picture: OnPicture | None = None,
         made: Collection[int] = (),
+        job_id: str = "",
     ) -> GenerationResult:
         """All pictures of a complete request (seed >= 0) but those whose places (from 1) are in `made`.
+
+        The job's id is not needed here.
 
         `on_picture` gets each as soon as it is finished; the result then holds none, as there may be thousands.
 
