@@ -64,7 +64,9 @@ def server_of(address: str) -> psutil.Process:
     return next(
         child
         for child in psutil.Process().children(recursive=True)
-        if any(found.laddr.port == port and found.status == psutil.CONN_LISTEN for found in child.net_connections("tcp"))
+        if any(
+            found.laddr.port == port and found.status == psutil.CONN_LISTEN for found in child.net_connections("tcp")
+        )
     )
 
 

@@ -42,7 +42,9 @@ def main() -> None:
     costs = [100 * (with_it / without - 1) for with_it, without in pairs]
     middle = statistics.median(costs)
     without = statistics.median(seconds for _, seconds in pairs)
-    print(f"preview: {middle:+.2f}% of the steps' time (limit {LIMIT:g}%), {without:.3f} s without it, {len(pairs)} pairs")
+    print(
+        f"preview: {middle:+.2f}% of the steps' time (limit {LIMIT:g}%), {without:.3f} s without it, {len(pairs)} pairs"
+    )
     report = {"pairs": len(pairs), "side": chosen.side, "steps": chosen.steps, "median_percent": round(middle, 3),
               "percents": [round(cost, 2) for cost in costs], "seconds_without": round(without, 4)}  # fmt: skip
     print(json.dumps({**report, "limit_percent": LIMIT}))
