@@ -11,6 +11,7 @@ from core.entrypoints.api.listing import MAX_WORD, write_query
 from core.studio import Studio
 from core.types import Chosen, HistoryQuery, MarkChange
 from ui import actions, state
+from ui.components import history_import
 from ui.i18n import t
 
 COMPARE_PAGE = "views/compare.py"
@@ -33,6 +34,8 @@ def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
                 t("history.choose_all"), key="choose_all", icon=":material/select_all:", type="tertiary",
                 on_click=state.choose_found, args=(_as_of_now(query),),
             )  # fmt: skip
+        if not count:
+            history_import.button()
         if total:
             _take_along(_asked_for(query, chosen) if count else query)
         if count and query.trashed:
