@@ -96,6 +96,9 @@ def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
             key="add_collections",
             placeholder=hint,
         )
+        out_of = st.multiselect(
+            t("history.remove_collections"), studio.collections(), key="remove_collections", placeholder=hint
+        )
         favourite = st.segmented_control(
             t("column.favourite"), (True, False), key="set_favourite",
             format_func={True: t("history.favourite_yes"), False: t("history.favourite_no")}.get,
@@ -106,6 +109,7 @@ def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
             add_tags=tuple(tags),
             remove_tags=tuple(without),
             add_collections=tuple(collections),
+            remove_collections=tuple(out_of),
         )
         st.button(
             t("history.apply", count=count), key="apply_order", type="primary",
