@@ -118,9 +118,9 @@ def _drawn(sheet: Sheet, pictures: Sequence[Path | None]) -> Image.Image:
     if down:
         pen.text((MARGIN, 6 + LABEL), _name(down[0]), INK, font)
     for k, value in enumerate(across.values):
-        pen.text((left + k * (width + MARGIN), top - LABEL + 4), f"{value}", INK, font)
+        pen.text((left + k * (width + MARGIN), top - LABEL + 4), _label(value), INK, font)
     for k, value in enumerate(values):
-        pen.text((MARGIN, top + k * (height + MARGIN)), f"{value}", INK, font)
+        pen.text((MARGIN, top + k * (height + MARGIN)), _label(value), INK, font)
     for place, picture in enumerate(small):
         corner = (
             left + place % len(across.values) * (width + MARGIN),
@@ -131,6 +131,10 @@ def _drawn(sheet: Sheet, pictures: Sequence[Path | None]) -> Image.Image:
         else:
             page.paste(picture, corner)
     return page
+
+
+def _label(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
 def _name(axis: Axis) -> str:

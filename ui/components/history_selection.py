@@ -56,7 +56,7 @@ def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
                 on_click=actions.trash, args=(studio, chosen),
             )  # fmt: skip
         if query.trashed and total:
-            _empty(studio, total)
+            _empty(studio)
 
 
 def _as_of_now(query: HistoryQuery) -> HistoryQuery:
@@ -117,7 +117,9 @@ def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
         )  # fmt: skip
 
 
-def _empty(studio: Studio, total: int) -> None:
+def _empty(studio: Studio) -> None:
+    """All that is in the trash, also what the filters do not show: the number says so."""
+    total = studio.search(HistoryQuery(trashed=True, limit=1)).total
     with st.popover(t("history.empty_trash"), icon=":material/delete_forever:", key="empty_trash"):
         st.text(t("history.empty_text", total=total))
         st.button(
