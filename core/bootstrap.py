@@ -10,6 +10,7 @@ from core.jobs.orders import DATABASE_FILE, LOG_FILE
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.model.catalog import Catalog
+from core.model.places import places_of
 from core.storage.database import Database
 from core.storage.history import History
 from core.storage.sheets import Sheets
@@ -30,7 +31,7 @@ def build_studio(settings: Settings) -> Studio:
         settings=settings,
         queue=JobQueue(database),
         history=history,
-        catalog=Catalog(settings.configs),
+        catalog=Catalog(settings.configs, places_of(settings)),
         worker=WorkerSupervisor(settings, database),
         sheets=Sheets(database, directory),
         system=Machine(settings, directory / LOG_FILE),

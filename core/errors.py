@@ -14,7 +14,8 @@ StudioError
 |-- ModelError               a model that cannot be used
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
 |   |-- ModelFileError       a file of the model is missing, truncated or unsafe
-|   `-- ModelLoadError       the files are there, loading failed
+|   |-- ModelLoadError       the files are there, loading failed
+|   `-- DownloadError        a hub did not give the model
 |-- StorageError             the picture or the database could not be written
 |   |-- DiskFullError
 |   `-- NotWritableError
@@ -191,6 +192,15 @@ class ModelLoadError(ModelError):
     text = {
         "en": "Model {model} could not be loaded: {detail}. Check the folder, or choose another model.",
         "zh": "模型 {model} 无法加载：{detail}。请检查文件夹，或另选模型。",
+    }
+
+
+class DownloadError(ModelError):
+    """A hub did not give the model, or gave something else; `problem` says which, and the cure."""
+
+    text = {
+        "en": "{model} from {source}: {problem}.",
+        "zh": "从 {source} 下载 {model}：{problem}。",
     }
 
 

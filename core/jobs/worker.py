@@ -299,7 +299,7 @@ def main() -> int:
     _log_to(orders.output_directory / LOG_FILE)
     log.info("worker %s begins, pid %d", orders.worker_id, os.getpid())
     database = Database(orders.output_directory / DATABASE_FILE)
-    code = Worker(orders, database, lambda: build_generator(arguments.generator, orders.configs), stopping).run()
+    code = Worker(orders, database, lambda: build_generator(arguments.generator, orders.configs, orders.values), stopping).run()
     log.info("worker %s ends: %s", orders.worker_id, _ENDS[code])
     return code
 

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from core.errors import OutOfMemoryError
-from core.model import memory
+from core.model import memory, render as z_image, stable
 from core.model.catalog import Catalog
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, load_model
-from core.model.render import IsCancelled, effective_shift, encode, render
+from core.model.render import IsCancelled, effective_shift
+from core.model.places import places_of_values
 from core.model.tuning import rope, tiling
 from core.types import GenerationRequest, GenerationResult, Phase, Picture, Progress
 
@@ -26,9 +27,9 @@ OnProgress = Callable[[Progress], None]
 OnPicture = Callable[[Picture], None]
 
 
-def build_generator(configs: Path) -> Generator:
-    """The generator over the catalogue in `configs`."""
-    return Generator(Catalog(configs))
+def build_generator(configs: Path, values: Mapping[str, Any] | None = None) -> Generator:
+    """The generator over the catalogue in `configs`; `values` are the settings, which say where models are kept."""
+    return Generator(Catalog(configs, None if values is None else places_of_values(configs, values)))
 
 
 class Generator:
@@ -76,7 +77,10 @@ class Generator:
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
         model = self.load(request.model, request.options, on_progress)
-        _apply_live_options(model, request.options)
+        if model.info.pipeline in stable.PIPELINES:
+            stable.apply_live_options(model, request)
+        else:
+            _apply_live_options(model, request.options)
         try:
             with torch.inference_mode():
                 return self._render_all(model, request, on_progress, is_cancelled, on_picture, made)
@@ -94,13 +98,14 @@ class Generator:
         made: Collection[int],
     ) -> GenerationResult:
         on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
-        texts = encode(model, request)
+        draw = stable if model.info.pipeline in stable.PIPELINES else z_image
+        texts = draw.encode(model, request)
         pictures: list[Picture] = []
         deliver_one = on_picture or pictures.append
         for k, single in enumerate(request.singles(), start=1):
             if single.seed not in made:
                 report = _Reporter(on_progress, request, k)
-                deliver_one(render(model, single, texts, report, is_cancelled))
+                deliver_one(draw.render(model, single, texts, report, is_cancelled))
         return GenerationResult(tuple(pictures))
 
 

@@ -14,17 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import psutil
 import torch
-import transformers
-from diffusers import ZImagePipeline
 
 from core import __version__
 from core.config.schema import AUTO
 from core.errors import ModelLoadError
-from core.model.checks import check_folder
+from core.model.catalog import weight_files
 from core.model.preview import Previewer, load_previewer
+from core.model.reading import check_model, read_pipeline
 from core.types import Decision, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -52,11 +50,11 @@ class LoadedModel:
 def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
     """Check the folder, choose device and dtype, read the weights. ModelFileError or ModelLoadError when that fails."""
     began = time.perf_counter()
-    folder = Path(info.path or "")
-    check_folder(folder, info.id)
+    check_model(info)
+    folder = Path(info.base or info.path or "")
     device = choose_device(options["model.device"], info.id)
-    dtype = choose_dtype(options["model.dtype"], str(device.effective), folder)
-    pipeline = _read_pipeline(info.id, folder, DTYPES[str(dtype.effective)])
+    dtype = choose_dtype(options["model.dtype"], str(device.effective), info)
+    pipeline = _read_pipeline(info, DTYPES[str(dtype.effective)])
     _place(pipeline, str(device.effective), options["memory.low_vram"])
     seconds = time.perf_counter() - began
     log.info("%s loaded in %.1f s: %s, %s", info.id, seconds, device.effective, dtype.effective)
@@ -67,30 +65,19 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
         dtype=str(dtype.effective),
         pipeline=pipeline,
         previewer=load_previewer(folder),
-        fingerprint=fingerprint(folder),
+        fingerprint=fingerprint(info),
         load_seconds=seconds,
         decisions=tuple(choice for choice in (device, dtype) if choice.requested == AUTO),
         versions=versions(),
     )
 
 
-def _silence_libraries() -> None:
-    """Their progress bars would stand in the middle of ours, and in the log."""
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-
-
-def _read_pipeline(model: str, folder: Path, dtype: torch.dtype) -> Any:
-    _silence_libraries()
+def _read_pipeline(info: ModelInfo, dtype: torch.dtype) -> Any:
     try:
-        pipeline = ZImagePipeline.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
+        return read_pipeline(info, dtype)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # what diffusers raises
-        log.exception("loading %s failed", model)
-        raise ModelLoadError(model=model, detail=f"{type(error).__name__}: {error}"[:300]) from error
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+        log.exception("loading %s failed", info.id)
+        raise ModelLoadError(model=info.id, detail=f"{type(error).__name__}: {error}"[:300]) from error
 
 
 def _place(pipeline: Any, device: str, low_vram: bool) -> None:
@@ -113,7 +100,7 @@ def choose_device(requested: str, model: str) -> Decision:
     return Decision("model.device", requested, requested, _ASKED)
 
 
-def choose_dtype(requested: str, device: str, folder: Path) -> Decision:
+def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
     """auto: bfloat16 on cards that have it; on the CPU float32 when the weights fit the free memory, else bfloat16."""
     if requested != AUTO:
         return Decision("model.dtype", requested, requested, _ASKED)
@@ -121,7 +108,7 @@ def choose_dtype(requested: str, device: str, folder: Path) -> Decision:
         return Decision("model.dtype", AUTO, "bfloat16", _DTYPE_REASONS["card"])
     if device != "cpu":
         return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["no_bf16"])
-    if 2 * weight_bytes(folder) < psutil.virtual_memory().available:  # stored in 16 bits, 32 in memory
+    if 2 * weight_bytes(info) < psutil.virtual_memory().available:  # stored in 16 bits, 32 in memory
         return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["cpu"])
     return Decision("model.dtype", AUTO, "bfloat16", _DTYPE_REASONS["cpu_small"])
 
@@ -149,19 +136,25 @@ _DTYPE_REASONS = {
 }
 
 
-def weight_bytes(folder: Path) -> int:
-    """Bytes of all safetensors files of the model."""
-    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+def weight_bytes(info: ModelInfo) -> int:
+    """Bytes of the weight files that the model is read from."""
+    return sum(path.stat().st_size for path in _weights(info))
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(info: ModelInfo) -> str:
     """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(65536))
+    path = Path(info.path or "")
+    for file in _weights(info) if info.base else sorted(path.rglob("*.safetensors")):
+        name = file.name if info.base else file.relative_to(path).as_posix()
+        digest.update(f"{name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as opened:
+            digest.update(opened.read(65536))
     return digest.hexdigest()[:10]
+
+
+def _weights(info: ModelInfo) -> list[Path]:
+    return weight_files(Path(info.path or ""), Path(info.base) if info.base else None)
 
 
 def versions() -> dict[str, str]:

@@ -89,7 +89,7 @@ def render(
         rendered_size=(width, height),
         timings={"text": texts.seconds, "steps": denoised - began, "decode": decoded - denoised},
         effective=_effective(model, request),
-        decisions=(*model.decisions, *texts.decisions, *_neutral_negative(request)),
+        decisions=(*model.decisions, *texts.decisions, *neutral_negative(request)),
         peak_memory_bytes=memory.read_peak(model.device),
     )
 
@@ -186,7 +186,7 @@ def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]
     }
 
 
-def _neutral_negative(request: GenerationRequest) -> tuple[Decision, ...]:
+def neutral_negative(request: GenerationRequest) -> tuple[Decision, ...]:
     """A negative prompt without guidance has no effect: upstream ignores it in silence, the record does not."""
     if not request.negative_prompt or request.guidance_scale > 0:
         return ()

@@ -8,12 +8,13 @@ from __future__ import annotations
 from core.config.options.basics import GENERATION, MODEL, OUTPUT
 from core.config.options.interface import UI
 from core.config.options.machine import MEMORY, SPEED
+from core.config.options.models import MODELS
 from core.config.options.pipeline import PREVIEW, SIZE, TRANSFORMER, VAE
 from core.config.options.service import SERVICE, WORKER
 from core.config.schema import Schema
 
 SCHEMA = Schema(
-    GENERATION + MODEL + OUTPUT + SIZE + TRANSFORMER + VAE + SPEED + MEMORY + PREVIEW + UI + WORKER + SERVICE
+    GENERATION + MODEL + OUTPUT + MODELS + SIZE + TRANSFORMER + VAE + SPEED + MEMORY + PREVIEW + UI + WORKER + SERVICE
 )
 
 GROUPS: dict[str, dict[str, str]] = {

@@ -1,0 +1,73 @@
+"""From files to a pipeline in memory: a diffusers folder of any family, or a single file with the other parts of a base.
+
+What this module does not know: devices, the catalogue, how a picture is drawn.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import GGUFQuantizationConfig, ZImagePipeline, ZImageTransformer2DModel
+
+from core.errors import ModelFileError
+from core.model.checks import check_file, check_folder, variant_of
+from core.model.families import FAMILIES
+from core.model.formats import GGUF
+from core.types import ModelInfo
+
+_LACKS_GGUF = {
+    "en": "reading GGUF files needs the package gguf, which is not installed: pip install gguf",
+    "zh": "读取 GGUF 文件需要 gguf 软件包，但尚未安装：pip install gguf",
+}
+
+
+def check_model(info: ModelInfo) -> None:
+    """Everything that can be known of the files before memory is taken; ModelFileError."""
+    path = Path(info.path or "")
+    check_folder(Path(info.base) if info.base else path, info.id)
+    if info.base:
+        check_file(path, info.id)
+        if path.suffix == GGUF and find_spec("gguf") is None:
+            raise ModelFileError(model=info.id, file=path.name, problem=_LACKS_GGUF)
+
+
+def read_pipeline(info: ModelInfo, dtype: torch.dtype) -> Any:
+    """The pipeline on the CPU. Only the libraries' own classes, only safetensors and GGUF, nothing from the network."""
+    _silence_libraries()
+    path = Path(info.path or "")
+    rules = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+    if info.base:
+        pipeline = ZImagePipeline.from_pretrained(info.base, transformer=_single_transformer(path, info, dtype), **rules)
+    else:
+        family = FAMILIES[info.pipeline]
+        variant = variant_of(path, info.id)
+        kind = getattr(diffusers, family.pipeline)
+        unread = dict.fromkeys(part for part in family.unused if part in kind._optional_components)
+        silence = {"requires_safety_checker": False} if "safety_checker" in family.unused else {}
+        pipeline = kind.from_pretrained(path, variant=variant or None, **unread, **silence, **rules)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _single_transformer(path: Path, info: ModelInfo, dtype: torch.dtype) -> Any:
+    """Of the shape that the base has. A GGUF file stays quantised in memory, and is multiplied out layer by layer."""
+    quantised = {"quantization_config": GGUFQuantizationConfig(compute_dtype=dtype)} if path.suffix == GGUF else {}
+    return ZImageTransformer2DModel.from_single_file(
+        str(path), config=info.base, subfolder="transformer", dtype=dtype, local_files_only=True, **quantised
+    )
+
+
+def _silence_libraries() -> None:
+    """Their progress bars would stand in the middle of ours, and in the log."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    # The pipelines warn of a cut prompt with its words; what people write does not belong into a log, and the record says it.
+    logging.getLogger("diffusers.pipelines").setLevel(logging.ERROR)
+    for name in ("stable_diffusion", "stable_diffusion_xl"):
+        logging.getLogger(f"diffusers.pipelines.{name}").setLevel(logging.ERROR)
