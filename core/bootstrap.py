@@ -10,6 +10,7 @@ from core.jobs.orders import DATABASE_FILE, LOG_FILE
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.model.catalog import Catalog
+from core.model.hub.downloads import downloads_of
 from core.model.places import places_of
 from core.storage.database import Database
 from core.storage.history import History
@@ -27,11 +28,13 @@ def build_studio(settings: Settings) -> Studio:
     database = Database(directory / DATABASE_FILE)
     history = History(database, directory)
     history.sweep()
+    places = places_of(settings)
     return Studio(
         settings=settings,
         queue=JobQueue(database),
         history=history,
-        catalog=Catalog(settings.configs, places_of(settings)),
+        catalog=Catalog(settings.configs, places),
+        downloads=downloads_of(settings, places.store),
         worker=WorkerSupervisor(settings, database),
         sheets=Sheets(database, directory),
         system=Machine(settings, directory / LOG_FILE),

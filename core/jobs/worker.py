@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from core.config.options import SCHEMA
-from core.errors import Cancelled, StorageError, StudioError
+from core.errors import Cancelled, ModelLoadError, StorageError, StudioError
 from core.jobs.changes import ChangeWatch
 from core.jobs.generation import DEFAULT_GENERATOR, Generator, as_studio_error, build_generator, device_fault
 from core.jobs.lock import FolderLock
@@ -33,6 +33,7 @@ from core.jobs.orders import DATABASE_FILE, EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED,
 from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
 from core.jobs.roster import Roster, is_alive, sweep
+from core.jobs.wishes import Wish, Wishes
 from core.storage.database import Database
 from core.storage.history import History
 from core.types import GenerationRequest, Job, JobState, Phase, Picture, Progress, WorkerStatus
@@ -68,6 +69,7 @@ class Worker:
         self._roster = Roster(database)
         self._changes = ChangeWatch(database.path)
         self._history = History(database, orders.output_directory)
+        self._wishes = Wishes(orders.output_directory)
         self._build = build
         self._generator: Generator | None = None
         self._stopping = stopping
@@ -90,6 +92,9 @@ class Worker:
                 # A look that failed, and a job whose time has come, are seen after the next beat, which is a change too.
                 if self._changes.changed() and self._queue.has_waiting():
                     self._work_through()
+                wish = self._wishes.take()
+                if wish is not None and self._grant(wish):
+                    return EXIT_IDLE
                 if self._device_failed:
                     return EXIT_DEVICE
                 if self._has_rested():
@@ -122,9 +127,27 @@ class Worker:
             if self._values["model.preload"] and not self._queue.has_waiting():
                 self._beat("loading")
                 options = {option.key: self._values[option.key] for option in SCHEMA.request_options()}
-                generator.load(self._values["model.id"], options, lambda progress: self._beat("loading"))
+                last = self._wishes.last() if self._values["model.last_at_start"] else None
+                generator.load(last or self._values["model.id"], options, lambda progress: self._beat("loading"))
         except Exception:
             log.exception("the model could not be loaded ahead of the first job")
+
+    def _grant(self, wish: Wish) -> bool:
+        """Load what is wished for; True when the model is to be unloaded, which only ending does wholly."""
+        if wish.model is None:
+            return self._generator is not None and self._generator.loaded is not None
+        try:
+            self._beat("loading")
+            self._ready_generator().load(wish.model, wish.options, lambda progress: self._beat("loading"))
+            self._wishes.remember(wish.model)
+        except Exception as problem:
+            log.exception("%s could not be loaded", wish.model)
+            words = f"{type(problem).__name__}: {problem}"[:300]
+            self._wishes.refuse(
+                problem if isinstance(problem, StudioError) else ModelLoadError(model=wish.model, detail=words)
+            )
+        self._busy_until = time.monotonic()
+        return False
 
     def _ready_generator(self) -> Generator:
         if self._generator is None:
@@ -147,6 +170,8 @@ class Worker:
         state, error = self._attempt(job)
         self._settle(job.id, state, error)
         self._good_jobs += state is JobState.DONE
+        if state is JobState.DONE:
+            self._wishes.remember(job.request.model)
         self._busy_until = time.monotonic()
         log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
 
@@ -299,7 +324,9 @@ def main() -> int:
     _log_to(orders.output_directory / LOG_FILE)
     log.info("worker %s begins, pid %d", orders.worker_id, os.getpid())
     database = Database(orders.output_directory / DATABASE_FILE)
-    code = Worker(orders, database, lambda: build_generator(arguments.generator, orders.configs, orders.values), stopping).run()
+    code = Worker(
+        orders, database, lambda: build_generator(arguments.generator, orders.configs, orders.values), stopping
+    ).run()
     log.info("worker %s ends: %s", orders.worker_id, _ENDS[code])
     return code
 

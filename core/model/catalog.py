@@ -212,9 +212,7 @@ def _family(entry: Entry, folder: Path | None) -> Family:
 
 
 def _cannot(family: Family, negative_prompt: bool) -> dict[str, Mapping[str, str]]:
-    found = {
-        key: reason for key in SCHEMA.options for start, reason in family.cannot.items() if key.startswith(start)
-    }
+    found = {key: reason for key in SCHEMA.options for start, reason in family.cannot.items() if key.startswith(start)}
     if not negative_prompt:
         found["generation.negative_prompt"] = _NO_NEGATIVE
     return found
@@ -240,7 +238,11 @@ def _folder_defaults(family: Family, folder: Path | None) -> dict[str, float]:
         side = config.get("sample_size", 1024)
     else:
         config = _config(folder / "unet" / "config.json") if folder else {}
-        side = 8 * config["sample_size"] if isinstance(config.get("sample_size"), int) else SIDES.get(family.pipeline, 1024)
+        side = (
+            8 * config["sample_size"]
+            if isinstance(config.get("sample_size"), int)
+            else SIDES.get(family.pipeline, 1024)
+        )
     return {"width": side, "height": side, "num_inference_steps": family.steps, "guidance_scale": family.guidance}
 
 

@@ -17,7 +17,11 @@ from core.model.families import FAMILIES, Z_IMAGE, Family
 from core.model.formats import GGUF, SAFETENSORS, BadFile, Tensor, is_pickle, read_header
 
 MANIFEST = ".zdarkroom.json"  # what the studio's own download knows of its files
-VARIANTS = ("bf16", "fp16", "")  # of weights that are stored more than once: 16 bits before 32, which take twice the space
+VARIANTS = (
+    "bf16",
+    "fp16",
+    "",
+)  # of weights that are stored more than once: 16 bits before 32, which take twice the space
 
 _AGAIN = {"en": "copy or download the model again", "zh": "请重新复制或下载模型"}
 PROBLEMS = {

@@ -66,7 +66,9 @@ def read_entries(folder: Path) -> tuple[list[Entry], list[InputError]]:
         try:
             entry = read_entry(path)
             if entry.id in found:
-                raise _wrong(path, "id", entry.id, {"en": "an id that no other file has", "zh": "未被其他文件使用的编号"})
+                raise _wrong(
+                    path, "id", entry.id, {"en": "an id that no other file has", "zh": "未被其他文件使用的编号"}
+                )
             found[entry.id] = entry
         except InputError as problem:
             problems.append(problem)
@@ -97,7 +99,9 @@ def _entry(path: Path, data: Mapping[str, Any]) -> Entry:
         raise _wrong(path, "pipeline", pipeline, ", ".join(FAMILIES))
     sources = {hub: _source(path, hub, data[hub]) for hub in HUBS if data.get(hub)}
     if not (sources or data.get("path") or data.get("base")):
-        raise _wrong(path, "path", None, {"en": "path, huggingface or modelscope", "zh": "path、huggingface 或 modelscope"})
+        raise _wrong(
+            path, "path", None, {"en": "path, huggingface or modelscope", "zh": "path、huggingface 或 modelscope"}
+        )
     size = data.get("download_gb")
     if size is not None and not (isinstance(size, int | float) and 0 < size < 10_000):
         raise _wrong(path, "download_gb", size, "0 - 10000")
@@ -164,9 +168,13 @@ def _limits(path: Path, written: Mapping[str, Any]) -> dict[str, tuple[float, fl
     for key, bounds in written.items():
         if key not in ("num_inference_steps", "guidance_scale"):
             raise UnknownOptionError(
-                source=f"{path.parent.name}/{path.name}", key=f"limits.{key}", nearest="num_inference_steps, guidance_scale"
+                source=f"{path.parent.name}/{path.name}",
+                key=f"limits.{key}",
+                nearest="num_inference_steps, guidance_scale",
             )
-        if not (isinstance(bounds, Sequence) and len(bounds) == 2 and all(isinstance(end, int | float) for end in bounds)):
+        if not (
+            isinstance(bounds, Sequence) and len(bounds) == 2 and all(isinstance(end, int | float) for end in bounds)
+        ):
             raise _wrong(path, f"limits.{key}", bounds, "[from, to]")
         found[f"generation.{key}"] = (bounds[0], bounds[1])
     return found

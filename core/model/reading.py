@@ -43,7 +43,9 @@ def read_pipeline(info: ModelInfo, dtype: torch.dtype) -> Any:
     path = Path(info.path or "")
     rules = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
     if info.base:
-        pipeline = ZImagePipeline.from_pretrained(info.base, transformer=_single_transformer(path, info, dtype), **rules)
+        pipeline = ZImagePipeline.from_pretrained(
+            info.base, transformer=_single_transformer(path, info, dtype), **rules
+        )
     else:
         family = FAMILIES[info.pipeline]
         variant = variant_of(path, info.id)

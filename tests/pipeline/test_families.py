@@ -136,7 +136,9 @@ def test_sixteen_bits_are_read_where_both_are_stored(own, tmp_path, request_of):
 def test_a_switch_frees_the_model_before(own, toy, request_of, monkeypatch):
     own.generate(request_of(model=str(toy[0]), width=64, height=64))
     at_load = []
-    monkeypatch.setattr("core.model.generator.load_model", lambda *given: at_load.append(own.loaded) or load_model(*given))
+    monkeypatch.setattr(
+        "core.model.generator.load_model", lambda *given: at_load.append(own.loaded) or load_model(*given)
+    )
     own.generate(request_of())
     assert at_load == [None]
     assert own.loaded.model == "demo"

@@ -48,9 +48,7 @@ def stable_diffusion_xl(folder: Path, **saving: object) -> Path:
         text_encoder_2=CLIPTextModelWithProjection(_text_config(projection_dim=WIDTH)),
         tokenizer=_tokenizer(folder.parent / "clip"),
         tokenizer_2=_tokenizer(folder.parent / "clip"),
-        unet=_unet(
-            cross_attention_dim=2 * WIDTH, projection_class_embeddings_input_dim=WIDTH + 6 * 8, **time_ids
-        ),
+        unet=_unet(cross_attention_dim=2 * WIDTH, projection_class_embeddings_input_dim=WIDTH + 6 * 8, **time_ids),
         scheduler=EulerDiscreteScheduler(**SCHEDULE),
         add_watermarker=False,
     )

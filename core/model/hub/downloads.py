@@ -18,13 +18,13 @@ from core.config.layers import PROJECT_ROOT, Settings
 from core.config.schema import AUTO
 from core.errors import NotWritableError
 from core.model.families import FAMILIES
+from core.model.hub import tokens
 from core.model.hub.problems import failure
 from core.model.hub.remote import HubError, endpoint_of
 from core.model.hub.state import FOLDER, DownloadFiles, Orders
-from core.model.places import hugging_face_cache, in_hugging_face_cache, modelscope_caches
+from core.model.places import hugging_face_cache, modelscope_caches
 from core.types import Download, ModelInfo
 
-BEGIN_SECONDS = 10.0  # within which a process says its first word; a busy machine takes some seconds
 END_SECONDS = 10.0
 LOG = "log.txt"
 
@@ -43,7 +43,7 @@ class Downloads:
         return self._store
 
     def all(self) -> Sequence[Download]:
-        """Every download that is under way, paused or failed; and those that were done since they were last cleared."""
+        """Every download that is under way, paused or failed; and those that are done."""
         names = sorted(path.stem for path in (self._store / FOLDER).glob("*.json"))
         return [download for name in names if (download := self.get(name)) is not None]
 
@@ -109,12 +109,6 @@ class Downloads:
         shutil.rmtree(files.part, ignore_errors=True)
         files.remove()
 
-    def clear(self, model: str) -> None:
-        """Forget one that is done."""
-        files = DownloadFiles(self._store, model)
-        if (said := files.read()) is not None and said[1].state == "done":
-            files.remove()
-
     def stop(self) -> None:
         """The app ends: its processes end by themselves within a moment; they are told so that nobody waits."""
         for process in self._processes.values():
@@ -136,8 +130,16 @@ class Downloads:
             shutil.rmtree(target)
         except OSError as error:
             raise NotWritableError(path=target) from error
-        self.clear(info.id)
+        DownloadFiles(self._store, info.id).remove()
         return True
+
+    def save_token(self, hub: str, token: str) -> None:
+        """Keep it in a file of mode 0600 beside the models."""
+        tokens.save_token(hub, token, self._store)
+
+    def has_token(self, hub: str) -> bool:
+        """Whether there is one, in the environment or that file."""
+        return tokens.has_token(hub, self._store)
 
     # -- processes -------------------------------------------------------------------------------------------------
 
@@ -194,9 +196,3 @@ def downloads_of(settings: Settings, store: Path) -> Downloads:
     """As the settings say."""
     endpoints = {"huggingface": settings["models.hf_endpoint"], "modelscope": settings["models.modelscope_endpoint"]}
     return Downloads(store, endpoints)
-
-
-def cached_twice(info: ModelInfo) -> bool:
-    """Whether the model is in the Hugging Face cache besides the studio's own folder."""
-    repository = info.sources.get("huggingface")
-    return info.place == "store" and repository is not None and in_hugging_face_cache(repository, None) is not None

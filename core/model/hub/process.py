@@ -94,9 +94,7 @@ class Fetcher:
         token = token_of(orders.hub, Path(orders.store))
         while True:
             try:
-                return list_repository(
-                    orders.hub, orders.repository, orders.revision, orders.endpoint, token, session
-                )
+                return list_repository(orders.hub, orders.repository, orders.revision, orders.endpoint, token, session)
             except HubError as error:
                 failures += 1
                 if error.wait is None or failures >= MOST_FAILURES:

@@ -100,7 +100,9 @@ def _hugging_face(repository: str, revision: str | None, endpoint: str, token: s
     except Exception as error:  # its HTTP client's own errors, which derive from nothing of Python's
         raise HubError("network", type(error).__name__, wait=0.0) from None
     commit = info.sha or revision or "main"
-    return Repository(commit, tuple(_sibling(one, repository, commit, endpoint, hf_hub_url) for one in info.siblings or ()))
+    return Repository(
+        commit, tuple(_sibling(one, repository, commit, endpoint, hf_hub_url) for one in info.siblings or ())
+    )
 
 
 def _sibling(one: Any, repository: str, commit: str, endpoint: str, address: Any) -> RemoteFile:

@@ -1,9 +1,9 @@
 """What the process that downloads and those who watch it tell each other, as small files beside the models.
 
-    <store>/.downloads/<model>.json   what the process last said (written by it alone)
-    <store>/.downloads/<model>.pause  a wish: its presence stops the process
-    <store>/.downloads/<model>.lock   held while a process works on the model
-    <store>/<model>.part/             what has arrived; renamed to <store>/<model> when all of it is there and checked
+<store>/.downloads/<model>.json   what the process last said (written by it alone)
+<store>/.downloads/<model>.pause  a wish: its presence stops the process
+<store>/.downloads/<model>.lock   held while a process works on the model
+<store>/<model>.part/             what has arrived; renamed to <store>/<model> when all of it is there and checked
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import requests
+import urllib3
 
 from core.model.hub.remote import TIMEOUT, HubError, RemoteFile, status_error
 
@@ -71,7 +72,7 @@ def _receive(session: requests.Session, file: RemoteFile, part: Path, tell: Tell
                 raise status_error(answer.status_code, answer.headers, file.path)
             goes_on = answer.status_code == 206 and _begins_at(answer, offset)
             with part.open("ab" if goes_on else "wb") as opened:
-                for chunk in answer.iter_content(CHUNK):
+                while chunk := answer.raw.read1(CHUNK):  # what there is: iter_content loses a chunk that is cut
                     opened.write(chunk)
                     tell(opened.tell(), False)
                     if wait(0.0):
@@ -80,7 +81,7 @@ def _receive(session: requests.Session, file: RemoteFile, part: Path, tell: Tell
                         break  # more than was announced: the check will throw it away
                 opened.flush()
                 os.fsync(opened.fileno())
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise HubError("network", type(error).__name__, wait=0.0) from None
     if _size(part) < file.size:
         raise HubError("network", f"{_size(part)} / {file.size}", wait=0.0)

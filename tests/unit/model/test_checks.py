@@ -77,7 +77,9 @@ class Malice:
         return (print, ("this must never run",))
 
 
-@pytest.mark.parametrize("name", ["vae/weights.bin", "vae/notes.txt", "transformer/config.json", "extra.ckpt", "logo.png"])
+@pytest.mark.parametrize(
+    "name", ["vae/weights.bin", "vae/notes.txt", "transformer/config.json", "extra.ckpt", "logo.png"]
+)
 @pytest.mark.parametrize("protocol", range(6))
 def test_pickle_under_any_name(folder, name, protocol, capsys):
     (folder / name).write_bytes(pickle.dumps(Malice(), protocol))
