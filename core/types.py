@@ -321,6 +321,9 @@ class HistoryPage:
     total: int
 
 
+CARDS = (4, 6, 8, 12, 16, 24)  # GB of graphics memory
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """A catalogue entry as a page needs it. Sizes in pixels; `problem` says why it can't be used on this machine now."""
@@ -348,6 +351,13 @@ class ModelInfo:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # option key -> what this model allows
     cannot: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # option key -> why it does nothing here
     own: bool = False  # added by the user
+
+    @property
+    def tier(self) -> str | None:
+        """The smallest card, as `memory.profile` names it, that holds all weights and a fifth more; None: none of them."""
+        if self.memory_bytes is None:
+            return None
+        return next((f"{size}gb" for size in CARDS if size * 1e9 >= 1.2 * self.memory_bytes), None)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The command line behind start.py: generate, history, demo-eval, bench. Every error is one line in the user's language.
+"""The command line behind start.py: generate, models, history, demo-eval, bench. Every error is one line in the user's language.
 
 Exit codes: 0 done, 1 the run failed, 2 the input can't be used, 130 stopped by the user.
 What this module does not know: how anything is done; each command imports what it needs when it is called.
@@ -54,6 +54,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.entrypoints import upkeep
 
         return upkeep.run(parsed, language, configs, os.environ)
+    if parsed.command == "models":
+        from core.entrypoints import models
+
+        return models.run(parsed, language, configs)
     from core.entrypoints import evaluation
 
     return evaluation.run(parsed, configs)
@@ -73,7 +77,13 @@ def build_parser(language: str) -> argparse.ArgumentParser:
     common.add_argument("--lang", choices=("zh", "en"), help=words["lang"])
     parser = _Parser(prog="start.py", description="Z Darkroom / 造相暗房", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    adding = {"generate": _add_generate, "history": _add_history, "demo-eval": _add_evaluate, "bench": _add_bench}
+    adding = {
+        "models": _add_models,
+        "generate": _add_generate,
+        "history": _add_history,
+        "demo-eval": _add_evaluate,
+        "bench": _add_bench,
+    }
     for name, add in adding.items():
         command = commands.add_parser(name, parents=[common], help=words[name], allow_abbrev=False)
         add(command, language)
@@ -100,6 +110,17 @@ def _add_history(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("action", choices=("check", "rebuild"), help=_WORDS[language]["action"])
 
 
+def _add_models(command: argparse.ArgumentParser, language: str) -> None:
+    words = _WORDS[language]
+    command.add_argument(
+        "action", nargs="?", choices=("list", "get", "add", "remove"), default="list", help=words["models_action"]
+    )
+    command.add_argument("target", nargs="?", metavar="ID|PATH", help=words["target"])
+    command.add_argument("--source", metavar="HUB", help=words["source"])
+    command.add_argument("--mirror", metavar="URL", help=words["mirror"])
+    command.add_argument("--id", metavar="ID", help=words["id"])
+
+
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--prompts", default="200", metavar="N", help=_WORDS[language]["prompts"])
 
@@ -118,6 +139,12 @@ _WORDS = {
         "generate": "make pictures from a prompt",
         "history": "check or rebuild the history of pictures",
         "action": "check: hold rows and files against each other; rebuild: make the rows again from the files",
+        "models": "list models, fetch one, add a folder or file, remove one",
+        "models_action": "list (without a word), get ID, add PATH, remove ID",
+        "target": "a catalogue id, or with add the path of a diffusers folder, a .safetensors or a .gguf file",
+        "source": "huggingface or modelscope; default: the first that the model has",
+        "mirror": "address to ask instead of the hub's own, such as https://hf-mirror.com",
+        "id": "the id of a model that is added; default: made of its name",
         "demo-eval": "measure how well the embedded model obeys prompts",
         "bench": "compare with plain diffusers on this machine",
         "prompt": "what the picture shows, in Chinese or English",
@@ -134,6 +161,12 @@ _WORDS = {
         "generate": "由提示词生成图片",
         "history": "检查或重建图片历史",
         "action": "check：核对记录与文件；rebuild：由文件重建记录",
+        "models": "列出、下载、添加或移除模型",
+        "models_action": "list（可省略）、get 编号、add 路径、remove 编号",
+        "target": "模型编号；add 时为 diffusers 文件夹、.safetensors 或 .gguf 文件的路径",
+        "source": "huggingface 或 modelscope；默认为该模型的第一个来源",
+        "mirror": "代替官方站点的地址，如 https://hf-mirror.com",
+        "id": "添加的模型的编号；默认由名称得出",
         "demo-eval": "测量内置模型对提示词的遵循程度",
         "bench": "在本机上与原版 diffusers 比较",
         "prompt": "用中文或英文描述画面",

@@ -118,7 +118,7 @@ class Catalog:
         try:
             self._check_place(entry, path, place)
             if path is None:
-                raise problem(entry.id, entry.id, "download")
+                raise problem(entry.id, "*.safetensors", "download")
             if path.is_file():
                 base = self._base(entry, path, entries)
             else:
@@ -184,7 +184,7 @@ class Catalog:
             licence=entry.licence,
             disk_bytes=_disk_bytes(path),
             download_bytes=entry.download_bytes,
-            memory_bytes=_memory_bytes(path, base) if error is None else entry.download_bytes,
+            memory_bytes=_memory_bytes(path, base) if error is None else entry.memory_bytes or entry.download_bytes,
             bounds=entry.limits,
             cannot=_cannot(family, entry.negative_prompt),
             own=entry.own,

@@ -21,7 +21,7 @@ HUBS = ("huggingface", "modelscope")
 OWN = ".local.yaml"  # how the files end that the studio writes for the user; updates leave them alone
 DEFAULTS = ("width", "height", "num_inference_steps", "guidance_scale")
 KEYS = (
-    "id", "name", "description", "pipeline", "path", "base", *HUBS, "licence", "download_gb", "defaults", "limits",
+    "id", "name", "description", "pipeline", "path", "base", *HUBS, "licence", "download_gb", "memory_gb", "defaults", "limits",
     "negative_prompt", "max_side", "trained_side", "controlnet",
 )  # fmt: skip
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -50,6 +50,7 @@ class Entry:
     sources: Mapping[str, Source] = field(default_factory=dict)
     licence: str = ""
     download_bytes: int | None = None
+    memory_bytes: int | None = None  # of all weights in 16 bits, for as long as there are no files to look at
     defaults: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     negative_prompt: bool = True
@@ -102,9 +103,6 @@ def _entry(path: Path, data: Mapping[str, Any]) -> Entry:
         raise _wrong(
             path, "path", None, {"en": "path, huggingface or modelscope", "zh": "path、huggingface 或 modelscope"}
         )
-    size = data.get("download_gb")
-    if size is not None and not (isinstance(size, int | float) and 0 < size < 10_000):
-        raise _wrong(path, "download_gb", size, "0 - 10000")
     return Entry(
         id=model,
         name=_bilingual(path, "name", data.get("name") or model),
@@ -114,7 +112,8 @@ def _entry(path: Path, data: Mapping[str, Any]) -> Entry:
         base=str(data["base"]) if data.get("base") else None,
         sources=sources,
         licence=str(data.get("licence") or ""),
-        download_bytes=int(size * 1e9) if size else None,
+        download_bytes=_gigabytes(path, "download_gb", data),
+        memory_bytes=_gigabytes(path, "memory_gb", data),
         defaults=_defaults(path, data.get("defaults") or {}),
         limits=_limits(path, data.get("limits") or {}),
         negative_prompt=data.get("negative_prompt") is not False,
@@ -134,6 +133,13 @@ def _bilingual(path: Path, key: str, words: object) -> Mapping[str, str]:
     if isinstance(words, dict) and set(words) == {"en", "zh"}:
         return {language: str(text) for language, text in words.items()}
     raise _wrong(path, key, words, "en, zh")
+
+
+def _gigabytes(path: Path, key: str, data: Mapping[str, Any]) -> int | None:
+    size = data.get(key)
+    if size is not None and not (isinstance(size, int | float) and 0 < size < 10_000):
+        raise _wrong(path, key, size, "0 - 10000")
+    return int(size * 1e9) if size else None
 
 
 def _side(path: Path, key: str, data: Mapping[str, Any]) -> int | None:

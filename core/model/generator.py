@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from core.errors import OutOfMemoryError
-from core.model import memory, render as z_image, stable
+from core.model import memory, stable
+from core.model import render as z_image
 from core.model.catalog import Catalog
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, load_model
-from core.model.render import IsCancelled, effective_shift
 from core.model.places import places_of_values
+from core.model.render import IsCancelled, effective_shift
 from core.model.tuning import rope, tiling
 from core.types import GenerationRequest, GenerationResult, Phase, Picture, Progress
 
