@@ -44,7 +44,7 @@ class Wishes:
         try:
             told = json.loads(self._wish.read_text(encoding="utf-8"))
             return Wish(told["model"], told["options"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         finally:
             self._wish.unlink(missing_ok=True)
@@ -62,7 +62,7 @@ class Wishes:
         """Why the last wish could not be granted; None when it could, or is still to be."""
         try:
             return StudioError.from_dict(json.loads(self._answer.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def remember(self, model: str) -> None:
@@ -74,7 +74,7 @@ class Wishes:
         """The model that was loaded last, by this worker or one before it."""
         try:
             return str(json.loads(self._last.read_text(encoding="utf-8"))["model"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
 
