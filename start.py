@@ -6,6 +6,7 @@
     python3 start.py test              linters, types and tests; extra arguments go to pytest
     python3 start.py models            which models there are; models get ID fetches one (models --help)
     python3 start.py history check     hold rows and files against each other; rebuild: rows from files
+    python3 start.py users add NAME    let a person in with a password, which is asked for; list, remove NAME
     python3 start.py demo-eval         how well the embedded model obeys prompts
     python3 start.py bench             times and memory on this machine
 
@@ -27,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)  # of Python, for the versions that requirements.txt pins
-COMMANDS = ("generate", "models", "history", "demo-eval", "bench")  # answered by core.entrypoints.cli
+COMMANDS = ("generate", "models", "history", "users", "demo-eval", "bench")  # answered by core.entrypoints.cli
 LINTERS = (
     ("ruff", ["-m", "ruff", "check", "."]),
     ("mypy", ["-m", "mypy"]),
@@ -37,11 +38,13 @@ LINTERS = (
 OPEN_BROWSER = """
 import os, socket, time, webbrowser
 from core.config.layers import load_settings
-port = load_settings(environment=os.environ)["ui.port"]
+settings = load_settings(environment=os.environ)
+port, address = settings["ui.port"], settings["access.address"]
+host = "127.0.0.1" if address in ("0.0.0.0", "::", "::1", "localhost") else address
 for _ in range(120):
     with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            webbrowser.open(f"http://127.0.0.1:{port}")
+        if probe.connect_ex((host, port)) == 0:
+            webbrowser.open(f"http://{host}:{port}")
             break
     time.sleep(0.5)
 """
@@ -121,7 +124,7 @@ def speaks_chinese() -> bool:
 
 
 def start_app(arguments: list[str]) -> int:
-    """The pages, on 127.0.0.1 until Ctrl+C."""
+    """The pages until Ctrl+C; for this machine alone unless access.address says otherwise."""
     unknown = [argument for argument in arguments if argument != "--open"]
     if unknown:
         raise Stop(f"the app knows only --open, not {unknown[0]}", f"应用只接受 --open，不接受 {unknown[0]}", code=2)

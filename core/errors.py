@@ -5,11 +5,19 @@ StudioError
 |   |-- OptionError          a value of the wrong type or out of range
 |   |-- UnknownOptionError   a key that no option has
 |   |-- ConfigFileError      a YAML file that cannot be read
+|   |-- SecretShownError     a secret where everyone can read it
 |   |-- PromptError          an empty or endless prompt
+|   |-- WildcardError        a template with braces or names that lead nowhere
+|   |-- BatchError           rows of a batch that cannot be used
 |   |-- QueueFullError       too many jobs of one client
 |   |-- KeyReusedError       an idempotency key that came with another request
 |   |-- JobStateError        a job that is not in the state for what was asked
-|   `-- PictureFileError     a file that cannot become part of the history
+|   |-- PictureFileError     a file that cannot become part of the history
+|   `-- ServerError          another studio that was asked over HTTP
+|       |-- NoServerError        nobody answers there
+|       |-- ServerDeniedError    it wants another token, or none of ours
+|       |-- ServerVersionError   it is no studio of this version
+|       `-- ServerRefusedError   it says no; its own sentence
 |-- NotFoundError            a job or a picture that is not there (any more)
 |-- ModelError               a model that cannot be used
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
@@ -21,6 +29,7 @@ StudioError
 |   `-- NotWritableError
 `-- RunError                 the job itself failed
     |-- WorkerDiedError      the worker process is gone; the job is run again
+    |-- WorkerStartError     no worker process comes up
     |-- CrashLoopError       the worker process died of this job too often
     |-- OutOfMemoryError
     |-- BrokenPictureError   NaN, Inf or a flat picture
@@ -62,8 +71,12 @@ class StudioError(Exception):
 
     def message(self, language: str = "en") -> str:
         """One line in `language` ("zh" or "en")."""
-        words = {name: _said(value, language) for name, value in self.values.items()}
+        words = {name: self.said(name, language) for name in self.values}
         return " ".join(self.text[language].format(**words).split())
+
+    def said(self, name: str, language: str) -> Any:
+        """One of the values, in `language`."""
+        return _said(self.values[name], language)
 
     def to_dict(self) -> dict[str, Any]:
         """For the database; `from_dict` reads it back."""
@@ -109,12 +122,40 @@ class ConfigFileError(InputError):
     }
 
 
+class SecretShownError(InputError):
+    """A token on the command line: every user of the machine can read it there."""
+
+    text = {
+        "en": "{key} must not stand on the command line, where every user of this machine can read it. "
+        "Put it into configs/local.yaml or into the variable {variable}.",
+        "zh": "{key} 不能写在命令行中，本机所有用户都能看到。请写入 configs/local.yaml 或环境变量 {variable}。",
+    }
+
+
 class PromptError(InputError):
     """An empty prompt, or one longer than `allowed` characters."""
 
     text = {
         "en": "The {key} has {came} characters; allowed: {allowed}. Describe the picture in a sentence or two.",
         "zh": "提示词（{key}）有 {came} 个字符；允许：{allowed}。请用一两句话描述画面。",
+    }
+
+
+class WildcardError(InputError):
+    """A template of a prompt that cannot be expanded."""
+
+    text = {
+        "en": "Wildcards: {came} cannot be used; allowed: {allowed}.",
+        "zh": "通配符：{came} 无法使用；允许：{allowed}。",
+    }
+
+
+class BatchError(InputError):
+    """Rows of a batch that cannot be used; `detail` names each."""
+
+    text = {
+        "en": "{source}: {count} entries cannot be used: {detail}. Nothing was queued; correct this and try again.",
+        "zh": "{source}：有 {count} 处无法使用：{detail}。没有任何任务进入队列；请改正后重试。",
     }
 
 
@@ -153,6 +194,43 @@ class PictureFileError(InputError):
         "en": "{file} cannot be taken in: {detail}. PNG, JPEG and WebP files can.",
         "zh": "无法收入 {file}：{detail}。可收入 PNG、JPEG 和 WebP 文件。",
     }
+
+
+class ServerError(InputError):
+    """Another studio, asked over HTTP. `server` is its address without any secret."""
+
+
+class NoServerError(ServerError):
+    """Nobody answers there, or not any more."""
+
+    text = {
+        "en": "No studio answers at {server}: {detail}. Check the address and whether the studio runs there.",
+        "zh": "{server} 处没有工作室应答：{detail}。请检查地址，以及那里是否已启动。",
+    }
+
+
+class ServerDeniedError(ServerError):
+    """It does not know the token."""
+
+    text = {
+        "en": "{server} does not accept this token: {reason} Set {variable} to its token, or to NAME:PASSWORD.",
+        "zh": "{server} 不接受此令牌：{reason}请将 {variable} 设为其令牌，或“用户名:密码”。",
+    }
+
+
+class ServerVersionError(ServerError):
+    """What answers is no studio, or one of another version."""
+
+    text = {
+        "en": "{server} is {came}; this one is Z Darkroom {allowed}. Use the same version on both sides.",
+        "zh": "{server} 是 {came}；此处为 Z Darkroom {allowed}。请在两端使用同一版本。",
+    }
+
+
+class ServerRefusedError(ServerError):
+    """It says no; `reason` is its own sentence."""
+
+    text = {"en": "{server}: {reason}", "zh": "{server}：{reason}"}
 
 
 class NotFoundError(StudioError):
@@ -245,6 +323,17 @@ class WorkerDiedError(RunError):
     }
 
 
+class WorkerStartError(RunError):
+    """Workers end one after the other before they take a job; `log` has their last words."""
+
+    text = {
+        "en": "The worker process ended {times} times in a row before it could begin, the last time by {detail}. "
+        "Nothing is drawn until it starts; it is tried again by itself. Its last words are in {log}.",
+        "zh": "工作进程连续 {times} 次在开始工作之前结束，最近一次：{detail}。它启动成功之前不会出图；系统会自动重试。"
+        "它最后的输出在 {log}。",
+    }
+
+
 class CrashLoopError(RunError):
     """The worker process died of this job so often that it is not run again by itself."""
 
@@ -265,12 +354,19 @@ class OutOfMemoryError(RunError):
 
 
 class BrokenPictureError(RunError):
-    """NaN, Inf or a flat picture: never saved as if it were one."""
+    """NaN, Inf or a flat picture: never saved as if it were one. `cure` is a sentence; without one it is the usual."""
 
     text = {
-        "en": "The {component} gave {came} at step {step}; no picture was saved. Set model.dtype to float32 and run again.",
-        "zh": "{component} 在第 {step} 步给出 {came}；未保存图片。请将 model.dtype 设为 float32 后重试。",
+        "en": "The {component} gave {came} at step {step}; no picture was saved. {cure}",
+        "zh": "{component} 在第 {step} 步给出 {came}；未保存图片。{cure}",
     }
+    usual_cure: ClassVar[Mapping[str, str]] = {
+        "en": "Set model.dtype to float32 and run again.",
+        "zh": "请将 model.dtype 设为 float32 后重试。",
+    }
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**{"cure": self.usual_cure, **values})
 
 
 class GenerationError(RunError):
@@ -290,6 +386,7 @@ _SOURCES = {
     "request": "请求",
     "history": "历史",
     "profile": "配置档",
+    "batch": "批量",
 }
 
 

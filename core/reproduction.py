@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from core.config.schema import AUTO
 from core.types import Change, Difference, ImageRecord, Verdict, WorkerStatus
 
 # What may change the pixels of the same request; everything else that is in effect is part of the request.
 DECISIVE = ("model.fingerprint", "model.device", "model.dtype", "scheduler", "scheduler.shift", "vae.tiles")
+CHOSEN = ("model.device", "model.dtype")  # by the request or, where it says "auto", by the machine
 
 
 def conditions(effective: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,13 +30,16 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, 
     return tuple(Change(name, value, now[name]) for name, value in before.items() if name in now and now[name] != value)
 
 
-def expected(record: ImageRecord, worker: WorkerStatus) -> tuple[Change, ...]:
-    """What is known before a run to be other than it was for `record`: of a model that is not loaded, the libraries only."""
-    now: dict[str, Any] = {f"versions.{name}": version for name, version in worker.versions.items()}
+def expected(record: ImageRecord, known: Mapping[str, Any], worker: WorkerStatus) -> tuple[Change, ...]:
+    """What will be other than it was for `record`, by what is known before a run.
+
+    `known` is of its model and the libraries; the device and the dtype that "auto" means are known while it is loaded.
+    """
+    now = dict(known)
     if worker.model == record.request.model:
         now |= {decision.option: decision.effective for decision in worker.decisions if decision.option in DECISIVE}
-        if worker.device is not None:
-            now["model.device"] = worker.device
+    asked = {name: record.request.options.get(name, AUTO) for name in CHOSEN}
+    now |= {name: value for name, value in asked.items() if value != AUTO}
     return changes(conditions(record.effective), now)
 
 

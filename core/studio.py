@@ -6,7 +6,7 @@ What this module does not know: Streamlit, torch, SQL, how a worker is started (
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -15,24 +15,28 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core import reproduction
-from core.config.layers import Settings
+from core.batch.build import build
+from core.batch.library import WildcardFiles
+from core.batch.rows import read_rows
+from core.config.layers import PROJECT_ROOT, Settings
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import (
     InputError,
     ModelFileError,
-    NotFoundError,
     OptionError,
     PictureFileError,
     PromptError,
     StudioError,
 )
+from core.model.sizes import check_sides
 from core.storage import difference
 from core.storage.importing import MAX_FILE
 from core.storage.readers import read_parameters
 from core.types import (
     Axis,
     Change,
+    Chosen,
     Difference,
     Download,
     FoundParameters,
@@ -68,6 +72,7 @@ class Queue(Protocol):
     def retry(self, job_id: str) -> Job: ...
     def move(self, job_id: str, position: int) -> Job: ...
     def prioritise(self, job_id: str, priority: int) -> Job: ...
+    def postpone(self, job_id: str, not_before: datetime | None) -> Job: ...
     def pause(self, paused: bool) -> None: ...
     def is_paused(self) -> bool: ...
     def preview(self, job_id: str) -> bytes | None: ...
@@ -85,9 +90,9 @@ class History(Protocol):
     def ids(self, query: HistoryQuery) -> tuple[str, ...]: ...
     def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]: ...
     def labels(self, kind: str) -> tuple[str, ...]: ...
-    def change(self, ids: Sequence[str], change: MarkChange) -> None: ...
-    def trash(self, ids: Sequence[str]) -> None: ...
-    def restore(self, ids: Sequence[str]) -> None: ...
+    def change(self, chosen: Chosen, change: MarkChange) -> None: ...
+    def trash(self, chosen: Chosen) -> None: ...
+    def restore(self, chosen: Chosen) -> None: ...
     def empty_trash(self) -> int: ...
 
 
@@ -97,7 +102,6 @@ class Sheets(Protocol):
     def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet: ...
     def get(self, sheet_id: str) -> Sheet: ...
     def file(self, sheet_id: str) -> Path: ...
-    def draw(self, sheet: Sheet, pictures: Sequence[Path | None]) -> Path: ...
 
 
 class Catalog(Protocol):
@@ -106,6 +110,7 @@ class Catalog(Protocol):
     def models(self) -> Sequence[ModelInfo]: ...
     def problems(self) -> Sequence[InputError]: ...
     def find(self, model: str) -> ModelInfo: ...
+    def conditions(self, model: str) -> Mapping[str, Any]: ...
     def add(self, path: str, model: str | None = None) -> ModelInfo: ...
     def forget(self, model: str) -> bool: ...
 
@@ -202,14 +207,45 @@ class Studio:
         )
         return request
 
+    def new_batch(
+        self, given: bytes | str | Sequence[Any], values: Mapping[str, Any] | None = None, source: str = "batch",
+        most: int | None = None, check: Callable[[GenerationRequest], None] = lambda single: None,
+    ) -> GenerationRequest:  # fmt: skip
+        """A complete request of many pictures: one for each line of a text, row of a CSV file or entry of a list.
+
+        `values` are as for `new_request` and hold for what a row leaves out; wildcards are expanded here, by the seeds
+        of the pictures. `check` is asked about each picture, too. Raises BatchError naming every row that can't be used;
+        `source` is the file's name, or what else to call it.
+        """
+        base = _with_seed(self.new_request(values))
+        model = self._catalog.find(base.model)
+        if model.problem is not None:
+            raise model.problem
+
+        def check_single(single: GenerationRequest) -> None:
+            check_request(single, model, source)
+            check(single)
+
+        limit = min(self.settings["batch.max_pictures"], most or self.settings["batch.max_pictures"])
+        return build(base, read_rows(given, source), self._wildcards(), limit, check_single, source)
+
+    def wildcards(self) -> tuple[str, ...]:
+        """The names that may stand in a batch as __name__."""
+        return self._wildcards().names()
+
+    def _wildcards(self) -> WildcardFiles:
+        shipped = self.settings.configs / "prompts" / "wildcards"
+        return WildcardFiles(shipped, PROJECT_ROOT / str(self.settings["batch.wildcards"]))
+
     def submit(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
         """Check the request, resolve seed -1 to a real one, and put it into the queue. It is durable when this returns.
 
         With `most`, QueueFullError when the client of `terms` has that many active jobs already.
         """
-        check_request(request, self._catalog.find(request.model))
-        seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
-        return self._queue.add(replace(request, seed=seed), terms, most)
+        model = self._catalog.find(request.model)
+        for single in request.singles() if request.pictures else (request,):
+            check_request(single, model)
+        return self._queue.add(_with_seed(request), terms, most)
 
     def cancel(self, job_id: str) -> Job:
         """Queued jobs are cancelled at once, running ones within one step."""
@@ -238,6 +274,10 @@ class Studio:
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again, for the pictures that it lacks."""
         return self._queue.retry(job_id)
+
+    def postpone(self, job_id: str, not_before: datetime | None) -> Job:
+        """Let a queued job wait until then (aware), or no longer."""
+        return self._queue.postpone(job_id, not_before)
 
     def move(self, job_id: str, position: int) -> Job:
         """Put a queued job at this position, from 1."""
@@ -333,17 +373,17 @@ class Studio:
         """Every collection that some picture is in."""
         return self._history.labels("collection")
 
-    def mark(self, ids: Sequence[str], change: MarkChange) -> None:
-        """Rate, tag, note or collect these pictures."""
-        self._history.change(ids, change)
+    def mark(self, chosen: Chosen, change: MarkChange) -> None:
+        """Rate, tag, note or collect these pictures: by id, or all that a question finds."""
+        self._history.change(chosen, change)
 
-    def trash(self, ids: Sequence[str]) -> None:
+    def trash(self, chosen: Chosen) -> None:
         """Put these pictures into the trash."""
-        self._history.trash(ids)
+        self._history.trash(chosen)
 
-    def restore(self, ids: Sequence[str]) -> None:
+    def restore(self, chosen: Chosen) -> None:
         """Take these pictures out of the trash."""
-        self._history.restore(ids)
+        self._history.restore(chosen)
 
     def empty_trash(self) -> int:
         """Delete what is in the trash for good: rows, files and all; how many pictures that was."""
@@ -352,8 +392,10 @@ class Studio:
     # -- again -----------------------------------------------------------------------------------------------------
 
     def expected_changes(self, image_id: str) -> tuple[Change, ...]:
-        """Why a second making would not be identical, as far as it can be known before it."""
-        return reproduction.expected(self.image(image_id), self._worker.status())
+        """Why a second making would not be identical, as far as it can be known before it. UnknownModelError when there is none."""
+        record = self.image(image_id)
+        known = self._catalog.conditions(record.request.model)
+        return reproduction.expected(record, known, self._worker.status())
 
     def verdict(self, image_id: str, again: str) -> Verdict:
         """A picture and its second making, pixel by pixel, with the reasons of a difference."""
@@ -381,21 +423,8 @@ class Studio:
         return self._sheets.get(sheet_id)
 
     def sheet_file(self, sheet_id: str) -> Path:
-        """The contact sheet, made when first asked for after the last job has ended; NotFoundError before."""
-        try:
-            return self._sheets.file(sheet_id)
-        except NotFoundError:
-            sheet = self._sheets.get(sheet_id)
-            jobs = [self.job(job_id) for job_id in sheet.jobs]
-            if any(job.state.active for job in jobs):
-                raise
-            return self._sheets.draw(sheet, [self._file_of(job) for job in jobs])
-
-    def _file_of(self, job: Job) -> Path | None:
-        try:
-            return self.image_file(job.image_ids[0]) if job.image_ids else None
-        except NotFoundError:
-            return None
+        """The contact sheet; NotFoundError until the last of its jobs has ended."""
+        return self._sheets.file(sheet_id)
 
     # -- models and machine ----------------------------------------------------------------------------------------
 
@@ -479,6 +508,12 @@ class Studio:
         return self._system.report(self._worker.status())
 
 
+def _with_seed(request: GenerationRequest) -> GenerationRequest:
+    """-1 becomes a real seed."""
+    seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
+    return replace(request, seed=seed)
+
+
 _NOT_OURS = {
     "en": "these files were not fetched by the studio and are not deleted; only downloads and added entries can be removed",
     "zh": "这些文件不是本程序下载的，不会删除；只能移除下载的模型和添加的条目",
@@ -499,9 +534,7 @@ def check_request(request: GenerationRequest, model: ModelInfo, source: str = "r
     for key, (low, high) in model.bounds.items():
         bound = replace(SCHEMA.options[key], minimum=low, maximum=high, auto=False)
         bound.check(getattr(request, key.removeprefix("generation.")), model.id)
-    for key in ("width", "height"):
-        limit = replace(SCHEMA.options[f"generation.{key}"], maximum=model.max_side, auto=False)
-        limit.check(getattr(request, key), model.id)
+    check_sides(request.width, request.height, model.max_side, model.id)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
 

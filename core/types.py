@@ -6,7 +6,7 @@ What this module does not know: Streamlit, SQL, torch, files, YAML.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -44,12 +44,19 @@ class Phase(StrEnum):
     SAVE = "save"
 
 
+OWN_FIELDS = (  # of a request: what each picture of a batch may have of its own
+    "prompt", "template", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
     """Everything that decides a picture. Complete: after `Studio.submit` no field is left to a default.
 
     `width` and `height` are the pixels of the delivered file; `options` holds every advanced option by its schema key
     (such as ``vae.enable_tiling``), so that the record of a picture never depends on a configuration file of that day.
+    The prompt is what is drawn; `template`, where it is not empty, is what the prompt was made of (see core.batch).
+    A batch says in `pictures` what each picture has other than the request itself; there is one entry a picture, then.
     """
 
     prompt: str
@@ -62,9 +69,13 @@ class GenerationRequest:
     seed: int = -1
     num_images: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    template: str = ""
+    pictures: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
 
     def singles(self) -> tuple[GenerationRequest, ...]:
-        """One request for each picture: picture k has seed + k and is the picture that this request makes alone."""
+        """One request for each picture, each the picture that its request makes alone. In no batch picture k has seed + k."""
+        if self.pictures:
+            return tuple(replace(self, num_images=1, pictures=(), **own) for own in self.pictures)
         return tuple(replace(self, seed=self.seed + k, num_images=1) for k in range(self.num_images))
 
 
@@ -93,11 +104,10 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Share of the denoising steps of the whole job that is done, 0 to 1."""
-        total = self.steps * self.images
-        if self.phase in (Phase.LOADING, Phase.TEXT) and self.image == 1:
+        """Share of the whole job that is done, 0 to 1, by pictures and by the steps of the present one."""
+        if not self.steps or (self.phase in (Phase.LOADING, Phase.TEXT) and self.image == 1):
             return 0.0
-        return min(1.0, ((self.image - 1) * self.steps + self.step) / total) if total else 0.0
+        return min(1.0, (self.image - 1 + self.step / self.steps) / self.images)
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,7 @@ class Picture:
     effective: Mapping[str, Any]  # resolved values: device, dtype, scheduler, attention, versions, model revision ...
     decisions: tuple[Decision, ...] = ()
     peak_memory_bytes: int | None = None
+    place: int = 1  # which of its job's pictures this is, from 1
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,7 @@ class JobTerms:
     client: str = ""  # who asked: a browser, a program; "" is nobody in particular
     priority: int = 0  # -100 to 100; the highest runs first, equals in the order of arrival
     not_before: datetime | None = None  # aware; the job waits at least until then
+    held: bool = False  # it waits until it is told to go on
     key: str | None = None
     key_digest: str | None = None
 
@@ -205,6 +217,7 @@ class ImageRecord:
     missing: bool = False  # the row is here, the file is not
     marks: Marks = Marks()
     trashed_at: datetime | None = None  # aware, UTC; in the trash since then
+    place: int | None = None  # which of its job's pictures this is, from 1; unknown of pictures of earlier versions
 
 
 @dataclass(frozen=True)
@@ -304,12 +317,16 @@ class HistoryQuery:
     collection: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # advanced options by schema key, at exactly this value
     ids: tuple[str, ...] = ()  # of these only
+    without: tuple[str, ...] = ()  # and none of these
     trashed: bool = False  # True: the trash, and nothing else
     sort: str = "created_at"  # or seed, width, height, num_inference_steps, guidance_scale, seconds, rating, model ...
     descending: bool = True
     limit: int = 60
     cursor: str | None = None  # opaque: HistoryPage.next_cursor of the page before
     offset: int = 0
+
+
+Chosen = Sequence[str] | HistoryQuery  # what is acted on: pictures by id, or all that a question finds
 
 
 @dataclass(frozen=True)
@@ -351,6 +368,7 @@ class ModelInfo:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # option key -> what this model allows
     cannot: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # option key -> why it does nothing here
     own: bool = False  # added by the user
+    trained_side: int = 1024  # the longest side that training showed; beyond it positions may be scaled
 
     @property
     def tier(self) -> str | None:
@@ -386,6 +404,16 @@ class Download:
 
 
 @dataclass(frozen=True)
+class Capability:
+    """Whether one value of an option can be used on this machine, and why (not)."""
+
+    option: str
+    value: str
+    usable: bool
+    reason: Mapping[str, str]  # language -> sentence
+
+
+@dataclass(frozen=True)
 class WorkerStatus:
     """What the worker process last said of itself. `state`: stopped, starting, idle, loading, busy."""
 
@@ -399,6 +427,12 @@ class WorkerStatus:
     versions: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
     unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
+    trouble: StudioError | None = (
+        None  # why no worker comes up, once several in a row have ended before they could begin
+    )
+    asked: Mapping[str, Any] = field(default_factory=dict)  # live and reload options, as they were last applied
+    effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
+    capabilities: tuple[Capability, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,20 @@ What this module does not know: how anything looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
+
+import streamlit as st
 
 from core.config.layers import parse_yaml
 from core.config.options import SCHEMA
 from core.errors import InputError, StudioError
 from core.studio import Studio
-from core.types import GenerationRequest, JobTerms, MarkChange
+from core.types import Chosen, GenerationRequest, HistoryQuery, JobTerms, MarkChange
 from ui import prompts, state
+from ui.i18n import t
 
 CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it
 
@@ -40,13 +44,25 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     except StudioError as error:
         state.set_errors([error])
         return
-    submit(studio, request)
+    if submit(studio, request, state.terms()):
+        state.forget_when()
 
 
-def submit(studio: Studio, request: GenerationRequest) -> bool:
+def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
+    """Queue the pictures of a file or of pasted prompts as one job; the form says what they have in common."""
+    try:
+        request = studio.new_batch(given, state.form_values(), source)
+    except StudioError as error:
+        state.set_errors([error])
+        return
+    if submit(studio, request, state.terms()):
+        state.forget_when()
+
+
+def submit(studio: Studio, request: GenerationRequest, terms: JobTerms | None = None) -> bool:
     """Queue a complete request and watch it."""
     try:
-        state.watch(studio.submit(request, JobTerms(client=state.client())).id)
+        state.watch(studio.submit(request, terms or JobTerms(client=state.client())).id)
     except StudioError as error:
         state.set_errors([error])
         return False
@@ -130,47 +146,49 @@ def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError]
     return [], sorted(elsewhere)
 
 
-def mark(studio: Studio, ids: Sequence[str], change: MarkChange) -> None:
+def mark(studio: Studio, chosen: Chosen, change: MarkChange) -> None:
     """Rate, tag, note or collect pictures."""
-    _try(lambda: studio.mark(ids, change))
+    _try(lambda: studio.mark(chosen, change), many=isinstance(chosen, HistoryQuery))
 
 
 def toggle_favourite(studio: Studio, image_id: str) -> None:
     _try(lambda: studio.mark([image_id], MarkChange(favourite=not studio.image(image_id).marks.favourite)))
 
 
-def trash(studio: Studio, ids: Sequence[str]) -> None:
+def trash(studio: Studio, chosen: Chosen) -> None:
     """Into the trash, and out of sight."""
-    if _try(lambda: studio.trash(ids)):
-        _let_go(ids)
+    if _try(lambda: studio.trash(chosen), many=isinstance(chosen, HistoryQuery)):
+        _let_go(chosen)
 
 
-def restore(studio: Studio, ids: Sequence[str]) -> None:
-    if _try(lambda: studio.restore(ids)):
-        _let_go(ids)
+def restore(studio: Studio, chosen: Chosen) -> None:
+    if _try(lambda: studio.restore(chosen), many=isinstance(chosen, HistoryQuery)):
+        _let_go(chosen)
 
 
 def empty_trash(studio: Studio) -> None:
-    _try(studio.empty_trash)
+    _try(studio.empty_trash, many=True)
     _let_go([state.selected_image() or ""])
 
 
-def _try(act: Callable[[], object]) -> bool:
-    """Do it; a problem is shown on the page."""
+def _try(act: Callable[[], object], many: bool = False) -> bool:
+    """Do it; a problem is shown on the page. What may take long says so meanwhile."""
     state.set_errors(())
     state.renew_history()
     try:
-        act()
+        with st.spinner(t("history.working")) if many else nullcontext():
+            act()
     except StudioError as error:
         state.set_errors([error])
         return False
     return True
 
 
-def _let_go(ids: Sequence[str]) -> None:
+def _let_go(chosen: Chosen) -> None:
     """Pictures that left the page are neither chosen nor open any more."""
     state.choose_images((), by_page=True)
-    if state.selected_image() in ids:
+    everything = isinstance(chosen, HistoryQuery)
+    if everything or state.selected_image() in chosen:
         state.select_image(None)
-    if state.shown_image() in ids:
+    if everything or state.shown_image() in chosen:
         state.show_image(None)

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
+from ui.i18n import t
+
 
 def seconds(value: float | None) -> str:
     """0.08 s, 3.1 s, 74 s, 12 min."""
@@ -50,7 +52,7 @@ def moment(when: datetime) -> str:
 def plain(value: Any) -> str:
     """A setting's value without Python's spelling."""
     if isinstance(value, bool):
-        return "on" if value else "off"
+        return t("value.on") if value else t("value.off")
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):

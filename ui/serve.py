@@ -1,10 +1,12 @@
 """The app on its port: pages and pictures together. Started by `python -m ui.serve` from the project's root.
 
-The address, telemetry, cross-site protection and theme are in .streamlit/config.toml, the port in configs/ui_config.yaml.
+Telemetry, cross-site protection and theme are in .streamlit/config.toml, the port in configs/ui_config.yaml, who may call
+in configs/service_config.yaml.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -17,8 +19,8 @@ import streamlit as st
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from core.config.layers import PROJECT_ROOT, load_settings
-from core.entrypoints.api import service_routes
+from core.config.layers import PROJECT_ROOT, Settings, load_settings
+from core.entrypoints.api import Keys, gate, read_binding, service_routes
 from core.errors import StudioError
 from ui import resources
 from ui.components import error_card
@@ -40,14 +42,19 @@ async def _worker_alive(_app: st.App) -> AsyncIterator[None]:
             await anyio.to_thread.run_sync(studio.stop)
 
 
-def create_app() -> st.App:
-    """Pages at /, the service at /api, /v1 and /sdapi/v1, shipped sample pictures at /samples."""
+def create_app(settings: Settings | None = None) -> st.App:
+    """Pages at /, the service at /api, /v1 and /sdapi/v1, shipped sample pictures at /samples; the gate around all.
+
+    Raises StudioError where others would be let in and nothing guards the studio.
+    """
+    keys = Keys(settings := settings or load_settings(environment=os.environ))
     return st.App(
         PROJECT_ROOT / "ui" / "app.py",
         routes=[
             *service_routes(resources.studio),
             Mount("/samples", app=StaticFiles(directory=PROJECT_ROOT / "ui" / "assets" / "samples")),
         ],
+        middleware=[gate(keys, read_binding(settings, keys))],
         lifespan=_worker_alive,
         on_script_error=_say_it,
     )
@@ -64,30 +71,47 @@ def _say_it(error: Exception) -> bool:
 
 
 def main() -> int:
-    """Serve until interrupted. Settings with problems still start the app: every page shows them."""
+    """Serve until interrupted. Settings with problems still start the app, and every page shows them; but not settings
+    that would let in others and ask nobody who they are."""
     os.chdir(PROJECT_ROOT)  # Streamlit looks for .streamlit/config.toml here
-    port = int(load_settings(environment=os.environ)["ui.port"])
-    if not _free(port):
-        print(
-            f"Port {port} is in use: is the studio already open at http://127.0.0.1:{port} ? "
-            f"Close it, or choose another port with ZDARKROOM_UI__PORT={port + 1}.",
-            file=sys.stderr,
-        )
+    settings = load_settings(environment=os.environ)
+    try:
+        binding = read_binding(settings, Keys(settings))
+        app = create_app(settings)
+    except StudioError as error:
+        print(f"{error.message('en')}\n{error.message('zh')}", file=sys.stderr)
         return 2
-    print(f"Z Darkroom / 造相暗房: http://127.0.0.1:{port}", flush=True)
+    problem = _taken(binding.address, binding.port)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    print(f"Z Darkroom / 造相暗房: {binding.url}", flush=True)
+    config = {
+        "server.port": binding.port,
+        "server.address": binding.address,
+        "server.allowedHosts": ["*"] if binding.for_others else ["127.0.0.1", "localhost"],  # the gate has asked before
+        "logger.hideWelcomeMessage": True,  # for it, Streamlit asks a server elsewhere for this network's address
+    }
     with suppress(KeyboardInterrupt):  # Ctrl+C is how one closes it; the worker has ended by then
-        create_app().run(config={"server.port": port, "server.address": "127.0.0.1"})
+        app.run(config=config)
     return 0
 
 
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+def _taken(address: str, port: int) -> str:
+    """What keeps the port from being listened at; "" when nothing does."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
+            probe.bind(place)
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, None) or isinstance(error, socket.gaierror):
+            return f"{address} is no address of this machine (access.address)."
+        return (
+            f"Port {port} is in use: is the studio already open at http://127.0.0.1:{port} ? "
+            f"Close it, or choose another port with ZDARKROOM_UI__PORT={port + 1}."
+        )
+    return ""
 
 
 if __name__ == "__main__":

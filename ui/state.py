@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import streamlit as st
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
+from core.entrypoints.api import USER_HEADER
 from core.errors import LANGUAGES, StudioError
-from core.types import GenerationRequest
+from core.types import Chosen, GenerationRequest, HistoryQuery, JobTerms
+from ui import formats
 
 _FORM = "form"
 _LANGUAGE = "language"
@@ -26,6 +30,7 @@ _SHOWN = "shown_image"
 _ERRORS = "errors"
 _SELECTED = "selected_image"
 _CURSORS = "history_cursors"
+_UPWARDS = "history_upwards"
 _ORIGINAL = "original"
 _TABLE = "table_choice"
 _CHOSEN = "chosen_images"
@@ -34,6 +39,8 @@ _HISTORY = "history_version"
 _VERSION = "yaml_version"
 _SLOT_TEXT = "slot_text"
 _WIDGET = "w:"
+WHEN, UNTIL = "when", "when_until"
+WHENS = NOW, HELD, AT_TIME = ("now", "held", "at")
 
 REQUEST_KEYS = tuple(
     f"generation.{name}"
@@ -78,8 +85,19 @@ def set_language(value: str) -> None:
 # -- who looks -------------------------------------------------------------------------------------------------------
 
 
+def user() -> str | None:
+    """Who is logged in: "" with the token, None where nothing is guarded."""
+    name = st.context.headers.get(USER_HEADER)
+    return None if name is None else unquote(name)
+
+
 def client() -> str:
-    """Whose jobs these are: the browser, by a digest of the cookie that guards its forms. F5 and other tabs keep it."""
+    """Whose jobs these are: the user; else the browser, by a digest of the cookie that guards its forms.
+
+    F5 and other tabs keep it. A user is the same over the service.
+    """
+    if name := st.context.headers.get(USER_HEADER):
+        return f"user:{name}"
     cookie = st.context.cookies.get("_streamlit_xsrf")
     name = cookie if isinstance(cookie, str) else ""  # none before the first answer, and in a page without a browser
     return f"page:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
@@ -253,6 +271,26 @@ def empty_model_field(name: str) -> None:
     st.session_state[model_field(name)] = ""
 
 
+# -- when what is asked for next begins ------------------------------------------------------------------------------
+
+
+def when() -> str:
+    """NOW, HELD or AT_TIME: what the viewer chose for the next job."""
+    return str(st.session_state.get(WHEN) or NOW)
+
+
+def terms() -> JobTerms:
+    """Whose the next job is, and when it begins."""
+    until = st.session_state.get(UNTIL) if when() == AT_TIME else None
+    not_before = until.replace(tzinfo=formats.local_zone()) if until else None
+    return JobTerms(client=client(), held=when() == HELD, not_before=not_before)
+
+
+def forget_when() -> None:
+    """The choice was for one job: the next one begins at once again."""
+    st.session_state[WHEN] = NOW
+
+
 # -- history ---------------------------------------------------------------------------------------------------------
 
 
@@ -271,9 +309,16 @@ def select_image(image_id: str | None) -> None:
         del st.query_params["image"]
 
 
+def chosen() -> Chosen:
+    """What is chosen in the gallery or the table, for what is done with many: ids, or all that a question finds."""
+    kept: Chosen = st.session_state.get(_CHOSEN, ())
+    return kept
+
+
 def chosen_images() -> tuple[str, ...]:
-    """The pictures that are chosen in the gallery or the table, for what is done with many."""
-    return tuple(st.session_state.get(_CHOSEN, ()))
+    """The pictures that were chosen one by one."""
+    kept = chosen()
+    return () if isinstance(kept, HistoryQuery) else tuple(kept)
 
 
 def choose_images(ids: Iterable[str], by_page: bool = False) -> None:
@@ -281,6 +326,18 @@ def choose_images(ids: Iterable[str], by_page: bool = False) -> None:
     st.session_state[_CHOSEN] = tuple(ids)
     if by_page:
         st.session_state[_SELECTION] = selection_version() + 1
+
+
+def choose_found(query: HistoryQuery) -> None:
+    """All that `query` finds, less what is taken out again by clicks in the gallery."""
+    st.session_state[_CHOSEN] = query
+    st.session_state[_SELECTION] = selection_version() + 1
+
+
+def click_choice(ids: Iterable[str]) -> None:
+    """What the gallery says after a click: the chosen ones, or, while all are chosen, the exceptions."""
+    kept = chosen()
+    st.session_state[_CHOSEN] = replace(kept, without=tuple(ids)) if isinstance(kept, HistoryQuery) else tuple(ids)
 
 
 def table_choice(table: str) -> tuple[str, ...]:
@@ -314,8 +371,20 @@ def cursors() -> list[str | None]:
 
 
 def first_page() -> None:
-    """Another filter: start again."""
+    """Another filter: start again. Pictures that were chosen one by one stay so; all that the other filter found do not."""
     st.session_state[_CURSORS] = [None]
+    if isinstance(chosen(), HistoryQuery):
+        choose_images((), by_page=True)
+
+
+def sorted_upwards() -> bool:
+    """Whether the smallest, or the oldest, comes first."""
+    return bool(st.session_state.get(_UPWARDS))
+
+
+def turn_order() -> None:
+    st.session_state[_UPWARDS] = not sorted_upwards()
+    first_page()
 
 
 def next_page(cursor: str) -> None:

@@ -7,6 +7,8 @@ What this module does not know: widgets, models, pipelines.
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +17,14 @@ from typing import Any
 import yaml
 
 from core.config.options import SCHEMA
-from core.errors import ConfigFileError, InputError, NotWritableError, UnknownOptionError
+from core.errors import ConfigFileError, InputError, NotWritableError, SecretShownError, UnknownOptionError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_FILES = ("config.yaml", "advanced_config.yaml", "ui_config.yaml", "service_config.yaml")
 ENVIRONMENT_PREFIX = "ZDARKROOM_"
 PROFILE_KEY = "profile"  # may stand in local.yaml, in ZDARKROOM_PROFILE and after --profile
+TOKEN_VARIABLE = "ZDARKROOM_TOKEN"  # for `generate --server`: another studio's, and no setting of this one
+COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def load_settings(
     shipped = [_file_layer(configs / name, problems) for name in SHIPPED_FILES]
     local = _file_layer(configs / "local.yaml", problems)
     variables = _environment_layer(environment or {})
-    command_line = _Layer("command line", overrides or {})
+    command_line = _Layer(COMMAND_LINE, overrides or {})
     name = profile or _profile_of(command_line) or _profile_of(variables) or _profile_of(local)
     layers = [*shipped, *_profile_layers(configs, name, problems), local, variables, command_line]
     return _merge(layers, problems, configs)
@@ -85,6 +89,8 @@ def _merge(layers: Iterable[_Layer], problems: list[InputError], configs: Path) 
                 continue
             try:
                 option = SCHEMA.find(key, layer.source)
+                if option.secret and layer.source == COMMAND_LINE:
+                    raise SecretShownError(key=option.key, variable=variable_of(option.key))
                 values[option.key] = option.check(value, layer.source)
                 origins[option.key] = layer.source
             except InputError as problem:
@@ -128,9 +134,14 @@ def _environment_layer(environment: Mapping[str, str]) -> _Layer:
     values = {
         name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", "."): text
         for name, text in environment.items()
-        if name.startswith(ENVIRONMENT_PREFIX)
+        if name.startswith(ENVIRONMENT_PREFIX) and name != TOKEN_VARIABLE
     }
     return _Layer("environment", values)
+
+
+def variable_of(key: str) -> str:
+    """The environment variable that sets an option."""
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
 
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
@@ -167,6 +178,9 @@ class _StrictLoader(yaml.SafeLoader):
 def _where(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = str(getattr(error, "problem", None) or error)
+    problem = re.sub(
+        r"(alias) '.*'|(tag) '!.*'", r"\1\2", problem
+    )  # a token that begins with * or ! would be quoted there
     hint = "; indent with spaces, not with a tab" if "\\t" in problem else ""
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}{hint}" if mark else problem
 
@@ -180,6 +194,17 @@ def _flatten(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield path, value
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes the line ends that are not newlines: unquoted, PyYAML writes them and reads back something else."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = '"' if any(end in text for end in "\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def to_yaml(values: Mapping[str, Any]) -> str:
     """Nested YAML of dotted keys, in the order given: what the page shows and takes back."""
     tree: dict[str, Any] = {}
@@ -189,7 +214,7 @@ def to_yaml(values: Mapping[str, Any]) -> str:
         for branch in branches:
             node = node.setdefault(branch, {})
         node[leaf] = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
+    return yaml.dump(tree, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
 
 
 def save_local(settings: Settings, values: Mapping[str, Any]) -> None:
@@ -200,6 +225,9 @@ def save_local(settings: Settings, values: Mapping[str, Any]) -> None:
     kept = {key: value for key, value in present.items() if SCHEMA.canonical(key) not in checked}  # also under an alias
     temporary = path.with_suffix(".tmp")
     try:
+        temporary.write_text("", encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, temporary)  # the file may hold a token that only its owner may read
         temporary.write_text(to_yaml({**kept, **checked}), encoding="utf-8")
         temporary.replace(path)
     except OSError as error:

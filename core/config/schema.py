@@ -17,6 +17,8 @@ from core.errors import OptionError, UnknownOptionError
 
 AUTO = "auto"  # the value of an option that is resolved later (from the model or the machine), with a reason
 
+HIDDEN = "••••"  # stands for the value of a secret option
+
 Text = Mapping[str, str]  # language -> words
 
 
@@ -36,7 +38,8 @@ class Option:
     `key` is its dotted path in YAML; `file` the shipped file that lists it; `panel` where the page offers it ("basic",
     "advanced" or "" for nowhere). `auto` allows the value "auto". Numbers have both
     bounds, texts the `maximum` of their characters. `built` is False while an option is accepted but has no
-    effect yet: pages then show it greyed, and setting it away from the default is reported.
+    effect yet: pages then show it greyed, and setting it away from the default is reported. The value of a `secret`
+    one is never shown, whoever asks, and not taken from a command line, which every user of a machine can read.
     """
 
     key: str
@@ -55,6 +58,7 @@ class Option:
     choices: tuple[str, ...] = ()
     auto: bool = False
     built: bool = True
+    secret: bool = False
     aliases: tuple[str, ...] = ()
 
     @property
@@ -88,7 +92,8 @@ class Option:
         try:
             return self._convert(value)
         except (TypeError, ValueError, OverflowError):
-            raise OptionError(source=source, key=self.key, came=_shorten(value), allowed=self.allowed) from None
+            came = HIDDEN if self.secret else _shorten(value)
+            raise OptionError(source=source, key=self.key, came=came, allowed=self.allowed) from None
 
     def _convert(self, value: Any) -> Any:
         if self.type == "bool":

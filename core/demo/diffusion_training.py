@@ -33,11 +33,11 @@ SHIFT = 3.0
 CELESTIAL_WEIGHT = 6.0
 SMALL = {(128, 128): 5, (160, 96): 1.5, (96, 160): 1.5, (256, 256): 2}
 MIXED = {
-    (256, 256): 45, (128, 128): 2, (160, 96): 1, (96, 160): 1, (192, 192): 3, (256, 144): 2, (144, 256): 2,
-    (320, 208): 2, (208, 320): 2, (384, 384): 5, (512, 288): 16, (288, 512): 16, (512, 512): 28,
+    (256, 256): 24, (128, 128): 1, (160, 96): 1, (96, 160): 1, (192, 192): 2, (256, 144): 1, (144, 256): 1,
+    (320, 208): 1, (208, 320): 1, (384, 384): 4, (512, 288): 20, (288, 512): 20, (512, 512): 42,
 }  # fmt: skip
 SMALL_UNTIL = 0.2
-GUIDED_FROM, GUIDANCE = 0.85, 1.0
+GUIDED_FROM, GUIDANCE = 0.9, 1.0
 
 
 class Batches:
@@ -217,7 +217,7 @@ def train(
         loss.backward()
         seconds, mean = together.average(model, time.monotonic() - began, loss.item())
         progress = seconds / (minutes * 60)
-        optimizers.step(curve(progress, warmup=0.01, hold=0.75))
+        optimizers.step(curve(progress, warmup=0.01, hold=0.7))
         step += 1
         losses.append(mean)
         if step % 100 == 0:

@@ -1,4 +1,4 @@
-"""The command line behind start.py: generate, models, history, demo-eval, bench. Every error is one line in the user's language.
+"""The command line behind start.py: generate, models, history, users, demo-eval, bench. An error is a line in the user's language.
 
 Exit codes: 0 done, 1 the run failed, 2 the input can't be used, 130 stopped by the user.
 What this module does not know: how anything is done; each command imports what it needs when it is called.
@@ -47,9 +47,7 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
 
         return generate.run(parsed, language, configs)
     if parsed.command == "bench":
-        from core.entrypoints import bench
-
-        return bench.run(parsed, configs)
+        return _run_bench(parsed, configs)
     if parsed.command == "history":
         from core.entrypoints import upkeep
 
@@ -58,9 +56,27 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.entrypoints import models
 
         return models.run(parsed, language, configs)
+    if parsed.command == "users":
+        from core.entrypoints import accounts
+
+        return accounts.run(parsed, language, configs, os.environ)
     from core.entrypoints import evaluation
 
     return evaluation.run(parsed, configs)
+
+
+def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
+    if parsed.what == "vae":
+        from core.entrypoints import bench_vae
+
+        return bench_vae.run(parsed)
+    if parsed.what == "rope":
+        from core.entrypoints import bench_rope
+
+        return bench_rope.run(parsed, configs)
+    from core.entrypoints import bench
+
+    return bench.run(parsed, configs)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,9 +94,10 @@ def build_parser(language: str) -> argparse.ArgumentParser:
     parser = _Parser(prog="start.py", description="Z Darkroom / 造相暗房", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     adding = {
-        "models": _add_models,
         "generate": _add_generate,
+        "models": _add_models,
         "history": _add_history,
+        "users": _add_users,
         "demo-eval": _add_evaluate,
         "bench": _add_bench,
     }
@@ -94,7 +111,8 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
     from core.entrypoints.generate import FLAGS, FORMATS
 
     words = _WORDS[language]
-    command.add_argument("prompt", metavar="PROMPT", help=words["prompt"])
+    command.add_argument("prompt", metavar="PROMPT", nargs="?", help=words["prompt"])
+    command.add_argument("--prompts-file", metavar="FILE", help=words["prompts-file"])
     for flag, key in FLAGS.items():
         option = SCHEMA.options[key]
         note = f"{option.help[language]} [{option.allowed[language]}]".replace("%", "%%")
@@ -121,16 +139,25 @@ def _add_models(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--id", metavar="ID", help=words["id"])
 
 
+def _add_users(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("action", choices=("add", "list", "remove"), help=_WORDS[language]["users-action"])
+    command.add_argument("name", nargs="?", metavar="NAME", help=_WORDS[language]["users-name"])
+
+
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--prompts", default="200", metavar="N", help=_WORDS[language]["prompts"])
 
 
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     words = _WORDS[language]
+    command.add_argument("what", nargs="?", choices=("speed", "vae", "rope"), default="speed", help=words["what"])
     command.add_argument("--runs", default="5", metavar="N", help=words["runs"])
     command.add_argument("--model", default="demo", help=SCHEMA.options["model.id"].help[language])
     command.add_argument("--side", metavar="PX", help=words["side"])
     command.add_argument("--steps", metavar="N", help=SCHEMA.options["generation.num_inference_steps"].help[language])
+    command.add_argument("--tile", default="256", metavar="PX", help=words["tile"])
+    command.add_argument("--minutes", default="10", metavar="N", help=words["minutes"])
+    command.add_argument("--prompts", default="200", metavar="N", help=words["most"])
 
 
 _WORDS = {
@@ -145,16 +172,25 @@ _WORDS = {
         "source": "huggingface or modelscope; default: the first that the model has",
         "mirror": "address to ask instead of the hub's own, such as https://hf-mirror.com",
         "id": "the id of a model that is added; default: made of its name",
+        "users": "who may use the studio: add, list or remove users",
+        "users-action": "add: a user, or another password for one; it is asked for",
+        "users-name": "1 - 32 letters, digits, dots, hyphens, underscores",
         "demo-eval": "measure how well the embedded model obeys prompts",
         "bench": "compare with plain diffusers on this machine",
         "prompt": "what the picture shows, in Chinese or English",
+        "prompts-file": "many pictures as one job: a text with a prompt a line, or a CSV table whose columns are fields "
+        "of a request; {a|b} and __name__ (a line of name.txt) are drawn by each picture's seed",
         "out": "copy the picture to this file ({formats}); several become FILE-1, FILE-2 ...; without it the path is printed",
         "set": "any option of configs/*.yaml, such as vae.enable_tiling=true; may be repeated",
         "profile": "a set of options from configs/profiles",
         "no-progress": "draw no progress line",
         "prompts": "how many held-out prompts, half of them Chinese",
         "runs": "measured runs of each, after one to warm up",
-        "side": "width and height in pixels; default: the model's own",
+        "side": "width and height in pixels; default: the model's own; of rope: the trained side that is exceeded",
+        "what": "speed: against plain diffusers; vae: ways of tiling; rope: scalings of positions at 2 and 3 times the size",
+        "tile": "of vae: side of a tile",
+        "minutes": "of rope: about how long to measure",
+        "most": "of rope: at most so many prompts",
     },
     "zh": {
         "lang": "提示语言；默认随终端",
@@ -167,16 +203,25 @@ _WORDS = {
         "source": "huggingface 或 modelscope；默认为该模型的第一个来源",
         "mirror": "代替官方站点的地址，如 https://hf-mirror.com",
         "id": "添加的模型的编号；默认由名称得出",
+        "users": "谁可以使用工作室：添加、列出或删除用户",
+        "users-action": "add：添加用户或更改密码，密码会另行询问",
+        "users-name": "1 至 32 个字母、汉字、数字、点、连字符或下划线",
         "demo-eval": "测量内置模型对提示词的遵循程度",
         "bench": "在本机上与原版 diffusers 比较",
         "prompt": "用中文或英文描述画面",
+        "prompts-file": "一个任务生成多张图片：每行一条提示词的文本，或以请求字段为列的 CSV 表格；"
+        "{a|b} 和 __名称__（名称.txt 中的一行）按每张图片的种子抽取",
         "out": "把图片复制到此文件（{formats}）；多张时为 FILE-1、FILE-2……；不给则打印路径",
         "set": "configs/*.yaml 中的任意选项，如 vae.enable_tiling=true；可重复",
         "profile": "configs/profiles 中的一组选项",
         "no-progress": "不显示进度",
         "prompts": "使用多少条未训练过的提示词，中英各半",
         "runs": "预热一次后各测多少次",
-        "side": "宽和高（像素）；默认用模型自带值",
+        "side": "宽和高（像素）；默认用模型自带值；rope 时为被超出的训练边长",
+        "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放",
+        "tile": "vae 时的分块边长",
+        "minutes": "rope 时大约测多久",
+        "most": "rope 时最多用多少条提示词",
     },
 }
 

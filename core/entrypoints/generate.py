@@ -1,4 +1,4 @@
-"""`generate PROMPT`: one request through the same queue and worker as the page, then the files where they were asked for.
+"""`generate PROMPT`, or `--prompts-file FILE` for many: one request through the queue of the page, then the files.
 
 What this module does not know: torch, SQL, how a worker is started.
 """
@@ -19,7 +19,7 @@ from core.config.layers import PROFILE_KEY, load_settings
 from core.entrypoints.terminal import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.errors import InputError, OptionError
 from core.studio import Studio
-from core.types import Job, JobState
+from core.types import GenerationRequest, Job, JobState
 
 FLAGS = {  # flag -> the option that it sets
     "--negative-prompt": "generation.negative_prompt",
@@ -54,11 +54,30 @@ class OutFileError(InputError):
     }
 
 
+class NoPromptError(InputError):
+    """Neither a prompt nor a file of them."""
+
+    text = {
+        "en": 'command line: there is no prompt. Write generate "what the picture shows", or --prompts-file FILE.',
+        "zh": '命令行：没有提示词。请写 generate "画面描述"，或 --prompts-file 文件。',
+    }
+
+
+class PromptsFileError(InputError):
+    """The file of --prompts-file cannot be read."""
+
+    text = {
+        "en": "--prompts-file {path} cannot be read: {detail}. Give a text file with a prompt a line, or a CSV table.",
+        "zh": "无法读取 --prompts-file {path}：{detail}。请给出每行一条提示词的文本文件，或 CSV 表格。",
+    }
+
+
 @dataclass(frozen=True)
 class Order:
     """What the command line asks for: option values as they were typed, and where the pictures go."""
 
     values: Mapping[str, Any]
+    prompts: Path | None  # a file of many
     profile: str | None
     out: Path | None
     progress: bool
@@ -70,7 +89,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ, order.values, order.profile)
     settings.raise_problems()
     studio = build_studio(settings)
-    job = studio.submit(studio.new_request(order.values, SOURCE))
+    job = studio.submit(_request(studio, order))
     studio.start()
     try:
         return _finish(studio, _follow(studio, job, ProgressLine(language, order.progress)), order, language)
@@ -78,9 +97,23 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
         studio.stop()
 
 
+def _request(studio: Studio, order: Order) -> GenerationRequest:
+    """One prompt, or those of the file; PromptsFileError when it can't be read."""
+    if order.prompts is None:
+        return studio.new_request(order.values, SOURCE)
+    try:
+        data = order.prompts.read_bytes()
+    except OSError as error:
+        raise PromptsFileError(path=order.prompts, detail=error.strerror or error) from error
+    return studio.new_batch(data, order.values, order.prompts.name)
+
+
 def read_order(arguments: argparse.Namespace) -> Order:
     """The parsed command line as option values; --set comes last and wins, but the format follows --out."""
-    values: dict[str, Any] = {"generation.prompt": arguments.prompt}
+    prompts = Path(arguments.prompts_file) if arguments.prompts_file is not None else None
+    if prompts is None and arguments.prompt is None:
+        raise NoPromptError()
+    values: dict[str, Any] = {} if arguments.prompt is None else {"generation.prompt": arguments.prompt}
     values.update({key: value for key in FLAGS.values() if (value := getattr(arguments, key)) is not None})
     if arguments.low_vram:
         values["memory.low_vram"] = True
@@ -89,7 +122,7 @@ def read_order(arguments: argparse.Namespace) -> Order:
     out = Path(arguments.out) if arguments.out is not None else None
     if out is not None:
         values["output.format"] = _format_of(out)
-    return Order(values, profile, out, progress=not arguments.no_progress)
+    return Order(values, prompts, profile, out, progress=not arguments.no_progress)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -110,9 +143,12 @@ def _format_of(out: Path) -> str:
 
 
 def _follow(studio: Studio, job: Job, line: ProgressLine) -> Job:
-    """Wait until the job is over, drawing its progress. Ctrl+C cancels it."""
+    """Wait until the job is over, drawing its progress. Ctrl+C cancels it; WorkerStartError when nobody can draw it."""
     try:
         while job.state.active:
+            if job.state is JobState.QUEUED and (trouble := studio.worker().trouble):
+                studio.cancel(job.id)
+                raise trouble
             line.show(job)
             time.sleep(POLL_SECONDS)
             job = studio.job(job.id)

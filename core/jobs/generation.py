@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import GenerationError, OutOfMemoryError, StudioError
-from core.types import Decision, GenerationRequest, GenerationResult, Picture, Progress
+from core.jobs import reasons
+from core.types import Capability, Decision, GenerationRequest, GenerationResult, Picture, Progress
 
 DEFAULT_GENERATOR = "core.model.generator:build_generator"
 
@@ -22,7 +23,7 @@ _MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory") 
 
 
 class LoadedModel(Protocol):
-    """The model in memory. `load_seconds` is what loading it took."""
+    """The model in memory. `load_seconds` is what loading it took; the rest is as in WorkerStatus."""
 
     @property
     def model(self) -> str: ...
@@ -34,6 +35,12 @@ class LoadedModel(Protocol):
     def decisions(self) -> Sequence[Decision]: ...
     @property
     def versions(self) -> Mapping[str, str]: ...
+    @property
+    def asked(self) -> Mapping[str, Any]: ...
+    @property
+    def effective(self) -> Mapping[str, Any]: ...
+    @property
+    def capabilities(self) -> Sequence[Capability]: ...
 
 
 class Generator(Protocol):
@@ -52,7 +59,7 @@ class Generator(Protocol):
         on_picture: Callable[[Picture], None],
         made: Collection[int],
     ) -> GenerationResult:
-        """All pictures of the request but those of the seeds in `made`."""
+        """All pictures of the request but those whose places (from 1) are in `made`."""
         ...
 
 
@@ -63,11 +70,11 @@ def build_generator(name: str, configs: Path, values: Mapping[str, Any]) -> Gene
     return generator
 
 
-def device_fault(error: BaseException) -> str | None:
+def device_fault(error: BaseException) -> reasons.Reason | None:
     """What to say when the card itself failed: from then on every call of this process to it fails too."""
     words = (str(error).strip().splitlines() or [""])[0][:200]
     broken = type(error).__name__ == "AcceleratorError" or words.startswith(("CUDA error", "HIP error"))
-    return words if broken and "out of memory" not in words else None
+    return reasons.device(words) if broken and "out of memory" not in words else None
 
 
 def as_studio_error(error: BaseException, request: GenerationRequest, device: str) -> StudioError:

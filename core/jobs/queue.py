@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -25,10 +26,11 @@ from core.errors import (
 )
 from core.jobs import snapshots
 from core.jobs.order import moved
+from core.jobs.reasons import Reason
 from core.jobs.records import UnreadableRequest, read_request, write_progress, write_request
 from core.jobs.states import ACTIVE, ENDED, IN_WORK, IllegalTransition, check_transition
 from core.storage.database import Database, moment, now, stamp
-from core.storage.tables import jobs, previews, switches
+from core.storage.tables import batches, jobs, previews, switches
 from core.types import GenerationRequest, Job, JobState, JobTerms, Phase, Progress
 
 MOST_CRASHES = 3  # a job that a worker died of this often is not run again by itself
@@ -65,6 +67,9 @@ class JobQueue:
                 _check_room(connection, terms.client, most)
             job_id = new_id()
             connection.execute(insert(jobs), _row(job_id, request, terms, _end_of_line(connection)))
+            if request.pictures:
+                own = [dict(picture) for picture in request.pictures]
+                connection.execute(insert(batches), {"job_id": job_id, "pictures": own})
             return snapshots.one(connection, job_id)
 
     def get(self, job_id: str) -> Job:
@@ -134,6 +139,14 @@ class JobQueue:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority))
             return snapshots.one(connection, job_id)
 
+    def postpone(self, job_id: str, not_before: datetime | None) -> Job:
+        """Let a queued job wait until then (aware), or no longer; it keeps its place."""
+        with self._database.writing() as connection:
+            _demand(connection, job_id, "run later", (JobState.QUEUED,))
+            until = stamp(not_before) if not_before else None
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(not_before=until))
+            return snapshots.one(connection, job_id)
+
     def pause(self, paused: bool) -> None:
         """Keep every waiting job waiting, or let them go on. What is in work is finished."""
         with self._database.writing() as connection:
@@ -164,7 +177,7 @@ class JobQueue:
         with self._database.writing() as connection:
             while (row := connection.execute(snapshots.next_in_line(), {"now": now()}).first()) is not None:
                 try:
-                    read_request(row.request)
+                    read_request(row.request, row.pictures)
                 except UnreadableRequest as problem:
                     _end(connection, row.id, JobState.FAILED, GenerationError(detail=problem))
                     continue
@@ -227,7 +240,7 @@ class JobQueue:
         present = moment(now())
         return (present - last).total_seconds() if last and present else 0.0
 
-    def abandon(self, worker_id: str, detail: str) -> list[Job]:
+    def abandon(self, worker_id: str, detail: Reason) -> list[Job]:
         """Queue again, at its place, what a dead worker had in work; the jobs as they are then.
 
         A job that was to be cancelled is cancelled; one that workers died of MOST_CRASHES times has failed.
@@ -266,7 +279,7 @@ def _row(job_id: str, request: GenerationRequest, terms: JobTerms, place: int) -
         "priority": terms.priority,
         "place": place,
         "not_before": stamp(terms.not_before) if terms.not_before else None,
-        "held": False,
+        "held": terms.held,
         "crashes": 0,
         "key": terms.key,
         "key_digest": terms.key_digest,

@@ -10,12 +10,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, get_origin, get_type_hints
 
 from core.errors import GenerationError, StudioError
 from core.storage.database import moment
-from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress, WorkerStatus
+from core.types import (
+    OWN_FIELDS,
+    Capability,
+    Decision,
+    GenerationRequest,
+    Job,
+    JobState,
+    Phase,
+    Progress,
+    WorkerStatus,
+)  # fmt: skip
+
+_OWN_WORDS = ("updated_at", "trouble")  # of a status: what others say of the worker, not it of itself
 
 
 class UnreadableRequest(ValueError):
@@ -23,27 +35,50 @@ class UnreadableRequest(ValueError):
 
 
 def write_request(request: GenerationRequest) -> dict[str, Any]:
-    """The request as a JSON object."""
-    return {**{f.name: getattr(request, f.name) for f in fields(request)}, "options": dict(request.options)}
+    """The request as a JSON object, without the pictures of a batch, which have a table of their own."""
+    data = {f.name: getattr(request, f.name) for f in fields(request) if f.name != "pictures"}
+    return {**data, "options": dict(request.options)}
 
 
-def read_request(text: str) -> GenerationRequest:
-    """The request that `write_request` wrote; UnreadableRequest says what is wrong with the text."""
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise UnreadableRequest(f"the stored request is not JSON ({error})") from None
+def read_request(text: str, pictures: str | None = None) -> GenerationRequest:
+    """The request that `write_request` wrote; UnreadableRequest says what is wrong with the texts."""
+    data = _parsed(text)
     if not isinstance(data, dict):
         raise UnreadableRequest(f"the stored request is a {type(data).__name__}, not an object")
+    _check_fields(data, "the stored request")
+    if "prompt" not in data:
+        raise UnreadableRequest("the stored request has no prompt")
+    own = read_pictures(pictures) if pictures is not None else ()
+    return GenerationRequest(**{**data, "options": restore(data.get("options", {})), "pictures": own})
+
+
+@lru_cache(maxsize=16)  # read at every look at a job, and never written again
+def read_pictures(text: str) -> tuple[Mapping[str, Any], ...]:
+    """What each picture of a batch has of its own; UnreadableRequest says what is wrong with the text."""
+    data = _parsed(text)
+    if not isinstance(data, list) or not data:
+        raise UnreadableRequest(f"the stored pictures are a {type(data).__name__}, not a list of some")
+    for own in data:
+        if not isinstance(own, dict) or not set(own) <= set(OWN_FIELDS):
+            raise UnreadableRequest("a stored picture has fields that no picture has of its own")
+        _check_fields(own, "a stored picture")
+    return tuple(data)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UnreadableRequest(f"the stored request is not JSON ({error})") from None
+
+
+def _check_fields(data: Mapping[str, Any], what: str) -> None:
     kinds = _request_kinds()
     for name, value in data.items():
         if name not in kinds:
-            raise UnreadableRequest(f"the stored request has an unknown field {name}")
+            raise UnreadableRequest(f"{what} has an unknown field {name}")
         if isinstance(value, bool) or not isinstance(value, (int, float) if kinds[name] is float else kinds[name]):
-            raise UnreadableRequest(f"{name} of the stored request is a {type(value).__name__}")
-    if "prompt" not in data:
-        raise UnreadableRequest("the stored request has no prompt")
-    return GenerationRequest(**{**data, "options": restore(data.get("options", {}))})
+            raise UnreadableRequest(f"{name} of {what} is a {type(value).__name__}")
 
 
 def write_progress(progress: Progress) -> dict[str, Any]:
@@ -76,7 +111,7 @@ def read_job(row: Mapping[str, Any], image_ids: Sequence[str]) -> Job:
     state = JobState(row["state"])
     error = read_error(row["error"])
     try:
-        request = read_request(row["request"])
+        request = read_request(row["request"], row["pictures"])
     except UnreadableRequest as problem:
         request, error = GenerationRequest(prompt=""), error or GenerationError(detail=problem)
     created = moment(row["created_at"])
@@ -103,16 +138,19 @@ def read_job(row: Mapping[str, Any], image_ids: Sequence[str]) -> Job:
 
 def write_status(status: WorkerStatus) -> dict[str, Any]:
     """The status as a JSON object; a decision's values that JSON has no word for are stored as text."""
-    data = {f.name: getattr(status, f.name) for f in fields(status) if f.name != "updated_at"}
+    data = {f.name: getattr(status, f.name) for f in fields(status) if f.name not in _OWN_WORDS}
     decisions = [{f.name: getattr(decision, f.name) for f in fields(decision)} for decision in status.decisions]
-    plain: dict[str, Any] = json.loads(json.dumps({**data, "decisions": decisions}, default=_plain))
+    data |= {"decisions": decisions, "capabilities": [vars(capability) for capability in status.capabilities]}
+    plain: dict[str, Any] = json.loads(json.dumps(data, default=_plain))
     return plain
 
 
 def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
     """The status that `write_status` wrote, and when."""
     decisions = tuple(Decision(**decision) for decision in data["decisions"])
-    return WorkerStatus(**{**data, "decisions": decisions, "updated_at": moment(updated_at)})
+    capabilities = tuple(Capability(**capability) for capability in data.get("capabilities", ()))
+    parts = {"decisions": decisions, "capabilities": capabilities, "updated_at": moment(updated_at)}
+    return WorkerStatus(**{**data, **parts})
 
 
 def restore(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import psutil
 from sqlalchemy import delete, insert, select
 
 from core.jobs.queue import JobQueue
+from core.jobs.reasons import Reason
 from core.jobs.records import read_status, write_status
 from core.storage.database import Database, now
 from core.storage.tables import workers
@@ -39,11 +40,11 @@ class Roster:
             connection.execute(delete(workers).where(workers.c.id == worker_id))
             return int(facts["good_jobs"]) if facts else 0
 
-    def memory(self, worker_id: str) -> int | None:
-        """The resident memory that a worker last told of, in bytes."""
+    def last_word(self, worker_id: str) -> WorkerStatus:
+        """What this worker last said of itself, dead or alive; "stopped" when it said nothing."""
         with self._database.reading() as connection:
-            facts = connection.scalar(select(workers.c.status).where(workers.c.id == worker_id))
-            return facts["status"].get("memory_bytes") if facts else None
+            row = connection.execute(select(workers).where(workers.c.id == worker_id)).one_or_none()
+        return read_status(row.status["status"], row.updated_at) if row else WorkerStatus(state="stopped")
 
     def latest(self) -> WorkerStatus:
         """The status of the worker that is alive, or "stopped"."""
@@ -66,7 +67,7 @@ class Roster:
             return set(connection.scalars(select(workers.c.id)))
 
 
-def sweep(queue: JobQueue, roster: Roster, detail: str) -> None:
+def sweep(queue: JobQueue, roster: Roster, detail: Reason) -> None:
     """Queue again the jobs of workers that are gone, for the reason `detail`, and strike those workers off."""
     held, known = queue.holders(), roster.known()
     living = roster.living()  # looked up last: a worker is on the roster before it holds anything

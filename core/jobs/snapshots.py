@@ -30,7 +30,7 @@ from core.errors import NotFoundError
 from core.jobs.records import read_job
 from core.jobs.states import ACTIVE, IN_WORK
 from core.storage.database import now
-from core.storage.tables import images, jobs, switches
+from core.storage.tables import batches, images, jobs, switches
 from core.types import Job, JobState
 
 PAUSED = "paused"  # the switch that keeps every job waiting
@@ -49,6 +49,8 @@ _PLAIN = (
     "crashes",
 )
 _JSON = ("request", "progress", "error")  # read as text, so that a broken one is met in Python and not in the driver
+_PICTURES = type_coerce(batches.c.pictures, String).label("pictures")
+_WITH_BATCH = jobs.outerjoin(batches, batches.c.job_id == jobs.c.id)
 TURN = (jobs.c.priority.desc(), jobs.c.place)  # the order in which jobs run
 
 
@@ -63,8 +65,8 @@ def one(connection: Connection, job_id: str) -> Job:
 def read(connection: Connection, wanted: Select[Any]) -> list[Job]:
     """The jobs that `wanted` (of `snapshots`) selects, with their pictures."""
     rows = [row._asdict() for row in connection.execute(wanted, {"now": now()})]
-    pictures = _image_ids(connection, [row["id"] for row in rows])
-    return [read_job(row, pictures.get(row["id"], ())) for row in rows]
+    made = _image_ids(connection, [row["id"] for row in rows])
+    return [read_job(row, made.get(row["id"], ())) for row in rows]
 
 
 def state_of(connection: Connection, job_id: str) -> JobState:
@@ -77,9 +79,11 @@ def state_of(connection: Connection, job_id: str) -> JobState:
 
 @cache
 def next_in_line() -> Select[Any]:
-    """The id and the stored request of the job whose turn it is; none while the queue is paused. Give it `now`."""
+    """Id, request and pictures of the job whose turn it is; none while the queue is paused. Give it `now`."""
     running = ~exists(select(switches.c.name).where(switches.c.name == PAUSED))
-    waiting = select(jobs.c.id, type_coerce(jobs.c.request, String).label("request"))
+    waiting = select(jobs.c.id, type_coerce(jobs.c.request, String).label("request"), _PICTURES).select_from(
+        _WITH_BATCH
+    )
     return waiting.where(running, _may_run(jobs)).order_by(*TURN).limit(1)
 
 
@@ -92,7 +96,8 @@ def snapshots() -> Select[Any]:
     )
     place = select(func.count()).where(_may_run(ahead), earlier).correlate(jobs).scalar_subquery()
     as_text = [type_coerce(jobs.c[name], String).label(name) for name in _JSON]
-    return select(*(jobs.c[name] for name in _PLAIN), *as_text, case((_may_run(jobs), place)).label("position"))
+    position = case((_may_run(jobs), place)).label("position")
+    return select(*(jobs.c[name] for name in _PLAIN), *as_text, _PICTURES, position).select_from(_WITH_BATCH)
 
 
 @cache
@@ -108,9 +113,9 @@ def _may_run(table: Any) -> ColumnElement[bool]:
 
 
 def _image_ids(connection: Connection, job_ids: Iterable[str]) -> dict[str, Sequence[str]]:
-    """The pictures of each job, in the order of their seeds: a job that was interrupted makes some later."""
+    """The pictures of each job, in the job's order: one that was interrupted makes some later."""
     of_jobs = select(images.c.job_id, images.c.id).where(images.c.job_id.in_(list(job_ids)))
     found: dict[str, list[str]] = {}
-    for job_id, image_id in connection.execute(of_jobs.order_by(images.c.seed, images.c.id)):
+    for job_id, image_id in connection.execute(of_jobs.order_by(images.c.job_id, images.c.place, images.c.id)):
         found.setdefault(job_id, []).append(image_id)
     return {job_id: tuple(ids) for job_id, ids in found.items()}

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import IO, Any, Literal
 
 from core.config.layers import PROJECT_ROOT, Settings
-from core.errors import StudioError
+from core.errors import StudioError, WorkerStartError
+from core.jobs import reasons
 from core.jobs.generation import DEFAULT_GENERATOR
-from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
+from core.jobs.orders import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
 from core.jobs.queue import JobQueue, new_id
 from core.jobs.roster import Roster, sweep
 from core.jobs.wishes import Wish, Wishes
@@ -27,11 +28,13 @@ from core.types import WorkerStatus
 
 FIRST_DELAY = 0.2  # seconds until a worker that died is started again; doubled each time
 LONGEST_DELAY = 30.0
+MOST_STARTS = 3  # workers in a row that ended before they could begin: then it is said, and tried on
 GOOD_SECONDS = 60.0  # a worker that lived this long, or finished a job, was a good one
 LOCKED_DELAY = 5.0  # how often we look whether the worker of another app over this folder has ended
 WATCH_SECONDS = 1.0  # how often a worker is looked at for having stopped moving
 CLOSE_SECONDS = 3.0  # a worker ends by itself this soon after its stdin is closed
 MAX_OUTPUT_BYTES = 1_000_000
+_BEGUN = ("idle", "busy")  # states of a worker that takes jobs
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +53,15 @@ class WorkerSupervisor:
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._unloaded_from: int | None = None  # bytes that an idle worker has just given back
+        self._failed_starts = 0  # in a row
+        self._trouble: StudioError | None = None
 
     def start(self) -> None:
         """Queue again the jobs that a crash left in work, then keep a worker alive; nothing when that is under way."""
         with self._guard:
             if self._thread is not None:
                 return
-            sweep(self._queue, self._roster, "the app was not running")
+            sweep(self._queue, self._roster, reasons.APP_NOT_RUNNING)
             self._stopping = threading.Event()
             self._thread = threading.Thread(
                 target=self._keep_alive, args=(self._stopping,), name="worker-supervisor", daemon=True
@@ -78,8 +83,8 @@ class WorkerSupervisor:
         status = self._roster.latest()
         process = self._process
         if status.state == "stopped" and process is not None and process.poll() is None:
-            return WorkerStatus(state="starting", pid=process.pid)
-        return status
+            status = WorkerStatus(state="starting", pid=process.pid)
+        return replace(status, trouble=None if status.state in _BEGUN else self._trouble)
 
     def load(self, model: str, options: Mapping[str, Any]) -> None:
         """Ask the worker to have this model in memory; the present one is freed first. It does so between two jobs."""
@@ -100,8 +105,11 @@ class WorkerSupervisor:
         while not stopping.is_set():
             try:
                 life = self._one_life(stopping)
-            except Exception:  # no process, no disk, no database: whatever it is, the next try may find it mended
+            except (
+                Exception
+            ) as problem:  # no process, no disk, no database: whatever it is, the next try may find it mended
                 log.exception("the worker could not be looked after; trying again in %g s", delay)
+                self._count_start(False, {"en": str(problem), "zh": str(problem)})
                 life = "bad"
             if life == "locked":
                 stopping.wait(LOCKED_DELAY)
@@ -120,24 +128,34 @@ class WorkerSupervisor:
         code, hang = self._watch(process, worker_id)
         if code == EXIT_LOCKED:
             return "locked"
-        self._unloaded_from = self._roster.memory(worker_id) if code == EXIT_IDLE else None
-        detail = "the app was closed" if stopping.is_set() else hang or in_words(code)
-        lost = self._queue.abandon(worker_id, detail)
+        last = self._roster.last_word(worker_id)
+        self._unloaded_from = last.memory_bytes if code == EXIT_IDLE else None
+        reason = reasons.APP_CLOSED if stopping.is_set() else hang or reasons.ended(code)
+        lost = self._queue.abandon(worker_id, reason)
         good_jobs = self._roster.remove(worker_id)
         quiet = stopping.is_set() or code == EXIT_IDLE
-        log.log(logging.INFO if quiet else logging.ERROR, "worker: %s; jobs interrupted: %d", detail, len(lost))
+        self._count_start(quiet or bool(lost) or last.state in _BEGUN, reason)
+        log.log(logging.INFO if quiet else logging.ERROR, "worker: %s; jobs interrupted: %d", reason["en"], len(lost))
         return "good" if good_jobs or quiet or time.monotonic() - began > GOOD_SECONDS else "bad"
 
-    def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, str]:
+    def _count_start(self, began: bool, reason: reasons.Reason) -> None:
+        """A worker that ends before it can begin leaves no job that would tell of it: after some, the status does."""
+        self._failed_starts = 0 if began else self._failed_starts + 1
+        self._trouble = None
+        if self._failed_starts >= MOST_STARTS:
+            log_file = self._settings.output_directory / OUTPUT_FILE
+            self._trouble = WorkerStartError(times=self._failed_starts, detail=reason, log=log_file)
+
+    def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, reasons.Reason | None]:
         """Wait for the worker's end, and end it when its job has not moved for too long: exit code, reason for that."""
         limit = float(self._settings["worker.hang_seconds"])
         while True:
             try:
-                return process.wait(WATCH_SECONDS), ""
+                return process.wait(WATCH_SECONDS), None
             except subprocess.TimeoutExpired:
                 if limit and self._silence(worker_id) > limit:
                     process.kill()
-                    return process.wait(), f"no step in {limit:g} s"
+                    return process.wait(), reasons.silent(limit)
 
     def _silence(self, worker_id: str) -> float:
         """Seconds without a report; 0 when the database can't say, so that no worker is ended for that."""
@@ -153,7 +171,7 @@ class WorkerSupervisor:
             owner_pid=os.getpid(),
             output_directory=self._settings.output_directory,
             configs=self._settings.configs.resolve(),
-            values=self._settings.values,
+            values={key: value for key, value in self._settings.values.items() if key != "access.token"},
             unloaded_from=self._unloaded_from,
         )
         with _output_file(orders) as output:
@@ -172,17 +190,6 @@ class WorkerSupervisor:
         except OSError:  # it is dead already; who waits for it will see why
             log.warning("the worker ended before it was told what to do")
         return process
-
-
-def in_words(code: int) -> str:
-    """An exit code of subprocess in words: "signal 9 (killed)", "exit code 1", "the device failed"."""
-    if code == EXIT_DEVICE:
-        return "the device failed"
-    if code == EXIT_IDLE:
-        return "its model was idle"
-    if code >= 0:
-        return f"exit code {code}"
-    return f"signal {-code} ({(signal.strsignal(-code) or 'unknown').lower()})"
 
 
 def _own_session() -> dict[str, Any]:

@@ -32,10 +32,12 @@ from core.jobs.lock import FolderLock
 from core.jobs.orders import DATABASE_FILE, EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders
 from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
+from core.jobs.reasons import PREDECESSOR_GONE
 from core.jobs.roster import Roster, is_alive, sweep
 from core.jobs.wishes import Wish, Wishes
 from core.storage.database import Database
 from core.storage.history import History
+from core.storage.sheets import Sheets
 from core.types import GenerationRequest, Job, JobState, Phase, Picture, Progress, WorkerStatus
 
 POLL_SECONDS = 0.05  # an idle worker looks for a job this often
@@ -70,6 +72,7 @@ class Worker:
         self._changes = ChangeWatch(database.path)
         self._history = History(database, orders.output_directory)
         self._wishes = Wishes(orders.output_directory)
+        self._sheets = Sheets(database, orders.output_directory)
         self._build = build
         self._generator: Generator | None = None
         self._stopping = stopping
@@ -82,7 +85,7 @@ class Worker:
     def run(self) -> int:
         """Until `stopping`, a device that failed, or a long rest; the exit code. No job and no full disk ends it."""
         self._beat("starting")
-        sweep(self._queue, self._roster, "the worker before this one is gone")
+        sweep(self._queue, self._roster, PREDECESSOR_GONE)
         self._take_in_pictures()
         if self._unloaded_from is None:
             self._prepare()
@@ -90,8 +93,10 @@ class Worker:
             try:
                 self._beat("idle")
                 # A look that failed, and a job whose time has come, are seen after the next beat, which is a change too.
-                if self._changes.changed() and self._queue.has_waiting():
-                    self._work_through()
+                if self._changes.changed():
+                    if self._queue.has_waiting():
+                        self._work_through()
+                    self._draw_sheets()  # of a sweep whose last job was cancelled
                 wish = self._wishes.take()
                 if wish is not None and self._grant(wish):
                     return EXIT_IDLE
@@ -169,6 +174,7 @@ class Worker:
         log.info("job %s: begins, model %s", job.id, job.request.model)
         state, error = self._attempt(job)
         self._settle(job.id, state, error)
+        self._draw_sheets()
         self._good_jobs += state is JobState.DONE
         if state is JobState.DONE:
             self._wishes.remember(job.request.model)
@@ -179,11 +185,11 @@ class Worker:
         """Generate what the job lacks; how it ended, where queued means that it is to be gone on with."""
         request = job.request
         try:
-            made = self._history.seeds_of(job.id)
+            made = self._history.places_of(job.id)
             if len(made) >= request.num_images:
                 self._progress(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
                 return JobState.DONE, None
-            pace = Pace(request, made, self._history.seconds_of_past(request))
+            pace = Pace(request, made, self._history.seconds_of_past)
             self._ready_generator().generate(
                 request,
                 lambda progress: self._progress(job.id, replace(progress, eta_seconds=pace.left(progress))),
@@ -203,6 +209,13 @@ class Worker:
             return JobState.FAILED, as_studio_error(problem, request, self._status("busy").device or "cpu")
         return JobState.DONE, None
 
+    def _draw_sheets(self) -> None:
+        """Contact sheets of the sweeps that have ended. No job fails for want of one: its page draws it, then."""
+        try:
+            self._sheets.draw_ended()
+        except StorageError:
+            log.exception("a contact sheet could not be drawn")
+
     def _progress(self, job_id: str, progress: Progress) -> None:
         self._queue.report(job_id, progress)
         self._beat("loading" if progress.phase is Phase.LOADING else "busy")
@@ -214,9 +227,8 @@ class Worker:
         """Keep a picture the moment it is made, unless the user has asked to stop meanwhile."""
         if self._queue.is_cancel_requested(job.id):
             raise Cancelled
-        steps, images = job.request.num_inference_steps, job.request.num_images
-        image = picture.request.seed - job.request.seed + 1  # see GenerationRequest.singles
-        self._progress(job.id, Progress(Phase.SAVE, steps, steps, image, images))
+        steps, images = picture.request.num_inference_steps, job.request.num_images
+        self._progress(job.id, Progress(Phase.SAVE, steps, steps, picture.place, images))
         self._history.add(picture, job.id)
         pace.learn(picture)
 
@@ -261,12 +273,16 @@ class Worker:
             load_seconds=loaded.load_seconds,
             decisions=tuple(loaded.decisions),
             versions=loaded.versions,
+            asked=loaded.asked,
+            effective=loaded.effective,
+            capabilities=tuple(loaded.capabilities),
         )
 
 
 def without_prompts(text: str, request: GenerationRequest) -> str:
     """`text` fit for the log: what people write is theirs, also where a library quotes it in its error."""
-    for prompt in (request.prompt, request.negative_prompt):
+    parts = {text for single in request.singles() for text in (single.prompt, single.template, single.negative_prompt)}
+    for prompt in sorted(parts, key=len, reverse=True):
         for form in (prompt, repr(prompt)[1:-1]):
             text = text.replace(form, "[prompt]") if form.strip() else text
     return text

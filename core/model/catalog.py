@@ -31,8 +31,10 @@ from core.model.places import (
     size_of,
     store_folder,
 )
+from core.model.revision import fingerprint, versions
 from core.types import ModelInfo
 
+PATCH = 16  # pixels of a token's side in Z-Image: 8 of the VAE times a patch of 2
 POSITIONS_LIMIT = 512  # tokens of a side in the published Z-Image; the fallback when a folder can't be read
 U_NET_MAX_SIDE = 2048  # px; a U-Net has no end of positions, but repeats itself long before
 SIDES = {SD: 512}  # px of the native square, where a folder does not say otherwise
@@ -188,7 +190,16 @@ class Catalog:
             bounds=entry.limits,
             cannot=_cannot(family, entry.negative_prompt),
             own=entry.own,
+            trained_side=entry.trained_side or int(max(defaults["width"], defaults["height"])),
         )
+
+    def conditions(self, model: str) -> dict[str, Any]:
+        """What is known, without loading it, of what decides this model's pixels, as pictures' records name it."""
+        found: dict[str, Any] = {f"versions.{name}": number for name, number in versions().items()}
+        info = self.find(model)
+        if info.path is None:
+            return found
+        return {**found, "model.fingerprint": fingerprint(Path(info.path), Path(info.base) if info.base else None)}
 
 
 def _free_id(name: str, taken: Mapping[str, Entry]) -> str:
@@ -227,7 +238,7 @@ def _max_side(family: Family, folder: Path | None) -> int:
         return U_NET_MAX_SIDE
     config = _config(folder / "transformer" / "config.json") if folder else {}
     lengths: Sequence[int] = config.get("axes_lens", [0, POSITIONS_LIMIT, POSITIONS_LIMIT])
-    return min(lengths[1:]) * family.size_multiple
+    return min(lengths[1:]) * PATCH
 
 
 def _folder_defaults(family: Family, folder: Path | None) -> dict[str, float]:

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.errors import OutOfMemoryError
+from core.errors import BrokenPictureError, OutOfMemoryError
 from core.model import memory, stable
 from core.model import render as z_image
 from core.model.catalog import Catalog
+from core.model.ladder import Ladder
+from core.model.live import tune
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, load_model
 from core.model.places import places_of_values
-from core.model.render import IsCancelled, effective_shift
+from core.model.render import IsCancelled, effective_shift, positions
+from core.model.sizes import check_sides
 from core.model.tuning import rope, tiling
-from core.types import GenerationRequest, GenerationResult, Phase, Picture, Progress
+from core.types import Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
 
 OnProgress = Callable[[Progress], None]
 OnPicture = Callable[[Picture], None]
@@ -40,6 +44,7 @@ class Generator:
         self._catalog = catalog
         self._loaded: LoadedModel | None = None
         self._loaded_for: tuple[Any, ...] | None = None
+        self._load_decisions: tuple[Decision, ...] = ()
 
     @property
     def loaded(self) -> LoadedModel | None:
@@ -55,6 +60,7 @@ class Generator:
         self.unload()
         self._loaded = load_model(self._catalog.find(model), options)
         self._loaded_for = wanted
+        self._load_decisions = self._loaded.decisions
         return self._loaded
 
     def unload(self) -> None:
@@ -71,63 +77,89 @@ class Generator:
         on_picture: OnPicture | None = None,
         made: Collection[int] = (),
     ) -> GenerationResult:
-        """All pictures of a complete request (seed >= 0) but those of the seeds in `made`.
+        """All pictures of a complete request (seed >= 0) but those whose places (from 1) are in `made`.
 
         `on_picture` gets each as soon as it is finished; the result then holds none, as there may be thousands.
 
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
-        model = self.load(request.model, request.options, on_progress)
+        check_sides(request.width, request.height, self._catalog.find(request.model).max_side, request.model)
+        done = set(made)
+        pictures: list[Picture] = []
+
+        def keep(picture: Picture) -> None:
+            (on_picture or pictures.append)(picture)
+            done.add(picture.place)
+
+        climb = Ladder(request)
+        while True:
+            model = self.load(request.model, climb.options, on_progress)
+            try:
+                with torch.inference_mode():
+                    self._render_all(model, request, climb.decisions, on_progress, is_cancelled, keep, done)
+                return GenerationResult(tuple(pictures))
+            except BrokenPictureError as broken:
+                climb.next(model, broken)  # raises when there is nothing left to try
+            except torch.OutOfMemoryError as error:
+                memory.free_unused(model.device)
+                raise OutOfMemoryError(device=model.device, width=request.width, height=request.height) from error
+
+    def _ready(
+        self, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress, why: tuple[Decision, ...]
+    ) -> LoadedModel:
+        """The loaded pipeline with the live options applied, whatever the picture before it had."""
         if model.info.pipeline in stable.PIPELINES:
             stable.apply_live_options(model, request)
-        else:
-            _apply_live_options(model, request.options)
-        try:
-            with torch.inference_mode():
-                return self._render_all(model, request, on_progress, is_cancelled, on_picture, made)
-        except torch.OutOfMemoryError as error:
-            memory.free_unused(model.device)
-            raise OutOfMemoryError(device=model.device, width=request.width, height=request.height) from error
+            self._loaded = replace(model, decisions=(*self._load_decisions, *why))
+            return self._loaded
+        _apply_live_options(model, request)
+        self._loaded = tune(model, request, (*self._load_decisions, *why), on_progress)
+        return self._loaded
 
     def _render_all(
         self,
         model: LoadedModel,
         request: GenerationRequest,
+        why: tuple[Decision, ...],
         on_progress: OnProgress,
         is_cancelled: IsCancelled,
-        on_picture: OnPicture | None,
+        keep: OnPicture,
         made: Collection[int],
-    ) -> GenerationResult:
-        on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
+    ) -> None:
+        texts, read = None, None
         draw = stable if model.info.pipeline in stable.PIPELINES else z_image
-        texts = draw.encode(model, request)
-        pictures: list[Picture] = []
-        deliver_one = on_picture or pictures.append
         for k, single in enumerate(request.singles(), start=1):
-            if single.seed not in made:
-                report = _Reporter(on_progress, request, k)
-                deliver_one(draw.render(model, single, texts, report, is_cancelled))
-        return GenerationResult(tuple(pictures))
+            if k in made:
+                continue
+            model = self._ready(model, single, on_progress, why)
+            words = (single.prompt, single.negative_prompt, single.guidance_scale > 0)
+            if texts is None or words != read:  # pictures that differ in their seed share what was read
+                on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
+                texts, read = draw.encode(model, single), words
+            report = _Reporter(on_progress, single.num_inference_steps, k, request.num_images)
+            keep(replace(draw.render(model, single, texts, report, is_cancelled), place=k))
 
 
 class _Reporter:
     """Turns steps of picture `image` into Progress, with an estimate of the time left for the whole request."""
 
-    def __init__(self, on_progress: OnProgress, request: GenerationRequest, image: int) -> None:
+    def __init__(self, on_progress: OnProgress, steps: int, image: int, images: int) -> None:
         self._on_progress = on_progress
-        self._request = request
+        self._steps = steps
         self._image = image
+        self._images = images
         self._began = time.perf_counter()
 
     def __call__(self, phase: Phase, step: int, preview: bytes | None = None) -> None:
-        steps, images = self._request.num_inference_steps, self._request.num_images
+        steps, images = self._steps, self._images
         left = (images - self._image) * steps + steps - step
         eta = (time.perf_counter() - self._began) / step * left if step else None
         self._on_progress(Progress(phase, step, steps, self._image, images, eta, preview=preview))
 
 
-def _apply_live_options(model: LoadedModel, options: Mapping[str, Any]) -> None:
+def _apply_live_options(model: LoadedModel, request: GenerationRequest) -> None:
     """Bring the loaded pipeline to what the options say, whatever the request before it had."""
-    rope.apply(model.pipeline.transformer, options["transformer.use_rope"])
-    tiling.apply(model.pipeline.vae, tiling.wanted_plan(options))
+    options = request.options
+    rope.apply(model.pipeline.transformer, positions(model, request))
+    tiling.apply(model.pipeline.vae, tiling.wanted_tiles(options))
     model.pipeline.scheduler.set_shift(effective_shift(model, options))

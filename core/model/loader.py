@@ -5,35 +5,41 @@ What this module does not know: requests, jobs, pictures.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from core import __version__
-from core.config.schema import AUTO
+from core.config.options import SCHEMA
+from core.config.schema import AUTO, TakesEffect
 from core.errors import ModelLoadError
 from core.model.catalog import weight_files
+from core.model.families import Z_IMAGE
 from core.model.preview import Previewer, load_previewer
 from core.model.reading import check_model, read_pipeline
-from core.types import Decision, ModelInfo
+from core.model.revision import fingerprint, versions
+from core.model.tuning import attention, compilation, precision, speed
+from core.types import Capability, Decision, ModelInfo
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-RELOAD_OPTIONS = ("model.device", "model.dtype", "memory.low_vram")  # a change of these loads the model again
+DTYPES = precision.DTYPES
+RELOAD_OPTIONS = tuple(  # a change of these loads the model again
+    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.RELOAD and option.built
+)
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A pipeline in memory and everything to say about it."""
+    """A pipeline in memory and everything to say about it.
+
+    `asked`, `effective` and `plan` are as the options were last applied; `texts` and `compiled` fill as the model is used.
+    """
 
     model: str
     info: ModelInfo
@@ -45,6 +51,13 @@ class LoadedModel:
     load_seconds: float
     decisions: tuple[Decision, ...]
     versions: Mapping[str, str]
+    dtypes: Mapping[str, str] = field(default_factory=dict)  # of each component
+    capabilities: tuple[Capability, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    effective: Mapping[str, Any] = field(default_factory=dict)
+    plan: attention.AttentionPlan = field(default_factory=attention.AttentionPlan)
+    texts: speed.TextCache = field(default_factory=speed.TextCache)
+    compiled: compilation.Compiled = field(default_factory=compilation.Compiled)
 
 
 def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
@@ -54,7 +67,10 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
     folder = Path(info.base or info.path or "")
     device = choose_device(options["model.device"], info.id)
     dtype = choose_dtype(options["model.dtype"], str(device.effective), info)
-    pipeline = _read_pipeline(info, DTYPES[str(dtype.effective)])
+    dtypes = precision.wanted_dtypes(options, str(dtype.effective))
+    pipeline = _read_pipeline(info, dtypes)
+    if info.pipeline == Z_IMAGE and dtypes["transformer"] == "float16":
+        precision.fit_half(pipeline.transformer)
     _place(pipeline, str(device.effective), options["memory.low_vram"])
     seconds = time.perf_counter() - began
     log.info("%s loaded in %.1f s: %s, %s", info.id, seconds, device.effective, dtype.effective)
@@ -65,16 +81,37 @@ def load_model(info: ModelInfo, options: Mapping[str, Any]) -> LoadedModel:
         dtype=str(dtype.effective),
         pipeline=pipeline,
         previewer=load_previewer(folder),
-        fingerprint=fingerprint(info),
+        fingerprint=fingerprint(Path(info.path or ""), Path(info.base) if info.base else None),
         load_seconds=seconds,
         decisions=tuple(choice for choice in (device, dtype) if choice.requested == AUTO),
         versions=versions(),
+        dtypes=dtypes,
+        asked={key: options[key] for key in RELOAD_OPTIONS},
+        effective={
+            **{key: options[key] for key in RELOAD_OPTIONS},
+            "model.device": str(device.effective),
+            "model.dtype": str(dtype.effective),
+            **{f"{component}.dtype": used for component, used in dtypes.items()},
+        },
+        capabilities=capabilities(pipeline, str(device.effective)),
     )
 
 
-def _read_pipeline(info: ModelInfo, dtype: torch.dtype) -> Any:
+def capabilities(pipeline: Any, device: str) -> tuple[Capability, ...]:
+    """What of the machine's tuning can be used here. Some milliseconds. None of it is for a U-Net."""
+    if not hasattr(pipeline, "transformer"):
+        return ()
+    missing = compilation.problem(device)
+    compiler = Capability("compile.enabled", "torch.compile", missing is None, missing or _COMPILER)
+    return (*attention.survey(pipeline.transformer, device), compiler)
+
+
+_COMPILER = {"en": "a compiler was found", "zh": "已找到编译器"}
+
+
+def _read_pipeline(info: ModelInfo, dtypes: Mapping[str, str]) -> Any:
     try:
-        return read_pipeline(info, dtype)
+        return read_pipeline(info, {component: DTYPES[dtype] for component, dtype in dtypes.items()})
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # what diffusers raises
         log.exception("loading %s failed", info.id)
         raise ModelLoadError(model=info.id, detail=f"{type(error).__name__}: {error}"[:300]) from error
@@ -101,16 +138,31 @@ def choose_device(requested: str, model: str) -> Decision:
 
 
 def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
-    """auto: bfloat16 on cards that have it; on the CPU float32 when the weights fit the free memory, else bfloat16."""
+    """auto: bfloat16 on cards that have it, float16 on older ones; on the CPU float32 when it fits, else bfloat16."""
     if requested != AUTO:
         return Decision("model.dtype", requested, requested, _ASKED)
-    if device == "cuda" and torch.cuda.is_bf16_supported():
-        return Decision("model.dtype", AUTO, "bfloat16", _DTYPE_REASONS["card"])
+    if device == "cuda":
+        chosen, reason = ("bfloat16", "card") if has_bfloat16(device) else ("float16", "old_card")
+        return Decision("model.dtype", AUTO, chosen, _DTYPE_REASONS[reason])
     if device != "cpu":
         return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["no_bf16"])
-    if 2 * weight_bytes(info) < psutil.virtual_memory().available:  # stored in 16 bits, 32 in memory
+    if 2 * model_bytes(info) < psutil.virtual_memory().available:  # stored in 16 bits, 32 in memory
         return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["cpu"])
     return Decision("model.dtype", AUTO, "bfloat16", _DTYPE_REASONS["cpu_small"])
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device computes in bfloat16 itself; cards before 2020 only imitate it, slowly."""
+    return device == "cpu" or (device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def fits(folder: Path, dtypes: Mapping[str, str], device: str) -> bool:
+    """Whether the weights in these formats fit the memory that is free once the present ones are gone."""
+    there = torch.cuda.mem_get_info()[1] if device == "cuda" else psutil.virtual_memory().available
+    needed = sum(
+        weight_bytes(folder / component) * (2 if dtype == "float32" else 1) for component, dtype in dtypes.items()
+    )  # stored in 16 bits
+    return needed < there
 
 
 _ASKED = {"en": "as set", "zh": "按设置"}
@@ -121,6 +173,10 @@ _DEVICE_REASONS = {
 }
 _DTYPE_REASONS = {
     "card": {"en": "the card computes in bfloat16", "zh": "显卡支持 bfloat16 计算"},
+    "old_card": {
+        "en": "the card does not compute in bfloat16; float16 is scaled and clamped where it would overflow, the VAE has float32",
+        "zh": "显卡不支持 bfloat16 计算；会在 float16 中溢出的数值经缩放和限幅，VAE 使用 float32",
+    },
     "no_bf16": {
         "en": "the device has no bfloat16, and float16 overflows in this model",
         "zh": "设备不支持 bfloat16，而 float16 在此模型中会溢出",
@@ -136,27 +192,12 @@ _DTYPE_REASONS = {
 }
 
 
-def weight_bytes(info: ModelInfo) -> int:
+def model_bytes(info: ModelInfo) -> int:
     """Bytes of the weight files that the model is read from."""
-    return sum(path.stat().st_size for path in _weights(info))
+    files = weight_files(Path(info.path or ""), Path(info.base) if info.base else None)
+    return sum(path.stat().st_size for path in files)
 
 
-def fingerprint(info: ModelInfo) -> str:
-    """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds."""
-    digest = hashlib.sha256()
-    path = Path(info.path or "")
-    for file in _weights(info) if info.base else sorted(path.rglob("*.safetensors")):
-        name = file.name if info.base else file.relative_to(path).as_posix()
-        digest.update(f"{name} {file.stat().st_size}\n".encode())
-        with file.open("rb") as opened:
-            digest.update(opened.read(65536))
-    return digest.hexdigest()[:10]
-
-
-def _weights(info: ModelInfo) -> list[Path]:
-    return weight_files(Path(info.path or ""), Path(info.base) if info.base else None)
-
-
-def versions() -> dict[str, str]:
-    """The libraries that decide a picture's pixels, and the studio's own version."""
-    return {"zdarkroom": __version__, **{name: version(name) for name in ("torch", "diffusers", "transformers")}}
+def weight_bytes(folder: Path) -> int:
+    """Bytes of all safetensors files of the model."""
+    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))

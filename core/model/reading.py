@@ -6,6 +6,7 @@ What this module does not know: devices, the catalogue, how a picture is drawn.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ _LACKS_GGUF = {
     "zh": "读取 GGUF 文件需要 gguf 软件包，但尚未安装：pip install gguf",
 }
 
+_LIKE = {"unet": "transformer", "text_encoder_2": "text_encoder"}  # parts that an option of another name sets
+
 
 def check_model(info: ModelInfo) -> None:
     """Everything that can be known of the files before memory is taken; ModelFileError."""
@@ -37,17 +40,21 @@ def check_model(info: ModelInfo) -> None:
             raise ModelFileError(model=info.id, file=path.name, problem=_LACKS_GGUF)
 
 
-def read_pipeline(info: ModelInfo, dtype: torch.dtype) -> Any:
-    """The pipeline on the CPU. Only the libraries' own classes, only safetensors and GGUF, nothing from the network."""
+def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype]) -> Any:
+    """The pipeline on the CPU; `dtypes` of text_encoder, transformer (or U-Net) and vae.
+
+    Only the libraries' own classes, only safetensors and GGUF, nothing from the network.
+    """
     _silence_libraries()
     path = Path(info.path or "")
-    rules = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+    family = FAMILIES[info.pipeline]
+    kinds = {part: dtypes[_LIKE.get(part, part)] for part in family.weighty}
+    rules = {"dtype": kinds, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
     if info.base:
         pipeline = ZImagePipeline.from_pretrained(
-            info.base, transformer=_single_transformer(path, info, dtype), **rules
+            info.base, transformer=_single_transformer(path, info, dtypes["transformer"]), **rules
         )
     else:
-        family = FAMILIES[info.pipeline]
         variant = variant_of(path, info.id)
         kind = getattr(diffusers, family.pipeline)
         unread = dict.fromkeys(part for part in family.unused if part in kind._optional_components)

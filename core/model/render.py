@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from core.config.schema import AUTO
-from core.errors import Cancelled
+from core.errors import BrokenPictureError, Cancelled
 from core.model import guard, memory
 from core.model.loader import LoadedModel
 from core.model.preview import estimate_clean
 from core.model.sizes import deliver, rendered_size
-from core.model.tuning import tiling
+from core.model.tuning import attention, precision, rope, speed, tiling
 from core.types import Decision, GenerationRequest, Phase, Picture
 
 IsCancelled = Callable[[], bool]
@@ -45,16 +45,26 @@ def encode(model: LoadedModel, request: GenerationRequest) -> Texts:
     """Once a request: all its pictures share prompt and negative prompt."""
     began = time.perf_counter()
     limit = request.options["transformer.max_sequence_length"]
-    positive, negative = model.pipeline.encode_prompt(
-        [request.prompt],  # a fresh list: the pipeline writes its chat template into the one it gets
-        device=model.pipeline._execution_device,
-        do_classifier_free_guidance=request.guidance_scale > 0,
-        negative_prompt=[request.negative_prompt],
-        max_sequence_length=limit,
-    )
+    positive = [_embedding(model, request, request.prompt)]
+    negative = [_embedding(model, request, request.negative_prompt)] if request.guidance_scale > 0 else None
     _wait(model.device)
     seconds = time.perf_counter() - began
-    return Texts(positive, negative or None, seconds, _cut_off(model, request, positive[0].shape[0], limit))
+    return Texts(positive, negative, seconds, _cut_off(model, request, positive[0].shape[0], limit))
+
+
+def _embedding(model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:
+    """One prompt's embedding (tokens, width), from the cache or the text encoder."""
+    limit = request.options["transformer.max_sequence_length"]
+    trimmed = speed.trims(request.options["speed.trim_text"], model.device)[0]
+    key = (prompt, limit, trimmed)
+    known = model.texts.get(key) if request.options["speed.cache_text"] else None
+    if known is not None:
+        return known
+    embedding = speed.encode(model.pipeline, prompt, limit, trimmed)
+    guard.check_texts([embedding])
+    if request.options["speed.cache_text"]:
+        model.texts.put(key, embedding)
+    return embedding
 
 
 def _cut_off(model: LoadedModel, request: GenerationRequest, used: int, limit: int) -> tuple[Decision, ...]:
@@ -80,7 +90,7 @@ def render(
     _wait(model.device)
     denoised = time.perf_counter()
     report(Phase.DECODE, request.num_inference_steps)
-    image = _decode(model, latents, request.num_inference_steps)
+    image, repaired = _decode(model, request, latents)
     decoded = time.perf_counter()
     resize = not request.options["force_original_resolution"]
     return Picture(
@@ -88,8 +98,14 @@ def render(
         request=request,
         rendered_size=(width, height),
         timings={"text": texts.seconds, "steps": denoised - began, "decode": decoded - denoised},
-        effective=_effective(model, request),
-        decisions=(*model.decisions, *texts.decisions, *neutral_negative(request)),
+        effective=_effective(model, request) | {decision.option: decision.effective for decision in repaired},
+        decisions=(
+            *model.decisions,
+            *texts.decisions,
+            *_scaled(model, request),
+            *neutral_negative(request),
+            *repaired,
+        ),
         peak_memory_bytes=memory.read_peak(model.device),
     )
 
@@ -98,6 +114,15 @@ def _rendered_size(model: LoadedModel, request: GenerationRequest) -> tuple[int,
     info = model.info
     native = None if request.options["force_original_resolution"] else info.default_width * info.default_height
     return rendered_size(request.width, request.height, info.size_multiple, native, info.max_side)
+
+
+def positions(model: LoadedModel, request: GenerationRequest) -> rope.RopePlan:
+    """How the request's options make the positions of a picture of its size."""
+    return rope.plan_positions(request.options, model.info.trained_side, _rendered_size(model, request))
+
+
+def _scaled(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+    return rope.automatic_choice(request.options, positions(model, request), _rendered_size(model, request))
 
 
 def _denoise(
@@ -118,6 +143,7 @@ def _denoise(
         1, pipeline.transformer.in_channels, size[1], size[0], torch.float32, device, generator
     )
     before = noise
+    rope.fade_to(pipeline.transformer, 1.0)
 
     def after_step(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         nonlocal before
@@ -127,21 +153,27 @@ def _denoise(
         guard.check_latents(after, index + 1)
         report(Phase.STEPS, index + 1, _preview(model, request, before, after, index))
         before = after
+        rope.fade_to(pipe.transformer, float(pipe.scheduler.sigmas[index + 1]))
         return {}
 
-    result = pipeline(
-        height=size[1],
-        width=size[0],
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale,
-        cfg_normalization=request.options["guidance.normalization"],
-        cfg_truncation=request.options["guidance.truncation"],
-        latents=noise,
-        prompt_embeds=texts.positive,
-        negative_prompt_embeds=texts.negative,
-        output_type="latent",
-        callback_on_step_end=after_step,
-    )
+    refine_once = request.options["speed.refine_once"] and not model.plan.dropout  # dropout: another text each step
+    with (
+        speed.refined_once(pipeline.transformer, refine_once),
+        attention.seeded(model.plan, request.seed, model.device),
+    ):
+        result = pipeline(
+            height=size[1],
+            width=size[0],
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+            cfg_normalization=request.options["guidance.normalization"],
+            cfg_truncation=request.options["guidance.truncation"],
+            latents=noise,
+            prompt_embeds=texts.positive,
+            negative_prompt_embeds=texts.negative,
+            output_type="latent",
+            callback_on_step_end=after_step,
+        )
     latents: torch.Tensor = result.images
     return latents
 
@@ -156,7 +188,32 @@ def _preview(
     return model.previewer.draw(estimate_clean(before, after, float(sigmas[index]), float(sigmas[index + 1])))
 
 
-def _decode(model: LoadedModel, latents: torch.Tensor, step: int) -> Image.Image:
+def _decode(
+    model: LoadedModel, request: GenerationRequest, latents: torch.Tensor
+) -> tuple[Image.Image, tuple[Decision, ...]]:
+    """The picture; when it is broken, once more in float32, and then a decision that says so."""
+    step = request.num_inference_steps
+    try:
+        return _decode_once(model, latents, step), ()
+    except BrokenPictureError as broken:
+        present = model.dtypes["vae"]
+        if present == "float32" or not request.options["guard.retry"]:
+            raise
+        reason = {
+            language: words.format(step=step, came=broken.said("came", language), dtype=present)
+            for language, words in _DECODED_AGAIN.items()
+        }
+    with precision.in_float32(model.pipeline.vae):
+        return _decode_once(model, latents, step), (Decision("vae.dtype", present, "float32", reason),)
+
+
+_DECODED_AGAIN = {
+    "en": "decoding in {dtype} gave {came}, so it was decoded again",
+    "zh": "以 {dtype} 解码得到 {came}，因此重新解码",
+}
+
+
+def _decode_once(model: LoadedModel, latents: torch.Tensor, step: int) -> Image.Image:
     """Latents to pixels, in the pipeline's own order of operations, with the guard between decode and rounding."""
     pipeline = model.pipeline
     vae = pipeline.vae
@@ -171,17 +228,17 @@ def _decode(model: LoadedModel, latents: torch.Tensor, step: int) -> Image.Image
 
 def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
     """What was really in effect: every option, resolved, and what the request does not hold."""
-    tiles = tiling.wanted_plan(request.options)
+    tiles = tiling.wanted_tiles(request.options)
     return {
         **request.options,
         "model.device": model.device,
         "model.dtype": model.dtype,
+        **model.effective,
         "model.fingerprint": model.fingerprint,
         "scheduler": type(model.pipeline.scheduler).__name__,
         "scheduler.shift": effective_shift(model, request.options),
-        "vae.tiles": None
-        if tiles is None
-        else {"sample": tiles.sample, "latent": tiles.latent, "overlap": float(tiles.overlap)},
+        "transformer.rope": positions(model, request).record,
+        "vae.tiles": tiles.record,
         "versions": dict(model.versions),
     }
 

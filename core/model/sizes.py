@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from PIL import Image, ImageOps
 
+from core.config.options import SCHEMA
+
 SMALLEST_SIDE = 64  # px; below it the model has fewer than 4 tokens on a side
+
+
+def check_sides(width: int, height: int, max_side: int, source: str) -> None:
+    """Raise OptionError where a side is longer than the model's table of positions, or no size at all.
+
+    Asked before any computing: beyond its table a card's own assertion would take the whole process down.
+    """
+    for key, side in (("width", width), ("height", height)):
+        replace(SCHEMA.options[f"generation.{key}"], maximum=max_side, auto=False).check(side, source)
 
 
 def rendered_size(width: int, height: int, multiple: int, native_pixels: int | None, max_side: int) -> tuple[int, int]:

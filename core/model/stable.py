@@ -31,7 +31,7 @@ NAMES = ("prompt_embeds", "pooled_prompt_embeds")  # of what the pipelines take;
 
 def apply_live_options(model: LoadedModel, request: GenerationRequest) -> None:
     """Bring the loaded pipeline to what the options say, whatever the request before it had."""
-    tiling.apply(model.pipeline.vae, tiling.wanted_plan(request.options))
+    tiling.apply(model.pipeline.vae, tiling.wanted_tiles(request.options))
 
 
 def encode(model: LoadedModel, request: GenerationRequest) -> Texts:
@@ -45,6 +45,7 @@ def encode(model: LoadedModel, request: GenerationRequest) -> Texts:
         do_classifier_free_guidance=guided,
         negative_prompt=request.negative_prompt if guided else None,
     )
+    found = [tensor.to(model.pipeline.unet.dtype) if tensor is not None else None for tensor in found]
     positive, negative = list(found[0::2]), list(found[1::2])  # XL: positive, negative, pooled, negative pooled
     seconds = time.perf_counter() - began
     return Texts(positive, negative if guided else None, seconds, _cut_off(model, request))

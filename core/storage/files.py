@@ -15,8 +15,8 @@ from core.errors import DiskFullError, NotWritableError, StorageError
 TEMPORARY = ".tmp"  # ends the name of a file that is being written; such names also begin with a dot
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path`: durable when this returns, and nothing is left when it raises.
+def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
+    """Write `data` to `path`, and leave nothing when it raises; `durable`: a power cut after this returns loses nothing.
 
     Raises DiskFullError, NotWritableError or StorageError.
     """
@@ -27,13 +27,15 @@ def write_atomically(path: Path, data: bytes) -> None:
             with temporary.open("xb") as handle:
                 handle.write(data)
                 handle.flush()
-                os.fsync(handle.fileno())
+                if durable:
+                    os.fsync(handle.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         try:
-            _sync_folder(path.parent)
+            if durable:
+                _sync_folder(path.parent)
         except BaseException:
             path.unlink(missing_ok=True)
             raise

@@ -9,26 +9,23 @@ What this module does not know: the queue, pages, where the directory is configu
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import NotFoundError, StorageError
-from core.storage import marks, past, rows, search
-from core.storage.database import Database, stamp
+from core.storage import past, rows, search
+from core.storage.database import Database
 from core.storage.files import remove
 from core.storage.images import ImageFiles
-from core.storage.importing import beside, take_in
+from core.storage.importing import take_in
+from core.storage.order import Order
 from core.storage.records import image_record, is_id, new_id, picture_record
 from core.storage.sweep import SweepReport, sweep
 from core.storage.thumbnails import Thumbnails
-from core.types import GenerationRequest, HistoryPage, HistoryQuery, ImageRecord, MarkChange, Picture
+from core.types import Chosen, GenerationRequest, HistoryPage, HistoryQuery, ImageRecord, MarkChange, Picture
 
 log = logging.getLogger(__name__)
-
-MAX_IDS = 100_000  # pictures that one bulk action takes
 
 
 class History:
@@ -39,6 +36,7 @@ class History:
         self._directory = directory
         self._files = ImageFiles(directory)
         self._thumbnails = Thumbnails(directory)
+        self._order = Order(database, self._files, self._thumbnails)
 
     def add(self, picture: Picture, job_id: str | None) -> ImageRecord:
         """Store a finished picture: its file, then its row. Both are durable when this returns.
@@ -61,10 +59,10 @@ class History:
             raise StorageError(path=self._database.path, detail=error) from error
         return record
 
-    def seeds_of(self, job_id: str) -> frozenset[int]:
-        """The seeds of the pictures that this job has made: each has one of its own."""
+    def places_of(self, job_id: str) -> frozenset[int]:
+        """Which of its pictures, from 1, this job has made."""
         with self._database.reading() as connection:
-            return past.seeds_of(connection, job_id)
+            return past.places_of(connection, job_id)
 
     def seconds_of_past(self, request: GenerationRequest) -> float | None:
         """What pictures like those of `request` took on this machine; None before the first."""
@@ -104,30 +102,28 @@ class History:
             return path
         return self._thumbnails.make(image_id, self.file(image_id))
 
-    def change(self, ids: Sequence[str], change: MarkChange) -> None:
-        """Change the marks of these pictures, all or none. Raises NotFoundError, OptionError or StorageError."""
-        with self._database.writing() as connection:
-            found = rows.typed(connection, [rows.find(connection, image_id) for image_id in ids])
-            new = [replace(record, marks=marks.changed(record.marks, change)) for record in found]
-            for record in new:
-                rows.set_marks(connection, rows.find(connection, record.id).number, record.marks)
-        self._write_marks(new)
+    def change(self, chosen: Chosen, change: MarkChange) -> None:
+        """Change the marks of these pictures. Raises NotFoundError, OptionError or StorageError."""
+        self._order.change(chosen, change)
 
-    def trash(self, ids: Sequence[str]) -> None:
+    def trash(self, chosen: Chosen) -> None:
         """Put these pictures into the trash: out of every search but the trash's own. Raises NotFoundError."""
-        self._set_trashed(ids, datetime.now(UTC))
+        self._order.set_trashed(chosen, datetime.now(UTC))
 
-    def restore(self, ids: Sequence[str]) -> None:
+    def restore(self, chosen: Chosen) -> None:
         """Take these pictures out of the trash again, with all that was said of them. Raises NotFoundError."""
-        self._set_trashed(ids, None)
+        self._order.set_trashed(chosen, None)
 
     def empty_trash(self) -> int:
         """Delete all that is in the trash for good; how many pictures that was."""
-        ids = self.ids(HistoryQuery(trashed=True))
-        for image_id in ids:
-            with suppress(NotFoundError):  # another tab empties it, too
-                self.delete(image_id)
-        return len(ids)
+        return self._order.empty_trash()
+
+    def delete(self, image_id: str) -> None:
+        """Delete the row for good, then thumbnail, marks and file; a file that is gone already is fine.
+
+        Raises NotFoundError, or StorageError when the file can't be removed (it is taken in again at the next start).
+        """
+        self._order.delete(image_id)
 
     def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
         """The ids before and after this picture in the query's order; None at an end. Raises NotFoundError."""
@@ -135,42 +131,14 @@ class History:
             return search.neighbours(connection, query, rows.find(connection, image_id))
 
     def ids(self, query: HistoryQuery) -> tuple[str, ...]:
-        """The ids of all that match, in the query's order, at most MAX_IDS."""
+        """The ids of all that match, in the query's order."""
         with self._database.reading() as connection:
-            return tuple(search.ids(connection, query, MAX_IDS))
+            return tuple(search.ids(connection, query))
 
     def labels(self, kind: str) -> tuple[str, ...]:
         """The names of all tags ("tag") or collections ("collection")."""
         with self._database.reading() as connection:
             return tuple(rows.labels(connection, kind))
-
-    def delete(self, image_id: str) -> None:
-        """Delete the row for good, then thumbnail, marks and file; a file that is gone already is fine.
-
-        Raises NotFoundError, or StorageError when the file can't be removed (it is taken in again at the next start).
-        """
-        with self._database.writing() as connection:
-            row = rows.find(connection, image_id)
-            rows.remove(connection, row.number)
-        self._thumbnails.remove(image_id)
-        path = self._files.path(row.file)
-        if path is not None:
-            remove(path)
-            remove(beside(path))
-            remove(marks.beside(path))  # last: a picture that a crash leaves behind keeps what was said of it
-
-    def _set_trashed(self, ids: Sequence[str], instant: datetime | None) -> None:
-        with self._database.writing() as connection:
-            found = [rows.find(connection, image_id) for image_id in ids]
-            rows.set_trashed(connection, [row.number for row in found], stamp(instant) if instant else None)
-            records = rows.typed(connection, found)
-        self._write_marks([replace(record, trashed_at=instant) for record in records])
-
-    def _write_marks(self, records: Sequence[ImageRecord]) -> None:
-        for record in records:
-            path = self._files.path(record.file)
-            if path is not None and path.parent.is_dir():
-                marks.write(path, record.marks, record.trashed_at)
 
     def sweep(self) -> SweepReport:
         """Put right what a crash left behind; to be called at start."""

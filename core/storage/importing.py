@@ -27,7 +27,16 @@ from core.storage.images import EXTENSIONS, StoredFile
 from core.storage.infotext import PROGRAM
 from core.storage.metadata import FileMetadata, read_metadata
 from core.storage.readers import read_parameters
-from core.storage.records import FORMAT, NOT_A_RECORD, VERSION, image_record, image_row, new_id, with_new_id
+from core.storage.records import (
+    FORMAT,
+    NOT_A_RECORD,
+    VERSION,
+    image_record,
+    image_row,
+    new_id,
+    requested,
+    with_new_id,
+)
 from core.storage.tables import images
 from core.types import FoundParameters, GenerationRequest, ImageRecord
 
@@ -130,7 +139,7 @@ def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, A
         "id": new_id(made),
         "job_id": None,
         "created_at": stamp(made),
-        "requested": {**vars(request), "options": {}},
+        "requested": requested(replace(request, options={})),
         "resolved": {"taken_in_from": found.program or "?", **found.unused},
         "decisions": [],
         "size": {"rendered": list(metadata.size), "delivered": list(metadata.size)},

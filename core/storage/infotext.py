@@ -54,6 +54,7 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         "Model": request.model,
         "Model hash": str(effective.get("model.fingerprint") or effective.get("model_hash") or ""),
         "Version": PROGRAM,
+        "Template": request.template,
     }
     lines = [request.prompt]
     if request.negative_prompt:

@@ -48,7 +48,7 @@ def changed(marks: Marks, change: MarkChange) -> Marks:
     return replace(new, note=well_formed(new.note))
 
 
-def write(picture: Path, marks: Marks, trashed_at: datetime | None) -> None:
+def write(picture: Path, marks: Marks, trashed_at: datetime | None, durable: bool = True) -> None:
     """Write the file beside `picture`, or remove it when there is nothing to say. Raises StorageError."""
     if marks == Marks() and trashed_at is None:
         remove(beside(picture))
@@ -59,7 +59,7 @@ def write(picture: Path, marks: Marks, trashed_at: datetime | None) -> None:
         **vars(marks),
         "trashed_at": stamp(trashed_at) if trashed_at else None,
     }
-    write_atomically(beside(picture), json.dumps(data, ensure_ascii=False, indent=1).encode("utf-8"))
+    write_atomically(beside(picture), json.dumps(data, ensure_ascii=False, indent=1).encode("utf-8"), durable)
 
 
 def read(picture: Path) -> tuple[Marks, datetime | None]:

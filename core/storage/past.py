@@ -16,9 +16,10 @@ from core.types import GenerationRequest
 LIKE_PICTURES = 15  # this many of the latest tell how long the next one takes
 
 
-def seeds_of(connection: Connection, job_id: str) -> frozenset[int]:
-    """The seeds of the pictures that this job has made: each has one of its own."""
-    return frozenset(connection.scalars(select(images.c.seed).where(images.c.job_id == job_id)))
+def places_of(connection: Connection, job_id: str) -> frozenset[int]:
+    """Which of its pictures, from 1, this job has made."""
+    made = select(images.c.place).where(images.c.job_id == job_id, images.c.place.is_not(None))
+    return frozenset(connection.scalars(made))
 
 
 def seconds_like(connection: Connection, request: GenerationRequest) -> float | None:

@@ -4,7 +4,7 @@
      "requested": {every field of GenerationRequest}, "resolved": {what was in effect, with the versions of libraries},
      "decisions": [{"option", "requested", "effective", "reason": {language: sentence}}],
      "size": {"rendered": [width, height], "delivered": [width, height]},
-     "timings": {part: seconds}, "peak_memory_bytes": ...}
+     "timings": {part: seconds}, "peak_memory_bytes": ..., "place": which picture of its job, from 1}
 
 What this module does not know: SQL, where files are.
 """
@@ -54,12 +54,13 @@ def picture_record(picture: Picture, image_id: str, job_id: str | None, created_
         "id": image_id,
         "job_id": job_id,
         "created_at": stamp(created_at),
-        "requested": {**vars(request), "options": dict(request.options)},
+        "requested": requested(request),
         "resolved": picture.effective,
         "decisions": [vars(decision) for decision in picture.decisions],
         "size": {"rendered": picture.rendered_size, "delivered": (request.width, request.height)},
         "timings": picture.timings,
         "peak_memory_bytes": picture.peak_memory_bytes,
+        "place": picture.place,
     }
     return {name: _plain(value) for name, value in record.items()}
 
@@ -78,6 +79,7 @@ def image_record(record: Mapping[str, Any], stored: StoredFile, missing: bool = 
         raise ValueError("a time without its zone")
     rendered = record["size"]["rendered"]
     peak = record["peak_memory_bytes"]
+    place = record.get("place")
     return ImageRecord(
         id=record["id"],
         job_id=record["job_id"],
@@ -94,6 +96,7 @@ def image_record(record: Mapping[str, Any], stored: StoredFile, missing: bool = 
         decisions=tuple(_decision(decision) for decision in record["decisions"]),
         peak_memory_bytes=None if peak is None else int(peak),
         missing=missing,
+        place=None if place is None else _whole(place),
     )
 
 
@@ -117,7 +120,15 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
         "guidance_scale": record.request.guidance_scale,
         "seconds": seconds if math.isfinite(seconds) else 0.0,
         "missing": record.missing,
+        "place": record.place,
     }
+
+
+def requested(request: GenerationRequest) -> dict[str, Any]:
+    """A single as it is kept; that it was one of many says its place."""
+    data = {**vars(request), "options": dict(request.options)}
+    del data["pictures"]
+    return data
 
 
 def with_new_id(record: Mapping[str, Any], created_at: datetime) -> dict[str, Any]:
@@ -137,6 +148,7 @@ def _request(data: Mapping[str, Any]) -> GenerationRequest:
         seed=int(data["seed"]),
         num_images=int(data["num_images"]),
         options=dict(data["options"]),
+        template=_string(data.get("template", "")),
     )
     numbers = (request.seed, request.num_inference_steps, request.guidance_scale)
     if not all(math.isfinite(number) and -_SQLITE_INTEGER <= number < _SQLITE_INTEGER for number in numbers):
@@ -146,6 +158,12 @@ def _request(data: Mapping[str, Any]) -> GenerationRequest:
 
 def _decision(data: Mapping[str, Any]) -> Decision:
     return Decision(str(data["option"]), data["requested"], data["effective"], dict(data["reason"]))
+
+
+def _whole(value: Any) -> int:
+    if not -_SQLITE_INTEGER <= int(value) < _SQLITE_INTEGER:
+        raise ValueError("a number that the database cannot hold")
+    return int(value)
 
 
 def _string(value: Any) -> str:

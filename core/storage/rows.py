@@ -39,10 +39,10 @@ def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], di
     return number
 
 
-def remove(connection: Connection, number: int) -> None:
-    """Remove all rows of a picture."""
-    connection.execute(text(f"DELETE FROM {TEXTS} WHERE rowid = :number"), {"number": number})
-    connection.execute(delete(images).where(images.c.number == number))  # record and labels go with it
+def remove(connection: Connection, numbers: Sequence[int]) -> None:
+    """Remove all rows of these pictures, at most CHUNK."""
+    connection.execute(text(f"DELETE FROM {TEXTS} WHERE rowid = :number"), [{"number": number} for number in numbers])
+    connection.execute(delete(images).where(images.c.number.in_(numbers)))  # records and labels go with them
 
 
 def find(connection: Connection, image_id: str) -> Row[Any]:
@@ -55,30 +55,52 @@ def find(connection: Connection, image_id: str) -> Row[Any]:
 
 def typed(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[ImageRecord, ...]:
     """The records of rows of `images`, in their order."""
-    data, labels = _data(connection, [row.id for row in rows]), _labels(connection, [row.number for row in rows])
+    data = _data(connection, [row.id for row in rows])
     return tuple(
         replace(
             image_record(data[row.id], StoredFile(row.file, row.format, (row.width, row.height), row.bytes), row.missing),
-            marks=Marks(
-                rating=row.rating,
-                favourite=row.favourite,
-                note=row.note,
-                tags=tuple(labels.get((row.number, TAG), ())),
-                collections=tuple(labels.get((row.number, COLLECTION), ())),
-            ),
+            marks=marks,
             trashed_at=moment(row.trashed_at),
         )
-        for row in rows
+        for row, marks in zip(rows, marks_of(connection, rows), strict=True)
     )  # fmt: skip
 
 
-def set_marks(connection: Connection, number: int, marks: Marks) -> None:
-    """Write rating, favourite, note, tags and collections in the place of those that were."""
-    values = {"rating": marks.rating, "favourite": marks.favourite, "note": marks.note}
-    connection.execute(images.update().where(images.c.number == number).values(values))
-    connection.execute(delete(image_labels).where(image_labels.c.number == number))
+def listed(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
+    """The rows of `images` of those that are there, in any order; `ids` are at most CHUNK."""
+    return list(connection.execute(select(images).where(images.c.id.in_(ids))))
+
+
+def marks_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[Marks]:
+    """What people said of the pictures of these rows, in their order."""
+    labels = _labels(connection, [row.number for row in rows])
+    return [
+        Marks(
+            rating=row.rating,
+            favourite=row.favourite,
+            note=row.note,
+            tags=tuple(labels.get((row.number, TAG), ())),
+            collections=tuple(labels.get((row.number, COLLECTION), ())),
+        )
+        for row in rows
+    ]
+
+
+def set_marks(connection: Connection, marked: Mapping[int, Marks]) -> None:
+    """Write rating, favourite, note, tags and collections, by number, in the place of those that were."""
+    if not marked:
+        return
+    values = [
+        {"at": number, "rating": marks.rating, "favourite": marks.favourite, "note": marks.note}
+        for number, marks in marked.items()
+    ]
+    connection.execute(
+        text("UPDATE images SET rating = :rating, favourite = :favourite, note = :note WHERE number = :at"), values
+    )
+    connection.execute(text("DELETE FROM image_labels WHERE number = :at"), [{"at": number} for number in marked])
     labels = [
         {"kind": kind, "name": name, "number": number}
+        for number, marks in marked.items()
         for kind, names in ((TAG, marks.tags), (COLLECTION, marks.collections))
         for name in names
     ]
@@ -87,10 +109,8 @@ def set_marks(connection: Connection, number: int, marks: Marks) -> None:
 
 
 def set_trashed(connection: Connection, numbers: Sequence[int], instant: str | None) -> None:
-    """Into the trash at `instant`, or out of it."""
-    for start in range(0, len(numbers), CHUNK):
-        chosen = images.c.number.in_(numbers[start : start + CHUNK])
-        connection.execute(images.update().where(chosen).values(trashed_at=instant))
+    """Into the trash at `instant`, or out of it; at most CHUNK."""
+    connection.execute(images.update().where(images.c.number.in_(numbers)).values(trashed_at=instant))
 
 
 def labels(connection: Connection, kind: str) -> list[str]:

@@ -25,8 +25,8 @@ from core.storage.words import match, split
 from core.types import HistoryQuery
 
 SORTS = (
-    "created_at", "seed", "width", "height", "num_inference_steps", "guidance_scale", "seconds", "rating", "model", "format",
-    "bytes",
+    "created_at", "seed", "width", "height", "num_inference_steps", "guidance_scale", "seconds", "rating", "favourite",
+    "model", "format", "bytes",
 )  # fmt: skip
 TEXT_SORTS = ("created_at", "model", "format")
 EXACT = ("model", "width", "height", "seed", "format", "favourite", "missing")
@@ -58,11 +58,11 @@ def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]
     return [rows[number] for number in numbers], cursor, total
 
 
-def ids(connection: Connection, query: HistoryQuery, limit: int) -> list[str]:
-    """The ids of all that match, at most `limit`, in the query's order; its page and cursor do not count."""
+def ids(connection: Connection, query: HistoryQuery) -> list[str]:
+    """The ids of all that match, in the query's order; its page and cursor do not count."""
     _check(query)
     where, values = _conditions(query)
-    statement = f"SELECT id FROM {_source(query)} WHERE {' AND '.join(where)} {_order(query)} LIMIT {limit}"
+    statement = f"SELECT id FROM {_source(query)} WHERE {' AND '.join(where)} {_order(query)}"
     return list(connection.scalars(text(statement), values))
 
 
@@ -72,7 +72,8 @@ def neighbours(connection: Connection, query: HistoryQuery, row: Row[Any]) -> tu
     found = []
     for descending in (not query.descending, query.descending):
         towards = replace(query, descending=descending, limit=1, offset=0)
-        here = _encoded(towards, row._mapping[query.sort], row.id)
+        value = row._mapping[query.sort]
+        here = _encoded(towards, int(value) if isinstance(value, bool) else value, row.id)
         where, values = _conditions(towards)
         next_one, _ = _page(connection, replace(towards, cursor=here), where, values)
         found.append(next_one[0].id if next_one else None)
@@ -143,9 +144,10 @@ def _conditions(query: HistoryQuery) -> Conditions:
         if label is not None:
             where.append(f"number IN (SELECT number FROM image_labels WHERE kind = '{kind}' AND name = :{kind})")
             values[kind] = well_formed(label)
-    if query.ids:
-        where.append("id IN (SELECT value FROM json_each(:ids))")
-        values["ids"] = json.dumps(query.ids)
+    for name, sign in (("ids", "IN"), ("without", "NOT IN")):
+        if listed := getattr(query, name):
+            where.append(f"id {sign} (SELECT value FROM json_each(:{name}))")
+            values[name] = json.dumps(listed)
     for part in (_words(query.text), _options(query)):
         where.extend(part[0])
         values.update(part[1])

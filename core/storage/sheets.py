@@ -1,7 +1,7 @@
 """Sweeps: one picture drawn again over the values of one or two options, and the contact sheet of them all.
 
-A sweep is a row with its axes and its jobs, in reading order; its sheet is a file, `<outputs>/sheets/<id>.png`.
-What this module does not know: how jobs run.
+A sweep is a row with its axes and its jobs, in reading order; its sheet is a file beside the folders of dates,
+`<outputs>/sheets/<id>.png`, drawn when the last of its jobs has ended. What this module does not know: how jobs run.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sqlalchemy import Row, insert, select
 
 from core.errors import NotFoundError
 from core.storage.database import Database, moment, stamp
-from core.storage.files import write_atomically
+from core.storage.files import inside, write_atomically
 from core.storage.records import is_id, new_id
-from core.storage.tables import sheets
-from core.types import Axis, Sheet
+from core.storage.tables import images, jobs, sheets
+from core.types import Axis, JobState, Sheet
 
 FOLDER = "sheets"
-CELL, MARGIN, LABEL = 320, 8, 30  # px
+CELL, MARGIN, LABEL, LABEL_WIDTH, LEAST_WIDTH, FONT = 320, 8, 30, 110, 560, 16  # px
 GROUND, INK = (250, 248, 245), (38, 33, 28)
 
 
@@ -32,7 +32,9 @@ class Sheets:
 
     def __init__(self, database: Database, directory: Path) -> None:
         self._database = database
+        self._outputs = directory
         self._directory = directory / FOLDER
+        self._settled: set[str] = set()  # ids of sweeps whose sheets are there
 
     def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet:
         """Remember a sweep whose jobs are in the queue."""
@@ -58,19 +60,39 @@ class Sheets:
         return _sheet(row)
 
     def file(self, sheet_id: str) -> Path:
-        """The contact sheet. Raises NotFoundError until it is made."""
-        path = self._directory / f"{sheet_id}.png"
-        if not is_id(sheet_id) or not path.is_file():
+        """The contact sheet, drawn now if its last job has ended since. Raises NotFoundError before that, or StorageError."""
+        path = self._path(sheet_id)
+        if not is_id(sheet_id) or not (path.is_file() or self._draw(self.get(sheet_id))):
             raise NotFoundError(kind="contact sheet", came=sheet_id)
         return path
 
-    def draw(self, sheet: Sheet, pictures: Sequence[Path | None]) -> Path:
-        """Make the contact sheet from the cells' files, None where there is no picture. Raises StorageError."""
+    def draw_ended(self) -> int:
+        """Draw the sheet of every sweep whose jobs have all ended and that has none; how many. Raises StorageError."""
+        with self._database.reading() as connection:
+            ids = set(connection.scalars(select(sheets.c.id)))
+        drawn = 0
+        for sheet_id in sorted(ids - self._settled):
+            there = self._path(sheet_id).is_file()
+            if there or self._draw(self.get(sheet_id)):
+                self._settled.add(sheet_id)
+                drawn += not there
+        return drawn
+
+    def _path(self, sheet_id: str) -> Path:
+        return self._directory / f"{sheet_id}.png"
+
+    def _draw(self, sheet: Sheet) -> bool:
+        """Whether all jobs have ended, and the sheet is drawn. A job that is not there any more has ended."""
+        with self._database.reading() as connection:
+            chosen = select(jobs.c.state).where(jobs.c.id.in_(sheet.jobs))
+            if any(JobState(state).active for state in connection.scalars(chosen)):
+                return False
+            made = select(images.c.job_id, images.c.file).where(images.c.job_id.in_(sheet.jobs))
+            files = {row.job_id: inside(self._outputs, row.file) for row in connection.execute(made)}
         buffer = io.BytesIO()
-        _drawn(sheet, pictures).save(buffer, "PNG")
-        path = self._directory / f"{sheet.id}.png"
-        write_atomically(path, buffer.getvalue())
-        return path
+        _drawn(sheet, [files.get(job_id) for job_id in sheet.jobs]).save(buffer, "PNG")
+        write_atomically(self._path(sheet.id), buffer.getvalue())
+        return True
 
 
 def _sheet(row: Row[Any]) -> Sheet:
@@ -82,23 +104,43 @@ def _sheet(row: Row[Any]) -> Sheet:
 
 def _drawn(sheet: Sheet, pictures: Sequence[Path | None]) -> Image.Image:
     """Columns are the values of the first axis, rows those of the second, each with its label."""
-    columns = len(sheet.axes[0].values)
-    rows = len(sheet.axes[1].values) if len(sheet.axes) > 1 else 1
-    left = 150 if rows > 1 else MARGIN
-    page = Image.new("RGB", (left + columns * (CELL + MARGIN), 2 * LABEL + rows * (CELL + MARGIN)), GROUND)
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(16)
-    pen.text((left, 6), " x ".join(axis.key for axis in sheet.axes), INK, font)
-    for k, value in enumerate(sheet.axes[0].values):
-        pen.text((left + k * (CELL + MARGIN), LABEL + 4), f"{value}", INK, font)
-    for k in range(rows if len(sheet.axes) > 1 else 0):
-        pen.text((MARGIN, 2 * LABEL + k * (CELL + MARGIN)), f"{sheet.axes[1].values[k]}", INK, font)
-    for place, path in enumerate(pictures):
-        corner = (left + place % columns * (CELL + MARGIN), 2 * LABEL + place // columns * (CELL + MARGIN))
-        if path is None:
-            pen.rectangle((*corner, corner[0] + CELL, corner[1] + CELL), outline=INK)
-            continue
+    across, *down = sheet.axes
+    values = down[0].values if down else ("",)
+    small = [_small(path) for path in pictures]
+    width, height = (max((picture.size[k] for picture in small if picture), default=CELL) for k in (0, 1))
+    left = LABEL_WIDTH if down else MARGIN
+    top = (2 + bool(down)) * LABEL
+    page = Image.new(
+        "RGB", (max(LEAST_WIDTH, left + len(across.values) * (width + MARGIN)), top + len(values) * (height + MARGIN)), GROUND
+    )  # fmt: skip
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(FONT)
+    pen.text((left, 6), f"{across.key} \N{RIGHTWARDS ARROW}", INK, font)
+    if down:
+        pen.text((MARGIN, 6 + LABEL), f"{down[0].key} \N{DOWNWARDS ARROW}", INK, font)
+    for k, value in enumerate(across.values):
+        pen.text((left + k * (width + MARGIN), top - LABEL + 4), f"{value}", INK, font)
+    for k, value in enumerate(values):
+        pen.text((MARGIN, top + k * (height + MARGIN)), f"{value}", INK, font)
+    for place, picture in enumerate(small):
+        corner = (
+            left + place % len(across.values) * (width + MARGIN),
+            top + place // len(across.values) * (height + MARGIN),
+        )
+        if picture is None:
+            pen.rectangle((*corner, corner[0] + width - 1, corner[1] + height - 1), outline=INK)
+        else:
+            page.paste(picture, corner)
+    return page
+
+
+def _small(path: Path | None) -> Image.Image | None:
+    """A cell's picture; none where it was not made, or its file is gone or damaged."""
+    if path is None:
+        return None
+    try:
         with Image.open(path) as image:
             small = image.convert("RGB")
-            small.thumbnail((CELL, CELL))
-            page.paste(small, corner)
-    return page
+    except (OSError, ValueError, SyntaxError):
+        return None
+    small.thumbnail((CELL, CELL))
+    return small

@@ -137,7 +137,7 @@ def _adopt(connection: Connection, directory: Path, record: ImageRecord, data: M
         record = replace(record, id=data["id"])
     number = put(connection, record, data)
     said, trashed_at = marks.read(directory / record.file)
-    set_marks(connection, number, said)
+    set_marks(connection, {number: said})
     set_trashed(connection, [number], stamp(trashed_at) if trashed_at else None)
     return record.id
 

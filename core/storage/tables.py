@@ -71,6 +71,13 @@ previews = Table(  # apart from jobs, so that reading a job never reads a pictur
     Column("image", LargeBinary, nullable=False),
 )
 
+batches = Table(  # apart from jobs: written once, where a job is written at every step
+    "batches",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("pictures", JSON, nullable=False),  # what each picture has of its own, see GenerationRequest
+)
+
 option_sets = Table(  # the advanced options of pictures: many pictures share one set, so a filter reads few rows
     "option_sets",
     metadata,
@@ -105,7 +112,8 @@ images = Table(
     Column("favourite", Boolean, nullable=False, default=False, server_default="0"),
     Column("note", Text, nullable=False, default="", server_default=""),
     Column("trashed_at", String(32)),
-    Index("ix_images_job_id", "job_id"),
+    Column("place", Integer),  # which of its job's pictures, from 1
+    Index("ix_images_job_id", "job_id", "place", "id"),  # all that a look at a job asks for, without reading rows
     Index("ix_images_digest", "digest"),
     Index("ix_images_trashed_at", "trashed_at", sqlite_where=text("trashed_at IS NOT NULL")),
     # All that is filtered and sorted by, in the usual order: any question is one walk over it, see search.py.

@@ -64,6 +64,26 @@ def test_each_picture_of_a_batch_has_its_own_seed_and_row(studio):
     assert np.array_equal(one, other)
 
 
+def test_a_picture_of_a_batch_is_the_one_that_its_prompt_and_seed_make_alone(studio):
+    rows = "prompt,seed,width\na {red|blue} house at night,7,\na {red|blue} house at night,8,\n白天，绿色的树,7,192\n"
+    batch = studio.new_batch(rows.encode(), {"width": 128, "height": 128}, "list.csv")
+    job = studio.submit(batch)
+    job = wait_for(studio, job.id, lambda job: not job.state.active)
+    assert job.state is JobState.DONE, job.error
+    records = [studio.image(image_id) for image_id in job.image_ids]
+    assert [record.request for record in records] == list(batch.singles())
+    assert records[0].request.template == "a {red|blue} house at night" and "{" not in records[0].request.prompt
+    for record in records[1:]:
+        request = record.request
+        alone = finished(studio, prompt=request.prompt, seed=request.seed, width=request.width, height=request.height)
+        one, other = (np.asarray(Image.open(studio.image_file(i))) for i in (record.id, alone.image_ids[0]))
+        assert np.array_equal(one, other)
+    with Image.open(studio.image_file(records[0].id)) as image:
+        assert "Template: a {red|blue} house at night" in image.info["parameters"]
+        stored = json.loads(image.info["zdarkroom"])
+    assert (stored["requested"]["template"], stored["place"]) == (records[0].request.template, 1)
+
+
 def test_a_random_seed_is_resolved_and_stored(studio):
     job = finished(studio, seed=-1)
     assert studio.image(job.image_ids[0]).request.seed == job.request.seed >= 0

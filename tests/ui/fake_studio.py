@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -22,6 +23,7 @@ from core.storage.marks import changed
 from core.studio import Studio
 from core.types import (
     Axis,
+    Chosen,
     Decision,
     Download,
     GenerationRequest,
@@ -140,6 +142,7 @@ class FakeHistory:
                 and query.favourite in (None, record.marks.favourite)
                 and query.tag in (None, *record.marks.tags)
                 and (not query.ids or record.id in query.ids)
+                and record.id not in query.without
             )
 
         def order(record: ImageRecord) -> float:
@@ -194,21 +197,22 @@ class FakeHistory:
         marks = [record.marks for record in self.records]
         return tuple(sorted({name for one in marks for name in (one.tags if kind == "tag" else one.collections)}))
 
-    def change(self, ids: Sequence[str], change: MarkChange) -> None:
-        self._replace(ids, lambda record: replace(record, marks=changed(record.marks, change)))
+    def change(self, chosen: Chosen, change: MarkChange) -> None:
+        self._replace(chosen, lambda record: replace(record, marks=changed(record.marks, change)))
 
-    def trash(self, ids: Sequence[str]) -> None:
-        self._replace(ids, lambda record: replace(record, trashed_at=datetime.now(UTC)))
+    def trash(self, chosen: Chosen) -> None:
+        self._replace(chosen, lambda record: replace(record, trashed_at=datetime.now(UTC)))
 
-    def restore(self, ids: Sequence[str]) -> None:
-        self._replace(ids, lambda record: replace(record, trashed_at=None))
+    def restore(self, chosen: Chosen) -> None:
+        self._replace(chosen, lambda record: replace(record, trashed_at=None))
 
     def empty_trash(self) -> int:
         before = len(self.records)
         self.records = [record for record in self.records if record.trashed_at is None]
         return before - len(self.records)
 
-    def _replace(self, ids: Sequence[str], new: Callable[[ImageRecord], ImageRecord]) -> None:
+    def _replace(self, chosen: Chosen, new: Callable[[ImageRecord], ImageRecord]) -> None:
+        ids = self.ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
         self.records = [new(record) if record.id in ids else record for record in self.records]
 
 
@@ -234,6 +238,7 @@ class FakeQueue:
             client=terms.client,
             priority=terms.priority,
             not_before=terms.not_before,
+            held=terms.held,
         )
         self.jobs[job.id] = job
         self.submitted.append(request)
@@ -258,6 +263,11 @@ class FakeQueue:
 
     def hold(self, job_id: str, held: bool) -> Job:
         self.jobs[job_id] = replace(self.get(job_id), held=held)
+        return self.jobs[job_id]
+
+    def postpone(self, job_id: str, not_before: datetime | None) -> Job:
+        position = 1 if not_before is None or not_before <= datetime.now(UTC) else None
+        self.jobs[job_id] = replace(self.get(job_id), not_before=not_before, position=position)
         return self.jobs[job_id]
 
     def retry(self, job_id: str) -> Job:
@@ -349,6 +359,10 @@ class FakeCatalog:
                 return info
         raise UnknownModelError(came=model, known="demo, z-image-turbo")
 
+    def conditions(self, model: str) -> Mapping[str, Any]:
+        self.find(model)
+        return {"versions.torch": "2.13.0", "versions.diffusers": "0.42.1", "model.fingerprint": "0123456789"}
+
 
 class FakeDownloads:
     """One at a time is enough for a page."""
@@ -429,8 +443,9 @@ class FakeWorker:
 
 
 class FakeSheets:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, queue: FakeQueue) -> None:
         self.folder = folder
+        self.queue = queue
         self.sheets: dict[str, Sheet] = {}
 
     def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet:
@@ -444,14 +459,11 @@ class FakeSheets:
         return self.sheets[sheet_id]
 
     def file(self, sheet_id: str) -> Path:
-        path = self.folder / f"{sheet_id}.sheet"
-        if not path.is_file():
+        jobs = [self.queue.get(job_id) for job_id in self.get(sheet_id).jobs]
+        if any(job.state.active for job in jobs):
             raise NotFoundError(kind="contact sheet", came=sheet_id)
-        return path
-
-    def draw(self, sheet: Sheet, pictures: Sequence[Path | None]) -> Path:
-        path = self.folder / f"{sheet.id}.sheet"
-        path.write_text(f"{len(pictures)} pictures")
+        path = self.folder / f"{sheet_id}.sheet"
+        path.write_text(f"{len(jobs)} pictures")
         return path
 
 
@@ -484,7 +496,7 @@ class FakeStudio(Studio):
             FakeCatalog(),
             FakeWorker(),
             FakeSystem(),
-            FakeSheets(folder),
+            FakeSheets(folder, self.queue),
             FakeDownloads(folder),
         )
 

@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from core import reproduction
+from core.config.options import SCHEMA
 from core.entrypoints.api import create_api
 from core.errors import InputError, NotFoundError
 from core.types import Axis, Change, Difference
@@ -36,15 +37,55 @@ def test_one_that_does_not_is_called_different_with_the_reason(studio, open_page
     studio.past.records[0] = replace(record, effective={**record.effective, "model.dtype": "bfloat16"})
     path.write_bytes(studio.image_file(studio.past.add(replace(record.request, seed=1)).id).read_bytes())
     said = all_text(run_again(studio, open_page, studio.past.get(record.id)))
-    assert "Different from the picture it repeats: model.dtype bfloat16 → float32" in said and "PSNR" in said
+    assert "Different from the picture it repeats." in said and "PSNR" in said
+    assert f"{SCHEMA.options['model.dtype'].label['en']} bfloat16 → float32" in said
 
 
 def test_what_is_known_before_is_said_before(studio, open_page):
     record = studio.fill_history(1)[0]
     studio.past.records[0] = replace(record, effective={**record.effective, "versions": {"torch": "1.0", "other": "1"}})
-    assert "versions.torch 1.0 → 2.13.0" in all_text(open_page("history", image=record.id))
+    assert "torch 1.0 → 2.13.0" in all_text(open_page("history", image=record.id))
     studio.past.records[0] = record
     assert "will probably differ" not in all_text(open_page("history", image=record.id))
+    studio.past.records[0] = replace(record, request=replace(record.request, model="gone"))
+    assert "gone" in all_text(open_page("history", image=record.id))
+
+
+@pytest.mark.parametrize(
+    ("effective", "options", "loaded", "names"),
+    [
+        ({"model.fingerprint": "other"}, {}, "none", ["model.fingerprint"]),
+        ({"model.dtype": "bfloat16"}, {}, "demo", ["model.dtype"]),
+        ({"model.dtype": "bfloat16"}, {}, "none", []),  # nobody knows what "auto" will mean
+        ({"model.dtype": "float32"}, {"model.dtype": "bfloat16"}, "demo", ["model.dtype"]),
+        (
+            {"model.device": "cuda", "versions": {"diffusers": "0.41"}},
+            {},
+            "demo",
+            ["model.device", "versions.diffusers"],
+        ),
+    ],
+)
+def test_what_will_differ_is_known_where_it_can_be(studio, effective, options, loaded, names):
+    record = studio.fill_history(1)[0]
+    request = replace(record.request, options={**record.request.options, **options})
+    known, worker = studio._catalog.conditions("demo"), replace(studio.worker(), model=loaded)
+    found = reproduction.expected(replace(record, request=request, effective=effective), known, worker)
+    assert [change.name for change in found] == names
+
+
+def test_what_a_file_says_of_its_versions_is_shown_as_text(studio, open_page):
+    record = studio.fill_history(1)[0]
+    words = "![x](http://127.0.0.1:9/x.png)<img src=x onerror=alert(1)>"
+    studio.past.records[0] = replace(record, effective={**record.effective, "versions": {"torch": words}})
+    page = open_page("history", image=record.id)
+    assert not any(
+        "![x]" in str(getattr(one, "value", ""))
+        for kind in ("markdown", "caption", "warning")
+        for one in page.get(kind)
+    )
+    bodies = "".join(element.proto.body for element in page.get("html"))
+    assert "&lt;img src=x" in bodies and "<img src=x" not in bodies
 
 
 def test_only_what_both_know_is_compared():

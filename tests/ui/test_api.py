@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from core.entrypoints.api import create_api
+from core.entrypoints.api import Keys, create_api, gate, read_binding
 from core.errors import StorageError
 from core.types import JobState
 
@@ -14,7 +16,12 @@ HERE = "http://127.0.0.1:8501"
 
 @pytest.fixture
 def client(studio) -> TestClient:
-    return TestClient(create_api(lambda: studio), base_url=HERE)
+    keys = Keys(studio.settings)
+    app = Starlette(
+        routes=[Mount("/", create_api(lambda: studio))],
+        middleware=[gate(keys, read_binding(studio.settings, keys))],
+    )
+    return TestClient(app, base_url=HERE)
 
 
 def test_a_picture_is_its_file(studio, client):

@@ -82,7 +82,7 @@ def detail(studio, open_page) -> tuple[ImageRecord, object]:
         guidance_scale=1.5,
         width=300,
     )
-    studio.past.records[1] = replace(record, request=changed)
+    studio.past.records[1] = replace(record, request=changed, width=300, height=192, rendered_size=(304, 192))
     return studio.past.records[1], open_page("history", image=record.id)
 
 
@@ -94,6 +94,14 @@ def test_the_detail_shows_what_was_asked_what_came_and_why(studio, open_page):
     assert "This processor has no fast bfloat16." in tables
     assert "Tile overlap" in tables and "0.125" in tables
     assert str(record.request.seed) in tables
+    assert "Rendered at 304×192, the next multiple" in tables
+    for group, option in (
+        ("VAE", "Tile overlap"),
+        ("Device and precision", "Precision"),
+        ("Time and memory", "decode"),
+    ):
+        assert 0 <= tables.index(f">{group}</th>") < tables.index(f">{option}"), group
+    assert tables.count('<tr class="changed">') == 2 and "(2 changed)" in page.expander[0].label
 
 
 def test_use_these_settings_fills_the_whole_form(studio, open_page):
@@ -175,12 +183,49 @@ def test_more_filters_reach_the_query(studio, open_page, monkeypatch):
     page.number_input(key="history_seed").set_value(7)
     page.number_input(key="history_max_guidance").set_value(2.5)
     page.select_slider(key="history_min_rating").set_value(3)
-    page.selectbox(key="history_option").set_value("vae.enable_tiling").run()
-    page.selectbox(key="history_value_vae.enable_tiling").set_value("true").run()
+    page.multiselect(key="history_options").set_value(["vae.enable_tiling", "scheduler.shift"]).run()
+    page.selectbox(key="history_value_vae.enable_tiling").set_value("true")
+    page.text_input(key="history_value_scheduler.shift").set_value("2.5")
+    page.button(key="history_direction").click().run()
     assert not page.exception
     assert asked[-1] == HistoryQuery(
-        tag="summer", seed=7, max_guidance=2.5, min_rating=3, options={"vae.enable_tiling": True}, limit=100
-    )
+        tag="summer", seed=7, max_guidance=2.5, min_rating=3, descending=False, limit=100,
+        options={"vae.enable_tiling": True, "scheduler.shift": 2.5},
+    )  # fmt: skip
+    page.text_input(key="history_value_scheduler.shift").set_value("![x](http://127.0.0.1:9/)").run()
+    assert "scheduler.shift" not in asked[-1].options
+    assert "![x](http" in all_text(page) and "![x](http" not in "".join(str(one.value) for one in page.markdown)
+
+
+def test_all_that_was_found_is_chosen_without_its_ids(studio, open_page):
+    studio.fill_history(9)
+    page = open_page("history")
+    page.selectbox(key="history_size").set_value("320x192").run()
+    page.button(key="choose_all").click().run()
+    assert "3 of 3 chosen" in all_text(page)
+    chosen = page.session_state["chosen_images"]
+    assert isinstance(chosen, HistoryQuery) and (chosen.width, chosen.ids) == (320, ())
+    late = studio.past.add(studio.past.records[0].request)  # made after it was chosen
+    studio.past.records[0] = replace(late, width=320, height=192)
+    page.session_state["chosen_images"] = replace(chosen, without=(studio.image_ids(chosen)[0],))
+    page.run()
+    assert "2 of 4 chosen" in all_text(page)
+    page.button(key="trash_chosen").click().run()
+    assert not page.exception
+    gone = [record for record in studio.past.records if record.trashed_at]
+    assert len(gone) == 2 and late.id not in {record.id for record in gone}
+    assert page.session_state["chosen_images"] == ()
+
+
+def test_another_filter_lets_go_of_all_but_not_of_single_ones(studio, open_page):
+    records = studio.fill_history(6)
+    page = open_page("history")
+    page.button(key="choose_all").click().run()
+    page.selectbox(key="history_size").set_value("320x192").run()
+    assert "chosen" not in all_text(page).splitlines()[0] and page.session_state["chosen_images"] == ()
+    page.session_state["chosen_images"] = (records[0].id,)
+    page.selectbox(key="history_size").set_value("256x256").run()
+    assert page.session_state["chosen_images"] == (records[0].id,)
 
 
 def test_a_picture_that_is_gone_is_said(studio, open_page):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from core.errors import CrashLoopError
-from core.types import JobState, JobTerms
+from core.errors import CrashLoopError, WorkerStartError
+from core.jobs import reasons
+from core.types import JobState, JobTerms, WorkerStatus
 from tests.ui.conftest import all_text
 from ui import state
 
@@ -70,6 +71,14 @@ def test_what_failed_says_why(studio, open_page):
     job_id = queued(studio, "a house")
     studio.queue.fail(job_id, CrashLoopError(crashes=3, detail="signal 9 (killed)"))
     assert "Failed: The worker process ended 3 times" in all_text(open_page("queue"))
+
+
+def test_a_worker_that_does_not_come_up_is_told_on_every_page(studio, open_page, monkeypatch):
+    trouble = WorkerStartError(times=3, detail=reasons.ended(-9), log="outputs/logs/worker.out")
+    monkeypatch.setattr(studio, "worker", lambda: WorkerStatus("stopped", trouble=trouble))
+    for name in ("", "queue", "history", "system"):
+        words = all_text(open_page(name))
+        assert "No worker process comes up" in words and "signal 9 (killed)" in words
 
 
 def test_what_is_gone_by_now_is_a_card(studio, open_page):

@@ -14,7 +14,7 @@ class View {
     this.space = box.querySelector(".space");
     this.parts = new Map();
     this.tiles = new Map();
-    this.chosen = new Set();
+    this.marked = new Set(); // the chosen ones, or, while all are chosen, the exceptions
     this.data = {};
     box.addEventListener("scroll", () => this.draw(), { passive: true });
     box.addEventListener("keydown", (event) => this.key(event));
@@ -33,7 +33,7 @@ class View {
       this.parts.set(0, { items: data.items, whole: data.items.length >= Math.min(PART, data.total) });
     }
     if (other) this.box.scrollTop = 0;
-    if (other || data.selection !== this.selection) this.chosen = new Set(data.chosen);
+    if (other || data.selection !== this.selection) this.marked = new Set(data.marked);
     this.selection = data.selection;
     this.draw();
   }
@@ -61,7 +61,7 @@ class View {
     for (let place = first; place < last; place++) this.put(place);
     clearTimeout(this.asking);
     this.asking = setTimeout(() => this.ask(first, last), 40); // a fast scroll asks once
-    this.box.classList.toggle("choosing", this.chosen.size > 0);
+    this.box.classList.toggle("choosing", this.data.all || this.marked.size > 0);
   }
 
   put(place) {
@@ -76,9 +76,14 @@ class View {
     tile.style.cssText = `width:${side}px;height:${side}px;left:${(place % this.columns) * this.step}px;` +
       `top:${Math.floor(place / this.columns) * this.step}px`;
     if (item) fill(tile, item);
-    tile.classList.toggle("chosen", !!item && this.chosen.has(item.id));
+    const chosen = !!item && this.isChosen(item);
+    tile.classList.toggle("chosen", chosen);
     tile.classList.toggle("open", !!item && item.id === this.data.open);
-    tile.setAttribute("aria-pressed", !!item && this.chosen.has(item.id));
+    tile.setAttribute("aria-pressed", chosen);
+  }
+
+  isChosen(item) {
+    return !!this.data.all !== this.marked.has(item.id);
   }
 
   item(place) {
@@ -125,14 +130,14 @@ class View {
     const from = through && this.anchor !== undefined ? this.anchor : place;
     const item = this.item(place);
     if (!item) return;
-    const add = through || !this.chosen.has(item.id);
+    const add = through || !this.isChosen(item);
     for (let k = Math.min(from, place); k <= Math.max(from, place); k++) {
       const one = this.item(k);
-      if (one) add ? this.chosen.add(one.id) : this.chosen.delete(one.id);
+      if (one) add !== !!this.data.all ? this.marked.add(one.id) : this.marked.delete(one.id);
     }
     this.anchor = place;
     this.draw();
-    this.say.setTriggerValue("chosen", [...this.chosen]);
+    this.say.setTriggerValue("chosen", [...this.marked]);
   }
 
   key(event) {
@@ -145,7 +150,10 @@ class View {
     }[event.key];
     if (move !== undefined) {
       event.preventDefault();
-      this.focus(Math.min(this.data.total - 1, Math.max(0, place + move)));
+      const next = Math.min(this.data.total - 1, Math.max(0, place + move));
+      this.focus(next);
+      clearTimeout(this.following); // an open detail goes along, once the keys rest
+      if (this.data.open) this.following = setTimeout(() => this.open(next), 150);
     } else if (event.key === " ") {
       event.preventDefault();
       this.choose(place, event.shiftKey);

@@ -35,6 +35,17 @@ export default function ({ data, parentElement, setTriggerValue }) {
     event.preventDefault();
     event.stopPropagation();
   };
+  hear(box);
+}
+
+// The arrows work, too, while nothing else on the page has the keyboard.
+function hear(box) {
+  if (box.heard) return;
+  box.heard = (event) => {
+    if (!box.isConnected) document.removeEventListener("keydown", box.heard);
+    else if (document.activeElement === document.body && event.key.startsWith("Arrow")) box.onkeydown(event);
+  };
+  document.addEventListener("keydown", box.heard);
 }
 
 function actual(image) {

@@ -13,7 +13,7 @@ from core.errors import StudioError
 from core.studio import MAX_CELLS, Studio
 from core.types import Axis, Change, ImageRecord, Job, JobState
 from ui import actions, formats, state
-from ui.components import error_card, image_card
+from ui.components import elements, error_card, image_card
 from ui.i18n import said, t
 
 SHEET_PAGE = "views/sheet.py"
@@ -33,9 +33,13 @@ def button(studio: Studio, record: ImageRecord) -> None:
 
 def foretold(studio: Studio, record: ImageRecord) -> None:
     """Before a run: why it would not be the same picture."""
-    changes = studio.expected_changes(record.id)
+    try:
+        changes = studio.expected_changes(record.id)
+    except StudioError as error:  # such as a model that is not here any more
+        elements.quiet(error.message(state.language()))
+        return
     if changes:
-        st.caption(t("again.expected", why=_reasons(changes)))
+        elements.quiet(t("again.expected", why=_reasons(changes)))
 
 
 def verdict(studio: Studio, job: Job) -> None:
@@ -54,14 +58,26 @@ def verdict(studio: Studio, job: Job) -> None:
         return
     why = _reasons(found.reasons) or t("again.unknown")
     figures = t("again.figures", psnr=f"{gap.psnr:.1f}", changed=f"{gap.changed:.1%}") if gap.same_size else ""
-    st.warning(t("again.different", why=why, figures=figures), icon=":material/difference:")
+    st.warning(t("again.different"), icon=":material/difference:")
+    elements.quiet(f"{why}. {figures}")
     if st.button(t("history.compare"), key="compare_again", icon=":material/compare:"):
         state.choose_images((original, job.image_ids[0]), by_page=True)
         st.switch_page(COMPARE_PAGE, query_params={"ids": f"{original},{job.image_ids[0]}"})
 
 
 def _reasons(changes: Sequence[Change]) -> str:
-    return ", ".join(f"{c.name} {formats.plain(c.before)} → {formats.plain(c.now)}" for c in changes)
+    return ", ".join(f"{_name(c.name)} {formats.plain(c.before)} → {formats.plain(c.now)}" for c in changes)
+
+
+def _name(condition: str) -> str:
+    """An option by its label, a library by its name."""
+    if condition == "model.fingerprint":
+        return t("again.revision")
+    return (
+        condition.removeprefix("versions.")
+        if condition not in SCHEMA.options
+        else said(SCHEMA.options[condition].label)
+    )
 
 
 def vary(studio: Studio, record: ImageRecord) -> None:
@@ -110,7 +126,7 @@ def _axis(name: str, record: ImageRecord) -> Axis | None:
     try:
         values = tuple(dict.fromkeys(option.check(word.strip(), t("vary.values")) for word in words))
     except StudioError as error:
-        st.warning(error.message(state.language()))
+        elements.quiet(error.message(state.language()))
         return None
     return Axis(key, values) if values else None
 

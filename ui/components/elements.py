@@ -6,6 +6,7 @@ What this module does not know: where pictures are; it makes addresses out of id
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,15 @@ from typing import Any
 import streamlit as st
 
 from core.entrypoints.api.listing import items, write_query
-from core.types import HistoryPage, HistoryQuery, ImageRecord
+from core.types import Chosen, HistoryPage, HistoryQuery, ImageRecord
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
 
-def _component(name: str, html: str) -> Callable:
+def _component(name: str, frame: str) -> Callable:
     script, style = (ASSETS / f"{name}.js", ASSETS / f"{name}.css")
     return st.components.v2.component(
-        f"darkroom_{name}", html=html, css=style.read_text(encoding="utf-8"), js=script.read_text(encoding="utf-8")
+        f"darkroom_{name}", html=frame, css=style.read_text(encoding="utf-8"), js=script.read_text(encoding="utf-8")
     )
 
 
@@ -31,6 +32,11 @@ _gallery = _component("gallery", '<div class="gallery" role="group"></div>')
 _zoom = _component("zoom", '<div class="zoom" tabindex="0" role="img"><img alt=""></div>')
 _slider = _component("slider", '<div class="slider"><img alt=""><img alt="" class="over"><input type="range"></div>')
 _grid = _component("grid", '<div class="grid" role="group"><div class="space"></div></div>')
+
+
+def quiet(words: str) -> None:
+    """A small line of text that may come from a file or a library: nothing in it is read as Markdown."""
+    st.html(f'<p class="zd-quiet">{html.escape(words)}</p>')
 
 
 def picture(src: str, alt: str, size: tuple[int, int], *, key: str, forming: bool = False) -> None:
@@ -74,7 +80,7 @@ def grid(
     *,
     key: str,
     version: int,
-    selection: tuple[int, Sequence[str]],
+    selection: tuple[int, Chosen],
     opened: str | None,
     on_pick: Callable[[str], None],
     on_choose: Callable[[list[str]], None],
@@ -83,8 +89,10 @@ def grid(
     """All that `query` finds, as a gallery in which only the visible tiles exist; `page` is its beginning.
 
     `version` changes when what was found may look different; `selection` is (a number that changes when the page, and not
-    the viewer, changed what is chosen; the chosen ids).
+    the viewer, changed what is chosen; what is chosen). `on_choose` gets the chosen ids, or the exceptions while all are.
     """
+    chosen = selection[1]
+    everything = isinstance(chosen, HistoryQuery)
 
     def said(name: str, act: Callable[[Any], None]) -> Callable[[], None]:
         def told() -> None:
@@ -103,7 +111,8 @@ def grid(
             "items": items(page),
             "label": label,
             "selection": selection[0],
-            "chosen": list(selection[1]),
+            "all": everything,
+            "marked": list(chosen.without if isinstance(chosen, HistoryQuery) else chosen),
             "open": opened,
         },
         on_picked_change=said("picked", on_pick),

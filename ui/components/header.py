@@ -6,14 +6,17 @@ import html
 
 import streamlit as st
 
+from core.entrypoints.api import LOGOUT
 from core.studio import Studio
 from ui import formats, state
+from ui.components import error_card
 from ui.i18n import t
 
 REFRESH_SECONDS = 10
 
 
 def draw(studio: Studio) -> None:
+    """The bar; below it, on every page, why no worker comes up, as long as none does."""
     with st.container(key="topbar", horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
         st.fragment(_machine, run_every=REFRESH_SECONDS)(studio)
         st.session_state["language_switch"] = state.language()
@@ -26,6 +29,22 @@ def draw(studio: Studio) -> None:
             required=True,
             on_change=lambda: state.set_language(st.session_state["language_switch"]),
         )
+        if (name := state.user()) is not None:
+            _leave(name)
+    st.fragment(_trouble, run_every=REFRESH_SECONDS)(studio)
+
+
+def _trouble(studio: Studio) -> None:
+    error = studio.worker().trouble
+    if error is not None:
+        error_card.draw(error, "worker")
+
+
+def _leave(name: str) -> None:
+    """A link, as logging out is a page of the gate: this page ends with the session."""
+    words = html.escape(t("header.log_out"))
+    address = f"{LOGOUT}?lang={state.language()}"
+    st.html(f'<a class="zd-leave" href="{address}" target="_self" title="{html.escape(name)}">{words}</a>')
 
 
 def _machine(studio: Studio) -> None:

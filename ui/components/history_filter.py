@@ -10,15 +10,17 @@ from typing import Any
 import streamlit as st
 
 from core.config.options import SCHEMA
+from core.config.schema import Option
 from core.errors import InputError
 from core.studio import Studio
 from core.types import HistoryQuery
 from ui import formats, state
+from ui.components import elements
 from ui.i18n import said, t
 
 SORTS = (
-    "created_at", "rating", "seconds", "seed", "width", "height", "num_inference_steps", "guidance_scale", "model", "format",
-    "bytes",
+    "created_at", "rating", "favourite", "seconds", "seed", "width", "height", "num_inference_steps", "guidance_scale",
+    "model", "format", "bytes",
 )  # fmt: skip
 VIEWS = ("gallery", "table")
 PLACES = ("all", "favourites", "missing", "trash")
@@ -29,8 +31,9 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
     """The query of the present page, and "gallery" or "table"."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         text = st.text_input(
-            t("history.text"), key="history_text", placeholder=t("history.text_hint"), on_change=state.first_page
-        )
+            t("history.text"), key="history_text", placeholder=t("history.text_hint"), on_change=state.first_page,
+            help=t("history.text_help"),
+        )  # fmt: skip
         models = [model.id for model in studio.models()]
         model = _choice("model", models)
         days = st.date_input(
@@ -44,15 +47,20 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
             format_func={name: t(f"sort.{name}") for name in SORTS}.get,
             on_change=state.first_page,
         )
+        upwards = state.sorted_upwards()
+        st.button(
+            "", key="history_direction", icon=f":material/arrow_{'upward' if upwards else 'downward'}:",
+            help=t("history.upwards" if upwards else "history.downwards"), on_click=state.turn_order,
+        )  # fmt: skip
         with st.popover(t("history.more"), icon=":material/tune:", key="more_filters"):
             more = _more(studio)
         view = st.segmented_control(
             t("history.view"), VIEWS, key="history_view", default=studio.settings["ui.history_view"], required=True,
-            format_func={name: t(f"view.{name}") for name in VIEWS}.get,
+            format_func={name: t(f"view.{name}") for name in VIEWS}.get, label_visibility="collapsed",
         )  # fmt: skip
     width, height = parse_size(size)
     if size and width is None:
-        st.warning(t("history.bad_size", came=size))
+        elements.quiet(t("history.bad_size", came=size))
     since, until = day_range(days, formats.local_zone())
     query = HistoryQuery(
         text=text or "",
@@ -62,6 +70,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
         width=width,
         height=height,
         sort=sort,
+        descending=not upwards,
         limit=int(studio.settings["ui.history_page_size"]),
         cursor=state.cursors()[-1],
         **more,
@@ -95,36 +104,35 @@ def _more(studio: Studio) -> dict[str, Any]:
         t("history.min_rating"), range(6), key="history_min_rating", on_change=state.first_page,
         format_func=lambda stars: "★" * stars or t("history.any"),
     ) or None  # fmt: skip
-    found["options"] = _option()
+    found["options"] = _options()
     return found
 
 
-def _option() -> dict[str, Any]:
-    """One advanced option at exactly a value."""
-    left, right = st.columns(2)
+def _options() -> dict[str, Any]:
+    """Any advanced options, each at exactly a value."""
     options = {option.key: option for option in SCHEMA.request_options()}
-    with left:
-        key = st.selectbox(
-            t("history.option"), list(options), index=None, key="history_option", placeholder=t("history.any"),
-            format_func=lambda key: said(options[key].label), on_change=state.first_page,
-        )  # fmt: skip
-    if key is None:
-        return {}
-    option = options[key]
+    keys = st.multiselect(
+        t("history.options"), list(options), key="history_options", placeholder=t("history.any"),
+        format_func=lambda key: said(options[key].label), on_change=state.first_page,
+    )  # fmt: skip
+    found = {}
+    for key in keys:
+        try:
+            words = _option_value(options[key])
+            found |= {key: options[key].check(words, said(options[key].label))} if words else {}
+        except InputError as error:
+            elements.quiet(error.message(state.language()))
+    return found
+
+
+def _option_value(option: Option) -> str | None:
+    label, key = f"{said(option.label)} =", f"history_value_{option.key}"
     choices = {"bool": ("true", "false"), "choice": option.choices}.get(option.type)
-    with right:
-        if choices:
-            words = st.selectbox(
-                t("history.value"), choices, key=f"history_value_{key}", on_change=state.first_page, index=None,
-                placeholder=t("history.any"),
-            )  # fmt: skip
-        else:
-            words = st.text_input(t("history.value"), key=f"history_value_{key}", on_change=state.first_page)
-    try:
-        return {key: option.check(words, t("history.option"))} if words else {}
-    except InputError as error:
-        st.warning(error.message(state.language()))
-        return {}
+    if choices:
+        return st.selectbox(
+            label, choices, key=key, on_change=state.first_page, index=None, placeholder=t("history.any")
+        )
+    return st.text_input(label, key=key, on_change=state.first_page, help=said(option.allowed))
 
 
 def _choice(name: str, known: Sequence[str], free: bool = True) -> str | None:

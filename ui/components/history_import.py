@@ -11,7 +11,8 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import FoundParameters
 from ui import formats, state
-from ui.components import error_card, history_detail, image_card
+from ui.components import error_card, image_card
+from ui.components.history_parameters import Row, table
 from ui.i18n import said, t
 
 KINDS = ("png", "jpg", "jpeg", "webp")
@@ -43,14 +44,14 @@ def _parameters(studio: Studio, name: str, found: FoundParameters | None, number
         st.text(t("import.not_a_picture", name=name) if found is None else t("import.says_nothing", name=name))
         return
     st.text(t("import.by", name=name, program=found.program))
-    rows = [(said(SCHEMA.options[key].label), formats.plain(value), "", "") for key, value in found.values.items()]
-    st.html(history_detail.table(rows, (t("detail.parameter"), t("detail.value"))))
+    rows = [Row(said(SCHEMA.options[key].label), formats.plain(value)) for key, value in found.values.items()]
+    st.html(table([("", rows)], (t("detail.parameter"), t("detail.value"))))
     if st.button(t("history.use"), key=f"use_found_{number}", icon=":material/tune:"):
         _use(studio, found)
     if found.unused:
         with st.expander(t("import.unused", count=len(found.unused)), key=f"unused_{number}"):
-            rows = [(key, value, "", "") for key, value in found.unused.items()]
-            st.html(history_detail.table(rows, (t("detail.parameter"), t("detail.value"))))
+            rows = [Row(key, value) for key, value in found.unused.items()]
+            st.html(table([("", rows)], (t("detail.parameter"), t("detail.value"))))
 
 
 def _use(studio: Studio, found: FoundParameters) -> None:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import streamlit as st
 
 from core.entrypoints.api.listing import MAX_WORD, write_query
 from core.studio import Studio
-from core.types import HistoryQuery, MarkChange
+from core.types import Chosen, HistoryQuery, MarkChange
 from ui import actions, state
 from ui.i18n import t
 
 COMPARE_PAGE = "views/compare.py"
 MOST_COMPARED = 9
-MOST_CHOSEN = 2000  # their ids travel to the browser with each change of the page
 
 
 def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
     """The number that were found, what can be taken along, and, when some are chosen, what can be done with them."""
-    chosen = state.chosen_images()
+    chosen = state.chosen()
+    count = studio.search(replace(chosen, limit=1)).total if isinstance(chosen, HistoryQuery) else len(chosen)
     with st.container(horizontal=True, vertical_alignment="center", key="selection"):
-        st.text(t("history.chosen", count=len(chosen), total=total) if chosen else t("history.found", total=total))
-        if chosen:
+        st.text(t("history.chosen", count=count, total=total) if count else t("history.found", total=total))
+        if count:
             st.button(
                 t("history.choose_none"), key="choose_none", icon=":material/close:", type="tertiary",
                 on_click=state.choose_images, args=((), True),
@@ -31,28 +31,40 @@ def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
         elif total:
             st.button(
                 t("history.choose_all"), key="choose_all", icon=":material/select_all:", type="tertiary",
-                disabled=total > MOST_CHOSEN,
-                on_click=lambda: state.choose_images(studio.image_ids(query), by_page=True),
+                on_click=state.choose_found, args=(_as_of_now(query),),
             )  # fmt: skip
         if total:
-            _take_along(replace(query, ids=chosen) if chosen else query)
-        if chosen and query.trashed:
+            _take_along(_asked_for(query, chosen) if count else query)
+        if count and query.trashed:
             st.button(
                 t("history.restore"), key="restore", icon=":material/restore_from_trash:", type="primary",
                 on_click=actions.restore, args=(studio, chosen),
             )  # fmt: skip
-        elif chosen:
-            if 2 <= len(chosen) <= MOST_COMPARED and st.button(
+        elif count:
+            if 2 <= count <= MOST_COMPARED and st.button(
                 t("history.compare"), key="compare", type="primary", icon=":material/compare:"
             ):
-                st.switch_page(COMPARE_PAGE, query_params={"ids": ",".join(chosen)})
-            _keep_order(studio, chosen)
+                ids = studio.image_ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
+                state.choose_images(ids, by_page=True)
+                st.switch_page(COMPARE_PAGE, query_params={"ids": ",".join(ids)})
+            _keep_order(studio, chosen, count)
             st.button(
                 t("history.trash"), key="trash_chosen", icon=":material/delete:",
                 on_click=actions.trash, args=(studio, chosen),
             )  # fmt: skip
         if query.trashed and total:
             _empty(studio, total)
+
+
+def _as_of_now(query: HistoryQuery) -> HistoryQuery:
+    """Without its page, and without what will be made from now on: nobody has seen that, and it is not what is meant."""
+    now = datetime.now(UTC)
+    return replace(query, cursor=None, offset=0, until=min(query.until, now) if query.until else now)
+
+
+def _asked_for(query: HistoryQuery, chosen: Chosen) -> HistoryQuery:
+    """What is chosen, as a question."""
+    return chosen if isinstance(chosen, HistoryQuery) else replace(query, ids=tuple(chosen))
 
 
 def _take_along(query: HistoryQuery) -> None:
@@ -66,13 +78,20 @@ def _take_along(query: HistoryQuery) -> None:
             st.link_button(t(f"export.{kind}"), f"/api/exports/{kind}?query={word}", width="stretch")
 
 
-def _keep_order(studio: Studio, chosen: Sequence[str]) -> None:
+def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
     with st.popover(t("history.order"), icon=":material/label:", key="keep_order"):
+        hint = t("history.names_hint")
         stars = st.feedback("stars", key=f"rate_{state.selection_version()}")
-        tags = st.multiselect(t("history.add_tags"), studio.tags(), accept_new_options=True, key="add_tags")
-        without = st.multiselect(t("history.remove_tags"), studio.tags(), key="remove_tags")
+        tags = st.multiselect(
+            t("history.add_tags"), studio.tags(), accept_new_options=True, key="add_tags", placeholder=hint
+        )
+        without = st.multiselect(t("history.remove_tags"), studio.tags(), key="remove_tags", placeholder=hint)
         collections = st.multiselect(
-            t("history.add_collections"), studio.collections(), accept_new_options=True, key="add_collections"
+            t("history.add_collections"),
+            studio.collections(),
+            accept_new_options=True,
+            key="add_collections",
+            placeholder=hint,
         )
         favourite = st.segmented_control(
             t("column.favourite"), (True, False), key="set_favourite",
@@ -86,7 +105,7 @@ def _keep_order(studio: Studio, chosen: Sequence[str]) -> None:
             add_collections=tuple(collections),
         )
         st.button(
-            t("history.apply", count=len(chosen)), key="apply_order", type="primary",
+            t("history.apply", count=count), key="apply_order", type="primary",
             on_click=actions.mark, args=(studio, chosen, change),
         )  # fmt: skip
 

@@ -28,11 +28,13 @@ def draw(found: HistoryPage) -> None:
             vary = st.toggle(t("history.vary"), value=True, key="history_vary")
         frame, equal = without_equal(frame[shown]) if vary else (frame[shown], {})
         if equal:
-            st.caption(t("history.equal", what=" · ".join(f"{column_name(k)}: {v}" for k, v in equal.items())))
+            elements.quiet(
+                t("history.equal", what=" · ".join(f"{column_name(k)}: {v or '–'}" for k, v in equal.items()))
+            )
     key = f"table_{len(state.cursors())}_{state.selection_version()}"
     event = st.dataframe(
-        frame, hide_index=True, column_config=_config(frame), on_select="rerun", selection_mode="multi-row", height=620,
-        key=key,
+        frame, hide_index=True, column_config=_config(frame), on_select="rerun", selection_mode="multi-row", height=640,
+        row_height=56, key=key,
     )  # fmt: skip
     chosen = tuple(found.records[row].id for row in event.selection.rows if row < len(found.records))
     if state.table_choice(key) != chosen:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import streamlit as st
 
 from core.studio import Studio
-from core.types import Job, JobState, Phase, Progress
+from core.types import GenerationRequest, Job, JobState, Phase, Progress
 from ui import actions, formats, state
-from ui.components import elements
+from ui.components import elements, later
 from ui.i18n import t
 
 
@@ -25,6 +25,8 @@ def live(studio: Studio, job_id: str) -> None:
     elements.picture(src, request.prompt, (request.width, request.height), key="stage_picture", forming=True)
     with st.container(key="progress", horizontal=True, vertical_alignment="center"):
         st.progress(progress.fraction if progress else 0.0, text=sentence(job))
+        if later.waits(job):
+            st.button(t("later.run_now"), key="run_now", type="primary", on_click=later.run_now, args=(studio, job.id))
         st.button(
             t("job.cancelling") if job.cancel_requested else t("job.cancel"),
             key="cancel",
@@ -34,7 +36,7 @@ def live(studio: Studio, job_id: str) -> None:
             args=(studio, job.id),
         )
     if job.error:
-        st.caption(job.error.message(state.language()))
+        elements.quiet(job.error.message(state.language()))
     others(studio, job.id)
 
 
@@ -58,6 +60,13 @@ def sentence(job: Job) -> str:
     return " · ".join(words)
 
 
+def title(request: GenerationRequest, length: int) -> str:
+    """What a job draws, in one line: its prompt, of a batch the first one and how many more there are."""
+    words = " ".join(request.prompt.split())[:length]
+    more = len({own.get("prompt", request.prompt) for own in request.pictures} - {request.prompt})
+    return t("batch.words", prompt=words, more=more) if more else words
+
+
 def _phase(progress: Progress) -> str:
     if progress.phase is Phase.STEPS:
         return t("job.step", step=progress.step, steps=progress.steps)
@@ -69,7 +78,7 @@ def others(studio: Studio, watched: str | None) -> None:
     running = [job for job in studio.active_jobs(20) if job.id != watched]
     for job in running:
         with st.container(horizontal=True, vertical_alignment="center", key=f"other_{job.id}"):
-            st.text(f"{sentence(job)} — {job.request.prompt[:60]}")
+            st.text(f"{sentence(job)} — {title(job.request, 60)}")
             st.button(t("job.watch"), key=f"watch_{job.id}", on_click=state.watch, args=(job.id,), type="tertiary")
             st.button(
                 t("job.cancel"), key=f"stop_{job.id}", on_click=actions.cancel, args=(studio, job.id), type="tertiary"

@@ -8,7 +8,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo
 from ui import actions, prompts, resources, state
-from ui.components import parameter_panel, prompt_field, settings_yaml, sizes, stage, welcome
+from ui.components import batch_panel, parameter_panel, prompt_field, settings_yaml, sizes, stage, welcome
 from ui.i18n import t
 
 
@@ -30,6 +30,7 @@ def page() -> None:
                 sizes.draw(studio.settings["ui.size_presets"], model)
             prompt_field.basic(studio, model)
             prompt_field.model_choice(studio)
+            batch_panel.draw(studio)
             st.button(
                 t("check.button"),
                 key="quick_check",

@@ -59,10 +59,10 @@ def _gallery(studio: Studio, query: HistoryQuery, found: HistoryPage, record: Im
         t("history.title"),
         key="gallery",
         version=state.history_version(),
-        selection=(state.selection_version(), state.chosen_images()),
+        selection=(state.selection_version(), state.chosen()),
         opened=record.id if record else None,
         on_pick=state.select_image,
-        on_choose=state.choose_images,
+        on_choose=state.click_choice,
         on_favourite=lambda image_id: actions.toggle_favourite(studio, image_id),
     )
 

@@ -9,7 +9,7 @@ import streamlit as st
 from core.studio import Studio
 from core.types import Job, JobState
 from ui import actions, resources, state
-from ui.components import error_card, job_status
+from ui.components import error_card, job_status, later
 from ui.i18n import t
 
 REFRESH_SECONDS = 2.0
@@ -79,7 +79,11 @@ def _active_row(studio: Studio, job: Job) -> None:
         _button("top", job, "vertical_align_top", studio.move, job.id, 1)
         _button("up", job, "arrow_upward", studio.move, job.id, job.position - 1)
         _button("down", job, "arrow_downward", studio.move, job.id, job.position + 1)
-    if job.held:
+    if job.state is JobState.QUEUED:
+        later.button(studio, job)
+    if later.waits(job) and not job.held:
+        _button("now", job, "play_arrow", studio.postpone, job.id, None)
+    elif job.held:
         _button("resume", job, "play_arrow", studio.hold, job.id, False)
     else:
         _button("hold", job, "pause", studio.hold, job.id, True)
@@ -97,7 +101,7 @@ def _words(job: Job, sentence: str) -> None:
     """As text: prompts and errors come from outside."""
     request = job.request
     count = f" × {request.num_images}" if request.num_images > 1 else ""
-    st.text(f"{request.prompt[:80]} — {request.width}×{request.height}{count}\n{sentence}")
+    st.text(f"{job_status.title(request, 80)} — {request.width}×{request.height}{count}\n{sentence}")
 
 
 def _button(name: str, job: Job, icon: str, verb: Callable[..., object], *arguments: object) -> None:

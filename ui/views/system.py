@@ -7,6 +7,7 @@ import html
 import streamlit as st
 
 from core.config.options import SCHEMA
+from core.config.schema import HIDDEN
 from core.studio import Studio
 from core.types import SystemReport, WorkerStatus
 from ui import formats, resources
@@ -92,10 +93,11 @@ def _choices(report: SystemReport) -> str:
 def _changed(studio: Studio) -> str:
     """What differs from the defaults, and which file, variable or flag says so."""
     settings = studio.settings
+    changed = {key: value for key, value in settings.values.items() if value != SCHEMA.options[key].default}
+    shown = {key: HIDDEN if SCHEMA.options[key].secret else formats.plain(value) for key, value in changed.items()}
     rows = [
-        f"<dt>{html.escape(key)}</dt><dd>{html.escape(formats.plain(value))}<small>{html.escape(settings.origins[key])}</small></dd>"
-        for key, value in settings.values.items()
-        if value != SCHEMA.options[key].default
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(words)}<small>{html.escape(settings.origins[key])}</small></dd>"
+        for key, words in shown.items()
     ]
     return f"<dl>{''.join(rows)}</dl>" if rows else f"<p>{html.escape(t('system.all_default'))}</p>"
 

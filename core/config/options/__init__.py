@@ -5,17 +5,20 @@ To add one: declare it in one of these files, apply it where it acts, test its e
 
 from __future__ import annotations
 
-from core.config.options.basics import GENERATION, MODEL, OUTPUT
+from itertools import chain
+
+from core.config.options.basics import BATCH, GENERATION, MODEL, OUTPUT
 from core.config.options.interface import UI
-from core.config.options.machine import MEMORY, SPEED
+from core.config.options.machine import COMPILATION, GUARD, MEMORY, SPEED
 from core.config.options.models import MODELS
-from core.config.options.pipeline import PREVIEW, SIZE, TRANSFORMER, VAE
-from core.config.options.service import SERVICE, WORKER
+from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
+from core.config.options.service import ACCESS, SERVICE, WORKER
 from core.config.schema import Schema
 
-SCHEMA = Schema(
-    GENERATION + MODEL + OUTPUT + MODELS + SIZE + TRANSFORMER + VAE + SPEED + MEMORY + PREVIEW + UI + WORKER + SERVICE
-)
+_REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, MODELS, SIZE)
+_PIPELINE = (TEXT_ENCODER, TRANSFORMER, VAE, GUARD, SPEED, COMPILATION, MEMORY)
+_STUDIO = (PREVIEW, UI, WORKER, ACCESS, SERVICE)
+SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))
 
 GROUPS: dict[str, dict[str, str]] = {
     "size": {"en": "Size", "zh": "尺寸"},
@@ -25,6 +28,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "precision": {"en": "Device and precision", "zh": "设备与精度"},
     "attention": {"en": "Attention and text", "zh": "注意力与文本"},
     "memory": {"en": "Memory", "zh": "内存"},
+    "speed": {"en": "Speed without loss", "zh": "无损加速"},
     "compile": {"en": "Compilation", "zh": "编译"},
     "preview": {"en": "Preview", "zh": "预览"},
     "output": {"en": "File", "zh": "文件"},

@@ -135,6 +135,36 @@ GENERATION = (
     ),
 )
 
+BATCH = (
+    basic(
+        "batch.max_pictures",
+        type="int",
+        default=1000,
+        minimum=1,
+        maximum=10_000,
+        takes_effect=START,
+        label={"en": "Most pictures of a batch", "zh": "批量任务最多张数"},
+        help={
+            "en": "A file or a list of prompts that would make more is refused.",
+            "zh": "会生成更多图片的提示词文件或列表将被拒绝。",
+        },
+    ),
+    basic(
+        "batch.wildcards",
+        type="str",
+        default="outputs/wildcards",
+        maximum=1000,
+        takes_effect=START,
+        label={"en": "Your own wildcards", "zh": "自己的通配符"},
+        help={
+            "en": "A folder of .txt files: __name__ in a batch becomes a line of name.txt. Relative to the project; "
+            "files here win over those in configs/prompts/wildcards.",
+            "zh": "存放 .txt 文件的文件夹：批量提示词中的 __name__ 会换成 name.txt 中的一行。相对于项目目录；"
+            "同名时优先于 configs/prompts/wildcards。",
+        },
+    ),
+)
+
 MODEL = (
     basic(
         "model.id",

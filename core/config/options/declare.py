@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from core.config.schema import Option, TakesEffect
+from core.config.schema import AUTO, Option, TakesEffect
 
 REQUEST, LIVE, RELOAD, START = TakesEffect.REQUEST, TakesEffect.LIVE, TakesEffect.RELOAD, TakesEffect.START
 
@@ -22,6 +23,20 @@ def advanced(key: str, **declared: Any) -> Option:
 def interface(key: str, **declared: Any) -> Option:
     """An option of ui_config.yaml."""
     return Option(key=key, file="ui_config", **{"takes_effect": START, **declared})
+
+
+def dtype(key: str, name: Mapping[str, str], note: Mapping[str, str]) -> Option:
+    """The number format of one component; `auto` is the format of the whole model."""
+    return advanced(
+        key,
+        type="choice",
+        choices=(AUTO, "bfloat16", "float16", "float32"),
+        default=AUTO,
+        group="precision",
+        takes_effect=RELOAD,
+        label={"en": f"Precision of the {name['en']}", "zh": f"{name['zh']}的精度"},
+        help={"en": f"auto: as the model's precision. {note['en']}", "zh": f"auto：与模型精度相同。{note['zh']}"},
+    )
 
 
 def service(key: str, **declared: Any) -> Option:

@@ -21,7 +21,10 @@ UI = (
         minimum=1024,
         maximum=65535,
         label={"en": "Port", "zh": "端口"},
-        help={"en": "The app listens on 127.0.0.1 at this port.", "zh": "应用在 127.0.0.1 的此端口监听。"},
+        help={
+            "en": "The app listens at this port; access.address says for whom.",
+            "zh": "应用监听此端口；access.address 决定谁能访问。",
+        },
     ),
     interface(
         "ui.poll_seconds",

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from core.config.options.declare import LIVE, advanced
+from core.config.options.declare import LIVE, advanced, dtype
 from core.config.schema import AUTO
+
+# As diffusers names them. Those that fetch kernels from the network, and xformers' own switch, which drops RoPE, are not here.
+ATTENTION_BACKENDS = (
+    "native",
+    "_native_math",
+    "_native_efficient",
+    "_native_flash",
+    "_native_cudnn",
+    "flex",
+    "flash",
+    "_flash_3",
+    "sage",
+    "xformers",
+)
 
 SIZE = (
     advanced(
@@ -21,7 +35,26 @@ SIZE = (
     ),
 )
 
+TEXT_ENCODER = (
+    dtype(
+        "text_encoder.dtype",
+        {"en": "text encoder", "zh": "文本编码器"},
+        {
+            "en": "Its embeddings are cast to the transformer's format.",
+            "zh": "其输出会转换为变换器的格式。",
+        },
+    ),
+)
+
 TRANSFORMER = (
+    dtype(
+        "transformer.dtype",
+        {"en": "transformer", "zh": "变换器"},
+        {
+            "en": "The model's activations overflow plain float16, so they are scaled down and clamped there.",
+            "zh": "模型的激活值会超出 float16 的范围，因此在其中缩小并限幅。",
+        },
+    ),
     advanced(
         "transformer.use_rope",
         type="bool",
@@ -37,27 +70,101 @@ TRANSFORMER = (
     advanced(
         "transformer.rope_scaling",
         type="choice",
-        choices=("none", "linear", "ntk", "yarn", "dype"),
-        default="none",
+        choices=(AUTO, "none", "linear", "ntk", "yarn", "dype"),
+        default=AUTO,
         group="rope",
         takes_effect=LIVE,
-        built=False,
         label={"en": "RoPE scaling", "zh": "RoPE 缩放"},
-        help={"en": "How positions beyond the trained size are mapped.", "zh": "超出训练尺寸的位置如何映射。"},
+        help={
+            "en": "How rows and columns beyond the base resolution are counted; up to it nothing changes. none: as trained. "
+            "linear: all steps shortened. ntk: the slow frequencies only. yarn: by frequency, and sharper attention. "
+            "dype: yarn that fades as the noise goes. auto: the one that did best with the embedded model.",
+            "zh": "超出基准分辨率的行列如何计数；不超出时没有变化。none：与训练时相同。linear：所有步距缩短。"
+            "ntk：只放慢低频。yarn：按频率处理，并使注意力更集中。dype：随噪声减少而淡出的 yarn。"
+            "auto：内置模型上效果最好的一种。",
+        },
+    ),
+    advanced(
+        "transformer.rope_base_resolution",
+        type="int",
+        default=AUTO,
+        auto=True,
+        minimum=64,
+        maximum=8192,
+        step=64,
+        unit="px",
+        group="rope",
+        takes_effect=LIVE,
+        aliases=("base_resolution",),
+        label={"en": "RoPE base resolution", "zh": "RoPE 基准分辨率"},
+        help={
+            "en": "The side up to which positions count as trained; scaling acts on longer sides. auto: the model's own.",
+            "zh": "在此边长以内，位置视为训练过；更长的边才会缩放。auto：模型自带值。",
+        },
+    ),
+    advanced(
+        "transformer.rope_factor",
+        type="float",
+        default=AUTO,
+        auto=True,
+        minimum=1.0,
+        maximum=16.0,
+        step=0.25,
+        group="rope",
+        takes_effect=LIVE,
+        label={"en": "RoPE scaling factor", "zh": "RoPE 缩放倍数"},
+        help={
+            "en": "How far positions are stretched. auto: each side divided by the base resolution, at least 1. "
+            "A number holds for both sides, at any size, once a RoPE scaling is chosen.",
+            "zh": "位置拉伸的倍数。auto：各边长除以基准分辨率，至少为 1。"
+            "给出数字时，选定缩放方式后对任何尺寸的两条边都生效。",
+        },
+    ),
+    advanced(
+        "transformer.dype_scale",
+        type="float",
+        default=2.0,
+        minimum=0.0,
+        maximum=8.0,
+        step=0.25,
+        group="rope",
+        takes_effect=LIVE,
+        label={"en": "dype: strength", "zh": "dype：强度"},
+        help={
+            "en": "With RoPE scaling dype: how many frequencies are stretched at the first step. 1: as yarn does. 0: none.",
+            "zh": "缩放方式为 dype 时，第一步拉伸多少频率。1：与 yarn 相同。0：不拉伸。",
+        },
+    ),
+    advanced(
+        "transformer.dype_exponent",
+        type="float",
+        default=2.0,
+        minimum=0.0,
+        maximum=8.0,
+        step=0.25,
+        group="rope",
+        takes_effect=LIVE,
+        label={"en": "dype: speed", "zh": "dype：速度"},
+        help={
+            "en": "With RoPE scaling dype: how fast it fades. 0: not at all. 1: evenly with the noise. 2 and more: early.",
+            "zh": "缩放方式为 dype 时，淡出的快慢。0：不淡出。1：随噪声均匀淡出。2 及以上：提早淡出。",
+        },
     ),
     advanced(
         "transformer.attention_backend",
         type="choice",
-        choices=("native",),
+        choices=ATTENTION_BACKENDS,
         default="native",
         group="attention",
         takes_effect=LIVE,
         aliases=("attention_backend",),
-        built=False,
         label={"en": "Attention backend", "zh": "注意力后端"},
         help={
-            "en": "native is PyTorch's scaled dot product attention, which picks a memory-efficient kernel itself.",
-            "zh": "native 即 PyTorch 的缩放点积注意力，会自行选择省内存的内核。",
+            "en": "native is PyTorch's own, which picks a memory-efficient kernel itself; the names are those of "
+            "diffusers. The system page says which work here; one that does not is replaced by native, with the "
+            "reason. RoPE is kept by all. Pixels differ by rounding; sage, which computes in 8 bits, by more.",
+            "zh": "native 是 PyTorch 自带的实现，会自行选择省内存的内核；名称与 diffusers 一致。系统页列出本机可用的后端；"
+            "不可用的会改用 native 并说明原因。所有后端都保留 RoPE。像素差异只来自舍入；以 8 位计算的 sage 差异较大。",
         },
     ),
     advanced(
@@ -69,9 +176,13 @@ TRANSFORMER = (
         step=0.05,
         group="attention",
         takes_effect=LIVE,
-        built=False,
         label={"en": "Attention dropout", "zh": "注意力丢弃率"},
-        help={"en": "Share of attention weights dropped at random, seeded.", "zh": "按种子随机丢弃的注意力权重比例。"},
+        help={
+            "en": "Share of the attention weights that is dropped at random at each step; the picture's seed decides which. "
+            "Made for training: pictures get rougher. 0 = off. Above 0 the backend is native and refining runs each step.",
+            "zh": "每一步随机丢弃的注意力权重比例，由图片的种子决定。本为训练设计，画面会变粗糙。0 为关闭。"
+            "大于 0 时使用 native 后端，且每一步都重新精炼文本。",
+        },
     ),
     advanced(
         "transformer.max_sequence_length",
@@ -137,16 +248,41 @@ TRANSFORMER = (
 )
 
 VAE = (
+    dtype(
+        "vae.dtype",
+        {"en": "VAE", "zh": "VAE"},
+        {
+            "en": "float32 costs a few hundred megabytes and rules the VAE out when pictures are black.",
+            "zh": "float32 多占几百 MB；画面发黑时可用来排除 VAE 的问题。",
+        },
+    ),
     advanced(
         "vae.enable_tiling",
         type="bool",
         default=False,
         group="vae",
         takes_effect=LIVE,
-        label={"en": "Tiled decoding", "zh": "分块解码"},
+        label={"en": "Tiled VAE", "zh": "VAE 分块"},
         help={
-            "en": "Decode in overlapping tiles: far less memory, and small differences at the seams.",
-            "zh": "以重叠的小块解码：内存大幅减少，接缝处有微小差异。",
+            "en": "Encode and decode in tiles of the size below: far less memory. What it costs depends on the tiling mode.",
+            "zh": "以下方大小分块编码和解码：内存大幅减少。代价取决于分块方式。",
+        },
+    ),
+    advanced(
+        "vae.tiling_mode",
+        type="choice",
+        choices=("blend", "exact"),
+        default="blend",
+        group="vae",
+        takes_effect=LIVE,
+        label={"en": "Tiling mode", "zh": "分块方式"},
+        help={
+            "en": "blend: as diffusers does; each tile is normalised by itself, so colours shift and seams are blended over. "
+            "exact: whole rows layer by layer, normalised over the whole picture; equal to no tiling but for rounding. "
+            "Between layers the values wait in the computer's memory, which takes time on a card.",
+            "zh": "blend：与 diffusers 相同，每块各自归一化，颜色会有偏移，接缝靠混合掩盖。"
+            "exact：逐层按整行处理，在整幅画面上归一化；除舍入外与不分块相同。"
+            "层与层之间的数值存放在主内存中，使用显卡时会多花时间。",
         },
     ),
     advanced(
@@ -161,8 +297,9 @@ VAE = (
         takes_effect=LIVE,
         label={"en": "Tile size", "zh": "分块大小"},
         help={
-            "en": "Side of a tile in the picture; rounded down to a multiple of 8. Smaller pictures are not tiled.",
-            "zh": "每块在图片中的边长，向下取 8 的倍数。比它小的图片不分块。",
+            "en": "Side of a tile in the picture; rounded down to a multiple of 8. Smaller pictures are not tiled. "
+            "In exact mode: the rows that have this area.",
+            "zh": "每块在图片中的边长，向下取 8 的倍数。比它小的图片不分块。exact 方式下为面积相同的若干整行。",
         },
     ),
     advanced(
@@ -176,8 +313,9 @@ VAE = (
         takes_effect=LIVE,
         label={"en": "Tile overlap", "zh": "分块重叠"},
         help={
-            "en": "Share of a tile that overlaps its neighbour; more hides seams and takes longer.",
-            "zh": "相邻块重叠的比例；越大接缝越不明显，但更慢。",
+            "en": "In blend mode: share of a tile that overlaps its neighbour; more hides seams and takes longer. "
+            "exact mode has no seams.",
+            "zh": "blend 方式下相邻块重叠的比例；越大接缝越不明显，但更慢。exact 方式没有接缝。",
         },
     ),
     advanced(
@@ -188,8 +326,8 @@ VAE = (
         takes_effect=LIVE,
         label={"en": "Own tiles for the decoder", "zh": "解码器单独分块"},
         help={
-            "en": "Tile the decoder with a size of its own, whether or not tiled decoding is on above.",
-            "zh": "无论上方是否开启，都以单独的大小对解码器分块。",
+            "en": "Tile the decoder with a size of its own, whether or not the VAE is tiled above.",
+            "zh": "无论上方是否开启分块，都以单独的大小对解码器分块。",
         },
     ),
     advanced(

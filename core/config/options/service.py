@@ -31,6 +31,75 @@ WORKER = (
             "zh": "把空闲模型占用的全部内存还给系统；下一个任务会重新加载。0 表示从不。",
         },
     ),
+    service(
+        "worker.server",
+        type="str",
+        maximum=300,
+        default="",
+        label={"en": "Another studio that draws", "zh": "代为生成的工作室"},
+        help={
+            "en": "Its address, such as http://192.168.1.20:8501: every job is drawn there and kept here. Empty = here.",
+            "zh": "其地址，如 http://192.168.1.20:8501：任务在那里生成，图片存于此处。留空表示在本机生成。",
+        },
+    ),
+    service(
+        "worker.server_token",
+        type="str",
+        maximum=200,
+        default="",
+        secret=True,
+        label={"en": "Token for it", "zh": "其令牌"},
+        help={
+            "en": "Its access.token, or NAME:PASSWORD of one of its users.",
+            "zh": "其 access.token，或其用户的“用户名:密码”。",
+        },
+    ),
+)
+
+ACCESS = (
+    service(
+        "access.address",
+        type="str",
+        maximum=64,
+        default="127.0.0.1",
+        label={"en": "Address to listen at", "zh": "监听地址"},
+        help={
+            "en": "127.0.0.1 lets only this machine in; 0.0.0.0 lets the network in and needs a token or users.",
+            "zh": "127.0.0.1 只允许本机访问；0.0.0.0 允许网络访问，须先设令牌或用户。",
+        },
+    ),
+    service(
+        "access.hosts",
+        type="list",
+        default=(),
+        label={"en": "Names of this studio", "zh": "本工作室的主机名"},
+        help={
+            "en": "Host names under which others call it, such as studio.example; calls by another name are refused.",
+            "zh": "他人访问时使用的主机名，如 studio.example；以其他名称访问会被拒绝。",
+        },
+    ),
+    service(
+        "access.token",
+        type="str",
+        maximum=200,
+        default="",
+        secret=True,
+        label={"en": "Token", "zh": "令牌"},
+        help={
+            "en": "Whoever knows it may use pages and service. At least 16 characters without spaces; empty = none.",
+            "zh": "知道它的人可使用页面与接口。至少 16 个字符且不含空格；留空表示没有。",
+        },
+    ),
+    service(
+        "access.session_hours",
+        type="float",
+        default=168.0,
+        minimum=0.1,
+        maximum=8760.0,
+        unit="h",
+        label={"en": "Length of a login", "zh": "登录有效期"},
+        help={"en": "After this time a browser has to log in again.", "zh": "超过此时间后浏览器须重新登录。"},
+    ),
 )
 
 SERVICE = (
@@ -61,6 +130,15 @@ SERVICE = (
         maximum=64,
         label={"en": "Most pictures of a request", "zh": "每次最多张数"},
         help={"en": "Of a request over HTTP.", "zh": "HTTP 请求的张数上限。"},
+    ),
+    service(
+        "service.max_batch",
+        type="int",
+        default=256,
+        minimum=1,
+        maximum=10_000,
+        label={"en": "Most pictures of a batch", "zh": "批量请求最多张数"},
+        help={"en": "Of a list of prompts over HTTP.", "zh": "HTTP 请求中提示词列表的张数上限。"},
     ),
     service(
         "service.queue_per_client",

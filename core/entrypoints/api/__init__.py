@@ -8,14 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from starlette.middleware import Middleware
 from starlette.routing import Mount
 
+from core.entrypoints.access.binding import Binding, read_binding
+from core.entrypoints.access.keys import Keys
+from core.entrypoints.api import a1111, answers, openai
 from core.entrypoints.api.a1111 import create_a1111
+from core.entrypoints.api.gate import Gate
+from core.entrypoints.api.login import LOGOUT
 from core.entrypoints.api.native import create_api
 from core.entrypoints.api.openai import create_openai
+from core.entrypoints.api.orders import USER_HEADER
 from core.studio import Studio
 
-__all__ = ["create_api", "service_routes"]
+__all__ = ["LOGOUT", "USER_HEADER", "Binding", "Keys", "create_api", "gate", "read_binding", "service_routes"]
+
+
+def gate(keys: Keys, binding: Binding) -> Middleware:
+    """What goes around pages and service alike; each dialect says in its own way who is not let in."""
+    dialects = {"/api": answers.problem, "/v1": openai.problem, "/sdapi": a1111.problem}
+    return Middleware(Gate, keys=keys, binding=binding, dialects=dialects, otherwise=answers.problem)
 
 
 def service_routes(get_studio: Callable[[], Studio]) -> list[Mount]:

@@ -5,10 +5,12 @@ What this module does not know: routes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from core import __version__
+from core.batch.rows import COLUMNS
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, Option
 from core.entrypoints.api.answers import described
@@ -20,7 +22,9 @@ _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string
 TERMS: dict[str, Any] = {  # what may stand in an order beside the options
     "priority": {"type": "integer", "minimum": -100, "maximum": 100, "description": "The highest runs first."},
     "not_before": {"type": "string", "format": "date-time", "description": "With its zone; the job waits until then."},
+    "held": {"type": "boolean", "description": "The job waits until it is told to go on."},
 }
+PROMPTS = "prompts"  # the field of an order that makes a batch of it
 
 
 def request_options() -> list[Option]:
@@ -34,13 +38,22 @@ def short(key: str) -> str:
 
 
 def order_schema() -> dict[str, Any]:
-    """The JSON schema of an order: what the page's form can set, and the terms."""
+    """The JSON schema of an order: what the page's form can set, a batch, and the terms."""
+    fields = {short(option.key): _schema_of(option) for option in request_options()}
     return {
         "type": "object",
-        "properties": {**{short(option.key): _schema_of(option) for option in request_options()}, **TERMS},
-        "required": ["prompt"],
+        "properties": {**fields, PROMPTS: _prompts_schema(fields), **TERMS},
+        "anyOf": [{"required": ["prompt"]}, {"required": [PROMPTS]}],
         "additionalProperties": False,
     }
+
+
+def _prompts_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A list of prompts, or of what each picture has other than the order itself."""
+    own = {key.removeprefix("generation."): fields[key.removeprefix("generation.")] for key in COLUMNS}
+    entry = {"anyOf": [{"type": "string"}, {"type": "object", "properties": own, "additionalProperties": False}]}
+    words = "One job of many pictures. {a|b} and __name__ are drawn by the seed of each picture. "
+    return {"type": "array", "items": entry, "minItems": 1, "description": words + "一个任务，多张图片。"}
 
 
 def _schema_of(option: Option) -> dict[str, Any]:
@@ -60,6 +73,7 @@ def capabilities(studio: Studio) -> dict[str, Any]:
         key.removeprefix("service."): studio.settings[key] for key in SCHEMA.options if key.startswith("service.")
     }
     return {
+        "wildcards": studio.wildcards(),
         "version": __version__,
         "models": [model_json(model) for model in studio.models()],
         "options": [_option_json(option) for option in request_options()],
@@ -81,8 +95,9 @@ def _option_json(option: Option) -> dict[str, Any]:
 
 
 def job_json(job: Job) -> dict[str, Any]:
-    """Everything about a job but who asked for it."""
+    """Everything about a job but who asked for it, and what each picture of a batch has of its own: they may be many."""
     request, progress = job.request, job.progress
+    described_request = {name: value for name, value in vars(request).items() if name != "pictures"}
     return {
         "id": job.id,
         "state": job.state,
@@ -104,7 +119,7 @@ def job_json(job: Job) -> dict[str, Any]:
         "error": described(job.error) if job.error else None,
         "images": [{"id": image_id, "url": f"/api/v1/images/{image_id}"} for image_id in job.image_ids],
         "preview": f"/api/v1/jobs/{job.id}/preview",
-        "request": {**vars(request), "options": dict(request.options)},
+        "request": {**described_request, "options": dict(request.options)},
     }
 
 

@@ -1,4 +1,4 @@
-"""What every call over HTTP passes first: only this machine, only its own pages, only bodies of a bounded size.
+"""What every call of the service passes: a body of a bounded size. (Who may call at all is for `gate`.)
 
 What this module does not know: what is asked for, how an error looks in each dialect (`say` knows).
 """
@@ -14,8 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.errors import StudioError
 from core.studio import Studio
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
 Say = Callable[[StudioError, int], Response]
 
 
@@ -26,11 +24,7 @@ class RefusedError(StudioError):
 
 
 class Guard:
-    """Refuses a foreign Host or Origin header: a page elsewhere must neither read pictures nor order some.
-
-    (Its scripts may point a name of their own at 127.0.0.1, or post to it blindly.) No Access-Control header is ever
-    sent, so scripts of other origins can't read an answer either.
-    """
+    """Reads the body before anything else does, and refuses one that is too large."""
 
     def __init__(self, app: ASGIApp, get_studio: Callable[[], Studio], say: Say) -> None:
         self.app = app
@@ -41,12 +35,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send = _without_sniffing(send)
         headers = Headers(scope=scope)
-        foreign = _foreign(headers)
-        if foreign is not None:
-            await self._say(foreign, 403)(scope, receive, send)
-            return
         try:
             limit = 1024 * int(self._get_studio().settings["service.max_body_kb"])
         except StudioError as error:  # the output folder can't be used
@@ -59,25 +48,6 @@ class Guard:
             await self.app(scope, _again(body, receive), send)
 
 
-def _foreign(headers: Headers) -> RefusedError | None:
-    host, origin = headers.get("host", ""), headers.get("origin")
-    if host_name(host) not in LOOPBACK:
-        return RefusedError(
-            reason={
-                "en": "This address serves its own machine only; call it as 127.0.0.1 or localhost.",
-                "zh": "此地址只为本机服务；请以 127.0.0.1 或 localhost 访问。",
-            }
-        )
-    if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
-        return RefusedError(
-            reason={
-                "en": "A page of another site may not call this studio.",
-                "zh": "其他网站的页面不能调用本工作室。",
-            }
-        )
-    return None
-
-
 def _too_large(limit: int) -> RefusedError:
     return RefusedError(
         reason={
@@ -85,12 +55,6 @@ def _too_large(limit: int) -> RefusedError:
             "zh": f"请求超过 {limit} 字节（service.max_body_kb）；请缩小请求。",
         }
     )
-
-
-def host_name(host: str) -> str:
-    """The name of "name:port", where an IPv6 name has brackets and colons of its own."""
-    end = host.rfind(":")
-    return (host[:end] if end > host.rfind("]") else host).lower()
 
 
 async def _body(headers: Headers, receive: Receive, limit: int) -> bytes | None:
@@ -115,12 +79,3 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return waiting.pop() if waiting else await receive()
 
     return receive_again
-
-
-def _without_sniffing(send: Send) -> Send:
-    async def send_with_header(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], (b"x-content-type-options", b"nosniff")]}
-        await send(message)
-
-    return send_with_header

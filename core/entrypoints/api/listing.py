@@ -23,13 +23,14 @@ from core.types import HistoryPage, HistoryQuery
 PART = 100  # pictures that a gallery asks for at a time
 MAX_WORD = 60_000  # characters: what servers take as an address
 TIMES = ("since", "until")
+LISTS = ("ids", "without")
 KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("text", "model", "format", "tag", "collection", "sort", "cursor", *TIMES), str),
     **dict.fromkeys(("width", "height", "seed", "min_steps", "max_steps", "min_rating", "limit", "offset"), int),
     **dict.fromkeys(("min_guidance", "max_guidance"), (int, float)),
     **dict.fromkeys(("favourite", "missing", "trashed", "descending"), bool),
     "options": dict,
-    "ids": list,
+    **dict.fromkeys(LISTS, list),
 }
 
 
@@ -90,4 +91,4 @@ def _typed(name: str, value: Any) -> Any:
         if instant.tzinfo is None:
             raise ValueError(name)
         return instant
-    return tuple(str(item) for item in value) if name == "ids" else value
+    return tuple(str(item) for item in value) if name in LISTS else value

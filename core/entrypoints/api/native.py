@@ -1,6 +1,7 @@
 """The studio's own dialect: /api/v1/jobs answers at once and is then asked, or listened to, for progress.
 
     POST /api/v1/jobs {"prompt": "...", "width": 256}  ->  202, Location: /api/v1/jobs/<id>
+    POST /api/v1/jobs {"prompts": ["a {red|blue} house", {"prompt": "...", "seed": 7}], "width": 256}  ->  one job
     GET /api/v1/jobs/<id>, /preview, /events (server-sent), PATCH, DELETE (cancels), POST /retry
     GET /api/v1/queue, PATCH {"paused": true}, DELETE (cancels what waits)
     GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/openapi.json
@@ -13,7 +14,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 from typing import Annotated, Any
 
 import anyio
@@ -25,7 +25,7 @@ from starlette.responses import Response, StreamingResponse
 from core import __version__
 from core.entrypoints.api.answers import Answer, install_errors, problem
 from core.entrypoints.api.archive import archive_routes
-from core.entrypoints.api.described import TERMS, capabilities, job_json, order_schema
+from core.entrypoints.api.described import PROMPTS, TERMS, capabilities, job_json, order_schema
 from core.entrypoints.api.files import file_routes
 from core.entrypoints.api.guard import Guard
 from core.entrypoints.api.orders import POLL_SECONDS, SOURCE, client_of, digest, submit
@@ -59,6 +59,7 @@ class JobChange(BaseModel):
     priority: Annotated[int, Field(strict=True, ge=-100, le=100)] | None = None
     position: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
     held: Annotated[bool, Field(strict=True)] | None = None
+    not_before: AwareDatetime | None = None
 
 
 class QueueChange(BaseModel):
@@ -105,15 +106,16 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Response:
         """Queue an order. The same Idempotency-Key with the same order gives the same job, however often it is sent."""
-        values = {key: value for key, value in order.items() if key not in TERMS}
+        values = {key: value for key, value in order.items() if key not in (*TERMS, PROMPTS)}
         terms = JobTerms(
             client=client_of(request),
             priority=_term(order, "priority", Annotated[int, Field(strict=True, ge=-100, le=100)]) or 0,
             not_before=_term(order, "not_before", AwareDatetime),
+            held=_term(order, "held", Annotated[bool, Field(strict=True)]) or False,
             key=idempotency_key,
             key_digest=digest(sorted(order.items(), key=lambda item: item[0])) if idempotency_key else None,
         )
-        job = submit(get_studio(), values, terms)
+        job = submit(get_studio(), values, terms, _term(order, PROMPTS, list[Any]))
         return Answer(job_json(job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
 
     @router.get("/jobs", responses=refusals(422), tags=["jobs"])
@@ -134,8 +136,10 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
 
     @router.patch("/jobs/{job_id}", responses=refusals(404, 409, 422), tags=["jobs"])
     def change(job_id: str, wish: JobChange) -> Any:
-        """Pause or resume a job, give it another priority or another position."""
+        """Pause or resume a job, give it another priority, another position, or a time to wait for (null: none)."""
         studio = get_studio()
+        if "not_before" in wish.model_fields_set:
+            studio.postpone(job_id, wish.not_before)
         if wish.held is not None:
             studio.hold(job_id, wish.held)
         if wish.priority is not None:
@@ -213,7 +217,7 @@ def _term(order: dict[str, Any], name: str, kind: Any) -> Any:
     if name not in order:
         return None
     try:
-        value: int | datetime = TypeAdapter(kind).validate_python(order[name])
+        value: Any = TypeAdapter(kind).validate_python(order[name])
     except ValidationError as error:
         allowed = error.errors()[0]["msg"]
         raise OptionError(source=SOURCE, key=name, came=str(order[name])[:60], allowed=allowed) from None

@@ -145,5 +145,5 @@ def problem(error: StudioError, status: int) -> Response:
     parameter = error.values.get("key") if isinstance(error, InputError) else None
     words = f"{error.message('en')} / {error.message('zh')}"
     body = {"error": {"message": words, "type": kind, "param": parameter, "code": error.code}}
-    again = "true" if status == 429 else "false"
+    again = "true" if isinstance(error, QueueFullError) else "false"
     return Answer(body, status_code=status, headers={"x-should-retry": again})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,20 +15,17 @@ import anyio
 import anyio.to_thread
 from fastapi import Request
 
+from core.config.layers import Settings
 from core.config.options import SCHEMA
 from core.errors import Cancelled, OptionError, RunError, StudioError, UnknownModelError, UnknownOptionError
 from core.studio import Studio
-from core.types import Job, JobState, JobTerms
+from core.types import GenerationRequest, Job, JobState, JobTerms
 
 SOURCE = "request"
 POLL_SECONDS = 0.1
 CLIENT_HEADER = "X-Client-Id"
+USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
 REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
-
-_LIMITS = {  # a request's field -> the option that bounds it
-    "num_inference_steps": "service.max_steps",
-    "num_images": "service.max_images",
-}
 
 
 class WaitError(RunError):
@@ -48,13 +45,21 @@ class StoppedError(RunError):
 
 
 def client_of(request: Request) -> str:
-    """Who calls: what it says of itself in X-Client-Id, else its address; as a digest, so that any text is fine."""
+    """Who calls: the user, where there are users; else what the caller says of itself in X-Client-Id, or its address.
+
+    The last two as a digest, so that any text is fine.
+    """
+    if user := request.headers.get(USER_HEADER):
+        return f"user:{user}"
     name = request.headers.get(CLIENT_HEADER) or (request.client.host if request.client else "")
     return f"http:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms) -> Job:
-    """Check the values against schema, model and limits, and queue them. Raises InputError for the first that fails."""
+def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms, prompts: Sequence[Any] | None = None) -> Job:
+    """Check the values against schema, model and limits, and queue them. Raises InputError for the first that fails.
+
+    With `prompts` they are queued as one job, see `Studio.new_batch`.
+    """
     named: dict[str, Any] = {}  # by key: an option has more names than one
     for key, value in values.items():
         option = SCHEMA.find(key, SOURCE)
@@ -65,8 +70,20 @@ def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms) -> Job:
     model = named.get("model.id", studio.settings["model.id"])
     if model not in (*known, studio.settings["model.id"]):  # a caller must not probe folders of this machine
         raise UnknownModelError(came=str(model)[:60], known=", ".join(known))
-    request = studio.new_request(named, SOURCE)
     limits = studio.settings
+    if prompts is None:
+        request = studio.new_request(named, SOURCE)
+        bounded = replace(SCHEMA.options["generation.num_images"], maximum=limits["service.max_images"])
+        bounded.check(request.num_images, f"{SOURCE}, service.max_images")
+        _check_size(request, limits)
+    else:
+        most = limits["service.max_batch"]
+        request = studio.new_batch(prompts, named, SOURCE, most, lambda single: _check_size(single, limits))
+    return studio.submit(request, terms, limits["service.queue_per_client"])
+
+
+def _check_size(request: GenerationRequest, limits: Settings) -> None:
+    """Raise OptionError for more pixels or steps than a caller may ask for."""
     if request.width * request.height > limits["service.max_pixels"]:
         raise OptionError(
             source=SOURCE,
@@ -77,14 +94,13 @@ def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms) -> Job:
                 "zh": f"总共 {limits['service.max_pixels']} 像素（service.max_pixels）",
             },
         )
-    for field, limit in _LIMITS.items():
-        bounded = replace(SCHEMA.options[f"generation.{field}"], maximum=limits[limit])
-        bounded.check(getattr(request, field), f"{SOURCE}, {limit}")
-    return studio.submit(request, terms, limits["service.queue_per_client"])
+    steps = replace(SCHEMA.options["generation.num_inference_steps"], maximum=limits["service.max_steps"])
+    steps.check(request.num_inference_steps, f"{SOURCE}, service.max_steps")
 
 
 async def finished(studio: Studio, job: Job, request: Request) -> Job:
-    """The job once it is done. Raises its error, StoppedError, WaitError, or Cancelled when the caller has gone.
+    """The job once it is done. Raises its error, StoppedError, WaitError, Cancelled when the caller has gone, or
+    WorkerStartError when nobody can draw it.
 
     Nobody is waited for by the worker: this only looks, ten times a second.
     """
@@ -97,6 +113,9 @@ async def finished(studio: Studio, job: Job, request: Request) -> Job:
         if time.monotonic() > deadline:
             await anyio.to_thread.run_sync(studio.cancel, job.id)
             raise WaitError(seconds=seconds)
+        if job.state is JobState.QUEUED and (trouble := (await anyio.to_thread.run_sync(studio.worker)).trouble):
+            await anyio.to_thread.run_sync(studio.cancel, job.id)
+            raise trouble
         await anyio.sleep(POLL_SECONDS)
         job = await anyio.to_thread.run_sync(studio.job, job.id)
     if job.state is JobState.FAILED:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from core import bootstrap
 from core.config.layers import PROJECT_ROOT
 from core.entrypoints.cli import build_parser
 from core.entrypoints.generate import read_order
@@ -19,9 +21,11 @@ from core.entrypoints.terminal import ProgressLine, choose_language, progress_te
 from core.errors import OutOfMemoryError
 from core.jobs.orders import DATABASE_FILE
 from core.jobs.queue import JobQueue
+from core.jobs.supervisor import WorkerSupervisor
 from core.storage.database import Database
 from core.types import GenerationRequest, Job, JobState, Phase, Progress
 from tests.unit.cli.conftest import Said
+from tests.unit.jobs.fake_generator import DEADLY
 
 Run = Callable[..., Said]
 
@@ -50,6 +54,33 @@ def test_several_pictures_get_numbers(run: Run, tmp_path: Path) -> None:
     targets = [tmp_path / f"a.b-{k}.png" for k in (1, 2, 3)]
     assert said.out.split() == [str(path) for path in targets]
     assert [Image.open(path).getpixel((0, 0))[0] for path in targets] == [10, 11, 12]
+
+
+def test_a_file_of_prompts_is_one_job(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("prompt;seed;width\n红房子, 雪;10;72\na {b|c};20;\n", encoding="utf-8-sig")
+    said = run(
+        "generate", "--prompts-file", str(table), "--height", "64", "--width", "80", "--out", str(tmp_path / "p.png")
+    )
+    pictures = [Image.open(tmp_path / f"p-{k}.png") for k in (1, 2)]
+    assert said.code == 0 and [picture.size for picture in pictures] == [(72, 64), (80, 64)]
+    assert [picture.getpixel((0, 0))[0] for picture in pictures] == [10, 20]
+    assert len(JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(5)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("prompt,width\na,64\nb,9", "list.csv：有 1 处无法使用：第 3 行，width：来值 '9'"),
+        (None, "--prompts-file"),
+    ],
+)
+def test_a_file_of_prompts_that_cannot_be_used(run: Run, tmp_path: Path, content: str | None, words: str) -> None:
+    table = tmp_path / "list.csv"
+    if content is not None:
+        table.write_text(content)
+    said = run("generate", "--prompts-file", str(table), "--lang", "zh")
+    assert said.code == 2 and words in said.line
 
 
 def test_without_a_name_the_paths_under_outputs_are_printed(run: Run, tmp_path: Path) -> None:
@@ -88,6 +119,17 @@ def test_ctrl_c_cancels_the_job(
     monkeypatch.setattr(ProgressLine, "show", press)
     said = run("generate", "x", "--steps", "200")
     assert (said.code, said.out, said.err) == (130, "", "")
+    assert JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(1)[0].state is JobState.CANCELLED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills with a POSIX signal")
+def test_a_worker_that_never_comes_up_ends_the_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadly = partial(WorkerSupervisor, generator="tests.unit.jobs.fake_generator:build_killed")
+    monkeypatch.setattr(bootstrap, "WorkerSupervisor", deadly)
+    monkeypatch.setenv(DEADLY, "1")
+    said = run("generate", "x", "--lang", "zh")
+    assert said.code == 1
+    assert "工作进程连续" in said.line and "信号 9" in said.line and "worker.out" in said.line
     assert JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(1)[0].state is JobState.CANCELLED
 
 

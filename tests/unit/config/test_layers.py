@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.config.layers import Settings, load_settings, parse_yaml, save_local, to_yaml
@@ -192,6 +192,8 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 
 
 @given(values=some_values)
+@example(values={"generation.prompt": "\x85"})
+@example(values={"generation.prompt": "a \u2028 b: \u2029"})
 def test_yaml_says_the_same_when_it_is_read_back(values: dict[str, Any]) -> None:
     read = parse_yaml(to_yaml(values), "a.yaml")
     assert {key: SCHEMA.options[key].check(value, "a.yaml") for key, value in read.items()} == values

@@ -42,6 +42,7 @@ FAILURES: dict[str, Callable[[GenerationRequest], None]] = {
 }
 
 
+DEADLY = "STUDIO_TEST_DEADLY"
 LOADS = itertools.count(1)  # in this process, whatever generator does them
 
 
@@ -56,7 +57,8 @@ class FakeGenerator:
             return
         on_progress(Progress(Phase.LOADING, detail=model))
         versions = {"loads": str(next(LOADS))}
-        self.loaded = SimpleNamespace(model=model, device="cpu", load_seconds=0.0, decisions=(), versions=versions)
+        facts: dict[str, Any] = {"decisions": (), "asked": {}, "effective": {}, "capabilities": ()}
+        self.loaded = SimpleNamespace(model=model, device="cpu", load_seconds=0.0, versions=versions, **facts)
 
     def generate(
         self,
@@ -69,7 +71,7 @@ class FakeGenerator:
         self.load(request.model, request.options, on_progress)
         on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
         for k, single in enumerate(request.singles(), start=1):
-            if single.seed not in made:
+            if k not in made:
                 on_picture(self._draw(single, k, request.num_images, on_progress, is_cancelled))
         return GenerationResult(())
 
@@ -98,6 +100,7 @@ class FakeGenerator:
             rendered_size=(request.width, request.height),
             timings={"text": 0.0, "steps": time.perf_counter() - began, "decode": 0.0},
             effective={"model.device": "cpu"},
+            place=k,
         )
 
 
@@ -113,3 +116,10 @@ def build_generator(configs: Path, values: Mapping[str, Any]) -> FakeGenerator:
 
 def build_nothing(configs: Path, values: Mapping[str, Any]) -> FakeGenerator:
     raise ImportError("libtorch.so is not there")
+
+
+def build_killed(configs: Path) -> FakeGenerator:
+    """Dies as a library does that this processor cannot run, as long as the environment says so."""
+    if DEADLY in os.environ:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return FakeGenerator()

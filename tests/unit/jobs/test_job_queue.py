@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from sqlalchemy import text
 
 from core.errors import (
     CrashLoopError,
@@ -21,6 +23,7 @@ from core.errors import (
     StudioError,
     WorkerDiedError,
 )
+from core.jobs import reasons
 from core.jobs.order import moved
 from core.jobs.queue import MOST_CRASHES, JobQueue, new_id
 from core.jobs.records import read_error, read_progress, read_status, write_status
@@ -158,7 +161,7 @@ class Jobs(RuleBasedStateMachine):
     def abandon(self, worker: str) -> None:
         taken = [j for j, state in self.states.items() if state in IN_WORK and self.workers.get(j) == worker]
         doomed = {j for j in taken if self.queue.get(j).cancel_requested}
-        lost = self.queue.abandon(worker, "signal 9 (killed)")
+        lost = self.queue.abandon(worker, reasons.ended(-9))
         assert [job.id for job in lost] == taken
         for job in lost:
             self.crashes[job.id] += 1
@@ -258,6 +261,49 @@ def test_a_job_for_later_waits_for_its_time(queue: JobQueue, monkeypatch: pytest
     for module in ("queue", "snapshots"):
         monkeypatch.setattr(f"core.jobs.{module}.now", lambda: stamp(then))
     assert queue.has_waiting() and queue.get(later.id).position == 1 and claimed(queue).id == later.id
+
+
+def test_a_job_is_put_off_until_a_time_or_until_it_is_told(queue: JobQueue) -> None:
+    then = datetime.now(UTC) + timedelta(hours=1)
+    job, held = queue.add(REQUEST), queue.add(REQUEST, JobTerms(held=True))
+    assert held.held and held.position is None
+    assert queue.postpone(job.id, then).not_before == then and not queue.has_waiting()
+    assert queue.postpone(job.id, None).position == 1 and claimed(queue).id == job.id
+    with pytest.raises(JobStateError, match="run later"):
+        queue.postpone(job.id, then)
+    assert queue.hold(held.id, False).position == 1
+
+
+BATCH = replace(REQUEST, num_images=3, pictures=({}, {"prompt": "b", "template": "{b|c}"}, {"width": 64, "seed": 9}))
+
+
+def test_a_batch_is_read_as_it_was_added(queue: JobQueue) -> None:
+    job = queue.add(BATCH)
+    assert queue.get(job.id).request == BATCH == queue.recent(1)[0].request == claimed(queue).request
+    assert [(one.prompt, one.width, one.seed) for one in BATCH.singles()] == [
+        ("a", 256, 1),
+        ("b", 256, 1),
+        ("a", 64, 9),
+    ]
+    assert queue.retry(fail(queue, job.id)).request == BATCH
+
+
+def fail(queue: JobQueue, job_id: str) -> str:
+    queue.finish(job_id, JobState.FAILED, GenerationError(detail="x"))
+    return job_id
+
+
+@pytest.mark.parametrize("stored", ["{broken", "[]", "{}", "[1]", '[{"num_images": 2}]', '[{"seed": "x"}]'])
+def test_pictures_that_cannot_be_read_fail_the_job_and_no_other(tmp_path: Path, stored: str) -> None:
+    database = Database(tmp_path / "studio.db")
+    queue = JobQueue(database)
+    broken, good = queue.add(BATCH), queue.add(REQUEST)
+    with database.writing() as connection:
+        connection.execute(text("update batches set pictures = :stored"), {"stored": stored})
+    assert claimed(queue).id == good.id
+    job = queue.get(broken.id)
+    assert job.state is JobState.FAILED and "stored" in str(job.error)
+    database.close()
 
 
 def test_a_key_gives_its_job_again_for_its_client_only(queue: JobQueue) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -96,6 +97,21 @@ def active_or_parked(shop: Shop, asked: dict[str, int], parked: Counter[str]) ->
             parked[job_id] += 1
             shop.queue.retry(job_id)
     return bool(shop.queue.active(1))
+
+
+def test_a_killed_batch_goes_on_with_the_pictures_that_it_lacks_even_where_seeds_are_the_same(shop: Shop) -> None:
+    own = ({}, {"prompt": "b", "template": "{b|c}"}, {"prompt": "c", "width": 96}, {"seed": 9}, {"prompt": "b"})
+    asked = replace(make_request(fake_step_seconds=0.1), num_images=5, pictures=own)
+    job_id = shop.queue.add(asked).id
+    shop.supervisor.start()
+    kept = shop.until(job_id, lambda job: len(job.image_ids) == 2).image_ids
+    psutil.Process(shop.worker_pid()).kill()
+    job = shop.wait(job_id)
+    assert job.state is JobState.DONE and job.crashes == 1 and job.image_ids[:2] == kept
+    records = [shop.history.get(image_id) for image_id in job.image_ids]
+    assert [record.request for record in records] == list(asked.singles())
+    assert [record.place for record in records] == [1, 2, 3, 4, 5]
+    assert len(list(shop.directory.glob("20*/*.png"))) == 5
 
 
 def test_what_waits_keeps_its_order_over_a_kill_of_both(shop: Shop) -> None:

@@ -1,18 +1,24 @@
 """The time left: from past pictures of the same kind, then from the job's own."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
-from core.jobs.pace import Pace
+from core.jobs.pace import Pace, Past
 from core.types import GenerationRequest, Phase, Picture, Progress
 from tests.unit.jobs.shop import Shop, make_request
 
 REQUEST = GenerationRequest("x", seed=10, num_images=4)
 
 
-def picture(seconds: float) -> Picture:
+def picture(seconds: float, request: GenerationRequest = REQUEST) -> Picture:
     timings = {"text": 5.0, "steps": seconds, "decode": 0.0}
-    return Picture(Image.new("RGB", (8, 8)), REQUEST, (8, 8), timings, {})
+    return Picture(Image.new("RGB", (8, 8)), request, (8, 8), timings, {})
+
+
+def always(seconds: float | None) -> Past:
+    return lambda single: seconds
 
 
 def at(image: int, step: int) -> Progress:
@@ -20,11 +26,11 @@ def at(image: int, step: int) -> Progress:
 
 
 def test_nothing_is_known_at_first() -> None:
-    assert Pace(REQUEST, (), None).left(at(1, 2)) == 99.0
+    assert Pace(REQUEST, (), always(None)).left(at(1, 2)) == 99.0
 
 
 def test_the_past_tells_before_the_first_step_and_the_job_itself_after_its_first_picture() -> None:
-    pace = Pace(REQUEST, (), 2.0)
+    pace = Pace(REQUEST, (), always(2.0))
     assert pace.left(Progress(Phase.TEXT, steps=8, images=4)) == pytest.approx(8.0)
     assert pace.left(at(2, 4)) == pytest.approx(2 * 2.0 + 1.0)
     pace.learn(picture(4.0))
@@ -33,7 +39,18 @@ def test_the_past_tells_before_the_first_step_and_the_job_itself_after_its_first
 
 
 def test_pictures_that_are_there_need_no_time() -> None:
-    assert Pace(REQUEST, {11, 13}, 2.0).left(at(1, 0)) == pytest.approx(4.0)
+    assert Pace(REQUEST, {2, 4}, always(2.0)).left(at(1, 0)) == pytest.approx(4.0)
+
+
+def test_pictures_of_a_batch_take_what_those_of_their_size_took() -> None:
+    small = {"prompt": "b", "width": 128, "height": 128}
+    batch = replace(REQUEST, pictures=({}, {"prompt": "c", "width": 512, "height": 512}, small, {**small, "seed": 3}))
+    pace = Pace(batch, (), lambda single: {256: 2.0, 512: 10.0}.get(single.width))
+    rate = 12.0 / (256**2 + 512**2)
+    unknown = rate * 128**2
+    assert pace.left(at(1, 0)) == pytest.approx(12.0 + 2 * unknown), "what is not known is judged by its pixels"
+    pace.learn(picture(1.0, batch.singles()[2]))
+    assert pace.left(at(1, 4)) == pytest.approx(1.0 + 10.0 + 2 * 6.0), "its prompt is read again for each picture"
 
 
 def test_a_job_knows_its_time_from_the_one_before(shop: Shop) -> None:

@@ -12,15 +12,23 @@ import psutil
 import pytest
 
 from core.config.layers import PROJECT_ROOT
-from core.errors import CrashLoopError, DiskFullError, GenerationError, StudioError, WorkerDiedError
+from core.errors import (
+    CrashLoopError,
+    DiskFullError,
+    GenerationError,
+    StudioError,
+    WorkerDiedError,
+    WorkerStartError,
+)
+from core.jobs import reasons
 from core.jobs import supervisor as supervisor_module
 from core.jobs import worker as worker_module
-from core.jobs.orders import EXIT_LOCKED, WorkerOrders
+from core.jobs.orders import EXIT_DEVICE, EXIT_LOCKED, WorkerOrders
 from core.jobs.roster import Roster
-from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, in_words
+from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, MOST_STARTS
 from core.jobs.worker import Worker
 from core.types import JobState
-from tests.unit.jobs.fake_generator import FakeGenerator
+from tests.unit.jobs.fake_generator import DEADLY, FakeGenerator
 from tests.unit.jobs.shop import FAKE, Shop, make_request, wait_for, wait_until_gone
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
@@ -39,6 +47,7 @@ def test_the_job_of_a_killed_worker_goes_on_and_no_picture_is_made_twice(shop: S
     os.kill(pid, signal.SIGKILL)
     waiting = shop.until(job_id, lambda job: job.state is JobState.QUEUED)
     assert isinstance(waiting.error, WorkerDiedError) and "signal 9 (killed)" in waiting.error.message("en")
+    assert "信号 9（被强制结束" in waiting.error.message("zh") and "killed" not in waiting.error.message("zh")
     assert (waiting.crashes, waiting.position) == (1, 1) and shop.queue.preview(job_id) is None
     job = shop.wait(job_id)
     assert job.state is JobState.DONE and job.error is None
@@ -72,7 +81,7 @@ def test_a_worker_that_hangs_is_ended_and_the_job_told_why(tmp_path: Path) -> No
         shop.supervisor.start()
         job_id = shop.submit(**DEAF)
         job = shop.until(job_id, lambda job: job.crashes == 1)
-        assert "no step in 1 s" in str(job.error)
+        assert "no step in 1 s" in str(job.error) and job.error and "1 秒内没有任何进展" in job.error.message("zh")
         shop.queue.request_cancel(job_id)
         assert shop.wait(job_id).state is JobState.CANCELLED
         assert shop.wait(shop.submit()).state is JobState.DONE
@@ -262,13 +271,39 @@ def test_restarts_wait_longer_each_time_until_a_worker_was_good(shop: Shop, monk
 
 
 @posix
-def test_exit_codes_in_words() -> None:
-    assert [in_words(code) for code in (0, 3, -9, -11)] == [
-        "exit code 0",
-        "exit code 3",
-        "signal 9 (killed)",
-        "signal 11 (segmentation fault)",
-    ]
+@pytest.mark.parametrize(
+    ("code", "english", "chinese"),
+    [
+        (0, "exit code 0", "退出码 0"),
+        (3, "exit code 3", "退出码 3"),
+        (EXIT_DEVICE, "the device failed", "设备故障"),
+        (-9, "signal 9 (killed)", "信号 9（被强制结束，常因内存不足）"),
+        (-11, "signal 11 (segmentation fault)", "信号 11（段错误）"),
+    ],
+)
+def test_exit_codes_in_words(code: int, english: str, chinese: str) -> None:
+    assert reasons.ended(code) == {"en": english, "zh": chinese}
+
+
+@posix
+def test_a_worker_that_ends_before_it_can_begin_is_told_of_until_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(tmp_path, "tests.unit.jobs.fake_generator:build_killed")
+    try:
+        monkeypatch.setenv(DEADLY, "1")
+        job_id = shop.submit()
+        shop.supervisor.start()
+        trouble = wait_for(lambda: shop.supervisor.status().trouble)
+        assert isinstance(trouble, WorkerStartError) and trouble.values["times"] >= MOST_STARTS
+        assert "signal 9 (killed)" in trouble.message("en") and "信号 9（被强制结束" in trouble.message("zh")
+        assert shop.queue.get(job_id).crashes == 0, "it is not the job's fault"
+        monkeypatch.delenv(DEADLY)
+        assert shop.wait(job_id).state is JobState.DONE
+        assert wait_for(lambda: shop.supervisor.status().state in ("idle", "busy") and shop.supervisor.status())
+        assert shop.supervisor.status().trouble is None
+    finally:
+        shop.close()
 
 
 def test_a_request_is_not_changed_by_the_queue(shop: Shop) -> None:

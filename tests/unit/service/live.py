@@ -16,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from core import bootstrap
-from core.entrypoints.api import service_routes
+from core.entrypoints.api import Keys, gate, read_binding, service_routes
 from core.jobs.supervisor import WorkerSupervisor
 from core.studio import Studio
 from tests.unit.jobs.shop import FAKE, make_settings, wait_for
@@ -45,7 +45,9 @@ def serving(folder: Path, **values: Any) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    app = Starlette(routes=service_routes(lambda: studio))
+    settings = replace(studio.settings, values={**studio.settings.values, "ui.port": port})
+    keys = Keys(settings)
+    app = Starlette(routes=service_routes(lambda: studio), middleware=[gate(keys, read_binding(settings, keys))])
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     studio.start()

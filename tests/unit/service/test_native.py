@@ -80,6 +80,44 @@ def test_an_idempotency_key_orders_once(http: httpx.Client) -> None:
     assert other.status_code == 202 and other.json()["id"] not in ids
 
 
+def test_a_list_of_prompts_is_one_job_of_many_pictures(http: httpx.Client, served: Served) -> None:
+    prompts = ["a {red|blue} __thing__", {"prompt": "b", "seed": 40, "width": 96, "num_images": 2}]
+    order = {name: value for name, value in SMALL.items() if name != "prompt"}
+    answer = http.post("/jobs", json={**order, "prompts": prompts, "held": True})
+    assert answer.status_code == 202 and answer.json()["held"] and answer.json()["position"] is None
+    job_id = answer.json()["id"]
+    later = http.patch(f"/jobs/{job_id}", json={"held": False, "not_before": "2999-01-01T00:00:00+08:00"}).json()
+    assert later["not_before"] == "2998-12-31T16:00:00+00:00" and later["position"] is None
+    assert http.patch(f"/jobs/{job_id}", json={"not_before": None}).status_code == 200
+    job = ended(http, job_id)
+    assert job["state"] == "done" and job["request"]["num_images"] == 3 and "pictures" not in job["request"]
+    made = [served.studio.image(one["id"]).request for one in job["images"]]
+    assert [(one.seed, one.width) for one in made] == [(7, 64), (40, 96), (41, 96)]
+    assert made[0].template == "a {red|blue} __thing__" and made[0].prompt.split()[1] in ("red", "blue")
+    assert {"color", "thing"} <= set(http.get("/capabilities").json()["wildcards"])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        (["a", {"prompt": "b", "width": 63}], "row 2, width: 63 came"),
+        (["a", {"prompt": "b", "colour": 1}], "row 2, colour"),
+        (["a", 5], "row 2: 5 came"),
+        (["a {b"], "row 1, prompt: {b came"),
+        (["__../x__"], "a-z, 0-9"),
+        ([], "there is no prompt"),
+        ("a", "valid list"),
+        ([{"prompt": "a", "num_images": 64}] * 5, "256 pictures in all"),
+        ([{"prompt": "a", "num_inference_steps": 101}], "service.max_steps"),
+    ],
+)
+def test_nothing_is_queued_when_an_entry_is_bad(http: httpx.Client, served: Served, prompts: Any, words: str) -> None:
+    before = served.studio.jobs(1)
+    answer = http.post("/jobs", json={"prompts": prompts, "model": "demo"})
+    assert answer.status_code == 422 and words in answer.json()["error"]["en"] and answer.json()["error"]["zh"]
+    assert served.studio.jobs(1) == before
+
+
 def test_the_queue_is_paused_reordered_and_cleared(http: httpx.Client) -> None:
     assert http.patch("/queue", json={"paused": True}).json()["paused"]
     try:

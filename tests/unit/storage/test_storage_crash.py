@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from core.storage import files, history as module
+from core.storage import files, history as module, order
 from core.storage.database import Database
 from core.storage.history import History
 from core.types import MarkChange
@@ -71,7 +71,7 @@ if place == "before the name":
 elif place == "before the row":
     module.rows.put = die
 elif place == "before the file is removed":
-    module.remove = die
+    order.remove = die
     say(f"deleting {first.id}")
     history.delete(first.id)
 history.add(build_picture(), "job")
@@ -199,6 +199,7 @@ def fill_first_version(path: Path, count: int, monkeypatch: pytest.MonkeyPatch) 
     made = datetime(2026, 3, 1, tzinfo=UTC)
     data = picture_record(build_picture(prompt="雪山"), new_id(made), None, made)
     row = {**image_row(image_record(data, StoredFile("x", "png", (64, 64), 10))), "missing": 0}
+    del row["place"]
     with closing(sqlite3.connect(path)) as connection:
         for k in range(count):
             data["id"] = row["id"] = new_id(made)

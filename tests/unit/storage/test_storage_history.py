@@ -19,7 +19,7 @@ from core.storage.database import Database
 from core.storage.history import History
 from core.storage.infotext import read_infotext
 from core.storage.metadata import read_metadata
-from core.storage.records import new_id
+from core.storage.records import new_id, requested
 from core.storage.tables import images
 from core.types import HistoryQuery
 
@@ -57,7 +57,7 @@ def test_the_file_tells_everything(make_picture: Any, history: History, format: 
     assert (read.prompt, read.fields["Seed"], read.fields["Size"]) == ("红", "5", "100x70")
     assert metadata.record["version"] == 1
     assert metadata.record["id"] == record.id
-    assert metadata.record["requested"] == {**vars(record.request), "options": dict(record.request.options)}
+    assert metadata.record["requested"] == requested(record.request)
     assert metadata.record["resolved"]["versions"] == {"torch": "2.13.0"}
     assert metadata.record["decisions"][0]["reason"] == {"en": "a CPU", "zh": "处理器"}
     assert metadata.record["size"] == {"rendered": [112, 80], "delivered": [100, 70]}

@@ -54,6 +54,7 @@ def test_a_database_of_the_first_version_keeps_its_pictures(tmp_path: Path, monk
     record = image_record(data, StoredFile("2026-03-01/a.png", "png", (64, 64), 10))
     connection = sqlite3.connect(path)
     row = {**image_row(record), "missing": 0}
+    del row["place"]
     connection.execute(
         f"INSERT INTO images ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
     )
@@ -72,3 +73,31 @@ def test_a_database_of_the_first_version_keeps_its_pictures(tmp_path: Path, monk
     backup = sqlite3.connect(path.with_name("studio.db.0001.backup"))
     assert backup.execute("SELECT prompt FROM images").fetchall() == [("红色的房子",)]
     backup.close()
+
+
+def test_a_job_that_the_update_interrupts_keeps_the_places_of_its_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "studio.db"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(database_module, "HEAD", "0003")
+        Database(path).close()
+    connection = sqlite3.connect(path)
+    for job_id, request in (("job", '{"prompt": "a", "seed": 40}'), ("bad", "{broken")):
+        connection.execute(
+            "INSERT INTO jobs (id, state, request, cancel_requested, created_at) VALUES (?, 'queued', ?, 0, '')",
+            (job_id, request),
+        )
+    for seed, job_id in ((42, "job"), (40, "job"), (7, "bad"), (8, None)):
+        picture = build_picture(seed=seed)
+        data = picture_record(picture, new_id(NOW), job_id, NOW)
+        row = {**image_row(image_record(data, StoredFile(f"2026-03-01/{seed}.png", "png", (64, 64), 10))), "missing": 0}
+        del row["place"]
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        connection.execute(f"INSERT INTO images ({names}) VALUES ({marks})", list(row.values()))
+    connection.commit()
+    connection.close()
+    database = Database(path)
+    history = History(database, tmp_path)
+    assert history.places_of("job") == {1, 3} and history.places_of("bad") == frozenset()
+    database.close()

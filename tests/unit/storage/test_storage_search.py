@@ -68,7 +68,7 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
         connection.execute(text(f"DELETE FROM {TEXTS}"))
         sets = {record.request.options["scheduler.shift"]: record for record, _ in made}
         for record in sets.values():
-            rows.remove(connection, rows.put(connection, record, {}))  # leaves its set of options
+            rows.remove(connection, [rows.put(connection, record, {})])  # leaves its set of options
         found = connection.execute(select(option_sets)).all()
         known = {row.options["scheduler.shift"]: row.id for row in found}
         for start in range(0, len(made), 5000):
@@ -149,8 +149,8 @@ def matches(record: ImageRecord, query: HistoryQuery) -> bool:
 def value(record: ImageRecord, sort: str) -> Any:
     if sort == "seconds":
         return sum(record.timings.values())
-    if sort == "rating":
-        return record.marks.rating
+    if sort in ("rating", "favourite"):
+        return getattr(record.marks, sort)
     return getattr(record if sort in ("created_at", "width", "height", "format", "bytes") else record.request, sort)
 
 
@@ -257,6 +257,8 @@ def test_of_these_only(filled: tuple[History, list[ImageRecord]]) -> None:
     some = tuple(record.id for record in records[3:9])
     assert {record.id for record in history.search(HistoryQuery(ids=some)).records} == set(some)
     assert history.search(HistoryQuery(ids=("f" * 32,))).total == 0
+    others = history.search(HistoryQuery(without=some, limit=1000)).records
+    assert {record.id for record in others} == {record.id for record in records} - set(some)
 
 
 @pytest.mark.parametrize("descending", [True, False])

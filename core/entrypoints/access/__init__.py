@@ -1,0 +1,4 @@
+"""Who may use the studio: one token, or users with passwords; sessions of browsers; how often one may try.
+
+What this package does not know: HTTP, pages, the studio.
+"""

@@ -1,0 +1,285 @@
+"""Around the whole app, pages, websocket, pictures and service alike: who may call, by which name, from which page.
+
+1. The Host header must name this studio, and an Origin header must be its own: a page elsewhere must neither read
+   pictures nor order some (its scripts may point a name of their own at 127.0.0.1, or post to it blindly). No
+   Access-Control header is ever sent, so scripts of other origins can't read an answer either.
+2. Where there is a token or a user, the caller shows one: in an Authorization header, or with a session's cookie that
+   the login page gave. Everything asks for it but the login page itself and the word that the server lives.
+
+What this module does not know: what is asked for, how an error looks in each dialect (`dialects` know).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.entrypoints.access.binding import LINE, Binding, UnguardedError, names_this_studio
+from core.entrypoints.access.failures import Failures
+from core.entrypoints.access.keys import Keys, Visitor, read_authorization
+from core.entrypoints.api import login
+from core.entrypoints.api.guard import RefusedError, Say
+from core.entrypoints.api.orders import USER_HEADER
+from core.entrypoints.api.page import language_of
+from core.errors import StudioError
+
+OPEN_PATHS = ("/_stcore/health",)  # says "ok" and nothing else
+COOKIE = "zdarkroom_session"
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "frame-ancestors 'self'; base-uri 'self'; object-src 'none'",
+}
+
+log = logging.getLogger(__name__)
+
+
+class TooManyTriesError(StudioError):
+    """Wrong keys from one address, too many of them."""
+
+    text = {
+        "en": "Too many wrong tries from your address. Try again in {seconds} s.",
+        "zh": "您所在地址的错误尝试过多。请在 {seconds} 秒后重试。",
+    }
+
+    @property
+    def seconds(self) -> int:
+        """Until the next try."""
+        return int(self.values["seconds"])
+
+
+class Gate:
+    """ASGI middleware. `dialects` maps the first part of a path to how its callers are refused, `otherwise` the rest."""
+
+    def __init__(self, app: ASGIApp, keys: Keys, binding: Binding, dialects: Mapping[str, Say], otherwise: Say) -> None:
+        self.app = app
+        self._keys = keys
+        self._binding = binding
+        self._dialects = dialects
+        self._otherwise = otherwise
+        self._failures = Failures()
+        self._cookie = f"{COOKIE}_{binding.port}"  # a browser sends its cookies to every port of a host
+        self._hashing: anyio.Lock | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] == "http":
+            send = _with_headers(send)
+        headers = Headers(scope=scope)
+        foreign = _foreign(headers, scope.get("method", "GET"), self._binding)
+        if foreign is not None:
+            await self._refuse(foreign, 403)(scope, receive, send)
+            return
+        try:
+            await self._let_in(scope, headers, receive, send)
+        except TooManyTriesError as error:
+            await self._refuse(error, 429)(scope, receive, send)
+        except StudioError as error:  # the users or the secret can't be read: nobody is let in
+            log.error("nobody can be let in: %s", error)
+            await self._refuse(error, 503)(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        path = scope["path"] if scope["type"] == "http" else ""
+        guarded = self._keys.guarded
+        if path in OPEN_PATHS or not (guarded or self._binding.for_others):
+            await self.app(_named(scope, None), receive, send)
+        elif not guarded:  # the last user was removed while others could call
+            raise UnguardedError(key="access.address", line=LINE)
+        elif path == login.LOGIN:
+            await (await self._log_in(scope, headers, receive))(scope, receive, send)
+        elif (visitor := await self._visitor(scope, headers)) is None:
+            await self._ask(scope, headers)(scope, receive, send)
+        elif path == login.LOGOUT:
+            await self._log_out(scope, headers, visitor)(scope, receive, send)
+        else:
+            if scope["type"] == "websocket":
+                receive = self._while_valid(scope, headers, receive)
+            await self.app(_named(scope, visitor), receive, send)
+
+    # -- who it is ---------------------------------------------------------------------------------------------------
+
+    async def _visitor(self, scope: Scope, headers: Headers) -> Visitor | None:
+        """By header, else by session. TooManyTriesError."""
+        shown = headers.get("authorization")
+        if shown is not None and (key := read_authorization(shown)) is not None:
+            return await self._check(scope, *key)
+        session = self._session(headers)
+        return self._keys.visitor_of(session) if session else None
+
+    async def _check(self, scope: Scope, name: str, password: str) -> Visitor | None:
+        """Whom this key belongs to; a wrong one counts. One at a time, as each takes memory and tenths of a second."""
+        address = (scope.get("client") or ("",))[0]
+        self._demand_patience(address)
+        if (visitor := self._keys.known(name, password)) is not None:
+            return visitor
+        self._hashing = self._hashing or anyio.Lock()
+        async with self._hashing:
+            self._demand_patience(address)
+            visitor = await anyio.to_thread.run_sync(self._keys.check, name, password)
+            if visitor is None:
+                self._failures.add(address)
+                log.warning("a wrong key from %s", address)
+        return visitor
+
+    def _demand_patience(self, address: str) -> None:
+        if seconds := math.ceil(self._failures.wait(address)):
+            raise TooManyTriesError(seconds=seconds)
+
+    def _session(self, headers: Headers) -> str:
+        try:
+            cookies = SimpleCookie(headers.get("cookie", ""))
+        except CookieError:
+            return ""
+        return cookies[self._cookie].value if self._cookie in cookies else ""
+
+    def _while_valid(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
+        """A page's connection lives as long as its session: what is said after that is not heard any more."""
+        session = self._session(headers)
+
+        async def receive_while_valid() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.receive" and session and self._keys.visitor_of(session) is None:
+                return {"type": "websocket.disconnect", "code": 1008}
+            return message
+
+        return receive_while_valid
+
+    # -- login -------------------------------------------------------------------------------------------------------
+
+    async def _log_in(self, scope: Scope, headers: Headers, receive: Receive) -> Response:
+        query = QueryParams(scope["query_string"])
+        asked = query.get("lang") or login.language_in(query.get("next", ""))
+        language, names = language_of(asked, headers), self._keys.has_users
+        if scope["method"] != "POST":
+            following = login.local_path(query.get("next", "/"))
+            session = self._session(headers)
+            if session and self._keys.visitor_of(session) is not None:
+                return RedirectResponse(following, 303)
+            return login.login_page(language, names, following)
+        form = await login.read_form(headers, receive)
+        following = login.local_path(form.get("next", "/"))
+        try:
+            visitor = await self._check(scope, form.get("name", ""), form.get("password", ""))
+        except TooManyTriesError as error:
+            page = login.login_page(language, names, following, "wait", error.seconds, 429)
+            page.headers["Retry-After"] = str(error.seconds)
+            return page
+        if visitor is None:
+            return login.login_page(language, names, following, "wrong", status=401)
+        answer = RedirectResponse(following, 303)
+        self._set_cookie(answer, scope, self._keys.open_session(visitor), self._keys.session_seconds)
+        return answer
+
+    def _log_out(self, scope: Scope, headers: Headers, visitor: Visitor) -> Response:
+        language = language_of(QueryParams(scope["query_string"]).get("lang"), headers)
+        if scope["method"] != "POST":
+            return login.logout_page(language, visitor.name)
+        self._keys.close_session(self._session(headers))
+        answer = RedirectResponse(f"{login.LOGIN}?lang={language}", 303)
+        self._set_cookie(answer, scope, "", 0)
+        return answer
+
+    def _set_cookie(self, answer: Response, scope: Scope, value: str, seconds: int) -> None:
+        secure = scope.get("scheme") == "https"
+        answer.set_cookie(self._cookie, value, seconds, httponly=True, samesite="strict", secure=secure)
+        answer.headers["Cache-Control"] = "no-store"
+
+    # -- no ----------------------------------------------------------------------------------------------------------
+
+    def _ask(self, scope: Scope, headers: Headers) -> ASGIApp:
+        """To the login page where a person looks, else 401."""
+        looks = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        if looks and "text/html" in headers.get("accept", "") and self._dialect(scope) is None:
+            query = scope.get("query_string", b"")
+            answer = RedirectResponse(login.login_address(scope["path"], query), 303)
+            answer.headers["Cache-Control"] = "no-store"
+            return answer
+        return self._refuse(_nobody(), 401)
+
+    def _dialect(self, scope: Scope) -> Say | None:
+        return next((say for path, say in self._dialects.items() if f"{scope['path']}/".startswith(f"{path}/")), None)
+
+    def _refuse(self, error: StudioError, status: int) -> ASGIApp:
+        async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            answer = (self._dialect(scope) or self._otherwise)(error, status)
+            if status == 401:  # a browser must not ask by itself: the login page does
+                basic = f"{scope['path']}/".startswith("/sdapi/")
+                answer.headers["WWW-Authenticate"] = 'Basic realm="Z Darkroom"' if basic else "Bearer"
+            if isinstance(error, TooManyTriesError):
+                answer.headers["Retry-After"] = str(error.seconds)
+            answer.headers["Cache-Control"] = "no-store"
+            await answer(scope, receive, send)
+
+        return refuse
+
+
+def _nobody() -> RefusedError:
+    return RefusedError(
+        reason={
+            "en": "This studio asks who you are: send its token, or NAME:PASSWORD, as Authorization: Bearer.",
+            "zh": "本工作室需要验证身份：请以 Authorization: Bearer 发送令牌，或“用户名:密码”。",
+        }
+    )
+
+
+def _foreign(headers: Headers, method: str, binding: Binding) -> RefusedError | None:
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if not names_this_studio(host, binding):
+        if binding.for_others:
+            reason = {
+                "en": "The studio is not known by this name; call it by its IP address, or add the name to access.hosts.",
+                "zh": "本工作室没有这个主机名；请以其 IP 地址访问，或将该名称加入 access.hosts。",
+            }
+        else:
+            reason = {
+                "en": "This address serves its own machine only; call it as 127.0.0.1 or localhost.",
+                "zh": "此地址只为本机服务；请以 127.0.0.1 或 localhost 访问。",
+            }
+        return RefusedError(reason=reason)
+    own = (f"http://{host.lower()}", f"https://{host.lower()}")
+    from_elsewhere = headers.get("sec-fetch-site") == "cross-site" and method not in ("GET", "HEAD")
+    if from_elsewhere or (origin is not None and origin.lower() not in own):
+        return RefusedError(
+            reason={
+                "en": "A page of another site may not call this studio.",
+                "zh": "其他网站的页面不能调用本工作室。",
+            }
+        )
+    return None
+
+
+def _named(scope: Scope, visitor: Visitor | None) -> Scope:
+    """The scope with the visitor's name in a header that nobody else can set."""
+    name = USER_HEADER.lower().encode()
+    kept = [(key, value) for key, value in scope["headers"] if key.lower() != name]
+    if visitor is not None:
+        kept.append((name, quote(visitor.name).encode("ascii")))
+    return {**scope, "headers": kept}
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_with_headers

@@ -1,0 +1,40 @@
+"""What a picture's pixels depend on beside its request, as far as it can be known without loading the model.
+
+What this module does not know: torch, how a model is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from core import __version__
+
+LIBRARIES = ("torch", "diffusers", "transformers")
+
+
+def fingerprint(path: Path, base: Path | None = None) -> str:
+    """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds.
+
+    `path` is a folder, or a single file with the folder that its other parts come from.
+    """
+    digest = hashlib.sha256()
+    folder = base or path
+    for file in [*([path] if base else []), *sorted(folder.rglob("*.safetensors"))]:
+        name = file.name if file == path else file.relative_to(folder).as_posix()
+        digest.update(f"{name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as opened:
+            digest.update(opened.read(65536))
+    return digest.hexdigest()[:10]
+
+
+def versions() -> dict[str, str]:
+    """The libraries that decide a picture's pixels, and the studio's own version; without one that is not installed."""
+    found = {"zdarkroom": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a page without the model's libraries
+            continue
+    return found

@@ -1,0 +1,22 @@
+"""A job may have pictures that differ in more than their seed; a picture says which of its job's it is."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "batches",
+        sa.Column("job_id", sa.String(32), primary_key=True),
+        sa.Column("pictures", sa.JSON, nullable=False),
+    )
+    op.add_column("images", sa.Column("place", sa.Integer))
+    op.execute(  # until now picture k had the seed of its job + k: a job that is interrupted by the update goes on
+        "UPDATE images SET place = seed + 1 - (SELECT json_extract(request, '$.seed') FROM jobs WHERE id = images.job_id) "
+        "WHERE job_id IN (SELECT id FROM jobs WHERE json_valid(request))"
+    )
+    op.drop_index("ix_images_job_id", "images")
+    op.create_index("ix_images_job_id", "images", ["job_id", "place", "id"])

@@ -1,0 +1,83 @@
+"""What open tabs cost the server: its processor time while tabs watch a running job, in percent of one core.
+
+    python -m tests.measure.polling                      ten tabs for 60 s on the Generate page
+    python -m tests.measure.polling --tabs 3 --seconds 5 --page queue
+
+The job draws in the worker, a process of its own, and the tabs live in Chromium: neither is counted. The figure of the
+server alone, with no tab open, is measured first. Needs Chromium, Playwright, the embedded model and a machine that has
+nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+from playwright.sync_api import sync_playwright
+
+from tests.browser.chromium import launch, new_page, running_app
+
+ENDLESS = {"prompt": "a red house, day", "num_inference_steps": 100, "num_images": 16, "width": 512, "height": 512}
+JOBS = 20  # one after the other, so that the first is still at work when the last second is measured
+LIMIT = 10.0  # percent of one core, all tabs together
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--tabs", type=int, default=10)
+    options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--page", choices=("", "queue"), default="", help="the page that the tabs show")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder, running_app(Path(folder)) as address, sync_playwright() as playwright:
+        with httpx.Client(base_url=f"{address}/api/v1", timeout=60) as http:
+            jobs = [http.post("/jobs", json=ENDLESS).raise_for_status().json()["id"] for _ in range(JOBS)]
+            while http.get(f"/jobs/{jobs[0]}").json()["state"] != "running":
+                time.sleep(0.5)
+            server = server_of(address)
+            alone = share(server, chosen.seconds)
+            context = launch(playwright)
+            for _ in range(chosen.tabs):
+                tab = new_page(context)
+                tab.goto(f"{address}/{chosen.page}?lang=en&job={jobs[0]}")
+                tab.locator(".st-key-queue_switches" if chosen.page else ".st-key-progress").wait_for()
+            time.sleep(3)  # the last tab's own files are delivered
+            watched = share(server, chosen.seconds)
+            state = http.get(f"/jobs/{jobs[0]}").json()["state"]
+            context.browser.close()
+            http.delete("/queue")
+            http.delete(f"/jobs/{jobs[0]}")
+    tabs = watched - alone
+    report = {"tabs": chosen.tabs, "seconds": chosen.seconds, "page": chosen.page or "generate", "job": state,
+              "alone_percent": round(alone, 2), "tabs_percent": round(tabs, 2), "limit_percent": LIMIT}  # fmt: skip
+    print(f"{chosen.tabs} tabs: {tabs:.1f}% of one core (limit {LIMIT:g}%); the server with no tab open: {alone:.1f}%")
+    print(json.dumps(report))
+
+
+def server_of(address: str) -> psutil.Process:
+    """The process that listens at this address."""
+    port = int(address.rsplit(":", 1)[1])
+    return next(
+        child
+        for child in psutil.Process().children(recursive=True)
+        if any(
+            found.laddr.port == port and found.status == psutil.CONN_LISTEN for found in child.net_connections("tcp")
+        )
+    )
+
+
+def share(process: psutil.Process, seconds: float) -> float:
+    """Its own processor time over this long, in percent of one core."""
+    before, began = process.cpu_times(), time.monotonic()
+    time.sleep(seconds)
+    after = process.cpu_times()
+    spent = after.user + after.system - before.user - before.system
+    return 100 * spent / (time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    main()

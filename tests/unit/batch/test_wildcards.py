@@ -1,0 +1,150 @@
+"""Templates of prompts: what every seed may make of them, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.batch.library import WildcardFiles
+from core.batch.wildcards import Choice, File, Parts, expand, has_wildcards, parse
+from core.config.layers import PROJECT_ROOT
+from core.errors import WildcardError
+
+FILES = {"color": ["red", "blue"], "deep": ["{a|__color__}", "b"], "one-line": ["x"]}
+SHIPPED = PROJECT_ROOT / "configs" / "prompts" / "wildcards"
+
+
+def lines(name: str) -> Sequence[str]:
+    if name not in FILES:
+        raise WildcardError(came=name, allowed="no")
+    return FILES[name]
+
+
+def escaped(text: str) -> str:
+    return "".join("\\" + sign if sign in "{}|_\\" else sign for sign in text)
+
+
+plain = st.text(st.sampled_from("ab 红{}|_\\,()"), max_size=8)
+templates = st.recursive(  # (written, all that it may become)
+    plain.map(lambda text: (escaped(text), {text})) | st.sampled_from([("__color__", {"red", "blue"})]),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3).map(
+            lambda options: (
+                "{" + "|".join(written for written, _ in options) + "}",
+                {text for _, texts in options for text in texts},
+            )
+        )
+        | st.tuples(inner, inner).map(
+            lambda pair: (pair[0][0] + pair[1][0], {a + b for a in pair[0][1] for b in pair[1][1]})
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(templates, st.integers(0, 2**53))
+def test_a_template_becomes_one_of_the_texts_that_it_means(template: tuple[str, set[str]], seed: int) -> None:
+    written, possible = template
+    assert expand(written, seed, lines) in possible
+    assert expand(written, seed, lines) == expand(written, seed, lines)
+
+
+@given(plain, st.integers())
+def test_escaped_text_is_text(text: str, seed: int) -> None:
+    assert expand(escaped(text), seed, lines) == text and not has_wildcards(escaped(text))
+
+
+@given(st.text(st.sampled_from("a_ {}|\\color中-/.")), st.integers(0, 9))
+def test_any_text_is_expanded_or_refused_with_a_reason_in_both_languages(text: str, seed: int) -> None:
+    try:
+        assert isinstance(expand(text, seed, lines), str)
+    except WildcardError as error:
+        assert error.message("en") != error.message("zh") and "\n" not in error.message("zh")
+
+
+@given(templates)
+def test_parsing_and_writing_again_gives_the_same_parts(template: tuple[str, set[str]]) -> None:
+    def written(parts: Parts) -> str:
+        return "".join(map(part_of, parts))
+
+    def part_of(part: str | Choice | File) -> str:
+        if isinstance(part, str):
+            return escaped(part)
+        return f"__{part.name}__" if isinstance(part, File) else "{" + "|".join(map(written, part.options)) + "}"
+
+    parts = parse(template[0])
+    assert parse(written(parts)) == parts
+
+
+def test_seeds_reach_every_choice_and_the_same_seed_the_same_one_for_ever() -> None:
+    template = "a {red|green|blue} {house|}, __color__"
+    made = {expand(template, seed, lines) for seed in range(200)}
+    assert len(made) == 12
+    assert [expand(template, seed, lines) for seed in range(4)] == [
+        "a green , blue",
+        "a green , blue",
+        "a green house, blue",
+        "a green house, red",
+    ], "what a stored template and seed make must not change"
+
+
+@pytest.mark.parametrize("text", ["no braces", "a (b:1.2), c|d", "5__5 a__", "____", "a _b_ \\( c \\)"])
+def test_other_signs_are_what_they_were(text: str) -> None:
+    assert expand(text, 1, lines) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("a {b|c", "{b|c cannot"),
+        ("a } b", "} b cannot"),
+        ("__../../secret__", "a-z, 0-9"),
+        ("__Color__", "a-z, 0-9"),
+        ("__颜色__", "a-z, 0-9"),
+        ("{" * 30 + "}" * 30, "at most 20 levels"),
+        ("{a|b}" * 1001, "at most 1000"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(template: str, words: str) -> None:
+    with pytest.raises(WildcardError, match=words.replace("{", "\\{").replace("|", "\\|")):
+        expand(template, 1, lines)
+
+
+def test_files_that_lead_back_to_themselves_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("__b__")
+    (tmp_path / "b.txt").write_text("__a__ __a__")
+    with pytest.raises(WildcardError, match="a > b > a"):
+        expand("__a__", 1, WildcardFiles(tmp_path).lines)
+
+
+def test_ones_own_files_win_and_names_are_never_paths(tmp_path: Path) -> None:
+    own, shipped = tmp_path / "own", tmp_path / "shipped"
+    for folder in (own, shipped):
+        folder.mkdir()
+        (folder / "color.txt").write_text(f"# a comment\n\n {folder.name} \n", encoding="utf-8")
+    (own / "Not A Name.txt").write_text("x")
+    (tmp_path / "secret.txt").write_text("secret")
+    files = WildcardFiles(shipped, own)
+    assert files.names() == ("color",) and list(files.lines("color")) == ["own"]
+    for name in ("../secret", "Not A Name", "", "a/b", "nothere"):
+        with pytest.raises(WildcardError, match="allowed: __color__"):
+            files.lines(name)
+
+
+@pytest.mark.parametrize("content", [b"", b"# only a comment\n", b"\xff\xfe", b"x" * 1_000_001])
+def test_a_file_without_usable_lines_says_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.txt").write_bytes(content)
+    with pytest.raises(WildcardError, match=r"bad\.txt"):
+        WildcardFiles(tmp_path).lines("bad")
+
+
+def test_every_line_of_the_shipped_files_can_be_expanded() -> None:
+    files = WildcardFiles(SHIPPED)
+    assert {"color", "thing", "scene", "scene-zh"} <= set(files.names())
+    for name in files.names():
+        for line in files.lines(name):
+            assert "__" not in expand(line, 1, files.lines)

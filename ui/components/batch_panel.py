@@ -1,0 +1,54 @@
+"""Many pictures as one job: prompts that are pasted or come in a file, and what they will make before they are queued.
+
+What this module does not know: how rows are read and wildcards drawn; the studio does both.
+"""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from core.errors import StudioError
+from core.studio import Studio
+from ui import actions, state
+from ui.i18n import t
+
+FILES = ("txt", "csv", "tsv")
+SHOWN = 4  # prompts of the preview
+TEXT, FILE = "batch_text", "batch_file"
+
+
+def draw(studio: Studio) -> None:
+    """The panel, folded. What is in it is checked at every look, so the button never leads to an error card."""
+    with st.expander(t("batch.title"), icon=":material/dynamic_feed:", key="batch"):
+        st.text_area(t("batch.text"), key=TEXT, height=104, placeholder=t("batch.hint"))
+        file = st.file_uploader(t("batch.file"), FILES, key=FILE)
+        names = " ".join(f"`__{name}__`" for name in studio.wildcards())
+        st.caption(t("batch.wildcards", names=names, folder=studio.settings["batch.wildcards"]))
+        text = str(st.session_state[TEXT] or "")
+        if file is not None:
+            _offer(studio, file.getvalue(), file.name)
+        elif text.strip():
+            _offer(studio, text, "batch")
+
+
+def _offer(studio: Studio, given: bytes | str, source: str) -> None:
+    """How many pictures, the first of their prompts, and the button; or what is wrong, row by row."""
+    try:
+        request = studio.new_batch(given, state.form_values(), source)
+    except StudioError as error:
+        st.html(f'<div class="zd-problem" role="alert"><p>{html.escape(error.message(state.language()))}</p></div>')
+        return
+    shown = "\n".join(f"{single.seed}: {single.prompt}" for single in request.singles()[:SHOWN])
+    st.caption(t("batch.example") if state.form_values()["generation.seed"] < 0 else t("batch.begins"))
+    st.code(shown, language=None, wrap_lines=True)
+    st.button(
+        t("batch.button", count=request.num_images),
+        key="queue_batch",
+        type="primary",
+        width="stretch",
+        icon=":material/playlist_add:",
+        on_click=actions.submit_batch,
+        args=(studio, given, source),
+    )
