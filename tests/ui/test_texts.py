@@ -32,6 +32,7 @@ MAY_STAND = {
     "views/system.py",
     "views/compare.py",
     "views/sheet.py",
+    "views/models.py",
     "4, 8, 12",
     "generation:\n  guidance_scale: 2.0",
 }
