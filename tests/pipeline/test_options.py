@@ -5,6 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.options import measured
+
 
 def pixels(generator, request):
     return np.asarray(generator.generate(request).pictures[0].image).astype(int)
@@ -23,6 +25,16 @@ EFFECTS = [
 ]
 
 
+@pytest.mark.option(
+    "transformer.use_rope",
+    "scheduler.shift",
+    "vae.enable_tiling",
+    "vae.decoder_tiling",
+    "vae.decoder_tile_size",
+    "guidance.normalization",
+    "guidance.truncation",
+    "force_original_resolution",
+)
 @pytest.mark.parametrize("changed", EFFECTS, ids=lambda changed: ", ".join(changed))
 def test_option_acts_and_is_taken_back(generator, request_of, changed):
     fields = {"guidance_scale": 2.0}
@@ -31,20 +43,27 @@ def test_option_acts_and_is_taken_back(generator, request_of, changed):
     after = pixels(generator, request_of(**fields))
     assert not np.array_equal(before, during)
     assert np.array_equal(before, after)
+    if before.shape == during.shape:
+        gap = np.abs(before - during)
+        values = ", ".join(f"{key.rpartition('.')[2]}: {value}" for key, value in changed.items())
+        measured(list(changed)[-1], f"{values} moves pixels by {gap.mean():.1f}/255 on average, {gap.max()} at most")
 
 
+@pytest.mark.option("vae.tile_overlap_factor")
 def test_overlap_acts(generator, request_of):
     tiled = {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64}
     less, more = (pixels(generator, request_of(changed={**tiled, "vae.tile_overlap_factor": f})) for f in (0.0, 0.5))
     assert not np.array_equal(less, more)
 
 
+@pytest.mark.option("memory.low_vram", "vae.tile_sample_min_size")
 def test_low_memory_tiles_the_decoder(generator, request_of):
     small = request_of(changed={"memory.low_vram": True, "vae.tile_sample_min_size": 64})
     picture = generator.generate(small).pictures[0]
     assert picture.effective["vae.tiles"]["sample"] == 64
 
 
+@pytest.mark.option("generation.negative_prompt")
 def test_negative_prompt_acts_with_guidance_only(generator, request_of):
     def made(**fields):
         return generator.generate(request_of(**fields)).pictures[0]
@@ -56,6 +75,7 @@ def test_negative_prompt_acts_with_guidance_only(generator, request_of):
     assert not np.array_equal(*map(np.asarray, guided))
 
 
+@pytest.mark.option("transformer.max_sequence_length")
 def test_longest_prompt_is_cut_and_says_so(generator, request_of):
     long = "a red house at sunset " * 20
     picture = generator.generate(request_of(long, changed={"transformer.max_sequence_length": 32})).pictures[0]
@@ -98,3 +118,11 @@ def test_extreme_ratios(generator, request_of):
     for size in ((1000, 701), (64, 2048)):
         request = request_of(width=size[0], height=size[1], num_inference_steps=1)
         assert generator.generate(request).pictures[0].image.size == size
+
+
+@pytest.mark.option("preview.every")
+def test_previews_come_every_so_many_steps(generator, request_of):
+    seen = []
+    generator.generate(request_of(changed={"preview.every": 3}), on_progress=lambda p: seen.append((p.step, p.preview)))
+    assert [step for step, preview in seen if preview is not None] == [3]
+    measured("preview.every", "3: one preview in four steps, after the third")
