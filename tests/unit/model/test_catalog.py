@@ -27,6 +27,7 @@ def test_real_model_says_what_is_missing(catalog, monkeypatch):
     assert isinstance(turbo.problem, ModelFileError)
 
 
+@pytest.mark.option("model.id")
 def test_a_folder_by_its_path(catalog):
     info = catalog.find(str(PROJECT_ROOT / "core" / "demo" / "weights"))
     assert info.problem is None
