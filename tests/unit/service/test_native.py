@@ -98,6 +98,7 @@ def test_a_list_of_prompts_is_one_job_of_many_pictures(http: httpx.Client, serve
     assert {"color", "thing"} <= set(http.get("/capabilities").json()["wildcards"])
 
 
+@pytest.mark.option("service.max_batch")
 @pytest.mark.parametrize(
     ("prompts", "words"),
     [
