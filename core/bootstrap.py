@@ -10,19 +10,25 @@ from core.jobs.orders import DATABASE_FILE, LOG_FILE
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.model.catalog import Catalog
+from core.remote.catalog import RemoteCatalog
+from core.remote.client import Remote
 from core.storage.database import Database
 from core.storage.history import History
 from core.storage.sheets import Sheets
+from core.studio import Catalog as AnyCatalog
 from core.studio import Studio
 from core.system import Machine
+
+PAGE_SECONDS = 2.0  # that a page may wait for another studio
 
 
 def build_studio(settings: Settings) -> Studio:
     """The studio over the settings' output folder; what a crash left there is repaired.
 
-    NotWritableError or DiskFullError when the folder can't be used.
+    NotWritableError or DiskFullError when the folder can't be used, OptionError for an address that can't be one.
     """
     directory = settings.output_directory
+    catalog = _catalog(settings)
     database = Database(directory / DATABASE_FILE)
     history = History(database, directory)
     history.sweep()
@@ -30,8 +36,18 @@ def build_studio(settings: Settings) -> Studio:
         settings=settings,
         queue=JobQueue(database),
         history=history,
-        catalog=Catalog(settings.configs),
+        catalog=catalog,
         worker=WorkerSupervisor(settings, database),
         sheets=Sheets(database, directory),
         system=Machine(settings, directory / LOG_FILE),
     )
+
+
+def _catalog(settings: Settings) -> AnyCatalog:
+    """This machine's models, or those of the studio that draws for this one."""
+    own = Catalog(settings.configs)
+    server = str(settings["worker.server"])
+    if not server:
+        return own
+    remote = Remote(server, str(settings["worker.server_token"]), reaching=PAGE_SECONDS)
+    return RemoteCatalog(remote, own)

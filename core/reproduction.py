@@ -12,7 +12,15 @@ from core.config.schema import AUTO
 from core.types import Change, Difference, ImageRecord, Verdict, WorkerStatus
 
 # What may change the pixels of the same request; everything else that is in effect is part of the request.
-DECISIVE = ("model.fingerprint", "model.device", "model.dtype", "scheduler", "scheduler.shift", "vae.tiles")
+DECISIVE = (
+    "model.fingerprint",
+    "model.device",
+    "model.dtype",
+    "scheduler",
+    "scheduler.shift",
+    "vae.tiles",
+    "transformer.rope",
+)
 CHOSEN = ("model.device", "model.dtype")  # by the request or, where it says "auto", by the machine
 
 

@@ -436,9 +436,10 @@ class Studio:
 
 
 def _with_seed(request: GenerationRequest) -> GenerationRequest:
-    """-1 becomes a real seed."""
+    """-1 becomes a real seed. A template is told only of a prompt that it makes with the picture's own seed."""
     seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
-    return replace(request, seed=seed)
+    drawn = bool(request.pictures) or (seed == request.seed and request.num_images == 1)
+    return replace(request, seed=seed, template=request.template if drawn else "")
 
 
 def check_request(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
@@ -462,7 +463,8 @@ def _with_values(request: GenerationRequest, values: Mapping[str, Any]) -> Gener
     checked = {key: SCHEMA.find(key, "sweep").check(value, "sweep") for key, value in values.items()}
     own = {key.removeprefix("generation."): value for key, value in checked.items() if key.startswith("generation.")}
     options = {key: value for key, value in checked.items() if not key.startswith("generation.")}
-    return replace(request, **own, options={**request.options, **options}, num_images=1)
+    template = "" if "seed" in own else request.template
+    return replace(request, **own, template=template, options={**request.options, **options}, num_images=1)
 
 
 def _resolved(value: Any, default: Any) -> Any:

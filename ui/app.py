@@ -23,6 +23,8 @@ def main() -> None:
         menu_items={"About": t("app.about")},
     )
     st.html(ASSETS / "style.css")
+    # dialogs and popovers stand outside the element that Streamlit gives its colour scheme to
+    st.html(f"<style>:root {{ color-scheme: {st.context.theme.type or 'light dark'}; }}</style>")
     try:
         studio = resources.studio()
     except StudioError as error:  # the output folder can't be used: nothing works, and the card says what to do

@@ -31,6 +31,7 @@ _ERRORS = "errors"
 _SELECTED = "selected_image"
 _CURSORS = "history_cursors"
 _UPWARDS = "history_upwards"
+_IMPORTING = "importing"
 _ORIGINAL = "original"
 _TABLE = "table_choice"
 _CHOSEN = "chosen_images"
@@ -417,6 +418,15 @@ def first_page() -> None:
     st.session_state[_CURSORS] = [None]
     if isinstance(chosen(), HistoryQuery):
         choose_images((), by_page=True)
+
+
+def importing() -> bool:
+    """Whether the dialog for pictures from elsewhere is open."""
+    return bool(st.session_state.get(_IMPORTING))
+
+
+def set_importing(value: bool) -> None:
+    st.session_state[_IMPORTING] = value
 
 
 def sorted_upwards() -> bool:

@@ -90,17 +90,18 @@ class Decoded:
 def flux_shaped(device: str) -> Any:
     """FLUX's autoencoder with random weights, in float32."""
     torch.manual_seed(0)
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=16,
-        sample_size=1024,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
-    return vae.eval().to(device)
+    with torch.device(device):
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+            latent_channels=16,
+            sample_size=1024,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        )
+    return vae.eval()
 
 
 def decode(vae: Any, decoder: Callable[[exact_vae.Allocate | None], torch.Tensor], device: str) -> Decoded:

@@ -44,6 +44,10 @@ def main(arguments: Sequence[str] | None = None, configs: Path = PROJECT_ROOT / 
 
 
 def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
+    if parsed.command == "generate" and parsed.server is not None:
+        from core.entrypoints import elsewhere
+
+        return elsewhere.run(parsed, language, configs, os.environ)
     if parsed.command == "generate":
         from core.entrypoints import generate
 
@@ -128,6 +132,8 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--low-vram", action="store_true", help=SCHEMA.options["memory.low_vram"].help[language])
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
     command.add_argument("--profile", metavar="NAME", help=words["profile"])
+    command.add_argument("--server", metavar="URL", help=words["server"])
+    command.add_argument("--token-file", metavar="FILE", help=words["token-file"])
     command.add_argument("--no-progress", action="store_true", help=words["no-progress"])
 
 
@@ -197,6 +203,8 @@ _WORDS = {
         "out": "copy the picture to this file ({formats}); several become FILE-1, FILE-2 ...; without it the path is printed",
         "set": "any option of configs/*.yaml, such as vae.enable_tiling=true; may be repeated",
         "profile": "a set of options from configs/profiles",
+        "server": "have a running studio draw it, such as http://192.168.1.20:8501; without --out addresses are printed",
+        "token-file": "file with that studio's token, or NAME:PASSWORD; else the variable ZDARKROOM_TOKEN",
         "no-progress": "draw no progress line",
         "prompts": "how many held-out prompts, half of them Chinese",
         "runs": "measured runs of each, after one to warm up",
@@ -230,6 +238,8 @@ _WORDS = {
         "out": "把图片复制到此文件（{formats}）；多张时为 FILE-1、FILE-2……；不给则打印路径",
         "set": "configs/*.yaml 中的任意选项，如 vae.enable_tiling=true；可重复",
         "profile": "configs/profiles 中的一组选项",
+        "server": "由正在运行的工作室生成，如 http://192.168.1.20:8501；不给 --out 则打印图片地址",
+        "token-file": "存有该工作室令牌或“用户名:密码”的文件；默认读取环境变量 ZDARKROOM_TOKEN",
         "no-progress": "不显示进度",
         "prompts": "使用多少条未训练过的提示词，中英各半",
         "runs": "预热一次后各测多少次",

@@ -9,8 +9,9 @@ import argparse
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,20 +178,23 @@ def _finish(studio: Studio, job: Job, order: Order, language: str) -> int:
     if job.state is not JobState.DONE:
         return STOPPED
     made = [studio.image_file(image_id) for image_id in job.image_ids]
-    for path in made if order.out is None else _copy(made, order.out):
+    copies = [partial(shutil.copyfile, path) for path in made]
+    for path in made if order.out is None else put_files(copies, order.out):
         print(path)
     return DONE
 
 
-def _copy(made: Sequence[Path], out: Path) -> list[Path]:
+def put_files(writers: Sequence[Callable[[Path], object]], out: Path) -> list[Path]:
     """One picture goes to `out`, several to out-1, out-2 ...; each is whole or not there."""
-    targets = [out] if len(made) == 1 else [out.with_stem(f"{out.stem}-{k}") for k in range(1, len(made) + 1)]
-    for source, target in zip(made, targets, strict=True):
+    several = [out.with_stem(f"{out.stem}-{k}") for k in range(1, len(writers) + 1)]
+    targets = [out] if len(writers) == 1 else several
+    for write, target in zip(writers, targets, strict=True):
         part = target.with_name(f".{target.name}.part")
         try:
-            shutil.copyfile(source, part)
+            write(part)
             part.replace(target)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise OutFileError(path=target) from error
+        finally:
+            part.unlink(missing_ok=True)
     return targets

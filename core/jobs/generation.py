@@ -58,8 +58,12 @@ class Generator(Protocol):
         is_cancelled: Callable[[], bool],
         on_picture: Callable[[Picture], None],
         made: Collection[int],
+        job_id: str,
     ) -> GenerationResult:
-        """All pictures of the request but those whose places (from 1) are in `made`."""
+        """All pictures of the request but those whose places (from 1) are in `made`.
+
+        The same job may come again after a crash: `job_id` tells.
+        """
         ...
 
 

@@ -35,6 +35,7 @@ from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import PREDECESSOR_GONE
 from core.jobs.roster import Roster, is_alive, sweep
+from core.remote.generator import RemoteGenerator
 from core.storage.database import Database
 from core.storage.history import History
 from core.storage.sheets import Sheets
@@ -172,6 +173,7 @@ class Worker:
                 lambda: self._is_stopped(job.id),
                 lambda picture: self._save(job, picture, pace),
                 made,
+                job.id,
             )
         except Cancelled:
             return (JobState.CANCELLED if self._queue.is_cancel_requested(job.id) else JobState.QUEUED), None
@@ -301,6 +303,13 @@ def _log_to(path: Path) -> None:
     logging.captureWarnings(True)
 
 
+def _generator(orders: WorkerOrders, name: str) -> Generator:
+    """The one that has another studio draw where there is one to, else the one of that name."""
+    if orders.values["worker.server"]:
+        return RemoteGenerator(orders.values)
+    return build_generator(name, orders.configs)
+
+
 def main() -> int:
     """Read the orders, take the lock, work. The exit code is 0, or one of those that `orders` declares."""
     faulthandler.enable()
@@ -320,7 +329,7 @@ def main() -> int:
     _log_to(orders.output_directory / LOG_FILE)
     log.info("worker %s begins, pid %d", orders.worker_id, os.getpid())
     database = Database(orders.output_directory / DATABASE_FILE)
-    code = Worker(orders, database, lambda: build_generator(arguments.generator, orders.configs), stopping).run()
+    code = Worker(orders, database, lambda: _generator(orders, arguments.generator), stopping).run()
     log.info("worker %s ends: %s", orders.worker_id, _ENDS[code])
     return code
 

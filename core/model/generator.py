@@ -23,9 +23,9 @@ from core.model.catalog import Catalog
 from core.model.ladder import Ladder
 from core.model.live import tune
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model, read_pipeline
-from core.model.render import IsCancelled, effective_shift, encode, positions, render
+from core.model.render import IsCancelled, effective_shift, encode, render
 from core.model.sizes import check_sides
-from core.model.tuning import rope, tiling
+from core.model.tuning import tiling
 from core.types import Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
 
 log = logging.getLogger(__name__)
@@ -83,15 +83,20 @@ class Generator:
         is_cancelled: IsCancelled = lambda: False,
         on_picture: OnPicture | None = None,
         made: Collection[int] = (),
+        job_id: str = "",
     ) -> GenerationResult:
         """All pictures of a complete request (seed >= 0) but those whose places (from 1) are in `made`.
+
+        The job's id is not needed here.
 
         `on_picture` gets each as soon as it is finished; the result then holds none, as there may be thousands.
 
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
         request = _complete(request)
-        check_sides(request.width, request.height, self._catalog.find(request.model).max_side, request.model)
+        limit = self._catalog.find(request.model).max_side
+        for single in request.singles():
+            check_sides(single.width, single.height, limit, request.model)
         done = set(made)
         pictures: list[Picture] = []
 
@@ -140,7 +145,7 @@ class Generator:
         self, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress, why: tuple[Decision, ...]
     ) -> LoadedModel:
         """The loaded pipeline with the live options applied, whatever the picture before it had."""
-        _apply_live_options(model, replace(request, options=_with_tier(model, request)))
+        _apply_live_options(model, _with_tier(model, request))
         tuned = tune(model, request, (*self._load_decisions, *why), on_progress)
         self._loaded = replace(tuned, effective={**tuned.effective, **model.held.implied})
         return self._loaded
@@ -204,9 +209,7 @@ class _Reporter:
         self._on_progress(Progress(phase, step, steps, self._image, images, eta, preview=preview))
 
 
-def _apply_live_options(model: LoadedModel, request: GenerationRequest) -> None:
+def _apply_live_options(model: LoadedModel, options: Mapping[str, Any]) -> None:
     """Bring the loaded pipeline to what the options say, whatever the request before it had."""
-    options = request.options
-    rope.apply(model.pipeline.transformer, positions(model, request))
     tiling.apply(model.pipeline.vae, tiling.wanted_tiles(options))
     model.pipeline.scheduler.set_shift(effective_shift(model, options))

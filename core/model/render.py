@@ -143,7 +143,8 @@ def _denoise(
         1, pipeline.transformer.in_channels, size[1], size[0], torch.float32, device, generator
     )
     before = noise
-    rope.fade_to(pipeline.transformer, 1.0)
+    # Here and not once a request: each picture of a batch may have a size of its own.
+    rope.apply(pipeline.transformer, positions(model, request))
 
     def after_step(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         nonlocal before

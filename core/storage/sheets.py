@@ -114,13 +114,13 @@ def _drawn(sheet: Sheet, pictures: Sequence[Path | None]) -> Image.Image:
         "RGB", (max(LEAST_WIDTH, left + len(across.values) * (width + MARGIN)), top + len(values) * (height + MARGIN)), GROUND
     )  # fmt: skip
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(FONT)
-    pen.text((left, 6), f"{across.key} \N{RIGHTWARDS ARROW}", INK, font)
+    pen.text((left, 6), _name(across), INK, font)
     if down:
-        pen.text((MARGIN, 6 + LABEL), f"{down[0].key} \N{DOWNWARDS ARROW}", INK, font)
+        pen.text((MARGIN, 6 + LABEL), _name(down[0]), INK, font)
     for k, value in enumerate(across.values):
-        pen.text((left + k * (width + MARGIN), top - LABEL + 4), f"{value}", INK, font)
+        pen.text((left + k * (width + MARGIN), top - LABEL + 4), _label(value), INK, font)
     for k, value in enumerate(values):
-        pen.text((MARGIN, top + k * (height + MARGIN)), f"{value}", INK, font)
+        pen.text((MARGIN, top + k * (height + MARGIN)), _label(value), INK, font)
     for place, picture in enumerate(small):
         corner = (
             left + place % len(across.values) * (width + MARGIN),
@@ -131,6 +131,15 @@ def _drawn(sheet: Sheet, pictures: Sequence[Path | None]) -> Image.Image:
         else:
             page.paste(picture, corner)
     return page
+
+
+def _label(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
+def _name(axis: Axis) -> str:
+    """The option's key: the font that is everywhere has no Chinese."""
+    return axis.key.removeprefix("generation.")
 
 
 def _small(path: Path | None) -> Image.Image | None:

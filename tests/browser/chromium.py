@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page, Playwright
+from playwright.sync_api import BrowserContext, Page, Playwright, expect
 
 from core.config.layers import PROJECT_ROOT
 
@@ -83,6 +83,7 @@ def launch(playwright: Playwright, locale: str = "zh-CN") -> BrowserContext:
     browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     context = browser.new_context(locale=locale, permissions=["clipboard-read", "clipboard-write"])
     context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     return context
 
 

@@ -2,22 +2,26 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+import torch
 
 from tests.options import measured
+from tests.pipeline.test_exactness import drawn_by, same
 
 
 def pixels(generator, request):
     return np.asarray(generator.generate(request).pictures[0].image).astype(int)
 
 
+SCALED = {"transformer.rope_base_resolution": 64, "transformer.rope_scaling": "dype"}
 EFFECTS = [
     {"transformer.use_rope": False},
+    *({**SCALED, "transformer.rope_scaling": method} for method in ("linear", "ntk", "yarn", "dype")),
+    {"transformer.rope_scaling": "ntk", "transformer.rope_factor": 1.5},
     {"scheduler.shift": 1.0},
     {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64},
     {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64},
     {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64, "vae.tile_overlap_factor": 0.5},
+    {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64, "force_original_resolution": False},
     {"guidance.normalization": 0.5},
     {"guidance.truncation": 0.1},
     {"model.dtype": "bfloat16"},
@@ -27,6 +31,7 @@ EFFECTS = [
 
 @pytest.mark.option(
     "transformer.use_rope",
+    "transformer.rope_scaling",
     "scheduler.shift",
     "vae.enable_tiling",
     "vae.decoder_tiling",
@@ -54,6 +59,68 @@ def test_overlap_acts(generator, request_of):
     tiled = {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64}
     less, more = (pixels(generator, request_of(changed={**tiled, "vae.tile_overlap_factor": f})) for f in (0.0, 0.5))
     assert not np.array_equal(less, more)
+
+
+@pytest.mark.option(
+    "transformer.rope_base_resolution", "transformer.dype_scale", "transformer.dype_exponent", "transformer.rope_factor"
+)
+@pytest.mark.parametrize(
+    ("base", "changed"),
+    [
+        (SCALED, {"transformer.rope_base_resolution": 96}),
+        (SCALED, {"transformer.dype_scale": 0.5}),
+        (SCALED, {"transformer.dype_exponent": 0.5}),
+        ({"transformer.rope_scaling": "linear", "transformer.rope_factor": 1.5}, {"transformer.rope_factor": 2.0}),
+    ],
+    ids=["base", "dype scale", "dype exponent", "factor"],
+)
+def test_what_belongs_to_a_scaling_acts_with_it(generator, request_of, base, changed):
+    one, other = (pixels(generator, request_of(changed=options)) for options in (base, {**base, **changed}))
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.option("vae.tiling_mode")
+def test_exact_tiles_change_no_pixel_by_more_than_rounding(generator, request_of):
+    tiled = {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64}
+    wanted = {"whole": {}, "blend": tiled, "exact": {**tiled, "vae.tiling_mode": "exact"}}
+    whole, blend, exact = (pixels(generator, request_of(changed=changed)) for changed in wanted.values())
+    assert abs(exact - whole).max() <= 1 < abs(blend - whole).max()
+
+
+def test_the_encoders_tiles_are_its_own(generator, request_of):
+    """No picture is encoded yet in the making of one; the VAE that is loaded is asked itself."""
+    encoded = []
+    image = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    for changed in ({}, {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64}, {"vae.decoder_tiling": True}):
+        generator.generate(request_of(changed=changed, width=64, height=64, num_inference_steps=1))
+        with torch.inference_mode():
+            encoded.append(generator.loaded.pipeline.vae.encode(image).latent_dist.mean)
+    assert not torch.equal(encoded[0], encoded[1])
+    assert torch.equal(encoded[0], encoded[2])
+
+
+def test_fifty_toggles_leave_the_plain_picture(generator, plain, request_of):
+    """Each change is taken back by the next picture, in one process, on one loaded model."""
+    small = {"width": 96, "height": 96, "num_inference_steps": 1}
+    live = [changed for changed in EFFECTS if "model.dtype" not in changed]
+    untouched = drawn_by(plain, request_of(**small))
+    for turn in range(50):
+        generator.generate(request_of(changed=live[turn % len(live)], **small))
+        assert same(generator.generate(request_of(**small)).pictures[0].image, untouched), live[turn % len(live)]
+
+
+@pytest.mark.parametrize("side", [128, 160])
+def test_no_scaling_is_plain_diffusers_beyond_the_base(generator, plain, request_of, side):
+    changed = {"transformer.rope_scaling": "none", "transformer.rope_base_resolution": 64}
+    request = request_of(changed=changed, width=side, height=side, num_inference_steps=2)
+    generator.generate(request_of(changed=SCALED, width=side, height=side, num_inference_steps=1))
+    assert same(generator.generate(request).pictures[0].image, drawn_by(plain, request))
+
+
+def test_the_record_says_how_positions_were_scaled(generator, request_of):
+    made = generator.generate(request_of(changed=SCALED, num_inference_steps=1)).pictures[0]
+    assert made.effective["transformer.rope"] == {"method": "dype", "base": 64, "factors": [2.0, 2.0]}
+    assert generator.generate(request_of(num_inference_steps=1)).pictures[0].effective["transformer.rope"] is None
 
 
 @pytest.mark.option("memory.low_vram", "vae.tile_sample_min_size")
@@ -90,34 +157,6 @@ def test_the_callers_prompt_is_left_alone(generator, request_of):
     request = request_of("plain words")
     generator.generate(request)
     assert request.prompt == "plain words"
-
-
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    width=st.integers(64, 300),
-    height=st.integers(64, 300),
-    tile=st.integers(64, 256),
-    overlap=st.floats(0, 0.5),
-    tiled=st.booleans(),
-    exact=st.booleans(),
-)
-def test_the_picture_has_the_size_asked_for(generator, request_of, width, height, tile, overlap, tiled, exact):
-    changed = {
-        "vae.enable_tiling": tiled,
-        "vae.tile_sample_min_size": tile,
-        "vae.tile_overlap_factor": overlap,
-        "force_original_resolution": exact,
-    }
-    request = request_of(changed=changed, width=width, height=height, num_inference_steps=1)
-    picture = generator.generate(request).pictures[0]
-    assert picture.image.size == (width, height)
-    assert all(side % 16 == 0 for side in picture.rendered_size)
-
-
-def test_extreme_ratios(generator, request_of):
-    for size in ((1000, 701), (64, 2048)):
-        request = request_of(width=size[0], height=size[1], num_inference_steps=1)
-        assert generator.generate(request).pictures[0].image.size == size
 
 
 @pytest.mark.option("preview.every")

@@ -19,6 +19,8 @@ from tests.browser.chromium import running_app
 BATCH = 10  # pictures of a job
 ORDER = {"model": "demo", "width": 64, "height": 64, "num_inference_steps": 2, "output.format": "webp"}
 PATIENCE = 600  # seconds for one job, on a machine that has other work
+POOLED = 10  # handles: five connections to the database may open as late as they like; a leak by the job is far more
+SPARE = 4  # threads in which the server answers; they come and go
 LAST = 5  # samples whose median is held against the median of as many after the warm-up
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="counts POSIX file descriptors")]
@@ -102,5 +104,5 @@ def test_pictures_by_the_hundred_leave_nothing_behind(
         print(f"{name}: {before / 2**20:.1f} MB after {warm} pictures, {after / 2**20:.1f} MB after {pictures} "
               f"({after / before - 1:+.2%}), {found[0]} -> {found[-1]}")  # fmt: skip
         assert after <= before * (1 + growth), f"the {name} has grown"
-        assert found[-1].handles <= max(one.handles for one in found[:some]), f"the {name} holds more files"
-        assert found[-1].threads <= max(one.threads for one in found[:some]), f"the {name} has more threads"
+        assert found[-1].handles <= found[0].handles + POOLED, f"the {name} holds more files"
+        assert found[-1].threads <= found[0].threads + SPARE, f"the {name} has more threads"

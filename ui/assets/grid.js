@@ -24,6 +24,7 @@ class View {
   show(data) {
     const other = data.query !== this.data.query;
     const changed = other || data.total !== this.data.total || data.version !== this.data.version;
+    if (data.open !== this.data.open) this.opened = !!data.open;
     this.data = data;
     this.box.setAttribute("aria-label", data.label);
     if (changed) {
@@ -123,7 +124,9 @@ class View {
 
   open(place) {
     const item = this.item(place);
-    if (item) this.say.setTriggerValue("picked", item.id);
+    if (!item) return;
+    this.opened = true; // at once: a key may come before the page has answered
+    this.say.setTriggerValue("picked", item.id);
   }
 
   choose(place, through) {
@@ -153,7 +156,7 @@ class View {
       const next = Math.min(this.data.total - 1, Math.max(0, place + move));
       this.focus(next);
       clearTimeout(this.following); // an open detail goes along, once the keys rest
-      if (this.data.open) this.following = setTimeout(() => this.open(next), 150);
+      if (this.opened) this.following = setTimeout(() => this.open(next), 150);
     } else if (event.key === " ") {
       event.preventDefault();
       this.choose(place, event.shiftKey);

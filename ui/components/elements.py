@@ -30,7 +30,9 @@ _picture = _component("picture", '<div class="frame empty"><a target="_blank" re
 _facts = _component("facts", '<div class="facts"></div>')
 _gallery = _component("gallery", '<div class="gallery" role="group"></div>')
 _zoom = _component("zoom", '<div class="zoom" tabindex="0" role="img"><img alt=""></div>')
-_slider = _component("slider", '<div class="slider"><img alt=""><img alt="" class="over"><input type="range"></div>')
+_slider = _component(
+    "slider", '<div class="slider"><img alt=""><img alt="" class="over"><input type="range"><i>1</i><i>2</i></div>'
+)
 _grid = _component("grid", '<div class="grid" role="group"><div class="space"></div></div>')
 
 

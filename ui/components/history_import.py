@@ -19,23 +19,29 @@ KINDS = ("png", "jpg", "jpeg", "webp")
 MOST_SHOWN = 12
 
 
+def button() -> None:
+    """Opens the dialog."""
+    st.button(
+        t("import.button"), key="open_import", icon=":material/upload_file:", on_click=state.set_importing, args=(True,)
+    )
+
+
 def draw(studio: Studio) -> None:
-    """Dropped files show their parameters at once; nothing is kept until it is asked for."""
-    with st.expander(t("import.title"), icon=":material/upload_file:", key="import"):
-        files = st.file_uploader(t("import.drop"), KINDS, accept_multiple_files=True, key="import_files")
-        for number, file in enumerate(files[:MOST_SHOWN]):
-            _parameters(studio, file.name, studio.read_parameters(file.getvalue()), number)
-        if files:
-            st.button(
-                t("import.take_in", count=len(files)), key="take_in", type="primary",
-                on_click=lambda: _take_in(studio, [(file.name, file.getvalue()) for file in files]),
-            )  # fmt: skip
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            folder = st.text_input(t("import.folder"), key="import_folder")
-            st.button(
-                t("import.take_in_folder"), key="take_in_folder", disabled=not folder,
-                on_click=lambda: _take_in_folder(studio, folder),
-            )  # fmt: skip
+    """The dialog, while it is open. Dropped files show their parameters at once; nothing is kept until it is asked for."""
+    if state.importing():
+        st.dialog(t("import.title"), width="large", on_dismiss=lambda: state.set_importing(False))(_content)(studio)
+
+
+def _content(studio: Studio) -> None:
+    files = st.file_uploader(t("import.drop"), KINDS, accept_multiple_files=True, key="import_files")
+    if files and st.button(t("import.take_in", count=len(files)), key="take_in", type="primary"):
+        _take_in(studio, [(file.name, file.getvalue()) for file in files])
+    for number, file in enumerate(files[:MOST_SHOWN]):
+        _parameters(studio, file.name, studio.read_parameters(file.getvalue()), number)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        folder = st.text_input(t("import.folder"), key="import_folder")
+        if st.button(t("import.take_in_folder"), key="take_in_folder"):
+            _take_in_folder(studio, folder)
 
 
 def _parameters(studio: Studio, name: str, found: FoundParameters | None, number: int) -> None:
@@ -63,6 +69,7 @@ def _use(studio: Studio, found: FoundParameters) -> None:
     except StudioError as error:
         error_card.draw(error, "use_found")
         return
+    state.set_importing(False)
     state.fill_form_from(request)
     st.switch_page(image_card.GENERATE_PAGE)
 
@@ -79,15 +86,20 @@ def _take_in(studio: Studio, files: list[tuple[str, bytes]]) -> None:
 
 
 def _take_in_folder(studio: Studio, folder: str) -> None:
+    if not folder.strip():
+        return
     try:
-        taken = studio.take_in_folder(Path(folder).expanduser())
+        taken = studio.take_in_folder(Path(folder.strip()).expanduser())
     except StudioError as error:
         _tell(0, 0, [error])
-        return
-    _tell(len(taken.new), taken.known, list(taken.refused))
+    else:
+        _tell(len(taken.new), taken.known, list(taken.refused))
 
 
 def _tell(new: int, known: int, errors: list[StudioError]) -> None:
+    """Close the dialog and say on the page what came of it."""
+    state.set_importing(False)
     state.renew_history()
     state.set_errors(errors[:5])
     st.toast(t("import.done", new=new, known=known, refused=len(errors)), icon=":material/upload_file:")
+    st.rerun()

@@ -11,6 +11,7 @@ from core.entrypoints.api.listing import MAX_WORD, write_query
 from core.studio import Studio
 from core.types import Chosen, HistoryQuery, MarkChange
 from ui import actions, state
+from ui.components import history_import
 from ui.i18n import t
 
 COMPARE_PAGE = "views/compare.py"
@@ -33,6 +34,8 @@ def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
                 t("history.choose_all"), key="choose_all", icon=":material/select_all:", type="tertiary",
                 on_click=state.choose_found, args=(_as_of_now(query),),
             )  # fmt: skip
+        if not count:
+            history_import.button()
         if total:
             _take_along(_asked_for(query, chosen) if count else query)
         if count and query.trashed:
@@ -53,7 +56,7 @@ def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
                 on_click=actions.trash, args=(studio, chosen),
             )  # fmt: skip
         if query.trashed and total:
-            _empty(studio, total)
+            _empty(studio)
 
 
 def _as_of_now(query: HistoryQuery) -> HistoryQuery:
@@ -93,6 +96,9 @@ def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
             key="add_collections",
             placeholder=hint,
         )
+        out_of = st.multiselect(
+            t("history.remove_collections"), studio.collections(), key="remove_collections", placeholder=hint
+        )
         favourite = st.segmented_control(
             t("column.favourite"), (True, False), key="set_favourite",
             format_func={True: t("history.favourite_yes"), False: t("history.favourite_no")}.get,
@@ -103,6 +109,7 @@ def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
             add_tags=tuple(tags),
             remove_tags=tuple(without),
             add_collections=tuple(collections),
+            remove_collections=tuple(out_of),
         )
         st.button(
             t("history.apply", count=count), key="apply_order", type="primary",
@@ -110,7 +117,9 @@ def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
         )  # fmt: skip
 
 
-def _empty(studio: Studio, total: int) -> None:
+def _empty(studio: Studio) -> None:
+    """All that is in the trash, also what the filters do not show: the number says so."""
+    total = studio.search(HistoryQuery(trashed=True, limit=1)).total
     with st.popover(t("history.empty_trash"), icon=":material/delete_forever:", key="empty_trash"):
         st.text(t("history.empty_text", total=total))
         st.button(

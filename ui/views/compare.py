@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import ImageRecord
-from ui import resources, state
+from ui import formats, resources, state
 from ui.components import elements, error_card, history_table
 from ui.i18n import t
 
@@ -104,12 +104,16 @@ def _differences(frame, equal: int) -> None:
     head = "".join(f"<th>{k + 1}</th>" for k in range(len(frame)))
     rows = "".join(
         f"<tr><th>{html.escape(history_table.column_name(name))}</th>"
-        + "".join(f"<td>{html.escape(str(value))}</td>" for value in frame[name])
+        + "".join(f"<td>{html.escape(_said(name, value))}</td>" for value in frame[name])
         + "</tr>"
         for name in shown
     )
     st.html(f'<table class="zd-table"><tr><th></th>{head}</tr>{rows}</table>')
     st.caption(t("compare.equal", count=equal))
+
+
+def _said(name: str, value: object) -> str:
+    return formats.seconds(value) if name == "seconds" and isinstance(value, float) else formats.plain(value)
 
 
 page()

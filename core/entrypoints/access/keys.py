@@ -134,7 +134,9 @@ class Keys:
 
     @cached_property
     def _signer(self) -> URLSafeTimedSerializer:
-        return URLSafeTimedSerializer(self._secret, salt="session")
+        return URLSafeTimedSerializer(
+            self._secret, salt="session", signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        )
 
 
 def read_authorization(value: str) -> tuple[str, str] | None:

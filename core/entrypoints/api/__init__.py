@@ -15,6 +15,7 @@ from core.entrypoints.access.binding import Binding, read_binding
 from core.entrypoints.access.keys import Keys
 from core.entrypoints.api import a1111, answers, openai
 from core.entrypoints.api.a1111 import create_a1111
+from core.entrypoints.api.docs import docs_routes, documents_of
 from core.entrypoints.api.gate import Gate
 from core.entrypoints.api.login import LOGOUT
 from core.entrypoints.api.native import create_api
@@ -33,8 +34,6 @@ def gate(keys: Keys, binding: Binding) -> Middleware:
 
 def service_routes(get_studio: Callable[[], Studio]) -> list[Mount]:
     """What to mount. `get_studio` is called at each request, so that importing and mounting builds nothing."""
-    return [
-        Mount("/api", app=create_api(get_studio)),
-        Mount("/v1", app=create_openai(get_studio)),
-        Mount("/sdapi/v1", app=create_a1111(get_studio)),
-    ]
+    apps = {"/api": create_api(get_studio), "/v1": create_openai(get_studio), "/sdapi/v1": create_a1111(get_studio)}
+    apps["/api"].include_router(docs_routes(documents_of(apps)))
+    return [Mount(path, app=app) for path, app in apps.items()]

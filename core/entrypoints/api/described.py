@@ -16,7 +16,7 @@ from core.config.schema import AUTO, Option
 from core.entrypoints.api.answers import described
 from core.entrypoints.api.orders import REQUEST_KEYS
 from core.studio import Studio
-from core.types import Job, ModelInfo
+from core.types import ImageRecord, Job, ModelInfo
 
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "choice": "string", "list": "array"}
 TERMS: dict[str, Any] = {  # what may stand in an order beside the options
@@ -120,6 +120,24 @@ def job_json(job: Job) -> dict[str, Any]:
         "images": [{"id": image_id, "url": f"/api/v1/images/{image_id}"} for image_id in job.image_ids],
         "preview": f"/api/v1/jobs/{job.id}/preview",
         "request": {**described_request, "options": dict(request.options)},
+    }
+
+
+def record_json(record: ImageRecord) -> dict[str, Any]:
+    """Everything about a picture but where its file is and what people say of it."""
+    return {
+        "id": record.id,
+        "job_id": record.job_id,
+        "created_at": _moment(record.created_at),
+        "format": record.format,
+        "width": record.width,
+        "height": record.height,
+        "request": {**vars(record.request), "options": dict(record.request.options)},
+        "rendered_size": list(record.rendered_size),
+        "timings": dict(record.timings),
+        "effective": dict(record.effective),
+        "decisions": [{**vars(decision), "reason": dict(decision.reason)} for decision in record.decisions],
+        "peak_memory_bytes": record.peak_memory_bytes,
     }
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import FileResponse, Response
 
+from core.entrypoints.api.answers import Answer
+from core.entrypoints.api.described import record_json
 from core.errors import NotFoundError
 from core.studio import Studio
 
@@ -38,6 +40,11 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
             content_disposition_type="attachment" if download else "inline",
             headers=FOREVER,
         )
+
+    @router.get("/images/{image_id}/record")
+    def record(image_id: str) -> Any:
+        """What made the picture: the request, what was in effect and why, times in seconds."""
+        return Answer(record_json(get_studio().image(image_id)))
 
     @router.get("/thumbnails/{image_id}", response_class=Response, responses=pictures("image/webp"))
     def thumbnail(image_id: str) -> Response:

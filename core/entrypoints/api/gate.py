@@ -190,6 +190,7 @@ class Gate:
         self._keys.close_session(self._session(headers))
         answer = RedirectResponse(f"{login.LOGIN}?lang={language}", 303)
         self._set_cookie(answer, scope, "", 0)
+        answer.headers["Clear-Site-Data"] = '"cache"'  # the pictures that the browser has kept
         return answer
 
     def _set_cookie(self, answer: Response, scope: Scope, value: str, seconds: int) -> None:

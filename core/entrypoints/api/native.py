@@ -35,6 +35,10 @@ from core.types import Job, JobTerms
 
 KEEP_ALIVE_SECONDS = 15.0  # a proxy closes a stream that says nothing for long
 GetStudio = Callable[[], Studio]
+KEYS = {  # what a guarded studio asks for; an open one takes any
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The token, or NAME:PASSWORD of a user."},
+    "basic": {"type": "http", "scheme": "basic", "description": "A user, or any name with the token."},
+}
 
 
 class ProblemText(BaseModel):
@@ -70,8 +74,8 @@ class QueueChange(BaseModel):
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documentation of what may be answered instead."""
-    return {status: {"model": Problem} for status in (403, 413, *statuses)}
+    """The documentation of what may be answered instead; 401, 403 and 429 by the gate, whatever is called."""
+    return {status: {"model": Problem} for status in sorted({401, 403, 413, 429, *statuses})}
 
 
 def create_api(get_studio: GetStudio) -> FastAPI:
@@ -87,7 +91,21 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     app.include_router(archive_routes(get_studio))
     app.add_middleware(Guard, get_studio=get_studio, say=problem)
     install_errors(app, problem)
+    _describe_keys(app)
     return app
+
+
+def _describe_keys(app: FastAPI) -> None:
+    """Put the gate's keys into the document: no route knows of them."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        document["components"]["securitySchemes"] = KEYS
+        document["security"] = [{name: []} for name in KEYS]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def test_files_of_ones_own_are_used_and_named(studio: Studio) -> None:
     assert "pet" in studio.wildcards() and "color" in studio.wildcards()
     batch = studio.new_batch("a __color__ __pet__", {"num_images": 20, "seed": 1})
     assert {one.prompt.split()[-1] for one in batch.singles()} == {"cat", "dog"}
+
+
+def test_the_template_stays_with_the_seed_that_drew_its_prompt(studio: Studio) -> None:
+    single = studio.new_batch("a {b|c}", {"seed": 3, "model": "demo"}).singles()[0]
+    assert studio.submit(single).request == single
+    for changed in (replace(single, seed=-1), replace(single, num_images=2)):
+        assert studio.submit(changed).request.template == ""
 
 
 def test_a_prompt_without_wildcards_has_no_template(studio: Studio) -> None:

@@ -117,7 +117,7 @@ def test_what_cannot_be_meant_is_refused(template: str, words: str) -> None:
 def test_files_that_lead_back_to_themselves_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("__b__")
     (tmp_path / "b.txt").write_text("__a__ __a__")
-    with pytest.raises(WildcardError, match="a > b > a"):
+    with pytest.raises(WildcardError, match="a > b > a cannot"):
         expand("__a__", 1, WildcardFiles(tmp_path).lines)
 
 

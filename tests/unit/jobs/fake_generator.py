@@ -67,6 +67,7 @@ class FakeGenerator:
         is_cancelled: Callable[[], bool],
         on_picture: Callable[[Picture], None],
         made: Collection[int],
+        job_id: str,
     ) -> GenerationResult:
         self.load(request.model, request.options, on_progress)
         on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))

@@ -7,12 +7,12 @@ from PIL import Image
 
 from core.model.sizes import SMALLEST_SIDE, deliver, rendered_size
 
-sides = st.integers(64, 2048)
+sides = st.integers(64, 8192)
 
 
 @given(sides, sides)
 def test_exact_rendering_takes_the_next_multiple(width, height):
-    rendered = rendered_size(width, height, 16, None, 2048)
+    rendered = rendered_size(width, height, 16, None, 8192)
     for asked, drawn in zip((width, height), rendered, strict=True):
         assert drawn % 16 == 0
         assert 0 <= drawn - asked < 16
@@ -20,10 +20,10 @@ def test_exact_rendering_takes_the_next_multiple(width, height):
 
 @given(sides, sides)
 def test_native_rendering_keeps_to_the_budget_and_the_limits(width, height):
-    drawn_width, drawn_height = rendered_size(width, height, 16, 256 * 256, 2048)
+    drawn_width, drawn_height = rendered_size(width, height, 16, 256 * 256, 8192)
     for side in (drawn_width, drawn_height):
         assert side % 16 == 0
-        assert SMALLEST_SIDE <= side <= 2048
+        assert SMALLEST_SIDE <= side <= 8192
     if max(width / height, height / width) < 4:
         assert drawn_width * drawn_height == pytest.approx(256 * 256, rel=0.2)
 

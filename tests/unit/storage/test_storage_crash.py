@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from pathlib import Path
 from core.storage import files, history as module, order
 from core.storage.database import Database
 from core.storage.history import History
-from core.types import MarkChange
+from core.types import HistoryQuery, MarkChange
 from tests.unit.storage.conftest import build_picture
 from tests.unit.storage.test_storage_readers import A1111, png
 
@@ -58,6 +59,16 @@ if place == "anywhere":
         say(f"added {taken.id}")
         history.trash([taken.id])
         say(f"trashed {taken.id}")
+        history.thumbnail(taken.id)
+        history.change(HistoryQuery(), MarkChange(favourite=True))
+        say(f"loved {kept[-1].id}")
+        if len(kept) % 3 == 2:
+            bin = history.ids(HistoryQuery(trashed=True))
+            for image_id in bin:
+                say(f"deleting {image_id}")
+            history.empty_trash()
+            for image_id in bin:
+                say(f"deleted {image_id}")
         if len(kept) > 3:
             gone = kept.pop(0)
             say(f"deleting {gone.id}")
@@ -129,12 +140,15 @@ def killed(folder: Path, lines: int, rng: random.Random, said: dict[str, set[str
     assert not said["deleted"] & there.keys()
     for image_id in said["rated"] - said["deleting"]:
         assert (there[image_id].marks.rating, there[image_id].marks.tags) == (3, ("kept",))
-    for image_id in said["trashed"]:
+    for image_id in said["loved"] - said["deleting"]:
+        assert there[image_id].marks.favourite
+    assert said["trashed"] - said["deleting"] <= there.keys()
+    for image_id in said["trashed"] & there.keys():  # those, too, whose files the emptying left
         assert there[image_id].trashed_at is not None
 
 
 def empty() -> dict[str, set[str]]:
-    return {verb: set() for verb in ("added", "rated", "trashed", "deleting", "deleted")}
+    return {verb: set() for verb in ("added", "rated", "loved", "trashed", "deleting", "deleted")}
 
 
 def test_killed_anywhere(tmp_path: Path) -> None:
@@ -174,22 +188,86 @@ print("done", flush=True)
 
 
 def test_killed_while_a_database_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill_migrations(tmp_path, 3, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_killed_many_times_while_a_database_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_migrations(tmp_path, int(os.environ.get("ZDARKROOM_KILLS", "200")) // 4, monkeypatch)
+
+
+def kill_migrations(tmp_path: Path, kills: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever it dies, the next start finds all pictures, in the first version or in the present one."""
-    count, rng = 3000, random.Random(5)
-    for k in range(4):
+    count, rng, ended = 3000, random.Random(5), set()
+    fill_first_version(tmp_path / "first.db", count, monkeypatch)
+    for k in range(kills):
         folder = tmp_path / str(k)
-        fill_first_version(folder / "studio.db", count, monkeypatch)
+        folder.mkdir()
+        shutil.copy(tmp_path / "first.db", folder / "studio.db")
         child = subprocess.Popen(
             [sys.executable, "-c", MIGRATION, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         assert child.stdout is not None and child.stdout.readline() == "ready\n"
         time.sleep(rng.uniform(0, 1.0))
         child.kill()
-        child.communicate()
+        ended.add(child.communicate()[0])
         database = Database(folder / "studio.db")
         found = History(database, folder).search(HistoryQuery(text="雪山", limit=5))
         assert found.total == count and found.records[0].request.prompt == "雪山"
         database.close()
+        shutil.rmtree(folder)
+    assert "" in ended  # one at least died in the middle
+
+
+MARKING = """
+import sys
+from pathlib import Path
+from core.storage.database import Database
+from core.storage.history import History
+from core.types import HistoryQuery, MarkChange
+from tests.unit.storage.conftest import build_picture
+print("ready", flush=True)
+sys.stdin.readline()
+folder, me = Path(sys.argv[1]), sys.argv[2]
+history = History(Database(folder / "studio.db"), folder / "outputs")
+for k in range(6):
+    history.add(build_picture(), None)
+    history.change(HistoryQuery(), MarkChange(rating=k % 6, add_tags=(f"{me}{k}",)))
+    some = history.ids(HistoryQuery(limit=1))[:2]
+    history.trash(some)
+    history.restore(some)
+print("done", flush=True)
+"""
+
+
+def test_processes_that_mark_at_once_lock_nobody_out_and_agree(tmp_path: Path) -> None:
+    """The database is new to all of them: they make it at once, too. Then files beside pictures say what rows say."""
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", MARKING, str(tmp_path), name],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for name in "abc"
+    ]  # fmt: skip
+    for child in children:
+        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        out, problems = child.communicate(timeout=120)
+        assert (child.returncode, out) == (0, "done\n"), problems
+    database = Database(tmp_path / "studio.db")
+    records = History(database, tmp_path / "outputs").search(HistoryQuery(limit=1000)).records
+    assert len(records) == 18
+    last = {f"{name}5" for name in "abc"}
+    assert all(last & set(record.marks.tags) for record in records)
+    assert check(database, tmp_path / "outputs").marks == 0
+    database.close()
 
 
 def fill_first_version(path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:

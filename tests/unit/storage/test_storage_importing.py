@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import delete, text
 
-from core.errors import PictureFileError, StorageError
+from core.errors import DiskFullError, PictureFileError, StorageError
 from core.storage import importing, rows
 from core.storage.database import Database
 from core.storage.difference import compare, heat_map
@@ -114,3 +114,25 @@ def test_figures_and_map_of_a_difference(tmp_path: Path) -> None:
     other_one.write_bytes(os.urandom(50))
     with pytest.raises(StorageError):
         compare(one, other_one)
+
+
+def test_a_full_disk_takes_nothing_in_and_harms_nothing(tiny_disk: Path) -> None:
+    database = Database(tiny_disk / "studio.db")
+    history = History(database, tiny_disk / "outputs")
+    kept, _ = history.take_in(png({"parameters": A1111}).getvalue(), "a", MADE)
+    before = history.file(kept.id).read_bytes()
+    filler = tiny_disk / "filler"
+    with pytest.raises(OSError, match="space"), filler.open("wb", buffering=0) as handle:
+        while True:
+            handle.write(bytes(4096))
+    for size in (64, 600):  # one for which a page of 4 KB would do, one that would need many
+        buffer = io.BytesIO()
+        Image.effect_noise((size, size), 90).save(buffer, "PNG")
+        with pytest.raises(DiskFullError):
+            history.take_in(buffer.getvalue(), "b", MADE)
+    assert history.search(HistoryQuery()).records == (kept,) and history.file(kept.id).read_bytes() == before
+    pictures = [path for path in (tiny_disk / "outputs").rglob("*") if path.is_file()]
+    assert sorted(pictures) == sorted([history.file(kept.id), importing.beside(history.file(kept.id))])
+    filler.unlink()
+    assert history.take_in(png({"parameters": "later"}).getvalue(), "c", MADE)[1]
+    database.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from core.jobs.queue import JobQueue
 from core.storage import database as database_module
+from core.storage import words
 from core.storage.database import Database
 from core.storage.history import History
 from core.storage.images import StoredFile
 from core.storage.records import image_record, image_row, new_id, picture_record
 from core.storage.tables import TEXTS, metadata
-from core.types import HistoryQuery
+from core.types import HistoryQuery, Marks
 
 from .conftest import build_picture
 
@@ -44,35 +47,66 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     assert schema() == before and len(before) > 5
 
 
-def test_a_database_of_the_first_version_keeps_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "studio.db"
-    with monkeypatch.context() as earlier:
-        earlier.setattr(database_module, "HEAD", "0001")
-        Database(path).close()
-    picture = build_picture(prompt="红色的房子", options={"vae.enable_tiling": True})
-    data = picture_record(picture, new_id(NOW), "job", NOW)
-    record = image_record(data, StoredFile("2026-03-01/a.png", "png", (64, 64), 10))
-    connection = sqlite3.connect(path)
-    row = {**image_row(record), "missing": 0}
-    del row["place"]
-    connection.execute(
-        f"INSERT INTO images ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
-    )
-    connection.execute("INSERT INTO image_records VALUES (?, ?)", (record.id, json.dumps(data)))
-    connection.commit()
-    connection.close()
+STORED = sorted((Path(__file__).parent / "stored").glob("*.db.gz"))  # made by the program of that time
+PROMPTS = ["红色的房子，日落", "a red house at sunset", "100% 雪山 =1+1"]
+LOVED = Marks(rating=4, favourite=True, note="给墙上的", tags=("best", "雪"), collections=("2026",))
+
+
+def test_there_is_a_stored_database_of_every_earlier_version() -> None:
+    versions = Path(database_module.__file__).parent / "migrations" / "versions"
+    known = sorted(path.name[:4] for path in versions.glob("[0-9]*.py"))
+    assert [path.name[:4] for path in STORED][: len(known)] == known[: len(STORED)] and len(STORED) >= len(known) - 1
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda path: path.name[:4])
+def test_a_stored_database_keeps_all_that_is_in_it(tmp_path: Path, stored: Path) -> None:
+    version, path = stored.name[:4], tmp_path / "studio.db"
+    path.write_bytes(gzip.decompress(stored.read_bytes()))
     database = Database(path)
     history = History(database, tmp_path)
-    for query in (
-        HistoryQuery(text="房子"),
-        HistoryQuery(options={"vae.enable_tiling": True}),
-        HistoryQuery(model="demo"),
-    ):
-        assert history.search(query).records == (record,)
+    everything = history.search(HistoryQuery(descending=False)).records
+    trash = history.search(HistoryQuery(trashed=True)).records
+    assert sorted(record.request.prompt for record in everything + trash) == sorted(PROMPTS)
+    for query in (HistoryQuery(text="房子"), HistoryQuery(options={"vae.enable_tiling": True}), HistoryQuery(seed=7)):
+        assert [record.request.prompt for record in history.search(query).records] == PROMPTS[:1], query
+    assert [record.request.negative_prompt for record in everything][:2] == ["", "rain, 雨"]
+    waiting = JobQueue(database).active(10)
+    assert [(job.request.prompt, job.request.seed) for job in waiting] == [(f"waits {k}", k) for k in range(3)]
+    if version >= "0003":
+        assert everything[0].marks == LOVED and [record.request.prompt for record in trash] == PROMPTS[2:]
+    else:
+        assert all(record.marks == Marks() for record in everything) and trash == ()
     database.close()
-    backup = sqlite3.connect(path.with_name("studio.db.0001.backup"))
-    assert backup.execute("SELECT prompt FROM images").fetchall() == [("红色的房子",)]
-    backup.close()
+    assert_backed_up(path, version)
+
+
+def assert_backed_up(path: Path, version: str) -> None:
+    """What was there before is beside it, whole; a database of the present version needs none."""
+    kept = path.with_name(f"studio.db.{version}.backup")
+    with closing(sqlite3.connect(path)) as present:
+        (now,) = present.execute("SELECT version_num FROM alembic_version").fetchone()
+    assert kept.exists() == (now != version)
+    if kept.exists():
+        with closing(sqlite3.connect(kept)) as backup:
+            assert backup.execute("SELECT version_num FROM alembic_version").fetchall() == [(version,)]
+            assert {prompt for (prompt,) in backup.execute("SELECT prompt FROM images")} == set(PROMPTS)
+            assert backup.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of it: SQLite's tables are made and dropped within the one transaction."""
+    path = tmp_path / "studio.db"
+    path.write_bytes(gzip.decompress(STORED[0].read_bytes()))
+    with monkeypatch.context() as broken:
+        broken.setattr(words, "spaced", lambda text: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Database(path)
+    with closing(sqlite3.connect(path)) as there:
+        assert there.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert there.execute("SELECT count(*) FROM images").fetchall() == [(3,)]
+    database = Database(path)
+    assert History(database, tmp_path).search(HistoryQuery(text="房子")).total == 1
+    database.close()
 
 
 def test_a_job_that_the_update_interrupts_keeps_the_places_of_its_pictures(

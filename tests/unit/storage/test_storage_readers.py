@@ -14,9 +14,9 @@ from PIL import Image, PngImagePlugin
 
 from core.storage.metadata import save_arguments
 from core.storage.readers import READERS, read_parameters
-from core.storage.readers.common import LONGEST
 from core.types import FoundParameters
 
+PROMPT_KEY = "generation.prompt"
 PROMPT, NEGATIVE = "红色的房子，日落 (wall:1.2)", "rain, 雨"
 USED = {
     "generation.prompt": PROMPT,
@@ -194,10 +194,31 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
 
 
+FIFTY = 50 << 20
+
+
 def test_a_chunk_of_fifty_megabytes_and_a_bomb() -> None:
-    plain = png({}).getvalue()
-    long = chunk(b"tEXt", b"parameters\0" + b"a" * (50 << 20))
-    found = read_parameters(io.BytesIO(plain[:33] + long + plain[33:]))
-    assert found is None or LONGEST < 50 << 20
-    bomb = chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * (50 << 20)))
-    read_parameters(io.BytesIO(plain[:33] + bomb + plain[33:]))
+    """They are read past: the picture is known by its size, as one that says nothing, and a good chunk beside is read."""
+    plain, size = png({}).getvalue(), {"generation.width": 64, "generation.height": 48}
+    for name in (b"parameters", b"zdarkroom"):
+        found = read_parameters(io.BytesIO(plain[:33] + chunk(b"tEXt", name + b"\0" + b"a" * FIFTY) + plain[33:]))
+        assert found == FoundParameters("", size, {}), name
+    bomb = chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * FIFTY))
+    found = read_parameters(io.BytesIO(plain[:33] + bomb + plain[33:]))
+    assert found is None or found.values.get(PROMPT_KEY, "") == ""
+    good = png({"parameters": A1111}).getvalue()
+    found = read_parameters(io.BytesIO(good[:33] + chunk(b"tEXt", b"prompt\0" + b"a" * FIFTY) + good[33:]))
+    assert found is not None and dict(found.values) == USED
+
+
+@pytest.mark.parametrize(
+    "words", [b"a" * FIFTY, b'{"a":' * (FIFTY // 5), b"[" * FIFTY], ids=["text", "objects", "lists"]
+)
+def test_fifty_megabytes_in_a_webp(words: bytes) -> None:
+    """EXIF of a WebP has no limit of its own, as that of a JPEG has."""
+    exif = Image.Exif()
+    exif[0x0110] = "prompt:" + words.decode()
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(buffer, "WEBP", exif=exif)
+    found = read_parameters(buffer)
+    assert found is not None and found.program == ""

@@ -363,8 +363,8 @@ def test_every_question_walks_the_one_index(filled: tuple[History, list[ImageRec
             assert any("COVERING INDEX ix_images_filter" in step for step in plan), (sort, plan)
 
 
-def timed_pages(history: History, rounds: int) -> dict[str, float]:
-    """p95 of one page in milliseconds of CPU time, for kinds of queries; each round starts from another place."""
+def timed_pages(history: History, rounds: int) -> dict[str, tuple[float, float]]:
+    """p95 of one page in milliseconds (of CPU time, by the clock), for kinds of queries; each round from another place."""
     kinds: dict[str, list[HistoryQuery]] = {
         "any order": [HistoryQuery(sort=sort, descending=down) for sort in SORTS for down in (True, False)],
         "model, size": [HistoryQuery(model="demo"), HistoryQuery(width=64, height=2048), HistoryQuery(model="none")],
@@ -380,14 +380,15 @@ def timed_pages(history: History, rounds: int) -> dict[str, float]:
     }
     figures = {}
     for name, chosen in kinds.items():
-        taken = []
+        taken: list[tuple[float, float]] = []
         for query in chosen:
             for _ in range(rounds):
-                start = time.thread_time()
+                start, began = time.thread_time(), time.perf_counter()
                 page = history.search(query)
-                taken.append(time.thread_time() - start)
+                taken.append((time.thread_time() - start, time.perf_counter() - began))
                 query = replace(query, cursor=page.next_cursor)
-        figures[name] = sorted(taken)[int(len(taken) * 0.95)] * 1000
+        cpu, clock = (sorted(one[k] for one in taken)[int(len(taken) * 0.95)] * 1000 for k in (0, 1))
+        figures[name] = (cpu, clock)
     return figures
 
 
@@ -396,14 +397,14 @@ def timed_pages(history: History, rounds: int) -> dict[str, float]:
     [pytest.param(10_000, 50, id="10k"), pytest.param(100_000, 50, id="100k", marks=pytest.mark.slow)],
 )
 def test_a_page_is_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, limit_ms: float) -> None:
-    """CPU time of the thread, so that a machine that is busy with other work measures the same; the figures are printed."""
+    """Judged by CPU time of the thread: a machine that is busy with other work measures the same. Both are printed."""
     database = Database(tmp_path / "studio.db")
     fill(database, range(count))
     figures = timed_pages(History(database, tmp_path), rounds=20)
     with capsys.disabled():
         print(
-            f"\n{count} rows, p95 of a page of 60 in ms of CPU time:",
-            {name: round(ms, 1) for name, ms in figures.items()},
+            f"\n{count} rows, p95 of a page of 60 in ms (CPU time, by the clock):",
+            {name: tuple(round(ms, 1) for ms in both) for name, both in figures.items()},
         )
-    assert max(figures.values()) < limit_ms
+    assert max(cpu for cpu, _ in figures.values()) < limit_ms
     database.close()

@@ -1,0 +1,272 @@
+"""A client of another studio's /api/v1, with nothing but the standard library.
+
+It follows no redirect and uses no proxy, so that a token goes nowhere but to the address that was given.
+What this module does not know: what the pictures are for.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from core import __version__
+from core.config.schema import HIDDEN
+from core.errors import (
+    NoServerError,
+    OptionError,
+    ServerDeniedError,
+    ServerRefusedError,
+    ServerVersionError,
+    StudioError,
+    error_classes,
+)
+from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress
+
+TIMEOUT = 30.0  # seconds for one answer; none waits for a picture
+REACHING = 10.0  # seconds for the connection
+_PLAIN = re.compile(r"[!-~]+")  # printable ASCII without a space
+_PROGRESS = {field.name for field in fields(Progress)} - {"phase", "preview"}
+
+
+@dataclass(frozen=True)
+class RemoteJob:
+    """A job there, as it was at one moment. `pictures` are the ids of those that are finished."""
+
+    job: Job
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RemoteRecord:
+    """What the other studio has written down about one of its pictures."""
+
+    seed: int
+    rendered_size: tuple[int, int]
+    timings: Mapping[str, float]
+    effective: Mapping[str, Any]
+    decisions: tuple[Decision, ...]
+    peak_memory_bytes: int | None
+
+
+class Remote:
+    """One studio at `address` (http or https, a host, a port). Thread-safe: each call has a connection of its own.
+
+    Every method raises NoServerError, ServerDeniedError or ServerRefusedError; OptionError is for the address.
+    """
+
+    def __init__(
+        self, address: str, token: str = "", variable: str = "", source: str = "settings", reaching: float = REACHING
+    ) -> None:
+        """`variable` is the one that a user sets to give another token; `reaching` the seconds for a connection."""
+        self.address = address.strip().rstrip("/")
+        self._token = token
+        self._variable = variable
+        self._reaching = reaching
+        self._https, self._host, self._port, self._path = _parts(self.address, source)
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    def capabilities(self) -> Mapping[str, Any]:
+        """Models, options, limits. ServerVersionError when it is no studio, or another minor version than this one."""
+        status, body, _ = self._send("GET", "/api/v1/capabilities")
+        found = _json(body)
+        version = found.get("version") if isinstance(found, dict) and status == 200 else None
+        if version is None:
+            self._demand(status, body)
+            raise ServerVersionError(server=self.address, came=f"no Z Darkroom (HTTP {status})", allowed=__version__)
+        if str(version).split(".")[:2] != __version__.split(".")[:2]:
+            raise ServerVersionError(server=self.address, came=f"Z Darkroom {version}"[:60], allowed=__version__)
+        return dict(found)
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def order(self, values: Mapping[str, Any], key: str) -> RemoteJob:
+        """Queue an order; the same `key` with the same values gives the same job, however often it is sent."""
+        body = json.dumps(dict(values)).encode("ascii")
+        return self._job("POST", "/api/v1/jobs", body, {"Content-Type": "application/json", "Idempotency-Key": key})
+
+    def look(self, job_id: str) -> RemoteJob:
+        """Where the job is."""
+        return self._job("GET", f"/api/v1/jobs/{quote(job_id)}")
+
+    def cancel(self, job_id: str) -> RemoteJob:
+        """Within one step there; nothing when it has ended."""
+        return self._job("DELETE", f"/api/v1/jobs/{quote(job_id)}")
+
+    def retry(self, job_id: str) -> RemoteJob:
+        """Queue a failed or cancelled job again, for the pictures that it lacks."""
+        return self._job("POST", f"/api/v1/jobs/{quote(job_id)}/retry")
+
+    def preview(self, job_id: str) -> bytes | None:
+        """The forming picture, a small WebP."""
+        status, body, _ = self._send("GET", f"/api/v1/jobs/{quote(job_id)}/preview")
+        return body if status == 200 else None
+
+    # -- pictures --------------------------------------------------------------------------------------------------
+
+    def image(self, image_id: str) -> bytes:
+        """The file, with its metadata."""
+        status, body, _ = self._send("GET", f"/api/v1/images/{quote(image_id)}")
+        self._demand(status, body)
+        return body
+
+    def record(self, image_id: str) -> RemoteRecord:
+        """What made the picture."""
+        status, body, _ = self._send("GET", f"/api/v1/images/{quote(image_id)}/record")
+        self._demand(status, body)
+        try:
+            data = json.loads(body)
+            width, height = data["rendered_size"]
+            decisions = [
+                Decision(str(one["option"]), one["requested"], one["effective"], dict(one["reason"]))
+                for one in data["decisions"]
+            ]
+            return RemoteRecord(
+                seed=int(data["request"]["seed"]),
+                rendered_size=(int(width), int(height)),
+                timings={str(part): float(seconds) for part, seconds in data["timings"].items()},
+                effective=dict(data["effective"]),
+                decisions=tuple(decisions),
+                peak_memory_bytes=data["peak_memory_bytes"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise self._strange(status) from None
+
+    def image_address(self, image_id: str) -> str:
+        """Where the picture is, for people."""
+        return f"{self.address}/api/v1/images/{quote(image_id)}"
+
+    # -- one call --------------------------------------------------------------------------------------------------
+
+    def _job(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> RemoteJob:
+        status, answer, _ = self._send(method, path, body, headers)
+        self._demand(status, answer)
+        try:
+            return _read_job(json.loads(answer))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise self._strange(status) from None
+
+    def _demand(self, status: int, body: bytes) -> None:
+        """That it said yes; else its own sentence as an error."""
+        if 200 <= status < 300:
+            return
+        said = _sentence(body)
+        if status == 401:
+            raise ServerDeniedError(
+                server=self.address, reason=said or {"en": "HTTP 401.", "zh": "HTTP 401。"}, variable=self._variable
+            )
+        if said is None:
+            raise self._strange(status)
+        raise ServerRefusedError(server=self.address, reason=said)
+
+    def _strange(self, status: int) -> ServerVersionError:
+        return ServerVersionError(server=self.address, came=f"no Z Darkroom (HTTP {status})", allowed=__version__)
+
+    def _send(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        sent: dict[str, Any] = {"Accept": "application/json", **(headers or {})}
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}".encode()
+        connection = self._connection()
+        try:
+            connection.connect()
+            if connection.sock is not None:
+                connection.sock.settimeout(TIMEOUT)
+            connection.request(method, self._path + path, body or None, sent)
+            answer = connection.getresponse()
+            return answer.status, answer.read(), dict(answer.getheaders())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise NoServerError(server=self.address, detail=str(detail)[:200]) from error
+        finally:
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._https:
+            trusted = ssl.create_default_context()
+            return http.client.HTTPSConnection(self._host, self._port, timeout=self._reaching, context=trusted)
+        return http.client.HTTPConnection(self._host, self._port, timeout=self._reaching)
+
+
+class Patience:
+    """How long a studio that was there may be away: calls are tried again until then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def good(self) -> None:
+        """It answered."""
+        self._since = None
+
+    def spend(self, error: NoServerError) -> None:
+        """It did not. Raises the error when that has gone on for too long."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since > self._seconds:
+            raise error
+
+
+def _parts(address: str, source: str) -> tuple[bool, str, int | None, str]:
+    """(https, host, port, path before ours). Names and passwords have no place in an address: it is shown and kept."""
+    allowed = {"en": "such as http://192.168.1.20:8501", "zh": "例如 http://192.168.1.20:8501"}
+    try:
+        parts = urlsplit(address)
+        good = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+        if good and parts.username is None and parts.password is None and _PLAIN.fullmatch(address):
+            return parts.scheme == "https", str(parts.hostname), parts.port, parts.path
+    except ValueError:  # a port that is no number, brackets that do not close
+        pass
+    came = HIDDEN if "@" in address else repr(address)[:80]
+    raise OptionError(source=source, key="server", came=came, allowed=allowed)
+
+
+def _read_job(data: Mapping[str, Any]) -> RemoteJob:
+    progress = data["progress"]
+    error = data["error"]
+    job = Job(
+        id=str(data["id"]),
+        state=JobState(data["state"]),
+        request=GenerationRequest(**{**data["request"], "options": dict(data["request"]["options"])}),
+        created_at=datetime.fromisoformat(data["created_at"]),
+        progress=Progress(Phase(progress["phase"]), **{name: progress[name] for name in _PROGRESS & set(progress)})
+        if progress
+        else None,
+        error=_error(error) if error else None,
+        position=data["position"],
+        cancel_requested=bool(data["cancel_requested"]),
+        held=bool(data["held"]),
+    )
+    return RemoteJob(job, tuple(str(image["id"]) for image in data["images"]))
+
+
+def _error(data: Mapping[str, Any]) -> StudioError:
+    """What ended the job there: the same error where this studio has it, so that pages offer its cure."""
+    if str(data["code"]) in error_classes():
+        return StudioError.from_dict(data)
+    return StudioError(detail={"en": str(data["en"]), "zh": str(data["zh"])})
+
+
+def _sentence(body: bytes) -> Mapping[str, str] | None:
+    """The words of a refusal, by language."""
+    data = _json(body)
+    error = data.get("error") if isinstance(data, dict) else None
+    if not isinstance(error, dict) or not all(isinstance(error.get(name), str) for name in ("en", "zh")):
+        return None
+    return {name: error[name][:1000] for name in ("en", "zh")}
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

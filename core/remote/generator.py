@@ -1,0 +1,306 @@
+"""A generator that has another studio draw: the same contract as the one with a model, and nothing above it knows.
+
+Each job is one order there, a batch one for each of its pictures, under an idempotency key made of the job's id:
+whatever dies in between, the same job finds the same order again, and no picture is made twice. Pictures travel as PNG,
+without loss, and are saved here as the request says. What this module does not know: the queue, files, torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from core.config.layers import variable_of
+from core.errors import Cancelled, NoServerError, ServerRefusedError, StudioError
+from core.remote.client import Patience, Remote, RemoteJob
+from core.types import Capability, Decision, GenerationRequest, GenerationResult, JobState, Phase, Picture, Progress
+
+SERVER = "worker.server"
+TOKEN = "worker.server_token"
+POLL_SECONDS = 0.2
+AWAY_SECONDS = 120.0  # a studio that restarts is waited for this long
+SIGN_SECONDS = 5.0  # while a job waits its turn there, this often it is said that it still does
+
+OnProgress = Callable[[Progress], None]
+OnPicture = Callable[[Picture], None]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What stands for the loaded model: it is in the other studio's memory."""
+
+    model: str
+    device: str
+    decisions: tuple[Decision, ...]
+    versions: Mapping[str, str]
+    load_seconds: float = 0.0
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    effective: Mapping[str, Any] = field(default_factory=dict)
+    capabilities: tuple[Capability, ...] = ()  # what can be used there is for the other studio to say
+
+
+@dataclass
+class _Course:
+    """What was last told of one job."""
+
+    told: Progress | None = None
+    when: float = 0.0
+    steps: tuple[int, int] = (0, 0)
+    delivered: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is asked for there at once. Its pictures are told apart by their seeds."""
+
+    request: GenerationRequest
+    key: str
+    before: int  # how many pictures of the job come before it
+    images: int  # of the job
+
+    @property
+    def singles(self) -> Mapping[int, GenerationRequest]:
+        """Each picture's request by its seed."""
+        return {single.seed: single for single in self.request.singles()}
+
+    @property
+    def places(self) -> Mapping[int, int]:
+        """Each picture's place in the job, from 1, by its seed."""
+        return {seed: self.before + k for k, seed in enumerate(self.singles, start=1)}
+
+
+def _orders(request: GenerationRequest, job_id: str) -> list[_Order]:
+    """One, or one for each picture of a batch, whose prompts and sizes differ."""
+    if not request.pictures:
+        return [_Order(request, f"zdarkroom-{job_id}", 0, request.num_images)]
+    singles = request.singles()
+    return [_Order(one, f"zdarkroom-{job_id}-{k + 1}", k, len(singles)) for k, one in enumerate(singles)]
+
+
+class RemoteGenerator:
+    """Over the studio that `values` (settings by schema key) name."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._remote = Remote(values[SERVER], values[TOKEN], variable_of(TOKEN))
+        self._loaded: Elsewhere | None = None
+
+    @property
+    def loaded(self) -> Elsewhere | None:
+        """What the other studio was last asked for."""
+        return self._loaded
+
+    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> Elsewhere:
+        """Ask whether the studio is there and of this version; what it loads and when is its own affair."""
+        if self._loaded is not None and self._loaded.model == model:
+            return self._loaded
+        on_progress(Progress(Phase.LOADING, detail=model))
+        version = str(self._remote.capabilities()["version"])
+        self._loaded = Elsewhere(
+            model, urlsplit(self._remote.address).netloc, (self._decision(),), {"server": f"Z Darkroom {version}"}
+        )
+        return self._loaded
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        on_progress: OnProgress,
+        is_cancelled: Callable[[], bool],
+        on_picture: OnPicture,
+        made: Collection[int] = (),
+        job_id: str = "",
+    ) -> GenerationResult:
+        """All pictures of the request but those whose places are in `made`, each given to `on_picture` when it is there.
+
+        Raises Cancelled soon after `is_cancelled()` turns true, what ended the job there, or a ServerError.
+        """
+        self._loaded = None  # each job asks anew: the studio there may be another one by now
+        self.load(request.model, request.options, on_progress)
+        for order in _orders(request, job_id):
+            if not set(order.places.values()) <= set(made):
+                self._draw(order, on_progress, is_cancelled, on_picture, made)
+        return GenerationResult(())
+
+    def _draw(
+        self,
+        order: _Order,
+        on_progress: OnProgress,
+        is_cancelled: Callable[[], bool],
+        on_picture: OnPicture,
+        made: Collection[int],
+    ) -> None:
+        """One order, from its first word to its last picture."""
+        patience, course = Patience(AWAY_SECONDS), _Course()
+        now = self._attach(order, is_cancelled, patience)
+        try:
+            while True:
+                self._deliver(now, order, set(made), course, on_picture, is_cancelled, patience)
+                if not now.job.state.active:
+                    return self._check_end(now)
+                self._tell(now, order, course, on_progress)
+                now = self._ask(partial(self._remote.look, now.job.id), is_cancelled, patience, POLL_SECONDS)
+        except Cancelled:
+            self._call_off(now.job.id)
+            raise
+
+    # -- the order there -------------------------------------------------------------------------------------------
+
+    def _attach(self, order: _Order, is_cancelled: Callable[[], bool], patience: Patience) -> RemoteJob:
+        """The order there: a new one, or the one that an earlier attempt left there, running again."""
+        now = self._ask(partial(self._remote.order, order_of(order.request), order.key), is_cancelled, patience)
+        while now.job.state.active and now.job.cancel_requested:  # called off by that attempt, and not ended yet
+            now = self._ask(partial(self._remote.look, now.job.id), is_cancelled, patience, POLL_SECONDS)
+        if now.job.state in (JobState.FAILED, JobState.CANCELLED):
+            now = self._ask(partial(self._remote.retry, now.job.id), is_cancelled, patience)
+        return now
+
+    def _ask(
+        self,
+        call: Callable[[], RemoteJob],
+        is_cancelled: Callable[[], bool],
+        patience: Patience,
+        pause: float = 0.0,
+    ) -> RemoteJob:
+        """One call, after a pause, again while the studio is away. Raises Cancelled."""
+        while True:
+            time.sleep(pause)
+            if is_cancelled():
+                raise Cancelled
+            try:
+                answer = call()
+            except NoServerError as error:
+                patience.spend(error)
+                pause = 1.0
+                continue
+            patience.good()
+            return answer
+
+    def _call_off(self, job_id: str) -> None:
+        """Stop the order there; one that can't be told goes on there, and the next attempt finds it."""
+        try:
+            self._remote.cancel(job_id)
+        except StudioError:
+            return
+
+    def _check_end(self, now: RemoteJob) -> None:
+        if now.job.state is JobState.FAILED:
+            raise now.job.error or StudioError(detail=f"{self._remote.address}: {now.job.state}")
+        if now.job.state is JobState.CANCELLED:
+            reason = {"en": "The job was cancelled there.", "zh": "任务在那里被取消。"}
+            raise ServerRefusedError(server=self._remote.address, reason=reason)
+
+    # -- what comes back -------------------------------------------------------------------------------------------
+
+    def _tell(self, now: RemoteJob, order: _Order, course: _Course, on_progress: OnProgress) -> None:
+        """Hand on where the job is when that has changed, with a preview, and a sign of life now and then."""
+        progress = now.job.progress
+        if now.job.state is JobState.QUEUED or progress is None:
+            progress = Progress(Phase.LOADING, detail=f"{self._remote.address} #{now.job.position or 0}")
+        progress = replace(progress, image=order.before + progress.image, images=order.images)
+        moved = progress != course.told
+        if not moved and time.monotonic() - course.when < SIGN_SECONDS:
+            return
+        course.told, course.when = progress, time.monotonic()
+        place = (progress.image, progress.step)
+        if progress.phase is Phase.STEPS and place != course.steps:
+            course.steps = place
+            progress = replace(progress, preview=self._preview(now.job.id))
+        on_progress(progress)
+
+    def _preview(self, job_id: str) -> bytes | None:
+        try:
+            return self._remote.preview(job_id)
+        except StudioError:  # a picture is worth more than its preview
+            return None
+
+    def _deliver(
+        self,
+        now: RemoteJob,
+        order: _Order,
+        made: Collection[int],
+        course: _Course,
+        on_picture: OnPicture,
+        is_cancelled: Callable[[], bool],
+        patience: Patience,
+    ) -> None:
+        """Fetch the pictures that are new there and not here."""
+        for image_id in now.pictures:
+            if image_id in course.delivered:
+                continue
+            picture = self._fetch(image_id, order, made, is_cancelled, patience)
+            course.delivered.add(image_id)
+            if picture is not None:
+                on_picture(picture)
+
+    def _fetch(
+        self,
+        image_id: str,
+        order: _Order,
+        made: Collection[int],
+        is_cancelled: Callable[[], bool],
+        patience: Patience,
+    ) -> Picture | None:
+        while True:
+            if is_cancelled():
+                raise Cancelled
+            try:
+                record = self._remote.record(image_id)
+                place = order.places.get(record.seed)
+                if place is None or place in made:
+                    return None
+                data = self._remote.image(image_id)
+            except NoServerError as error:
+                patience.spend(error)
+                time.sleep(1.0)
+                continue
+            patience.good()
+            return Picture(
+                image=_decoded(data, self._remote.address),
+                request=order.singles[record.seed],
+                place=place,
+                rendered_size=record.rendered_size,
+                timings=record.timings,
+                effective={**record.effective, SERVER: self._remote.address},
+                decisions=(*record.decisions, self._decision()),
+                peak_memory_bytes=record.peak_memory_bytes,
+            )
+
+    def _decision(self) -> Decision:
+        server = self._remote.address
+        reason = {
+            "en": "Drawn by another studio, as worker.server says.",
+            "zh": "按 worker.server 由另一个工作室生成。",
+        }
+        return Decision(SERVER, server, server, reason)
+
+
+def order_of(request: GenerationRequest) -> dict[str, Any]:
+    """The request as the other studio takes it; the file comes as PNG, and the format asked for is made of it here."""
+    named = (
+        "prompt",
+        "negative_prompt",
+        "width",
+        "height",
+        "num_inference_steps",
+        "guidance_scale",
+        "seed",
+        "num_images",
+    )
+    values: dict[str, Any] = {f"generation.{name}": getattr(request, name) for name in named}
+    return {**request.options, **values, "model.id": request.model, "output.format": "png"}
+
+
+def _decoded(data: bytes, address: str) -> Image.Image:
+    try:
+        with Image.open(BytesIO(data)) as image:
+            image.load()
+            return image.convert("RGB") if image.mode not in ("RGB", "RGBA", "L") else image.copy()
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        reason = {"en": f"It sent no picture ({error}).", "zh": f"它发来的不是图片（{error}）。"}
+        raise ServerRefusedError(server=address, reason=reason) from error
