@@ -31,6 +31,7 @@ EFFECTS = [
 
 @pytest.mark.option(
     "transformer.use_rope",
+    "transformer.rope_scaling",
     "scheduler.shift",
     "vae.enable_tiling",
     "vae.decoder_tiling",

@@ -3,6 +3,9 @@
 import pytest
 
 from core.config.layers import load_settings
+from core.entrypoints.api.orders import submit
+from core.errors import BatchError
+from core.types import JobTerms
 from tests.ui.conftest import use
 from tests.ui.fake_studio import FakeStudio
 from ui.components import stage
@@ -33,3 +36,11 @@ def test_a_running_job_is_looked_at_so_often(tmp_path, monkeypatch, open_page):
 @pytest.mark.parametrize(("cfg", "guidance"), [(6.5, 5.5), (1.0, 0.0), (0.5, 0.0)])
 def test_cfg_is_guidance_and_one(tmp_path, cfg, guidance):
     assert FakeStudio(tmp_path).new_request({"prompt": "x", "cfg_scale": cfg}).guidance_scale == guidance
+
+
+@pytest.mark.option("service.max_batch")
+def test_a_batch_of_a_caller_has_a_limit(tmp_path):
+    studio = FakeStudio(tmp_path, load_settings(overrides={"service.max_batch": 2}))
+    assert submit(studio, {}, JobTerms(), [{"prompt": "a"}, {"prompt": "b"}]).request.num_images == 2
+    with pytest.raises(BatchError, match="2 pictures"):
+        submit(studio, {}, JobTerms(), [{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}])

@@ -299,6 +299,7 @@ def test_waiting_ends_and_an_ipv6_network_is_one_address() -> None:
 # -- where it listens --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.option("access.address")
 @pytest.mark.parametrize(
     "values", [{"access.address": "0.0.0.0"}, {"access.address": "::"}, {"access.hosts": ("a.example",)}]
 )
