@@ -1,6 +1,6 @@
 """What the options' tests measured, for configs/README.md. It is written when asked for, so that runs change no file:
 
-ZDARKROOM_RECORD=1 python3 start.py test -m "option"
+RECORD_OPTIONS=1 python3 start.py test tests/pipeline/test_options.py tests/pipeline/test_memory.py
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from core.config.layers import PROJECT_ROOT
 
 FILE = PROJECT_ROOT / "configs" / "measured.json"
-WANTED = bool(os.environ.pop("ZDARKROOM_RECORD", ""))  # before the settings see a variable that is no option
+WANTED = bool(os.environ.get("RECORD_OPTIONS"))
 
 
 def measured(option: str, found: str) -> None:

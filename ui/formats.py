@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-import streamlit as st
 
 from ui.i18n import t
+from ui.zone import local_zone
 
 
 def seconds(value: float | None) -> str:
@@ -34,14 +32,6 @@ def size_of(count: int | None) -> str:
 
 def pixels(width: int, height: int) -> str:
     return f"{width}×{height}"
-
-
-def local_zone() -> tzinfo:
-    """The viewer's time zone, else UTC."""
-    try:
-        return ZoneInfo(st.context.timezone or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC
 
 
 def moment(when: datetime) -> str:

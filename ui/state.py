@@ -20,7 +20,7 @@ from core.config.schema import AUTO
 from core.entrypoints.api import USER_HEADER
 from core.errors import LANGUAGES, StudioError
 from core.types import Chosen, GenerationRequest, HistoryQuery, JobTerms
-from ui import formats
+from ui.zone import local_zone
 
 _FORM = "form"
 _LANGUAGE = "language"
@@ -321,7 +321,7 @@ def when() -> str:
 def terms() -> JobTerms:
     """Whose the next job is, and when it begins."""
     until = st.session_state.get(UNTIL) if when() == AT_TIME else None
-    not_before = until.replace(tzinfo=formats.local_zone()) if until else None
+    not_before = until.replace(tzinfo=local_zone()) if until else None
     return JobTerms(client=client(), held=when() == HELD, not_before=not_before)
 
 

@@ -70,6 +70,9 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         plain = _plain(loaded, Path(folder))
         measured = take_turns({"diffusers": plain, "studio": _studio(generator, history, {})}, request, runs)
         report = summary(measured, request, loaded)
+        if arguments.architecture:
+            scaled = "" if loaded.device == "cuda" else ", scaled down"
+            report["model"] = f"{arguments.architecture} (random weights{scaled})"
         report |= _roofline(arguments, plain, request, loaded, report)
         del plain, loaded  # a variant may load the model again, and two need not fit
         print(table(report), flush=True)
@@ -77,6 +80,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
             row = _vary(_studio(generator, history, changed), request, measured["studio"], runs)
             report.setdefault("variants", {})[name] = row
             print(line(name, row), flush=True)
+    print("text: the studio keeps the embeddings of a prompt that it has read, unless speed.cache_text is off")
     print("distance: largest and mean difference of a pixel from the studio's default picture, of 255")
     print(json.dumps(report, ensure_ascii=False))
     return DONE if report["max_pixel_distance"] == 0 else FAILED

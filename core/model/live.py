@@ -42,8 +42,6 @@ def tune(
         attention.apply(transformer, plan)
     trims, why = speed.trims(options["speed.trim_text"], model.device)
     decisions += tuple(choice for choice in (compiled, why) if choice)
-    if not options["speed.cache_text"]:
-        model.texts.clear()
     live = {key: options[key] for key in LIVE_OPTIONS}
     resolved = {
         "transformer.attention_backend": plan.backend,

@@ -76,7 +76,7 @@ class Remote:
 
     def capabilities(self) -> Mapping[str, Any]:
         """Models, options, limits. ServerVersionError when it is no studio, or another minor version than this one."""
-        status, body, _ = self._send("GET", "/api/v1/capabilities")
+        status, body = self._send("GET", "/api/v1/capabilities")
         found = _json(body)
         version = found.get("version") if isinstance(found, dict) and status == 200 else None
         if version is None:
@@ -107,20 +107,20 @@ class Remote:
 
     def preview(self, job_id: str) -> bytes | None:
         """The forming picture, a small WebP."""
-        status, body, _ = self._send("GET", f"/api/v1/jobs/{quote(job_id)}/preview")
+        status, body = self._send("GET", f"/api/v1/jobs/{quote(job_id)}/preview")
         return body if status == 200 else None
 
     # -- pictures --------------------------------------------------------------------------------------------------
 
     def image(self, image_id: str) -> bytes:
         """The file, with its metadata."""
-        status, body, _ = self._send("GET", f"/api/v1/images/{quote(image_id)}")
+        status, body = self._send("GET", f"/api/v1/images/{quote(image_id)}")
         self._demand(status, body)
         return body
 
     def record(self, image_id: str) -> RemoteRecord:
         """What made the picture."""
-        status, body, _ = self._send("GET", f"/api/v1/images/{quote(image_id)}/record")
+        status, body = self._send("GET", f"/api/v1/images/{quote(image_id)}/record")
         self._demand(status, body)
         try:
             data = json.loads(body)
@@ -147,7 +147,7 @@ class Remote:
     # -- one call --------------------------------------------------------------------------------------------------
 
     def _job(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> RemoteJob:
-        status, answer, _ = self._send(method, path, body, headers)
+        status, answer = self._send(method, path, body, headers)
         self._demand(status, answer)
         try:
             return _read_job(json.loads(answer))
@@ -172,7 +172,7 @@ class Remote:
 
     def _send(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> tuple[int, bytes, Mapping[str, str]]:
+    ) -> tuple[int, bytes]:
         sent: dict[str, Any] = {"Accept": "application/json", **(headers or {})}
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}".encode()
@@ -183,7 +183,7 @@ class Remote:
                 connection.sock.settimeout(TIMEOUT)
             connection.request(method, self._path + path, body or None, sent)
             answer = connection.getresponse()
-            return answer.status, answer.read(), dict(answer.getheaders())
+            return answer.status, answer.read()
         except (OSError, http.client.HTTPException, ValueError) as error:
             detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise NoServerError(server=self.address, detail=str(detail)[:200]) from error

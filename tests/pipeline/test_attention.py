@@ -88,6 +88,7 @@ def test_masks_that_are_refused_or_misread_are_found(planted):
 # -- what acts -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.option("transformer.attention_backend")
 def test_each_backend_that_works_draws_the_same_picture(generator, small):
     """To 2 of 255: kernels round differently, and a picture without positions would be far away."""
     plain = pixels(generator, small())
@@ -136,6 +137,7 @@ def test_a_backend_of_one_model_does_not_leak_into_another(generator, small, pla
         _AttentionBackendRegistry.set_active_backend(AttentionBackendName.NATIVE)
 
 
+@pytest.mark.option("transformer.attention_dropout")
 def test_dropout_acts_is_seeded_and_leaves_the_process_alone(generator, small):
     plain = pixels(generator, small())
     state = torch.get_rng_state()

@@ -33,6 +33,7 @@ def tracing_only(monkeypatch, unloaded):
     monkeypatch.setitem(compilation.MODES, "default", {"backend": "eager"})
 
 
+@pytest.mark.option("compile.enabled")
 def test_no_size_and_no_prompt_compiles_again(generator, request_of, tracing_only):
     plain = [pixels(generator, request_of(**{**SIZE, **fields})) for fields in UNLIKE]
     seen = []
@@ -90,6 +91,7 @@ def test_a_compiler_that_fails_is_not_asked_twice(generator, request_of, monkeyp
     assert len(asked) == 1
 
 
+@pytest.mark.option("compile.mode", "compile.fullgraph")
 def test_mode_and_full_graph_are_handed_on(generator, request_of, monkeypatch, unloaded):
     generator.generate(request_of(**SIZE))
     transformer = generator.loaded.pipeline.transformer

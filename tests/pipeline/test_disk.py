@@ -32,6 +32,7 @@ def finished(studio, **values):
     return job
 
 
+@pytest.mark.option("output.directory")
 @pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
 def test_full_disk(small_disk):
     studio = build_studio(load_settings(overrides={"output.directory": str(small_disk)}))

@@ -29,6 +29,14 @@ def same(one, other):
     return one.size == other.size and np.array_equal(np.asarray(one), np.asarray(other))
 
 
+@pytest.mark.option(
+    "generation.prompt",
+    "generation.width",
+    "generation.height",
+    "generation.num_inference_steps",
+    "generation.guidance_scale",
+    "generation.seed",
+)
 @pytest.mark.parametrize(
     "fields",
     [
@@ -45,6 +53,7 @@ def test_equals_plain_diffusers(generator, plain, request_of, fields):
     assert same(ours, drawn_by(plain, request))
 
 
+@pytest.mark.option("model.dtype")
 def test_equals_plain_diffusers_in_bfloat16(generator, request_of):
     request = request_of(changed={"model.dtype": "bfloat16"})
     pipeline = ZImagePipeline.from_pretrained(WEIGHTS, dtype=torch.bfloat16)
@@ -68,6 +77,7 @@ print(hashlib.sha256(image.tobytes()).hexdigest())
     assert run.stdout.strip().splitlines()[-1:] == [hashlib.sha256(ours.tobytes()).hexdigest()], run.stderr
 
 
+@pytest.mark.option("generation.num_images")
 def test_picture_k_of_a_batch_is_the_single_picture_of_its_seed(generator, request_of):
     batch = generator.generate(request_of(num_images=3)).pictures
     assert [picture.request.seed for picture in batch] == [7, 8, 9]
@@ -80,6 +90,7 @@ def test_twice_the_same(generator, request_of):
     assert same(first, second)
 
 
+@pytest.mark.option("preview.enabled")
 def test_previews_change_no_pixel(generator, request_of):
     previews = []
     shown = generator.generate(request_of(), on_progress=lambda p: previews.append(p.preview)).pictures[0].image

@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from core.config.layers import PROJECT_ROOT
 from core.errors import Cancelled, ModelFileError
+from core.model import offload
 from core.model.catalog import Catalog
+from core.model.checks import count_parameters
 from core.model.generator import Generator
 from core.model.loader import load_model
 from core.model.places import EMBEDDED, Places
@@ -133,6 +135,48 @@ def test_sixteen_bits_are_read_where_both_are_stored(own, tmp_path, request_of):
     assert own._catalog.find(str(folder)).memory_bytes < 900_000
 
 
+def test_parameters_are_counted_by_part(own, toy, request_of):
+    own.generate(request_of(model=str(toy[0]), width=64, height=64, num_inference_steps=1))
+    parts = own.loaded.pipeline.components
+    counted = count_parameters(toy[0])
+    assert counted == {name: sum(p.numel() for p in parts[name].parameters()) for name in counted}
+    assert {"text_encoder", "unet", "vae"} <= set(counted)
+
+
+def test_blocks_on_disk_draw_the_same_picture(own, toy, request_of):
+    whole = own.generate(request_of(model=str(toy[0]), width=64, height=64)).pictures[0]
+    changed = {"memory.profile": "4gb", "memory.offload": "disk"}
+    picture = own.generate(request_of(model=str(toy[0]), width=64, height=64, changed=changed)).pictures[0]
+    files = list(own.loaded.blocks.glob("*/*.safetensors"))
+    assert {"text_encoder", "unet"} <= {file.parent.name for file in files}
+    assert (picture.effective["memory.offload"], picture.effective["vae.enable_tiling"]) == ("disk", True)
+    assert np.abs(pixels(picture) - pixels(whole)).max() <= 2
+
+
+def test_parts_offloaded_one_by_one_draw_the_same_picture(own, toy, request_of):
+    request = request_of(model=str(toy[0]), width=64, height=64)
+    whole = pixels(own.generate(request).pictures[0])
+    pipeline = own.loaded.pipeline
+    offload.place(pipeline, "cpu", "model")  # the mechanics of a card: hooks move each part
+    try:
+        assert pipeline._all_hooks
+        assert np.array_equal(pixels(own.generate(request).pictures[0]), whole)
+    finally:
+        pipeline.remove_all_hooks()
+
+
+@pytest.mark.parametrize(
+    "asked", [{"memory.quantization": "int8"}, {"memory.profile": "8gb"}, {"tensorrt.enabled": True}]
+)
+def test_a_unet_is_not_quantised_nor_compiled_and_says_so(own, toy, request_of, asked):
+    picture = own.generate(request_of(model=str(toy[0]), width=64, height=64, changed=asked)).pictures[0]
+    assert own.loaded.held.tier.quantization == "none"
+    said = {choice.option: choice.reason["en"] for choice in picture.decisions}
+    (key,) = asked
+    assert key == "memory.profile" or "U-Net" in said[key]
+    assert not set(asked) & {"memory.quantization", "tensorrt.enabled"} & set(picture.effective)
+
+
 def test_a_switch_frees_the_model_before(own, toy, request_of, monkeypatch):
     own.generate(request_of(model=str(toy[0]), width=64, height=64))
     at_load = []
@@ -229,9 +273,32 @@ def test_a_gguf_draws_nearly_the_same(own, transformer, embedded_picture, reques
     info = own._catalog.find(str(file))
     assert (info.problem, info.base) == (None, str(EMBEDDED))
     picture = pixels(own.generate(request_of(model=str(file))).pictures[0])
+    assert own.loaded.held.tier.quantization == "gguf"
+    assert count_parameters(file, EMBEDDED) == count_parameters(EMBEDDED)
     distance = float(np.abs(picture - embedded_picture).mean())
     print(f"{kind}: mean difference {distance:.3f} of 255, {file.stat().st_size} bytes")
     assert distance < farthest
+
+
+def test_a_gguf_is_not_quantised_twice(own, transformer, request_of, tmp_path):
+    file = tmp_path / "single.gguf"
+    write_gguf(file, original_names(transformer), gguf.GGMLQuantizationType.Q8_0)
+    picture = own.generate(request_of(model=str(file), changed={"memory.quantization": "int8"})).pictures[0]
+    (said,) = [choice for choice in picture.decisions if choice.option == "memory.quantization"]
+    assert (said.requested, said.effective) == ("int8", "gguf")
+    assert picture.effective["memory.quantization"] == "gguf"
+
+
+def test_a_gguf_beside_the_other_weights_is_the_option(own, transformer, embedded_picture, request_of, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(EMBEDDED, folder)
+    write_gguf(folder / "transformer" / "q8.gguf", original_names(transformer), gguf.GGMLQuantizationType.Q8_0)
+    request = request_of(model=str(folder), changed={"memory.quantization": "gguf"})
+    assert 0 < np.abs(pixels(own.generate(request).pictures[0]) - embedded_picture).mean() < 0.5
+    (folder / "transformer" / "q8.gguf").write_bytes(b"GGUF cut")
+    own.unload()
+    with pytest.raises(ModelFileError, match=r"q8\.gguf.*shorter"):
+        own.generate(request)
 
 
 @pytest.mark.parametrize("keep", [3, 20, 2000, -1])

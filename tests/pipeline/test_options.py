@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.options import measured
 from tests.pipeline.test_exactness import drawn_by, same
 
 
@@ -28,6 +29,17 @@ EFFECTS = [
 ]
 
 
+@pytest.mark.option(
+    "transformer.use_rope",
+    "transformer.rope_scaling",
+    "scheduler.shift",
+    "vae.enable_tiling",
+    "vae.decoder_tiling",
+    "vae.decoder_tile_size",
+    "guidance.normalization",
+    "guidance.truncation",
+    "force_original_resolution",
+)
 @pytest.mark.parametrize("changed", EFFECTS, ids=lambda changed: ", ".join(changed))
 def test_option_acts_and_is_taken_back(generator, request_of, changed):
     fields = {"guidance_scale": 2.0}
@@ -36,14 +48,26 @@ def test_option_acts_and_is_taken_back(generator, request_of, changed):
     after = pixels(generator, request_of(**fields))
     assert not np.array_equal(before, during)
     assert np.array_equal(before, after)
+    if before.shape == during.shape:
+        gap = np.abs(before - during)
+        values = ", ".join(f"{key.rpartition('.')[2]}: {value}" for key, value in changed.items())
+        measured(list(changed)[-1], f"{values} moves pixels by {gap.mean():.1f}/255 on average, {gap.max()} at most")
 
 
+@pytest.mark.option("vae.tile_overlap_factor")
 def test_overlap_acts(generator, request_of):
     tiled = {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64}
     less, more = (pixels(generator, request_of(changed={**tiled, "vae.tile_overlap_factor": f})) for f in (0.0, 0.5))
     assert not np.array_equal(less, more)
 
 
+@pytest.mark.option(
+    "transformer.rope_scaling",
+    "transformer.rope_base_resolution",
+    "transformer.rope_factor",
+    "transformer.dype_scale",
+    "transformer.dype_exponent",
+)
 @pytest.mark.parametrize(
     ("base", "changed"),
     [
@@ -59,6 +83,7 @@ def test_what_belongs_to_a_scaling_acts_with_it(generator, request_of, base, cha
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.option("vae.tiling_mode")
 def test_exact_tiles_change_no_pixel_by_more_than_rounding(generator, request_of):
     tiled = {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64}
     wanted = {"whole": {}, "blend": tiled, "exact": {**tiled, "vae.tiling_mode": "exact"}}
@@ -102,12 +127,14 @@ def test_the_record_says_how_positions_were_scaled(generator, request_of):
     assert generator.generate(request_of(num_inference_steps=1)).pictures[0].effective["transformer.rope"] is None
 
 
+@pytest.mark.option("memory.low_vram", "vae.tile_sample_min_size")
 def test_low_memory_tiles_the_decoder(generator, request_of):
     small = request_of(changed={"memory.low_vram": True, "vae.tile_sample_min_size": 64})
     picture = generator.generate(small).pictures[0]
     assert picture.effective["vae.tiles"]["sample"] == 64
 
 
+@pytest.mark.option("generation.negative_prompt")
 def test_negative_prompt_acts_with_guidance_only(generator, request_of):
     def made(**fields):
         return generator.generate(request_of(**fields)).pictures[0]
@@ -119,6 +146,7 @@ def test_negative_prompt_acts_with_guidance_only(generator, request_of):
     assert not np.array_equal(*map(np.asarray, guided))
 
 
+@pytest.mark.option("transformer.max_sequence_length")
 def test_longest_prompt_is_cut_and_says_so(generator, request_of):
     long = "a red house at sunset " * 20
     picture = generator.generate(request_of(long, changed={"transformer.max_sequence_length": 32})).pictures[0]
@@ -133,3 +161,11 @@ def test_the_callers_prompt_is_left_alone(generator, request_of):
     request = request_of("plain words")
     generator.generate(request)
     assert request.prompt == "plain words"
+
+
+@pytest.mark.option("preview.every")
+def test_previews_come_every_so_many_steps(generator, request_of):
+    seen = []
+    generator.generate(request_of(changed={"preview.every": 3}), on_progress=lambda p: seen.append((p.step, p.preview)))
+    assert [step for step, preview in seen if preview is not None] == [3]
+    measured("preview.every", "3: one preview in four steps, after the third")

@@ -53,6 +53,7 @@ def small(request_of, **changed):
     return request_of(changed=changed, width=64, height=64, num_inference_steps=STEPS)
 
 
+@pytest.mark.option("text_encoder.dtype", "transformer.dtype", "vae.dtype")
 @pytest.mark.parametrize("part", ["text_encoder", "transformer", "vae"])
 def test_each_part_has_its_own_precision(generator, request_of, part):
     picture = generator.generate(small(request_of, **{"model.dtype": "float32", f"{part}.dtype": "bfloat16"})).pictures[
@@ -126,6 +127,7 @@ def test_what_no_precision_repairs_fails_with_step_component_and_cure(
     assert "float32 下也是如此" in failed.value.message("zh")
 
 
+@pytest.mark.option("guard.retry")
 def test_without_retry_and_without_memory_it_fails_at_once(generator, request_of, poison, monkeypatch):
     request = small(request_of, **{"model.dtype": "bfloat16"})
     poison(request, "transformer", [torch.bfloat16])

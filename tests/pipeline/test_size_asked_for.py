@@ -25,9 +25,9 @@ def thoughtless(x, t, cap_feats, **others):
     return ([0.5 * one for one in x],)
 
 
-def hasty(info, options):
+def hasty(info, options, *others):
     """The embedded model with nothing in it that takes time."""
-    loaded = load_model(info, options)
+    loaded = load_model(info, options, *others)
     torch.manual_seed(0)
     vae = AutoencoderKL(
         block_out_channels=(4, 4, 4, 4),

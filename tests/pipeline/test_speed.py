@@ -53,6 +53,7 @@ def test_each_alone_and_none_equal_plain_diffusers(generator, plain, request_of,
             assert same(generator.generate(request).pictures[0].image, right), changed
 
 
+@pytest.mark.option("speed.cache_text")
 def test_a_prompt_is_read_once(generator, request_of, counted):
     size = {"width": 64, "height": 64, "num_inference_steps": 1}
     calls = counted(generator.loaded.pipeline.text_encoder)
@@ -77,6 +78,7 @@ def test_the_cache_forgets_what_was_not_asked_for_the_longest():
     assert cache.get(("0", 512, True)) is not None
 
 
+@pytest.mark.option("speed.trim_text")
 def test_padding_is_not_read(generator, request_of, counted):
     size = {"width": 64, "height": 64, "num_inference_steps": 1}
     calls = counted(generator.loaded.pipeline.text_encoder)
@@ -101,6 +103,7 @@ def test_trimmed_embeddings_are_the_same_bits(plain, dtype):
         plain.text_encoder.to(torch.float32)
 
 
+@pytest.mark.option("speed.refine_once")
 def test_the_text_is_refined_once_a_picture(generator, request_of, counted):
     size = {"width": 64, "height": 64, "num_inference_steps": 4}
     refiner = generator.loaded.pipeline.transformer.context_refiner
@@ -132,6 +135,7 @@ def test_another_input_is_refined_again():
         assert once.runs == runs
 
 
+@pytest.mark.option("speed.real_rope")
 def test_real_rope_is_for_compiled_blocks(generator, request_of):
     assert speed.real_rope("auto", compiled=True)[0] and not speed.real_rope("auto", compiled=False)[0]
     picture = generator.generate(request_of(width=64, height=64, num_inference_steps=1)).pictures[0]

@@ -39,6 +39,7 @@ def finished(studio, **values):
     return wait_for(studio, job.id, lambda job: not job.state.active)
 
 
+@pytest.mark.option("model.device")
 def test_a_prompt_becomes_a_picture_with_all_its_parameters(studio):
     job = finished(studio, width=250, height=141, negative_prompt="car")
     assert job.state is JobState.DONE, job.error

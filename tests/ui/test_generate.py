@@ -160,6 +160,7 @@ def test_the_first_start_offers_six_samples_and_one_click_makes_one(studio, open
     assert request.seed >= 0
 
 
+@pytest.mark.option("ui.size_presets")
 def test_size_chips_fill_in_the_size_at_the_models_pixel_budget(studio, open_page):
     page = open_page()
     assert page.button_group(key="size_chips").value == "1:1"

@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -57,6 +58,7 @@ def test_each_filter_reaches_the_query(studio, open_page, monkeypatch):
     )
 
 
+@pytest.mark.option("ui.history_page_size")
 def test_pages_go_forth_and_back_by_cursor_and_a_filter_starts_again(studio, open_page, monkeypatch):
     studio.fill_history(25)
     monkeypatch.setitem(studio.settings.values, "ui.history_page_size", 10)

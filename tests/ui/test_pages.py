@@ -35,6 +35,7 @@ def test_the_system_page_shows_the_machine_and_every_reason(studio, open_page):
     assert "worker: model demo loaded" in all_text(page)
 
 
+@pytest.mark.option("ui.language")
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_every_page_speaks_one_language(tmp_path, monkeypatch, open_page, language):
     studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": language})))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from core.config.options import SCHEMA
+from core.errors import StudioError
 from core.studio import Studio
 from core.types import HistoryQuery, ImageRecord, MarkChange
 from ui import actions, state
@@ -21,7 +22,11 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
     """
 
     def step(towards: int) -> None:
-        neighbour = studio.neighbours(query, record.id)[0 if towards < 0 else 1]
+        # from what is open by now: keys that follow quickly come before the page is drawn with the next picture
+        try:
+            neighbour = studio.neighbours(query, state.selected_image() or record.id)[0 if towards < 0 else 1]
+        except StudioError:  # deleted meanwhile: the page says so
+            return
         if neighbour:
             state.select_image(neighbour)
 

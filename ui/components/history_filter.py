@@ -14,9 +14,10 @@ from core.config.schema import Option
 from core.errors import InputError
 from core.studio import Studio
 from core.types import HistoryQuery
-from ui import formats, state
+from ui import state
 from ui.components import elements
 from ui.i18n import said, t
+from ui.zone import local_zone
 
 SORTS = (
     "created_at", "rating", "favourite", "seconds", "seed", "width", "height", "num_inference_steps", "guidance_scale",
@@ -61,7 +62,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
     width, height = parse_size(size)
     if size and width is None:
         elements.quiet(t("history.bad_size", came=size))
-    since, until = day_range(days, formats.local_zone())
+    since, until = day_range(days, local_zone())
     query = HistoryQuery(
         text=text or "",
         model=model,

@@ -16,6 +16,7 @@ from ui.i18n import t
 
 COMPARE_PAGE = "views/compare.py"
 MOST_COMPARED = 9
+NAMES = ("add_tags", "remove_tags", "add_collections", "remove_collections")
 
 
 def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
@@ -84,37 +85,37 @@ def _take_along(query: HistoryQuery) -> None:
 def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
     with st.popover(t("history.order"), icon=":material/label:", key="keep_order"):
         hint = t("history.names_hint")
-        stars = st.feedback("stars", key=f"rate_{state.selection_version()}")
-        tags = st.multiselect(
-            t("history.add_tags"), studio.tags(), accept_new_options=True, key="add_tags", placeholder=hint
-        )
-        without = st.multiselect(t("history.remove_tags"), studio.tags(), key="remove_tags", placeholder=hint)
-        collections = st.multiselect(
-            t("history.add_collections"),
-            studio.collections(),
-            accept_new_options=True,
-            key="add_collections",
-            placeholder=hint,
-        )
-        out_of = st.multiselect(
-            t("history.remove_collections"), studio.collections(), key="remove_collections", placeholder=hint
-        )
-        favourite = st.segmented_control(
+        st.feedback("stars", key=_stars())
+        for name, known, free in (
+            ("add_tags", studio.tags(), True),
+            ("remove_tags", studio.tags(), False),
+            ("add_collections", studio.collections(), True),
+            ("remove_collections", studio.collections(), False),
+        ):
+            st.multiselect(t(f"history.{name}"), known, accept_new_options=free, key=name, placeholder=hint)
+        st.segmented_control(
             t("column.favourite"), (True, False), key="set_favourite",
             format_func={True: t("history.favourite_yes"), False: t("history.favourite_no")}.get,
         )  # fmt: skip
-        change = MarkChange(
-            rating=None if stars is None else stars + 1,
-            favourite=favourite,
-            add_tags=tuple(tags),
-            remove_tags=tuple(without),
-            add_collections=tuple(collections),
-            remove_collections=tuple(out_of),
-        )
         st.button(
-            t("history.apply", count=count), key="apply_order", type="primary",
-            on_click=actions.mark, args=(studio, chosen, change),
-        )  # fmt: skip
+            t("history.apply", count=count), key="apply_order", type="primary", on_click=_apply, args=(studio, chosen)
+        )
+
+
+def _stars() -> str:
+    return f"rate_{state.selection_version()}"
+
+
+def _apply(studio: Studio, chosen: Chosen) -> None:
+    """By what the fields say at the click, which may come before the page has been drawn with their last change."""
+    said = st.session_state
+    stars = said.get(_stars())
+    change = MarkChange(
+        rating=None if stars is None else stars + 1,
+        favourite=said.get("set_favourite"),
+        **{name: tuple(said.get(name) or ()) for name in NAMES},
+    )
+    actions.mark(studio, chosen, change)
 
 
 def _empty(studio: Studio) -> None:

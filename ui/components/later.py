@@ -11,8 +11,9 @@ import streamlit as st
 
 from core.studio import Studio
 from core.types import Job, JobState
-from ui import actions, formats, state
+from ui import actions, state
 from ui.i18n import t
+from ui.zone import local_zone
 
 
 def choice() -> None:
@@ -39,7 +40,7 @@ def button(studio: Studio, job: Job) -> None:
         until = st.datetime_input(t("later.until"), _soon(), key=f"until_{job.id}")
         st.button(
             t("later.wait"), key=f"wait_{job.id}", type="primary", disabled=until is None, on_click=actions.ask,
-            args=(studio.postpone, job.id, until and until.replace(tzinfo=formats.local_zone())),
+            args=(studio.postpone, job.id, until and until.replace(tzinfo=local_zone())),
         )  # fmt: skip
 
 
@@ -56,5 +57,5 @@ def run_now(studio: Studio, job_id: str) -> None:
 
 def _soon() -> datetime:
     """The next full hour but one, as the viewer's clock shows it."""
-    now = datetime.now(formats.local_zone()).replace(tzinfo=None, minute=0, second=0, microsecond=0)
+    now = datetime.now(local_zone()).replace(tzinfo=None, minute=0, second=0, microsecond=0)
     return now + timedelta(hours=2)

@@ -32,7 +32,7 @@ def page() -> None:
 def _step(studio: Studio, number: int, step: recipe.Step, jobs: list[Job], busy: bool) -> None:
     st.subheader(f"{number} · {t(f'guide.{step.key}')}")
     st.text(t(f"guide.{step.key}_text"))
-    st.caption(" · ".join(f"`{key}: {formats.plain(value)}`" for key, value in step.sets.items()))
+    st.caption(" · ".join(f"{key}: {formats.plain(value)}" for key, value in step.sets.items()))
     if any(job.state.active for job in jobs):
         poll = float(studio.settings["ui.poll_seconds"])
         st.fragment(_running, run_every=poll)(studio, step, [job.id for job in jobs])

@@ -23,6 +23,7 @@ a { color: var(--link); }
 main.small { max-width: 22rem; margin: 12vh auto 2rem; padding: 0 1rem; }
 main.wide { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0 0 1rem; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
+h3 { font-size: .95rem; margin: 1rem 0 .25rem; }
 form { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: 1.25rem; }
 label { display: block; font-size: .9rem; margin: 0 0 1rem; }
 input { display: block; width: 100%; margin-top: .25rem; padding: .55rem .7rem; font: inherit; color: inherit;

@@ -56,6 +56,7 @@ def test_wildcards_are_drawn_by_the_pictures_own_seeds(studio: Studio, seed: int
     assert {one.template for one in singles} == {template}
 
 
+@pytest.mark.option("batch.wildcards")
 def test_files_of_ones_own_are_used_and_named(studio: Studio) -> None:
     assert "pet" in studio.wildcards() and "color" in studio.wildcards()
     batch = studio.new_batch("a __color__ __pet__", {"num_images": 20, "seed": 1})
@@ -78,6 +79,7 @@ def test_random_seeds_are_real_before_anything_is_queued(studio: Studio) -> None
     assert all(one.seed >= 0 for one in batch.singles())
 
 
+@pytest.mark.option("batch.max_pictures")
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

@@ -10,17 +10,18 @@ import time
 
 import pytest
 
+from core.config.layers import load_settings
 from core.errors import DownloadError
 from core.model.catalog import Catalog
 from core.model.checks import MANIFEST, check_folder
 from core.model.families import FAMILIES, Z_IMAGE
 from core.model.hub import tokens
 from core.model.hub.choose import needed
-from core.model.hub.downloads import Downloads
+from core.model.hub.downloads import Downloads, downloads_of
 from core.model.hub.process import Fetcher
 from core.model.hub.remote import HubError, RemoteFile, endpoint_of
 from core.model.hub.state import DownloadFiles, Orders
-from core.model.places import Places
+from core.model.places import Places, places_of
 
 PATIENCE = 90  # seconds; a busy machine starts a Python in some
 HUBS = ("huggingface", "modelscope")
@@ -130,6 +131,19 @@ def test_a_full_disk_is_said_before_anything_is_fetched(in_process, hub, monkeyp
 
 
 # -- the process -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.option("models.store", "models.hf_endpoint", "models.modelscope_endpoint")
+@pytest.mark.parametrize(
+    ("name", "key"), [("huggingface", "models.hf_endpoint"), ("modelscope", "models.modelscope_endpoint")]
+)
+def test_the_settings_name_the_address_and_the_folder(catalog, configs, hub, tmp_path, name, key):
+    settings = load_settings(configs, overrides={"models.store": str(tmp_path / "kept"), key: hub.address})
+    made = downloads_of(settings, places_of(settings).store)
+    made.start(catalog.find("toy"), name)
+    wait_for(made, lambda now: now.state == "done")
+    check_folder(tmp_path / "kept" / "toy", "toy")
+    made.stop()
 
 
 def test_pause_and_go_on(catalog, downloads, hub, toy, tmp_path):

@@ -33,6 +33,7 @@ def test_a_broken_file_is_no_wish(tmp_path, content):
     assert not (tmp_path / "model.wish").exists()
 
 
+@pytest.mark.option("model.last_at_start")
 def test_load_switch_unload_and_the_last_one_at_the_next_start(shop, tmp_path):
     shop.supervisor.start()
     shop.worker_pid()

@@ -75,6 +75,7 @@ def test_a_card_that_failed_gets_a_new_worker_and_the_job_is_tried_again(shop: S
     assert shop.wait(shop.submit()).state is JobState.DONE and shop.worker_pid() != pid
 
 
+@pytest.mark.option("worker.hang_seconds")
 def test_a_worker_that_hangs_is_ended_and_the_job_told_why(tmp_path: Path) -> None:
     shop = Shop(tmp_path, **{"worker.hang_seconds": 1.0})
     try:
@@ -103,6 +104,7 @@ def test_a_paused_job_stops_within_a_step_and_goes_on_where_it_was(shop: Shop) -
     assert job.state is JobState.DONE and len(job.image_ids) == 3 and set(kept) <= set(job.image_ids)
 
 
+@pytest.mark.option("worker.unload_minutes")
 def test_an_idle_model_gives_its_memory_back_and_the_next_job_loads_it_again(tmp_path: Path) -> None:
     shop = Shop(tmp_path, **{"worker.unload_minutes": 0.005})
     try:
@@ -231,6 +233,7 @@ def test_a_generator_that_cannot_be_built_fails_jobs_with_its_reason(tmp_path: P
         shop.close()
 
 
+@pytest.mark.option("model.preload")
 def test_the_model_is_loaded_ahead_of_the_first_job(tmp_path: Path) -> None:
     shop = Shop(tmp_path, **{"model.preload": True})
     try:

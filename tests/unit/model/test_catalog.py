@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 
-from core.config.layers import PROJECT_ROOT
+from core.config.layers import PROJECT_ROOT, load_settings
 from core.errors import ConfigFileError, ModelFileError, OptionError, UnknownModelError, UnknownOptionError
 from core.model import places
 from core.model.catalog import Catalog
 from core.model.entries import read_entry
-from core.model.places import EMBEDDED, Places
+from core.model.places import EMBEDDED, Places, places_of
 
 
 @pytest.fixture
@@ -101,6 +101,20 @@ def test_a_path_must_lie_in_an_allowed_folder(catalog, configs, tmp_path):
     assert "lies outside" in trusting.find(f"{tmp_path}/inside/../elsewhere/mine").problem.message("en")
 
 
+@pytest.mark.option("models.folders", "model.id")
+def test_the_settings_allow_folders(configs, tmp_path):
+    folder = tmp_path / "elsewhere" / "mine"
+    shutil.copytree(EMBEDDED, folder)
+
+    def problem(**given):
+        settings = load_settings(configs, overrides={name.replace("__", "."): value for name, value in given.items()})
+        return Catalog(configs, places_of(settings)).find(str(folder)).problem
+
+    assert "models.folders" in problem().message("en")
+    assert problem(models__folders=[str(folder.parent)]) is None
+    assert problem(model__id=str(folder)) is None, "what the settings name is allowed by that"
+
+
 def test_one_file_adds_a_model(catalog, configs, tmp_path):
     shutil.copytree(EMBEDDED, tmp_path / "copy")
     words = (
@@ -159,6 +173,12 @@ def test_a_file_with_a_mistake_is_named_and_hides_no_other(catalog, configs, tex
     assert "models/wrong.yaml" in caught.value.message("zh")
     assert len(catalog.problems()) == 1
     assert catalog.find("demo").problem is None
+
+
+@pytest.mark.option("model.id")
+def test_a_folder_by_its_path(catalog):
+    info = catalog.find(str(PROJECT_ROOT / "core" / "demo" / "weights"))
+    assert info.problem is None
 
 
 def test_a_folder_that_is_no_model(catalog, tmp_path):

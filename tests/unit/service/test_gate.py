@@ -100,6 +100,7 @@ def test_a_wrong_key_is_none(tmp_path: Path, wrong: str) -> None:
     assert client.get("/v1/models", headers={"Authorization": wrong}).status_code == 401
 
 
+@pytest.mark.option("access.token")
 def test_the_clients_of_others_get_in_with_the_token(guarded: Served) -> None:
     with openai.OpenAI(base_url=f"{guarded.url}/v1", api_key=TOKEN, timeout=60) as client:
         assert [model.id for model in client.models.list()]
@@ -151,6 +152,7 @@ def test_a_websocket_needs_a_session_and_ends_with_it(tmp_path: Path) -> None:
 # -- sessions ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.option("access.session_hours")
 def test_a_session_is_a_strict_cookie_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     house = House(tmp_path, access__token=TOKEN, access__session_hours=1.0)
     client = house.client()
@@ -297,6 +299,7 @@ def test_waiting_ends_and_an_ipv6_network_is_one_address() -> None:
 # -- where it listens --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.option("access.address")
 @pytest.mark.parametrize(
     "values", [{"access.address": "0.0.0.0"}, {"access.address": "::"}, {"access.hosts": ("a.example",)}]
 )
@@ -361,6 +364,7 @@ def test_a_token_on_the_command_line_is_refused(configs: Path) -> None:
     assert load_settings(configs, {"ZDARKROOM_TOKEN": TOKEN})["access.token"] == "", "that is another studio's"
 
 
+@pytest.mark.option("access.address", "access.hosts")
 @pytest.mark.parametrize(
     ("values", "host", "known"),
     [

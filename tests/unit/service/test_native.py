@@ -30,6 +30,7 @@ def ended(http: httpx.Client, job_id: str) -> Any:
     return wait_for(lambda: (job := http.get(f"/jobs/{job_id}").json())["finished_at"] and job)
 
 
+@pytest.mark.option("ui.port")
 def test_a_job_from_order_to_picture(http: httpx.Client) -> None:
     answer = http.post("/jobs", json={**SMALL, "num_images": 2, "vae.enable_tiling": True})
     assert answer.status_code == 202
@@ -97,6 +98,7 @@ def test_a_list_of_prompts_is_one_job_of_many_pictures(http: httpx.Client, serve
     assert {"color", "thing"} <= set(http.get("/capabilities").json()["wildcards"])
 
 
+@pytest.mark.option("service.max_batch")
 @pytest.mark.parametrize(
     ("prompts", "words"),
     [
@@ -152,6 +154,7 @@ def test_ten_clients_at_once_each_get_their_own_pictures(served: Served) -> None
     assert seen == {number: ((10 * number, 40, 80), True) for number in range(10)}
 
 
+@pytest.mark.option("service.max_pixels", "service.max_steps", "service.max_images")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -191,6 +194,7 @@ def test_capabilities_are_the_schema(http: httpx.Client) -> None:
     assert "path" not in found["models"][0]
 
 
+@pytest.mark.option("service.queue_per_client", "service.max_body_kb", "service.wait_seconds")
 def test_limits_are_config(tmp_path: Path) -> None:
     limits = {"service.queue_per_client": 2, "service.max_body_kb": 16, "service.wait_seconds": 1.0}
     with serving(tmp_path, **limits) as served, httpx.Client(base_url=served.url, timeout=60) as http:

@@ -147,6 +147,7 @@ def test_a_token_from_a_file(run: Callable, monkeypatch: pytest.MonkeyPatch, tmp
 # -- the queue of this machine -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.option("worker.server")
 def test_a_job_is_drawn_there_and_kept_here(far: Served, near: Shop) -> None:
     far.fakes["fake.step_seconds"] = 0.3
     job_id = near.submit(num_images=2, seed=20)
@@ -223,6 +224,7 @@ def test_its_errors_are_this_jobs_errors(far: Served, near: Shop) -> None:
     assert "没有模型" in refused.message("zh")
 
 
+@pytest.mark.option("worker.server_token")
 def test_a_wrong_token_is_told(far: Served, tmp_path: Path) -> None:
     shop = Shop(tmp_path, **{"worker.server": far.url, "worker.server_token": "not-the-token-at-all"})
     shop.supervisor.start()

@@ -22,6 +22,7 @@ ID = "0" * 24 + "1a2b3c4d"
 SIZES = [(1000, 701), (64, 2048), (65, 67), (64, 64)]
 
 
+@pytest.mark.option("output.format")
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_size_is_exact(make_picture: Any, outputs: Path, format: str, size: tuple[int, int]) -> None:
@@ -40,6 +41,7 @@ def test_png_keeps_every_pixel(make_picture: Any, outputs: Path) -> None:
         assert image.tobytes() == picture.image.tobytes()
 
 
+@pytest.mark.option("output.quality")
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
     def size(quality: int) -> int:
@@ -49,6 +51,7 @@ def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
     assert size(30) < size(95)
 
 
+@pytest.mark.option("output.metadata")
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 def test_metadata_can_be_switched_off(make_picture: Any, outputs: Path, format: str) -> None:
     options = {"output.format": format, "output.metadata": False}

@@ -1,0 +1,46 @@
+"""What the pages' own options change, and what CFG means."""
+
+import pytest
+
+from core.config.layers import load_settings
+from core.entrypoints.api.orders import submit
+from core.errors import BatchError
+from core.types import JobTerms
+from tests.ui.conftest import use
+from tests.ui.fake_studio import FakeStudio
+from ui.components import stage
+
+
+@pytest.mark.option("ui.history_view")
+@pytest.mark.parametrize(("view", "tables"), [("gallery", 0), ("table", 1)])
+def test_the_history_opens_as_it_is_set(tmp_path, monkeypatch, open_page, view, tables):
+    studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.history_view": view})))
+    studio.fill_history(3)
+    assert len(open_page("history").dataframe) == tables
+
+
+@pytest.mark.option("ui.poll_seconds")
+def test_a_running_job_is_looked_at_so_often(tmp_path, monkeypatch, open_page):
+    settings = load_settings(overrides={"ui.poll_seconds": 3.5})
+    studio = use(monkeypatch, FakeStudio(tmp_path, settings))
+    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    asked, fragment = [], stage.st.fragment
+    monkeypatch.setattr(
+        stage.st, "fragment", lambda func, run_every=None: asked.append((func.__name__, run_every)) or fragment(func)
+    )
+    open_page(job=job.id)
+    assert ("live", 3.5) in asked
+
+
+@pytest.mark.option("generation.cfg_scale")
+@pytest.mark.parametrize(("cfg", "guidance"), [(6.5, 5.5), (1.0, 0.0), (0.5, 0.0)])
+def test_cfg_is_guidance_and_one(tmp_path, cfg, guidance):
+    assert FakeStudio(tmp_path).new_request({"prompt": "x", "cfg_scale": cfg}).guidance_scale == guidance
+
+
+@pytest.mark.option("service.max_batch")
+def test_a_batch_of_a_caller_has_a_limit(tmp_path):
+    studio = FakeStudio(tmp_path, load_settings(overrides={"service.max_batch": 2}))
+    assert submit(studio, {}, JobTerms(), [{"prompt": "a"}, {"prompt": "b"}]).request.num_images == 2
+    with pytest.raises(BatchError, match="2 pictures"):
+        submit(studio, {}, JobTerms(), [{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}])

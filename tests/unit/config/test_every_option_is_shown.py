@@ -1,0 +1,53 @@
+"""No option without a test that shows what it does, and a table of all of them that is up to date.
+
+A test says which options it shows: `@pytest.mark.option("vae.enable_tiling")`.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+from core.config.layers import PROJECT_ROOT
+from core.config.options import SCHEMA
+from core.entrypoints import reference
+
+TESTS = PROJECT_ROOT / "tests"
+
+
+def shown() -> dict[str, list[str]]:
+    """The tests that name each key, found in the sources, so that it costs no collecting."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(TESTS.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                for key in keys_of(node):
+                    found.setdefault(key, []).append(f"{path.relative_to(TESTS)}::{node.name}")
+    return found
+
+
+def keys_of(test: ast.FunctionDef) -> list[str]:
+    """The arguments of its `pytest.mark.option(...)`."""
+    marks = [mark for mark in test.decorator_list if isinstance(mark, ast.Call)]
+    named = [mark for mark in marks if ast.unparse(mark.func) == "pytest.mark.option"]
+    return [ast.literal_eval(argument) for mark in named for argument in mark.args]
+
+
+def test_every_option_has_a_test_that_shows_it() -> None:
+    missing = sorted(set(SCHEMA.options) - set(shown()))
+    assert missing == [], 'mark the test of its effect: @pytest.mark.option("...")'
+
+
+def test_only_options_are_shown() -> None:
+    assert sorted(set(shown()) - set(SCHEMA.options)) == []
+
+
+def test_what_was_measured_is_of_options() -> None:
+    measured = json.loads(reference.MEASURED.read_text(encoding="utf-8"))
+    assert sorted(set(measured) - set(SCHEMA.options)) == []
+
+
+def test_the_table_of_options_is_up_to_date() -> None:
+    written = Path(reference.FILE).read_text(encoding="utf-8")
+    assert written == reference.document(), "run: python3 start.py options --write"

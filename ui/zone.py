@@ -1,0 +1,16 @@
+"""The viewer's time zone: what words and state both need, and neither of the other's."""
+
+from __future__ import annotations
+
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+
+def local_zone() -> tzinfo:
+    """As the browser says, else UTC."""
+    try:
+        return ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
