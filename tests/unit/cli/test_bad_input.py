@@ -15,7 +15,7 @@ Run = Callable[..., Said]
 TABLE = [
     ("empty prompt", ["generate", ""], "The prompt has 0 characters; allowed: 1 - 10000"),
     ("blank prompt", ["generate", " \n\t "], "The prompt has 4 characters"),
-    ("no prompt", ["generate"], "PROMPT"),
+    ("no prompt", ["generate"], "there is no prompt"),
     ("long prompt", ["generate", "a" * 100_000], "at most 10000 characters"),
     ("long negative prompt", ["generate", "x", "--negative-prompt", "啊" * 100_000], "at most 10000 characters"),
     ("width 0", ["generate", "x", "--width", "0"], "generation.width = '0'"),
