@@ -4,6 +4,7 @@
     python3 start.py                   the app, on this machine only (--open also opens a browser)
     python3 start.py generate PROMPT   one picture from the command line (generate --help lists the options)
     python3 start.py test              linters, types and tests; extra arguments go to pytest
+    python3 start.py models            which models there are; models get ID fetches one (models --help)
     python3 start.py history check     hold rows and files against each other; rebuild: rows from files
     python3 start.py users add NAME    let a person in with a password, which is asked for; list, remove NAME
     python3 start.py demo-eval         how well the embedded model obeys prompts
@@ -31,6 +32,7 @@ VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)  # of Python, for the versions that requirements.txt pins
 COMMANDS = (
     "generate",
+    "models",
     "history",
     "users",
     "demo-eval",

@@ -10,6 +10,8 @@ from core.jobs.orders import DATABASE_FILE, LOG_FILE
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.model.catalog import Catalog
+from core.model.hub.downloads import downloads_of
+from core.model.places import Places, places_of
 from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
 from core.storage.database import Database
@@ -28,7 +30,8 @@ def build_studio(settings: Settings) -> Studio:
     NotWritableError or DiskFullError when the folder can't be used, OptionError for an address that can't be one.
     """
     directory = settings.output_directory
-    catalog = _catalog(settings)
+    places = places_of(settings)
+    catalog = _catalog(settings, places)
     database = Database(directory / DATABASE_FILE)
     history = History(database, directory)
     history.sweep()
@@ -37,15 +40,16 @@ def build_studio(settings: Settings) -> Studio:
         queue=JobQueue(database),
         history=history,
         catalog=catalog,
+        downloads=downloads_of(settings, places.store),
         worker=WorkerSupervisor(settings, database),
         sheets=Sheets(database, directory),
         system=Machine(settings, directory / LOG_FILE),
     )
 
 
-def _catalog(settings: Settings) -> AnyCatalog:
+def _catalog(settings: Settings, places: Places) -> AnyCatalog:
     """This machine's models, or those of the studio that draws for this one."""
-    own = Catalog(settings.configs)
+    own = Catalog(settings.configs, places)
     server = str(settings["worker.server"])
     if not server:
         return own

@@ -23,7 +23,8 @@ StudioError
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
 |   |-- ModelFileError       a file of the model is missing, truncated or unsafe
 |   |-- UnavailableError     an option that this machine cannot follow
-|   `-- ModelLoadError       the files are there, loading failed
+|   |-- ModelLoadError       the files are there, loading failed
+|   `-- DownloadError        a hub did not give the model
 |-- StorageError             the picture or the database could not be written
 |   |-- DiskFullError
 |   `-- NotWritableError
@@ -279,6 +280,15 @@ class UnavailableError(ModelError, InputError):
     text = {
         "en": "{key} = {came} cannot be used on this machine: {reason}. Add what is missing, or set {key} back.",
         "zh": "本机无法使用 {key} = {came}：{reason}。请补上所缺，或把 {key} 改回默认值。",
+    }
+
+
+class DownloadError(ModelError):
+    """A hub did not give the model, or gave something else; `problem` says which, and the cure."""
+
+    text = {
+        "en": "{model} from {source}: {problem}.",
+        "zh": "从 {source} 下载 {model}：{problem}。",
     }
 
 

@@ -21,7 +21,16 @@ from core.batch.rows import read_rows
 from core.config.layers import PROJECT_ROOT, Settings
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.errors import NotFoundError, OptionError, PictureFileError, PromptError, UnknownModelError
+from core.errors import (
+    InputError,
+    ModelFileError,
+    NotFoundError,
+    OptionError,
+    PictureFileError,
+    PromptError,
+    StudioError,
+    UnknownModelError,
+)
 from core.faults import Evidence, Fault, find
 from core.model.sizes import check_sides
 from core.storage import difference
@@ -33,6 +42,7 @@ from core.types import (
     Change,
     Chosen,
     Difference,
+    Download,
     FoundParameters,
     GenerationRequest,
     HistoryPage,
@@ -103,8 +113,28 @@ class Catalog(Protocol):
     """What the studio needs of the model catalogue (core.model.catalog)."""
 
     def models(self) -> Sequence[ModelInfo]: ...
+    def problems(self) -> Sequence[InputError]: ...
     def find(self, model: str) -> ModelInfo: ...
     def conditions(self, model: str) -> Mapping[str, Any]: ...
+    def add(self, path: str, model: str | None = None) -> ModelInfo: ...
+    def forget(self, model: str) -> bool: ...
+
+
+class Downloads(Protocol):
+    """What the studio needs of the models on their way (core.model.hub.downloads)."""
+
+    @property
+    def store(self) -> Path: ...
+    def all(self) -> Sequence[Download]: ...
+    def start(self, info: ModelInfo, hub: str | None = None, endpoint: str | None = None) -> Download: ...
+    def resume(self, model: str) -> Download | None: ...
+    def resume_interrupted(self) -> None: ...
+    def pause(self, model: str) -> None: ...
+    def cancel(self, model: str) -> None: ...
+    def stop(self) -> None: ...
+    def remove_files(self, info: ModelInfo) -> bool: ...
+    def save_token(self, hub: str, token: str) -> None: ...
+    def has_token(self, hub: str) -> bool: ...
 
 
 class Worker(Protocol):
@@ -113,6 +143,9 @@ class Worker(Protocol):
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def status(self) -> WorkerStatus: ...
+    def load(self, model: str, options: Mapping[str, Any]) -> None: ...
+    def unload(self) -> None: ...
+    def refusal(self) -> StudioError | None: ...
 
 
 class System(Protocol):
@@ -126,7 +159,7 @@ class Studio:
 
     def __init__(
         self, settings: Settings, queue: Queue, history: History, catalog: Catalog, worker: Worker, system: System,
-        sheets: Sheets,
+        sheets: Sheets, downloads: Downloads,
     ) -> None:  # fmt: skip
         self.settings = settings
         self._queue = queue
@@ -135,6 +168,7 @@ class Studio:
         self._worker = worker
         self._system = system
         self._sheets = sheets
+        self._downloads = downloads
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -142,8 +176,13 @@ class Studio:
         """Start the worker process (and keep it alive) unless another studio over the same folder already has one."""
         self._worker.start()
 
+    def resume_downloads(self) -> None:
+        """Go on with the downloads that the end of the last app cut off."""
+        self._downloads.resume_interrupted()
+
     def stop(self) -> None:
         """End the worker that this studio started."""
+        self._downloads.stop()
         self._worker.stop()
 
     # -- jobs ------------------------------------------------------------------------------------------------------
@@ -402,6 +441,69 @@ class Studio:
         """One entry, by id or by the path of a folder; UnknownModelError or ModelFileError."""
         return self._catalog.find(model_id)
 
+    def model_problems(self) -> Sequence[InputError]:
+        """What is wrong with files of the catalogue that are no entries."""
+        return self._catalog.problems()
+
+    def add_model(self, path: str, model_id: str | None = None) -> ModelInfo:
+        """Put a folder or file of this machine into the catalogue; ModelFileError when it can't be used."""
+        return self._catalog.add(path, model_id)
+
+    def remove_model(self, model_id: str) -> None:
+        """Take the user's own entry out of the catalogue, or delete the files that were fetched. ModelFileError for others."""
+        info = self._catalog.find(model_id)
+        if info.own and self._catalog.forget(model_id):
+            return
+        if not self._downloads.remove_files(info):
+            raise ModelFileError(model=info.id, file=info.path or info.id, problem=_NOT_OURS)
+
+    def load_model(self, model_id: str) -> None:
+        """Have the worker load it, between two jobs and with the settings' options; the present one is freed first."""
+        info = self._catalog.find(model_id)
+        if info.problem is not None:
+            raise info.problem
+        self._worker.load(info.id, self.settings.request_options())
+
+    def unload_model(self) -> None:
+        """Have the worker give the model's memory back."""
+        self._worker.unload()
+
+    def load_error(self) -> StudioError | None:
+        """Why the last model that was to be loaded could not be."""
+        return self._worker.refusal()
+
+    def downloads(self) -> Sequence[Download]:
+        """The models on their way, and how far they are."""
+        return self._downloads.all()
+
+    def download(self, model_id: str, hub: str | None = None, endpoint: str | None = None) -> Download:
+        """Fetch a model of the catalogue in a process of its own, from the hub named, else from the first that has it."""
+        return self._downloads.start(self._catalog.find(model_id), hub, endpoint)
+
+    def pause_download(self, model_id: str) -> None:
+        """Stop it; what has arrived is kept."""
+        self._downloads.pause(model_id)
+
+    def resume_download(self, model_id: str) -> None:
+        """Go on from where it was."""
+        self._downloads.resume(model_id)
+
+    def cancel_download(self, model_id: str) -> None:
+        """Stop it, and throw away what has arrived."""
+        self._downloads.cancel(model_id)
+
+    def save_token(self, hub: str, token: str) -> None:
+        """Keep a hub's token in a file that nobody else can read; an empty one is removed."""
+        self._downloads.save_token(hub, token)
+
+    def has_token(self, hub: str) -> bool:
+        """Whether there is one, in the environment or that file."""
+        return self._downloads.has_token(hub)
+
+    def models_folder(self) -> Path:
+        """Where downloads are kept."""
+        return self._downloads.store
+
     def worker(self) -> WorkerStatus:
         """What the worker last said of itself; cheap."""
         return self._worker.status()
@@ -442,6 +544,12 @@ def _with_seed(request: GenerationRequest) -> GenerationRequest:
     return replace(request, seed=seed, template=request.template if drawn else "")
 
 
+_NOT_OURS = {
+    "en": "these files were not fetched by the studio and are not deleted; only downloads and added entries can be removed",
+    "zh": "这些文件不是本程序下载的，不会删除；只能移除下载的模型和添加的条目",
+}
+
+
 def check_request(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
     """Raise InputError when a field is out of range, or ModelFileError when the model can't be used."""
     if model.problem is not None:
@@ -453,6 +561,9 @@ def check_request(request: GenerationRequest, model: ModelInfo, source: str = "r
             raise PromptError(key=key, came=length, allowed=f"1 - {prompt.maximum:g}")
     for key in ("width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"):
         SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
+    for key, (low, high) in model.bounds.items():
+        bound = replace(SCHEMA.options[key], minimum=low, maximum=high, auto=False)
+        bound.check(getattr(request, key.removeprefix("generation.")), model.id)
     check_sides(request.width, request.height, model.max_side, model.id)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)

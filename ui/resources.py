@@ -22,4 +22,5 @@ def studio() -> Studio:
     """
     built = build_studio(load_settings(environment=os.environ))
     built.start()
+    built.resume_downloads()
     return built

@@ -293,6 +293,23 @@ def renew_yaml() -> None:
     st.session_state[_VERSION] = yaml_version() + 1
 
 
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+def model_field(name: str) -> str:
+    """The session key of a field on the Models page."""
+    return f"models:{name}"
+
+
+def model_text(name: str) -> str:
+    """What stands in that field."""
+    return str(st.session_state.get(model_field(name)) or "")
+
+
+def empty_model_field(name: str) -> None:
+    st.session_state[model_field(name)] = ""
+
+
 # -- when what is asked for next begins ------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipe
 from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
 
 from core.config.layers import PROJECT_ROOT
-from core.model.loader import DTYPES
+from core.types import ModelInfo
 
 DEMO = PROJECT_ROOT / "core" / "demo" / "weights"
 AXES = {"axes_dims": [32, 48, 48], "axes_lens": [1536, 512, 512]}
@@ -104,11 +104,11 @@ def _write_shapes(file: Path, module: torch.nn.Module) -> None:
         stream.truncate(8 + len(words) + end)
 
 
-def read_random(shape: Shape, device: str, _model: str, folder: Path, dtypes: Mapping[str, str]) -> Any:
+def read_random(shape: Shape, device: str, info: ModelInfo, dtypes: Mapping[str, torch.dtype]) -> Any:
     """In place of the loader's own reading: the pipeline, its weights drawn on the device from a fixed seed."""
     torch.manual_seed(0)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(DTYPES[dtypes["transformer"]])
+    folder, before = Path(info.path or ""), torch.get_default_dtype()
+    torch.set_default_dtype(dtypes["transformer"])
     try:
         with torch.device(device):
             modules = _modules(shape)
@@ -122,8 +122,8 @@ def read_random(shape: Shape, device: str, _model: str, folder: Path, dtypes: Ma
         **{name: module.eval().requires_grad_(False) for name, module in modules.items()},
     )
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.vae.to(DTYPES[dtypes["vae"]])
-    pipeline.text_encoder.to(DTYPES[dtypes["text_encoder"]])
+    pipeline.vae.to(dtypes["vae"])
+    pipeline.text_encoder.to(dtypes["text_encoder"])
     return pipeline
 
 

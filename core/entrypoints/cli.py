@@ -1,4 +1,4 @@
-"""The command line behind start.py: generate, history, users, demo-eval, verify, bench, options.
+"""The command line behind start.py: generate, models, history, users, demo-eval, verify, bench, options.
 
 Every error is one line in the user's language.
 
@@ -67,6 +67,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.entrypoints import upkeep
 
         return upkeep.run(parsed, language, configs, os.environ)
+    if parsed.command == "models":
+        from core.entrypoints import models
+
+        return models.run(parsed, language, configs)
     if parsed.command == "users":
         from core.entrypoints import accounts
 
@@ -113,6 +117,7 @@ def build_parser(language: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     adding = {
         "generate": _add_generate,
+        "models": _add_models,
         "history": _add_history,
         "users": _add_users,
         "demo-eval": _add_evaluate,
@@ -147,6 +152,17 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
 
 def _add_history(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("action", choices=("check", "rebuild"), help=_WORDS[language]["action"])
+
+
+def _add_models(command: argparse.ArgumentParser, language: str) -> None:
+    words = _WORDS[language]
+    command.add_argument(
+        "action", nargs="?", choices=("list", "get", "add", "remove"), default="list", help=words["models_action"]
+    )
+    command.add_argument("target", nargs="?", metavar="ID|PATH", help=words["target"])
+    command.add_argument("--source", metavar="HUB", help=words["source"])
+    command.add_argument("--mirror", metavar="URL", help=words["mirror"])
+    command.add_argument("--id", metavar="ID", help=words["id"])
 
 
 def _add_users(command: argparse.ArgumentParser, language: str) -> None:
@@ -192,6 +208,12 @@ _WORDS = {
         "generate": "make pictures from a prompt",
         "history": "check or rebuild the history of pictures",
         "action": "check: hold rows and files against each other; rebuild: make the rows again from the files",
+        "models": "list models, fetch one, add a folder or file, remove one",
+        "models_action": "list (without a word), get ID, add PATH, remove ID",
+        "target": "a catalogue id, or with add the path of a diffusers folder, a .safetensors or a .gguf file",
+        "source": "huggingface or modelscope; default: the first that the model has",
+        "mirror": "address to ask instead of the hub's own, such as https://hf-mirror.com",
+        "id": "the id of a model that is added; default: made of its name",
         "users": "who may use the studio: add, list or remove users",
         "users-action": "add: a user, or another password for one; it is asked for",
         "users-name": "1 - 32 letters, digits, dots, hyphens, underscores",
@@ -227,6 +249,12 @@ _WORDS = {
         "generate": "由提示词生成图片",
         "history": "检查或重建图片历史",
         "action": "check：核对记录与文件；rebuild：由文件重建记录",
+        "models": "列出、下载、添加或移除模型",
+        "models_action": "list（可省略）、get 编号、add 路径、remove 编号",
+        "target": "模型编号；add 时为 diffusers 文件夹、.safetensors 或 .gguf 文件的路径",
+        "source": "huggingface 或 modelscope；默认为该模型的第一个来源",
+        "mirror": "代替官方站点的地址，如 https://hf-mirror.com",
+        "id": "添加的模型的编号；默认由名称得出",
         "users": "谁可以使用工作室：添加、列出或删除用户",
         "users-action": "add：添加用户或更改密码，密码会另行询问",
         "users-name": "1 至 32 个字母、汉字、数字、点、连字符或下划线",

@@ -67,10 +67,10 @@ class Generator(Protocol):
         ...
 
 
-def build_generator(name: str, configs: Path) -> Generator:
-    """Import "module:function" and call it with the configs folder."""
+def build_generator(name: str, configs: Path, values: Mapping[str, Any]) -> Generator:
+    """Import "module:function" and call it with the configs folder and the settings."""
     module, _, function = name.partition(":")
-    generator: Generator = getattr(importlib.import_module(module), function)(configs)
+    generator: Generator = getattr(importlib.import_module(module), function)(configs, values)
     return generator
 
 

@@ -22,6 +22,7 @@ from core.jobs.generation import DEFAULT_GENERATOR
 from core.jobs.orders import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
 from core.jobs.queue import JobQueue, new_id
 from core.jobs.roster import Roster, sweep
+from core.jobs.wishes import Wish, Wishes
 from core.storage.database import Database
 from core.types import WorkerStatus
 
@@ -46,6 +47,7 @@ class WorkerSupervisor:
         self._generator = generator
         self._queue = JobQueue(database)
         self._roster = Roster(database)
+        self._wishes = Wishes(settings.output_directory)
         self._guard = threading.Lock()  # over the three below
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -83,6 +85,18 @@ class WorkerSupervisor:
         if status.state == "stopped" and process is not None and process.poll() is None:
             status = WorkerStatus(state="starting", pid=process.pid)
         return replace(status, trouble=None if status.state in _BEGUN else self._trouble)
+
+    def load(self, model: str, options: Mapping[str, Any]) -> None:
+        """Ask the worker to have this model in memory; the present one is freed first. It does so between two jobs."""
+        self._wishes.ask(Wish(model, options))
+
+    def unload(self) -> None:
+        """Ask the worker to give the model's memory back: it ends, and a fresh one waits in its place."""
+        self._wishes.ask(Wish(None, {}))
+
+    def refusal(self) -> StudioError | None:
+        """Why the last wish could not be granted."""
+        return self._wishes.refusal()
 
     # -- the thread ------------------------------------------------------------------------------------------------
 

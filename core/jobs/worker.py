@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from core.config.options import SCHEMA
-from core.errors import Cancelled, StorageError, StudioError
+from core.errors import Cancelled, ModelLoadError, StorageError, StudioError
 from core.jobs.allocator import VARIABLE
 from core.jobs.changes import ChangeWatch
 from core.jobs.generation import DEFAULT_GENERATOR, Generator, as_studio_error, build_generator, device_fault
@@ -35,6 +35,7 @@ from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import PREDECESSOR_GONE
 from core.jobs.roster import Roster, is_alive, sweep
+from core.jobs.wishes import Wish, Wishes
 from core.remote.generator import RemoteGenerator
 from core.storage.database import Database
 from core.storage.history import History
@@ -72,6 +73,7 @@ class Worker:
         self._roster = Roster(database)
         self._changes = ChangeWatch(database.path)
         self._history = History(database, orders.output_directory)
+        self._wishes = Wishes(orders.output_directory)
         self._sheets = Sheets(database, orders.output_directory)
         self._build = build
         self._generator: Generator | None = None
@@ -97,6 +99,9 @@ class Worker:
                     if self._queue.has_waiting():
                         self._work_through()
                     self._draw_sheets()  # of a sweep whose last job was cancelled
+                wish = self._wishes.take()
+                if wish is not None and self._grant(wish):
+                    return EXIT_IDLE
                 if self._device_failed:
                     return EXIT_DEVICE
                 if self._has_rested():
@@ -129,9 +134,27 @@ class Worker:
             if self._values["model.preload"] and not self._queue.has_waiting():
                 self._beat("loading")
                 options = {option.key: self._values[option.key] for option in SCHEMA.request_options()}
-                generator.load(self._values["model.id"], options, lambda progress: self._beat("loading"))
+                last = self._wishes.last() if self._values["model.last_at_start"] else None
+                generator.load(last or self._values["model.id"], options, lambda progress: self._beat("loading"))
         except Exception:
             log.exception("the model could not be loaded ahead of the first job")
+
+    def _grant(self, wish: Wish) -> bool:
+        """Load what is wished for; True when the model is to be unloaded, which only ending does wholly."""
+        if wish.model is None:
+            return self._generator is not None and self._generator.loaded is not None
+        try:
+            self._beat("loading")
+            self._ready_generator().load(wish.model, wish.options, lambda progress: self._beat("loading"))
+            self._wishes.remember(wish.model)
+        except Exception as problem:
+            log.exception("%s could not be loaded", wish.model)
+            words = f"{type(problem).__name__}: {problem}"[:300]
+            self._wishes.refuse(
+                problem if isinstance(problem, StudioError) else ModelLoadError(model=wish.model, detail=words)
+            )
+        self._busy_until = time.monotonic()
+        return False
 
     def _ready_generator(self) -> Generator:
         if self._generator is None:
@@ -155,6 +178,8 @@ class Worker:
         self._settle(job.id, state, error)
         self._draw_sheets()
         self._good_jobs += state is JobState.DONE
+        if state is JobState.DONE:
+            self._wishes.remember(job.request.model)
         self._busy_until = time.monotonic()
         log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
 
@@ -307,7 +332,7 @@ def _generator(orders: WorkerOrders, name: str) -> Generator:
     """The one that has another studio draw where there is one to, else the one of that name."""
     if orders.values["worker.server"]:
         return RemoteGenerator(orders.values)
-    return build_generator(name, orders.configs)
+    return build_generator(name, orders.configs, orders.values)
 
 
 def main() -> int:

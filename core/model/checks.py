@@ -1,4 +1,4 @@
-"""Is this folder a model that may be loaded? Answered from names, sizes and headers, before any memory is taken.
+"""Is this folder or file a model that may be loaded? Answered from names, sizes and headers, before any memory is taken.
 
 What this module does not know: torch, diffusers, the catalogue.
 """
@@ -8,55 +8,89 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from core.errors import ModelFileError
+from core.model.families import FAMILIES, Z_IMAGE, Family
+from core.model.formats import GGUF, SAFETENSORS, BadFile, Tensor, is_pickle, read_header
 
-COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")  # of a ZImagePipeline
-CONFIGS = {
-    "scheduler": "scheduler_config.json",
-    "text_encoder": "config.json",
-    "tokenizer": "tokenizer_config.json",
-    "transformer": "config.json",
-    "vae": "config.json",
-}
-WEIGHTS = ("text_encoder", "transformer", "vae")
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")  # pickle protocols; torch's zip
+MANIFEST = ".zdarkroom.json"  # what the studio's own download knows of its files
+VARIANTS = (
+    "bf16",
+    "fp16",
+    "",
+)  # of weights that are stored more than once: 16 bits before 32, which take twice the space
 
+_AGAIN = {"en": "copy or download the model again", "zh": "请重新复制或下载模型"}
 PROBLEMS = {
     "folder": {
         "en": "there is no such folder; give the path of a diffusers folder or the id of a model in the catalogue",
         "zh": "没有这个文件夹；请给出 diffusers 文件夹的路径或目录中的模型编号",
     },
     "missing": {
-        "en": "the file is missing; copy or download the model again",
-        "zh": "缺少此文件；请重新复制或下载模型",
+        "en": f"the file is missing; {_AGAIN['en']}",
+        "zh": f"缺少此文件；{_AGAIN['zh']}",
     },
     "json": {
         "en": "the file is not valid JSON; copy or download it again",
         "zh": "不是有效的 JSON；请重新复制或下载",
     },
     "pipeline": {
-        "en": "this is not a ZImagePipeline; only Z-Image folders can be used",
-        "zh": "这不是 ZImagePipeline；只能使用 Z-Image 文件夹",
+        "en": f"this pipeline can't be used; those that can: {', '.join(FAMILIES)}",
+        "zh": f"无法使用此管线；可用的有：{', '.join(FAMILIES)}",
+    },
+    "foreign": {
+        "en": "it names a class of its own, whose code would have to be run; only the libraries' own classes are allowed. "
+        "Get the model from its publisher's repository",
+        "zh": "其中指定了自带的类，需要运行其代码；只允许使用库自身的类。请从发布者的仓库获取模型",
     },
     "truncated": {
         "en": "the file is shorter than its header says; copy or download it again",
         "zh": "文件比文件头所述的短；请重新复制或下载",
     },
+    "longer": {
+        "en": "the file is longer than its header says; copy or download it again",
+        "zh": "文件比文件头所述的长；请重新复制或下载",
+    },
     "header": {
         "en": "this is not a safetensors file; get the model in the safetensors format",
         "zh": "这不是 safetensors 文件；请使用 safetensors 格式的模型",
+    },
+    "gguf": {
+        "en": "this is not a GGUF file of version 2 or 3; download it again",
+        "zh": "这不是版本 2 或 3 的 GGUF 文件；请重新下载",
+    },
+    "quantisation": {
+        "en": "it is quantised in a way that can't be read; take Q4_0 to Q8_0, Q2_K to Q6_K, BF16 or F16",
+        "zh": "无法读取其量化方式；请选用 Q4_0 至 Q8_0、Q2_K 至 Q6_K、BF16 或 F16",
     },
     "pickle": {
         "en": "pickle files can run code and are refused; remove it and use safetensors",
         "zh": "pickle 文件可能执行代码，已拒绝；请删除并改用 safetensors",
     },
+    "outside": {
+        "en": "it lies outside the folders that may be used; add its folder to models.folders, or move it there",
+        "zh": "位于允许的文件夹之外；请将其文件夹加入 models.folders，或将其移入允许的文件夹",
+    },
     "download": {
-        "en": "the weights are not on this machine; download them with the Hugging Face tools or give a folder's path",
-        "zh": "本机没有权重；请用 Hugging Face 工具下载，或给出文件夹路径",
+        "en": "the weights are not on this machine; download them on the Models page or with `models get`, or give a folder",
+        "zh": "本机没有权重；请在模型页或用 `models get` 下载，或给出文件夹路径",
+    },
+    "kind": {
+        "en": "a model is a diffusers folder, one .safetensors or one .gguf file",
+        "zh": "模型应为 diffusers 文件夹、单个 .safetensors 或单个 .gguf 文件",
+    },
+    "tensors": {
+        "en": "this file holds no Z-Image transformer; of other models give the diffusers folder",
+        "zh": "此文件中没有 Z-Image 变换器；其他模型请给出 diffusers 文件夹",
+    },
+    "base": {
+        "en": "the file holds the transformer alone; text encoder and VAE come from a Z-Image model of the same shape, "
+        "and none is on this machine: download one first",
+        "zh": "文件中只有变换器；文本编码器和 VAE 须取自结构相同的 Z-Image 模型，而本机没有：请先下载一个",
     },
 }
 
@@ -66,36 +100,47 @@ def problem(model: str, file: str, name: str) -> ModelFileError:
     return ModelFileError(model=model, file=file, problem=PROBLEMS[name])
 
 
+# -- a folder ----------------------------------------------------------------------------------------------------------
+
+
 def check_folder(folder: Path, model: str) -> None:
     """Raise ModelFileError naming the first file that is missing, unsafe, truncated or unreadable."""
     if not os.path.isdir(folder):  # False, where Path.is_dir raises, for a name that no file system takes
         raise problem(model, str(folder), "folder")
     _refuse_pickles(folder, model)
+    family = family_of(folder, model)
+    for component, part in family.parts.items():
+        config = _json(folder, f"{component}/{part.config}", model)
+        if "auto_map" in config:  # transformers' way to name code that comes with the weights
+            raise problem(model, f"{component}/{part.config}", "foreign")
+    for name in weight_names(folder, model):
+        check_weights(folder / name, name, model)
+
+
+def family_of(folder: Path, model: str) -> Family:
+    """What the folder says it is, when each of its classes is one that belongs there; ModelFileError otherwise."""
     index = _json(folder, "model_index.json", model)
-    if index.get("_class_name") != "ZImagePipeline":
+    name = index.get("_class_name")
+    family = FAMILIES.get(name) if isinstance(name, str) else None  # a list names a pipeline's own file
+    if family is None:
         raise problem(model, "model_index.json", "pipeline")
-    for component in COMPONENTS:
-        _json(folder, f"{component}/{CONFIGS[component]}", model)
-    for component in WEIGHTS:
-        for name in _weight_files(folder, component, model):
-            check_safetensors(folder / name, name, model)
+    for component, named in index.items():
+        if component.startswith("_") or component in family.unused or not isinstance(named, list):
+            continue
+        part = family.parts.get(component)
+        if part is None or named[:1] != [part.library] or named[1:] not in [[one] for one in part.classes]:
+            raise problem(model, f"model_index.json ({component})", "foreign")
+    return family
 
 
 def _refuse_pickles(folder: Path, model: str) -> None:
+    """Of every file, by content: what a library would open is its affair, and changes."""
     for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix in PICKLE_SUFFIXES or (path.suffix == ".safetensors" and _is_pickle(path)):
-            raise problem(model, name, "pickle")
+        if path.is_file() and is_pickle(path):
+            raise problem(model, path.relative_to(folder).as_posix(), "pickle")
 
 
-def _is_pickle(path: Path) -> bool:
-    """By content. A safetensors header's length may look like a pickle's first bytes; its JSON's brace tells them apart."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return head.startswith(PICKLE_STARTS) and head[8:9] != b"{"
-
-
-def _json(folder: Path, name: str, model: str) -> dict[str, object]:
+def _json(folder: Path, name: str, model: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         raise problem(model, name, "missing")
@@ -108,54 +153,121 @@ def _json(folder: Path, name: str, model: str) -> dict[str, object]:
     return data
 
 
-def _weight_files(folder: Path, component: str, model: str) -> list[str]:
-    """The safetensors of a component: the shards that its index names, or the single file."""
-    index = next((folder / component).glob("*.safetensors.index.json"), None)
-    if index is not None:
-        name = index.relative_to(folder).as_posix()
-        shards = _json(folder, name, model).get("weight_map")
-        names = sorted(set(shards.values())) if isinstance(shards, dict) else []
-        return [f"{component}/{shard}" for shard in names]
-    single = sorted((folder / component).glob("*.safetensors"))
-    if not single:
-        raise problem(model, f"{component}/*.safetensors", "missing")
-    return [f"{component}/{single[0].name}"]
+# -- which files are the weights ---------------------------------------------------------------------------------------
 
 
-def check_safetensors(path: Path, name: str, model: str) -> None:
-    """The header must be JSON and the file exactly as long as its tensors need (8 bytes length, header, data)."""
+def weight_names(folder: Path, model: str) -> list[str]:
+    """The weight files that are read, relative to the folder; ModelFileError when a part has none."""
+    family, variant = family_of(folder, model), variant_of(folder, model)
+    return [name for part in family.weighty for name in _of_part(folder, part, variant, model)]
+
+
+def variant_of(folder: Path, model: str) -> str:
+    """Of the stored variants the first of VARIANTS that every part has: "bf16", "fp16", or "" for files without a mark."""
+    family = family_of(folder, model)
+    for variant in VARIANTS:
+        if all(_stored(folder, part, variant) for part in family.weighty):
+            return variant
+    lacking = next(part for part in family.weighty if not _stored(folder, part, ""))
+    raise problem(model, f"{lacking}/*.safetensors", "missing")
+
+
+def is_variant(name: str, variant: str) -> bool:
+    """Whether a weight file's or index's name is of this variant: `model.fp16.safetensors`, `model.fp16-00001-of-00002...`."""
+    stem = _plain_index(name).removesuffix(".index.json").removesuffix(SAFETENSORS)
+    mark = re.sub(r"-\d+-of-\d+$", "", stem.partition(".")[2])
+    return mark == variant  # any other mark, such as non_ema, is of no variant that is read
+
+
+def _stored(folder: Path, part: str, variant: str) -> list[Path]:
+    names = sorted((folder / part).glob(f"*{SAFETENSORS}")) + sorted((folder / part).glob(f"*{SAFETENSORS}.index*"))
+    names += sorted((folder / part).glob("*.index.*.json"))
+    return [path for path in names if is_variant(path.name, variant)]
+
+
+def _plain_index(name: str) -> str:
+    """diffusers writes `model.safetensors.index.fp16.json` where transformers writes `model.fp16.safetensors.index.json`."""
+    head, found, tail = name.partition(f"{SAFETENSORS}.index.")
+    mark = tail.removesuffix(".json").removesuffix("json")
+    return f"{head}.{mark}{SAFETENSORS}.index.json" if found and mark else name
+
+
+def _of_part(folder: Path, part: str, variant: str, model: str) -> list[str]:
+    """The shards that the part's index names, or its single file."""
+    stored = _stored(folder, part, variant)
+    index = next((path for path in stored if path.suffix == ".json"), None)
+    if index is None:
+        return [f"{part}/{next(path.name for path in stored if path.suffix == SAFETENSORS)}"]
+    name = index.relative_to(folder).as_posix()
+    shards = _json(folder, name, model).get("weight_map")
+    names = sorted(set(shards.values())) if isinstance(shards, dict) else []
+    if not names:
+        raise problem(model, name, "json")
+    if any(not isinstance(shard, str) or Path(shard).name != shard for shard in names):
+        raise problem(model, name, "outside")
+    return [f"{part}/{shard}" for shard in names]
+
+
+# -- one file ----------------------------------------------------------------------------------------------------------
+
+
+def check_weights(path: Path, name: str, model: str) -> Mapping[str, Tensor]:
+    """The tensors of a weight file; ModelFileError when it is missing, no such file, or not as long as it must be."""
     if not path.is_file():
         raise problem(model, name, "missing")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        if len(start) < 8:
-            raise problem(model, name, "truncated")
-        (length,) = struct.unpack("<Q", start)
-        if length > 100_000_000:  # the format's own limit for a header
-            raise problem(model, name, "header")
-        if length > size - 8:
-            raise problem(model, name, "truncated")
-        raw = file.read(length)
     try:
-        header = json.loads(raw)
-        end = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
-    except (ValueError, UnicodeDecodeError, TypeError, KeyError, AttributeError, IndexError):
-        raise problem(model, name, "header") from None
-    if size < 8 + length + end:
-        raise problem(model, name, "truncated")
+        return read_header(path)
+    except BadFile as bad:
+        raise problem(model, name, bad.kind) from None
 
 
-def count_parameters(folder: Path) -> dict[str, int]:
-    """The parameters of each component of a checked folder, by the headers of its weights: their dtype does not matter."""
-    return {
-        component: sum(_parameters(folder / name) for name in _weight_files(folder, component, folder.name))
-        for component in WEIGHTS
-    }
+def check_file(path: Path, model: str) -> tuple[int, int]:
+    """The shape of the Z-Image transformer that a single file holds: its width and the text encoder's."""
+    if path.suffix.lower() not in (SAFETENSORS, GGUF):
+        raise problem(model, path.name, "kind")
+    tensors = check_weights(path, path.name, model)
+    caption = next((tensor for name, tensor in tensors.items() if name.endswith("cap_embedder.1.weight")), None)
+    if caption is None or len(caption.shape) != 2:
+        raise problem(model, path.name, "tensors")
+    return caption.shape[0], caption.shape[1]
 
 
-def _parameters(path: Path) -> int:
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
+def count_parameters(path: Path, base: Path | None = None) -> dict[str, int]:
+    """The parameters of each component of a checked model, by the headers of its weights: their dtype does not matter.
+
+    Of a single file: its transformer, and the other parts of the folder `base`.
+    """
+    found: dict[str, int] = {}
+    for part, file in weights_by_part(path, base):
+        found[part] = found.get(part, 0) + sum(math.prod(tensor.shape) for tensor in read_header(file).values())
+    return found
+
+
+def weights_by_part(path: Path, base: Path | None = None) -> list[tuple[str, Path]]:
+    """Each weight file that the model is read from, with its component: of a folder, or of a single file and its base."""
+    folder = base or path
+    named = [(name.partition("/")[0], folder / name) for name in weight_names(folder, folder.name)]
+    if base is None:
+        return named
+    return [("transformer", path), *(pair for pair in named if pair[0] != "transformer")]
+
+
+def fits_base(folder: Path, shape: tuple[int, int]) -> bool:
+    """Whether a single file's transformer may take the place of this folder's."""
+    try:
+        family = family_of(folder, "")
+        config = _json(folder, "transformer/config.json", "") if family.pipeline == Z_IMAGE else {}
+    except ModelFileError:
+        return False
+    return (config.get("dim"), config.get("cap_feat_dim")) == shape
+
+
+# -- where it may lie --------------------------------------------------------------------------------------------------
+
+
+def check_place(path: Path, allowed: Iterable[Path], model: str) -> None:
+    """Raise ModelFileError unless the path, its links followed, lies in one of the allowed folders."""
+    real = Path(os.path.realpath(path))
+    roots = [Path(os.path.realpath(root)) for root in allowed]
+    if not any(real == root or root in real.parents for root in roots):
+        raise problem(model, str(path), "outside")

@@ -18,12 +18,15 @@ import torch
 
 from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, OutOfMemoryError
-from core.model import memory, offload, tiers
+from core.model import memory, offload, stable, tiers
+from core.model import render as z_image
 from core.model.catalog import Catalog
 from core.model.ladder import Ladder
 from core.model.live import tune
-from core.model.loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model, read_pipeline
-from core.model.render import IsCancelled, effective_shift, encode, render
+from core.model.loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model
+from core.model.places import places_of_values
+from core.model.reading import read_pipeline
+from core.model.render import IsCancelled, effective_shift
 from core.model.sizes import check_sides
 from core.model.tuning import tiling
 from core.types import Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
@@ -34,9 +37,9 @@ OnProgress = Callable[[Progress], None]
 OnPicture = Callable[[Picture], None]
 
 
-def build_generator(configs: Path) -> Generator:
-    """The generator over the catalogue in `configs`."""
-    return Generator(Catalog(configs))
+def build_generator(configs: Path, values: Mapping[str, Any] | None = None) -> Generator:
+    """The generator over the catalogue in `configs`; `values` are the settings, which say where models are kept."""
+    return Generator(Catalog(configs, None if values is None else places_of_values(configs, values)))
 
 
 class Generator:
@@ -145,7 +148,12 @@ class Generator:
         self, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress, why: tuple[Decision, ...]
     ) -> LoadedModel:
         """The loaded pipeline with the live options applied, whatever the picture before it had."""
-        _apply_live_options(model, _with_tier(model, request))
+        live = replace(request, options=_with_tier(model, request))
+        if model.info.pipeline in stable.PIPELINES:
+            stable.apply_live_options(model, live)
+            self._loaded = replace(model, decisions=(*self._load_decisions, *why))
+            return self._loaded
+        _apply_live_options(model, live.options)
         tuned = tune(model, request, (*self._load_decisions, *why), on_progress)
         self._loaded = replace(tuned, effective={**tuned.effective, **model.held.implied})
         return self._loaded
@@ -161,6 +169,7 @@ class Generator:
         made: Collection[int],
     ) -> None:
         texts, read = None, None
+        draw = stable if model.info.pipeline in stable.PIPELINES else z_image
         for k, asked in enumerate(request.singles(), start=1):
             if k in made:
                 continue
@@ -169,9 +178,9 @@ class Generator:
             words = (single.prompt, single.negative_prompt, single.guidance_scale > 0)
             if texts is None or words != read:  # pictures that differ in their seed share what was read
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
-                texts, read = encode(model, single), words
+                texts, read = draw.encode(model, single), words
             report = _Reporter(on_progress, single.num_inference_steps, k, request.num_images)
-            keep(replace(render(model, single, texts, report, is_cancelled), request=asked, place=k))
+            keep(replace(draw.render(model, single, texts, report, is_cancelled), request=asked, place=k))
             if asked.options["memory.empty_cache"]:
                 memory.free_unused(model.device)
 

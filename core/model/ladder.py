@@ -7,7 +7,6 @@ What this module does not know: how a picture is made.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from core.errors import BrokenPictureError
@@ -31,7 +30,7 @@ class Ladder:
         higher = next_dtypes(model.dtypes, has_bfloat16(model.device))
         if higher is None:
             raise guard.with_cure(broken, "weights") from broken
-        if not fits(Path(model.info.path or ""), higher, model.device):
+        if not fits(model.info, higher, model.device):
             raise guard.with_cure(broken, "memory") from broken
         changed = {f"{component}.dtype": higher[component] for component in COMPONENTS}
         self.options = {**self.options, **changed, "model.dtype": higher["transformer"]}

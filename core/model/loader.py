@@ -12,18 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import psutil
 import torch
-import transformers
-from diffusers import ZImagePipeline
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, TakesEffect
 from core.errors import ModelLoadError
 from core.model import memory, offload, quantization, tensorrt, tiers
-from core.model.checks import check_folder, count_parameters
+from core.model.checks import check_file, count_parameters, weights_by_part
+from core.model.families import U_NET_WHOLE, Z_IMAGE
 from core.model.preview import Previewer, load_previewer
+from core.model.reading import check_model, gguf_in, is_gguf, option_part, read_pipeline, read_transformer
 from core.model.revision import fingerprint, versions
 from core.model.tuning import attention, compilation, precision, speed
 from core.types import Capability, Decision, ModelInfo
@@ -65,7 +64,7 @@ class LoadedModel:
     blocks: Path | None = None  # the folder of what is offloaded to disk
 
 
-Read = Callable[[str, Path, Mapping[str, str]], Any]  # (model, folder, dtype of each component) -> pipeline
+Read = Callable[[ModelInfo, Mapping[str, torch.dtype]], Any]  # (model, dtype of each component) -> pipeline
 
 
 class NoRoomError(torch.OutOfMemoryError):
@@ -79,27 +78,26 @@ class NoRoomError(torch.OutOfMemoryError):
 def load_model(
     info: ModelInfo, options: Mapping[str, Any], failed: str | None = None, read: Read | None = None
 ) -> LoadedModel:
-    """Check the folder, choose device, dtype and tier, read the weights. ModelError when that fails.
+    """Check the files, choose device, dtype and tier, read the weights. ModelError when that fails.
 
     `failed` is the tier that ran out of memory: the next one below is taken. `read` is `read_pipeline` by default.
     """
     began = time.perf_counter()
-    folder = Path(info.path or "")
-    check_folder(folder, info.id)
-    on_cpu = options["memory.profile"] == "cpu" and options["model.device"] == AUTO
-    device = choose_device("cpu" if on_cpu else options["model.device"], info.id)
-    dtype = choose_dtype(options["model.dtype"], str(device.effective), folder)
-    dtypes = precision.wanted_dtypes(options, str(dtype.effective))
-    machine = memory.machine(str(device.effective), folder)
-    held = tiers.choose(options, machine, count_parameters(folder), info.default_width * info.default_height, failed)
-    memory.reserve(str(device.effective), options["memory.reserved_mb"])
+    check_model(info)
+    path, base = Path(info.path or ""), Path(info.base) if info.base else None
+    wanted, changed = _that_act(options, info)
+    on_cpu = wanted["memory.profile"] == "cpu" and wanted["model.device"] == AUTO
+    device = choose_device("cpu" if on_cpu else wanted["model.device"], info.id)
+    dtype = choose_dtype(wanted["model.dtype"], str(device.effective), info)
+    dtypes = precision.wanted_dtypes(wanted, str(dtype.effective))
+    machine = memory.machine(str(device.effective), info)
+    held = tiers.choose(wanted, machine, count_parameters(path, base), info.default_width * info.default_height, failed)
+    memory.reserve(str(device.effective), wanted["memory.reserved_mb"])
     try:
-        pipeline = (read or read_pipeline)(info.id, folder, dtypes)
-        if held.tier.quantization == "gguf":
-            pipeline.transformer = quantization.read_gguf(folder, DTYPES[dtypes["transformer"]])
-        if dtypes["transformer"] == "float16":
+        pipeline = _read(info, dtypes, held.tier.quantization, read or read_pipeline)
+        if info.pipeline == Z_IMAGE and dtypes["transformer"] == "float16":
             precision.fit_half(pipeline.transformer)
-        blocks = _place(pipeline, str(device.effective), held.tier, options)
+        blocks = _place(pipeline, str(device.effective), held.tier, wanted)
     except torch.OutOfMemoryError as error:
         raise NoRoomError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
@@ -110,10 +108,10 @@ def load_model(
         device=str(device.effective),
         dtype=str(dtype.effective),
         pipeline=pipeline,
-        previewer=load_previewer(folder),
-        fingerprint=fingerprint(folder),
+        previewer=load_previewer(base or path),
+        fingerprint=fingerprint(path, base),
         load_seconds=seconds,
-        decisions=(*(choice for choice in (device, dtype) if choice.requested == AUTO), *held.decisions),
+        decisions=(*(choice for choice in (device, dtype) if choice.requested == AUTO), *changed, *held.decisions),
         versions=versions(),
         dtypes=dtypes,
         asked={key: options[key] for key in RELOAD_OPTIONS},
@@ -124,46 +122,54 @@ def load_model(
             **{f"{component}.dtype": used for component, used in dtypes.items()},
             **held.implied,
         },
-        capabilities=capabilities(pipeline.transformer, str(device.effective)),
+        capabilities=capabilities(pipeline, str(device.effective)),
         held=held,
         blocks=blocks,
     )
 
 
-def capabilities(transformer: Any, device: str) -> tuple[Capability, ...]:
-    """What of the machine's tuning can be used here. Some milliseconds."""
+def capabilities(pipeline: Any, device: str) -> tuple[Capability, ...]:
+    """What of the machine's tuning can be used here. Some milliseconds. None of it is for a U-Net."""
+    if not hasattr(pipeline, "transformer"):
+        return ()
     missing = compilation.problem(device)
     compiler = Capability("compile.enabled", "torch.compile", missing is None, missing or _COMPILER)
-    return (*attention.survey(transformer, device), compiler)
+    return (*attention.survey(pipeline.transformer, device), compiler)
 
 
 _COMPILER = {"en": "a compiler was found", "zh": "已找到编译器"}
 
 
-def _silence_libraries() -> None:
-    """Their progress bars would stand in the middle of ours, and in the log."""
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
+def _that_act(options: Mapping[str, Any], info: ModelInfo) -> tuple[dict[str, Any], tuple[Decision, ...]]:
+    """The options with those that do nothing for this model at their defaults, and the only quantisation that it can have.
+
+    A U-Net has none: int8 and the like are for the linear layers of a transformer. A GGUF file is quantised as it is.
+    """
+    key = "memory.quantization"
+    acting = {name: SCHEMA.options[name].default if name in info.cannot else value for name, value in options.items()}
+    if info.pipeline == Z_IMAGE and not is_gguf(info):
+        return acting, ()
+    only, reason = ("none", U_NET_WHOLE) if info.pipeline != Z_IMAGE else ("gguf", _GGUF)
+    said = () if options[key] in (AUTO, only) else (Decision(key, options[key], only, reason),)
+    return {**acting, key: only}, said
 
 
-def read_pipeline(model: str, folder: Path, dtypes: Mapping[str, str]) -> Any:
+def _read(info: ModelInfo, dtypes: Mapping[str, str], quantised: str, read: Read) -> Any:
     """The weights from the disk, in these formats; ModelLoadError when they can't be used."""
-    _silence_libraries()
+    kinds = {component: DTYPES[dtype] for component, dtype in dtypes.items()}
     try:
-        pipeline = ZImagePipeline.from_pretrained(
-            folder,
-            dtype={component: DTYPES[dtype] for component, dtype in dtypes.items()},
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+        pipeline = read(info, kinds)
+        if quantised == "gguf" and not is_gguf(info):
+            file = gguf_in(Path(info.base or info.path or ""))
+            assert file is not None  # else the tier would have been refused
+            check_file(file, info.id)
+            pipeline.transformer = read_transformer(file, info.base or info.path or "", kinds["transformer"])
+        return pipeline
     except torch.OutOfMemoryError:  # a RuntimeError, too
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # what diffusers raises
-        log.exception("loading %s failed", model)
-        raise ModelLoadError(model=model, detail=f"{type(error).__name__}: {error}"[:300]) from error
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+        log.exception("loading %s failed", info.id)
+        raise ModelLoadError(model=info.id, detail=f"{type(error).__name__}: {error}"[:300]) from error
 
 
 def _place(pipeline: Any, device: str, tier: tiers.Tier, options: Mapping[str, Any]) -> Path | None:
@@ -186,7 +192,7 @@ def choose_device(requested: str, model: str) -> Decision:
     return Decision("model.device", requested, requested, _ASKED)
 
 
-def choose_dtype(requested: str, device: str, folder: Path) -> Decision:
+def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
     """auto: bfloat16 on cards that have it, float16 on older ones; on the CPU float32 when it fits, else bfloat16."""
     if requested != AUTO:
         return Decision("model.dtype", requested, requested, _ASKED)
@@ -195,7 +201,7 @@ def choose_dtype(requested: str, device: str, folder: Path) -> Decision:
         return Decision("model.dtype", AUTO, chosen, _DTYPE_REASONS[reason])
     if device != "cpu":
         return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["no_bf16"])
-    if 2 * weight_bytes(folder) < psutil.virtual_memory().available:  # stored in 16 bits, 32 in memory
+    if 2 * model_bytes(info) < psutil.virtual_memory().available:  # stored in 16 bits, 32 in memory
         return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["cpu"])
     return Decision("model.dtype", AUTO, "bfloat16", _DTYPE_REASONS["cpu_small"])
 
@@ -205,15 +211,17 @@ def has_bfloat16(device: str) -> bool:
     return device == "cpu" or (device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
 
 
-def fits(folder: Path, dtypes: Mapping[str, str], device: str) -> bool:
+def fits(info: ModelInfo, dtypes: Mapping[str, str], device: str) -> bool:
     """Whether the weights in these formats fit the memory that is free once the present ones are gone."""
     there = torch.cuda.mem_get_info()[1] if device == "cuda" else psutil.virtual_memory().available
+    files = weights_by_part(Path(info.path or ""), Path(info.base) if info.base else None)
     needed = sum(
-        weight_bytes(folder / component) * (2 if dtype == "float32" else 1) for component, dtype in dtypes.items()
+        file.stat().st_size * (2 if dtypes[option_part(part)] == "float32" else 1) for part, file in files
     )  # stored in 16 bits
     return needed < there
 
 
+_GGUF = {"en": "the file is quantised as it is", "zh": "文件本身已量化"}
 _ASKED = {"en": "as set", "zh": "按设置"}
 _DEVICE_REASONS = {
     "cuda": {"en": "an NVIDIA or AMD card with CUDA or ROCm is present", "zh": "检测到支持 CUDA 或 ROCm 的显卡"},
@@ -241,6 +249,7 @@ _DTYPE_REASONS = {
 }
 
 
-def weight_bytes(folder: Path) -> int:
-    """Bytes of all safetensors files of the model."""
-    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+def model_bytes(info: ModelInfo) -> int:
+    """Bytes of the weight files that the model is read from."""
+    files = weights_by_part(Path(info.path or ""), Path(info.base) if info.base else None)
+    return sum(file.stat().st_size for _, file in files)

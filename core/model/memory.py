@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from core.model import quantization, tiers
+from core.types import ModelInfo
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -50,11 +51,11 @@ def free_unused(device: str) -> None:
             ctypes.CDLL("libc.so.6").malloc_trim(0)  # what lies between live blocks goes back only when asked for
 
 
-def machine(device: str, folder: Path | None) -> tiers.Machine:
-    """The memory that is free now on the device and beside it, and what quantisation lacks; `folder` is the model's."""
+def machine(device: str, info: ModelInfo | None) -> tiers.Machine:
+    """The memory that is free now on the device and beside it, and what quantisation lacks for this model."""
     host = psutil.virtual_memory().available
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else host
-    return tiers.Machine(device, free, host, partial(quantization.missing, device=device, folder=folder))
+    return tiers.Machine(device, free, host, partial(quantization.missing, device=device, info=info))
 
 
 def reserve(device: str, megabytes: int) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from diffusers.hooks import apply_group_offloading
+from torch import nn
 
 PREFIX = "zdarkroom-blocks-"
-LARGE = ("text_encoder", "transformer")  # the VAE stays on the device: it is small, and called past its hooks
+SMALL = "vae"  # it stays on the device, and is called past its hooks
 
 
 def place(pipeline: Any, device: str, offload: str) -> Path | None:
@@ -27,11 +29,12 @@ def place(pipeline: Any, device: str, offload: str) -> Path | None:
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
         return None
-    folder = _scratch() if offload == "disk" else None
+    large = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module) and name != SMALL}
+    folder = _scratch(large) if offload == "disk" else None
     pipeline.vae.to(device)
-    for name in LARGE:
+    for name, part in large.items():
         apply_group_offloading(
-            getattr(pipeline, name),
+            part,
             onload_device=torch.device(device),
             offload_device=torch.device("cpu"),
             offload_type="block_level",
@@ -42,15 +45,15 @@ def place(pipeline: Any, device: str, offload: str) -> Path | None:
     return folder
 
 
-def _scratch() -> Path:
-    """A new folder for blocks, after those of processes that were killed have been removed."""
+def _scratch(parts: Iterable[str] = ()) -> Path:
+    """A new folder for the blocks of these parts, after those of processes that were killed have been removed."""
     temporary = Path(tempfile.gettempdir())
     for old in temporary.glob(f"{PREFIX}*"):
         owner = old.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             remove(old)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-    for name in LARGE:
+    for name in parts:
         (folder / name).mkdir()
     return folder
 

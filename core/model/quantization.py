@@ -14,12 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from core.model.families import U_NET_WHOLE, Z_IMAGE
+from core.model.reading import gguf_in, is_gguf
+from core.types import ModelInfo
+
 PACKAGES = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
 FP8_CAPABILITY = (8, 9)  # Ada and newer multiply fp8 in hardware
 
 
-def missing(kind: str, device: str, folder: Path | None = None) -> Mapping[str, str] | None:
-    """What `kind` lacks here, in both languages; None when it can be used. `folder` is the model's."""
+def missing(kind: str, device: str, info: ModelInfo | None = None) -> Mapping[str, str] | None:
+    """What `kind` lacks here, in both languages; None when it can be used. `info` is the model's, where there is one."""
+    if info is not None and info.pipeline != Z_IMAGE:
+        return U_NET_WHOLE
     package = PACKAGES[kind]
     if find_spec(package) is None:
         return {
@@ -36,7 +42,7 @@ def missing(kind: str, device: str, folder: Path | None = None) -> Mapping[str, 
             "en": "nf4 needs an NVIDIA card: on the CPU bitsandbytes' 4-bit weights came out wrong; int8 works here",
             "zh": "nf4 需要 NVIDIA 显卡：bitsandbytes 在 CPU 上的 4 位权重有误；此处可用 int8",
         }
-    if kind == "gguf" and gguf_file(folder) is None:
+    if kind == "gguf" and (info is None or not _has_gguf(info)):
         return {
             "en": "gguf needs a .gguf file in the model's transformer folder",
             "zh": "gguf 需要模型的 transformer 文件夹中有 .gguf 文件",
@@ -44,22 +50,8 @@ def missing(kind: str, device: str, folder: Path | None = None) -> Mapping[str, 
     return None
 
 
-def gguf_file(folder: Path | None) -> Path | None:
-    """The model's transformer as GGUF, if it is there."""
-    return next(iter(sorted((folder / "transformer").glob("*.gguf"))), None) if folder else None
-
-
-def read_gguf(folder: Path, dtype: torch.dtype) -> Any:
-    """The transformer out of its GGUF file; its layers multiply in `dtype`."""
-    from diffusers import GGUFQuantizationConfig, ZImageTransformer2DModel
-
-    return ZImageTransformer2DModel.from_single_file(
-        str(gguf_file(folder)),
-        config=str(folder / "transformer"),
-        quantization_config=GGUFQuantizationConfig(compute_dtype=dtype),
-        torch_dtype=dtype,
-        local_files_only=True,
-    )
+def _has_gguf(info: ModelInfo) -> bool:
+    return is_gguf(info) or gguf_in(Path(info.base or info.path or "")) is not None
 
 
 def apply(pipeline: Any, kind: str) -> None:

@@ -103,7 +103,7 @@ def render(
             *model.decisions,
             *texts.decisions,
             *_scaled(model, request),
-            *_neutral_negative(request),
+            *neutral_negative(request),
             *repaired,
         ),
         peak_memory_bytes=memory.read_peak(model.device),
@@ -244,7 +244,7 @@ def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]
     }
 
 
-def _neutral_negative(request: GenerationRequest) -> tuple[Decision, ...]:
+def neutral_negative(request: GenerationRequest) -> tuple[Decision, ...]:
     """A negative prompt without guidance has no effect: upstream ignores it in silence, the record does not."""
     if not request.negative_prompt or request.guidance_scale > 0:
         return ()

@@ -14,13 +14,18 @@ from core import __version__
 LIBRARIES = ("torch", "diffusers", "transformers")
 
 
-def fingerprint(folder: Path) -> str:
-    """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds."""
+def fingerprint(path: Path, base: Path | None = None) -> str:
+    """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds.
+
+    `path` is a folder, or a single file with the folder that its other parts come from.
+    """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(65536))
+    folder = base or path
+    for file in [*([path] if base else []), *sorted(folder.rglob("*.safetensors"))]:
+        name = file.name if file == path else file.relative_to(folder).as_posix()
+        digest.update(f"{name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as opened:
+            digest.update(opened.read(65536))
     return digest.hexdigest()[:10]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol
 
-from core.errors import StudioError, UnknownModelError
+from core.errors import InputError, ServerRefusedError, StudioError, UnknownModelError
 from core.remote.client import Remote
 from core.types import ModelInfo
 
@@ -56,14 +56,37 @@ class RemoteCatalog:
         """Nothing: what decides the pixels there is known when the picture comes back."""
         return {}
 
+    def problems(self) -> Sequence[InputError]:
+        """None: what is wrong with the files there is for the other studio to say."""
+        return ()
+
+    def add(self, path: str, model: str | None = None) -> ModelInfo:
+        """Nothing is added from here: ServerRefusedError says where to do it."""
+        raise ServerRefusedError(server=self._remote.address, reason=_THEIRS)
+
+    def forget(self, model: str) -> bool:
+        """False: no entry there is this studio's."""
+        return False
+
     def _ask(self) -> Sequence[ModelInfo]:
         try:
             return [_info(entry) for entry in self._remote.capabilities()["models"]]
         except (StudioError, KeyError, TypeError, ValueError) as error:
             log.warning("the models of the other studio are not known: %s", error)
-            return self._found or [replace(info, problem=None) for info in self._own.models()]
+            return self._found or [_there(info) for info in self._own.models()]
 
 
 def _info(entry: Mapping[str, Any]) -> ModelInfo:
     known = {field.name: entry[field.name] for field in fields(ModelInfo) if field.name in entry}
-    return ModelInfo(**{**known, "path": None, "problem": None})
+    return _there(ModelInfo(**known))
+
+
+def _there(info: ModelInfo) -> ModelInfo:
+    """As an entry of the other studio: nothing of it lies here, and nothing is fetched for it or removed from here."""
+    return replace(info, path=None, base=None, problem=None, place="server", sources={}, revisions={}, own=False)
+
+
+_THEIRS = {
+    "en": "Its models are its own: add them on its Models page, or empty worker.server to use this machine's.",
+    "zh": "模型由该工作室管理：请在其模型页添加，或清空 worker.server 以使用本机模型。",
+}

@@ -18,13 +18,14 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFilter
 
 from core.config.layers import Settings, load_settings
-from core.errors import NotFoundError, QueueFullError, StudioError, UnknownModelError
+from core.errors import InputError, NotFoundError, QueueFullError, StudioError, UnknownModelError
 from core.storage.marks import changed
 from core.studio import Studio
 from core.types import (
     Axis,
     Chosen,
     Decision,
+    Download,
     GenerationRequest,
     HistoryPage,
     HistoryQuery,
@@ -72,6 +73,10 @@ TURBO = replace(
     default_height=1024,
     max_side=2048,
     problem=UnknownModelError(came="z-image-turbo", known="demo"),
+    sources={"huggingface": "Tongyi-MAI/Z-Image-Turbo", "modelscope": "Tongyi-MAI/Z-Image-Turbo"},
+    download_bytes=32_900_000_000,
+    memory_bytes=20_500_000_000,
+    licence="Apache-2.0",
 )
 
 
@@ -330,6 +335,21 @@ class FakeQueue:
 
 
 class FakeCatalog:
+    def __init__(self) -> None:
+        self.added: list[str] = []
+
+    def problems(self) -> Sequence[InputError]:
+        return ()
+
+    def add(self, path: str, model: str | None = None) -> ModelInfo:
+        if path.startswith("/no"):
+            raise UnknownModelError(came=path, known="demo")
+        self.added.append(path)
+        return replace(DEMO, id="mine", own=True)
+
+    def forget(self, model: str) -> bool:
+        return False
+
     def models(self) -> Sequence[ModelInfo]:
         return (DEMO, TURBO)
 
@@ -344,9 +364,63 @@ class FakeCatalog:
         return {"versions.torch": "2.13.0", "versions.diffusers": "0.42.1", "model.fingerprint": "0123456789"}
 
 
+class FakeDownloads:
+    """One at a time is enough for a page."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = folder
+        self.known: dict[str, Download] = {}
+        self.asked: list[tuple[str, str | None, str | None]] = []
+        self.tokens: dict[str, str] = {}
+
+    def all(self) -> Sequence[Download]:
+        return list(self.known.values())
+
+    def start(self, info: ModelInfo, hub: str | None = None, endpoint: str | None = None) -> Download:
+        self.asked.append((info.id, hub, endpoint))
+        chosen = hub or next(iter(info.sources))
+        self.known[info.id] = Download(info.id, chosen, info.sources[chosen], "running", 3 << 30, 12 << 30, 50e6, "a.b")
+        return self.known[info.id]
+
+    def resume(self, model: str) -> Download | None:
+        self.known[model] = replace(self.known[model], state="running", speed=50e6)
+        return self.known[model]
+
+    def resume_interrupted(self) -> None:
+        pass
+
+    def pause(self, model: str) -> None:
+        self.known[model] = replace(self.known[model], state="paused", speed=None)
+
+    def cancel(self, model: str) -> None:
+        del self.known[model]
+
+    def stop(self) -> None:
+        pass
+
+    def remove_files(self, info: ModelInfo) -> bool:
+        return False
+
+    def save_token(self, hub: str, token: str) -> None:
+        self.tokens[hub] = token
+
+    def has_token(self, hub: str) -> bool:
+        return hub in self.tokens
+
+
 class FakeWorker:
     def __init__(self) -> None:
         self.running = False
+        self.wishes: list[str | None] = []
+
+    def load(self, model: str, options: Mapping[str, object]) -> None:
+        self.wishes.append(model)
+
+    def unload(self) -> None:
+        self.wishes.append(None)
+
+    def refusal(self) -> StudioError | None:
+        return None
 
     def start(self) -> None:
         self.running = True
@@ -423,6 +497,7 @@ class FakeStudio(Studio):
             FakeWorker(),
             FakeSystem(),
             FakeSheets(folder, self.queue),
+            FakeDownloads(folder),
         )
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:

@@ -6,6 +6,7 @@ What this module does not know: what any single option means.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -13,7 +14,7 @@ import streamlit as st
 from core.config.layers import Settings
 from core.config.options import GROUPS, SCHEMA
 from core.config.schema import AUTO, Option, TakesEffect
-from core.types import Decision, WorkerStatus
+from core.types import Decision, ModelInfo, WorkerStatus
 from ui import formats, state
 from ui.i18n import said, t
 
@@ -21,8 +22,11 @@ SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exa
 SEARCH = "option_search"
 
 
-def advanced(settings: Settings, worker: WorkerStatus) -> None:
-    """All options of the advanced panel by group, a search over them, and one button to set them back."""
+def advanced(settings: Settings, worker: WorkerStatus, cannot: Mapping[str, Mapping[str, str]]) -> None:
+    """All options of the advanced panel by group, a search over them, and one button to set them back.
+
+    `cannot`: what the chosen model has nothing to do with, by key, and why.
+    """
     search = st.text_input(
         t("options.search"), key=SEARCH, placeholder=t("options.search_hint"), label_visibility="collapsed"
     )
@@ -32,7 +36,7 @@ def advanced(settings: Settings, worker: WorkerStatus) -> None:
         members = [option for option in found if option.group == group]
         if members:
             st.caption(said(name))
-            _group(members, decisions, worker)
+            _group(members, decisions, worker, cannot)
     if not found:
         st.caption(t("options.none"))
     st.button(
@@ -43,10 +47,17 @@ def advanced(settings: Settings, worker: WorkerStatus) -> None:
     )
 
 
-def _group(members: Sequence[Option], decisions: Mapping[str, Decision], worker: WorkerStatus) -> None:
+def _group(
+    members: Sequence[Option],
+    decisions: Mapping[str, Decision],
+    worker: WorkerStatus,
+    cannot: Mapping[str, Mapping[str, str]],
+) -> None:
     for option in members:
         decision = decisions.get(option.key)
-        field(option, badge=_badge(option, worker), placeholder=_automatic(decision))
+        reason = said(cannot[option.key]) if option.key in cannot else ""
+        badge = f":gray-badge[{t('options.not_here')}]" if reason else _badge(option, worker)
+        field(option, badge=badge, placeholder=_automatic(decision), reason=reason)
         if decision and option.built and decision.effective != state.form().get(option.key):
             st.caption(t("options.in_effect", value=formats.plain(decision.effective), reason=said(decision.reason)))
         elif _differs(option, worker):
@@ -60,12 +71,12 @@ def _differs(option: Option, worker: WorkerStatus) -> bool:
     return option.key in worker.effective and chosen != worker.asked.get(option.key, chosen)
 
 
-def field(option: Option, *, badge: str = "", placeholder: str = "", label: str | None = None) -> Any:
-    """The widget of one option; its value is kept in the form under the option's key."""
+def field(option: Option, *, badge: str = "", placeholder: str = "", label: str | None = None, reason: str = "") -> Any:
+    """The widget of one option; its value is kept in the form under the option's key. With a `reason` it is greyed."""
     key = state.seed_widget(option.key)
     unit = f" ({option.unit})" if option.unit else ""
     words = (label or said(option.label)) + unit + (f" {badge}" if badge else "")
-    shared: dict[str, Any] = {"key": key, "help": _help(option), "disabled": not option.built}
+    shared: dict[str, Any] = {"key": key, "help": _help(option, reason), "disabled": not option.built or bool(reason)}
     if option.type == "bool":
         return st.toggle(words, **shared)
     if option.type == "choice":
@@ -90,8 +101,18 @@ def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]
     return st.number_input(words, low, high, **shape, **shared)
 
 
-def _help(option: Option) -> str:
+def bounded(option: Option, model: ModelInfo | None) -> Option:
+    """The option as this model allows it."""
+    if model is None or option.key not in model.bounds:
+        return option
+    low, high = model.bounds[option.key]
+    return replace(option, minimum=low, maximum=high)
+
+
+def _help(option: Option, reason: str) -> str:
     lines = [said(option.help), f"`{option.key}` · {said(option.allowed)}"]
+    if reason:
+        lines.insert(0, t("options.cannot", reason=reason))
     if not option.built:
         lines.insert(0, t("options.not_built"))
     return "\n\n".join(lines)

@@ -12,6 +12,7 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.studio import Studio
+from core.types import ModelInfo
 from ui import actions, prompts, state
 from ui.components import later, parameter_panel
 from ui.i18n import said, t
@@ -84,8 +85,12 @@ def _writer(library: prompts.Library, kind: prompts.Kind) -> Callable[[], None]:
     return write
 
 
-def negative(library: prompts.Library | None) -> None:
+def negative(library: prompts.Library | None, model: ModelInfo | None) -> None:
     """The negative prompt, folded; a ready one at a click, and a plain warning where it can't act."""
+    reason = model.cannot.get(NEGATIVE) if model else None
+    if reason is not None:
+        st.caption(said(reason))
+        return
     filled = bool(state.form()[NEGATIVE].strip())
     with st.expander(said(SCHEMA.options[NEGATIVE].label), icon=":material/block:", key="negative", expanded=filled):
         st.text_area(
@@ -107,7 +112,7 @@ def negative(library: prompts.Library | None) -> None:
 
 def model_choice(studio: Studio) -> None:
     """Which model draws; one that can't be used here says why."""
-    models = {model.id: model for model in studio.models()}
+    models = {model.id: model for model in studio.models() if model.problem is None or model.sources or model.path}
     present = state.form()["model.id"]
     ids = list(models) if present in models else [*models, present]
     key = state.seed_widget("model.id")
@@ -129,9 +134,9 @@ def model_choice(studio: Studio) -> None:
         st.caption(said(model.description))
 
 
-def basic(studio: Studio) -> None:
-    """Steps, guidance, seed and number of pictures."""
-    options = SCHEMA.options
+def basic(studio: Studio, model: ModelInfo | None) -> None:
+    """Steps, guidance, seed and number of pictures, as far as the model goes."""
+    options = {key: parameter_panel.bounded(option, model) for key, option in SCHEMA.options.items()}
     left, right = st.columns(2)
     with left:
         parameter_panel.field(options["generation.num_inference_steps"])

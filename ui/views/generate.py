@@ -5,6 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from core.errors import StudioError
+from core.studio import Studio
+from core.types import ModelInfo
 from ui import actions, prompts, resources, state
 from ui.components import (
     batch_panel,
@@ -32,12 +34,11 @@ def page() -> None:
             stage.draw(studio, lambda: welcome.draw(studio, library))
         with st.container(key="knobs"):
             prompt_field.ideas(library)
-            prompt_field.negative(library)
-            try:
-                sizes.draw(studio.settings["ui.size_presets"], studio.model(state.form()["model.id"]))
-            except StudioError as error:
-                st.warning(error.message(state.language()))
-            prompt_field.basic(studio)
+            model = _model(studio)
+            prompt_field.negative(library, model)
+            if model is not None:
+                sizes.draw(studio.settings["ui.size_presets"], model)
+            prompt_field.basic(studio, model)
             prompt_field.model_choice(studio)
             batch_panel.draw(studio)
             st.button(
@@ -50,9 +51,18 @@ def page() -> None:
                 args=(studio,),
             )
             with st.expander(t("options.title"), icon=":material/tune:", key="advanced"):
-                parameter_panel.advanced(studio.settings, studio.worker())
+                parameter_panel.advanced(studio.settings, studio.worker(), model.cannot if model else {})
             settings_yaml.draw(studio)
     state.keep_form()
+
+
+def _model(studio: Studio) -> ModelInfo | None:
+    """The chosen model; None, with the reason on the page, when there is no such model any more."""
+    try:
+        return studio.model(state.form()["model.id"])
+    except StudioError as error:
+        st.warning(error.message(state.language()))
+        return None
 
 
 page()

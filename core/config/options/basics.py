@@ -175,8 +175,8 @@ MODEL = (
         aliases=("model",),
         label={"en": "Model", "zh": "模型"},
         help={
-            "en": "A catalogue id, or the path of a diffusers folder of Z-Image on this machine.",
-            "zh": "目录中的模型编号，或本机上 Z-Image 的 diffusers 文件夹路径。",
+            "en": "A catalogue id, or the path of a diffusers folder, a .safetensors or a .gguf file on this machine.",
+            "zh": "目录中的模型编号，或本机上 diffusers 文件夹、.safetensors 或 .gguf 文件的路径。",
         },
     ),
     basic(
@@ -188,6 +188,17 @@ MODEL = (
         help={
             "en": "Load the model when the app starts, so that the first picture does not wait for it.",
             "zh": "应用启动时就加载模型，首张图片无需等待。",
+        },
+    ),
+    basic(
+        "model.last_at_start",
+        type="bool",
+        default=False,
+        takes_effect=START,
+        label={"en": "Load the last one", "zh": "加载上次的模型"},
+        help={
+            "en": "At start, load the model that was loaded last, not the one named above.",
+            "zh": "启动时加载上次使用的模型，而不是上面指定的模型。",
         },
     ),
     advanced(

@@ -17,9 +17,10 @@ from core import bootstrap
 from core.config.layers import Settings
 from core.entrypoints import cli, generate
 from core.jobs.supervisor import WorkerSupervisor
-from core.model.checks import COMPONENTS, CONFIGS, WEIGHTS
+from core.model.families import FAMILIES, Z_IMAGE
 from core.studio import Studio
 
+PARTS = FAMILIES[Z_IMAGE].parts
 FAKE = "tests.unit.jobs.fake_generator:build_generator"
 
 
@@ -78,9 +79,9 @@ def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "model_index.json").write_text('{"_class_name": "ZImagePipeline"}')
-    for component in COMPONENTS:
+    for component, part in PARTS.items():
         (folder / component).mkdir()
-        (folder / component / CONFIGS[component]).write_text("{}")
-    for component in WEIGHTS:
+        (folder / component / part.config).write_text("{}")
+    for component in FAMILIES[Z_IMAGE].weighty:
         save_file({"weight": np.ones((8, 8), np.float32)}, folder / component / "model.safetensors")
     return folder

@@ -111,11 +111,11 @@ def _webp(shade: int) -> bytes:
     return file.getvalue()
 
 
-def build_generator(configs: Path) -> FakeGenerator:
+def build_generator(configs: Path, values: Mapping[str, Any]) -> FakeGenerator:
     return FakeGenerator()
 
 
-def build_nothing(configs: Path) -> FakeGenerator:
+def build_nothing(configs: Path, values: Mapping[str, Any]) -> FakeGenerator:
     raise ImportError("libtorch.so is not there")
 
 

@@ -9,14 +9,19 @@ import pytest
 from safetensors.numpy import save_file
 
 from core.errors import ModelFileError
-from core.model.checks import COMPONENTS, CONFIGS, WEIGHTS, check_folder
+from core.model.checks import check_folder
+from core.model.families import FAMILIES, Z_IMAGE
+
+PARTS = FAMILIES[Z_IMAGE].parts
+CONFIGS = {name: part.config for name, part in PARTS.items()}
+WEIGHTS = FAMILIES[Z_IMAGE].weighty
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with all the files of a ZImagePipeline, each as small as can be."""
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "ZImagePipeline"}))
-    for component in COMPONENTS:
+    for component in CONFIGS:
         (tmp_path / component).mkdir()
         (tmp_path / component / CONFIGS[component]).write_text("{}")
     for component in WEIGHTS:
@@ -62,9 +67,24 @@ def test_missing_shard(folder):
     assert "part-2.safetensors: the file is missing" in refusal(folder)
 
 
-def test_pickle_by_name(folder):
+def test_a_name_is_no_proof(folder):
     (folder / "vae" / "weights.bin").write_bytes(b"anything")
-    assert "vae/weights.bin: pickle files can run code" in refusal(folder)
+    check_folder(folder, "mine")
+
+
+class Malice:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+@pytest.mark.parametrize(
+    "name", ["vae/weights.bin", "vae/notes.txt", "transformer/config.json", "extra.ckpt", "logo.png"]
+)
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickle_under_any_name(folder, name, protocol, capsys):
+    (folder / name).write_bytes(pickle.dumps(Malice(), protocol))
+    assert f"{name}: pickle files can run code" in refusal(folder)
+    assert capsys.readouterr().out == ""
 
 
 def test_pickle_under_a_safe_name(folder):
@@ -92,9 +112,41 @@ def test_broken_json(folder, content):
     assert "vae/config.json: the file is not valid JSON" in refusal(folder)
 
 
-def test_another_pipeline(folder):
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    assert "not a ZImagePipeline" in refusal(folder)
+@pytest.mark.parametrize("named", ["FluxPipeline", ["mine", "MyPipeline"], None, 7])
+def test_another_pipeline(folder, named):
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": named}))
+    assert "this pipeline can't be used; those that can: ZImagePipeline, StableDiffusionPipeline" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("component", "named"),
+    [
+        ("transformer", ["my_code", "ZImageTransformer2DModel"]),
+        ("transformer", ["diffusers", "UNet2DConditionModel"]),
+        ("vae", ["diffusers"]),
+        ("planner", ["diffusers", "AutoencoderKL"]),
+    ],
+)
+def test_a_class_of_its_own(folder, component, named):
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "ZImagePipeline", component: named}))
+    assert f"model_index.json ({component}): it names a class of its own" in refusal(folder)
+
+
+def test_code_that_a_configuration_names(folder):
+    (folder / "text_encoder" / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "modeling.Mine"}}))
+    assert "text_encoder/config.json: it names a class of its own" in refusal(folder)
+
+
+def test_a_shard_that_points_out_of_its_folder(folder):
+    index = {"weight_map": {"a": "../vae/model.safetensors"}}
+    (folder / "transformer" / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "it lies outside the folders" in refusal(folder)
+
+
+def test_a_file_with_more_than_its_header_says(folder):
+    path = folder / "vae" / "model.safetensors"
+    path.write_bytes(path.read_bytes() + b"more")
+    assert "vae/model.safetensors: the file is longer" in refusal(folder)
 
 
 def test_garbage_header(folder):

@@ -1,0 +1,56 @@
+"""Where models are kept and fetched from."""
+
+from __future__ import annotations
+
+from core.config.options.declare import START, basic
+from core.config.schema import AUTO
+
+MODELS = (
+    basic(
+        "models.store",
+        type="str",
+        default=AUTO,
+        maximum=1000,
+        takes_effect=START,
+        label={"en": "Models folder", "zh": "模型文件夹"},
+        help={
+            "en": "Where downloads go. auto: the folder models in the output folder.",
+            "zh": "下载的模型存放处。auto 为输出文件夹下的 models。",
+        },
+    ),
+    basic(
+        "models.folders",
+        type="list",
+        default=(),
+        takes_effect=START,
+        label={"en": "Allowed folders", "zh": "允许的文件夹"},
+        help={
+            "en": "A model given by its path must lie in one of these, in the models folder, or in the hubs' caches.",
+            "zh": "以路径指定的模型必须位于这些文件夹、模型文件夹或模型站缓存之中。",
+        },
+    ),
+    basic(
+        "models.hf_endpoint",
+        type="str",
+        default=AUTO,
+        maximum=200,
+        takes_effect=START,
+        label={"en": "Hugging Face address", "zh": "Hugging Face 地址"},
+        help={
+            "en": "Or a mirror's, such as https://hf-mirror.com. auto: HF_ENDPOINT, else huggingface.co.",
+            "zh": "也可填镜像，如 https://hf-mirror.com。auto 为 HF_ENDPOINT，否则为 huggingface.co。",
+        },
+    ),
+    basic(
+        "models.modelscope_endpoint",
+        type="str",
+        default=AUTO,
+        maximum=200,
+        takes_effect=START,
+        label={"en": "ModelScope address", "zh": "魔搭地址"},
+        help={
+            "en": "auto: MODELSCOPE_DOMAIN, else modelscope.cn.",
+            "zh": "auto 为 MODELSCOPE_DOMAIN，否则为 modelscope.cn。",
+        },
+    ),
+)

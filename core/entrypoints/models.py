@@ -1,0 +1,150 @@
+"""`models`: which there are, fetch one, add a folder or file of this machine, remove one. The same verbs as the Models page.
+
+What this module does not know: how a model is fetched or checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from core.bootstrap import build_studio
+from core.config.layers import load_settings
+from core.entrypoints.terminal import DONE, SOURCE, STOPPED, complain
+from core.errors import InputError, OptionError
+from core.studio import Studio
+from core.types import Download, ModelInfo
+
+ACTIONS = ("list", "get", "add", "remove")
+SOURCES = ("huggingface", "modelscope")
+POLL_SECONDS = 0.5
+
+
+class TargetError(InputError):
+    """An action without what it acts on."""
+
+    text = {
+        "en": "command line: models {action} needs {what}; see models --help.",
+        "zh": "命令行：models {action} 需要 {what}；参见 models --help。",
+    }
+
+
+def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
+    """Do it; the exit code. Raises StudioError."""
+    action, target = arguments.action, arguments.target
+    if action != "list" and not target:
+        what = {"en": "a path", "zh": "一个路径"} if action == "add" else {"en": "a model's id", "zh": "模型编号"}
+        raise TargetError(action=action, what=what)
+    settings = load_settings(configs, os.environ)
+    settings.raise_problems()
+    studio = build_studio(settings)
+    if action == "get":
+        return _get(studio, target, arguments, language)
+    if action == "add":
+        print(studio.add_model(target, arguments.id).id)
+    elif action == "remove":
+        studio.remove_model(target)
+    else:
+        _list(studio, language)
+    return DONE
+
+
+def _list(studio: Studio, language: str) -> None:
+    """A line a model: id, where it is, size, memory, tier, and why it can't be used."""
+    words = _WORDS[language]
+    for info in studio.models():
+        absent = words["unusable"] if info.path or not info.sources else words["absent"]
+        place = words[info.place] if info.problem is None else absent
+        size = _gigabytes(info.disk_bytes or info.download_bytes)
+        line = f"{info.id:<16} {place:<20} {size:>9} {_gigabytes(info.memory_bytes):>9} {info.tier or '-':>5}"
+        print(f"{line}  {info.name[language]}")
+        if info.problem is not None and absent == words["unusable"]:
+            print(f"{'':<16} {info.problem.message(language)}")
+    for problem in studio.model_problems():
+        complain(problem, language)
+
+
+def _gigabytes(count: int | None) -> str:
+    return "-" if not count else f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _get(studio: Studio, model: str, arguments: argparse.Namespace, language: str) -> int:
+    """Fetch and wait. Ctrl+C pauses: the next `models get` goes on from there."""
+    if arguments.source not in (None, *SOURCES):
+        raise OptionError(source=SOURCE, key="--source", came=arguments.source, allowed=", ".join(SOURCES))
+    info = studio.model(model)
+    if info.problem is None:
+        print(info.path)
+        return DONE
+    studio.download(model, arguments.source, arguments.mirror)
+    try:
+        download = _follow(studio, info, language)
+    except KeyboardInterrupt:
+        studio.pause_download(model)
+        return STOPPED
+    if download.error is not None:
+        return complain(download.error, language)
+    if download.state != "done":
+        return STOPPED
+    print(studio.model(model).path)
+    return DONE
+
+
+def _follow(studio: Studio, info: ModelInfo, language: str) -> Download:
+    """Until it is over, with one line of progress where somebody watches."""
+    watched = sys.stderr.isatty()
+    while True:
+        download = next(one for one in studio.downloads() if one.model == info.id)
+        if watched:
+            print(f"\r\x1b[K{_sentence(download, language)}", end="", file=sys.stderr, flush=True)
+        if not download.active:
+            if watched:
+                print(file=sys.stderr)
+            return download
+        time.sleep(POLL_SECONDS)
+
+
+def _sentence(download: Download, language: str) -> str:
+    speed = f"{download.speed / 1e6:.1f} MB/s" if download.speed else ""
+    left = f"{download.eta_seconds:.0f} s" if download.eta_seconds is not None else ""
+    done = f"{_gigabytes(download.done_bytes)} / {_gigabytes(download.total_bytes)}"
+    return "  ".join(part for part in (_WORDS[language][download.state], done, speed, left, download.file) if part)
+
+
+_WORDS = {
+    "en": {
+        "shipped": "shipped",
+        "store": "on disk",
+        "huggingface": "Hugging Face cache",
+        "modelscope": "ModelScope cache",
+        "path": "own path",
+        "absent": "not here",
+        "unusable": "can't be used",
+        "listing": "asking",
+        "running": "fetching",
+        "checking": "checking",
+        "paused": "paused",
+        "interrupted": "interrupted",
+        "failed": "failed",
+        "done": "done",
+    },
+    "zh": {
+        "shipped": "随程序附带",
+        "store": "已下载",
+        "huggingface": "Hugging Face 缓存",
+        "modelscope": "魔搭缓存",
+        "path": "自有路径",
+        "absent": "未下载",
+        "unusable": "无法使用",
+        "listing": "查询中",
+        "running": "下载中",
+        "checking": "校验中",
+        "paused": "已暂停",
+        "interrupted": "已中断",
+        "failed": "失败",
+        "done": "完成",
+    },
+}

@@ -1,0 +1,171 @@
+"""Stable Diffusion 1.5 and XL: one picture from a loaded pipeline, where it goes another way than Z-Image (`render`).
+
+Guidance is counted from 0 in the studio, as Z-Image does, and from 1 in these pipelines: theirs is ours plus 1.
+With every option at its neutral value the pixels are those of plain diffusers, bit for bit.
+What this module does not know: the other pictures of the request, files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from core.config.options import SCHEMA
+from core.errors import Cancelled
+from core.model import guard, memory
+from core.model.families import SD, SDXL
+from core.model.loader import LoadedModel
+from core.model.render import IsCancelled, Report, Texts, neutral_negative
+from core.model.sizes import deliver, rendered_size
+from core.model.tuning import tiling
+from core.types import Decision, GenerationRequest, Phase, Picture
+
+PIPELINES = (SD, SDXL)
+TOKENS = 77  # of CLIP, begin and end included
+NAMES = ("prompt_embeds", "pooled_prompt_embeds")  # of what the pipelines take; SD has the first alone
+
+
+def apply_live_options(model: LoadedModel, request: GenerationRequest) -> None:
+    """Bring the loaded pipeline to what the options say, whatever the request before it had."""
+    tiling.apply(model.pipeline.vae, tiling.wanted_tiles(request.options))
+
+
+def encode(model: LoadedModel, request: GenerationRequest) -> Texts:
+    """Once a request. `positive` and `negative` are [tokens] for SD and [tokens, pooled] for XL."""
+    began = time.perf_counter()
+    guided = request.guidance_scale > 0
+    found = model.pipeline.encode_prompt(
+        prompt=request.prompt,
+        device=model.pipeline._execution_device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=guided,
+        negative_prompt=request.negative_prompt if guided else None,
+    )
+    found = [tensor.to(model.pipeline.unet.dtype) if tensor is not None else None for tensor in found]
+    positive, negative = list(found[0::2]), list(found[1::2])  # XL: positive, negative, pooled, negative pooled
+    seconds = time.perf_counter() - began
+    return Texts(positive, negative if guided else None, seconds, _cut_off(model, request))
+
+
+def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+    """Says so when the prompt was longer than CLIP reads: upstream cuts it and only logs it."""
+    tokens = len(model.pipeline.tokenizer(request.prompt, truncation=False).input_ids)
+    if tokens <= TOKENS:
+        return ()
+    reason = {
+        "en": f"the prompt has {tokens} tokens; what follows the first {TOKENS} was not read",
+        "zh": f"提示词有 {tokens} 个 token；前 {TOKENS} 个之后的内容未被读取",
+    }
+    return (Decision("generation.prompt", tokens, TOKENS, reason),)
+
+
+def render(
+    model: LoadedModel, request: GenerationRequest, texts: Texts, report: Report, is_cancelled: IsCancelled
+) -> Picture:
+    """One picture: noise, steps, decode, cut to size."""
+    memory.start_peak(model.device)
+    size = _rendered_size(model, request)
+    began = time.perf_counter()
+    latents = _denoise(model, request, texts, size, report, is_cancelled)
+    denoised = time.perf_counter()
+    report(Phase.DECODE, request.num_inference_steps)
+    image = _decode(model.pipeline, latents, request.num_inference_steps)
+    decoded = time.perf_counter()
+    resize = not request.options["force_original_resolution"]
+    return Picture(
+        image=deliver(image, request.width, request.height, resize),
+        request=request,
+        rendered_size=size,
+        timings={"text": texts.seconds, "steps": denoised - began, "decode": decoded - denoised},
+        effective=_effective(model, request),
+        decisions=(*model.decisions, *texts.decisions, *_ineffective(model, request), *neutral_negative(request)),
+        peak_memory_bytes=memory.read_peak(model.device),
+    )
+
+
+def _rendered_size(model: LoadedModel, request: GenerationRequest) -> tuple[int, int]:
+    info = model.info
+    native = None if request.options["force_original_resolution"] else info.default_width * info.default_height
+    return rendered_size(request.width, request.height, info.size_multiple, native, info.max_side)
+
+
+def _denoise(
+    model: LoadedModel,
+    request: GenerationRequest,
+    texts: Texts,
+    size: tuple[int, int],
+    report: Report,
+    is_cancelled: IsCancelled,
+) -> torch.Tensor:
+    """The clean latents (1, 4, height / 8, width / 8), from noise that the CPU draws, so that every device draws the same."""
+
+    def after_step(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if is_cancelled():
+            raise Cancelled  # raised here, the pipeline neither goes on nor decodes
+        guard.check_latents(tensors["latents"], index + 1)
+        report(Phase.STEPS, index + 1)
+        return {}
+
+    result = model.pipeline(
+        width=size[0],
+        height=size[1],
+        num_inference_steps=request.num_inference_steps,
+        guidance_scale=request.guidance_scale + 1,
+        generator=torch.Generator("cpu").manual_seed(request.seed),
+        output_type="latent",
+        callback_on_step_end=after_step,
+        **_embeddings(texts.positive, ""),
+        **_embeddings(texts.negative or (), "negative_"),
+    )
+    latents: torch.Tensor = result.images
+    if model.device == "cuda":
+        torch.cuda.synchronize()  # timings are true only when the card has finished
+    return latents
+
+
+def _embeddings(tensors: Sequence[torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in zip(NAMES, tensors, strict=False)}
+
+
+def _decode(pipeline: Any, latents: torch.Tensor, step: int) -> Image.Image:
+    """Latents to pixels as the pipelines do it. XL's VAE overflows in float16 (`force_upcast`), so it is widened meanwhile."""
+    vae = pipeline.vae
+    widen = vae.dtype == torch.float16 and vae.config.force_upcast
+    if widen:
+        vae.to(torch.float32)
+    try:
+        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+    finally:
+        if widen:
+            vae.to(torch.float16)
+    guard.check_decoded(pixels, step)
+    image: Image.Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
+    pipeline.maybe_free_model_hooks()
+    guard.check_picture(image, step)
+    return image
+
+
+def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
+    """What was really in effect: every option that can act, resolved, and what the request does not hold."""
+    known = {**request.options, "model.device": model.device, "model.dtype": model.dtype, **model.effective}
+    return {
+        **{key: value for key, value in known.items() if key not in model.info.cannot},
+        "model.fingerprint": model.fingerprint,
+        "model.pipeline": model.info.pipeline,
+        "scheduler": type(model.pipeline.scheduler).__name__,
+        "versions": dict(model.versions),
+    }
+
+
+def _ineffective(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+    """Options that were set and do nothing for this model: the record says so. Of the tier's own, loading has said it."""
+    cannot = model.info.cannot
+    return tuple(
+        Decision(key, value, SCHEMA.options[key].default, cannot[key])
+        for key, value in request.options.items()
+        if key in cannot and key not in model.held.implied and value != SCHEMA.options[key].default
+    )

@@ -1,0 +1,107 @@
+"""Models of the real classes with random weights, some hundred KB each: what the catalogue and the loader are tested on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+WIDTH = 32  # of the text encoders
+SIDES = (16, 32)  # of the U-Net's blocks
+SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+
+
+def stable_diffusion(folder: Path, **saving: object) -> Path:
+    """A StableDiffusionPipeline, as its repository has it but for the safety checker."""
+    torch.manual_seed(0)
+    pipeline = StableDiffusionPipeline(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_text_config()),
+        tokenizer=_tokenizer(folder.parent / "clip"),
+        unet=_unet(),
+        scheduler=PNDMScheduler(skip_prk_steps=True, **SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, **saving)
+    return folder
+
+
+def stable_diffusion_xl(folder: Path, **saving: object) -> Path:
+    """A StableDiffusionXLPipeline."""
+    torch.manual_seed(0)
+    time_ids = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
+    pipeline = StableDiffusionXLPipeline(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(projection_dim=WIDTH)),
+        tokenizer=_tokenizer(folder.parent / "clip"),
+        tokenizer_2=_tokenizer(folder.parent / "clip"),
+        unet=_unet(cross_attention_dim=2 * WIDTH, projection_class_embeddings_input_dim=WIDTH + 6 * 8, **time_ids),
+        scheduler=EulerDiscreteScheduler(**SCHEDULE),
+        add_watermarker=False,
+    )
+    pipeline.save_pretrained(folder, **saving)
+    return folder
+
+
+def _unet(**more: object) -> UNet2DConditionModel:
+    settings = {
+        "sample_size": 8,
+        "block_out_channels": SIDES,
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": WIDTH,
+        "attention_head_dim": 4,
+        "norm_num_groups": 8,
+    }
+    return UNet2DConditionModel(**{**settings, **more})
+
+
+def _vae() -> AutoencoderKL:
+    """Four blocks: 8 pixels to a latent, as the real ones have."""
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=64,
+    )
+
+
+def _text_config(**more: object) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=260,
+        hidden_size=WIDTH,
+        intermediate_size=37,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        bos_token_id=258,
+        eos_token_id=259,
+        **more,
+    )
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    """A token a byte, with CLIP's own begin and end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [chr(256 + k) if k < 33 or 126 < k < 161 or k == 173 else chr(k) for k in range(256)]
+    words = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz")])
+    tokens = [*list(words)[:258], "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: k for k, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)

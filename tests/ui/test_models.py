@@ -1,0 +1,98 @@
+"""The Models page: what it says of each model, and the exact call behind each button; and the panels follow the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from core.model.families import FAMILIES, SD
+from core.types import Download
+from tests.ui import fake_studio
+from tests.ui.conftest import all_text
+
+
+def cards(page):
+    return "".join(element.proto.body for element in page.get("html"))
+
+
+def test_each_model_says_where_it_is_and_what_it_needs(studio, open_page):
+    words = cards(open_page("models"))
+    for part in (
+        "Embedded model",
+        "Z-Image-Turbo",
+        "not on this machine",
+        "30.6 GB",
+        "19.1 GB in 16 bits",
+        "Apache-2.0",
+    ):
+        assert part in words
+
+
+def test_load_and_unload(studio, open_page):
+    page = open_page("models")
+    assert "In memory: demo · loaded in 2.4 s" in all_text(page)
+    assert page.button(key="load_demo").disabled
+    page.button(key="unload").click().run()
+    assert studio._worker.wishes == [None]
+
+
+def test_a_download_is_started_from_the_source_that_was_chosen(studio, open_page):
+    page = open_page("models")
+    page.selectbox(key="models:source:z-image-turbo").set_value("modelscope").run()
+    page.text_input(key="models:mirror:z-image-turbo").set_value(" https://mirror.example ").run()
+    page.button(key="start_z-image-turbo").click().run()
+    assert studio._downloads.asked == [("z-image-turbo", "modelscope", "https://mirror.example")]
+    assert page.button(key="pause_z-image-turbo")
+
+
+def test_pause_go_on_and_throw_away(studio, open_page):
+    studio.download("z-image-turbo")
+    page = open_page("models")
+    page.button(key="pause_z-image-turbo").click().run()
+    assert studio.downloads()[0].state == "paused"
+    page.button(key="resume_z-image-turbo").click().run()
+    assert studio.downloads()[0].state == "running"
+    page.button(key="cancel_z-image-turbo").click().run()
+    assert studio.downloads() == []
+
+
+def test_a_download_that_failed_says_why(studio, open_page):
+    error = fake_studio.TURBO.problem
+    studio._downloads.known["z-image-turbo"] = Download("z-image-turbo", "huggingface", "a/b", "failed", error=error)
+    assert error.message("en") in cards(open_page("models"))
+
+
+def test_a_model_is_added_by_its_path(studio, open_page):
+    page = open_page("models")
+    page.text_input(key="models:path").set_value("/models/mine").run()
+    page.button(key="add_button").click().run()
+    assert studio._catalog.added == ["/models/mine"]
+    page.text_input(key="models:path").set_value("/nowhere").run()
+    page.button(key="add_button").click().run()
+    assert "There is no model /nowhere" in cards(page)
+
+
+def test_a_token_is_handed_on_and_not_shown_again(studio, open_page):
+    page = open_page("models")
+    page.text_input(key="models:token:huggingface").set_value("hf_secret").run()
+    page.button(key="save_huggingface").click().run()
+    assert studio._downloads.tokens == {"huggingface": "hf_secret"}
+    assert page.text_input(key="models:token:huggingface").value == ""
+    assert "hf_secret" not in all_text(page) + cards(page)
+
+
+def test_the_panels_follow_the_model(studio, open_page, monkeypatch):
+    reason = FAMILIES[SD].cannot["transformer."]
+    limited = replace(
+        fake_studio.DEMO,
+        cannot={"transformer.use_rope": reason, "generation.negative_prompt": {"en": "no negative", "zh": "无"}},
+        bounds={"generation.num_inference_steps": (4, 12)},
+    )
+    monkeypatch.setattr(fake_studio, "DEMO", limited)
+    page = open_page()
+    rope = next(one for one in page.toggle if one.key == "w:transformer.use_rope")
+    assert rope.disabled
+    assert "does nothing here: this model is a U-Net" in rope.help
+    steps = next(one for one in page.slider if one.key == "w:generation.num_inference_steps")
+    assert (steps.min, steps.max) == (4, 12)
+    assert "no negative" in all_text(page)
+    assert not [one for one in page.text_area if one.key == "w:generation.negative_prompt"]

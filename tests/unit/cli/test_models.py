@@ -1,0 +1,64 @@
+"""`models` on the command line: the list, fetching from a stand-in hub, adding and removing; each error one line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.model.places import EMBEDDED
+from tests.unit.cli.conftest import Said
+from tests.unit.hub.conftest import hub, online, toy  # noqa: F401  # fixtures
+
+Run = Callable[..., Said]
+
+
+def test_the_list_has_a_line_a_model(run: Run) -> None:
+    said = run("models", "--lang", "en")
+    assert said.code == 0
+    lines = {line.split()[0]: line for line in said.out.splitlines()}
+    assert "shipped" in lines["demo"] and "4gb" in lines["demo"]
+    assert "32.9 GB" in lines["z-image-turbo"] and "20.5 GB" in lines["z-image-turbo"]
+
+
+@pytest.mark.parametrize("source", ["huggingface", "modelscope"])
+def test_a_model_is_fetched_once(run: Run, hub, configs: Path, tmp_path: Path, source: str) -> None:  # noqa: F811
+    entry = "id: toy\npipeline: ZImagePipeline\nhuggingface: owner/toy\nmodelscope: owner/toy\n"
+    (configs / "models" / "toy.yaml").write_text(entry)
+    said = run("models", "get", "toy", "--source", source, "--mirror", hub.address)
+    folder = tmp_path / "outputs" / "models" / "toy"
+    assert (said.code, said.out.strip()) == (0, str(folder))
+    asked = len(hub.requests)
+    assert run("models", "get", "toy").out.strip() == str(folder)
+    assert len(hub.requests) == asked
+    assert run("models", "remove", "toy").code == 0
+    assert not folder.exists()
+
+
+def test_add_and_remove(run: Run, configs: Path, tmp_path: Path) -> None:
+    shutil.copytree(EMBEDDED, tmp_path / "mine")
+    assert run("models", "add", str(tmp_path / "mine"), "--id", "own").out.strip() == "own"
+    assert "own path" in run("models", "--lang", "en").out
+    assert run("models", "remove", "own").code == 0
+    assert (tmp_path / "mine").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("get",), "needs a model's id"),
+        (("add",), "needs a path"),
+        (("get", "nothing"), "There is no model nothing"),
+        (("get", "z-image-turbo", "--source", "elsewhere"), "allowed: huggingface, modelscope"),
+        (("get", "z-image-turbo", "--mirror", "ftp://x"), "no address of a hub"),
+        (("remove", "demo"), "were not fetched by the studio"),
+        (("add", "/nowhere/at/all"), "there is no such folder"),
+        (("fetch", "x"), "invalid choice"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    said = run("models", *arguments, "--lang", "en")
+    assert words in said.line
+    assert said.code in (1, 2)

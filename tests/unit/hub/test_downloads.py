@@ -1,0 +1,266 @@
+"""A whole model from each hub, in a process of its own: paused, killed, refused, and never left looking right when it is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import time
+
+import pytest
+
+from core.config.layers import load_settings
+from core.errors import DownloadError
+from core.model.catalog import Catalog
+from core.model.checks import MANIFEST, check_folder
+from core.model.families import FAMILIES, Z_IMAGE
+from core.model.hub import tokens
+from core.model.hub.choose import needed
+from core.model.hub.downloads import Downloads, downloads_of
+from core.model.hub.process import Fetcher
+from core.model.hub.remote import HubError, RemoteFile, endpoint_of
+from core.model.hub.state import DownloadFiles, Orders
+from core.model.places import Places, places_of
+
+PATIENCE = 90  # seconds; a busy machine starts a Python in some
+HUBS = ("huggingface", "modelscope")
+
+
+@pytest.fixture
+def catalog(configs, tmp_path):
+    entry = "id: toy\npipeline: ZImagePipeline\nhuggingface: owner/toy\nmodelscope: owner/toy\n"
+    (configs / "models" / "toy.yaml").write_text(entry)
+    return Catalog(configs, Places(tmp_path / "store"))
+
+
+@pytest.fixture
+def downloads(hub, tmp_path):
+    made = Downloads(tmp_path / "store", dict.fromkeys(HUBS, hub.address))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def in_process(hub, tmp_path):
+    """The same work without a process, which takes a second to start."""
+
+    def run(name="huggingface", **changes):
+        orders = Orders("toy", Z_IMAGE, name, "owner/toy", None, hub.address, str(tmp_path / "store"), os.getpid())
+        files = DownloadFiles(tmp_path / "store", "toy")
+        assert files.take()
+        fetcher = Fetcher(orders, files, None)
+        fetcher.naps = []
+        fetcher._wait = lambda seconds: fetcher.naps.append(seconds) if seconds else files.pause_wanted
+        fetcher.run()
+        files.give_back()
+        return files.read()[1]
+
+    return run
+
+
+def wait_for(downloads, condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition(now := downloads.get("toy")):
+        assert time.monotonic() < deadline, now
+        time.sleep(0.05)
+    return now
+
+
+@pytest.mark.parametrize("name", HUBS)
+def test_a_model_arrives_whole_and_can_be_used(catalog, in_process, hub, tmp_path, name):
+    done = in_process(name)
+    assert (done.state, done.error) == ("done", None)
+    assert done.done_bytes == done.total_bytes > 70_000
+    folder = tmp_path / "store" / "toy"
+    check_folder(folder, "toy")
+    assert (catalog.find("toy").place, catalog.find("toy").problem) == ("store", None)
+    fetched = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert "vae/model.bf16.safetensors" in fetched, "16 bits rather than 32"
+    assert not fetched & {"vae/model.safetensors", "vae/model.bin", "README.md"}
+    told = json.loads((folder / MANIFEST).read_text())
+    assert told["repository"] == "owner/toy"
+    assert len(told["files"]["vae/model.bf16.safetensors"]["sha256"]) == 64
+    assert not list((tmp_path / "store").glob("*.part"))
+
+
+@pytest.mark.parametrize("name", HUBS)
+def test_faults_on_the_way_are_overcome(in_process, hub, name):
+    hub.listing_statuses, hub.statuses, hub.cuts = [503, 429], [429, 503], [10, 5000, 9000]
+    assert in_process(name).state == "done"
+
+
+@pytest.mark.parametrize("name", HUBS)
+def test_a_wrong_file_never_looks_right(catalog, in_process, hub, tmp_path, name):
+    hub.wrong.add("vae/model.bf16.safetensors")
+    failed = in_process(name)
+    assert failed.state == "failed"
+    assert "vae/model.bf16.safetensors came with other content" in failed.error.message("en")
+    assert not (tmp_path / "store" / "toy").exists()
+    assert not list((tmp_path / "store").rglob("vae/model*"))
+    assert "models get" in catalog.find("toy").problem.message("en")
+    hub.wrong.clear()
+    hub.requests.clear()
+    assert in_process(name).state == "done"
+    assert not any("text_encoder/model" in path for path, *_ in hub.requests), "what was right is kept"
+
+
+def test_a_repository_that_is_no_model_of_ours_gets_no_name(in_process, hub, toy, tmp_path):
+    index = {"_class_name": Z_IMAGE, "vae": ["mine", "AutoencoderKL"]}
+    (toy / "model_index.json").write_text(json.dumps(index))
+    failed = in_process()
+    assert "names a class of its own" in failed.error.message("en")
+    assert not (tmp_path / "store" / "toy").exists()
+
+
+def test_another_revision_does_not_mix_with_what_came_before(in_process, hub, toy, tmp_path):
+    hub.statuses = [404]
+    assert in_process("huggingface").state == "failed"
+    part = tmp_path / "store" / "toy.part"
+    (part / "vae").mkdir(parents=True)
+    (part / "vae" / "model.bf16.safetensors").write_bytes((toy / "vae" / "model.bf16.safetensors").read_bytes()[::-1])
+    assert in_process("modelscope").state == "done"
+    check_folder(tmp_path / "store" / "toy", "toy")
+
+
+def test_a_full_disk_is_said_before_anything_is_fetched(in_process, hub, monkeypatch):
+    monkeypatch.setattr("core.model.hub.process.SPARE", 1 << 60)
+    failed = in_process()
+    assert "free some space" in failed.error.message("en")
+    assert not any("/resolve/" in path for path, *_ in hub.requests)
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.option("models.store", "models.hf_endpoint", "models.modelscope_endpoint")
+@pytest.mark.parametrize(
+    ("name", "key"), [("huggingface", "models.hf_endpoint"), ("modelscope", "models.modelscope_endpoint")]
+)
+def test_the_settings_name_the_address_and_the_folder(catalog, configs, hub, tmp_path, name, key):
+    settings = load_settings(configs, overrides={"models.store": str(tmp_path / "kept"), key: hub.address})
+    made = downloads_of(settings, places_of(settings).store)
+    made.start(catalog.find("toy"), name)
+    wait_for(made, lambda now: now.state == "done")
+    check_folder(tmp_path / "kept" / "toy", "toy")
+    made.stop()
+
+
+def test_pause_and_go_on(catalog, downloads, hub, toy, tmp_path):
+    grow(toy)
+    hub.seconds_a_chunk = 0.05
+    downloads.start(catalog.find("toy"))
+    moving = wait_for(downloads, lambda now: now.done_bytes > 200_000)
+    assert moving.state == "running"
+    assert moving.speed is None or moving.speed > 0
+    downloads.pause("toy")
+    paused = downloads.get("toy")
+    assert paused.state == "paused"
+    sent, hub.seconds_a_chunk = hub.sent, 0.0
+    time.sleep(0.2)
+    assert hub.sent == sent
+    downloads.resume("toy")
+    wait_for(downloads, lambda now: now.state == "done")
+    assert hub.sent < paused.total_bytes * 1.5, "it went on from where it was"
+    check_folder(tmp_path / "store" / "toy", "toy")
+
+
+def test_killed_in_the_middle_it_goes_on_at_the_next_start(catalog, downloads, hub, toy, tmp_path):
+    grow(toy)
+    hub.seconds_a_chunk = 0.05
+    downloads.start(catalog.find("toy"), "modelscope")
+    wait_for(downloads, lambda now: now.done_bytes > 200_000)
+    process = downloads._processes["toy"]
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    after = Downloads(tmp_path / "store", {})  # as another app sees it
+    assert after.get("toy").state == "interrupted"
+    assert not (tmp_path / "store" / "toy").exists()
+    hub.seconds_a_chunk, before = 0.0, hub.sent
+    after.resume_interrupted()
+    done = wait_for(after, lambda now: now.state == "done")
+    assert hub.sent - before < done.total_bytes
+    after.stop()
+
+
+def test_cancel_leaves_nothing(catalog, downloads, hub, toy, tmp_path):
+    grow(toy)
+    hub.seconds_a_chunk = 0.05
+    downloads.start(catalog.find("toy"))
+    wait_for(downloads, lambda now: now.done_bytes > 100_000)
+    downloads.cancel("toy")
+    assert downloads.get("toy") is None
+    assert not list((tmp_path / "store").glob("toy*"))
+
+
+def grow(toy):
+    """Weights of some megabytes, so that there is a middle."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    for part in FAMILIES[Z_IMAGE].weighty:
+        values = np.random.default_rng(1).integers(0, 255, 1_000_000, np.uint8)
+        save_file({"weight": values}, toy / part / "model.bf16.safetensors")
+
+
+# -- what is asked for -------------------------------------------------------------------------------------------------
+
+
+def test_a_source_that_the_entry_does_not_name(catalog, downloads):
+    with pytest.raises(DownloadError, match="no such source"):
+        downloads.start(catalog.find("demo"))
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "http://", "https://user:secret@x", "https://x?a=b"])
+def test_an_address_that_is_none(catalog, downloads, address):
+    with pytest.raises(DownloadError, match="no address of a hub"):
+        downloads.start(catalog.find("toy"), "huggingface", address)
+
+
+def test_addresses_come_from_the_environment(monkeypatch):
+    assert endpoint_of("huggingface", "auto") == "https://huggingface.co"
+    assert endpoint_of("modelscope", "auto") == "https://modelscope.cn"
+    monkeypatch.setenv("HF_ENDPOINT", "https://hf-mirror.com/")
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", "www.modelscope.ai")
+    assert endpoint_of("huggingface", "auto") == "https://hf-mirror.com"
+    assert endpoint_of("modelscope", "auto") == "https://www.modelscope.ai"
+
+
+@pytest.mark.parametrize("name", HUBS)
+def test_a_gated_model_wants_a_token_that_stays_out_of_sight(in_process, hub, tmp_path, name, caplog, capfd):
+    hub.token = "hf_secret_of_a_person"
+    refused = in_process(name)
+    assert tokens.VARIABLES[name] in refused.error.message("en")
+    tokens.save_token(name, "hf_secret_of_a_person", tmp_path / "store")
+    assert in_process(name).state == "done"
+    kept = tmp_path / "store" / tokens.FILE
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    told = [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path != kept]
+    assert not any(b"secret_of_a_person" in path.read_bytes() for path in told)
+    assert "secret_of_a_person" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_token_file_that_others_can_read_is_not_used(in_process, hub, tmp_path):
+    tokens.save_token("huggingface", "x", tmp_path / "store")
+    (tmp_path / "store" / tokens.FILE).chmod(0o644)
+    assert "chmod 600" in in_process().error.message("en")
+    assert hub.requests == []
+
+
+def test_what_of_a_repository_is_needed():
+    family = FAMILIES[Z_IMAGE]
+    names = ["model_index.json", "notes.bin", *(f"{part}/{told.config}" for part, told in family.parts.items())]
+    names += [f"{part}/x.safetensors" for part in family.weighty]
+    names += [
+        "transformer/x-00001-of-00002.bf16.safetensors",
+        "transformer/x.non_ema.safetensors",
+        "vae/../../evil.json",
+    ]
+    names += [f"{part}/x.fp16.safetensors" for part in family.weighty]
+    chosen = [file.path for file in needed([RemoteFile(name, 1, "") for name in names], family)]
+    assert {name for name in chosen if name.endswith(".safetensors")} == {
+        f"{part}/x.fp16.safetensors" for part in family.weighty
+    }
+    assert not any(".." in name or name == "notes.bin" for name in chosen)
+    with pytest.raises(HubError, match="safetensors: vae"):
+        needed([RemoteFile(name, 1, "") for name in names if not name.startswith("vae/x")], family)

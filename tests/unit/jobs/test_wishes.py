@@ -1,0 +1,53 @@
+"""Loading and unloading without a job: between two jobs, by the worker that there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import ModelFileError
+from core.jobs.wishes import Wish, Wishes
+from tests.unit.jobs.shop import Shop, wait_for
+
+
+def test_a_wish_is_heard_once_and_a_later_one_replaces_it(tmp_path):
+    wishes = Wishes(tmp_path)
+    assert wishes.take() is None
+    wishes.ask(Wish("one", {}))
+    wishes.ask(Wish("two", {"model.dtype": "float32"}))
+    assert Wishes(tmp_path).take() == Wish("two", {"model.dtype": "float32"})
+    assert wishes.take() is None
+
+
+def test_a_refusal_lasts_until_the_next_wish(tmp_path):
+    wishes = Wishes(tmp_path)
+    wishes.refuse(ModelFileError(model="one", file="a", problem={"en": "why", "zh": "为何"}))
+    assert "why" in Wishes(tmp_path).refusal().message("en")
+    wishes.ask(Wish("two", {}))
+    assert wishes.refusal() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+def test_a_broken_file_is_no_wish(tmp_path, content):
+    (tmp_path / "model.wish").write_bytes(content)
+    assert Wishes(tmp_path).take() is None
+    assert not (tmp_path / "model.wish").exists()
+
+
+@pytest.mark.option("model.last_at_start")
+def test_load_switch_unload_and_the_last_one_at_the_next_start(shop, tmp_path):
+    shop.supervisor.start()
+    shop.worker_pid()
+    for model in ("one", "two"):
+        shop.supervisor.load(model, {})
+        wait_for(lambda model=model: shop.supervisor.status().model == model)
+    before = shop.supervisor.status()
+    shop.supervisor.unload()
+    after = wait_for(lambda: (now := shop.supervisor.status()).pid not in (None, before.pid) and now)
+    assert after.model is None
+    shop.supervisor.stop()
+    again = Shop(tmp_path, **{"model.preload": True, "model.last_at_start": True})
+    again.supervisor.start()
+    try:
+        wait_for(lambda: again.supervisor.status().model == "two")
+    finally:
+        again.close()
