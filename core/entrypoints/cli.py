@@ -9,6 +9,7 @@ What this module does not know: how anything is done; each command imports what 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -79,7 +80,14 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
     return evaluation.run(parsed, configs)
 
 
+def _quiet_libraries() -> None:
+    """diffusers imports torchao where it is installed, and both would tell of it in the middle of our lines."""
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+
+
 def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
+    _quiet_libraries()
     if parsed.what == "vae":
         from core.entrypoints import bench_vae
 
