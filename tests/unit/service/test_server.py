@@ -18,6 +18,7 @@ from core.entrypoints import cli
 from core.entrypoints.terminal import ProgressLine
 from core.errors import (
     BrokenPictureError,
+    ModelFileError,
     NoServerError,
     OptionError,
     ServerDeniedError,
@@ -277,5 +278,13 @@ def test_the_models_are_those_of_the_server(far: Served, tmp_path: Path) -> None
     studio = build_studio(make_settings(tmp_path, **given))
     assert [model.id for model in studio.models()] == [model.id for model in far.studio.models()]
     assert all(model.problem is None and model.path is None for model in studio.models())
+    assert not any(model.base or model.sources or model.own for model in studio.models()), (
+        "nothing is fetched for it here"
+    )
+    assert not studio.model_problems()
+    with pytest.raises(ServerRefusedError, match="models are its own"):
+        studio.add_model(str(tmp_path))
+    with pytest.raises(ModelFileError):
+        studio.remove_model("demo")
     away = build_studio(make_settings(tmp_path, **{"worker.server": "http://127.0.0.1:9"}))
     assert "demo" in [model.id for model in away.models()], "its own entries, while it does not answer"
