@@ -41,7 +41,7 @@ def test_full_disk(small_disk):
         assert finished(studio).state is JobState.DONE
         filler = small_disk / "filler"
         room = shutil.disk_usage(small_disk).free
-        filler.write_bytes(b"x" * (room - 64_000))  # the database fits, a picture of 512 x 512 does not
+        filler.write_bytes(b"x" * (room - 160_000))  # the database fits, with its log; a picture of 512 x 512 does not
         failed = finished(studio, width=512, height=512)
         assert failed.state is JobState.FAILED
         assert "disk" in failed.error.message("en") and "full" in failed.error.message("en")

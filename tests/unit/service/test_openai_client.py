@@ -62,7 +62,7 @@ def test_models(client: openai.OpenAI) -> None:
         ({"n": 17}, openai.BadRequestError, "generation.num_images"),
         ({"n": 0}, openai.BadRequestError, "body.n"),
         ({"background": "transparent"}, openai.BadRequestError, "body.background"),
-        ({"extra_body": {"num_inference_steps": 101}}, openai.BadRequestError, "generation.num_inference_steps"),
+        ({"extra_body": {"num_inference_steps": 101}}, openai.BadRequestError, "num_inference_steps"),
         ({"extra_body": {"unknown": 1}}, openai.BadRequestError, "body.unknown"),
         ({"model": "gpt-image-2"}, openai.NotFoundError, None),
         ({"model": "/etc"}, openai.NotFoundError, None),
