@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,9 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.errors import OptionError
-from core.model import generator as generators
 from core.model.generator import Generator
-from core.model.loader import load_model
+from core.model.reading import read_pipeline
 from core.storage.images import ImageFiles
 from tests.pipeline.conftest import WEIGHTS
 
@@ -25,9 +23,9 @@ def thoughtless(x, t, cap_feats, **others):
     return ([0.5 * one for one in x],)
 
 
-def hasty(info, options, *others):
+def hasty(info, dtypes):
     """The embedded model with nothing in it that takes time."""
-    loaded = load_model(info, options, *others)
+    read = read_pipeline(info, dtypes)
     torch.manual_seed(0)
     vae = AutoencoderKL(
         block_out_channels=(4, 4, 4, 4),
@@ -39,17 +37,15 @@ def hasty(info, options, *others):
         shift_factor=0.0,
         mid_block_add_attention=False,
     ).eval()
-    pipeline = ZImagePipeline(**loaded.pipeline.components | {"vae": vae})
+    pipeline = ZImagePipeline(**read.components | {"vae": vae})
     pipeline.transformer.forward = thoughtless
     pipeline.set_progress_bar_config(disable=True)
-    return replace(loaded, pipeline=pipeline, previewer=None)
+    return pipeline
 
 
 @pytest.fixture(scope="module")
 def quick(generator):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generators, "load_model", hasty)
-        yield Generator(generator._catalog)
+    return Generator(generator._catalog, read=hasty)
 
 
 @pytest.fixture(scope="module")
