@@ -12,12 +12,12 @@ from core.jobs.supervisor import WorkerSupervisor
 from core.model.catalog import Catalog
 from core.model.hub.downloads import downloads_of
 from core.model.places import Places, places_of
+from core.parts import Catalog as AnyCatalog
 from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
 from core.storage.database import Database
 from core.storage.history import History
 from core.storage.sheets import Sheets
-from core.studio import Catalog as AnyCatalog
 from core.studio import Studio
 from core.system import Machine
 

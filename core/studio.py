@@ -5,34 +5,29 @@ What this module does not know: Streamlit, torch, SQL, how a worker is started (
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from core import reproduction
+from core import reproduction, requests
 from core.batch.build import build
 from core.batch.library import WildcardFiles
 from core.batch.rows import read_rows
 from core.config.layers import PROJECT_ROOT, Settings
-from core.config.options import SCHEMA
-from core.config.schema import AUTO
 from core.errors import (
     InputError,
     ModelFileError,
     NotFoundError,
     OptionError,
     PictureFileError,
-    PromptError,
     StudioError,
     UnknownModelError,
 )
 from core.faults import Evidence, Fault, find
-from core.model.sizes import check_sides
+from core.parts import Catalog, Downloads, History, Queue, Sheets, System, Worker
 from core.storage import difference
 from core.storage.importing import MAX_FILE
 from core.storage.inspection import Look, look
@@ -62,96 +57,6 @@ from core.types import (
 FAULT_JOBS = 20  # the latest that are looked through for faults
 MAX_CELLS = 100  # pictures of one sweep
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-
-
-class Queue(Protocol):
-    """What the studio needs of the durable queue (core.jobs.queue)."""
-
-    def add(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job: ...
-    def get(self, job_id: str) -> Job: ...
-    def recent(self, limit: int) -> Sequence[Job]: ...
-    def active(self, limit: int) -> Sequence[Job]: ...
-    def request_cancel(self, job_id: str) -> Job: ...
-    def clear(self, client: str | None = None) -> int: ...
-    def hold(self, job_id: str, held: bool) -> Job: ...
-    def retry(self, job_id: str) -> Job: ...
-    def move(self, job_id: str, position: int) -> Job: ...
-    def prioritise(self, job_id: str, priority: int) -> Job: ...
-    def postpone(self, job_id: str, not_before: datetime | None) -> Job: ...
-    def pause(self, paused: bool) -> None: ...
-    def is_paused(self) -> bool: ...
-    def preview(self, job_id: str) -> bytes | None: ...
-
-
-class History(Protocol):
-    """What the studio needs of the stored pictures (core.storage.history)."""
-
-    def search(self, query: HistoryQuery) -> HistoryPage: ...
-    def get(self, image_id: str) -> ImageRecord: ...
-    def file(self, image_id: str) -> Path: ...
-    def thumbnail(self, image_id: str) -> Path: ...
-    def delete(self, image_id: str) -> None: ...
-    def take_in(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]: ...
-    def ids(self, query: HistoryQuery) -> tuple[str, ...]: ...
-    def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]: ...
-    def labels(self, kind: str) -> tuple[str, ...]: ...
-    def change(self, chosen: Chosen, change: MarkChange) -> None: ...
-    def trash(self, chosen: Chosen) -> None: ...
-    def restore(self, chosen: Chosen) -> None: ...
-    def empty_trash(self) -> int: ...
-
-
-class Sheets(Protocol):
-    """What the studio needs of the stored sweeps (core.storage.sheets)."""
-
-    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet: ...
-    def get(self, sheet_id: str) -> Sheet: ...
-    def file(self, sheet_id: str) -> Path: ...
-
-
-class Catalog(Protocol):
-    """What the studio needs of the model catalogue (core.model.catalog)."""
-
-    def models(self) -> Sequence[ModelInfo]: ...
-    def problems(self) -> Sequence[InputError]: ...
-    def find(self, model: str) -> ModelInfo: ...
-    def conditions(self, model: str) -> Mapping[str, Any]: ...
-    def add(self, path: str, model: str | None = None) -> ModelInfo: ...
-    def forget(self, model: str) -> bool: ...
-
-
-class Downloads(Protocol):
-    """What the studio needs of the models on their way (core.model.hub.downloads)."""
-
-    @property
-    def store(self) -> Path: ...
-    def all(self) -> Sequence[Download]: ...
-    def start(self, info: ModelInfo, hub: str | None = None, endpoint: str | None = None) -> Download: ...
-    def resume(self, model: str) -> Download | None: ...
-    def resume_interrupted(self) -> None: ...
-    def pause(self, model: str) -> None: ...
-    def cancel(self, model: str) -> None: ...
-    def stop(self) -> None: ...
-    def remove_files(self, info: ModelInfo) -> bool: ...
-    def save_token(self, hub: str, token: str) -> None: ...
-    def has_token(self, hub: str) -> bool: ...
-
-
-class Worker(Protocol):
-    """What the studio needs of the worker's supervisor (core.jobs.supervisor)."""
-
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def status(self) -> WorkerStatus: ...
-    def load(self, model: str, options: Mapping[str, Any]) -> None: ...
-    def unload(self) -> None: ...
-    def refusal(self) -> StudioError | None: ...
-
-
-class System(Protocol):
-    """What the studio needs to describe the machine (core.system)."""
-
-    def report(self, worker: WorkerStatus) -> SystemReport: ...
 
 
 class Studio:
@@ -192,25 +97,9 @@ class Studio:
 
         Raises InputError naming `source` for the first value that cannot be used.
         """
-        given = {
-            (option := SCHEMA.find(key, source)).key: option.check(value, source)
-            for key, value in (values or {}).items()
-        }
+        given = requests.checked(values or {}, source)
         chosen = {**self.settings.values, **given}
-        model = self._catalog.find(chosen["model.id"])
-        request = GenerationRequest(
-            prompt=chosen["generation.prompt"],
-            negative_prompt=chosen["generation.negative_prompt"],
-            model=model.id,
-            width=_resolved(chosen["generation.width"], model.default_width),
-            height=_resolved(chosen["generation.height"], model.default_height),
-            num_inference_steps=_resolved(chosen["generation.num_inference_steps"], model.default_steps),
-            guidance_scale=_guidance(chosen, given, model.default_guidance),
-            seed=chosen["generation.seed"],
-            num_images=chosen["generation.num_images"],
-            options={option.key: chosen[option.key] for option in SCHEMA.request_options()},
-        )
-        return request
+        return requests.build(chosen, given, self._catalog.find(chosen["model.id"]))
 
     def new_batch(
         self, given: bytes | str | Sequence[Any], values: Mapping[str, Any] | None = None, source: str = "batch",
@@ -222,13 +111,13 @@ class Studio:
         of the pictures. `check` is asked about each picture, too. Raises BatchError naming every row that can't be used;
         `source` is the file's name, or what else to call it.
         """
-        base = _with_seed(self.new_request(values))
+        base = requests.with_seed(self.new_request(values))
         model = self._catalog.find(base.model)
         if model.problem is not None:
             raise model.problem
 
         def check_single(single: GenerationRequest) -> None:
-            check_request(single, model, source)
+            requests.check(single, model, source)
             check(single)
 
         limit = min(self.settings["batch.max_pictures"], most or self.settings["batch.max_pictures"])
@@ -249,8 +138,8 @@ class Studio:
         """
         model = self._catalog.find(request.model)
         for single in request.singles() if request.pictures else (request,):
-            check_request(single, model)
-        return self._queue.add(_with_seed(request), terms, most)
+            requests.check(single, model)
+        return self._queue.add(requests.with_seed(request), terms, most)
 
     def cancel(self, job_id: str) -> Job:
         """Queued jobs are cancelled at once, running ones within one step."""
@@ -416,12 +305,12 @@ class Studio:
             allowed = {"en": f"1 - {MAX_CELLS}, on one axis or two", "zh": f"1 - {MAX_CELLS}，一个或两个轴"}
             raise OptionError(source="sweep", key="cells", came=len(cells), allowed=allowed)
         request = self.image(image_id).request
-        requests = []
+        singles: list[GenerationRequest] = []
         for cell in cells:
             values = {axis.key: value for axis, value in zip(reversed(axes), cell, strict=True)}
-            requests.append(_with_values(request, values))
-            check_request(requests[-1], self._catalog.find(request.model), "sweep")
-        return self._sheets.add(image_id, axes, [self.submit(single).id for single in requests])
+            singles.append(requests.with_values(request, values))
+            requests.check(singles[-1], self._catalog.find(request.model), "sweep")
+        return self._sheets.add(image_id, axes, [self.submit(single).id for single in singles])
 
     def sheet(self, sheet_id: str) -> Sheet:
         """A sweep; NotFoundError when there is none."""
@@ -537,59 +426,7 @@ class Studio:
         return self._system.report(self._worker.status())
 
 
-def _with_seed(request: GenerationRequest) -> GenerationRequest:
-    """-1 becomes a real seed. A template is told only of a prompt that it makes with the picture's own seed."""
-    seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
-    drawn = bool(request.pictures) or (seed == request.seed and request.num_images == 1)
-    return replace(request, seed=seed, template=request.template if drawn else "")
-
-
 _NOT_OURS = {
     "en": "these files were not fetched by the studio and are not deleted; only downloads and added entries can be removed",
     "zh": "这些文件不是本程序下载的，不会删除；只能移除下载的模型和添加的条目",
 }
-
-
-def check_request(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
-    """Raise InputError when a field is out of range, or ModelFileError when the model can't be used."""
-    if model.problem is not None:
-        raise model.problem
-    prompt = SCHEMA.options["generation.prompt"]
-    for key in ("prompt", "negative_prompt"):
-        length = len(getattr(request, key))
-        if length > (prompt.maximum or 0) or (key == "prompt" and not request.prompt.strip()):
-            raise PromptError(key=key, came=length, allowed=f"1 - {prompt.maximum:g}")
-    for key in ("width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"):
-        SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
-    for key, (low, high) in model.bounds.items():
-        bound = replace(SCHEMA.options[key], minimum=low, maximum=high, auto=False)
-        bound.check(getattr(request, key.removeprefix("generation.")), model.id)
-    check_sides(request.width, request.height, model.max_side, model.id)
-    for key, value in request.options.items():
-        SCHEMA.find(key, source).check(value, source)
-
-
-def _with_values(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
-    """`request` with values by schema key, each checked."""
-    checked = {key: SCHEMA.find(key, "sweep").check(value, "sweep") for key, value in values.items()}
-    own = {key.removeprefix("generation."): value for key, value in checked.items() if key.startswith("generation.")}
-    options = {key: value for key, value in checked.items() if not key.startswith("generation.")}
-    template = "" if "seed" in own else request.template
-    return replace(request, **own, template=template, options={**request.options, **options}, num_images=1)
-
-
-def _resolved(value: Any, default: Any) -> Any:
-    return default if value == AUTO else value
-
-
-def _guidance(chosen: Mapping[str, Any], given: Mapping[str, Any], default: float) -> float:
-    """guidance_scale, else cfg_scale - 1 (Z-Image counts guidance from 0), else the model's own.
-
-    What is given with the request wins over what the files say, whichever of the two names it uses.
-    """
-    for values in (given, chosen):
-        if values.get("generation.guidance_scale", AUTO) != AUTO:
-            return float(values["generation.guidance_scale"])
-        if values.get("generation.cfg_scale", AUTO) != AUTO:
-            return max(0.0, float(values["generation.cfg_scale"]) - 1.0)
-    return default

@@ -25,6 +25,7 @@ from diffusers import ZImagePipeline
 from PIL.Image import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from core import requests
 from core.config.options import SCHEMA
 from core.entrypoints import bench_random
 from core.entrypoints.bench_variants import variants
@@ -38,7 +39,6 @@ from core.model.loader import DTYPES, LoadedModel
 from core.model.tuning import attention
 from core.storage.database import Database
 from core.storage.history import History
-from core.studio import check_request
 from core.types import GenerationRequest, ModelInfo
 
 PROMPT = "夜晚，雪地，黄色的灯塔"
@@ -122,7 +122,7 @@ def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationReques
         seed=1,
         options=options,
     )
-    check_request(request, info, SOURCE)
+    requests.check(request, info, SOURCE)
     return request
 
 

@@ -1,0 +1,94 @@
+"""From values by schema key to one complete request, and what is checked before it is queued.
+
+What this module does not know: the queue, where values come from.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from core.config.options import SCHEMA
+from core.config.schema import AUTO
+from core.errors import PromptError
+from core.model.sizes import check_sides
+from core.types import GenerationRequest, ModelInfo
+
+
+def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The values by their own keys, in their own types. Raises InputError naming `source` for the first that can't be used."""
+    found = {}
+    for key, value in values.items():
+        option = SCHEMA.find(key, source)
+        found[option.key] = option.check(value, source)
+    return found
+
+
+def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo) -> GenerationRequest:
+    """The request of `chosen`, a value for every key; what is auto is the model's own. `given` came with the request."""
+    return GenerationRequest(
+        prompt=chosen["generation.prompt"],
+        negative_prompt=chosen["generation.negative_prompt"],
+        model=model.id,
+        width=_resolved(chosen["generation.width"], model.default_width),
+        height=_resolved(chosen["generation.height"], model.default_height),
+        num_inference_steps=_resolved(chosen["generation.num_inference_steps"], model.default_steps),
+        guidance_scale=_guidance(chosen, given, model.default_guidance),
+        seed=chosen["generation.seed"],
+        num_images=chosen["generation.num_images"],
+        options={option.key: chosen[option.key] for option in SCHEMA.request_options()},
+    )
+
+
+def with_seed(request: GenerationRequest) -> GenerationRequest:
+    """-1 becomes a real seed. A template is told only of a prompt that it makes with the picture's own seed."""
+    seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
+    drawn = bool(request.pictures) or (seed == request.seed and request.num_images == 1)
+    return replace(request, seed=seed, template=request.template if drawn else "")
+
+
+def check(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+    """Raise InputError when a field is out of range, or ModelFileError when the model can't be used."""
+    if model.problem is not None:
+        raise model.problem
+    prompt = SCHEMA.options["generation.prompt"]
+    for key in ("prompt", "negative_prompt"):
+        length = len(getattr(request, key))
+        if length > (prompt.maximum or 0) or (key == "prompt" and not request.prompt.strip()):
+            raise PromptError(key=key, came=length, allowed=f"1 - {prompt.maximum:g}")
+    for key in ("width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"):
+        SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
+    for key, (low, high) in model.bounds.items():
+        bound = replace(SCHEMA.options[key], minimum=low, maximum=high, auto=False)
+        bound.check(getattr(request, key.removeprefix("generation.")), model.id)
+    check_sides(request.width, request.height, model.max_side, model.id)
+    for key, value in request.options.items():
+        SCHEMA.find(key, source).check(value, source)
+
+
+def with_values(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
+    """`request` with values by schema key, each checked."""
+    checked = {key: SCHEMA.find(key, "sweep").check(value, "sweep") for key, value in values.items()}
+    own = {key.removeprefix("generation."): value for key, value in checked.items() if key.startswith("generation.")}
+    options = {key: value for key, value in checked.items() if not key.startswith("generation.")}
+    template = "" if "seed" in own else request.template
+    return replace(request, **own, template=template, options={**request.options, **options}, num_images=1)
+
+
+def _resolved(value: Any, default: Any) -> Any:
+    return default if value == AUTO else value
+
+
+def _guidance(chosen: Mapping[str, Any], given: Mapping[str, Any], default: float) -> float:
+    """guidance_scale, else cfg_scale - 1 (Z-Image counts guidance from 0), else the model's own.
+
+    What is given with the request wins over what the files say, whichever of the two names it uses.
+    """
+    for values in (given, chosen):
+        if values.get("generation.guidance_scale", AUTO) != AUTO:
+            return float(values["generation.guidance_scale"])
+        if values.get("generation.cfg_scale", AUTO) != AUTO:
+            return max(0.0, float(values["generation.cfg_scale"]) - 1.0)
+    return default
