@@ -121,7 +121,7 @@ class Catalog:
             self._check_place(entry, path, place)
             if path is None:
                 raise problem(entry.id, "*.safetensors", "download")
-            if path.is_file():
+            if os.path.isfile(path):  # unlike Path.is_file, it takes a name that is too long for a missing file
                 base = self._base(entry, path, entries)
             else:
                 check_folder(path, entry.id)
@@ -266,7 +266,7 @@ def _config(file: Path) -> dict[str, Any]:
 
 
 def _disk_bytes(path: Path | None) -> int:
-    if path is None or not path.exists():
+    if path is None or not os.path.exists(path):
         return 0
     return path.stat().st_size if path.is_file() else size_of(path)
 

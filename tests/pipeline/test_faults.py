@@ -87,7 +87,7 @@ def test_out_of_memory_is_told_in_one_line_and_the_next_request_works(request_of
         raise torch.OutOfMemoryError("planted")
 
     with monkeypatch.context() as planted:
-        planted.setattr("core.model.generator.render", render)
+        planted.setattr("core.model.render.render", render)
         with pytest.raises(OutOfMemoryError, match="128x128"):
             generator.generate(request_of())
     assert generator.generate(request_of(num_inference_steps=1)).pictures

@@ -119,7 +119,7 @@ def build_nothing(configs: Path, values: Mapping[str, Any]) -> FakeGenerator:
     raise ImportError("libtorch.so is not there")
 
 
-def build_killed(configs: Path) -> FakeGenerator:
+def build_killed(configs: Path, values: Mapping[str, Any]) -> FakeGenerator:
     """Dies as a library does that this processor cannot run, as long as the environment says so."""
     if DEADLY in os.environ:
         os.kill(os.getpid(), signal.SIGKILL)
