@@ -17,7 +17,7 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.entrypoints.api import USER_HEADER
+from core.entrypoints.api import BROWSER_COOKIE, USER_HEADER
 from core.errors import LANGUAGES, StudioError
 from core.types import Chosen, GenerationRequest, HistoryQuery, JobTerms
 from ui.zone import local_zone
@@ -96,14 +96,14 @@ def user() -> str | None:
 
 
 def client() -> str:
-    """Whose jobs these are: the user; else the browser, by a digest of the cookie that guards its forms.
+    """Whose jobs these are: the user; else the browser, by a digest of the cookie that came with its first page.
 
     F5 and other tabs keep it. A user is the same over the service.
     """
     if name := st.context.headers.get(USER_HEADER):
         return f"user:{name}"
-    cookie = st.context.cookies.get("_streamlit_xsrf")
-    name = cookie if isinstance(cookie, str) else ""  # none before the first answer, and in a page without a browser
+    cookie = st.context.cookies.get(BROWSER_COOKIE)
+    name = cookie if isinstance(cookie, str) else ""  # none in a page without a browser
     return f"page:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 

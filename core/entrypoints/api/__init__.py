@@ -20,10 +20,20 @@ from core.entrypoints.api.gate import Gate
 from core.entrypoints.api.login import LOGOUT
 from core.entrypoints.api.native import create_api
 from core.entrypoints.api.openai import create_openai
-from core.entrypoints.api.orders import USER_HEADER
+from core.entrypoints.api.orders import BROWSER_COOKIE, USER_HEADER
 from core.studio import Studio
 
-__all__ = ["LOGOUT", "USER_HEADER", "Binding", "Keys", "create_api", "gate", "read_binding", "service_routes"]
+__all__ = [
+    "BROWSER_COOKIE",
+    "LOGOUT",
+    "USER_HEADER",
+    "Binding",
+    "Keys",
+    "create_api",
+    "gate",
+    "read_binding",
+    "service_routes",
+]
 
 
 def gate(keys: Keys, binding: Binding) -> Middleware:

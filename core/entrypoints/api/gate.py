@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
@@ -28,7 +29,7 @@ from core.entrypoints.access.failures import Failures
 from core.entrypoints.access.keys import Keys, Visitor, read_authorization
 from core.entrypoints.api import login
 from core.entrypoints.api.guard import RefusedError, Say
-from core.entrypoints.api.orders import USER_HEADER
+from core.entrypoints.api.orders import BROWSER_COOKIE, USER_HEADER
 from core.entrypoints.api.page import language_of
 from core.errors import StudioError
 
@@ -76,9 +77,9 @@ class Gate:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        if scope["type"] == "http":
-            send = _with_headers(send)
         headers = Headers(scope=scope)
+        if scope["type"] == "http":
+            send = _with_headers(send, "" if _known_browser(headers) else _new_browser(scope, headers))
         foreign = _foreign(headers, scope.get("method", "GET"), self._binding)
         if foreign is not None:
             await self._refuse(foreign, 403)(scope, receive, send)
@@ -275,12 +276,27 @@ def _named(scope: Scope, visitor: Visitor | None) -> Scope:
     return {**scope, "headers": kept}
 
 
-def _with_headers(send: Send) -> Send:
+def _known_browser(headers: Headers) -> bool:
+    return f"{BROWSER_COOKIE}=" in headers.get("cookie", "")
+
+
+def _new_browser(scope: Scope, headers: Headers) -> str:
+    """A cookie for a person's browser, "" for anything else: the first page of a new one must know its jobs by the second."""
+    if scope["method"] != "GET" or "text/html" not in headers.get("accept", ""):
+        return ""
+    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    year = 365 * 24 * 3600
+    return f"{BROWSER_COOKIE}={secrets.token_urlsafe(16)}; Path=/; Max-Age={year}; HttpOnly; SameSite=Strict{secure}"
+
+
+def _with_headers(send: Send, cookie: str) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
+            if cookie:
+                headers.append("Set-Cookie", cookie)
         await send(message)
 
     return send_with_headers

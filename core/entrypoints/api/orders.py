@@ -24,6 +24,7 @@ from core.types import GenerationRequest, Job, JobState, JobTerms
 SOURCE = "request"
 POLL_SECONDS = 0.1
 CLIENT_HEADER = "X-Client-Id"
+BROWSER_COOKIE = "zdarkroom_browser"
 USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
 REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
 

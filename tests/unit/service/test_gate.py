@@ -27,7 +27,7 @@ from core.entrypoints.access.binding import UnguardedError, WeakTokenError, name
 from core.entrypoints.access.failures import Failures
 from core.entrypoints.access.keys import Keys, read_authorization
 from core.entrypoints.access.users import Users, UsersFileError
-from core.entrypoints.api import gate
+from core.entrypoints.api import BROWSER_COOKIE, gate
 from core.errors import ConfigFileError, OptionError, SecretShownError, StudioError
 from tests.unit.jobs.shop import make_settings, wait_for
 from tests.unit.service.live import Served, serving
@@ -109,6 +109,15 @@ def test_the_clients_of_others_get_in_with_the_token(guarded: Served) -> None:
     with openai.OpenAI(base_url=f"{guarded.url}/v1", api_key="wrong", timeout=60, max_retries=0) as client:
         with pytest.raises((openai.AuthenticationError, openai.RateLimitError)):
             client.models.list()
+
+
+def test_a_browser_is_known_from_its_first_page_on(tmp_path: Path) -> None:
+    client = House(tmp_path).client()
+    page = {"Accept": "text/html"}
+    first = client.get("/", headers=page).headers["set-cookie"]
+    assert all(word in first for word in (BROWSER_COOKIE, "HttpOnly", "SameSite=Strict", "Path=/"))
+    assert "set-cookie" not in client.get("/", headers=page).headers, "it has one"
+    assert "set-cookie" not in House(tmp_path / "other").client().get("/v1/models").headers, "a program needs none"
 
 
 @pytest.mark.parametrize(
