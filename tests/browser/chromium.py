@@ -107,5 +107,5 @@ def prompt_of(page: Page):
 
 
 def stage_image(page: Page):
-    """The large picture, forming or finished."""
-    return page.locator(".st-key-stage_picture img")
+    """The large picture, forming or finished; for a moment the one before it stands beside it."""
+    return page.locator(".st-key-stage_picture img").first
