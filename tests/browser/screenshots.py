@@ -124,7 +124,6 @@ def make_one(page: Page, address: str, language: str, prompt: str) -> None:
     page.goto(f"{address}/?lang={language}")
     prompt_of(page).fill(prompt)
     prompt_of(page).press("Control+Enter")
-    page.locator(".st-key-progress").wait_for()
     page.locator(".st-key-download button").wait_for(timeout=DRAWING_SECONDS * 1000)
     stage_image(page).wait_for()
 
