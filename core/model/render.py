@@ -84,7 +84,7 @@ def render(
 ) -> Picture:
     """One picture: noise, steps, decode, cut to size."""
     memory.start_peak(model.device)
-    width, height = _rendered_size(model, request)
+    width, height = size_to_render(model, request)
     began = time.perf_counter()
     latents = _denoise(model, request, texts, (width, height), report, is_cancelled)
     _wait(model.device)
@@ -110,7 +110,8 @@ def render(
     )
 
 
-def _rendered_size(model: LoadedModel, request: GenerationRequest) -> tuple[int, int]:
+def size_to_render(model: LoadedModel, request: GenerationRequest) -> tuple[int, int]:
+    """Width and height that the model draws for this request, before the cut or the resizing."""
     info = model.info
     native = None if request.options["force_original_resolution"] else info.default_width * info.default_height
     return rendered_size(request.width, request.height, info.size_multiple, native, info.max_side)
@@ -118,11 +119,11 @@ def _rendered_size(model: LoadedModel, request: GenerationRequest) -> tuple[int,
 
 def positions(model: LoadedModel, request: GenerationRequest) -> rope.RopePlan:
     """How the request's options make the positions of a picture of its size."""
-    return rope.plan_positions(request.options, model.info.trained_side, _rendered_size(model, request))
+    return rope.plan_positions(request.options, model.info.trained_side, size_to_render(model, request))
 
 
 def _scaled(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
-    return rope.automatic_choice(request.options, positions(model, request), _rendered_size(model, request))
+    return rope.automatic_choice(request.options, positions(model, request), size_to_render(model, request))
 
 
 def _denoise(

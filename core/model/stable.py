@@ -19,8 +19,8 @@ from core.errors import Cancelled
 from core.model import guard, memory
 from core.model.families import SD, SDXL
 from core.model.loader import LoadedModel
-from core.model.render import IsCancelled, Report, Texts, neutral_negative
-from core.model.sizes import deliver, rendered_size
+from core.model.render import IsCancelled, Report, Texts, neutral_negative, size_to_render
+from core.model.sizes import deliver
 from core.model.tuning import tiling
 from core.types import Decision, GenerationRequest, Phase, Picture
 
@@ -68,7 +68,7 @@ def render(
 ) -> Picture:
     """One picture: noise, steps, decode, cut to size."""
     memory.start_peak(model.device)
-    size = _rendered_size(model, request)
+    size = size_to_render(model, request)
     began = time.perf_counter()
     latents = _denoise(model, request, texts, size, report, is_cancelled)
     denoised = time.perf_counter()
@@ -85,12 +85,6 @@ def render(
         decisions=(*model.decisions, *texts.decisions, *_ineffective(model, request), *neutral_negative(request)),
         peak_memory_bytes=memory.read_peak(model.device),
     )
-
-
-def _rendered_size(model: LoadedModel, request: GenerationRequest) -> tuple[int, int]:
-    info = model.info
-    native = None if request.options["force_original_resolution"] else info.default_width * info.default_height
-    return rendered_size(request.width, request.height, info.size_multiple, native, info.max_side)
 
 
 def _denoise(
