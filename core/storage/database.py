@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from core.errors import DiskFullError, NotWritableError, StorageError
 
 HEAD = "head"  # the version that a database is brought up to
 BUSY_SECONDS = 30  # how long a writer waits for another one
+SWITCH_SECONDS = 0.02  # between two tries to make a new database a WAL one
 
 
 class Database:
@@ -84,9 +86,24 @@ class Database:
 def _prepare(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see _begin
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _switch_to_wal(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Of several processes that open a new database at once, SQLite refuses all but one at once, whatever the timeout
+    says: two that wait for each other's read locks would wait for ever. So we let go and try again."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(SWITCH_SECONDS)
 
 
 def _begin(connection: Connection) -> None:
