@@ -10,7 +10,8 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.config.schema import Option
 from core.errors import StudioError
-from core.studio import MAX_CELLS, Studio
+from core.studio import Studio
+from core.studio.again import MAX_CELLS
 from core.types import Axis, Change, ImageRecord, Job, JobState
 from ui import actions, formats, state
 from ui.components import elements, error_card, image_card

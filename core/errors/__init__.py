@@ -1,0 +1,121 @@
+"""Every error a user can meet, with its sentence in both languages.
+
+StudioError
+|-- InputError               what the user gave cannot be used (command line: exit code 2)
+|   |-- OptionError          a value of the wrong type or out of range
+|   |-- UnknownOptionError   a key that no option has
+|   |-- ConfigFileError      a YAML file that cannot be read
+|   |-- SecretShownError     a secret where everyone can read it
+|   |-- PromptError          an empty or endless prompt
+|   |-- WildcardError        a template with braces or names that lead nowhere
+|   |-- BatchError           rows of a batch that cannot be used
+|   |-- QueueFullError       too many jobs of one client
+|   |-- KeyReusedError       an idempotency key that came with another request
+|   |-- JobStateError        a job that is not in the state for what was asked
+|   |-- PictureFileError     a file that cannot become part of the history
+|   `-- ServerError          another studio that was asked over HTTP
+|       |-- NoServerError        nobody answers there
+|       |-- ServerDeniedError    it wants another token, or none of ours
+|       |-- ServerVersionError   it is no studio of this version
+|       `-- ServerRefusedError   it says no; its own sentence
+|-- NotFoundError            a job or a picture that is not there (any more)
+|-- ModelError               a model that cannot be used
+|   |-- UnknownModelError    no catalogue entry and no folder of that name
+|   |-- ModelFileError       a file of the model is missing, truncated or unsafe
+|   |-- UnavailableError     an option that this machine cannot follow
+|   |-- ModelLoadError       the files are there, loading failed
+|   `-- DownloadError        a hub did not give the model
+|-- StorageError             the picture or the database could not be written
+|   |-- DiskFullError
+|   `-- NotWritableError
+`-- RunError                 the job itself failed
+    |-- WorkerDiedError      the worker process is gone; the job is run again
+    |-- WorkerStartError     no worker process comes up
+    |-- CrashLoopError       the worker process died of this job too often
+    |-- OutOfMemoryError
+    |-- BrokenPictureError   NaN, Inf or a flat picture
+    `-- GenerationError      anything else that the pipeline raised
+Cancelled                    not an error: the user asked to stop
+
+An error is a class (its `code`) and the values it was made with; it can be stored as a dictionary and read back, so that a
+page can say it in the language of whoever looks. Sentences say what came, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+from core.errors.base import LANGUAGES, Cancelled, StudioError, error_classes
+from core.errors.inputs import (
+    BatchError,
+    ConfigFileError,
+    InputError,
+    JobStateError,
+    KeyReusedError,
+    NotFoundError,
+    OptionError,
+    PictureFileError,
+    PromptError,
+    QueueFullError,
+    SecretShownError,
+    UnknownOptionError,
+    WildcardError,
+)
+from core.errors.models import (
+    DownloadError,
+    ModelError,
+    ModelFileError,
+    ModelLoadError,
+    UnavailableError,
+    UnknownModelError,
+)
+from core.errors.runs import (
+    BrokenPictureError,
+    CrashLoopError,
+    GenerationError,
+    OutOfMemoryError,
+    RunError,
+    WorkerDiedError,
+    WorkerStartError,
+)
+from core.errors.servers import NoServerError, ServerDeniedError, ServerError, ServerRefusedError, ServerVersionError
+from core.errors.storage import DiskFullError, NotWritableError, StorageError
+
+__all__ = [
+    "LANGUAGES",
+    "BatchError",
+    "BrokenPictureError",
+    "Cancelled",
+    "ConfigFileError",
+    "CrashLoopError",
+    "DiskFullError",
+    "DownloadError",
+    "GenerationError",
+    "InputError",
+    "JobStateError",
+    "KeyReusedError",
+    "ModelError",
+    "ModelFileError",
+    "ModelLoadError",
+    "NoServerError",
+    "NotFoundError",
+    "NotWritableError",
+    "OptionError",
+    "OutOfMemoryError",
+    "PictureFileError",
+    "PromptError",
+    "QueueFullError",
+    "RunError",
+    "SecretShownError",
+    "ServerDeniedError",
+    "ServerError",
+    "ServerRefusedError",
+    "ServerVersionError",
+    "StorageError",
+    "StudioError",
+    "UnavailableError",
+    "UnknownModelError",
+    "UnknownOptionError",
+    "WildcardError",
+    "WorkerDiedError",
+    "WorkerStartError",
+    "error_classes",
+]

@@ -1,0 +1,32 @@
+"""The picture or the database could not be written."""
+
+from __future__ import annotations
+
+from core.errors.base import StudioError
+
+
+class StorageError(StudioError):
+    """The picture or the database could not be written."""
+
+    text = {
+        "en": "{path} could not be written: {detail}. Check the folder or choose another with output.directory.",
+        "zh": "无法写入 {path}：{detail}。请检查该文件夹，或用 output.directory 另选一个。",
+    }
+
+
+class DiskFullError(StorageError):
+    """No space left on the device."""
+
+    text = {
+        "en": "The disk of {path} is full. Free some space or choose another folder with output.directory, then run again.",
+        "zh": "{path} 所在磁盘已满。请腾出空间，或用 output.directory 另选文件夹，然后重试。",
+    }
+
+
+class NotWritableError(StorageError):
+    """The output directory refuses to be written to."""
+
+    text = {
+        "en": "{path} is not writable. Change its permissions or choose another folder with output.directory.",
+        "zh": "{path} 不可写。请修改权限，或用 output.directory 另选文件夹。",
+    }

@@ -1,0 +1,98 @@
+"""Models: which there are, fetching them, loading and unloading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.errors import (
+    InputError,
+    ModelFileError,
+    StudioError,
+)
+from core.studio.desk import Desk
+from core.types import (
+    Download,
+    ModelInfo,
+)
+
+
+class Models(Desk):
+    """The verbs of models and their downloads."""
+
+    def models(self) -> Sequence[ModelInfo]:
+        """The catalogue, with the reason where a model can't be used."""
+        return self._catalog.models()
+
+    def model(self, model_id: str) -> ModelInfo:
+        """One entry, by id or by the path of a folder; UnknownModelError or ModelFileError."""
+        return self._catalog.find(model_id)
+
+    def model_problems(self) -> Sequence[InputError]:
+        """What is wrong with files of the catalogue that are no entries."""
+        return self._catalog.problems()
+
+    def add_model(self, path: str, model_id: str | None = None) -> ModelInfo:
+        """Put a folder or file of this machine into the catalogue; ModelFileError when it can't be used."""
+        return self._catalog.add(path, model_id)
+
+    def remove_model(self, model_id: str) -> None:
+        """Take the user's own entry out of the catalogue, or delete the files that were fetched. ModelFileError for others."""
+        info = self._catalog.find(model_id)
+        if info.own and self._catalog.forget(model_id):
+            return
+        if not self._downloads.remove_files(info):
+            raise ModelFileError(model=info.id, file=info.path or info.id, problem=_NOT_OURS)
+
+    def load_model(self, model_id: str) -> None:
+        """Have the worker load it, between two jobs and with the settings' options; the present one is freed first."""
+        info = self._catalog.find(model_id)
+        if info.problem is not None:
+            raise info.problem
+        self._worker.load(info.id, self.settings.request_options())
+
+    def unload_model(self) -> None:
+        """Have the worker give the model's memory back."""
+        self._worker.unload()
+
+    def load_error(self) -> StudioError | None:
+        """Why the last model that was to be loaded could not be."""
+        return self._worker.refusal()
+
+    def downloads(self) -> Sequence[Download]:
+        """The models on their way, and how far they are."""
+        return self._downloads.all()
+
+    def download(self, model_id: str, hub: str | None = None, endpoint: str | None = None) -> Download:
+        """Fetch a model of the catalogue in a process of its own, from the hub named, else from the first that has it."""
+        return self._downloads.start(self._catalog.find(model_id), hub, endpoint)
+
+    def pause_download(self, model_id: str) -> None:
+        """Stop it; what has arrived is kept."""
+        self._downloads.pause(model_id)
+
+    def resume_download(self, model_id: str) -> None:
+        """Go on from where it was."""
+        self._downloads.resume(model_id)
+
+    def cancel_download(self, model_id: str) -> None:
+        """Stop it, and throw away what has arrived."""
+        self._downloads.cancel(model_id)
+
+    def save_token(self, hub: str, token: str) -> None:
+        """Keep a hub's token in a file that nobody else can read; an empty one is removed."""
+        self._downloads.save_token(hub, token)
+
+    def has_token(self, hub: str) -> bool:
+        """Whether there is one, in the environment or that file."""
+        return self._downloads.has_token(hub)
+
+    def models_folder(self) -> Path:
+        """Where downloads are kept."""
+        return self._downloads.store
+
+
+_NOT_OURS = {
+    "en": "these files were not fetched by the studio and are not deleted; only downloads and added entries can be removed",
+    "zh": "这些文件不是本程序下载的，不会删除；只能移除下载的模型和添加的条目",
+}

@@ -1,0 +1,58 @@
+"""The nouns of the studio: frozen dataclasses that travel from the form to the history page.
+
+Data goes one way: form -> GenerationRequest -> queue -> worker -> GenerationResult -> storage -> Job and ImageRecord -> page.
+What these modules do not know: Streamlit, SQL, torch, files, YAML.
+"""
+
+from __future__ import annotations
+
+from core.types.generation import OWN_FIELDS, Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
+from core.types.history import (
+    Axis,
+    Change,
+    Chosen,
+    Difference,
+    FoundParameters,
+    HistoryPage,
+    HistoryQuery,
+    ImageRecord,
+    MarkChange,
+    Marks,
+    Sheet,
+    TakenIn,
+    Verdict,
+)
+from core.types.jobs import Job, JobState, JobTerms
+from core.types.machine import CARDS, Capability, Download, ModelInfo, SystemReport, WorkerStatus
+
+__all__ = [
+    "CARDS",
+    "OWN_FIELDS",
+    "Axis",
+    "Capability",
+    "Change",
+    "Chosen",
+    "Decision",
+    "Difference",
+    "Download",
+    "FoundParameters",
+    "GenerationRequest",
+    "GenerationResult",
+    "HistoryPage",
+    "HistoryQuery",
+    "ImageRecord",
+    "Job",
+    "JobState",
+    "JobTerms",
+    "MarkChange",
+    "Marks",
+    "ModelInfo",
+    "Phase",
+    "Picture",
+    "Progress",
+    "Sheet",
+    "SystemReport",
+    "TakenIn",
+    "Verdict",
+    "WorkerStatus",
+]

@@ -1,0 +1,108 @@
+"""What is asked for and what comes out of the model: requests, progress, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # Pillow is needed by whoever makes or saves a picture, not by whoever carries a request
+    from PIL.Image import Image
+
+
+class Phase(StrEnum):
+    """What the worker is doing for a job right now."""
+
+    LOADING = "loading"
+    TEXT = "text"
+    STEPS = "steps"
+    DECODE = "decode"
+    SAVE = "save"
+
+
+OWN_FIELDS = (  # of a request: what each picture of a batch may have of its own
+    "prompt", "template", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """Everything that decides a picture. Complete: after `Studio.submit` no field is left to a default.
+
+    `width` and `height` are the pixels of the delivered file; `options` holds every advanced option by its schema key
+    (such as ``vae.enable_tiling``), so that the record of a picture never depends on a configuration file of that day.
+    The prompt is what is drawn; `template`, where it is not empty, is what the prompt was made of (see core.batch).
+    A batch says in `pictures` what each picture has other than the request itself; there is one entry a picture, then.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    model: str = "demo"
+    width: int = 256
+    height: int = 256
+    num_inference_steps: int = 8
+    guidance_scale: float = 0.0
+    seed: int = -1
+    num_images: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    template: str = ""
+    pictures: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
+
+    def singles(self) -> tuple[GenerationRequest, ...]:
+        """One request for each picture, each the picture that its request makes alone. In no batch picture k has seed + k."""
+        if self.pictures:
+            return tuple(replace(self, num_images=1, pictures=(), **own) for own in self.pictures)
+        return tuple(replace(self, seed=self.seed + k, num_images=1) for k in range(self.num_images))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An automatic choice: what was asked, what is in effect, and why, in both languages."""
+
+    option: str
+    requested: Any
+    effective: Any
+    reason: Mapping[str, str]  # language -> sentence
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running job is. `step` of `steps` counts the denoising steps of picture `image` of `images` (both from 1)."""
+
+    phase: Phase
+    step: int = 0
+    steps: int = 0
+    image: int = 1
+    images: int = 1
+    eta_seconds: float | None = None
+    detail: str = ""
+    preview: bytes | None = None  # a small WebP of the forming picture; None = unchanged
+
+    @property
+    def fraction(self) -> float:
+        """Share of the whole job that is done, 0 to 1, by pictures and by the steps of the present one."""
+        if not self.steps or (self.phase in (Phase.LOADING, Phase.TEXT) and self.image == 1):
+            return 0.0
+        return min(1.0, (self.image - 1 + self.step / self.steps) / self.images)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One finished picture, still in memory. Sizes are (width, height) in pixels, times in seconds."""
+
+    image: Image
+    request: GenerationRequest  # a single: its seed is this picture's
+    rendered_size: tuple[int, int]  # what the model drew, a multiple of 16
+    timings: Mapping[str, float]  # text, steps, decode
+    effective: Mapping[str, Any]  # resolved values: device, dtype, scheduler, attention, versions, model revision ...
+    decisions: tuple[Decision, ...] = ()
+    peak_memory_bytes: int | None = None
+    place: int = 1  # which of its job's pictures this is, from 1
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """All the pictures of one request, in order."""
+
+    pictures: tuple[Picture, ...]

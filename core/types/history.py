@@ -1,0 +1,179 @@
+"""Stored pictures: what is known of them, asked about them and done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from core.types.generation import Decision, GenerationRequest
+
+if TYPE_CHECKING:
+    from core.errors import StudioError
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What people say of a picture. `rating` 0 (none) to 5; tags and collections in alphabetical order."""
+
+    rating: int = 0
+    favourite: bool = False
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MarkChange:
+    """What to change of the marks of one picture or many; None and () leave things as they are."""
+
+    rating: int | None = None
+    favourite: bool | None = None
+    note: str | None = None
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+    add_collections: tuple[str, ...] = ()
+    remove_collections: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """A row of the history: a picture on disk and everything that made it."""
+
+    id: str
+    job_id: str | None
+    created_at: datetime  # aware, UTC
+    file: str  # relative to the output directory, with forward slashes
+    format: str  # png, jpeg or webp
+    width: int
+    height: int
+    bytes: int
+    request: GenerationRequest  # a single, as requested (seed resolved)
+    rendered_size: tuple[int, int]
+    timings: Mapping[str, float]
+    effective: Mapping[str, Any]
+    decisions: tuple[Decision, ...] = ()
+    peak_memory_bytes: int | None = None
+    missing: bool = False  # the row is here, the file is not
+    marks: Marks = Marks()
+    trashed_at: datetime | None = None  # aware, UTC; in the trash since then
+    place: int | None = None  # which of its job's pictures this is, from 1; unknown of pictures of earlier versions
+
+
+@dataclass(frozen=True)
+class FoundParameters:
+    """What a picture file says of how it was made. `program` is "" when it says nothing."""
+
+    program: str
+    values: Mapping[str, Any]  # by schema key, checked: these can be used
+    unused: Mapping[str, str]  # by the other program's names: what has no equivalent here
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two pictures differ, in steps of 8 bits; `changed` is a share of the pixels, `psnr` in dB (infinite: identical)."""
+
+    same_size: bool
+    largest: int = 0
+    mean: float = 0.0
+    changed: float = 0.0
+    psnr: float = 0.0
+
+    @property
+    def identical(self) -> bool:
+        """Every pixel is the same."""
+        return self.same_size and self.largest == 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """A condition of a picture that is not what it was, such as the version of a library."""
+
+    name: str
+    before: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A picture and its second making compared; `reasons` are known conditions that changed."""
+
+    difference: Difference
+    reasons: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One option of a sweep, by schema key, and the values it takes."""
+
+    key: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sweep: the picture it came from, one or two axes, and a job for each cell, row by row."""
+
+    id: str
+    created_at: datetime  # aware, UTC
+    image_id: str
+    axes: tuple[Axis, ...]
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TakenIn:
+    """What became of the pictures of a folder: ids of the new ones, how many were here, and those that can't be."""
+
+    new: tuple[str, ...]
+    known: int
+    refused: tuple[StudioError, ...]
+
+
+@dataclass(frozen=True)
+class HistoryQuery:
+    """A filter over the history. None or "" means: any. Dates are aware; sizes in pixels.
+
+    `text` finds pictures with every one of its words in a prompt; Chinese needs no spaces. A page begins behind `cursor`,
+    or, without one, at `offset` (how a gallery jumps to its middle).
+    """
+
+    text: str = ""
+    model: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    width: int | None = None
+    height: int | None = None
+    seed: int | None = None
+    format: str | None = None
+    min_steps: int | None = None
+    max_steps: int | None = None
+    min_guidance: float | None = None
+    max_guidance: float | None = None
+    min_rating: int | None = None
+    favourite: bool | None = None
+    missing: bool | None = None
+    tag: str | None = None
+    collection: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # advanced options by schema key, at exactly this value
+    ids: tuple[str, ...] = ()  # of these only
+    without: tuple[str, ...] = ()  # and none of these
+    trashed: bool = False  # True: the trash, and nothing else
+    sort: str = "created_at"  # or seed, width, height, num_inference_steps, guidance_scale, seconds, rating, model ...
+    descending: bool = True
+    limit: int = 60
+    cursor: str | None = None  # opaque: HistoryPage.next_cursor of the page before
+    offset: int = 0
+
+
+Chosen = Sequence[str] | HistoryQuery  # what is acted on: pictures by id, or all that a question finds
+
+
+@dataclass(frozen=True)
+class HistoryPage:
+    """One page of records; `next_cursor` is None on the last. `total` counts all that match the filter."""
+
+    records: tuple[ImageRecord, ...]
+    next_cursor: str | None
+    total: int

@@ -1,0 +1,70 @@
+"""A request on its way through the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from core.types.generation import GenerationRequest, Progress
+
+if TYPE_CHECKING:
+    from core.errors import StudioError
+
+
+class JobState(StrEnum):
+    """queued -> loading -> running -> done | failed | cancelled. What is interrupted or retried is queued again."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def active(self) -> bool:
+        """True while the job can still change."""
+        return self in (JobState.QUEUED, JobState.LOADING, JobState.RUNNING)
+
+
+@dataclass(frozen=True)
+class JobTerms:
+    """How a request is queued: for whom, how urgently, from when on.
+
+    A `key` makes adding idempotent: the same key of the same client gives the job that is there already, provided that
+    `key_digest`, which stands for what was asked, is the same too.
+    """
+
+    client: str = ""  # who asked: a browser, a program; "" is nobody in particular
+    priority: int = 0  # -100 to 100; the highest runs first, equals in the order of arrival
+    not_before: datetime | None = None  # aware; the job waits at least until then
+    held: bool = False  # it waits until it is told to go on
+    key: str | None = None
+    key_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """An immutable snapshot of one row of the queue.
+
+    While the job is active, `error` says what ended the attempt before this one.
+    """
+
+    id: str
+    state: JobState
+    request: GenerationRequest
+    created_at: datetime  # aware, UTC
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: Progress | None = None
+    image_ids: tuple[str, ...] = ()
+    error: StudioError | None = None
+    position: int | None = None  # 1 = next to run; None when it isn't waiting for its turn (running, held, for later)
+    cancel_requested: bool = False
+    client: str = ""
+    priority: int = 0
+    not_before: datetime | None = None
+    held: bool = False  # paused: it keeps its place and its pictures until it is resumed
+    crashes: int = 0  # how often a worker died with this job in hand

@@ -1,0 +1,126 @@
+"""Models, their downloads, the worker, the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from core.types.generation import Decision
+
+if TYPE_CHECKING:
+    from core.errors import StudioError
+
+CARDS = (4, 6, 8, 12, 16, 24)  # GB of graphics memory
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A catalogue entry as a page needs it. Sizes in pixels; `problem` says why it can't be used on this machine now."""
+
+    id: str
+    name: Mapping[str, str]  # language -> name
+    description: Mapping[str, str]
+    path: str | None
+    default_width: int
+    default_height: int
+    default_steps: int
+    default_guidance: float
+    size_multiple: int
+    max_side: int
+    problem: StudioError | None = None
+    pipeline: str = "ZImagePipeline"
+    base: str | None = None  # of a single file: the folder that its other parts come from
+    place: str = ""  # where it was found: shipped, store, huggingface, modelscope, path; "" = nowhere
+    sources: Mapping[str, str] = field(default_factory=dict)  # hub -> repository
+    revisions: Mapping[str, str] = field(default_factory=dict)  # hub -> pinned revision
+    licence: str = ""
+    disk_bytes: int = 0  # on this machine
+    download_bytes: int | None = None  # about, where a hub has it
+    memory_bytes: int | None = None  # of all weights in 16 bits
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # option key -> what this model allows
+    cannot: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # option key -> why it does nothing here
+    own: bool = False  # added by the user
+    trained_side: int = 1024  # the longest side that training showed; beyond it positions may be scaled
+
+    @property
+    def tier(self) -> str | None:
+        """The smallest card, as `memory.profile` names it, that holds all weights and a fifth more; None: none of them."""
+        if self.memory_bytes is None:
+            return None
+        return next((f"{size}gb" for size in CARDS if size * 1e9 >= 1.2 * self.memory_bytes), None)
+
+
+@dataclass(frozen=True)
+class Download:
+    """A model on its way from a hub. `state`: listing, running, checking, paused, interrupted, failed, done."""
+
+    model: str
+    hub: str
+    repository: str
+    state: str
+    done_bytes: int = 0
+    total_bytes: int = 0
+    speed: float | None = None  # bytes a second, lately
+    file: str = ""  # in hand
+    error: StudioError | None = None
+
+    @property
+    def active(self) -> bool:
+        """True while a process works on it."""
+        return self.state in ("listing", "running", "checking")
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """At the present speed."""
+        return (self.total_bytes - self.done_bytes) / self.speed if self.speed else None
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Whether one value of an option can be used on this machine, and why (not)."""
+
+    option: str
+    value: str
+    usable: bool
+    reason: Mapping[str, str]  # language -> sentence
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What the worker process last said of itself. `state`: stopped, starting, idle, loading, busy."""
+
+    state: str
+    pid: int | None = None
+    model: str | None = None
+    device: str | None = None
+    memory_bytes: int | None = None  # resident memory of the worker process
+    load_seconds: float | None = None  # what loading the present model took
+    decisions: tuple[Decision, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    updated_at: datetime | None = None
+    unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
+    trouble: StudioError | None = (
+        None  # why no worker comes up, once several in a row have ended before they could begin
+    )
+    asked: Mapping[str, Any] = field(default_factory=dict)  # live and reload options, as they were last applied
+    effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
+    capabilities: tuple[Capability, ...] = ()
+    allocator: str = ""  # what the card's allocator was told when the worker began
+
+
+@dataclass(frozen=True)
+class SystemReport:
+    """What the system page shows. Memory in bytes."""
+
+    python: str
+    platform: str
+    versions: Mapping[str, str]
+    cpu_count: int
+    memory_total: int
+    memory_available: int
+    disk_free: int
+    output_directory: str
+    worker: WorkerStatus
+    log_tail: tuple[str, ...] = ()

@@ -1,0 +1,128 @@
+"""The form's values, by schema key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.config.options import SCHEMA
+from core.config.schema import AUTO
+from core.types import GenerationRequest
+
+_FORM = "form"
+_WIDGET = "w:"
+
+REQUEST_KEYS = tuple(
+    f"generation.{name}"
+    for name in (
+        "prompt",
+        "negative_prompt",
+        "width",
+        "height",
+        "num_inference_steps",
+        "guidance_scale",
+        "seed",
+        "num_images",
+    )
+)
+
+
+def widget_key(key: str) -> str:
+    """The session key of the widget of a schema key."""
+    return _WIDGET + key
+
+
+def form_keys() -> tuple[str, ...]:
+    """All that a request is made of, by schema key."""
+    return ("model.id", *REQUEST_KEYS, *(option.key for option in SCHEMA.request_options()))
+
+
+def form() -> dict[str, Any]:
+    """The form's values by schema key, as the widgets hold them now (None: automatic, or a random seed)."""
+    kept: dict[str, Any] = st.session_state.setdefault(_FORM, {})
+    return {**kept, **{key: st.session_state[widget_key(key)] for key in kept if widget_key(key) in st.session_state}}
+
+
+def has_form() -> bool:
+    """False until the first request of this session has been laid into the form."""
+    return bool(st.session_state.get(_FORM))
+
+
+def fill_form(values: Mapping[str, Any]) -> None:
+    """Put `values` (by schema key) into the form and into those of its widgets that are on the page."""
+    kept = {**form(), **{key: _for_widget(key, value) for key, value in values.items()}}
+    st.session_state[_FORM] = kept
+    for key in values:
+        if widget_key(key) in st.session_state:
+            st.session_state[widget_key(key)] = kept[key]
+
+
+def fill_form_from(request: GenerationRequest) -> None:
+    """Put a whole request into the form, advanced options too."""
+    fill_form(request_values(request))
+
+
+def keep_form() -> None:
+    """Copy the widgets' values back before the page may be left."""
+    st.session_state[_FORM] = form()
+
+
+def seed_widget(key: str) -> str:
+    """The widget's session key, holding the form's value from its first moment on."""
+    name = widget_key(key)
+    if name not in st.session_state:
+        st.session_state[name] = st.session_state[_FORM].get(key)
+    return name
+
+
+def form_values() -> dict[str, Any]:
+    """The form as `Studio.new_request` takes it."""
+    return {key: _from_widget(key, value) for key, value in form().items()}
+
+
+def request_values(request: GenerationRequest) -> dict[str, Any]:
+    """A request by schema key: what `new_request` takes and what YAML shows."""
+    named = {key: getattr(request, key.removeprefix("generation.")) for key in REQUEST_KEYS}
+    return {"model.id": request.model, **named, **request.options}
+
+
+def _for_widget(key: str, value: Any) -> Any:
+    """An empty number field means "auto", and an empty seed a random one."""
+    option = SCHEMA.options[key]
+    if (value == AUTO and option.type in ("int", "float")) or (key == "generation.seed" and value == -1):
+        return None
+    if value is None:
+        return None
+    return float(value) if option.type == "float" else int(value) if option.type == "int" else value
+
+
+def _from_widget(key: str, value: Any) -> Any:
+    if value is None:
+        return -1 if key == "generation.seed" else AUTO if SCHEMA.options[key].auto else SCHEMA.options[key].default
+    return value
+
+
+_SLOT_TEXT = "slot_text"
+
+
+def slot_text() -> str:
+    """The words that the prompt library last put into the prompt, so that it can replace them."""
+    return str(st.session_state.get(_SLOT_TEXT, ""))
+
+
+def set_slot_text(words: str) -> None:
+    st.session_state[_SLOT_TEXT] = words
+
+
+_VERSION = "yaml_version"
+
+
+def yaml_version() -> int:
+    """Part of the key of the YAML field: it is drawn anew, with the present settings, when this number changes."""
+    return int(st.session_state.get(_VERSION, 0))
+
+
+def renew_yaml() -> None:
+    st.session_state[_VERSION] = yaml_version() + 1
