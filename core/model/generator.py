@@ -18,15 +18,14 @@ import torch
 
 from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, OutOfMemoryError
-from core.model import memory, offload, stable, tiers
-from core.model import render as z_image
+from core.model import memory, offload, render, stable, tiers, z_image
 from core.model.catalog import Catalog
 from core.model.ladder import Ladder
 from core.model.live import tune
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model
 from core.model.places import places_of_values
 from core.model.reading import read_pipeline
-from core.model.render import IsCancelled, effective_shift
+from core.model.render import IsCancelled
 from core.model.sizes import check_sides
 from core.model.tuning import tiling
 from core.types import Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
@@ -169,7 +168,7 @@ class Generator:
         made: Collection[int],
     ) -> None:
         texts, read = None, None
-        draw = stable if model.info.pipeline in stable.PIPELINES else z_image
+        artist: render.Artist = stable if model.info.pipeline in stable.PIPELINES else z_image
         for k, asked in enumerate(request.singles(), start=1):
             if k in made:
                 continue
@@ -178,9 +177,10 @@ class Generator:
             words = (single.prompt, single.negative_prompt, single.guidance_scale > 0)
             if texts is None or words != read:  # pictures that differ in their seed share what was read
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
-                texts, read = draw.encode(model, single), words
+                texts, read = render.encode(artist, model, single), words
             report = _Reporter(on_progress, single.num_inference_steps, k, request.num_images)
-            keep(replace(draw.render(model, single, texts, report, is_cancelled), request=asked, place=k))
+            picture = render.render(artist, model, single, texts, report, is_cancelled)
+            keep(replace(picture, request=asked, place=k))
             if asked.options["memory.empty_cache"]:
                 memory.free_unused(model.device)
 
@@ -221,4 +221,4 @@ class _Reporter:
 def _apply_live_options(model: LoadedModel, options: Mapping[str, Any]) -> None:
     """Bring the loaded pipeline to what the options say, whatever the request before it had."""
     tiling.apply(model.pipeline.vae, tiling.wanted_tiles(options))
-    model.pipeline.scheduler.set_shift(effective_shift(model, options))
+    model.pipeline.scheduler.set_shift(z_image.effective_shift(model, options))

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5 and XL: one picture from a loaded pipeline, where it goes another way than Z-Image (`render`).
+"""Stable Diffusion 1.5 and XL: text, noise and steps, latents to pixels; `render` is the frame around it.
 
 Guidance is counted from 0 in the studio, as Z-Image does, and from 1 in these pipelines: theirs is ours plus 1.
 With every option at its neutral value the pixels are those of plain diffusers, bit for bit.
@@ -7,22 +7,19 @@ What this module does not know: the other pictures of the request, files.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 
 from core.config.options import SCHEMA
 from core.errors import Cancelled
-from core.model import guard, memory
+from core.model import guard
 from core.model.families import SD, SDXL
 from core.model.loader import LoadedModel
-from core.model.render import IsCancelled, Report, Texts, neutral_negative, size_to_render
-from core.model.sizes import deliver
+from core.model.render import IsCancelled, Report, Texts
 from core.model.tuning import tiling
-from core.types import Decision, GenerationRequest, Phase, Picture
+from core.types import Decision, GenerationRequest, Phase
 
 PIPELINES = (SD, SDXL)
 TOKENS = 77  # of CLIP, begin and end included
@@ -35,8 +32,7 @@ def apply_live_options(model: LoadedModel, request: GenerationRequest) -> None:
 
 
 def encode(model: LoadedModel, request: GenerationRequest) -> Texts:
-    """Once a request. `positive` and `negative` are [tokens] for SD and [tokens, pooled] for XL."""
-    began = time.perf_counter()
+    """`positive` and `negative` are [tokens] for SD and [tokens, pooled] for XL."""
     guided = request.guidance_scale > 0
     found = model.pipeline.encode_prompt(
         prompt=request.prompt,
@@ -46,9 +42,9 @@ def encode(model: LoadedModel, request: GenerationRequest) -> Texts:
         negative_prompt=request.negative_prompt if guided else None,
     )
     found = [tensor.to(model.pipeline.unet.dtype) if tensor is not None else None for tensor in found]
+    guard.check_texts([tensor for tensor in found if tensor is not None])
     positive, negative = list(found[0::2]), list(found[1::2])  # XL: positive, negative, pooled, negative pooled
-    seconds = time.perf_counter() - began
-    return Texts(positive, negative if guided else None, seconds, _cut_off(model, request))
+    return Texts(positive, negative if guided else None, _cut_off(model, request))
 
 
 def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
@@ -63,31 +59,7 @@ def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, 
     return (Decision("generation.prompt", tokens, TOKENS, reason),)
 
 
-def render(
-    model: LoadedModel, request: GenerationRequest, texts: Texts, report: Report, is_cancelled: IsCancelled
-) -> Picture:
-    """One picture: noise, steps, decode, cut to size."""
-    memory.start_peak(model.device)
-    size = size_to_render(model, request)
-    began = time.perf_counter()
-    latents = _denoise(model, request, texts, size, report, is_cancelled)
-    denoised = time.perf_counter()
-    report(Phase.DECODE, request.num_inference_steps)
-    image = _decode(model.pipeline, latents, request.num_inference_steps)
-    decoded = time.perf_counter()
-    resize = not request.options["force_original_resolution"]
-    return Picture(
-        image=deliver(image, request.width, request.height, resize),
-        request=request,
-        rendered_size=size,
-        timings={"text": texts.seconds, "steps": denoised - began, "decode": decoded - denoised},
-        effective=_effective(model, request),
-        decisions=(*model.decisions, *texts.decisions, *_ineffective(model, request), *neutral_negative(request)),
-        peak_memory_bytes=memory.read_peak(model.device),
-    )
-
-
-def _denoise(
+def denoise(
     model: LoadedModel,
     request: GenerationRequest,
     texts: Texts,
@@ -116,8 +88,6 @@ def _denoise(
         **_embeddings(texts.negative or (), "negative_"),
     )
     latents: torch.Tensor = result.images
-    if model.device == "cuda":
-        torch.cuda.synchronize()  # timings are true only when the card has finished
     return latents
 
 
@@ -125,25 +95,23 @@ def _embeddings(tensors: Sequence[torch.Tensor], prefix: str) -> dict[str, torch
     return {f"{prefix}{name}": tensor for name, tensor in zip(NAMES, tensors, strict=False)}
 
 
-def _decode(pipeline: Any, latents: torch.Tensor, step: int) -> Image.Image:
-    """Latents to pixels as the pipelines do it. XL's VAE overflows in float16 (`force_upcast`), so it is widened meanwhile."""
-    vae = pipeline.vae
+def to_pixels(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """(1, 4, h, w) latents -> (1, 3, 8 h, 8 w) of -1 to 1, as the pipelines do it.
+
+    XL's VAE overflows in float16 (`force_upcast`), so it is widened meanwhile.
+    """
     widen = vae.dtype == torch.float16 and vae.config.force_upcast
     if widen:
         vae.to(torch.float32)
     try:
-        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+        pixels: torch.Tensor = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
     finally:
         if widen:
             vae.to(torch.float16)
-    guard.check_decoded(pixels, step)
-    image: Image.Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
-    pipeline.maybe_free_model_hooks()
-    guard.check_picture(image, step)
-    return image
+    return pixels
 
 
-def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
+def effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
     """What was really in effect: every option that can act, resolved, and what the request does not hold."""
     known = {**request.options, "model.device": model.device, "model.dtype": model.dtype, **model.effective}
     return {
@@ -155,7 +123,7 @@ def _effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]
     }
 
 
-def _ineffective(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+def choices(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
     """Options that were set and do nothing for this model: the record says so. Of the tier's own, loading has said it."""
     cannot = model.info.cannot
     return tuple(
