@@ -67,6 +67,25 @@ class Generator(Protocol):
         ...
 
 
+class LazyGenerator:
+    """A generator that is built when it is first needed: that imports torch, which takes its time."""
+
+    def __init__(self, build: Callable[[], Generator]) -> None:
+        self._build = build
+        self._built: Generator | None = None
+
+    def ready(self) -> Generator:
+        """The generator; whatever building it raises, the next call tries again."""
+        if self._built is None:
+            self._built = self._build()
+        return self._built
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """The model in memory, if there is one."""
+        return self._built.loaded if self._built is not None else None
+
+
 def build_generator(name: str, configs: Path, values: Mapping[str, Any]) -> Generator:
     """Import "module:function" and call it with the configs folder and the settings."""
     module, _, function = name.partition(":")

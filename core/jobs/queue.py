@@ -7,41 +7,34 @@ What this module does not know: processes, pictures, torch.
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
-from core.errors import (
-    CrashLoopError,
-    GenerationError,
-    JobStateError,
-    KeyReusedError,
-    QueueFullError,
-    StudioError,
-    WorkerDiedError,
-)
+from core.errors import CrashLoopError, GenerationError, StudioError, WorkerDiedError
 from core.jobs import snapshots
 from core.jobs.order import moved
 from core.jobs.reasons import Reason
-from core.jobs.records import UnreadableRequest, read_request, write_progress, write_request
+from core.jobs.records import UnreadableRequest, read_request, write_progress
 from core.jobs.states import ACTIVE, ENDED, IN_WORK, IllegalTransition, check_transition
+from core.jobs.transactions import (
+    AS_NEW,
+    cancel_job,
+    check_room,
+    demand,
+    end_job,
+    end_of_line,
+    job_of_key,
+    new_id,
+    requeue_job,
+    row_of,
+)
 from core.storage.database import Database, moment, now, stamp
 from core.storage.tables import batches, jobs, previews, switches
 from core.types import GenerationRequest, Job, JobState, JobTerms, Phase, Progress
 
 MOST_CRASHES = 3  # a job that a worker died of this often is not run again by itself
-_AS_NEW: Mapping[str, Any] = {
-    "state": JobState.QUEUED,
-    "worker": None,
-    "progress": None,
-    "started_at": None,
-    "finished_at": None,
-    "cancel_requested": False,
-}
 
 
 class JobQueue:
@@ -60,13 +53,13 @@ class JobQueue:
         """
         terms = terms or JobTerms()
         with self._database.writing() as connection:
-            known = _of_key(connection, terms)
+            known = job_of_key(connection, terms)
             if known is not None:
                 return snapshots.one(connection, known)
             if most is not None:
-                _check_room(connection, terms.client, most)
+                check_room(connection, terms.client, most)
             job_id = new_id()
-            connection.execute(insert(jobs), _row(job_id, request, terms, _end_of_line(connection)))
+            connection.execute(insert(jobs), row_of(job_id, request, terms, end_of_line(connection)))
             if request.pictures:
                 own = [dict(picture) for picture in request.pictures]
                 connection.execute(insert(batches), {"job_id": job_id, "pictures": own})
@@ -90,7 +83,7 @@ class JobQueue:
     def request_cancel(self, job_id: str) -> Job:
         """A queued job is cancelled now; one in work is marked for its worker; an ended one stays as it is."""
         with self._database.writing() as connection:
-            _cancel(connection, job_id)
+            cancel_job(connection, job_id)
             return snapshots.one(connection, job_id)
 
     def clear(self, client: str | None = None) -> int:
@@ -99,7 +92,7 @@ class JobQueue:
         with self._database.writing() as connection:
             ids = list(connection.scalars(waiting if client is None else waiting.where(jobs.c.client == client)))
             for job_id in ids:
-                _cancel(connection, job_id)
+                cancel_job(connection, job_id)
             return len(ids)
 
     def hold(self, job_id: str, held: bool) -> Job:
@@ -108,22 +101,22 @@ class JobQueue:
         JobStateError when it has ended.
         """
         with self._database.writing() as connection:
-            _demand(connection, job_id, "pause", ACTIVE)
+            demand(connection, job_id, "pause", ACTIVE)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(held=held))
             return snapshots.one(connection, job_id)
 
     def retry(self, job_id: str) -> Job:
         """Put a failed or cancelled job at the end again; only the pictures that it lacks are made."""
         with self._database.writing() as connection:
-            _demand(connection, job_id, "retry", (JobState.FAILED, JobState.CANCELLED))
-            again = {**_AS_NEW, "place": _end_of_line(connection), "held": False, "crashes": 0, "error": None}
+            demand(connection, job_id, "retry", (JobState.FAILED, JobState.CANCELLED))
+            again = {**AS_NEW, "place": end_of_line(connection), "held": False, "crashes": 0, "error": None}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values({**again, "not_before": None}))
             return snapshots.one(connection, job_id)
 
     def move(self, job_id: str, position: int) -> Job:
         """Put a queued job at `position` (from 1) of all that is queued; it takes the priority that this needs."""
         with self._database.writing() as connection:
-            _demand(connection, job_id, "move", (JobState.QUEUED,))
+            demand(connection, job_id, "move", (JobState.QUEUED,))
             columns = select(jobs.c.id, jobs.c.priority, jobs.c.place)
             line = connection.execute(columns.where(jobs.c.state == JobState.QUEUED).order_by(*snapshots.TURN)).all()
             for changed, priority, place in moved(
@@ -135,14 +128,14 @@ class JobQueue:
     def prioritise(self, job_id: str, priority: int) -> Job:
         """Give a queued job another priority; it keeps its place among those that have it."""
         with self._database.writing() as connection:
-            _demand(connection, job_id, "priority", (JobState.QUEUED,))
+            demand(connection, job_id, "priority", (JobState.QUEUED,))
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority))
             return snapshots.one(connection, job_id)
 
     def postpone(self, job_id: str, not_before: datetime | None) -> Job:
         """Let a queued job wait until then (aware), or no longer; it keeps its place."""
         with self._database.writing() as connection:
-            _demand(connection, job_id, "run later", (JobState.QUEUED,))
+            demand(connection, job_id, "run later", (JobState.QUEUED,))
             until = stamp(not_before) if not_before else None
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(not_before=until))
             return snapshots.one(connection, job_id)
@@ -179,7 +172,7 @@ class JobQueue:
                 try:
                     read_request(row.request, row.pictures)
                 except UnreadableRequest as problem:
-                    _end(connection, row.id, JobState.FAILED, GenerationError(detail=problem))
+                    end_job(connection, row.id, JobState.FAILED, GenerationError(detail=problem))
                     continue
                 began = now()
                 taken = {"state": JobState.LOADING, "worker": worker_id, "started_at": began, "reported_at": began}
@@ -218,12 +211,12 @@ class JobQueue:
         if state not in ENDED:
             raise IllegalTransition(f"job {job_id} can't end as {state}")
         with self._database.writing() as connection:
-            _end(connection, job_id, state, error)
+            end_job(connection, job_id, state, error)
 
     def give_back(self, job_id: str) -> None:
         """Queue a job in work again, at its place, because its worker was told to end or the job was paused."""
         with self._database.writing() as connection:
-            _requeue(connection, job_id, {})
+            requeue_job(connection, job_id, {})
 
     # -- the supervisor's side -------------------------------------------------------------------------------------
 
@@ -252,83 +245,9 @@ class JobQueue:
                 crashes = row.crashes + 1
                 connection.execute(update(jobs).where(jobs.c.id == row.id).values(crashes=crashes))
                 if row.cancel_requested:
-                    _end(connection, row.id, JobState.CANCELLED, None)
+                    end_job(connection, row.id, JobState.CANCELLED, None)
                 elif crashes >= MOST_CRASHES:
-                    _end(connection, row.id, JobState.FAILED, CrashLoopError(crashes=crashes, detail=detail))
+                    end_job(connection, row.id, JobState.FAILED, CrashLoopError(crashes=crashes, detail=detail))
                 else:
-                    _requeue(connection, row.id, {"error": WorkerDiedError(detail=detail).to_dict()})
+                    requeue_job(connection, row.id, {"error": WorkerDiedError(detail=detail).to_dict()})
             return [snapshots.one(connection, row.id) for row in rows]
-
-
-def new_id() -> str:
-    """32 hex digits that sort by time of making (nanoseconds first, then 64 random bits)."""
-    return f"{time.time_ns():016x}{secrets.token_hex(8)}"
-
-
-# -- inside a transaction ----------------------------------------------------------------------------------------------
-
-
-def _row(job_id: str, request: GenerationRequest, terms: JobTerms, place: int) -> dict[str, Any]:
-    return {
-        "id": job_id,
-        "state": JobState.QUEUED,
-        "request": write_request(request),
-        "cancel_requested": False,
-        "created_at": now(),
-        "client": terms.client,
-        "priority": terms.priority,
-        "place": place,
-        "not_before": stamp(terms.not_before) if terms.not_before else None,
-        "held": terms.held,
-        "crashes": 0,
-        "key": terms.key,
-        "key_digest": terms.key_digest,
-    }
-
-
-def _of_key(connection: Connection, terms: JobTerms) -> str | None:
-    """The job that this client's key made before; KeyReusedError when it was another request."""
-    if terms.key is None:
-        return None
-    same = select(jobs.c.id, jobs.c.key_digest).where(jobs.c.client == terms.client, jobs.c.key == terms.key)
-    row = connection.execute(same).one_or_none()
-    if row is not None and row.key_digest != terms.key_digest:
-        raise KeyReusedError(key=terms.key)
-    return row.id if row is not None else None
-
-
-def _check_room(connection: Connection, client: str, most: int) -> None:
-    mine = select(func.count()).where(jobs.c.client == client, jobs.c.state.in_(ACTIVE))
-    if (connection.scalar(mine) or 0) >= most:
-        raise QueueFullError(allowed=most)
-
-
-def _end_of_line(connection: Connection) -> int:
-    return (connection.scalar(select(func.max(jobs.c.place))) or 0) + 1
-
-
-def _demand(connection: Connection, job_id: str, wish: str, allowed: Sequence[JobState]) -> None:
-    state = snapshots.state_of(connection, job_id)
-    if state not in allowed:
-        raise JobStateError(job=job_id, state=state, wish=wish, allowed=", ".join(allowed))
-
-
-def _cancel(connection: Connection, job_id: str) -> None:
-    state = snapshots.state_of(connection, job_id)
-    if state is JobState.QUEUED:
-        _end(connection, job_id, JobState.CANCELLED, None)
-    if state not in ENDED:
-        connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
-
-
-def _requeue(connection: Connection, job_id: str, more: Mapping[str, Any]) -> None:
-    check_transition(job_id, snapshots.state_of(connection, job_id), JobState.QUEUED)
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values({**_AS_NEW, **more}))
-    connection.execute(delete(previews).where(previews.c.job_id == job_id))
-
-
-def _end(connection: Connection, job_id: str, state: JobState, error: StudioError | None) -> None:
-    check_transition(job_id, snapshots.state_of(connection, job_id), state)
-    values = {"state": state, "finished_at": now(), "held": False, "error": error.to_dict() if error else None}
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
-    connection.execute(delete(previews).where(previews.c.job_id == job_id))

@@ -20,8 +20,9 @@ from core.errors import StudioError, WorkerStartError
 from core.jobs import allocator, reasons
 from core.jobs.generation import DEFAULT_GENERATOR
 from core.jobs.orders import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
-from core.jobs.queue import JobQueue, new_id
+from core.jobs.queue import JobQueue
 from core.jobs.roster import Roster, sweep
+from core.jobs.transactions import new_id
 from core.jobs.wishes import Wish, Wishes
 from core.storage.database import Database
 from core.types import WorkerStatus

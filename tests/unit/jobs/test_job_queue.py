@@ -25,9 +25,10 @@ from core.errors import (
 )
 from core.jobs import reasons
 from core.jobs.order import moved
-from core.jobs.queue import MOST_CRASHES, JobQueue, new_id
+from core.jobs.queue import MOST_CRASHES, JobQueue
 from core.jobs.records import read_error, read_progress, read_status, write_status
 from core.jobs.states import ENDED, IN_WORK, TRANSITIONS, IllegalTransition
+from core.jobs.transactions import new_id
 from core.storage.database import Database, now, stamp
 from core.types import Decision, GenerationRequest, Job, JobState, JobTerms, Phase, Progress, WorkerStatus
 

@@ -21,12 +21,14 @@ from core.errors import (
     WorkerStartError,
 )
 from core.jobs import reasons
+from core.jobs import runner as runner_module
 from core.jobs import supervisor as supervisor_module
-from core.jobs import worker as worker_module
+from core.jobs.generation import LazyGenerator
 from core.jobs.orders import EXIT_DEVICE, EXIT_LOCKED, WorkerOrders
+from core.jobs.queue import JobQueue
 from core.jobs.roster import Roster
+from core.jobs.runner import JobRunner
 from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, MOST_STARTS
-from core.jobs.worker import Worker
 from core.types import JobState
 from tests.unit.jobs.fake_generator import DEADLY, FakeGenerator
 from tests.unit.jobs.shop import FAKE, Shop, make_request, wait_for, wait_until_gone
@@ -173,22 +175,36 @@ def test_a_worker_whose_stdin_is_held_open_still_sees_that_its_owner_is_gone(sho
 
 
 def test_the_end_of_a_job_is_written_once_the_disk_has_room_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    stopping, refusals = Event(), iter([DiskFullError(path="x"), DiskFullError(path="x")])
-    orders = WorkerOrders("w", os.getpid(), shop.directory, PROJECT_ROOT / "configs", VALUES)
-    worker = Worker(orders, shop.database, FakeGenerator, stopping)
-    finish = worker._queue.finish
+    refusals = iter([DiskFullError(path="x"), DiskFullError(path="x")])
+    finish = JobQueue.finish
 
-    def finish_on_a_full_disk(job_id: str, state: JobState, error: StudioError | None = None) -> None:
+    def finish_on_a_full_disk(queue: JobQueue, job_id: str, state: JobState, error: StudioError | None = None) -> None:
         for refusal in refusals:
             raise refusal
-        finish(job_id, state, error)
-        stopping.set()
+        finish(queue, job_id, state, error)
 
-    monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(worker._queue, "finish", finish_on_a_full_disk)
+    monkeypatch.setattr(runner_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(JobQueue, "finish", finish_on_a_full_disk)
     job_id = shop.submit()
-    worker.run()
+    ended = _runner(shop).run_next()
+    assert ended and (ended[0].id, ended[1]) == (job_id, JobState.DONE)
     assert shop.queue.get(job_id).state is JobState.DONE
+
+
+def test_a_runner_takes_what_waits_one_by_one_and_says_how_each_ended(shop: Shop) -> None:
+    """Any process can run jobs: what makes pictures, and who is told that it is at work, are given to it."""
+    said: list[str] = []
+    runner = _runner(shop, said)
+    good, bad = shop.submit(num_images=2), shop.submit(fake_fails="value")
+    ends = [runner.run_next() for _ in range(3)]
+    assert [end and (end[0].id, end[1]) for end in ends] == [(good, JobState.DONE), (bad, JobState.FAILED), None]
+    assert "busy" in said and not runner.device_failed
+    assert len(shop.history.places_of(good)) == 2
+
+
+def _runner(shop: Shop, said: list[str] | None = None) -> JobRunner:
+    say = [] if said is None else said
+    return JobRunner("w", shop.database, shop.directory, LazyGenerator(FakeGenerator), say.append, Event())
 
 
 def test_two_apps_over_one_folder_share_one_worker(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

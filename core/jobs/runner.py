@@ -1,0 +1,156 @@
+"""The course of one job in whatever process makes its pictures: claimed, generated, saved, settled.
+
+What this module does not know: how that process lives and ends, torch, pages.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from core.errors import Cancelled, StorageError, StudioError
+from core.jobs.generation import LazyGenerator, as_studio_error, device_fault
+from core.jobs.pace import Pace
+from core.jobs.queue import JobQueue
+from core.storage.database import Database
+from core.storage.history import History
+from core.storage.sheets import Sheets
+from core.types import GenerationRequest, Job, JobState, Phase, Picture, Progress
+
+RETRY_SECONDS = 1.0  # after a database or a disk that refused
+
+log = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """Runs jobs of the queue under one worker's id, one at a time, in one thread; `stopping` ends it after a step.
+
+    A job that was interrupted before is gone on with: of its pictures only those that the history lacks are made.
+    `say` is told "loading" or "busy" with each report. After `device_failed` this process can draw no more.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        database: Database,
+        directory: Path,
+        generator: LazyGenerator,
+        say: Callable[[str], None],
+        stopping: threading.Event,
+    ) -> None:
+        self._id = worker_id
+        self._queue = JobQueue(database)
+        self._history = History(database, directory)
+        self._sheets = Sheets(database, directory)
+        self._generator = generator
+        self._say = say
+        self._stopping = stopping
+        self.device_failed = False
+
+    def run_next(self) -> tuple[Job, JobState] | None:
+        """Claim the job whose turn it is and run it to its end; it, and how it ended. None when no job waits."""
+        job = self._queue.claim(self._id)
+        return (job, self._run(job)) if job is not None else None
+
+    def take_in_pictures(self) -> None:
+        """A worker that was killed may have left a picture without its row: it must not be made twice."""
+        try:
+            self._history.sweep()
+        except StorageError:
+            log.exception("pictures without rows could not be looked for")
+
+    def draw_sheets(self) -> None:
+        """Contact sheets of the sweeps that have ended. No job fails for want of one: its page draws it, then."""
+        try:
+            self._sheets.draw_ended()
+        except StorageError:
+            log.exception("a contact sheet could not be drawn")
+
+    # -- one job ---------------------------------------------------------------------------------------------------
+
+    def _run(self, job: Job) -> JobState:
+        """How it ended; queued means that it is to be gone on with."""
+        began = time.monotonic()
+        log.info("job %s: begins, model %s", job.id, job.request.model)
+        state, error = self._attempt(job)
+        self._settle(job.id, state, error)
+        self.draw_sheets()
+        log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
+        return state
+
+    def _attempt(self, job: Job) -> tuple[JobState, StudioError | None]:
+        """Generate what the job lacks, and turn whatever is raised into a state and an error."""
+        try:
+            self._generate(job)
+        except Cancelled:
+            return (JobState.CANCELLED if self._queue.is_cancel_requested(job.id) else JobState.QUEUED), None
+        except Exception as problem:
+            log.error("job %s failed\n%s", job.id, without_prompts(traceback.format_exc(), job.request))
+            fault = device_fault(problem)
+            if fault:
+                self.device_failed = True
+                self._queue.abandon(self._id, fault)
+                return self._queue.get(job.id).state, None
+            loaded = self._generator.loaded
+            return JobState.FAILED, as_studio_error(problem, job.request, (loaded and loaded.device) or "cpu")
+        return JobState.DONE, None
+
+    def _generate(self, job: Job) -> None:
+        request = job.request
+        made = self._history.places_of(job.id)
+        if len(made) >= request.num_images:
+            self._report(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
+            return
+        pace = Pace(request, made, self._history.seconds_of_past)
+        self._generator.ready().generate(
+            request,
+            lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
+            lambda: self._is_stopped(job.id),
+            lambda picture: self._save(job, picture, pace),
+            made,
+            job.id,
+        )
+
+    def _report(self, job_id: str, progress: Progress) -> None:
+        self._queue.report(job_id, progress)
+        self._say("loading" if progress.phase is Phase.LOADING else "busy")
+
+    def _is_stopped(self, job_id: str) -> bool:
+        return self._stopping.is_set() or self._queue.is_stop_requested(job_id)
+
+    def _save(self, job: Job, picture: Picture, pace: Pace) -> None:
+        """Keep a picture the moment it is made, unless the user has asked to stop meanwhile."""
+        if self._queue.is_cancel_requested(job.id):
+            raise Cancelled
+        steps, images = picture.request.num_inference_steps, job.request.num_images
+        self._report(job.id, Progress(Phase.SAVE, steps, steps, picture.place, images))
+        self._history.add(picture, job.id)
+        pace.learn(picture)
+
+    def _settle(self, job_id: str, state: JobState, error: StudioError | None) -> None:
+        """Write how a job ended, and keep trying while the disk is full: a job must not stay running for ever."""
+        if self.device_failed:
+            return None  # it was written with the fault
+        while True:
+            try:
+                if state is JobState.QUEUED:
+                    return self._queue.give_back(job_id)
+                return self._queue.finish(job_id, state, error)
+            except StorageError:
+                log.exception("job %s: the end could not be written", job_id)
+                if self._stopping.wait(RETRY_SECONDS):
+                    return None
+
+
+def without_prompts(text: str, request: GenerationRequest) -> str:
+    """`text` fit for the log: what people write is theirs, also where a library quotes it in its error."""
+    parts = {text for single in request.singles() for text in (single.prompt, single.template, single.negative_prompt)}
+    for prompt in sorted(parts, key=len, reverse=True):
+        for form in (prompt, repr(prompt)[1:-1]):
+            text = text.replace(form, "[prompt]") if form.strip() else text
+    return text
