@@ -17,6 +17,7 @@ from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
 from core.storage.database import Database
 from core.storage.history import History
+from core.storage.inputs import Inputs
 from core.storage.sheets import Sheets
 from core.studio import Studio
 from core.system import Machine
@@ -43,6 +44,7 @@ def build_studio(settings: Settings) -> Studio:
         downloads=downloads_of(settings, places.store),
         worker=WorkerSupervisor(settings, database),
         sheets=Sheets(database, directory),
+        inputs=Inputs(directory),
         system=Machine(settings, directory / LOG_FILE),
     )
 

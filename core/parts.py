@@ -66,6 +66,14 @@ class History(Protocol):
     def empty_trash(self) -> int: ...
 
 
+class Inputs(Protocol):
+    """What the studio needs of the stored input pictures (core.storage.inputs)."""
+
+    def keep(self, data: bytes, name: str = "") -> str: ...
+    def file(self, digest: str) -> Path: ...
+    def size(self, digest: str) -> tuple[int, int]: ...
+
+
 class Sheets(Protocol):
     """What the studio needs of the stored sweeps (core.storage.sheets)."""
 

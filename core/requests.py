@@ -6,15 +6,16 @@ What this module does not know: the queue, where values come from.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.errors import PromptError
+from core.errors import InputsError, NotFoundError, PromptError
 from core.model.sizes import check_sides
-from core.types import GenerationRequest, ModelInfo
+from core.storage.records import is_id
+from core.types import IMAGE, MASK, ROLES, GenerationRequest, ModelInfo
 
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -66,6 +67,59 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
     check_sides(request.width, request.height, model.max_side, model.id)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
+
+
+def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[str], tuple[int, int]]) -> None:
+    """Raise InputsError for input pictures that are not there, do not fit each other, or are not for this model.
+
+    `size` gives (width, height) of a stored picture, or raises NotFoundError.
+    """
+    if request.parent and not is_id(request.parent):
+        raise InputsError(role="parent", problem=_problem("parent", came=request.parent[:64]))
+    sizes = {}
+    for role, digest in request.inputs.items():
+        if role not in ROLES:
+            raise InputsError(role=role[:60], problem=_problem("roles", allowed=", ".join(ROLES)))
+        if role not in model.inputs:
+            raise InputsError(role=role, problem=_problem("model", model=model.id))
+        try:
+            sizes[role] = size(digest)
+        except NotFoundError:
+            raise InputsError(role=role, problem=_problem("unknown", came=str(digest)[:64])) from None
+    if MASK in sizes and IMAGE not in sizes:
+        raise InputsError(role=MASK, problem=_problem("alone"))
+    if MASK in sizes and sizes[MASK] != sizes[IMAGE]:
+        mask, image = (f"{width}x{height}" for width, height in (sizes[MASK], sizes[IMAGE]))
+        raise InputsError(role=MASK, problem=_problem("size", mask=mask, image=image))
+
+
+def _problem(name: str, **values: str) -> dict[str, str]:
+    return {language: words.format(**values) for language, words in _PROBLEMS[name].items()}
+
+
+_PROBLEMS = {
+    "roles": {"en": "there is no such role; allowed: {allowed}", "zh": "没有这种用途；允许：{allowed}"},
+    "model": {
+        "en": "{model} draws from text alone and takes no such picture; choose another model",
+        "zh": "{model} 不接受这种输入图片；请换一个模型",
+    },
+    "parent": {
+        "en": "{came} is no id of a picture; give one of the history",
+        "zh": "{came} 不是图片编号；请给出历史中的编号",
+    },
+    "unknown": {
+        "en": "there is no stored picture {came}; upload it again",
+        "zh": "没有已存的图片 {came}；请重新上传",
+    },
+    "alone": {
+        "en": "a mask says where a picture is drawn anew, and there is no picture; give one, or no mask",
+        "zh": "蒙版用于指定图片的重绘区域，但没有图片；请提供图片，或去掉蒙版",
+    },
+    "size": {
+        "en": "the mask has {mask} pixels and the picture {image}; give a mask of the same size",
+        "zh": "蒙版为 {mask} 像素，图片为 {image} 像素；请提供尺寸相同的蒙版",
+    },
+}
 
 
 def with_values(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:

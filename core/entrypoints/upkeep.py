@@ -49,6 +49,7 @@ _WORDS = {
         "damaged": "damaged",
         "thumbnails": "thumbnails made",
         "marks": "ratings and tags beside pictures put right",
+        "inputs": "input pictures removed that nothing refers to",
     },
     "zh": {
         "rebuilt": "{count} 张图片已重新收入历史；{unknown} 个文件没有记录，未作改动。",
@@ -60,5 +61,6 @@ _WORDS = {
         "damaged": "已损坏",
         "thumbnails": "补做的缩略图",
         "marks": "已修正的评分与标签文件",
+        "inputs": "已移除的无人引用的输入图片",
     },
 }

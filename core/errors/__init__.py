@@ -13,6 +13,8 @@ StudioError
 |   |-- KeyReusedError       an idempotency key that came with another request
 |   |-- JobStateError        a job that is not in the state for what was asked
 |   |-- PictureFileError     a file that cannot become part of the history
+|   |-- InputPictureError    a file that cannot be an input picture
+|   |-- InputsError          input pictures that do not fit each other or the model
 |   `-- ServerError          another studio that was asked over HTTP
 |       |-- NoServerError        nobody answers there
 |       |-- ServerDeniedError    it wants another token, or none of ours
@@ -48,6 +50,8 @@ from core.errors.inputs import (
     BatchError,
     ConfigFileError,
     InputError,
+    InputPictureError,
+    InputsError,
     JobStateError,
     KeyReusedError,
     NotFoundError,
@@ -90,6 +94,8 @@ __all__ = [
     "DownloadError",
     "GenerationError",
     "InputError",
+    "InputPictureError",
+    "InputsError",
     "JobStateError",
     "KeyReusedError",
     "ModelError",

@@ -110,6 +110,21 @@ class PictureFileError(InputError):
     }
 
 
+class InputPictureError(InputError):
+    """A file that cannot be an input picture."""
+
+    text = {
+        "en": "{file} cannot be used as a picture to start from: {detail}. Give a PNG, JPEG or WebP file.",
+        "zh": "{file} 无法用作输入图片：{detail}。请提供 PNG、JPEG 或 WebP 文件。",
+    }
+
+
+class InputsError(InputError):
+    """Input pictures that do not fit each other or the model; `problem` says what, and the cure."""
+
+    text = {"en": "Input {role}: {problem}.", "zh": "输入 {role}：{problem}。"}
+
+
 class NotFoundError(StudioError):
     """A job or a picture that is not there (any more)."""
 

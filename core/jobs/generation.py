@@ -6,13 +6,13 @@ What this module does not know: any generator.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import GenerationError, OutOfMemoryError, StudioError
 from core.jobs import reasons
-from core.types import Capability, Decision, GenerationRequest, GenerationResult, Picture, Progress
+from core.types import Attempt, Capability, Decision, GenerationRequest, GenerationResult, Picture, Progress
 
 DEFAULT_GENERATOR = "core.model.generator:build_generator"
 
@@ -57,13 +57,9 @@ class Generator(Protocol):
         on_progress: OnProgress,
         is_cancelled: Callable[[], bool],
         on_picture: Callable[[Picture], None],
-        made: Collection[int],
-        job_id: str,
+        attempt: Attempt,
     ) -> GenerationResult:
-        """All pictures of the request but those whose places (from 1) are in `made`.
-
-        The same job may come again after a crash: `job_id` tells.
-        """
+        """All pictures of the request but those that the attempt has already, each given to `on_picture`."""
         ...
 
 

@@ -37,7 +37,7 @@ class UnreadableRequest(ValueError):
 def write_request(request: GenerationRequest) -> dict[str, Any]:
     """The request as a JSON object, without the pictures of a batch, which have a table of their own."""
     data = {f.name: getattr(request, f.name) for f in fields(request) if f.name != "pictures"}
-    return {**data, "options": dict(request.options)}
+    return {**data, "options": dict(request.options), "inputs": dict(request.inputs)}
 
 
 def read_request(text: str, pictures: str | None = None) -> GenerationRequest:

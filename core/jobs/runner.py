@@ -9,20 +9,25 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from core.errors import Cancelled, StorageError, StudioError
+from PIL.Image import Image
+
+from core.errors import Cancelled, InputPictureError, NotFoundError, StorageError, StudioError
 from core.jobs.generation import LazyGenerator, as_studio_error, device_fault
 from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
 from core.storage.database import Database
 from core.storage.history import History
+from core.storage.inputs import Inputs
 from core.storage.sheets import Sheets
-from core.types import GenerationRequest, Job, JobState, Phase, Picture, Progress
+from core.types import Attempt, GenerationRequest, Job, JobState, Phase, Picture, Progress
 
 RETRY_SECONDS = 1.0  # after a database or a disk that refused
+
+_GONE = {"en": "it is not there any more", "zh": "文件已不存在"}
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +52,7 @@ class JobRunner:
         self._queue = JobQueue(database)
         self._history = History(database, directory)
         self._sheets = Sheets(database, directory)
+        self._inputs = Inputs(directory)
         self._generator = generator
         self._say = say
         self._stopping = stopping
@@ -112,9 +118,15 @@ class JobRunner:
             lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
             lambda: self._is_stopped(job.id),
             lambda picture: self._save(job, picture, pace),
-            made,
-            job.id,
+            Attempt(job.id, made, self._read_inputs(request)),
         )
+
+    def _read_inputs(self, request: GenerationRequest) -> Mapping[str, Image]:
+        """The input pictures by role; InputPictureError for one that is gone since the job was queued."""
+        try:
+            return {role: self._inputs.read(digest) for role, digest in request.inputs.items()}
+        except NotFoundError as error:
+            raise InputPictureError(file=error.values["came"], detail=_GONE) from error
 
     def _report(self, job_id: str, progress: Progress) -> None:
         self._queue.report(job_id, progress)

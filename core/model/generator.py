@@ -28,7 +28,7 @@ from core.model.reading import read_pipeline
 from core.model.render import IsCancelled
 from core.model.sizes import check_sides
 from core.model.tuning import tiling
-from core.types import Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
+from core.types import FIRST_ATTEMPT, Attempt, Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +84,9 @@ class Generator:
         on_progress: OnProgress = lambda progress: None,
         is_cancelled: IsCancelled = lambda: False,
         on_picture: OnPicture | None = None,
-        made: Collection[int] = (),
-        job_id: str = "",
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> GenerationResult:
-        """All pictures of a complete request (seed >= 0) but those whose places (from 1) are in `made`.
-
-        The job's id is not needed here.
+        """All pictures of a complete request (seed >= 0) but those that the attempt has made already.
 
         `on_picture` gets each as soon as it is finished; the result then holds none, as there may be thousands.
 
@@ -99,7 +96,7 @@ class Generator:
         limit = self._catalog.find(request.model).max_side
         for single in request.singles():
             check_sides(single.width, single.height, limit, request.model)
-        done = set(made)
+        done = set(attempt.made)
         pictures: list[Picture] = []
 
         def keep(picture: Picture) -> None:

@@ -93,6 +93,15 @@ class Remote:
         body = json.dumps(dict(values)).encode("ascii")
         return self._job("POST", "/api/v1/jobs", body, {"Content-Type": "application/json", "Idempotency-Key": key})
 
+    def keep_input(self, data: bytes) -> str:
+        """Store an input picture there; its digest. The same picture is kept once, however often it is sent."""
+        status, body = self._send("POST", "/api/v1/inputs", data, {"Content-Type": "image/png"})
+        self._demand(status, body)
+        try:
+            return str(json.loads(body)["digest"])
+        except (ValueError, KeyError, TypeError):
+            raise self._strange(status) from None
+
     def look(self, job_id: str) -> RemoteJob:
         """Where the job is."""
         return self._job("GET", f"/api/v1/jobs/{quote(job_id)}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from PIL import Image
@@ -20,7 +20,18 @@ from PIL import Image
 from core.config.layers import variable_of
 from core.errors import Cancelled, NoServerError, ServerRefusedError, StudioError
 from core.remote.client import Patience, Remote, RemoteJob
-from core.types import Capability, Decision, GenerationRequest, GenerationResult, JobState, Phase, Picture, Progress
+from core.types import (
+    FIRST_ATTEMPT,
+    Attempt,
+    Capability,
+    Decision,
+    GenerationRequest,
+    GenerationResult,
+    JobState,
+    Phase,
+    Picture,
+    Progress,
+)
 
 SERVER = "worker.server"
 TOKEN = "worker.server_token"
@@ -30,6 +41,7 @@ SIGN_SECONDS = 5.0  # while a job waits its turn there, this often it is said th
 
 OnProgress = Callable[[Progress], None]
 OnPicture = Callable[[Picture], None]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class _Order:
     """What is asked for there at once. Its pictures are told apart by their seeds."""
 
     request: GenerationRequest
+    there: GenerationRequest  # the same, with its input pictures as they are called there
     key: str
     before: int  # how many pictures of the job come before it
     images: int  # of the job
@@ -76,12 +89,12 @@ class _Order:
         return {seed: self.before + k for k, seed in enumerate(self.singles, start=1)}
 
 
-def _orders(request: GenerationRequest, job_id: str) -> list[_Order]:
+def _orders(request: GenerationRequest, there: GenerationRequest, job_id: str) -> list[_Order]:
     """One, or one for each picture of a batch, whose prompts and sizes differ."""
     if not request.pictures:
-        return [_Order(request, f"zdarkroom-{job_id}", 0, request.num_images)]
-    singles = request.singles()
-    return [_Order(one, f"zdarkroom-{job_id}-{k + 1}", k, len(singles)) for k, one in enumerate(singles)]
+        return [_Order(request, there, f"zdarkroom-{job_id}", 0, request.num_images)]
+    pairs = list(zip(request.singles(), there.singles(), strict=True))
+    return [_Order(*pair, f"zdarkroom-{job_id}-{k + 1}", k, len(pairs)) for k, pair in enumerate(pairs)]
 
 
 class RemoteGenerator:
@@ -113,18 +126,18 @@ class RemoteGenerator:
         on_progress: OnProgress,
         is_cancelled: Callable[[], bool],
         on_picture: OnPicture,
-        made: Collection[int] = (),
-        job_id: str = "",
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> GenerationResult:
-        """All pictures of the request but those whose places are in `made`, each given to `on_picture` when it is there.
+        """All pictures of the request but those that are made already, each given to `on_picture` when it is there.
 
         Raises Cancelled soon after `is_cancelled()` turns true, what ended the job there, or a ServerError.
         """
         self._loaded = None  # each job asks anew: the studio there may be another one by now
         self.load(request.model, request.options, on_progress)
-        for order in _orders(request, job_id):
-            if not set(order.places.values()) <= set(made):
-                self._draw(order, on_progress, is_cancelled, on_picture, made)
+        there = replace(request, inputs=self._send_inputs(attempt.inputs, is_cancelled))
+        for order in _orders(request, there, attempt.job_id):
+            if not set(order.places.values()) <= set(attempt.made):
+                self._draw(order, on_progress, is_cancelled, on_picture, attempt.made)
         return GenerationResult(())
 
     def _draw(
@@ -149,11 +162,21 @@ class RemoteGenerator:
             self._call_off(now.job.id)
             raise
 
+    def _send_inputs(self, inputs: Mapping[str, Image.Image], is_cancelled: Callable[[], bool]) -> dict[str, str]:
+        """The input pictures, stored there: role -> digest."""
+        digests = {}
+        for role, image in inputs.items():
+            buffer = BytesIO()
+            image.save(buffer, "PNG", compress_level=4)
+            call = partial(self._remote.keep_input, buffer.getvalue())
+            digests[role] = self._ask(call, is_cancelled, Patience(AWAY_SECONDS))
+        return digests
+
     # -- the order there -------------------------------------------------------------------------------------------
 
     def _attach(self, order: _Order, is_cancelled: Callable[[], bool], patience: Patience) -> RemoteJob:
         """The order there: a new one, or the one that an earlier attempt left there, running again."""
-        now = self._ask(partial(self._remote.order, order_of(order.request), order.key), is_cancelled, patience)
+        now = self._ask(partial(self._remote.order, order_of(order.there), order.key), is_cancelled, patience)
         while now.job.state.active and now.job.cancel_requested:  # called off by that attempt, and not ended yet
             now = self._ask(partial(self._remote.look, now.job.id), is_cancelled, patience, POLL_SECONDS)
         if now.job.state in (JobState.FAILED, JobState.CANCELLED):
@@ -162,11 +185,11 @@ class RemoteGenerator:
 
     def _ask(
         self,
-        call: Callable[[], RemoteJob],
+        call: Callable[[], Answer],
         is_cancelled: Callable[[], bool],
         patience: Patience,
         pause: float = 0.0,
-    ) -> RemoteJob:
+    ) -> Answer:
         """One call, after a pause, again while the studio is away. Raises Cancelled."""
         while True:
             time.sleep(pause)
@@ -293,7 +316,8 @@ def order_of(request: GenerationRequest) -> dict[str, Any]:
         "num_images",
     )
     values: dict[str, Any] = {f"generation.{name}": getattr(request, name) for name in named}
-    return {**request.options, **values, "model.id": request.model, "output.format": "png"}
+    inputs = {"inputs": dict(request.inputs)} if request.inputs else {}
+    return {**request.options, **values, **inputs, "model.id": request.model, "output.format": "png"}
 
 
 def _decoded(data: bytes, address: str) -> Image.Image:

@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import String, delete, select, text, type_coerce
 
 from core.errors import StorageError
 from core.storage import importing, marks, rows
 from core.storage.database import Database
 from core.storage.files import inside, remove
+from core.storage.inputs import Inputs
 from core.storage.metadata import read_metadata
 from core.storage.sweep import SweepReport, sweep
-from core.storage.tables import TEXTS, image_labels, image_records, images
+from core.storage.tables import TEXTS, image_inputs, image_labels, image_records, images, jobs
 from core.storage.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 
 PAGE = 500  # rows that are looked at in one transaction
+_DIGEST = re.compile(r'"([0-9a-f]{64})"')
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class CheckReport:
     damaged: tuple[str, ...] = ()  # files that are no pictures any more
     thumbnails: int = 0  # that were made
     marks: int = 0  # files beside pictures that were written or removed again
+    inputs: int = 0  # input pictures removed, as nothing refers to them
 
 
 def check(database: Database, directory: Path) -> CheckReport:
@@ -60,6 +64,7 @@ def check(database: Database, directory: Path) -> CheckReport:
         damaged=tuple(found.damaged),
         thumbnails=found.thumbnails,
         marks=found.marks + removed,
+        inputs=Inputs(directory).remove_others(_inputs_in_use(database)),
     )
 
 
@@ -68,9 +73,18 @@ def rebuild(database: Database, directory: Path) -> SweepReport:
     database.back_up("rebuild")
     with database.writing() as connection:
         connection.execute(text(f"DELETE FROM {TEXTS}"))
-        for table in (image_labels, image_records, images):
+        for table in (image_inputs, image_labels, image_records, images):
             connection.execute(delete(table))
     return sweep(database, directory)
+
+
+def _inputs_in_use(database: Database) -> set[str]:
+    """The digests that a picture (in the trash, too) or a job of any state refers to."""
+    with database.reading() as connection:
+        used = set(connection.scalars(select(image_inputs.c.source).where(image_inputs.c.role != rows.PARENT)))
+        for request in connection.scalars(select(type_coerce(jobs.c.request, String))):
+            used.update(_DIGEST.findall(request))  # whatever else is in it, no input that it names is removed
+    return used
 
 
 class _Findings:

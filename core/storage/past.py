@@ -6,6 +6,8 @@ What this module does not know: files, the queue, pages.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -25,7 +27,7 @@ def places_of(connection: Connection, job_id: str) -> frozenset[int]:
 def seconds_like(connection: Connection, request: GenerationRequest) -> float | None:
     """The median of what the latest pictures like those of `request` took; None before the first.
 
-    Alike are those of the same model, size, steps and options, with guidance or without.
+    Alike are those of the same model, size, steps, options and kinds of input pictures, with guidance or without.
     """
     like = (
         images.c.width == request.width,
@@ -36,5 +38,10 @@ def seconds_like(connection: Connection, request: GenerationRequest) -> float | 
     )
     rows = select(images.c.seconds, image_records.c.record).join(image_records).where(*like)
     found = connection.execute(rows.order_by(images.c.created_at.desc()).limit(LIKE_PICTURES)).all()
-    same = [row.seconds for row in found if row.record["requested"]["options"] == dict(request.options)]
+    wanted = (dict(request.options), set(request.inputs))
+    same = [row.seconds for row in found if _told(row.record["requested"]) == wanted]
     return statistics.median(same) if same else None
+
+
+def _told(requested: Mapping[str, Any]) -> tuple[Any, set[str]]:
+    return requested["options"], set(requested.get("inputs", ()))

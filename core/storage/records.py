@@ -21,7 +21,8 @@ from typing import Any
 from core.storage.database import stamp
 from core.storage.images import StoredFile
 from core.storage.infotext import PROGRAM, well_formed
-from core.types import Decision, GenerationRequest, ImageRecord, Picture
+from core.storage.inputs import is_digest
+from core.types import ROLES, Decision, GenerationRequest, ImageRecord, Picture
 
 FORMAT, VERSION = "zdarkroom", 1
 # What reading foreign JSON as a record leads to.
@@ -126,7 +127,7 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
 
 def requested(request: GenerationRequest) -> dict[str, Any]:
     """A single as it is kept; that it was one of many says its place."""
-    data = {**vars(request), "options": dict(request.options)}
+    data = {**vars(request), "options": dict(request.options), "inputs": dict(request.inputs)}
     del data["pictures"]
     return data
 
@@ -149,11 +150,26 @@ def _request(data: Mapping[str, Any]) -> GenerationRequest:
         num_images=int(data["num_images"]),
         options=dict(data["options"]),
         template=_string(data.get("template", "")),
+        inputs=_inputs(data.get("inputs", {})),
+        parent=_parent(data.get("parent", "")),
     )
     numbers = (request.seed, request.num_inference_steps, request.guidance_scale)
     if not all(math.isfinite(number) and -_SQLITE_INTEGER <= number < _SQLITE_INTEGER for number in numbers):
         raise ValueError("a number that the database cannot hold")
     return request
+
+
+def _inputs(data: Mapping[str, Any]) -> dict[str, str]:
+    """Only what can name one of our files: a record may come from anywhere."""
+    if not all(role in ROLES and is_digest(digest) for role, digest in data.items()):
+        raise ValueError("an input picture that cannot be ours")
+    return dict(data)
+
+
+def _parent(value: Any) -> str:
+    if value != "" and not is_id(value):
+        raise ValueError("a parent that cannot be ours")
+    return str(value)
 
 
 def _decision(data: Mapping[str, Any]) -> Decision:

@@ -18,11 +18,12 @@ from core.errors import NotFoundError
 from core.storage.database import moment
 from core.storage.images import StoredFile
 from core.storage.records import image_record, image_row, is_id
-from core.storage.tables import TEXTS, image_labels, image_records, images, option_sets
+from core.storage.tables import TEXTS, image_inputs, image_labels, image_records, images, option_sets
 from core.storage.words import spaced
-from core.types import ImageRecord, Marks
+from core.types import GenerationRequest, ImageRecord, Marks
 
 TAG, COLLECTION = "tag", "collection"
+PARENT = "parent"  # in the place of a role: the picture of the history that "image" is
 CHUNK = 500  # fewer than the variables that SQLite takes in one statement
 
 
@@ -36,6 +37,7 @@ def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], di
     connection.execute(insert(image_records).values(kept).on_conflict_do_update(index_elements=["image_id"], set_=kept))
     number = int(connection.execute(select(images.c.number).where(images.c.id == record.id)).scalar_one())
     _put_words(connection, number, row["prompt"], row["negative_prompt"])
+    _put_inputs(connection, number, record.request)
     return number
 
 
@@ -125,6 +127,13 @@ def _put_words(connection: Connection, number: int, prompt: str, negative: str) 
         text(f"INSERT INTO {TEXTS} (rowid, prompt, negative_prompt) VALUES (:number, :prompt, :negative)"),
         {"number": number, "prompt": spaced(prompt), "negative": spaced(negative)},
     )
+
+
+def _put_inputs(connection: Connection, number: int, request: GenerationRequest) -> None:
+    connection.execute(delete(image_inputs).where(image_inputs.c.number == number))
+    sources = {**request.inputs, **({PARENT: request.parent} if request.parent else {})}
+    for role, source in sources.items():
+        connection.execute(insert(image_inputs).values(role=role, source=source, number=number))
 
 
 def _option_set(connection: Connection, options: Mapping[str, Any]) -> int:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, select, text
 from core.errors import OptionError
 from core.storage.database import stamp
 from core.storage.infotext import well_formed
-from core.storage.rows import COLLECTION, TAG
+from core.storage.rows import COLLECTION, PARENT, TAG
 from core.storage.tables import TEXTS, images
 from core.storage.words import match, split
 from core.types import HistoryQuery
@@ -144,6 +144,9 @@ def _conditions(query: HistoryQuery) -> Conditions:
         if label is not None:
             where.append(f"number IN (SELECT number FROM image_labels WHERE kind = '{kind}' AND name = :{kind})")
             values[kind] = well_formed(label)
+    if query.parent is not None:
+        where.append(f"number IN (SELECT number FROM image_inputs WHERE role = '{PARENT}' AND source = :parent)")
+        values["parent"] = well_formed(query.parent)
     for name, sign in (("ids", "IN"), ("without", "NOT IN")):
         if listed := getattr(query, name):
             where.append(f"id {sign} (SELECT value FROM json_each(:{name}))")

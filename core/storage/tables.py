@@ -136,6 +136,15 @@ image_records = Table(  # apart from images: only what is shown is read
     Column("record", JSON, nullable=False),  # the same record that the picture file carries, see records.py
 )
 
+image_inputs = Table(  # what a picture was made from
+    "image_inputs",
+    metadata,
+    Column("role", String(16), primary_key=True),  # of an input picture, or "parent"
+    Column("source", String(64), primary_key=True),  # its digest, or the id of the picture of the history
+    Column("number", Integer, ForeignKey("images.number", ondelete="CASCADE"), primary_key=True),
+    Index("ix_image_inputs_number", "number"),
+)
+
 sheets = Table(  # sweeps: one picture over the values of one or two options
     "sheets",
     metadata,

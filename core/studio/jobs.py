@@ -69,6 +69,7 @@ class Jobs(Desk):
         model = self._catalog.find(request.model)
         for single in request.singles() if request.pictures else (request,):
             requests.check(single, model)
+        requests.check_inputs(request, model, self._inputs.size)
         return self._queue.add(requests.with_seed(request), terms, most)
 
     def cancel(self, job_id: str) -> Job:

@@ -6,7 +6,21 @@ What these modules do not know: Streamlit, SQL, torch, files, YAML.
 
 from __future__ import annotations
 
-from core.types.generation import OWN_FIELDS, Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
+from core.types.generation import (
+    CONTROL,
+    FIRST_ATTEMPT,
+    IMAGE,
+    MASK,
+    OWN_FIELDS,
+    ROLES,
+    Attempt,
+    Decision,
+    GenerationRequest,
+    GenerationResult,
+    Phase,
+    Picture,
+    Progress,
+)
 from core.types.history import (
     Axis,
     Change,
@@ -27,7 +41,13 @@ from core.types.machine import CARDS, Capability, Download, ModelInfo, SystemRep
 
 __all__ = [
     "CARDS",
+    "CONTROL",
+    "FIRST_ATTEMPT",
+    "IMAGE",
+    "MASK",
     "OWN_FIELDS",
+    "ROLES",
+    "Attempt",
     "Axis",
     "Capability",
     "Change",

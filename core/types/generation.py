@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,10 @@ OWN_FIELDS = (  # of a request: what each picture of a batch may have of its own
 )  # fmt: skip
 
 
+IMAGE, MASK, CONTROL = "image", "mask_image", "control_image"  # what an input picture is for; diffusers' own names
+ROLES = (IMAGE, MASK, CONTROL)
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
     """Everything that decides a picture. Complete: after `Studio.submit` no field is left to a default.
@@ -34,6 +38,7 @@ class GenerationRequest:
     (such as ``vae.enable_tiling``), so that the record of a picture never depends on a configuration file of that day.
     The prompt is what is drawn; `template`, where it is not empty, is what the prompt was made of (see core.batch).
     A batch says in `pictures` what each picture has other than the request itself; there is one entry a picture, then.
+    `inputs` names stored pictures by what they are for (one of ROLES) and digest; all pictures of a batch share them.
     """
 
     prompt: str
@@ -48,6 +53,8 @@ class GenerationRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     template: str = ""
     pictures: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
+    inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest, see Studio.keep_input
+    parent: str = ""  # the id of the picture of the history that the input "image" is; "" = none
 
     def singles(self) -> tuple[GenerationRequest, ...]:
         """One request for each picture, each the picture that its request makes alone. In no batch picture k has seed + k."""
@@ -106,3 +113,15 @@ class GenerationResult:
     """All the pictures of one request, in order."""
 
     pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a generator is told beside the request: whose job it is, what of it is made already, and its input pictures."""
+
+    job_id: str = ""  # the same job may come again after a crash: this tells
+    made: Collection[int] = ()  # places (from 1) of the pictures that an earlier attempt has finished
+    inputs: Mapping[str, Image] = field(default_factory=dict)  # role -> RGB picture
+
+
+FIRST_ATTEMPT = Attempt()

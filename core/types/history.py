@@ -159,6 +159,7 @@ class HistoryQuery:
     options: Mapping[str, Any] = field(default_factory=dict)  # advanced options by schema key, at exactly this value
     ids: tuple[str, ...] = ()  # of these only
     without: tuple[str, ...] = ()  # and none of these
+    parent: str | None = None  # made from this picture
     trashed: bool = False  # True: the trash, and nothing else
     sort: str = "created_at"  # or seed, width, height, num_inference_steps, guidance_scale, seconds, rating, model ...
     descending: bool = True

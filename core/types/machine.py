@@ -42,6 +42,7 @@ class ModelInfo:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # option key -> what this model allows
     cannot: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # option key -> why it does nothing here
     own: bool = False  # added by the user
+    inputs: tuple[str, ...] = ()  # the roles of input pictures that it takes, see ROLES
     trained_side: int = 1024  # the longest side that training showed; beyond it positions may be scaled
 
     @property

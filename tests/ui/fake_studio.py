@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from core.config.layers import Settings, load_settings
 from core.errors import InputError, NotFoundError, QueueFullError, StudioError, UnknownModelError
+from core.storage.inputs import Inputs
 from core.storage.marks import changed
 from core.studio import Studio
 from core.types import (
@@ -105,7 +106,7 @@ class FakeHistory:
     def add(
         self, request: GenerationRequest, job_id: str | None = None, created_at: datetime | None = None
     ) -> ImageRecord:
-        image_id = uuid.uuid4().hex[:12]
+        image_id = uuid.uuid4().hex
         width, height = request.width, request.height
         paint(request, width, height).save(self.folder / f"{image_id}.png")
         record = ImageRecord(
@@ -498,6 +499,7 @@ class FakeStudio(Studio):
             FakeSystem(),
             FakeSheets(folder, self.queue),
             FakeDownloads(folder),
+            Inputs(folder),
         )
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:

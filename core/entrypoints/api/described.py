@@ -16,13 +16,24 @@ from core.config.schema import AUTO, Option
 from core.entrypoints.api.answers import described
 from core.entrypoints.api.orders import REQUEST_KEYS
 from core.studio import Studio
-from core.types import ImageRecord, Job, ModelInfo
+from core.types import ROLES, ImageRecord, Job, ModelInfo
 
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "choice": "string", "list": "array"}
 TERMS: dict[str, Any] = {  # what may stand in an order beside the options
     "priority": {"type": "integer", "minimum": -100, "maximum": 100, "description": "The highest runs first."},
     "not_before": {"type": "string", "format": "date-time", "description": "With its zone; the job waits until then."},
     "held": {"type": "boolean", "description": "The job waits until it is told to go on."},
+    "inputs": {
+        "type": "object",
+        "properties": {role: {"type": "string", "pattern": "^[0-9a-f]{64}$"} for role in ROLES},
+        "additionalProperties": False,
+        "description": "Digests of pictures that POST /inputs took, by what they are for.",
+    },
+    "parent": {
+        "type": "string",
+        "pattern": "^([0-9a-f]{32})?$",
+        "description": "The picture of the history that the input image is.",
+    },
 }
 PROMPTS = "prompts"  # the field of an order that makes a batch of it
 
@@ -119,7 +130,7 @@ def job_json(job: Job) -> dict[str, Any]:
         "error": described(job.error) if job.error else None,
         "images": [{"id": image_id, "url": f"/api/v1/images/{image_id}"} for image_id in job.image_ids],
         "preview": f"/api/v1/jobs/{job.id}/preview",
-        "request": {**described_request, "options": dict(request.options)},
+        "request": {**described_request, "options": dict(request.options), "inputs": dict(request.inputs)},
     }
 
 
@@ -132,7 +143,11 @@ def record_json(record: ImageRecord) -> dict[str, Any]:
         "format": record.format,
         "width": record.width,
         "height": record.height,
-        "request": {**vars(record.request), "options": dict(record.request.options)},
+        "request": {
+            **vars(record.request),
+            "options": dict(record.request.options),
+            "inputs": dict(record.request.inputs),
+        },
         "rendered_size": list(record.rendered_size),
         "timings": dict(record.timings),
         "effective": dict(record.effective),

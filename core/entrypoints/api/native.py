@@ -4,6 +4,7 @@
     POST /api/v1/jobs {"prompts": ["a {red|blue} house", {"prompt": "...", "seed": 7}], "width": 256}  ->  one job
     GET /api/v1/jobs/<id>, /preview, /events (server-sent), PATCH, DELETE (cancels), POST /retry
     GET /api/v1/queue, PATCH {"paused": true}, DELETE (cancels what waits)
+    POST /api/v1/inputs (the bytes of a picture)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of an order
     GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/openapi.json
 
 What this module does not know: the other dialects.
@@ -28,7 +29,8 @@ from core.entrypoints.api.archive import archive_routes
 from core.entrypoints.api.described import PROMPTS, TERMS, capabilities, job_json, order_schema
 from core.entrypoints.api.files import file_routes
 from core.entrypoints.api.guard import Guard
-from core.entrypoints.api.orders import POLL_SECONDS, SOURCE, client_of, digest, submit
+from core.entrypoints.api.inputs import input_routes
+from core.entrypoints.api.orders import POLL_SECONDS, SOURCE, Sources, client_of, digest, submit
 from core.errors import OptionError
 from core.studio import Studio
 from core.types import Job, JobTerms
@@ -82,6 +84,7 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     """The app to be mounted at /api. What the pages' pictures need is there without the version as well."""
     app = FastAPI(title="Z Darkroom / 造相暗房", version=__version__, docs_url=None, redoc_url=None)
     files = file_routes(get_studio, refusals(404, 422))
+    files.include_router(input_routes(get_studio, refusals(404, 422)))
     v1 = APIRouter(prefix="/v1")
     _add_jobs(v1, get_studio)
     _add_queue(v1, get_studio)
@@ -133,7 +136,8 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
             key=idempotency_key,
             key_digest=digest(sorted(order.items(), key=lambda item: item[0])) if idempotency_key else None,
         )
-        job = submit(get_studio(), values, terms, _term(order, PROMPTS, list[Any]))
+        sources = Sources(_term(order, "inputs", dict[str, str]) or {}, _term(order, "parent", str) or "")
+        job = submit(get_studio(), values, terms, _term(order, PROMPTS, list[Any]), sources)
         return Answer(job_json(job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
 
     @router.get("/jobs", responses=refusals(422), tags=["jobs"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -27,6 +27,14 @@ CLIENT_HEADER = "X-Client-Id"
 BROWSER_COOKIE = "zdarkroom_browser"
 USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
 REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an order is made from: digests of input pictures by role, and the id of the picture that "image" is."""
+
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    parent: str = ""
 
 
 class WaitError(RunError):
@@ -56,7 +64,10 @@ def client_of(request: Request) -> str:
     return f"http:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms, prompts: Sequence[Any] | None = None) -> Job:
+def submit(
+    studio: Studio, values: Mapping[str, Any], terms: JobTerms, prompts: Sequence[Any] | None = None,
+    sources: Sources | None = None,
+) -> Job:  # fmt: skip
     """Check the values against schema, model and limits, and queue them. Raises InputError for the first that fails.
 
     With `prompts` they are queued as one job, see `Studio.new_batch`.
@@ -80,6 +91,8 @@ def submit(studio: Studio, values: Mapping[str, Any], terms: JobTerms, prompts: 
     else:
         most = limits["service.max_batch"]
         request = studio.new_batch(prompts, named, SOURCE, most, lambda single: _check_size(single, limits))
+    if sources is not None:
+        request = replace(request, inputs=dict(sources.inputs), parent=sources.parent)
     return studio.submit(request, terms, limits["service.queue_per_client"])
 
 

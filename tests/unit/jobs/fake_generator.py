@@ -10,7 +10,8 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from core.errors import BrokenPictureError, Cancelled
-from core.types import GenerationRequest, GenerationResult, Phase, Picture, Progress
+from core.types import IMAGE, Attempt, GenerationRequest, GenerationResult, Phase, Picture, Progress
 
 
 class OutOfMemoryError(RuntimeError):
@@ -66,14 +67,14 @@ class FakeGenerator:
         on_progress: Callable[[Progress], None],
         is_cancelled: Callable[[], bool],
         on_picture: Callable[[Picture], None],
-        made: Collection[int],
-        job_id: str,
+        attempt: Attempt,
     ) -> GenerationResult:
         self.load(request.model, request.options, on_progress)
         on_progress(Progress(Phase.TEXT, steps=request.num_inference_steps, images=request.num_images))
         for k, single in enumerate(request.singles(), start=1):
-            if k not in made:
-                on_picture(self._draw(single, k, request.num_images, on_progress, is_cancelled))
+            if k not in attempt.made:
+                picture = self._draw(single, k, request.num_images, on_progress, is_cancelled)
+                on_picture(_over(picture, attempt.inputs))
         return GenerationResult(())
 
     def _draw(
@@ -103,6 +104,14 @@ class FakeGenerator:
             effective={"model.device": "cpu"},
             place=k,
         )
+
+
+def _over(picture: Picture, inputs: Mapping[str, Image.Image]) -> Picture:
+    """The input picture in the place of the plain one; below it those of other roles, so that tests see what came."""
+    whole = picture.image.copy()
+    for role, image in inputs.items():
+        whole.paste(image.resize(whole.size), (0, 0 if role == IMAGE else whole.height // 2))
+    return replace(picture, image=whole)
 
 
 def _webp(shade: int) -> bytes:

@@ -1,0 +1,151 @@
+"""Pictures that others are made from: `<outputs>/inputs/<digest>.png`, each once, however often it is used.
+
+A digest is the SHA-256 of what is seen, width, height and RGB pixels: the same picture has the same name whatever file it
+came in, on every machine, and what lies under a name can be checked.
+What this module does not know: what the pictures are for, who refers to them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from core.errors import InputPictureError, NotFoundError
+from core.storage.files import remove, write_atomically
+
+FOLDER = "inputs"
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_FILE = 64 << 20  # bytes
+MAX_SIDE = 8192  # px; a longer side than any model draws
+SMALLEST_SIDE = 16  # px
+FRESH_SECONDS = 24 * 3600  # what nothing refers to is kept this long: its job may be about to be queued
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def is_digest(text: object) -> bool:
+    """Whether `text` has the form of a digest; only then may it become part of a file name."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
+
+
+class Inputs:
+    """The input pictures below one output directory. For any number of threads and processes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._folder = directory / FOLDER
+
+    def keep(self, data: bytes, name: str = "") -> str:
+        """Store the picture in `data`; its digest. `name` is what people call the file, for errors only.
+
+        It is turned upright as its EXIF says, laid over white where it is transparent, and stored as RGB of 8 bits; of an
+        animation its first frame. Raises InputPictureError or StorageError.
+        """
+        image = _decoded(data, name or "?")
+        digest = _digest(image)
+        path = self._path(digest)
+        if path.is_file():
+            with suppress(OSError):
+                os.utime(path)  # used again just now
+            return digest
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=4)
+        write_atomically(path, buffer.getvalue())
+        return digest
+
+    def file(self, digest: str) -> Path:
+        """The PNG file. Raises NotFoundError."""
+        if is_digest(digest) and (path := self._path(digest)).is_file():
+            return path
+        raise NotFoundError(kind="input picture", came=str(digest)[:64])
+
+    def size(self, digest: str) -> tuple[int, int]:
+        """Width and height in pixels, read from the file's head. Raises NotFoundError or InputPictureError."""
+        path = self.file(digest)
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                return image.size
+        except Exception as error:  # Pillow raises many kinds on damaged files
+            raise InputPictureError(file=path.name, detail=_DAMAGED) from error
+
+    def read(self, digest: str) -> Image.Image:
+        """The picture, RGB, checked against its name. Raises NotFoundError or InputPictureError."""
+        path = self.file(digest)
+        image = _decoded(path.read_bytes(), path.name)
+        if _digest(image) != digest:
+            raise InputPictureError(file=path.name, detail=_DAMAGED)
+        return image
+
+    def remove_others(self, kept: Collection[str]) -> int:
+        """Remove what is not among `kept` and not fresh; how many that were."""
+        old = [path for path in self._files() if path.stem not in kept and _age(path) > FRESH_SECONDS]
+        for path in old:
+            remove(path)
+        return len(old)
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / f"{digest}.png"
+
+    def _files(self) -> Iterator[Path]:
+        for path in self._folder.glob("*.png") if self._folder.is_dir() else ():
+            if is_digest(path.stem) and path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _decoded(data: bytes, name: str) -> Image.Image:
+    """The picture as it is seen. Raises InputPictureError; sizes are looked at before any pixel is decoded."""
+    if len(data) > MAX_FILE:
+        raise InputPictureError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.size, name)
+            return _upright(image)
+    except InputPictureError:
+        raise
+    except Exception as error:  # Pillow raises many kinds on what is no picture, and on bombs
+        raise InputPictureError(file=name, detail=_NO_PICTURE) from error
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if not SMALLEST_SIDE <= min(size) <= max(size) <= MAX_SIDE:
+        came = f"{size[0]}x{size[1]}"
+        detail = {
+            "en": f"it has {came} pixels, and sides of {SMALLEST_SIDE} to {MAX_SIDE} are allowed",
+            "zh": f"尺寸为 {came} 像素，边长允许 {SMALLEST_SIDE} 至 {MAX_SIDE}",
+        }
+        raise InputPictureError(file=name, detail=detail)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """RGB, turned as EXIF says, over white where it is transparent; 16 bits of grey become 8."""
+    image.load()
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):
+        turned = turned.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if turned.has_transparency_data:
+        layer = turned.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return turned.convert("RGB")
+
+
+def _digest(image: Image.Image) -> str:
+    width, height = image.size
+    return sha256(f"{width}x{height} RGB\n".encode() + image.tobytes()).hexdigest()
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:  # removed meanwhile
+        return 0.0
+
+
+_NO_PICTURE = {"en": "it is no such picture, or a damaged one", "zh": "它不是这类图片，或已损坏"}
+_DAMAGED = {"en": "its file is not what was stored", "zh": "文件与存入时不同"}

@@ -1,0 +1,172 @@
+"""Pictures that others are made from: what is taken, what is refused, and what refers to them."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from core.errors import InputPictureError, NotFoundError, StorageError
+from core.jobs.queue import JobQueue
+from core.storage.check import check, rebuild
+from core.storage.database import Database
+from core.storage.history import History
+from core.storage.inputs import FRESH_SECONDS, MAX_FILE, Inputs
+from core.types import GenerationRequest, HistoryQuery
+
+from .conftest import MakePicture
+
+
+@pytest.fixture
+def inputs(outputs: Path) -> Inputs:
+    return Inputs(outputs)
+
+
+def encoded(image: Image.Image, format: str = "PNG", **more: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **more)
+    return file.getvalue()
+
+
+def picture(colour: object = (200, 30, 10), size: tuple[int, int] = (40, 24)) -> Image.Image:
+    image = Image.new("RGB", size, colour)
+    image.putpixel((3, 5), (1, 2, 3))
+    return image
+
+
+def grown_old(path: Path) -> None:
+    then = time.time() - FRESH_SECONDS - 60
+    os.utime(path, (then, then))
+
+
+def test_the_same_picture_is_kept_once_whatever_file_it_came_in(inputs: Inputs, outputs: Path) -> None:
+    one = inputs.keep(encoded(picture()))
+    assert (
+        one
+        == inputs.keep(encoded(picture(), compress_level=0))
+        == inputs.keep(encoded(picture(), "WEBP", lossless=True))
+    )
+    assert [path.name for path in (outputs / "inputs").iterdir()] == [f"{one}.png"]
+    assert inputs.keep(encoded(picture((200, 30, 11)))) != one
+    assert inputs.size(one) == (40, 24) and inputs.read(one).tobytes() == picture().tobytes()
+    assert inputs.keep(inputs.file(one).read_bytes()) == one
+
+
+def test_it_is_turned_upright_laid_over_white_and_made_rgb(inputs: Inputs) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    assert inputs.size(inputs.keep(encoded(picture(), "JPEG", exif=exif))) == (24, 40)
+    glass = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    glass.putpixel((0, 0), (10, 20, 30, 255))
+    seen = inputs.read(inputs.keep(encoded(glass)))
+    assert seen.mode == "RGB" and seen.getpixel((0, 0)) == (10, 20, 30) and seen.getpixel((5, 5)) == (255, 255, 255)
+    grey = Image.new("I;16", (32, 32), 40_000)
+    assert inputs.read(inputs.keep(encoded(grey))).getpixel((0, 0)) == (156, 156, 156)
+    assert inputs.read(inputs.keep(encoded(picture().convert("P")))).mode == "RGB"
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose head promises that many pixels, and some that it has."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "no such picture"),
+        (b"GIF89a" + bytes(100), "no such picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no such picture"),
+        (encoded(picture())[:-30], "damaged"),
+        (bomb(60_000, 60_000), "damaged"),  # Pillow's own limit
+        (bomb(9_000, 9_000), "9000x9000"),
+        (encoded(picture(size=(15, 400))), "15x400"),
+        (bytes(MAX_FILE + 1), "64 MB"),
+    ],
+)  # fmt: skip
+def test_what_is_no_picture_or_too_large_is_told_before_it_is_decoded(
+    inputs: Inputs, outputs: Path, data: bytes, words: str
+) -> None:
+    with pytest.raises(InputPictureError) as error:
+        inputs.keep(data, "mine.png")
+    for language in ("en", "zh"):
+        message = error.value.message(language)
+        assert "mine.png" in message and "\n" not in message
+    assert words in error.value.message("en")
+    assert not (outputs / "inputs").exists()
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_picture_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    inputs = Inputs(tmp_path_factory.getbasetemp() / "any")
+    for start in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBPVP8 "):
+        with pytest.raises(InputPictureError):
+            inputs.keep(start + data)
+
+
+@pytest.mark.parametrize("digest", ["", "../studio.db", "0" * 64, "A" * 64, "/etc/passwd"])
+def test_only_a_digest_names_a_file(inputs: Inputs, digest: str) -> None:
+    for look in (inputs.file, inputs.size, inputs.read):
+        with pytest.raises(NotFoundError):
+            look(digest)
+
+
+def test_a_file_that_is_not_what_was_stored_is_told(inputs: Inputs) -> None:
+    digest = inputs.keep(encoded(picture()))
+    inputs.file(digest).write_bytes(encoded(picture((9, 9, 9))))
+    with pytest.raises(InputPictureError):
+        inputs.read(digest)
+    inputs.file(digest).write_bytes(b"?")
+    with pytest.raises(InputPictureError):
+        inputs.size(digest)
+
+
+def test_a_check_removes_what_nothing_refers_to_and_never_what_something_does(
+    inputs: Inputs, outputs: Path, database: Database, history: History, make_picture: MakePicture
+) -> None:
+    of_picture, of_mask, of_trashed, of_job, of_nobody, fresh = (
+        inputs.keep(encoded(picture((k, 0, 0)))) for k in range(6)
+    )
+    history.add(make_picture(inputs={"image": of_picture, "mask_image": of_mask}), None)
+    history.trash([history.add(make_picture(inputs={"image": of_trashed}), None).id])
+    queue = JobQueue(database)
+    queue.request_cancel(queue.add(GenerationRequest(prompt="x", inputs={"image": of_job})).id)  # may be retried
+    for digest in (of_picture, of_mask, of_trashed, of_job, of_nobody):
+        grown_old(inputs.file(digest))
+    assert check(database, outputs).inputs == 1
+    left = {path.stem for path in (outputs / "inputs").iterdir()}
+    assert left == {of_picture, of_mask, of_trashed, of_job, fresh}
+    grown_old(inputs.file(of_trashed))
+    history.empty_trash()
+    assert check(database, outputs).inputs == 1, "it went with the last picture that was made from it"
+
+
+def test_children_are_found_by_their_parent_also_after_a_rebuild(
+    database: Database, outputs: Path, history: History, make_picture: MakePicture
+) -> None:
+    parent = history.add(make_picture(), None)
+    child = history.add(make_picture(parent=parent.id, inputs={"image": "ab" * 32}, seed=8), None)
+    history.add(make_picture(seed=9), None)
+    for _ in range(2):
+        found = history.search(HistoryQuery(parent=parent.id)).records
+        assert [record.id for record in found] == [child.id]
+        assert found[0].request.parent == parent.id and found[0].request.inputs == {"image": "ab" * 32}
+        rebuild(database, outputs)
+
+
+@pytest.mark.parametrize("bad", [{"inputs": {"image": "../x"}}, {"inputs": {"other": "ab" * 32}}, {"parent": "../x"}])
+def test_a_record_from_elsewhere_names_no_file_of_ours(history: History, make_picture: MakePicture, bad: dict) -> None:
+    with pytest.raises(StorageError):
+        history.add(make_picture(**bad), None)
