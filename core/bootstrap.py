@@ -15,6 +15,7 @@ from core.model.places import Places, places_of
 from core.parts import Catalog as AnyCatalog
 from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
+from core.storage.comparisons import Comparisons
 from core.storage.database import Database
 from core.storage.history import History
 from core.storage.inputs import Inputs
@@ -45,6 +46,7 @@ def build_studio(settings: Settings) -> Studio:
         worker=WorkerSupervisor(settings, database),
         sheets=Sheets(database, directory),
         inputs=Inputs(directory),
+        comparisons=Comparisons(database),
         system=Machine(settings, directory / LOG_FILE),
     )
 

@@ -5,7 +5,7 @@ What this module does not know: how any of it is done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from core.errors import InputError, StudioError
 from core.types import (
     Axis,
     Chosen,
+    Comparison,
     Download,
     GenerationRequest,
     HistoryPage,
@@ -25,6 +26,7 @@ from core.types import (
     ModelInfo,
     Sheet,
     SystemReport,
+    Vote,
     WorkerStatus,
 )  # fmt: skip
 
@@ -33,6 +35,12 @@ class Queue(Protocol):
     """What the studio needs of the durable queue (core.jobs.queue)."""
 
     def add(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job: ...
+    def add_all(
+        self,
+        requests: Sequence[GenerationRequest],
+        terms: JobTerms | None,
+        keep: Callable[[Any, Sequence[str]], None],
+    ) -> Sequence[Job]: ...
     def get(self, job_id: str) -> Job: ...
     def recent(self, limit: int) -> Sequence[Job]: ...
     def active(self, limit: int) -> Sequence[Job]: ...
@@ -80,6 +88,17 @@ class Sheets(Protocol):
     def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet: ...
     def get(self, sheet_id: str) -> Sheet: ...
     def file(self, sheet_id: str) -> Path: ...
+
+
+class Comparisons(Protocol):
+    """What the studio needs of the stored comparisons (core.storage.comparisons)."""
+
+    def put(self, connection: Any, comparison: Comparison) -> None: ...
+    def get(self, comparison_id: str) -> Comparison: ...
+    def recent(self, limit: int) -> Sequence[Comparison]: ...
+    def forget(self, comparison_id: str) -> None: ...
+    def vote(self, comparison_id: str, vote: Vote) -> None: ...
+    def votes(self, comparison_id: str) -> Sequence[Vote]: ...
 
 
 class Catalog(Protocol):

@@ -114,12 +114,27 @@ def _file_layer(path: Path, problems: list[InputError]) -> _Layer:
     return _Layer(source, {})
 
 
-def _profile_layers(configs: Path, name: str | None, problems: list[InputError]) -> list[_Layer]:
+def profile_names(configs: Path) -> list[str]:
+    """The profiles that there are, in alphabetical order."""
+    return sorted(path.stem for path in (configs / "profiles").glob("*.yaml"))
+
+
+def profile_values(configs: Path, name: str, source: str) -> dict[str, Any]:
+    """What one profile sets, by key and checked. Raises InputError naming `source` when there is no such profile."""
+    problems: list[InputError] = []
+    settings = _merge(_profile_layers(configs, name, problems, source), problems, configs)
+    settings.raise_problems()
+    return {key: value for key, value in settings.values.items() if settings.origins[key] != "default"}
+
+
+def _profile_layers(
+    configs: Path, name: str | None, problems: list[InputError], source: str = "profile"
+) -> list[_Layer]:
     if not name:
         return []
-    known = sorted(path.stem for path in (configs / "profiles").glob("*.yaml"))
+    known = profile_names(configs)
     if name not in known:
-        problems.append(UnknownOptionError(source="profile", key=name, nearest=", ".join(known) or "none"))
+        problems.append(UnknownOptionError(source=source, key=name, nearest=", ".join(known) or "none"))
         return []
     return [_file_layer(configs / "profiles" / f"{name}.yaml", problems)]
 

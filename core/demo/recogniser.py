@@ -18,9 +18,7 @@ from torch import Tensor, nn
 
 from core.demo import painting, scenes
 from core.demo.optim import Optimizers, curve
-
-WEIGHTS = Path(__file__).with_name("recogniser.safetensors")
-SIDE = 128
+from core.demo.reader import SIDE, WEIGHTS, pixels
 
 
 class Recogniser(nn.Module):
@@ -47,8 +45,7 @@ class Recogniser(nn.Module):
 
 
 def to_input(pictures: list[Image.Image]) -> Tensor:
-    small = [np.asarray(p.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)) for p in pictures]
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.stack([pixels(picture) for picture in pictures]))
 
 
 def load(path: Path = WEIGHTS) -> Recogniser:

@@ -60,6 +60,7 @@ _SOURCES = {
     "history": "历史",
     "profile": "配置档",
     "batch": "批量",
+    "comparison": "模型对比",
 }
 
 

@@ -7,10 +7,10 @@ What this module does not know: processes, pictures, torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from core.errors import CrashLoopError, GenerationError, StudioError, WorkerDiedError
 from core.jobs import snapshots
@@ -20,18 +20,17 @@ from core.jobs.records import UnreadableRequest, read_request, write_progress
 from core.jobs.states import ACTIVE, ENDED, IN_WORK, IllegalTransition, check_transition
 from core.jobs.transactions import (
     AS_NEW,
+    add_job,
     cancel_job,
     check_room,
     demand,
     end_job,
     end_of_line,
     job_of_key,
-    new_id,
     requeue_job,
-    row_of,
 )
 from core.storage.database import Database, moment, now, stamp
-from core.storage.tables import batches, jobs, previews, switches
+from core.storage.tables import jobs, previews, switches
 from core.types import GenerationRequest, Job, JobState, JobTerms, Phase, Progress
 
 MOST_CRASHES = 3  # a job that a worker died of this often is not run again by itself
@@ -58,12 +57,22 @@ class JobQueue:
                 return snapshots.one(connection, known)
             if most is not None:
                 check_room(connection, terms.client, most)
-            job_id = new_id()
-            connection.execute(insert(jobs), row_of(job_id, request, terms, end_of_line(connection)))
-            if request.pictures:
-                own = [dict(picture) for picture in request.pictures]
-                connection.execute(insert(batches), {"job_id": job_id, "pictures": own})
-            return snapshots.one(connection, job_id)
+            return snapshots.one(connection, add_job(connection, request, terms))
+
+    def add_all(
+        self,
+        requests: Sequence[GenerationRequest],
+        terms: JobTerms | None,
+        keep: Callable[[Connection, Sequence[str]], None],
+    ) -> Sequence[Job]:
+        """Put complete requests at the end, in this order, with what `keep` writes of them (it gets their ids).
+
+        All of it is on disk when this returns, or nothing is.
+        """
+        with self._database.writing() as connection:
+            ids = [add_job(connection, request, terms or JobTerms()) for request in requests]
+            keep(connection, ids)
+            return [snapshots.one(connection, job_id) for job_id in ids]
 
     def get(self, job_id: str) -> Job:
         """A snapshot; NotFoundError when there is none."""

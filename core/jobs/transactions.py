@@ -10,14 +10,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from core.errors import JobStateError, KeyReusedError, QueueFullError, StudioError
 from core.jobs import snapshots
 from core.jobs.records import write_request
 from core.jobs.states import ACTIVE, ENDED, check_transition
 from core.storage.database import now, stamp
-from core.storage.tables import jobs, previews
+from core.storage.tables import batches, jobs, previews
 from core.types import GenerationRequest, JobState, JobTerms
 
 AS_NEW: Mapping[str, Any] = {
@@ -52,6 +52,16 @@ def row_of(job_id: str, request: GenerationRequest, terms: JobTerms, place: int)
         "key": terms.key,
         "key_digest": terms.key_digest,
     }
+
+
+def add_job(connection: Connection, request: GenerationRequest, terms: JobTerms) -> str:
+    """Put a request at the end, with what each picture of a batch has of its own; the job's id."""
+    job_id = new_id()
+    connection.execute(insert(jobs), row_of(job_id, request, terms, end_of_line(connection)))
+    if request.pictures:
+        own = [dict(picture) for picture in request.pictures]
+        connection.execute(insert(batches), {"job_id": job_id, "pictures": own})
+    return job_id
 
 
 def job_of_key(connection: Connection, terms: JobTerms) -> str | None:

@@ -117,6 +117,7 @@ def effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
     return {
         **{key: value for key, value in known.items() if key not in model.info.cannot},
         "model.fingerprint": model.fingerprint,
+        "model.load_seconds": round(model.load_seconds, 3),
         "model.pipeline": model.info.pipeline,
         "scheduler": type(model.pipeline.scheduler).__name__,
         "versions": dict(model.versions),

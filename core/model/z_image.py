@@ -145,6 +145,7 @@ def effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
         "model.dtype": model.dtype,
         **model.effective,
         "model.fingerprint": model.fingerprint,
+        "model.load_seconds": round(model.load_seconds, 3),
         "scheduler": type(model.pipeline.scheduler).__name__,
         "scheduler.shift": effective_shift(model, request.options),
         "transformer.rope": positions(model, request).record,

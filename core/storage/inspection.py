@@ -1,4 +1,5 @@
-"""What a finished picture looks like, in figures: too dark, of one colour, without colour, or with a cast.
+"""What a finished picture looks like, in figures: how sharp, how much of it clipped; too dark, of one colour, without
+colour, or with a cast.
 
 What this module does not know: what the picture should show; a night may be dark and a sunset orange.
 """
@@ -23,7 +24,9 @@ LOOKED_AT = 256  # px: a smaller copy shows as much
 @dataclass(frozen=True)
 class Look:
     """Pixels of the file, and the figures: `light` the 99th percentile of brightness, `span` the widest channel's range,
-    `chroma` the mean distance from grey, `shift` and `spread` mean and scatter of the colours, all of 255."""
+    `chroma` the mean distance from grey, `shift` and `spread` mean and scatter of the colours, all of 255.
+    `sharpness` is the mean edge (the Laplacian of brightness, of 255) at the file's own pixels, where noise counts as
+    sharp; `clipped` the share of pixels that are wholly black or white."""
 
     width: int
     height: int
@@ -32,6 +35,8 @@ class Look:
     chroma: float
     shift: float
     spread: float
+    sharpness: float
+    clipped: float
 
     @property
     def fault(self) -> str | None:
@@ -52,11 +57,12 @@ def look(file: Path) -> Look:
     return _look(file, file.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=256)  # pages ask every few seconds; a file that changed has another time
+@lru_cache(maxsize=4096)  # pages ask every few seconds; a file that changed has another time
 def _look(file: Path, _changed: int) -> Look:
     with Image.open(file) as image:
         size = image.size
         small = image.convert("RGB")
+        grey = small.convert("L")
         small.thumbnail((LOOKED_AT, LOOKED_AT), Image.Resampling.BOX)
     pixels = np.asarray(small, np.float32).reshape(-1, 3)
     light = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -69,4 +75,20 @@ def _look(file: Path, _changed: int) -> Look:
         chroma=float(np.linalg.norm(colour, axis=1).mean()),
         shift=float(np.linalg.norm(mean)),
         spread=float(np.linalg.norm(colour - mean, axis=1).mean()),
+        sharpness=_sharpness(grey),
+        clipped=_clipped(grey),
     )
+
+
+def _sharpness(grey: Image.Image) -> float:
+    """The mean size of four times a pixel less its four neighbours; 0 where there are no inner pixels."""
+    light = np.asarray(grey, np.int16)
+    if min(light.shape) < 3:
+        return 0.0
+    edges = 4 * light[1:-1, 1:-1] - light[:-2, 1:-1] - light[2:, 1:-1] - light[1:-1, :-2] - light[1:-1, 2:]
+    return float(np.abs(edges).mean())
+
+
+def _clipped(grey: Image.Image) -> float:
+    counts = grey.histogram()
+    return (counts[0] + counts[255]) / sum(counts)

@@ -155,6 +155,28 @@ sheets = Table(  # sweeps: one picture over the values of one or two options
     Column("jobs", JSON, nullable=False),
 )
 
+comparisons = Table(  # the same prompts and seeds by several columns; a column's pictures are those of its job
+    "comparisons",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created_at", String(32), nullable=False),
+    Column("columns", JSON, nullable=False),
+    Column("prompts", JSON, nullable=False),
+    Column("seeds", JSON, nullable=False),
+    Index("ix_comparisons_created_at", "created_at"),
+)
+
+comparison_votes = Table(  # one of each voter for each pair of pictures
+    "comparison_votes",
+    metadata,
+    Column("comparison_id", String(32), ForeignKey("comparisons.id", ondelete="CASCADE"), primary_key=True),
+    Column("voter", String(64), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("one", Integer, primary_key=True),
+    Column("other", Integer, primary_key=True),
+    Column("winner", Integer),  # a column; none: equal
+)
+
 workers = Table(  # one row for each worker process over this folder: what it last said of itself
     "workers",
     metadata,

@@ -1,18 +1,19 @@
 """The front door: everything that the page, the command line and the service can ask for.
 
-Its verbs stand at desks: jobs, pictures, input pictures, making again, models, the machine.
+Its verbs stand at desks: jobs, pictures, input pictures, making again, comparisons, models, the machine.
 What these modules do not know: Streamlit, torch, SQL, how a worker is started (see `bootstrap`).
 """
 
 from __future__ import annotations
 
 from core.studio.again import Again
+from core.studio.compared import Compared
 from core.studio.inputs import InputPictures
 from core.studio.machine import Machine
 from core.studio.models import Models
 
 
-class Studio(Again, InputPictures, Models, Machine):
+class Studio(Again, Compared, InputPictures, Models, Machine):
     """All verbs behind one door."""
 
     def start(self) -> None:

@@ -66,11 +66,14 @@ class Jobs(Desk):
 
         With `most`, QueueFullError when the client of `terms` has that many active jobs already.
         """
+        self._check(request)
+        return self._queue.add(requests.with_seed(request), terms, most)
+
+    def _check(self, request: GenerationRequest) -> None:
         model = self._catalog.find(request.model)
         for single in request.singles() if request.pictures else (request,):
             requests.check(single, model)
         requests.check_inputs(request, model, self._inputs.size)
-        return self._queue.add(requests.with_seed(request), terms, most)
 
     def cancel(self, job_id: str) -> Job:
         """Queued jobs are cancelled at once, running ones within one step."""

@@ -6,6 +6,7 @@ What these modules do not know: Streamlit, SQL, torch, files, YAML.
 
 from __future__ import annotations
 
+from core.types.comparisons import Column, Comparison, Vote
 from core.types.generation import (
     CONTROL,
     FIRST_ATTEMPT,
@@ -52,6 +53,8 @@ __all__ = [
     "Capability",
     "Change",
     "Chosen",
+    "Column",
+    "Comparison",
     "Decision",
     "Difference",
     "Download",
@@ -74,5 +77,6 @@ __all__ = [
     "SystemReport",
     "TakenIn",
     "Verdict",
+    "Vote",
     "WorkerStatus",
 ]

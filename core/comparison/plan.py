@@ -1,0 +1,184 @@
+"""What a comparison draws: from columns as people write them to one request a column, in an order that loads least.
+
+What this module does not know: pages, the queue's order otherwise.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from core.config.layers import parse_yaml, profile_values
+from core.config.options import SCHEMA
+from core.config.schema import TakesEffect
+from core.errors import ConfigFileError, OptionError, UnknownModelError, UnknownOptionError
+from core.studio import Studio
+from core.types import Column, Comparison, GenerationRequest, JobTerms
+
+FEWEST, MOST_COLUMNS = 2, 8
+MOST_PICTURES = 400  # of all columns together
+SHARED = ("model.id", "generation.prompt", "generation.seed", "generation.num_images")  # are no column's own
+PAIR = re.compile(r"\s*([\w.]+)\s*=(.*)")
+NAMED = 3  # settings in the name of a column
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One column as it is asked for. `values` are by schema key or alias and win over the profile's."""
+
+    model: str
+    profile: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_values(text: str, source: str) -> dict[str, Any]:
+    """Options written as KEY=VALUE lines or as YAML, as they were typed. ConfigFileError names `source`."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    pairs = [PAIR.fullmatch(line) for line in lines]
+    if lines and all(pairs):
+        return {pair[1]: pair[2].strip() for pair in pairs if pair}
+    if any(pairs):
+        raise ConfigFileError(source=source, detail=_MIXED)
+    return parse_yaml(text, source)
+
+
+_MIXED = {
+    "en": "some lines are KEY=VALUE and others are not; write all of them the same way",
+    "zh": "有些行是 键=值，有些不是；请统一写法",
+}
+
+
+def read_seeds(text: str, source: str) -> tuple[int, ...]:
+    """Seeds between commas or spaces; -1 is a random one, drawn now so that every column gets the same."""
+    option = SCHEMA.options["generation.seed"]
+    found = [int(option.check(word, source)) for word in re.split(r"[,，、;\s]+", text.strip()) if word]
+    return tuple(seed if seed >= 0 else random.SystemRandom().randrange(2**32) for seed in found)
+
+
+def start(
+    studio: Studio,
+    wishes: Sequence[Wish],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    terms: JobTerms | None = None,
+    source: str = "comparison",
+) -> Comparison:
+    """Queue a comparison; it and its jobs are on disk when this returns. InputError or ModelFileError when it can't be."""
+    _check(wishes, prompts, seeds, source)
+    requests = [_request(studio, wish, number, prompts, seeds) for number, wish in enumerate(wishes, start=1)]
+    names = _names(wishes)
+    columns = [
+        _column(studio, request, name, wish) for request, name, wish in zip(requests, names, wishes, strict=True)
+    ]
+    return studio.compare(columns, requests, running_order(requests), terms)
+
+
+def running_order(requests: Sequence[GenerationRequest]) -> tuple[int, ...]:
+    """The columns so that those of one model, and of these the ones that it is loaded alike for, come one after another."""
+    seen: list[Any] = []
+    for request in requests:
+        for key in _loads(request):
+            if key not in seen:
+                seen.append(key)
+    return tuple(sorted(range(len(requests)), key=lambda k: [seen.index(key) for key in _loads(requests[k])]))
+
+
+def _loads(request: GenerationRequest) -> tuple[Any, Any]:
+    """The model, and all that it is loaded for."""
+    keys = [option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.RELOAD]
+    return request.model, (request.model, *(request.options.get(key) for key in keys))
+
+
+def _check(wishes: Sequence[Wish], prompts: Sequence[str], seeds: Sequence[int], source: str) -> None:
+    count = len(wishes) * len(prompts) * len(seeds)
+    for key, came, low, high in (
+        ("columns", len(wishes), FEWEST, MOST_COLUMNS),
+        ("prompts", len(prompts), 1, MOST_PICTURES),
+        ("seeds", len(seeds), 1, MOST_PICTURES),
+        ("pictures", count, 1, MOST_PICTURES),
+    ):
+        if not low <= came <= high:
+            raise OptionError(source=source, key=key, came=came, allowed=f"{low} - {high}")
+    for key, values in (("prompts", prompts), ("seeds", seeds)):
+        for value, times in Counter(values).items():
+            if times > 1:
+                raise OptionError(source=source, key=key, came=str(value)[:60], allowed=_ONCE)
+
+
+_ONCE = {"en": "each once", "zh": "每项一次"}
+
+
+def _request(
+    studio: Studio, wish: Wish, number: int, prompts: Sequence[str], seeds: Sequence[int]
+) -> GenerationRequest:
+    """All the pictures of a column as one request: its values over its profile over the settings."""
+    source = f"column {number}"
+    values = {**_profile(studio, wish.profile, source), **_own(wish.values, source)}
+    shared = {"model.id": wish.model, "generation.prompt": prompts[0], "generation.seed": seeds[0]}
+    base = studio.new_request({**values, **shared, "generation.num_images": 1}, source)
+    pictures = tuple({"prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds)
+    return replace(base, num_images=len(pictures), pictures=pictures)
+
+
+def _own(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The values of a column by key. Raises InputError for what no picture has, or what all columns share."""
+    found = {}
+    for name, value in values.items():
+        option = SCHEMA.find(name, source)
+        if option.key in SHARED:
+            raise OptionError(source=source, key=option.key, came=str(value)[:60], allowed=_NOT_HERE)
+        if not _of_a_picture(option.key):
+            raise UnknownOptionError(source=source, key=name, nearest="generation.num_inference_steps")
+        found[option.key] = option.check(value, source)
+    return found
+
+
+_NOT_HERE = {"en": "the same in every column, so not here", "zh": "所有列相同，因此不能写在这里"}
+
+
+def _of_a_picture(key: str) -> bool:
+    return key.startswith("generation.") or SCHEMA.options[key] in SCHEMA.request_options()
+
+
+def _profile(studio: Studio, name: str, source: str) -> dict[str, Any]:
+    """What a profile says about pictures, other than what all columns share."""
+    values = profile_values(studio.settings.configs, name, source) if name else {}
+    return {key: value for key, value in values.items() if _of_a_picture(key) and key not in SHARED}
+
+
+def _column(studio: Studio, request: GenerationRequest, name: str, wish: Wish) -> Column:
+    info = studio.model(request.model)
+    values = {SCHEMA.canonical(key): value for key, value in wish.values.items()}
+    if wish.profile:
+        values = {"profile": wish.profile, **values}
+    return Column(name, request.model, values, info.disk_bytes, embedded=info.place == "shipped")
+
+
+def _names(wishes: Sequence[Wish]) -> list[str]:
+    """Model, profile and the first few settings; what would be there twice is numbered."""
+    names: list[str] = []
+    for wish in wishes:
+        own = [f"{key.rsplit('.', 1)[-1]} {_plain(value)}" for key, value in list(wish.values.items())[:NAMED]]
+        more = [f"+{len(wish.values) - NAMED}"] if len(wish.values) > NAMED else []
+        model = wish.model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+        parts = [model, *([wish.profile] if wish.profile else []), *own, *more]
+        name = " · ".join(parts)
+        again = sum(known == name or known.startswith(f"{name} (") for known in names)
+        names.append(f"{name} ({again + 1})" if again else name)
+    return names
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def known_models(studio: Studio, wishes: Sequence[Wish]) -> None:
+    """Raise UnknownModelError for a model that is not in the catalogue: a caller must not probe folders of this machine."""
+    known = [model.id for model in studio.models()]
+    for wish in wishes:
+        if wish.model not in known:
+            raise UnknownModelError(came=wish.model[:60], known=", ".join(known))
