@@ -3,6 +3,7 @@
 
     python3 start.py                   the app, on this machine only (--open also opens a browser)
     python3 start.py generate PROMPT   one picture from the command line (generate --help lists the options)
+    python3 start.py compare --model A --model B --prompt TEXT --seed N    both over the same, measured
     python3 start.py test              linters, types and tests; extra arguments go to pytest
     python3 start.py models            which models there are; models get ID fetches one (models --help)
     python3 start.py history check     hold rows and files against each other; rebuild: rows from files
@@ -32,6 +33,7 @@ VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)  # of Python, for the versions that requirements.txt pins
 COMMANDS = (
     "generate",
+    "compare",
     "models",
     "history",
     "users",

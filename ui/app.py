@@ -46,6 +46,7 @@ def main() -> None:
             "views/sheet.py", title=t("nav.sheet"), icon=":material/grid_on:", url_path="sheet", visibility="hidden"
         ),
         st.Page("views/models.py", title=t("nav.models"), icon=":material/deployed_code:", url_path="models"),
+        st.Page("views/comparison.py", title=t("nav.comparison"), icon=":material/leaderboard:", url_path="comparison"),
         st.Page("views/guide.py", title=t("nav.guide"), icon=":material/checklist:", url_path="guide"),
         st.Page("views/system.py", title=t("nav.system"), icon=":material/memory:", url_path="system"),
     ]

@@ -69,10 +69,11 @@ def start(
 ) -> Comparison:
     """Queue a comparison; it and its jobs are on disk when this returns. InputError or ModelFileError when it can't be."""
     _check(wishes, prompts, seeds, source)
-    requests = [_request(studio, wish, number, prompts, seeds) for number, wish in enumerate(wishes, start=1)]
-    names = _names(wishes)
+    checked = [replace(wish, values=_own(wish.values, place_of(number))) for number, wish in enumerate(wishes, start=1)]
+    requests = [_request(studio, wish, number, prompts, seeds) for number, wish in enumerate(checked, start=1)]
     columns = [
-        _column(studio, request, name, wish) for request, name, wish in zip(requests, names, wishes, strict=True)
+        _column(studio, request, name, wish)
+        for request, name, wish in zip(requests, _names(checked), checked, strict=True)
     ]
     return studio.compare(columns, requests, running_order(requests), terms)
 
@@ -116,12 +117,17 @@ def _request(
     studio: Studio, wish: Wish, number: int, prompts: Sequence[str], seeds: Sequence[int]
 ) -> GenerationRequest:
     """All the pictures of a column as one request: its values over its profile over the settings."""
-    source = f"column {number}"
-    values = {**_profile(studio, wish.profile, source), **_own(wish.values, source)}
+    source = place_of(number)
+    values = {**_profile(studio, wish.profile, source), **wish.values}
     shared = {"model.id": wish.model, "generation.prompt": prompts[0], "generation.seed": seeds[0]}
     base = studio.new_request({**values, **shared, "generation.num_images": 1}, source)
     pictures = tuple({"prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds)
     return replace(base, num_images=len(pictures), pictures=pictures)
+
+
+def place_of(number: int) -> Any:
+    """What errors call a column, counted from 1."""
+    return {"en": f"column {number}", "zh": f"第 {number} 列"}
 
 
 def _own(values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -152,20 +158,22 @@ def _profile(studio: Studio, name: str, source: str) -> dict[str, Any]:
 
 def _column(studio: Studio, request: GenerationRequest, name: str, wish: Wish) -> Column:
     info = studio.model(request.model)
-    values = {SCHEMA.canonical(key): value for key, value in wish.values.items()}
-    if wish.profile:
-        values = {"profile": wish.profile, **values}
+    values = {**({"profile": wish.profile} if wish.profile else {}), **wish.values}
     return Column(name, request.model, values, info.disk_bytes, embedded=info.place == "shipped")
 
 
 def _names(wishes: Sequence[Wish]) -> list[str]:
-    """Model, profile and the first few settings; what would be there twice is numbered."""
+    """Model, profile and the first few settings that not all columns have; what would be there twice is numbered."""
     names: list[str] = []
     for wish in wishes:
-        own = [f"{key.rsplit('.', 1)[-1]} {_plain(value)}" for key, value in list(wish.values.items())[:NAMED]]
-        more = [f"+{len(wish.values) - NAMED}"] if len(wish.values) > NAMED else []
+        own = [
+            f"{key.rsplit('.', 1)[-1]} {_plain(value)}"
+            for key, value in wish.values.items()
+            if any(other.values.get(key) != value for other in wishes)
+        ]
+        more = [f"+{len(own) - NAMED}"] if len(own) > NAMED else []
         model = wish.model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-        parts = [model, *([wish.profile] if wish.profile else []), *own, *more]
+        parts = [model, *([wish.profile] if wish.profile else []), *own[:NAMED], *more]
         name = " · ".join(parts)
         again = sum(known == name or known.startswith(f"{name} (") for known in names)
         names.append(f"{name} ({again + 1})" if again else name)

@@ -1,4 +1,4 @@
-"""The command line behind start.py: generate, models, history, users, demo-eval, verify, bench, options.
+"""The command line behind start.py: generate, compare, models, history, users, demo-eval, verify, bench, options.
 
 Every error is one line in the user's language.
 
@@ -53,6 +53,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.entrypoints import generate
 
         return generate.run(parsed, language, configs)
+    if parsed.command == "compare":
+        from core.entrypoints import comparing
+
+        return comparing.run(parsed, language, configs)
     if parsed.command == "bench":
         return _run_bench(parsed, configs)
     if parsed.command == "verify":
@@ -117,6 +121,7 @@ def build_parser(language: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     adding = {
         "generate": _add_generate,
+        "compare": _add_compare,
         "models": _add_models,
         "history": _add_history,
         "users": _add_users,
@@ -170,6 +175,21 @@ def _add_users(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("name", nargs="?", metavar="NAME", help=_WORDS[language]["users-name"])
 
 
+def _add_compare(command: argparse.ArgumentParser, language: str) -> None:
+    from core.entrypoints.comparing import FORMATS, ColumnAction
+
+    words = _WORDS[language]
+    command.set_defaults(columns=None)
+    command.add_argument("--model", action=ColumnAction, metavar="ID", help=words["compare-model"])
+    command.add_argument("--set", action=ColumnAction, metavar="KEY=VALUE", help=words["compare-set"])
+    command.add_argument("--profile", action=ColumnAction, metavar="NAME", help=words["compare-profile"])
+    command.add_argument("--prompt", action="append", default=[], metavar="TEXT", help=words["compare-prompt"])
+    command.add_argument("--seed", action="append", default=[], metavar="N", help=words["compare-seed"])
+    out = words["compare-out"].format(formats=", ".join(FORMATS))
+    command.add_argument("--out", action="append", default=[], metavar="FILE", help=out)
+    command.add_argument("--no-progress", action="store_true", help=words["no-progress"])
+
+
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--prompts", default="200", metavar="N", help=_WORDS[language]["prompts"])
 
@@ -206,6 +226,14 @@ _WORDS = {
     "en": {
         "lang": "language of messages; default: the terminal's",
         "generate": "make pictures from a prompt",
+        "compare": "models and settings over the same prompts and seeds: times, memory, quality, as a table",
+        "compare-model": "begins a column: a catalogue id, or the path of a folder; 2 - 8 of them, the same one may be repeated",
+        "compare-set": "an option of the column that began last, such as generation.num_inference_steps=4; before the first "
+        "--model: of all columns; may be repeated",
+        "compare-profile": "a set of options from configs/profiles, for a column or for all, as with --set",
+        "compare-prompt": "what every column draws; may be repeated",
+        "compare-seed": "with which seed; may be repeated; -1 is a random one, the same in every column",
+        "compare-out": "write the table or the labelled picture to this file ({formats}); may be repeated",
         "history": "check or rebuild the history of pictures",
         "action": "check: hold rows and files against each other; rebuild: make the rows again from the files",
         "models": "list models, fetch one, add a folder or file, remove one",
@@ -247,6 +275,13 @@ _WORDS = {
     "zh": {
         "lang": "提示语言；默认随终端",
         "generate": "由提示词生成图片",
+        "compare": "以相同的提示词和种子对比模型与设置：用时、内存、质量，列成表格",
+        "compare-model": "开始一列：模型编号，或文件夹路径；2 至 8 个，同一模型可重复",
+        "compare-set": "最近一列的选项，如 generation.num_inference_steps=4；写在第一个 --model 之前则用于所有列；可重复",
+        "compare-profile": "configs/profiles 中的一组选项，用于一列或所有列，规则同 --set",
+        "compare-prompt": "每列都画的提示词；可重复",
+        "compare-seed": "使用的种子；可重复；-1 为随机，各列相同",
+        "compare-out": "把表格或带标签的图片写入此文件（{formats}）；可重复",
         "history": "检查或重建图片历史",
         "action": "check：核对记录与文件；rebuild：由文件重建记录",
         "models": "列出、下载、添加或移除模型",

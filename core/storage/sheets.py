@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from sqlalchemy import Row, insert, select
 
 from core.errors import NotFoundError
+from core.storage import contact
 from core.storage.database import Database, moment, stamp
 from core.storage.files import inside, write_atomically
 from core.storage.records import is_id, new_id
@@ -23,8 +24,6 @@ from core.storage.tables import images, jobs, sheets
 from core.types import Axis, JobState, Sheet
 
 FOLDER = "sheets"
-CELL, MARGIN, LABEL, LABEL_WIDTH, LEAST_WIDTH, FONT = 320, 8, 30, 110, 560, 16  # px
-GROUND, INK = (250, 248, 245), (38, 33, 28)
 
 
 class Sheets:
@@ -105,32 +104,8 @@ def _sheet(row: Row[Any]) -> Sheet:
 def _drawn(sheet: Sheet, pictures: Sequence[Path | None]) -> Image.Image:
     """Columns are the values of the first axis, rows those of the second, each with its label."""
     across, *down = sheet.axes
-    values = down[0].values if down else ("",)
-    small = [_small(path) for path in pictures]
-    width, height = (max((picture.size[k] for picture in small if picture), default=CELL) for k in (0, 1))
-    left = LABEL_WIDTH if down else MARGIN
-    top = (2 + bool(down)) * LABEL
-    page = Image.new(
-        "RGB", (max(LEAST_WIDTH, left + len(across.values) * (width + MARGIN)), top + len(values) * (height + MARGIN)), GROUND
-    )  # fmt: skip
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(FONT)
-    pen.text((left, 6), _name(across), INK, font)
-    if down:
-        pen.text((MARGIN, 6 + LABEL), _name(down[0]), INK, font)
-    for k, value in enumerate(across.values):
-        pen.text((left + k * (width + MARGIN), top - LABEL + 4), _label(value), INK, font)
-    for k, value in enumerate(values):
-        pen.text((MARGIN, top + k * (height + MARGIN)), _label(value), INK, font)
-    for place, picture in enumerate(small):
-        corner = (
-            left + place % len(across.values) * (width + MARGIN),
-            top + place // len(across.values) * (height + MARGIN),
-        )
-        if picture is None:
-            pen.rectangle((*corner, corner[0] + width - 1, corner[1] + height - 1), outline=INK)
-        else:
-            page.paste(picture, corner)
-    return page
+    rows = down[0].values if down else ("",)
+    return contact.draw(pictures, [*map(_label, across.values)], [*map(_label, rows)], [*map(_name, sheet.axes)])
 
 
 def _label(value: Any) -> str:
@@ -140,16 +115,3 @@ def _label(value: Any) -> str:
 def _name(axis: Axis) -> str:
     """The option's key: the font that is everywhere has no Chinese."""
     return axis.key.removeprefix("generation.")
-
-
-def _small(path: Path | None) -> Image.Image | None:
-    """A cell's picture; none where it was not made, or its file is gone or damaged."""
-    if path is None:
-        return None
-    try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError):
-        return None
-    small.thumbnail((CELL, CELL))
-    return small

@@ -25,6 +25,7 @@ from core.studio import Studio
 from core.types import (
     Axis,
     Chosen,
+    Comparison,
     Decision,
     Download,
     GenerationRequest,
@@ -40,6 +41,7 @@ from core.types import (
     Progress,
     Sheet,
     SystemReport,
+    Vote,
     WorkerStatus,
 )
 
@@ -104,7 +106,11 @@ class FakeHistory:
         self.records: list[ImageRecord] = []
 
     def add(
-        self, request: GenerationRequest, job_id: str | None = None, created_at: datetime | None = None
+        self,
+        request: GenerationRequest,
+        job_id: str | None = None,
+        created_at: datetime | None = None,
+        place: int | None = None,
     ) -> ImageRecord:
         image_id = uuid.uuid4().hex
         width, height = request.width, request.height
@@ -124,6 +130,7 @@ class FakeHistory:
             effective={"device": "cpu", "model.dtype": "float32", "model.device": "cpu", "torch": "2.13.0"},
             decisions=DECISIONS,
             peak_memory_bytes=612 * 2**20,
+            place=place,
         )
         self.records.insert(0, record)
         return record
@@ -246,6 +253,16 @@ class FakeQueue:
         self._begun[job.id] = time.monotonic()
         return job
 
+    def add_all(
+        self,
+        requests: Sequence[GenerationRequest],
+        terms: JobTerms | None,
+        keep: Callable[[Any, Sequence[str]], None],
+    ) -> Sequence[Job]:
+        jobs = [self.add(request, terms) for request in requests]
+        keep(None, [job.id for job in jobs])
+        return jobs
+
     def get(self, job_id: str) -> Job:
         if job_id not in self.jobs:
             raise NotFoundError(kind="job", came=job_id)
@@ -317,7 +334,8 @@ class FakeQueue:
 
     def finish(self, job_id: str) -> None:
         job = self.jobs[job_id]
-        ids = tuple(self.history.add(single, job_id).id for single in job.request.singles())
+        singles = enumerate(job.request.singles(), start=1)
+        ids = tuple(self.history.add(single, job_id, place=place).id for place, single in singles)
         self.jobs[job_id] = replace(job, state=JobState.DONE, image_ids=ids, position=None)
 
     def fail(self, job_id: str, error: StudioError) -> None:
@@ -468,6 +486,32 @@ class FakeSheets:
         return path
 
 
+class FakeComparisons:
+    def __init__(self) -> None:
+        self.known: dict[str, Comparison] = {}
+        self.given: dict[tuple[Any, ...], Vote] = {}
+
+    def put(self, connection: Any, comparison: Comparison) -> None:
+        self.known[comparison.id] = comparison
+
+    def get(self, comparison_id: str) -> Comparison:
+        if comparison_id not in self.known:
+            raise NotFoundError(kind="comparison", came=comparison_id)
+        return self.known[comparison_id]
+
+    def recent(self, limit: int) -> Sequence[Comparison]:
+        return list(reversed(self.known.values()))[:limit]
+
+    def forget(self, comparison_id: str) -> None:
+        del self.known[self.get(comparison_id).id]
+
+    def vote(self, comparison_id: str, vote: Vote) -> None:
+        self.given[self.get(comparison_id).id, vote.voter, vote.place, vote.one, vote.other] = vote
+
+    def votes(self, comparison_id: str) -> Sequence[Vote]:
+        return [vote for key, vote in self.given.items() if key[0] == comparison_id]
+
+
 class FakeSystem:
     def report(self, worker: WorkerStatus) -> SystemReport:
         return SystemReport(
@@ -500,6 +544,7 @@ class FakeStudio(Studio):
             FakeSheets(folder, self.queue),
             FakeDownloads(folder),
             Inputs(folder),
+            FakeComparisons(),
         )
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:

@@ -15,7 +15,7 @@ from tests.ui.fake_studio import FakeStudio
 from ui import resources
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-PAGES = ("generate", "queue", "history", "models", "system")
+PAGES = ("generate", "queue", "history", "models", "comparison", "system")
 
 
 def test_the_system_page_shows_the_machine_and_every_reason(studio, open_page):

@@ -29,6 +29,8 @@ MAY_STAND = {
     "–",
     "4, 8, 12",
     "generation:\n  guidance_scale: 2.0",
+    "generation.width = 512",
+    "generation.num_inference_steps = 4",
 }
 
 

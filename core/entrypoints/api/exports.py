@@ -11,7 +11,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -88,10 +88,10 @@ def columns() -> list[str]:
 
 def table(studio: Studio, query: HistoryQuery) -> Iterator[bytes]:
     """The lines of a CSV, with the mark by which spreadsheets know UTF-8."""
-    yield "\ufeff".encode() + _line(columns())
+    yield "\ufeff".encode() + csv_line(columns())
     for record in records(studio, query):
         values = row(record)
-        yield _line([_harmless(values[name]) for name in columns()])
+        yield csv_line([harmless(values[name]) for name in columns()])
 
 
 def parquet(studio: Studio, query: HistoryQuery) -> Path:
@@ -158,13 +158,14 @@ class _Pipe(io.RawIOBase):
         return b"".join(parts)
 
 
-def _line(values: list[Any]) -> bytes:
+def csv_line(values: Sequence[Any]) -> bytes:
+    """One line of a CSV, in UTF-8."""
     buffer = io.StringIO(newline="")
     csv.writer(buffer).writerow(values)
     return buffer.getvalue().encode()
 
 
-def _harmless(value: Any) -> Any:
+def harmless(value: Any) -> Any:
     """Text that a spreadsheet would take for a formula, with the mark that makes it text."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 

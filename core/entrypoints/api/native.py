@@ -5,6 +5,7 @@
     GET /api/v1/jobs/<id>, /preview, /events (server-sent), PATCH, DELETE (cancels), POST /retry
     GET /api/v1/queue, PATCH {"paused": true}, DELETE (cancels what waits)
     POST /api/v1/inputs (the bytes of a picture)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of an order
+    GET /api/v1/comparisons, /api/v1/comparisons/<id>, /table (CSV), /sheet (PNG), DELETE (cancels)
     GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/openapi.json
 
 What this module does not know: the other dialects.
@@ -26,6 +27,7 @@ from starlette.responses import Response, StreamingResponse
 from core import __version__
 from core.entrypoints.api.answers import Answer, install_errors, problem
 from core.entrypoints.api.archive import archive_routes
+from core.entrypoints.api.comparisons import comparison_routes
 from core.entrypoints.api.described import PROMPTS, TERMS, capabilities, job_json, order_schema
 from core.entrypoints.api.files import file_routes
 from core.entrypoints.api.guard import Guard
@@ -88,9 +90,12 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     v1 = APIRouter(prefix="/v1")
     _add_jobs(v1, get_studio)
     _add_queue(v1, get_studio)
+    compared = comparison_routes(get_studio, refusals(404, 422))
     v1.include_router(files)
+    v1.include_router(compared)
     app.include_router(v1)
     app.include_router(files, include_in_schema=False)
+    app.include_router(compared, include_in_schema=False)
     app.include_router(archive_routes(get_studio))
     app.add_middleware(Guard, get_studio=get_studio, say=problem)
     install_errors(app, problem)

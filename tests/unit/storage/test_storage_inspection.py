@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from core.config.layers import PROJECT_ROOT
 from core.storage.inspection import look
@@ -47,3 +47,17 @@ def test_a_file_that_changed_is_looked_at_again(tmp_path: Path) -> None:
     assert look(tmp_path / "a.png").fault is None
     picture("black").resize((64, 48)).save(tmp_path / "a.png")
     assert look(tmp_path / "a.png").fault == "black"
+
+
+def test_sharpness_and_clipping(tmp_path: Path) -> None:
+    good = picture("good")
+    for name, one in (("sharp", good), ("soft", good.filter(ImageFilter.GaussianBlur(2)))):
+        one.save(tmp_path / f"{name}.png")
+    assert look(tmp_path / "sharp.png").sharpness > 2 * look(tmp_path / "soft.png").sharpness > 0
+    pixels = np.full((100, 100, 3), 128, np.uint8)
+    pixels[:25], pixels[25:30] = 255, 0
+    Image.fromarray(pixels).save(tmp_path / "clipped.png")
+    assert look(tmp_path / "clipped.png").clipped == pytest.approx(0.3)
+    assert look(tmp_path / "clipped.png").sharpness == pytest.approx((127 + 255 + 255 + 128 + 128) / 98, abs=8)
+    Image.new("RGB", (2, 2)).save(tmp_path / "tiny.png")
+    assert look(tmp_path / "tiny.png").sharpness == 0

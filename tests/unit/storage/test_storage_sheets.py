@@ -11,9 +11,10 @@ from PIL import Image
 from sqlalchemy import insert, update
 
 from core.errors import NotFoundError
+from core.storage.contact import CELL, GROUND, LABEL, LABEL_WIDTH, MARGIN
 from core.storage.database import Database, stamp
 from core.storage.history import History
-from core.storage.sheets import CELL, GROUND, LABEL, LABEL_WIDTH, MARGIN, Sheets
+from core.storage.sheets import Sheets
 from core.storage.tables import jobs
 from core.types import Axis, Sheet
 

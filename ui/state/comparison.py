@@ -1,0 +1,66 @@
+"""What the comparison page remembers: the columns that are being put together, and which comparison is open."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+_OPEN = "comparison"
+_ROWS = "comparison_rows"
+_FIELD = "comparison:"
+SHARED, PROMPTS, SEEDS, VIEW = (f"{_FIELD}{name}" for name in ("shared", "prompts", "seeds", "view"))
+
+
+def open_comparison() -> str | None:
+    """The id of the comparison that is looked at; the address keeps it over F5 and can be linked to."""
+    if "comparison" in st.query_params:
+        st.session_state[_OPEN] = st.query_params["comparison"]
+    return st.session_state.get(_OPEN)
+
+
+def set_open_comparison(comparison_id: str | None) -> None:
+    """Look at this one; None: at the form and the list."""
+    st.session_state[_OPEN] = comparison_id
+    if comparison_id is None and "comparison" in st.query_params:
+        del st.query_params["comparison"]
+    elif comparison_id is not None:
+        st.query_params["comparison"] = comparison_id
+
+
+def put_comparison_in_address() -> None:
+    """Changing pages empties the address; this puts the comparison back."""
+    if st.session_state.get(_OPEN):
+        st.query_params["comparison"] = st.session_state[_OPEN]
+
+
+def comparison_rows() -> list[int]:
+    """The numbers of the columns that are being put together: part of the names of their fields. Two at first."""
+    return list(st.session_state.setdefault(_ROWS, [1, 2]))
+
+
+def add_comparison_row() -> None:
+    st.session_state[_ROWS] = [*comparison_rows(), max(comparison_rows()) + 1]
+
+
+def remove_comparison_row(row: int) -> None:
+    st.session_state[_ROWS] = [other for other in comparison_rows() if other != row]
+
+
+def column_field(name: str, row: int) -> str:
+    """The session key of a field of a column: model, profile or options."""
+    return f"{_FIELD}{name}:{row}"
+
+
+def column_text(name: str, row: int) -> str:
+    """What stands in that field."""
+    return str(st.session_state.get(column_field(name, row)) or "")
+
+
+def comparison_text(field: str) -> str:
+    """What stands in SHARED, PROMPTS or SEEDS."""
+    return str(st.session_state.get(field) or "")
+
+
+def prefill_comparison(values: dict[str, object]) -> None:
+    """What a field holds until the viewer changes it; a field that is there is left as it is."""
+    for field, value in values.items():
+        st.session_state.setdefault(field, value)

@@ -1,0 +1,129 @@
+"""Models and settings compared: put together, watched, read as a table and as pictures, voted on, kept."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.comparison import report as reports
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import Comparison, JobState
+from ui import actions, formats, resources, state
+from ui.components import comparison_form, comparison_result, comparison_vote, error_card
+from ui.i18n import t
+
+VIEWS = ("table", "pictures", "vote")
+SHOWN = 30  # comparisons of the list
+LEAST_POLL = 1.0  # seconds: every look reads all pictures of the comparison
+
+
+def page() -> None:
+    studio = resources.studio()
+    for number, error in enumerate(state.errors()):
+        error_card.draw(error, f"comparison{number}")
+    comparison_id = state.open_comparison()
+    if comparison_id is None:
+        st.text(t("comparison.text"))
+        comparison_form.draw(studio)
+        _saved(studio)
+        return
+    state.put_comparison_in_address()
+    st.button(
+        t("comparison.new"),
+        key="new_comparison",
+        icon=":material/arrow_back:",
+        type="tertiary",
+        on_click=state.set_open_comparison,
+        args=(None,),
+    )
+    try:
+        comparison = studio.comparison(comparison_id)
+    except StudioError as error:
+        error_card.draw(error, "comparison")
+        return
+    _shown(studio, comparison)
+
+
+def _shown(studio: Studio, comparison: Comparison) -> None:
+    active = any(job.state.active for job in reports.jobs(studio, comparison))
+    with st.container(horizontal=True, vertical_alignment="center", key="comparison_head"):
+        view = st.segmented_control(
+            t("history.view"), VIEWS, key=state.VIEW, default="table", required=True, label_visibility="collapsed",
+            format_func={name: t(f"comparison.view_{name}") for name in VIEWS}.get,
+        )  # fmt: skip
+        if not active:
+            address = f"/api/comparisons/{comparison.id}"
+            st.link_button(t("comparison.csv"), f"{address}/table", icon=":material/table:")
+            st.link_button(t("comparison.sheet"), f"{address}/sheet", icon=":material/grid_on:")
+    poll = max(LEAST_POLL, float(studio.settings["ui.poll_seconds"])) if active else None
+    st.fragment(_live, run_every=poll)(studio, comparison, view or VIEWS[0], active)
+
+
+def _live(studio: Studio, comparison: Comparison, view: str, was_active: bool) -> None:
+    """As it stands now; the whole page is drawn again when the last picture has ended."""
+    with st.spinner(t("comparison.measuring"), show_time=False):
+        report = reports.report(studio, comparison)
+    if was_active and not report.active:
+        st.rerun()
+    votes = studio.votes(comparison.id)
+    _progress(studio, report)
+    if view == "vote":
+        comparison_vote.draw(studio, report, votes)
+    elif view == "pictures":
+        comparison_result.pictures(report)
+    else:
+        comparison_result.table(report, votes)
+
+
+def _progress(studio: Studio, report: reports.Report) -> None:
+    """How far all of it is, and the button that stops it, or goes on with what is missing."""
+    comparison = report.comparison
+    with st.container(key="progress", horizontal=True, vertical_alignment="center"):
+        if report.active:
+            st.progress(report.fraction, text=t("guide.done", done=report.made, total=report.wanted))
+            st.button(
+                t("job.cancel"),
+                key="cancel_comparison",
+                on_click=actions.ask,
+                args=(reports.cancel, studio, comparison),
+            )
+        elif any(one.job and one.job.state in (JobState.FAILED, JobState.CANCELLED) for one in report.columns):
+            st.text(t("comparison.stopped", done=report.made, total=report.wanted))
+            st.button(
+                t("comparison.go_on"), key="retry_comparison", icon=":material/replay:", on_click=actions.ask,
+                args=(reports.retry, studio, comparison),
+            )  # fmt: skip
+
+
+def _saved(studio: Studio) -> None:
+    """The comparisons that are kept, newest first; the words as text."""
+    found = studio.comparisons(SHOWN)
+    if not found:
+        return
+    st.subheader(t("comparison.saved"))
+    for comparison in found:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"saved_{comparison.id}"):
+            names = " | ".join(column.name for column in comparison.columns)
+            cells = len(comparison.cells)
+            count = t(
+                "comparison.saved_line", prompts=len(comparison.prompts), pictures=cells * len(comparison.columns)
+            )
+            st.text(f"{names}\n{formats.moment(comparison.created_at)} · {count}")
+            st.button(
+                t("comparison.open"),
+                key=f"open_{comparison.id}",
+                on_click=state.set_open_comparison,
+                args=(comparison.id,),
+            )
+            st.button(
+                "",
+                key=f"forget_{comparison.id}",
+                icon=":material/delete:",
+                help=t("comparison.forget"),
+                type="tertiary",
+                on_click=actions.ask,
+                args=(studio.forget_comparison, comparison.id),
+            )
+
+
+page()
