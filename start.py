@@ -48,6 +48,9 @@ LINTERS = (
     ("import-linter", ["-c", "from importlinter.cli import lint_imports_command as run; run(['--no-logo'])"]),
 )
 
+# Two at a time, each file by one of them; more would each load the model again. Arguments of one's own: one at a time.
+WHOLE_SUITE = ("-n", "2", "--dist", "loadfile")
+
 OPEN_BROWSER = """
 import os, socket, time, webbrowser
 from core.config.layers import load_settings
@@ -158,7 +161,7 @@ def run_tests(arguments: list[str]) -> int:
     if failed:
         say(f"Failed so far, see above: {', '.join(failed)}.", f"以上检查未通过：{'、'.join(failed)}。")
     say("-- pytest", "-- pytest")
-    code = subprocess.call([python, "-m", "pytest", *arguments], cwd=ROOT)
+    code = subprocess.call([python, "-m", "pytest", *(arguments or WHOLE_SUITE)], cwd=ROOT)
     return code or (1 if failed else 0)
 
 
