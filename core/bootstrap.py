@@ -6,7 +6,7 @@ What this module does not know: how any part works.
 from __future__ import annotations
 
 from core.config.layers import Settings
-from core.jobs.orders import DATABASE_FILE, LOG_FILE
+from core.jobs.orders import LOG_FILE, open_database
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.model.catalog import Catalog
@@ -16,7 +16,6 @@ from core.parts import Catalog as AnyCatalog
 from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
 from core.storage.comparisons import Comparisons
-from core.storage.database import Database
 from core.storage.history import History
 from core.storage.inputs import Inputs
 from core.storage.sheets import Sheets
@@ -34,7 +33,7 @@ def build_studio(settings: Settings) -> Studio:
     directory = settings.output_directory
     places = places_of(settings)
     catalog = _catalog(settings, places)
-    database = Database(directory / DATABASE_FILE)
+    database = open_database(directory, settings.values)
     history = History(database, directory)
     history.sweep()
     return Studio(

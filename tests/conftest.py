@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 
 from core.config.layers import ENVIRONMENT_PREFIX, PROJECT_ROOT, Settings, load_settings
+from core.storage.database import Database
+from tests.postgres import Server, running
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 for variable in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
@@ -19,6 +21,50 @@ for variable in [name for name in os.environ if name.startswith(ENVIRONMENT_PREF
 # A machine under load makes single examples slow; derandomized, so that a red run is red again.
 hypothesis_settings.register_profile("studio", deadline=None, derandomize=True, max_examples=60)
 hypothesis_settings.load_profile("studio")
+
+
+SERVER = "postgresql"  # the kind of database that a test may run on once more
+OpenDatabase = Callable[[Path], Database]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is run on a server once more is slow, but for the tests that tell the most, which are marked `both`."""
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if params.get("kind") == SERVER and item.get_closest_marker("both") is None:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; the test is skipped where there is none on the machine."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["sqlite", SERVER])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which database; every test that asks for one runs on each."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def place_of(kind: str, request: pytest.FixtureRequest) -> Callable[[Path], Path | str]:
+    """Where the database that a test calls by this path is: there, or, always the same one, on the server."""
+    places: dict[Path, str] = {}
+    if kind != SERVER:
+        return lambda path: path
+    server: Server = request.getfixturevalue("postgres")
+    template = server.create()
+    Database(server.url(template)).close()
+    return lambda path: places.get(path) or places.setdefault(path, server.url(server.create(template)))
+
+
+@pytest.fixture(scope="session")
+def open_database(place_of: Callable[[Path], Path | str]) -> OpenDatabase:
+    """Opens the database that a test calls by this path."""
+    return lambda path: Database(place_of(path))
 
 
 @pytest.fixture

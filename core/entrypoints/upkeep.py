@@ -12,16 +12,16 @@ from pathlib import Path
 
 from core.config.layers import load_settings
 from core.entrypoints.terminal import DONE, FAILED
-from core.jobs.orders import DATABASE_FILE
+from core.jobs.orders import open_database
 from core.storage.check import check, rebuild
-from core.storage.database import Database
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
     """Do it and say what was found; exit code 1 when a picture is missing or damaged."""
     words = _WORDS[language]
-    directory = load_settings(configs, environment=environment).output_directory
-    database = Database(directory / DATABASE_FILE)
+    settings = load_settings(configs, environment=environment)
+    directory = settings.output_directory
+    database = open_database(directory, settings.values)
     try:
         if arguments.action == "rebuild":
             report = rebuild(database, directory)

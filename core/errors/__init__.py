@@ -28,6 +28,7 @@ StudioError
 |   |-- ModelLoadError       the files are there, loading failed
 |   `-- DownloadError        a hub did not give the model
 |-- StorageError             the picture or the database could not be written
+|   |-- DatabaseError        a database server refused, or did not answer
 |   |-- DiskFullError
 |   `-- NotWritableError
 `-- RunError                 the job itself failed
@@ -81,7 +82,7 @@ from core.errors.runs import (
     WorkerStartError,
 )
 from core.errors.servers import NoServerError, ServerDeniedError, ServerError, ServerRefusedError, ServerVersionError
-from core.errors.storage import DiskFullError, NotWritableError, StorageError
+from core.errors.storage import DatabaseError, DiskFullError, NotWritableError, StorageError
 
 __all__ = [
     "LANGUAGES",
@@ -89,6 +90,7 @@ __all__ = [
     "BrokenPictureError",
     "Cancelled",
     "ConfigFileError",
+    "DatabaseError",
     "CrashLoopError",
     "DiskFullError",
     "DownloadError",

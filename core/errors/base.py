@@ -61,6 +61,7 @@ _SOURCES = {
     "profile": "配置档",
     "batch": "批量",
     "comparison": "模型对比",
+    "storage": "存储",
 }
 
 

@@ -30,3 +30,14 @@ class NotWritableError(StorageError):
         "en": "{path} is not writable. Change its permissions or choose another folder with output.directory.",
         "zh": "{path} 不可写。请修改权限，或用 output.directory 另选文件夹。",
     }
+
+
+class DatabaseError(StorageError):
+    """A database server refused, or did not answer."""
+
+    text = {
+        "en": "The database {path} says: {detail}. Check that its server runs and lets this machine in (storage.database, "
+        "PGPASSWORD or PGPASSFILE), then try again.",
+        "zh": "数据库 {path} 报告：{detail}。请检查其服务器是否运行、是否允许本机连接"
+        "（storage.database、PGPASSWORD 或 PGPASSFILE），然后重试。",
+    }

@@ -5,23 +5,21 @@ What this module does not know: tables.
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
+from core.storage.database import Database
 
 
 class ChangeWatch:
-    """Asks SQLite for its `data_version`, which every commit of another connection changes. For one thread."""
+    """Asks the database for a mark that every commit of another connection changes. For one thread."""
 
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        self._seen = -1
+    def __init__(self, database: Database) -> None:
+        self._news = database.news()
+        self._seen: object = None
 
     def changed(self) -> bool:
         """True the first time, and after each commit since the last call; some microseconds."""
-        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        before, self._seen = self._seen, version
-        return bool(before != version)
+        before, self._seen = self._seen, self._news.mark()
+        return before != self._seen
 
     def close(self) -> None:
-        """Give the file handle back."""
-        self._connection.close()
+        """Give the file handle or connection back."""
+        self._news.close()

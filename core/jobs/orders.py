@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.jobs.records import restore
+from core.storage.database import Database
 
 DATABASE_FILE = "studio.db"
 LOCK_FILE = "worker.lock"
@@ -21,6 +22,11 @@ OUTPUT_FILE = "logs/worker.out"  # what libraries print, and the last words of a
 EXIT_LOCKED = 75  # another worker lives over this folder (EX_TEMPFAIL: try again later)
 EXIT_DEVICE = 70  # the card failed in a way that only a new process mends; its job is queued again already
 EXIT_IDLE = 71  # the model was idle for long: a new process has its memory back
+
+
+def open_database(directory: Path, values: Mapping[str, Any]) -> Database:
+    """The database that the settings name: on a server, or the file in the output folder. Raises as `Database` does."""
+    return Database(str(values["storage.database"]) or directory / DATABASE_FILE)
 
 
 @dataclass(frozen=True)

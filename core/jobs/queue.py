@@ -191,7 +191,7 @@ class JobQueue:
 
     def report(self, job_id: str, progress: Progress) -> None:
         """Store where a job is; it is running from the first phase after loading. A preview replaces the one before."""
-        with self._database.writing() as connection:
+        with self._database.writing(part=job_id) as connection:
             present = snapshots.state_of(connection, job_id)
             loading = progress.phase is Phase.LOADING and present is not JobState.RUNNING
             following = JobState.LOADING if loading else JobState.RUNNING

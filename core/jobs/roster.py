@@ -29,7 +29,7 @@ class Roster:
         process = psutil.Process()
         facts = {"status": write_status(status), "process_started": process.create_time(), "good_jobs": good_jobs}
         row = {"id": worker_id, "pid": process.pid, "status": facts, "updated_at": now()}
-        with self._database.writing() as connection:
+        with self._database.writing(part=worker_id) as connection:
             connection.execute(delete(workers).where(workers.c.id == worker_id))
             connection.execute(insert(workers), row)
 

@@ -23,13 +23,13 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    type_coerce,
 )
 
 from core.errors import NotFoundError
 from core.jobs.records import read_job
 from core.jobs.states import ACTIVE, IN_WORK
 from core.storage.database import now
+from core.storage.dialects.expressions import stored_text
 from core.storage.tables import batches, images, jobs, switches
 from core.types import Job, JobState
 
@@ -49,7 +49,7 @@ _PLAIN = (
     "crashes",
 )
 _JSON = ("request", "progress", "error")  # read as text, so that a broken one is met in Python and not in the driver
-_PICTURES = type_coerce(batches.c.pictures, String).label("pictures")
+_PICTURES = stored_text(batches.c.pictures).label("pictures")
 _WITH_BATCH = jobs.outerjoin(batches, batches.c.job_id == jobs.c.id)
 TURN = (jobs.c.priority.desc(), jobs.c.place)  # the order in which jobs run
 
@@ -81,9 +81,7 @@ def state_of(connection: Connection, job_id: str) -> JobState:
 def next_in_line() -> Select[Any]:
     """Id, request and pictures of the job whose turn it is; none while the queue is paused. Give it `now`."""
     running = ~exists(select(switches.c.name).where(switches.c.name == PAUSED))
-    waiting = select(jobs.c.id, type_coerce(jobs.c.request, String).label("request"), _PICTURES).select_from(
-        _WITH_BATCH
-    )
+    waiting = select(jobs.c.id, stored_text(jobs.c.request).label("request"), _PICTURES).select_from(_WITH_BATCH)
     return waiting.where(running, _may_run(jobs)).order_by(*TURN).limit(1)
 
 
@@ -95,7 +93,7 @@ def snapshots() -> Select[Any]:
         ahead.c.priority > jobs.c.priority, and_(ahead.c.priority == jobs.c.priority, ahead.c.place <= jobs.c.place)
     )
     place = select(func.count()).where(_may_run(ahead), earlier).correlate(jobs).scalar_subquery()
-    as_text = [type_coerce(jobs.c[name], String).label(name) for name in _JSON]
+    as_text = [stored_text(jobs.c[name]).label(name) for name in _JSON]
     position = case((_may_run(jobs), place)).label("position")
     return select(*(jobs.c[name] for name in _PLAIN), *as_text, _PICTURES, position).select_from(_WITH_BATCH)
 
@@ -116,6 +114,8 @@ def _image_ids(connection: Connection, job_ids: Iterable[str]) -> dict[str, Sequ
     """The pictures of each job, in the job's order: one that was interrupted makes some later."""
     of_jobs = select(images.c.job_id, images.c.id).where(images.c.job_id.in_(list(job_ids)))
     found: dict[str, list[str]] = {}
-    for job_id, image_id in connection.execute(of_jobs.order_by(images.c.job_id, images.c.place, images.c.id)):
+    for job_id, image_id in connection.execute(
+        of_jobs.order_by(images.c.job_id, images.c.place.nulls_first(), images.c.id)
+    ):
         found.setdefault(job_id, []).append(image_id)
     return {job_id: tuple(ids) for job_id, ids in found.items()}

@@ -27,7 +27,7 @@ from core.errors import ModelLoadError, StudioError
 from core.jobs.changes import ChangeWatch
 from core.jobs.generation import DEFAULT_GENERATOR, Generator, LazyGenerator, build_generator
 from core.jobs.lock import FolderLock
-from core.jobs.orders import DATABASE_FILE, EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders
+from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders, open_database
 from core.jobs.owner import watch_owner
 from core.jobs.presence import Presence
 from core.jobs.queue import JobQueue
@@ -61,7 +61,7 @@ class Worker:
         self._unloaded_from = orders.unloaded_from
         self._queue = JobQueue(database)
         self._roster = Roster(database)
-        self._changes = ChangeWatch(database.path)
+        self._changes = ChangeWatch(database)
         self._wishes = Wishes(directory)
         self._generator = LazyGenerator(build)
         self._presence = Presence(orders.worker_id, self._roster, self._generator, orders.unloaded_from)
@@ -182,7 +182,7 @@ def main() -> int:
         return EXIT_LOCKED
     _log_to(orders.output_directory / LOG_FILE)
     log.info("worker %s begins, pid %d", orders.worker_id, os.getpid())
-    database = Database(orders.output_directory / DATABASE_FILE)
+    database = open_database(orders.output_directory, orders.values)
     code = Worker(orders, database, lambda: _generator(orders, arguments.generator), stopping).run()
     log.info("worker %s ends: %s", orders.worker_id, _ENDS[code])
     return code

@@ -11,16 +11,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import String, delete, select, text, type_coerce
+from sqlalchemy import delete, select
 
 from core.errors import StorageError
 from core.storage import importing, marks, rows
 from core.storage.database import Database
+from core.storage.dialects import wording_of
 from core.storage.files import inside, remove
 from core.storage.inputs import Inputs
 from core.storage.metadata import read_metadata
 from core.storage.sweep import SweepReport, sweep
-from core.storage.tables import TEXTS, image_inputs, image_labels, image_records, images, jobs
+from core.storage.tables import image_inputs, image_labels, image_records, images, jobs
 from core.storage.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
@@ -70,9 +71,9 @@ def check(database: Database, directory: Path) -> CheckReport:
 
 def rebuild(database: Database, directory: Path) -> SweepReport:
     """Forget every row of the history and make it again from the pictures. The database is copied first."""
-    database.back_up("rebuild")
     with database.writing() as connection:
-        connection.execute(text(f"DELETE FROM {TEXTS}"))
+        database.back_up(connection, "rebuild")
+        wording_of(connection).clear_words(connection)
         for table in (image_inputs, image_labels, image_records, images):
             connection.execute(delete(table))
     return sweep(database, directory)

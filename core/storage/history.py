@@ -49,14 +49,14 @@ class History:
         stored = self._files.write(picture, image_id, created_at, data)
         try:
             record = image_record(data, stored)
-            with self._database.writing() as connection:
+            with self._database.writing(part=image_id) as connection:
                 rows.put(connection, record, data, stored.digest)
         except Exception as error:
             with suppress(StorageError):  # the first error is the one to tell
                 remove(self._directory / stored.file)
             if isinstance(error, StorageError):
                 raise
-            raise StorageError(path=self._database.path, detail=error) from error
+            raise StorageError(path=self._database.name, detail=error) from error
         return record
 
     def places_of(self, job_id: str) -> frozenset[int]:

@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, text
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Row, delete, insert, select, text
 
 from core.errors import NotFoundError
 from core.storage.database import moment
+from core.storage.dialects import wording_of
 from core.storage.images import StoredFile
 from core.storage.records import image_record, image_row, is_id
-from core.storage.tables import TEXTS, image_inputs, image_labels, image_records, images, option_sets
-from core.storage.words import spaced
+from core.storage.tables import image_inputs, image_labels, image_records, images, option_sets
 from core.types import GenerationRequest, ImageRecord, Marks
 
 TAG, COLLECTION = "tag", "collection"
@@ -32,18 +31,19 @@ def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], di
     row = {**image_row(record), "option_set": _option_set(connection, record.request.options)}
     if digest is not None:
         row["digest"] = digest
-    connection.execute(insert(images).values(row).on_conflict_do_update(index_elements=["id"], set_=row))
-    kept = {"image_id": record.id, "record": dict(data)}
-    connection.execute(insert(image_records).values(kept).on_conflict_do_update(index_elements=["image_id"], set_=kept))
+    wording = wording_of(connection)
+    wording.upsert(connection, images, row, "id")
+    wording.upsert(connection, image_records, {"image_id": record.id, "record": dict(data)}, "image_id")
     number = int(connection.execute(select(images.c.number).where(images.c.id == record.id)).scalar_one())
-    _put_words(connection, number, row["prompt"], row["negative_prompt"])
+    wording.remove_words(connection, [number])
+    wording.put_words(connection, [(number, row["prompt"], row["negative_prompt"])])
     _put_inputs(connection, number, record.request)
     return number
 
 
 def remove(connection: Connection, numbers: Sequence[int]) -> None:
     """Remove all rows of these pictures, at most CHUNK."""
-    connection.execute(text(f"DELETE FROM {TEXTS} WHERE rowid = :number"), [{"number": number} for number in numbers])
+    wording_of(connection).remove_words(connection, numbers)
     connection.execute(delete(images).where(images.c.number.in_(numbers)))  # records and labels go with them
 
 
@@ -121,14 +121,6 @@ def labels(connection: Connection, kind: str) -> list[str]:
     return list(connection.scalars(named))
 
 
-def _put_words(connection: Connection, number: int, prompt: str, negative: str) -> None:
-    connection.execute(text(f"DELETE FROM {TEXTS} WHERE rowid = :number"), {"number": number})
-    connection.execute(
-        text(f"INSERT INTO {TEXTS} (rowid, prompt, negative_prompt) VALUES (:number, :prompt, :negative)"),
-        {"number": number, "prompt": spaced(prompt), "negative": spaced(negative)},
-    )
-
-
 def _put_inputs(connection: Connection, number: int, request: GenerationRequest) -> None:
     connection.execute(delete(image_inputs).where(image_inputs.c.number == number))
     sources = {**request.inputs, **({PARENT: request.parent} if request.parent else {})}
@@ -142,7 +134,8 @@ def _option_set(connection: Connection, options: Mapping[str, Any]) -> int:
     known = select(option_sets.c.id).where(option_sets.c.digest == digest)
     number = connection.scalar(known)
     if number is None:
-        connection.execute(insert(option_sets).values(digest=digest, options=json.loads(words)))
+        new = {"digest": digest, "options": json.loads(words)}
+        wording_of(connection).insert_if_new(connection, option_sets, new)
         number = connection.execute(known).scalar_one()
     return int(number)
 

@@ -1,8 +1,7 @@
 """Questions to the history: words, filters, any order, and pages by key, so that page 1,000 costs what page 1 does.
 
 One index (ix_images_filter) holds everything that is filtered and sorted by. A question is one walk over it, 9 MB for
-100,000 pictures, whatever its filters are; only the rows of the page itself are then read. SQLite's planner has no
-statistics and would read the rows instead, 15 times as slow: hence INDEXED BY.
+100,000 pictures, whatever its filters are; only the rows of the page itself are then read.
 What this module does not know: records and files.
 """
 
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +17,12 @@ from sqlalchemy import Connection, Row, select, text
 
 from core.errors import OptionError
 from core.storage.database import stamp
+from core.storage.dialects import Wording, wording_of
+from core.storage.dialects.contract import Conditions
 from core.storage.infotext import well_formed
 from core.storage.rows import COLLECTION, PARENT, TAG
-from core.storage.tables import TEXTS, images
-from core.storage.words import match, split
+from core.storage.tables import images
+from core.storage.words import split
 from core.types import HistoryQuery
 
 SORTS = (
@@ -40,14 +41,17 @@ MAX_NUMBER = 2**53  # what JSON and SQLite both hold exactly
 MAX_TEXT = 1000  # characters
 MAX_OPTIONS = 50
 
-Conditions = tuple[list[str], dict[str, Any]]  # SQL, and the values of its parameters
-
 
 def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]], str | None, int]:
     """Rows of `images`, the cursor of the next page (None on the last), how many match in all. Raises OptionError."""
     _check(query)
-    where, values = _conditions(query)
-    total = connection.scalar(text(f"SELECT count(*) FROM {_source(query)} WHERE {' AND '.join(where)}"), values) or 0
+    where, values = _conditions(query, wording_of(connection))
+    total = (
+        connection.scalar(
+            text(f"SELECT count(*) FROM {_source(connection, query)} WHERE {' AND '.join(where)}"), values
+        )
+        or 0
+    )
     if total == 0:
         if query.cursor is not None:
             _decoded(query)  # a wrong one is told, whatever was found
@@ -61,8 +65,8 @@ def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]
 def ids(connection: Connection, query: HistoryQuery) -> list[str]:
     """The ids of all that match, in the query's order; its page and cursor do not count."""
     _check(query)
-    where, values = _conditions(query)
-    statement = f"SELECT id FROM {_source(query)} WHERE {' AND '.join(where)} {_order(query)}"
+    where, values = _conditions(query, wording_of(connection))
+    statement = f"SELECT id FROM {_source(connection, query)} WHERE {' AND '.join(where)} {_order(query)}"
     return list(connection.scalars(text(statement), values))
 
 
@@ -73,15 +77,15 @@ def neighbours(connection: Connection, query: HistoryQuery, row: Row[Any]) -> tu
     for descending in (not query.descending, query.descending):
         towards = replace(query, descending=descending, limit=1, offset=0)
         value = row._mapping[query.sort]
-        here = _encoded(towards, int(value) if isinstance(value, bool) else value, row.id)
-        where, values = _conditions(towards)
+        here = _encoded(towards, value, row.id)
+        where, values = _conditions(towards, wording_of(connection))
         next_one, _ = _page(connection, replace(towards, cursor=here), where, values)
         found.append(next_one[0].id if next_one else None)
     return found[0], found[1]
 
 
-def _source(query: HistoryQuery) -> str:
-    return "images" if query.trashed else "images INDEXED BY ix_images_filter"
+def _source(connection: Connection, query: HistoryQuery) -> str:
+    return "images" if query.trashed else wording_of(connection).index_source
 
 
 def _page(
@@ -92,15 +96,14 @@ def _page(
     if query.cursor is not None:
         sign = "<" if query.descending else ">"
         where.append(f"({query.sort}, id) {sign} (:last_value, :last_id)")
-        values["last_value"], values["last_id"] = _decoded(query)
+        value, values["last_id"] = _decoded(query)
+        values["last_value"] = wording_of(connection).sorted_value(query.sort, value)
     place = query.offset if query.cursor is None else 0
-    rows = connection.execute(
-        text(
-            f"SELECT number, id, {query.sort} AS value FROM {_source(query)} WHERE {' AND '.join(where)} {_order(query)} "
-            f"LIMIT {query.limit + 1} OFFSET {place}"
-        ),
-        values,
-    ).all()
+    statement = (
+        f"SELECT number, id, {query.sort} AS value FROM {_source(connection, query)} WHERE {' AND '.join(where)} "
+        f"{_order(query)} LIMIT {query.limit + 1} OFFSET {place}"
+    )
+    rows = connection.execute(text(statement), values).all()
     page = rows[: query.limit]
     return page, _encoded(query, page[-1].value, page[-1].id) if len(rows) > query.limit else None
 
@@ -124,7 +127,7 @@ def _check(query: HistoryQuery) -> None:
             raise _unusable(name, getattr(query, name), f"0 - {MAX_NUMBER}")
 
 
-def _conditions(query: HistoryQuery) -> Conditions:
+def _conditions(query: HistoryQuery, wording: Wording) -> Conditions:
     """Everything that is asked for, as SQL; since <= created_at < until."""
     where = [f"trashed_at IS {'NOT ' if query.trashed else ''}NULL"]
     values: dict[str, Any] = {}
@@ -149,47 +152,38 @@ def _conditions(query: HistoryQuery) -> Conditions:
         values["parent"] = well_formed(query.parent)
     for name, sign in (("ids", "IN"), ("without", "NOT IN")):
         if listed := getattr(query, name):
-            where.append(f"id {sign} (SELECT value FROM json_each(:{name}))")
-            values[name] = json.dumps(listed)
-    for part in (_words(query.text), _options(query)):
-        where.extend(part[0])
-        values.update(part[1])
+            where.append(f"id {sign} ({wording.listed(name)})")
+            values[name] = json.dumps([well_formed(image_id) for image_id in listed])
+    for parts, more in (*_words(query.text, wording), *_options(query, wording)):
+        where.extend(parts)
+        values.update(more)
     return where, values
 
 
-def _words(words: str) -> Conditions:
-    """Every word in one of the prompts: by the index of words, or, where that has no word for it (%, an emoji), by LIKE."""
+def _words(words: str, wording: Wording) -> Iterator[Conditions]:
+    """Every word in one of the prompts: by the index of words, or letter by letter where that has no word for it (%, an emoji)."""
     known, unknown = split(words)
-    where: list[str] = []
-    values: dict[str, Any] = {}
     if known:
-        where.append(f"number IN (SELECT rowid FROM {TEXTS} WHERE {TEXTS} MATCH :words)")
-        values["words"] = match(known)
-    for k, word in enumerate(unknown):
-        where.append(f"instr(prompt || char(10) || negative_prompt, :word{k}) > 0")
-        values[f"word{k}"] = word
-    return where, values
+        yield wording.has_words(known)
+    if unknown:
+        yield wording.has_text(unknown)
 
 
-def _options(query: HistoryQuery) -> Conditions:
+def _options(query: HistoryQuery, wording: Wording) -> Iterator[Conditions]:
     """Each advanced option at exactly this value; a picture that does not know the option does not match."""
-    if not query.options:
-        return [], {}
-    parts: list[str] = []
-    values: dict[str, Any] = {}
-    for k, (key, value) in enumerate(query.options.items()):
-        if '"' in key or not isinstance(value, str | int | float | bool):
+    for key, value in query.options.items():
+        if '"' in key or key != well_formed(key) or not isinstance(value, str | int | float | bool):
             raise _unusable("options", f"{key} = {value}", "a key and a plain value")
-        parts.append(f"json_extract(options, :key{k}) = :value{k}")
-        values |= {f"key{k}": f'$."{key}"', f"value{k}": value}
-    return [f"option_set IN (SELECT id FROM option_sets WHERE {' AND '.join(parts)})"], values
+    if query.options:
+        parts, values = wording.has_options(query.options)
+        yield [f"option_set IN (SELECT id FROM option_sets WHERE {' AND '.join(parts)})"], values
 
 
 # -- cursors: where the page before ended, bound to its order --------------------------------------------------------
 
 
 def _encoded(query: HistoryQuery, value: Any, image_id: str) -> str:
-    place = [query.sort, query.descending, value, image_id]
+    place = [query.sort, query.descending, int(value) if isinstance(value, bool) else value, image_id]
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
 
 

@@ -5,6 +5,8 @@ Times are UTC, stored as ISO 8601 text with microseconds, so that they sort as t
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -24,11 +26,18 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-TEXTS = "image_texts"  # the index of words (FTS5), which SQLAlchemy has no table for; its rowid is images.number
+TEXTS = "image_texts"  # the index of words, made by the dialects
+WHOLE = Integer().with_variant(BigInteger(), "postgresql")  # SQLite's integers have 64 bits anyway
 FILTERED = (
     "created_at", "id", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "seconds", "rating",
     "favourite", "format", "bytes", "missing", "option_set", "trashed_at",
 )  # fmt: skip
+
+
+def _only(condition: str) -> dict[str, Any]:
+    """An index over these rows alone."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 jobs = Table(
     "jobs",
@@ -102,7 +111,7 @@ images = Table(
     Column("negative_prompt", Text, nullable=False),
     Column("model", String(500), nullable=False),
     Column("seed", BigInteger, nullable=False),
-    Column("num_inference_steps", Integer, nullable=False),
+    Column("num_inference_steps", WHOLE, nullable=False),
     Column("guidance_scale", Float, nullable=False),
     Column("seconds", Float, nullable=False),  # text + steps + decode
     Column("missing", Boolean, nullable=False, default=False),
@@ -112,12 +121,12 @@ images = Table(
     Column("favourite", Boolean, nullable=False, default=False, server_default="0"),
     Column("note", Text, nullable=False, default="", server_default=""),
     Column("trashed_at", String(32)),
-    Column("place", Integer),  # which of its job's pictures, from 1
+    Column("place", WHOLE),  # which of its job's pictures, from 1
     Index("ix_images_job_id", "job_id", "place", "id"),  # all that a look at a job asks for, without reading rows
     Index("ix_images_digest", "digest"),
-    Index("ix_images_trashed_at", "trashed_at", sqlite_where=text("trashed_at IS NOT NULL")),
+    Index("ix_images_trashed_at", "trashed_at", **_only("trashed_at IS NOT NULL")),
     # All that is filtered and sorted by, in the usual order: any question is one walk over it, see search.py.
-    Index("ix_images_filter", *FILTERED, sqlite_where=text("trashed_at IS NULL")),
+    Index("ix_images_filter", *FILTERED, **_only("trashed_at IS NULL")),
 )
 
 image_labels = Table(  # tags, and the collections that a picture is in

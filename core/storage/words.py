@@ -8,6 +8,7 @@ What this module does not know: SQL.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from core.storage.infotext import well_formed
 
@@ -15,6 +16,9 @@ _BY_CHARACTER = re.compile(
     "([\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
     "\U00020000-\U0003ffff])"
 )
+
+_OF_WORDS = frozenset(("Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Co"))
+_ACCENTS = frozenset(map(chr, range(0x300, 0x332)))  # that stand after their letter
 
 
 def spaced(text: str) -> str:
@@ -27,6 +31,26 @@ def split(text: str) -> tuple[list[str], list[str]]:
     words = well_formed(text).split()
     known = [word for word in words if any(mark.isalnum() for mark in word)]
     return known, [word for word in words if word not in known]
+
+
+def tokens(text: str) -> list[str]:
+    """The words of `text` one by one, as SQLite's tokenizer (unicode61) takes them from `spaced` text."""
+    found: list[str] = []
+    word: list[str] = []
+    for mark in spaced(text):
+        if unicodedata.category(mark) in _OF_WORDS:
+            word.append(_folded(mark))
+        elif word and mark not in _ACCENTS:
+            found.append("".join(word))
+            word = []
+    return [*found, "".join(word)] if word else found
+
+
+def _folded(mark: str) -> str:
+    """In small letters, Latin ones without their accents."""
+    small = mark.lower() if len(mark.lower()) == 1 else mark.lower()[0]
+    plain = unicodedata.normalize("NFD", small)[0]
+    return plain if plain.isascii() else small
 
 
 def match(words: list[str]) -> str:

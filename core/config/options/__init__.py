@@ -13,9 +13,10 @@ from core.config.options.machine import COMPILATION, GUARD, MEMORY, SPEED
 from core.config.options.models import MODELS
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
 from core.config.options.service import ACCESS, SERVICE, WORKER
+from core.config.options.storage import STORAGE
 from core.config.schema import Schema
 
-_REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, MODELS, SIZE)
+_REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, STORAGE, MODELS, SIZE)
 _PIPELINE = (TEXT_ENCODER, TRANSFORMER, VAE, GUARD, SPEED, COMPILATION, MEMORY)
 _STUDIO = (PREVIEW, UI, WORKER, ACCESS, SERVICE)
 SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))

@@ -1,4 +1,4 @@
-"""An app to be killed by a test: starts a worker over the folder given, says so, and waits."""
+"""An app to be killed by a test: starts a worker over the folder and the database given, says so, and waits."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.unit.jobs.shop import Shop
 
 if __name__ == "__main__":
-    shop = Shop(Path(sys.argv[1]))
+    shop = Shop(Path(sys.argv[1]), place=sys.argv[2])
     shop.supervisor.start()
     print(shop.worker_pid(), flush=True)
     time.sleep(3600)

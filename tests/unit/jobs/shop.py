@@ -12,10 +12,9 @@ import psutil
 
 from core.config.layers import Settings, load_settings
 from core.config.options import SCHEMA
-from core.jobs.orders import DATABASE_FILE
+from core.jobs.orders import open_database
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
-from core.storage.database import Database
 from core.storage.history import History
 from core.types import GenerationRequest, Job, JobState
 
@@ -39,9 +38,11 @@ def make_request(prompt: str = "a red house 红色的房子", **changes: Any) ->
 class Shop:
     """What an app has of the jobs: database, queue, history and supervisor."""
 
-    def __init__(self, directory: Path, generator: str = FAKE, **values: Any) -> None:
+    def __init__(self, directory: Path, generator: str = FAKE, place: Path | str = "", **values: Any) -> None:
         self.directory = directory
-        self.database = Database(directory / DATABASE_FILE)
+        self.place = place if isinstance(place, str) else ""  # of the database; "" for the file in the folder
+        values = {"storage.database": self.place, **values}
+        self.database = open_database(directory, values)
         self.queue = JobQueue(self.database)
         self.history = History(self.database, directory)
         self.supervisor = WorkerSupervisor(make_settings(directory, **values), self.database, generator)

@@ -32,7 +32,7 @@ class Theatre:
     def open(self) -> None:
         """Start the app unless it runs."""
         if self.app is None or self.app.poll() is not None:
-            command = [sys.executable, "-m", "tests.unit.jobs.owner", str(self.shop.directory)]
+            command = [sys.executable, "-m", "tests.unit.jobs.owner", str(self.shop.directory), self.shop.place]
             self.app = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL)
 
     def kill(self) -> None:

@@ -68,8 +68,8 @@ def outputs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "data" / "studio.db")
+def database(tmp_path: Path, open_database: Callable[[Path], Database]) -> Iterator[Database]:
+    opened = open_database(tmp_path / "data" / "studio.db")
     yield opened
     opened.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from core.storage import importing, marks
 from core.storage.check import CheckReport, check, rebuild
@@ -17,6 +17,7 @@ from core.storage.database import Database
 from core.storage.history import History
 from core.storage.tables import images
 from core.types import HistoryQuery, MarkChange
+from tests.conftest import SERVER
 
 from .test_storage_readers import A1111, png
 
@@ -53,7 +54,7 @@ def test_everything_is_found_once_and_put_right(
 
 
 def test_a_history_is_made_again_from_the_pictures_alone(
-    make_picture: Any, history: History, database: Database, outputs: Path
+    make_picture: Any, history: History, database: Database, outputs: Path, tmp_path: Path, kind: str
 ) -> None:
     own = history.add(make_picture(prompt="红色的房子"), "job")
     taken, _ = history.take_in(png({"parameters": A1111}).getvalue(), "x")
@@ -64,7 +65,12 @@ def test_a_history_is_made_again_from_the_pictures_alone(
     assert set(report.adopted) == {own.id, taken.id}
     assert [history.get(image_id) for image_id in (own.id, taken.id)] == before
     assert history.search(HistoryQuery(text="房子", tag="雪")).records == (before[0],)
-    assert database.path.with_name("studio.db.rebuild.backup").is_file()
+    if kind == SERVER:
+        with database.reading() as connection:
+            kept = connection.execute(text("SELECT id FROM zdarkroom_rebuild.images")).all()
+        assert {row.id for row in kept} == {own.id, taken.id}
+    else:
+        assert (tmp_path / "data" / "studio.db.rebuild.backup").is_file()
 
 
 @pytest.fixture

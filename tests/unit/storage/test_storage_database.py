@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import StorageError
-from core.storage import database as database_module
 from core.storage.database import Database
+from core.storage.dialects import sqlite as sqlite_module
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_new_database_that_another_writes_into_is_waited_for(tmp_path: Path, t
 def test_one_that_is_never_let_go_of_is_told(
     tmp_path: Path, taken: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_module, "BUSY_SECONDS", 0.1)
     with pytest.raises(StorageError, match="locked"):
         Database(tmp_path / "studio.db")
     taken.close()

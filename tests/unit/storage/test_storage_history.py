@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import text, update
+from sqlalchemy import update
 
 from core.errors import DiskFullError, NotFoundError, StorageError
 from core.storage import history as history_module
@@ -104,13 +104,22 @@ def test_a_row_that_cannot_be_written_takes_its_file_with_it(
     assert len(files_below(outputs)) == 1
 
 
+FAILING = {
+    "sqlite": ("CREATE TRIGGER no BEFORE INSERT ON image_records BEGIN SELECT RAISE(ABORT, 'no'); END",),
+    "postgresql": (
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
+        "CREATE TRIGGER no BEFORE INSERT ON image_records FOR EACH ROW EXECUTE FUNCTION no()",
+    ),
+}
+
+
+@pytest.mark.both
 def test_a_real_failing_row_takes_its_file_with_it(
-    make_picture: Any, database: Database, history: History, outputs: Path, files_below: FilesBelow
+    make_picture: Any, database: Database, history: History, outputs: Path, files_below: FilesBelow, kind: str
 ) -> None:
     with database.writing() as connection:
-        connection.execute(
-            text("CREATE TRIGGER no BEFORE INSERT ON image_records BEGIN SELECT RAISE(ABORT, 'no'); END")
-        )
+        for statement in FAILING[kind]:
+            connection.exec_driver_sql(statement)
     with pytest.raises(StorageError):
         history.add(make_picture(), None)
     assert files_below(outputs) == []

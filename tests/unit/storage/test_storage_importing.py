@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import delete, text
+from sqlalchemy import delete
 
 from core.errors import DiskFullError, PictureFileError, StorageError
 from core.storage import importing, rows
 from core.storage.database import Database
+from core.storage.dialects import wording_of
 from core.storage.difference import compare, heat_map
 from core.storage.history import History
-from core.storage.tables import TEXTS, images
+from core.storage.tables import images
 from core.types import Difference, HistoryQuery
 
 from .test_storage_readers import A1111, NEGATIVE, PROMPT, other, png
@@ -41,7 +42,7 @@ def test_a_picture_of_another_program(history: History, database: Database, form
     assert history.search(HistoryQuery(text="房子")).total == 1
     with database.writing() as connection:
         connection.execute(delete(images))
-        connection.execute(text(f"DELETE FROM {TEXTS}"))
+        wording_of(connection).clear_words(connection)
     assert history.sweep().adopted == (record.id,)
     assert history.get(record.id) == record
 

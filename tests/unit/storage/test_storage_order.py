@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import delete
 
 from core.errors import DiskFullError, NotFoundError, OptionError
 from core.storage import marks
 from core.storage.database import Database
+from core.storage.dialects import wording_of
 from core.storage.history import History
-from core.storage.tables import TEXTS, images
+from core.storage.tables import images
 from core.types import HistoryQuery, MarkChange, Marks
 
 LOVED = MarkChange(rating=4, favourite=True, note="给墙上的\n=1", add_tags=("雪", " best "), add_collections=("2026",))
@@ -80,7 +81,7 @@ def test_everything_comes_back_from_the_pictures_alone(make_picture: Any, histor
     before = [history.get(record.id) for record in (loved, trashed)]
     with database.writing() as connection:
         connection.execute(delete(images))
-        connection.execute(text(f"DELETE FROM {TEXTS}"))
+        wording_of(connection).clear_words(connection)
     history.sweep()
     assert [history.get(record.id) for record in (loved, trashed)] == before
 

@@ -22,13 +22,14 @@ from core.errors import OptionError
 from core.storage import rows
 from core.storage import search as search_module
 from core.storage.database import Database
+from core.storage.dialects import wording_of
 from core.storage.history import History
 from core.storage.images import StoredFile
 from core.storage.records import image_record, image_row, new_id, picture_record
 from core.storage.search import MAX_LIMIT, MAX_TEXT, SORTS
-from core.storage.tables import TEXTS, image_records, images, option_sets
-from core.storage.words import spaced
+from core.storage.tables import image_records, images, option_sets
 from core.types import HistoryQuery, ImageRecord, Marks, Picture
+from tests.conftest import OpenDatabase
 
 from .conftest import build_picture
 
@@ -65,8 +66,8 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
     rng = random.Random(1)
     made = [made_record(number, rng) for number in numbers]
     with database.writing() as connection:
+        wording_of(connection).clear_words(connection)
         connection.execute(delete(images))
-        connection.execute(text(f"DELETE FROM {TEXTS}"))
         sets = {record.request.options["scheduler.shift"]: record for record, _ in made}
         for record in sets.values():
             rows.remove(connection, [rows.put(connection, record, {})])  # leaves its set of options
@@ -89,24 +90,18 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
             connection.execute(
                 insert(image_records), [{"image_id": record.id, "record": data} for record, data in part]
             )
-            connection.execute(
-                text(f"INSERT INTO {TEXTS} (rowid, prompt, negative_prompt) VALUES (:number, :prompt, :negative)"),
-                [
-                    {
-                        "number": start + k + 1,
-                        "prompt": spaced(record.request.prompt),
-                        "negative": spaced(record.request.negative_prompt),
-                    }
-                    for k, (record, _) in enumerate(part)
-                ],
-            )
+            requests = [record.request for record, _ in part]
+            words = [(start + k + 1, request.prompt, request.negative_prompt) for k, request in enumerate(requests)]
+            wording_of(connection).put_words(connection, words)
     return [record for record, _ in made]
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[History, list[ImageRecord]]]:
+def filled(
+    tmp_path_factory: pytest.TempPathFactory, open_database: OpenDatabase
+) -> Iterator[tuple[History, list[ImageRecord]]]:
     folder = tmp_path_factory.mktemp("search")
-    database = Database(folder / "studio.db")
+    database = open_database(folder / "studio.db")
     yield History(database, folder), fill(database, range(150))
     database.close()
 
@@ -225,6 +220,7 @@ queries = st.builds(
 )
 
 
+@pytest.mark.both
 @settings(max_examples=150, deadline=None)
 @given(query=queries)
 def test_all_pages_together_are_the_sorted_list(filled: tuple[History, list[ImageRecord]], query: HistoryQuery) -> None:
@@ -243,6 +239,7 @@ TEXTS_ASKED = (
 )  # fmt: skip
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("words", TEXTS_ASKED)
 def test_words_alone_find_what_has_them(filled: tuple[History, list[ImageRecord]], words: str) -> None:
     """Without other filters, which leave too few rows for a wrong word to be noticed."""
@@ -253,6 +250,7 @@ def test_words_alone_find_what_has_them(filled: tuple[History, list[ImageRecord]
         assert history.search(query).total > 10
 
 
+@pytest.mark.both
 def test_of_these_only(filled: tuple[History, list[ImageRecord]]) -> None:
     history, records = filled
     some = tuple(record.id for record in records[3:9])
@@ -262,6 +260,7 @@ def test_of_these_only(filled: tuple[History, list[ImageRecord]]) -> None:
     assert {record.id for record in others} == {record.id for record in records} - set(some)
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("sort", SORTS)
 def test_every_column_pages_without_a_filter(
@@ -272,8 +271,8 @@ def test_every_column_pages_without_a_filter(
     assert found == sorted(records, key=lambda record: (value(record, sort), record.id), reverse=descending)
 
 
-def test_a_picture_that_arrives_while_paging_moves_nothing(tmp_path: Path) -> None:
-    database = Database(tmp_path / "studio.db")
+@pytest.mark.both
+def test_a_picture_that_arrives_while_paging_moves_nothing(database: Database, tmp_path: Path) -> None:
     history = History(database, tmp_path)
     records = fill(database, range(20))
     first = history.search(HistoryQuery(limit=10))
@@ -281,7 +280,6 @@ def test_a_picture_that_arrives_while_paging_moves_nothing(tmp_path: Path) -> No
     second = history.search(HistoryQuery(limit=10, cursor=first.next_cursor))
     assert {record.id for record in first.records + second.records} == {record.id for record in records}
     assert new.id not in {record.id for record in second.records} and second.total == 21
-    database.close()
 
 
 def cursor(text: str) -> str:
@@ -329,6 +327,7 @@ def test_what_cannot_be_used_is_named(history: History, key: str, change: dict[s
     assert caught.value.values["key"] == key
 
 
+@pytest.mark.both
 def test_long_searches_are_no_trouble(filled: tuple[History, list[ImageRecord]]) -> None:
     history, _ = filled
     assert history.search(HistoryQuery(text="a " * (MAX_TEXT // 2))).total > 0
@@ -337,6 +336,7 @@ def test_long_searches_are_no_trouble(filled: tuple[History, list[ImageRecord]])
     assert history.search(HistoryQuery(text="\ud800\0")).total == 0
 
 
+@pytest.mark.both
 def test_an_offset_is_a_place_in_the_sorted_list(filled: tuple[History, list[ImageRecord]]) -> None:
     history, _ = filled
     query = HistoryQuery(text="house", sort="seed", limit=5)
@@ -346,15 +346,16 @@ def test_an_offset_is_a_place_in_the_sorted_list(filled: tuple[History, list[Ima
     assert list(history.search(replace(query, cursor=jumped.next_cursor)).records) == whole[16:21]
 
 
-def test_every_question_walks_the_one_index(filled: tuple[History, list[ImageRecord]], database: Database) -> None:
+def test_every_question_walks_the_one_index(tmp_path: Path) -> None:
     """Should a column of the filter be missing in the index, each row would be read: 15 times as slow, and nothing else."""
     query = HistoryQuery(
         text="house", model="demo", width=1, height=1, seed=1, format="png", min_steps=1, max_steps=2, min_guidance=0.0,
         max_guidance=1.0, min_rating=1, favourite=True, missing=False, tag="a", collection="b", options={"a": 1},
         since=START, until=START,
     )  # fmt: skip
-    where, values = search_module._conditions(query)
+    database = Database(tmp_path / "studio.db")
     with database.reading() as connection:
+        where, values = search_module._conditions(query, wording_of(connection))
         for sort in SORTS:
             statement = (
                 f"EXPLAIN QUERY PLAN SELECT number, id, {sort} FROM images INDEXED BY ix_images_filter "
@@ -362,6 +363,7 @@ def test_every_question_walks_the_one_index(filled: tuple[History, list[ImageRec
             )
             plan = [row.detail for row in connection.execute(text(statement), values)]
             assert any("COVERING INDEX ix_images_filter" in step for step in plan), (sort, plan)
+    database.close()
 
 
 def timed_pages(history: History, rounds: int) -> dict[str, tuple[float, float]]:

@@ -42,7 +42,7 @@ def upgrade() -> None:
         Column("negative_prompt", Text, nullable=False),
         Column("model", String(500), nullable=False),
         Column("seed", BigInteger, nullable=False),
-        Column("num_inference_steps", Integer, nullable=False),
+        Column("num_inference_steps", Integer().with_variant(BigInteger(), "postgresql"), nullable=False),
         Column("guidance_scale", Float, nullable=False),
         Column("seconds", Float, nullable=False),
         Column("missing", Boolean, nullable=False),

@@ -6,7 +6,7 @@ import json
 from alembic import op
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, String, Text, text
 
-from core.storage.words import spaced
+from core.storage.dialects import wording_of
 
 revision = "0003"
 down_revision = "0002"
@@ -57,7 +57,7 @@ def _create_tables() -> None:
         Column("negative_prompt", Text, nullable=False),
         Column("model", String(500), nullable=False),
         Column("seed", BigInteger, nullable=False),
-        Column("num_inference_steps", Integer, nullable=False),
+        Column("num_inference_steps", Integer().with_variant(BigInteger(), "postgresql"), nullable=False),
         Column("guidance_scale", Float, nullable=False),
         Column("seconds", Float, nullable=False),
         Column("missing", Boolean, nullable=False),
@@ -70,13 +70,15 @@ def _create_tables() -> None:
     )
     op.create_index("ix_images_job_id", "images", ["job_id"])
     op.create_index("ix_images_digest", "images", ["digest"])
-    op.create_index("ix_images_trashed_at", "images", ["trashed_at"], sqlite_where=text("trashed_at IS NOT NULL"))
+    kept, trashed = text("trashed_at IS NULL"), text("trashed_at IS NOT NULL")
+    op.create_index("ix_images_trashed_at", "images", ["trashed_at"], sqlite_where=trashed, postgresql_where=trashed)
     op.create_index(
         "ix_images_filter",
         "images",
         ["created_at", "id", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "seconds",
          "rating", "favourite", "format", "bytes", "missing", "option_set", "trashed_at"],
-        sqlite_where=text("trashed_at IS NULL"),
+        sqlite_where=kept,
+        postgresql_where=kept,
     )  # fmt: skip
     op.create_table(
         "image_labels",
@@ -98,17 +100,13 @@ def _create_tables() -> None:
         Column("axes", JSON, nullable=False),
         Column("jobs", JSON, nullable=False),
     )
-    op.execute("CREATE VIRTUAL TABLE image_texts USING fts5(prompt, negative_prompt, tokenize='unicode61')")
+    wording_of(op.get_bind()).make_words(op.get_bind())
 
 
 def _fill_words() -> None:
     connection = op.get_bind()
     rows = connection.exec_driver_sql("SELECT number, prompt, negative_prompt FROM images").all()
-    if rows:
-        connection.exec_driver_sql(
-            "INSERT INTO image_texts (rowid, prompt, negative_prompt) VALUES (?, ?, ?)",
-            [(number, spaced(prompt), spaced(negative)) for number, prompt, negative in rows],
-        )
+    wording_of(connection).put_words(connection, [(number, prompt, negative) for number, prompt, negative in rows])
 
 
 def _fill_options() -> None:
@@ -116,15 +114,21 @@ def _fill_options() -> None:
     connection = op.get_bind()
     sets: dict[str, int] = {}
     found = []
-    for image_id, record in connection.exec_driver_sql("SELECT image_id, record FROM image_records"):
+    for image_id, record in connection.exec_driver_sql("SELECT image_id, CAST(record AS TEXT) FROM image_records"):
         data = json.loads(record)
         requested = data.get("requested") if isinstance(data, dict) else None
         options = requested.get("options") if isinstance(requested, dict) else None
         words = json.dumps(options if isinstance(options, dict) else {}, sort_keys=True)
         found.append((sets.setdefault(words, len(sets) + 1), image_id))
     if found:
-        connection.exec_driver_sql(
-            "INSERT INTO option_sets (id, digest, options) VALUES (?, ?, ?)",
-            [(number, hashlib.sha256(words.encode()).hexdigest(), words) for words, number in sets.items()],
+        connection.execute(
+            text("INSERT INTO option_sets (id, digest, options) VALUES (:id, :digest, :options)"),
+            [
+                {"id": number, "digest": hashlib.sha256(words.encode()).hexdigest(), "options": words}
+                for words, number in sets.items()
+            ],
         )
-        connection.exec_driver_sql("UPDATE images SET option_set = ? WHERE id = ?", found)
+        connection.execute(
+            text("UPDATE images SET option_set = :number WHERE id = :id"),
+            [{"number": number, "id": image_id} for number, image_id in found],
+        )

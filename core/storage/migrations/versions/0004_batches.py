@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from core.storage.dialects import wording_of
+
 revision = "0004"
 down_revision = "0003"
 
@@ -13,10 +15,11 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(32), primary_key=True),
         sa.Column("pictures", sa.JSON, nullable=False),
     )
-    op.add_column("images", sa.Column("place", sa.Integer))
+    op.add_column("images", sa.Column("place", sa.Integer().with_variant(sa.BigInteger(), "postgresql")))
+    wording = wording_of(op.get_bind())
     op.execute(  # until now picture k had the seed of its job + k: a job that is interrupted by the update goes on
-        "UPDATE images SET place = seed + 1 - (SELECT json_extract(request, '$.seed') FROM jobs WHERE id = images.job_id) "
-        "WHERE job_id IN (SELECT id FROM jobs WHERE json_valid(request))"
+        f"UPDATE images SET place = seed + 1 - (SELECT {wording.json_number('request', 'seed')} FROM jobs "
+        f"WHERE id = images.job_id) WHERE job_id IN (SELECT id FROM jobs WHERE {wording.is_json('request')})"
     )
     op.drop_index("ix_images_job_id", "images")
     op.create_index("ix_images_job_id", "images", ["job_id", "place", "id"])

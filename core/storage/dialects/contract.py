@@ -1,0 +1,117 @@
+"""What the studio asks of a database beyond the SQL that all of them say alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import StorageError
+
+Conditions = tuple[list[str], dict[str, Any]]  # SQL, and the values of its parameters
+Words = tuple[int, str, str]  # a picture's number, prompt, negative prompt
+
+
+class News(Protocol):
+    """Tells whether anyone wrote. For one thread."""
+
+    def mark(self) -> object:
+        """Something that is another one after each commit of anyone; some microseconds."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class Home(Protocol):
+    """A database: opened, closed, copied."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in errors and pages; never a password."""
+        ...
+
+    def engine(self) -> Engine: ...
+
+    def reading(self, engine: Engine) -> AbstractContextManager[Connection]:
+        """A snapshot that never waits for writers."""
+        ...
+
+    def writing(self, engine: Engine, part: str) -> AbstractContextManager[Connection]:
+        """One transaction in which what is read stays true until it commits.
+
+        `part`: it touches only what this names, and others may write elsewhere meanwhile; "" for everything.
+        """
+        ...
+
+    def back_up(self, connection: Connection, version: str) -> None:
+        """Keep a copy of all that is there, whole or not at all. Raises StorageError."""
+        ...
+
+    def error(self, error: DBAPIError) -> StorageError:
+        """The error that says to a user what the database said to us."""
+        ...
+
+    def news(self) -> News: ...
+
+
+class Wording(Protocol):
+    """SQL that is said differently; `connection` is always inside a transaction."""
+
+    index_source: str  # `images` in a question that ix_images_filter answers
+
+    def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], key: str) -> None:
+        """Insert `row`, or put its values into the row with the same `key`."""
+        ...
+
+    def insert_if_new(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+        """Insert `row` unless one with a unique value of it is there."""
+        ...
+
+    def make_words(self, connection: Connection) -> None:
+        """Make the index of words."""
+        ...
+
+    def put_words(self, connection: Connection, rows: Sequence[Words]) -> None:
+        """Write the words of pictures that have none yet."""
+        ...
+
+    def remove_words(self, connection: Connection, numbers: Sequence[int]) -> None: ...
+
+    def clear_words(self, connection: Connection) -> None: ...
+
+    def has_words(self, words: Sequence[str]) -> Conditions:
+        """Every word in one of the prompts; the last part of a word may go on."""
+        ...
+
+    def has_text(self, words: Sequence[str]) -> Conditions:
+        """Every text in one of the prompts, letter by letter."""
+        ...
+
+    def has_options(self, options: Mapping[str, Any]) -> Conditions:
+        """Of `option_sets`: each option at exactly this value."""
+        ...
+
+    def listed(self, name: str) -> str:
+        """A subquery of the texts in the JSON list that is the parameter `name`."""
+        ...
+
+    def sorted_value(self, column: str, value: Any) -> Any:
+        """`value`, as read from a cursor, so that it can be compared with `column`."""
+        ...
+
+    def json_number(self, column: str, key: str) -> str:
+        """The whole number under `key` in a JSON column."""
+        ...
+
+    def is_json(self, column: str) -> str:
+        """Whether what a JSON column holds can be read."""
+        ...
+
+    def after_copy(self, connection: Connection) -> None:
+        """Let numbers that are given by themselves go on after the highest that was copied in."""
+        ...

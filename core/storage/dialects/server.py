@@ -1,0 +1,212 @@
+"""A PostgreSQL server (13 or newer), named by a URL: opened, locked, copied. Needs psycopg 3, which is optional.
+
+The password comes from PGPASSWORD, PGPASSFILE or ~/.pgpass, as for all of PostgreSQL's own programs, and never from the URL.
+What this module does not know: what the rows mean.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Column, Connection, Engine, String, create_engine, inspect, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.compiler import compiles
+
+from core.errors import DatabaseError, OptionError, StorageError, UnavailableError
+
+KEY = "storage.database"
+SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+SECRETS = ("password", "sslpassword")  # parts of a URL that must not be in it
+LOCK, PARTS = 0x7A64, 0x7A65  # the first numbers of our advisory locks: of everything, of one part of it
+BACKUP = "zdarkroom_{version}"  # the schema of a copy
+
+# A machine that vanishes in the middle of a transaction holds its lock no longer than this.
+_SESSION = {
+    "lock_timeout": "30s",  # how long a writer waits for another one
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "client_min_messages": "warning",
+}
+_CONNECT = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+    "application_name": "zdarkroom",
+}
+
+
+class PostgresServer:
+    """The database that a URL names: postgresql://user@host:5432/name, with libpq's parameters after a question mark."""
+
+    def __init__(self, url: str) -> None:
+        self._url = _checked(url)
+
+    @property
+    def name(self) -> str:
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+    def engine(self) -> Engine:
+        _demand_psycopg(self.name)
+        return create_engine(
+            self._url, connect_args=self._arguments(), pool_pre_ping=True, json_serializer=_json, pool_size=8
+        )
+
+    @contextmanager
+    def reading(self, engine: Engine) -> Iterator[Connection]:
+        options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with engine.connect().execution_options(**options) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, engine: Engine, part: str) -> Iterator[Connection]:
+        """One lock for everything keeps the order of the queue as strict as SQLite's; who writes a part of its own shares it.
+
+        Each statement sees what was committed before it, and the lock comes first.
+        """
+        whole = f"pg_advisory_xact_lock({LOCK}, 0)"
+        own = f"pg_advisory_xact_lock_shared({LOCK}, 0), pg_advisory_xact_lock({PARTS}, {_number(part)})"
+        with engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql(f"SELECT {own if part else whole}")
+            yield connection
+
+    def back_up(self, connection: Connection, version: str) -> None:
+        """Every table as it is, in a schema of its own, within the transaction that changes them: pg_dump may not be here."""
+        schema = BACKUP.format(version=version)
+        tables = inspect(connection).get_table_names()
+        quote = connection.dialect.identifier_preparer.quote
+        try:
+            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
+            connection.exec_driver_sql(f"CREATE SCHEMA {quote(schema)}")
+            for table in tables:
+                connection.exec_driver_sql(f"CREATE TABLE {quote(schema)}.{quote(table)} AS TABLE {quote(table)}")
+        except DBAPIError as error:
+            raise self.error(error) from error
+
+    def error(self, error: DBAPIError) -> StorageError:
+        return DatabaseError(path=self.name, detail=_first_line(error.orig))
+
+    def news(self) -> PostgresNews:
+        return PostgresNews(self)
+
+    def connect(self) -> Any:
+        """A connection of psycopg's own that commits by itself."""
+        import psycopg
+
+        given: dict[str, Any] = self._url.translate_connect_args(username="user", database="dbname")
+        return psycopg.connect(autocommit=True, **{**given, **self._url.query, **self._arguments()})
+
+    def _arguments(self) -> dict[str, str]:
+        """What the URL does not say itself."""
+        session = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+        return {name: value for name, value in {**_CONNECT, "options": session}.items() if name not in self._url.query}
+
+
+class PostgresNews:
+    """The set of finished transactions as a new one would see it: another one after each commit, on the whole server.
+
+    Nothing is written for it, and no commit can fall between the look at it and the look at the rows.
+    """
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._connection: Any = None
+
+    def mark(self) -> object:
+        import psycopg
+
+        if self._connection is None:
+            self._connection = self._connect()
+        try:
+            return self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()[0]
+        except psycopg.Error as error:
+            self.close()
+            raise DatabaseError(path=self._server.name, detail=_first_line(error)) from error
+
+    def _connect(self) -> Any:
+        import psycopg
+
+        try:
+            return self._server.connect()
+        except psycopg.Error as error:
+            raise DatabaseError(path=self._server.name, detail=_first_line(error)) from error
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@compiles(String, "postgresql")
+def _by_code_point(kind: String, compiler: Any, **given: Any) -> str:
+    """Columns of short text sort and compare as SQLite's do, whatever the language of the server."""
+    words = str(compiler.visit_string(kind, **given))
+    return f'{words} COLLATE "C"' if isinstance(given.get("type_expression"), Column) else words
+
+
+def _checked(url: str) -> URL:
+    """The URL for SQLAlchemy. Raises OptionError, which does not repeat a password."""
+    try:
+        made = make_url(url)
+    except ArgumentError as error:
+        raise _unusable("?") from error
+    if made.drivername not in SCHEMES or not (made.database or made.query.get("service")):
+        raise _unusable(made.render_as_string(hide_password=True))
+    if made.password is not None or any(name in made.query for name in SECRETS):
+        shown = made.difference_update_query(SECRETS).render_as_string(hide_password=True)
+        raise OptionError(source="storage", key=KEY, came=shown, allowed=_NO_PASSWORD)
+    return made.set(drivername="postgresql+psycopg")
+
+
+def _unusable(came: str) -> OptionError:
+    return OptionError(source="storage", key=KEY, came=came, allowed="postgresql://user@host:5432/name")
+
+
+def _demand_psycopg(name: str) -> None:
+    try:
+        import psycopg  # noqa: F401  (to see whether it can be)
+    except ImportError as error:
+        raise UnavailableError(key=KEY, came=name, reason=_NO_DRIVER) from error
+
+
+def _number(part: str) -> int:
+    """A number for a lock, of 31 bits; two parts that have the same wait for each other, and no more."""
+    return zlib.crc32(part.encode()) & 0x7FFFFFFF
+
+
+def _json(value: Any) -> str:
+    """NaN and the infinities, which SQLite keeps and PostgreSQL refuses, become words."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+_NO_PASSWORD = {
+    "en": "a URL without a password; set PGPASSWORD, or name a file with it in PGPASSFILE",
+    "zh": "不含密码的地址；请设置 PGPASSWORD，或用 PGPASSFILE 指定密码文件",
+}
+_NO_DRIVER = {
+    "en": "the package psycopg is not installed (.venv/bin/pip install -r requirements-extras.txt)",
+    "zh": "未安装 psycopg（.venv/bin/pip install -r requirements-extras.txt）",
+}

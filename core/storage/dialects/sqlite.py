@@ -1,0 +1,185 @@
+"""SQLite: one file in WAL mode. Words are in an FTS5 table whose rowid is images.number.
+
+What this module does not know: what the rows mean.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import DiskFullError, NotWritableError, StorageError
+from core.storage.dialects.contract import Conditions, Words
+from core.storage.words import match, spaced
+
+TEXTS = "image_texts"
+BUSY_SECONDS = 30  # how long a writer waits for another one
+SWITCH_SECONDS = 0.02  # between two tries to make a new database a WAL one
+
+
+class SqliteFile:
+    """The database in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def engine(self) -> Engine:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_SECONDS})
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    @contextmanager
+    def reading(self, engine: Engine) -> Iterator[Connection]:
+        with engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, engine: Engine, part: str) -> Iterator[Connection]:
+        """It takes the write lock at once, whatever the part: SQLite has one lock."""
+        with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+            yield connection
+
+    def back_up(self, connection: Connection, version: str) -> None:
+        """As <file>.<version>.backup, beside it."""
+        target = self.path.with_name(f"{self.path.name}.{version}.backup")
+        half = target.with_name(f".{target.name}.tmp")
+        try:
+            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(half)) as copy:
+                source.backup(copy)
+            os.replace(half, target)
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(path=target, detail=error) from error
+
+    def error(self, error: DBAPIError) -> StorageError:
+        words = str(error.orig)
+        if "full" in words:
+            return DiskFullError(path=self.path)
+        if "readonly" in words or "unable to open" in words:
+            return NotWritableError(path=self.path)
+        return StorageError(path=self.path, detail=words)
+
+    def news(self) -> SqliteNews:
+        return SqliteNews(self.path)
+
+
+class SqliteNews:
+    """SQLite's `data_version`, which every commit of another connection changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None)
+
+    def mark(self) -> object:
+        return self._connection.execute("PRAGMA data_version").fetchone()[0]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class SqliteWording:
+    """SQLite's planner has no statistics and would read rows instead of the index, 15 times as slow: hence INDEXED BY."""
+
+    index_source = "images INDEXED BY ix_images_filter"
+
+    def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], key: str) -> None:
+        values = dict(row)
+        connection.execute(insert(table).values(values).on_conflict_do_update(index_elements=[key], set_=values))
+
+    def insert_if_new(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+        connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
+
+    def make_words(self, connection: Connection) -> None:
+        connection.exec_driver_sql(
+            f"CREATE VIRTUAL TABLE {TEXTS} USING fts5(prompt, negative_prompt, tokenize='unicode61')"
+        )
+
+    def put_words(self, connection: Connection, rows: Sequence[Words]) -> None:
+        values = [
+            {"number": number, "prompt": spaced(prompt), "negative": spaced(negative)}
+            for number, prompt, negative in rows
+        ]
+        if values:
+            connection.execute(
+                text(f"INSERT INTO {TEXTS} (rowid, prompt, negative_prompt) VALUES (:number, :prompt, :negative)"),
+                values,
+            )
+
+    def remove_words(self, connection: Connection, numbers: Sequence[int]) -> None:
+        connection.execute(
+            text(f"DELETE FROM {TEXTS} WHERE rowid = :number"), [{"number": number} for number in numbers]
+        )
+
+    def clear_words(self, connection: Connection) -> None:
+        connection.execute(text(f"DELETE FROM {TEXTS}"))
+
+    def has_words(self, words: Sequence[str]) -> Conditions:
+        return [f"number IN (SELECT rowid FROM {TEXTS} WHERE {TEXTS} MATCH :words)"], {"words": match(list(words))}
+
+    def has_text(self, words: Sequence[str]) -> Conditions:
+        values = {f"word{k}": word for k, word in enumerate(words)}
+        return [f"instr(prompt || char(10) || negative_prompt, :{name}) > 0" for name in values], values
+
+    def has_options(self, options: Mapping[str, Any]) -> Conditions:
+        parts: list[str] = []
+        values: dict[str, Any] = {}
+        for k, (key, value) in enumerate(options.items()):
+            parts.append(f"json_extract(options, :key{k}) = :value{k}")
+            values |= {f"key{k}": f'$."{key}"', f"value{k}": value}
+        return parts, values
+
+    def listed(self, name: str) -> str:
+        return f"SELECT value FROM json_each(:{name})"
+
+    def sorted_value(self, column: str, value: Any) -> Any:
+        return value
+
+    def json_number(self, column: str, key: str) -> str:
+        return f"json_extract({column}, '$.{key}')"
+
+    def is_json(self, column: str) -> str:
+        return f"json_valid({column})"
+
+    def after_copy(self, connection: Connection) -> None:
+        """Nothing: SQLite goes on after the highest by itself."""
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _begin
+    cursor = connection.cursor()
+    _switch_to_wal(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Of several processes that open a new database at once, SQLite refuses all but one at once, whatever the timeout
+    says: two that wait for each other's read locks would wait for ever. So we let go and try again."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(SWITCH_SECONDS)
+
+
+def _begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
