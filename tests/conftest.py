@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is run on a server once more is slow, but for the tests that tell the most, which are marked `both`."""
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        if params.get("kind") == SERVER and item.get_closest_marker("both") is None:
+        if params.get("dialect") == SERVER and item.get_closest_marker("both") is None:
             item.add_marker(pytest.mark.slow)
 
 
@@ -44,16 +44,16 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session", params=["sqlite", SERVER])
-def kind(request: pytest.FixtureRequest) -> str:
+def dialect(request: pytest.FixtureRequest) -> str:
     """Which database; every test that asks for one runs on each."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def place_of(kind: str, request: pytest.FixtureRequest) -> Callable[[Path], Path | str]:
+def place_of(dialect: str, request: pytest.FixtureRequest) -> Callable[[Path], Path | str]:
     """Where the database that a test calls by this path is: there, or, always the same one, on the server."""
     places: dict[Path, str] = {}
-    if kind != SERVER:
+    if dialect != SERVER:
         return lambda path: path
     server: Server = request.getfixturevalue("postgres")
     template = server.create()

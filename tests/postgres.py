@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -90,12 +91,8 @@ def running() -> Iterator[Server]:
             _wait(binaries, folder, port)
             yield Server(folder, port)
         finally:
-            process.terminate()  # sessions that are left do not matter: "smart" would wait for them
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(2)
-            if process.poll() is None:
-                process.send_signal(3)  # SIGQUIT: at once
-                process.wait(10)
+            process.send_signal(signal.SIGQUIT)  # at once: nothing of it is needed any more
+            process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

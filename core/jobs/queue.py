@@ -7,12 +7,13 @@ What this module does not know: processes, pictures, torch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from core.errors import CrashLoopError, GenerationError, StudioError, WorkerDiedError
+from core.errors import Cancelled, CrashLoopError, GenerationError, StudioError, WorkerDiedError
 from core.jobs import snapshots
 from core.jobs.order import moved
 from core.jobs.reasons import Reason
@@ -35,12 +36,19 @@ from core.types import GenerationRequest, Job, JobState, JobTerms, Phase, Progre
 
 MOST_CRASHES = 3  # a job that a worker died of this often is not run again by itself
 
+log = logging.getLogger(__name__)
+
 
 class JobQueue:
     """The jobs table and its previews. Thread-safe as the database is; any number of processes may open it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, worker_id: str | None = None) -> None:
+        """`worker_id`: it speaks for this worker, whose word counts for the jobs that it has in work and no others.
+
+        A machine that was out of reach for long may come back to a job that another has taken over meanwhile.
+        """
         self._database = database
+        self._worker_id = worker_id
 
     # -- the page's side -------------------------------------------------------------------------------------------
 
@@ -190,8 +198,13 @@ class JobQueue:
             return None
 
     def report(self, job_id: str, progress: Progress) -> None:
-        """Store where a job is; it is running from the first phase after loading. A preview replaces the one before."""
+        """Store where a job is; it is running from the first phase after loading. A preview replaces the one before.
+
+        Raises Cancelled when it is not this worker's any more.
+        """
         with self._database.writing(part=job_id) as connection:
+            if not self._may_speak(connection, job_id):
+                raise Cancelled
             present = snapshots.state_of(connection, job_id)
             loading = progress.phase is Phase.LOADING and present is not JobState.RUNNING
             following = JobState.LOADING if loading else JobState.RUNNING
@@ -220,12 +233,23 @@ class JobQueue:
         if state not in ENDED:
             raise IllegalTransition(f"job {job_id} can't end as {state}")
         with self._database.writing() as connection:
-            end_job(connection, job_id, state, error)
+            if self._may_speak(connection, job_id):
+                end_job(connection, job_id, state, error)
 
     def give_back(self, job_id: str) -> None:
         """Queue a job in work again, at its place, because its worker was told to end or the job was paused."""
         with self._database.writing() as connection:
-            requeue_job(connection, job_id, {})
+            if self._may_speak(connection, job_id):
+                requeue_job(connection, job_id, {})
+
+    def _may_speak(self, connection: Connection, job_id: str) -> bool:
+        """Whether the job is this worker's; anyone may who speaks for none."""
+        if self._worker_id is None:
+            return True
+        holder = connection.scalar(select(jobs.c.worker).where(jobs.c.id == job_id, jobs.c.state.in_(IN_WORK)))
+        if holder != self._worker_id:
+            log.warning("job %s is not this worker's any more: %s has it", job_id, holder or "nobody")
+        return bool(holder == self._worker_id)
 
     # -- the supervisor's side -------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ Reason = Mapping[str, str]  # language -> words
 
 APP_CLOSED: Reason = {"en": "the app was closed", "zh": "应用已关闭"}
 APP_NOT_RUNNING: Reason = {"en": "the app was not running", "zh": "应用未在运行"}
+MACHINE_GONE: Reason = {"en": "its machine, or the app there, is gone", "zh": "其机器或那里的应用已不在"}
 PREDECESSOR_GONE: Reason = {"en": "the worker before this one is gone", "zh": "之前的工作进程已不在"}
 _EXITS: Mapping[int, Reason] = {
     EXIT_DEVICE: {"en": "the device failed", "zh": "设备故障"},

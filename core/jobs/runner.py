@@ -49,7 +49,7 @@ class JobRunner:
         stopping: threading.Event,
     ) -> None:
         self._id = worker_id
-        self._queue = JobQueue(database)
+        self._queue = JobQueue(database, worker_id)
         self._history = History(database, directory)
         self._sheets = Sheets(database, directory)
         self._inputs = Inputs(directory)

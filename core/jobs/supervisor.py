@@ -21,7 +21,7 @@ from core.jobs import allocator, reasons
 from core.jobs.generation import DEFAULT_GENERATOR
 from core.jobs.orders import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
 from core.jobs.queue import JobQueue
-from core.jobs.roster import Roster, sweep
+from core.jobs.roster import Roster, sweep, sweep_lost
 from core.jobs.transactions import new_id
 from core.jobs.wishes import Wish, Wishes
 from core.storage.database import Database
@@ -32,6 +32,7 @@ LONGEST_DELAY = 30.0
 MOST_STARTS = 3  # workers in a row that ended before they could begin: then it is said, and tried on
 GOOD_SECONDS = 60.0  # a worker that lived this long, or finished a job, was a good one
 LOCKED_DELAY = 5.0  # how often we look whether the worker of another app over this folder has ended
+TAKE_OVER_SECONDS = 15.0  # how often we look for workers of other apps over this database that are gone
 WATCH_SECONDS = 1.0  # how often a worker is looked at for having stopped moving
 CLOSE_SECONDS = 3.0  # a worker ends by itself this soon after its stdin is closed
 MAX_OUTPUT_BYTES = 1_000_000
@@ -56,6 +57,7 @@ class WorkerSupervisor:
         self._unloaded_from: int | None = None  # bytes that an idle worker has just given back
         self._failed_starts = 0  # in a row
         self._trouble: StudioError | None = None
+        self._looked_for_lost = time.monotonic()
 
     def start(self) -> None:
         """Queue again the jobs that a crash left in work, then keep a worker alive; nothing when that is under way."""
@@ -81,8 +83,8 @@ class WorkerSupervisor:
 
     def status(self) -> WorkerStatus:
         """What the living worker over this folder last said, be it ours or another app's; one small query."""
-        status = self._roster.latest()
         process = self._process
+        status = self._roster.latest(process.pid if process else None)
         if status.state == "stopped" and process is not None and process.poll() is None:
             status = WorkerStatus(state="starting", pid=process.pid)
         return replace(status, trouble=None if status.state in _BEGUN else self._trouble)
@@ -154,9 +156,21 @@ class WorkerSupervisor:
             try:
                 return process.wait(WATCH_SECONDS), None
             except subprocess.TimeoutExpired:
+                self._take_over()
                 if limit and self._silence(worker_id) > limit:
                     process.kill()
                     return process.wait(), reasons.silent(limit)
+
+    def _take_over(self) -> None:
+        """Queue again what workers of other apps over this database had in work when their machines went."""
+        if time.monotonic() - self._looked_for_lost < TAKE_OVER_SECONDS:
+            return
+        self._looked_for_lost = time.monotonic()
+        try:
+            if lost := sweep_lost(self._queue, self._roster, reasons.MACHINE_GONE):
+                log.warning("%d workers of other apps are gone; their jobs are queued again", lost)
+        except Exception:
+            log.exception("the roster could not be read")
 
     def _silence(self, worker_id: str) -> float:
         """Seconds without a report; 0 when the database can't say, so that no worker is ended for that."""

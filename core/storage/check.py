@@ -17,6 +17,7 @@ from core.errors import StorageError
 from core.storage import importing, marks, rows
 from core.storage.database import Database
 from core.storage.dialects import wording_of
+from core.storage.dialects.expressions import stored_text
 from core.storage.files import inside, remove
 from core.storage.inputs import Inputs
 from core.storage.metadata import read_metadata
@@ -83,7 +84,7 @@ def _inputs_in_use(database: Database) -> set[str]:
     """The digests that a picture (in the trash, too) or a job of any state refers to."""
     with database.reading() as connection:
         used = set(connection.scalars(select(image_inputs.c.source).where(image_inputs.c.role != rows.PARENT)))
-        for request in connection.scalars(select(type_coerce(jobs.c.request, String))):
+        for request in connection.scalars(select(stored_text(jobs.c.request))):
             used.update(_DIGEST.findall(request))  # whatever else is in it, no input that it names is removed
     return used
 

@@ -56,7 +56,7 @@ class History:
                 remove(self._directory / stored.file)
             if isinstance(error, StorageError):
                 raise
-            raise StorageError(path=self._database.name, detail=error) from error
+            raise StorageError(path=self._database.name, detail=getattr(error, "orig", error)) from error
         return record
 
     def places_of(self, job_id: str) -> frozenset[int]:

@@ -28,6 +28,7 @@ FORMAT, VERSION = "zdarkroom", 1
 # What reading foreign JSON as a record leads to.
 NOT_A_RECORD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 _ID = re.compile(r"[0-9a-f]{32}")
+LONGEST_MODEL = 500  # characters that are searched by; the record keeps all
 _SQLITE_INTEGER = 2**63  # the database holds whole numbers below this
 
 
@@ -115,7 +116,7 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
         "bytes": record.bytes,
         "prompt": well_formed(record.request.prompt),
         "negative_prompt": well_formed(record.request.negative_prompt),
-        "model": well_formed(record.request.model),
+        "model": well_formed(record.request.model)[:LONGEST_MODEL],
         "seed": record.request.seed,
         "num_inference_steps": record.request.num_inference_steps,
         "guidance_scale": record.request.guidance_scale,

@@ -17,6 +17,7 @@ from core.errors import NotFoundError
 from core.storage.database import moment
 from core.storage.dialects import wording_of
 from core.storage.images import StoredFile
+from core.storage.infotext import well_formed
 from core.storage.records import image_record, image_row, is_id
 from core.storage.tables import image_inputs, image_labels, image_records, images, option_sets
 from core.types import GenerationRequest, ImageRecord, Marks
@@ -134,10 +135,19 @@ def _option_set(connection: Connection, options: Mapping[str, Any]) -> int:
     known = select(option_sets.c.id).where(option_sets.c.digest == digest)
     number = connection.scalar(known)
     if number is None:
-        new = {"digest": digest, "options": json.loads(words)}
+        new = {"digest": digest, "options": _searchable(json.loads(words))}
         wording_of(connection).insert_if_new(connection, option_sets, new)
         number = connection.execute(known).scalar_one()
     return int(number)
+
+
+def _searchable(value: Any) -> Any:
+    """`value` in a form that every database can look into; the record keeps it as it is."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {well_formed(key): _searchable(item) for key, item in value.items()}
+    return [_searchable(item) for item in value] if isinstance(value, list) else value
 
 
 def _data(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

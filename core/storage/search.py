@@ -175,7 +175,8 @@ def _options(query: HistoryQuery, wording: Wording) -> Iterator[Conditions]:
         if '"' in key or key != well_formed(key) or not isinstance(value, str | int | float | bool):
             raise _unusable("options", f"{key} = {value}", "a key and a plain value")
     if query.options:
-        parts, values = wording.has_options(query.options)
+        asked = {key: well_formed(value) if isinstance(value, str) else value for key, value in query.options.items()}
+        parts, values = wording.has_options(asked)
         yield [f"option_set IN (SELECT id FROM option_sets WHERE {' AND '.join(parts)})"], values
 
 

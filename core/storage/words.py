@@ -18,7 +18,7 @@ _BY_CHARACTER = re.compile(
 )
 
 _OF_WORDS = frozenset(("Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Co"))
-_ACCENTS = frozenset(map(chr, range(0x300, 0x332)))  # that stand after their letter
+_ACCENTS = frozenset(chr(0x300 + k) for k in range(64) if 0x361F808029FDF >> k & 1)  # after their letter, by unicode61
 
 
 def spaced(text: str) -> str:
@@ -47,10 +47,10 @@ def tokens(text: str) -> list[str]:
 
 
 def _folded(mark: str) -> str:
-    """In small letters, Latin ones without their accents."""
-    small = mark.lower() if len(mark.lower()) == 1 else mark.lower()[0]
-    plain = unicodedata.normalize("NFD", small)[0]
-    return plain if plain.isascii() else small
+    """In small letters, Latin ones without their accent if they have but one."""
+    small = next((form for form in (mark.casefold(), mark.lower()) if len(form) == 1), mark.lower()[0])
+    plain = unicodedata.normalize("NFD", small)
+    return plain[0] if len(plain) == 2 and plain[0].isascii() else small
 
 
 def match(words: list[str]) -> str:

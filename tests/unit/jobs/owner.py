@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.unit.jobs.shop import Shop
 
 if __name__ == "__main__":
-    shop = Shop(Path(sys.argv[1]), place=sys.argv[2])
+    shop = Shop(Path(sys.argv[1]), place="".join(sys.argv[2:]))
     shop.supervisor.start()
     print(shop.worker_pid(), flush=True)
     time.sleep(3600)

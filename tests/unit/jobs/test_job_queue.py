@@ -300,8 +300,8 @@ def fail(queue: JobQueue, job_id: str) -> str:
 
 
 @pytest.mark.parametrize("stored", ["{broken", "[]", "{}", "[1]", '[{"num_images": 2}]', '[{"seed": "x"}]'])
-def test_pictures_that_cannot_be_read_fail_the_job_and_no_other(database: Database, stored: str, kind: str) -> None:
-    if kind == SERVER and stored == "{broken":
+def test_pictures_that_cannot_be_read_fail_the_job_and_no_other(database: Database, stored: str, dialect: str) -> None:
+    if dialect == SERVER and stored == "{broken":
         pytest.skip("the column takes JSON alone")
     queue = JobQueue(database)
     broken, good = queue.add(BATCH), queue.add(REQUEST)

@@ -54,7 +54,7 @@ def test_everything_is_found_once_and_put_right(
 
 
 def test_a_history_is_made_again_from_the_pictures_alone(
-    make_picture: Any, history: History, database: Database, outputs: Path, tmp_path: Path, kind: str
+    make_picture: Any, history: History, database: Database, outputs: Path, tmp_path: Path, dialect: str
 ) -> None:
     own = history.add(make_picture(prompt="红色的房子"), "job")
     taken, _ = history.take_in(png({"parameters": A1111}).getvalue(), "x")
@@ -65,7 +65,7 @@ def test_a_history_is_made_again_from_the_pictures_alone(
     assert set(report.adopted) == {own.id, taken.id}
     assert [history.get(image_id) for image_id in (own.id, taken.id)] == before
     assert history.search(HistoryQuery(text="房子", tag="雪")).records == (before[0],)
-    if kind == SERVER:
+    if dialect == SERVER:
         with database.reading() as connection:
             kept = connection.execute(text("SELECT id FROM zdarkroom_rebuild.images")).all()
         assert {row.id for row in kept} == {own.id, taken.id}

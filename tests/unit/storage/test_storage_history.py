@@ -115,10 +115,10 @@ FAILING = {
 
 @pytest.mark.both
 def test_a_real_failing_row_takes_its_file_with_it(
-    make_picture: Any, database: Database, history: History, outputs: Path, files_below: FilesBelow, kind: str
+    make_picture: Any, database: Database, history: History, outputs: Path, files_below: FilesBelow, dialect: str
 ) -> None:
     with database.writing() as connection:
-        for statement in FAILING[kind]:
+        for statement in FAILING[dialect]:
             connection.exec_driver_sql(statement)
     with pytest.raises(StorageError):
         history.add(make_picture(), None)

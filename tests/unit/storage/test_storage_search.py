@@ -93,6 +93,7 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
             requests = [record.request for record, _ in part]
             words = [(start + k + 1, request.prompt, request.negative_prompt) for k, request in enumerate(requests)]
             wording_of(connection).put_words(connection, words)
+        wording_of(connection).after_copy(connection)
     return [record for record, _ in made]
 
 
