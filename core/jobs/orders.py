@@ -26,7 +26,7 @@ EXIT_IDLE = 71  # the model was idle for long: a new process has its memory back
 
 def open_database(directory: Path, values: Mapping[str, Any]) -> Database:
     """The database that the settings name: on a server, or the file in the output folder. Raises as `Database` does."""
-    return Database(str(values["storage.database"]) or directory / DATABASE_FILE)
+    return Database(str(values.get("storage.database") or "") or directory / DATABASE_FILE)
 
 
 @dataclass(frozen=True)
