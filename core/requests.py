@@ -12,8 +12,9 @@ from typing import Any
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.errors import InputsError, NotFoundError, PromptError
+from core.errors import InputsError, NotFoundError, OptionError, PromptError
 from core.model.sizes import check_sides
+from core.model.strength import steps_run
 from core.storage.records import is_id
 from core.types import IMAGE, MASK, ROLES, GenerationRequest, ModelInfo
 
@@ -65,6 +66,7 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
         bound = replace(SCHEMA.options[key], minimum=low, maximum=high, auto=False)
         bound.check(getattr(request, key.removeprefix("generation.")), model.id)
     check_sides(request.width, request.height, model.max_side, model.id)
+    check_strength(request, model, source)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
 
@@ -91,6 +93,19 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
     if MASK in sizes and sizes[MASK] != sizes[IMAGE]:
         mask, image = (f"{width}x{height}" for width, height in (sizes[MASK], sizes[IMAGE]))
         raise InputsError(role=MASK, problem=_problem("size", mask=mask, image=image))
+
+
+def check_strength(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+    """Raise OptionError where a picture is to be drawn over and not one step would be run."""
+    key, steps = "img2img.strength", request.num_inference_steps
+    strength = float(request.options.get(key, SCHEMA.options[key].default))
+    if IMAGE in request.inputs and steps_run(model.pipeline, steps, strength) < 1:
+        least = f"{1 / steps:.3g}"
+        allowed = {
+            "en": f"more than 0 and about {least} at least, as of {steps} steps none would be run",
+            "zh": f"大于 0，约 {least} 以上，否则 {steps} 步中一步也不会运行",
+        }
+        raise OptionError(source=source, key=key, came=strength, allowed=allowed)
 
 
 def _problem(name: str, **values: str) -> dict[str, str]:

@@ -190,6 +190,7 @@ class Catalog:
             bounds=entry.limits,
             cannot=_cannot(family, entry.negative_prompt),
             own=entry.own,
+            inputs=family.inputs,
             trained_side=entry.trained_side or int(max(defaults["width"], defaults["height"])),
         )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from core.types import IMAGE, MASK
+
 Text = Mapping[str, str]
 
 Z_IMAGE = "ZImagePipeline"
@@ -43,6 +45,7 @@ class Family:
     negative_prompt: bool = True
     unused: tuple[str, ...] = ()
     cannot: Mapping[str, Text] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()  # the roles of the input pictures that it takes
     unbuilt: Text | None = None  # why the studio can't run this pipeline yet
 
     @property
@@ -121,6 +124,7 @@ FAMILIES: Mapping[str, Family] = {
         size_multiple=16,
         steps=8,
         guidance=0.0,
+        inputs=(IMAGE, MASK),
     ),
     SD: Family(
         pipeline=SD,
@@ -135,6 +139,7 @@ FAMILIES: Mapping[str, Family] = {
         steps=30,
         guidance=6.5,
         unused=("safety_checker", "feature_extractor", "image_encoder"),
+        inputs=(IMAGE, MASK),
         cannot=_U_NET_CANNOT,
     ),
     SDXL: Family(
@@ -145,6 +150,7 @@ FAMILIES: Mapping[str, Family] = {
         guidance=4.0,
         unused=("feature_extractor", "image_encoder"),
         cannot=_U_NET_CANNOT,
+        inputs=(IMAGE, MASK),
     ),
     SDXL_CONTROL: Family(
         pipeline=SDXL_CONTROL,

@@ -19,6 +19,7 @@ import torch
 from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, OutOfMemoryError
 from core.model import memory, offload, render, stable, tiers, z_image
+from core.model.canvas import Inputs
 from core.model.catalog import Catalog
 from core.model.ladder import Ladder
 from core.model.live import tune
@@ -109,7 +110,7 @@ class Generator:
                 with torch.inference_mode():
                     self._render_all(
                         self.load(request.model, climb.options, on_progress),
-                        request, climb.decisions, on_progress, is_cancelled, keep, done,
+                        request, climb.decisions, on_progress, is_cancelled, keep, done, attempt.inputs,
                     )  # fmt: skip
                 return GenerationResult(tuple(pictures))
             except BrokenPictureError as broken:
@@ -163,6 +164,7 @@ class Generator:
         is_cancelled: IsCancelled,
         keep: OnPicture,
         made: Collection[int],
+        inputs: Inputs,
     ) -> None:
         texts, read = None, None
         artist: render.Artist = stable if model.info.pipeline in stable.PIPELINES else z_image
@@ -175,8 +177,8 @@ class Generator:
             if texts is None or words != read:  # pictures that differ in their seed share what was read
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
                 texts, read = render.encode(artist, model, single), words
-            report = _Reporter(on_progress, single.num_inference_steps, k, request.num_images)
-            picture = render.render(artist, model, single, texts, report, is_cancelled)
+            report = _Reporter(on_progress, render.steps_of(model, single, inputs), k, request.num_images)
+            picture = render.render(artist, model, single, render.Given(texts, inputs), report, is_cancelled)
             keep(replace(picture, request=asked, place=k))
             if asked.options["memory.empty_cache"]:
                 memory.free_unused(model.device)

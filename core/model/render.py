@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -16,12 +16,15 @@ from PIL import Image
 
 from core.errors import BrokenPictureError
 from core.model import guard, memory
+from core.model.canvas import Canvas, Inputs, composed, prepare
 from core.model.loader import LoadedModel
 from core.model.sizes import deliver, rendered_size
+from core.model.strength import steps_run
 from core.model.tuning import precision
-from core.types import Decision, GenerationRequest, Phase, Picture
+from core.types import IMAGE, Decision, GenerationRequest, Phase, Picture
 
 IsCancelled = Callable[[], bool]
+STEPS_RUN = "img2img.steps"  # in the record: how many steps were really run
 
 
 class Report(Protocol):
@@ -40,8 +43,16 @@ class Texts:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a request comes with: its texts, encoded, and its input pictures by role."""
+
+    texts: Texts
+    inputs: Inputs = field(default_factory=dict)
+
+
 class Artist(Protocol):
-    """A module that knows one family of models. Sizes are (width, height) in pixels, as the model draws them."""
+    """A module that knows one family of models."""
 
     def encode(self, model: LoadedModel, request: GenerationRequest) -> Texts: ...
 
@@ -50,7 +61,7 @@ class Artist(Protocol):
         model: LoadedModel,
         request: GenerationRequest,
         texts: Texts,
-        size: tuple[int, int],
+        canvas: Canvas,
         report: Report,
         is_cancelled: IsCancelled,
     ) -> torch.Tensor: ...
@@ -69,30 +80,43 @@ def encode(artist: Artist, model: LoadedModel, request: GenerationRequest) -> Te
     return replace(texts, seconds=_now(model.device) - began)
 
 
+def steps_of(model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> int:
+    """How many steps will be run for this picture."""
+    if IMAGE not in inputs:
+        return request.num_inference_steps
+    return steps_run(model.info.pipeline, request.num_inference_steps, request.options["img2img.strength"])
+
+
 def render(
     artist: Artist,
     model: LoadedModel,
     request: GenerationRequest,
-    texts: Texts,
+    given: Given,
     report: Report,
     is_cancelled: IsCancelled,
 ) -> Picture:
-    """One picture: noise, steps, decode, cut to size."""
+    """One picture: noise, or a picture to draw over, steps, decode, cut to size, and laid into the picture it is part of."""
     memory.start_peak(model.device)
-    size = size_to_render(model, request)
+    asked, size, texts = (request.width, request.height), size_to_render(model, request), given.texts
     began = time.perf_counter()
-    latents = artist.denoise(model, request, texts, size, report, is_cancelled)
+    resize = not request.options["force_original_resolution"]
+    canvas = prepare(given.inputs, asked, size, resize, request.options["img2img.strength"])
+    latents = artist.denoise(model, request, texts, canvas, report, is_cancelled)
     denoised = _now(model.device)
-    report(Phase.DECODE, request.num_inference_steps)
+    steps = steps_of(model, request, given.inputs)
+    report(Phase.DECODE, steps)
     image, repaired = _decode(artist, model, request, latents)
     decoded = time.perf_counter()
-    resize = not request.options["force_original_resolution"]
     return Picture(
-        image=deliver(image, request.width, request.height, resize),
+        image=composed(deliver(image, *asked, resize), given.inputs),
         request=request,
         rendered_size=size,
         timings={"text": texts.seconds, "steps": denoised - began, "decode": decoded - denoised},
-        effective=artist.effective(model, request) | {decision.option: decision.effective for decision in repaired},
+        effective={
+            **artist.effective(model, request),
+            **({STEPS_RUN: steps} if canvas.image is not None else {}),
+            **{decision.option: decision.effective for decision in repaired},
+        },
         decisions=(
             *model.decisions,
             *texts.decisions,

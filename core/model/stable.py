@@ -14,7 +14,8 @@ import torch
 
 from core.config.options import SCHEMA
 from core.errors import Cancelled
-from core.model import guard
+from core.model import guard, over
+from core.model.canvas import Canvas
 from core.model.families import SD, SDXL
 from core.model.loader import LoadedModel
 from core.model.render import IsCancelled, Report, Texts
@@ -63,7 +64,7 @@ def denoise(
     model: LoadedModel,
     request: GenerationRequest,
     texts: Texts,
-    size: tuple[int, int],
+    canvas: Canvas,
     report: Report,
     is_cancelled: IsCancelled,
 ) -> torch.Tensor:
@@ -76,19 +77,28 @@ def denoise(
         report(Phase.STEPS, index + 1)
         return {}
 
-    result = model.pipeline(
-        width=size[0],
-        height=size[1],
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale + 1,
-        generator=torch.Generator("cpu").manual_seed(request.seed),
-        output_type="latent",
-        callback_on_step_end=after_step,
-        **_embeddings(texts.positive, ""),
-        **_embeddings(texts.negative or (), "negative_"),
-    )
+    pipeline = over.pipeline_for(model.pipeline, model.info.pipeline, canvas)
+    with over.encoding(pipeline.vae, texts.positive[0].dtype):
+        result = pipeline(
+            **_start(canvas),
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale + 1,
+            generator=torch.Generator("cpu").manual_seed(request.seed),
+            output_type="latent",
+            callback_on_step_end=after_step,
+            **_embeddings(texts.positive, ""),
+            **_embeddings(texts.negative or (), "negative_"),
+        )
     latents: torch.Tensor = result.images
     return latents
+
+
+def _start(canvas: Canvas) -> dict[str, Any]:
+    """The size to draw, or the picture to draw over: from a picture alone these pipelines take the size, too."""
+    size = (
+        {} if canvas.image is not None and canvas.mask is None else {"width": canvas.size[0], "height": canvas.size[1]}
+    )
+    return {**size, **over.given(canvas)}
 
 
 def _embeddings(tensors: Sequence[torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

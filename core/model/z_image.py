@@ -12,7 +12,8 @@ import torch
 
 from core.config.schema import AUTO
 from core.errors import Cancelled
-from core.model import guard
+from core.model import guard, over
+from core.model.canvas import Canvas
 from core.model.loader import LoadedModel
 from core.model.preview import estimate_clean
 from core.model.render import IsCancelled, Report, Texts, size_to_render
@@ -69,19 +70,13 @@ def denoise(
     model: LoadedModel,
     request: GenerationRequest,
     texts: Texts,
-    size: tuple[int, int],
+    canvas: Canvas,
     report: Report,
     is_cancelled: IsCancelled,
 ) -> torch.Tensor:
     """The clean latents (1, 16, height / 8, width / 8), normalised, in float32."""
-    pipeline = model.pipeline
-    device = pipeline._execution_device
-    generator = torch.Generator("cpu").manual_seed(
-        request.seed
-    )  # on the CPU, so that every device draws the same noise
-    noise = pipeline.prepare_latents(
-        1, pipeline.transformer.in_channels, size[1], size[0], torch.float32, device, generator
-    )
+    pipeline = over.pipeline_for(model.pipeline, model.info.pipeline, canvas)
+    start, noise = _beginning(pipeline, request, canvas)
     before = noise
     # Here and not once a request: each picture of a batch may have a size of its own.
     rope.apply(pipeline.transformer, positions(model, request))
@@ -90,40 +85,55 @@ def denoise(
         nonlocal before
         if is_cancelled():
             raise Cancelled  # raised here, the pipeline neither goes on nor decodes
-        after = tensors["latents"]
+        after, place = tensors["latents"], (pipe.scheduler.begin_index or 0) + index
         guard.check_latents(after, index + 1)
-        report(Phase.STEPS, index + 1, _preview(model, request, before, after, index))
+        report(Phase.STEPS, index + 1, _preview(model, request, before, after, place))
         before = after
-        rope.fade_to(pipe.transformer, float(pipe.scheduler.sigmas[index + 1]))
+        rope.fade_to(pipe.transformer, float(pipe.scheduler.sigmas[place + 1]))
         return {}
 
     refine_once = request.options["speed.refine_once"] and not model.plan.dropout  # dropout: another text each step
     with (
         speed.refined_once(pipeline.transformer, refine_once),
         attention.seeded(model.plan, request.seed, model.device),
+        over.encoding(pipeline.vae, texts.positive[0].dtype),
     ):
         result = pipeline(
-            height=size[1],
-            width=size[0],
+            height=canvas.size[1],
+            width=canvas.size[0],
             num_inference_steps=request.num_inference_steps,
             guidance_scale=request.guidance_scale,
             cfg_normalization=request.options["guidance.normalization"],
             cfg_truncation=request.options["guidance.truncation"],
-            latents=noise,
             prompt_embeds=texts.positive,
             negative_prompt_embeds=texts.negative,
             output_type="latent",
             callback_on_step_end=after_step,
+            **start,
         )
     latents: torch.Tensor = result.images
     return latents
 
 
+def _beginning(pipeline: Any, request: GenerationRequest, canvas: Canvas) -> tuple[dict[str, Any], torch.Tensor | None]:
+    """What the pipeline begins with: noise (given for the preview), or the picture and what will make the noise.
+
+    The noise is drawn on the CPU, so that every device draws the same.
+    """
+    generator = torch.Generator("cpu").manual_seed(request.seed)
+    if canvas.image is not None:
+        return {"generator": generator, **over.given(canvas)}, None
+    channels, device = pipeline.transformer.in_channels, pipeline._execution_device
+    noise = pipeline.prepare_latents(1, channels, canvas.size[1], canvas.size[0], torch.float32, device, generator)
+    return {"latents": noise}, noise
+
+
 def _preview(
-    model: LoadedModel, request: GenerationRequest, before: torch.Tensor, after: torch.Tensor, index: int
+    model: LoadedModel, request: GenerationRequest, before: torch.Tensor | None, after: torch.Tensor, index: int
 ) -> bytes | None:
+    """After step `index` of the schedule; none after the first over a picture, whose beginning nobody has seen."""
     due = (index + 1) % request.options["preview.every"] == 0
-    if model.previewer is None or not request.options["preview.enabled"] or not due:
+    if before is None or model.previewer is None or not request.options["preview.enabled"] or not due:
         return None
     sigmas = model.pipeline.scheduler.sigmas
     return model.previewer.draw(estimate_clean(before, after, float(sigmas[index]), float(sigmas[index + 1])))

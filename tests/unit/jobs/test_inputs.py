@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from core import requests
-from core.errors import InputPictureError, InputsError, NotFoundError
+from core.errors import InputPictureError, InputsError, NotFoundError, OptionError
 from core.jobs.queue import JobQueue
+from core.model.strength import steps_run
 from core.storage.inputs import Inputs
 from core.types import GenerationRequest, JobState, ModelInfo
 
@@ -82,6 +83,30 @@ def test_inputs_that_cannot_be_used_are_told_before_the_run(
     with pytest.raises(InputsError) as error:
         requests.check_inputs(GenerationRequest(prompt="x", inputs=inputs), model, size)
     assert words in error.value.message("en") and "\n" not in error.value.message("zh")
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "steps", "strength", "run"),
+    [
+        ("ZImagePipeline", 8, 0.6, 5),  # rounds up
+        ("StableDiffusionPipeline", 8, 0.6, 4),  # rounds down
+        ("StableDiffusionXLPipeline", 30, 0.35, 10),
+        ("ZImagePipeline", 8, 1.0, 8),
+        ("ZImagePipeline", 8, 0.0, 0),
+        ("ZImagePipeline", 8, 0.01, 1),
+        ("StableDiffusionPipeline", 8, 0.1, 0),
+    ],
+)
+def test_a_strength_that_runs_no_step_is_told(pipeline: str, steps: int, strength: float, run: int) -> None:
+    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, inputs=BOTH, pipeline=pipeline)
+    request = make_request(num_inference_steps=steps, inputs={"image": A})
+    request = replace(request, options={**request.options, "img2img.strength": strength})
+    assert steps_run(pipeline, steps, strength) == run
+    if run:
+        return requests.check(request, model)
+    with pytest.raises(OptionError, match=f"of {steps} steps none"):
+        requests.check(request, model)
+    return requests.check(replace(request, inputs={}), model)
 
 
 def test_inputs_that_fit_are_taken(shop: Shop) -> None:

@@ -45,6 +45,51 @@ def test_a_job_from_order_to_picture(http: httpx.Client) -> None:
     assert http.get(f"/thumbnails/{job['images'][0]['id']}").headers["content-type"] == "image/webp"
 
 
+def png(colour: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_picture_over_another_one_from_its_bytes_to_its_children(http: httpx.Client) -> None:
+    parent = ended(http, http.post("/jobs", json=SMALL).json()["id"])["images"][0]["id"]
+    kept = [http.post("/inputs", content=png(colour)) for colour in ((9, 8, 7), (255, 255, 255))]
+    assert [answer.status_code for answer in kept] == [201, 201]
+    image, mask = (answer.json() for answer in kept)
+    assert (image["width"], image["height"]) == (64, 64) and kept[0].headers["location"] == image["url"]
+    there = http.get(f"/inputs/{image['digest']}")
+    assert there.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(there.content)).getpixel((0, 0)) == (9, 8, 7)
+    inputs = {"image": image["digest"], "mask_image": mask["digest"]}
+    job = ended(http, http.post("/jobs", json={**SMALL, "inputs": inputs, "parent": parent}).json()["id"])
+    assert job["state"] == "done" and job["request"]["inputs"] == inputs
+    record = http.get(f"/images/{job['images'][0]['id']}/record").json()
+    assert (record["request"]["inputs"], record["request"]["parent"]) == (inputs, parent)
+    drawn = Image.open(io.BytesIO(http.get(f"/images/{record['id']}").content))
+    assert [drawn.getpixel((5, y)) for y in (5, 60)] == [(9, 8, 7), (255, 255, 255)]
+
+
+def test_input_pictures_that_cannot_be_used_are_told(http: httpx.Client) -> None:
+    assert http.post("/inputs", content=b"no picture").status_code == 422
+    assert http.post("/inputs", content=b"").status_code == 422
+    assert http.get(f"/inputs/{'0' * 64}").status_code == 404
+    assert http.get("/inputs/..%2Fstudio.db").status_code == 404
+    small = http.post("/inputs", content=png((1, 1, 1), (32, 32))).json()["digest"]
+    large = http.post("/inputs", content=png((1, 1, 1))).json()["digest"]
+    for wrong in (
+        {"inputs": {"image": "0" * 64}},
+        {"inputs": {"mask_image": large}},
+        {"inputs": {"image": large, "mask_image": small}},
+        {"inputs": {"photo": large}},
+        {"inputs": [large]},
+        {"inputs": {"image": large}, "parent": "../x"},
+        {"inputs": {"image": large}, "img2img.strength": 0},
+    ):
+        answer = http.post("/jobs", json={**SMALL, **wrong})
+        assert answer.status_code == 422, wrong
+        assert "\n" not in answer.json()["error"]["en"]
+
+
 def test_events_tell_each_step_and_end(served: Served, http: httpx.Client) -> None:
     served.fakes["fake.step_seconds"] = 0.3
     job_id = http.post("/jobs", json=SMALL).json()["id"]

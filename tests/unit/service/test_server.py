@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -27,6 +28,7 @@ from core.errors import (
 )
 from core.remote.client import Remote
 from core.remote.generator import SERVER
+from core.storage.inputs import Inputs
 from core.types import Job, JobState
 from tests.unit.jobs.shop import Shop, wait_for
 from tests.unit.service.live import Served, serving
@@ -178,6 +180,23 @@ def test_each_picture_of_a_batch_is_an_order_of_its_own(far: Served, near: Shop)
         ("a blue car", 80, 2),
     ]
     assert len(far.studio.jobs(200)) == before + 2
+
+
+def test_input_pictures_go_along_and_keep_their_names(far: Served, near: Shop) -> None:
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert("RGB").save(file, "WEBP")
+    named = {"image": Inputs(near.directory).keep(file.getvalue())}
+    job = near.wait(near.submit(inputs=named, parent="a" * 32))
+    assert (job.state, job.error) == (JobState.DONE, None)
+    there = far.studio.jobs(1)[0].request
+    assert (there.inputs, there.parent) == (named, ""), "what is seen has the same name everywhere"
+    record = near.history.get(job.image_ids[0])
+    assert (record.request.inputs, record.request.parent) == (named, "a" * 32)
+    with (
+        Image.open(near.history.file(record.id)) as drawn,
+        Image.open(Inputs(near.directory).file(named["image"])) as sent,
+    ):
+        assert drawn.convert("RGB").tobytes() == sent.tobytes()
 
 
 def test_the_format_asked_for_is_made_here(far: Served, near: Shop) -> None:
