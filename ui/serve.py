@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from core.config.layers import PROJECT_ROOT, Settings, load_settings
 from core.entrypoints.api import Keys, gate, read_binding, service_routes
 from core.errors import StudioError
-from ui import resources
+from ui import pulse, resources
 from ui.components import error_card
 from ui.i18n import t
 
@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None) -> st.App:
         PROJECT_ROOT / "ui" / "app.py",
         routes=[
             *service_routes(resources.studio),
+            pulse.route(resources.studio),
             Mount("/samples", app=StaticFiles(directory=PROJECT_ROOT / "ui" / "assets" / "samples")),
         ],
         middleware=[gate(keys, read_binding(settings, keys))],

@@ -9,7 +9,7 @@ from core.storage.database import Database
 
 
 class ChangeWatch:
-    """Asks the database for a mark that every commit of another connection changes. For one thread."""
+    """Asks the database for a mark that every commit of another connection changes. One thread asks at a time."""
 
     def __init__(self, database: Database) -> None:
         self._news = database.news()

@@ -15,6 +15,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from core.errors import Cancelled, CrashLoopError, GenerationError, StudioError, WorkerDiedError
 from core.jobs import snapshots
+from core.jobs.board import Board
+from core.jobs.changes import ChangeWatch
 from core.jobs.order import moved
 from core.jobs.reasons import Reason
 from core.jobs.records import UnreadableRequest, read_request, write_progress
@@ -32,8 +34,9 @@ from core.jobs.transactions import (
 )
 from core.storage.database import Database, moment, now, stamp
 from core.storage.tables import jobs, previews, switches
-from core.types import GenerationRequest, Job, JobState, JobTerms, Phase, Progress
+from core.types import GenerationRequest, Job, JobState, JobTerms, Phase, Progress, QueueBoard
 
+MOST_SHOWN = 200  # jobs on the board: nobody reads more
 MOST_CRASHES = 3  # a job that a worker died of this often is not run again by itself
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,7 @@ class JobQueue:
         """
         self._database = database
         self._worker_id = worker_id
+        self._board = Board(lambda: ChangeWatch(database), self._read_board)
 
     # -- the page's side -------------------------------------------------------------------------------------------
 
@@ -96,6 +100,16 @@ class JobQueue:
         """All that can still change: what is in work, then what waits, in the order of running."""
         with self._database.reading() as connection:
             return snapshots.read(connection, snapshots.active().limit(limit))
+
+    def board(self) -> QueueBoard:
+        """What can still change, as one snapshot: the same object until somebody writes to the database."""
+        return self._board.look()
+
+    def _read_board(self) -> QueueBoard:
+        with self._database.reading() as connection:
+            paused = connection.scalar(snapshots.paused()) is not None
+            newest = connection.scalar(select(func.max(jobs.c.number))) or 0
+            return QueueBoard(tuple(snapshots.read(connection, snapshots.active().limit(MOST_SHOWN))), paused, newest)
 
     def request_cancel(self, job_id: str) -> Job:
         """A queued job is cancelled now; one in work is marked for its worker; an ended one stays as it is."""
@@ -167,7 +181,7 @@ class JobQueue:
     def is_paused(self) -> bool:
         """Whether `pause` keeps everything waiting."""
         with self._database.reading() as connection:
-            return connection.scalar(select(switches.c.name).where(switches.c.name == snapshots.PAUSED)) is not None
+            return connection.scalar(snapshots.paused()) is not None
 
     def preview(self, job_id: str) -> bytes | None:
         """The latest preview of a job in work, a small WebP."""

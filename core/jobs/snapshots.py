@@ -78,9 +78,15 @@ def state_of(connection: Connection, job_id: str) -> JobState:
 
 
 @cache
+def paused() -> Select[Any]:
+    """A row while everything is kept waiting."""
+    return select(switches.c.name).where(switches.c.name == PAUSED)
+
+
+@cache
 def next_in_line() -> Select[Any]:
     """Id, request and pictures of the job whose turn it is; none while the queue is paused. Give it `now`."""
-    running = ~exists(select(switches.c.name).where(switches.c.name == PAUSED))
+    running = ~exists(paused())
     waiting = select(jobs.c.id, stored_text(jobs.c.request).label("request"), _PICTURES).select_from(_WITH_BATCH)
     return waiting.where(running, _may_run(jobs)).order_by(*TURN).limit(1)
 

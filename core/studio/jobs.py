@@ -16,6 +16,7 @@ from core.types import (
     GenerationRequest,
     Job,
     JobTerms,
+    QueueBoard,
 )
 
 
@@ -90,6 +91,10 @@ class Jobs(Desk):
     def active_jobs(self, limit: int = 200) -> Sequence[Job]:
         """What is in work, then what waits, in the order of running."""
         return self._queue.active(limit)
+
+    def board(self) -> QueueBoard:
+        """What can still change, for looking often: it costs next to nothing while nothing has changed."""
+        return self._queue.board()
 
     def clear_queue(self, client: str | None = None) -> int:
         """Cancel all that waits, of one client or of everyone; how many that were."""

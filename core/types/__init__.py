@@ -37,7 +37,7 @@ from core.types.history import (
     TakenIn,
     Verdict,
 )
-from core.types.jobs import Job, JobState, JobTerms
+from core.types.jobs import Job, JobState, JobTerms, QueueBoard
 from core.types.machine import CARDS, Capability, Download, ModelInfo, SystemReport, WorkerStatus
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "Phase",
     "Picture",
     "Progress",
+    "QueueBoard",
     "Sheet",
     "SystemReport",
     "TakenIn",

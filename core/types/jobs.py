@@ -46,6 +46,15 @@ class JobTerms:
 
 
 @dataclass(frozen=True)
+class QueueBoard:
+    """What can still change, at one moment: what is in work, then what waits, in the order of running."""
+
+    jobs: tuple[Job, ...]
+    paused: bool
+    newest: int  # number of the job that came last, 0 before the first
+
+
+@dataclass(frozen=True)
 class Job:
     """An immutable snapshot of one row of the queue.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -46,6 +48,14 @@ def open_page(studio: FakeStudio) -> Callable[..., AppTest]:
         return test
 
     return opened
+
+
+def component_data(test: AppTest, name: str) -> list[dict[str, Any]]:
+    """What each element of this kind of ours was given."""
+    protos = [element.proto for element in test.get("bidi_component")]
+    return [
+        json.loads(proto.mixed.json or proto.json) for proto in protos if proto.component_name == f"darkroom_{name}"
+    ]
 
 
 def all_text(test: AppTest) -> str:

@@ -39,6 +39,7 @@ from core.types import (
     ModelInfo,
     Phase,
     Progress,
+    QueueBoard,
     Sheet,
     SystemReport,
     Vote,
@@ -274,6 +275,9 @@ class FakeQueue:
 
     def active(self, limit: int) -> Sequence[Job]:
         return [job for job in map(self.get, list(self.jobs)) if job.state.active][:limit]
+
+    def board(self) -> QueueBoard:
+        return QueueBoard(tuple(self.active(200)), self.paused, len(self.jobs))
 
     def clear(self, client: str | None = None) -> int:
         waiting = [job.id for job in self.active(1000) if job.state is JobState.QUEUED and client in (None, job.client)]

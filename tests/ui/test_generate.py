@@ -10,7 +10,7 @@ from core.config.layers import load_settings, parse_yaml
 from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, GenerationError, OutOfMemoryError
 from core.types import GenerationRequest, Phase
-from tests.ui.conftest import all_text, use
+from tests.ui.conftest import all_text, component_data, use
 from tests.ui.fake_studio import FakeStudio
 
 
@@ -63,7 +63,7 @@ def test_the_job_is_in_the_address_and_is_found_again_after_a_reload(studio, ope
 
 
 def progress(page) -> str:
-    return "\n".join(element.proto.text for element in page.get("progress"))
+    return "\n".join(bar["words"] for bar in component_data(page, "pulse"))
 
 
 def test_what_a_running_job_says(studio, open_page):

@@ -6,9 +6,8 @@ from core.config.layers import load_settings
 from core.entrypoints.api.orders import submit
 from core.errors import BatchError
 from core.types import JobTerms
-from tests.ui.conftest import use
+from tests.ui.conftest import component_data, use
 from tests.ui.fake_studio import FakeStudio
-from ui.components import stage
 
 
 @pytest.mark.option("ui.history_view")
@@ -24,12 +23,7 @@ def test_a_running_job_is_looked_at_so_often(tmp_path, monkeypatch, open_page):
     settings = load_settings(overrides={"ui.poll_seconds": 3.5})
     studio = use(monkeypatch, FakeStudio(tmp_path, settings))
     job = studio.submit(studio.new_request({"prompt": "a red house"}))
-    asked, fragment = [], stage.st.fragment
-    monkeypatch.setattr(
-        stage.st, "fragment", lambda func, run_every=None: asked.append((func.__name__, run_every)) or fragment(func)
-    )
-    open_page(job=job.id)
-    assert ("live", 3.5) in asked
+    assert [bar["seconds"] for bar in component_data(open_page(job=job.id), "pulse")] == [3.5]
 
 
 @pytest.mark.option("generation.cfg_scale")

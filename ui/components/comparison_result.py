@@ -16,8 +16,9 @@ from core.comparison.report import Figures, Measured, Report
 from core.comparison.votes import tallies
 from core.types import ImageRecord, Vote
 from ui import formats, state
-from ui.components import elements, job_status
+from ui.components import elements
 from ui.i18n import t
+from ui.job_words import sentence
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _made(measured: Measured) -> str:
     if measured.error is not None:
         return f"{words} · {measured.error.message(state.language())}"
     if measured.active and measured.job is not None:
-        return f"{words} · {job_status.sentence(measured.job)}"
+        return f"{words} · {sentence(measured.job)}"
     return words
 
 

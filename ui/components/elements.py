@@ -14,7 +14,9 @@ from typing import Any
 import streamlit as st
 
 from core.entrypoints.api.listing import items, write_query
-from core.types import Chosen, HistoryPage, HistoryQuery, ImageRecord
+from core.types import Chosen, HistoryPage, HistoryQuery, ImageRecord, Job
+from ui import pulse as ui_pulse
+from ui.job_words import sentence
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -27,6 +29,12 @@ def _component(name: str, frame: str) -> Callable:
 
 
 _picture = _component("picture", '<div class="frame empty"><a target="_blank" rel="noopener"><img alt=""></a></div>')
+_pulse = _component(
+    "pulse",
+    '<div class="pulse"><div class="words"></div>'
+    '<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i></i></div></div>',
+)
+_words = _component("words", '<p class="line"></p>')
 _facts = _component("facts", '<div class="facts"></div>')
 _gallery = _component("gallery", '<div class="gallery" role="group"></div>')
 _zoom = _component("zoom", '<div class="zoom" tabindex="0" role="img"><img alt=""></div>')
@@ -41,9 +49,32 @@ def quiet(words: str) -> None:
     st.html(f'<p class="zd-quiet">{html.escape(words)}</p>')
 
 
-def picture(src: str, alt: str, size: tuple[int, int], *, key: str, forming: bool = False) -> None:
-    """A picture as large as fits; `forming` is a preview, or an empty frame that waits while `src` is empty."""
-    _picture(key=key, data={"src": src, "alt": alt, "width": size[0], "height": size[1], "forming": forming})
+def picture(src: str, alt: str, size: tuple[int, int], *, key: str, forming: str = "") -> None:
+    """A picture as large as fits; `forming` is the job of which it is a preview, or an empty frame that waits for one."""
+    data = {"src": src, "alt": alt, "width": size[0], "height": size[1], "forming": bool(forming), "job": forming}
+    _picture(key=key, data=data)
+
+
+def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None) -> None:
+    """Looks this often at how jobs in work get on, and has the fragment that it is in drawn again once `mark` is old.
+
+    With a job it is that job's progress bar, else nothing to be seen.
+    """
+    shown = {"job": job.id, **ui_pulse.shown(job)} if job else {"job": ""}
+    _pulse(
+        key=key,
+        data={"url": ui_pulse.address(), "mark": mark, "seconds": seconds, **shown},
+        on_changed_change=_drawn_again,
+    )
+
+
+def _drawn_again() -> None:
+    """That there is someone to tell is what makes Streamlit run the fragment."""
+
+
+def job_words(job: Job, *, key: str) -> None:
+    """Where a job is, kept up to date while there is a `pulse` on the page."""
+    _words(key=key, data={"job": job.id, "words": sentence(job)})
 
 
 def facts(rows: Sequence[tuple[str, str, str]], hint: str, done: str, *, key: str) -> None:
@@ -151,8 +182,3 @@ def image_url(image_id: str) -> str:
 
 def thumbnail_url(image_id: str) -> str:
     return f"/api/thumbnails/{image_id}"
-
-
-def preview_url(job_id: str, moment: str) -> str:
-    """`moment` changes when there is something new to see, so that the browser asks again."""
-    return f"/api/jobs/{job_id}/preview?at={moment}"

@@ -7,6 +7,7 @@ import html
 import streamlit as st
 
 from core.entrypoints.api import LOGOUT
+from core.errors import StudioError
 from core.studio import Studio
 from ui import formats, state
 from ui.components import error_card
@@ -17,8 +18,9 @@ REFRESH_SECONDS = 10
 
 def draw(studio: Studio) -> None:
     """The bar; below it, on every page, why no worker comes up, as long as none does."""
+    worker = studio.worker()
     with st.container(key="topbar", horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
-        st.fragment(_machine, run_every=REFRESH_SECONDS)(studio)
+        st.fragment(_machine, run_every=REFRESH_SECONDS)(studio, worker.trouble)
         st.session_state["language_switch"] = state.language()
         st.segmented_control(
             t("header.language"),
@@ -31,13 +33,8 @@ def draw(studio: Studio) -> None:
         )
         if (name := state.user()) is not None:
             _leave(name)
-    st.fragment(_trouble, run_every=REFRESH_SECONDS)(studio)
-
-
-def _trouble(studio: Studio) -> None:
-    error = studio.worker().trouble
-    if error is not None:
-        error_card.draw(error, "worker")
+    if worker.trouble is not None:
+        error_card.draw(worker.trouble, "worker")
 
 
 def _leave(name: str) -> None:
@@ -47,8 +44,11 @@ def _leave(name: str) -> None:
     st.html(f'<a class="zd-leave" href="{address}" target="_self" title="{html.escape(name)}">{words}</a>')
 
 
-def _machine(studio: Studio) -> None:
+def _machine(studio: Studio, told: StudioError | None) -> None:
+    """Drawn again now and then; the whole page, when what keeps the worker down is not what the page has told."""
     worker = studio.worker()
+    if str(worker.trouble) != str(told):
+        st.rerun()
     report = studio.system()
     parts = [
         worker.model or t(f"worker.{worker.state}"),

@@ -1,6 +1,7 @@
 """A running job: its forming picture, its step, the time that is left, and the button that stops it.
 
-What this module does not know: what happens when it ends; the page is drawn again then.
+The browser keeps picture, bar and words up to date by itself (see ui.pulse); what is here is drawn when the queue changes.
+What this module does not know: what happens when a job ends; the page is drawn again then.
 """
 
 from __future__ import annotations
@@ -8,23 +9,28 @@ from __future__ import annotations
 import streamlit as st
 
 from core.studio import Studio
-from core.types import GenerationRequest, Job, JobState, Phase, Progress
-from ui import actions, formats, state
+from core.types import Job, JobState, QueueBoard
+from ui import actions, formats, pulse, state
 from ui.components import elements, later
 from ui.i18n import t
+from ui.job_words import sentence, title
+
+SAFETY_SECONDS = 10.0  # drawn again after this long anyhow, should the browser have missed that there was reason to
+MOST_OTHERS = 20
 
 
 def live(studio: Studio, job_id: str) -> None:
-    """Drawn again every few tenths of a second. When the job has ended the whole page is drawn instead."""
-    job = studio.job(job_id)
+    """Drawn again when the queue has changed. When the job has ended the whole page is drawn instead."""
+    board = studio.board()
+    job = next((job for job in board.jobs if job.id == job_id), None) or studio.job(job_id)
     if not job.state.active:
         st.rerun()
-    request, progress = job.request, job.progress
-    stepping = progress is not None and progress.phase in (Phase.STEPS, Phase.DECODE, Phase.SAVE)
-    src = elements.preview_url(job.id, f"{progress.image}.{progress.step}") if progress and stepping else ""
-    elements.picture(src, request.prompt, (request.width, request.height), key="stage_picture", forming=True)
+    request = job.request
+    elements.picture(
+        pulse.shown(job)["src"], request.prompt, (request.width, request.height), key="stage_picture", forming=job.id
+    )
     with st.container(key="progress", horizontal=True, vertical_alignment="center"):
-        st.progress(progress.fraction if progress else 0.0, text=sentence(job))
+        elements.pulse(pulse.mark(board), poll_seconds(studio), key="pulse", job=job)
         if later.waits(job):
             st.button(t("later.run_now"), key="run_now", type="primary", on_click=later.run_now, args=(studio, job.id))
         st.button(
@@ -37,52 +43,40 @@ def live(studio: Studio, job_id: str) -> None:
         )
     if job.error:
         elements.quiet(job.error.message(state.language()))
-    others(studio, job.id)
+    _others(studio, board, job.id)
 
 
-def sentence(job: Job) -> str:
-    """Where the job is, in words."""
-    progress = job.progress
-    if job.held:
-        return t("job.held")
-    if job.state is JobState.QUEUED and job.position is None and job.not_before:
-        return t("job.later", when=formats.moment(job.not_before))
-    if job.state is JobState.QUEUED or progress is None:
-        before = (job.position or 1) - 1
-        return t("job.queued", count=before) if before > 0 else t("job.starting")
-    words = [_phase(progress)]
-    if progress.images > 1:
-        words.append(t("job.image", image=progress.image, images=progress.images))
-    if progress.detail:
-        words.append(progress.detail)
-    if progress.phase is Phase.STEPS and (progress.eta_seconds or 0) >= 0.1:
-        words.append(t("job.left", time=formats.seconds(progress.eta_seconds)))
-    return " · ".join(words)
+def others(studio: Studio) -> None:
+    """All that is active, where no job is watched; drawn again when the queue has changed, until it is empty."""
+    board = studio.board()
+    _others(studio, board, None)
+    if board.jobs:
+        elements.pulse(pulse.mark(board), poll_seconds(studio), key="pulse")
 
 
-def title(request: GenerationRequest, length: int) -> str:
-    """What a job draws, in one line: its prompt, of a batch the first one and how many more there are."""
-    words = " ".join(request.prompt.split())[:length]
-    more = len({own.get("prompt", request.prompt) for own in request.pictures} - {request.prompt})
-    return t("batch.words", prompt=words, more=more) if more else words
+def poll_seconds(studio: Studio) -> float:
+    """How often the browser looks."""
+    return float(studio.settings["ui.poll_seconds"])
 
 
-def _phase(progress: Progress) -> str:
-    if progress.phase is Phase.STEPS:
-        return t("job.step", step=progress.step, steps=progress.steps)
-    return t(f"phase.{progress.phase.value}")
-
-
-def others(studio: Studio, watched: str | None) -> None:
+def _others(studio: Studio, board: QueueBoard, watched: str | None) -> None:
     """Jobs beside the watched one, such as those queued after it, each with its own button to stop it."""
-    running = [job for job in studio.active_jobs(20) if job.id != watched]
-    for job in running:
+    for job in [job for job in board.jobs if job.id != watched][:MOST_OTHERS]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"other_{job.id}"):
-            st.text(f"{sentence(job)} — {title(job.request, 60)}")
+            st.text(title(job.request, 60))
+            where(job)
             st.button(t("job.watch"), key=f"watch_{job.id}", on_click=state.watch, args=(job.id,), type="tertiary")
             st.button(
                 t("job.cancel"), key=f"stop_{job.id}", on_click=actions.cancel, args=(studio, job.id), type="tertiary"
             )
+
+
+def where(job: Job) -> None:
+    """Where the job is: words that stay up to date while it is in work."""
+    if job.state is JobState.QUEUED:
+        st.text(sentence(job))
+    else:
+        elements.job_words(job, key=f"where_{job.id}")
 
 
 def verdict(studio: Studio, job: Job) -> None:

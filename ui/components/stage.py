@@ -26,11 +26,10 @@ def draw(studio: Studio, welcome: Callable[[], None]) -> None:
     job = _watched(studio)
     latest = studio.search(HistoryQuery(limit=STRIP_LENGTH)).records
     if job and job.state.active and not state.shown_image():
-        poll = float(studio.settings["ui.poll_seconds"])
-        st.fragment(job_status.live, run_every=poll)(studio, job.id)
+        st.fragment(job_status.live, run_every=job_status.SAFETY_SECONDS)(studio, job.id)
     else:
         _finished(studio, job, latest, welcome)
-        job_status.others(studio, None)
+        st.fragment(job_status.others)(studio)
     if latest:
         elements.gallery(
             latest, t("generate.strip"), state.show_image, key="strip", layout="strip", selected=_on_stage(job)

@@ -63,7 +63,7 @@ from ui.state.history import (
     turn_order,
 )
 from ui.state.pages import empty_model_field, guide_runs, keep_guide_in_address, model_field, model_text, set_guide_run
-from ui.state.viewer import choose_language, client, language, set_language, user
+from ui.state.viewer import choose_language, client, language, set_language, speaking, user
 from ui.state.watching import (
     AT_TIME,
     HELD,
@@ -164,6 +164,7 @@ __all__ = [
     "shown_image",
     "slot_text",
     "sorted_upwards",
+    "speaking",
     "table_choice",
     "terms",
     "turn_order",

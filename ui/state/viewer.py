@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from urllib.parse import unquote
 
 import streamlit as st
@@ -13,6 +16,7 @@ from core.errors import LANGUAGES
 
 _LANGUAGE = "language"
 _DEFAULT_LANGUAGE = "default_language"
+_SPOKEN: ContextVar[str] = ContextVar("spoken", default="")
 
 
 def choose_language(configured: str = AUTO) -> None:
@@ -27,9 +31,19 @@ def choose_language(configured: str = AUTO) -> None:
         st.query_params["lang"] = st.session_state[_LANGUAGE]
 
 
+@contextmanager
+def speaking(chosen: str) -> Iterator[None]:
+    """Words in this language inside the block: for whoever asks without a page."""
+    token = _SPOKEN.set(chosen)
+    try:
+        yield
+    finally:
+        _SPOKEN.reset(token)
+
+
 def language() -> str:
     """ "zh" or "en"."""
-    return st.session_state.get(_LANGUAGE) or st.session_state.get(_DEFAULT_LANGUAGE, "en")
+    return _SPOKEN.get() or st.session_state.get(_LANGUAGE) or st.session_state.get(_DEFAULT_LANGUAGE, "en")
 
 
 def set_language(value: str) -> None:

@@ -10,8 +10,9 @@ from core import recipe
 from core.studio import Studio
 from core.types import Job
 from ui import actions, formats, resources, state
-from ui.components import error_card, job_status
+from ui.components import error_card
 from ui.i18n import said, t
+from ui.job_words import sentence
 
 
 def page() -> None:
@@ -59,7 +60,7 @@ def _running(studio: Studio, step: recipe.Step, ids: list[str]) -> None:
     done = len(jobs) - len(active)
     share = (done + (active[0].progress.fraction if active[0].progress else 0.0)) / len(jobs)
     with st.container(key=f"progress_{step.key}", horizontal=True, vertical_alignment="center"):
-        words = f"{t('guide.done', done=done, total=len(jobs))} · {job_status.sentence(active[0])}"
+        words = f"{t('guide.done', done=done, total=len(jobs))} · {sentence(active[0])}"
         st.progress(min(1.0, share), text=words)
         st.button(
             t("job.cancel"),

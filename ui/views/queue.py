@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.studio import Studio
 from core.types import Job, JobState
-from ui import actions, resources, state
-from ui.components import error_card, job_status, later
+from ui import actions, pulse, resources, state
+from ui.components import elements, error_card, job_status, later
 from ui.i18n import t
+from ui.job_words import title
 
-REFRESH_SECONDS = 2.0
 SHOWN = 40  # rows of each list: nobody reads more, and each has six buttons
 RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
 
@@ -21,25 +22,27 @@ def page() -> None:
     studio = resources.studio()
     for number, error in enumerate(state.errors()):
         error_card.draw(error, f"queue{number}")
-    st.fragment(_lists, run_every=REFRESH_SECONDS)(studio)
+    st.fragment(_lists, run_every=job_status.SAFETY_SECONDS)(studio)
 
 
 def _lists(studio: Studio) -> None:
-    active = studio.active_jobs()
+    """Drawn again when the queue has changed; how far the jobs in work are, the browser keeps up to date by itself."""
+    board = studio.board()
+    active = board.jobs
     mine = [job for job in active if job.client == state.client()]
     others = [job for job in active if job.client != state.client()]
-    _switches(studio, mine)
+    _switches(studio, mine, board.paused)
     if not active:
         st.info(t("queue.nothing"), icon=":material/done_all:")
     _list(t("queue.mine"), mine, lambda job: _active_row(studio, job))
     _list(t("queue.others"), others, lambda job: _active_row(studio, job))
     ended = [job for job in studio.jobs(SHOWN) if not job.state.active]
     _list(t("queue.ended"), ended[:10], lambda job: _ended_row(studio, job))
+    elements.pulse(pulse.mark(board), job_status.poll_seconds(studio), key="pulse")
 
 
-def _switches(studio: Studio, mine: Sequence[Job]) -> None:
+def _switches(studio: Studio, mine: Sequence[Job], paused: bool) -> None:
     """What acts on the whole queue."""
-    paused = studio.queue_paused()
     waiting = [job for job in mine if job.state is JobState.QUEUED]
     with st.container(horizontal=True, vertical_alignment="center", key="queue_switches"):
         st.button(
@@ -74,7 +77,8 @@ def _list(title: str, jobs: Sequence[Job], row: Callable[[Job], None]) -> None:
 
 
 def _active_row(studio: Studio, job: Job) -> None:
-    _words(job, job_status.sentence(job))
+    with _words(job):
+        job_status.where(job)
     if job.state is JobState.QUEUED and job.position is not None:
         _button("top", job, "vertical_align_top", studio.move, job.id, 1)
         _button("up", job, "arrow_upward", studio.move, job.id, job.position - 1)
@@ -92,16 +96,19 @@ def _active_row(studio: Studio, job: Job) -> None:
 
 def _ended_row(studio: Studio, job: Job) -> None:
     words = t(f"queue.{job.state.value}")
-    _words(job, f"{words}: {job.error.message(state.language())}" if job.error else words)
+    with _words(job):
+        st.text(f"{words}: {job.error.message(state.language())}" if job.error else words)
     if job.state in RETRY_STATES:
         _button("retry", job, "replay", studio.retry, job.id)
 
 
-def _words(job: Job, sentence: str) -> None:
-    """As text: prompts and errors come from outside."""
+def _words(job: Job) -> DeltaGenerator:
+    """What the job draws, and room below it. As text: prompts and errors come from outside."""
     request = job.request
     count = f" × {request.num_images}" if request.num_images > 1 else ""
-    st.text(f"{job_status.title(request, 80)} — {request.width}×{request.height}{count}\n{sentence}")
+    room = st.container(width="content", gap=None, key=f"words_{job.id}")
+    room.text(f"{title(request, 80)} — {request.width}×{request.height}{count}")
+    return room
 
 
 def _button(name: str, job: Job, icon: str, verb: Callable[..., object], *arguments: object) -> None:

@@ -10,8 +10,9 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import Job, Sheet
 from ui import formats, resources
-from ui.components import elements, error_card, history_table, job_status
+from ui.components import elements, error_card, history_table
 from ui.i18n import t
+from ui.job_words import sentence
 
 HISTORY_PAGE = "views/history.py"
 
@@ -58,7 +59,7 @@ def _cell(job: Job) -> str:
         alt = html.escape(job.request.prompt, quote=True)
         source = elements.thumbnail_url(image_id)
         return f'<td><a href="history?image={image_id}" target="_self"><img src="{source}" alt="{alt}"></a></td>'
-    words = job_status.sentence(job) if job.state.active else t("vary.no_picture")
+    words = sentence(job) if job.state.active else t("vary.no_picture")
     return f"<td><small>{html.escape(words)}</small></td>"
 
 

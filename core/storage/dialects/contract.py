@@ -16,7 +16,7 @@ Words = tuple[int, str, str]  # a picture's number, prompt, negative prompt
 
 
 class News(Protocol):
-    """Tells whether anyone wrote. For one thread."""
+    """Tells whether anyone wrote. One thread asks at a time, and not always the same."""
 
     def mark(self) -> object:
         """Something that is another one after each commit of anyone; some microseconds."""

@@ -81,7 +81,7 @@ class SqliteNews:
     """SQLite's `data_version`, which every commit of another connection changes."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     def mark(self) -> object:
         return self._connection.execute("PRAGMA data_version").fetchone()[0]

@@ -1,0 +1,34 @@
+"""The queue as all pages see it: read once for everyone who looks, and again only when somebody wrote to the database.
+
+What this module does not know: who looks, and how often.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from core.jobs.changes import ChangeWatch
+from core.types import QueueBoard
+
+
+class Board:
+    """Keeps the last board that `read` gave. Thread-safe; the database is opened at the first look."""
+
+    def __init__(self, watch: Callable[[], ChangeWatch], read: Callable[[], QueueBoard]) -> None:
+        self._watch = watch
+        self._read = read
+        self._changes: ChangeWatch | None = None
+        self._kept: QueueBoard | None = None
+        self._guard = threading.Lock()
+
+    def look(self) -> QueueBoard:
+        """The board as it is now; the same object as long as nothing was written."""
+        with self._guard:
+            if self._changes is None:
+                self._changes = self._watch()
+            if self._changes.changed():
+                self._kept = None
+            if self._kept is None:  # also when the last reading failed
+                self._kept = self._read()
+            return self._kept

@@ -1,0 +1,81 @@
+"""The board that all open pages look at: it costs no question to the tables while nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from core.errors import StorageError
+from core.jobs.queue import JobQueue
+from core.storage.database import Database
+from core.types import GenerationRequest, Phase, Progress
+
+REQUEST = GenerationRequest(prompt="a", seed=1, num_inference_steps=4)
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What is asked of any database inside the block."""
+    asked: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[JobQueue, JobQueue]]:
+    """The same queue as the app's process and the worker's see it."""
+    databases = [Database(tmp_path / "studio.db") for _ in range(2)]
+    yield JobQueue(databases[0]), JobQueue(databases[1])
+    for database in databases:
+        database.close()
+
+
+def test_an_idle_look_asks_nothing_and_a_change_is_read_once_for_all(two: tuple[JobQueue, JobQueue]) -> None:
+    page, worker = two
+    job_id = page.add(REQUEST).id
+    first = page.board()
+    with statements() as asked, ThreadPoolExecutor(10) as tabs:
+        looks = list(tabs.map(lambda _: page.board(), range(100)))
+    assert asked == [] and all(look is first for look in looks)
+    worker.claim("w")
+    worker.report(job_id, Progress(Phase.STEPS, 2, 4))
+    with statements() as asked, ThreadPoolExecutor(10) as tabs:
+        looks = list(tabs.map(lambda _: page.board(), range(100)))
+    selects = [statement for statement in asked if statement.lstrip().startswith("SELECT")]
+    assert len(selects) == 4, "paused, newest, the jobs, their pictures: once, not a hundred times"
+    assert all(look is looks[0] for look in looks) and looks[0].jobs[0].progress == Progress(Phase.STEPS, 2, 4)
+
+
+def test_the_board_is_what_the_queue_says(two: tuple[JobQueue, JobQueue]) -> None:
+    page, worker = two
+    assert page.board().jobs == () and page.board().newest == 0
+    ids = [page.add(REQUEST).id for _ in range(3)]
+    worker.claim("w")
+    page.move(ids[2], 1)
+    page.pause(True)
+    board = page.board()
+    assert board.jobs == tuple(page.active(10)) and [job.id for job in board.jobs] == [ids[0], ids[2], ids[1]]
+    assert board.paused and board.newest == 3
+
+
+def test_a_reading_that_failed_is_tried_again(two: tuple[JobQueue, JobQueue], monkeypatch: pytest.MonkeyPatch) -> None:
+    page, _ = two
+    page.add(REQUEST)
+    with monkeypatch.context() as broken:
+        broken.setattr(page._board, "_read", lambda: (_ for _ in ()).throw(StorageError(path="x", detail="y")))
+        with pytest.raises(StorageError):
+            page.board()
+    assert len(page.board().jobs) == 1
