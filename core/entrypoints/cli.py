@@ -156,7 +156,8 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_history(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("action", choices=("check", "rebuild"), help=_WORDS[language]["action"])
+    command.add_argument("action", choices=("check", "rebuild", "move"), help=_WORDS[language]["action"])
+    command.add_argument("--to", metavar="URL", help=_WORDS[language]["to"])
 
 
 def _add_models(command: argparse.ArgumentParser, language: str) -> None:
@@ -235,7 +236,9 @@ _WORDS = {
         "compare-seed": "with which seed; may be repeated; -1 is a random one, the same in every column",
         "compare-out": "write the table or the labelled picture to this file ({formats}); may be repeated",
         "history": "check or rebuild the history of pictures",
-        "action": "check: hold rows and files against each other; rebuild: make the rows again from the files",
+        "action": "check: hold rows and files against each other; rebuild: make the rows again from the files; "
+        "move: copy the database into another one, all or nothing",
+        "to": "of move: postgresql://user@host:5432/name, a path, or file for the one in the output folder",
         "models": "list models, fetch one, add a folder or file, remove one",
         "models_action": "list (without a word), get ID, add PATH, remove ID",
         "target": "a catalogue id, or with add the path of a diffusers folder, a .safetensors or a .gguf file",
@@ -283,7 +286,8 @@ _WORDS = {
         "compare-seed": "使用的种子；可重复；-1 为随机，各列相同",
         "compare-out": "把表格或带标签的图片写入此文件（{formats}）；可重复",
         "history": "检查或重建图片历史",
-        "action": "check：核对记录与文件；rebuild：由文件重建记录",
+        "action": "check：核对记录与文件；rebuild：由文件重建记录；move：把数据库整体复制到另一个",
+        "to": "move 时：postgresql://user@host:5432/name、文件路径，或 file（输出文件夹中的文件）",
         "models": "列出、下载、添加或移除模型",
         "models_action": "list（可省略）、get 编号、add 路径、remove 编号",
         "target": "模型编号；add 时为 diffusers 文件夹、.safetensors 或 .gguf 文件的路径",

@@ -1,6 +1,6 @@
-"""`history check` and `history rebuild`: the files are the truth, and the database is made to say the same.
+"""`history check` and `history rebuild`: the files are the truth, and the database is made to say the same; `history move`.
 
-What this module does not know: how (see core.storage.check).
+What this module does not know: how (see core.storage.check and core.storage.moving).
 """
 
 from __future__ import annotations
@@ -10,16 +10,28 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from core.config.layers import load_settings
-from core.entrypoints.terminal import DONE, FAILED
-from core.jobs.orders import open_database
+from core.config.layers import Settings, load_settings
+from core.entrypoints.terminal import DONE, FAILED, SOURCE
+from core.errors import MoveError, OptionError
+from core.jobs.orders import DATABASE_FILE, open_database
+from core.jobs.roster import Roster
 from core.storage.check import check, rebuild
+from core.storage.database import Database
+from core.storage.moving import move
+
+FILE = "file"  # the file in the output folder
+TARGETS = f"postgresql://user@host:5432/name, {FILE}, a path"
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
     """Do it and say what was found; exit code 1 when a picture is missing or damaged."""
     words = _WORDS[language]
     settings = load_settings(configs, environment=environment)
+    settings.raise_problems()
+    if arguments.action == "move":
+        return _move(settings, arguments.to, words)
+    if arguments.to is not None:
+        raise OptionError(source=SOURCE, key="--to", came=arguments.to, allowed="history move")
     directory = settings.output_directory
     database = open_database(directory, settings.values)
     try:
@@ -38,8 +50,41 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
     return FAILED if found.missing or found.damaged else DONE
 
 
+def _move(settings: Settings, to: str | None, words: Mapping[str, str]) -> int:
+    """Copy everything into the database `to`, and say what was compared and how to change over."""
+    if not to:
+        raise OptionError(source=SOURCE, key="--to", came="", allowed=TARGETS)
+    target_place = to if "://" in to else settings.output_directory / DATABASE_FILE if to == FILE else Path(to).resolve()
+    source = open_database(settings.output_directory, settings.values)
+    try:
+        _demand_rest(source, source.name)
+        if str(target_place) == source.name:
+            raise MoveError(target=to, detail={"en": "it is there already", "zh": "它已在那里"})
+        target = Database(target_place)
+        try:
+            _demand_rest(target, target.name)
+            for table in move(source, target):
+                print(f"{table.table}: {table.rows}  sha256 {table.digest}")
+        finally:
+            target.close()
+        changed = to if isinstance(target_place, str) else ""
+        print(words["moved"].format(source=source.name, target=target.name, value=changed))
+    finally:
+        source.close()
+    return DONE
+
+
+def _demand_rest(database: Database, name: str) -> None:
+    """Nobody may be at work in it. Raises MoveError."""
+    if Roster(database).living():
+        detail = {"en": f"a worker is at work in {name}; close the studio first", "zh": f"{name} 正有工作进程在用，请先关闭工作室"}
+        raise MoveError(target=name, detail=detail)
+
+
 _WORDS = {
     "en": {
+        "moved": "Everything that was in {source} is in {target}, compared row by row. To use it, set storage.database to "
+        '"{value}" in configs/local.yaml; the pictures stay where they are, and so does the old database.',
         "rebuilt": "{count} pictures are in the history again; {unknown} files carry no record and were left alone.",
         "pictures": "pictures",
         "missing": "without their file",
@@ -52,6 +97,8 @@ _WORDS = {
         "inputs": "input pictures removed that nothing refers to",
     },
     "zh": {
+        "moved": "{source} 中的全部内容已在 {target} 中，并逐行核对。要改用它，请在 configs/local.yaml 中把 storage.database 设为"
+        "“{value}”；图片留在原处，旧数据库也保留。",
         "rebuilt": "{count} 张图片已重新收入历史；{unknown} 个文件没有记录，未作改动。",
         "pictures": "图片",
         "missing": "文件缺失",

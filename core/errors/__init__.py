@@ -12,6 +12,7 @@ StudioError
 |   |-- QueueFullError       too many jobs of one client
 |   |-- KeyReusedError       an idempotency key that came with another request
 |   |-- JobStateError        a job that is not in the state for what was asked
+|   |-- MoveError            a database that a history cannot be moved to
 |   |-- PictureFileError     a file that cannot become part of the history
 |   |-- InputPictureError    a file that cannot be an input picture
 |   |-- InputsError          input pictures that do not fit each other or the model
@@ -55,6 +56,7 @@ from core.errors.inputs import (
     InputsError,
     JobStateError,
     KeyReusedError,
+    MoveError,
     NotFoundError,
     OptionError,
     PictureFileError,
@@ -103,6 +105,7 @@ __all__ = [
     "ModelError",
     "ModelFileError",
     "ModelLoadError",
+    "MoveError",
     "NoServerError",
     "NotFoundError",
     "NotWritableError",

@@ -125,6 +125,15 @@ class InputsError(InputError):
     text = {"en": "Input {role}: {problem}.", "zh": "输入 {role}：{problem}。"}
 
 
+class MoveError(InputError):
+    """A database that a history can't be moved to."""
+
+    text = {
+        "en": "The history was not moved to {target}: {detail}. Nothing was changed, here or there.",
+        "zh": "历史未移动到 {target}：{detail}。两边均未改动。",
+    }
+
+
 class NotFoundError(StudioError):
     """A job or a picture that is not there (any more)."""
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
-from sqlalchemy.dialects.sqlite import insert as insert_or_replace
 
 from core.errors import NotFoundError
 from core.storage.database import Database, moment, stamp
+from core.storage.dialects import wording_of
 from core.storage.infotext import well_formed
 from core.storage.tables import comparison_votes, comparisons
 from core.types import Column, Comparison, Vote
@@ -62,9 +62,8 @@ class Comparisons:
         """Keep a vote; another one by the same voter about the same two pictures takes its place. NotFoundError."""
         self.get(comparison_id)
         values = {"comparison_id": comparison_id, **vars(vote)}
-        adding = insert_or_replace(comparison_votes).values(values)
         with self._database.writing() as connection:
-            connection.execute(adding.on_conflict_do_update(index_elements=VOTED_ON, set_={"winner": vote.winner}))
+            wording_of(connection).upsert(connection, comparison_votes, values, *VOTED_ON)
 
     def votes(self, comparison_id: str) -> Sequence[Vote]:
         """All votes about a comparison, in the order of its pictures."""

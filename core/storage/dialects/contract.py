@@ -64,8 +64,8 @@ class Wording(Protocol):
 
     index_source: str  # `images` in a question that ix_images_filter answers
 
-    def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], key: str) -> None:
-        """Insert `row`, or put its values into the row with the same `key`."""
+    def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], *key: str) -> None:
+        """Insert `row`, or put its values into the row with the same columns `key`."""
         ...
 
     def insert_if_new(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:

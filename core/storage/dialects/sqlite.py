@@ -95,9 +95,9 @@ class SqliteWording:
 
     index_source = "images INDEXED BY ix_images_filter"
 
-    def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], key: str) -> None:
+    def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], *key: str) -> None:
         values = dict(row)
-        connection.execute(insert(table).values(values).on_conflict_do_update(index_elements=[key], set_=values))
+        connection.execute(insert(table).values(values).on_conflict_do_update(index_elements=key, set_=values))
 
     def insert_if_new(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
         connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
