@@ -29,13 +29,15 @@ def draw(
     down: Sequence[str],
     head: Sequence[str],
     label_width: int = LABEL_WIDTH,
+    least_width: int = 0,
 ) -> Image.Image:
     """`pictures` row by row, None for an empty cell; a label for each column and row, `head` lines above all.
 
-    A label may have several lines and is wrapped. Without labels for the rows (one empty text) their column is left out.
+    A label may have several lines and is wrapped; a column is at least `least_width` wide, in pixels. Without labels for the rows (one empty text) their column is left out.
     """
     small = [_small(path) for path in pictures]
     width, height = (max((picture.size[k] for picture in small if picture), default=CELL) for k in (0, 1))
+    width = max(width, least_width)
     left = label_width if any(down) else MARGIN
     columns = [_wrapped(label, width) for label in across]
     top = (len(head) + 1) * LABEL + (max(map(len, columns)) - 1) * LINE

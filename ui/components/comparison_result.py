@@ -20,6 +20,9 @@ from ui.components import elements
 from ui.i18n import t
 from ui.job_words import sentence
 
+WIDEST = 320  # px of a column of pictures: thumbnails are no larger
+ALIKE = 0.02  # values that are nearer to one another than this share of the best are as good
+
 
 @dataclass(frozen=True)
 class Row:
@@ -64,14 +67,21 @@ def table(report: Report, votes: Sequence[Vote]) -> None:
 
 def _figures(row: Row, report: Report) -> str:
     values = [row.value(measured.figures) for measured in report.columns]
-    known = [value for value in values if value is not None]
-    best = None if row.least is None or len(set(known)) < 2 else min(known) if row.least else max(known)
     cells = [formats.plain(None) if value is None else row.said(value) for value in values]
     if row.name == "obeys":
         asked = [measured.figures.obeyed for measured in report.columns]
         cells = [f"{cell} ({one[0]}/{one[1]})" if one else cell for cell, one in zip(cells, asked, strict=True)]
-    marked = [best is not None and value == best for value in values]
-    return _line(t(f"comparison.row_{row.name}"), cells, marked)
+    return _line(t(f"comparison.row_{row.name}"), cells, _best(values, row.least))
+
+
+def _best(values: Sequence[float | None], least: bool | None) -> list[bool]:
+    """Which values stand out: the best and what is as good, unless all are, or none is better than another."""
+    known = [value for value in values if value is not None]
+    if least is None or not known:
+        return [False] * len(values)
+    best = min(known) if least else max(known)
+    marked = [value is not None and abs(value - best) < ALIKE * abs(best) for value in values]
+    return marked if sum(marked) < len(known) else [False] * len(values)
 
 
 def _line(name: str, cells: Sequence[str], marked: Sequence[bool] = ()) -> str:
@@ -107,7 +117,7 @@ def pictures(report: Report) -> None:
         words = f"{prompt} · {t('fact.seed')} {seed}"
         cells = "".join(_cell(measured, measured.pictures[k]) for measured in report.columns)
         lines.append(f'<tr class="row"><th colspan="{width}">{html.escape(words)}</th></tr><tr>{cells}</tr>')
-    st.html(f'<table class="zd-sheet zd-cells">{"".join(lines)}</table>')
+    st.html(f'<table class="zd-sheet zd-cells" style="max-width: {width * WIDEST}px">{"".join(lines)}</table>')
 
 
 def _cell(measured: Measured, record: ImageRecord | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 import streamlit as st
@@ -50,12 +49,12 @@ def _ask(studio: Studio, report: Report, question: Question, answered: int, tota
     st.text(t("comparison.vote_question", number=min(answered + 1, total), total=total))
     st.text(prompt)
     sides = [report.columns[k].pictures[question.place - 1] for k in (question.left, question.right)]
-    images = "".join(
-        f'<img src="{elements.image_url(html.escape(record.id))}" alt="{html.escape(t(f"comparison.side_{side}"))}">'
+    shown = [
+        (elements.image_url(record.id), t(f"comparison.side_{side}"))
         for record, side in zip(sides, (voting.LEFT, voting.RIGHT), strict=True)
         if record is not None
-    )
-    st.html(f'<div class="zd-pair">{images}</div>')
+    ]
+    elements.pair(shown, prompt, key="vote_pair")
     with st.container(horizontal=True, horizontal_alignment="center", key="vote_buttons"):
         for side, key, icon in BUTTONS:
             st.button(

@@ -41,6 +41,7 @@ _zoom = _component("zoom", '<div class="zoom" tabindex="0" role="img"><img alt="
 _slider = _component(
     "slider", '<div class="slider"><img alt=""><img alt="" class="over"><input type="range"><i>1</i><i>2</i></div>'
 )
+_pair = _component("pair", '<div class="pair" role="group" tabindex="0"></div>')
 _grid = _component("grid", '<div class="grid" role="group"><div class="space"></div></div>')
 
 
@@ -170,6 +171,11 @@ def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> 
     """Two pictures on one another, with a line between them that moves."""
     pictures = [{"src": image_url(record.id), "alt": record.request.prompt} for record in (first, second)]
     _slider(key=key, data={"pictures": pictures, "label": label, "ratio": first.width / first.height})
+
+
+def pair(pictures: Sequence[tuple[str, str]], label: str, *, key: str) -> None:
+    """Two pictures beside one another, each an address and its alternative text; a new pair takes the focus."""
+    _pair(key=key, data={"pictures": [{"src": src, "alt": alt} for src, alt in pictures], "label": label})
 
 
 def difference_url(one: str, other: str) -> str:
