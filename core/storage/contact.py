@@ -33,7 +33,8 @@ def draw(
 ) -> Image.Image:
     """`pictures` row by row, None for an empty cell; a label for each column and row, `head` lines above all.
 
-    A label may have several lines and is wrapped; a column is at least `least_width` wide, in pixels. Without labels for the rows (one empty text) their column is left out.
+    A label may have several lines and is wrapped; a column is at least `least_width` px wide. Without labels for the rows
+    (one empty text) their column is left out.
     """
     small = [_small(path) for path in pictures]
     width, height = (max((picture.size[k] for picture in small if picture), default=CELL) for k in (0, 1))
