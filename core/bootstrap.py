@@ -5,7 +5,10 @@ What this module does not know: how any part works.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from core.config.layers import Settings
+from core.errors import OptionError, UnavailableError
 from core.jobs.orders import LOG_FILE, open_database
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
@@ -22,6 +25,11 @@ from core.storage.sheets import Sheets
 from core.studio import Studio
 from core.system import Machine
 
+_NO_RAY = {
+    "en": "the package ray is missing (.venv/bin/pip install -r requirements-extras.txt)",
+    "zh": "缺少 ray 软件包（.venv/bin/pip install -r requirements-extras.txt）",
+}
+_NOT_BOTH = {"en": "local, as worker.server is set", "zh": "local，因为已设置 worker.server"}
 PAGE_SECONDS = 2.0  # that a page may wait for another studio
 
 
@@ -30,6 +38,7 @@ def build_studio(settings: Settings) -> Studio:
 
     NotWritableError or DiskFullError when the folder can't be used, OptionError for an address that can't be one.
     """
+    _check_executor(settings)
     directory = settings.output_directory
     places = places_of(settings)
     catalog = _catalog(settings, places)
@@ -48,6 +57,16 @@ def build_studio(settings: Settings) -> Studio:
         comparisons=Comparisons(database),
         system=Machine(settings, directory / LOG_FILE),
     )
+
+
+def _check_executor(settings: Settings) -> None:
+    """Refuse what is missing before anything is opened; ray itself is imported by the dispatcher alone."""
+    if settings["worker.executor"] != "ray":
+        return
+    if settings["worker.server"]:
+        raise OptionError(source=settings.origins["worker.executor"], key="worker.executor", came="ray", allowed=_NOT_BOTH)
+    if find_spec("ray") is None:
+        raise UnavailableError(key="worker.executor", came="ray", reason=_NO_RAY)
 
 
 def _catalog(settings: Settings, places: Places) -> AnyCatalog:

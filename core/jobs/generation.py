@@ -22,6 +22,14 @@ _MEMORY_CLASSES = {"MemoryError", "OutOfMemoryError"}  # Python's and torch's, w
 _MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory")  # torch's CPU and MPS allocators
 
 
+class WorkerLost(Exception):
+    """What drew for a job is gone, and may be tried again; `reason` says why, by language."""
+
+    def __init__(self, reason: reasons.Reason) -> None:
+        super().__init__(reason["en"])
+        self.reason = reason
+
+
 class LoadedModel(Protocol):
     """The model in memory. `load_seconds` is what loading it took; the rest is as in WorkerStatus."""
 

@@ -41,7 +41,7 @@ class Pace:
         present = progress.image - 1
         to_come = sum(each[kind] for k, kind in enumerate(self._kinds) if k > present and k + 1 not in self._made)
         begun = 1 - progress.step / progress.steps if progress.steps else 1.0
-        return to_come + each[self._kinds[present]] * begun
+        return (to_come + each[self._kinds[present]] * begun) / progress.workers
 
     def _seconds(self) -> dict[Kind, float]:
         """What a picture of each kind takes; of kinds that are not known, by the work of those that are."""

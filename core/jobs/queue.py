@@ -280,12 +280,13 @@ class JobQueue:
         present = moment(now())
         return (present - last).total_seconds() if last and present else 0.0
 
-    def abandon(self, worker_id: str, detail: Reason) -> list[Job]:
-        """Queue again, at its place, what a dead worker had in work; the jobs as they are then.
+    def abandon(self, worker_id: str, detail: Reason, job_id: str | None = None) -> list[Job]:
+        """Queue again, at its place, what a dead worker had in work, all or one of it; the jobs as they are then.
 
         A job that was to be cancelled is cancelled; one that workers died of MOST_CRASHES times has failed.
         """
         held = select(jobs.c.id, jobs.c.crashes, jobs.c.cancel_requested).order_by(jobs.c.number)
+        held = held if job_id is None else held.where(jobs.c.id == job_id)
         with self._database.writing() as connection:
             rows = connection.execute(held.where(jobs.c.state.in_(IN_WORK), jobs.c.worker == worker_id)).all()
             for row in rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 
-from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE
+from core.jobs.orders import EXIT_CLUSTER, EXIT_DEVICE, EXIT_IDLE, EXIT_NO_WORKER
 
 Reason = Mapping[str, str]  # language -> words
 
@@ -19,6 +19,8 @@ PREDECESSOR_GONE: Reason = {"en": "the worker before this one is gone", "zh": "�
 _EXITS: Mapping[int, Reason] = {
     EXIT_DEVICE: {"en": "the device failed", "zh": "设备故障"},
     EXIT_IDLE: {"en": "its model was idle", "zh": "模型长时间空闲"},
+    EXIT_CLUSTER: {"en": "the Ray cluster cannot be reached", "zh": "无法连接 Ray 集群"},
+    EXIT_NO_WORKER: {"en": "no worker of the cluster comes up", "zh": "集群中没有工作进程能启动"},
 }
 _SIGNALS = {  # what Chinese readers know the usual ones by; the system itself names them in English only
     "SIGABRT": "异常中止",
@@ -50,6 +52,16 @@ def silent(seconds: float) -> Reason:
 def device(words: str) -> Reason:
     """The card failed; `words` are the library's own."""
     return {"en": f"the device failed: {words}", "zh": f"设备故障：{words}"}
+
+
+def actor_gone(node: str) -> Reason:
+    """A worker of the cluster ended; its machine lives."""
+    return {"en": f"the worker on {node} is gone", "zh": f"{node} 上的工作进程已不在"}
+
+
+def node_gone(node: str) -> Reason:
+    """A machine of the cluster went, and its workers with it."""
+    return {"en": f"the machine {node} does not answer any more", "zh": f"机器 {node} 不再应答"}
 
 
 def _name(number: int) -> str:

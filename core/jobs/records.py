@@ -18,6 +18,8 @@ from core.storage.database import moment
 from core.types import (
     OWN_FIELDS,
     Capability,
+    ClusterNode,
+    ClusterWorker,
     Decision,
     GenerationRequest,
     Job,
@@ -141,6 +143,7 @@ def write_status(status: WorkerStatus) -> dict[str, Any]:
     data = {f.name: getattr(status, f.name) for f in fields(status) if f.name not in _OWN_WORDS}
     decisions = [{f.name: getattr(decision, f.name) for f in fields(decision)} for decision in status.decisions]
     data |= {"decisions": decisions, "capabilities": [vars(capability) for capability in status.capabilities]}
+    data |= {"nodes": [vars(node) for node in status.nodes], "workers": [vars(worker) for worker in status.workers]}
     plain: dict[str, Any] = json.loads(json.dumps(data, default=_plain))
     return plain
 
@@ -149,8 +152,11 @@ def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
     """The status that `write_status` wrote, and when."""
     decisions = tuple(Decision(**decision) for decision in data["decisions"])
     capabilities = tuple(Capability(**capability) for capability in data.get("capabilities", ()))
+    nodes = tuple(ClusterNode(**node) for node in data.get("nodes", ()))
+    workers = tuple(ClusterWorker(**worker) for worker in data.get("workers", ()))
+    cluster = {"nodes": nodes, "workers": workers}
     parts = {"decisions": decisions, "capabilities": capabilities, "updated_at": moment(updated_at)}
-    return WorkerStatus(**{**data, **parts})
+    return WorkerStatus(**{**data, **parts, **cluster})
 
 
 def restore(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,6 @@ class Roster:
         with self._database.reading() as connection:
             return set(connection.scalars(select(workers.c.id)))
 
-
     def lost(self) -> set[str]:
         """The ids of the workers that are gone and of which nobody has said so for long: their machine is gone, too."""
         with self._database.reading() as connection:

@@ -5,6 +5,7 @@ What this module does not know: how that process lives and ends, torch, pages.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from core.errors import Cancelled, InputPictureError, NotFoundError, StorageError, StudioError
-from core.jobs.generation import LazyGenerator, as_studio_error, device_fault
+from core.jobs.generation import LazyGenerator, WorkerLost, as_studio_error, device_fault
 from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
 from core.storage.database import Database
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """Runs jobs of the queue under one worker's id, one at a time, in one thread; `stopping` ends it after a step.
+    """Runs jobs of the queue under one worker's id, each in one thread; `stopping` ends them after a step.
 
     A job that was interrupted before is gone on with: of its pictures only those that the history lacks are made.
     `say` is told "loading" or "busy" with each report. After `device_failed` this process can draw no more.
@@ -60,8 +61,12 @@ class JobRunner:
 
     def run_next(self) -> tuple[Job, JobState] | None:
         """Claim the job whose turn it is and run it to its end; it, and how it ended. None when no job waits."""
-        job = self._queue.claim(self._id)
-        return (job, self._run(job)) if job is not None else None
+        job = self.claim()
+        return (job, self.run(job)) if job is not None else None
+
+    def claim(self) -> Job | None:
+        """Take the job whose turn it is; who takes it runs it."""
+        return self._queue.claim(self._id)
 
     def take_in_pictures(self) -> None:
         """A worker that was killed may have left a picture without its row: it must not be made twice."""
@@ -79,29 +84,35 @@ class JobRunner:
 
     # -- one job ---------------------------------------------------------------------------------------------------
 
-    def _run(self, job: Job) -> JobState:
-        """How it ended; queued means that it is to be gone on with."""
+    def run(self, job: Job) -> JobState:
+        """How a job that was claimed ended; queued means that it is to be gone on with."""
         began = time.monotonic()
         log.info("job %s: begins, model %s", job.id, job.request.model)
-        state, error = self._attempt(job)
-        self._settle(job.id, state, error)
+        try:
+            state, error = self._attempt(job)
+            self._settle(job.id, state, error)
+        except WorkerLost as lost:
+            reason = lost.reason
+            self._write(job.id, lambda: self._queue.abandon(self._id, reason, job.id))
+            state = self._queue.get(job.id).state
         self.draw_sheets()
         log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
         return state
 
     def _attempt(self, job: Job) -> tuple[JobState, StudioError | None]:
-        """Generate what the job lacks, and turn whatever is raised into a state and an error."""
+        """Generate what the job lacks, and turn whatever is raised into a state and an error. Raises WorkerLost."""
         try:
             self._generate(job)
         except Cancelled:
             return (JobState.CANCELLED if self._queue.is_cancel_requested(job.id) else JobState.QUEUED), None
+        except WorkerLost:
+            raise
         except Exception as problem:
             log.error("job %s failed\n%s", job.id, without_prompts(traceback.format_exc(), job.request))
             fault = device_fault(problem)
             if fault:
                 self.device_failed = True
-                self._queue.abandon(self._id, fault)
-                return self._queue.get(job.id).state, None
+                raise WorkerLost(fault) from problem
             loaded = self._generator.loaded
             return JobState.FAILED, as_studio_error(problem, job.request, (loaded and loaded.device) or "cpu")
         return JobState.DONE, None
@@ -113,11 +124,12 @@ class JobRunner:
             self._report(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
             return
         pace = Pace(request, made, self._history.seconds_of_past)
+        kept = itertools.count(len(made) + 1)
         self._generator.ready().generate(
             request,
             lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
             lambda: self._is_stopped(job.id),
-            lambda picture: self._save(job, picture, pace),
+            lambda picture: self._save(job, picture, pace, next(kept)),
             Attempt(job.id, made, self._read_inputs(request)),
         )
 
@@ -135,28 +147,31 @@ class JobRunner:
     def _is_stopped(self, job_id: str) -> bool:
         return self._stopping.is_set() or self._queue.is_stop_requested(job_id)
 
-    def _save(self, job: Job, picture: Picture, pace: Pace) -> None:
-        """Keep a picture the moment it is made, unless the user has asked to stop meanwhile."""
+    def _save(self, job: Job, picture: Picture, pace: Pace, image: int) -> None:
+        """Keep a picture, the job's `image`th, the moment it is made, unless the user has asked to stop meanwhile."""
         if self._queue.is_cancel_requested(job.id):
             raise Cancelled
         steps, images = picture.request.num_inference_steps, job.request.num_images
-        self._report(job.id, Progress(Phase.SAVE, steps, steps, picture.place, images))
+        self._report(job.id, Progress(Phase.SAVE, steps, steps, image, images))
         self._history.add(picture, job.id)
         pace.learn(picture)
 
     def _settle(self, job_id: str, state: JobState, error: StudioError | None) -> None:
+        if state is JobState.QUEUED:
+            self._write(job_id, lambda: self._queue.give_back(job_id))
+        else:
+            self._write(job_id, lambda: self._queue.finish(job_id, state, error))
+
+    def _write(self, job_id: str, end: Callable[[], object]) -> None:
         """Write how a job ended, and keep trying while the disk is full: a job must not stay running for ever."""
-        if self.device_failed:
-            return None  # it was written with the fault
         while True:
             try:
-                if state is JobState.QUEUED:
-                    return self._queue.give_back(job_id)
-                return self._queue.finish(job_id, state, error)
+                end()
+                return
             except StorageError:
                 log.exception("job %s: the end could not be written", job_id)
                 if self._stopping.wait(RETRY_SECONDS):
-                    return None
+                    return
 
 
 def without_prompts(text: str, request: GenerationRequest) -> str:

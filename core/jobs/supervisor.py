@@ -22,6 +22,7 @@ from core.jobs.generation import DEFAULT_GENERATOR
 from core.jobs.orders import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
 from core.jobs.queue import JobQueue
 from core.jobs.roster import Roster, sweep, sweep_lost
+from core.jobs.staffing import Staffing
 from core.jobs.transactions import new_id
 from core.jobs.wishes import Wish, Wishes
 from core.storage.database import Database
@@ -37,6 +38,8 @@ WATCH_SECONDS = 1.0  # how often a worker is looked at for having stopped moving
 CLOSE_SECONDS = 3.0  # a worker ends by itself this soon after its stdin is closed
 MAX_OUTPUT_BYTES = 1_000_000
 _BEGUN = ("idle", "busy")  # states of a worker that takes jobs
+_MODULES = {"local": "core.jobs.worker", "ray": "core.cluster.dispatcher"}  # what is started, by worker.executor
+RAY_GRACE = 30.0  # seconds: the dispatcher itself ends the one that hangs, of several workers
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class WorkerSupervisor:
         self._queue = JobQueue(database)
         self._roster = Roster(database)
         self._wishes = Wishes(settings.output_directory)
+        self._staffing = Staffing(settings.output_directory)
         self._guard = threading.Lock()  # over the three below
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -100,6 +104,14 @@ class WorkerSupervisor:
     def refusal(self) -> StudioError | None:
         """Why the last wish could not be granted."""
         return self._wishes.refusal()
+
+    def add_worker(self, node: str) -> None:
+        """Ask the dispatcher for one more worker on that machine of the cluster."""
+        self._staffing.ask("add", node)
+
+    def drain_worker(self, worker: str) -> None:
+        """Ask the dispatcher to let a worker of the cluster finish its picture and take no other."""
+        self._staffing.ask("drain", worker)
 
     # -- the thread ------------------------------------------------------------------------------------------------
 
@@ -152,6 +164,7 @@ class WorkerSupervisor:
     def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, reasons.Reason | None]:
         """Wait for the worker's end, and end it when its job has not moved for too long: exit code, reason for that."""
         limit = float(self._settings["worker.hang_seconds"])
+        limit += RAY_GRACE if limit and self._settings["worker.executor"] == "ray" else 0.0
         while True:
             try:
                 return process.wait(WATCH_SECONDS), None
@@ -189,9 +202,10 @@ class WorkerSupervisor:
             values={key: value for key, value in self._settings.values.items() if key != "access.token"},
             unloaded_from=self._unloaded_from,
         )
+        module = _MODULES[self._settings["worker.executor"]]
         with _output_file(orders) as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "core.jobs.worker", "--generator", self._generator],
+                [sys.executable, "-m", module, "--generator", self._generator],
                 cwd=PROJECT_ROOT,
                 env=_environment_of(self._settings.values),
                 stdin=subprocess.PIPE,

@@ -9,27 +9,19 @@ What this module does not know: pages, how a job is run, torch (the generator is
 
 from __future__ import annotations
 
-import argparse
-import faulthandler
 import logging
-import os
 import sys
 import threading
 import time
 from collections.abc import Callable
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
-
-import psutil
 
 from core.config.options import SCHEMA
 from core.errors import ModelLoadError, StudioError
 from core.jobs.changes import ChangeWatch
-from core.jobs.generation import DEFAULT_GENERATOR, Generator, LazyGenerator, build_generator
-from core.jobs.lock import FolderLock
-from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE, EXIT_LOCKED, LOCK_FILE, LOG_FILE, WorkerOrders, open_database
-from core.jobs.owner import watch_owner
-from core.jobs.presence import Presence
+from core.jobs.entry import serve
+from core.jobs.generation import Generator, LazyGenerator, build_generator
+from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE, WorkerOrders
+from core.jobs.presence import Presence, status_of
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import PREDECESSOR_GONE
 from core.jobs.roster import Roster, sweep
@@ -37,11 +29,9 @@ from core.jobs.runner import RETRY_SECONDS, JobRunner
 from core.jobs.wishes import Wish, Wishes
 from core.remote.generator import RemoteGenerator
 from core.storage.database import Database
-from core.types import JobState
+from core.types import JobState, WorkerStatus
 
 POLL_SECONDS = 0.05  # an idle worker looks for a job this often
-
-_ENDS = {0: "the app was closed", EXIT_DEVICE: "the device failed", EXIT_IDLE: "the model was idle for long"}
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +54,7 @@ class Worker:
         self._changes = ChangeWatch(database)
         self._wishes = Wishes(directory)
         self._generator = LazyGenerator(build)
-        self._presence = Presence(orders.worker_id, self._roster, self._generator, orders.unloaded_from)
+        self._presence = Presence(orders.worker_id, self._roster, self._status)
         self._runner = JobRunner(orders.worker_id, database, directory, self._generator, self._presence.say, stopping)
         self._stopping = stopping
         self._busy_until = time.monotonic()
@@ -96,6 +86,9 @@ class Worker:
                 log.exception("the queue could not be served; trying again in %g s", RETRY_SECONDS)
                 self._stopping.wait(RETRY_SECONDS)
         return 0
+
+    def _status(self, state: str) -> WorkerStatus:
+        return status_of(state, self._generator, self._unloaded_from)
 
     def _work_through(self) -> None:
         """Every job that is waiting, with no pause between them."""
@@ -148,15 +141,6 @@ class Worker:
         return False
 
 
-def _log_to(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every opening of the database
-    logging.captureWarnings(True)
-
-
 def _generator(orders: WorkerOrders, name: str) -> Generator:
     """The one that has another studio draw where there is one to, else the one of that name."""
     if orders.values["worker.server"]:
@@ -164,29 +148,9 @@ def _generator(orders: WorkerOrders, name: str) -> Generator:
     return build_generator(name, orders.configs, orders.values)
 
 
-def main() -> int:
-    """Read the orders, take the lock, work. The exit code is 0, or one of those that `orders` declares."""
-    faulthandler.enable()
-    parser = argparse.ArgumentParser(description="The worker process of Z Darkroom; the app starts it by itself.")
-    parser.add_argument("--generator", default=DEFAULT_GENERATOR, help="module:function that builds the generator")
-    arguments = parser.parse_args()
-    with open(0, "rb", buffering=0, closefd=False) as stdin:
-        orders = WorkerOrders.from_line(stdin.readline())
-    stopping = threading.Event()
-    try:
-        watch_owner(psutil.Process(orders.owner_pid), stopping)
-    except psutil.NoSuchProcess:
-        return 0
-    lock = FolderLock(orders.output_directory / LOCK_FILE)
-    if not lock.take():
-        return EXIT_LOCKED
-    _log_to(orders.output_directory / LOG_FILE)
-    log.info("worker %s begins, pid %d", orders.worker_id, os.getpid())
-    database = open_database(orders.output_directory, orders.values)
-    code = Worker(orders, database, lambda: _generator(orders, arguments.generator), stopping).run()
-    log.info("worker %s ends: %s", orders.worker_id, _ENDS[code])
-    return code
+def _work(orders: WorkerOrders, database: Database, generator: str, stopping: threading.Event) -> int:
+    return Worker(orders, database, lambda: _generator(orders, generator), stopping).run()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve("The worker process of Z Darkroom; the app starts it by itself.", _work))

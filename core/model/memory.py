@@ -9,6 +9,7 @@ import ctypes
 import gc
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +50,24 @@ def free_unused(device: str) -> None:
     elif sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL("libc.so.6").malloc_trim(0)  # what lies between live blocks goes back only when asked for
+
+
+@dataclass(frozen=True)
+class Card:
+    """The card of this process. Memory in bytes; `own` is what this process holds of it."""
+
+    name: str
+    total: int
+    free: int
+    own: int
+
+
+def card() -> Card | None:
+    """None without one."""
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return Card(torch.cuda.get_device_name(), total, free, torch.cuda.memory_reserved())
 
 
 def machine(device: str, info: ModelInfo | None) -> tiers.Machine:

@@ -30,6 +30,14 @@ class Machine(Jobs, Pictures):
         """What the worker last said of itself; cheap."""
         return self._worker.status()
 
+    def add_worker(self, node: str) -> None:
+        """One more worker on that machine of the cluster (its id), as soon as the dispatcher looks."""
+        self._worker.add_worker(node)
+
+    def drain_worker(self, worker: str) -> None:
+        """Let that worker of the cluster (its id) finish its picture and take no other."""
+        self._worker.drain_worker(worker)
+
     def faults(self) -> tuple[Fault, ...]:
         """What went wrong lately or will, each with its cure."""
         jobs = self.jobs(FAULT_JOBS)

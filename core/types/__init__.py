@@ -38,7 +38,16 @@ from core.types.history import (
     Verdict,
 )
 from core.types.jobs import Job, JobState, JobTerms, QueueBoard
-from core.types.machine import CARDS, Capability, Download, ModelInfo, SystemReport, WorkerStatus
+from core.types.machine import (
+    CARDS,
+    Capability,
+    ClusterNode,
+    ClusterWorker,
+    Download,
+    ModelInfo,
+    SystemReport,
+    WorkerStatus,
+)
 
 __all__ = [
     "CARDS",
@@ -53,6 +62,8 @@ __all__ = [
     "Capability",
     "Change",
     "Chosen",
+    "ClusterNode",
+    "ClusterWorker",
     "Column",
     "Comparison",
     "Decision",

@@ -85,6 +85,7 @@ class Progress:
     eta_seconds: float | None = None
     detail: str = ""
     preview: bytes | None = None  # a small WebP of the forming picture; None = unchanged
+    workers: int = 1  # that draw pictures of this job at once; the steps are those of the first of these pictures
 
     @property
     def fraction(self) -> float:

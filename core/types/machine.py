@@ -89,6 +89,35 @@ class Capability:
 
 
 @dataclass(frozen=True)
+class ClusterNode:
+    """A machine of a Ray cluster. `memory` in bytes."""
+
+    id: str
+    name: str
+    cpus: int
+    cards: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class ClusterWorker:
+    """A worker of a Ray cluster. `state`: starting, idle, loading, busy, draining. Memory in bytes, of its card if it has one."""
+
+    id: str
+    node: str  # the machine's name
+    state: str
+    pid: int | None = None  # on that machine
+    device: str | None = None
+    card: str = ""  # the card's name
+    memory_total: int = 0
+    memory_free: int = 0
+    memory_own: int = 0  # what its model takes
+    model: str | None = None
+    job: str | None = None  # that it draws for
+    pictures_hour: int = 0  # that it finished in the last hour
+
+
+@dataclass(frozen=True)
 class WorkerStatus:
     """What the worker process last said of itself. `state`: stopped, starting, idle, loading, busy."""
 
@@ -109,6 +138,8 @@ class WorkerStatus:
     effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
     capabilities: tuple[Capability, ...] = ()
     allocator: str = ""  # what the card's allocator was told when the worker began
+    nodes: tuple[ClusterNode, ...] = ()  # where worker.executor is ray: the machines ...
+    workers: tuple[ClusterWorker, ...] = ()  # ... and the workers on them, of which the fields above are a summary
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.config.options.declare import service
+from core.config.schema import AUTO
 
 WORKER = (
     service(
@@ -52,6 +53,45 @@ WORKER = (
         help={
             "en": "Its access.token, or NAME:PASSWORD of one of its users.",
             "zh": "其 access.token，或其用户的“用户名:密码”。",
+        },
+    ),
+    service(
+        "worker.executor",
+        type="choice",
+        choices=("local", "ray"),
+        default="local",
+        label={"en": "Who runs the workers", "zh": "工作进程由谁运行"},
+        help={
+            "en": "local: one worker on this machine. ray: several, one for each card of this machine or of a Ray cluster; "
+            "needs the package ray (requirements-extras.txt).",
+            "zh": "local：本机一个工作进程。ray：多个，本机或 Ray 集群的每张显卡一个；需要 ray 软件包"
+            "（requirements-extras.txt）。",
+        },
+    ),
+    service(
+        "worker.ray_address",
+        type="str",
+        maximum=300,
+        default="",
+        label={"en": "Ray cluster", "zh": "Ray 集群"},
+        help={
+            "en": "Its address, such as 192.168.1.20:6379; this machine must be one of its nodes. Empty = this machine alone.",
+            "zh": "其地址，如 192.168.1.20:6379；本机须是其节点之一。留空表示仅本机。",
+        },
+    ),
+    service(
+        "worker.ray_workers",
+        type="int",
+        default=AUTO,
+        auto=True,
+        minimum=0,
+        maximum=256,
+        label={"en": "Workers without a card", "zh": "无显卡的工作进程数"},
+        help={
+            "en": "With ray: how many on each machine that has no card; they share its cores. A card always has one. "
+            "auto: one if no machine has a card, else none.",
+            "zh": "使用 ray 时，每台无显卡机器上的工作进程数，它们分用其核心。每张显卡总有一个。auto：所有机器都无显卡时"
+            "各一个，否则没有。",
         },
     ),
 )

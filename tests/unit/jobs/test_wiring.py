@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from core.bootstrap import build_studio
 from core.config.layers import PROJECT_ROOT
 from core.jobs.orders import LOG_FILE
@@ -16,15 +18,18 @@ CODE = """
 import sys
 from core.bootstrap import build_studio
 from core.config.layers import load_settings
-studio = build_studio(load_settings(overrides={"output.directory": sys.argv[1]}))
+overrides = {"output.directory": sys.argv[1], "worker.executor": sys.argv[2]}
+studio = build_studio(load_settings(overrides=overrides))
 studio.jobs(), studio.worker(), studio.system()
-heavy = {"torch", "diffusers", "transformers", "streamlit"} & set(sys.modules)
+heavy = {"torch", "diffusers", "transformers", "streamlit", "ray"} & set(sys.modules)
 sys.exit(f"imported: {heavy}" if heavy else 0)
 """
 
 
-def test_the_page_starts_without_torch(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path)], cwd=PROJECT_ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_the_page_starts_without_torch_and_without_ray(tmp_path: Path, executor: str) -> None:
+    command = [sys.executable, "-c", CODE, str(tmp_path), executor]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,0 +1,46 @@
+"""What the fleet needs of that which carries its words to the actors. `rays` is the real one.
+
+What this module does not know: any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from core.cluster.choice import Node
+from core.cluster.messages import Heard
+
+Handle = Any  # of an actor; only the link looks into it
+
+
+@dataclass(frozen=True)
+class Gone:
+    """An actor that will say nothing more, and why, by language."""
+
+    reason: Mapping[str, str]
+
+
+class Link(Protocol):
+    """Starts actors on machines and talks to them. Used by several threads, but for `hear`."""
+
+    def nodes(self) -> Sequence[Node]:
+        """The machines that are there."""
+        ...
+
+    def start(self, node: Node, threads: int) -> Handle:
+        """A new actor there that uses so many cores; it may take its time to come up."""
+        ...
+
+    def send(self, handle: Handle, verb: str, *arguments: Any) -> None:
+        """Call a verb of the actor, and don't wait for it."""
+        ...
+
+    def hear(self, handles: Sequence[Handle], seconds: float) -> Sequence[tuple[Handle, Heard | Gone]]:
+        """What any of these has said, waiting for the first at most this long. Each is heard once."""
+        ...
+
+    def end(self, handle: Handle) -> None:
+        """Kill an actor and forget it."""
+        ...

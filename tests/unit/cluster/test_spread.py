@@ -1,0 +1,139 @@
+"""One job's pictures over several workers: each once, whatever becomes of the workers."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from core.cluster.spread import SpreadGenerator
+from core.errors import Cancelled, GenerationError
+from core.jobs.generation import WorkerLost
+from core.types import Attempt, Phase
+from tests.unit.cluster.threads import ThreadLink, machine, running, until
+from tests.unit.jobs.shop import make_request
+
+
+class Order:
+    """What a job's runner keeps of one call; `run` in a thread of its own where a test acts meanwhile."""
+
+    def __init__(self, spread, request, made=()):
+        self.spread, self.request, self.made = spread, request, made
+        self.pictures, self.progress, self.error = [], [], None
+        self.cancelled = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        try:
+            attempt = Attempt("job", self.made)
+            self.spread.generate(
+                self.request, self.progress.append, self.cancelled.is_set, self.pictures.append, attempt
+            )
+        except Exception as error:
+            self.error = error
+
+    def begin(self):
+        self.thread.start()
+        return self
+
+    def end(self):
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+        return self
+
+
+def test_every_picture_is_drawn_once_by_all_the_workers_and_is_that_of_its_own_single():
+    with running(ThreadLink(machine("one"), machine("two")), workers=2) as fleet:
+        spread = SpreadGenerator(fleet)
+        own = tuple({"seed": 100 + k, "prompt": f"picture {k}"} for k in range(9))
+        request = replace(make_request(fake_step_seconds=0.03), num_images=9, pictures=own)
+        order = Order(spread, request, made={2, 5})
+        order.run()
+        assert order.error is None and not spread.in_want
+        drawn = {picture.place: picture.request for picture in order.pictures}
+        singles = dict(enumerate(request.singles(), start=1))
+        assert drawn == {place: single for place, single in singles.items() if place not in (2, 5)}
+        assert len(order.pictures) == 7
+        assert all(worker.pictures_hour for worker in fleet.workers())
+
+
+def test_progress_is_that_of_the_job_and_goes_forward():
+    with running(ThreadLink(machine()), workers=2) as fleet:
+        order = Order(SpreadGenerator(fleet), make_request(num_images=4, fake_step_seconds=0.05))
+        order.run()
+        assert {told.images for told in order.progress} == {4}
+        assert max(told.workers for told in order.progress) == 2
+        steps = [told for told in order.progress if told.phase is Phase.STEPS]
+        assert all(told.preview is not None and told.preview[:4] == b"RIFF" for told in steps)
+        images = [told.image for told in order.progress]
+        assert images == sorted(images) and images[0] == 1
+
+
+def test_a_cancel_stops_all_workers_within_a_step_and_what_is_finished_was_handed_over():
+    with running(ThreadLink(machine()), workers=2) as fleet:
+        request = make_request(num_images=6, fake_step_seconds=0.1)
+        order = Order(SpreadGenerator(fleet), request).begin()
+        until(lambda: len(order.pictures) == 2)
+        order.cancelled.set()
+        order.end()
+        assert isinstance(order.error, Cancelled) and 2 <= len(order.pictures) <= 4
+        until(fleet.has_free)
+        assert all(worker.job is None for worker in fleet.workers())
+
+
+def test_a_lost_worker_ends_the_attempt_after_the_others_have_finished_theirs():
+    link = ThreadLink(machine())
+    with running(link, workers=3) as fleet:
+        spread = SpreadGenerator(fleet)
+        request = make_request(num_images=7, fake_step_seconds=0.1)
+        order = Order(spread, request).begin()
+        until(lambda: len(order.pictures) == 3)
+        until(lambda: [worker.state for worker in fleet.workers()] == ["busy"] * 3)
+        link.kill(fleet.workers()[0].id, fleet)
+        order.end()
+        assert isinstance(order.error, WorkerLost) and order.error.reason["en"] == "the worker on one is gone"
+        assert len(order.pictures) == 5
+        again = Order(spread, request, made={picture.place for picture in order.pictures})
+        again.run()
+        assert again.error is None
+        assert sorted(p.place for p in (*order.pictures, *again.pictures)) == list(range(1, 8))
+
+
+def test_what_a_picture_fails_of_is_the_jobs_error_and_the_workers_stay():
+    with running(ThreadLink(machine()), workers=2) as fleet:
+        before = [worker.id for worker in fleet.workers()]
+        order = Order(SpreadGenerator(fleet), make_request("a secret", num_images=4, fake_fails="value"))
+        order.run()
+        assert isinstance(order.error, GenerationError) and "ValueError" in str(order.error)
+        assert [worker.id for worker in fleet.workers()] == before and not order.pictures
+
+
+def test_a_card_that_failed_gets_a_new_worker():
+    with running(ThreadLink(machine()), workers=1) as fleet:
+        before = [worker.id for worker in fleet.workers()]
+        order = Order(SpreadGenerator(fleet), make_request(fake_fails="card"))
+        order.run()
+        assert isinstance(order.error, WorkerLost) and "CUDA error" in order.error.reason["en"]
+        until(fleet.has_free)
+        assert [worker.id for worker in fleet.workers()] != before
+
+
+def test_a_picture_that_cannot_be_kept_gives_the_workers_back():
+    def refuse(picture):
+        raise OSError("no room")
+
+    with running(ThreadLink(machine()), workers=2) as fleet:
+        spread = SpreadGenerator(fleet)
+        with pytest.raises(OSError, match="no room"):
+            spread.generate(make_request(num_images=4), lambda told: None, lambda: False, refuse, Attempt("job"))
+        assert not spread.in_want
+        until(lambda: [worker.state for worker in fleet.workers()] == ["idle", "idle"])
+
+
+def test_a_job_that_lacks_workers_says_so_until_all_its_pictures_are_given_out():
+    with running(ThreadLink(machine()), workers=1) as fleet:
+        spread = SpreadGenerator(fleet)
+        order = Order(spread, make_request(num_images=2, fake_step_seconds=0.1)).begin()
+        until(lambda: spread.in_want)
+        until(lambda: len(order.pictures) == 1)
+        until(lambda: not spread.in_want)
+        assert order.end().error is None and len(order.pictures) == 2
