@@ -21,6 +21,10 @@ WRITING = re.compile(
     re.I,
 )
 UNCOLOURED = re.compile(r"黑白|灰度|单色|素描|black.and.white|monochrome|gr[ae]y|sketch", re.I)
+TINTED = re.compile(
+    r"夜|月光|黄昏|日落|夕阳|黎明|日出|水下|海底|霓虹|雾|\b(night|moonlight|moonlit|dusk|sunset|dawn|sunrise|underwater|neon|fog|sepia)\b",
+    re.I,
+)
 
 Values = Mapping[str, Any]  # by schema key
 Models = Callable[[str], ModelInfo | None]
@@ -106,10 +110,16 @@ def _of_picture(record: ImageRecord, look: Look, models: Models) -> Iterator[Fau
     if look.fault in ("black", "flat"):
         found = {"component": "vae", "came": look.fault, "step": request.num_inference_steps}
         yield Fault("black", found, _first_new(request, *_sharper(request, models)), request, record.id)
-    if look.fault == "cast" or (look.fault == "grey" and not UNCOLOURED.search(request.prompt)):
+    if unasked(look.fault, request.prompt) in ("cast", "grey"):
         found = {"chroma": f"{look.chroma:.0f}", "shift": f"{look.shift:.0f}"}
         cures = (*_own_steps(request, models), *_sharper(request, models))
         yield Fault("cast", found, _first_new(request, *cures), request, record.id)
+
+
+def unasked(fault: str | None, prompt: str) -> str | None:
+    """The fault of a picture's look, unless the prompt asks for it: a night is blue, a sunset orange, a sketch grey."""
+    asked = {"grey": UNCOLOURED, "cast": TINTED}.get(fault or "")
+    return None if asked and asked.search(prompt) else fault
 
 
 def _sharper(request: GenerationRequest, models: Models) -> tuple[Values, ...]:

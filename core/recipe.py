@@ -13,6 +13,7 @@ from typing import Any
 
 from core.config.schema import AUTO
 from core.errors import NotFoundError
+from core.faults import unasked
 from core.studio import Studio
 from core.types import GenerationRequest, ImageRecord, Job, JobState
 
@@ -179,7 +180,7 @@ def _sizes(studio: Studio, shots: Sequence[Shot]) -> Check:
 
 
 def _looks(studio: Studio, shots: Sequence[Shot]) -> Check:
-    faults = [studio.look(shot.record.id).fault for shot in shots if shot.record]
+    faults = [unasked(studio.look(shot.record.id).fault, shot.record.request.prompt) for shot in shots if shot.record]
     bad = [fault for fault in faults if fault]
     found = dict(_share(len(faults) - len(bad), len(shots)))
     if bad:

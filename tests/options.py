@@ -1,12 +1,15 @@
 """What the options' tests measured, for configs/README.md. It is written when asked for, so that runs change no file:
 
-RECORD_OPTIONS=1 python3 start.py test tests/pipeline/test_options.py tests/pipeline/test_memory.py
+RECORD_OPTIONS=1 python3 start.py test -m "not browser and not slow"
+python3 start.py options --write
 """
 
 from __future__ import annotations
 
 import json
 import os
+
+from filelock import FileLock
 
 from core.config.layers import PROJECT_ROOT
 
@@ -18,6 +21,7 @@ def measured(option: str, found: str) -> None:
     """Keep one line about what an option did, in place of the line before it."""
     if not WANTED:
         return
-    kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    kept[option] = found
-    FILE.write_text(json.dumps(dict(sorted(kept.items())), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    with FileLock(f"{FILE}.lock"):  # several runs at once may share the file
+        kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+        kept[option] = found
+        FILE.write_text(json.dumps(dict(sorted(kept.items())), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

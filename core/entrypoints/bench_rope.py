@@ -1,7 +1,8 @@
 """`bench rope`: what each scaling of positions does to the embedded model at two and three times its largest trained side.
 
 Prompts of `demo-eval`, of combinations that training never saw, the same ones for every scaling; the recogniser reads the
-attributes of each picture. Beside the share that is right stands how much of a picture appears in it twice.
+attributes of each picture. Beside the share that is right stands how much of a picture appears in it twice. Pictures are
+16:9, as half of the large ones in training were: that is half the work of squares.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,19 @@ from typing import Any
 from PIL.Image import Image
 
 from core.config.options import SCHEMA
+from core.config.schema import Option
 from core.demo import recogniser
 from core.demo.evaluate import Question, Report, questions
 from core.demo.repetition import repetition
-from core.entrypoints.terminal import DONE, whole_number
+from core.entrypoints.generate import pair
+from core.entrypoints.terminal import DONE, SOURCE, whole_number
 from core.model.generator import build_generator
 from core.types import GenerationRequest
 
 TIMES = (2, 3)  # of the trained side
 METHODS = ("none", "linear", "ntk", "yarn", "dype")
 
-Draw = Callable[[Question, int, str], Image]
+Draw = Callable[[Question, tuple[int, int], str], Image]
 
 
 @dataclass
@@ -57,20 +60,21 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
     minutes = whole_number("--minutes", arguments.minutes, 1, 10_000)
     most = whole_number("--prompts", arguments.prompts, 1, 10_000)
     generator = build_generator(configs)
-    loaded = generator.load("demo", _options("none", 512), lambda progress: None)
+    given = {option.key: option.check(text, SOURCE) for option, text in _asked(arguments.set)}
+    loaded = generator.load("demo", _options("none", 512) | given, lambda progress: None)
     base = whole_number(
-        "--side", arguments.side or str(loaded.info.trained_side), 64, loaded.info.max_side // max(TIMES)
+        "--side", arguments.side or str(loaded.info.trained_side), 128, loaded.info.max_side // max(TIMES)
     )
     steps = whole_number("--steps", arguments.steps or str(loaded.info.default_steps), 1, 200)
 
-    def draw(question: Question, side: int, method: str) -> Image:
+    def draw(question: Question, size: tuple[int, int], method: str) -> Image:
         request = GenerationRequest(
             question.prompt,
-            width=side,
-            height=side,
+            width=size[0],
+            height=size[1],
             seed=question.seed,
             num_inference_steps=steps,
-            options=_options(method, base),
+            options=_options(method, base) | given,
         )
         return generator.generate(request).pictures[0].image
 
@@ -89,6 +93,16 @@ def _options(method: str, base: int) -> dict[str, Any]:
     return {option.key: option.default for option in SCHEMA.request_options()} | changed
 
 
+def _asked(pairs: Iterable[str]) -> Iterator[tuple[Option, str]]:
+    for key, text in map(pair, pairs):
+        yield SCHEMA.find(key, SOURCE), text
+
+
+def size_of(base: int, times: int) -> tuple[int, int]:
+    """Width and height in pixels, 16:9: `times` the base side and what goes with it."""
+    return base * times, base * 9 // 16 * times
+
+
 def measure(
     draw: Draw, asked: list[Question], base: int, times: int, methods: tuple[str, ...], seconds: float
 ) -> list[Row]:
@@ -102,7 +116,7 @@ def measure(
             break
         for row in rows:
             start = time.monotonic()
-            picture = draw(question, base * times, row.method)
+            picture = draw(question, size_of(base, times), row.method)
             row.seconds.append(time.monotonic() - start)
             row.repeated.append(repetition(picture))
             read = judge.read(picture)
@@ -114,11 +128,12 @@ def measure(
 def table(rows: list[Row], base: int, steps: int) -> str:
     """For a person: attributes that are right, and repetition (0 none, 1 copies)."""
     lines = [f"embedded model, trained up to {base} px, {steps} steps"]
-    lines.append(f"{'side':>6}{'scaling':>10}{'prompts':>9}{'score':>8}{'repetition':>12}{'seconds':>9}")
+    lines.append(f"{'size':>10}{'scaling':>10}{'prompts':>9}{'score':>8}{'repetition':>12}{'seconds':>9}")
     for row in rows:
         said = row.as_dict()
+        size = "x".join(map(str, size_of(base, row.times)))
         lines.append(
-            f"{base * row.times:>6}{row.method:>10}{said['prompts']:>9}{said['score']:>8.1%}"
+            f"{size:>10}{row.method:>10}{said['prompts']:>9}{said['score']:>8.1%}"
             f"{said['repetition']:>12.3f}{said['seconds']:>9.1f}"
         )
     return "\n".join(lines)

@@ -29,6 +29,7 @@ _EFFECT = {
     "reload": "reloads the model · 重新加载",
     "start": "at the next start · 下次启动",
 }
+_NO_FIGURE = "its test shows it; no figure kept · 由其测试验证，无数值"
 _HEAD = """# Every option · 全部选项
 
 Made by `python3 start.py options --write` from the schema; do not edit it by hand. 由该命令生成，请勿手工修改。
@@ -65,7 +66,8 @@ def _table(options: Iterable[Option], measured: Mapping[str, str]) -> str:
         what = f"**{option.label['en']} · {option.label['zh']}** {option.help['en']} {option.help['zh']}"
         built = "" if option.built else " *(no effect yet · 尚无效果)*"
         values = f"{option.allowed['en']} (`{_default(option)}`)"
-        cells = (f"`{option.key}`", what + built, values, _EFFECT[option.takes_effect], measured.get(option.key, ""))
+        found = measured.get(option.key, _NO_FIGURE)
+        cells = (f"`{option.key}`", what + built, values, _EFFECT[option.takes_effect], found)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 

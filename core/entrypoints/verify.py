@@ -18,6 +18,7 @@ from core.bootstrap import build_studio
 from core.config.layers import load_settings
 from core.entrypoints.generate import POLL_SECONDS, pair
 from core.entrypoints.terminal import DONE, FAILED, STOPPED, ProgressLine, whole_number
+from core.faults import unasked
 from core.studio import Studio
 from core.types import Job, JobState
 
@@ -76,7 +77,7 @@ def _row(studio: Studio, number: int, job: Job, language: str) -> Job:
     size = f"{look.width}x{look.height}"
     peak = f"{record.peak_memory_bytes / 2**20:.0f}" if record.peak_memory_bytes else "-"
     seconds = sum(record.timings.values())
-    verdict = look.fault or "ok"
+    verdict = unasked(look.fault, record.request.prompt) or "ok"
     print(
         f"{number:>3} {record.request.seed:>10} {size:>10} {seconds:>8.2f} {peak:>8} {look.light:>6.0f} "
         f"{look.chroma:>6.0f}  {verdict}",

@@ -6,6 +6,7 @@ import torch._inductor.config as inductor
 
 from core.model.tuning import compilation
 from core.types import Phase
+from tests.options import measured
 
 SIZE = {"width": 64, "height": 64, "num_inference_steps": 1}
 ON = {"compile.enabled": True}
@@ -51,6 +52,9 @@ def test_no_size_and_no_prompt_compiles_again(generator, request_of, tracing_onl
     assert block._compiled_call_impl is None, "off again"
     generator.generate(request_of(changed=ON, **SIZE))
     assert block._compiled_call_impl is not None and compilation.graphs() == graphs, "and on again at once"
+    measured(
+        "compile.enabled", "one warm-up, then other sizes and prompts: no graph was made again; off and on at once"
+    )
 
 
 UNLIKE = [
@@ -103,9 +107,12 @@ def test_mode_and_full_graph_are_handed_on(generator, request_of, monkeypatch, u
         {"mode": "max-autotune-no-cudagraphs", "fullgraph": True, "dynamic": True},
         {"mode": "default", "fullgraph": False, "dynamic": True},
     ]
+    measured("compile.mode", "max-autotune: handed to the compiler as max-autotune-no-cudagraphs")
+    measured("compile.fullgraph", "true: handed to the compiler; each block of the transformer is one graph")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_compiled_for_real(generator, request_of, unloaded):
     """With the C++ compiler (or Triton): to 2 of 255, and again without a second compilation."""
     missing = compilation.problem("cpu")

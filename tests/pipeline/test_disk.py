@@ -9,6 +9,7 @@ import pytest
 from core.bootstrap import build_studio
 from core.config.layers import load_settings
 from core.types import JobState
+from tests.options import measured
 
 PATIENCE = 120  # seconds
 
@@ -48,6 +49,7 @@ def test_full_disk(small_disk):
         assert failed.image_ids == ()
         filler.unlink()
         assert finished(studio).state is JobState.DONE
+        measured("output.directory", "pictures, database and log are there; when its disk was full the job said so")
         assert not [path for path in small_disk.rglob("*") if path.suffix in (".tmp", ".part")]
     finally:
         studio.stop()

@@ -139,6 +139,9 @@ def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypa
     assert [first.request.seed, second.request.seed] == [7, 8]
     assert first.effective["memory.profile"] == "cpu"
     assert second.effective["memory.profile"] == "4gb"
+    measured(
+        "memory.profile", "out of memory planted in the second of two pictures: the first kept, the second at tier 4gb"
+    )
     (said,) = [choice for choice in second.decisions if choice.option == "memory.profile"]
     assert (said.requested, said.effective) == ("cpu", "4gb")
     assert "内存不足" in said.reason["zh"]
@@ -184,6 +187,7 @@ def test_what_is_reserved_may_not_be_used_on_a_card(monkeypatch):
     memory.reserve("cuda", 2048)
     memory.reserve("cpu", 2048)
     assert told == [0.75]
+    measured("memory.reserved_mb", "2048 on a card of 8 GB (planted): PyTorch may use 75%; 4096 of 24 GB: tier 16gb")
 
 
 def test_the_cpu_tier_needs_no_card(request_of):

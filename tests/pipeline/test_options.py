@@ -51,7 +51,8 @@ def test_option_acts_and_is_taken_back(generator, request_of, changed):
     if before.shape == during.shape:
         gap = np.abs(before - during)
         values = ", ".join(f"{key.rpartition('.')[2]}: {value}" for key, value in changed.items())
-        measured(list(changed)[-1], f"{values} moves pixels by {gap.mean():.1f}/255 on average, {gap.max()} at most")
+        for key in changed if len(changed) <= 2 else list(changed)[-1:]:
+            measured(key, f"{values} moves pixels by {gap.mean():.1f}/255 on average, {gap.max()} at most")
 
 
 @pytest.mark.option("vae.tile_overlap_factor")
@@ -81,6 +82,12 @@ def test_overlap_acts(generator, request_of):
 def test_what_belongs_to_a_scaling_acts_with_it(generator, request_of, base, changed):
     one, other = (pixels(generator, request_of(changed=options)) for options in (base, {**base, **changed}))
     assert not np.array_equal(one, other)
+    ((key, value),) = changed.items()
+    if key.startswith("transformer.dype"):
+        gap = np.abs(one - other)
+        measured(
+            key, f"{value}: with dype at twice the base it moves pixels by {gap.mean():.1f}/255, {gap.max()} at most"
+        )
 
 
 @pytest.mark.option("vae.tiling_mode")
@@ -88,7 +95,9 @@ def test_exact_tiles_change_no_pixel_by_more_than_rounding(generator, request_of
     tiled = {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64}
     wanted = {"whole": {}, "blend": tiled, "exact": {**tiled, "vae.tiling_mode": "exact"}}
     whole, blend, exact = (pixels(generator, request_of(changed=changed)) for changed in wanted.values())
-    assert abs(exact - whole).max() <= 1 < abs(blend - whole).max()
+    far = {name: abs(tiled - whole).max() for name, tiled in (("blend", blend), ("exact", exact))}
+    assert far["exact"] <= 1 < far["blend"]
+    measured("vae.tiling_mode", f"furthest from no tiling: blend {far['blend']}/255, exact {far['exact']}/255")
 
 
 def test_the_encoders_tiles_are_its_own(generator, request_of):
@@ -132,6 +141,9 @@ def test_low_memory_tiles_the_decoder(generator, request_of):
     small = request_of(changed={"memory.low_vram": True, "vae.tile_sample_min_size": 64})
     picture = generator.generate(small).pictures[0]
     assert picture.effective["vae.tiles"]["sample"] == 64
+    measured(
+        "memory.low_vram", "true: decoded in tiles; on a card (by the plan, not run) each part is there while it works"
+    )
 
 
 @pytest.mark.option("generation.negative_prompt")
@@ -144,6 +156,10 @@ def test_negative_prompt_acts_with_guidance_only(generator, request_of):
     assert any(choice.option == "generation.negative_prompt" for choice in with_it.decisions)
     guided = [made(guidance_scale=2.0, negative_prompt=words).image for words in ("", "a red house")]
     assert not np.array_equal(*map(np.asarray, guided))
+    gap = np.abs(np.subtract(*(np.asarray(image).astype(int) for image in guided)))
+    measured(
+        "generation.negative_prompt", f'"a red house" at guidance 2 moves pixels by {gap.mean():.1f}/255; at 0 none'
+    )
 
 
 @pytest.mark.option("transformer.max_sequence_length")
@@ -153,6 +169,9 @@ def test_longest_prompt_is_cut_and_says_so(generator, request_of):
     choice = next(c for c in picture.decisions if c.option == "transformer.max_sequence_length")
     assert choice.effective == 32
     assert choice.requested > 32
+    measured(
+        "transformer.max_sequence_length", f"32: of {choice.requested} tokens 32 were read, and the record says so"
+    )
     short = generator.generate(request_of()).pictures[0]
     assert all(c.option != "transformer.max_sequence_length" for c in short.decisions)
 

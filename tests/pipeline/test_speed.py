@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from core.model.tuning import speed
+from tests.options import measured
 from tests.pipeline.test_exactness import drawn_by, same
 
 ALL_OFF = {
@@ -66,6 +67,7 @@ def test_a_prompt_is_read_once(generator, request_of, counted):
     for _ in range(2):
         generator.generate(request_of(changed={"speed.cache_text": False}, **size))
     assert len(calls) == 5
+    measured("speed.cache_text", "three pictures of a prompt: the encoder ran once; off, once for each")
 
 
 def test_the_cache_forgets_what_was_not_asked_for_the_longest():
@@ -88,6 +90,7 @@ def test_padding_is_not_read(generator, request_of, counted):
     assert any(c.option == "speed.trim_text" and c.requested == "auto" for c in picture.decisions)
     generator.generate(request_of(changed={"speed.trim_text": "never"}, **size))
     assert calls[-1].shape == (1, 512)
+    measured("speed.trim_text", "a short prompt: 64 tokens encoded, 512 with never; the embeddings are the same bits")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -114,6 +117,7 @@ def test_the_text_is_refined_once_a_picture(generator, request_of, counted):
         assert len(runs) == 1
         generator.generate(request_of(changed={"speed.refine_once": False}, **size))
         assert len(runs) == 1 + 4
+        measured("speed.refine_once", "four steps: the refiner ran once, four times when off; the same pixels")
         generator.generate(request_of(changed={"transformer.attention_dropout": 0.1}, **size))
         assert len(runs) == 1 + 4 + 4, "with dropout no two steps are alike"
     finally:
@@ -143,4 +147,5 @@ def test_real_rope_is_for_compiled_blocks(generator, request_of):
     always = request_of(changed={"speed.real_rope": "always"}, width=64, height=64, num_inference_steps=1)
     assert generator.generate(always).pictures[0].effective["speed.real_rope"] == "always"
     assert generator.loaded.plan.real_rope
+    measured("speed.real_rope", "always: real arithmetic at work, and the same pixels as plain diffusers")
     assert np.isfinite(np.asarray(picture.image)).all()

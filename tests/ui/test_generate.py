@@ -10,6 +10,7 @@ from core.config.layers import load_settings, parse_yaml
 from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, GenerationError, OutOfMemoryError
 from core.types import GenerationRequest, Phase
+from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
 from tests.ui.fake_studio import FakeStudio
 
@@ -167,6 +168,7 @@ def test_size_chips_fill_in_the_size_at_the_models_pixel_budget(studio, open_pag
     page.button_group(key="size_chips").set_value("16:9").run()
     width, height = (page.number_input(key=f"w:generation.{side}").value for side in ("width", "height"))
     assert (width, height) == (336, 192)
+    measured("ui.size_presets", f"16:9 at the embedded model's 256x256: {width}x{height}")
     page.number_input(key="w:generation.width").set_value(337).run()
     assert page.button_group(key="size_chips").value is None
 

@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from core.types import HistoryQuery, ImageRecord, MarkChange
+from tests.options import measured
 from tests.ui.conftest import all_text
 from ui.components.history_filter import day_range, parse_size
 
@@ -71,6 +72,7 @@ def test_pages_go_forth_and_back_by_cursor_and_a_filter_starts_again(studio, ope
     assert len(page.dataframe[0].value) == 5 and page.button(key="older").disabled
     page.button(key="newer").click().run()
     assert list(page.dataframe[0].value["seed"]) == second and not set(first) & set(second)
+    measured("ui.history_page_size", "10: 25 pictures on pages of 10, 10 and 5, forth and back")
     page.selectbox(key="history_size").set_value("320x192").run()
     assert "Page 1" in all_text(page)
 

@@ -6,6 +6,7 @@ from core.config.layers import load_settings
 from core.entrypoints.api.orders import submit
 from core.errors import BatchError
 from core.types import JobTerms
+from tests.options import measured
 from tests.ui.conftest import component_data, use
 from tests.ui.fake_studio import FakeStudio
 
@@ -16,6 +17,7 @@ def test_the_history_opens_as_it_is_set(tmp_path, monkeypatch, open_page, view, 
     studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.history_view": view})))
     studio.fill_history(3)
     assert len(open_page("history").dataframe) == tables
+    measured("ui.history_view", f"{view}: the history opens with {tables} tables")
 
 
 @pytest.mark.option("ui.poll_seconds")
@@ -23,6 +25,7 @@ def test_a_running_job_is_looked_at_so_often(tmp_path, monkeypatch, open_page):
     settings = load_settings(overrides={"ui.poll_seconds": 3.5})
     studio = use(monkeypatch, FakeStudio(tmp_path, settings))
     job = studio.submit(studio.new_request({"prompt": "a red house"}))
+from tests.options import measured
     assert [bar["seconds"] for bar in component_data(open_page(job=job.id), "pulse")] == [3.5]
 
 
@@ -30,6 +33,7 @@ def test_a_running_job_is_looked_at_so_often(tmp_path, monkeypatch, open_page):
 @pytest.mark.parametrize(("cfg", "guidance"), [(6.5, 5.5), (1.0, 0.0), (0.5, 0.0)])
 def test_cfg_is_guidance_and_one(tmp_path, cfg, guidance):
     assert FakeStudio(tmp_path).new_request({"prompt": "x", "cfg_scale": cfg}).guidance_scale == guidance
+    measured("generation.cfg_scale", f"{cfg}: guidance {guidance}")
 
 
 @pytest.mark.option("service.max_batch")

@@ -10,6 +10,7 @@ import pytest
 
 from core.config.layers import PROJECT_ROOT, load_settings
 from core.errors import NotWritableError
+from tests.options import measured
 from tests.ui.conftest import all_text, use
 from tests.ui.fake_studio import FakeStudio
 from ui import resources
@@ -49,6 +50,7 @@ def test_every_page_speaks_one_language(tmp_path, monkeypatch, open_page, langua
             "TensorRT :gray-badge[not in effect yet]",
             "VAE",
         }
+    measured("ui.language", f"zh, en: all {len(PAGES)} pages in the one language")
     assert studio is resources.studio()
 
 

@@ -15,6 +15,7 @@ from core.bootstrap import build_studio
 from core.errors import BatchError, OptionError
 from core.studio import Studio
 from core.types import GenerationRequest
+from tests.options import measured
 from tests.unit.jobs.shop import make_settings
 
 
@@ -61,6 +62,7 @@ def test_files_of_ones_own_are_used_and_named(studio: Studio) -> None:
     assert "pet" in studio.wildcards() and "color" in studio.wildcards()
     batch = studio.new_batch("a __color__ __pet__", {"num_images": 20, "seed": 1})
     assert {one.prompt.split()[-1] for one in batch.singles()} == {"cat", "dog"}
+    measured("batch.wildcards", "a file pet.txt of one's own: 20 pictures with cat or dog")
 
 
 def test_the_template_stays_with_the_seed_that_drew_its_prompt(studio: Studio) -> None:
@@ -104,6 +106,7 @@ def test_a_bad_row_is_told_and_nothing_is_queued(studio: Studio, rows: str, word
     for part in ("list.txt", "Nothing was queued", *words):
         assert part in caught.value.message("en")
     assert "没有任何任务进入队列" in caught.value.message("zh") and "\n" not in caught.value.message("zh")
+    measured("batch.max_pictures", "50: a table of 51 pictures is refused with its row, and nothing is queued")
     assert studio.jobs() == []
 
 

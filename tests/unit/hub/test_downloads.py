@@ -22,6 +22,7 @@ from core.model.hub.process import Fetcher
 from core.model.hub.remote import HubError, RemoteFile, endpoint_of
 from core.model.hub.state import DownloadFiles, Orders
 from core.model.places import Places, places_of
+from tests.options import measured
 
 PATIENCE = 90  # seconds; a busy machine starts a Python in some
 HUBS = ("huggingface", "modelscope")
@@ -143,6 +144,8 @@ def test_the_settings_name_the_address_and_the_folder(catalog, configs, hub, tmp
     made.start(catalog.find("toy"), name)
     wait_for(made, lambda now: now.state == "done")
     check_folder(tmp_path / "kept" / "toy", "toy")
+    measured(key, "a stand-in hub at this address: the model came from it")
+    measured("models.store", "the model's folder was made there")
     made.stop()
 
 

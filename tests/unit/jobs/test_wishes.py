@@ -6,6 +6,7 @@ import pytest
 
 from core.errors import ModelFileError
 from core.jobs.wishes import Wish, Wishes
+from tests.options import measured
 from tests.unit.jobs.shop import Shop, wait_for
 
 
@@ -49,5 +50,6 @@ def test_load_switch_unload_and_the_last_one_at_the_next_start(shop, tmp_path):
     again.supervisor.start()
     try:
         wait_for(lambda: again.supervisor.status().model == "two")
+        measured("model.last_at_start", "true: after a restart the model that was loaded last was there again")
     finally:
         again.close()

@@ -30,6 +30,7 @@ from core.jobs.roster import Roster
 from core.jobs.runner import JobRunner
 from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, MOST_STARTS
 from core.types import JobState
+from tests.options import measured
 from tests.unit.jobs.fake_generator import DEADLY, FakeGenerator
 from tests.unit.jobs.shop import FAKE, Shop, make_request, wait_for, wait_until_gone
 
@@ -88,6 +89,9 @@ def test_a_worker_that_hangs_is_ended_and_the_job_told_why(tmp_path: Path) -> No
         shop.queue.request_cancel(job_id)
         assert shop.wait(job_id).state is JobState.CANCELLED
         assert shop.wait(shop.submit()).state is JobState.DONE
+        measured(
+            "worker.hang_seconds", "1: a worker without a step for 1 s was ended, its job run again, the next one done"
+        )
     finally:
         shop.close()
 
@@ -116,6 +120,7 @@ def test_an_idle_model_gives_its_memory_back_and_the_next_job_loads_it_again(tmp
         status = wait_for(lambda: (now := shop.supervisor.status()).unloaded_from and now)
         assert status.pid != pid and status.model is None
         assert status.unloaded_from > 10_000_000
+        measured("worker.unload_minutes", "0.005: the idle worker gave its memory back; the next job was done")
         assert shop.wait(shop.submit()).state is JobState.DONE
         assert shop.queue.active(9) == []
     finally:
@@ -255,6 +260,7 @@ def test_the_model_is_loaded_ahead_of_the_first_job(tmp_path: Path) -> None:
     try:
         shop.supervisor.start()
         assert wait_for(lambda: shop.supervisor.status().model) == "demo"
+        measured("model.preload", "true: the model was in memory before any job came")
     finally:
         shop.close()
 

@@ -12,6 +12,7 @@ from core.model import places
 from core.model.catalog import Catalog
 from core.model.entries import read_entry
 from core.model.places import EMBEDDED, Places, places_of
+from tests.options import measured
 
 
 @pytest.fixture
@@ -112,7 +113,11 @@ def test_the_settings_allow_folders(configs, tmp_path):
 
     assert "models.folders" in problem().message("en")
     assert problem(models__folders=[str(folder.parent)]) is None
+    measured(
+        "models.folders", "a model folder elsewhere is refused by the option's name, and allowed once it is listed"
+    )
     assert problem(model__id=str(folder)) is None, "what the settings name is allowed by that"
+    measured("model.id", "a name of the catalogue or a folder; an unknown one is an error that names the nearest")
 
 
 def test_one_file_adds_a_model(catalog, configs, tmp_path):

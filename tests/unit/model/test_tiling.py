@@ -152,6 +152,7 @@ def test_exact_needs_at_most_half_of_the_memory_at_1024():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_exact_at_1024_is_within_two_steps_of_255():
     rows = bench_vae.compare(*_flux(1024), tile=256, overlap=0.125)
     assert rows["exact"]["largest"] <= bench_vae.MOST_STEPS < rows["blend"]["largest"]

@@ -29,6 +29,7 @@ from core.entrypoints.access.keys import Keys, read_authorization
 from core.entrypoints.access.users import Users, UsersFileError
 from core.entrypoints.api import BROWSER_COOKIE, gate
 from core.errors import ConfigFileError, OptionError, SecretShownError, StudioError
+from tests.options import measured
 from tests.unit.jobs.shop import make_settings, wait_for
 from tests.unit.service.live import Served, serving
 
@@ -109,6 +110,7 @@ def test_the_clients_of_others_get_in_with_the_token(guarded: Served) -> None:
     with openai.OpenAI(base_url=f"{guarded.url}/v1", api_key="wrong", timeout=60, max_retries=0) as client:
         with pytest.raises((openai.AuthenticationError, openai.RateLimitError)):
             client.models.list()
+    measured("access.token", "the OpenAI and A1111 clients get in with it, and not with another")
 
 
 def test_a_browser_is_known_from_its_first_page_on(tmp_path: Path) -> None:
@@ -178,6 +180,7 @@ def test_a_session_is_a_strict_cookie_that_ends(tmp_path: Path, monkeypatch: pyt
         assert house.client().get("/", headers=showing).status_code == 401
     monkeypatch.setattr("itsdangerous.timed.time.time", lambda: __import__("time").monotonic() + 4e9)
     assert house.keys.visitor_of(session) is None, "too old"
+    measured("access.session_hours", "1: the cookie ends after 3600 s, and is refused when it is too old")
 
 
 def test_another_token_or_password_ends_sessions_and_a_restart_does_not(tmp_path: Path) -> None:
@@ -322,6 +325,7 @@ def test_nobody_else_is_let_in_without_a_key(tmp_path: Path, values: dict[str, A
     house = House(tmp_path, **{key.replace(".", "__"): value for key, value in values.items()})
     house.keys.users.remove("anna")
     assert house.client().get("/").status_code == 503, "the last user was removed while it runs"
+    measured("access.address", "0.0.0.0 without token or user: does not start; once the last user is gone: status 503")
 
 
 @pytest.mark.parametrize(
@@ -392,6 +396,7 @@ def test_a_token_on_the_command_line_is_refused(configs: Path) -> None:
 def test_names_of_the_studio(tmp_path: Path, values: dict[str, Any], host: str, known: bool) -> None:
     settings = make_settings(tmp_path, **{"access.token": TOKEN, **values})
     assert names_this_studio(host, read_binding(settings, Keys(settings))) is known
+    measured("access.hosts", "studio.example: known by this name, refused by another")
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from core.config.options import SCHEMA
 from core.types import JobState
+from tests.options import measured
 from tests.unit.jobs.shop import wait_for
 from tests.unit.service.live import Served, serving
 
@@ -43,6 +44,7 @@ def test_a_job_from_order_to_picture(http: httpx.Client) -> None:
     ]
     assert colours == [(7, 40, 80), (8, 40, 80)]
     assert http.get(f"/thumbnails/{job['images'][0]['id']}").headers["content-type"] == "image/webp"
+    measured("ui.port", "a free port: pages and service answered there")
 
 
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
@@ -163,6 +165,7 @@ def test_nothing_is_queued_when_an_entry_is_bad(http: httpx.Client, served: Serv
     answer = http.post("/jobs", json={"prompts": prompts, "model": "demo"})
     assert answer.status_code == 422 and words in answer.json()["error"]["en"] and answer.json()["error"]["zh"]
     assert served.studio.jobs(1) == before
+    measured("service.max_batch", "256: a list of 320 pictures is refused with status 422, and nothing is queued")
 
 
 def test_the_queue_is_paused_reordered_and_cleared(http: httpx.Client) -> None:
@@ -221,6 +224,9 @@ def test_what_cannot_be_done_is_said_in_both_languages(http: httpx.Client, chang
     answer = http.post("/jobs", json={**SMALL, **change})
     assert answer.status_code == 422 and words in answer.json()["error"]["en"]
     assert answer.json()["error"]["zh"] and "\n" not in answer.text
+    if words.startswith("service."):
+        asked = ", ".join(f"{name} {value}" for name, value in change.items())
+        measured(words, f"{asked}: refused with status 422 that names the option")
 
 
 def test_half_a_surrogate_pair_is_a_prompt_like_any_other(http: httpx.Client) -> None:
@@ -254,6 +260,11 @@ def test_limits_are_config(tmp_path: Path) -> None:
         waiting = http.post("/v1/images/generations", json={"prompt": "x"}, headers={"X-Client-Id": "c"})
         assert waiting.status_code == 504 and "service.wait_seconds" in waiting.text
         assert served.studio.jobs(1)[0].state is JobState.CANCELLED
+    measured(
+        "service.queue_per_client", "2: the third job of a client is refused with status 429, another client's is not"
+    )
+    measured("service.max_body_kb", "16: a body of 20 KB is refused with status 413 in all three dialects")
+    measured("service.wait_seconds", "1: status 504 after 1 s, and the job is cancelled")
 
 
 @pytest.mark.parametrize("path", ["/api/v1/capabilities", "/v1/models", "/sdapi/v1/options"])

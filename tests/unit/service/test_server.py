@@ -30,6 +30,7 @@ from core.remote.client import Remote
 from core.remote.generator import SERVER
 from core.storage.inputs import Inputs
 from core.types import Job, JobState
+from tests.options import measured
 from tests.unit.jobs.shop import Shop, wait_for
 from tests.unit.service.live import Served, serving
 
@@ -162,6 +163,9 @@ def test_a_job_is_drawn_there_and_kept_here(far: Served, near: Shop) -> None:
     with Image.open(near.history.file(record.id)) as picture:
         assert picture.getpixel((0, 0)) == (21, 40, 80)
         kept = json.loads(picture.info["zdarkroom"])
+    measured(
+        "worker.server", "two pictures were drawn at the other address and kept here, with its address in their record"
+    )
     assert kept["resolved"][SERVER] == far.url and kept["resolved"]["model.device"] == "cpu"
     assert [one.option for one in record.decisions] == [SERVER]
     assert TOKEN not in json.dumps(kept) and TOKEN not in (near.directory / "logs/worker.log").read_text()
@@ -252,6 +256,7 @@ def test_a_wrong_token_is_told(far: Served, tmp_path: Path) -> None:
         error = shop.wait(shop.submit()).error
         assert isinstance(error, ServerDeniedError) and "ZDARKROOM_WORKER__SERVER_TOKEN" in str(error)
         assert "not-the-token-at-all" not in str(error.to_dict())
+        measured("worker.server_token", "a wrong one: the job fails, says which setting, and does not say the token")
     finally:
         shop.close()
 

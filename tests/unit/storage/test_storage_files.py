@@ -16,6 +16,7 @@ from core.errors import DiskFullError, NotWritableError, StorageError
 from core.storage.files import inside, write_atomically
 from core.storage.images import ImageFiles
 from core.storage.metadata import read_metadata
+from tests.options import measured
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123_456, UTC)
 ID = "0" * 24 + "1a2b3c4d"
@@ -32,6 +33,7 @@ def test_the_size_is_exact(make_picture: Any, outputs: Path, format: str, size: 
         image.load()
         assert (image.size, image.format) == (size, format.upper())
     assert (stored.size, stored.bytes) == (size, (outputs / stored.file).stat().st_size)
+    measured("output.format", f"png, jpeg, webp: read back as such, and exactly the size asked for, {len(SIZES)} sizes")
 
 
 def test_png_keeps_every_pixel(make_picture: Any, outputs: Path) -> None:
@@ -49,6 +51,7 @@ def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
         return ImageFiles(outputs).write(make_picture((128, 128), noise=True, options=options), ID, NOW, {}).bytes
 
     assert size(30) < size(95)
+    measured("output.quality", f"{format} of noise at 128x128: {size(30)} bytes at 30, {size(95)} at 95")
 
 
 @pytest.mark.option("output.metadata")
@@ -60,6 +63,7 @@ def test_metadata_can_be_switched_off(make_picture: Any, outputs: Path, format: 
     assert b"secret" not in data and "secret".encode("utf-16-be") not in data
     read = read_metadata(outputs / stored.file)
     assert read is not None and (read.parameters, read.record) == (None, None)
+    measured("output.metadata", "false: nothing of the prompt is in the file's bytes")
 
 
 def test_the_name_has_local_date_time_seed_and_id(make_picture: Any, outputs: Path) -> None:

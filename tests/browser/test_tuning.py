@@ -1,0 +1,116 @@
+"""The guide's four steps, what is in effect beside what is chosen, the question before a reload, and cures at a click."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from core.bootstrap import build_studio
+from core.config.layers import load_settings
+from core.errors import BrokenPictureError, OutOfMemoryError
+from core.types import JobState
+from tests.browser.chromium import new_page, open_generate, prompt_of, running_app
+from tests.browser.screenshots import draw
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
+FEW = {"width": 128, "height": 128, "num_inference_steps": 4}
+SHORT = {f"ZDARKROOM_GENERATION__{key.upper()}": str(value) for key, value in FEW.items()}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="module")
+def small_app(browser, outputs):
+    """The app with small pictures as its default."""
+    with running_app(outputs, **SHORT) as address:
+        yield address
+
+
+@pytest.fixture
+def planter(outputs):
+    """Another studio over the same folder: its jobs are drawn by the app's worker, or ended as the test says."""
+    return build_studio(load_settings(overrides={"output.directory": str(outputs)}))
+
+
+def test_the_guide_walks_through_its_four_steps(small_app, browser):
+    page = new_page(browser)
+    page.goto(f"{small_app}/guide?lang=en")
+    for number, key in enumerate(("stable", "quality", "speed", "control")):
+        page.locator(f".st-key-run_{key} button").click()
+        expect(page.locator(f".st-key-progress_{key}")).to_be_visible()
+        expect(page.locator(f".st-key-step_{key} .zd-checks")).to_be_visible(timeout=600_000)
+        expect(page.locator(".zd-checks")).to_have_count(number + 1)
+    assert page.locator(".zd-checks li.no").all_text_contents() == []
+    expect(page.get_by_text("Passed").or_(page.locator(".stAlert"))).not_to_have_count(0)
+    page.close()
+
+
+def test_what_is_in_effect_stands_beside_what_is_chosen(small_app, browser):
+    """A live option acts on the next picture; a reload is asked about once, with the time that the last one took."""
+    page = new_page(browser)
+    open_generate(page, small_app, "en")
+    prompt_of(page).fill("a red house, day")
+    page.locator(".st-key-generate button").click()
+    expect(page.locator(".st-key-download button")).to_be_visible()
+    page.locator(".st-key-advanced summary").click()
+    page.get_by_label("Search").or_(page.locator(".st-key-option_search input")).first.fill("vae")
+    page.keyboard.press("Enter")
+    panel = page.locator(".st-key-advanced")
+    tiles = panel.get_by_role("switch", name=re.compile("^Tiled VAE")).or_(
+        panel.get_by_role("checkbox", name=re.compile("^Tiled VAE"))
+    )
+    expect(panel.get_by_text(re.compile(r"reloads \d"))).not_to_have_count(0)  # how long it took last time
+    tiles.first.evaluate("box => box.click()")
+    expect(panel.get_by_text(re.compile("now: (false|off|no)"))).to_be_visible()
+    page.locator(".st-key-generate button").click()
+    expect(panel.get_by_text(re.compile("now: (false|off|no)"))).to_have_count(0)
+
+    panel.locator(".stSelectbox", has_text="Precision of the VAE").locator("input").click()
+    page.get_by_role("option", name="bfloat16").click()
+    expect(panel.get_by_text(re.compile("now: "))).to_be_visible()
+    page.locator(".st-key-generate button").click()
+    question = page.locator(".st-key-reload_question")
+    expect(question).to_contain_text(re.compile(r"Precision of the VAE.*\d s"))
+    page.locator(".st-key-reload_go button").click()
+    expect(question).to_have_count(0)
+    expect(panel.get_by_text(re.compile("now: "))).to_have_count(0)
+    page.locator(".st-key-generate button").click()
+    expect(question).to_have_count(0)
+    page.close()
+
+
+def test_faults_are_found_and_cured_at_a_click(small_app, browser, planter):
+    """Each is planted in the app's own queue or history; the cure is queued by the button and takes the card away."""
+    asked = planter.new_request({"prompt": "a red house, day", "seed": 5, **FEW})
+    planter.pause_queue(True)
+    for error in (
+        OutOfMemoryError(device="cuda", width=128, height=128),
+        BrokenPictureError(component="vae", came="NaN or Inf", step=4),
+    ):
+        planter._queue.finish(planter.submit(asked).id, JobState.FAILED, error)
+    planter.pause_queue(False)
+    image_id = draw(planter, planter.new_request({"prompt": "a blue car, day", "seed": 6, **FEW}))
+    with Image.open(planter.image_file(image_id)) as whole:
+        half = whole.resize((64, 64))
+    half.save(planter.image_file(image_id))
+    draw(planter, planter.new_request({"prompt": "招牌上写着你好", "seed": 7, "negative_prompt": "car", **FEW}))
+    page = new_page(browser)
+    page.goto(f"{small_app}/system?lang=en")
+    for kind in ("black", "memory", "size", "text", "guidance"):
+        expect(page.locator(f".st-key-cure_{kind}")).to_be_visible()
+    cures = page.locator("[class*=st-key-cure_] button")
+    for _ in range(8):  # one cure may answer two faults
+        page.goto(f"{small_app}/system?lang=en")
+        expect(cures.first.or_(page.get_by_text("No fault"))).to_be_visible()
+        if not cures.count():
+            break
+        cures.first.click()
+        expect(page.locator(".st-key-download button")).to_be_visible(timeout=300_000)
+    expect(page.get_by_text("No fault")).to_be_visible()
+    page.close()
