@@ -8,14 +8,14 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.config.layers import parse_yaml, profile_values
 from core.config.options import SCHEMA
 from core.config.schema import TakesEffect
-from core.errors import ConfigFileError, OptionError, UnknownModelError, UnknownOptionError
+from core.errors import ConfigFileError, OptionError, UnknownOptionError
 from core.studio import Studio
 from core.types import Column, Comparison, GenerationRequest, JobTerms
 
@@ -33,6 +33,15 @@ class Wish:
     model: str
     profile: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What whoever asks may ask for: pictures in all, active jobs, and `check` of each column's request."""
+
+    pictures: int = MOST_PICTURES
+    jobs: int | None = None
+    check: Callable[[GenerationRequest], None] = lambda request: None
 
 
 def read_values(text: str, source: str) -> dict[str, Any]:
@@ -66,16 +75,20 @@ def start(
     seeds: Sequence[int],
     terms: JobTerms | None = None,
     source: str = "comparison",
+    limits: Limits | None = None,
 ) -> Comparison:
     """Queue a comparison; it and its jobs are on disk when this returns. InputError or ModelFileError when it can't be."""
-    _check(wishes, prompts, seeds, source)
+    limits = limits or Limits()
+    _check(wishes, prompts, seeds, source, limits.pictures)
     checked = [replace(wish, values=_own(wish.values, place_of(number))) for number, wish in enumerate(wishes, start=1)]
     requests = [_request(studio, wish, number, prompts, seeds) for number, wish in enumerate(checked, start=1)]
     columns = [
         _column(studio, request, name, wish)
         for request, name, wish in zip(requests, _names(checked), checked, strict=True)
     ]
-    return studio.compare(columns, requests, running_order(requests), terms)
+    for request in requests:
+        limits.check(request)
+    return studio.compare(columns, requests, running_order(requests), terms, limits.jobs)
 
 
 def running_order(requests: Sequence[GenerationRequest]) -> tuple[int, ...]:
@@ -94,13 +107,13 @@ def _loads(request: GenerationRequest) -> tuple[Any, Any]:
     return request.model, (request.model, *(request.options.get(key) for key in keys))
 
 
-def _check(wishes: Sequence[Wish], prompts: Sequence[str], seeds: Sequence[int], source: str) -> None:
+def _check(wishes: Sequence[Wish], prompts: Sequence[str], seeds: Sequence[int], source: str, most: int) -> None:
     count = len(wishes) * len(prompts) * len(seeds)
     for key, came, low, high in (
         ("columns", len(wishes), FEWEST, MOST_COLUMNS),
         ("prompts", len(prompts), 1, MOST_PICTURES),
         ("seeds", len(seeds), 1, MOST_PICTURES),
-        ("pictures", count, 1, MOST_PICTURES),
+        ("pictures", count, 1, most),
     ):
         if not low <= came <= high:
             raise OptionError(source=source, key=key, came=came, allowed=f"{low} - {high}")
@@ -182,11 +195,3 @@ def _names(wishes: Sequence[Wish]) -> list[str]:
 
 def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def known_models(studio: Studio, wishes: Sequence[Wish]) -> None:
-    """Raise UnknownModelError for a model that is not in the catalogue: a caller must not probe folders of this machine."""
-    known = [model.id for model in studio.models()]
-    for wish in wishes:
-        if wish.model not in known:
-            raise UnknownModelError(came=wish.model[:60], known=", ".join(known))

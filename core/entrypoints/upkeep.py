@@ -54,7 +54,9 @@ def _move(settings: Settings, to: str | None, words: Mapping[str, str]) -> int:
     """Copy everything into the database `to`, and say what was compared and how to change over."""
     if not to:
         raise OptionError(source=SOURCE, key="--to", came="", allowed=TARGETS)
-    target_place = to if "://" in to else settings.output_directory / DATABASE_FILE if to == FILE else Path(to).resolve()
+    target_place = (
+        to if "://" in to else settings.output_directory / DATABASE_FILE if to == FILE else Path(to).resolve()
+    )
     source = open_database(settings.output_directory, settings.values)
     try:
         _demand_rest(source, source.name)
@@ -77,7 +79,10 @@ def _move(settings: Settings, to: str | None, words: Mapping[str, str]) -> int:
 def _demand_rest(database: Database, name: str) -> None:
     """Nobody may be at work in it. Raises MoveError."""
     if Roster(database).living():
-        detail = {"en": f"a worker is at work in {name}; close the studio first", "zh": f"{name} 正有工作进程在用，请先关闭工作室"}
+        detail = {
+            "en": f"a worker is at work in {name}; close the studio first",
+            "zh": f"{name} 正有工作进程在用，请先关闭工作室",
+        }
         raise MoveError(target=name, detail=detail)
 
 

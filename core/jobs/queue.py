@@ -76,13 +76,17 @@ class JobQueue:
         requests: Sequence[GenerationRequest],
         terms: JobTerms | None,
         keep: Callable[[Connection, Sequence[str]], None],
+        most: int | None = None,
     ) -> Sequence[Job]:
         """Put complete requests at the end, in this order, with what `keep` writes of them (it gets their ids).
 
-        All of it is on disk when this returns, or nothing is.
+        All of it is on disk when this returns, or nothing is. QueueFullError when the client would have more than `most`.
         """
+        terms = terms or JobTerms()
         with self._database.writing() as connection:
-            ids = [add_job(connection, request, terms or JobTerms()) for request in requests]
+            if most is not None:
+                check_room(connection, terms.client, most, len(requests))
+            ids = [add_job(connection, request, terms) for request in requests]
             keep(connection, ids)
             return [snapshots.one(connection, job_id) for job_id in ids]
 

@@ -75,10 +75,10 @@ def job_of_key(connection: Connection, terms: JobTerms) -> str | None:
     return row.id if row is not None else None
 
 
-def check_room(connection: Connection, client: str, most: int) -> None:
-    """Raise QueueFullError when this client has `most` active jobs already."""
+def check_room(connection: Connection, client: str, most: int, adding: int = 1) -> None:
+    """Raise QueueFullError when this client would have more than `most` active jobs."""
     mine = select(func.count()).where(jobs.c.client == client, jobs.c.state.in_(ACTIVE))
-    if (connection.scalar(mine) or 0) >= most:
+    if (connection.scalar(mine) or 0) + adding > most:
         raise QueueFullError(allowed=most)
 
 

@@ -23,7 +23,9 @@ from core.storage.tables import images, metadata, previews, workers
 
 PART = 500  # rows that are sent at once
 LEFT_OUT = (previews.name, workers.name)
-TABLES = tuple(table for table in metadata.sorted_tables if table.name not in LEFT_OUT)  # what is pointed at comes first
+TABLES = tuple(
+    table for table in metadata.sorted_tables if table.name not in LEFT_OUT
+)  # what is pointed at comes first
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ def move(source: Database, target: Database) -> tuple[Moved, ...]:
             came = _summary(receiving, metadata.tables[sent.table])
             if came != sent:
                 detail = f"{sent.table}: {sent.rows} / {came.rows}, {sent.digest[:12]} / {came.digest[:12]}"
-                raise MoveError(target=target.name, detail={"en": f"the rows differ ({detail})", "zh": f"行不一致（{detail}）"})
+                raise MoveError(
+                    target=target.name, detail={"en": f"the rows differ ({detail})", "zh": f"行不一致（{detail}）"}
+                )
     return tuple(moved)
 
 

@@ -23,11 +23,12 @@ class Compared(Jobs, Pictures):
         wanted: Sequence[GenerationRequest],
         order: Sequence[int],
         terms: JobTerms | None = None,
+        most: int | None = None,
     ) -> Comparison:
         """Queue the requests of these columns, one each, in this order.
 
         The comparison and all its jobs are on disk when this returns, or none of it. Raises InputError or ModelError
-        before that for what can't be drawn.
+        before that for what can't be drawn. With `most`, QueueFullError when the client would have more active jobs.
         """
         for request in wanted:
             self._check(request)
@@ -41,7 +42,7 @@ class Compared(Jobs, Pictures):
             placed = tuple(replace(column, job=jobs[k]) for k, column in enumerate(columns))
             self._comparisons.put(connection, replace(comparison, columns=placed))
 
-        self._queue.add_all([wanted[k] for k in order], terms, keep)
+        self._queue.add_all([wanted[k] for k in order], terms, keep, most)
         return self.comparison(comparison.id)
 
     def comparison(self, comparison_id: str) -> Comparison:

@@ -259,6 +259,7 @@ class FakeQueue:
         requests: Sequence[GenerationRequest],
         terms: JobTerms | None,
         keep: Callable[[Any, Sequence[str]], None],
+        most: int | None = None,
     ) -> Sequence[Job]:
         jobs = [self.add(request, terms) for request in requests]
         keep(None, [job.id for job in jobs])

@@ -8,26 +8,67 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from core.comparison import sheet
+from core.comparison import plan, sheet
 from core.comparison.report import cancel, report
 from core.entrypoints import measured
 from core.entrypoints.api.answers import Answer
+from core.entrypoints.api.orders import SOURCE, check_model, check_size, client_of
 from core.studio import Studio
+from core.types import JobTerms
 
+Refusals = Callable[..., dict[int | str, dict[str, Any]]]
 NO_STORE = {"Cache-Control": "no-store"}  # votes come, and pictures go
 
 
-def comparison_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
-    """The routes; `refusals` documents what may be answered instead."""
-    router = APIRouter(prefix="/comparisons", tags=["comparisons"], responses=refusals)
+class ColumnOrder(BaseModel):
+    """A model and what is set for it, by key or alias, over a profile of configs/profiles."""
 
-    def described(comparison_id: str) -> Response:
+    model_config = ConfigDict(extra="forbid")
+    model: Annotated[str, Field(strict=True, max_length=500)]
+    profile: Annotated[str, Field(strict=True, max_length=100)] = ""
+    options: dict[str, Any] = {}
+
+
+class ComparisonOrder(BaseModel):
+    """What is to be compared."""
+
+    model_config = ConfigDict(extra="forbid")
+    columns: list[ColumnOrder]
+    prompts: list[Annotated[str, Field(strict=True)]]
+    seeds: list[Annotated[int, Field(strict=True)]]
+
+
+def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> APIRouter:
+    """The routes; `refusals` documents what may be answered instead."""
+    router = APIRouter(prefix="/comparisons", tags=["comparisons"], responses=refusals(404, 422))
+
+    def described(comparison_id: str, status: int = 200) -> Response:
         studio = get_studio()
         found = report(studio, studio.comparison(comparison_id))
-        return Answer(measured.as_json(found, studio.votes(comparison_id)))
+        where = {"Location": f"/api/v1/comparisons/{comparison_id}"} if status == 202 else None
+        return Answer(measured.as_json(found, studio.votes(comparison_id)), status, headers=where)
+
+    @router.post("", status_code=202, responses=refusals(404, 422, 429))
+    def add(request: Request, order: ComparisonOrder) -> Any:
+        """Queue a comparison: every column draws every prompt with every seed. Each column is one job."""
+        studio = get_studio()
+        for column in order.columns:
+            check_model(studio, column.model)
+        settings = studio.settings
+        limits = plan.Limits(
+            pictures=min(plan.MOST_PICTURES, settings["service.max_batch"]),
+            jobs=settings["service.queue_per_client"],
+            check=lambda one: check_size(one, settings),
+        )
+        wishes = [plan.Wish(column.model, column.profile, column.options) for column in order.columns]
+        seeds = plan.read_seeds(" ".join(map(str, order.seeds)), SOURCE)
+        terms = JobTerms(client=client_of(request))
+        comparison = plan.start(studio, wishes, order.prompts, seeds, terms, SOURCE, limits)
+        return described(comparison.id, 202)
 
     @router.get("")
     def latest(limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Any:

@@ -5,6 +5,8 @@
     GET /api/v1/jobs/<id>, /preview, /events (server-sent), PATCH, DELETE (cancels), POST /retry
     GET /api/v1/queue, PATCH {"paused": true}, DELETE (cancels what waits)
     POST /api/v1/inputs (the bytes of a picture)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of an order
+    POST /api/v1/comparisons {"columns": [{"model": "demo"}, {"model": "sdxl", "options": {"steps": 20}}], "prompts": ["..."],
+        "seeds": [7]}  ->  202, each column a job
     GET /api/v1/comparisons, /api/v1/comparisons/<id>, /table (CSV), /sheet (PNG), DELETE (cancels)
     GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/openapi.json
 
@@ -90,7 +92,7 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     v1 = APIRouter(prefix="/v1")
     _add_jobs(v1, get_studio)
     _add_queue(v1, get_studio)
-    compared = comparison_routes(get_studio, refusals(404, 422))
+    compared = comparison_routes(get_studio, refusals)
     v1.include_router(files)
     v1.include_router(compared)
     app.include_router(v1)

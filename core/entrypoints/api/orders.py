@@ -78,25 +78,29 @@ def submit(
         if option.key not in REQUEST_KEYS and option not in SCHEMA.request_options():
             raise UnknownOptionError(source=SOURCE, key=key, nearest="generation.prompt")
         named[option.key] = value
-    known = [model.id for model in studio.models()]
-    model = named.get("model.id", studio.settings["model.id"])
-    if model not in (*known, studio.settings["model.id"]):  # a caller must not probe folders of this machine
-        raise UnknownModelError(came=str(model)[:60], known=", ".join(known))
+    check_model(studio, named.get("model.id", studio.settings["model.id"]))
     limits = studio.settings
     if prompts is None:
         request = studio.new_request(named, SOURCE)
         bounded = replace(SCHEMA.options["generation.num_images"], maximum=limits["service.max_images"])
         bounded.check(request.num_images, f"{SOURCE}, service.max_images")
-        _check_size(request, limits)
+        check_size(request, limits)
     else:
         most = limits["service.max_batch"]
-        request = studio.new_batch(prompts, named, SOURCE, most, lambda single: _check_size(single, limits))
+        request = studio.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
     if sources is not None:
         request = replace(request, inputs=dict(sources.inputs), parent=sources.parent)
     return studio.submit(request, terms, limits["service.queue_per_client"])
 
 
-def _check_size(request: GenerationRequest, limits: Settings) -> None:
+def check_model(studio: Studio, model: object) -> None:
+    """Raise UnknownModelError for a model that has no entry: a caller must not probe folders of this machine."""
+    known = [info.id for info in studio.models()]
+    if model not in (*known, studio.settings["model.id"]):
+        raise UnknownModelError(came=str(model)[:60], known=", ".join(known))
+
+
+def check_size(request: GenerationRequest, limits: Settings) -> None:
     """Raise OptionError for more pixels or steps than a caller may ask for."""
     if request.width * request.height > limits["service.max_pixels"]:
         raise OptionError(

@@ -194,7 +194,9 @@ def test_every_commit_of_another_is_news(database: Database) -> None:
 def test_connections_that_the_server_cut_are_made_again(postgres: Server, url: str, served: Database) -> None:
     queue, watch = JobQueue(served), ChangeWatch(served)
     watch.changed()
-    ended = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.split('/')[3].split('?')[0]}'"
+    ended = (
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.split('/')[3].split('?')[0]}'"
+    )
     postgres.say(ended)
     assert queue.add(REQUEST).position == 1
     with pytest.raises(DatabaseError, match="postgresql://studio@"):
@@ -304,7 +306,7 @@ def test_what_was_there_before_an_update_is_kept_in_a_schema_of_its_own(
                 "'红色的房子', '', 'demo', 7, 8, 0, 1, false)"
             )
         )
-        connection.execute(text("INSERT INTO image_records VALUES ('a', '{\"requested\": {\"options\": {\"k\": 1}}}')"))
+        connection.execute(text('INSERT INTO image_records VALUES (\'a\', \'{"requested": {"options": {"k": 1}}}\')'))
     before.close()
     with monkeypatch.context() as broken:
         broken.setattr("core.storage.dialects.postgresql.vector", lambda *_: 1 / 0)
