@@ -76,7 +76,7 @@ def test_what_is_in_effect_stands_beside_what_is_chosen(small_app, browser):
     expect(panel.get_by_text(re.compile("now: "))).to_be_visible()
     page.locator(".st-key-generate button").click()
     question = page.locator(".st-key-reload_question")
-    expect(question).to_contain_text(re.compile(r"Precision of the VAE.*\d s"))
+    expect(question).to_contain_text(re.compile(r"took \d.* s last time: Precision of the VAE"))
     page.locator(".st-key-reload_go button").click()
     expect(question).to_have_count(0)
     expect(panel.get_by_text(re.compile("now: "))).to_have_count(0)
