@@ -40,6 +40,7 @@ class Fault:
     request: GenerationRequest | None = None  # what to run again with the cure
     image_id: str | None = None
     error: StudioError | None = None
+    job_id: str | None = None
 
     def cured(self) -> GenerationRequest | None:
         """The request with the cure in it."""
@@ -75,7 +76,7 @@ def with_values(request: GenerationRequest, values: Values) -> GenerationRequest
 
 def _all(evidence: Evidence) -> Iterator[Fault]:
     for job in evidence.jobs:
-        yield from _of_job(job, evidence.models)
+        yield from (replace(fault, job_id=job.id) for fault in _of_job(job, evidence.models))
     for record, look in evidence.pictures:
         yield from _of_picture(record, look, evidence.models)
     info = evidence.models(evidence.model)
@@ -153,12 +154,14 @@ def _has(request: GenerationRequest, values: Values) -> bool:
 
 def _is_cured(fault: Fault, jobs: Sequence[Job]) -> bool:
     """Whether the cure has been taken: by a job that came after the one with the fault."""
-    if fault.request is None:
+    again = fault.cured()
+    if fault.request is None or again is None:
         return False
+    changes = again != fault.request  # else only the same request, run again, is the cure: any other has it, too
     for job in jobs:  # newest first
-        if job.request == fault.request:
+        if job.id == fault.job_id or (fault.image_id and fault.image_id in job.image_ids):
             return False
-        if _has(job.request, fault.cure):
+        if job.request == again or (changes and _has(job.request, fault.cure)):
             return True
     return False
 

@@ -102,6 +102,17 @@ def test_a_cure_that_did_not_help_is_followed_by_the_next(studio):
     assert fault.cure == {"generation.width": 128, "generation.height": 128}
 
 
+def test_a_cure_that_changes_nothing_is_taken_by_the_same_request_alone(studio):
+    drawn(
+        studio, asked(studio), picture("good").resize((100, 50))
+    )  # of another size, with every setting as it should be
+    drawn(studio, asked(studio, prompt="a blue car, day"))
+    (fault,) = studio.faults()
+    assert fault.kind == "size" and fault.cured() == fault.request
+    drawn(studio, fault.cured())
+    assert studio.faults() == ()
+
+
 def test_the_settings_model_without_weights(tmp_path, monkeypatch):
     problem = ModelFileError(model=TURBO.id, file="x", problem={"en": "missing", "zh": "缺失"})
     studio = FakeStudio(tmp_path)
