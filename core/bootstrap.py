@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from core.config.layers import Settings
 from core.errors import OptionError, UnavailableError
-from core.jobs.orders import LOG_FILE, open_database
+from core.jobs.orders import LOG_FILE, open_database, open_store
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.model.catalog import Catalog
@@ -43,7 +43,8 @@ def build_studio(settings: Settings) -> Studio:
     places = places_of(settings)
     catalog = _catalog(settings, places)
     database = open_database(directory, settings.values)
-    history = History(database, directory)
+    store = open_store(directory, settings.values)
+    history = History(database, store)
     history.sweep()
     return Studio(
         settings=settings,
@@ -52,8 +53,8 @@ def build_studio(settings: Settings) -> Studio:
         catalog=catalog,
         downloads=downloads_of(settings, places.store),
         worker=WorkerSupervisor(settings, database),
-        sheets=Sheets(database, directory),
-        inputs=Inputs(directory),
+        sheets=Sheets(database, store),
+        inputs=Inputs(store),
         comparisons=Comparisons(database),
         system=Machine(settings, directory / LOG_FILE),
     )

@@ -25,7 +25,7 @@ from core.errors import ModelError, StudioError
 from core.jobs.changes import ChangeWatch
 from core.jobs.entry import serve
 from core.jobs.generation import LazyGenerator
-from core.jobs.orders import EXIT_CLUSTER, EXIT_NO_WORKER, WorkerOrders
+from core.jobs.orders import EXIT_CLUSTER, EXIT_NO_WORKER, WorkerOrders, open_store
 from core.jobs.presence import Presence
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import PREDECESSOR_GONE
@@ -49,6 +49,7 @@ class Dispatcher:
 
     def __init__(self, orders: WorkerOrders, database: Database, fleet: Fleet, stopping: threading.Event) -> None:
         directory = orders.output_directory
+        store = open_store(directory, orders.values)
         self._values = orders.values
         self._fleet = fleet
         self._spread = SpreadGenerator(fleet)
@@ -58,7 +59,7 @@ class Dispatcher:
         self._wishes, self._staffing = Wishes(directory), Staffing(directory)
         self._presence = Presence(orders.worker_id, self._roster, self._status)
         generator = LazyGenerator(lambda: self._spread)
-        self._runner = JobRunner(orders.worker_id, database, directory, generator, lambda state: None, stopping)
+        self._runner = JobRunner(orders.worker_id, database, store, generator, lambda state: None, stopping)
         self._stopping = stopping
         self._waiting = True  # whether jobs may be waiting that no worker was free for
         self._tended = 0.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from core.config.layers import Settings, load_settings
 from core.entrypoints.terminal import DONE, FAILED, SOURCE
 from core.errors import MoveError, OptionError
-from core.jobs.orders import DATABASE_FILE, open_database
+from core.jobs.orders import DATABASE_FILE, open_database, open_store
 from core.jobs.roster import Roster
 from core.storage.check import check, rebuild
 from core.storage.database import Database
@@ -32,14 +32,14 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
         return _move(settings, arguments.to, words)
     if arguments.to is not None:
         raise OptionError(source=SOURCE, key="--to", came=arguments.to, allowed="history move")
-    directory = settings.output_directory
-    database = open_database(directory, settings.values)
+    store = open_store(settings.output_directory, settings.values)
+    database = open_database(settings.output_directory, settings.values)
     try:
         if arguments.action == "rebuild":
-            report = rebuild(database, directory)
+            report = rebuild(database, store)
             print(words["rebuilt"].format(count=len(report.adopted), unknown=report.unknown))
             return DONE
-        found = check(database, directory)
+        found = check(database, store)
     finally:
         database.close()
     for field in fields(found):

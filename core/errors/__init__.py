@@ -31,7 +31,8 @@ StudioError
 |-- StorageError             the picture or the database could not be written
 |   |-- DatabaseError        a database server refused, or did not answer
 |   |-- DiskFullError
-|   `-- NotWritableError
+|   |-- NotWritableError
+|   `-- SharedStorageError   an object store refused, or did not answer
 `-- RunError                 the job itself failed
     |-- WorkerDiedError      the worker process is gone; the job is run again
     |-- WorkerStartError     no worker process comes up
@@ -84,7 +85,7 @@ from core.errors.runs import (
     WorkerStartError,
 )
 from core.errors.servers import NoServerError, ServerDeniedError, ServerError, ServerRefusedError, ServerVersionError
-from core.errors.storage import DatabaseError, DiskFullError, NotWritableError, StorageError
+from core.errors.storage import DatabaseError, DiskFullError, NotWritableError, SharedStorageError, StorageError
 
 __all__ = [
     "LANGUAGES",
@@ -120,6 +121,7 @@ __all__ = [
     "ServerError",
     "ServerRefusedError",
     "ServerVersionError",
+    "SharedStorageError",
     "StorageError",
     "StudioError",
     "UnavailableError",

@@ -41,3 +41,14 @@ class DatabaseError(StorageError):
         "zh": "数据库 {path} 报告：{detail}。请检查其服务器是否运行、是否允许本机连接"
         "（storage.database、PGPASSWORD 或 PGPASSFILE），然后重试。",
     }
+
+
+class SharedStorageError(StorageError):
+    """An object store refused, or did not answer."""
+
+    text = {
+        "en": "{path}: the storage says: {detail}. Check output.storage, and the keys in the environment (AWS_ACCESS_KEY_ID, "
+        "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL), then try again.",
+        "zh": "{path}：存储报告：{detail}。请检查 output.storage 和环境变量中的密钥（AWS_ACCESS_KEY_ID、"
+        "AWS_SECRET_ACCESS_KEY、AWS_ENDPOINT_URL），然后重试。",
+    }

@@ -13,6 +13,8 @@ from typing import Any
 
 from core.jobs.records import restore
 from core.storage.database import Database
+from core.storage.files import Files
+from core.storage.shared import open_files
 
 DATABASE_FILE = "studio.db"
 LOCK_FILE = "worker.lock"
@@ -29,6 +31,11 @@ EXIT_IDLE = 71  # the model was idle for long: a new process has its memory back
 def open_database(directory: Path, values: Mapping[str, Any]) -> Database:
     """The database that the settings name: on a server, or the file in the output folder. Raises as `Database` does."""
     return Database(str(values.get("storage.database") or "") or directory / DATABASE_FILE)
+
+
+def open_store(directory: Path, values: Mapping[str, Any]) -> Files:
+    """Where the settings keep pictures: in the output folder, or where several machines reach them. Raises as `open_files`."""
+    return open_files(str(values.get("output.storage") or ""), directory)
 
 
 @dataclass(frozen=True)

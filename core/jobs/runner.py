@@ -21,6 +21,7 @@ from core.jobs.generation import LazyGenerator, WorkerLost, as_studio_error, dev
 from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
 from core.storage.database import Database
+from core.storage.files import Files
 from core.storage.history import History
 from core.storage.inputs import Inputs
 from core.storage.sheets import Sheets
@@ -44,16 +45,16 @@ class JobRunner:
         self,
         worker_id: str,
         database: Database,
-        directory: Path,
+        place: Files | Path,
         generator: LazyGenerator,
         say: Callable[[str], None],
         stopping: threading.Event,
     ) -> None:
         self._id = worker_id
         self._queue = JobQueue(database, worker_id)
-        self._history = History(database, directory)
-        self._sheets = Sheets(database, directory)
-        self._inputs = Inputs(directory)
+        self._history = History(database, place)
+        self._sheets = Sheets(database, place)
+        self._inputs = Inputs(place)
         self._generator = generator
         self._say = say
         self._stopping = stopping

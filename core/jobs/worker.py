@@ -20,7 +20,7 @@ from core.errors import ModelLoadError, StudioError
 from core.jobs.changes import ChangeWatch
 from core.jobs.entry import serve
 from core.jobs.generation import Generator, LazyGenerator, build_generator
-from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE, WorkerOrders
+from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE, WorkerOrders, open_store
 from core.jobs.presence import Presence, status_of
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import PREDECESSOR_GONE
@@ -47,6 +47,7 @@ class Worker:
         stopping: threading.Event,
     ) -> None:
         directory = orders.output_directory
+        store = open_store(directory, orders.values)
         self._values = orders.values
         self._unloaded_from = orders.unloaded_from
         self._queue = JobQueue(database)
@@ -55,7 +56,7 @@ class Worker:
         self._wishes = Wishes(directory)
         self._generator = LazyGenerator(build)
         self._presence = Presence(orders.worker_id, self._roster, self._status)
-        self._runner = JobRunner(orders.worker_id, database, directory, self._generator, self._presence.say, stopping)
+        self._runner = JobRunner(orders.worker_id, database, store, self._generator, self._presence.say, stopping)
         self._stopping = stopping
         self._busy_until = time.monotonic()
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import re
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from core.storage import importing, marks, rows
 from core.storage.database import Database
 from core.storage.dialects import wording_of
 from core.storage.dialects.expressions import stored_text
-from core.storage.files import inside, remove
+from core.storage.files import Files, files_of
 from core.storage.inputs import Inputs
 from core.storage.metadata import read_metadata
-from core.storage.sweep import SweepReport, sweep
+from core.storage.sweep import DATED, SweepReport, sweep
 from core.storage.tables import image_inputs, image_labels, image_records, images, jobs
 from core.storage.thumbnails import Thumbnails
 
@@ -46,17 +47,18 @@ class CheckReport:
     inputs: int = 0  # input pictures removed, as nothing refers to them
 
 
-def check(database: Database, directory: Path) -> CheckReport:
+def check(database: Database, place: Files | Path) -> CheckReport:
     """Hold everything against everything. Raises StorageError when the database can't be written."""
-    swept = sweep(database, directory)
-    found = _Findings(database, directory)
+    files = files_of(place)
+    swept = sweep(database, files)
+    found = _Findings(database, files)
     numbers: list[int] = []
     with database.reading() as connection:
         numbers = list(connection.scalars(select(images.c.number).order_by(images.c.number)))
         missing = len(list(connection.scalars(select(images.c.number).where(images.c.missing))))
     for start in range(0, len(numbers), PAGE):
         found.look(numbers[start : start + PAGE])
-    removed = _remove_lost(directory)
+    removed = _remove_lost(files)
     return CheckReport(
         pictures=len(numbers),
         missing=missing,
@@ -66,18 +68,18 @@ def check(database: Database, directory: Path) -> CheckReport:
         damaged=tuple(found.damaged),
         thumbnails=found.thumbnails,
         marks=found.marks + removed,
-        inputs=Inputs(directory).remove_others(_inputs_in_use(database)),
+        inputs=Inputs(files).remove_others(_inputs_in_use(database)),
     )
 
 
-def rebuild(database: Database, directory: Path) -> SweepReport:
+def rebuild(database: Database, place: Files | Path) -> SweepReport:
     """Forget every row of the history and make it again from the pictures. The database is copied first."""
     with database.writing() as connection:
         database.back_up(connection, "rebuild")
         wording_of(connection).clear_words(connection)
         for table in (image_inputs, image_labels, image_records, images):
             connection.execute(delete(table))
-    return sweep(database, directory)
+    return sweep(database, place)
 
 
 def _inputs_in_use(database: Database) -> set[str]:
@@ -92,9 +94,9 @@ def _inputs_in_use(database: Database) -> set[str]:
 class _Findings:
     """What comes together over the pages of rows."""
 
-    def __init__(self, database: Database, directory: Path) -> None:
-        self._database, self._directory = database, directory
-        self._thumbnails = Thumbnails(directory)
+    def __init__(self, database: Database, files: Files) -> None:
+        self._database, self._files = database, files
+        self._thumbnails = Thumbnails(files.local)
         self.changed: list[str] = []
         self.damaged: list[str] = []
         self.thumbnails = self.marks = 0
@@ -104,23 +106,23 @@ class _Findings:
             found = connection.execute(select(images).where(images.c.number.in_(numbers))).all()
             records = rows.typed(connection, found)
         for row, record in zip(found, records, strict=True):
-            path = inside(self._directory, row.file)
-            if path is None or not path.is_file():
+            if not self._files.has(row.file):
                 continue
-            if marks.read(path) != (record.marks, record.trashed_at):
-                marks.write(path, record.marks, record.trashed_at)
+            if marks.read(self._files, row.file) != (record.marks, record.trashed_at):
+                marks.write(self._files, row.file, record.marks, record.trashed_at)
                 self.marks += 1
-            self._file(row.number, row.file, path, row.digest)
+            self._file(row.number, row.file, row.digest)
             if not self._thumbnails.path(row.id).is_file() and row.file not in self.damaged:
-                self._make(row.id, path)
+                self._make(row.id, row.file)
 
-    def _file(self, number: int, file: str, path: Path, digest: str | None) -> None:
+    def _file(self, number: int, file: str, digest: str | None) -> None:
         """Compare the file's sum with what was written. A row of an earlier version has none, and gets it."""
-        data = path.read_bytes()
+        data = self._files.read(file)
         now = hashlib.sha256(data).hexdigest()
         if now == digest:
             return
-        metadata = read_metadata(path)
+        self._files.forget_copy(file)
+        metadata = read_metadata(io.BytesIO(data))
         if metadata is None:
             self.damaged.append(file)
             return
@@ -133,21 +135,26 @@ class _Findings:
         if digest is not None:
             self._thumbnails.remove(str(image_id))
 
-    def _make(self, image_id: str, path: Path) -> None:
+    def _make(self, image_id: str, file: str) -> None:
+        path = self._files.path(file)
+        if path is None:  # gone meanwhile
+            return
         try:
             self._thumbnails.make(image_id, path)
             self.thumbnails += 1
         except StorageError as error:  # a header without its picture
             log.warning("%s", error)
-            self.damaged.append(str(path.relative_to(self._directory.resolve())))
+            self.damaged.append(file)
 
 
-def _remove_lost(directory: Path) -> int:
+def _remove_lost(files: Files) -> int:
     """Remove what stood beside pictures that are gone for good: a crash between the two left it."""
     removed = 0
-    for suffix in (marks.SUFFIX, importing.SUFFIX):
-        for path in directory.glob(f"????-??-??/*{suffix}"):
-            if not path.with_name(path.name.removesuffix(suffix)).exists():
-                remove(path)
-                removed += 1
+    for folder in filter(DATED.fullmatch, files.folders()):
+        names = {entry.name for entry in files.entries(folder)}
+        for suffix in (marks.SUFFIX, importing.SUFFIX):
+            for name in names:
+                if name.endswith(suffix) and name.removesuffix(suffix) not in names:
+                    files.remove(name)
+                    removed += 1
     return removed

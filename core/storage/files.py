@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all.
+"""Files that are there whole or not at all: `Files` is what the rest asks for, `LocalFiles` those of a folder.
 
 What this module does not know: what is in them.
 """
@@ -6,13 +6,148 @@ What this module does not know: what is in them.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from core.errors import DiskFullError, NotWritableError, StorageError
 
+log = logging.getLogger(__name__)
+
 TEMPORARY = ".tmp"  # ends the name of a file that is being written; such names also begin with a dot
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in a listing: its name, and the seconds since it was written."""
+
+    name: str
+    age: Callable[[], float]
+
+
+class Files(Protocol):
+    """Files below one root, by names with forward slashes. For any number of threads and processes."""
+
+    @property
+    def local(self) -> Path:
+        """The output folder of this machine, for what can be made again."""
+        ...
+
+    def shown(self, name: str) -> str:
+        """What to call a file in errors."""
+        ...
+
+    def reaches(self, name: str) -> bool:
+        """Whether a file of this name could be there: it leads nowhere else, and its folder is not gone."""
+        ...
+
+    def write(self, name: str, data: bytes, durable: bool = True) -> None:
+        """Write it whole; nothing is left when it raises StorageError. `durable`: it outlives a power cut from now on."""
+        ...
+
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """Raises OSError (FileNotFoundError; or when it has more than `most` bytes), or StorageError."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """One that is gone already is fine. Raises StorageError."""
+        ...
+
+    def has(self, name: str) -> bool: ...
+
+    def freshen(self, name: str) -> bool:
+        """Let it count as written just now; False when it has to be written again for that."""
+        ...
+
+    def path(self, name: str) -> Path | None:
+        """A file of this machine with its content, not to be changed; None when there is none of that name."""
+        ...
+
+    def forget_copy(self, name: str) -> None:
+        """The file has changed: what this machine may have of it is to be fetched again."""
+        ...
+
+    def folders(self) -> list[str]:
+        """The names of the folders below the root."""
+        ...
+
+    def entries(self, folder: str) -> Iterator[Entry]:
+        """The files in a folder, in any order; links are left out."""
+        ...
+
+    def settle(self) -> None:
+        """Make durable what was not written so."""
+        ...
+
+
+class LocalFiles:
+    """The files below a folder. `local`: where else this machine keeps what is its own; by default in the same folder."""
+
+    def __init__(self, root: Path, local: Path | None = None) -> None:
+        self.root = root
+        self.local = local or root
+
+    def shown(self, name: str) -> str:
+        return str(self.root / name)
+
+    def reaches(self, name: str) -> bool:
+        path = inside(self.root, name)
+        return path is not None and path.parent.is_dir()
+
+    def write(self, name: str, data: bytes, durable: bool = True) -> None:
+        write_atomically(self.root / name, data, durable)
+
+    def read(self, name: str, most: int | None = None) -> bytes:
+        path = self.root / name
+        if most is not None and path.stat().st_size > most:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return path.read_bytes()
+
+    def remove(self, name: str) -> None:
+        path = inside(self.root, name)
+        if path is not None:
+            remove(path)
+
+    def has(self, name: str) -> bool:
+        path = inside(self.root, name)
+        return path is not None and path.is_file()
+
+    def freshen(self, name: str) -> bool:
+        try:
+            os.utime(self.root / name)
+        except OSError:
+            return False
+        return True
+
+    def path(self, name: str) -> Path | None:
+        path = inside(self.root, name)
+        return path if path is not None and path.is_file() else None
+
+    def forget_copy(self, name: str) -> None:
+        """Nothing: the file itself is here."""
+
+    def folders(self) -> list[str]:
+        return [entry.name for entry in _scan(self.root) if entry.is_dir(follow_symlinks=False)]
+
+    def entries(self, folder: str) -> Iterator[Entry]:
+        for entry in _scan(self.root / folder):
+            if entry.is_file(follow_symlinks=False):
+                yield Entry(f"{folder}/{entry.name}", partial(_age, entry))
+
+    def settle(self) -> None:
+        if hasattr(os, "sync"):
+            os.sync()
+
+
+def files_of(place: Files | Path) -> Files:
+    """A folder is where its files are."""
+    return LocalFiles(place) if isinstance(place, Path) else place
 
 
 def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
@@ -73,6 +208,23 @@ def storage_error(error: OSError, path: Path) -> StorageError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return NotWritableError(path=path)
     return StorageError(path=path, detail=error.strerror or error)
+
+
+def _age(entry: os.DirEntry[str]) -> float:
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime
+    except OSError:  # removed meanwhile
+        return 0.0
+
+
+def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("%s cannot be read: %s", folder, error)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from core.errors import NotFoundError, StorageError
 from core.storage import past, rows, search
 from core.storage.database import Database
-from core.storage.files import remove
+from core.storage.files import Files, files_of
 from core.storage.images import ImageFiles
 from core.storage.importing import take_in
 from core.storage.order import Order
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 
 class History:
-    """The pictures below one output directory. For any number of threads and processes."""
+    """The pictures among some files, or below one folder. For any number of threads and processes."""
 
-    def __init__(self, database: Database, directory: Path) -> None:
+    def __init__(self, database: Database, place: Files | Path) -> None:
         self._database = database
-        self._directory = directory
-        self._files = ImageFiles(directory)
-        self._thumbnails = Thumbnails(directory)
+        self._files = files_of(place)
+        self._images = ImageFiles(self._files)
+        self._thumbnails = Thumbnails(self._files.local)
         self._order = Order(database, self._files, self._thumbnails)
 
     def add(self, picture: Picture, job_id: str | None) -> ImageRecord:
@@ -46,14 +46,14 @@ class History:
         created_at = datetime.now(UTC)
         image_id = new_id(created_at)
         data = picture_record(picture, image_id, job_id, created_at)
-        stored = self._files.write(picture, image_id, created_at, data)
+        stored = self._images.write(picture, image_id, created_at, data)
         try:
             record = image_record(data, stored)
             with self._database.writing(part=image_id) as connection:
                 rows.put(connection, record, data, stored.digest)
         except Exception as error:
             with suppress(StorageError):  # the first error is the one to tell
-                remove(self._directory / stored.file)
+                self._files.remove(stored.file)
             if isinstance(error, StorageError):
                 raise
             raise StorageError(path=self._database.name, detail=getattr(error, "orig", error)) from error
@@ -71,7 +71,7 @@ class History:
 
     def take_in(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
         """A picture from elsewhere, and whether it is new here. Raises PictureFileError or StorageError."""
-        return take_in(self._database, self._directory, data, name, made or datetime.now(UTC))
+        return take_in(self._database, self._files, data, name, made or datetime.now(UTC))
 
     def search(self, query: HistoryQuery) -> HistoryPage:
         """One page. Raises OptionError for a sort, a limit, a text or a cursor that can't be used."""
@@ -85,11 +85,11 @@ class History:
             return rows.typed(connection, [rows.find(connection, image_id)])[0]
 
     def file(self, image_id: str) -> Path:
-        """The picture's file. Raises NotFoundError when the row or the file is gone, or lies outside the directory."""
+        """The picture's file, or a copy of it. Raises NotFoundError when the row or the file is gone, or lies elsewhere."""
         with self._database.reading() as connection:
             row = rows.find(connection, image_id)
         path = self._files.path(row.file)
-        if path is None or not path.is_file():
+        if path is None:
             raise NotFoundError(kind="picture file", came=image_id)
         return path
 
@@ -142,4 +142,4 @@ class History:
 
     def sweep(self) -> SweepReport:
         """Put right what a crash left behind; to be called at start."""
-        return sweep(self._database, self._directory)
+        return sweep(self._database, self._files)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from core.errors import StorageError
-from core.storage.files import inside, remove, write_atomically
+from core.storage.files import Files
 from core.storage.infotext import write_infotext
 from core.storage.metadata import save_arguments
 from core.types import Picture
@@ -36,10 +35,10 @@ class StoredFile:
 
 
 class ImageFiles:
-    """The pictures below one directory, in a folder for each local date."""
+    """The pictures among some files, in a folder for each local date."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, files: Files) -> None:
+        self._files = files
 
     def write(self, picture: Picture, image_id: str, created_at: datetime, record: Mapping[str, Any]) -> StoredFile:
         """Save a picture as its request's `output.*` options say; `record` goes into the file unless they say no.
@@ -52,35 +51,34 @@ class ImageFiles:
         local = created_at.astimezone()
         stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{picture.request.seed}_{image_id[-8:]}"
         file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[format]}"
-        path = self.directory / file
         metadata = options.get("output.metadata", True)
         extra = save_arguments(format, write_infotext(picture.request, picture.effective), record) if metadata else {}
-        data = _encoded(picture.image, format, int(options.get("output.quality", 92)), extra, path)
-        write_atomically(path, data)
-        return StoredFile(file, format, self._checked_size(path, picture), len(data), sha256(data).hexdigest())
+        data = _encoded(picture.image, format, int(options.get("output.quality", 92)), extra, self._files.shown(file))
+        self._files.write(file, data)
+        return StoredFile(file, format, self._checked_size(file, picture), len(data), sha256(data).hexdigest())
 
-    def path(self, file: str) -> Path | None:
-        """The path of a picture, or None where `file` would lead out of the directory."""
-        return inside(self.directory, file)
-
-    def _checked_size(self, path: Path, picture: Picture) -> tuple[int, int]:
-        """The size in pixels that the file on disk really has, if it is the one asked for."""
+    def _checked_size(self, file: str, picture: Picture) -> tuple[int, int]:
+        """The size in pixels that the stored file really has, if it is the one asked for."""
         asked = (picture.request.width, picture.request.height)
+        shown = self._files.shown(file)
         try:
+            path = self._files.path(file)
+            if path is None:
+                raise FileNotFoundError(shown)
             with Image.open(path) as image:
                 size = image.size
             if size != asked:
-                raise StorageError(path=path, detail=f"it came out as {size[0]}x{size[1]}, not {asked[0]}x{asked[1]}")
+                raise StorageError(path=shown, detail=f"it came out as {size[0]}x{size[1]}, not {asked[0]}x{asked[1]}")
         except OSError as error:
-            remove(path)
-            raise StorageError(path=path, detail=f"it cannot be read back: {error}") from error
+            self._files.remove(file)
+            raise StorageError(path=shown, detail=f"it cannot be read back: {error}") from error
         except StorageError:
-            remove(path)
+            self._files.remove(file)
             raise
         return size
 
 
-def _encoded(image: Image.Image, format: str, quality: int, extra: Mapping[str, Any], path: Path) -> bytes:
+def _encoded(image: Image.Image, format: str, quality: int, extra: Mapping[str, Any], shown: str) -> bytes:
     """The file's bytes. In memory first: writing to a file, Pillow hides a full disk behind a bare "encoder error"."""
     if format == "jpeg" and image.mode not in ("RGB", "L"):
         image = image.convert("RGB")
@@ -88,5 +86,5 @@ def _encoded(image: Image.Image, format: str, quality: int, extra: Mapping[str, 
     try:
         image.save(buffer, format.upper(), quality=quality, **extra)
     except (OSError, ValueError) as error:  # such as a side beyond what the format can hold
-        raise StorageError(path=path, detail=error) from error
+        raise StorageError(path=shown, detail=error) from error
     return buffer.getvalue()

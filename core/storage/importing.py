@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -22,7 +21,7 @@ from sqlalchemy import select
 from core.errors import PictureFileError
 from core.storage import rows
 from core.storage.database import Database, stamp
-from core.storage.files import remove, write_atomically
+from core.storage.files import Files
 from core.storage.images import EXTENSIONS, StoredFile
 from core.storage.infotext import PROGRAM
 from core.storage.metadata import FileMetadata, read_metadata
@@ -45,7 +44,7 @@ MAX_FILE = 256 << 20  # bytes
 SIDES = ("generation.width", "generation.height")
 
 
-def take_in(database: Database, directory: Path, data: bytes, name: str, made: datetime) -> tuple[ImageRecord, bool]:
+def take_in(database: Database, files: Files, data: bytes, name: str, made: datetime) -> tuple[ImageRecord, bool]:
     """The record of the picture in `data`, and whether it is new here. `name` is what people call it, for errors only.
 
     Raises PictureFileError when it can't be taken in, or StorageError.
@@ -61,42 +60,41 @@ def take_in(database: Database, directory: Path, data: bytes, name: str, made: d
     with database.reading() as connection:
         if connection.scalar(select(images.c.number).where(images.c.id == record["id"])) is not None:
             record = with_new_id(record, datetime.fromisoformat(record["created_at"]))
-    return _kept(database, directory, data, metadata, record, own is None, digest), True
+    return _kept(database, files, data, metadata, record, own is None, digest), True
 
 
-def beside(picture: Path) -> Path:
-    return picture.with_name(picture.name + SUFFIX)
+def beside(picture: str) -> str:
+    """The name of the record beside a picture."""
+    return picture + SUFFIX
 
 
-def read_beside(picture: Path) -> Mapping[str, Any] | None:
+def read_beside(files: Files, picture: str) -> Mapping[str, Any] | None:
     """The record beside a picture that was taken in; None when there is none, or none that can be read."""
-    path = beside(picture)
     try:
-        data = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < MAX_FILE else None
+        data = json.loads(files.read(beside(picture), MAX_FILE).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 
 
 def _kept(
-    database: Database, directory: Path, data: bytes, metadata: FileMetadata, record: Mapping[str, Any], foreign: bool, digest: str
+    database: Database, files: Files, data: bytes, metadata: FileMetadata, record: Mapping[str, Any], foreign: bool, digest: str
 ) -> ImageRecord:  # fmt: skip
     """Write record, picture and rows in this order; what was written is taken back when the rest fails."""
     created_at = datetime.fromisoformat(record["created_at"])
     local = created_at.astimezone()
     stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{record['requested']['seed']}_{record['id'][-8:]}"
     file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[metadata.format]}"
-    path = directory / file
     typed = image_record(record, StoredFile(file, metadata.format, metadata.size, len(data), digest))
     try:
         if foreign:
-            write_atomically(beside(path), json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace"))
-        write_atomically(path, data)
+            files.write(beside(file), json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+        files.write(file, data)
         with database.writing() as connection:
             rows.put(connection, typed, record, digest)
     except BaseException:
-        remove(path)
-        remove(beside(path))
+        files.remove(file)
+        files.remove(beside(file))
         raise
     return typed
 

@@ -8,18 +8,15 @@ What this module does not know: what the pictures are for, who refers to them.
 from __future__ import annotations
 
 import io
-import os
 import re
-import time
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from core.errors import InputPictureError, NotFoundError
-from core.storage.files import remove, write_atomically
+from core.storage.files import Files, files_of
 
 FOLDER = "inputs"
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -36,10 +33,10 @@ def is_digest(text: object) -> bool:
 
 
 class Inputs:
-    """The input pictures below one output directory. For any number of threads and processes."""
+    """The input pictures among some files, or below one folder. For any number of threads and processes."""
 
-    def __init__(self, directory: Path) -> None:
-        self._folder = directory / FOLDER
+    def __init__(self, place: Files | Path) -> None:
+        self._files = files_of(place)
 
     def keep(self, data: bytes, name: str = "") -> str:
         """Store the picture in `data`; its digest. `name` is what people call the file, for errors only.
@@ -49,19 +46,17 @@ class Inputs:
         """
         image = _decoded(data, name or "?")
         digest = _digest(image)
-        path = self._path(digest)
-        if path.is_file():
-            with suppress(OSError):
-                os.utime(path)  # used again just now
+        name = _name(digest)
+        if self._files.has(name) and self._files.freshen(name):  # used again just now
             return digest
         buffer = io.BytesIO()
         image.save(buffer, "PNG", compress_level=4)
-        write_atomically(path, buffer.getvalue())
+        self._files.write(name, buffer.getvalue())
         return digest
 
     def file(self, digest: str) -> Path:
         """The PNG file. Raises NotFoundError."""
-        if is_digest(digest) and (path := self._path(digest)).is_file():
+        if is_digest(digest) and (path := self._files.path(_name(digest))) is not None:
             return path
         raise NotFoundError(kind="input picture", came=str(digest)[:64])
 
@@ -84,18 +79,20 @@ class Inputs:
 
     def remove_others(self, kept: Collection[str]) -> int:
         """Remove what is not among `kept` and not fresh; how many that were."""
-        old = [path for path in self._files() if path.stem not in kept and _age(path) > FRESH_SECONDS]
-        for path in old:
-            remove(path)
+        known = {_name(digest) for digest in kept}
+        old = [entry.name for entry in self._files.entries(FOLDER) if _is_input(entry.name) and entry.name not in known
+               and entry.age() > FRESH_SECONDS]  # fmt: skip
+        for name in old:
+            self._files.remove(name)
         return len(old)
 
-    def _path(self, digest: str) -> Path:
-        return self._folder / f"{digest}.png"
 
-    def _files(self) -> Iterator[Path]:
-        for path in self._folder.glob("*.png") if self._folder.is_dir() else ():
-            if is_digest(path.stem) and path.is_file() and not path.is_symlink():
-                yield path
+def _name(digest: str) -> str:
+    return f"{FOLDER}/{digest}.png"
+
+
+def _is_input(name: str) -> bool:
+    return name.endswith(".png") and is_digest(name.removeprefix(f"{FOLDER}/").removesuffix(".png"))
 
 
 def _decoded(data: bytes, name: str) -> Image.Image:
@@ -138,13 +135,6 @@ def _upright(image: Image.Image) -> Image.Image:
 def _digest(image: Image.Image) -> str:
     width, height = image.size
     return sha256(f"{width}x{height} RGB\n".encode() + image.tobytes()).hexdigest()
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:  # removed meanwhile
-        return 0.0
 
 
 _NO_PICTURE = {"en": "it is no such picture, or a damaged one", "zh": "它不是这类图片，或已损坏"}

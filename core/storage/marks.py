@@ -14,12 +14,11 @@ import json
 import logging
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from core.errors import OptionError
 from core.storage.database import stamp
-from core.storage.files import remove, write_atomically
+from core.storage.files import Files
 from core.storage.infotext import well_formed
 from core.types import MarkChange, Marks
 
@@ -48,10 +47,10 @@ def changed(marks: Marks, change: MarkChange) -> Marks:
     return replace(new, note=well_formed(new.note))
 
 
-def write(picture: Path, marks: Marks, trashed_at: datetime | None, durable: bool = True) -> None:
+def write(files: Files, picture: str, marks: Marks, trashed_at: datetime | None, durable: bool = True) -> None:
     """Write the file beside `picture`, or remove it when there is nothing to say. Raises StorageError."""
     if marks == Marks() and trashed_at is None:
-        remove(beside(picture))
+        files.remove(beside(picture))
         return
     data = {
         "format": FORMAT,
@@ -59,26 +58,24 @@ def write(picture: Path, marks: Marks, trashed_at: datetime | None, durable: boo
         **vars(marks),
         "trashed_at": stamp(trashed_at) if trashed_at else None,
     }
-    write_atomically(beside(picture), json.dumps(data, ensure_ascii=False, indent=1).encode("utf-8"), durable)
+    files.write(beside(picture), json.dumps(data, ensure_ascii=False, indent=1).encode("utf-8"), durable)
 
 
-def read(picture: Path) -> tuple[Marks, datetime | None]:
+def read(files: Files, picture: str) -> tuple[Marks, datetime | None]:
     """What the file beside `picture` says; nothing when there is none, or one that can't be read."""
-    path = beside(picture)
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise ValueError("too long")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(files.read(beside(picture), MAX_FILE).decode("utf-8"))
         return _typed(data), _instant(data.get("trashed_at"))
     except FileNotFoundError:
         return Marks(), None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OptionError) as error:
-        log.warning("%s is not read: %s", path, error)
+        log.warning("%s is not read: %s", beside(picture), error)
         return Marks(), None
 
 
-def beside(picture: Path) -> Path:
-    return picture.with_name(picture.name + SUFFIX)
+def beside(picture: str) -> str:
+    """The name of the file beside a picture."""
+    return picture + SUFFIX
 
 
 def _typed(data: dict[str, Any]) -> Marks:

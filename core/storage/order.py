@@ -7,7 +7,6 @@ What this module does not know: pages, how a picture is made.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,8 +16,7 @@ from sqlalchemy import Connection, Row
 from core.errors import NotFoundError, StorageError
 from core.storage import marks, rows, search
 from core.storage.database import Database, moment, stamp
-from core.storage.files import remove
-from core.storage.images import ImageFiles
+from core.storage.files import Files
 from core.storage.importing import beside
 from core.storage.thumbnails import Thumbnails
 from core.types import Chosen, HistoryQuery, MarkChange, Marks
@@ -31,7 +29,7 @@ Rows = Sequence[Row[Any]]
 class Order:
     """What is done with the pictures below one output directory. For any number of threads and processes."""
 
-    def __init__(self, database: Database, files: ImageFiles, thumbnails: Thumbnails) -> None:
+    def __init__(self, database: Database, files: Files, thumbnails: Thumbnails) -> None:
         self._database = database
         self._files = files
         self._thumbnails = thumbnails
@@ -81,8 +79,8 @@ class Order:
                     raise NotFoundError(kind="picture", came=min(lost))
                 act(connection, found)
             self._write_marks([row.id for row in found], durable=len(ids) <= PART)
-        if len(ids) > PART and hasattr(os, "sync"):
-            os.sync()  # once for all: after each file it would take minutes
+        if len(ids) > PART:
+            self._files.settle()  # once for all: after each file it would take minutes
 
     def _ids(self, query: HistoryQuery) -> Sequence[str]:
         with self._database.reading() as connection:
@@ -93,9 +91,8 @@ class Order:
         written: dict[str, Said] = {}
         while stale := {row: said for row, said in self._said(ids) if written.get(row.id) != said}:
             for row, said in stale.items():
-                path = self._files.path(row.file)
-                if path is not None and path.parent.is_dir():
-                    marks.write(path, *said, durable=durable)
+                if self._files.reaches(row.file):
+                    marks.write(self._files, row.file, *said, durable=durable)
                 written[row.id] = said
 
     def _said(self, ids: Sequence[str]) -> list[tuple[Row[Any], Said]]:
@@ -116,11 +113,8 @@ class Order:
         for row in found:
             try:
                 self._thumbnails.remove(row.id)
-                path = self._files.path(row.file)
-                if path is not None:
-                    remove(path)
-                    remove(beside(path))
-                    remove(marks.beside(path))
+                for name in (row.file, beside(row.file), marks.beside(row.file)):
+                    self._files.remove(name)
             except StorageError as error:
                 problem = problem or error
         if problem is not None:

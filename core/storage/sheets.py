@@ -18,7 +18,7 @@ from sqlalchemy import Row, insert, select
 from core.errors import NotFoundError
 from core.storage import contact
 from core.storage.database import Database, moment, stamp
-from core.storage.files import inside, write_atomically
+from core.storage.files import Files, files_of, write_atomically
 from core.storage.records import is_id, new_id
 from core.storage.tables import images, jobs, sheets
 from core.types import Axis, JobState, Sheet
@@ -27,12 +27,12 @@ FOLDER = "sheets"
 
 
 class Sheets:
-    """The sweeps below one output directory."""
+    """The sweeps of one database; their sheets are drawn again where a machine has them not."""
 
-    def __init__(self, database: Database, directory: Path) -> None:
+    def __init__(self, database: Database, place: Files | Path) -> None:
         self._database = database
-        self._outputs = directory
-        self._directory = directory / FOLDER
+        self._files = files_of(place)
+        self._directory = self._files.local / FOLDER
         self._settled: set[str] = set()  # ids of sweeps whose sheets are there
 
     def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet:
@@ -87,7 +87,7 @@ class Sheets:
             if any(JobState(state).active for state in connection.scalars(chosen)):
                 return False
             made = select(images.c.job_id, images.c.file).where(images.c.job_id.in_(sheet.jobs))
-            files = {row.job_id: inside(self._outputs, row.file) for row in connection.execute(made)}
+            files = {row.job_id: self._files.path(row.file) for row in connection.execute(made)}
         buffer = io.BytesIO()
         _drawn(sheet, [files.get(job_id) for job_id in sheet.jobs]).save(buffer, "PNG")
         write_atomically(self._path(sheet.id), buffer.getvalue())

@@ -8,23 +8,24 @@ that came in between is left as it is.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
+from core.errors import StorageError
 from core.storage import importing, marks
 from core.storage.database import Database, stamp
-from core.storage.files import is_temporary
+from core.storage.files import Entry, Files, LocalFiles, files_of, is_temporary
 from core.storage.images import StoredFile
 from core.storage.metadata import read_metadata
 from core.storage.records import NOT_A_RECORD, image_record, image_row, with_new_id
 from core.storage.rows import put, set_marks, set_trashed
+from core.storage.shared import COPIES
 from core.storage.tables import images
 from core.storage.thumbnails import FOLDER
 from core.types import ImageRecord
@@ -32,7 +33,7 @@ from core.types import ImageRecord
 log = logging.getLogger(__name__)
 
 TEMPORARY_SECONDS = 300  # a temporary file older than this belongs to no one: writing takes well under a second
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+DATED = re.compile(r"\d{4}-\d\d-\d\d")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -48,22 +49,23 @@ class SweepReport:
     seconds: float = 0.0
 
 
-def sweep(database: Database, directory: Path) -> SweepReport:
-    """Make files and rows agree. Raises StorageError when the database can't be written."""
+def sweep(database: Database, place: Files | Path) -> SweepReport:
+    """Make files and rows agree. Raises StorageError when the database can't be written, or the files can't be listed."""
     start = time.monotonic()
+    store = files_of(place)
     with database.reading() as connection:
         rows = {row.file: row for row in connection.execute(select(images.c.id, images.c.file, images.c.missing))}
-    removed, files = _walk(directory)
+    removed, files = _walk(store)
     gone = [row.id for file, row in rows.items() if file not in files and not row.missing]
     back = [row.id for file, row in rows.items() if file in files and row.missing]
     orphans = files - rows.keys()
-    found = [pair for file in sorted(orphans) if (pair := _read(directory, file)) is not None]
+    found = [pair for file in sorted(orphans) if (pair := _read(store, file)) is not None]
     adopted: list[str] = []
     if gone or back or found:
         with database.writing() as connection:
             _mark(connection, gone, missing=True)
             _mark(connection, back, missing=False)
-            adopted = [image_id for pair in found if (image_id := _adopt(connection, directory, *pair)) is not None]
+            adopted = [image_id for pair in found if (image_id := _adopt(connection, store, *pair)) is not None]
     missing = len(set(gone).difference(adopted))
     unknown = len(orphans) - len(found)
     report = SweepReport(removed, tuple(adopted), missing, len(back), unknown, time.monotonic() - start)
@@ -71,49 +73,40 @@ def sweep(database: Database, directory: Path) -> SweepReport:
     return report
 
 
-def _walk(directory: Path) -> tuple[int, set[str]]:
+def _walk(files: Files) -> tuple[int, set[str]]:
     """Remove old temporary files; return how many, and every picture below the folders of dates, as rows name them."""
     removed = 0
-    files: set[str] = set()
-    for folder in (*_scan(directory), *_scan(directory / FOLDER)):
-        if not folder.is_dir(follow_symlinks=False):
-            continue
-        dated = _DATE.fullmatch(folder.name) is not None
-        for entry in _scan(Path(folder.path)):
-            if is_temporary(entry.name):
-                removed += _remove_old(entry)
-            elif dated and entry.name.lower().endswith(_SUFFIXES) and entry.is_file(follow_symlinks=False):
-                files.add(f"{folder.name}/{entry.name}")
-    return removed, files
+    found: set[str] = set()
+    for folder in files.folders():
+        dated = DATED.fullmatch(folder) is not None
+        for entry in files.entries(folder):
+            if is_temporary(entry.name.rpartition("/")[2]):
+                removed += _remove_old(files, entry)
+            elif dated and entry.name.lower().endswith(_SUFFIXES):
+                found.add(entry.name)
+    for own in (LocalFiles(files.local / FOLDER), LocalFiles(files.local / COPIES)):
+        for entry in (entry for folder in own.folders() for entry in own.entries(folder)):
+            removed += is_temporary(entry.name.rpartition("/")[2]) and _remove_old(own, entry)
+    return removed, found
 
 
-def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+def _remove_old(files: Files, entry: Entry) -> bool:
+    if entry.age() < TEMPORARY_SECONDS:
+        return False
     try:
-        with os.scandir(folder) as entries:
-            yield from entries
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        log.warning("%s cannot be read: %s", folder, error)
-
-
-def _remove_old(entry: os.DirEntry[str]) -> bool:
-    try:
-        if time.time() - entry.stat(follow_symlinks=False).st_mtime < TEMPORARY_SECONDS:
-            return False
-        os.unlink(entry.path)
-    except OSError as error:  # gone by itself, or not ours to remove
-        log.warning("%s is not removed: %s", entry.path, error)
+        files.remove(entry.name)
+    except StorageError as error:  # not ours to remove
+        log.warning("%s is not removed: %s", files.shown(entry.name), error)
         return False
     return True
 
 
-def _read(directory: Path, file: str) -> tuple[ImageRecord, Mapping[str, Any]] | None:
+def _read(files: Files, file: str) -> tuple[ImageRecord, Mapping[str, Any]] | None:
     """The record that a file without a row carries, typed and as it is; None when it is not one of ours."""
-    path = directory / file
-    metadata = read_metadata(path)
-    found = None if metadata is None else metadata.record or importing.read_beside(path)
-    if metadata is None or found is None:
+    path = files.path(file)
+    metadata = read_metadata(path) if path is not None else None
+    found = None if metadata is None else metadata.record or importing.read_beside(files, file)
+    if path is None or metadata is None or found is None:
         return None
     try:
         record = image_record(found, StoredFile(file, metadata.format, metadata.size, path.stat().st_size))
@@ -124,19 +117,19 @@ def _read(directory: Path, file: str) -> tuple[ImageRecord, Mapping[str, Any]] |
     return record, found
 
 
-def _adopt(connection: Connection, directory: Path, record: ImageRecord, data: Mapping[str, Any]) -> str | None:
+def _adopt(connection: Connection, files: Files, record: ImageRecord, data: Mapping[str, Any]) -> str | None:
     """Give a picture its row. Where its id is taken, the file was moved (the row follows it) or copied (a new id)."""
     owner = connection.execute(select(images.c.file).where(images.c.id == record.id)).one_or_none()
     if owner is not None and owner.file == record.file:  # its writer was faster
         return None
-    if owner is not None and not (directory / owner.file).is_file():
+    if owner is not None and not files.has(owner.file):
         connection.execute(update(images).where(images.c.id == record.id).values(file=record.file, missing=False))
         return record.id
     if owner is not None:
         data = with_new_id(data, record.created_at)
         record = replace(record, id=data["id"])
     number = put(connection, record, data)
-    said, trashed_at = marks.read(directory / record.file)
+    said, trashed_at = marks.read(files, record.file)
     set_marks(connection, {number: said})
     set_trashed(connection, [number], stamp(trashed_at) if trashed_at else None)
     return record.id

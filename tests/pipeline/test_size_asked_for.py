@@ -14,6 +14,7 @@ from PIL import Image
 from core.errors import OptionError
 from core.model.generator import Generator
 from core.model.reading import read_pipeline
+from core.storage.files import LocalFiles
 from core.storage.images import ImageFiles
 from tests.pipeline.conftest import WEIGHTS
 
@@ -50,7 +51,7 @@ def quick(generator):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    return ImageFiles(tmp_path_factory.mktemp("pictures"))
+    return ImageFiles(LocalFiles(tmp_path_factory.mktemp("pictures")))
 
 
 SIZES = st.tuples(st.integers(64, 500), st.integers(64, 500)) | st.sampled_from([(1000, 701), (64, 2048), (2048, 64)])

@@ -19,4 +19,19 @@ STORAGE = (
             "密码取自 PGPASSWORD 或 PGPASSFILE。留空则使用输出文件夹中的文件。",
         },
     ),
+    basic(
+        "output.storage",
+        type="str",
+        default="",
+        maximum=1000,
+        takes_effect=START,
+        label={"en": "Shared storage", "zh": "共享存储"},
+        help={
+            "en": "s3://bucket/folder, or file:///folder for one that is mounted: pictures, what lies beside them and input "
+            "pictures are kept there, for several machines. Keys come from the environment (AWS_ACCESS_KEY_ID ...). "
+            "Empty: the output folder, where thumbnails and logs always are.",
+            "zh": "s3://桶/文件夹，或挂载的文件夹 file:///文件夹：图片、其旁的文件和输入图片存放在那里，供多台机器共用。"
+            "密钥取自环境变量（AWS_ACCESS_KEY_ID 等）。留空则存放在输出文件夹；缩略图和日志始终在输出文件夹。",
+        },
+    ),
 )

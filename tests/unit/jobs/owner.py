@@ -1,4 +1,4 @@
-"""An app to be killed by a test: starts a worker over the folder and the database given, says so, and waits."""
+"""An app to be killed by a test: starts a worker over the folder, database and storage given, says so, and waits."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.unit.jobs.shop import Shop
 
 if __name__ == "__main__":
-    shop = Shop(Path(sys.argv[1]), place="".join(sys.argv[2:]))
+    shop = Shop(Path(sys.argv[1]), place="".join(sys.argv[2:3]), storage="".join(sys.argv[3:]))
     shop.supervisor.start()
     print(shop.worker_pid(), flush=True)
     time.sleep(3600)

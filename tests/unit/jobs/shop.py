@@ -12,7 +12,7 @@ import psutil
 
 from core.config.layers import Settings, load_settings
 from core.config.options import SCHEMA
-from core.jobs.orders import open_database
+from core.jobs.orders import open_database, open_store
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.storage.history import History
@@ -38,13 +38,15 @@ def make_request(prompt: str = "a red house 红色的房子", **changes: Any) ->
 class Shop:
     """What an app has of the jobs: database, queue, history and supervisor."""
 
-    def __init__(self, directory: Path, generator: str = FAKE, place: Path | str = "", **values: Any) -> None:
+    def __init__(
+        self, directory: Path, generator: str = FAKE, place: Path | str = "", storage: str = "", **values: Any
+    ) -> None:  # fmt: skip
         self.directory = directory
         self.place = place if isinstance(place, str) else ""  # of the database; "" for the file in the folder
-        values = {"storage.database": self.place, **values}
+        values = {"storage.database": self.place, "output.storage": storage, **values}
         self.database = open_database(directory, values)
         self.queue = JobQueue(self.database)
-        self.history = History(self.database, directory)
+        self.history = History(self.database, open_store(directory, values))
         self.supervisor = WorkerSupervisor(make_settings(directory, **values), self.database, generator)
 
     def submit(self, prompt: str = "a red house 红色的房子", **changes: Any) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy import text, update
 from core.storage import importing, marks
 from core.storage.check import CheckReport, check, rebuild
 from core.storage.database import Database
+from core.storage.files import LocalFiles
 from core.storage.history import History
 from core.storage.tables import images
 from core.types import HistoryQuery, MarkChange
@@ -34,7 +35,7 @@ def test_everything_is_found_once_and_put_right(
 ) -> None:
     whole, missing, changed, damaged, lost, old = (history.add(make_picture(), None) for _ in range(6))
     history.change([whole.id], MarkChange(rating=3))
-    marks.beside(history.file(whole.id)).unlink()  # a crash between row and file
+    history.file(whole.id).with_name(history.file(whole.id).name + marks.SUFFIX).unlink()  # a crash between row and file
     history.file(missing.id).unlink()
     changed_path = history.file(changed.id)
     history.thumbnail(changed.id)
@@ -49,7 +50,7 @@ def test_everything_is_found_once_and_put_right(
         pictures=5, missing=1, changed=(changed.file,), damaged=(damaged.file,), thumbnails=3, marks=2
     )
     assert (history.get(changed.id).width, history.get(changed.id).height) == (20, 10)
-    assert marks.read(history.file(whole.id))[0].rating == 3
+    assert marks.read(LocalFiles(outputs), whole.file)[0].rating == 3
     assert check(database, outputs) == replace(CheckReport(pictures=5, missing=1), damaged=(damaged.file,))
 
 
@@ -97,5 +98,5 @@ def test_the_command_line_says_what_was_found(
 
 def test_the_record_beside_a_picture_is_json(history: History) -> None:
     record, _ = history.take_in(png({"parameters": A1111}).getvalue(), "x")
-    kept = json.loads(importing.beside(history.file(record.id)).read_text(encoding="utf-8"))
+    kept = json.loads(Path(importing.beside(str(history.file(record.id)))).read_text(encoding="utf-8"))
     assert kept["resolved"]["taken_in_from"] == "A1111"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from core.errors import DiskFullError, NotWritableError, StorageError
-from core.storage.files import inside, write_atomically
+from core.storage.files import LocalFiles, inside, write_atomically
 from core.storage.images import ImageFiles
 from core.storage.metadata import read_metadata
 from tests.options import measured
@@ -28,7 +28,7 @@ SIZES = [(1000, 701), (64, 2048), (65, 67), (64, 64)]
 @pytest.mark.parametrize("size", SIZES)
 def test_the_size_is_exact(make_picture: Any, outputs: Path, format: str, size: tuple[int, int]) -> None:
     picture = make_picture(size, options={"output.format": format})
-    stored = ImageFiles(outputs).write(picture, ID, NOW, {})
+    stored = ImageFiles(LocalFiles(outputs)).write(picture, ID, NOW, {})
     with Image.open(outputs / stored.file) as image:
         image.load()
         assert (image.size, image.format) == (size, format.upper())
@@ -38,7 +38,7 @@ def test_the_size_is_exact(make_picture: Any, outputs: Path, format: str, size: 
 
 def test_png_keeps_every_pixel(make_picture: Any, outputs: Path) -> None:
     picture = make_picture((101, 77), noise=True)
-    stored = ImageFiles(outputs).write(picture, ID, NOW, {})
+    stored = ImageFiles(LocalFiles(outputs)).write(picture, ID, NOW, {})
     with Image.open(outputs / stored.file) as image:
         assert image.tobytes() == picture.image.tobytes()
 
@@ -48,7 +48,7 @@ def test_png_keeps_every_pixel(make_picture: Any, outputs: Path) -> None:
 def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
     def size(quality: int) -> int:
         options = {"output.format": format, "output.quality": quality}
-        return ImageFiles(outputs).write(make_picture((128, 128), noise=True, options=options), ID, NOW, {}).bytes
+        return ImageFiles(LocalFiles(outputs)).write(make_picture((128, 128), noise=True, options=options), ID, NOW, {}).bytes
 
     assert size(30) < size(95)
     measured("output.quality", f"{format} of noise at 128x128: {size(30)} bytes at 30, {size(95)} at 95")
@@ -58,7 +58,7 @@ def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 def test_metadata_can_be_switched_off(make_picture: Any, outputs: Path, format: str) -> None:
     options = {"output.format": format, "output.metadata": False}
-    stored = ImageFiles(outputs).write(make_picture(prompt="secret", options=options), ID, NOW, {"a": "secret"})
+    stored = ImageFiles(LocalFiles(outputs)).write(make_picture(prompt="secret", options=options), ID, NOW, {"a": "secret"})
     data = (outputs / stored.file).read_bytes()
     assert b"secret" not in data and "secret".encode("utf-16-be") not in data
     read = read_metadata(outputs / stored.file)
@@ -67,7 +67,7 @@ def test_metadata_can_be_switched_off(make_picture: Any, outputs: Path, format: 
 
 
 def test_the_name_has_local_date_time_seed_and_id(make_picture: Any, outputs: Path) -> None:
-    stored = ImageFiles(outputs).write(make_picture(seed=42, options={"output.format": "jpeg"}), ID, NOW, {})
+    stored = ImageFiles(LocalFiles(outputs)).write(make_picture(seed=42, options={"output.format": "jpeg"}), ID, NOW, {})
     local = NOW.astimezone()
     assert stored.file == f"{local:%Y-%m-%d}/{local:%Y%m%d-%H%M%S}-123_42_1a2b3c4d.jpg"
 
@@ -75,7 +75,7 @@ def test_the_name_has_local_date_time_seed_and_id(make_picture: Any, outputs: Pa
 def test_a_picture_with_alpha_becomes_a_jpeg(make_picture: Any, outputs: Path) -> None:
     picture = make_picture(options={"output.format": "jpeg"})
     object.__setattr__(picture, "image", picture.image.convert("RGBA"))
-    assert ImageFiles(outputs).write(picture, ID, NOW, {}).format == "jpeg"
+    assert ImageFiles(LocalFiles(outputs)).write(picture, ID, NOW, {}).format == "jpeg"
 
 
 def test_a_wrong_size_is_an_error_and_leaves_no_file(
@@ -84,13 +84,13 @@ def test_a_wrong_size_is_an_error_and_leaves_no_file(
     picture = make_picture((64, 64))
     object.__setattr__(picture, "image", picture.image.resize((64, 80)))
     with pytest.raises(StorageError, match="64x80, not 64x64"):
-        ImageFiles(outputs).write(picture, ID, NOW, {})
+        ImageFiles(LocalFiles(outputs)).write(picture, ID, NOW, {})
     assert files_below(outputs) == []
 
 
 def test_a_side_that_the_format_cannot_hold_is_an_error(make_picture: Any, outputs: Path) -> None:
     with pytest.raises(StorageError):  # WebP ends at 16,383
-        ImageFiles(outputs).write(make_picture((16_400, 64), options={"output.format": "webp"}), ID, NOW, {})
+        ImageFiles(LocalFiles(outputs)).write(make_picture((16_400, 64), options={"output.format": "webp"}), ID, NOW, {})
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "open"])
@@ -152,12 +152,12 @@ def test_everything_is_flushed_before_the_name_is_given(monkeypatch: pytest.Monk
 def test_a_file_in_place_of_the_folder(make_picture: Any, tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("not a folder")
     with pytest.raises(StorageError, match="outputs"):
-        ImageFiles(tmp_path / "outputs").write(make_picture(), ID, NOW, {})
+        ImageFiles(LocalFiles(tmp_path / "outputs")).write(make_picture(), ID, NOW, {})
 
 
 def test_a_read_only_disk(make_picture: Any, read_only_disk: Path) -> None:
     with pytest.raises(NotWritableError):
-        ImageFiles(read_only_disk).write(make_picture(), ID, NOW, {})
+        ImageFiles(LocalFiles(read_only_disk)).write(make_picture(), ID, NOW, {})
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
@@ -167,10 +167,10 @@ def test_a_full_disk_leaves_nothing_and_the_next_write_works(
     options = {"output.format": format, "output.quality": 100}
     large = make_picture((1500, 1500), noise=True, options=options)
     with pytest.raises(DiskFullError):
-        ImageFiles(tiny_disk).write(large, ID, NOW, {})
+        ImageFiles(LocalFiles(tiny_disk)).write(large, ID, NOW, {})
     assert files_below(tiny_disk) == []
-    assert ImageFiles(outputs).write(large, ID, NOW, {}).bytes > 1_000_000
-    ImageFiles(tiny_disk).write(make_picture(), ID, NOW, {})
+    assert ImageFiles(LocalFiles(outputs)).write(large, ID, NOW, {}).bytes > 1_000_000
+    ImageFiles(LocalFiles(tiny_disk)).write(make_picture(), ID, NOW, {})
     assert len(files_below(tiny_disk)) == 1
 
 

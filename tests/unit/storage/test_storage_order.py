@@ -14,6 +14,7 @@ from core.errors import DiskFullError, NotFoundError, OptionError
 from core.storage import marks
 from core.storage.database import Database
 from core.storage.dialects import wording_of
+from core.storage.files import LocalFiles
 from core.storage.history import History
 from core.storage.tables import images
 from core.types import HistoryQuery, MarkChange, Marks
@@ -89,7 +90,7 @@ def test_everything_comes_back_from_the_pictures_alone(make_picture: Any, histor
 def test_a_picture_of_which_nothing_is_said_has_no_file_beside(make_picture: Any, history: History) -> None:
     record = history.add(make_picture(), None)
     history.change([record.id], MarkChange(rating=3))
-    path = marks.beside(history.file(record.id))
+    path = Path(marks.beside(str(history.file(record.id))))
     assert json.loads(path.read_text())["rating"] == 3
     history.change([record.id], MarkChange(rating=0))
     assert not path.exists()
@@ -99,9 +100,8 @@ def test_a_picture_of_which_nothing_is_said_has_no_file_beside(make_picture: Any
     "words", ["", "{", "[]", "[" * 100_000, '{"format": "other"}', "null", '{"rating": 9}', "\ud800"]
 )
 def test_a_strange_file_beside_a_picture_says_nothing(tmp_path: Path, words: str) -> None:
-    path = tmp_path / "a.png"
-    marks.beside(path).write_bytes(words.encode("utf-8", "surrogatepass"))
-    assert marks.read(path) == (Marks(), None)
+    (tmp_path / marks.beside("a.png")).write_bytes(words.encode("utf-8", "surrogatepass"))
+    assert marks.read(LocalFiles(tmp_path), "a.png") == (Marks(), None)
 
 
 def test_a_full_disk_loses_no_rating(make_picture: Any, tiny_disk: Path, tmp_path: Path) -> None:

@@ -1,0 +1,245 @@
+"""Pictures in an object store, over a real server of its protocol on loopback, and in a folder that is mounted."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sqlalchemy import delete
+
+from core.bootstrap import build_studio
+from core.config.layers import load_settings
+from core.errors import NotFoundError, OptionError, SharedStorageError, UnavailableError
+from core.storage import importing, marks, shared
+from core.storage.check import check, rebuild
+from core.storage.database import Database
+from core.storage.dialects import wording_of
+from core.storage.files import Files, LocalFiles
+from core.storage.history import History
+from core.storage.inputs import Inputs
+from core.storage.shared import ObjectFiles, open_files
+from core.storage.tables import images
+from core.types import HistoryQuery, MarkChange
+
+from .test_storage_importing import A1111, png
+
+LOVED = MarkChange(rating=5, note="雪", add_tags=("a",))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an object store."""
+    moto = pytest.importorskip("moto.server", reason="moto is not installed (requirements-test.txt)")
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def url(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A folder of its own in it; where it is and the keys are in the environment."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "anna",
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    store = shared._object_store("s3://pictures")
+    if not store.exists("pictures"):
+        store.mkdir("pictures")
+    return f"s3://pictures/{abs(hash(request.node.nodeid))}"
+
+
+@pytest.fixture(params=["object store", "mounted folder"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    """Either kind of shared storage, and an output folder of this machine apart from it."""
+    if request.param == "object store":
+        return open_files(request.getfixturevalue("url"), tmp_path / "here")
+    return open_files(f"file://{tmp_path}/mounted", tmp_path / "here")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "studio.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def history(database: Database, files: Files) -> History:
+    return History(database, files)
+
+
+def names(files: Files) -> set[str]:
+    return {entry.name for folder in files.folders() for entry in files.entries(folder)}
+
+
+def test_a_picture_goes_there_whole_and_comes_back(make_picture: Any, history: History, files: Files) -> None:
+    picture = make_picture(prompt="红色的房子", noise=True, size=(300, 200))
+    record = history.add(picture, "job")
+    assert names(files) == {record.file}
+    with Image.open(history.file(record.id)) as image:
+        assert image.convert("RGB").tobytes() == picture.image.tobytes()
+    assert files.read(record.file) == history.file(record.id).read_bytes()
+    with Image.open(history.thumbnail(record.id)) as small:
+        assert max(small.size) == 256 and history.thumbnail(record.id).is_relative_to(files.local)
+
+
+def test_what_a_machine_has_not_is_fetched_and_made_again(
+    make_picture: Any, history: History, database: Database, files: Files
+) -> None:
+    record = history.add(make_picture(), None)
+    before = history.file(record.id).read_bytes(), history.thumbnail(record.id).read_bytes()
+    shutil.rmtree(files.local)
+    assert (history.file(record.id).read_bytes(), history.thumbnail(record.id).read_bytes()) == before
+    elsewhere = History(database, replaced_local(files, files.local.with_name("there")))
+    assert elsewhere.file(record.id).read_bytes() == before[0]
+    assert elsewhere.thumbnail(record.id).read_bytes() == before[1]
+
+
+def replaced_local(files: Files, local: Path) -> Files:
+    """The same storage, seen from another machine."""
+    if isinstance(files, LocalFiles):
+        return LocalFiles(files.root, local)
+    assert isinstance(files, ObjectFiles)
+    return open_files(files._url, local)
+
+
+def test_marks_trash_and_imports_lie_beside_it(make_picture: Any, history: History, files: Files) -> None:
+    own = history.add(make_picture(), None)
+    taken, new = history.take_in(png({"parameters": A1111}).getvalue(), "x")
+    assert new and names(files) == {own.file, taken.file, importing.beside(taken.file)}
+    history.change([own.id], LOVED)
+    history.trash([taken.id])
+    assert marks.read(files, own.file)[0].rating == 5 and marks.read(files, taken.file)[1] is not None
+    history.change([own.id], MarkChange(rating=0, note="", remove_tags=("a",)))
+    assert not files.has(marks.beside(own.file))
+    assert history.empty_trash() == 1 and names(files) == {own.file}
+    history.delete(own.id)
+    assert names(files) == set()
+    with pytest.raises(NotFoundError):
+        history.file(own.id)
+
+
+def test_a_history_is_swept_checked_and_made_again_from_what_is_there(
+    make_picture: Any, history: History, database: Database, files: Files
+) -> None:
+    kept, lost, changed, damaged = (history.add(make_picture(prompt=f"房子 {k}", seed=k), None) for k in range(4))
+    taken, _ = history.take_in(png({"parameters": A1111}).getvalue(), "x")
+    history.change([kept.id, taken.id], LOVED)
+    with database.writing() as connection:  # a crash between file and row
+        wording_of(connection).clear_words(connection)
+        connection.execute(delete(images).where(images.c.id.in_([kept.id, taken.id])))
+    assert set(history.sweep().adopted) == {kept.id, taken.id}
+    assert history.get(kept.id).marks.rating == history.get(taken.id).marks.rating == 5
+    for record in (kept, lost, changed, damaged, taken):
+        history.thumbnail(record.id)
+    files.remove(lost.file)
+    other = BytesIO()
+    Image.new("RGB", (20, 10)).save(other, "PNG")
+    files.write(changed.file, other.getvalue())
+    files.write(damaged.file, b"no picture")
+    files.write(marks.beside("2020-01-01/gone.png"), b"{}")
+    found = check(database, files)
+    assert (found.pictures, found.missing, found.changed, found.damaged) == (5, 1, (changed.file,), (damaged.file,))
+    assert found.marks == 1 and found.thumbnails == 1
+    with Image.open(history.file(changed.id)) as image:
+        assert image.size == (20, 10)
+    before = history.get(kept.id), history.get(taken.id)
+    assert {kept.id, taken.id} <= set(rebuild(database, files).adopted)
+    assert (history.get(kept.id), history.get(taken.id)) == before
+    assert history.search(HistoryQuery(text="房子", tag="a")).total == 2
+
+
+def test_input_pictures_are_there_for_every_machine(files: Files) -> None:
+    inputs = Inputs(files)
+    digest = inputs.keep(png({}).getvalue())
+    assert inputs.keep(png({}).getvalue()) == digest and names(files) == {f"inputs/{digest}.png"}
+    there = Inputs(replaced_local(files, files.local.with_name("there")))
+    assert there.read(digest).tobytes() == inputs.read(digest).tobytes() and there.size(digest) == inputs.size(digest)
+    assert inputs.remove_others([]) == 0  # fresh
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "a/../../b", "", "a//b", "a\0b"])
+def test_no_name_leads_out(files: Files, name: str) -> None:
+    assert files.path(name) is None and not files.has(name) and not files.reaches(name)
+
+
+def test_a_file_is_one_request(url: str, tmp_path: Path) -> None:
+    files = open_files(url, tmp_path)
+    assert isinstance(files, ObjectFiles)
+    files.write("2026-01-01/a.png", bytes(12 << 20))
+    found = files._store.info(files._at("2026-01-01/a.png"))
+    assert found["size"] == 12 << 20 and "-" not in found["ETag"]  # of several parts it would have their number
+
+
+def test_copies_that_were_not_looked_at_go_when_there_are_too_many(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "MOST_COPIES", 2500)
+    monkeypatch.setattr(shared, "LOOK_EVERY", 4)
+    files = open_files(url, tmp_path)
+    for k in range(4):
+        files.write(f"2026-01-01/{k}.png", bytes(1000))
+        assert files.path(f"2026-01-01/{k}.png")
+    assert len(list((tmp_path / shared.COPIES).rglob("*.png"))) == 2
+    assert files.path("2026-01-01/0.png") is not None  # and is fetched again
+
+
+def test_a_store_that_does_not_answer_or_refuses_is_told(
+    make_picture: Any, url: str, tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = History(database, open_files(url, tmp_path / "a")).add(make_picture(), None)
+    missing = History(database, open_files("s3://nowhere/x", tmp_path / "b"))
+    with pytest.raises(NotFoundError):
+        missing.file(record.id)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    gone = History(database, open_files(url, tmp_path / "c"))
+    for call in (lambda: gone.file(record.id), lambda: gone.add(make_picture(), None), gone.sweep):
+        with pytest.raises(SharedStorageError, match="s3://pictures/") as caught:
+            call()
+        assert "hunter2" not in str(caught.value)
+    assert not database_says_missing(database, record.id)
+
+
+def database_says_missing(database: Database, image_id: str) -> bool:
+    with database.reading() as connection:
+        return bool(connection.scalar(images.select().with_only_columns(images.c.missing).where(images.c.id == image_id)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["s3://", "ftp://a/b", "s3://key:hunter2@bucket/x", "s3://bucket?secret=hunter2", "file://host/x", "outputs", "file:x"],
+)
+def test_a_url_that_cannot_be_used_is_told_without_its_keys(wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"output\.storage.*allowed: s3://bucket/folder") as caught:
+        open_files(wrong, tmp_path)
+    assert "hunter2" not in caught.value.message("en")
+
+
+def test_without_s3fs_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(UnavailableError, match=r"requirements-extras\.txt"):
+        open_files("s3://bucket/x", tmp_path)
+
+
+@pytest.mark.option("output.storage")
+def test_the_option_chooses_where_pictures_are(url: str, tmp_path: Path) -> None:
+    for place in (url, f"file://{tmp_path}/mounted"):
+        settings = load_settings(overrides={"output.directory": str(tmp_path / "out"), "output.storage": place})
+        studio = build_studio(replace(settings, values={**settings.values, "storage.database": ""}))
+        record, _ = studio.take_in(png({"parameters": A1111, "place": place}).getvalue(), "x")
+        kept = open_files(place, tmp_path / "elsewhere")
+        assert kept.read(record.file) == studio.image_file(record.id).read_bytes()
+        assert not (tmp_path / "out" / record.file).exists()
