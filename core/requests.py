@@ -13,10 +13,11 @@ from typing import Any
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import InputsError, NotFoundError, OptionError, PromptError
+from core.model.edges import MISSING, check_control
 from core.model.sizes import check_sides
 from core.model.strength import steps_run
 from core.storage.records import is_id
-from core.types import IMAGE, MASK, ROLES, GenerationRequest, ModelInfo
+from core.types import CONTROL, IMAGE, MASK, ROLES, GenerationRequest, ModelInfo
 
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -88,6 +89,10 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
             sizes[role] = size(digest)
         except NotFoundError:
             raise InputsError(role=role, problem=_problem("unknown", came=str(digest)[:64])) from None
+    if CONTROL in model.inputs:
+        if CONTROL not in sizes:
+            raise InputsError(role=CONTROL, problem=MISSING)
+        check_control(request.options, "request")
     if MASK in sizes and IMAGE not in sizes:
         raise InputsError(role=MASK, problem=_problem("alone"))
     if MASK in sizes and sizes[MASK] != sizes[IMAGE]:

@@ -19,7 +19,7 @@ from core.config.schema import TakesEffect
 from core.errors import InputError, StudioError
 from core.faults import Fault
 from core.studio import Studio
-from core.types import Chosen, GenerationRequest, HistoryQuery, Job, JobTerms, MarkChange
+from core.types import CONTROL, Chosen, GenerationRequest, HistoryQuery, Job, JobTerms, MarkChange
 from ui import prompts, state
 from ui.i18n import t
 
@@ -43,7 +43,7 @@ def open_form(studio: Studio) -> None:
 def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     """Submit the form, with `changes` by schema key. A problem leaves everything as it is and is shown."""
     try:
-        request = studio.new_request({**state.form_values(), **(changes or {})})
+        request = with_control(studio, studio.new_request({**state.form_values(), **(changes or {})}))
     except StudioError as error:
         state.set_errors([error])
         return
@@ -51,6 +51,21 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
         return
     if submit(studio, request, state.terms()):
         state.forget_when()
+
+
+def with_control(studio: Studio, request: GenerationRequest) -> GenerationRequest:
+    """The request with the form's control picture, where its model takes one."""
+    takes = CONTROL in studio.model(request.model).inputs
+    return replace(request, inputs={**request.inputs, **(state.control_input() if takes else {})})
+
+
+def keep_control(studio: Studio, data: bytes | None, name: str = "") -> None:
+    """Store the picture that was given and put it into the form; None takes it out. A refusal is shown."""
+    state.set_errors(())
+    try:
+        state.set_control_input(studio.keep_input(data, name) if data is not None else "")
+    except StudioError as error:
+        state.set_errors([error])
 
 
 def reloads(studio: Studio, request: GenerationRequest) -> dict[str, Any]:
@@ -82,7 +97,7 @@ def keep_loaded(values: Mapping[str, Any]) -> None:
 def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
     """Queue the pictures of a file or of pasted prompts as one job; the form says what they have in common."""
     try:
-        request = studio.new_batch(given, state.form_values(), source)
+        request = with_control(studio, studio.new_batch(given, state.form_values(), source))
     except StudioError as error:
         state.set_errors([error])
         return
@@ -164,7 +179,7 @@ def run_step(studio: Studio, step: recipe.Step) -> None:
     values = {key: value for key, value in state.form_values().items() if key not in step.sets}
     try:
         requests = recipe.requests(studio, step, _without_size(values))
-        jobs = [studio.submit(request, JobTerms(client=state.client())) for request in requests]
+        jobs = [studio.submit(with_control(studio, one), JobTerms(client=state.client())) for one in requests]
     except StudioError as error:
         state.set_errors([error])
         return

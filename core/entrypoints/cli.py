@@ -137,7 +137,7 @@ def build_parser(language: str) -> argparse.ArgumentParser:
 
 
 def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
-    from core.entrypoints.generate import FLAGS, FORMATS
+    from core.entrypoints.generate import FLAGS, FORMATS, INPUT_FLAGS
 
     words = _WORDS[language]
     command.add_argument("prompt", metavar="PROMPT", nargs="?", help=words["prompt"])
@@ -146,6 +146,8 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
         option = SCHEMA.options[key]
         note = f"{option.help[language]} [{option.allowed[language]}]".replace("%", "%%")
         command.add_argument(flag, dest=key, metavar=option.type.upper(), help=note)
+    for flag, role in INPUT_FLAGS.items():
+        command.add_argument(flag, dest=role, metavar="FILE", help=words[role])
     command.add_argument("--out", metavar="FILE", help=words["out"].format(formats=", ".join(FORMATS)))
     command.add_argument("--low-vram", action="store_true", help=SCHEMA.options["memory.low_vram"].help[language])
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
@@ -261,6 +263,7 @@ _WORDS = {
         "prompt": "what the picture shows, in Chinese or English",
         "prompts-file": "many pictures as one job: a text with a prompt a line, or a CSV table whose columns are fields "
         "of a request; {a|b} and __name__ (a line of name.txt) are drawn by each picture's seed",
+        "control_image": "of a model with a ControlNet: the picture that it follows; see control.preprocess",
         "out": "copy the picture to this file ({formats}); several become FILE-1, FILE-2 ...; without it the path is printed",
         "set": "any option of configs/*.yaml, such as vae.enable_tiling=true; may be repeated",
         "profile": "a set of options from configs/profiles",
@@ -310,6 +313,7 @@ _WORDS = {
         "prompt": "用中文或英文描述画面",
         "prompts-file": "一个任务生成多张图片：每行一条提示词的文本，或以请求字段为列的 CSV 表格；"
         "{a|b} 和 __名称__（名称.txt 中的一行）按每张图片的种子抽取",
+        "control_image": "用于带 ControlNet 的模型：要遵循的图片；参见 control.preprocess",
         "out": "把图片复制到此文件（{formats}）；多张时为 FILE-1、FILE-2……；不给则打印路径",
         "set": "configs/*.yaml 中的任意选项，如 vae.enable_tiling=true；可重复",
         "profile": "configs/profiles 中的一组选项",

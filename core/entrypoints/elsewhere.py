@@ -17,7 +17,7 @@ from typing import Any
 
 from core.config.layers import COMMAND_LINE, TOKEN_VARIABLE, Settings, load_settings
 from core.config.options import SCHEMA
-from core.entrypoints.generate import CANCEL_SECONDS, Order, put_files, read_order
+from core.entrypoints.generate import CANCEL_SECONDS, Order, put_files, read_inputs, read_order
 from core.entrypoints.terminal import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.errors import InputError, NoServerError
 from core.remote.client import Patience, Remote, RemoteJob
@@ -44,7 +44,9 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
     token = _token(arguments.token_file, environment)
     remote = Remote(arguments.server, token, TOKEN_VARIABLE, SOURCE)
     remote.capabilities()
-    now = remote.order(wishes(settings, order), f"cli-{secrets.token_hex(16)}")
+    inputs = {role: remote.keep_input(data) for role, data in read_inputs(order).items()}
+    sources = {"inputs": inputs} if inputs else {}
+    now = remote.order({**wishes(settings, order), **sources}, f"cli-{secrets.token_hex(16)}")
     return _finish(remote, _follow(remote, now, ProgressLine(language, order.progress)), order, language)
 
 

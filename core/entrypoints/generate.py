@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from core.config.layers import PROFILE_KEY, load_settings
 from core.entrypoints.terminal import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.errors import InputError, OptionError
 from core.studio import Studio
-from core.types import GenerationRequest, Job, JobState
+from core.types import CONTROL, GenerationRequest, Job, JobState
 
 FLAGS = {  # flag -> the option that it sets
     "--negative-prompt": "generation.negative_prompt",
@@ -32,6 +32,7 @@ FLAGS = {  # flag -> the option that it sets
     "--num-images": "generation.num_images",
     "--model": "model.id",
 }
+INPUT_FLAGS = {"--control-image": CONTROL}  # flag -> what the picture of the file is for
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 POLL_SECONDS = 0.1
 CANCEL_SECONDS = 60  # a step of a large picture on a slow machine
@@ -73,6 +74,15 @@ class PromptsFileError(InputError):
     }
 
 
+class InputFileError(InputError):
+    """The file of --control-image or the like cannot be read."""
+
+    text = {
+        "en": "{flag} {path} cannot be read: {detail}. Give a PNG, JPEG or WebP file.",
+        "zh": "无法读取 {flag} {path}：{detail}。请给出 PNG、JPEG 或 WebP 文件。",
+    }
+
+
 @dataclass(frozen=True)
 class Order:
     """What the command line asks for: option values as they were typed, and where the pictures go."""
@@ -82,6 +92,7 @@ class Order:
     profile: str | None
     out: Path | None
     progress: bool
+    inputs: Mapping[str, Path] = field(default_factory=dict)  # role -> file
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
@@ -90,7 +101,9 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ, order.values, order.profile)
     settings.raise_problems()
     studio = build_studio(settings)
-    job = studio.submit(_request(studio, order))
+    request = _request(studio, order)
+    inputs = {role: studio.keep_input(data, order.inputs[role].name) for role, data in read_inputs(order).items()}
+    job = studio.submit(replace(request, inputs=inputs))
     studio.start()
     try:
         return _finish(studio, _follow(studio, job, ProgressLine(language, order.progress)), order, language)
@@ -109,6 +122,18 @@ def _request(studio: Studio, order: Order) -> GenerationRequest:
     return studio.new_batch(data, order.values, order.prompts.name)
 
 
+def read_inputs(order: Order) -> dict[str, bytes]:
+    """The bytes of the input pictures by role; InputFileError when one can't be read."""
+    found = {}
+    for role, path in order.inputs.items():
+        try:
+            found[role] = path.read_bytes()
+        except OSError as error:
+            flag = next(flag for flag, one in INPUT_FLAGS.items() if one == role)
+            raise InputFileError(flag=flag, path=path, detail=error.strerror or error) from error
+    return found
+
+
 def read_order(arguments: argparse.Namespace) -> Order:
     """The parsed command line as option values; --set comes last and wins, but the format follows --out."""
     prompts = Path(arguments.prompts_file) if arguments.prompts_file is not None else None
@@ -123,7 +148,9 @@ def read_order(arguments: argparse.Namespace) -> Order:
     out = Path(arguments.out) if arguments.out is not None else None
     if out is not None:
         values["output.format"] = _format_of(out)
-    return Order(values, prompts, profile, out, progress=not arguments.no_progress)
+    given = {role: getattr(arguments, role) for role in INPUT_FLAGS.values()}
+    inputs = {role: Path(file) for role, file in given.items() if file is not None}
+    return Order(values, prompts, profile, out, not arguments.no_progress, inputs)
 
 
 def pair(text: str) -> tuple[str, str]:

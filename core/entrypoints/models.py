@@ -16,7 +16,7 @@ from core.config.layers import load_settings
 from core.entrypoints.terminal import DONE, SOURCE, STOPPED, complain
 from core.errors import InputError, OptionError
 from core.studio import Studio
-from core.types import Download, ModelInfo
+from core.types import Download
 
 ACTIONS = ("list", "get", "add", "remove")
 SOURCES = ("huggingface", "modelscope")
@@ -79,25 +79,30 @@ def _get(studio: Studio, model: str, arguments: argparse.Namespace, language: st
     if info.problem is None:
         print(info.path)
         return DONE
-    studio.download(model, arguments.source, arguments.mirror)
+    under_way = [download.model for download in studio.download(model, arguments.source, arguments.mirror)]
     try:
-        download = _follow(studio, info, language)
+        ended = [_follow(studio, one, language) for one in under_way]
     except KeyboardInterrupt:
-        studio.pause_download(model)
+        for one in under_way:
+            studio.pause_download(one)
         return STOPPED
-    if download.error is not None:
-        return complain(download.error, language)
-    if download.state != "done":
-        return STOPPED
-    print(studio.model(model).path)
+    for download in ended:
+        if download.error is not None:
+            return complain(download.error, language)
+        if download.state != "done":
+            return STOPPED
+    found = studio.model(model)
+    if found.problem is not None:
+        raise found.problem
+    print(found.path)
     return DONE
 
 
-def _follow(studio: Studio, info: ModelInfo, language: str) -> Download:
+def _follow(studio: Studio, model: str, language: str) -> Download:
     """Until it is over, with one line of progress where somebody watches."""
     watched = sys.stderr.isatty()
     while True:
-        download = next(one for one in studio.downloads() if one.model == info.id)
+        download = next(one for one in studio.downloads() if one.model == model)
         if watched:
             print(f"\r\x1b[K{_sentence(download, language)}", end="", file=sys.stderr, flush=True)
         if not download.active:

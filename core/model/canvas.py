@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from core.errors import InputsError
-from core.types import IMAGE, MASK
+from core.types import CONTROL, IMAGE, MASK
 
 Size = tuple[int, int]  # width, height in pixels
 Inputs = Mapping[str, Image.Image]  # RGB pictures by role, of any size
@@ -32,6 +32,7 @@ class Canvas:
     mask: Image.Image | None = None
     strength: float = 1.0
     inputs: Inputs = field(default_factory=dict)
+    control: Image.Image | None = None  # what a control picture is made from, RGB, of that size
 
 
 def prepare(inputs: Inputs, asked: Size, size: Size, resize: bool, strength: float) -> Canvas:
@@ -39,12 +40,17 @@ def prepare(inputs: Inputs, asked: Size, size: Size, resize: bool, strength: flo
 
     Raises InputsError for a mask without any white.
     """
+    control = laid(inputs[CONTROL], asked, size, resize) if CONTROL in inputs else None
     if IMAGE not in inputs:
-        return Canvas(size, inputs=inputs)
-    spread = fitted if resize else _spread
-    image = spread(fitted(inputs[IMAGE], asked), size)
-    mask = spread(mask_of(inputs, asked), size) if MASK in inputs else None
-    return Canvas(size, image, mask, strength, inputs)
+        return Canvas(size, inputs=inputs, control=control)
+    image = laid(inputs[IMAGE], asked, size, resize)
+    mask = laid(mask_of(inputs, asked), asked, size, resize) if MASK in inputs else None
+    return Canvas(size, image, mask, strength, inputs, control)
+
+
+def laid(image: Image.Image, asked: Size, size: Size, resize: bool) -> Image.Image:
+    """The picture as it lies over what is drawn at `size`, when `asked` is what was asked for."""
+    return (fitted if resize else _spread)(fitted(image, asked), size)
 
 
 def fitted(image: Image.Image, asked: Size) -> Image.Image:

@@ -16,10 +16,10 @@ import yaml
 
 from core.config.layers import PROJECT_ROOT
 from core.config.options import SCHEMA
-from core.errors import InputError, ModelError, ModelFileError, NotWritableError, UnknownModelError
-from core.model.checks import check_file, check_folder, check_place, fits_base, problem, weights_by_part
+from core.errors import InputError, ModelError, NotWritableError, UnknownModelError
+from core.model.checks import check_place, problem
 from core.model.entries import OWN, Entry, read_entries
-from core.model.families import FAMILIES, SD, Z_IMAGE, Family
+from core.model.families import FAMILIES, SD, Z_IMAGE, Z_IMAGES, Family
 from core.model.formats import GGUF
 from core.model.places import (
     EMBEDDED,
@@ -32,6 +32,7 @@ from core.model.places import (
     store_folder,
 )
 from core.model.revision import fingerprint, versions
+from core.model.single import Single, check_whole, fits_base, itself, weights_by_part
 from core.types import ModelInfo
 
 PATCH = 16  # pixels of a token's side in Z-Image: 8 of the VAE times a patch of 2
@@ -111,23 +112,17 @@ class Catalog:
 
     def _info(self, entry: Entry, entries: Mapping[str, Entry]) -> ModelInfo:
         """Looked up on disk and checked; what is wrong stands in `problem`."""
-        unbuilt = _family(entry, None).unbuilt
-        if unbuilt:
-            refusal = ModelFileError(model=entry.id, file=entry.pipeline, problem=unbuilt)
-            return self._described(entry, None, "", None, refusal)
         path, place = self._found(entry)
-        base = None
+        base, single = None, None
         try:
             self._check_place(entry, path, place)
             if path is None:
                 raise problem(entry.id, "*.safetensors", "download")
-            if os.path.isfile(path):  # unlike Path.is_file, it takes a name that is too long for a missing file
-                base = self._base(entry, path, entries)
-            else:
-                check_folder(path, entry.id)
+            single = check_whole(path, entry.id)
+            base = self._base(entry, path, single, entries) if single else None
         except ModelError as error:
-            return self._described(entry, path, place, None, error)
-        return self._described(entry, path, place, base, None)
+            return self._described(entry, path, place, None, error, single)
+        return self._described(entry, path, place, base, None, single)
 
     def _check_place(self, entry: Entry, path: Path | None, place: str) -> None:
         """A path that came with a request must lie in an allowed folder; one that the catalogue names is allowed by that."""
@@ -138,33 +133,40 @@ class Catalog:
     def _found(self, entry: Entry) -> tuple[Path | None, str]:
         """Where it lies: its own path, the studio's store, the caches; a whole one before a broken one."""
         if entry.path is not None:
-            path = PROJECT_ROOT / entry.path
+            path = itself(PROJECT_ROOT / entry.path)
             return path, "shipped" if path == EMBEDDED else "path"
         candidates = [(store_folder(self._places.store, entry.id), "store")]
         if (hub := entry.sources.get("huggingface")) is not None:
             candidates.append((in_hugging_face_cache(hub.repository, hub.revision) or Path(), "huggingface"))
         if (hub := entry.sources.get("modelscope")) is not None:
             candidates.append((in_modelscope_cache(hub.repository) or Path(), "modelscope"))
-        there = [(path, place) for path, place in candidates if path != Path() and path.is_dir()]
+        there = [(itself(path, entry.file), place) for path, place in candidates if path != Path() and path.is_dir()]
         whole = (pair for pair in there if _passes(pair[0], entry.id))
         return next(whole, there[0] if there else (None, ""))
 
-    def _base(self, entry: Entry, path: Path, entries: Mapping[str, Entry]) -> Path:
-        """The folder that the other parts of a single file come from: the entry's own `base`, else the first that fits."""
-        shape = check_file(path, entry.id)
+    def _base(self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]) -> Path:
+        """The folder that the other parts come from: the entry's own `base`, else the first that fits."""
         names = [entry.base] if entry.base else list(entries)
         for name in names:
             other = entries.get(name or "")
             folder = self._found(other)[0] if other is not None and other.id != entry.id else None
-            if folder is not None and folder.is_dir() and fits_base(folder, shape) and _passes(folder, name or ""):
+            if folder is not None and folder.is_dir() and fits_base(folder, single) and _passes(folder, name or ""):
                 return folder
-        raise problem(entry.id, path.name, "base")
+        plain = FAMILIES[single.pipeline].plain or single.pipeline
+        likely = [other.id for other in entries.values() if other.pipeline == plain and other.sources]
+        raise problem(entry.id, path.name, "base", needs=entry.base or ", ".join(likely) or plain)
 
     def _described(
-        self, entry: Entry, path: Path | None, place: str, base: Path | None, error: ModelError | None
+        self,
+        entry: Entry,
+        path: Path | None,
+        place: str,
+        base: Path | None,
+        error: ModelError | None,
+        single: Single | None,
     ) -> ModelInfo:
         folder = base or path
-        family = _family(entry, folder)
+        family = FAMILIES[single.pipeline] if single else _family(entry, folder)
         defaults = {**_folder_defaults(family, folder), **entry.defaults}
         return ModelInfo(
             id=entry.id,
@@ -190,6 +192,8 @@ class Catalog:
             bounds=entry.limits,
             cannot=_cannot(family, entry.negative_prompt),
             own=entry.own,
+            file=entry.file,
+            base_id=entry.base or "",
             inputs=family.inputs,
             trained_side=entry.trained_side or int(max(defaults["width"], defaults["height"])),
         )
@@ -209,9 +213,9 @@ def _free_id(name: str, taken: Mapping[str, Entry]) -> str:
     return next(one for one in (plain, *(f"{plain}-{k}" for k in range(2, 1000))) if one not in taken)
 
 
-def _passes(folder: Path, model: str) -> bool:
+def _passes(path: Path, model: str) -> bool:
     try:
-        check_folder(folder, model)
+        check_whole(path, model)
     except ModelError:
         return False
     return True
@@ -235,7 +239,7 @@ _NO_NEGATIVE = {"en": "this model does not use a negative prompt", "zh": "此模
 
 def _max_side(family: Family, folder: Path | None) -> int:
     """Longest side in pixels. Z-Image: beyond it the table of rotary positions ends (axes_lens, in tokens; text axis first)."""
-    if family.pipeline != Z_IMAGE:
+    if family.pipeline not in Z_IMAGES:
         return U_NET_MAX_SIDE
     config = _config(folder / "transformer" / "config.json") if folder else {}
     lengths: Sequence[int] = config.get("axes_lens", [0, POSITIONS_LIMIT, POSITIONS_LIMIT])
@@ -245,7 +249,7 @@ def _max_side(family: Family, folder: Path | None) -> int:
 def _folder_defaults(family: Family, folder: Path | None) -> dict[str, float]:
     """Steps and guidance of the family, at the size that the VAE or the U-Net was made for."""
     config: Mapping[str, Any] = {}
-    if family.pipeline == Z_IMAGE:
+    if family.pipeline in Z_IMAGES:
         config = _config(folder / "vae" / "config.json") if folder else {}
         side = config.get("sample_size", 1024)
     else:

@@ -6,7 +6,6 @@ What this module does not know: torch, diffusers, the catalogue.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ModelFileError
-from core.model.families import FAMILIES, Z_IMAGE, Family
-from core.model.formats import GGUF, SAFETENSORS, BadFile, Tensor, is_pickle, read_header
+from core.model.families import FAMILIES, Family
+from core.model.formats import SAFETENSORS, BadFile, Tensor, is_pickle, read_header
 
 MANIFEST = ".zdarkroom.json"  # what the studio's own download knows of its files
 VARIANTS = (
@@ -84,20 +83,30 @@ PROBLEMS = {
         "zh": "模型应为 diffusers 文件夹、单个 .safetensors 或单个 .gguf 文件",
     },
     "tensors": {
-        "en": "this file holds no Z-Image transformer; of other models give the diffusers folder",
-        "zh": "此文件中没有 Z-Image 变换器；其他模型请给出 diffusers 文件夹",
+        "en": "this file holds no Z-Image transformer or ControlNet; of other models give the diffusers folder",
+        "zh": "此文件中没有 Z-Image 变换器或 ControlNet；其他模型请给出 diffusers 文件夹",
     },
     "base": {
-        "en": "the file holds the transformer alone; text encoder and VAE come from a Z-Image model of the same shape, "
-        "and none is on this machine: download one first",
-        "zh": "文件中只有变换器；文本编码器和 VAE 须取自结构相同的 Z-Image 模型，而本机没有：请先下载一个",
+        "en": "the rest comes from a diffusers folder of the same family and shape, such as {needs}, and none is on this machine: "
+        "download one first, or name it as base",
+        "zh": "其余部分须取自同系列、同结构的 diffusers 文件夹（如 {needs}），而本机没有：请先下载一个，或以 base 指定",
+    },
+    "network": {
+        "en": "this is no ControlNet for SDXL or Z-Image; only these can be used",
+        "zh": "这不是用于 SDXL 或 Z-Image 的 ControlNet；只能使用这两类",
+    },
+    "places": {
+        "en": "it has another number of control layers than the published ones, and does not say where they belong; "
+        "give a diffusers folder, whose config.json does",
+        "zh": "其控制层数与已发布的不同，且未说明各层位置；请使用带有 config.json 的 diffusers 文件夹",
     },
 }
 
 
-def problem(model: str, file: str, name: str) -> ModelFileError:
-    """The error for one of PROBLEMS."""
-    return ModelFileError(model=model, file=file, problem=PROBLEMS[name])
+def problem(model: str, file: str, name: str, **values: str) -> ModelFileError:
+    """The error for one of PROBLEMS; `values` fill its braces."""
+    words = {language: text.format(**values) if values else text for language, text in PROBLEMS[name].items()}
+    return ModelFileError(model=model, file=file, problem=words)
 
 
 # -- a folder ----------------------------------------------------------------------------------------------------------
@@ -107,10 +116,10 @@ def check_folder(folder: Path, model: str) -> None:
     """Raise ModelFileError naming the first file that is missing, unsafe, truncated or unreadable."""
     if not os.path.isdir(folder):  # False, where Path.is_dir raises, for a name that no file system takes
         raise problem(model, str(folder), "folder")
-    _refuse_pickles(folder, model)
+    refuse_pickles(folder, model)
     family = family_of(folder, model)
     for component, part in family.parts.items():
-        config = _json(folder, f"{component}/{part.config}", model)
+        config = read_json(folder, f"{component}/{part.config}", model)
         if "auto_map" in config:  # transformers' way to name code that comes with the weights
             raise problem(model, f"{component}/{part.config}", "foreign")
     for name in weight_names(folder, model):
@@ -119,7 +128,7 @@ def check_folder(folder: Path, model: str) -> None:
 
 def family_of(folder: Path, model: str) -> Family:
     """What the folder says it is, when each of its classes is one that belongs there; ModelFileError otherwise."""
-    index = _json(folder, "model_index.json", model)
+    index = read_json(folder, "model_index.json", model)
     name = index.get("_class_name")
     family = FAMILIES.get(name) if isinstance(name, str) else None  # a list names a pipeline's own file
     if family is None:
@@ -133,14 +142,14 @@ def family_of(folder: Path, model: str) -> Family:
     return family
 
 
-def _refuse_pickles(folder: Path, model: str) -> None:
-    """Of every file, by content: what a library would open is its affair, and changes."""
+def refuse_pickles(folder: Path, model: str) -> None:
+    """ModelFileError for the first pickle. Of every file, by content: what a library would open is its affair, and changes."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and is_pickle(path):
             raise problem(model, path.relative_to(folder).as_posix(), "pickle")
 
 
-def _json(folder: Path, name: str, model: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str, model: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         raise problem(model, name, "missing")
@@ -159,17 +168,21 @@ def _json(folder: Path, name: str, model: str) -> dict[str, Any]:
 def weight_names(folder: Path, model: str) -> list[str]:
     """The weight files that are read, relative to the folder; ModelFileError when a part has none."""
     family, variant = family_of(folder, model), variant_of(folder, model)
-    return [name for part in family.weighty for name in _of_part(folder, part, variant, model)]
+    return [name for part in family.weighty for name in files_of_part(folder, part, variant, model)]
 
 
 def variant_of(folder: Path, model: str) -> str:
     """Of the stored variants the first of VARIANTS that every part has: "bf16", "fp16", or "" for files without a mark."""
     family = family_of(folder, model)
-    for variant in VARIANTS:
-        if all(_stored(folder, part, variant) for part in family.weighty):
-            return variant
+    for variant in variants_of(folder, family.weighty):
+        return variant
     lacking = next(part for part in family.weighty if not _stored(folder, part, ""))
     raise problem(model, f"{lacking}/*.safetensors", "missing")
+
+
+def variants_of(folder: Path, parts: Iterable[str]) -> list[str]:
+    """Those of VARIANTS that every one of the parts has; the part "" is the folder itself."""
+    return [variant for variant in VARIANTS if all(_stored(folder, part, variant) for part in parts)]
 
 
 def is_variant(name: str, variant: str) -> bool:
@@ -192,20 +205,20 @@ def _plain_index(name: str) -> str:
     return f"{head}.{mark}{SAFETENSORS}.index.json" if found and mark else name
 
 
-def _of_part(folder: Path, part: str, variant: str, model: str) -> list[str]:
-    """The shards that the part's index names, or its single file."""
+def files_of_part(folder: Path, part: str, variant: str, model: str) -> list[str]:
+    """The shards that the part's index names, or its single file; relative to the folder."""
     stored = _stored(folder, part, variant)
     index = next((path for path in stored if path.suffix == ".json"), None)
     if index is None:
-        return [f"{part}/{next(path.name for path in stored if path.suffix == SAFETENSORS)}"]
+        return [next(path for path in stored if path.suffix == SAFETENSORS).relative_to(folder).as_posix()]
     name = index.relative_to(folder).as_posix()
-    shards = _json(folder, name, model).get("weight_map")
+    shards = read_json(folder, name, model).get("weight_map")
     names = sorted(set(shards.values())) if isinstance(shards, dict) else []
     if not names:
         raise problem(model, name, "json")
     if any(not isinstance(shard, str) or Path(shard).name != shard for shard in names):
         raise problem(model, name, "outside")
-    return [f"{part}/{shard}" for shard in names]
+    return [(Path(part) / shard).as_posix() for shard in names]
 
 
 # -- one file ----------------------------------------------------------------------------------------------------------
@@ -219,47 +232,6 @@ def check_weights(path: Path, name: str, model: str) -> Mapping[str, Tensor]:
         return read_header(path)
     except BadFile as bad:
         raise problem(model, name, bad.kind) from None
-
-
-def check_file(path: Path, model: str) -> tuple[int, int]:
-    """The shape of the Z-Image transformer that a single file holds: its width and the text encoder's."""
-    if path.suffix.lower() not in (SAFETENSORS, GGUF):
-        raise problem(model, path.name, "kind")
-    tensors = check_weights(path, path.name, model)
-    caption = next((tensor for name, tensor in tensors.items() if name.endswith("cap_embedder.1.weight")), None)
-    if caption is None or len(caption.shape) != 2:
-        raise problem(model, path.name, "tensors")
-    return caption.shape[0], caption.shape[1]
-
-
-def count_parameters(path: Path, base: Path | None = None) -> dict[str, int]:
-    """The parameters of each component of a checked model, by the headers of its weights: their dtype does not matter.
-
-    Of a single file: its transformer, and the other parts of the folder `base`.
-    """
-    found: dict[str, int] = {}
-    for part, file in weights_by_part(path, base):
-        found[part] = found.get(part, 0) + sum(math.prod(tensor.shape) for tensor in read_header(file).values())
-    return found
-
-
-def weights_by_part(path: Path, base: Path | None = None) -> list[tuple[str, Path]]:
-    """Each weight file that the model is read from, with its component: of a folder, or of a single file and its base."""
-    folder = base or path
-    named = [(name.partition("/")[0], folder / name) for name in weight_names(folder, folder.name)]
-    if base is None:
-        return named
-    return [("transformer", path), *(pair for pair in named if pair[0] != "transformer")]
-
-
-def fits_base(folder: Path, shape: tuple[int, int]) -> bool:
-    """Whether a single file's transformer may take the place of this folder's."""
-    try:
-        family = family_of(folder, "")
-        config = _json(folder, "transformer/config.json", "") if family.pipeline == Z_IMAGE else {}
-    except ModelFileError:
-        return False
-    return (config.get("dim"), config.get("cap_feat_dim")) == shape
 
 
 # -- where it may lie --------------------------------------------------------------------------------------------------

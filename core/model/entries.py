@@ -22,10 +22,11 @@ OWN = ".local.yaml"  # how the files end that the studio writes for the user; up
 DEFAULTS = ("width", "height", "num_inference_steps", "guidance_scale")
 KEYS = (
     "id", "name", "description", "pipeline", "path", "base", *HUBS, "licence", "download_gb", "memory_gb", "defaults", "limits",
-    "negative_prompt", "max_side", "trained_side", "controlnet",
+    "negative_prompt", "max_side", "trained_side", "file",
 )  # fmt: skip
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FILE = re.compile(r"[A-Za-z0-9_][\w.-]*\.safetensors")
 _REVISION = re.compile(r"[\w.-]{1,64}")
 
 
@@ -39,7 +40,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of the catalogue. `path`: a folder or a single file; `base`: the id whose other parts a single file uses."""
+    """One file of the catalogue. `path`: a folder or a single file; `base`: the id whose other parts a single file or a
+    ControlNet uses; `file`: the one file of the repository that is wanted, where it is no folder of a pipeline."""
 
     id: str
     name: Mapping[str, str]
@@ -47,6 +49,7 @@ class Entry:
     pipeline: str | None = None
     path: str | None = None
     base: str | None = None
+    file: str = ""
     sources: Mapping[str, Source] = field(default_factory=dict)
     licence: str = ""
     download_bytes: int | None = None
@@ -99,7 +102,7 @@ def _entry(path: Path, data: Mapping[str, Any]) -> Entry:
     if pipeline is not None and pipeline not in FAMILIES:
         raise _wrong(path, "pipeline", pipeline, ", ".join(FAMILIES))
     sources = {hub: _source(path, hub, data[hub]) for hub in HUBS if data.get(hub)}
-    if not (sources or data.get("path") or data.get("base")):
+    if not (sources or data.get("path")):
         raise _wrong(
             path, "path", None, {"en": "path, huggingface or modelscope", "zh": "path、huggingface 或 modelscope"}
         )
@@ -110,6 +113,7 @@ def _entry(path: Path, data: Mapping[str, Any]) -> Entry:
         pipeline=pipeline,
         path=str(data["path"]) if data.get("path") else None,
         base=str(data["base"]) if data.get("base") else None,
+        file=_file(path, data.get("file") or ""),
         sources=sources,
         licence=str(data.get("licence") or ""),
         download_bytes=_gigabytes(path, "download_gb", data),
@@ -158,6 +162,13 @@ def _source(path: Path, hub: str, written: object) -> Source:
     if revision is not None and not _REVISION.fullmatch(str(revision)):
         raise _wrong(path, f"{hub}.revision", revision, {"en": "a commit, branch or tag", "zh": "提交、分支或标签"})
     return Source(repository, str(revision) if revision is not None else None)
+
+
+def _file(path: Path, written: object) -> str:
+    """A plain name of a weight file, or ""."""
+    if written and not _FILE.fullmatch(str(written)):
+        raise _wrong(path, "file", written, {"en": "the name of a .safetensors file", "zh": ".safetensors 文件名"})
+    return str(written)
 
 
 def _defaults(path: Path, written: Mapping[str, Any]) -> dict[str, float]:

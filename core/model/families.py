@@ -7,9 +7,9 @@ What this module does not know: torch, diffusers, files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from core.types import IMAGE, MASK
+from core.types import CONTROL, IMAGE, MASK
 
 Text = Mapping[str, str]
 
@@ -17,6 +17,8 @@ Z_IMAGE = "ZImagePipeline"
 SD = "StableDiffusionPipeline"
 SDXL = "StableDiffusionXLPipeline"
 SDXL_CONTROL = "StableDiffusionXLControlNetPipeline"
+Z_IMAGE_CONTROL = "ZImageControlNetPipeline"
+Z_IMAGES = (Z_IMAGE, Z_IMAGE_CONTROL)  # those with a transformer; the others are U-Nets
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Family:
     """A pipeline class. `unused` are parts that a folder may have and that are never read.
 
     `size_multiple` in pixels; `guidance` counts as CFG - 1 for every family. `cannot` maps the beginning of an option's key to
-    the reason why the option does nothing here.
+    the reason why the option does nothing here. `plain` is the family that a ControlNet is added to, which has all other parts.
     """
 
     pipeline: str
@@ -46,7 +48,7 @@ class Family:
     unused: tuple[str, ...] = ()
     cannot: Mapping[str, Text] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()  # the roles of the input pictures that it takes
-    unbuilt: Text | None = None  # why the studio can't run this pipeline yet
+    plain: str | None = None
 
     @property
     def weighty(self) -> tuple[str, ...]:
@@ -81,14 +83,19 @@ _NO_GUIDANCE_SHAPE = {
     "zh": "此管线在每一步以固定方式引导",
 }
 _NO_SHIFT = {"en": "the scheduler of this model has no shift", "zh": "此模型的调度器没有偏移量"}
-_CONTROL = {
-    "en": "this studio can't draw with a control picture yet; choose SDXL without one",
-    "zh": "本程序尚不能使用控制图绘制；请先使用不带控制的 SDXL",
+_NO_CONTROL = {
+    "en": "this model has no ControlNet; choose one that has, such as sdxl-canny or z-image-turbo-control",
+    "zh": "此模型不带 ControlNet；请选用带有它的模型，例如 sdxl-canny 或 z-image-turbo-control",
+}
+_NO_ENGINE = {
+    "en": "an engine holds the transformer alone, and here a ControlNet speaks to each of its layers",
+    "zh": "引擎只含变换器，而此模型的 ControlNet 作用于其每一层",
 }
 _FOR_TRANSFORMERS = {
     "en": "this is for models with a transformer, and this one is a U-Net",
     "zh": "仅适用于带变换器的模型，而此模型是 U-Net",
 }
+_UNCONTROLLED = {"control.": _NO_CONTROL}
 _U_NET_CANNOT = {
     "transformer.": _NO_TRANSFORMER,
     "compile.": _FOR_TRANSFORMERS,
@@ -109,24 +116,47 @@ _SDXL_PARTS = {
     "vae": _VAE,
 }
 
-FAMILIES: Mapping[str, Family] = {
-    Z_IMAGE: Family(
-        pipeline=Z_IMAGE,
-        parts={
-            "scheduler": Part("diffusers", ("FlowMatchEulerDiscreteScheduler",), _SCHEDULER_CONFIG, weights=False),
-            "text_encoder": Part("transformers", ("Qwen3Model", "Qwen3ForCausalLM")),
-            "tokenizer": Part(
-                "transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast"), _TOKENIZER_CONFIG, weights=False
-            ),
-            "transformer": Part("diffusers", ("ZImageTransformer2DModel",)),
-            "vae": _VAE,
-        },
-        size_multiple=16,
-        steps=8,
-        guidance=0.0,
-        inputs=(IMAGE, MASK),
-    ),
-    SD: Family(
+_Z_IMAGE_PARTS = {
+    "scheduler": Part("diffusers", ("FlowMatchEulerDiscreteScheduler",), _SCHEDULER_CONFIG, weights=False),
+    "text_encoder": Part("transformers", ("Qwen3Model", "Qwen3ForCausalLM")),
+    "tokenizer": Part("transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast"), _TOKENIZER_CONFIG, weights=False),
+    "transformer": Part("diffusers", ("ZImageTransformer2DModel",)),
+    "vae": _VAE,
+}
+CONTROLNET = "controlnet"  # the part that the families with control have besides
+
+_Z_IMAGE = Family(
+    pipeline=Z_IMAGE,
+    parts=_Z_IMAGE_PARTS,
+    size_multiple=16,
+    steps=8,
+    guidance=0.0,
+    cannot=_UNCONTROLLED,
+    inputs=(IMAGE, MASK),
+)
+_SDXL = Family(
+    pipeline=SDXL,
+    parts=_SDXL_PARTS,
+    size_multiple=8,
+    steps=30,
+    guidance=4.0,
+    unused=("feature_extractor", "image_encoder"),
+    cannot={**_U_NET_CANNOT, **_UNCONTROLLED},
+    inputs=(IMAGE, MASK),
+)
+
+
+def _controlled(plain: Family, pipeline: str, network: str) -> Family:
+    """The same family with a ControlNet of the class `network`."""
+    parts = {**plain.parts, CONTROLNET: Part("diffusers", (network,))}
+    cannot = {start: reason for start, reason in plain.cannot.items() if start not in _UNCONTROLLED}
+    cannot.setdefault("tensorrt.", _NO_ENGINE)
+    return replace(plain, pipeline=pipeline, parts=parts, cannot=cannot, inputs=(CONTROL,), plain=plain.pipeline)
+
+
+_ALL = (
+    _Z_IMAGE,
+    Family(
         pipeline=SD,
         parts={
             "scheduler": Part("diffusers", _SCHEDULERS, _SCHEDULER_CONFIG, weights=False),
@@ -139,27 +169,11 @@ FAMILIES: Mapping[str, Family] = {
         steps=30,
         guidance=6.5,
         unused=("safety_checker", "feature_extractor", "image_encoder"),
-        inputs=(IMAGE, MASK),
-        cannot=_U_NET_CANNOT,
-    ),
-    SDXL: Family(
-        pipeline=SDXL,
-        parts=_SDXL_PARTS,
-        size_multiple=8,
-        steps=30,
-        guidance=4.0,
-        unused=("feature_extractor", "image_encoder"),
-        cannot=_U_NET_CANNOT,
+        cannot={**_U_NET_CANNOT, **_UNCONTROLLED},
         inputs=(IMAGE, MASK),
     ),
-    SDXL_CONTROL: Family(
-        pipeline=SDXL_CONTROL,
-        parts=_SDXL_PARTS,
-        size_multiple=8,
-        steps=30,
-        guidance=4.0,
-        unused=("feature_extractor", "image_encoder"),
-        cannot=_U_NET_CANNOT,
-        unbuilt=_CONTROL,
-    ),
-}
+    _SDXL,
+    _controlled(_SDXL, SDXL_CONTROL, "ControlNetModel"),
+    _controlled(_Z_IMAGE, Z_IMAGE_CONTROL, "ZImageControlNetModel"),
+)
+FAMILIES: Mapping[str, Family] = {family.pipeline: family for family in _ALL}

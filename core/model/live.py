@@ -14,6 +14,7 @@ import torch
 
 from core.config.options import SCHEMA
 from core.config.schema import TakesEffect
+from core.model import control
 from core.model.loader import LoadedModel
 from core.model.tuning import attention, compilation, speed
 from core.types import Decision, GenerationRequest, Phase, Progress
@@ -32,14 +33,14 @@ def tune(
 
     `base` are the decisions of loading it. Compiling for the first time takes minutes; `on_progress` is told.
     """
-    options, transformer = request.options, model.pipeline.transformer
+    options, pipeline = request.options, model.pipeline
     compiles = options["compile.enabled"] and compilation.problem(model.device) is None
     plan, decisions = _plan(model, options, compiles)
-    attention.apply(transformer, plan)
+    _attend(pipeline, plan)
     compiled = _compile(model, request, plan, on_progress)
     if compiles and compiled is not None and not compiled.effective:
         plan, decisions = _plan(model, options, False)
-        attention.apply(transformer, plan)
+        _attend(pipeline, plan)
     trims, why = speed.trims(options["speed.trim_text"], model.device)
     decisions += tuple(choice for choice in (compiled, why) if choice)
     live = {key: options[key] for key in LIVE_OPTIONS}
@@ -56,6 +57,13 @@ def tune(
         effective={**model.effective, **live, **resolved},
         decisions=(*base, *decisions),
     )
+
+
+def _attend(pipeline: Any, plan: attention.AttentionPlan) -> None:
+    """The plan for every attention of the transformer, and of a ControlNet's own layers."""
+    for layers in (pipeline.transformer, control.own_layers(pipeline)):
+        if layers is not None:
+            attention.apply(layers, plan)
 
 
 def _plan(

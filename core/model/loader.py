@@ -18,12 +18,12 @@ import torch
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, TakesEffect
 from core.errors import ModelLoadError
-from core.model import memory, offload, quantization, tensorrt, tiers
-from core.model.checks import check_file, count_parameters, weights_by_part
-from core.model.families import U_NET_WHOLE, Z_IMAGE
+from core.model import control, memory, offload, quantization, tensorrt, tiers
+from core.model.families import U_NET_WHOLE, Z_IMAGES
 from core.model.preview import Previewer, load_previewer
 from core.model.reading import check_model, gguf_in, is_gguf, option_part, read_pipeline, read_transformer
 from core.model.revision import fingerprint, versions
+from core.model.single import count_parameters, look_into, weights_by_part
 from core.model.tuning import attention, compilation, precision, speed
 from core.types import Capability, Decision, ModelInfo
 
@@ -95,8 +95,10 @@ def load_model(
     memory.reserve(str(device.effective), wanted["memory.reserved_mb"])
     try:
         pipeline = _read(info, dtypes, held.tier.quantization, read or read_pipeline)
-        if info.pipeline == Z_IMAGE and dtypes["transformer"] == "float16":
-            precision.fit_half(pipeline.transformer)
+        if info.pipeline in Z_IMAGES and dtypes["transformer"] == "float16":
+            for layers in (pipeline.transformer, control.own_layers(pipeline)):
+                if layers is not None:
+                    precision.fit_half(layers)
         blocks = _place(pipeline, str(device.effective), held.tier, wanted)
     except torch.OutOfMemoryError as error:
         raise NoRoomError(held.tier.name, str(device.effective)) from error
@@ -147,9 +149,9 @@ def _that_act(options: Mapping[str, Any], info: ModelInfo) -> tuple[dict[str, An
     """
     key = "memory.quantization"
     acting = {name: SCHEMA.options[name].default if name in info.cannot else value for name, value in options.items()}
-    if info.pipeline == Z_IMAGE and not is_gguf(info):
+    if info.pipeline in Z_IMAGES and not is_gguf(info):
         return acting, ()
-    only, reason = ("none", U_NET_WHOLE) if info.pipeline != Z_IMAGE else ("gguf", _GGUF)
+    only, reason = ("none", U_NET_WHOLE) if info.pipeline not in Z_IMAGES else ("gguf", _GGUF)
     said = () if options[key] in (AUTO, only) else (Decision(key, options[key], only, reason),)
     return {**acting, key: only}, said
 
@@ -162,7 +164,7 @@ def _read(info: ModelInfo, dtypes: Mapping[str, str], quantised: str, read: Read
         if quantised == "gguf" and not is_gguf(info):
             file = gguf_in(Path(info.base or info.path or ""))
             assert file is not None  # else the tier would have been refused
-            check_file(file, info.id)
+            look_into(file, info.id)
             pipeline.transformer = read_transformer(file, info.base or info.path or "", kinds["transformer"])
         return pipeline
     except torch.OutOfMemoryError:  # a RuntimeError, too

@@ -17,6 +17,9 @@ import torch
 from diffusers.hooks import apply_group_offloading
 from torch import nn
 
+from core.model import control
+from core.model.families import CONTROLNET
+
 PREFIX = "zdarkroom-blocks-"
 SMALL = "vae"  # it stays on the device, and is called past its hooks
 
@@ -29,7 +32,7 @@ def place(pipeline: Any, device: str, offload: str) -> Path | None:
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
         return None
-    large = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module) and name != SMALL}
+    large = _large(pipeline, device)
     folder = _scratch(large) if offload == "disk" else None
     pipeline.vae.to(device)
     for name, part in large.items():
@@ -39,10 +42,27 @@ def place(pipeline: Any, device: str, offload: str) -> Path | None:
             offload_device=torch.device("cpu"),
             offload_type="block_level",
             num_blocks_per_group=1,
-            use_stream=device == "cuda",  # the next block is on its way while this one works
+            use_stream=device == "cuda"
+            and part is getattr(pipeline, name),  # the next block is on its way while this one works
             offload_to_disk_path=str(folder / name) if folder else None,  # apart: both name their groups alike
         )
     return folder
+
+
+def _large(pipeline: Any, device: str) -> dict[str, nn.Module]:
+    """What is offloaded, by name. Of a Z-Image with a ControlNet, which calls some of the transformer's layers by itself, only
+    those that are the transformer's alone; the others go to the device and stay."""
+    parts = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module) and name != SMALL}
+    if control.own_layers(pipeline) is None:
+        return parts
+    parts.pop(CONTROLNET).to(device)
+    transformer = parts["transformer"]
+    for name, child in transformer.named_children():
+        if name != "layers":
+            child.to(device)
+    parts["transformer"] = nn.Module()
+    parts["transformer"].layers = transformer.layers
+    return parts
 
 
 def _scratch(parts: Iterable[str] = ()) -> Path:

@@ -90,7 +90,7 @@ def in_modelscope_cache(repository: str) -> Path | None:
     owner, _, name = repository.partition("/")
     for root in modelscope_caches():
         for written in dict.fromkeys((name.replace(".", "___"), name)):
-            if (root / owner / written / "model_index.json").is_file():
+            if any((root / owner / written).glob("*.*")):
                 return root / owner / written
     return None
 

@@ -1,11 +1,13 @@
-"""From files to a pipeline in memory: a diffusers folder of any family, or a single file with the other parts of a base.
+"""From files to a pipeline in memory: a diffusers folder of any family, or a single file or ControlNet and the rest of a base.
 
 What this module does not know: devices, the catalogue, how a picture is drawn.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +16,14 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import GGUFQuantizationConfig, ZImagePipeline, ZImageTransformer2DModel
+from diffusers import GGUFQuantizationConfig, ZImageControlNetModel, ZImageTransformer2DModel
+from safetensors import safe_open
 
 from core.errors import ModelFileError
-from core.model.checks import check_file, check_folder, variant_of
-from core.model.families import FAMILIES
+from core.model.checks import check_folder, read_json, variant_of
+from core.model.families import CONTROLNET, FAMILIES
 from core.model.formats import GGUF
+from core.model.single import look_into, network_config, network_variant
 from core.types import ModelInfo
 
 _LACKS_GGUF = {
@@ -27,7 +31,11 @@ _LACKS_GGUF = {
     "zh": "读取 GGUF 文件需要 gguf 软件包，但尚未安装：pip install gguf",
 }
 
-_LIKE = {"unet": "transformer", "text_encoder_2": "text_encoder"}  # parts that an option of another name sets
+_LIKE = {
+    "unet": "transformer",
+    CONTROLNET: "transformer",
+    "text_encoder_2": "text_encoder",
+}  # part -> the one whose options it has
 
 
 def option_part(part: str) -> str:
@@ -50,7 +58,7 @@ def check_model(info: ModelInfo) -> None:
     path = Path(info.path or "")
     check_folder(Path(info.base) if info.base else path, info.id)
     if info.base:
-        check_file(path, info.id)
+        look_into(path, info.id)
         if is_gguf(info) and find_spec("gguf") is None:
             raise ModelFileError(model=info.id, file=path.name, problem=_LACKS_GGUF)
 
@@ -61,22 +69,52 @@ def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype]) -> Any:
     Only the libraries' own classes, only safetensors and GGUF, nothing from the network.
     """
     _silence_libraries()
-    path = Path(info.path or "")
     family = FAMILIES[info.pipeline]
     kinds = {part: dtypes[option_part(part)] for part in family.weighty}
-    rules = {"dtype": kinds, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
-    if info.base:
-        pipeline = ZImagePipeline.from_pretrained(
-            info.base, transformer=read_transformer(path, info.base, dtypes["transformer"]), **rules
-        )
-    else:
-        variant = variant_of(path, info.id)
-        kind = getattr(diffusers, family.pipeline)
-        unread = dict.fromkeys(part for part in family.unused if part in kind._optional_components)
-        silence = {"requires_safety_checker": False} if "safety_checker" in family.unused else {}
-        pipeline = kind.from_pretrained(path, variant=variant or None, **unread, **silence, **rules)
+    folder = Path(info.base or info.path or "")
+    kind = getattr(diffusers, family.pipeline)
+    given = dict.fromkeys(part for part in family.unused if part in kind._optional_components)
+    silence = {"requires_safety_checker": False} if "safety_checker" in family.unused else {}
+    own = _read_own(info, kinds)
+    pipeline = kind.from_pretrained(
+        folder, variant=variant_of(folder, info.id) or None, dtype=kinds, **{**given, **own}, **silence, **_RULES
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+_RULES = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+
+
+def _read_own(info: ModelInfo, kinds: Mapping[str, torch.dtype]) -> dict[str, Any]:
+    """The parts that do not come from the base, by name."""
+    path, base = Path(info.path or ""), info.base
+    if base is None:
+        return {}
+    single = look_into(path, info.id)
+    if CONTROLNET in single.parts:
+        return {CONTROLNET: _read_network(path, base, kinds[CONTROLNET], info)}
+    return {"transformer": read_transformer(path, base, kinds["transformer"])}
+
+
+def _read_network(path: Path, base: str, dtype: torch.dtype, info: ModelInfo) -> Any:
+    """A ControlNet from its folder, or a Z-Image one from a single file, whose configuration is made here."""
+    if path.is_dir():
+        kind = getattr(diffusers, FAMILIES[info.pipeline].parts[CONTROLNET].classes[0])
+        variant = network_variant(path, info.id) or None
+        return kind.from_pretrained(path, variant=variant, dtype=dtype, use_safetensors=True, local_files_only=True)
+    transformer = read_json(Path(base), "transformer/config.json", info.id)
+    with tempfile.TemporaryDirectory() as folder:
+        config = network_config(path, transformer, _refines(path), info.id)
+        Path(folder, "config.json").write_text(json.dumps(config), encoding="utf-8")
+        return ZImageControlNetModel.from_single_file(str(path), config=folder, dtype=dtype, local_files_only=True)
+
+
+def _refines(path: Path) -> bool:
+    """Whether the noise refiner's first projection is there and not all zero: in version 2.0 it is not used."""
+    with safe_open(path, "pt") as file:
+        name = "control_noise_refiner.0.before_proj.weight"
+        return name in file.keys() and bool(file.get_tensor(name).any())  # noqa: SIM118  it is no mapping
 
 
 def read_transformer(path: Path, base: str, dtype: torch.dtype) -> Any:

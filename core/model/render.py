@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from core.errors import BrokenPictureError
-from core.model import guard, memory
+from core.model import guard, memory, sizes
 from core.model.canvas import Canvas, Inputs, composed, prepare
 from core.model.loader import LoadedModel
-from core.model.sizes import deliver, rendered_size
+from core.model.sizes import deliver
 from core.model.strength import steps_run
 from core.model.tuning import precision
 from core.types import IMAGE, Decision, GenerationRequest, Phase, Picture
@@ -130,9 +130,7 @@ def render(
 
 def size_to_render(model: LoadedModel, request: GenerationRequest) -> tuple[int, int]:
     """Width and height that the model draws for this request, before the cut or the resizing."""
-    info = model.info
-    native = None if request.options["force_original_resolution"] else info.default_width * info.default_height
-    return rendered_size(request.width, request.height, info.size_multiple, native, info.max_side)
+    return sizes.size_to_render(model.info, request)
 
 
 def _decode(

@@ -17,12 +17,13 @@ LIBRARIES = ("torch", "diffusers", "transformers")
 def fingerprint(path: Path, base: Path | None = None) -> str:
     """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds.
 
-    `path` is a folder, or a single file with the folder that its other parts come from.
+    `path` is a folder, or a single file or ControlNet with the folder that the other parts come from.
     """
     digest = hashlib.sha256()
     folder = base or path
-    for file in [*([path] if base else []), *sorted(folder.rglob("*.safetensors"))]:
-        name = file.name if file == path else file.relative_to(folder).as_posix()
+    own = [] if base is None else [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
+    for file in [*own, *sorted(folder.rglob("*.safetensors"))]:
+        name = file.name if file in own else file.relative_to(folder).as_posix()
         digest.update(f"{name} {file.stat().st_size}\n".encode())
         with file.open("rb") as opened:
             digest.update(opened.read(65536))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from PIL import Image, ImageOps
 
 from core.config.options import SCHEMA
+from core.types import GenerationRequest, ModelInfo
 
 SMALLEST_SIDE = 64  # px; below it the model has fewer than 4 tokens on a side
 
@@ -30,6 +31,12 @@ def rendered_size(width: int, height: int, multiple: int, native_pixels: int | N
         return _up(width, multiple), _up(height, multiple)
     scale = math.sqrt(native_pixels / (width * height))
     return _nearest(width * scale, multiple, max_side), _nearest(height * scale, multiple, max_side)
+
+
+def size_to_render(info: ModelInfo, request: GenerationRequest) -> tuple[int, int]:
+    """Width and height that the model draws for this request, before the cut or the resizing."""
+    native = None if request.options["force_original_resolution"] else info.default_width * info.default_height
+    return rendered_size(request.width, request.height, info.size_multiple, native, info.max_side)
 
 
 def _up(side: int, multiple: int) -> int:

@@ -14,15 +14,15 @@ import torch
 
 from core.config.options import SCHEMA
 from core.errors import Cancelled
-from core.model import guard, over
+from core.model import control, guard, over
 from core.model.canvas import Canvas
-from core.model.families import SD, SDXL
+from core.model.families import SD, SDXL, SDXL_CONTROL
 from core.model.loader import LoadedModel
 from core.model.render import IsCancelled, Report, Texts
 from core.model.tuning import tiling
 from core.types import Decision, GenerationRequest, Phase
 
-PIPELINES = (SD, SDXL)
+PIPELINES = (SD, SDXL, SDXL_CONTROL)
 TOKENS = 77  # of CLIP, begin and end included
 NAMES = ("prompt_embeds", "pooled_prompt_embeds")  # of what the pipelines take; SD has the first alone
 
@@ -40,7 +40,7 @@ def encode(model: LoadedModel, request: GenerationRequest) -> Texts:
         device=model.pipeline._execution_device,
         num_images_per_prompt=1,
         do_classifier_free_guidance=guided,
-        negative_prompt=request.negative_prompt if guided else None,
+        negative_prompt=request.negative_prompt or None,  # XL makes another thing of none than of an empty one
     )
     found = [tensor.to(model.pipeline.unet.dtype) if tensor is not None else None for tensor in found]
     guard.check_texts([tensor for tensor in found if tensor is not None])
@@ -88,6 +88,7 @@ def denoise(
             callback_on_step_end=after_step,
             **_embeddings(texts.positive, ""),
             **_embeddings(texts.negative or (), "negative_"),
+            **control.given(model.info, request.options, canvas),
         )
     latents: torch.Tensor = result.images
     return latents
@@ -126,6 +127,7 @@ def effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
     known = {**request.options, "model.device": model.device, "model.dtype": model.dtype, **model.effective}
     return {
         **{key: value for key, value in known.items() if key not in model.info.cannot},
+        **control.effective(model.info, request.options),
         "model.fingerprint": model.fingerprint,
         "model.load_seconds": round(model.load_seconds, 3),
         "model.pipeline": model.info.pipeline,

@@ -90,12 +90,13 @@ def needed(tier: Tier, parameters: Mapping[str, int], pixels: int) -> int:
         for name, count in parameters.items()
     }
     vae = size.get("vae", 0.0)
+    network = size.pop("controlnet", 0.0)  # it works in the same step as the transformer or U-Net, and stays beside it
     others = [value for name, value in size.items() if name != "vae"] or [0.0]
     step, decode = STEP_BYTES * pixels, (min(pixels, 512 * 512) if tier.tiling else pixels) * DECODE_BYTES
     if tier.offload == "none":
-        return int(sum(others) + vae + max(step, decode))
+        return int(sum(others) + network + vae + max(step, decode))
     share = 1.0 if tier.offload == "model" else GROUP_SHARE
-    return int(max(max(others) * share + step, vae + decode))
+    return int(max(max(others) * share + network + step, vae + decode))
 
 
 def choose(

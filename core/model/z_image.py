@@ -12,7 +12,7 @@ import torch
 
 from core.config.schema import AUTO
 from core.errors import Cancelled
-from core.model import guard, over
+from core.model import control, guard, over
 from core.model.canvas import Canvas
 from core.model.loader import LoadedModel
 from core.model.preview import estimate_clean
@@ -80,6 +80,7 @@ def denoise(
     before = noise
     # Here and not once a request: each picture of a batch may have a size of its own.
     rope.apply(pipeline.transformer, positions(model, request))
+    control.follow(pipeline)
 
     def after_step(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         nonlocal before
@@ -97,6 +98,7 @@ def denoise(
         speed.refined_once(pipeline.transformer, refine_once),
         attention.seeded(model.plan, request.seed, model.device),
         over.encoding(pipeline.vae, texts.positive[0].dtype),
+        control.in_step(pipeline, request.options, request.num_inference_steps),
     ):
         result = pipeline(
             height=canvas.size[1],
@@ -110,6 +112,7 @@ def denoise(
             output_type="latent",
             callback_on_step_end=after_step,
             **start,
+            **control.given(model.info, request.options, canvas),
         )
     latents: torch.Tensor = result.images
     return latents
@@ -158,6 +161,7 @@ def effective(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
         "model.load_seconds": round(model.load_seconds, 3),
         "scheduler": type(model.pipeline.scheduler).__name__,
         "scheduler.shift": effective_shift(model, request.options),
+        **control.effective(model.info, request.options),
         "transformer.rope": positions(model, request).record,
         "vae.tiles": tiles.record,
         "versions": dict(model.versions),

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+from PIL import Image
+
+from core.model.canvas import laid
+from core.model.edges import check_control, control_picture
+from core.model.sizes import size_to_render
 from core.studio.desk import Desk
+from core.types import CONTROL, GenerationRequest
 
 
 class InputPictures(Desk):
@@ -26,3 +33,17 @@ class InputPictures(Desk):
     def input_size(self, digest: str) -> tuple[int, int]:
         """Its width and height in pixels; NotFoundError when it is gone."""
         return self._inputs.size(digest)
+
+    def control_picture(self, request: GenerationRequest) -> bytes:
+        """What the ControlNet will see of the request's control picture, at the size that is drawn, as PNG; nothing is queued.
+
+        Raises NotFoundError when that picture is gone, InputError for options that contradict each other.
+        """
+        check_control(request.options, "form")
+        size = size_to_render(self._catalog.find(request.model), request)
+        with Image.open(self._inputs.file(request.inputs[CONTROL])) as stored:
+            asked, resize = (request.width, request.height), not request.options["force_original_resolution"]
+            seen = control_picture(laid(stored.convert("RGB"), asked, size, resize), request.options)
+        buffer = io.BytesIO()
+        seen.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()

@@ -63,9 +63,21 @@ class Models(Desk):
         """The models on their way, and how far they are."""
         return self._downloads.all()
 
-    def download(self, model_id: str, hub: str | None = None, endpoint: str | None = None) -> Download:
-        """Fetch a model of the catalogue in a process of its own, from the hub named, else from the first that has it."""
-        return self._downloads.start(self._catalog.find(model_id), hub, endpoint)
+    def download(self, model_id: str, hub: str | None = None, endpoint: str | None = None) -> tuple[Download, ...]:
+        """Fetch a model of the catalogue in a process of its own, from the hub named, else from the first that has it.
+
+        Of a ControlNet also the model that it is added to, where that is not here: each is a download of its own.
+        """
+        info = self._catalog.find(model_id)
+        wanted = [info]
+        if info.base_id:
+            base = self._catalog.find(info.base_id)
+            missing = base.problem is not None and bool(base.sources)
+            wanted = [*([base] if missing else []), *([] if missing and info.path else [info])]
+        return tuple(
+            self._downloads.start(one, *((hub, endpoint) if hub is None or hub in one.sources else (None, None)))
+            for one in wanted
+        )
 
     def pause_download(self, model_id: str) -> None:
         """Stop it; what has arrived is kept."""

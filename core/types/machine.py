@@ -31,7 +31,9 @@ class ModelInfo:
     max_side: int
     problem: StudioError | None = None
     pipeline: str = "ZImagePipeline"
-    base: str | None = None  # of a single file: the folder that its other parts come from
+    base: str | None = None  # of a single file or a ControlNet: the folder that its other parts come from
+    base_id: str = ""  # the entry that has them
+    file: str = ""  # the one file of the repository that is wanted
     place: str = ""  # where it was found: shipped, store, huggingface, modelscope, path; "" = nowhere
     sources: Mapping[str, str] = field(default_factory=dict)  # hub -> repository
     revisions: Mapping[str, str] = field(default_factory=dict)  # hub -> pinned revision

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 from diffusers import (
     AutoencoderKL,
+    ControlNetModel,
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImageControlNetModel,
+    ZImageTransformer2DModel,
 )
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from core.model.places import EMBEDDED
 
 WIDTH = 32  # of the text encoders
 SIDES = (16, 32)  # of the U-Net's blocks
@@ -54,6 +62,69 @@ def stable_diffusion_xl(folder: Path, **saving: object) -> Path:
     )
     pipeline.save_pretrained(folder, **saving)
     return folder
+
+
+def stable_diffusion_xl_control(folder: Path) -> Path:
+    """A StableDiffusionXLControlNetPipeline in one folder."""
+    plain = StableDiffusionXLPipeline.from_pretrained(stable_diffusion_xl(folder.parent / "plain"))
+    network = ControlNetModel.from_pretrained(sdxl_network(folder.parent / "network"))
+    parts = {
+        name: part for name, part in plain.components.items() if name not in ("feature_extractor", "image_encoder")
+    }
+    StableDiffusionXLControlNetPipeline(**parts, controlnet=network, add_watermarker=False).save_pretrained(folder)
+    return folder
+
+
+def sdxl_network(folder: Path, **saving: object) -> Path:
+    """A ControlNetModel that fits `stable_diffusion_xl`."""
+    torch.manual_seed(1)
+    time_ids = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
+    unet = _unet(cross_attention_dim=2 * WIDTH, projection_class_embeddings_input_dim=WIDTH + 6 * 8, **time_ids)
+    network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16, 16, 16))
+    _speak(network)
+    network.save_pretrained(folder, **saving)
+    return folder
+
+
+Z_IMAGE_SHAPE = {"dim": 32, "n_heads": 2, "n_kv_heads": 2, "n_refiner_layers": 2, "norm_eps": 1e-5, "qk_norm": True}
+
+
+def z_image(folder: Path, layers: int = 10) -> Path:
+    """The embedded model with another, tiny transformer."""
+    torch.manual_seed(0)
+    shutil.copytree(EMBEDDED, folder, ignore=lambda parent, names: {"preview.safetensors"} | {
+        name for name in names if Path(parent).name == "transformer" and name.endswith(".safetensors")})  # fmt: skip
+    ZImageTransformer2DModel(
+        **Z_IMAGE_SHAPE,
+        n_layers=layers,
+        cap_feat_dim=128,
+        in_channels=16,
+        axes_dims=[4, 6, 6],
+        axes_lens=[1536, 512, 512],
+    ).save_pretrained(folder / "transformer")
+    return folder
+
+
+def z_image_network(layers: int = 10, step: int = 5, kind: str | None = None) -> ZImageControlNetModel:
+    """A ZImageControlNetModel that fits `z_image`: of version 1, or of 2 with `kind`, when it has a mask's channels, too."""
+    torch.manual_seed(1)
+    network = ZImageControlNetModel(
+        **Z_IMAGE_SHAPE,
+        control_layers_places=list(range(0, layers, step)),
+        control_refiner_layers_places=[0, 1],
+        control_in_dim=33 if kind else 16,
+        add_control_noise_refiner=kind,
+    )
+    _speak(network)
+    return network
+
+
+def _speak(network: nn.Module) -> None:
+    """A new ControlNet is silent: what it says is multiplied by zeros."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            if not weight.any():
+                weight.normal_(0, 0.2)
 
 
 def _unet(**more: object) -> UNet2DConditionModel:

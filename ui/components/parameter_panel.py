@@ -5,7 +5,7 @@ What this module does not know: what any single option means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,15 +22,20 @@ SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exa
 SEARCH = "option_search"
 
 
-def advanced(settings: Settings, worker: WorkerStatus, cannot: Mapping[str, Mapping[str, str]]) -> None:
+def advanced(
+    settings: Settings, worker: WorkerStatus, cannot: Mapping[str, Mapping[str, str]], elsewhere: Collection[str] = ()
+) -> None:
     """All options of the advanced panel by group, a search over them, and one button to set them back.
 
-    `cannot`: what the chosen model has nothing to do with, by key, and why.
+    `cannot`: what the chosen model has nothing to do with, by key, and why. `elsewhere`: groups that have a place of their own
+    on the page.
     """
     search = st.text_input(
         t("options.search"), key=SEARCH, placeholder=t("options.search_hint"), label_visibility="collapsed"
     )
-    found = [option for option in SCHEMA.panel("advanced") if _matches(option, search)]
+    found = [
+        option for option in SCHEMA.panel("advanced") if option.group not in elsewhere and _matches(option, search)
+    ]
     decisions = {decision.option: decision for decision in worker.decisions}
     for group, name in GROUPS.items():
         members = [option for option in found if option.group == group]

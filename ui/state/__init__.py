@@ -62,6 +62,7 @@ from ui.state.history import (
     table_choice,
     turn_order,
 )
+from ui.state.inputs import control_input, set_control_input
 from ui.state.pages import empty_model_field, guide_runs, keep_guide_in_address, model_field, model_text, set_guide_run
 from ui.state.viewer import choose_language, client, language, set_language, speaking, user
 from ui.state.watching import (
@@ -115,6 +116,7 @@ __all__ = [
     "column_text",
     "comparison_rows",
     "comparison_text",
+    "control_input",
     "cursors",
     "drop_reload",
     "empty_model_field",
@@ -152,6 +154,7 @@ __all__ = [
     "select_image",
     "selected_image",
     "selection_version",
+    "set_control_input",
     "set_errors",
     "set_guide_run",
     "set_importing",

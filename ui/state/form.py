@@ -9,7 +9,8 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.types import GenerationRequest
+from core.types import CONTROL, GenerationRequest
+from ui.state.inputs import set_control_input
 
 _FORM = "form"
 _WIDGET = "w:"
@@ -62,6 +63,8 @@ def fill_form(values: Mapping[str, Any]) -> None:
 def fill_form_from(request: GenerationRequest) -> None:
     """Put a whole request into the form, advanced options too."""
     fill_form(request_values(request))
+    if CONTROL in request.inputs:
+        set_control_input(request.inputs[CONTROL])
 
 
 def keep_form() -> None:

@@ -6,10 +6,11 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import ModelInfo
+from core.types import CONTROL, ModelInfo
 from ui import actions, prompts, resources, state
 from ui.components import (
     batch_panel,
+    control_panel,
     parameter_panel,
     prompt_field,
     reload_question,
@@ -36,6 +37,8 @@ def page() -> None:
             prompt_field.ideas(library)
             model = _model(studio)
             prompt_field.negative(library, model)
+            if _controlled(model):
+                control_panel.draw(studio)
             if model is not None:
                 sizes.draw(studio.settings["ui.size_presets"], model)
             prompt_field.basic(studio, model)
@@ -51,9 +54,14 @@ def page() -> None:
                 args=(studio,),
             )
             with st.expander(t("options.title"), icon=":material/tune:", key="advanced"):
-                parameter_panel.advanced(studio.settings, studio.worker(), model.cannot if model else {})
+                elsewhere = {control_panel.GROUP} if _controlled(model) else set()
+                parameter_panel.advanced(studio.settings, studio.worker(), model.cannot if model else {}, elsewhere)
             settings_yaml.draw(studio)
     state.keep_form()
+
+
+def _controlled(model: ModelInfo | None) -> bool:
+    return model is not None and CONTROL in model.inputs
 
 
 def _model(studio: Studio) -> ModelInfo | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import chain
 
 from core.config.options.basics import BATCH, GENERATION, MODEL, OUTPUT
+from core.config.options.control import CONTROL
 from core.config.options.interface import UI
 from core.config.options.machine import COMPILATION, GUARD, MEMORY, SPEED
 from core.config.options.models import MODELS
@@ -17,7 +18,7 @@ from core.config.options.service import ACCESS, SERVICE, WORKER
 from core.config.options.storage import STORAGE
 from core.config.schema import Schema
 
-_REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, STORAGE, MODELS, SIZE, IMG2IMG)
+_REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, STORAGE, MODELS, SIZE, IMG2IMG, CONTROL)
 _PIPELINE = (TEXT_ENCODER, TRANSFORMER, VAE, GUARD, SPEED, COMPILATION, MEMORY)
 _STUDIO = (PREVIEW, UI, WORKER, ACCESS, SERVICE)
 SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))
@@ -25,6 +26,7 @@ SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))
 GROUPS: dict[str, dict[str, str]] = {
     "size": {"en": "Size", "zh": "尺寸"},
     "img2img": {"en": "From a picture", "zh": "图生图"},
+    "control": {"en": "Control picture", "zh": "控制图"},
     "guidance": {"en": "Guidance and schedule", "zh": "引导与调度"},
     "rope": {"en": "Positions (RoPE)", "zh": "位置编码（RoPE）"},
     "vae": {"en": "VAE", "zh": "VAE"},

@@ -14,12 +14,20 @@ from core.model.formats import SAFETENSORS
 from core.model.hub.remote import HubError, RemoteFile
 
 INDEX = "model_index.json"
+CONFIG = "config.json"
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")  # one plain name: no folders, nothing hidden
 _SMALL = (".json", ".txt", ".model", ".jinja")  # configurations and tokenizers
 
 
-def needed(files: Sequence[RemoteFile], family: Family) -> list[RemoteFile]:
-    """Small files first, so that a wrong repository is seen at once. HubError when a part has no safetensors."""
+def needed(files: Sequence[RemoteFile], family: Family, only: str = "") -> list[RemoteFile]:
+    """Small files first, so that a wrong repository is seen at once. HubError when a part has no safetensors.
+
+    Of a ControlNet's own repository its configuration and weights; `only` names the one file that is wanted.
+    """
+    if only:
+        return _named(files, only)
+    if family.plain and not any(file.path == INDEX for file in files):
+        return _network(files)
     by_part = {part: _of_part(files, part) for part in family.parts}
     index = [file for file in files if file.path == INDEX]
     if not index:
@@ -27,6 +35,19 @@ def needed(files: Sequence[RemoteFile], family: Family) -> list[RemoteFile]:
     small = [file for part in by_part.values() for file in part if file.path.endswith(_SMALL) and not _is_index(file)]
     weights = _weights({part: by_part[part] for part in family.weighty})
     return [*index, *small, *sorted(weights, key=lambda file: file.size)]
+
+
+def _named(files: Sequence[RemoteFile], name: str) -> list[RemoteFile]:
+    found = [file for file in files if file.path == name]
+    if not found:
+        raise HubError("missing", name)
+    return found
+
+
+def _network(files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """The parts of a folder that is one part itself."""
+    config = _named(files, CONFIG)
+    return [*config, *_weights({"": [file for file in files if _NAME.fullmatch(file.path)]})]
 
 
 def _of_part(files: Sequence[RemoteFile], part: str) -> list[RemoteFile]:

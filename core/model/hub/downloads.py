@@ -79,6 +79,7 @@ class Downloads:
             endpoint=address,
             store=str(self._store.resolve()),
             owner_pid=os.getpid(),
+            file=info.file,
         )
         return self._begin(orders)
 
@@ -120,7 +121,7 @@ class Downloads:
         path = Path(info.path) if info.path else None
         if path is None or info.place not in ("store", "huggingface", "modelscope"):
             return False
-        target = path
+        target = path if path.is_dir() else path.parent
         if info.place == "huggingface":  # the whole repository: its snapshot alone is links
             target = hugging_face_cache() / f"models--{info.sources['huggingface'].replace('/', '--')}"
         roots = (self._store, hugging_face_cache(), *modelscope_caches())

@@ -21,7 +21,7 @@ import psutil
 import requests
 
 from core.errors import ModelError, StudioError
-from core.model.checks import MANIFEST, check_folder
+from core.model.checks import MANIFEST
 from core.model.families import FAMILIES
 from core.model.hub.choose import needed
 from core.model.hub.problems import failure
@@ -29,6 +29,7 @@ from core.model.hub.remote import HubError, RemoteFile, Repository, list_reposit
 from core.model.hub.state import DownloadFiles, Orders
 from core.model.hub.tokens import VARIABLES, token_of
 from core.model.hub.transfer import LONGEST_WAIT, MOST_FAILURES, Stopped, fetch
+from core.model.single import check_whole, itself
 from core.types import Download
 
 SAY_SECONDS = 0.4  # between two words on how far it is
@@ -77,7 +78,7 @@ class Fetcher:
         self._say()
         session = new_session(orders.hub, orders.endpoint, token_of(orders.hub, Path(orders.store)))
         repository = self._listed(session)
-        wanted = needed(repository.files, FAMILIES[orders.pipeline])
+        wanted = needed(repository.files, FAMILIES[orders.pipeline], orders.file)
         part = self._files.part
         self._keep_only(repository, wanted)
         total = sum(file.size for file in wanted)
@@ -126,7 +127,7 @@ class Fetcher:
             "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in wanted},
         }
         (part / ".origin").unlink()
-        check_folder(part, self._orders.model)
+        check_whole(itself(part, self._orders.file), self._orders.model)
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         if target.exists():  # a broken one, else nobody would have asked for this
             shutil.rmtree(target)

@@ -35,6 +35,7 @@ class Orders:
     endpoint: str
     store: str
     owner_pid: int  # the process stops when this one is gone, and goes on at the next start
+    file: str = ""  # the only one wanted of a repository that is no folder of a pipeline
 
     def to_line(self) -> str:
         """One line of plain ASCII."""

@@ -65,15 +65,19 @@ def in_float32(module: nn.Module) -> Iterator[None]:
         nn.Module.to(module, before)
 
 
-def fit_half(transformer: Any) -> None:
-    """Keep a float16 transformer finite: its attention and feed-forward compute 64 times smaller, then are clamped.
+_BLOCKS = ("ZImageTransformerBlock", "ZImageControlTransformerBlock")
+
+
+def fit_half(layers: nn.Module) -> None:
+    """Keep a transformer, or a ControlNet's own layers, finite in float16: attention and feed-forward compute 64 times smaller,
+    then are clamped.
 
     What they give goes into an RMS norm, which takes any factor out again: with y = 2^-6 x and eps' = 2^-12 eps,
     y / sqrt(mean(y^2) + eps') = x / sqrt(mean(x^2) + eps) exactly. So values up to 4e6 keep their direction; what is larger
     still becomes the largest float16 and a NaN (such as inf - inf) becomes 0.
     """
-    for block in transformer.modules():
-        if type(block).__name__ == "ZImageTransformerBlock":
+    for block in layers.modules():
+        if type(block).__name__ in _BLOCKS:
             block.attention.to_out[0].register_forward_pre_hook(_shrink_input)
             block.attention.register_forward_hook(_clamp_output)
             block.attention_norm2.eps *= SHRINK**2

@@ -213,3 +213,20 @@ def test_the_front_door_opens_without_torch_and_streamlit() -> None:
     code = "import sys, core.entrypoints.cli, core.entrypoints.generate; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert not {"torch", "diffusers", "transformers", "streamlit", "pandas"} & set(modules.stdout.split())
+
+
+# -- input pictures --------------------------------------------------------------------------------------------------
+
+
+def test_a_control_picture_is_stored_and_named_by_the_request(run: Run, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "lines.png")
+    assert order("x", "--control-image", "lines.png").inputs == {"control_image": Path("lines.png")}
+    said = run("generate", "x", "--control-image", str(tmp_path / "lines.png"), "--lang", "en")
+    assert said.code == 2
+    assert "takes no such picture; choose another model" in said.line
+    said = run("generate", "x", "--control-image", str(tmp_path / "none.png"), "--lang", "en")
+    assert said.code == 2
+    assert "--control-image" in said.line and "No such file" in said.line
+    (tmp_path / "no.png").write_text("no picture")
+    said = run("generate", "x", "--control-image", str(tmp_path / "no.png"), "--lang", "en")
+    assert said.code == 2 and "no.png cannot be used" in said.line

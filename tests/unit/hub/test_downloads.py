@@ -14,7 +14,7 @@ from core.config.layers import load_settings
 from core.errors import DownloadError
 from core.model.catalog import Catalog
 from core.model.checks import MANIFEST, check_folder
-from core.model.families import FAMILIES, Z_IMAGE
+from core.model.families import FAMILIES, SDXL, SDXL_CONTROL, Z_IMAGE, Z_IMAGE_CONTROL
 from core.model.hub import tokens
 from core.model.hub.choose import needed
 from core.model.hub.downloads import Downloads, downloads_of
@@ -23,6 +23,7 @@ from core.model.hub.remote import HubError, RemoteFile, endpoint_of
 from core.model.hub.state import DownloadFiles, Orders
 from core.model.places import Places, places_of
 from tests.options import measured
+from tests.unit.hub.standin import serving
 
 PATIENCE = 90  # seconds; a busy machine starts a Python in some
 HUBS = ("huggingface", "modelscope")
@@ -267,3 +268,94 @@ def test_what_of_a_repository_is_needed():
     assert not any(".." in name or name == "notes.bin" for name in chosen)
     with pytest.raises(HubError, match="safetensors: vae"):
         needed([RemoteFile(name, 1, "") for name in names if not name.startswith("vae/x")], family)
+
+
+# -- a ControlNet ------------------------------------------------------------------------------------------------------
+
+
+def controlnet(folder, **config):
+    """A repository of a ControlNet alone, for `toy_base`: 16 and 32 bits, and what is not needed."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    told = {"_class_name": "ControlNetModel", "addition_embed_type": "text_time", "cross_attention_dim": 64, **config}
+    (folder / "config.json").write_text(json.dumps(told))
+    values = np.random.default_rng(0).standard_normal((64, 200)).astype(np.float32)
+    save_file({"weight": values}, folder / "diffusion_pytorch_model.safetensors")
+    save_file({"weight": values.astype(np.float16)}, folder / "diffusion_pytorch_model.fp16.safetensors")
+    (folder / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04never fetched")
+    (folder / "README.md").write_text("not needed")
+    return folder
+
+
+def xl_repository(folder):
+    """A repository of the SDXL that it is added to."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": SDXL}))
+    for part, told in FAMILIES[SDXL].parts.items():
+        (folder / part).mkdir()
+        (folder / part / told.config).write_text(json.dumps({"cross_attention_dim": 64}))
+        if told.weights:
+            save_file({"weight": np.zeros((50, 100), np.float16)}, folder / part / "model.fp16.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("name", HUBS)
+def test_a_controlnet_arrives_with_the_model_that_it_is_added_to(configs, tmp_path, name):
+    with serving(controlnet(tmp_path / "n")) as of_network, serving(xl_repository(tmp_path / "xl")) as of_base:
+        for model, more in (("net", f"pipeline: {SDXL_CONTROL}\nbase: xl\n"), ("xl", f"pipeline: {SDXL}\n")):
+            entry = f"id: {model}\n{more}huggingface: owner/toy\nmodelscope: owner/toy\n"
+            (configs / "models" / f"{model}.yaml").write_text(entry)
+        store = tmp_path / "store"
+        catalog = Catalog(configs, Places(store))
+        assert "models get" in catalog.find("net").problem.message("en")
+        by_address = {"net": of_network.address, "xl": of_base.address}
+        for model in ("net", "xl"):
+            made = Downloads(store, dict.fromkeys(HUBS, by_address[model]))
+            made.start(catalog.find(model), name)
+            deadline = time.monotonic() + PATIENCE
+            while (now := made.get(model)).active:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert now.state == "done", now.error
+            if model == "net":
+                assert "such as xl" in catalog.find("net").problem.message("en"), "its base is named"
+        fetched = {path.name for path in (store / "net").iterdir()}
+        assert fetched == {"config.json", "diffusion_pytorch_model.fp16.safetensors", MANIFEST}
+        found = catalog.find("net")
+        assert (found.problem, found.base, found.place) == (None, str(store / "xl"), "store")
+        assert found.memory_bytes > catalog.find("xl").memory_bytes
+        assert Downloads(store, {}).remove_files(found)
+        assert not (store / "net").exists() and (store / "xl").is_dir()
+
+
+def test_one_file_of_a_repository_is_all_that_is_fetched(configs, tmp_path):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    (tmp_path / "n").mkdir()
+    for name in ("one", "other"):
+        save_file(
+            {"control_all_x_embedder.2-1.weight": np.zeros((64, 64), np.float16)},
+            tmp_path / "n" / f"{name}.safetensors",
+        )
+    entry = f"id: net\npipeline: {Z_IMAGE_CONTROL}\nbase: demo\nhuggingface: owner/toy\nfile: one.safetensors\n"
+    (configs / "models" / "net.yaml").write_text(entry)
+    catalog = Catalog(configs, Places(tmp_path / "store"))
+    with serving(tmp_path / "n") as hub:
+        made = Downloads(tmp_path / "store", dict.fromkeys(HUBS, hub.address))
+        made.start(catalog.find("net"))
+        deadline = time.monotonic() + PATIENCE
+        while (now := made.get("net")).active:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert now.state == "done", now.error
+    assert {path.name for path in (tmp_path / "store" / "net").iterdir()} == {"one.safetensors", MANIFEST}
+    found = catalog.find("net")
+    assert found.path == str(tmp_path / "store" / "net" / "one.safetensors")
+    assert "same family and shape, such as demo" in found.problem.message("en"), "the embedded model has another width"
+    assert made.remove_files(found) and not (tmp_path / "store" / "net").exists()

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from core import requests
+from core.config.layers import load_settings
 from core.errors import InputPictureError, InputsError, NotFoundError, OptionError
 from core.jobs.queue import JobQueue
 from core.model.strength import steps_run
@@ -74,6 +75,7 @@ def size(digest: str) -> tuple[int, int]:
         (BOTH, {"imagee": A}, "image, mask_image, control_image"),
         (("image",), {"image": A, "mask_image": B}, "another model"),
         ((), {"image": A}, "another model"),
+        (("control_image",), {}, "control_image: this model draws after a control picture, and none was given"),
     ],
 )
 def test_inputs_that_cannot_be_used_are_told_before_the_run(
@@ -107,6 +109,21 @@ def test_a_strength_that_runs_no_step_is_told(pipeline: str, steps: int, strengt
     with pytest.raises(OptionError, match=f"of {steps} steps none"):
         requests.check(request, model)
     return requests.check(replace(request, inputs={}), model)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"control.canny_low": 210}, "control.canny_low"),
+        ({"control.start": 0.5, "control.end": 0.5}, "< control.end"),
+    ],
+)
+def test_options_of_a_control_picture_that_contradict_each_other(changed: dict[str, float], words: str) -> None:
+    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, inputs=("control_image",))
+    options = {**load_settings().request_options(), **changed}
+    with pytest.raises(OptionError) as error:
+        requests.check_inputs(GenerationRequest(prompt="x", inputs={"control_image": A}, options=options), model, size)
+    assert words in error.value.message("en")
 
 
 def test_inputs_that_fit_are_taken(shop: Shop) -> None:

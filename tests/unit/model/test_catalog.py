@@ -32,7 +32,7 @@ def write(configs, name, text):
 def test_every_shipped_entry_is_read(catalog):
     assert catalog.problems() == []
     infos = {info.id: info for info in catalog.models()}
-    assert list(infos) == ["demo", "sd15", "sdxl", "sdxl-canny", "z-image", "z-image-turbo"]
+    assert list(infos) == ["demo", "sd15", "sdxl", "sdxl-canny", "z-image", "z-image-turbo", "z-image-turbo-control"]
     assert infos["demo"].problem is None
     assert infos["demo"].place == "shipped"
     assert infos["demo"].max_side >= 1024
@@ -51,11 +51,13 @@ def test_what_a_model_cannot_do_has_a_reason(catalog):
     assert "U-Net" in cannot["transformer.use_rope"]["en"]
     assert {"guidance.truncation", "scheduler.shift"} <= set(cannot)
     assert "vae.enable_tiling" not in cannot
-    assert catalog.find("demo").cannot == {}
+    assert {key.partition(".")[0] for key in catalog.find("demo").cannot} == {"control"}
 
 
-def test_a_pipeline_that_cannot_be_run_yet_is_not_offered(catalog):
-    assert "control picture" in catalog.find("sdxl-canny").problem.message("en")
+def test_a_controlnet_is_an_entry_beside_its_base(catalog):
+    info = catalog.find("sdxl-canny")
+    assert (info.base_id, info.inputs) == ("sdxl", ("control_image",))
+    assert "models get" in info.problem.message("en")
 
 
 def put_into_hugging_face_cache(root, repository, revision, main=None):

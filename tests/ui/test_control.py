@@ -1,0 +1,79 @@
+"""The control picture on the Generate page: given, previewed at once, sent with the request; greyed without a ControlNet."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.model.families import FAMILIES, Z_IMAGE
+from core.types import CONTROL
+from tests.ui import fake_studio
+from tests.ui.conftest import all_text
+
+
+@pytest.fixture
+def controlled(monkeypatch):
+    """The embedded model with a ControlNet."""
+    monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, inputs=(CONTROL,)))
+
+
+def picture():
+    """A white square on black."""
+    image = Image.new("RGB", (128, 128))
+    image.paste("white", (32, 32, 96, 96))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def seen(studio, page, preprocess):
+    """The pixels of the control picture."""
+    request = studio.new_request({"control.preprocess": preprocess})
+    request = replace(request, inputs={CONTROL: page.session_state["control_picture"]})
+    return np.asarray(Image.open(io.BytesIO(studio.control_picture(request))))
+
+
+def test_the_picture_is_shown_as_the_controlnet_sees_it_and_goes_with_the_request(studio, open_page, controlled):
+    page = open_page()
+    assert "Give one above" in all_text(page)
+    page.file_uploader(key="control_upload").upload("square.png", picture(), "image/png").run()
+    assert not page.exception and not page.error
+    assert len(page.get("image")) == 1
+    outlines = seen(studio, page, "canny")
+    assert outlines.shape == (256, 256, 3) and set(np.unique(outlines)) == {0, 255}
+    page.selectbox(key="w:control.preprocess").set_value("none").run()
+    assert not [one for one in page.slider if one.key == "w:control.canny_low"]
+    assert seen(studio, page, "none").mean() > 3 * outlines.mean(), "the square itself"
+    page.text_area(key="w:generation.prompt").set_value("a box").run()
+    page.button(key="generate").click().run()
+    (job,) = studio.queue.jobs.values()
+    assert job.request.inputs == {CONTROL: page.session_state["control_picture"]}
+    assert job.request.options["control.preprocess"] == "none"
+
+
+def test_without_one_the_error_says_what_is_missing(studio, open_page, controlled):
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a box").run()
+    page.button(key="generate").click().run()
+    assert studio.queue.jobs == {}
+    assert "none was given; give one" in " ".join(str(one.proto) for one in page.get("html")) + all_text(page)
+
+
+def test_thresholds_that_contradict_each_other_are_said_in_the_previews_place(studio, open_page, controlled):
+    page = open_page()
+    page.file_uploader(key="control_upload").upload("square.png", picture(), "image/png").run()
+    page.slider(key="w:control.canny_low").set_value(250).run()
+    assert "control.canny_low" in " ".join(one.value for one in page.warning)
+
+
+def test_models_without_a_controlnet_grey_it_with_the_reason(studio, open_page, monkeypatch):
+    cannot = {f"control.{name}": FAMILIES[Z_IMAGE].cannot["control."] for name in ("scale", "preprocess")}
+    monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, cannot=cannot))
+    page = open_page()
+    field = next(one for one in page.selectbox if one.key == "w:control.preprocess")
+    assert field.disabled and "this model has no ControlNet" in field.help
+    assert not page.file_uploader or all(one.key != "control_upload" for one in page.file_uploader)

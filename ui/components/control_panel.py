@@ -1,0 +1,62 @@
+"""The control picture of a model with a ControlNet: given here, and shown at once as the ControlNet will see it.
+
+What this module does not know: how it is made.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.config.options import SCHEMA
+from core.errors import StudioError
+from core.studio import Studio
+from ui import actions, state
+from ui.components import parameter_panel
+from ui.i18n import t
+
+GROUP = "control"
+TYPES = ("png", "jpg", "jpeg", "webp")
+_UPLOAD = "control_upload"
+
+
+def draw(studio: Studio) -> None:
+    """The field for the picture, its options, and the preview."""
+    st.subheader(t("control.title"), anchor=False)
+    st.file_uploader(
+        t("control.picture"),
+        type=TYPES,
+        key=_UPLOAD,
+        help=t("control.picture_help"),
+        on_change=_take,
+        args=(studio,),
+    )
+    options = {
+        option.key.removeprefix(f"{GROUP}."): option for option in SCHEMA.panel("advanced") if option.group == GROUP
+    }
+    parameter_panel.field(options["preprocess"])
+    if state.form()[options["preprocess"].key] == "canny":
+        left, right = st.columns(2)
+        with left:
+            parameter_panel.field(options["canny_low"])
+        with right:
+            parameter_panel.field(options["canny_high"])
+    _preview(studio)
+    for name in ("scale", "start", "end"):
+        parameter_panel.field(options[name])
+
+
+def _take(studio: Studio) -> None:
+    given = st.session_state.get(_UPLOAD)
+    actions.keep_control(studio, given.getvalue() if given else None, given.name if given else "")
+
+
+def _preview(studio: Studio) -> None:
+    """The control picture of the form as it stands; what is wrong with it is said in its place."""
+    if not state.control_input():
+        st.caption(t("control.missing"))
+        return
+    try:
+        request = actions.with_control(studio, studio.new_request(state.form_values()))
+        st.image(studio.control_picture(request), caption=t("control.seen"), width="stretch")
+    except StudioError as error:
+        st.warning(error.message(state.language()), icon=":material/info:")
