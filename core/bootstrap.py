@@ -65,7 +65,9 @@ def _check_executor(settings: Settings) -> None:
     if settings["worker.executor"] != "ray":
         return
     if settings["worker.server"]:
-        raise OptionError(source=settings.origins["worker.executor"], key="worker.executor", came="ray", allowed=_NOT_BOTH)
+        raise OptionError(
+            source=settings.origins["worker.executor"], key="worker.executor", came="ray", allowed=_NOT_BOTH
+        )
     if find_spec("ray") is None:
         raise UnavailableError(key="worker.executor", came="ray", reason=_NO_RAY)
 

@@ -7,13 +7,13 @@ What this module does not know: pages, torch.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.errors import NotFoundError, StudioError
 from core.studio import Studio
-from core.types import Column, Comparison, ImageRecord, Job, JobState
+from core.types import Column, Comparison, HistoryQuery, ImageRecord, Job, JobState
 
 LOAD = "model.load_seconds"  # in a record's effective values: of the load that served the picture
 
@@ -128,14 +128,20 @@ def _job(studio: Studio, column: Column) -> Job | None:
 
 def _by_place(studio: Studio, job: Job | None, count: int) -> tuple[ImageRecord | None, ...]:
     found: list[ImageRecord | None] = [None] * count
-    for image_id in job.image_ids if job else ():
-        try:
-            record = studio.image(image_id)
-        except NotFoundError:
-            continue
+    for record in _records(studio, job.image_ids if job else ()):
         if record.place is not None and 1 <= record.place <= count:
             found[record.place - 1] = record
     return tuple(found)
+
+
+def _records(studio: Studio, ids: Sequence[str]) -> Iterator[ImageRecord]:
+    """Those that are still there, in one question; what is in the trash is, too."""
+    asked = HistoryQuery(ids=tuple(ids), limit=max(1, len(ids)))
+    found = {record.id: record for record in studio.search(asked).records} if ids else {}
+    yield from found.values()
+    for image_id in ids:
+        if image_id not in found and (record := _try(studio.image, image_id)) is not None:
+            yield record
 
 
 def _figures(studio: Studio, column: Column, pictures: Sequence[ImageRecord | None]) -> Figures:

@@ -14,7 +14,10 @@ from ui.i18n import t
 
 VIEWS = ("table", "pictures", "vote")
 SHOWN = 30  # comparisons of the list
-LEAST_POLL = 1.0  # seconds: every look reads all pictures of the comparison
+LEAST_POLL, PICTURES_A_SECOND = (
+    1.0,
+    50,
+)  # every look reads all pictures of the comparison, so many are looked at less often
 
 
 def page() -> None:
@@ -55,7 +58,9 @@ def _shown(studio: Studio, comparison: Comparison) -> None:
             address = f"/api/comparisons/{comparison.id}"
             st.link_button(t("comparison.csv"), f"{address}/table", icon=":material/table:")
             st.link_button(t("comparison.sheet"), f"{address}/sheet", icon=":material/grid_on:")
-    poll = max(LEAST_POLL, float(studio.settings["ui.poll_seconds"])) if active else None
+    wanted = len(comparison.cells) * len(comparison.columns)
+    least = max(LEAST_POLL, wanted / PICTURES_A_SECOND)
+    poll = max(least, float(studio.settings["ui.poll_seconds"])) if active else None
     st.fragment(_live, run_every=poll)(studio, comparison, view or VIEWS[0], active)
 
 

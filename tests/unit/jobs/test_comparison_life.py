@@ -118,6 +118,7 @@ def test_deleted_pictures_are_gaps(studio: Studio) -> None:
     gone = found.columns[0].pictures[1]
     assert gone is not None
     studio.trash([gone.id])
+    assert report(studio, comparison).complete, "what is in the trash is not gone"
     studio.empty_trash()
     found = report(studio, comparison)
     assert [record is None for record in found.columns[0].pictures] == [False, True, *[False] * 4]
