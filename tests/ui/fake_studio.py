@@ -446,6 +446,12 @@ class FakeWorker:
     def refusal(self) -> StudioError | None:
         return None
 
+    def add_worker(self, node: str) -> None:
+        self.wishes.append(f"add {node}")
+
+    def drain_worker(self, worker: str) -> None:
+        self.wishes.append(f"drain {worker}")
+
     def start(self) -> None:
         self.running = True
 

@@ -11,7 +11,7 @@ from core.config.schema import HIDDEN
 from core.studio import Studio
 from core.types import SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
-from ui.components import error_card, fault_cards
+from ui.components import error_card, fault_cards, workers
 from ui.i18n import said, t
 
 REFRESH_SECONDS = 5
@@ -60,6 +60,7 @@ def _cards(studio: Studio) -> None:
             t("system.versions"), [("Python", report.python), *sorted({**report.versions, **worker.versions}.items())]
         )
         _card(t("system.settings"), [], _changed(studio))
+    workers.draw(studio, worker)
     with st.expander(t("system.log"), icon=":material/article:", key="log"):
         st.code("\n".join(report.log_tail) or "–", language=None, height=320, wrap_lines=True)
 

@@ -1,0 +1,84 @@
+"""The machines and workers of a Ray cluster: what each is and does; one more here, or one less.
+
+What this module does not know: how they are spoken to.
+"""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from core.errors import NotFoundError
+from core.studio import Studio
+from core.types import ClusterNode, ClusterWorker, WorkerStatus
+from ui import actions, formats
+from ui.components import job_status
+from ui.i18n import t
+
+SHOWN = 64  # workers of a machine: each has a row and a button
+
+
+def draw(studio: Studio, status: WorkerStatus) -> None:
+    """Nothing where a local worker draws."""
+    if not status.nodes:
+        return
+    an_hour = sum(worker.pictures_hour for worker in status.workers)
+    st.subheader(t("workers.title", workers=len(status.workers), machines=len(status.nodes), pictures=an_hour))
+    for node in status.nodes:
+        own = [worker for worker in status.workers if worker.node == node.name]
+        with st.container(border=True, key=f"node_{node.id[:12]}"):
+            _head(studio, node, len(own))
+            for worker in own[:SHOWN]:
+                _row(studio, worker)
+            if not own:
+                st.caption(t("workers.none"))
+
+
+def _head(studio: Studio, node: ClusterNode, workers: int) -> None:
+    cards = t("workers.cards", count=node.cards) if node.cards else t("workers.no_card")
+    facts = t("workers.machine", cores=node.cpus, cards=cards, memory=formats.size_of(node.memory))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(f'<section class="zd-worker"><b>{html.escape(node.name)}</b><small>{html.escape(facts)}</small></section>')
+        st.button(
+            t("workers.add"),
+            key=f"add_{node.id}",
+            icon=":material/add:",
+            help=t("workers.add_full") if node.cards else t("workers.add_help"),
+            disabled=bool(node.cards) and workers >= node.cards,
+            on_click=actions.ask,
+            args=(studio.add_worker, node.id),
+        )
+
+
+def _row(studio: Studio, worker: ClusterWorker) -> None:
+    """All of it is text: names of machines, models and prompts come from outside."""
+    facts = [worker.card or (worker.device or "").upper(), worker.model or t("workers.no_model")]
+    if worker.memory_total:
+        free, total = formats.size_of(worker.memory_free), formats.size_of(worker.memory_total)
+        facts.append(t("workers.memory", own=formats.size_of(worker.memory_own), free=free, total=total))
+    facts.append(t("workers.pace", pictures=worker.pictures_hour))
+    shown = html.escape(" · ".join(fact for fact in facts if fact))
+    doing = t(f"worker.{worker.state}") + (f": {_title(studio, worker.job)}" if worker.job else "")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(
+            f'<section class="zd-worker"><span><i class="{worker.state}"></i>{html.escape(doing)}</span>'
+            f"<small>{html.escape(worker.id)} · {shown}</small></section>"
+        )
+        st.button(
+            t("workers.drain"),
+            key=f"drain_{worker.id}",
+            icon=":material/logout:",
+            type="tertiary",
+            help=t("workers.drain_help"),
+            disabled=worker.state == "draining",
+            on_click=actions.ask,
+            args=(studio.drain_worker, worker.id),
+        )
+
+
+def _title(studio: Studio, job_id: str) -> str:
+    try:
+        return job_status.title(studio.job(job_id).request, 60)
+    except NotFoundError:
+        return job_id
