@@ -23,7 +23,6 @@ class Node:
     name: str
     cpus: int
     cards: int
-    memory: int  # bytes that it has in all
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ class Fleet:
     def nodes(self) -> tuple[ClusterNode, ...]:
         """The machines, for the page."""
         with self._guard:
-            return tuple(ClusterNode(node.id, node.name, node.cpus, node.cards, node.memory) for node in self._nodes)
+            return tuple(ClusterNode(node.id, node.name, node.cpus, node.cards) for node in self._nodes)
 
     def workers(self) -> tuple[ClusterWorker, ...]:
         """The workers, for the page."""

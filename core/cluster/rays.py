@@ -149,4 +149,4 @@ def _node(told: Mapping[str, Any]) -> Node:
     """A machine as Ray tells of it: by the name that it was given, else its host's."""
     has, name = told["Resources"], told["NodeName"]
     name = told["NodeManagerHostname"] if name == told["NodeManagerAddress"] else name
-    return Node(told["NodeID"], name, int(has.get("CPU", 1)), int(has.get("GPU", 0)), int(has.get("memory", 0)))
+    return Node(told["NodeID"], name, int(has.get("CPU", 1)), int(has.get("GPU", 0)))

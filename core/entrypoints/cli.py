@@ -92,6 +92,10 @@ def _quiet_libraries() -> None:
 
 def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
     _quiet_libraries()
+    if parsed.executor is not None:
+        from core.entrypoints import bench_executors
+
+        return bench_executors.run(parsed, configs)
     if parsed.what == "vae":
         from core.entrypoints import bench_vae
 
@@ -223,6 +227,8 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--tile", default="256", metavar="PX", help=words["tile"])
     command.add_argument("--minutes", default="10", metavar="N", help=words["minutes"])
     command.add_argument("--prompts", default="200", metavar="N", help=words["most"])
+    command.add_argument("--executor", metavar="ray", help=words["executor"])
+    command.add_argument("--workers", default="2", metavar="N", help=words["workers"])
 
 
 _WORDS = {
@@ -273,6 +279,8 @@ _WORDS = {
         "prompts": "how many held-out prompts, half of them Chinese",
         "runs": "measured runs of each, after one to warm up",
         "side": "width and height in pixels; default: the model's own; of rope: the trained side that is exceeded",
+        "executor": "ray: measure several workers on Ray against the local worker instead, each on one thread",
+        "workers": "how many, with --executor ray",
         "what": "speed: against plain diffusers; vae: ways of tiling; rope: scalings of positions at 2 and 3 times the size",
         "tile": "of vae: side of a tile",
         "minutes": "of rope: about how long to measure",
@@ -323,6 +331,8 @@ _WORDS = {
         "prompts": "使用多少条未训练过的提示词，中英各半",
         "runs": "预热一次后各测多少次",
         "side": "宽和高（像素）；默认用模型自带值；rope 时为被超出的训练边长",
+        "executor": "ray：改为比较 Ray 上的多个工作进程与本机工作进程，各用一个线程",
+        "workers": "使用 --executor ray 时的工作进程数",
         "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放",
         "tile": "vae 时的分块边长",
         "minutes": "rope 时大约测多久",

@@ -92,13 +92,12 @@ class Capability:
 
 @dataclass(frozen=True)
 class ClusterNode:
-    """A machine of a Ray cluster. `memory` in bytes."""
+    """A machine of a Ray cluster."""
 
     id: str
     name: str
     cpus: int
     cards: int
-    memory: int
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from core.errors import NotFoundError
 from core.studio import Studio
 from core.types import ClusterNode, ClusterWorker, WorkerStatus
 from ui import actions, formats
-from ui.components import job_status
+from ui.components import elements, job_status
 from ui.i18n import t
 
 SHOWN = 64  # workers of a machine: each has a row and a button
@@ -24,7 +24,8 @@ def draw(studio: Studio, status: WorkerStatus) -> None:
     if not status.nodes:
         return
     an_hour = sum(worker.pictures_hour for worker in status.workers)
-    st.subheader(t("workers.title", workers=len(status.workers), machines=len(status.nodes), pictures=an_hour))
+    st.subheader(f"{t('workers.title')} · {len(status.workers)}")
+    elements.quiet(t("workers.sum", machines=len(status.nodes), pictures=an_hour))
     for node in status.nodes:
         own = [worker for worker in status.workers if worker.node == node.name]
         with st.container(border=True, key=f"node_{node.id[:12]}"):
@@ -37,9 +38,11 @@ def draw(studio: Studio, status: WorkerStatus) -> None:
 
 def _head(studio: Studio, node: ClusterNode, workers: int) -> None:
     cards = t("workers.cards", count=node.cards) if node.cards else t("workers.no_card")
-    facts = t("workers.machine", cores=node.cpus, cards=cards, memory=formats.size_of(node.memory))
+    facts = t("workers.machine", cores=node.cpus, cards=cards)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(f'<section class="zd-worker"><b>{html.escape(node.name)}</b><small>{html.escape(facts)}</small></section>')
+        st.html(
+            f'<section class="zd-worker"><b>{html.escape(node.name)}</b><small>{html.escape(facts)}</small></section>'
+        )
         st.button(
             t("workers.add"),
             key=f"add_{node.id}",
@@ -59,7 +62,9 @@ def _row(studio: Studio, worker: ClusterWorker) -> None:
         facts.append(t("workers.memory", own=formats.size_of(worker.memory_own), free=free, total=total))
     facts.append(t("workers.pace", pictures=worker.pictures_hour))
     shown = html.escape(" · ".join(fact for fact in facts if fact))
-    doing = t(f"worker.{worker.state}") + (f": {_title(studio, worker.job)}" if worker.job else "")
+    doing = t(f"worker.{worker.state}")
+    if worker.job:
+        doing = t("workers.doing", state=doing, what=_title(studio, worker.job))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(
             f'<section class="zd-worker"><span><i class="{worker.state}"></i>{html.escape(doing)}</span>'

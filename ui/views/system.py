@@ -30,6 +30,7 @@ def _cards(studio: Studio) -> None:
     report = studio.system()
     worker = report.worker
     state_words = t(f"worker.{worker.state}")
+    workers.draw(studio, worker)
     with st.grid(3, min_column_width=300, gap="small", key="cards"):
         _card(
             t("system.model"),
@@ -60,7 +61,6 @@ def _cards(studio: Studio) -> None:
             t("system.versions"), [("Python", report.python), *sorted({**report.versions, **worker.versions}.items())]
         )
         _card(t("system.settings"), [], _changed(studio))
-    workers.draw(studio, worker)
     with st.expander(t("system.log"), icon=":material/article:", key="log"):
         st.code("\n".join(report.log_tail) or "–", language=None, height=320, wrap_lines=True)
 

@@ -33,7 +33,7 @@ def test_else_the_freest_that_has_the_memory_and_none_is_refused_for_want_of_it(
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.integers(0, 8)), max_size=8), st.just(AUTO) | st.integers(0, 16))
 def test_every_card_has_a_worker_and_only_machines_without_one_follow_the_option(machines, workers):
-    nodes = [Node(str(k), str(k), cpus, cards, 0) for k, (cpus, cards) in enumerate(machines)]
+    nodes = [Node(str(k), str(k), cpus, cards) for k, (cpus, cards) in enumerate(machines)]
     planned = plan(nodes, workers)
     assert all(planned[node.id] == node.cards for node in nodes if node.cards)
     without = {planned[node.id] for node in nodes if not node.cards}
@@ -43,4 +43,4 @@ def test_every_card_has_a_worker_and_only_machines_without_one_follow_the_option
 
 @pytest.mark.parametrize(("cpus", "workers", "each"), [(8, 2, 4), (2, 2, 1), (2, 5, 1), (8, 3, 2), (4, 0, 4)])
 def test_workers_share_the_cores_of_their_machine(cpus, workers, each):
-    assert threads(Node("a", "a", cpus, 0, 0), workers) == each
+    assert threads(Node("a", "a", cpus, 0), workers) == each

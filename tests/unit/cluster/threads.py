@@ -75,7 +75,7 @@ class ThreadLink:
 
 
 def machine(name: str = "one", cards: int = 0) -> Node:
-    return Node(f"id of {name}", name, cpus=4, cards=cards, memory=8 * 2**30)
+    return Node(f"id of {name}", name, cpus=4, cards=cards)
 
 
 @contextmanager
