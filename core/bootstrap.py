@@ -14,10 +14,13 @@ from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.model.catalog import Catalog
 from core.model.hub.downloads import downloads_of
+from core.model.lora_files import lora_files
 from core.model.places import Places, places_of
 from core.parts import Catalog as AnyCatalog
+from core.parts import Loras
 from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
+from core.remote.loras import RemoteLoras
 from core.storage.comparisons import Comparisons
 from core.storage.history import History
 from core.storage.inputs import Inputs
@@ -52,12 +55,21 @@ def build_studio(settings: Settings) -> Studio:
         history=history,
         catalog=catalog,
         downloads=downloads_of(settings, places.store),
+        loras=_loras(settings),
         worker=WorkerSupervisor(settings, database),
         sheets=Sheets(database, store),
         inputs=Inputs(store),
         comparisons=Comparisons(database),
         system=Machine(settings, directory / LOG_FILE),
     )
+
+
+def _loras(settings: Settings) -> Loras:
+    """This machine's LoRA files, or those of the studio that draws for this one."""
+    server = str(settings["worker.server"])
+    if not server:
+        return lora_files(settings)
+    return RemoteLoras(Remote(server, str(settings["worker.server_token"]), reaching=PAGE_SECONDS))
 
 
 def _check_executor(settings: Settings) -> None:

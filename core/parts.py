@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.config.loras import LoraUse
 from core.errors import InputError, StudioError
 from core.types import (
     Axis,
@@ -22,6 +23,7 @@ from core.types import (
     ImageRecord,
     Job,
     JobTerms,
+    LoraInfo,
     MarkChange,
     ModelInfo,
     QueueBoard,
@@ -113,6 +115,16 @@ class Catalog(Protocol):
     def conditions(self, model: str) -> Mapping[str, Any]: ...
     def add(self, path: str, model: str | None = None) -> ModelInfo: ...
     def forget(self, model: str) -> bool: ...
+
+
+class Loras(Protocol):
+    """What the studio needs of the LoRA files (core.model.lora_files)."""
+
+    def all(self) -> Sequence[LoraInfo]: ...
+    def check(self, uses: Sequence[LoraUse], model: ModelInfo) -> None: ...
+    def named(self, name: str, digest: str) -> str: ...
+    def preview(self, name: str) -> Path | None: ...
+    def remove(self, name: str) -> None: ...
 
 
 class Downloads(Protocol):

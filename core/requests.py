@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from core.config.loras import split_prompt, uses_of
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import InputsError, NotFoundError, OptionError, PromptError
@@ -59,7 +60,7 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
     prompt = SCHEMA.options["generation.prompt"]
     for key in ("prompt", "negative_prompt"):
         length = len(getattr(request, key))
-        if length > (prompt.maximum or 0) or (key == "prompt" and not request.prompt.strip()):
+        if length > (prompt.maximum or 0) or (key == "prompt" and not split_prompt(request.prompt)[0].strip()):
             raise PromptError(key=key, came=length, allowed=f"1 - {prompt.maximum:g}")
     for key in ("width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"):
         SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
@@ -70,6 +71,7 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
     check_strength(request, model, source)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
+    uses_of(request, source)
 
 
 def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[str], tuple[int, int]]) -> None:

@@ -31,7 +31,10 @@ class Problems:
         )
 
     def add_error(self, row: int, column: str, error: InputError) -> None:
-        """An error that says what came and what is allowed; `column` where it names no key."""
+        """An error that says what came and what is allowed; `column` where it names no key. Any other in its own sentence."""
+        if not {"came", "allowed"} <= set(error.values):
+            self._found.append({"en": f"row {row}: {error.message('en')}", "zh": f"第 {row} 行：{error.message('zh')}"})
+            return
         key = str(error.values.get("key", column)).removeprefix("generation.")
         self.add(row, key, str(error.values["came"]), error.values["allowed"])
 

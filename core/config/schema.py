@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -20,6 +20,7 @@ AUTO = "auto"  # the value of an option that is resolved later (from the model o
 HIDDEN = "••••"  # stands for the value of a secret option
 
 Text = Mapping[str, str]  # language -> words
+Entries = Callable[[Sequence[str], str], object]  # a list's entries and their source; OptionError for what makes no sense
 
 
 class TakesEffect(StrEnum):
@@ -37,9 +38,9 @@ class Option:
 
     `key` is its dotted path in YAML; `file` the shipped file that lists it; `panel` where the page offers it ("basic",
     "advanced" or "" for nowhere). `auto` allows the value "auto". Numbers have both
-    bounds, texts the `maximum` of their characters. `built` is False while an option is accepted but has no
-    effect yet: pages then show it greyed, and setting it away from the default is reported. The value of a `secret`
-    one is never shown, whoever asks, and not taken from a command line, which every user of a machine can read.
+    bounds, texts the `maximum` of their characters; `entries` reads a list's own. `built` is False while an option is
+    accepted but has no effect yet: pages then show it greyed, and setting it away from the default is reported. The value
+    of a `secret` one is never shown, whoever asks, and not taken from a command line, which every user of a machine can read.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Option:
     auto: bool = False
     built: bool = True
     secret: bool = False
+    entries: Entries | None = None
     aliases: tuple[str, ...] = ()
 
     @property
@@ -90,10 +92,13 @@ class Option:
         if self.auto and value == AUTO:
             return AUTO
         try:
-            return self._convert(value)
+            converted = self._convert(value)
         except (TypeError, ValueError, OverflowError):
             came = HIDDEN if self.secret else _shorten(value)
             raise OptionError(source=source, key=self.key, came=came, allowed=self.allowed) from None
+        if self.entries is not None:
+            self.entries(converted, source)
+        return converted
 
     def _convert(self, value: Any) -> Any:
         if self.type == "bool":

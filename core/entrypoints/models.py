@@ -1,4 +1,4 @@
-"""`models`: which there are, fetch one, add a folder or file of this machine, remove one. The same verbs as the Models page.
+"""`models`: which there are, LoRAs too, fetch one, add a folder or file of this machine, remove one; as the Models page does.
 
 What this module does not know: how a model is fetched or checked.
 """
@@ -65,6 +65,21 @@ def _list(studio: Studio, language: str) -> None:
             print(f"{'':<16} {info.problem.message(language)}")
     for problem in studio.model_problems():
         complain(problem, language)
+    _list_loras(studio, language)
+
+
+def _list_loras(studio: Studio, language: str) -> None:
+    """A line a LoRA: name, size, rank, the models that it fits, and why it can't be used."""
+    models = studio.models()
+    for lora in studio.loras():
+        fits = ", ".join(model.id for model in models if lora.problem is None and lora.fits(model)) or "-"
+        print(f"{lora.name:<16} {'LoRA':<20} {_size(lora.bytes):>9} {f'r {lora.rank or 0}':>9}        {fits}")
+        if lora.problem is not None:
+            print(f"{'':<16} {lora.problem.message(language)}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def _gigabytes(count: int | None) -> str:

@@ -25,6 +25,8 @@ StudioError
 |-- ModelError               a model that cannot be used
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
 |   |-- ModelFileError       a file of the model is missing, truncated or unsafe
+|   |-- UnknownLoraError     no file of that name
+|   |-- LoraFileError        a LoRA that can't be used, or not with this model
 |   |-- UnavailableError     an option that this machine cannot follow
 |   |-- ModelLoadError       the files are there, loading failed
 |   `-- DownloadError        a hub did not give the model
@@ -69,10 +71,12 @@ from core.errors.inputs import (
 )
 from core.errors.models import (
     DownloadError,
+    LoraFileError,
     ModelError,
     ModelFileError,
     ModelLoadError,
     UnavailableError,
+    UnknownLoraError,
     UnknownModelError,
 )
 from core.errors.runs import (
@@ -103,6 +107,7 @@ __all__ = [
     "InputsError",
     "JobStateError",
     "KeyReusedError",
+    "LoraFileError",
     "ModelError",
     "ModelFileError",
     "ModelLoadError",
@@ -125,6 +130,7 @@ __all__ = [
     "StorageError",
     "StudioError",
     "UnavailableError",
+    "UnknownLoraError",
     "UnknownModelError",
     "UnknownOptionError",
     "WildcardError",

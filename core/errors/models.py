@@ -46,6 +46,25 @@ class UnavailableError(ModelError, InputError):
     }
 
 
+class UnknownLoraError(ModelError, InputError):
+    """No file of that name in the folders of LoRAs; `nearest` looks most like it."""
+
+    text = {
+        "en": "There is no LoRA {came}; the nearest is {nearest}. "
+        "Correct the name, or put the file into the LoRA folder (lora.folder).",
+        "zh": "没有名为 {came} 的 LoRA；最接近的是 {nearest}。请改正名称，或将文件放入 LoRA 文件夹（lora.folder）。",
+    }
+
+
+class LoraFileError(ModelError, InputError):
+    """A LoRA that can't be used, or not with this model; `problem` says why, and the cure."""
+
+    text = {
+        "en": "LoRA {name}: {problem}.",
+        "zh": "LoRA {name}：{problem}。",
+    }
+
+
 class DownloadError(ModelError):
     """A hub did not give the model, or gave something else; `problem` says which, and the cure."""
 

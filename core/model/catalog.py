@@ -196,6 +196,7 @@ class Catalog:
             base_id=entry.base or "",
             inputs=family.inputs,
             trained_side=entry.trained_side or int(max(defaults["width"], defaults["height"])),
+            width=_width(family, folder),
         )
 
     def conditions(self, model: str) -> dict[str, Any]:
@@ -244,6 +245,13 @@ def _max_side(family: Family, folder: Path | None) -> int:
     config = _config(folder / "transformer" / "config.json") if folder else {}
     lengths: Sequence[int] = config.get("axes_lens", [0, POSITIONS_LIMIT, POSITIONS_LIMIT])
     return min(lengths[1:]) * PATCH
+
+
+def _width(family: Family, folder: Path | None) -> int | None:
+    """Of the transformer's tokens, or of the texts that the U-Net reads; the family's own for a model that is not here."""
+    part, key = ("transformer", "dim") if family.pipeline in Z_IMAGES else ("unet", "cross_attention_dim")
+    found = _config(folder / part / "config.json").get(key, family.width) if folder else family.width
+    return found if isinstance(found, int) else None
 
 
 def _folder_defaults(family: Family, folder: Path | None) -> dict[str, float]:

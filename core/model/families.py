@@ -44,6 +44,7 @@ class Family:
     size_multiple: int
     steps: int
     guidance: float
+    width: int  # of the published models: see ModelInfo
     negative_prompt: bool = True
     unused: tuple[str, ...] = ()
     cannot: Mapping[str, Text] = field(default_factory=dict)
@@ -131,6 +132,7 @@ _Z_IMAGE = Family(
     size_multiple=16,
     steps=8,
     guidance=0.0,
+    width=3840,
     cannot=_UNCONTROLLED,
     inputs=(IMAGE, MASK),
 )
@@ -140,6 +142,7 @@ _SDXL = Family(
     size_multiple=8,
     steps=30,
     guidance=4.0,
+    width=2048,
     unused=("feature_extractor", "image_encoder"),
     cannot={**_U_NET_CANNOT, **_UNCONTROLLED},
     inputs=(IMAGE, MASK),
@@ -168,6 +171,7 @@ _ALL = (
         size_multiple=8,
         steps=30,
         guidance=6.5,
+        width=768,
         unused=("safety_checker", "feature_extractor", "image_encoder"),
         cannot={**_U_NET_CANNOT, **_UNCONTROLLED},
         inputs=(IMAGE, MASK),

@@ -62,6 +62,14 @@ def read_header(path: Path) -> Mapping[str, Tensor]:
         return _gguf(file, size) if magic == b"GGUF" else _safetensors(file, size)
 
 
+def read_notes(path: Path) -> Mapping[str, str]:
+    """The `__metadata__` of a safetensors file whose header `read_header` has found good: texts by name."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    notes = header.get("__metadata__")
+    return {str(name): str(text) for name, text in notes.items()} if isinstance(notes, dict) else {}
+
+
 # -- safetensors -------------------------------------------------------------------------------------------------------
 
 

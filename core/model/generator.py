@@ -16,14 +16,18 @@ from typing import Any
 
 import torch
 
+from core.config.layers import Settings
+from core.config.loras import uses_of
 from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, OutOfMemoryError
-from core.model import memory, offload, render, stable, tiers, z_image
+from core.model import adapters, memory, offload, render, stable, tiers, z_image
 from core.model.canvas import Inputs
 from core.model.catalog import Catalog
 from core.model.ladder import Ladder
 from core.model.live import tune
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model
+from core.model.lora_files import FOLDER as LORA_FOLDER
+from core.model.lora_files import LoraFiles, lora_files
 from core.model.places import places_of_values
 from core.model.reading import read_pipeline
 from core.model.render import IsCancelled
@@ -39,15 +43,19 @@ OnPicture = Callable[[Picture], None]
 
 def build_generator(configs: Path, values: Mapping[str, Any] | None = None) -> Generator:
     """The generator over the catalogue in `configs`; `values` are the settings, which say where models are kept."""
-    return Generator(Catalog(configs, None if values is None else places_of_values(configs, values)))
+    if values is None:
+        return Generator(Catalog(configs))
+    settings = Settings(values=values, origins={}, configs=configs)
+    return Generator(Catalog(configs, places_of_values(configs, values)), loras=lora_files(settings))
 
 
 class Generator:
     """Keeps one model loaded; loads another, or the same one again, when a request needs it."""
 
-    def __init__(self, catalog: Catalog, read: Read = read_pipeline) -> None:
-        """`read` stands in for the reading of weights, where these are made up."""
+    def __init__(self, catalog: Catalog, read: Read = read_pipeline, loras: LoraFiles | None = None) -> None:
+        """`read` stands in for the reading of weights, where these are made up. LoRAs lie beside the models by default."""
         self._catalog = catalog
+        self._loras = loras or LoraFiles(catalog.places.store / LORA_FOLDER)
         self._read = read
         self._failed: tuple[tuple[Any, ...], str] | None = None  # what ran out of memory, and at which tier
         self._loaded: LoadedModel | None = None
@@ -94,9 +102,10 @@ class Generator:
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
         request = _complete(request)
-        limit = self._catalog.find(request.model).max_side
+        info = self._catalog.find(request.model)
         for single in request.singles():
-            check_sides(single.width, single.height, limit, request.model)
+            check_sides(single.width, single.height, info.max_side, request.model)
+            self._loras.check([use for use in uses_of(single) if use.weight], info)
         done = set(attempt.made)
         pictures: list[Picture] = []
 
@@ -157,7 +166,7 @@ class Generator:
 
     def _render_all(
         self,
-        model: LoadedModel,
+        plain: LoadedModel,
         request: GenerationRequest,
         why: tuple[Decision, ...],
         on_progress: OnProgress,
@@ -167,13 +176,17 @@ class Generator:
         inputs: Inputs,
     ) -> None:
         texts, read = None, None
-        artist: render.Artist = stable if model.info.pipeline in stable.PIPELINES else z_image
+        artist: render.Artist = stable if plain.info.pipeline in stable.PIPELINES else z_image
         for k, asked in enumerate(request.singles(), start=1):
             if k in made:
                 continue
-            model = self._ready(model, asked, on_progress, why)
-            single = replace(asked, options=_with_tier(model, asked))
-            words = (single.prompt, single.negative_prompt, single.guidance_scale > 0)
+            loras = adapters.wanted(uses_of(asked), self._loras, plain)
+            single, notes = adapters.as_drawn(asked, loras)
+            adapters.apply(plain, loras)
+            plain = self._ready(plain, single, on_progress, why)
+            model = adapters.described(plain, loras, notes)
+            single = replace(single, options=_with_tier(model, single))
+            words = (single.prompt, single.negative_prompt, single.guidance_scale > 0, loras)
             if texts is None or words != read:  # pictures that differ in their seed share what was read
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
                 texts, read = render.encode(artist, model, single), words

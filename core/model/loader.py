@@ -60,6 +60,7 @@ class LoadedModel:
     plan: attention.AttentionPlan = field(default_factory=attention.AttentionPlan)
     texts: speed.TextCache = field(default_factory=speed.TextCache)
     compiled: compilation.Compiled = field(default_factory=compilation.Compiled)
+    adapters: set[str] = field(default_factory=set)  # the LoRAs that are in it, by what peft calls them
 
     blocks: Path | None = None  # the folder of what is offloaded to disk
 

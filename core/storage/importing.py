@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image
 from sqlalchemy import select
 
+from core.config.loras import KEY
 from core.errors import PictureFileError
 from core.storage import rows
 from core.storage.database import Database, stamp
@@ -137,7 +138,7 @@ def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, A
         "id": new_id(made),
         "job_id": None,
         "created_at": stamp(made),
-        "requested": requested(replace(request, options={})),
+        "requested": requested(replace(request, options={key: found.values[key] for key in (KEY,) if key in found.values})),
         "resolved": {"taken_in_from": found.program or "?", **found.unused},
         "decisions": [],
         "size": {"rendered": list(metadata.size), "delivered": list(metadata.size)},

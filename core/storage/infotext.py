@@ -18,9 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core import __version__
+from core.config.loras import FILES, KEY, LoraUse, read_uses, split_prompt, write_tags
+from core.errors import OptionError
 from core.types import GenerationRequest
 
 NEGATIVE = "Negative prompt:"
+LORA_HASHES = "Lora hashes"
 PROGRAM = f"Z Darkroom {__version__}"
 FEWEST_FIELDS = 3  # a last line with fewer "Name: value" pairs is prompt; A1111 draws the line at the same number
 
@@ -54,9 +57,10 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         "Model": request.model,
         "Model hash": str(effective.get("model.fingerprint") or effective.get("model_hash") or ""),
         "Version": PROGRAM,
+        LORA_HASHES: _lora_hashes(effective),
         "Template": request.template,
     }
-    lines = [request.prompt]
+    lines = [request.prompt + write_tags(_untold(request))]
     if request.negative_prompt:
         lines.append(f"{NEGATIVE} {request.negative_prompt}")
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in fields.items() if value))
@@ -74,6 +78,27 @@ def read_infotext(text: str) -> Infotext:
             first = line.lstrip().removeprefix(NEGATIVE).removeprefix(" ")
             return Infotext("\n".join(lines[:number]), "\n".join([first, *lines[number + 1 :]]), fields)
     return Infotext("\n".join(lines), "", fields)
+
+
+def _untold(request: GenerationRequest) -> list[LoraUse]:
+    """The LoRAs of the option that the prompt does not name: readers of this text know them by tags in the prompt alone."""
+    try:
+        told = {use.name for use in read_uses(split_prompt(request.prompt)[1], "")}
+        return [use for use in read_uses(request.options.get(KEY, ()), "") if use.name not in told]
+    except OptionError:  # of an earlier or a hand-edited record
+        return []
+
+
+def _lora_hashes(effective: Mapping[str, Any]) -> str:
+    """`name: hash` of each LoRA that acted; the hash is that of the tensors without the header, as A1111 and Civitai know it."""
+    files = effective.get(FILES) or ()
+    return ", ".join(f"{file['name']}: {file['tensors_sha256'][:12]}" for file in files)
+
+
+def read_lora_hashes(text: str) -> dict[str, str]:
+    """Name to hash, of what `_lora_hashes` or A1111 wrote."""
+    pairs = [part.rpartition(":") for part in text.split(",")]
+    return {name.strip(): digest.strip() for name, _, digest in pairs if name.strip() and digest.strip()}
 
 
 def _sampler(scheduler: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, text
 
+from core.config.options import SCHEMA
 from core.errors import OptionError
 from core.storage.database import stamp
 from core.storage.dialects import Wording, wording_of
@@ -170,14 +171,22 @@ def _words(words: str, wording: Wording) -> Iterator[Conditions]:
 
 
 def _options(query: HistoryQuery, wording: Wording) -> Iterator[Conditions]:
-    """Each advanced option at exactly this value; a picture that does not know the option does not match."""
+    """Each advanced option at exactly this value; a picture that does not know the option does not match.
+
+    Of a list one of its members is asked for, whole or by the name before its colon: `ink` finds `ink:0.5`.
+    """
     for key, value in query.options.items():
         if '"' in key or key != well_formed(key) or not isinstance(value, str | int | float | bool):
             raise _unusable("options", f"{key} = {value}", "a key and a plain value")
     if query.options:
         asked = {key: well_formed(value) if isinstance(value, str) else value for key, value in query.options.items()}
-        parts, values = wording.has_options(asked)
-        yield [f"option_set IN (SELECT id FROM option_sets WHERE {' AND '.join(parts)})"], values
+        lists = {key: str(value) for key, value in asked.items() if key in _LISTS}
+        parts, values = wording.has_options({key: value for key, value in asked.items() if key not in _LISTS})
+        more, members = wording.has_members(lists)
+        yield [f"option_set IN (SELECT id FROM option_sets WHERE {' AND '.join([*parts, *more])})"], {**values, **members}
+
+
+_LISTS = {option.key for option in SCHEMA.request_options() if option.type == "list"}
 
 
 # -- cursors: where the page before ended, bound to its order --------------------------------------------------------

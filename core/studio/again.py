@@ -50,7 +50,7 @@ class Again(Jobs, Pictures):
         for cell in cells:
             values = {axis.key: value for axis, value in zip(reversed(axes), cell, strict=True)}
             singles.append(requests.with_values(request, values))
-            requests.check(singles[-1], self._catalog.find(request.model), "sweep")
+            self._check_single(singles[-1], self._catalog.find(request.model), "sweep")
         return self._sheets.add(image_id, axes, [self.submit(single).id for single in singles])
 
     def sheet(self, sheet_id: str) -> Sheet:

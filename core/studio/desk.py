@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.config.layers import Settings
-from core.parts import Catalog, Comparisons, Downloads, History, Inputs, Queue, Sheets, System, Worker
+from core.parts import Catalog, Comparisons, Downloads, History, Inputs, Loras, Queue, Sheets, System, Worker
 
 
 class Desk:
@@ -11,7 +11,7 @@ class Desk:
 
     def __init__(
         self, settings: Settings, queue: Queue, history: History, catalog: Catalog, worker: Worker, system: System,
-        sheets: Sheets, downloads: Downloads, inputs: Inputs, comparisons: Comparisons,
+        sheets: Sheets, downloads: Downloads, inputs: Inputs, comparisons: Comparisons, loras: Loras,
     ) -> None:  # fmt: skip
         self.settings = settings
         self._queue = queue
@@ -23,3 +23,4 @@ class Desk:
         self._downloads = downloads
         self._inputs = inputs
         self._comparisons = comparisons
+        self._loras = loras

@@ -11,11 +11,13 @@ from core.batch.build import build
 from core.batch.library import WildcardFiles
 from core.batch.rows import read_rows
 from core.config.layers import PROJECT_ROOT
+from core.config.loras import uses_of
 from core.studio.desk import Desk
 from core.types import (
     GenerationRequest,
     Job,
     JobTerms,
+    ModelInfo,
     QueueBoard,
 )
 
@@ -48,7 +50,7 @@ class Jobs(Desk):
             raise model.problem
 
         def check_single(single: GenerationRequest) -> None:
-            requests.check(single, model, source)
+            self._check_single(single, model, source)
             check(single)
 
         limit = min(self.settings["batch.max_pictures"], most or self.settings["batch.max_pictures"])
@@ -73,8 +75,13 @@ class Jobs(Desk):
     def _check(self, request: GenerationRequest) -> None:
         model = self._catalog.find(request.model)
         for single in request.singles() if request.pictures else (request,):
-            requests.check(single, model)
+            self._check_single(single, model)
         requests.check_inputs(request, model, self._inputs.size)
+
+    def _check_single(self, request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+        """Every field, and each LoRA that the option or the prompt names, before anything is queued."""
+        requests.check(request, model, source)
+        self._loras.check(uses_of(request, source), model)
 
     def cancel(self, job_id: str) -> Job:
         """Queued jobs are cancelled at once, running ones within one step."""

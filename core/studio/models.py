@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from core.config.loras import KEY
 from core.errors import (
     InputError,
     ModelFileError,
+    NotFoundError,
     StudioError,
 )
 from core.studio.desk import Desk
 from core.types import (
     Download,
+    HistoryQuery,
+    ImageRecord,
+    LoraInfo,
     ModelInfo,
 )
 
@@ -43,6 +49,31 @@ class Models(Desk):
             return
         if not self._downloads.remove_files(info):
             raise ModelFileError(model=info.id, file=info.path or info.id, problem=_NOT_OURS)
+
+    def loras(self) -> Sequence[LoraInfo]:
+        """The LoRA files, with the reason where one can't be used, and whether there is a picture to show what each does."""
+        return [replace(lora, preview=lora.preview or bool(self._made_with(lora.name))) for lora in self._loras.all()]
+
+    def lora_preview(self, name: str) -> Path:
+        """The picture that shows what a LoRA does: the one beside its file, else the thumbnail of the newest made with it.
+
+        UnknownLoraError, or NotFoundError when there is none.
+        """
+        beside = self._loras.preview(name)
+        if beside is not None:
+            return beside
+        made = self._made_with(name)
+        if not made:
+            raise NotFoundError(kind="preview of a LoRA", came=name[:100])
+        return self._history.thumbnail(made[0].id)
+
+    def _made_with(self, name: str) -> Sequence[ImageRecord]:
+        """The newest picture that has this LoRA in its options, or none."""
+        return self._history.search(HistoryQuery(options={KEY: name}, limit=1)).records
+
+    def remove_lora(self, name: str) -> None:
+        """Delete the user's own file and its preview; LoraFileError for a shipped one."""
+        self._loras.remove(name)
 
     def load_model(self, model_id: str) -> None:
         """Have the worker load it, between two jobs and with the settings' options; the present one is freed first."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
-from core.errors import (
-    PictureFileError,
-)
+from core.config.loras import KEY, LoraUse, read_uses
+from core.errors import PictureFileError
 from core.storage import difference
 from core.storage.importing import MAX_FILE
+from core.storage.infotext import LORA_HASHES, read_lora_hashes
 from core.storage.readers import read_parameters
 from core.studio.desk import Desk
 from core.types import (
@@ -47,8 +48,17 @@ class Pictures(Desk):
         return self._history.thumbnail(image_id)
 
     def read_parameters(self, data: bytes) -> FoundParameters | None:
-        """What a picture file of any program says of how it was made; None when it is no picture."""
-        return read_parameters(BytesIO(data))
+        """What a picture file of any program says of how it was made; None when it is no picture.
+
+        LoRAs that have other names here are known by the hashes in the file.
+        """
+        found = read_parameters(BytesIO(data))
+        if found is None or KEY not in found.values:
+            return found
+        hashes = read_lora_hashes(found.unused.get(LORA_HASHES, ""))
+        uses = read_uses(found.values[KEY], found.program)
+        here = tuple(str(LoraUse(self._loras.named(use.name, hashes.get(use.name, "")), use.weight)) for use in uses)
+        return replace(found, values={**found.values, KEY: here})
 
     def take_in(self, data: bytes, name: str) -> tuple[ImageRecord, bool]:
         """Make a picture from elsewhere part of the history; whether it is new there. PictureFileError when it can't be."""

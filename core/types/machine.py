@@ -46,6 +46,12 @@ class ModelInfo:
     own: bool = False  # added by the user
     inputs: tuple[str, ...] = ()  # the roles of input pictures that it takes, see ROLES
     trained_side: int = 1024  # the longest side that training showed; beyond it positions may be scaled
+    width: int | None = None  # of the transformer's tokens, or of the texts that the U-Net reads: a LoRA must have the same
+
+    @property
+    def network(self) -> str:
+        """What removes the noise: "transformer" or "unet"."""
+        return "transformer" if self.pipeline.startswith("ZImage") else "unet"
 
     @property
     def tier(self) -> str | None:
@@ -53,6 +59,29 @@ class ModelInfo:
         if self.memory_bytes is None:
             return None
         return next((f"{size}gb" for size in CARDS if size * 1e9 >= 1.2 * self.memory_bytes), None)
+
+
+@dataclass(frozen=True)
+class LoraInfo:
+    """A LoRA file as a page needs it. `name` is the file's, without its ending; `problem` says why it can't be used.
+
+    `kind` is what it was trained on, "transformer" or "unet", and `width` as in ModelInfo; None where its tensors do not tell.
+    """
+
+    name: str
+    path: str | None
+    bytes: int = 0
+    kind: str | None = None
+    width: int | None = None
+    rank: int | None = None
+    digest: str | None = None  # SHA-256 of the file; None while it has not been computed
+    preview: bool = False  # a picture lies beside the file
+    own: bool = False  # in the user's folder, not shipped
+    problem: StudioError | None = None
+
+    def fits(self, model: ModelInfo) -> bool:
+        """By kind and width; layers and shapes are compared before it is used."""
+        return self.kind == model.network and (self.width == model.width or None in (self.width, model.width))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,16 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFilter
 
 from core.config.layers import Settings, load_settings
-from core.errors import InputError, NotFoundError, QueueFullError, StudioError, UnknownModelError
+from core.config.loras import LoraUse
+from core.errors import (
+    InputError,
+    LoraFileError,
+    NotFoundError,
+    QueueFullError,
+    StudioError,
+    UnknownLoraError,
+    UnknownModelError,
+)
 from core.storage.inputs import Inputs
 from core.storage.marks import changed
 from core.studio import Studio
@@ -35,6 +44,7 @@ from core.types import (
     Job,
     JobState,
     JobTerms,
+    LoraInfo,
     MarkChange,
     ModelInfo,
     Phase,
@@ -68,6 +78,7 @@ DEMO = ModelInfo(
     default_guidance=0.0,
     size_multiple=16,
     max_side=1024,
+    width=240,
 )
 TURBO = replace(
     DEMO,
@@ -76,6 +87,7 @@ TURBO = replace(
     default_width=1024,
     default_height=1024,
     max_side=2048,
+    width=3840,
     problem=UnknownModelError(came="z-image-turbo", known="demo"),
     sources={"huggingface": "Tongyi-MAI/Z-Image-Turbo", "modelscope": "Tongyi-MAI/Z-Image-Turbo"},
     download_bytes=32_900_000_000,
@@ -539,6 +551,38 @@ class FakeSystem:
         )
 
 
+LORAS = (
+    LoraInfo("ink-print", None, 350_000, kind="transformer", width=240, rank=4, digest="ab" * 32, preview=True),
+    LoraInfo("xl-glow", None, 120_000_000, kind="unet", width=2048, rank=16, own=True),
+    LoraInfo(
+        "broken", None, 9, own=True,
+        problem=LoraFileError(name="broken", problem={"en": "the file is shorter", "zh": "文件不完整"}),
+    ),
+)  # fmt: skip
+
+
+class FakeLoras:
+    def __init__(self) -> None:
+        self.known = list(LORAS)
+
+    def all(self) -> Sequence[LoraInfo]:
+        return self.known
+
+    def check(self, uses: Sequence[LoraUse], model: ModelInfo) -> None:
+        for use in uses:
+            if use.name not in [lora.name for lora in self.known]:
+                raise UnknownLoraError(came=use.name, nearest=self.known[0].name)
+
+    def named(self, name: str, digest: str) -> str:
+        return name
+
+    def preview(self, name: str) -> Path | None:
+        return None
+
+    def remove(self, name: str) -> None:
+        self.known = [lora for lora in self.known if lora.name != name]
+
+
 class FakeStudio(Studio):
     """The real studio over the parts above; `queue` and `past` are there for tests to look at and to move."""
 
@@ -556,6 +600,7 @@ class FakeStudio(Studio):
             FakeDownloads(folder),
             Inputs(folder),
             FakeComparisons(),
+            FakeLoras(),
         )
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:

@@ -5,7 +5,7 @@ What this module does not know: what any single option means.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +23,16 @@ SEARCH = "option_search"
 
 
 def advanced(
-    settings: Settings, worker: WorkerStatus, cannot: Mapping[str, Mapping[str, str]], elsewhere: Collection[str] = ()
+    settings: Settings,
+    worker: WorkerStatus,
+    cannot: Mapping[str, Mapping[str, str]],
+    own: Mapping[str, Callable[[Option, str], None]],
+    elsewhere: Collection[str] = (),
 ) -> None:
     """All options of the advanced panel by group, a search over them, and one button to set them back.
 
-    `cannot`: what the chosen model has nothing to do with, by key, and why. `elsewhere`: groups that have a place of their own
-    on the page.
+    `cannot`: what the chosen model has nothing to do with, by key, and why. `own` draws options that no single widget can
+    hold, by key; each gets its option and its badge. `elsewhere`: groups that have a place of their own on the page.
     """
     search = st.text_input(
         t("options.search"), key=SEARCH, placeholder=t("options.search_hint"), label_visibility="collapsed"
@@ -41,7 +45,10 @@ def advanced(
         members = [option for option in found if option.group == group]
         if members:
             st.caption(said(name))
-            _group(members, decisions, worker, cannot)
+            _group([option for option in members if option.key not in own], decisions, worker, cannot)
+            for option in members:
+                if option.key in own:
+                    own[option.key](option, _badge(option, worker))
     if not found:
         st.caption(t("options.none"))
     st.button(

@@ -63,6 +63,9 @@ from ui.state.history import (
     turn_order,
 )
 from ui.state.inputs import control_input, set_control_input
+from ui.state.loras import NAMES as LORA_NAMES
+from ui.state.loras import lay_out_loras, lora_uses, take_loras, toggle_lora
+from ui.state.loras import weight_key as lora_weight_key
 from ui.state.pages import empty_model_field, guide_runs, keep_guide_in_address, model_field, model_text, set_guide_run
 from ui.state.viewer import choose_language, client, language, set_language, speaking, user
 from ui.state.watching import (
@@ -93,6 +96,7 @@ from ui.state.watching import (
 __all__ = [
     "AT_TIME",
     "HELD",
+    "LORA_NAMES",
     "NOW",
     "PROMPTS",
     "REQUEST_KEYS",
@@ -136,6 +140,9 @@ __all__ = [
     "keep_form",
     "keep_guide_in_address",
     "language",
+    "lay_out_loras",
+    "lora_uses",
+    "lora_weight_key",
     "model_field",
     "model_text",
     "next_page",
@@ -169,7 +176,9 @@ __all__ = [
     "sorted_upwards",
     "speaking",
     "table_choice",
+    "take_loras",
     "terms",
+    "toggle_lora",
     "turn_order",
     "user",
     "watch",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from core.errors import StudioError
@@ -11,6 +13,7 @@ from ui import actions, prompts, resources, state
 from ui.components import (
     batch_panel,
     control_panel,
+    lora_field,
     parameter_panel,
     prompt_field,
     reload_question,
@@ -54,8 +57,9 @@ def page() -> None:
                 args=(studio,),
             )
             with st.expander(t("options.title"), icon=":material/tune:", key="advanced"):
+                own = {"lora.use": partial(lora_field.draw, studio, model)}
                 elsewhere = {control_panel.GROUP} if _controlled(model) else set()
-                parameter_panel.advanced(studio.settings, studio.worker(), model.cannot if model else {}, elsewhere)
+                parameter_panel.advanced(studio.settings, studio.worker(), model.cannot if model else {}, own, elsewhere)
             settings_yaml.draw(studio)
     state.keep_form()
 

@@ -10,7 +10,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import Download, ModelInfo, SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
-from ui.components import error_card
+from ui.components import error_card, lora_cards
 from ui.i18n import said, t
 
 REFRESH_SECONDS = 2
@@ -23,6 +23,7 @@ def page() -> None:
         error_card.draw(error, f"models{number}")
     error_card.settings_problems(studio.model_problems())
     st.fragment(_draw, run_every=REFRESH_SECONDS)(studio)
+    lora_cards.draw(studio)
     with st.expander(t("models.add"), icon=":material/add:", key="add_model"):
         st.text_input(t("models.add_path"), key=state.model_field("path"))
         st.button(t("models.add_button"), key="add_button", on_click=_add, args=(studio,))

@@ -1,8 +1,9 @@
-"""Where models are kept and fetched from."""
+"""Where models and LoRAs are kept and fetched from, and which LoRAs act."""
 
 from __future__ import annotations
 
-from core.config.options.declare import START, basic
+from core.config.loras import read_uses
+from core.config.options.declare import START, advanced, basic
 from core.config.schema import AUTO
 
 MODELS = (
@@ -51,6 +52,38 @@ MODELS = (
         help={
             "en": "auto: MODELSCOPE_DOMAIN, else modelscope.cn.",
             "zh": "auto 为 MODELSCOPE_DOMAIN，否则为 modelscope.cn。",
+        },
+    ),
+)
+
+LORA_FOLDER = (
+    basic(
+        "lora.folder",
+        type="str",
+        default=AUTO,
+        maximum=1000,
+        takes_effect=START,
+        label={"en": "LoRA folder", "zh": "LoRA 文件夹"},
+        help={
+            "en": "Where your LoRA files lie, in folders or not. auto: the folder loras in the models folder.",
+            "zh": "存放 LoRA 文件的文件夹，可含子文件夹。auto 为模型文件夹下的 loras。",
+        },
+    ),
+)
+
+LORA = (
+    advanced(
+        "lora.use",
+        type="list",
+        default=(),
+        entries=read_uses,
+        group="lora",
+        label={"en": "LoRAs", "zh": "LoRA"},
+        help={
+            "en": "Small additions to a model, such as a style; several act together, each as strongly as its weight says. "
+            "As text: name:weight, name:weight. 0 is without. The model is not loaded again.",
+            "zh": "对模型的小型补充，例如一种画风；可同时使用多个，强度由各自的权重决定。"
+            "文本写法：名称:权重, 名称:权重。0 为不使用。无需重新加载模型。",
         },
     ),
 )

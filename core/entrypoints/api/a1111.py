@@ -122,6 +122,13 @@ def _add_options(app: FastAPI, get_studio: GetStudio, chosen: dict[str, str]) ->
 
 
 def _add_facts(app: FastAPI, get_studio: GetStudio) -> None:
+    @app.get("/loras")
+    def loras() -> Any:
+        """The LoRAs, as they are named in a prompt: <lora:name:weight>."""
+        return [
+            {"name": lora.name, "alias": lora.name, "path": lora.name, "metadata": {}} for lora in get_studio().loras()
+        ]
+
     @app.get("/sd-models")
     def models() -> Any:
         """The catalogue. Ids stand in for titles and file names: folders are nobody's business."""

@@ -5,7 +5,7 @@ What this module does not know: routes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from core.config.schema import AUTO, Option
 from core.entrypoints.api.answers import described
 from core.entrypoints.api.orders import REQUEST_KEYS
 from core.studio import Studio
-from core.types import ROLES, ImageRecord, Job, ModelInfo
+from core.types import ROLES, ImageRecord, Job, LoraInfo, ModelInfo
 
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "choice": "string", "list": "array"}
 TERMS: dict[str, Any] = {  # what may stand in an order beside the options
@@ -73,6 +73,8 @@ def _schema_of(option: Option) -> dict[str, Any]:
         schema |= {"minimum": option.minimum, "maximum": option.maximum}
     if option.choices:
         schema["enum"] = list(option.choices)
+    if option.type == "list":
+        schema["items"] = {"type": "string"}
     if option.type == "str":
         schema["maxLength"] = int(option.maximum or 10_000)
     return {"anyOf": [schema, {"const": AUTO}]} if option.auto else schema
@@ -87,6 +89,7 @@ def capabilities(studio: Studio) -> dict[str, Any]:
         "wildcards": studio.wildcards(),
         "version": __version__,
         "models": [model_json(model) for model in studio.models()],
+        "loras": [lora_json(lora, studio.models()) for lora in studio.loras()],
         "options": [_option_json(option) for option in request_options()],
         "limits": limits,
     }
@@ -97,6 +100,13 @@ def model_json(model: ModelInfo) -> dict[str, Any]:
     hidden = {"path", "base", "problem"}
     facts = {name: value for name, value in vars(model).items() if name not in hidden}
     return {**facts, "problem": described(model.problem) if model.problem else None}
+
+
+def lora_json(lora: LoraInfo, models: Sequence[ModelInfo]) -> dict[str, Any]:
+    """A LoRA without its folder, and the models that it fits."""
+    facts = {name: value for name, value in vars(lora).items() if name not in ("path", "problem")}
+    fits = [model.id for model in models if lora.problem is None and lora.fits(model)]
+    return {**facts, "fits": fits, "problem": described(lora.problem) if lora.problem else None}
 
 
 def _option_json(option: Option) -> dict[str, Any]:

@@ -52,6 +52,11 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
         # read here: a FileResponse changes threads four times, and a gallery asks for a hundred at once
         return Response(get_studio().thumbnail(image_id).read_bytes(), media_type="image/webp", headers=FOREVER)
 
+    @router.get("/loras/{name}/preview", response_class=Response, responses=pictures(*TYPES.values()))
+    def lora(name: str) -> Response:
+        """What a LoRA does, as a picture: the one beside its file, or the newest that was made with it."""
+        return FileResponse(get_studio().lora_preview(name), headers={"Cache-Control": "private, max-age=60"})
+
     @router.get("/jobs/{job_id}/preview", response_class=Response, responses=pictures("image/webp"))
     def preview(job_id: str) -> Response:
         """The forming picture of a running job, a small WebP."""

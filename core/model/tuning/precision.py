@@ -86,6 +86,17 @@ def fit_half(layers: nn.Module) -> None:
             block.ffn_norm2.eps *= SHRINK**2
 
 
+def fit_half_adapters(pipeline: Any) -> None:
+    """Give the adapters beside a layer whose input `fit_half` shrinks the same input; of other layers nothing changes."""
+    for module in getattr(pipeline, "transformer", nn.Module()).modules():
+        downs, base = getattr(module, "lora_A", None), getattr(module, "base_layer", None)
+        if downs is None or base is None or _shrink_input not in base._forward_pre_hooks.values():
+            continue
+        for down in downs.values():
+            if _shrink_input not in down._forward_pre_hooks.values():
+                down.register_forward_pre_hook(_shrink_input)
+
+
 def _shrink_input(_module: nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     return (given[0] * SHRINK, *given[1:])
 

@@ -96,6 +96,10 @@ class Wording(Protocol):
         """Of `option_sets`: each option at exactly this value."""
         ...
 
+    def has_members(self, options: Mapping[str, str]) -> Conditions:
+        """Of `option_sets`: each option, a list, has this member, whole or before its colon."""
+        ...
+
     def listed(self, name: str) -> str:
         """A subquery of the texts in the JSON list that is the parameter `name`."""
         ...

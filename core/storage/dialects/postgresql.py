@@ -72,6 +72,19 @@ class PostgresWording:
             values |= {f"key{k}": key, f"value{k}": _spellings(value)}
         return parts, values
 
+    def has_members(self, options: Mapping[str, str]) -> Conditions:
+        parts: list[str] = []
+        values: dict[str, Any] = {}
+        for k, (key, value) in enumerate(options.items()):
+            found = f"options -> CAST(:list{k} AS text)"
+            several = f"CASE WHEN json_typeof({found}) = 'array' THEN {found} ELSE CAST('[]' AS json) END"
+            parts.append(
+                f"EXISTS (SELECT 1 FROM json_array_elements_text({several}) AS member(value) "
+                f"WHERE member.value = :member{k} OR starts_with(member.value, CAST(:member{k} AS text) || ':'))"
+            )
+            values |= {f"list{k}": key, f"member{k}": value}
+        return parts, values
+
     def listed(self, name: str) -> str:
         return f"SELECT json_array_elements_text(CAST(:{name} AS json))"
 

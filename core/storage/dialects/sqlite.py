@@ -141,6 +141,17 @@ class SqliteWording:
             values |= {f"key{k}": f'$."{key}"', f"value{k}": value}
         return parts, values
 
+    def has_members(self, options: Mapping[str, str]) -> Conditions:
+        parts: list[str] = []
+        values: dict[str, Any] = {}
+        for k, (key, value) in enumerate(options.items()):
+            parts.append(
+                f"EXISTS (SELECT 1 FROM json_each(options, :list{k}) AS member WHERE member.value = :member{k} "
+                f"OR substr(member.value, 1, length(:member{k}) + 1) = :member{k} || ':')"
+            )
+            values |= {f"list{k}": f'$."{key}"', f"member{k}": value}
+        return parts, values
+
     def listed(self, name: str) -> str:
         return f"SELECT value FROM json_each(:{name})"
 

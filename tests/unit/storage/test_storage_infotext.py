@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import __version__
-from core.storage.infotext import NEGATIVE, Infotext, read_infotext, well_formed, write_infotext
+from core.storage.infotext import NEGATIVE, Infotext, read_infotext, read_lora_hashes, well_formed, write_infotext
 from core.types import GenerationRequest
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=80)  # lone surrogates and control characters too
@@ -57,3 +57,22 @@ def test_text_of_other_programs() -> None:
 
 def test_halves_of_characters_and_nul_become_the_replacement_character() -> None:
     assert well_formed("a\ud83db\0\ud83d\ude00") == "a\ufffdb\ufffd😀"
+
+
+def test_loras_are_written_as_a1111_has_them() -> None:
+    files = [
+        {"name": "ink", "weight": 0.5, "sha256": "0" * 64, "tensors_sha256": "ab" * 32},
+        {"name": "neon", "weight": 1.0, "sha256": "1" * 64, "tensors_sha256": "cd" * 32},
+    ]
+    request = GenerationRequest("a cat <lora:ink:0.5>", options={"lora.use": ("ink:1", "neon:1")})
+    prompt, line = write_infotext(request, {"lora.files": files}).split("\n")
+    assert prompt == "a cat <lora:ink:0.5><lora:neon:1>"
+    assert 'Lora hashes: "ink: abababababab, neon: cdcdcdcdcdcd"' in line
+    hashes = read_infotext(f"{prompt}\n{line}").fields["Lora hashes"]
+    assert read_lora_hashes(hashes) == {"ink": "ab" * 6, "neon": "cd" * 6}
+    assert "Lora" not in write_infotext(GenerationRequest("a cat", options={"lora.use": ()}), {})
+
+
+@given(ANY_TEXT)
+def test_any_text_of_hashes_is_read(text: str) -> None:
+    assert all(name and digest for name, digest in read_lora_hashes(text).items())

@@ -222,3 +222,13 @@ def test_fifty_megabytes_in_a_webp(words: bytes) -> None:
     Image.new("RGB", (64, 48)).save(buffer, "WEBP", exif=exif)
     found = read_parameters(buffer)
     assert found is not None and found.program == ""
+
+
+def test_loras_in_the_prompt_become_the_option_and_their_hashes_are_kept() -> None:
+    line = LINE + ', Lora hashes: "ink: 0123456789ab", Version: v1.10.1'
+    found = read_parameters(png({"parameters": f"a house, <lora:ink:0.6>, snow<lora:neon:1>\n{line}"}))
+    assert found is not None
+    assert (found.values[PROMPT_KEY], found.values["lora.use"]) == ("a house, snow", ("ink:0.6", "neon:1"))
+    assert found.unused["Lora hashes"] == "ink: 0123456789ab"
+    odd = read_parameters(png({"parameters": f"a house <lora:ink:0.6:0.4>\n{LINE}"}))
+    assert odd is not None and odd.values[PROMPT_KEY] == "a house <lora:ink:0.6:0.4>" and "lora.use" not in odd.values

@@ -415,3 +415,13 @@ def test_a_page_is_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str], cou
         )
     assert max(cpu for cpu, _ in figures.values()) < limit_ms
     database.close()
+
+
+def test_a_member_of_a_list_is_found_by_its_name(history: History) -> None:
+    for use in (["ink:0.5"], ["neon:1", "ink:1"], ["inky:1"], []):
+        history.add(build_picture(options={"lora.use": use}), None)
+    found = {
+        asked: len(history.search(HistoryQuery(options={"lora.use": asked})).records)
+        for asked in ("ink", "ink:1", "neon", "inky", "in", "%")
+    }
+    assert found == {"ink": 2, "ink:1": 1, "neon": 1, "inky": 1, "in": 0, "%": 0}

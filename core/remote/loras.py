@@ -1,0 +1,73 @@
+"""The LoRAs of the studio that draws for this one: their names come from there, and whether one can be used is said there.
+
+What this module does not know: files, models.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from core.config.loras import LoraUse
+from core.errors import LoraFileError, StudioError
+from core.remote.catalog import FRESH_SECONDS
+from core.remote.client import Remote
+from core.types import LoraInfo, ModelInfo
+
+log = logging.getLogger(__name__)
+
+
+class RemoteLoras:
+    """Thread-safe. Nothing is refused for their sake here."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._guard = threading.Lock()
+        self._found: Sequence[LoraInfo] = ()
+        self._asked = -FRESH_SECONDS
+
+    def all(self) -> Sequence[LoraInfo]:
+        """Those that the other studio has; those it last said while it does not answer."""
+        with self._guard:
+            if time.monotonic() - self._asked >= FRESH_SECONDS:
+                self._found = self._ask()
+                self._asked = time.monotonic()
+            return self._found
+
+    def check(self, uses: Sequence[LoraUse], model: ModelInfo) -> None:
+        """For the other studio to do, when the order comes."""
+
+    def named(self, name: str, digest: str) -> str:
+        """As it is: what is in their files is not known here."""
+        return name
+
+    def preview(self, name: str) -> Path | None:
+        """None: no picture of theirs lies here."""
+        return None
+
+    def remove(self, name: str) -> None:
+        """Nothing is removed from here."""
+        raise LoraFileError(name=name, problem=_THEIRS)
+
+    def _ask(self) -> Sequence[LoraInfo]:
+        try:
+            return [_info(entry) for entry in self._remote.capabilities()["loras"]]
+        except (StudioError, KeyError, TypeError, ValueError) as error:
+            log.warning("the LoRAs of the other studio are not known: %s", error)
+            return self._found
+
+
+def _info(entry: Mapping[str, Any]) -> LoraInfo:
+    known = {field.name: entry[field.name] for field in fields(LoraInfo) if field.name in entry}
+    return LoraInfo(**{**known, "path": None, "problem": None, "own": False, "preview": False})
+
+
+_THEIRS = {
+    "en": "it belongs to the studio that draws for this one; remove it there",
+    "zh": "它属于代为生成的那个工作室；请在那里移除",
+}

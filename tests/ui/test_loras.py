@@ -1,0 +1,73 @@
+"""LoRAs in the pages: chosen, weighed, refused where they do not fit, listed with what they are."""
+
+from __future__ import annotations
+
+from tests.ui.conftest import all_text
+
+
+def draw(page, studio, prompt="a red house"):
+    page.text_area(key="w:generation.prompt").set_value(prompt).run()
+    page.button(key="generate").click().run()
+    return studio.jobs(1)[0].request
+
+
+def test_only_those_that_fit_are_offered(studio, open_page):
+    assert open_page("generate").multiselect(key="lora_names").options == ["ink-print"]
+
+
+def test_what_is_chosen_and_weighed_travels_with_the_request(studio, open_page):
+    page = open_page("generate")
+    page.multiselect(key="lora_names").select("ink-print").run()
+    assert page.slider(key="lora_weight:ink-print").value == 1.0
+    page.slider(key="lora_weight:ink-print").set_value(0.65).run()
+    assert draw(page, studio).options["lora.use"] == ("ink-print:0.65",)
+    page.multiselect(key="lora_names").unselect("ink-print").run()
+    assert draw(page, studio).options["lora.use"] == ()
+
+
+def test_yaml_fills_the_widgets(studio, open_page):
+    page = open_page("generate")
+    page.text_area(key="yaml_0").set_value("lora: {use: ['ink-print:3.5', xl-glow]}").run()
+    page.button(key="yaml_apply").click().run()
+    assert page.multiselect(key="lora_names").value == ["ink-print", "xl-glow"]
+    assert (page.slider(key="lora_weight:ink-print").value, page.slider(key="lora_weight:ink-print").max) == (3.5, 3.5)
+    assert "does not fit the chosen model" in all_text(page)
+
+
+def test_yaml_that_makes_no_sense_is_an_error_and_changes_nothing(studio, open_page):
+    page = open_page("generate")
+    page.text_area(key="yaml_0").set_value("lora: {use: ['ink-print:a lot']}").run()
+    page.button(key="yaml_apply").click().run()
+    assert "name:weight" in all_text(page)
+    assert page.multiselect(key="lora_names").value == []
+
+
+def test_a_misspelt_name_in_the_prompt_names_the_nearest(studio, open_page):
+    page = open_page("generate")
+    page.text_area(key="w:generation.prompt").set_value("a house <lora:ink-prnt:1>").run()
+    page.button(key="generate").click().run()
+    assert "ink-prnt" in all_text(page) and "ink-print" in all_text(page)
+    assert not studio.jobs(1)
+
+
+def test_the_models_page_lists_them(studio, open_page):
+    page = open_page("models")
+    words = "".join(element.proto.body for element in page.get("html"))
+    for part in (
+        "ink-print",
+        "Embedded model",
+        "342 KB",
+        "abababababababab…",
+        "unet 2048",
+        "/api/loras/ink-print/preview",
+    ):
+        assert part in words, part
+    assert "LoRA broken: the file is shorter" in all_text(page)
+
+
+def test_use_and_remove(studio, open_page):
+    page = open_page("models")
+    page.button(key="use_lora_0").click().run()
+    assert page.button(key="use_lora_0").label == "In use"
+    page.button(key="delete_lora_1").click().run()
+    assert [lora.name for lora in studio.loras()] == ["ink-print", "broken"]

@@ -1,0 +1,233 @@
+"""LoRA files are judged by content, by header, and before anything is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from core.config.layers import PROJECT_ROOT, load_settings
+from core.config.loras import LoraUse
+from core.errors import LoraFileError, UnknownLoraError
+from core.model.catalog import Catalog
+from core.model.lora_files import LoraFiles, lora_files
+from core.model.places import Places
+
+DIM = 240  # of the embedded model
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> LoraFiles:
+    return LoraFiles(tmp_path / "own", tmp_path / "shipped")
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return Catalog(PROJECT_ROOT / "configs", Places(Path("/nowhere"))).find("demo")
+
+
+def pair(
+    name: str, into: int = DIM, out: int = DIM, rank: int = 2, ends: tuple[str, str] = ("lora_A", "lora_B")
+) -> dict:
+    return {f"{name}.{ends[0]}.weight": torch.zeros(rank, into), f"{name}.{ends[1]}.weight": torch.zeros(out, rank)}
+
+
+def write(files: LoraFiles, name: str, tensors: dict, **notes: str) -> Path:
+    path = files.folder / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata=notes or None)
+    return path
+
+
+GOOD = pair("transformer.layers.0.attention.to_q")
+
+
+def said(files: LoraFiles, name: str) -> str:
+    problem = files.find(name).problem
+    return problem.message("en") if problem else ""
+
+
+def test_a_good_one_is_described(files: LoraFiles, demo) -> None:
+    path = write(files, "ink", GOOD)
+    (path.parent / "ink.webp").write_bytes(b"picture")
+    (info,) = files.all()
+    assert (info.name, info.kind, info.width, info.rank, info.own, info.preview) == (
+        "ink",
+        "transformer",
+        DIM,
+        2,
+        True,
+        True,
+    )
+    assert info.digest == hashlib.sha256(path.read_bytes()).hexdigest() and info.problem is None
+    assert files.preview("ink") == path.with_suffix(".webp")
+    assert info.fits(demo)
+    files.check([LoraUse("ink", 1.0)], demo)
+
+
+def test_a_hash_is_kept_until_the_file_changes(files: LoraFiles) -> None:
+    path = write(files, "ink", GOOD)
+    first, _ = files.digests("ink")
+    write(files, "ink", pair("transformer.layers.0.attention.to_q", rank=3))
+    assert files.digests("ink")[0] == hashlib.sha256(path.read_bytes()).hexdigest() != first
+    kept = json.loads((files.folder / ".digests.json").read_text())
+    assert list(kept) == [str(path)]
+
+
+def test_a_misspelt_name_gets_the_nearest(files: LoraFiles, demo) -> None:
+    write(files, "ink-print", GOOD)
+    with pytest.raises(UnknownLoraError, match=r"ink-prnt; the nearest is ink-print.*lora\.folder"):
+        files.check([LoraUse("ink-prnt", 1.0)], demo)
+
+
+def test_a_pickle_is_refused_by_content(files: LoraFiles) -> None:
+    write(files, "a", GOOD)
+    (files.folder / "b.safetensors").write_bytes(pickle.dumps({"x": 1}))
+    torch.save({"x": torch.zeros(1)}, files.folder / "c.pt")
+    assert "pickle" in said(files, "b") and "pickle" in said(files, "c") and not said(files, "a")
+
+
+@pytest.mark.parametrize("cut", [1, 7, 40, -1])
+def test_a_truncated_file_is_named(files: LoraFiles, cut: int) -> None:
+    path = write(files, "a", GOOD)
+    path.write_bytes(path.read_bytes()[:cut])
+    assert "shorter" in said(files, "a") or "not a safetensors" in said(files, "a")
+
+
+def test_a_longer_file_and_no_safetensors_are_named(files: LoraFiles) -> None:
+    path = write(files, "a", GOOD)
+    path.write_bytes(path.read_bytes() + b"x")
+    (files.folder / "b.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0" + b"not json, at all")
+    (files.folder / "c.safetensors").write_bytes(b"GGUF\x03\0\0\0" + bytes(16))
+    assert (
+        "longer" in said(files, "a")
+        and "not a safetensors" in said(files, "b")
+        and "not a safetensors" in said(files, "c")
+    )
+
+
+@pytest.mark.parametrize(
+    ("tensors", "word"),
+    [
+        ({"layers.0.attention.to_q.weight": torch.zeros(4, 4)}, "whole model"),
+        ({**GOOD, "layers.0.attention.to_q.weight": torch.zeros(4, 4)}, "whole model"),
+        ({"transformer.layers.0.attention.to_q.lora_A.weight": torch.zeros(2, 4)}, "whole model"),
+        (pair("transformer.layers.0.attention.to_q") | {"transformer.layers.0.x.lora_B.weight": torch.zeros(4, 3)}, "whole model"),
+        ({"lora_unet_mid_block.lokr_w1": torch.zeros(2, 2)}, "LoKr"),
+        ({**GOOD, "transformer.layers.0.attention.to_q.dora_scale": torch.zeros(4)}, "DoRA"),
+    ],
+)  # fmt: skip
+def test_what_is_no_lora_is_named(files: LoraFiles, tensors: dict, word: str) -> None:
+    write(files, "a", tensors)
+    assert word in said(files, "a")
+
+
+@pytest.mark.parametrize(
+    ("notes", "refused"),
+    [
+        (
+            {
+                "transformer.r": 4,
+                "transformer.lora_alpha": 4,
+                "transformer.bias": "none",
+                "transformer.use_dora": False,
+            },
+            False,
+        ),
+        ({"transformer.init_lora_weights": True, "transformer.megatron_core": "megatron.core"}, False),
+        ({"transformer.init_lora_weights": "pissa"}, True),
+        ({"transformer.megatron_config": {"a": 1}}, True),
+        ({"transformer.modules_to_save": ["x"]}, True),
+        ({"transformer.layer_replication": [[0, 4]]}, True),
+        (["r"], True),
+    ],
+)
+def test_notes_that_could_change_the_model_are_refused(files: LoraFiles, notes, refused: bool) -> None:
+    write(files, "a", GOOD, lora_adapter_metadata=json.dumps(notes))
+    assert ("notes" in said(files, "a")) is refused
+
+
+NAMINGS = {
+    "diffusers": ("transformer.layers.0.attention.to_q", ("lora_A", "lora_B")),
+    "old diffusers": ("transformer.layers.0.attention.to_q", ("lora.down", "lora.up")),
+    "ComfyUI": ("diffusion_model.layers.0.attention.to_q", ("lora_A", "lora_B")),
+    "kohya": ("lora_unet_layers_0_attention_to_q", ("lora_down", "lora_up")),
+    "peft": ("base_model.model.transformer.layers.0.attention.to_q", ("lora_A", "lora_B")),
+}
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_the_ways_of_naming_are_one(files: LoraFiles, demo, naming: str) -> None:
+    name, ends = NAMINGS[naming]
+    alpha = {f"{name}.alpha": torch.tensor(2.0)} if naming == "kohya" else {}
+    write(files, "right", pair(name, ends=ends) | alpha)
+    write(files, "wide", pair(name, into=3840, out=3840, ends=ends) | alpha)
+    write(files, "odd", pair(name, out=DIM + 8, ends=ends) | alpha)
+    files.check([LoraUse("right", 1.0)], demo)
+    with pytest.raises(LoraFileError, match=r"another model \(transformer 3840; demo is transformer 240\)"):
+        files.check([LoraUse("wide", 1.0)], demo)
+    with pytest.raises(LoraFileError, match="layers_0_attention_to_q has another shape"):
+        files.check([LoraUse("odd", 1.0)], demo)
+
+
+@pytest.mark.parametrize(
+    "name", ["lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k", "unet.mid_block.x.attn2.to_v"]
+)
+def test_one_for_a_u_net_does_not_fit(files: LoraFiles, demo, name: str) -> None:
+    write(files, "sd", pair(name, into=768, out=320, ends=("lora_down", "lora_up")))
+    info = files.find("sd")
+    assert (info.kind, info.width) == ("unet", 768)
+    with pytest.raises(LoraFileError, match="another model"):
+        files.check([LoraUse("sd", 1.0)], demo)
+
+
+def test_layers_that_the_model_lacks_do_not_fit(files: LoraFiles, demo) -> None:
+    write(files, "a", pair("transformer.layers.99.attention.to_q"))
+    with pytest.raises(LoraFileError, match="none of its layers"):
+        files.check([LoraUse("a", 1.0)], demo)
+
+
+def test_names_that_cannot_be_written_and_names_that_are_there_twice(files: LoraFiles) -> None:
+    write(files, "a,b", GOOD)
+    write(files, "one/ink", GOOD)
+    write(files, "two/ink", GOOD)
+    problems = [info.problem.message() if info.problem else "" for info in files.all()]
+    assert "rename" in problems[0] and problems[1] == "" and "same name" in problems[2]
+
+
+def test_only_the_users_own_are_removed(files: LoraFiles) -> None:
+    own = write(files, "own", GOOD)
+    own.with_suffix(".png").write_bytes(b"picture")
+    shipped = files._shipped / "theirs.safetensors"
+    shipped.parent.mkdir()
+    save_file(GOOD, shipped)
+    files.remove("own")
+    assert not own.exists() and not own.with_suffix(".png").exists()
+    with pytest.raises(LoraFileError, match="belongs to the program"):
+        files.remove("theirs")
+    assert shipped.exists()
+
+
+@pytest.mark.option("lora.folder")
+def test_the_folder_is_where_the_settings_say(tmp_path: Path) -> None:
+    assert lora_files(load_settings(overrides={"lora.folder": str(tmp_path)})).folder == tmp_path
+    assert (
+        lora_files(load_settings(overrides={"output.directory": str(tmp_path)})).folder == tmp_path / "models" / "loras"
+    )
+
+
+def test_a_lora_is_known_by_a1111s_hash_whatever_its_name_and_header(files: LoraFiles) -> None:
+    plain = write(files, "a", GOOD)
+    other = write(files, "b", GOOD, ss_output_name="b")
+    data = plain.read_bytes()
+    digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+    assert files.digests("a")[1] == files.digests("b")[1] == digest
+    assert files.digests("a")[0] != files.digests("b")[0]
+    other.unlink()
+    assert files.named("renamed", digest[:12].upper()) == "a"
+    assert (files.named("a", "0" * 12), files.named("renamed", "0" * 12), files.named("x", "")) == ("a", "renamed", "x")

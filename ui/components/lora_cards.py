@@ -1,0 +1,75 @@
+"""The LoRAs on the Models page: what each looks like, is for and weighs, and why one can't be used.
+
+What this module does not know: files.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.studio import Studio
+from core.types import LoraInfo, ModelInfo
+from ui import actions, formats, state
+from ui.components.lora_field import preview
+from ui.i18n import said, t
+
+
+def draw(studio: Studio) -> None:
+    """A card for each, under a line that says where files go."""
+    st.subheader(t("loras.title"), anchor=False)
+    st.caption(t("loras.text"))
+    loras, models = studio.loras(), studio.models()
+    if not loras:
+        st.caption(t("loras.none"))
+        return
+    with st.grid(3, min_column_width=280, gap="small", key="lora_cards"):
+        for number, lora in enumerate(loras):
+            _card(studio, lora, models, number)
+
+
+def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: int) -> None:
+    with st.container(border=True, key=f"lora_{number}"):
+        rows = "".join(
+            f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in _facts(lora, models)
+        )
+        picture = preview(lora.name) if lora.preview else ""
+        st.html(
+            f'<section class="zd-card zd-lora-card">{picture}<h3>{html.escape(lora.name)}</h3><dl>{rows}</dl></section>'
+        )
+        if lora.problem is not None:
+            st.warning(lora.problem.message(state.language()), icon=":material/info:")
+        with st.container(horizontal=True):
+            if lora.problem is None:
+                chosen = any(use.name == lora.name for use in state.lora_uses())
+                st.button(
+                    t("loras.drop") if chosen else t("loras.use"),
+                    key=f"use_lora_{number}",
+                    icon=f":material/{'check' if chosen else 'add'}:",
+                    on_click=state.toggle_lora,
+                    args=(lora.name,),
+                )
+            if lora.own:
+                _remove(studio, lora, number)
+
+
+def _facts(lora: LoraInfo, models: Sequence[ModelInfo]) -> list[tuple[str, str]]:
+    rows = [(t("loras.size"), formats.size_of(lora.bytes))]
+    if lora.problem is None:
+        fits = [said(model.name) for model in models if lora.fits(model)]
+        made = f"{lora.kind or '?'} {lora.width or ''}".strip()
+        rows.insert(0, (t("loras.fits"), ", ".join(fits) or t("loras.fits_none", made=made)))
+        rows.append((t("loras.rank"), str(lora.rank)))
+        rows.append(("SHA-256", lora.digest[:16] + "…" if lora.digest else t("loras.unhashed")))
+    return rows
+
+
+def _remove(studio: Studio, lora: LoraInfo, number: int) -> None:
+    """Behind a second click."""
+    with st.popover(t("loras.remove"), icon=":material/delete:", key=f"remove_lora_{number}"):
+        st.text(t("loras.remove_text", name=lora.name, size=formats.size_of(lora.bytes)))
+        st.button(
+            t("loras.remove"), key=f"delete_lora_{number}", on_click=actions.ask, args=(studio.remove_lora, lora.name)
+        )

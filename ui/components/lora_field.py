@@ -1,0 +1,65 @@
+"""The LoRAs of the next picture: chosen from a list that fits the model, each with its weight and what it looks like.
+
+What this module does not know: files, how a LoRA acts.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import streamlit as st
+
+from core.config.schema import Option
+from core.studio import Studio
+from core.types import LoraInfo, ModelInfo
+from ui import state
+from ui.i18n import said, t
+
+USUAL = (0.0, 2.0)  # what a slider offers; what is set elsewhere widens it
+
+
+def draw(studio: Studio, model: ModelInfo | None, option: Option, badge: str) -> None:
+    """The list and, under it, a row for each that is chosen."""
+    uses = state.lora_uses()
+    known = {lora.name: lora for lora in studio.loras()}
+    fitting = [name for name, lora in known.items() if lora.problem is None and (model is None or lora.fits(model))]
+    names = list(dict.fromkeys([*fitting, *(use.name for use in uses)]))
+    state.lay_out_loras(uses)
+    st.multiselect(
+        f"{said(option.label)} {badge}",
+        names,
+        key=state.LORA_NAMES,
+        help=f"{said(option.help)}\n\n`{option.key}`",
+        placeholder=t("loras.choose") if names else t("loras.none_fit"),
+        disabled=not names,
+        on_change=state.take_loras,
+    )
+    for use in uses:
+        _row(use.name, use.weight, known, use.name in fitting)
+
+
+def _row(name: str, weight: float, known: Mapping[str, LoraInfo], fits: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key=f"lora_row_{name}"):
+        if name in known and known[name].preview:
+            st.html(preview(name), width=64)
+        st.slider(
+            name,
+            min(USUAL[0], weight),
+            max(USUAL[1], weight),
+            step=0.05,
+            key=state.lora_weight_key(name),
+            on_change=state.take_loras,
+        )
+    if not fits:
+        problem = known[name].problem if name in known else None
+        unfit = t("loras.unfit") if name in known else t("loras.unknown")
+        words = problem.message(state.language()) if problem else unfit
+        st.warning(words, icon=":material/warning:")
+
+
+def preview(name: str) -> str:
+    """The picture of a LoRA by its address, as HTML."""
+    address = f"/api/loras/{quote(name, safe='')}/preview"
+    return f'<img class="zd-lora" src="{html.escape(address)}" alt="{html.escape(name)}">'

@@ -1,0 +1,49 @@
+"""The LoRAs in the form: one value under the option's key, shown by a list of names and a slider a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.config.loras import KEY, LoraUse, read_uses
+from core.errors import OptionError
+from ui.state.form import fill_form, form
+
+NAMES = "lora_names"
+_WEIGHT = "lora_weight:"
+
+
+def lora_uses() -> tuple[LoraUse, ...]:
+    """What the form holds; nothing where it holds what can't be read."""
+    try:
+        return read_uses(form().get(KEY) or (), "form")
+    except OptionError:
+        return ()
+
+
+def weight_key(name: str) -> str:
+    """The session key of a LoRA's slider."""
+    return _WEIGHT + name
+
+
+def lay_out_loras(uses: Sequence[LoraUse]) -> None:
+    """Give the widgets what the form holds, before they are drawn: other parts of the page change it, too."""
+    st.session_state[NAMES] = [use.name for use in uses]
+    for use in uses:
+        st.session_state[weight_key(use.name)] = use.weight
+
+
+def take_loras() -> None:
+    """Put what the widgets hold into the form. A LoRA that is chosen anew begins at 1."""
+    names: list[str] = st.session_state.get(NAMES, [])
+    before = {use.name: use.weight for use in lora_uses()}
+    uses = [LoraUse(name, st.session_state.get(weight_key(name), before.get(name, 1.0))) for name in names]
+    fill_form({KEY: tuple(str(use) for use in uses)})
+
+
+def toggle_lora(name: str) -> None:
+    """Choose a LoRA for the next picture, or no longer."""
+    uses = lora_uses()
+    kept = [use for use in uses if use.name != name]
+    fill_form({KEY: tuple(str(use) for use in (kept if len(kept) < len(uses) else [*uses, LoraUse(name)]))})
