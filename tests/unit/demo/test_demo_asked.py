@@ -28,6 +28,7 @@ def test_captions_are_read_back_without_a_mistake(language: str) -> None:
         ("a red house and a red house and a car", {}),  # more than two things
         ("a house at night, at noon", {"kind": "house"}),  # two times: neither is asked
         ("the carpet is red", {}),
+        ("左边的房子和树", {"kind": "house", "kind2": "tree"}),  # whose place is it?
         ("a house with purple flowers", {"kind": "house", "ground": "lavender"}),
     ],
 )
