@@ -18,12 +18,11 @@ from starlette.routing import Route
 
 from core.errors import LANGUAGES
 from core.studio import Studio
-from core.types import Job, JobState, Phase, QueueBoard
+from core.types import Job, JobState, Progress, QueueBoard
 from ui import state
 from ui.job_words import sentence
 
 PATH = "/pulse"
-_SHOWN = (Phase.STEPS, Phase.DECODE, Phase.SAVE)  # phases in which there may be a preview
 
 
 def route(get_studio: Callable[[], Studio]) -> Route:
@@ -57,11 +56,10 @@ def answer(board: QueueBoard, language: str) -> bytes:
 def shown(job: Job) -> dict[str, Any]:
     """Words, part done (0 to 1) and, while a picture forms, the address of its preview."""
     progress = job.progress
-    forming = progress is not None and progress.phase in _SHOWN
     return {
         "words": sentence(job),
         "done": progress.fraction if progress else 0.0,
-        "src": preview_url(job.id, f"{progress.image}.{progress.step}") if progress and forming else "",
+        "src": preview_url(job.id, progress) if progress and progress.preview_step else "",
     }
 
 
@@ -82,6 +80,6 @@ def mark(board: QueueBoard) -> str:
     return hashlib.sha256(repr((jobs, board.paused, board.newest)).encode()).hexdigest()[:16]
 
 
-def preview_url(job_id: str, moment: str) -> str:
-    """`moment` changes when there is something new to see, so that the browser asks again."""
-    return f"/api/jobs/{job_id}/preview?at={moment}"
+def preview_url(job_id: str, progress: Progress) -> str:
+    """Another one when there is something new to see, so that the browser asks again."""
+    return f"/api/jobs/{job_id}/preview?at={progress.image}.{progress.preview_step}"

@@ -33,6 +33,7 @@ StudioError
 |-- StorageError             the picture or the database could not be written
 |   |-- DatabaseError        a database server refused, or did not answer
 |   |-- DiskFullError
+|   |   `-- NoRoomError
 |   |-- NotWritableError
 |   `-- SharedStorageError   an object store refused, or did not answer
 `-- RunError                 the job itself failed
@@ -89,7 +90,14 @@ from core.errors.runs import (
     WorkerStartError,
 )
 from core.errors.servers import NoServerError, ServerDeniedError, ServerError, ServerRefusedError, ServerVersionError
-from core.errors.storage import DatabaseError, DiskFullError, NotWritableError, SharedStorageError, StorageError
+from core.errors.storage import (
+    DatabaseError,
+    DiskFullError,
+    NoRoomError,
+    NotWritableError,
+    SharedStorageError,
+    StorageError,
+)
 
 __all__ = [
     "LANGUAGES",
@@ -112,6 +120,7 @@ __all__ = [
     "ModelFileError",
     "ModelLoadError",
     "MoveError",
+    "NoRoomError",
     "NoServerError",
     "NotFoundError",
     "NotWritableError",

@@ -23,6 +23,17 @@ class DiskFullError(StorageError):
     }
 
 
+class NoRoomError(DiskFullError):
+    """Not even the database can write: no job can be finished, and none can say so."""
+
+    text = {
+        "en": "The disk of {path} has no room left even for the database, so what runs can't end and nothing new can "
+        "begin. Free some space: everything then goes on by itself.",
+        "zh": "{path} 所在磁盘已无空间，连数据库都无法写入：正在运行的任务无法结束，也无法开始新任务。"
+        "请腾出空间，之后一切会自动继续。",
+    }
+
+
 class NotWritableError(StorageError):
     """The output directory refuses to be written to."""
 

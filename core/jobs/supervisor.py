@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from dataclasses import replace
 from typing import IO, Any, Literal
 
 from core.config.layers import PROJECT_ROOT, Settings
-from core.errors import StudioError, WorkerStartError
+from core.errors import NoRoomError, StudioError, WorkerStartError
 from core.jobs import allocator, reasons
 from core.jobs.generation import DEFAULT_GENERATOR
 from core.jobs.orders import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
@@ -37,6 +38,7 @@ TAKE_OVER_SECONDS = 15.0  # how often we look for workers of other apps over thi
 WATCH_SECONDS = 1.0  # how often a worker is looked at for having stopped moving
 CLOSE_SECONDS = 3.0  # a worker ends by itself this soon after its stdin is closed
 MAX_OUTPUT_BYTES = 1_000_000
+LEAST_ROOM = 40_000  # bytes, ten pages: below that SQLite's log may not take one more change
 _BEGUN = ("idle", "busy")  # states of a worker that takes jobs
 _MODULES = {"local": "core.jobs.worker", "ray": "core.cluster.dispatcher"}  # what is started, by worker.executor
 RAY_GRACE = 30.0  # seconds: the dispatcher itself ends the one that hangs, of several workers
@@ -91,7 +93,17 @@ class WorkerSupervisor:
         status = self._roster.latest(process.pid if process else None)
         if status.state == "stopped" and process is not None and process.poll() is None:
             status = WorkerStatus(state="starting", pid=process.pid)
-        return replace(status, trouble=None if status.state in _BEGUN else self._trouble)
+        trouble = None if status.state in _BEGUN else self._trouble
+        return replace(status, trouble=self._no_room() or trouble)
+
+    def _no_room(self) -> StudioError | None:
+        """What a worker can't say itself when its word can't be written; a folder that is gone is another trouble."""
+        directory = self._settings.output_directory
+        try:
+            free = shutil.disk_usage(directory).free
+        except OSError:
+            return None
+        return NoRoomError(path=directory) if free < LEAST_ROOM else None
 
     def load(self, model: str, options: Mapping[str, Any]) -> None:
         """Ask the worker to have this model in memory; the present one is freed first. It does so between two jobs."""

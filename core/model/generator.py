@@ -222,12 +222,17 @@ class _Reporter:
         self._image = image
         self._images = images
         self._began = time.perf_counter()
+        self._preview_step = 0
 
     def __call__(self, phase: Phase, step: int, preview: bytes | None = None) -> None:
         steps, images = self._steps, self._images
         left = (images - self._image) * steps + steps - step
         eta = (time.perf_counter() - self._began) / step * left if step else None
-        self._on_progress(Progress(phase, step, steps, self._image, images, eta, preview=preview))
+        if preview is not None:
+            self._preview_step = step
+        self._on_progress(
+            Progress(phase, step, steps, self._image, images, eta, preview=preview, preview_step=self._preview_step)
+        )
 
 
 def _apply_live_options(model: LoadedModel, options: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ What this module does not know: how the model got into memory, the other picture
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from core.errors import Cancelled
 from core.model import control, guard, over
 from core.model.canvas import Canvas
 from core.model.loader import LoadedModel
-from core.model.preview import estimate_clean
+from core.model.preview import PreviewBudget, estimate_clean
 from core.model.render import IsCancelled, Report, Texts, size_to_render
 from core.model.tuning import attention, rope, speed, tiling
 from core.types import Decision, GenerationRequest, Phase
@@ -82,13 +83,15 @@ def denoise(
     rope.apply(pipeline.transformer, positions(model, request))
     control.follow(pipeline)
 
+    budget = PreviewBudget()
+
     def after_step(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         nonlocal before
         if is_cancelled():
             raise Cancelled  # raised here, the pipeline neither goes on nor decodes
         after, place = tensors["latents"], (pipe.scheduler.begin_index or 0) + index
         guard.check_latents(after, index + 1)
-        report(Phase.STEPS, index + 1, _preview(model, request, before, after, place))
+        report(Phase.STEPS, index + 1, _preview(model, request, budget, before, after, place))
         before = after
         rope.fade_to(pipe.transformer, float(pipe.scheduler.sigmas[place + 1]))
         return {}
@@ -132,14 +135,27 @@ def _beginning(pipeline: Any, request: GenerationRequest, canvas: Canvas) -> tup
 
 
 def _preview(
-    model: LoadedModel, request: GenerationRequest, before: torch.Tensor | None, after: torch.Tensor, index: int
+    model: LoadedModel,
+    request: GenerationRequest,
+    budget: PreviewBudget,
+    before: torch.Tensor | None,
+    after: torch.Tensor,
+    index: int,
 ) -> bytes | None:
-    """After step `index` of the schedule; none after the first over a picture, whose beginning nobody has seen."""
+    """After step `index` of the schedule, where the budget allows it.
+
+    None after the first step over a picture, whose beginning nobody has seen.
+    """
     due = (index + 1) % request.options["preview.every"] == 0
     if before is None or model.previewer is None or not request.options["preview.enabled"] or not due:
         return None
+    if not budget.allows(model.previewer.seconds):
+        return None
     sigmas = model.pipeline.scheduler.sigmas
-    return model.previewer.draw(estimate_clean(before, after, float(sigmas[index]), float(sigmas[index + 1])))
+    began = time.perf_counter()
+    drawn = model.previewer.draw(estimate_clean(before, after, float(sigmas[index]), float(sigmas[index + 1])))
+    budget.pay(time.perf_counter() - began)
+    return drawn
 
 
 def to_pixels(vae: Any, latents: torch.Tensor) -> torch.Tensor:

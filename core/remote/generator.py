@@ -64,7 +64,7 @@ class _Course:
 
     told: Progress | None = None
     when: float = 0.0
-    steps: tuple[int, int] = (0, 0)
+    seen: tuple[int, int] = (0, 0)  # picture and step of the preview that was fetched last
     delivered: set[str] = field(default_factory=set)
 
 
@@ -230,9 +230,9 @@ class RemoteGenerator:
         if not moved and time.monotonic() - course.when < SIGN_SECONDS:
             return
         course.told, course.when = progress, time.monotonic()
-        place = (progress.image, progress.step)
-        if progress.phase is Phase.STEPS and place != course.steps:
-            course.steps = place
+        seen = (progress.image, progress.preview_step)
+        if progress.preview_step and seen != course.seen:
+            course.seen = seen
             progress = replace(progress, preview=self._preview(now.job.id))
         on_progress(progress)
 

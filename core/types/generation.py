@@ -86,6 +86,7 @@ class Progress:
     detail: str = ""
     preview: bytes | None = None  # a small WebP of the forming picture; None = unchanged
     workers: int = 1  # that draw pictures of this job at once; the steps are those of the first of these pictures
+    preview_step: int = 0  # the step that the latest preview of picture `image` shows; 0 = there is none yet
 
     @property
     def fraction(self) -> float:

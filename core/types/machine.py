@@ -162,7 +162,7 @@ class WorkerStatus:
     updated_at: datetime | None = None
     unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
     trouble: StudioError | None = (
-        None  # why no worker comes up, once several in a row have ended before they could begin
+        None  # why no worker comes up, once several in a row have ended before they could begin; or a disk without room
     )
     asked: Mapping[str, Any] = field(default_factory=dict)  # live and reload options, as they were last applied
     effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them

@@ -1,5 +1,6 @@
 """A full disk, on a real small one: the job fails in one line, nothing half-written stays, and the next good one works."""
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -8,6 +9,7 @@ import pytest
 
 from core.bootstrap import build_studio
 from core.config.layers import load_settings
+from core.errors import NoRoomError
 from core.types import JobState
 from tests.options import measured
 
@@ -22,6 +24,13 @@ def small_disk(tmp_path):
         pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
     yield tmp_path
     subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def fill(filler):
+    """Until nothing more goes in."""
+    with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 1024)
 
 
 def finished(studio, **values):
@@ -47,7 +56,10 @@ def test_full_disk(small_disk):
         assert failed.state is JobState.FAILED
         assert "disk" in failed.error.message("en") and "full" in failed.error.message("en")
         assert failed.image_ids == ()
+        fill(filler)
+        assert isinstance(studio.worker().trouble, NoRoomError), "every page tells of it"
         filler.unlink()
+        assert studio.worker().trouble is None
         assert finished(studio).state is JobState.DONE
         measured("output.directory", "pictures, database and log are there; when its disk was full the job said so")
         assert not [path for path in small_disk.rglob("*") if path.suffix in (".tmp", ".part")]

@@ -1,9 +1,12 @@
 """Each option that the pipeline applies acts on the next picture, and leaves nothing behind when it is taken back."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
+from core.model import preview
 from tests.options import measured
 from tests.pipeline.test_exactness import drawn_by, same
 
@@ -183,8 +186,9 @@ def test_the_callers_prompt_is_left_alone(generator, request_of):
 
 
 @pytest.mark.option("preview.every")
-def test_previews_come_every_so_many_steps(generator, request_of):
+def test_previews_come_every_so_many_steps(generator, request_of, monkeypatch):
+    monkeypatch.setattr(preview, "SHARE", math.inf)
     seen = []
     generator.generate(request_of(changed={"preview.every": 3}), on_progress=lambda p: seen.append((p.step, p.preview)))
-    assert [step for step, preview in seen if preview is not None] == [3]
+    assert [step for step, drawn in seen if drawn is not None] == [3]
     measured("preview.every", "3: one preview in four steps, after the third")

@@ -346,7 +346,9 @@ class FakeQueue:
         request = self.jobs[job_id].request
         state = JobState.LOADING if phase is Phase.LOADING else JobState.RUNNING
         left = (request.num_inference_steps - step) * 0.4
-        progress = Progress(phase, step, request.num_inference_steps, 1, request.num_images, left, detail)
+        progress = Progress(
+            phase, step, request.num_inference_steps, 1, request.num_images, left, detail, preview_step=step
+        )
         self.jobs[job_id] = replace(self.jobs[job_id], state=state, progress=progress, position=None)
 
     def finish(self, job_id: str) -> None:

@@ -38,6 +38,9 @@ def test_progress_is_told_in_the_viewers_language_and_is_no_reason_to_draw_again
     assert second["jobs"][job_id]["done"] > first["jobs"][job_id]["done"]
     sources = [told["jobs"][job_id]["src"] for told in (first, second)]
     assert sources == [f"/api/jobs/{job_id}/preview?at=1.{step}" for step in (2, 3)]
+    later = replace(studio.queue.jobs[job_id].progress, step=4)  # a step for whose preview there was no time
+    studio.queue.jobs[job_id] = replace(studio.queue.jobs[job_id], progress=later)
+    assert ask()["jobs"][job_id]["src"] == sources[1], "what the browser has already it does not ask for again"
 
 
 def test_there_is_no_preview_before_the_first_step(studio, ask):

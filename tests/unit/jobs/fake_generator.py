@@ -93,7 +93,7 @@ class FakeGenerator:
                 raise Cancelled
             if step == 2 and "fake.fails" in request.options:
                 FAILURES[request.options["fake.fails"]](request)
-            on_progress(Progress(Phase.STEPS, step, steps, k, images, preview=_webp(50 * step)))
+            on_progress(Progress(Phase.STEPS, step, steps, k, images, preview=_webp(50 * step), preview_step=step))
         on_progress(Progress(Phase.DECODE, steps, steps, k, images))
         time.sleep(request.options.get("fake.decode_seconds", 0.0))
         return Picture(
