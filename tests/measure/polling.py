@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -42,19 +43,27 @@ def main() -> None:
             server = server_of(address)
             alone = share(server, chosen.seconds)
             context = launch(playwright)
+            polls: list[str] = []
+            context.on("request", lambda asked: polls.append(asked.url) if "/pulse?" in asked.url else None)
             for _ in range(chosen.tabs):
                 tab = new_page(context)
                 tab.goto(f"{address}/{chosen.page}?lang=en&job={job_id}")
                 tab.locator(".st-key-queue_switches" if chosen.page else ".st-key-progress").wait_for()
             time.sleep(3)  # the last tab's own files are delivered
-            watched = share(server, chosen.seconds)
+            polls.clear()
+            watched = share(server, chosen.seconds, tab.wait_for_timeout)
             state = http.get(f"/jobs/{job_id}").json()["state"]
             context.browser.close()
             http.delete(f"/jobs/{job_id}")
     tabs = watched - alone
+    rate = len(polls) / chosen.seconds
     report = {"tabs": chosen.tabs, "seconds": chosen.seconds, "page": chosen.page or "generate", "job": state,
-              "alone_percent": round(alone, 2), "tabs_percent": round(tabs, 2), "limit_percent": LIMIT}  # fmt: skip
+              "alone_percent": round(alone, 2), "tabs_percent": round(tabs, 2), "limit_percent": LIMIT,
+              "polls_per_second": round(rate, 1)}  # fmt: skip
     print(f"{chosen.tabs} tabs: {tabs:.1f}% of one core (limit {LIMIT:g}%); the server with no tab open: {alone:.1f}%")
+    print(
+        f"they looked {rate:.1f} times a second: on a machine that is busy with other things it is less than they would"
+    )
     print(json.dumps(report))
 
 
@@ -70,10 +79,13 @@ def server_of(address: str) -> psutil.Process:
     )
 
 
-def share(process: psutil.Process, seconds: float) -> float:
-    """Its own processor time over this long, in percent of one core."""
+def share(process: psutil.Process, seconds: float, wait: Callable[[float], object] | None = None) -> float:
+    """Its own processor time over this long, in percent of one core. `wait` takes milliseconds."""
     before, began = process.cpu_times(), time.monotonic()
-    time.sleep(seconds)
+    if wait is not None:  # Playwright tells of requests only while it waits itself
+        wait(1000 * seconds)
+    else:
+        time.sleep(seconds)
     after = process.cpu_times()
     spent = after.user + after.system - before.user - before.system
     return 100 * spent / (time.monotonic() - began)
