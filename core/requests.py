@@ -14,9 +14,9 @@ from core.config.loras import split_prompt, uses_of
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import InputsError, NotFoundError, OptionError, PromptError
+from core.model import passes
 from core.model.edges import MISSING, check_control
-from core.model.sizes import check_sides
-from core.model.strength import steps_run
+from core.model.sizes import SMALLEST_SIDE, check_sides
 from core.storage.records import is_id
 from core.types import CONTROL, IMAGE, MASK, ROLES, GenerationRequest, ModelInfo
 
@@ -68,7 +68,7 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
         bound = replace(SCHEMA.options[key], minimum=low, maximum=high, auto=False)
         bound.check(getattr(request, key.removeprefix("generation.")), model.id)
     check_sides(request.width, request.height, model.max_side, model.id)
-    check_strength(request, model, source)
+    check_passes(request, model, source)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
     uses_of(request, source)
@@ -102,17 +102,36 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         raise InputsError(role=MASK, problem=_problem("size", mask=mask, image=image))
 
 
-def check_strength(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
-    """Raise OptionError where a picture is to be drawn over and not one step would be run."""
-    key, steps = "img2img.strength", request.num_inference_steps
-    strength = float(request.options.get(key, SCHEMA.options[key].default))
-    if IMAGE in request.inputs and steps_run(model.pipeline, steps, strength) < 1:
-        least = f"{1 / steps:.3g}"
-        allowed = {
-            "en": f"more than 0 and about {least} at least, as of {steps} steps none would be run",
-            "zh": f"大于 0，约 {least} 以上，否则 {steps} 步中一步也不会运行",
-        }
-        raise OptionError(source=source, key=key, came=strength, allowed=allowed)
+def check_passes(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+    """Raise OptionError for a pass in which not one step would be run, or whose picture would be too small."""
+    options = {**{option.key: option.default for option in SCHEMA.request_options()}, **request.options}
+    complete = replace(request, options=options)
+    for one in passes.of(complete):
+        key = "hires.strength" if one.over_last else "img2img.strength"
+        if passes.steps_of(one, model.pipeline, IMAGE in request.inputs) < 1:
+            raise OptionError(
+                source=source, key=key, came=one.strength, allowed=_enough(one.request.num_inference_steps)
+            )
+    width, height = passes.base_size(complete)
+    if options["hires.enabled"] and IMAGE not in model.inputs:
+        raise OptionError(source=source, key="hires.enabled", came=True, allowed=_ONE_PASS)
+    if options["hires.enabled"] and min(width, height) < SMALLEST_SIDE:
+        allowed = f"1.25 - {min(request.width, request.height) / SMALLEST_SIDE:g} ({request.width}x{request.height})"
+        raise OptionError(source=source, key="hires.scale", came=options["hires.scale"], allowed=allowed)
+
+
+def _enough(steps: int) -> dict[str, str]:
+    least = f"{1 / steps:.3g}"
+    return {
+        "en": f"more than 0 and about {least} at least, as of {steps} steps none would be run",
+        "zh": f"大于 0，约 {least} 以上，否则 {steps} 步中一步也不会运行",
+    }
+
+
+_ONE_PASS = {
+    "en": "false, as this model takes no picture to draw over",
+    "zh": "false，因为此模型不能在图片上重绘",
+}
 
 
 def _problem(name: str, **values: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ What this module does not know: how anything looks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from core.config.schema import TakesEffect
 from core.errors import InputError, StudioError
 from core.faults import Fault
 from core.studio import Studio
-from core.types import CONTROL, Chosen, GenerationRequest, HistoryQuery, Job, JobTerms, MarkChange
+from core.types import CONTROL, Chosen, GenerationRequest, HistoryQuery, ImageRecord, Job, JobTerms, MarkChange
 from ui import prompts, state
 from ui.i18n import t
 
@@ -34,16 +34,23 @@ def open_form(studio: Studio) -> None:
     job = state.job_id()
     if job:
         try:
-            state.fill_form({**state.request_values(studio.job(job).request), "generation.seed": -1})
+            request = studio.job(job).request
+            state.fill_form({**state.request_values(request), "generation.seed": -1})
+            state.set_sources_of(request)
         except StudioError as error:
             state.watch(None)
             state.set_errors([error])
 
 
 def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
-    """Submit the form, with `changes` by schema key. A problem leaves everything as it is and is shown."""
+    """Submit the form, with `changes` by schema key. A problem leaves everything as it is and is shown.
+
+    What brings a prompt of its own, such as the quick check, is drawn from that alone.
+    """
+    values = {**state.form_values(), **(changes or {})}
     try:
-        request = with_control(studio, studio.new_request({**state.form_values(), **(changes or {})}))
+        from_text = "generation.prompt" in (changes or {})
+        request = with_pictures(studio, studio.new_request(values), values, from_text)
     except StudioError as error:
         state.set_errors([error])
         return
@@ -51,6 +58,15 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
         return
     if submit(studio, request, state.terms()):
         state.forget_when()
+
+
+def with_pictures(
+    studio: Studio, request: GenerationRequest, values: Mapping[str, Any], from_text: bool = False
+) -> GenerationRequest:
+    """The request of `values` with the form's pictures: the one to draw over unless `from_text`, and the control picture."""
+    if state.sources().inputs and not from_text:
+        request = studio.over(request, state.sources(), values)
+    return with_control(studio, request)
 
 
 def with_control(studio: Studio, request: GenerationRequest) -> GenerationRequest:
@@ -97,12 +113,55 @@ def keep_loaded(values: Mapping[str, Any]) -> None:
 def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
     """Queue the pictures of a file or of pasted prompts as one job; the form says what they have in common."""
     try:
-        request = with_control(studio, studio.new_batch(given, state.form_values(), source))
+        values = state.form_values()
+        request = with_pictures(studio, studio.new_batch(given, values, source), values)
     except StudioError as error:
         state.set_errors([error])
         return
     if submit(studio, request, state.terms()):
         state.forget_when()
+
+
+def start_from(studio: Studio, data: bytes, name: str, parent: str = "") -> bool:
+    """Draw over this picture from now on; the form gets the size that fits it. What is no picture is told."""
+    state.set_errors(())
+    try:
+        use(studio, studio.keep_input(data, name), parent)
+    except StudioError as error:
+        state.set_errors([error])
+        return False
+    return True
+
+
+def use(studio: Studio, digest: str, parent: str = "") -> None:
+    """Draw over a picture that is kept."""
+    state.start_from(digest, parent)
+    values = _without_size(state.form_values())
+    with suppress(StudioError):  # a model that takes none: the card says so
+        request = studio.over(studio.new_request(values), state.sources(), values)
+        state.fill_form({"generation.width": request.width, "generation.height": request.height})
+
+
+def send_to_form(studio: Studio, record: ImageRecord) -> bool:
+    """Draw over a picture of the history, with its own words to begin with."""
+    open_form(studio)
+    try:
+        data = studio.image_file(record.id).read_bytes()
+    except (StudioError, OSError) as error:
+        state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
+        return False
+    own = {name: getattr(record.request, name) for name in ("prompt", "negative_prompt")}
+    state.fill_form({f"generation.{name}": words for name, words in own.items()})
+    return start_from(studio, data, record.file, record.id)
+
+
+def steps(studio: Studio) -> tuple[int, int] | None:
+    """Of the picture that the form asks for: (steps that will be run, steps asked for); None while it can't be made."""
+    try:
+        request = studio.over(studio.new_request(state.form_values()), state.sources(), state.form_values())
+    except StudioError:
+        return None
+    return studio.steps_run(request), request.num_inference_steps
 
 
 def submit(studio: Studio, request: GenerationRequest, terms: JobTerms | None = None) -> bool:
@@ -127,7 +186,8 @@ def is_check(request: GenerationRequest) -> bool:
 
 
 def use_sample(studio: Studio, sample: prompts.Sample) -> None:
-    """A sample card: its words and seed go into the form and into the queue."""
+    """A sample card: its words and seed go into the form and into the queue, with no picture to start from."""
+    state.draw_from_text()
     state.fill_form({"generation.prompt": sample.text[state.language()], "generation.seed": -1})
     generate(studio, {"generation.seed": sample.seed})
 

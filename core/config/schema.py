@@ -20,7 +20,9 @@ AUTO = "auto"  # the value of an option that is resolved later (from the model o
 HIDDEN = "••••"  # stands for the value of a secret option
 
 Text = Mapping[str, str]  # language -> words
-Entries = Callable[[Sequence[str], str], object]  # a list's entries and their source; OptionError for what makes no sense
+Entries = Callable[
+    [Sequence[str], str], object
+]  # a list's entries and their source; OptionError for what makes no sense
 
 
 class TakesEffect(StrEnum):

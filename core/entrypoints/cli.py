@@ -270,6 +270,9 @@ _WORDS = {
         "prompts-file": "many pictures as one job: a text with a prompt a line, or a CSV table whose columns are fields "
         "of a request; {a|b} and __name__ (a line of name.txt) are drawn by each picture's seed",
         "control_image": "of a model with a ControlNet: the picture that it follows; see control.preprocess",
+        "image": "draw over this picture (PNG, JPEG, WebP); without --width and --height at its own size, or at the model's in "
+        "its ratio when it is much larger",
+        "mask_image": "with --image: draw anew only where this picture, of the same size, is white",
         "out": "copy the picture to this file ({formats}); several become FILE-1, FILE-2 ...; without it the path is printed",
         "set": "any option of configs/*.yaml, such as vae.enable_tiling=true; may be repeated",
         "profile": "a set of options from configs/profiles",
@@ -322,6 +325,8 @@ _WORDS = {
         "prompts-file": "一个任务生成多张图片：每行一条提示词的文本，或以请求字段为列的 CSV 表格；"
         "{a|b} 和 __名称__（名称.txt 中的一行）按每张图片的种子抽取",
         "control_image": "用于带 ControlNet 的模型：要遵循的图片；参见 control.preprocess",
+        "image": "在此图片（PNG、JPEG、WebP）上重绘；不给 --width 和 --height 时用其原尺寸，远大于模型尺寸时按其比例缩小",
+        "mask_image": "与 --image 合用：只重绘此图（尺寸相同）中白色的区域",
         "out": "把图片复制到此文件（{formats}）；多张时为 FILE-1、FILE-2……；不给则打印路径",
         "set": "configs/*.yaml 中的任意选项，如 vae.enable_tiling=true；可重复",
         "profile": "configs/profiles 中的一组选项",

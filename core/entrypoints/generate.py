@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from core.config.layers import PROFILE_KEY, load_settings
 from core.entrypoints.terminal import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.errors import InputError, OptionError
 from core.studio import Studio
-from core.types import CONTROL, GenerationRequest, Job, JobState
+from core.types import CONTROL, IMAGE, MASK, GenerationRequest, Job, JobState, Sources
 
 FLAGS = {  # flag -> the option that it sets
     "--negative-prompt": "generation.negative_prompt",
@@ -31,8 +31,13 @@ FLAGS = {  # flag -> the option that it sets
     "--seed": "generation.seed",
     "--num-images": "generation.num_images",
     "--model": "model.id",
+    "--strength": "img2img.strength",
 }
-INPUT_FLAGS = {"--control-image": CONTROL}  # flag -> what the picture of the file is for
+INPUT_FLAGS = {
+    "--image": IMAGE,
+    "--mask": MASK,
+    "--control-image": CONTROL,
+}  # flag -> what the picture of the file is for
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 POLL_SECONDS = 0.1
 CANCEL_SECONDS = 60  # a step of a large picture on a slow machine
@@ -75,7 +80,7 @@ class PromptsFileError(InputError):
 
 
 class InputFileError(InputError):
-    """The file of --control-image or the like cannot be read."""
+    """A file of --image, --mask or --control-image cannot be read."""
 
     text = {
         "en": "{flag} {path} cannot be read: {detail}. Give a PNG, JPEG or WebP file.",
@@ -85,7 +90,7 @@ class InputFileError(InputError):
 
 @dataclass(frozen=True)
 class Order:
-    """What the command line asks for: option values as they were typed, and where the pictures go."""
+    """What the command line asks for: option values as they were typed, pictures to draw over, where the new ones go."""
 
     values: Mapping[str, Any]
     prompts: Path | None  # a file of many
@@ -101,9 +106,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ, order.values, order.profile)
     settings.raise_problems()
     studio = build_studio(settings)
-    request = _request(studio, order)
-    inputs = {role: studio.keep_input(data, order.inputs[role].name) for role, data in read_inputs(order).items()}
-    job = studio.submit(replace(request, inputs=inputs))
+    job = studio.submit(_request(studio, order))
     studio.start()
     try:
         return _finish(studio, _follow(studio, job, ProgressLine(language, order.progress)), order, language)
@@ -112,6 +115,15 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
 
 
 def _request(studio: Studio, order: Order) -> GenerationRequest:
+    """What is asked for, over the pictures that came with it."""
+    request = _new_request(studio, order)
+    if not order.inputs:
+        return request
+    kept = {role: studio.keep_input(data, str(order.inputs[role])) for role, data in read_inputs(order).items()}
+    return studio.over(request, Sources(kept), order.values)
+
+
+def _new_request(studio: Studio, order: Order) -> GenerationRequest:
     """One prompt, or those of the file; PromptsFileError when it can't be read."""
     if order.prompts is None:
         return studio.new_request(order.values, SOURCE)

@@ -20,7 +20,7 @@ from core.config.layers import Settings
 from core.config.loras import uses_of
 from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, OutOfMemoryError
-from core.model import adapters, memory, offload, render, stable, tiers, z_image
+from core.model import adapters, memory, offload, passes, render, stable, tiers, z_image
 from core.model.canvas import Inputs
 from core.model.catalog import Catalog
 from core.model.ladder import Ladder
@@ -33,7 +33,17 @@ from core.model.reading import read_pipeline
 from core.model.render import IsCancelled
 from core.model.sizes import check_sides
 from core.model.tuning import tiling
-from core.types import FIRST_ATTEMPT, Attempt, Decision, GenerationRequest, GenerationResult, Phase, Picture, Progress
+from core.types import (
+    FIRST_ATTEMPT,
+    IMAGE,
+    Attempt,
+    Decision,
+    GenerationRequest,
+    GenerationResult,
+    Phase,
+    Picture,
+    Progress,
+)
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +200,8 @@ class Generator:
             if texts is None or words != read:  # pictures that differ in their seed share what was read
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
                 texts, read = render.encode(artist, model, single), words
-            report = _Reporter(on_progress, render.steps_of(model, single, inputs), k, request.num_images)
+            steps = passes.all_steps(single, model.info.pipeline, IMAGE in inputs)
+            report = _Reporter(on_progress, steps, k, request.num_images)
             picture = render.render(artist, model, single, render.Given(texts, inputs), report, is_cancelled)
             keep(replace(picture, request=asked, place=k))
             if asked.options["memory.empty_cache"]:

@@ -7,7 +7,7 @@ What this module does not know: how the model got into memory, the other picture
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -15,16 +15,14 @@ import torch
 from PIL import Image
 
 from core.errors import BrokenPictureError
-from core.model import guard, memory, sizes
+from core.model import guard, memory, passes, sizes
 from core.model.canvas import Canvas, Inputs, composed, prepare
 from core.model.loader import LoadedModel
 from core.model.sizes import deliver
-from core.model.strength import steps_run
 from core.model.tuning import precision
 from core.types import IMAGE, Decision, GenerationRequest, Phase, Picture
 
 IsCancelled = Callable[[], bool]
-STEPS_RUN = "img2img.steps"  # in the record: how many steps were really run
 
 
 class Report(Protocol):
@@ -80,13 +78,6 @@ def encode(artist: Artist, model: LoadedModel, request: GenerationRequest) -> Te
     return replace(texts, seconds=_now(model.device) - began)
 
 
-def steps_of(model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> int:
-    """How many steps will be run for this picture."""
-    if IMAGE not in inputs:
-        return request.num_inference_steps
-    return steps_run(model.info.pipeline, request.num_inference_steps, request.options["img2img.strength"])
-
-
 def render(
     artist: Artist,
     model: LoadedModel,
@@ -95,37 +86,93 @@ def render(
     report: Report,
     is_cancelled: IsCancelled,
 ) -> Picture:
-    """One picture: noise, or a picture to draw over, steps, decode, cut to size, and laid into the picture it is part of."""
+    """One picture: noise, or a picture to draw over, steps, decode, cut to size, and laid into the picture it is part of.
+
+    For high resolution all of that twice, the second time over the first one's picture; see `passes`.
+    """
     memory.start_peak(model.device)
-    asked, size, texts = (request.width, request.height), size_to_render(model, request), given.texts
-    began = time.perf_counter()
-    resize = not request.options["force_original_resolution"]
-    canvas = prepare(given.inputs, asked, size, resize, request.options["img2img.strength"])
-    latents = artist.denoise(model, request, texts, canvas, report, is_cancelled)
-    denoised = _now(model.device)
-    steps = steps_of(model, request, given.inputs)
-    report(Phase.DECODE, steps)
-    image, repaired = _decode(artist, model, request, latents)
-    decoded = time.perf_counter()
+    drawn: list[_Drawn] = []
+    stages = passes.of(request)
+    for stage in stages:
+        before = sum(one.steps for one in drawn)
+        last = drawn[-1].image if stage.over_last else None
+        steps = passes.steps_of(stage, model.info.pipeline, IMAGE in given.inputs)
+        drawn.append(_draw(artist, model, stage, given, last, _part(report, before, steps), is_cancelled))
+    final, asked = drawn[-1], stages[-1].request
+    repaired = tuple(decision for one in drawn for decision in one.repaired)
     return Picture(
-        image=composed(deliver(image, *asked, resize), given.inputs),
+        image=final.image,
         request=request,
-        rendered_size=size,
-        timings={"text": texts.seconds, "steps": denoised - began, "decode": decoded - denoised},
+        rendered_size=final.size,
+        timings={"text": given.texts.seconds, **_summed([one.timings for one in drawn])},
         effective={
-            **artist.effective(model, request),
-            **({STEPS_RUN: steps} if canvas.image is not None else {}),
+            **artist.effective(model, asked),
+            **passes.record(
+                request, model.info.pipeline, IMAGE in given.inputs, drawn[0].size if len(drawn) > 1 else None
+            ),
             **{decision.option: decision.effective for decision in repaired},
         },
         decisions=(
             *model.decisions,
-            *texts.decisions,
-            *artist.choices(model, request),
+            *given.texts.decisions,
+            *artist.choices(model, asked),
             *_neutral_negative(request),
             *repaired,
         ),
         peak_memory_bytes=memory.read_peak(model.device),
     )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What came out of one pass: the picture as it was asked for, the size it was drawn at, the steps that were run."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    steps: int
+    timings: Mapping[str, float]
+    repaired: tuple[Decision, ...]
+
+
+def _draw(
+    artist: Artist,
+    model: LoadedModel,
+    stage: passes.Pass,
+    given: Given,
+    last: Image.Image | None,
+    report: Report,
+    is_cancelled: IsCancelled,
+) -> _Drawn:
+    """One pass, over the picture of the `last` one where there is one."""
+    request = stage.request
+    asked, size, began = (request.width, request.height), size_to_render(model, request), time.perf_counter()
+    resize = not request.options["force_original_resolution"]
+    over = given.inputs if last is None else {**given.inputs, IMAGE: passes.enlarged(last, request)}
+    canvas = prepare(over, asked, size, resize, stage.strength)
+    latents = artist.denoise(model, request, given.texts, canvas, report, is_cancelled)
+    denoised = _now(model.device)
+    steps = passes.steps_of(stage, model.info.pipeline, IMAGE in given.inputs)
+    report(Phase.DECODE, steps)
+    image, repaired = _decode(artist, model, request, latents)
+    image = composed(deliver(image, *asked, resize), given.inputs)
+    timings = {"steps": denoised - began, "decode": time.perf_counter() - denoised}
+    return _Drawn(image, size, steps, timings, repaired)
+
+
+def _part(report: Report, before: int, steps: int) -> Report:
+    """Steps are told as those of the whole picture: `before` were those of the passes before, `steps` are this one's.
+
+    A scheduler such as PNDM takes a step more than it says.
+    """
+
+    def told(phase: Phase, step: int, preview: bytes | None = None) -> None:
+        report(phase, before + min(step, steps), preview)
+
+    return told
+
+
+def _summed(timings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {part: sum(one[part] for one in timings) for part in timings[0]}
 
 
 def size_to_render(model: LoadedModel, request: GenerationRequest) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from core.config.options import SCHEMA
 from core.types import GenerationRequest, ModelInfo
 
+ROOM = 1.5  # a picture of at most this many times the model's own pixels is drawn over as it is
 SMALLEST_SIDE = 64  # px; below it the model has fewer than 4 tokens on a side
 
 
@@ -37,6 +38,14 @@ def size_to_render(info: ModelInfo, request: GenerationRequest) -> tuple[int, in
     """Width and height that the model draws for this request, before the cut or the resizing."""
     native = None if request.options["force_original_resolution"] else info.default_width * info.default_height
     return rendered_size(request.width, request.height, info.size_multiple, native, info.max_side)
+
+
+def fitting_size(picture: tuple[int, int], native_pixels: int, multiple: int, max_side: int) -> tuple[int, int]:
+    """The size to ask for when a picture is drawn over: its own, or, where that is far from what the model draws, its
+    ratio in about `native_pixels`."""
+    width, height = picture
+    own = width * height <= ROOM * native_pixels and min(picture) >= SMALLEST_SIDE and max(picture) <= max_side
+    return picture if own else rendered_size(width, height, multiple, native_pixels, max_side)
 
 
 def _up(side: int, multiple: int) -> int:

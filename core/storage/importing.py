@@ -138,7 +138,9 @@ def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, A
         "id": new_id(made),
         "job_id": None,
         "created_at": stamp(made),
-        "requested": requested(replace(request, options={key: found.values[key] for key in (KEY,) if key in found.values})),
+        "requested": requested(
+            replace(request, options={key: found.values[key] for key in (KEY,) if key in found.values})
+        ),
         "resolved": {"taken_in_from": found.program or "?", **found.unused},
         "decisions": [],
         "size": {"rendered": list(metadata.size), "delivered": list(metadata.size)},

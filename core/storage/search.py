@@ -183,7 +183,10 @@ def _options(query: HistoryQuery, wording: Wording) -> Iterator[Conditions]:
         lists = {key: str(value) for key, value in asked.items() if key in _LISTS}
         parts, values = wording.has_options({key: value for key, value in asked.items() if key not in _LISTS})
         more, members = wording.has_members(lists)
-        yield [f"option_set IN (SELECT id FROM option_sets WHERE {' AND '.join([*parts, *more])})"], {**values, **members}
+        yield (
+            [f"option_set IN (SELECT id FROM option_sets WHERE {' AND '.join([*parts, *more])})"],
+            {**values, **members},
+        )
 
 
 _LISTS = {option.key for option in SCHEMA.request_options() if option.type == "list"}

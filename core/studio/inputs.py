@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from core import requests
+from core.config.schema import AUTO
+from core.model import passes
 from core.model.canvas import laid
 from core.model.edges import check_control, control_picture
-from core.model.sizes import size_to_render
+from core.model.sizes import fitting_size, size_to_render
 from core.studio.desk import Desk
-from core.types import CONTROL, GenerationRequest
+from core.types import CONTROL, IMAGE, GenerationRequest, Sources
 
 
 class InputPictures(Desk):
@@ -47,3 +53,24 @@ class InputPictures(Desk):
         buffer = io.BytesIO()
         seen.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
+
+    def over(self, request: GenerationRequest, sources: Sources, values: Mapping[str, Any]) -> GenerationRequest:
+        """The request, drawn over the pictures of `sources`. `values` are those that it was made of, see `new_request`.
+
+        Where neither they nor the settings say a size, it is that of the picture, or, if that is too large for the
+        model, its ratio at the model's own. Raises InputsError for a picture that is not there.
+        """
+        request = replace(request, inputs=dict(sources.inputs), parent=sources.parent)
+        chosen = {**self.settings.values, **requests.checked(values, "request")}
+        model = self._catalog.find(request.model)
+        requests.check_inputs(request, model, self._inputs.size)
+        if IMAGE not in request.inputs or any(chosen[key] != AUTO for key in ("generation.width", "generation.height")):
+            return request
+        native = model.default_width * model.default_height
+        size = self._inputs.size(request.inputs[IMAGE])
+        width, height = fitting_size(size, native, model.size_multiple, model.max_side)
+        return replace(request, width=width, height=height)
+
+    def steps_run(self, request: GenerationRequest) -> int:
+        """How many steps are really run for each picture of a complete request, over all its passes."""
+        return passes.all_steps(request, self._catalog.find(request.model).pipeline, IMAGE in request.inputs)

@@ -21,6 +21,7 @@ from core.types.generation import (
     Phase,
     Picture,
     Progress,
+    Sources,
 )
 from core.types.history import (
     Axis,
@@ -88,6 +89,7 @@ __all__ = [
     "Progress",
     "QueueBoard",
     "Sheet",
+    "Sources",
     "SystemReport",
     "TakenIn",
     "Verdict",

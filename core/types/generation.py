@@ -64,6 +64,14 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """What a request is made from: digests of input pictures by role, and the id of the picture that "image" is."""
+
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    parent: str = ""
+
+
+@dataclass(frozen=True)
 class Decision:
     """An automatic choice: what was asked, what is in effect, and why, in both languages."""
 

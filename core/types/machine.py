@@ -46,7 +46,9 @@ class ModelInfo:
     own: bool = False  # added by the user
     inputs: tuple[str, ...] = ()  # the roles of input pictures that it takes, see ROLES
     trained_side: int = 1024  # the longest side that training showed; beyond it positions may be scaled
-    width: int | None = None  # of the transformer's tokens, or of the texts that the U-Net reads: a LoRA must have the same
+    width: int | None = (
+        None  # of the transformer's tokens, or of the texts that the U-Net reads: a LoRA must have the same
+    )
 
     @property
     def network(self) -> str:

@@ -72,7 +72,9 @@ def test_equals_plain_diffusers_at_the_same_weights(own, plain, request_of, fold
     measured("lora.use", f"two random ones move pixels by {np.abs(mine - without).mean():.1f}/255 on average")
     assert picture.effective["lora.use"] == ("one.v2:0.8", "two:-0.5")
     data = (folder / "two.safetensors").read_bytes()
-    whole, tensors = (hashlib.sha256(part).hexdigest() for part in (data, data[8 + int.from_bytes(data[:8], "little") :]))
+    whole, tensors = (
+        hashlib.sha256(part).hexdigest() for part in (data, data[8 + int.from_bytes(data[:8], "little") :])
+    )
     kept = {"name": "two", "weight": -0.5, "sha256": whole, "tensors_sha256": tensors}
     assert picture.effective["lora.files"][1] == kept
 

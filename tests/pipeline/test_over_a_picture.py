@@ -89,7 +89,7 @@ def test_from_a_picture_it_is_plain_diffusers(own, family, request_of, guidance,
     assert mine.effective["img2img.steps"] == run
     steps = [told.step for told in seen if told.phase is Phase.STEPS]
     assert {told.steps for told in seen if told.phase is Phase.STEPS} == {run}
-    assert steps in (list(range(1, run + 1)), list(range(1, run + 2))), "PNDM takes one step twice"
+    assert steps in (list(range(1, run + 1)), [*range(1, run + 1), run]), "PNDM takes a step more"
 
 
 @pytest.mark.parametrize("strength", [0.6, 1.0])

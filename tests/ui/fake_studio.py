@@ -32,6 +32,8 @@ from core.storage.inputs import Inputs
 from core.storage.marks import changed
 from core.studio import Studio
 from core.types import (
+    IMAGE,
+    MASK,
     Axis,
     Chosen,
     Comparison,
@@ -79,6 +81,7 @@ DEMO = ModelInfo(
     size_multiple=16,
     max_side=1024,
     width=240,
+    inputs=(IMAGE, MASK),
 )
 TURBO = replace(
     DEMO,
@@ -154,6 +157,7 @@ class FakeHistory:
             return (
                 query.text.lower() in (request.prompt + request.negative_prompt).lower()
                 and query.model in (None, request.model)
+                and query.parent in (None, request.parent)
                 and query.width in (None, record.width)
                 and query.height in (None, record.height)
                 and (query.since is None or record.created_at >= query.since)

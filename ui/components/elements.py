@@ -7,7 +7,7 @@ What this module does not know: where pictures are; it makes addresses out of id
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,13 @@ _slider = _component(
     "slider", '<div class="slider"><img alt=""><img alt="" class="over"><input type="range"><i>1</i><i>2</i></div>'
 )
 _pair = _component("pair", '<div class="pair" role="group" tabindex="0"></div>')
+_paste = _component("paste", '<div class="paste"><span></span><p role="alert"></p></div>')
+_board = _component(
+    "board",
+    '<div class="board"><div class="tools" role="toolbar"><button></button><button></button>'
+    '<input type="range" min="2" max="50" value="14"><button></button><button></button><button></button></div>'
+    '<div class="sheet"><img alt=""><canvas></canvas></div><p role="status"></p></div>',
+)
 _grid = _component("grid", '<div class="grid" role="group"><div class="space"></div></div>')
 
 
@@ -167,6 +174,40 @@ def zoom(record: ImageRecord, hint: str, *, key: str, on_step: Callable[[int], N
     _zoom(key=key, data={**shown, "hint": hint}, on_step_change=stepped)
 
 
+def paste(label: str, language: str, *, key: str, on_kept: Callable[[str], None]) -> None:
+    """Takes a picture that is pasted anywhere on the page, or dropped here; `on_kept` gets the digest that it was kept under."""
+
+    def kept() -> None:
+        digest = st.session_state[key].get("kept")
+        if digest:
+            on_kept(str(digest))
+
+    _paste(key=key, data={"label": label, "language": language}, on_kept_change=kept)
+
+
+def board(
+    image: str, mask: str, size: tuple[int, int], words: Mapping[str, str], language: str,
+    *, key: str, on_mask: Callable[[str], None],
+) -> None:  # fmt: skip
+    """An input picture on which a mask is painted; both by digest. `on_mask` gets that of the new mask, "" for none."""
+
+    def painted() -> None:
+        digest = st.session_state[key].get("mask")
+        if digest is not None:
+            on_mask(str(digest))
+
+    data = {
+        "src": input_url(image),
+        "mask": input_url(mask) if mask else "",
+        "width": size[0],
+        "height": size[1],
+        "alt": words["tools"],
+        "words": dict(words),
+        "language": language,
+    }
+    _board(key=key, data=data, on_mask_change=painted)
+
+
 def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> None:
     """Two pictures on one another, with a line between them that moves."""
     pictures = [{"src": image_url(record.id), "alt": record.request.prompt} for record in (first, second)]
@@ -184,6 +225,10 @@ def difference_url(one: str, other: str) -> str:
 
 def image_url(image_id: str) -> str:
     return f"/api/images/{image_id}"
+
+
+def input_url(digest: str) -> str:
+    return f"/api/inputs/{digest}"
 
 
 def thumbnail_url(image_id: str) -> str:

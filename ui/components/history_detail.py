@@ -11,7 +11,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import HistoryQuery, ImageRecord, MarkChange
 from ui import actions, state
-from ui.components import again, elements, history_parameters, image_card
+from ui.components import again, elements, history_parameters, image_card, lineage
 from ui.i18n import said, t
 
 
@@ -49,6 +49,7 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
         st.code(record.request.negative_prompt, language=None, wrap_lines=True)
     _buttons(studio, record)
     _foretold(studio, record)
+    lineage.draw(studio, record)
     _marks(studio, record)
     history_parameters.draw(record)
 
@@ -65,10 +66,15 @@ def _buttons(studio: Studio, record: ImageRecord) -> None:
     with st.container(horizontal=True, key="detail_buttons"):
         if st.button(t("history.use"), key="use_settings", type="primary", icon=":material/tune:"):
             state.fill_form_from(record.request)
+            state.set_sources_of(record.request)
             st.switch_page(image_card.GENERATE_PAGE)
         if made_here:
             again.button(studio, record)
             again.vary(studio, record)
+        if st.button(
+            t("picture.start_from"), key="detail_start_from", icon=image_card.START_ICON
+        ) and actions.send_to_form(studio, record):
+            st.switch_page(image_card.GENERATE_PAGE)
         image_card.download(studio, record, "detail_download")
         if record.trashed_at:
             st.button(

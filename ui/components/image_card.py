@@ -14,6 +14,7 @@ from ui.i18n import t
 
 HISTORY_PAGE = "views/history.py"
 GENERATE_PAGE = "views/generate.py"
+START_ICON = ":material/add_photo_alternate:"
 
 
 def large(record: ImageRecord) -> None:
@@ -30,7 +31,7 @@ def facts(record: ImageRecord, key: str = "facts") -> None:
     rows = [
         (t("fact.seed"), str(request.seed), str(request.seed)),
         (t("fact.size"), formats.pixels(record.width, record.height), f"{record.width}x{record.height}"),
-        (t("fact.steps"), str(request.num_inference_steps), str(request.num_inference_steps)),
+        (t("fact.steps"), _steps(record), str(request.num_inference_steps)),
         (t("fact.time"), f"{total} ({parts})", f"{total} ({parts})"),
     ]
     if request.guidance_scale:
@@ -39,6 +40,13 @@ def facts(record: ImageRecord, key: str = "facts") -> None:
         peak = formats.size_of(record.peak_memory_bytes)
         rows.append((t("fact.peak"), peak, peak))
     elements.facts(rows, t("fact.copy"), t("fact.copied"), key=key)
+
+
+def _steps(record: ImageRecord) -> str:
+    """As asked for; over a picture, how many of them were run, and those of a second pass."""
+    asked, effective = str(record.request.num_inference_steps), record.effective
+    parts = [f"{effective['img2img.steps']} / {asked}" if "img2img.steps" in effective else asked]
+    return " + ".join([*parts, *([str(effective["hires.steps_run"])] if "hires.steps_run" in effective else [])])
 
 
 def buttons(studio: Studio, record: ImageRecord) -> None:
@@ -57,6 +65,13 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
             icon=":material/casino:",
             on_click=actions.submit,
             args=(studio, replace(record.request, seed=-1)),
+        )
+        st.button(
+            t("picture.start_from"),
+            key="start_from",
+            icon=START_ICON,
+            on_click=actions.send_to_form,
+            args=(studio, record),
         )
         if st.button(t("picture.history"), key="open_history", icon=":material/photo_library:"):
             st.switch_page(HISTORY_PAGE, query_params={"image": record.id})

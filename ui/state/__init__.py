@@ -62,7 +62,16 @@ from ui.state.history import (
     table_choice,
     turn_order,
 )
-from ui.state.inputs import control_input, set_control_input
+from ui.state.inputs import (
+    control_input,
+    draw_from_text,
+    set_control_input,
+    set_mask,
+    set_sources_of,
+    sources,
+    sources_version,
+    start_from,
+)
 from ui.state.loras import NAMES as LORA_NAMES
 from ui.state.loras import lay_out_loras, lora_uses, take_loras, toggle_lora
 from ui.state.loras import weight_key as lora_weight_key
@@ -122,6 +131,7 @@ __all__ = [
     "comparison_text",
     "control_input",
     "cursors",
+    "draw_from_text",
     "drop_reload",
     "empty_model_field",
     "errors",
@@ -166,15 +176,20 @@ __all__ = [
     "set_guide_run",
     "set_importing",
     "set_language",
+    "set_mask",
     "set_open_comparison",
     "set_original",
     "set_slot_text",
+    "set_sources_of",
     "set_table_choice",
     "show_image",
     "shown_image",
     "slot_text",
     "sorted_upwards",
+    "sources",
+    "sources_version",
     "speaking",
+    "start_from",
     "table_choice",
     "take_loras",
     "terms",

@@ -1,12 +1,53 @@
-"""The input pictures that the form has, by role."""
+"""The pictures that the next one is made from: one to draw over with its mask, and one that a ControlNet follows."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from core.types import CONTROL
+from core.types import CONTROL, IMAGE, MASK, GenerationRequest, Sources
 
+_SOURCES = "sources"
+_VERSION = "sources_version"
 _CONTROL = "control_picture"
+
+
+def sources() -> Sources:
+    """The picture to draw over and its mask, by role and digest, and the picture of the history that the first one is."""
+    found: Sources = st.session_state.get(_SOURCES) or Sources()
+    return found
+
+
+def start_from(digest: str, parent: str = "") -> None:
+    """Draw over this picture; a mask was for the one before."""
+    _set(Sources({IMAGE: digest}, parent))
+
+
+def set_mask(digest: str) -> None:
+    """Draw anew within this mask only; "" for everywhere."""
+    others = {role: known for role, known in sources().inputs.items() if role != MASK}
+    st.session_state[_SOURCES] = Sources({**others, **({MASK: digest} if digest else {})}, sources().parent)
+
+
+def draw_from_text() -> None:
+    """Without a picture to start from."""
+    _set(Sources())
+
+
+def set_sources_of(request: GenerationRequest) -> None:
+    """As this request had them."""
+    _set(Sources({role: request.inputs[role] for role in (IMAGE, MASK) if role in request.inputs}, request.parent))
+    if CONTROL in request.inputs:
+        set_control_input(request.inputs[CONTROL])
+
+
+def sources_version() -> int:
+    """Part of the key of the upload field and the board: both are drawn anew when this number changes."""
+    return int(st.session_state.get(_VERSION, 0))
+
+
+def _set(found: Sources) -> None:
+    st.session_state[_SOURCES] = found
+    st.session_state[_VERSION] = sources_version() + 1
 
 
 def control_input() -> dict[str, str]:

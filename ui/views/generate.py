@@ -13,6 +13,7 @@ from ui import actions, prompts, resources, state
 from ui.components import (
     batch_panel,
     control_panel,
+    input_card,
     lora_field,
     parameter_panel,
     prompt_field,
@@ -46,6 +47,7 @@ def page() -> None:
                 sizes.draw(studio.settings["ui.size_presets"], model)
             prompt_field.basic(studio, model)
             prompt_field.model_choice(studio)
+            input_card.draw(studio, model)
             batch_panel.draw(studio)
             st.button(
                 t("check.button"),
@@ -58,8 +60,10 @@ def page() -> None:
             )
             with st.expander(t("options.title"), icon=":material/tune:", key="advanced"):
                 own = {"lora.use": partial(lora_field.draw, studio, model)}
-                elsewhere = {control_panel.GROUP} if _controlled(model) else set()
-                parameter_panel.advanced(studio.settings, studio.worker(), model.cannot if model else {}, own, elsewhere)
+                elsewhere = {input_card.GROUP, *({control_panel.GROUP} if _controlled(model) else ())}
+                parameter_panel.advanced(
+                    studio.settings, studio.worker(), model.cannot if model else {}, own, elsewhere
+                )
             settings_yaml.draw(studio)
     state.keep_form()
 

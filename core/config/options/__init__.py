@@ -12,13 +12,13 @@ from core.config.options.control import CONTROL
 from core.config.options.interface import UI
 from core.config.options.machine import COMPILATION, GUARD, MEMORY, SPEED
 from core.config.options.models import LORA, LORA_FOLDER, MODELS
-from core.config.options.passes import IMG2IMG
+from core.config.options.passes import HIRES, IMG2IMG
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
 from core.config.options.service import ACCESS, SERVICE, WORKER
 from core.config.options.storage import STORAGE
 from core.config.schema import Schema
 
-_REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, STORAGE, MODELS, LORA_FOLDER, SIZE, IMG2IMG, CONTROL, LORA)
+_REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, STORAGE, MODELS, LORA_FOLDER, SIZE, IMG2IMG, HIRES, CONTROL, LORA)
 _PIPELINE = (TEXT_ENCODER, TRANSFORMER, VAE, GUARD, SPEED, COMPILATION, MEMORY)
 _STUDIO = (PREVIEW, UI, WORKER, ACCESS, SERVICE)
 SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))
@@ -27,6 +27,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "lora": {"en": "LoRA", "zh": "LoRA"},
     "size": {"en": "Size", "zh": "尺寸"},
     "img2img": {"en": "From a picture", "zh": "图生图"},
+    "hires": {"en": "High resolution", "zh": "高清"},
     "control": {"en": "Control picture", "zh": "控制图"},
     "guidance": {"en": "Guidance and schedule", "zh": "引导与调度"},
     "rope": {"en": "Positions (RoPE)", "zh": "位置编码（RoPE）"},

@@ -34,10 +34,10 @@ from core.entrypoints.api.described import PROMPTS, TERMS, capabilities, job_jso
 from core.entrypoints.api.files import file_routes
 from core.entrypoints.api.guard import Guard
 from core.entrypoints.api.inputs import input_routes
-from core.entrypoints.api.orders import POLL_SECONDS, SOURCE, Sources, client_of, digest, submit
+from core.entrypoints.api.orders import POLL_SECONDS, SOURCE, client_of, digest, submit
 from core.errors import OptionError
 from core.studio import Studio
-from core.types import Job, JobTerms
+from core.types import Job, JobTerms, Sources
 
 KEEP_ALIVE_SECONDS = 15.0  # a proxy closes a stream that says nothing for long
 GetStudio = Callable[[], Studio]
@@ -143,7 +143,8 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
             key=idempotency_key,
             key_digest=digest(sorted(order.items(), key=lambda item: item[0])) if idempotency_key else None,
         )
-        sources = Sources(_term(order, "inputs", dict[str, str]) or {}, _term(order, "parent", str) or "")
+        inputs, parent = _term(order, "inputs", dict[str, str]), _term(order, "parent", str)
+        sources = Sources(inputs or {}, parent or "") if inputs or parent else None
         job = submit(get_studio(), values, terms, _term(order, PROMPTS, list[Any]), sources)
         return Answer(job_json(job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -17,9 +17,10 @@ from fastapi import Request
 
 from core.config.layers import Settings
 from core.config.options import SCHEMA
+from core.config.schema import AUTO
 from core.errors import Cancelled, OptionError, RunError, StudioError, UnknownModelError, UnknownOptionError
 from core.studio import Studio
-from core.types import GenerationRequest, Job, JobState, JobTerms
+from core.types import GenerationRequest, Job, JobState, JobTerms, Sources
 
 SOURCE = "request"
 POLL_SECONDS = 0.1
@@ -27,14 +28,6 @@ CLIENT_HEADER = "X-Client-Id"
 BROWSER_COOKIE = "zdarkroom_browser"
 USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
 REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What an order is made from: digests of input pictures by role, and the id of the picture that "image" is."""
-
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    parent: str = ""
 
 
 class WaitError(RunError):
@@ -81,16 +74,21 @@ def submit(
     check_model(studio, named.get("model.id", studio.settings["model.id"]))
     limits = studio.settings
     if prompts is None:
-        request = studio.new_request(named, SOURCE)
+        request = _over(studio, studio.new_request(named, SOURCE), sources, named)
         bounded = replace(SCHEMA.options["generation.num_images"], maximum=limits["service.max_images"])
         bounded.check(request.num_images, f"{SOURCE}, service.max_images")
         check_size(request, limits)
     else:
         most = limits["service.max_batch"]
-        request = studio.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
-    if sources is not None:
-        request = replace(request, inputs=dict(sources.inputs), parent=sources.parent)
+        batch = studio.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
+        request = _over(studio, batch, sources, named)
     return studio.submit(request, terms, limits["service.queue_per_client"])
+
+
+def _over(
+    studio: Studio, request: GenerationRequest, sources: Sources | None, values: Mapping[str, Any]
+) -> GenerationRequest:
+    return request if sources is None else studio.over(request, sources, values)
 
 
 def check_model(studio: Studio, model: object) -> None:
@@ -112,10 +110,10 @@ def check_size(request: GenerationRequest, limits: Settings) -> None:
                 "zh": f"总共 {limits['service.max_pixels']} 像素（service.max_pixels）",
             },
         )
-    most = limits["service.max_steps"]
-    if request.num_inference_steps > most:
-        words = f"1 - {most} (service.max_steps)"
-        raise OptionError(source=SOURCE, key="num_inference_steps", came=request.num_inference_steps, allowed=words)
+    most, second = limits["service.max_steps"], request.options["hires.steps"]
+    for key, steps in (("num_inference_steps", request.num_inference_steps), ("hires.steps", second)):
+        if steps != AUTO and steps > most:
+            raise OptionError(source=SOURCE, key=key, came=steps, allowed=f"1 - {most} (service.max_steps)")
 
 
 async def finished(studio: Studio, job: Job, request: Request) -> Job:

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.cli.conftest import Said
 
 Run = Callable[..., Said]
+ICON = Path(__file__).parents[3] / "docs" / "screenshots" / "generate.webp"
 
 TABLE = [
     ("empty prompt", ["generate", ""], "The prompt has 0 characters; allowed: 1 - 10000"),
@@ -43,6 +44,12 @@ TABLE = [
     ("no extension", ["generate", "x", "--out", "png"], "*.png"),
     ("empty file name", ["generate", "x", "--out", ""], "*.png"),
     ("absent folder of out", ["generate", "x", "--out", "/no/such/folder/a.png"], "--out /no/such/folder/a.png"),
+    ("absent image", ["generate", "x", "--image", "/no/such.png"], "--image /no/such.png cannot be read"),
+    ("folder as image", ["generate", "x", "--image", "/"], "--image / cannot be read"),
+    ("no picture", ["generate", "x", "--image", __file__], "it is no such picture"),
+    ("mask alone", ["generate", "x", "--mask", str(ICON)], "there is no picture"),
+    ("strength 2", ["generate", "x", "--strength", "2"], "from 0 to 1"),
+    ("strength 0", ["generate", "x", "--image", str(ICON), "--strength", "0"], "none would be run"),
     ("unknown flag", ["generate", "x", "--hieght", "64"], "--hieght"),
     ("abbreviated flag", ["generate", "x", "--neg", "y"], "--neg"),
     ("flag without value", ["generate", "x", "--width"], "--width"),

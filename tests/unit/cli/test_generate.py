@@ -56,6 +56,25 @@ def test_several_pictures_get_numbers(run: Run, tmp_path: Path) -> None:
     assert [Image.open(path).getpixel((0, 0))[0] for path in targets] == [10, 11, 12]
 
 
+def test_a_picture_and_a_mask_go_along(run: Run, tmp_path: Path) -> None:
+    for name, colour in (("old.webp", (9, 200, 7)), ("mask.png", (255, 255, 255))):
+        Image.new("RGB", (96, 80), colour).save(tmp_path / name, lossless=True)
+    target = tmp_path / "new.png"
+    given = ["--image", str(tmp_path / "old.webp"), "--mask", str(tmp_path / "mask.png"), "--strength", "0.5"]
+    said = run("generate", "x", *given, "--out", str(target))
+    assert (said.code, said.err) == (0, "")
+    with Image.open(target) as image:
+        assert image.size == (96, 80), "the picture's own, as no other was asked for"
+        assert [image.getpixel((5, y)) for y in (5, 70)] == [(9, 200, 7), (255, 255, 255)]
+    database = Database(tmp_path / "outputs" / DATABASE_FILE)
+    request = JobQueue(database).recent(1)[0].request
+    database.close()
+    assert set(request.inputs) == {"image", "mask_image"} and request.options["img2img.strength"] == 0.5
+    assert run("generate", "x", *given, "--width", "128", "--out", str(target)).code == 0
+    with Image.open(target) as image:
+        assert image.width == 128
+
+
 def test_a_file_of_prompts_is_one_job(run: Run, tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("prompt;seed;width\n红房子, 雪;10;72\na {b|c};20;\n", encoding="utf-8-sig")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.model.sizes import SMALLEST_SIDE, deliver, rendered_size
+from core.model.sizes import ROOM, SMALLEST_SIDE, deliver, fitting_size, rendered_size
 
 sides = st.integers(64, 8192)
 
@@ -39,3 +39,14 @@ def test_cut_is_from_the_centre():
     image = Image.new("L", (16, 16))
     image.putpixel((8, 8), 255)
     assert deliver(image, 2, 2, resize=False).getpixel((1, 1)) == 255
+
+
+@given(st.integers(16, 8192), st.integers(16, 8192))
+def test_a_picture_is_drawn_over_at_its_own_size_or_at_the_models(width, height):
+    native = 1024 * 1024
+    fit = fitting_size((width, height), native, 16, 2048)
+    if fit != (width, height):
+        assert width * height > ROOM * native or min(width, height) < SMALLEST_SIDE or max(width, height) > 2048
+        assert all(SMALLEST_SIDE <= side <= 2048 and side % 16 == 0 for side in fit)
+    assert fitting_size((1000, 750), native, 16, 2048) == (1000, 750)
+    assert fitting_size((4000, 3000), native, 16, 2048) == (1184, 880)

@@ -86,6 +86,7 @@ def test_input_pictures_that_cannot_be_used_are_told(http: httpx.Client) -> None
         {"inputs": [large]},
         {"inputs": {"image": large}, "parent": "../x"},
         {"inputs": {"image": large}, "img2img.strength": 0},
+        {"width": 128, "height": 128, "hires.enabled": True, "hires.steps": 101},
     ):
         answer = http.post("/jobs", json={**SMALL, **wrong})
         assert answer.status_code == 422, wrong

@@ -107,6 +107,17 @@ def test_without_a_file_the_addresses_are_printed(far: Served, run: Callable) ->
     assert code == 0 and said.strip() == f"{far.url}/api/v1/images/{far.studio.jobs(1)[0].image_ids[0]}"
 
 
+def test_a_picture_to_draw_over_goes_along(far: Served, run: Callable, tmp_path: Path) -> None:
+    Image.new("RGB", (80, 64), (1, 222, 3)).save(tmp_path / "old.png")
+    out = tmp_path / "new.png"
+    code, _, problem = run("generate", "x", "--steps", "3", "--image", str(tmp_path / "old.png"), "--out", str(out))
+    assert (code, problem) == (0, "")
+    with Image.open(out) as picture:
+        assert (picture.size, picture.getpixel((9, 9))) == ((80, 64), (1, 222, 3))
+    code, _, problem = run("generate", "x", "--mask", str(tmp_path / "old.png"))
+    assert code == 2 and "there is no picture" in problem
+
+
 def test_ctrl_c_cancels_there(far: Served, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     def press(line: ProgressLine, job: Job) -> None:
         if job.state is JobState.RUNNING:

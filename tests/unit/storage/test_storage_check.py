@@ -35,7 +35,9 @@ def test_everything_is_found_once_and_put_right(
 ) -> None:
     whole, missing, changed, damaged, lost, old = (history.add(make_picture(), None) for _ in range(6))
     history.change([whole.id], MarkChange(rating=3))
-    history.file(whole.id).with_name(history.file(whole.id).name + marks.SUFFIX).unlink()  # a crash between row and file
+    history.file(whole.id).with_name(
+        history.file(whole.id).name + marks.SUFFIX
+    ).unlink()  # a crash between row and file
     history.file(missing.id).unlink()
     changed_path = history.file(changed.id)
     history.thumbnail(changed.id)

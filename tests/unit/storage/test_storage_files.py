@@ -48,7 +48,11 @@ def test_png_keeps_every_pixel(make_picture: Any, outputs: Path) -> None:
 def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
     def size(quality: int) -> int:
         options = {"output.format": format, "output.quality": quality}
-        return ImageFiles(LocalFiles(outputs)).write(make_picture((128, 128), noise=True, options=options), ID, NOW, {}).bytes
+        return (
+            ImageFiles(LocalFiles(outputs))
+            .write(make_picture((128, 128), noise=True, options=options), ID, NOW, {})
+            .bytes
+        )
 
     assert size(30) < size(95)
     measured("output.quality", f"{format} of noise at 128x128: {size(30)} bytes at 30, {size(95)} at 95")
@@ -58,7 +62,9 @@ def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 def test_metadata_can_be_switched_off(make_picture: Any, outputs: Path, format: str) -> None:
     options = {"output.format": format, "output.metadata": False}
-    stored = ImageFiles(LocalFiles(outputs)).write(make_picture(prompt="secret", options=options), ID, NOW, {"a": "secret"})
+    stored = ImageFiles(LocalFiles(outputs)).write(
+        make_picture(prompt="secret", options=options), ID, NOW, {"a": "secret"}
+    )
     data = (outputs / stored.file).read_bytes()
     assert b"secret" not in data and "secret".encode("utf-16-be") not in data
     read = read_metadata(outputs / stored.file)
@@ -67,7 +73,9 @@ def test_metadata_can_be_switched_off(make_picture: Any, outputs: Path, format: 
 
 
 def test_the_name_has_local_date_time_seed_and_id(make_picture: Any, outputs: Path) -> None:
-    stored = ImageFiles(LocalFiles(outputs)).write(make_picture(seed=42, options={"output.format": "jpeg"}), ID, NOW, {})
+    stored = ImageFiles(LocalFiles(outputs)).write(
+        make_picture(seed=42, options={"output.format": "jpeg"}), ID, NOW, {}
+    )
     local = NOW.astimezone()
     assert stored.file == f"{local:%Y-%m-%d}/{local:%Y%m%d-%H%M%S}-123_42_1a2b3c4d.jpg"
 
@@ -90,7 +98,9 @@ def test_a_wrong_size_is_an_error_and_leaves_no_file(
 
 def test_a_side_that_the_format_cannot_hold_is_an_error(make_picture: Any, outputs: Path) -> None:
     with pytest.raises(StorageError):  # WebP ends at 16,383
-        ImageFiles(LocalFiles(outputs)).write(make_picture((16_400, 64), options={"output.format": "webp"}), ID, NOW, {})
+        ImageFiles(LocalFiles(outputs)).write(
+            make_picture((16_400, 64), options={"output.format": "webp"}), ID, NOW, {}
+        )
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "open"])

@@ -215,12 +215,22 @@ def test_a_store_that_does_not_answer_or_refuses_is_told(
 
 def database_says_missing(database: Database, image_id: str) -> bool:
     with database.reading() as connection:
-        return bool(connection.scalar(images.select().with_only_columns(images.c.missing).where(images.c.id == image_id)))
+        return bool(
+            connection.scalar(images.select().with_only_columns(images.c.missing).where(images.c.id == image_id))
+        )
 
 
 @pytest.mark.parametrize(
     "wrong",
-    ["s3://", "ftp://a/b", "s3://key:hunter2@bucket/x", "s3://bucket?secret=hunter2", "file://host/x", "outputs", "file:x"],
+    [
+        "s3://",
+        "ftp://a/b",
+        "s3://key:hunter2@bucket/x",
+        "s3://bucket?secret=hunter2",
+        "file://host/x",
+        "outputs",
+        "file:x",
+    ],
 )
 def test_a_url_that_cannot_be_used_is_told_without_its_keys(wrong: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"output\.storage.*allowed: s3://bucket/folder") as caught:

@@ -1,0 +1,135 @@
+"""A picture to start from on the pages: chosen, sent from the history, with a mask, run again, and back to text."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from PIL import Image
+
+from tests.ui import fake_studio
+from tests.ui.conftest import all_text
+from tests.ui.test_generate import only
+
+
+def png(size=(320, 200), colour=(10, 120, 60)):
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def with_picture(open_page, data=None):
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a red house")
+    page.file_uploader(key="input_file_0").set_value([("mine.png", data or png(), "image/png")]).run()
+    assert not page.exception
+    return page
+
+
+def test_without_a_picture_it_is_as_before(studio, open_page):
+    page = open_page()
+    assert "w:img2img.strength" not in page.session_state
+    page.text_area(key="w:generation.prompt").set_value("a red house")
+    page.button(key="generate").click().run()
+    assert (only(studio).inputs, only(studio).parent) == ({}, "")
+
+
+def test_a_chosen_picture_is_drawn_over_at_the_size_that_fits(studio, open_page):
+    page = with_picture(open_page)
+    assert "5 steps will be run; asked for: 8" in all_text(page)
+    page.slider(key="w:img2img.strength").set_value(0.25).run()
+    assert "2 steps will be run; asked for: 8" in all_text(page)
+    page.button(key="generate").click().run()
+    request = only(studio)
+    assert request.inputs == {"image": studio.keep_input(png())} and request.options["img2img.strength"] == 0.25
+    assert (request.width, request.height) == (320, 200)
+    page.button(key="remove_input").click().run()
+    page.button(key="generate").click().run()
+    assert studio.queue.submitted[-1].inputs == {}
+
+
+def test_a_large_picture_is_drawn_over_at_the_models_size(studio, open_page):
+    with_picture(open_page, png((3200, 2000))).button(key="generate").click().run()
+    request = only(studio)
+    assert (request.width, request.height) == (320, 208)
+
+
+def test_what_is_no_picture_is_told_and_nothing_changes(studio, open_page):
+    page = with_picture(open_page, b"no picture")
+    assert "mine.png cannot be used" in all_text(page)
+    assert page.file_uploader(key="input_file_0")
+    page.button(key="generate").click().run()
+    assert only(studio).inputs == {}
+
+
+def test_a_strength_without_a_step_is_told(studio, open_page):
+    page = with_picture(open_page)
+    page.slider(key="w:img2img.strength").set_value(0.0).run()
+    page.button(key="generate").click().run()
+    assert "none would be run" in all_text(page) and studio.queue.submitted == []
+
+
+def test_a_picture_of_the_history_is_sent_to_the_form_and_is_the_parent(studio, open_page):
+    record = studio.fill_history()[0]
+    page = open_page("history", image=record.id)
+    page.button(key="detail_start_from").click().run()
+    assert not page.exception
+    page.button(key="generate").click().run()
+    request = only(studio)
+    assert request.parent == record.id and set(request.inputs) == {"image"}
+    assert (request.prompt, request.width, request.height) == (record.request.prompt, record.width, record.height)
+
+
+def test_the_finished_picture_is_drawn_over_at_a_click(studio, open_page):
+    record = studio.fill_history()[0]
+    page = open_page()
+    page.button(key="start_from").click().run()
+    assert page.slider(key="w:img2img.strength").value == 0.6
+    page.button(key="generate").click().run()
+    assert only(studio).parent == record.id
+
+
+def test_the_detail_shows_where_a_picture_comes_from_and_what_was_made_of_it(studio, open_page):
+    parent = studio.fill_history()[0]
+    inputs = {"image": studio.keep_input(png())}
+    child = studio.past.add(replace(parent.request, inputs=inputs, parent=parent.id))
+    assert "Made from it: 1" in all_text(open_page("history", image=parent.id))
+    said = all_text(open_page("history", image=child.id))
+    assert "The picture it was made from" in said and f"/api/inputs/{inputs['image']}" in said
+    studio.past.delete(parent.id)
+    assert "not in the history any more" in all_text(open_page("history", image=child.id))
+
+
+def test_run_again_and_use_these_settings_bring_the_inputs_back(studio, open_page):
+    first = studio.fill_history()[0]
+    inputs = {"image": studio.keep_input(png()), "mask_image": studio.keep_input(png(colour=(255, 255, 255)))}
+    record = studio.past.add(replace(first.request, inputs=inputs, parent=first.id))
+    page = open_page("history", image=record.id)
+    page.button(key="run_again").click().run()
+    assert studio.queue.submitted[-1] == record.request
+    page = open_page("history", image=record.id)
+    page.button(key="use_settings").click().run()
+    page.button(key="generate").click().run()
+    assert (studio.queue.submitted[-1].inputs, studio.queue.submitted[-1].parent) == (inputs, first.id)
+
+
+def test_a_model_that_takes_no_picture_says_so(studio, open_page, monkeypatch):
+    page = with_picture(open_page)
+    monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, inputs=()))
+    page.run()
+    assert "takes no picture to start from" in all_text(page)
+    page.button(key="generate").click().run()
+    assert "demo draws from text alone" in all_text(page)
+
+
+def test_the_quick_check_is_drawn_from_text(studio, open_page):
+    with_picture(open_page).button(key="quick_check").click().run()
+    assert only(studio).inputs == {}
+
+
+def test_f5_finds_the_inputs_of_the_watched_job(studio, open_page):
+    page = with_picture(open_page)
+    page.button(key="generate").click().run()
+    again = open_page(job=studio.jobs(1)[0].id)
+    again.button(key="generate").click().run()
+    assert studio.queue.submitted[-1].inputs == studio.queue.submitted[0].inputs != {}

@@ -1,0 +1,45 @@
+"""Where a picture comes from and what was made from it."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import HistoryQuery, ImageRecord
+from ui import state
+from ui.components import elements
+from ui.i18n import t
+
+MOST = 24  # children that are shown
+
+
+def draw(studio: Studio, record: ImageRecord) -> None:
+    """Its parent and its input pictures, then its children; nothing where there are none."""
+    if record.request.inputs:
+        st.caption(t("lineage.inputs"))
+        st.html(_inputs(record))
+    if record.request.parent:
+        try:
+            parent = studio.image(record.request.parent)
+        except StudioError:  # deleted for good
+            elements.quiet(t("lineage.parent_gone"))
+        else:
+            st.caption(t("lineage.parent"))
+            elements.gallery((parent,), t("lineage.parent"), state.select_image, key="parent", layout="strip")
+    children = studio.search(HistoryQuery(parent=record.id, limit=MOST))
+    if children.total:
+        words = t("lineage.children", count=children.total)
+        st.caption(words)
+        elements.gallery(children.records, words, state.select_image, key="children", layout="strip")
+
+
+def _inputs(record: ImageRecord) -> str:
+    figures = []
+    for role, digest in record.request.inputs.items():
+        address, name = elements.input_url(digest), html.escape(t(f"lineage.{role}"))
+        picture = f'<a href="{address}" target="_blank" rel="noopener"><img src="{address}" alt="{name}"></a>'
+        figures.append(f"<figure>{picture}<figcaption>{name}</figcaption></figure>")
+    return f'<div class="zd-inputs">{"".join(figures)}</div>'
