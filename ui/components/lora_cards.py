@@ -48,8 +48,8 @@ def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: i
                     t("loras.drop") if chosen else t("loras.use"),
                     key=f"use_lora_{number}",
                     icon=f":material/{'check' if chosen else 'add'}:",
-                    on_click=state.toggle_lora,
-                    args=(lora.name,),
+                    on_click=_toggle,
+                    args=(studio, lora.name),
                 )
             if lora.own:
                 _remove(studio, lora, number)
@@ -64,6 +64,12 @@ def _facts(lora: LoraInfo, models: Sequence[ModelInfo]) -> list[tuple[str, str]]
         rows.append((t("loras.rank"), str(lora.rank)))
         rows.append(("SHA-256", lora.digest[:16] + "…" if lora.digest else t("loras.unhashed")))
     return rows
+
+
+def _toggle(studio: Studio, name: str) -> None:
+    """The form may not be there yet: this page can be the first that is opened."""
+    actions.open_form(studio)
+    state.toggle_lora(name)
 
 
 def _remove(studio: Studio, lora: LoraInfo, number: int) -> None:
