@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from core.config.layers import PROJECT_ROOT
-from core.errors import Cancelled, ModelFileError
+from core.errors import BrokenPictureError, Cancelled, ModelFileError
 from core.model import offload
 from core.model.catalog import Catalog
 from core.model.checks import count_parameters
@@ -119,6 +119,36 @@ def test_tiled_decoding_is_applied(own, toy, request_of):
     assert own.loaded.pipeline.vae.use_tiling
     own.generate(request_of(model=str(toy[0]), width=64, height=64))
     assert not own.loaded.pipeline.vae.use_tiling
+
+
+@pytest.mark.parametrize(("part", "kind", "step"), [("text_encoder", "Embedding", 0), ("unet", "Conv2d", 1)])
+def test_what_is_not_finite_is_found_in_each_part(own, toy, request_of, part, kind, step):
+    request = request_of(model=str(toy[0]), width=64, height=64)
+    own.generate(request)
+    layer = next(one for one in own.loaded.pipeline.components[part].modules() if type(one).__name__ == kind)
+    hook = layer.register_forward_hook(lambda module, given, made: made * float("nan"))
+    try:
+        with pytest.raises(BrokenPictureError, match=f"NaN or Inf at step {step}"):
+            own.generate(request)
+    finally:
+        hook.remove()
+
+
+def test_a_broken_decoding_is_done_again_in_float32(own, toy, request_of, monkeypatch):
+    request = request_of(model=str(toy[0]), width=64, height=64, changed={"model.dtype": "bfloat16"})
+    own.generate(request)
+    decoder = type(own.loaded.pipeline.vae.decoder)
+    true_forward = decoder.forward
+
+    def forward(self, *args, **kwargs):
+        pixels = true_forward(self, *args, **kwargs)
+        return pixels * float("nan") if pixels.dtype == torch.bfloat16 else pixels
+
+    monkeypatch.setattr(decoder, "forward", forward)
+    picture = own.generate(request).pictures[0]
+    assert picture.effective["vae.dtype"] == "float32"
+    assert any("decoded again" in choice.reason["en"] for choice in picture.decisions)
+    assert own.loaded.pipeline.vae.dtype is torch.bfloat16, "and it is as it was"
 
 
 def test_sixteen_bits_are_read_where_both_are_stored(own, tmp_path, request_of):
