@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from core import requests
 from core.config.options import SCHEMA
 from core.entrypoints import bench_random
-from core.entrypoints.bench_variants import variants
+from core.entrypoints.bench_variants import variants, with_tiles
 from core.entrypoints.generate import pair
 from core.entrypoints.terminal import DONE, FAILED, SOURCE, whole_number
 from core.errors import OptionError, StudioError
@@ -39,12 +39,12 @@ from core.model.loader import DTYPES, LoadedModel
 from core.model.tuning import attention
 from core.storage.database import Database
 from core.storage.history import History
-from core.types import GenerationRequest, ModelInfo
+from core.types import GenerationRequest, ModelInfo, Picture
 
 PROMPT = "夜晚，雪地，黄色的灯塔"
 PARTS = ("text", "steps", "decode", "save", "total")
 NONE = "none"  # --only none
-NAME = 36  # characters of a row's name
+NAME = 44  # characters of a row's name
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Measure:
     seconds: Mapping[str, float]
     peak: int | None
     image: Image
+    instead: str = ""  # why what was asked for was not in effect
 
 
 Contestant = Callable[[GenerationRequest], Measure]
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         del plain, loaded  # a variant may load the model again, and two need not fit
         print(table(report), flush=True)
         for name, changed in changes.items():
+            changed = with_tiles(changed, max(request.width, request.height))
             row = _vary(_studio(generator, history, changed), request, measured["studio"], runs)
             report.setdefault("variants", {})[name] = row
             print(line(name, row), flush=True)
@@ -129,7 +131,10 @@ def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationReques
 def _vary(draw: Contestant, request: GenerationRequest, default: list[Measure], runs: int) -> dict[str, Any]:
     """A variant's figures beside the default pictures of the same seeds; or why there are none."""
     try:
-        measures = [draw(replace(request, seed=request.seed + turn)) for turn in range(runs + 1)][1:]
+        warm = draw(request)
+        if warm.instead:
+            return {"refused": warm.instead}
+        measures = [draw(replace(request, seed=request.seed + turn)) for turn in range(1, runs + 1)]
     except StudioError as error:
         return {"refused": error.message("en")}
     distances = [distance(one.image, other.image) for one, other in zip(measures, default, strict=True)]
@@ -220,9 +225,18 @@ def _studio(generator: Generator, history: History, changed: Mapping[str, Any]) 
         history.add(picture, None)
         saved = time.perf_counter()
         seconds = {**picture.timings, "save": saved - drawn, "total": saved - began}
-        return Measure(seconds, picture.peak_memory_bytes, picture.image)
+        return Measure(seconds, picture.peak_memory_bytes, picture.image, _instead(picture, changed))
 
     return draw
+
+
+def _instead(picture: Picture, changed: Mapping[str, Any]) -> str:
+    """What was in effect in place of what was asked for, and why; empty when it was as asked."""
+    return "; ".join(
+        f"{choice.option} was {choice.effective}: {choice.reason['en']}"
+        for choice in picture.decisions
+        if choice.option in changed and choice.effective != changed[choice.option]
+    )
 
 
 def _now(device: str) -> float:

@@ -18,17 +18,30 @@ NOT_ALONE = (  # these act only beside another option, or on nothing that can be
     "guard.retry",
     "memory.profile",
 )
+TILED = {"vae.enable_tiling": True}
+BESIDE: Mapping[str, Mapping[str, Any]] = {"vae.tiling_mode=exact": TILED}  # what else such a line switches on
 
 
 def variants(only: Sequence[str] = ()) -> dict[str, Mapping[str, Any]]:
     """Changes by name, such as "vae.enable_tiling=true"; with `only`, those whose name has one of these texts."""
     found = {
-        f"{option.key}={_said(value)}": {option.key: value}
+        (name := f"{option.key}={_said(value)}"): {**BESIDE.get(name, {}), option.key: value}
         for option in SCHEMA.request_options()
         if option.group in GROUPS and option.built and option.key not in NOT_ALONE
         for value in _others(option)
     }
     return {name: change for name, change in found.items() if not only or any(text in name for text in only)}
+
+
+def with_tiles(change: Mapping[str, Any], side: int) -> Mapping[str, Any]:
+    """The change with tiles of half the picture's longer side, where those of the default would cover all of it."""
+    sizes = {"vae.enable_tiling": "vae.tile_sample_min_size", "vae.decoder_tiling": "vae.decoder_tile_size"}
+    small = {
+        size: max(64, side // 2)
+        for switch, size in sizes.items()
+        if change.get(switch) and SCHEMA.options[size].default >= side
+    }
+    return {**change, **small}
 
 
 def _others(option: Option) -> tuple[Any, ...]:

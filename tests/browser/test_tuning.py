@@ -107,10 +107,10 @@ def test_faults_are_found_and_cured_at_a_click(small_app, browser, planter):
         expect(page.locator(f".st-key-cure_{kind}")).to_be_visible()
     cures, none = page.locator("[class*=st-key-cure_] button"), page.get_by_text("No fault")
     for _ in range(8):  # one cure may answer two faults
-        expect(cures.first.or_(none)).to_be_visible()
-        left = cures.count()
-        if not left:
+        expect(cures.or_(none).first).to_be_visible()
+        if none.count():
             break
+        left = cures.count()
         cures.first.click()
         expect(cures).not_to_have_count(left)
     until = time.monotonic() + 300

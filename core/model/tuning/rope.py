@@ -18,7 +18,7 @@ from core.config.schema import AUTO
 from core.model.catalog import PATCH
 from core.types import Decision
 
-ABOVE_BASE = "none"  # what rope_scaling auto means above the base resolution; choose it from `start.py bench rope`
+ABOVE_BASE = "linear"  # what rope_scaling auto means above the base resolution: the best of `start.py bench rope`
 
 SLOW, FAST = (
     1.0,
