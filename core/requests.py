@@ -141,7 +141,7 @@ def _problem(name: str, **values: str) -> dict[str, str]:
 _PROBLEMS = {
     "roles": {"en": "there is no such role; allowed: {allowed}", "zh": "没有这种用途；允许：{allowed}"},
     "model": {
-        "en": "{model} draws from text alone and takes no such picture; choose another model",
+        "en": "{model} takes no such picture; choose another model",
         "zh": "{model} 不接受这种输入图片；请换一个模型",
     },
     "parent": {

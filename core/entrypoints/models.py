@@ -59,10 +59,10 @@ def _list(studio: Studio, language: str) -> None:
         absent = words["unusable"] if info.path or not info.sources else words["absent"]
         place = words[info.place] if info.problem is None else absent
         size = _gigabytes(info.disk_bytes or info.download_bytes)
-        line = f"{info.id:<16} {place:<20} {size:>9} {_gigabytes(info.memory_bytes):>9} {info.tier or '-':>5}"
+        line = f"{info.id:<22} {place:<20} {size:>9} {_gigabytes(info.memory_bytes):>9} {info.tier or '-':>5}"
         print(f"{line}  {info.name[language]}")
         if info.problem is not None and absent == words["unusable"]:
-            print(f"{'':<16} {info.problem.message(language)}")
+            print(f"{'':<22} {info.problem.message(language)}")
     for problem in studio.model_problems():
         complain(problem, language)
     _list_loras(studio, language)

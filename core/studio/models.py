@@ -43,9 +43,9 @@ class Models(Desk):
         return self._catalog.add(path, model_id)
 
     def remove_model(self, model_id: str) -> None:
-        """Take the user's own entry out of the catalogue, or delete the files that were fetched. ModelFileError for others."""
+        """Delete the files that were fetched, or take the user's own entry out of the catalogue. ModelFileError for others."""
         info = self._catalog.find(model_id)
-        if info.own and self._catalog.forget(model_id):
+        if info.own and info.place != "store" and self._catalog.forget(model_id):
             return
         if not self._downloads.remove_files(info):
             raise ModelFileError(model=info.id, file=info.path or info.id, problem=_NOT_OURS)

@@ -21,7 +21,11 @@ _UPLOAD = "control_upload"
 
 def draw(studio: Studio) -> None:
     """The field for the picture, its options, and the preview."""
-    st.subheader(t("control.title"), anchor=False)
+    with st.expander(t("control.title"), icon=":material/draw:", key="control", expanded=True):
+        _field(studio)
+
+
+def _field(studio: Studio) -> None:
     st.file_uploader(
         t("control.picture"),
         type=TYPES,

@@ -173,7 +173,7 @@ def _remove(studio: Studio, info: ModelInfo) -> None:
     """Behind a second click, with what will be gone."""
     if not info.own and info.place not in ("store", "huggingface", "modelscope"):
         return
-    name = "forget" if info.own else "delete"
+    name = "forget" if info.own and info.place != "store" else "delete"
     with st.popover(t(f"models.{name}"), icon=":material/delete:", key=f"remove_{info.id}"):
         st.text(t(f"models.{name}_text", name=said(info.name), size=formats.size_of(info.disk_bytes)))
         st.button(

@@ -37,6 +37,16 @@ def test_a_model_is_fetched_once(run: Run, hub, configs: Path, tmp_path: Path, s
     assert not folder.exists()
 
 
+def test_what_an_own_entry_fetched_goes_before_the_entry(run: Run, hub, configs: Path, tmp_path: Path) -> None:  # noqa: F811
+    entry = configs / "models" / "toy.local.yaml"
+    entry.write_text("id: toy\npipeline: ZImagePipeline\nhuggingface: owner/toy\n")
+    assert run("models", "get", "toy", "--mirror", hub.address).code == 0
+    assert run("models", "remove", "toy").code == 0
+    assert not (tmp_path / "outputs" / "models" / "toy").exists() and entry.is_file()
+    assert run("models", "remove", "toy").code == 0
+    assert not entry.exists()
+
+
 def test_add_and_remove(run: Run, configs: Path, tmp_path: Path) -> None:
     shutil.copytree(EMBEDDED, tmp_path / "mine")
     assert run("models", "add", str(tmp_path / "mine"), "--id", "own").out.strip() == "own"
