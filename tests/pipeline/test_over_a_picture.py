@@ -64,7 +64,7 @@ def drawn_by_diffusers(folder, kind, request, more, **given):
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
         prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
+        negative_prompt=request.negative_prompt or None,
         num_inference_steps=request.num_inference_steps,
         guidance_scale=request.guidance_scale + more,
         generator=torch.Generator().manual_seed(request.seed),

@@ -1,4 +1,4 @@
-"""A1111's dialect: /sdapi/v1/txt2img, progress, interrupt, options, sd-models, samplers, schedulers, png-info, memory.
+"""A1111's dialect: /sdapi/v1/txt2img, img2img, progress, interrupt, options, sd-models, samplers, schedulers, png-info, memory.
 
 Clients of A1111 always name a sampler; this studio has one, so any name is taken and the answer says which one was used.
 What would change the picture and is not here (scripts, high-resolution passes, face restoration, tiling) is refused.
@@ -8,7 +8,6 @@ What this module does not know: the other dialects.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -24,11 +23,12 @@ from core import __version__
 from core.entrypoints.api.answers import Answer, described, install_errors
 from core.entrypoints.api.guard import Guard
 from core.entrypoints.api.orders import SOURCE, client_of, finished, submit
+from core.entrypoints.api.uploads import from_base64, inverted
 from core.errors import OptionError, StudioError
 from core.storage.infotext import write_infotext
 from core.storage.metadata import read_metadata
 from core.studio import Studio
-from core.types import ImageRecord, Job, JobState, JobTerms
+from core.types import IMAGE, MASK, ImageRecord, Job, JobState, JobTerms, Sources
 
 GetStudio = Callable[[], Studio]
 SAMPLER, SCHEDULE = "Euler", "Simple"
@@ -51,6 +51,15 @@ class Order(BaseModel):
     n_iter: Annotated[int, Field(ge=1)] = 1
     override_settings: dict[str, Any] = {}
     send_images: bool = True
+
+
+class PictureOrder(Order):
+    """The body of img2img: a picture to draw over, and a mask that is white where it is drawn anew."""
+
+    init_images: list[str] = []
+    mask: str | None = None
+    denoising_strength: float = 0.75
+    inpainting_mask_invert: bool = False
 
 
 class PictureFile(BaseModel):
@@ -78,6 +87,18 @@ def _add_generation(app: FastAPI, get_studio: GetStudio, chosen: dict[str, str])
         studio = await anyio.to_thread.run_sync(get_studio)
         values = _values(order, chosen.get(client_of(request)))
         job = await anyio.to_thread.run_sync(submit, studio, values, JobTerms(client=client_of(request)))
+        job = await finished(studio, job, request)
+        return await anyio.to_thread.run_sync(_answer, studio, job, order)
+
+    @app.post("/img2img")
+    async def img2img(order: PictureOrder, request: Request) -> Response:
+        """Draw over a picture, whole or within a mask, and answer when it is done."""
+        studio = await anyio.to_thread.run_sync(get_studio)
+        values = _values(order, chosen.get(client_of(request)))
+        values["img2img.strength"] = order.denoising_strength
+        sources = await anyio.to_thread.run_sync(_sources, studio, order)
+        terms = JobTerms(client=client_of(request))
+        job = await anyio.to_thread.run_sync(submit, studio, values, terms, None, sources)
         job = await finished(studio, job, request)
         return await anyio.to_thread.run_sync(_answer, studio, job, order)
 
@@ -162,11 +183,7 @@ def _add_facts(app: FastAPI, get_studio: GetStudio) -> None:
     @app.post("/png-info")
     def png_info(file: PictureFile) -> Any:
         """The parameters that a picture file carries."""
-        try:
-            data = base64.b64decode(file.image.rpartition(",")[2], validate=True)
-        except (binascii.Error, ValueError):
-            allowed = {"en": "base64 of a picture", "zh": "图片的 base64"}
-            raise OptionError(source=SOURCE, key="image", came=file.image[:20], allowed=allowed) from None
+        data = from_base64(file.image, "image")
         found = read_metadata(io.BytesIO(data))
         words = (found.parameters if found else None) or ""
         return {"info": words, "items": {"parameters": words} if words else {}, "parameters": {}}
@@ -209,6 +226,19 @@ def _values(order: Order, chosen: str | None) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def _sources(studio: Studio, order: PictureOrder) -> Sources:
+    """The pictures of the order, kept. OptionError when it has none or several."""
+    if len(order.init_images) != 1:
+        allowed = {"en": "one picture", "zh": "一张图片"}
+        raise OptionError(source=SOURCE, key="init_images", came=len(order.init_images), allowed=allowed)
+    kept = {IMAGE: studio.keep_input(from_base64(order.init_images[0], "init_images"), "init_images")}
+    if order.mask:
+        mask = studio.keep_input(from_base64(order.mask, "mask"), "mask")
+        turned = inverted(studio.input_file(mask)) if order.inpainting_mask_invert else None
+        kept[MASK] = mask if turned is None else studio.keep_input(turned, "mask")
+    return Sources(kept)
+
+
 def _answer(studio: Studio, job: Job, order: Order) -> Response:
     """The pictures as base64, and `info`: JSON in a string, as A1111 has it."""
     records = [studio.image(image_id) for image_id in job.image_ids]
@@ -220,7 +250,7 @@ def _answer(studio: Studio, job: Job, order: Order) -> Response:
 
 def _echo(order: Order) -> dict[str, Any]:
     """What was read of the order; the rest had no effect, and may hold what JSON has no word for."""
-    return order.model_dump(include=set(Order.model_fields) - {"override_settings"})
+    return order.model_dump(include=set(type(order).model_fields) - {"override_settings", "init_images", "mask"})
 
 
 def _info(job: Job, records: Sequence[ImageRecord]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""OpenAI's dialect: POST /v1/images/generations and GET /v1/models, for clients that know nothing else.
+"""OpenAI's dialect: POST /v1/images/generations, POST /v1/images/edits and GET /v1/models, for clients that know nothing else.
 
 The extra fields are those of SGLang and vLLM-Omni. A field that would change the picture and that this studio does not
 have is refused; fields about billing, moderation and callers are taken and have no effect.
@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from core import __version__
@@ -23,11 +23,13 @@ from core.config.schema import AUTO
 from core.entrypoints.api.answers import Answer, install_errors
 from core.entrypoints.api.guard import Guard
 from core.entrypoints.api.orders import SOURCE, client_of, finished, submit
+from core.entrypoints.api.uploads import mask_of_alpha
 from core.errors import InputError, NotFoundError, OptionError, QueueFullError, StudioError, UnknownModelError
 from core.studio import Studio
-from core.types import Job, JobTerms
+from core.types import IMAGE, MASK, Job, JobTerms, Sources
 
 GetStudio = Callable[[], Studio]
+_UNREAD = ("input_fidelity", "partial_images")  # of a form: no effect here
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 
@@ -66,16 +68,22 @@ def create_openai(get_studio: GetStudio) -> FastAPI:
         terms = JobTerms(client=client_of(request))
         job = await anyio.to_thread.run_sync(submit, studio, values, terms)
         job = await finished(studio, job, request)
-        data = await anyio.to_thread.run_sync(_data, studio, job, order.response_format, _base_url(request))
-        options = job.request.options
-        return Answer(
-            {
-                "created": int(time.time()),
-                "data": data,
-                "size": f"{job.request.width}x{job.request.height}",
-                "output_format": options["output.format"],
-            }
-        )
+        return await anyio.to_thread.run_sync(_answer, studio, job, order.response_format, _base_url(request))
+
+    @app.post("/images/edits")
+    async def edit(request: Request) -> Response:
+        """Draw over a picture: the form's `image`, whole, or where `mask` (or the picture itself) is transparent."""
+        studio = await anyio.to_thread.run_sync(get_studio)
+        form = await request.form()
+        fields = {name: value for name, value in form.items() if isinstance(value, str) and name not in _UNREAD}
+        order, strength = _form_order(fields), fields.get("strength")
+        files = {name: await _file(form.getlist(name) or form.getlist(f"{name}[]"), name) for name in ("image", "mask")}
+        values = _values(order) | ({"img2img.strength": strength} if strength is not None else {})
+        sources = await anyio.to_thread.run_sync(_sources, studio, files["image"], files["mask"])
+        terms = JobTerms(client=client_of(request))
+        job = await anyio.to_thread.run_sync(submit, studio, values, terms, None, sources)
+        job = await finished(studio, job, request)
+        return await anyio.to_thread.run_sync(_answer, studio, job, order.response_format, _base_url(request))
 
     @app.get("/models")
     def models() -> Any:
@@ -116,6 +124,45 @@ def _values(order: Order) -> dict[str, Any]:
             raise OptionError(source=SOURCE, key="size", came=str(order.size)[:60], allowed=allowed)
         values |= {"generation.width": int(found[1]), "generation.height": int(found[2])}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _form_order(fields: Mapping[str, str]) -> Order:
+    """The words of a form as an order. OptionError for the first that can't be one."""
+    try:
+        return Order.model_validate({name: value for name, value in fields.items() if name != "strength"})
+    except ValidationError as error:
+        found = error.errors()[0]
+        key = ".".join(str(part) for part in found["loc"])
+        raise OptionError(source=SOURCE, key=key, came=str(fields.get(key))[:60], allowed=found["msg"]) from None
+
+
+async def _file(sent: Sequence[Any], name: str) -> bytes | None:
+    """The bytes of the one file of this name; None when there is none. OptionError for several."""
+    if len(sent) > 1:
+        raise OptionError(source=SOURCE, key=name, came=len(sent), allowed={"en": "one picture", "zh": "一张图片"})
+    data: bytes | None = await sent[0].read() if sent and not isinstance(sent[0], str) else None
+    return data
+
+
+def _sources(studio: Studio, image: bytes | None, mask: bytes | None) -> Sources:
+    """The pictures, kept. What is transparent is drawn anew; a mask without any is taken as black and white."""
+    if image is None:
+        raise OptionError(source=SOURCE, key="image", came=None, allowed={"en": "a picture file", "zh": "图片文件"})
+    anew = mask_of_alpha(image) if mask is None else mask_of_alpha(mask) or mask
+    kept = {IMAGE: studio.keep_input(image, "image")}
+    return Sources({**kept, **({MASK: studio.keep_input(anew, "mask")} if anew is not None else {})})
+
+
+def _answer(studio: Studio, job: Job, response_format: str | None, base_url: str) -> Response:
+    request = job.request
+    return Answer(
+        {
+            "created": int(time.time()),
+            "data": _data(studio, job, response_format, base_url),
+            "size": f"{request.width}x{request.height}",
+            "output_format": request.options["output.format"],
+        }
+    )
 
 
 def _data(studio: Studio, job: Job, response_format: str | None, base_url: str) -> list[dict[str, str]]:

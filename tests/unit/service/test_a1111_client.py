@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 import webuiapi
+from PIL import Image
 
 from core.types import JobState
 from tests.unit.jobs.shop import wait_for
@@ -28,6 +29,21 @@ def test_txt2img(served: Served, client: webuiapi.WebUIApi) -> None:
     assert result.image.info["parameters"] == result.info["infotexts"][0]
     request = served.studio.jobs(1)[0].request
     assert (request.num_inference_steps, request.guidance_scale) == (4, 0.0)
+
+
+def test_img2img(served: Served, client: webuiapi.WebUIApi) -> None:
+    image, mask = Image.new("RGB", (64, 64), (9, 200, 7)), Image.new("RGB", (64, 64), "white")
+    result = client.img2img(images=[image], mask_image=mask, prompt="a house", denoising_strength=0.5, seed=7, **SMALL)
+    assert [result.image.getpixel((5, y)) for y in (5, 60)] == [(9, 200, 7), (255, 255, 255)]
+    request = served.studio.jobs(1)[0].request
+    assert set(request.inputs) == {"image", "mask_image"} and request.options["img2img.strength"] == 0.5
+    turned = client.img2img(images=[image], mask_image=mask, prompt="x", inpainting_mask_invert=1, **SMALL).image
+    assert turned.getpixel((5, 60)) == (0, 0, 0)
+    client.img2img(images=[image], prompt="x", **SMALL)
+    assert set(served.studio.jobs(1)[0].request.inputs) == {"image"}
+    for wrong in ({"init_images": []}, {"init_images": ["?"]}, {"init_images": ["AAAA"]}):
+        answer = httpx.post(f"{served.url}/sdapi/v1/img2img", json={"prompt": "x", **SMALL, **wrong})
+        assert answer.status_code == 422, wrong
 
 
 def test_png_info_reads_what_txt2img_wrote(client: webuiapi.WebUIApi) -> None:

@@ -40,6 +40,42 @@ def test_the_extra_fields_of_other_servers_reach_the_request(served: Served, cli
     assert (request.seed, request.options["output.format"]) == (9, "webp")
 
 
+def file_of(image: Image.Image) -> tuple[str, bytes, str]:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return "a.png", file.getvalue(), "image/png"
+
+
+def test_an_edit_draws_over_a_picture_where_the_mask_is_transparent(served: Served, client: openai.OpenAI) -> None:
+    image, hole = Image.new("RGB", (80, 64), (9, 200, 7)), Image.new("RGBA", (80, 64), (0, 0, 0, 255))
+    hole.paste((0, 0, 0, 0), (0, 0, 40, 64))
+    answer = client.images.edit(
+        model="demo", prompt="x", image=file_of(image), mask=file_of(hole), extra_body={"seed": 5, "strength": 0.5}
+    )
+    drawn = picture((answer.data or ())[0].b64_json or "")
+    assert drawn.size == (80, 64), "the picture's own"
+    assert [drawn.getpixel((x, 60)) for x in (5, 70)] == [(255, 255, 255), (0, 0, 0)], "the mask that was made of it"
+    request = served.studio.jobs(1)[0].request
+    assert request.options["img2img.strength"] == 0.5 and request.seed == 5
+    client.images.edit(model="demo", prompt="x", image=file_of(image), size="64x64")
+    assert set(served.studio.jobs(1)[0].request.inputs) == {"image"}
+    client.images.edit(model="demo", prompt="x", image=file_of(hole))
+    assert set(served.studio.jobs(1)[0].request.inputs) == {"image", "mask_image"}
+
+
+def test_an_edit_that_cannot_be_made_is_told(served: Served, client: openai.OpenAI) -> None:
+    image = file_of(Image.new("RGB", (64, 64)))
+    for wrong in (
+        {"image": ("a.png", b"?", "image/png")},
+        {"image": [image, image]},
+        {"n": 0},
+        {"extra_body": {"x": 1}},
+    ):
+        with pytest.raises(openai.BadRequestError):
+            client.images.edit(**{"model": "demo", "prompt": "x", "image": image, **wrong})
+    assert httpx.post(f"{served.url}/v1/images/edits", data={"prompt": "x"}).status_code == 400
+
+
 def test_an_address_can_be_asked_for_instead(served: Served, client: openai.OpenAI) -> None:
     answer = client.images.generate(model="demo", prompt="x", size="64x64", response_format="url")
     assert answer.data and answer.data[0].url
