@@ -98,11 +98,11 @@ class Dispatcher:
             self._tended = time.monotonic()
             self._heed()
             self._fleet.tend()
+            self._runner.draw_sheets()  # of a sweep whose last job was cancelled
             self._shown = tuple((worker.id, worker.state, worker.model, worker.job) for worker in self._fleet.workers())
         self._presence.say(self._fleet.status().state, self._shown)
         if self._changes.changed() or self._waiting:
             self._claim()
-            self._runner.draw_sheets()
         wish = self._wishes.take()
         if wish is not None:
             self._grant(wish)
@@ -117,9 +117,9 @@ class Dispatcher:
 
     def _claim(self) -> None:
         """Begin jobs in the order of the queue while there are workers for them."""
-        self._waiting = self._queue.has_waiting()
-        while self._waiting and self._fleet.has_free() and not self._spread.in_want:
-            job = self._runner.claim()
+        self._waiting = True
+        while self._fleet.has_free() and not self._spread.in_want:
+            job = self._runner.claim() if self._queue.has_waiting() else None
             if job is None:
                 self._waiting = False
                 return
@@ -187,7 +187,7 @@ def need_of(catalog: Catalog) -> Callable[[str], int | None]:
 
 
 def _open(orders: WorkerOrders, generator: str) -> Fleet:
-    """The fleet over Ray; ConnectionError when the cluster can't be reached."""
+    """The fleet over Ray; raises what `join` does."""
     values = {key: value for key, value in orders.values.items() if not SCHEMA.options[key].secret}
     ray = join(str(orders.values["worker.ray_address"]))
     link = RayLink(ray, generator, orders.configs, values)

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from core.jobs.allocator import VARIABLE
 LOOPBACK = "127.0.0.1"
 FOLDER = "zdarkroom-ray-"  # of Ray's sockets and logs, in the system's temporary folder: a path there is short enough
 OBJECT_BYTES = 512 * 2**20  # room for the pictures on their way
+REACH_SECONDS = 5.0
 CALLS = 4  # verbs of one actor at once: one listens, others tell
 
 _QUIET = {
@@ -42,12 +44,13 @@ log = logging.getLogger(__name__)
 
 
 def join(address: str) -> ModuleType:
-    """Ray, started on this machine, or joined where it runs; ConnectionError when it can't be reached."""
+    """Ray, started on this machine, or joined where it runs; OSError, ValueError or Ray's own when it can't be reached."""
     os.environ |= _QUIET
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if address.startswith((LOOPBACK, "localhost")) or not address:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's word for: bind 127.0.0.1, on every system
     if address:
+        _reach(address)
         import ray
 
         ray.init(address=address, **quiet)
@@ -63,6 +66,12 @@ def join(address: str) -> ModuleType:
         **quiet,
     )
     return ray
+
+
+def _reach(address: str) -> None:
+    """Raise OSError or ValueError at once for an address where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
 
 
 def _own_folder() -> Path:

@@ -22,6 +22,7 @@ from core.jobs.generation import OnProgress, WorkerLost
 from core.types import Attempt, GenerationRequest, GenerationResult, Picture, Progress
 
 WAIT_SECONDS = 0.25  # how often a wish to stop is looked for while nothing is said
+MOST_STEPS = 3  # of a picture that are told at once
 FREE_SECONDS = 0.05  # and how soon a free worker is noticed
 
 log = logging.getLogger(__name__)
@@ -193,10 +194,9 @@ class _Course:
         return min(self._hands, key=lambda worker: self._hands[worker][0], default=None)
 
     def _report(self, steps: Sequence[Progress]) -> None:
-        """Hand on the latest of several steps, and the latest preview: when the database is slow, there may be many."""
-        if steps:
-            preview = next((step.preview for step in reversed(steps) if step.preview is not None), None)
-            self._on_progress(self._whole(replace(steps[-1], preview=preview)))
+        """Hand on the latest steps: there are more than a few only when the database is too slow for all of them."""
+        for progress in steps[-MOST_STEPS:]:
+            self._on_progress(self._whole(progress))
 
     def _whole(self, progress: Progress) -> Progress:
         """The progress of a single picture as that of the job."""

@@ -59,7 +59,7 @@ def test_a_queued_job_is_cancelled_at_once(shared: Shop) -> None:
 
 def test_a_running_job_is_cancelled_within_a_step_and_keeps_its_finished_pictures(shared: Shop) -> None:
     job_id = shared.submit(num_images=3, fake_step_seconds=0.2)
-    shared.until(job_id, lambda job: bool(job.progress and job.progress.image == 2 and job.progress.step == 1))
+    shared.until(job_id, lambda job: bool(job.progress and job.progress.image == 2 and job.progress.step >= 1))
     asked = shared.queue.request_cancel(job_id)
     job = shared.wait(job_id)
     assert asked.cancel_requested and asked.progress and job.progress

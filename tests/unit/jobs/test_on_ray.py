@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 
 import psutil
@@ -90,6 +91,19 @@ def test_where_ray_is_missing_the_studio_says_so_at_once(tmp_path, monkeypatch: 
         build_studio(make_settings(tmp_path, **{"worker.executor": "ray"}))
     for language, words in (("en", "the package ray is missing"), ("zh", "缺少 ray 软件包")):
         assert words in refused.value.message(language) and "requirements-extras.txt" in refused.value.message(language)
+
+
+def test_a_cluster_that_is_not_there_is_said_on_every_page(tmp_path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"  # nobody listens there
+        shop = Shop(tmp_path, **{"worker.executor": "ray", "worker.ray_address": address})
+        try:
+            shop.supervisor.start()
+            trouble = wait_for(lambda: shop.supervisor.status().trouble)
+        finally:
+            shop.close()
+    assert "the Ray cluster cannot be reached" in trouble.message("en") and "无法连接 Ray 集群" in trouble.message("zh")
 
 
 def test_another_studio_and_a_cluster_do_not_go_together(tmp_path) -> None:
