@@ -21,6 +21,7 @@ from core.parts import Loras
 from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
 from core.remote.loras import RemoteLoras
+from core.storage.belonging import check_belonging
 from core.storage.comparisons import Comparisons
 from core.storage.history import History
 from core.storage.inputs import Inputs
@@ -47,6 +48,7 @@ def build_studio(settings: Settings) -> Studio:
     catalog = _catalog(settings, places)
     database = open_database(directory, settings.values)
     store = open_store(directory, settings.values)
+    check_belonging(database, store)
     history = History(database, store)
     history.sweep()
     return Studio(

@@ -15,6 +15,7 @@ from core.entrypoints.terminal import DONE, FAILED, SOURCE
 from core.errors import MoveError, OptionError
 from core.jobs.orders import DATABASE_FILE, open_database, open_store
 from core.jobs.roster import Roster
+from core.storage.belonging import check_belonging
 from core.storage.check import check, rebuild
 from core.storage.database import Database
 from core.storage.moving import move
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
     store = open_store(settings.output_directory, settings.values)
     database = open_database(settings.output_directory, settings.values)
     try:
+        check_belonging(database, store)
         if arguments.action == "rebuild":
             report = rebuild(database, store)
             print(words["rebuilt"].format(count=len(report.adopted), unknown=report.unknown))

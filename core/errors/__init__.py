@@ -13,6 +13,7 @@ StudioError
 |   |-- KeyReusedError       an idempotency key that came with another request
 |   |-- JobStateError        a job that is not in the state for what was asked
 |   |-- MoveError            a database that a history cannot be moved to
+|   |-- WrongStorageError    a database and a storage that do not belong together
 |   |-- PictureFileError     a file that cannot become part of the history
 |   |-- InputPictureError    a file that cannot be an input picture
 |   |-- InputsError          input pictures that do not fit each other or the model
@@ -69,6 +70,7 @@ from core.errors.inputs import (
     SecretShownError,
     UnknownOptionError,
     WildcardError,
+    WrongStorageError,
 )
 from core.errors.models import (
     DownloadError,
@@ -145,5 +147,6 @@ __all__ = [
     "WildcardError",
     "WorkerDiedError",
     "WorkerStartError",
+    "WrongStorageError",
     "error_classes",
 ]

@@ -125,6 +125,17 @@ class InputsError(InputError):
     text = {"en": "Input {role}: {problem}.", "zh": "输入 {role}：{problem}。"}
 
 
+class WrongStorageError(InputError):
+    """A database and a storage of pictures that do not belong together."""
+
+    text = {
+        "en": "The pictures of {database} are kept elsewhere than here: {path} says {found}, the database {wanted}. Check "
+        "output.storage and whether its folder is mounted; if the pictures were moved, copy that file with them.",
+        "zh": "{database} 的图片不在此处：{path} 为 {found}，数据库为 {wanted}。请检查 output.storage 及其文件夹是否已挂载；"
+        "如果移动过图片，请一并复制该文件。",
+    }
+
+
 class MoveError(InputError):
     """A database that a history can't be moved to."""
 

@@ -43,6 +43,11 @@ class Database:
         """What to call it in errors and pages; never a password."""
         return self._home.name
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines can reach it."""
+        return self._home.is_shared
+
     def _migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))

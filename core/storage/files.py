@@ -39,6 +39,11 @@ class Files(Protocol):
         """The output folder of this machine, for what can be made again."""
         ...
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether they are elsewhere than in this machine's output folder."""
+        ...
+
     def shown(self, name: str) -> str:
         """What to call a file in errors."""
         ...
@@ -92,6 +97,10 @@ class LocalFiles:
     def __init__(self, root: Path, local: Path | None = None) -> None:
         self.root = root
         self.local = local or root
+
+    @property
+    def is_shared(self) -> bool:
+        return self.local != self.root
 
     def shown(self, name: str) -> str:
         return str(self.root / name)

@@ -43,6 +43,8 @@ def move(source: Database, target: Database) -> tuple[Moved, ...]:
     Raises MoveError, or StorageError, and leaves the target as empty as it was.
     """
     with source.reading() as sending, target.writing() as receiving:
+        for connection in (sending, receiving):
+            wording_of(connection).take_time(connection)
         _demand_empty(receiving, target.name)
         moved = [_move_table(sending, receiving, table) for table in TABLES]
         _move_words(receiving)

@@ -58,6 +58,10 @@ class ObjectFiles:
         self._made = 0
         self.local = local
 
+    @property
+    def is_shared(self) -> bool:
+        return True
+
     def shown(self, name: str) -> str:
         return f"{self._url}/{name}"
 

@@ -35,6 +35,11 @@ class Home(Protocol):
         """What to call it in errors and pages; never a password."""
         ...
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines can reach it."""
+        ...
+
     def engine(self) -> Engine: ...
 
     def reading(self, engine: Engine) -> AbstractContextManager[Connection]:
@@ -114,6 +119,10 @@ class Wording(Protocol):
 
     def is_json(self, column: str) -> str:
         """Whether what a JSON column holds can be read."""
+        ...
+
+    def take_time(self, connection: Connection) -> None:
+        """Let this transaction pause for as long as it needs to, where a pause would else end it."""
         ...
 
     def after_copy(self, connection: Connection) -> None:

@@ -97,6 +97,9 @@ class PostgresWording:
     def is_json(self, column: str) -> str:
         return "true"  # the column takes nothing else
 
+    def take_time(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
     def after_copy(self, connection: Connection) -> None:
         for table, column in _SERIAL:
             highest = f"(SELECT coalesce(max({column}), 0) + 1 FROM {table})"

@@ -54,6 +54,10 @@ class PostgresServer:
     def name(self) -> str:
         return self._url.set(drivername="postgresql").render_as_string(hide_password=True)
 
+    @property
+    def is_shared(self) -> bool:
+        return True
+
     def engine(self) -> Engine:
         _demand_psycopg(self.name)
         return create_engine(

@@ -36,6 +36,10 @@ class SqliteFile:
     def name(self) -> str:
         return str(self.path)
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
     def engine(self) -> Engine:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_SECONDS})
@@ -163,6 +167,9 @@ class SqliteWording:
 
     def is_json(self, column: str) -> str:
         return f"json_valid({column})"
+
+    def take_time(self, connection: Connection) -> None:
+        """Nothing: no pause ends it."""
 
     def after_copy(self, connection: Connection) -> None:
         """Nothing: SQLite goes on after the highest by itself."""

@@ -54,6 +54,11 @@ def worker_pids(shop: Shop) -> list[int]:
     return [row.pid for row in rows if roster_module.is_alive(row.pid, row.status["process_started"])]
 
 
+def at_work(shop: Shop) -> set[str]:
+    """The workers that live and have a job in work."""
+    return shop.queue.holders() & Roster(shop.database).living()
+
+
 @pytest.mark.parametrize(("count", "kills"), [(8, 4), pytest.param(80, 50, marks=pytest.mark.slow)])
 @pytest.mark.timeout(1500)
 def test_after_any_kills_there_are_exactly_the_pictures_asked_for(
@@ -73,12 +78,12 @@ def test_after_any_kills_there_are_exactly_the_pictures_asked_for(
         for _ in range(kills):
             for app in apps:
                 app.open()
-            wait_for(lambda: shop.queue.holders() or not shop.queue.active(1))
+            wait_for(lambda: at_work(shop) or not shop.queue.active(1))
             time.sleep(dice.uniform(0.0, 0.8))
-            makers |= shop.queue.holders()
+            makers |= at_work(shop)
             victim = dice.choice(("app", "worker", "all"))
             hits[victim] += 1
-            hits["in mid job"] += bool(shop.queue.holders())
+            hits["in mid job"] += bool(at_work(shop))
             if victim != "app":
                 for pid in worker_pids(shop)[: None if victim == "all" else 1]:
                     with suppress(psutil.NoSuchProcess):
@@ -89,7 +94,7 @@ def test_after_any_kills_there_are_exactly_the_pictures_asked_for(
         for app in apps:
             app.open()
         while active_or_parked(shop, asked, parked):
-            makers |= shop.queue.holders()
+            makers |= at_work(shop)
             time.sleep(0.05)
     finally:
         for app in apps:

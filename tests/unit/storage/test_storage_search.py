@@ -29,7 +29,7 @@ from core.storage.records import image_record, image_row, new_id, picture_record
 from core.storage.search import MAX_LIMIT, MAX_TEXT, SORTS
 from core.storage.tables import image_records, images, option_sets
 from core.types import HistoryQuery, ImageRecord, Marks, Picture
-from tests.conftest import OpenDatabase
+from tests.conftest import SERVER, OpenDatabase
 
 from .conftest import build_picture
 
@@ -400,21 +400,24 @@ def timed_pages(history: History, rounds: int) -> dict[str, tuple[float, float]]
     ("count", "limit_ms"),
     [pytest.param(10_000, 50, id="10k"), pytest.param(100_000, 50, id="100k", marks=pytest.mark.slow)],
 )
-def test_a_page_is_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, limit_ms: float) -> None:
+def test_a_page_is_quick(
+    database: Database, dialect: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, limit_ms: float
+) -> None:
     """Judged by CPU time of the thread: a machine that is busy with other work measures the same. Both are printed."""
-    database = Database(tmp_path / "studio.db")
     fill(database, range(count))
+    if dialect == SERVER:  # as its own housekeeping does before long
+        with database._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
     gc.collect()
     gc.freeze()  # what other tests have loaded is not this one's to walk over: that alone takes half a second
     figures = timed_pages(History(database, tmp_path), rounds=20)
     gc.unfreeze()
     with capsys.disabled():
         print(
-            f"\n{count} rows, p95 of a page of 60 in ms (CPU time, by the clock):",
+            f"\n{dialect}, {count} rows, p95 of a page of 60 in ms (CPU time, by the clock):",
             {name: tuple(round(ms, 1) for ms in both) for name, both in figures.items()},
         )
     assert max(cpu for cpu, _ in figures.values()) < limit_ms
-    database.close()
 
 
 def test_a_member_of_a_list_is_found_by_its_name(history: History) -> None:

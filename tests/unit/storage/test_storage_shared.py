@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from sqlalchemy import delete
 
 from core.bootstrap import build_studio
 from core.config.layers import load_settings
-from core.errors import NotFoundError, OptionError, SharedStorageError, UnavailableError
-from core.storage import importing, marks, shared
+from core.errors import NotFoundError, OptionError, SharedStorageError, UnavailableError, WrongStorageError
+from core.storage import belonging, importing, marks, shared
 from core.storage.check import check, rebuild
 from core.storage.database import Database
 from core.storage.dialects import wording_of
@@ -26,7 +25,9 @@ from core.storage.history import History
 from core.storage.inputs import Inputs
 from core.storage.shared import ObjectFiles, open_files
 from core.storage.tables import images
+from core.studio import Studio
 from core.types import HistoryQuery, MarkChange
+from tests.postgres import Server
 
 from .test_storage_importing import A1111, png
 
@@ -244,12 +245,33 @@ def test_without_s3fs_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch
         open_files("s3://bucket/x", tmp_path)
 
 
+def test_a_database_and_a_storage_that_do_not_belong_together_are_refused(postgres: Server, tmp_path: Path) -> None:
+    place = postgres.url(postgres.create())
+
+    def build(machine: str, storage: str) -> Studio:
+        chosen = {"output.directory": str(tmp_path / machine), "output.storage": storage, "storage.database": place}
+        return build_studio(load_settings(overrides=chosen))
+
+    record, _ = build("one", f"file://{tmp_path}/mounted").take_in(png({"parameters": A1111}).getvalue(), "x")
+    assert not build("two", f"file://{tmp_path}/mounted").image(record.id).missing
+    for storage in ("", f"file://{tmp_path}/not-mounted"):
+        with pytest.raises(WrongStorageError, match=r"storage\.id says -"):
+            build("two", storage)
+    (tmp_path / "mounted").rename(tmp_path / "moved")
+    assert not build("two", f"file://{tmp_path}/moved").image(record.id).missing
+
+
+def test_one_machine_of_its_own_has_no_such_word(tmp_path: Path) -> None:
+    build_studio(load_settings(overrides={"output.directory": str(tmp_path)}))
+    assert not (tmp_path / belonging.FILE).exists()
+
+
 @pytest.mark.option("output.storage")
 def test_the_option_chooses_where_pictures_are(url: str, tmp_path: Path) -> None:
-    for place in (url, f"file://{tmp_path}/mounted"):
-        settings = load_settings(overrides={"output.directory": str(tmp_path / "out"), "output.storage": place})
-        studio = build_studio(replace(settings, values={**settings.values, "storage.database": ""}))
+    for k, place in enumerate((url, f"file://{tmp_path}/mounted")):
+        out = tmp_path / f"out{k}"
+        studio = build_studio(load_settings(overrides={"output.directory": str(out), "output.storage": place}))
         record, _ = studio.take_in(png({"parameters": A1111, "place": place}).getvalue(), "x")
         kept = open_files(place, tmp_path / "elsewhere")
         assert kept.read(record.file) == studio.image_file(record.id).read_bytes()
-        assert not (tmp_path / "out" / record.file).exists()
+        assert not (out / record.file).exists()
