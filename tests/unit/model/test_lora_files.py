@@ -231,3 +231,10 @@ def test_a_lora_is_known_by_a1111s_hash_whatever_its_name_and_header(files: Lora
     other.unlink()
     assert files.named("renamed", digest[:12].upper()) == "a"
     assert (files.named("a", "0" * 12), files.named("renamed", "0" * 12), files.named("x", "")) == ("a", "renamed", "x")
+
+
+def test_the_shipped_one_is_small_and_fits_the_embedded_model(demo, tmp_path: Path) -> None:
+    (info,) = LoraFiles(tmp_path).all()
+    assert (info.name, info.own, info.preview, info.problem) == ("ink-print", False, True, None)
+    assert info.bytes < 500_000 and info.fits(demo)
+    LoraFiles(tmp_path).check([LoraUse("ink-print", 1.0)], demo)
