@@ -71,8 +71,12 @@ def _move(settings: Settings, to: str | None, words: Mapping[str, str]) -> int:
                 print(f"{table.table}: {table.rows}  sha256 {table.digest}")
         finally:
             target.close()
-        changed = to if isinstance(target_place, str) else ""
-        print(words["moved"].format(source=source.name, target=target.name, value=changed))
+        usual = settings.output_directory / DATABASE_FILE
+        print(words["moved"].format(source=source.name, target=target.name))
+        if isinstance(target_place, str) or target_place == usual:
+            print(words["change"].format(value=to if isinstance(target_place, str) else ""))
+        else:
+            print(words["place"].format(file=usual))
     finally:
         source.close()
     return DONE
@@ -90,8 +94,10 @@ def _demand_rest(database: Database, name: str) -> None:
 
 _WORDS = {
     "en": {
-        "moved": "Everything that was in {source} is in {target}, compared row by row. To use it, set storage.database to "
-        '"{value}" in configs/local.yaml; the pictures stay where they are, and so does the old database.',
+        "moved": "Everything that was in {source} is in {target}, compared row by row; the pictures stay where they are, and so "
+        "does the old database.",
+        "change": 'To use it, set storage.database to "{value}" in configs/local.yaml.',
+        "place": 'To use it, put it at {file} and set storage.database to "" in configs/local.yaml.',
         "rebuilt": "{count} pictures are in the history again; {unknown} files carry no record and were left alone.",
         "pictures": "pictures",
         "missing": "without their file",
@@ -104,8 +110,9 @@ _WORDS = {
         "inputs": "input pictures removed that nothing refers to",
     },
     "zh": {
-        "moved": "{source} 中的全部内容已在 {target} 中，并逐行核对。要改用它，请在 configs/local.yaml 中把 storage.database 设为"
-        "“{value}”；图片留在原处，旧数据库也保留。",
+        "moved": "{source} 中的全部内容已在 {target} 中，并逐行核对；图片留在原处，旧数据库也保留。",
+        "change": "要改用它，请在 configs/local.yaml 中把 storage.database 设为“{value}”。",
+        "place": "要改用它，请把它放到 {file}，并在 configs/local.yaml 中把 storage.database 设为空。",
         "rebuilt": "{count} 张图片已重新收入历史；{unknown} 个文件没有记录，未作改动。",
         "pictures": "图片",
         "missing": "文件缺失",
