@@ -17,10 +17,10 @@ from core.config.layers import PROJECT_ROOT
 from core.errors import BrokenPictureError, Cancelled, ModelFileError
 from core.model import offload
 from core.model.catalog import Catalog
-from core.model.checks import count_parameters
 from core.model.generator import Generator
 from core.model.loader import load_model
 from core.model.places import EMBEDDED, Places
+from core.model.single import count_parameters
 from core.types import Phase
 from tests.pipeline import toys
 

@@ -93,6 +93,13 @@ def test_faults_on_the_way_are_overcome(in_process, hub, name):
 
 
 @pytest.mark.parametrize("name", HUBS)
+def test_a_slow_hub_that_starts_anew_each_time_is_waited_for(in_process, hub, tmp_path, name):
+    hub.ranges, hub.cuts, hub.seconds_a_chunk = False, [1000, 2000], 0.02
+    assert in_process(name).state == "done"
+    check_folder(tmp_path / "store" / "toy", "toy")
+
+
+@pytest.mark.parametrize("name", HUBS)
 def test_a_wrong_file_never_looks_right(catalog, in_process, hub, tmp_path, name):
     hub.wrong.add("vae/model.bf16.safetensors")
     failed = in_process(name)
@@ -169,10 +176,11 @@ def test_pause_and_go_on(catalog, downloads, hub, toy, tmp_path):
     check_folder(tmp_path / "store" / "toy", "toy")
 
 
-def test_killed_in_the_middle_it_goes_on_at_the_next_start(catalog, downloads, hub, toy, tmp_path):
+@pytest.mark.parametrize("name", HUBS)
+def test_killed_in_the_middle_it_goes_on_at_the_next_start(catalog, downloads, hub, toy, tmp_path, name):
     grow(toy)
     hub.seconds_a_chunk = 0.05
-    downloads.start(catalog.find("toy"), "modelscope")
+    downloads.start(catalog.find("toy"), name)
     wait_for(downloads, lambda now: now.done_bytes > 200_000)
     process = downloads._processes["toy"]
     os.kill(process.pid, signal.SIGKILL)
