@@ -33,7 +33,7 @@ def test_each_machine_and_worker_is_shown_as_text(studio, open_page, monkeypatch
     rows = "".join(element.proto.body for element in page.get("html"))
     for words in (
         "drawing: a red house",
-        "NVIDIA H100 · demo · holds 20.0 GB, 60.0 GB free of 80.0 GB · 41 pictures in the last hour",
+        "NVIDIA H100 · demo · holds 20.0 GB, 60.0 GB free of 80.0 GB · pictures in the last hour: 41",
         "finishing its picture",
         "&lt;b&gt;tower&lt;/b&gt;",
         "16 cores · 2 cards<",
