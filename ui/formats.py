@@ -10,9 +10,11 @@ from ui.zone import local_zone
 
 
 def seconds(value: float | None) -> str:
-    """0.08 s, 3.1 s, 74 s, 12 min."""
+    """0.08 s, 3.1 s, 74 s, 12 min, 31 h."""
     if value is None:
         return "–"
+    if value >= 36_000:
+        return f"{value / 3600:.0f} h"
     if value >= 600:
         return f"{value / 60:.0f} min"
     return f"{value:.2f} s" if value < 0.1 else f"{value:.1f} s" if value < 20 else f"{value:.0f} s"

@@ -48,7 +48,7 @@ def main() -> None:
             for _ in range(chosen.tabs):
                 tab = new_page(context)
                 tab.goto(f"{address}/{chosen.page}?lang=en&job={job_id}")
-                tab.locator(".st-key-queue_switches" if chosen.page else ".st-key-progress").wait_for()
+                tab.locator(".st-key-queue_switches" if chosen.page else ".st-key-pulse .words").wait_for()
             time.sleep(3)  # the last tab's own files are delivered
             polls.clear()
             watched = share(server, chosen.seconds, tab.wait_for_timeout)
