@@ -6,20 +6,6 @@ from core.config.options.declare import START, basic
 
 STORAGE = (
     basic(
-        "storage.database",
-        type="str",
-        default="",
-        maximum=1000,
-        takes_effect=START,
-        label={"en": "Database server", "zh": "数据库服务器"},
-        help={
-            "en": "postgresql://user@host:5432/name keeps queue and history on a PostgreSQL server, for several machines. "
-            "The password comes from PGPASSWORD or PGPASSFILE. Empty: a file in the output folder.",
-            "zh": "postgresql://user@host:5432/name 把队列和历史放在 PostgreSQL 服务器上，供多台机器共用。"
-            "密码取自 PGPASSWORD 或 PGPASSFILE。留空则使用输出文件夹中的文件。",
-        },
-    ),
-    basic(
         "output.storage",
         type="str",
         default="",
@@ -32,6 +18,20 @@ STORAGE = (
             "Empty: the output folder, where thumbnails and logs always are.",
             "zh": "s3://桶/文件夹，或挂载的文件夹 file:///文件夹：图片、其旁的文件和输入图片存放在那里，供多台机器共用。"
             "密钥取自环境变量（AWS_ACCESS_KEY_ID 等）。留空则存放在输出文件夹；缩略图和日志始终在输出文件夹。",
+        },
+    ),
+    basic(
+        "storage.database",
+        type="str",
+        default="",
+        maximum=1000,
+        takes_effect=START,
+        label={"en": "Database server", "zh": "数据库服务器"},
+        help={
+            "en": "postgresql://user@host:5432/name keeps queue and history on a PostgreSQL server, for several machines. "
+            "The password comes from PGPASSWORD or PGPASSFILE. Empty: a file in the output folder.",
+            "zh": "postgresql://user@host:5432/name 把队列和历史放在 PostgreSQL 服务器上，供多台机器共用。"
+            "密码取自 PGPASSWORD 或 PGPASSFILE。留空则使用输出文件夹中的文件。",
         },
     ),
 )
