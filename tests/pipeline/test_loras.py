@@ -89,7 +89,7 @@ def test_none_and_weight_0_are_plain_diffusers_bit_for_bit(own, plain, request_o
 
 
 def test_fifty_swaps_leave_no_trace_and_load_nothing_again(own, request_of):
-    tiny = {"width": 32, "height": 32, "num_inference_steps": 1}
+    tiny = {**SMALL, "num_inference_steps": 1}
     _, before = drawn(own, request_of(**tiny))
     model, layer = own.loaded.pipeline, own.loaded.pipeline.transformer.layers[0].attention.to_q
     ways = [("one.v2:0.5",), ("two:1",), ("one.v2:1", "two:0.3"), ("two:0.3", "one.v2:-1"), ()]
