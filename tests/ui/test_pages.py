@@ -49,6 +49,7 @@ def test_every_page_speaks_one_language(tmp_path, monkeypatch, open_page, langua
             "torch.compile :gray-badge[not in effect yet]",
             "TensorRT :gray-badge[not in effect yet]",
             "VAE",
+            "LoRA",
         }
     measured("ui.language", f"zh, en: all {len(PAGES)} pages in the one language")
     assert studio is resources.studio()
