@@ -51,7 +51,7 @@ def quick(generator):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    return ImageFiles(LocalFiles(tmp_path_factory.mktemp("pictures")))
+    return LocalFiles(tmp_path_factory.mktemp("pictures"))
 
 
 SIZES = st.tuples(st.integers(64, 500), st.integers(64, 500)) | st.sampled_from([(1000, 701), (64, 2048), (2048, 64)])
@@ -86,7 +86,7 @@ def test_every_combination(quick, files, request_of, size, forced, tiled, mode, 
     assert len(pictures) == images
     for picture in pictures:
         assert all(side % 16 == 0 for side in picture.rendered_size)
-        stored = files.write(picture, "0" * 8, datetime.now(UTC), {})
+        stored = ImageFiles(files).write(picture, "0" * 8, datetime.now(UTC), {})
         with Image.open(files.path(stored.file)) as image:
             assert (image.size, image.format.lower()) == (size, format)
 
