@@ -48,8 +48,10 @@ LINTERS = (
     ("import-linter", ["-c", "from importlinter.cli import lint_imports_command as run; run(['--no-logo'])"]),
 )
 
-# Two at a time, each file by one of them; more would each load the model again. Arguments of one's own: one at a time.
+# Two at a time, each file by one of them; more would each load the model again. Each computes in one thread, or four would
+# wait for two cores. Arguments of one's own: one at a time, in as many threads as there are cores.
 WHOLE_SUITE = ("-n", "2", "--dist", "loadfile")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 OPEN_BROWSER = """
 import os, socket, time, webbrowser
@@ -161,7 +163,8 @@ def run_tests(arguments: list[str]) -> int:
     if failed:
         say(f"Failed so far, see above: {', '.join(failed)}.", f"以上检查未通过：{'、'.join(failed)}。")
     say("-- pytest", "-- pytest")
-    code = subprocess.call([python, "-m", "pytest", *(arguments or WHOLE_SUITE)], cwd=ROOT)
+    environment = os.environ | ({} if arguments else ONE_THREAD)
+    code = subprocess.call([python, "-m", "pytest", *(arguments or WHOLE_SUITE)], cwd=ROOT, env=environment)
     return code or (1 if failed else 0)
 
 

@@ -110,7 +110,7 @@ def test_the_test_command_runs_everything_and_fails_when_anything_does(
 ) -> None:
     ran: list[str] = []
 
-    def call(command: list[str], cwd: Path) -> int:
+    def call(command: list[str], cwd: Path, env: dict[str, str] | None = None) -> int:
         words = " ".join(command[1:])
         ran.append(next(name for name in ("ruff", "mypy", "importlinter", "pytest") if name in words))
         return 5 if ran[-1] == failing else 0
