@@ -10,6 +10,7 @@ from core.errors import BrokenPictureError, GenerationError, OutOfMemoryError, S
 from core.jobs.orders import LOG_FILE
 from core.storage.database import now
 from core.types import JobState, Phase
+from tests.conftest import SERVER
 from tests.unit.jobs.shop import Shop, wait_for
 
 
@@ -105,13 +106,15 @@ def test_a_traceback_is_in_the_log_and_no_prompt(shared: Shop) -> None:
 
 
 @pytest.mark.parametrize("stored", ["{broken", "[1]", '{"width": 64}', '{"prompt": "x", "width": "wide"}', '{"p": 1}'])
-def test_an_unreadable_request_fails_and_the_next_job_runs(shared: Shop, stored: str) -> None:
+def test_an_unreadable_request_fails_and_the_next_job_runs(shared: Shop, stored: str, dialect: str) -> None:
+    if dialect == SERVER and stored == "{broken":
+        pytest.skip("the column takes JSON alone")
     row = {"id": f"bad{hash(stored) % 10**8}", "request": stored, "now": now()}
     with shared.database.writing() as connection:
         connection.execute(
             text(
                 "insert into jobs (id, state, request, cancel_requested, created_at)"
-                " values (:id, 'queued', :request, 0, :now)"
+                " values (:id, 'queued', :request, false, :now)"
             ),
             row,
         )
@@ -131,7 +134,7 @@ def test_the_model_stays_loaded_and_the_worker_says_so(shared: Shop) -> None:
     assert status.versions == {"loads": "1"}  # by all the jobs of this file
     assert status.memory_bytes and status.memory_bytes > 10_000_000
     with shared.database.reading() as connection:
-        rows = connection.execute(text("select pid, status from workers")).all()
+        rows = connection.execute(text("select pid, cast(status as text) as status from workers")).all()
     assert len(rows) == 1 and json.loads(rows[0].status)["good_jobs"] >= 2
     before = status.updated_at
     assert wait_for(lambda: shared.supervisor.status().updated_at != before)
