@@ -149,7 +149,7 @@ def test_stop_ends_the_worker_in_mid_job(shop: Shop, manner: dict[str, Any]) -> 
 def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_queued_again_by_the_next_start(
     shop: Shop, manner: dict[str, Any]
 ) -> None:
-    command = [sys.executable, "-m", "tests.unit.jobs.owner", str(shop.directory)]
+    command = [sys.executable, "-m", "tests.unit.jobs.owner", str(shop.directory), shop.place]
     with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
@@ -168,7 +168,8 @@ def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_queued_again_by_the_n
 
 def test_a_worker_whose_stdin_is_held_open_still_sees_that_its_owner_is_gone(shop: Shop) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as owner:
-        orders = WorkerOrders("w", owner.pid, shop.directory, PROJECT_ROOT / "configs", VALUES)
+        values = {**VALUES, "storage.database": shop.place}
+        orders = WorkerOrders("w", owner.pid, shop.directory, PROJECT_ROOT / "configs", values)
         command = [sys.executable, "-m", "core.jobs.worker", "--generator", FAKE]
         with subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE) as worker:
             assert worker.stdin is not None
@@ -216,7 +217,7 @@ def test_two_apps_over_one_folder_share_one_worker(shop: Shop, monkeypatch: pyte
     monkeypatch.setattr(supervisor_module, "LOCKED_DELAY", 0.3)
     shop.supervisor.start()
     pid = shop.worker_pid()
-    second = Shop(shop.directory)
+    second = Shop(shop.directory, place=shop.place)
     try:
         slow = shop.submit(fake_step_seconds=0.5)
         shop.wait(slow, JobState.RUNNING)
