@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from core.storage.infotext import well_formed
+from core.storage.records import as_options
 from core.storage.tables import image_records, images
 from core.types import GenerationRequest
 
@@ -44,4 +45,4 @@ def seconds_like(connection: Connection, request: GenerationRequest) -> float | 
 
 
 def _told(requested: Mapping[str, Any]) -> tuple[Any, set[str]]:
-    return requested["options"], set(requested.get("inputs", ()))
+    return as_options(requested["options"]), set(requested.get("inputs", ()))

@@ -133,6 +133,11 @@ def requested(request: GenerationRequest) -> dict[str, Any]:
     return data
 
 
+def as_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the schema gives them: its lists are tuples, which JSON does not have."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
 def with_new_id(record: Mapping[str, Any], created_at: datetime) -> dict[str, Any]:
     """The same record for a copy of the file."""
     return {**record, "id": new_id(created_at)}
@@ -149,7 +154,7 @@ def _request(data: Mapping[str, Any]) -> GenerationRequest:
         guidance_scale=float(data["guidance_scale"]),
         seed=int(data["seed"]),
         num_images=int(data["num_images"]),
-        options=dict(data["options"]),
+        options=as_options(data["options"]),
         template=_string(data.get("template", "")),
         inputs=_inputs(data.get("inputs", {})),
         parent=_parent(data.get("parent", "")),
