@@ -9,6 +9,7 @@ from PIL import Image
 from core import requests
 from core.errors import Cancelled, OptionError
 from core.types import Attempt, ModelInfo, Phase
+from tests.options import measured
 
 from .test_over_a_picture import family, hole, own, pixels, scene
 
@@ -34,6 +35,10 @@ def test_it_is_the_small_picture_enlarged_and_drawn_over(own, family, request_of
     assert both.image.size == both.rendered_size == (160, 128)
     assert both.effective["hires.base_size"] == list(small.rendered_size)
     assert both.effective["hires.steps_run"] == over.effective["img2img.steps"] == 2
+    measured("hires.enabled", "160x128 drawn at 80x64 first, then drawn over: each pass the picture that it is alone")
+    measured("hires.scale", "2: the first pass of 160x128 has 80x64 pixels")
+    measured("hires.strength", "0.5: the second pass runs 2 of 4 steps")
+    measured("hires.upscaler", "lanczos, nearest: the second pass begins from Pillow's own enlargement")
     steps = [told.step for told in seen if told.phase is Phase.STEPS]
     assert steps == sorted(steps) and {told.steps for told in seen if told.phase is Phase.STEPS} == {6}
     fractions = [told.fraction for told in seen if told.phase in (Phase.STEPS, Phase.DECODE)]
@@ -47,6 +52,7 @@ def test_its_steps_are_its_own(own, request_of):
     picture = own.generate(request, seen.append).pictures[0]
     assert picture.effective["hires.steps_run"] == 5
     assert max(told.step for told in seen) == 4 + 5
+    measured("hires.steps", "10 at strength 0.5: 5 run after the first pass's 4")
 
 
 @pytest.mark.parametrize("size", [(131, 150), (256, 130)])

@@ -15,6 +15,7 @@ from core.errors import BrokenPictureError, InputsError
 from core.model.generator import build_generator
 from core.model.strength import steps_run
 from core.types import Attempt, Phase
+from tests.options import measured
 
 from . import toys
 from .conftest import WEIGHTS
@@ -87,6 +88,8 @@ def test_from_a_picture_it_is_plain_diffusers(own, family, request_of, guidance,
     assert np.array_equal(pixels(mine.image), pixels(theirs))
     run = steps_run(own.loaded.info.pipeline, 6, strength)
     assert mine.effective["img2img.steps"] == run
+    if strength < 1:
+        measured("img2img.strength", f"{strength:g}: {run} of 6 steps run, as plain diffusers draws it")
     steps = [told.step for told in seen if told.phase is Phase.STEPS]
     assert {told.steps for told in seen if told.phase is Phase.STEPS} == {run}
     assert steps in (list(range(1, run + 1)), [*range(1, run + 1), run]), "PNDM takes a step more"

@@ -13,6 +13,7 @@ from core.bootstrap import build_studio
 from core.errors import OptionError, UnavailableError, WorkerDiedError
 from core.jobs.reasons import actor_gone, node_gone
 from core.types import JobState
+from tests.options import measured
 from tests.unit.jobs.shop import Shop, make_settings, wait_for
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
@@ -53,6 +54,8 @@ def test_a_job_is_spread_over_the_workers_each_picture_in_its_place_and_what_the
     (node,) = seen.nodes
     assert (node.cpus, node.cards) == (os.cpu_count(), 0)
     assert {worker.node for worker in seen.workers} == {node.name} and len({w.pid for w in seen.workers}) == 2
+    measured("worker.executor", "ray: six pictures of one job by two workers at once, each in its place with its seed")
+    measured("worker.ray_workers", f"{len(seen.workers)} workers of {len({w.pid for w in seen.workers})} processes")
     resting(two, 2)
     assert sum(worker.pictures_hour for worker in two.supervisor.status().workers) >= 6
 

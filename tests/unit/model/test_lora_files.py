@@ -17,6 +17,7 @@ from core.errors import LoraFileError, UnknownLoraError
 from core.model.catalog import Catalog
 from core.model.lora_files import LoraFiles, lora_files
 from core.model.places import Places
+from tests.options import measured
 
 DIM = 240  # of the embedded model
 
@@ -216,6 +217,7 @@ def test_only_the_users_own_are_removed(files: LoraFiles) -> None:
 @pytest.mark.option("lora.folder")
 def test_the_folder_is_where_the_settings_say(tmp_path: Path) -> None:
     assert lora_files(load_settings(overrides={"lora.folder": str(tmp_path)})).folder == tmp_path
+    measured("lora.folder", "a folder: LoRAs are looked for there; auto: in models/loras of the output folder")
     assert (
         lora_files(load_settings(overrides={"output.directory": str(tmp_path)})).folder == tmp_path / "models" / "loras"
     )

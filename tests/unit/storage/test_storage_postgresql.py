@@ -32,6 +32,7 @@ from core.storage.history import History
 from core.storage.tables import images, switches
 from core.storage.words import spaced, tokens
 from core.types import GenerationRequest, HistoryQuery, JobState, Phase, Progress
+from tests.options import measured
 from tests.postgres import PASSWORD, Server
 
 from .test_storage_search import START, fill, made_record
@@ -107,6 +108,7 @@ def test_the_password_comes_from_the_environment_and_is_never_told(
         studio.submit(studio.new_request({"generation.prompt": "a red house"}))
         assert PASSWORD not in str(studio.system()) + str(settings.values)
     assert len(studio.jobs()) == 2 and not (tmp_path / "studio.db").exists()
+    measured("storage.database", "a PostgreSQL server holds the jobs; no database file is made")
 
 
 # -- at the same time --------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from core.storage.shared import ObjectFiles, open_files
 from core.storage.tables import images
 from core.studio import Studio
 from core.types import HistoryQuery, MarkChange
+from tests.options import measured
 from tests.postgres import Server
 
 from .test_storage_importing import A1111, png
@@ -275,3 +276,4 @@ def test_the_option_chooses_where_pictures_are(url: str, tmp_path: Path) -> None
         kept = open_files(place, tmp_path / "elsewhere")
         assert kept.read(record.file) == studio.image_file(record.id).read_bytes()
         assert not (out / record.file).exists()
+        measured("output.storage", "s3:// and file://: the picture is there, byte for byte, and not in the output folder")
