@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import diffusers
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from core.config.layers import PROJECT_ROOT
 from core.errors import BrokenPictureError, InputsError
+from core.model import preview
 from core.model.generator import build_generator
 from core.model.strength import steps_run
 from core.types import Attempt, Phase
@@ -227,7 +229,8 @@ def test_tiles_act_on_the_encoder_too(own, request_of, monkeypatch):
     assert seen == [(1, 3, 96, 128)]
 
 
-def test_previews_of_a_forming_picture_are_told(own, request_of):
+def test_previews_of_a_forming_picture_are_told(own, request_of, monkeypatch):
+    monkeypatch.setattr(preview, "SHARE", math.inf)  # however fast its steps are
     seen = []
     request = request_of(width=128, height=96, changed={"img2img.strength": 1.0, "preview.every": 1})
     own.generate(request, seen.append, attempt=Attempt(inputs={"image": scene()}))

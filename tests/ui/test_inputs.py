@@ -119,7 +119,7 @@ def test_a_model_that_takes_no_picture_says_so(studio, open_page, monkeypatch):
     page.run()
     assert "takes no picture to start from" in all_text(page)
     page.button(key="generate").click().run()
-    assert "demo draws from text alone" in all_text(page)
+    assert "demo takes no such picture" in all_text(page)
 
 
 def test_the_quick_check_is_drawn_from_text(studio, open_page):

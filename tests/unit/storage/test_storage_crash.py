@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from core.storage import files, history as module, order
+from core.storage import files, history as module
 from core.storage.database import Database
 from core.storage.history import History
 from core.types import HistoryQuery, MarkChange
@@ -82,7 +82,7 @@ if place == "before the name":
 elif place == "before the row":
     module.rows.put = die
 elif place == "before the file is removed":
-    order.remove = die
+    files.LocalFiles.remove = die
     say(f"deleting {first.id}")
     history.delete(first.id)
 history.add(build_picture(), "job")
