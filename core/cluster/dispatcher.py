@@ -118,7 +118,7 @@ class Dispatcher:
     def _claim(self) -> None:
         """Begin jobs in the order of the queue while there are workers for them."""
         self._waiting = True
-        while self._fleet.has_free() and not self._spread.in_want:
+        while self._fleet.has_free() and self._spread.is_served(POLL_SECONDS):
             job = self._runner.claim() if self._queue.has_waiting() else None
             if job is None:
                 self._waiting = False

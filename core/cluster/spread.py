@@ -39,7 +39,7 @@ class SpreadGenerator:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._guard = threading.Lock()
+        self._wanted = threading.Condition()  # over the next one
         self._wanting: set[str] = set()
 
     @property
@@ -49,8 +49,14 @@ class SpreadGenerator:
 
     def want(self, job_id: str, wants: bool = True) -> None:
         """Say that a job has pictures without a worker, or none any more."""
-        with self._guard:
+        with self._wanted:
             (self._wanting.add if wants else self._wanting.discard)(job_id)
+            self._wanted.notify_all()
+
+    def is_served(self, seconds: float) -> bool:
+        """Whether no job waits for a worker, now or within so many seconds."""
+        with self._wanted:
+            return self._wanted.wait_for(lambda: not self._wanting, seconds)
 
     def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> None:
         """Have the workers at rest load a model."""

@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import queue
+import random
 import tempfile
 import threading
 import time
@@ -50,7 +51,7 @@ ENOUGH = 0.9  # of what the workers could draw
 
 
 class Timetable:
-    """A link to workers that are entries of a calendar. Each draws a picture in `seconds`, in equal steps."""
+    """A link to workers that are entries of a calendar. Each draws a picture in about `seconds`, in equal steps."""
 
     def __init__(self, workers: int, seconds: float, side: int) -> None:
         self._seconds = seconds
@@ -60,6 +61,7 @@ class Timetable:
         self._due: list[tuple[float, int, int, Step | Ended]] = []
         self._order = itertools.count()
         self._guard = threading.Condition()
+        self._dice = random.Random(7)
         self._image = photograph(side)
         self._preview = preview()
         threading.Thread(target=self._deliver, daemon=True).start()
@@ -76,12 +78,13 @@ class Timetable:
             self._plan(now, handle, Ended(arguments[0]))
         elif verb == "draw":
             ticket, request, _ = arguments
+            took = self._seconds * self._dice.uniform(0.8, 1.2)  # else all would end at once
             for step in range(1, STEPS + 1):
                 told = Progress(Phase.STEPS, step, STEPS, preview=self._preview if step % 2 == 0 else None)
-                self._plan(now + step * self._seconds / (STEPS + 1), handle, Step(ticket, told))
-            timings = {"text": 0.0, "steps": self._seconds, "decode": 0.0}
+                self._plan(now + step * took / (STEPS + 1), handle, Step(ticket, told))
+            timings = {"text": 0.0, "steps": took, "decode": 0.0}
             picture = Picture(self._image, request, self._image.size, timings, {"model.device": "cuda"})
-            self._plan(now + self._seconds, handle, Ended(ticket, picture))
+            self._plan(now + took, handle, Ended(ticket, picture))
 
     def hear(self, handles: Sequence[int], seconds: float) -> Sequence[tuple[int, Heard | Gone]]:
         heard = []
@@ -136,7 +139,7 @@ def measure(workers: int, seconds: float, side: int, pictures: int, length: floa
         database = Database(directory / "studio.db")
         jobs, history = JobQueue(database), History(database, directory)
         asked = make_request(width=side, height=side, num_inference_steps=STEPS)
-        for k in range(int(2 * workers * length / seconds / pictures) + 2 * workers):
+        for k in range(int(workers * (2 * length + 10) / seconds / pictures) + 3 * workers):
             jobs.add(replace(asked, seed=1000 * k, num_images=pictures))
         settings = make_settings(directory)
         orders = WorkerOrders(new_id(), os.getpid(), directory, settings.configs, settings.values)
@@ -144,7 +147,8 @@ def measure(workers: int, seconds: float, side: int, pictures: int, length: floa
         fleet = Fleet(Timetable(workers, seconds, side), workers, 0.0, (None, {}), lambda model: None)
         dispatcher = threading.Thread(target=Dispatcher(orders, database, fleet, stopping).run)
         dispatcher.start()
-        while len(fleet.workers()) < workers or fleet.has_free():  # until all draw
+        until = time.monotonic() + max(10.0, 2 * seconds)
+        while (len(fleet.workers()) < workers or fleet.has_free()) and time.monotonic() < until:  # until all draw
             time.sleep(0.01)
         before, busy, began = made(history), time.process_time(), time.monotonic()
         time.sleep(length)
@@ -167,7 +171,7 @@ def main() -> None:
     options.add_argument("--picture-seconds", type=float, help="instead of a card's")
     options.add_argument("--side", type=int, default=1024)
     options.add_argument("--pictures", type=int, default=1, help="of each job")
-    options.add_argument("--seconds", type=float, default=15.0, help="for each number of workers")
+    options.add_argument("--seconds", type=float, default=25.0, help="for each number of workers, about")
     options.add_argument("--workers", type=int, nargs="*", default=[2**k for k in range(9)])
     chosen = options.parse_args()
     seconds = chosen.picture_seconds or PICTURE_TERA / TERA[chosen.card]

@@ -134,6 +134,7 @@ def test_a_job_that_lacks_workers_says_so_until_all_its_pictures_are_given_out()
         spread = SpreadGenerator(fleet)
         order = Order(spread, make_request(num_images=2, fake_step_seconds=0.1)).begin()
         until(lambda: spread.in_want)
+        assert not spread.is_served(0.01)
         until(lambda: len(order.pictures) == 1)
-        until(lambda: not spread.in_want)
+        assert spread.is_served(60)
         assert order.end().error is None and len(order.pictures) == 2
