@@ -33,8 +33,9 @@ def allowed_values(option: Option) -> st.SearchStrategy[Any]:
     if option.type == "choice":
         return st.sampled_from(option.choices)
     if option.type == "list":
-        words = st.text(st.characters(exclude_characters=",", exclude_categories=["C", "Z"]), min_size=1, max_size=9)
-        return st.lists(words, max_size=4).map(tuple)
+        known = option.entries is not None  # entries with a grammar of their own: here names, each once
+        marks = st.characters(exclude_characters=",:" if known else ",", exclude_categories=["C", "Z"])
+        return st.lists(st.text(marks, min_size=1, max_size=9), max_size=4, unique=known).map(tuple)
     if option.type == "str":
         return st.text(max_size=min(200, int(option.maximum or 200)))
     assert option.minimum is not None and option.maximum is not None
