@@ -17,13 +17,26 @@ def generator():
 
 @pytest.fixture(scope="session")
 def plain():
-    """diffusers as anyone would use it. The dtype is named: by itself it would keep the text encoder in its stored float16."""
+    """diffusers as anyone would use it. The dtype is named: by itself it would keep the text encoder in its stored float16.
+
+    One for all, too: a test that has changed a weight of it is told of at the end.
+    """
     import torch
     from diffusers import ZImagePipeline
 
     pipeline = ZImagePipeline.from_pretrained(WEIGHTS, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    as_read = _sums(pipeline)
+    yield pipeline
+    assert _sums(pipeline) == as_read
+
+
+def _sums(pipeline):
+    """Of each component's weights; rounding some of them changes it."""
+    return {
+        name: sum(float(tensor.double().abs().sum()) for tensor in getattr(pipeline, name).state_dict().values())
+        for name in ("text_encoder", "transformer", "vae")
+    }
 
 
 @pytest.fixture(scope="session")

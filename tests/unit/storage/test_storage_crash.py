@@ -233,12 +233,12 @@ print("ready", flush=True)
 sys.stdin.readline()
 folder, me = Path(sys.argv[1]), sys.argv[2]
 history = History(Database(folder / "studio.db"), folder / "outputs")
+mine = []
 for k in range(6):
-    history.add(build_picture(), None)
+    mine.append(history.add(build_picture(), None).id)
     history.change(HistoryQuery(), MarkChange(rating=k % 6, add_tags=(f"{me}{k}",)))
-    some = history.ids(HistoryQuery(limit=1))[:2]
-    history.trash(some)
-    history.restore(some)
+    history.trash(mine[-2:])  # its own only: what lies in the trash meanwhile is not marked by the others
+    history.restore(mine[-2:])
 print("done", flush=True)
 """
 
