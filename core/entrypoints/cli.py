@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from core.config.layers import PROJECT_ROOT
 from core.config.options import SCHEMA
+from core.entrypoints.cli_words import WORDS
 from core.entrypoints.terminal import STOPPED, choose_language, complain
 from core.errors import InputError, StudioError
 
@@ -118,7 +119,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser(language: str) -> argparse.ArgumentParser:
     """All commands; the help of an option is the schema's own."""
-    words = _WORDS[language]
+    words = WORDS[language]
     common = _Parser(add_help=False)
     common.add_argument("--lang", choices=("zh", "en"), help=words["lang"])
     parser = _Parser(prog="start.py", description="Z Darkroom / 造相暗房", allow_abbrev=False)
@@ -143,7 +144,7 @@ def build_parser(language: str) -> argparse.ArgumentParser:
 def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
     from core.entrypoints.generate import FLAGS, FORMATS, INPUT_FLAGS
 
-    words = _WORDS[language]
+    words = WORDS[language]
     command.add_argument("prompt", metavar="PROMPT", nargs="?", help=words["prompt"])
     command.add_argument("--prompts-file", metavar="FILE", help=words["prompts-file"])
     for flag, key in FLAGS.items():
@@ -162,12 +163,12 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_history(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("action", choices=("check", "rebuild", "move"), help=_WORDS[language]["action"])
-    command.add_argument("--to", metavar="URL", help=_WORDS[language]["to"])
+    command.add_argument("action", choices=("check", "rebuild", "move"), help=WORDS[language]["action"])
+    command.add_argument("--to", metavar="URL", help=WORDS[language]["to"])
 
 
 def _add_models(command: argparse.ArgumentParser, language: str) -> None:
-    words = _WORDS[language]
+    words = WORDS[language]
     command.add_argument(
         "action", nargs="?", choices=("list", "get", "add", "remove"), default="list", help=words["models_action"]
     )
@@ -178,14 +179,14 @@ def _add_models(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_users(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("action", choices=("add", "list", "remove"), help=_WORDS[language]["users-action"])
-    command.add_argument("name", nargs="?", metavar="NAME", help=_WORDS[language]["users-name"])
+    command.add_argument("action", choices=("add", "list", "remove"), help=WORDS[language]["users-action"])
+    command.add_argument("name", nargs="?", metavar="NAME", help=WORDS[language]["users-name"])
 
 
 def _add_compare(command: argparse.ArgumentParser, language: str) -> None:
     from core.entrypoints.comparing import FORMATS, ColumnAction
 
-    words = _WORDS[language]
+    words = WORDS[language]
     command.set_defaults(columns=None)
     command.add_argument("--model", action=ColumnAction, metavar="ID", help=words["compare-model"])
     command.add_argument("--set", action=ColumnAction, metavar="KEY=VALUE", help=words["compare-set"])
@@ -198,11 +199,11 @@ def _add_compare(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("--prompts", default="200", metavar="N", help=_WORDS[language]["prompts"])
+    command.add_argument("--prompts", default="200", metavar="N", help=WORDS[language]["prompts"])
 
 
 def _add_verify(command: argparse.ArgumentParser, language: str) -> None:
-    words = _WORDS[language]
+    words = WORDS[language]
     command.add_argument("--pictures", default="10", metavar="N", help=words["pictures"])
     command.add_argument("--model", help=SCHEMA.options["model.id"].help[language])
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
@@ -210,11 +211,11 @@ def _add_verify(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_options(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("--write", action="store_true", help=_WORDS[language]["write"])
+    command.add_argument("--write", action="store_true", help=WORDS[language]["write"])
 
 
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
-    words = _WORDS[language]
+    words = WORDS[language]
     command.add_argument("what", nargs="?", choices=("speed", "vae", "rope"), default="speed", help=words["what"])
     command.add_argument("--architecture", choices=("z-image-turbo",), help=words["architecture"])
     command.add_argument("--random-weights", action="store_true", help=words["random-weights"])
@@ -229,121 +230,6 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--prompts", default="200", metavar="N", help=words["most"])
     command.add_argument("--executor", metavar="ray", help=words["executor"])
     command.add_argument("--workers", default="2", metavar="N", help=words["workers"])
-
-
-_WORDS = {
-    "en": {
-        "lang": "language of messages; default: the terminal's",
-        "generate": "make pictures from a prompt",
-        "compare": "models and settings over the same prompts and seeds: times, memory, quality, as a table",
-        "compare-model": "begins a column: a catalogue id, or the path of a folder; 2 - 8 of them, the same one may be repeated",
-        "compare-set": "an option of the column that began last, such as generation.num_inference_steps=4; before the first "
-        "--model: of all columns; may be repeated",
-        "compare-profile": "a set of options from configs/profiles, for a column or for all, as with --set",
-        "compare-prompt": "what every column draws; may be repeated",
-        "compare-seed": "with which seed; may be repeated; -1 is a random one, the same in every column",
-        "compare-out": "write the table or the labelled picture to this file ({formats}); may be repeated",
-        "history": "check or rebuild the history of pictures",
-        "action": "check: hold rows and files against each other; rebuild: make the rows again from the files; "
-        "move: copy the database into another one, all or nothing",
-        "to": "of move: postgresql://user@host:5432/name, a path, or file for the one in the output folder",
-        "models": "list models, fetch one, add a folder or file, remove one",
-        "models_action": "list (without a word), get ID, add PATH, remove ID",
-        "target": "a catalogue id, or with add the path of a diffusers folder, a .safetensors or a .gguf file",
-        "source": "huggingface or modelscope; default: the first that the model has",
-        "mirror": "address to ask instead of the hub's own, such as https://hf-mirror.com",
-        "id": "the id of a model that is added; default: made of its name",
-        "users": "who may use the studio: add, list or remove users",
-        "users-action": "add: a user, or another password for one; it is asked for",
-        "users-name": "1 - 32 letters, digits, dots, hyphens, underscores",
-        "demo-eval": "measure how well the embedded model obeys prompts",
-        "verify": "ten pictures in a row: no error, not black, no cast, the right size, memory flat",
-        "bench": "compare with plain diffusers on this machine, and measure what the options cost and bring",
-        "options": "print the table of all options",
-        "pictures": "how many in a row",
-        "all": "all four steps of the guide: stable, quality, speed, control",
-        "write": "write it into configs/README.md",
-        "architecture": "build this model with random weights on the device: nothing is downloaded",
-        "random-weights": "said with --architecture: the pictures mean nothing, the times do",
-        "only": "options whose name has this text; may be repeated; none = no options, only plain and default",
-        "prompt": "what the picture shows, in Chinese or English",
-        "prompts-file": "many pictures as one job: a text with a prompt a line, or a CSV table whose columns are fields "
-        "of a request; {a|b} and __name__ (a line of name.txt) are drawn by each picture's seed",
-        "control_image": "of a model with a ControlNet: the picture that it follows; see control.preprocess",
-        "image": "draw over this picture (PNG, JPEG, WebP); without --width and --height at its own size, or at the model's in "
-        "its ratio when it is much larger",
-        "mask_image": "with --image: draw anew only where this picture, of the same size, is white",
-        "out": "copy the picture to this file ({formats}); several become FILE-1, FILE-2 ...; without it the path is printed",
-        "set": "any option of configs/*.yaml, such as vae.enable_tiling=true; may be repeated",
-        "profile": "a set of options from configs/profiles",
-        "server": "have a running studio draw it, such as http://192.168.1.20:8501; without --out addresses are printed",
-        "token-file": "file with that studio's token, or NAME:PASSWORD; else the variable ZDARKROOM_TOKEN",
-        "no-progress": "draw no progress line",
-        "prompts": "how many held-out prompts, half of them Chinese",
-        "runs": "measured runs of each, after one to warm up",
-        "side": "width and height in pixels; default: the model's own; of rope: the trained side that is exceeded",
-        "executor": "ray: measure several workers on Ray against the local worker instead, each on one thread",
-        "workers": "how many, with --executor ray",
-        "what": "speed: against plain diffusers; vae: ways of tiling; rope: scalings of positions at 2 and 3 times the size",
-        "tile": "of vae: side of a tile",
-        "minutes": "of rope: about how long to measure",
-        "most": "of rope: at most so many prompts",
-    },
-    "zh": {
-        "lang": "提示语言；默认随终端",
-        "generate": "由提示词生成图片",
-        "compare": "以相同的提示词和种子对比模型与设置：用时、内存、质量，列成表格",
-        "compare-model": "开始一列：模型编号，或文件夹路径；2 至 8 个，同一模型可重复",
-        "compare-set": "最近一列的选项，如 generation.num_inference_steps=4；写在第一个 --model 之前则用于所有列；可重复",
-        "compare-profile": "configs/profiles 中的一组选项，用于一列或所有列，规则同 --set",
-        "compare-prompt": "每列都画的提示词；可重复",
-        "compare-seed": "使用的种子；可重复；-1 为随机，各列相同",
-        "compare-out": "把表格或带标签的图片写入此文件（{formats}）；可重复",
-        "history": "检查或重建图片历史",
-        "action": "check：核对记录与文件；rebuild：由文件重建记录；move：把数据库整体复制到另一个",
-        "to": "move 时：postgresql://user@host:5432/name、文件路径，或 file（输出文件夹中的文件）",
-        "models": "列出、下载、添加或移除模型",
-        "models_action": "list（可省略）、get 编号、add 路径、remove 编号",
-        "target": "模型编号；add 时为 diffusers 文件夹、.safetensors 或 .gguf 文件的路径",
-        "source": "huggingface 或 modelscope；默认为该模型的第一个来源",
-        "mirror": "代替官方站点的地址，如 https://hf-mirror.com",
-        "id": "添加的模型的编号；默认由名称得出",
-        "users": "谁可以使用工作室：添加、列出或删除用户",
-        "users-action": "add：添加用户或更改密码，密码会另行询问",
-        "users-name": "1 至 32 个字母、汉字、数字、点、连字符或下划线",
-        "demo-eval": "测量内置模型对提示词的遵循程度",
-        "verify": "连续生成十张：无错误、无黑图、无偏色、尺寸正确、内存平稳",
-        "bench": "在本机上与原版 diffusers 比较，并测量各选项的代价与收益",
-        "options": "打印全部选项的表格",
-        "pictures": "连续生成多少张",
-        "all": "运行指南的全部四步：稳定、质量、速度、控制",
-        "write": "写入 configs/README.md",
-        "architecture": "在设备上以随机权重构建此模型，不下载任何内容",
-        "random-weights": "与 --architecture 同用：图片没有意义，时间有",
-        "only": "只测名称含此文本的选项；可重复；none 表示不测选项，只比较原版与默认",
-        "prompt": "用中文或英文描述画面",
-        "prompts-file": "一个任务生成多张图片：每行一条提示词的文本，或以请求字段为列的 CSV 表格；"
-        "{a|b} 和 __名称__（名称.txt 中的一行）按每张图片的种子抽取",
-        "control_image": "用于带 ControlNet 的模型：要遵循的图片；参见 control.preprocess",
-        "image": "在此图片（PNG、JPEG、WebP）上重绘；不给 --width 和 --height 时用其原尺寸，远大于模型尺寸时按其比例缩小",
-        "mask_image": "与 --image 合用：只重绘此图（尺寸相同）中白色的区域",
-        "out": "把图片复制到此文件（{formats}）；多张时为 FILE-1、FILE-2……；不给则打印路径",
-        "set": "configs/*.yaml 中的任意选项，如 vae.enable_tiling=true；可重复",
-        "profile": "configs/profiles 中的一组选项",
-        "server": "由正在运行的工作室生成，如 http://192.168.1.20:8501；不给 --out 则打印图片地址",
-        "token-file": "存有该工作室令牌或“用户名:密码”的文件；默认读取环境变量 ZDARKROOM_TOKEN",
-        "no-progress": "不显示进度",
-        "prompts": "使用多少条未训练过的提示词，中英各半",
-        "runs": "预热一次后各测多少次",
-        "side": "宽和高（像素）；默认用模型自带值；rope 时为被超出的训练边长",
-        "executor": "ray：改为比较 Ray 上的多个工作进程与本机工作进程，各用一个线程",
-        "workers": "使用 --executor ray 时的工作进程数",
-        "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放",
-        "tile": "vae 时的分块边长",
-        "minutes": "rope 时大约测多久",
-        "most": "rope 时最多用多少条提示词",
-    },
-}
 
 
 if __name__ == "__main__":

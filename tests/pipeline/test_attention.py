@@ -6,7 +6,7 @@ import torch
 from diffusers.models import attention_dispatch
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
-from core.config.options.pipeline import ATTENTION_BACKENDS
+from core.config.options.transformer import ATTENTION_BACKENDS
 from core.model.tuning import attention
 from core.model.tuning.attention import AttentionPlan, Shape
 from tests.options import measured

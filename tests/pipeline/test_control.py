@@ -146,7 +146,9 @@ def test_pixels_are_those_of_plain_diffusers(toy_box, draw, picture, model, guid
     followed = theirs(toy_box, model, outlines, guidance)
     assert not same(used_as_it_is.image, followed)
     gap = np.abs(pixels(used_as_it_is.image) - pixels(followed)).mean()
-    measured("control.preprocess", f"canny or none: pixels {gap:.1f}/255 apart on average, each as plain diffusers draws it")
+    measured(
+        "control.preprocess", f"canny or none: pixels {gap:.1f}/255 apart on average, each as plain diffusers draws it"
+    )
 
 
 @pytest.mark.parametrize("model", ["beside", "v1", "folder"])

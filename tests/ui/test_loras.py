@@ -70,6 +70,8 @@ def test_use_and_remove(studio, open_page):
     page.button(key="use_lora_0").click().run()
     assert page.button(key="use_lora_0").label == "In use"
     form = page.session_state["form"]
-    assert form["lora.use"] == ("ink-print:1",) and form["model.id"] == "demo", "a whole form, though its page was never open"
+    assert form["lora.use"] == ("ink-print:1",) and form["model.id"] == "demo", (
+        "a whole form, though its page was never open"
+    )
     page.button(key="delete_lora_1").click().run()
     assert [lora.name for lora in studio.loras()] == ["ink-print", "broken"]

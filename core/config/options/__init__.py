@@ -13,9 +13,10 @@ from core.config.options.interface import UI
 from core.config.options.machine import COMPILATION, GUARD, MEMORY, SPEED
 from core.config.options.models import LORA, LORA_FOLDER, MODELS
 from core.config.options.passes import HIRES, IMG2IMG
-from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
+from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, VAE
 from core.config.options.service import ACCESS, SERVICE, WORKER
 from core.config.options.storage import STORAGE
+from core.config.options.transformer import TRANSFORMER
 from core.config.schema import Schema
 
 _REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, STORAGE, MODELS, LORA_FOLDER, SIZE, IMG2IMG, CONTROL, HIRES, LORA)

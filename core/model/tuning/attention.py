@@ -21,7 +21,7 @@ from diffusers.models.attention_dispatch import (
 )
 from diffusers.models.attention_processor import Attention
 
-from core.config.options.pipeline import ATTENTION_BACKENDS
+from core.config.options.transformer import ATTENTION_BACKENDS
 from core.types import Capability, Decision
 
 NATIVE = "native"

@@ -276,4 +276,6 @@ def test_the_option_chooses_where_pictures_are(url: str, tmp_path: Path) -> None
         kept = open_files(place, tmp_path / "elsewhere")
         assert kept.read(record.file) == studio.image_file(record.id).read_bytes()
         assert not (out / record.file).exists()
-        measured("output.storage", "s3:// and file://: the picture is there, byte for byte, and not in the output folder")
+        measured(
+            "output.storage", "s3:// and file://: the picture is there, byte for byte, and not in the output folder"
+        )

@@ -1,0 +1,52 @@
+"""What buttons do: from the form to the studio, and errors back to the page. They run before the page is drawn again."""
+
+from __future__ import annotations
+
+from ui.actions.asking import ask, cancel, cancel_all, known_jobs, submit
+from ui.actions.drawing import (
+    cure,
+    generate,
+    is_check,
+    keep_loaded,
+    quick_check,
+    reload_now,
+    run_again,
+    submit_batch,
+    use_sample,
+)
+from ui.actions.filling import apply_yaml, change_model, open_form
+from ui.actions.guide import run_step
+from ui.actions.marking import empty_trash, mark, restore, toggle_favourite, trash
+from ui.actions.pictures import keep_control, send_to_form, start_from, steps, use, with_control
+
+__all__ = [
+    "apply_yaml",
+    "ask",
+    "cancel",
+    "cancel_all",
+    "change_model",
+    "cure",
+    "empty_trash",
+    "generate",
+    "is_check",
+    "keep_control",
+    "keep_loaded",
+    "known_jobs",
+    "mark",
+    "open_form",
+    "quick_check",
+    "reload_now",
+    "restore",
+    "run_again",
+    "run_step",
+    "send_to_form",
+    "start_from",
+    "steps",
+    "submit",
+    "submit_batch",
+    "toggle_favourite",
+    "trash",
+    "use",
+    "use_sample",
+    "with_control",
+]
