@@ -17,61 +17,87 @@ from PIL import Image
 from safetensors.torch import load_file
 
 FILE = "preview.safetensors"
-SIDE = 384  # px, the longer side of the preview at most
+SIDE = 192  # px, the longer side of the preview at most
 GROWTH = 2  # px of the preview for each latent: more would be interpolated only, which the browser does as well
-SHARE = 0.02  # of the time of a picture's steps: all that its previews may take together
-WRITING_SECONDS = 0.0005  # a preview's row in the database takes this much more than a report without one
+SHARE = 0.01  # of the time of a picture's steps: all that its previews may take together; half of what is promised
+HANDING_SECONDS = 0.001  # to hand one on takes this much more than a report without one, until it has been measured
+TRUST = 0.9  # each picture expects so much of what the one before did: a slow moment is not held against all to come
+
+Send = Callable[[bytes | None], None]
 
 
 class Previewer:
-    """Latents in, WebP bytes out; half a millisecond for 256 x 256, four for 1024 x 1024.
+    """Latents in, WebP bytes out; less than half a millisecond for 256 x 256, two for 1024 x 1024.
 
-    `seconds` is what drawing one took lately.
+    `seconds` is what one took lately, with all that it caused.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self._weight = weight.float().numpy()
         self._bias = bias.float().numpy()
-        self.seconds = 0.0
         for _ in range(2):  # the first one loads libraries; the second tells what one costs
-            self.draw(torch.zeros(1, weight.shape[0], 32, 32))
+            began = time.perf_counter()
+            self.draw(*torch.zeros(2, 1, weight.shape[0], 32, 32), 1.0, 0.5)
+            self.seconds = time.perf_counter() - began + HANDING_SECONDS
 
-    def draw(self, latents: torch.Tensor) -> bytes:
-        """(1, 16, h, w) normalised latents of the estimated clean picture -> a WebP of at most SIDE pixels a side."""
-        began = time.perf_counter()
-        channels, height, width = latents.shape[1:]
-        flat = (
-            latents[0].float().cpu().numpy().reshape(channels, -1)
-        )  # numpy: torch would wake all its threads for this
-        colours = (self._weight.T @ flat).T + self._bias
-        levels = (colours.clip(0, 1) * 255).round().astype(np.uint8).reshape(height, width, 3)
+    def draw(self, before: torch.Tensor, after: torch.Tensor, sigma_before: float, sigma_after: float) -> bytes:
+        """The clean picture that one Euler step points at, as a WebP of at most SIDE pixels a side.
+
+        Both latents are (1, 16, h, w), normalised. Rectified flow: x = (1 - s) clean + s noise, so dx/ds is constant along a
+        straight path and clean = x - s dx/ds, a weighted sum of the two.
+        """
+        height, width = after.shape[2:]
+        reach = sigma_after - sigma_before
+        colours = self._projected(before, sigma_after / reach)
+        colours -= self._projected(after, sigma_before / reach)
+        colours += self._bias[:, None]
+        levels = (colours.T.clip(0, 1) * 255).round().astype(np.uint8).reshape(height, width, 3)
         scale = min(GROWTH, SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         buffer = io.BytesIO()
         Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC).save(buffer, "WEBP", quality=90, method=0)
-        self.seconds = time.perf_counter() - began
         return buffer.getvalue()
+
+    def _projected(self, latents: torch.Tensor, factor: float) -> np.ndarray:
+        """(3, h w), by numpy: torch would wake all its threads for this."""
+        flat = latents[0].float().cpu().numpy().reshape(latents.shape[1], -1)
+        projected: np.ndarray = (self._weight.T * np.float32(factor)) @ flat
+        return projected
 
 
 class PreviewBudget:
     """Of one picture, from its first step on: previews are drawn as long as they take no more than SHARE of its steps.
 
-    Slow steps pay for a preview each; fast ones for one now and then. `clock` gives seconds.
+    Slow steps pay for a preview each; fast ones for one now and then. All that a preview causes is counted: reading the
+    latents, drawing, and how much longer than the quickest report without one the report takes that hands it on.
+    `clock` gives seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, previewer: Previewer | None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._previewer = previewer
         self._clock = clock
         self._began = clock()
         self._spent = 0.0
+        self._plain: float | None = None  # seconds of the quickest report without a preview
+        if previewer:
+            previewer.seconds *= TRUST
 
-    def allows(self, seconds: float) -> bool:
-        """Whether the steps so far pay for one more preview that is expected to take so long."""
-        stepped = self._clock() - self._began - self._spent
-        return self._spent + seconds + WRITING_SECONDS <= SHARE * stepped
+    def report(self, send: Send, draw: Callable[[Previewer], bytes] | None) -> None:
+        """Report a step by `send`: with the preview that `draw` makes where one is wanted and can be paid."""
+        began = self._clock()
+        previewer = self._previewer
+        if previewer is None or draw is None or not self._can_pay(previewer.seconds, began):
+            send(None)
+            took = self._clock() - began
+            self._plain = took if self._plain is None else min(took, self._plain)
+            return
+        send(draw(previewer))
+        previewer.seconds = max(0.0, self._clock() - began - (self._plain or 0.0))
+        self._spent += previewer.seconds
 
-    def pay(self, seconds: float) -> None:
-        """A preview was drawn, and took this long."""
-        self._spent += seconds + WRITING_SECONDS
+    def _can_pay(self, seconds: float, now: float) -> bool:
+        """Whether the steps so far pay for one more preview that takes so long."""
+        return self._spent + seconds <= SHARE * (now - self._began - self._spent)
 
 
 def load_previewer(folder: Path) -> Previewer | None:
@@ -81,12 +107,3 @@ def load_previewer(folder: Path) -> Previewer | None:
         return None
     tensors = load_file(path)
     return Previewer(tensors["weight"], tensors["bias"])
-
-
-def estimate_clean(before: torch.Tensor, after: torch.Tensor, sigma_before: float, sigma_after: float) -> torch.Tensor:
-    """The clean latents that one Euler step points at.
-
-    Rectified flow: x = (1 - s) clean + s noise, so dx/ds is constant along a straight path and clean = x - s dx/ds.
-    """
-    slope = (after - before) / (sigma_after - sigma_before)
-    return after - sigma_after * slope

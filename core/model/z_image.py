@@ -5,8 +5,7 @@ What this module does not know: how the model got into memory, the other picture
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from core.errors import Cancelled
 from core.model import control, guard, over
 from core.model.canvas import Canvas
 from core.model.loader import LoadedModel
-from core.model.preview import PreviewBudget, estimate_clean
+from core.model.preview import PreviewBudget, Previewer
 from core.model.render import IsCancelled, Report, Texts, size_to_render
 from core.model.tuning import attention, rope, speed, tiling
 from core.types import Decision, GenerationRequest, Phase
@@ -83,7 +82,7 @@ def denoise(
     rope.apply(pipeline.transformer, positions(model, request))
     control.follow(pipeline)
 
-    budget = PreviewBudget()
+    budget = PreviewBudget(model.previewer)
 
     def after_step(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         nonlocal before
@@ -91,7 +90,10 @@ def denoise(
             raise Cancelled  # raised here, the pipeline neither goes on nor decodes
         after, place = tensors["latents"], (pipe.scheduler.begin_index or 0) + index
         guard.check_latents(after, index + 1)
-        report(Phase.STEPS, index + 1, _preview(model, request, budget, before, after, place))
+        budget.report(
+            lambda preview: report(Phase.STEPS, index + 1, preview),
+            _preview(request, index + 1, before, after, pipe.scheduler.sigmas[place : place + 2]),
+        )
         before = after
         rope.fade_to(pipe.transformer, float(pipe.scheduler.sigmas[place + 1]))
         return {}
@@ -135,27 +137,15 @@ def _beginning(pipeline: Any, request: GenerationRequest, canvas: Canvas) -> tup
 
 
 def _preview(
-    model: LoadedModel,
-    request: GenerationRequest,
-    budget: PreviewBudget,
-    before: torch.Tensor | None,
-    after: torch.Tensor,
-    index: int,
-) -> bytes | None:
-    """After step `index` of the schedule, where the budget allows it.
+    request: GenerationRequest, step: int, before: torch.Tensor | None, after: torch.Tensor, sigmas: torch.Tensor
+) -> Callable[[Previewer], bytes] | None:
+    """What draws the preview after this step, from 1; None where none is wanted.
 
-    None after the first step over a picture, whose beginning nobody has seen.
+    Nor is there one after the first step over a picture, whose beginning nobody has seen.
     """
-    due = (index + 1) % request.options["preview.every"] == 0
-    if before is None or model.previewer is None or not request.options["preview.enabled"] or not due:
+    if before is None or not request.options["preview.enabled"] or step % request.options["preview.every"]:
         return None
-    if not budget.allows(model.previewer.seconds):
-        return None
-    sigmas = model.pipeline.scheduler.sigmas
-    began = time.perf_counter()
-    drawn = model.previewer.draw(estimate_clean(before, after, float(sigmas[index]), float(sigmas[index + 1])))
-    budget.pay(time.perf_counter() - began)
-    return drawn
+    return lambda previewer: previewer.draw(before, after, *sigmas.tolist())
 
 
 def to_pixels(vae: Any, latents: torch.Tensor) -> torch.Tensor:

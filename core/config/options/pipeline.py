@@ -152,9 +152,9 @@ PREVIEW = (
         group="preview",
         label={"en": "Preview every", "zh": "预览间隔"},
         help={
-            "en": "Steps between two previews at least. Previews take at most 2% of the time of a picture's steps: where "
+            "en": "Steps between two previews at least. Previews take at most 1% of the time of a picture's steps: where "
             "steps are very short, some are left out.",
-            "zh": "两次预览之间至少相隔的步数。预览最多占用生成步骤时间的 2%：每步很短时会跳过一些预览。",
+            "zh": "两次预览之间至少相隔的步数。预览最多占用生成步骤时间的 1%：每步很短时会跳过一些预览。",
         },
     ),
 )
