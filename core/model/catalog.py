@@ -5,22 +5,20 @@ What this module does not know: torch, diffusers, how a model is loaded. The pag
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from core.config.layers import PROJECT_ROOT
-from core.config.options import SCHEMA
 from core.errors import InputError, ModelError, NotWritableError, UnknownModelError
+from core.model import checkpoint
 from core.model.checks import check_place, problem
 from core.model.entries import OWN, Entry, read_entries
-from core.model.families import FAMILIES, SD, Z_IMAGE, Z_IMAGES, Family
-from core.model.formats import GGUF
+from core.model.families import FAMILIES, Z_IMAGE, Family
 from core.model.places import (
     EMBEDDED,
     Places,
@@ -28,17 +26,12 @@ from core.model.places import (
     in_hugging_face_cache,
     in_modelscope_cache,
     is_path,
-    size_of,
     store_folder,
 )
 from core.model.revision import fingerprint, versions
-from core.model.single import Single, check_whole, fits_base, itself, weights_by_part
+from core.model.single import Single, check_whole, files_of, fits_base, itself, look_into
+from core.model.traits import cannot, disk_bytes, folder_defaults, max_side, memory_bytes, read_config, width
 from core.types import ModelInfo
-
-PATCH = 16  # pixels of a token's side in Z-Image: 8 of the VAE times a patch of 2
-POSITIONS_LIMIT = 512  # tokens of a side in the published Z-Image; the fallback when a folder can't be read
-U_NET_MAX_SIDE = 2048  # px; a U-Net has no end of positions, but repeats itself long before
-SIDES = {SD: 512}  # px of the native square, where a folder does not say otherwise
 
 
 class Catalog:
@@ -113,16 +106,16 @@ class Catalog:
     def _info(self, entry: Entry, entries: Mapping[str, Entry]) -> ModelInfo:
         """Looked up on disk and checked; what is wrong stands in `problem`."""
         path, place = self._found(entry)
-        base, single = None, None
+        base, frame, single = None, None, None
         try:
             self._check_place(entry, path, place)
             if path is None:
                 raise problem(entry.id, "*.safetensors", "download")
             single = check_whole(path, entry.id)
-            base = self._base(entry, path, single, entries) if single else None
+            base, frame = self._rest(entry, path, single, entries) if single else (None, None)
         except ModelError as error:
-            return self._described(entry, path, place, None, error, single)
-        return self._described(entry, path, place, base, None, single)
+            return self._described(entry, place, (path, None, None), error, single)
+        return self._described(entry, place, (path, base, frame), None, single)
 
     def _check_place(self, entry: Entry, path: Path | None, place: str) -> None:
         """A path that came with a request must lie in an allowed folder; one that the catalogue names is allowed by that."""
@@ -144,30 +137,67 @@ class Catalog:
         whole = (pair for pair in there if _passes(pair[0], entry.id))
         return next(whole, there[0] if there else (None, ""))
 
-    def _base(self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]) -> Path:
-        """The folder that the other parts come from: the entry's own `base`, else the first that fits."""
-        names = [entry.base] if entry.base else list(entries)
-        for name in names:
-            other = entries.get(name or "")
-            folder = self._found(other)[0] if other is not None and other.id != entry.id else None
-            if folder is not None and folder.is_dir() and fits_base(folder, single) and _passes(folder, name or ""):
-                return folder
+    def _rest(
+        self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]
+    ) -> tuple[Path | None, Path | None]:
+        """The base and the frame: the entry's own `base`, else the first that fits. A whole model has a frame alone."""
+        if single.whole:
+            return None, self._frame(entry, path, single, entries)
+        for other, place in self._others(entry, entries):
+            if place.is_dir() and fits_base(place, single) and _passes(place, other.id):
+                return place, None
+            frame = self._frame_of(other, place, entries) if place.is_file() else None
+            if frame is not None and fits_base(place, single, frame):
+                return place, frame
         plain = FAMILIES[single.pipeline].plain or single.pipeline
         likely = [other.id for other in entries.values() if other.pipeline == plain and other.sources]
         raise problem(entry.id, path.name, "base", needs=entry.base or ", ".join(likely) or plain)
 
+    def _others(self, entry: Entry, entries: Mapping[str, Entry]) -> Iterator[tuple[Entry, Path]]:
+        """The entries that may give what this one lacks, and where they lie."""
+        for name in [entry.base] if entry.base else entries:
+            other = entries.get(name)
+            path = self._found(other)[0] if other is not None and other.id != entry.id else None
+            if other is not None and path is not None:
+                yield other, path
+
+    def _frame(self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]) -> Path:
+        """What says how a checkpoint is built: the folder of its `base`, else one that is shipped, else the first that fits."""
+        shipped = () if entry.base else checkpoint.SHIPPED
+        for folder in (*shipped, *(place for _, place in self._others(entry, entries))):
+            if folder.is_dir() and checkpoint.fits_frame(folder, single.pipeline, single.parts, single.shape):
+                return folder
+        lacks = ", ".join(checkpoint.lacking(single.pipeline, single.parts))
+        if not lacks:
+            raise problem(entry.id, path.name, "frame", kind=checkpoint.KINDS[single.pipeline])
+        likely = [other.id for other in entries.values() if other.pipeline == single.pipeline and other.sources]
+        raise problem(
+            entry.id, path.name, "lacks", parts=lacks, needs=entry.base or ", ".join(likely) or single.pipeline
+        )
+
+    def _frame_of(self, other: Entry, path: Path, entries: Mapping[str, Entry]) -> Path | None:
+        """The frame of another entry, where that is a checkpoint that can be used."""
+        try:
+            single = look_into(path, other.id)
+            return self._frame(other, path, single, entries) if single.whole else None
+        except ModelError:
+            return None
+
     def _described(
         self,
         entry: Entry,
-        path: Path | None,
         place: str,
-        base: Path | None,
+        files: tuple[Path | None, Path | None, Path | None],
         error: ModelError | None,
         single: Single | None,
     ) -> ModelInfo:
-        folder = base or path
+        path, base, frame = files
+        folder = frame or base or path
         family = FAMILIES[single.pipeline] if single else _family(entry, folder)
-        defaults = {**_folder_defaults(family, folder), **entry.defaults}
+        memory = entry.memory_bytes or entry.download_bytes
+        if path is not None and error is None:
+            memory = memory_bytes((path, base, frame))
+        defaults = {**folder_defaults(family, folder), **entry.defaults}
         return ModelInfo(
             id=entry.id,
             name=entry.name,
@@ -178,25 +208,26 @@ class Catalog:
             default_steps=int(defaults["num_inference_steps"]),
             default_guidance=float(defaults["guidance_scale"]),
             size_multiple=family.size_multiple,
-            max_side=entry.max_side or _max_side(family, folder),
+            max_side=entry.max_side or max_side(family, folder),
             problem=error,
             pipeline=family.pipeline,
             base=str(base) if base else None,
+            frame=str(frame) if frame else None,
             place=place,
             sources={hub: source.repository for hub, source in entry.sources.items()},
             revisions={hub: source.revision for hub, source in entry.sources.items() if source.revision},
             licence=entry.licence,
-            disk_bytes=_disk_bytes(path),
+            disk_bytes=disk_bytes(path),
             download_bytes=entry.download_bytes,
-            memory_bytes=_memory_bytes(path, base) if error is None else entry.memory_bytes or entry.download_bytes,
+            memory_bytes=memory,
             bounds=entry.limits,
-            cannot=_cannot(family, entry.negative_prompt),
+            cannot=cannot(family, entry.negative_prompt),
             own=entry.own,
             file=entry.file,
             base_id=entry.base or "",
             inputs=family.inputs,
             trained_side=entry.trained_side or int(max(defaults["width"], defaults["height"])),
-            width=_width(family, folder),
+            width=width(family, folder),
         )
 
     def conditions(self, model: str) -> dict[str, Any]:
@@ -205,7 +236,7 @@ class Catalog:
         info = self.find(model)
         if info.path is None:
             return found
-        return {**found, "model.fingerprint": fingerprint(Path(info.path), Path(info.base) if info.base else None)}
+        return {**found, "model.fingerprint": fingerprint(*files_of(info))}
 
 
 def _free_id(name: str, taken: Mapping[str, Entry]) -> str:
@@ -224,80 +255,5 @@ def _passes(path: Path, model: str) -> bool:
 
 def _family(entry: Entry, folder: Path | None) -> Family:
     """What the entry says, else what the folder says, else the studio's own kind."""
-    named = entry.pipeline or (_config(folder / "model_index.json").get("_class_name") if folder else None)
+    named = entry.pipeline or (read_config(folder / "model_index.json").get("_class_name") if folder else None)
     return FAMILIES.get(str(named), FAMILIES[Z_IMAGE])
-
-
-def _cannot(family: Family, negative_prompt: bool) -> dict[str, Mapping[str, str]]:
-    found = {key: reason for key in SCHEMA.options for start, reason in family.cannot.items() if key.startswith(start)}
-    if not negative_prompt:
-        found["generation.negative_prompt"] = _NO_NEGATIVE
-    return found
-
-
-_NO_NEGATIVE = {"en": "this model does not use a negative prompt", "zh": "此模型不使用反向提示词"}
-
-
-def _max_side(family: Family, folder: Path | None) -> int:
-    """Longest side in pixels. Z-Image: beyond it the table of rotary positions ends (axes_lens, in tokens; text axis first)."""
-    if family.pipeline not in Z_IMAGES:
-        return U_NET_MAX_SIDE
-    config = _config(folder / "transformer" / "config.json") if folder else {}
-    lengths: Sequence[int] = config.get("axes_lens", [0, POSITIONS_LIMIT, POSITIONS_LIMIT])
-    return min(lengths[1:]) * PATCH
-
-
-def _width(family: Family, folder: Path | None) -> int | None:
-    """Of the transformer's tokens, or of the texts that the U-Net reads; the family's own for a model that is not here."""
-    part, key = ("transformer", "dim") if family.pipeline in Z_IMAGES else ("unet", "cross_attention_dim")
-    found = _config(folder / part / "config.json").get(key, family.width) if folder else family.width
-    return found if isinstance(found, int) else None
-
-
-def _folder_defaults(family: Family, folder: Path | None) -> dict[str, float]:
-    """Steps and guidance of the family, at the size that the VAE or the U-Net was made for."""
-    config: Mapping[str, Any] = {}
-    if family.pipeline in Z_IMAGES:
-        config = _config(folder / "vae" / "config.json") if folder else {}
-        side = config.get("sample_size", 1024)
-    else:
-        config = _config(folder / "unet" / "config.json") if folder else {}
-        side = (
-            8 * config["sample_size"]
-            if isinstance(config.get("sample_size"), int)
-            else SIDES.get(family.pipeline, 1024)
-        )
-    return {"width": side, "height": side, "num_inference_steps": family.steps, "guidance_scale": family.guidance}
-
-
-def _config(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _disk_bytes(path: Path | None) -> int:
-    if path is None or not os.path.exists(path):
-        return 0
-    return path.stat().st_size if path.is_file() else size_of(path)
-
-
-def _memory_bytes(path: Path | None, base: Path | None) -> int | None:
-    """Of all weights as they are loaded: in 16 bits, but a GGUF file as it is stored."""
-    if path is None:
-        return None
-    total = 0
-    for _, file in weights_by_part(path, base):
-        size = file.stat().st_size
-        total += size if file.suffix == GGUF else size // (2 if _is_float32(file) else 1)
-    return total
-
-
-def _is_float32(file: Path) -> bool:
-    """By the first tensor: a file's weights are stored in one format."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        head = opened.read(min(length, 65_536))
-    return b'"F32"' in head

@@ -83,8 +83,24 @@ PROBLEMS = {
         "zh": "模型应为 diffusers 文件夹、单个 .safetensors 或单个 .gguf 文件",
     },
     "tensors": {
-        "en": "this file holds no Z-Image transformer or ControlNet; of other models give the diffusers folder",
-        "zh": "此文件中没有 Z-Image 变换器或 ControlNet；其他模型请给出 diffusers 文件夹",
+        "en": "this file holds no whole SD 1.5 or SDXL, and no Z-Image transformer or ControlNet; "
+        "of other models give the diffusers folder",
+        "zh": "此文件中没有完整的 SD 1.5 或 SDXL，也没有 Z-Image 变换器或 ControlNet；其他模型请给出 diffusers 文件夹",
+    },
+    "kin": {
+        "en": "this is another kind of model ({kind}); of whole models in one file SD 1.5 and SDXL can be used",
+        "zh": "这是另一类模型（{kind}）；单文件的完整模型只能使用 SD 1.5 与 SDXL",
+    },
+    "frame": {
+        "en": "this {kind} is not built as the published one is, and the file does not say how: that is told by a diffusers "
+        "folder of the same shape, and none is on this machine. Add one with `models add`, or name it as base",
+        "zh": "此 {kind} 的结构与已发布的不同，而文件本身并未说明；需由同结构的 diffusers 文件夹说明，而本机没有。"
+        "请用 `models add` 添加，或以 base 指定",
+    },
+    "lacks": {
+        "en": "the file lacks {parts}, which a diffusers folder of the same shape has, such as {needs}, and none is on this "
+        "machine: download one first, or name it as base",
+        "zh": "文件缺少 {parts}，须取自同结构的 diffusers 文件夹（如 {needs}），而本机没有：请先下载一个，或以 base 指定",
     },
     "base": {
         "en": "the rest comes from a diffusers folder of the same family and shape, such as {needs}, and none is on this machine: "

@@ -23,7 +23,7 @@ from core.model.families import U_NET_WHOLE, Z_IMAGES
 from core.model.preview import Previewer, load_previewer
 from core.model.reading import check_model, gguf_in, is_gguf, option_part, read_pipeline, read_transformer
 from core.model.revision import fingerprint, versions
-from core.model.single import count_parameters, look_into, weights_by_part
+from core.model.single import count_parameters, files_of, look_into, weights_by_part
 from core.model.tuning import attention, compilation, precision, speed
 from core.types import Capability, Decision, ModelInfo
 
@@ -85,14 +85,15 @@ def load_model(
     """
     began = time.perf_counter()
     check_model(info)
-    path, base = Path(info.path or ""), Path(info.base) if info.base else None
+    files = files_of(info)
+    path, base, frame = files
     wanted, changed = _that_act(options, info)
     on_cpu = wanted["memory.profile"] == "cpu" and wanted["model.device"] == AUTO
     device = choose_device("cpu" if on_cpu else wanted["model.device"], info.id)
     dtype = choose_dtype(wanted["model.dtype"], str(device.effective), info)
     dtypes = precision.wanted_dtypes(wanted, str(dtype.effective))
     machine = memory.machine(str(device.effective), info)
-    held = tiers.choose(wanted, machine, count_parameters(path, base), info.default_width * info.default_height, failed)
+    held = tiers.choose(wanted, machine, count_parameters(*files), info.default_width * info.default_height, failed)
     memory.reserve(str(device.effective), wanted["memory.reserved_mb"])
     try:
         pipeline = _read(info, dtypes, held.tier.quantization, read or read_pipeline)
@@ -111,8 +112,8 @@ def load_model(
         device=str(device.effective),
         dtype=str(dtype.effective),
         pipeline=pipeline,
-        previewer=load_previewer(base or path),
-        fingerprint=fingerprint(path, base),
+        previewer=load_previewer(frame or base or path),
+        fingerprint=fingerprint(*files),
         load_seconds=seconds,
         decisions=(*(choice for choice in (device, dtype) if choice.requested == AUTO), *changed, *held.decisions),
         versions=versions(),
@@ -217,7 +218,7 @@ def has_bfloat16(device: str) -> bool:
 def fits(info: ModelInfo, dtypes: Mapping[str, str], device: str) -> bool:
     """Whether the weights in these formats fit the memory that is free once the present ones are gone."""
     there = torch.cuda.mem_get_info()[1] if device == "cuda" else psutil.virtual_memory().available
-    files = weights_by_part(Path(info.path or ""), Path(info.base) if info.base else None)
+    files = weights_by_part(*files_of(info))
     needed = sum(
         file.stat().st_size * (2 if dtypes[option_part(part)] == "float32" else 1) for part, file in files
     )  # stored in 16 bits
@@ -254,5 +255,5 @@ _DTYPE_REASONS = {
 
 def model_bytes(info: ModelInfo) -> int:
     """Bytes of the weight files that the model is read from."""
-    files = weights_by_part(Path(info.path or ""), Path(info.base) if info.base else None)
+    files = weights_by_part(*files_of(info))
     return sum(file.stat().st_size for _, file in files)

@@ -21,6 +21,7 @@ from core.model.checks import PROBLEMS as MODEL_PROBLEMS
 from core.model.formats import SAFETENSORS, BadFile
 from core.model.lora_headers import Header, misfit, read_lora
 from core.model.places import places_of
+from core.model.single import files_of
 from core.types import LoraInfo, ModelInfo
 
 SHIPPED = PROJECT_ROOT / "core" / "demo" / "lora"
@@ -105,7 +106,7 @@ class LoraFiles:
         """Layer by layer, against the headers of the model's own files, where they are on this machine."""
         if info.path is None or model.path is None or model.problem is not None:
             return
-        layer = misfit(_header(Path(info.path)), Path(model.path), Path(model.base) if model.base else None)
+        layer = misfit(_header(Path(info.path)), files_of(model))
         if layer is not None:
             raise LoraFileError(name=info.name, problem=_misfit(layer, model))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.model.formats import SAFETENSORS, BadFile, Tensor, read_header, read_notes
-from core.model.single import weights_by_part
+from core.model.single import Files, weights_by_part
 
 TRANSFORMER, UNET = "transformer", "unet"
 NOTES = "lora_adapter_metadata"  # where diffusers writes how its adapter was made, as JSON
@@ -115,12 +115,12 @@ def _trained_on(layers: Mapping[str, tuple[int, int, int]]) -> tuple[str | None,
     )
 
 
-def misfit(lora: Header, path: Path, base: Path | None) -> str | None:
+def misfit(lora: Header, files: Files) -> str | None:
     """The first layer that the model has in another shape, "" when it has none of them, None when the LoRA fits.
 
     By the headers of the model's files. Layers that go by other names there can't be compared, and count as fitting.
     """
-    known = _layers_of(path, base)
+    known = _layers_of(files)
     met = 0
     for name, (into, out, _) in lora.layers.items():
         if name not in known:
@@ -132,10 +132,9 @@ def misfit(lora: Header, path: Path, base: Path | None) -> str | None:
     return None if met or renamed else ""
 
 
-def _layers_of(path: Path, base: Path | None) -> Mapping[str, tuple[int, int]]:
+def _layers_of(files: Files) -> Mapping[str, tuple[int, int]]:
     """The model's layers by canonical name: (what goes in, what comes out)."""
-    files = weights_by_part(path, base)
-    return _kept_layers(tuple((part, file, file.stat().st_mtime_ns) for part, file in files))
+    return _kept_layers(tuple((part, file, file.stat().st_mtime_ns) for part, file in weights_by_part(*files)))
 
 
 @lru_cache(maxsize=4)  # a batch asks for each of its pictures

@@ -16,14 +16,21 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import GGUFQuantizationConfig, ZImageControlNetModel, ZImageTransformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    GGUFQuantizationConfig,
+    UNet2DConditionModel,
+    ZImageControlNetModel,
+    ZImageTransformer2DModel,
+)
 from safetensors import safe_open
 
 from core.errors import ModelFileError
+from core.model import checkpoint
 from core.model.checks import check_folder, read_json, variant_of
 from core.model.families import CONTROLNET, FAMILIES
-from core.model.formats import GGUF
-from core.model.single import look_into, network_config, network_variant
+from core.model.formats import GGUF, read_header
+from core.model.single import files_of, look_into, network_config, network_variant
 from core.types import ModelInfo
 
 _LACKS_GGUF = {
@@ -55,9 +62,13 @@ def gguf_in(folder: Path) -> Path | None:
 
 def check_model(info: ModelInfo) -> None:
     """Everything that can be known of the files before memory is taken; ModelFileError."""
-    path = Path(info.path or "")
-    check_folder(Path(info.base) if info.base else path, info.id)
-    if info.base:
+    path, base, frame = files_of(info)
+    if frame is None:
+        check_folder(base or path, info.id)
+    else:
+        single = look_into(base or path, info.id)
+        checkpoint.check_frame(frame, single.pipeline, single.parts, info.id)
+    if base:
         look_into(path, info.id)
         if is_gguf(info) and find_spec("gguf") is None:
             raise ModelFileError(model=info.id, file=path.name, problem=_LACKS_GGUF)
@@ -75,15 +86,57 @@ def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype]) -> Any:
     kind = getattr(diffusers, family.pipeline)
     given = dict.fromkeys(part for part in family.unused if part in kind._optional_components)
     silence = {"requires_safety_checker": False} if "safety_checker" in family.unused else {}
-    own = _read_own(info, kinds)
-    pipeline = kind.from_pretrained(
-        folder, variant=variant_of(folder, info.id) or None, dtype=kinds, **{**given, **own}, **silence, **_RULES
-    )
+    given = {**given, **_read_own(info, kinds), **silence}
+    if info.frame:
+        pipeline = _read_checkpoint(kind, folder, Path(info.frame), kinds, given)
+    else:
+        pipeline = kind.from_pretrained(
+            folder, variant=variant_of(folder, info.id) or None, dtype=kinds, **given, **_RULES
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 _RULES = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+
+
+def _read_checkpoint(
+    kind: Any, file: Path, frame: Path, kinds: Mapping[str, torch.dtype], given: Mapping[str, Any]
+) -> Any:
+    """A whole model in one file: its parts by diffusers' own reading, each in its format; what it lacks from the frame."""
+    tensors = read_header(file)
+    single = look_into(file, file.name)
+    here: dict[str, Any] = {"config": str(frame), "local_files_only": True}
+    parts = {part: _read_part(frame, part, kinds[part]) for part in checkpoint.lacking(single.pipeline, single.parts)}
+    for part, model in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+        if part not in parts:
+            parts[part] = model.from_single_file(str(file), subfolder=part, dtype=kinds[part], **here)
+    pipeline = kind.from_single_file(str(file), dtype=kinds["text_encoder"], **here, **parts, **given)
+    for part in checkpoint.PARTS[single.pipeline]:
+        _check_filled(pipeline.components[part], part)
+    if checkpoint.V_PREDICTION in tensors:
+        changed = {"prediction_type": "v_prediction"}
+        if checkpoint.ZERO_SNR in tensors:
+            changed |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changed)
+    return pipeline
+
+
+def _read_part(frame: Path, part: str, dtype: torch.dtype) -> Any:
+    """One part out of a diffusers folder, by the class that the folder names."""
+    library, name = read_json(frame, "model_index.json", frame.name)[part]
+    kind = getattr({"diffusers": diffusers, "transformers": transformers}[library], name)
+    variant = checkpoint.variant_for(frame, (part,), frame.name) or None
+    return kind.from_pretrained(
+        frame, subfolder=part, variant=variant, dtype=dtype, use_safetensors=True, local_files_only=True
+    )
+
+
+def _check_filled(model: torch.nn.Module, part: str) -> None:
+    """ValueError where the file had no weights for some of the model's parameters: they are in no memory yet."""
+    for name, weight in model.named_parameters():
+        if weight.is_meta:
+            raise ValueError(f"the file lacks the weights of {part}.{name}")
 
 
 def _read_own(info: ModelInfo, kinds: Mapping[str, torch.dtype]) -> dict[str, Any]:
@@ -136,5 +189,7 @@ def _silence_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
     # The pipelines warn of a cut prompt with its words; what people write does not belong into a log, and the record says it.
     logging.getLogger("diffusers.pipelines").setLevel(logging.ERROR)
+    # It warns of each change of precision, of parts that have nothing to keep in float32, too.
+    logging.getLogger("diffusers.models.modeling_utils").setLevel(logging.ERROR)
     for name in ("stable_diffusion", "stable_diffusion_xl"):
         logging.getLogger(f"diffusers.pipelines.{name}").setLevel(logging.ERROR)

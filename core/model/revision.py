@@ -10,19 +10,25 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from core import __version__
+from core.model.single import weights_by_part
 
 LIBRARIES = ("torch", "diffusers", "transformers")
 
 
-def fingerprint(path: Path, base: Path | None = None) -> str:
+def fingerprint(path: Path, base: Path | None = None, frame: Path | None = None) -> str:
     """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds.
 
-    `path` is a folder, or a single file or ControlNet with the folder that the other parts come from.
+    `path` is a folder, or a single file or ControlNet with the base that the other parts come from; or a file with a frame,
+    of which counts what the file lacks.
     """
     digest = hashlib.sha256()
     folder = base or path
     own = [] if base is None else [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
-    for file in [*own, *sorted(folder.rglob("*.safetensors"))]:
+    if frame is not None:
+        own, rest = [file for _, file in weights_by_part(path, base, frame)], []
+    else:
+        rest = sorted(folder.rglob("*.safetensors"))
+    for file in [*own, *rest]:
         name = file.name if file in own else file.relative_to(folder).as_posix()
         digest.update(f"{name} {file.stat().st_size}\n".encode())
         with file.open("rb") as opened:

@@ -1,7 +1,8 @@
 """What is added to another model, or takes the place of its parts: a single file, or a ControlNet's own folder.
 
 A file of a Z-Image transformer or of a Z-Image ControlNet; a folder of a ControlNet for SDXL or Z-Image. The rest comes from
-a folder of the same shape, the base. Judged by headers, before any memory is taken.
+a model of the same shape, the base. A whole SD 1.5 or SDXL in one file has no base, but a frame (see checkpoint.py).
+Judged by headers, before any memory is taken.
 What this module does not know: torch, diffusers, the catalogue.
 """
 
@@ -12,10 +13,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from core.errors import ModelFileError
+from core.model import checkpoint
 from core.model.checks import (
     check_folder,
     check_weights,
@@ -29,6 +32,7 @@ from core.model.checks import (
 )
 from core.model.families import CONTROLNET, FAMILIES, SDXL_CONTROL, Z_IMAGE, Z_IMAGE_CONTROL
 from core.model.formats import GGUF, SAFETENSORS, Tensor, read_header
+from core.types import ModelInfo
 
 Tensors = Mapping[str, Tensor]
 
@@ -38,11 +42,15 @@ _NETWORKS = {"ControlNetModel": SDXL_CONTROL, "ZImageControlNetModel": Z_IMAGE_C
 
 @dataclass(frozen=True)
 class Single:
-    """`pipeline`: what it makes with its base. `parts`: those that it has. `shape`: what the base must have, too."""
+    """`pipeline`: what it makes with its base. `parts`: those that it has. `shape`: what the base must have, too.
+
+    `whole`: a checkpoint, which has a frame in place of a base.
+    """
 
     pipeline: str
     parts: tuple[str, ...]
     shape: tuple[int, ...]
+    whole: bool = False
 
 
 def is_network(folder: Path) -> bool:
@@ -79,19 +87,35 @@ def look_into(path: Path, model: str) -> Single:
         return _network(path, model)
     if path.suffix.lower() not in (SAFETENSORS, GGUF):
         raise problem(model, path.name, "kind")
+    if not path.is_file():
+        raise problem(model, path.name, "missing")
+    return _file(path, _stamp(path), model)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file does: a checkpoint's header takes 50 ms to judge, and pages ask at each draw."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=128)
+def _file(path: Path, _unchanged: tuple[int, int], model: str) -> Single:
     tensors = check_weights(path, path.name, model)
-    found = _control_file(tensors) or _transformer(tensors)
+    kind = checkpoint.foreign_kind(tensors)
+    if kind is not None:
+        raise problem(model, path.name, "kin", kind=kind)
+    found = _control_file(tensors) or _transformer(tensors) or _checkpoint(tensors)
     if found is None:
         raise problem(model, path.name, "tensors")
     return found
 
 
-def fits_base(folder: Path, single: Single) -> bool:
-    """Whether what is in `folder` can be its base: a model of the same family and shape."""
+def fits_base(folder: Path, single: Single, frame: Path | None = None) -> bool:
+    """Whether what is in `folder` can be its base: a model of the same family and shape; of a checkpoint with its frame."""
     try:
-        family = family_of(folder, "")
+        family = family_of(frame or folder, "")
         plain = FAMILIES[single.pipeline].plain or single.pipeline
-        return family.pipeline == plain and _shape_of(folder, single) == single.shape
+        return family.pipeline == plain and _shape_of(frame or folder, single) == single.shape
     except ModelFileError:
         return False
 
@@ -143,6 +167,13 @@ def _transformer(tensors: Tensors) -> Single | None:
     return Single(Z_IMAGE, ("transformer",), caption.shape) if caption and len(caption.shape) == 2 else None
 
 
+def _checkpoint(tensors: Tensors) -> Single | None:
+    pipeline = checkpoint.family_in(tensors)
+    if pipeline is None:
+        return None
+    return Single(pipeline, checkpoint.parts_in(tensors, pipeline), checkpoint.shape_in(tensors), whole=True)
+
+
 def _shape_of(folder: Path, single: Single) -> tuple[int, ...]:
     """The same numbers of a folder that may be the base."""
     if single.pipeline in (Z_IMAGE, Z_IMAGE_CONTROL):
@@ -154,10 +185,26 @@ def _shape_of(folder: Path, single: Single) -> tuple[int, ...]:
 # -- the files of a model ----------------------------------------------------------------------------------------------
 
 
-def weights_by_part(path: Path, base: Path | None = None) -> list[tuple[str, Path]]:
-    """Each weight file that the model is read from, with its component; with `base`, what `path` has comes from `path`."""
-    folder = base or path
-    named = [(name.partition("/")[0], folder / name) for name in weight_names(folder, folder.name)]
+Files = tuple[Path, Path | None, Path | None]  # what the model is, its base, its frame
+
+
+def files_of(info: ModelInfo) -> Files:
+    """Where the parts of a model come from, as `weights_by_part` takes it."""
+    return Path(info.path or ""), Path(info.base) if info.base else None, Path(info.frame) if info.frame else None
+
+
+def weights_by_part(path: Path, base: Path | None = None, frame: Path | None = None) -> list[tuple[str, Path]]:
+    """Each weight file that the model is read from, with its component; with `base`, what `path` has comes from `path`.
+
+    A checkpoint counts as its U-Net; the frame gives what it lacks.
+    """
+    whole = base or path
+    if frame is None:
+        named = [(name.partition("/")[0], whole / name) for name in weight_names(whole, whole.name)]
+    else:
+        held = look_into(whole, whole.name)
+        lacking = checkpoint.lacking(held.pipeline, held.parts)
+        named = [("unet", whole), *checkpoint.weights_of(frame, lacking, whole.name)]
     if base is None:
         return named
     own = look_into(path, path.name).parts
@@ -165,12 +212,23 @@ def weights_by_part(path: Path, base: Path | None = None) -> list[tuple[str, Pat
     return [*((own[0], file) for file in files), *(pair for pair in named if pair[0] not in own)]
 
 
-def count_parameters(path: Path, base: Path | None = None) -> dict[str, int]:
+def count_parameters(path: Path, base: Path | None = None, frame: Path | None = None) -> dict[str, int]:
     """The parameters of each component of a checked model, by the headers of its weights: their dtype does not matter."""
     found: dict[str, int] = {}
-    for part, file in weights_by_part(path, base):
-        found[part] = found.get(part, 0) + sum(math.prod(tensor.shape) for tensor in read_header(file).values())
+    for part, file in weights_by_part(path, base, frame):
+        for name, count in _counted(part, file, _stamp(file)).items():
+            found[name] = found.get(name, 0) + count
     return found
+
+
+@lru_cache(maxsize=128)
+def _counted(part: str, file: Path, _unchanged: tuple[int, int]) -> Mapping[str, int]:
+    """Of one file by component: that of `part`, or all that a checkpoint has."""
+    tensors = read_header(file)
+    pipeline = checkpoint.family_in(tensors) if part == "unet" else None
+    if pipeline is not None:
+        return checkpoint.parameters_in(tensors, pipeline)
+    return {part: sum(math.prod(tensor.shape) for tensor in tensors.values())}
 
 
 # -- a Z-Image ControlNet in one file ----------------------------------------------------------------------------------

@@ -83,7 +83,9 @@ def _info(entry: Mapping[str, Any]) -> ModelInfo:
 
 def _there(info: ModelInfo) -> ModelInfo:
     """As an entry of the other studio: nothing of it lies here, and nothing is fetched for it or removed from here."""
-    return replace(info, path=None, base=None, problem=None, place="server", sources={}, revisions={}, own=False)
+    return replace(
+        info, path=None, base=None, frame=None, problem=None, place="server", sources={}, revisions={}, own=False
+    )
 
 
 _THEIRS = {

@@ -31,7 +31,10 @@ class ModelInfo:
     max_side: int
     problem: StudioError | None = None
     pipeline: str = "ZImagePipeline"
-    base: str | None = None  # of a single file or a ControlNet: the folder that its other parts come from
+    base: str | None = None  # of a single file or a ControlNet: the model that its other parts come from
+    frame: str | None = (
+        None  # of a whole model in one file, or one whose base is that: the folder that says how it is built
+    )
     base_id: str = ""  # the entry that has them
     file: str = ""  # the one file of the repository that is wanted
     place: str = ""  # where it was found: shipped, store, huggingface, modelscope, path; "" = nowhere

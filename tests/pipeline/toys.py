@@ -46,17 +46,19 @@ def stable_diffusion(folder: Path, **saving: object) -> Path:
     return folder
 
 
-def stable_diffusion_xl(folder: Path, **saving: object) -> Path:
-    """A StableDiffusionXLPipeline."""
+def stable_diffusion_xl(folder: Path, second: int = WIDTH, **saving: object) -> Path:
+    """A StableDiffusionXLPipeline; `second` is the width of its second text encoder."""
     torch.manual_seed(0)
     time_ids = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
     pipeline = StableDiffusionXLPipeline(
         vae=_vae(),
         text_encoder=CLIPTextModel(_text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(projection_dim=WIDTH)),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(hidden_size=second, projection_dim=second)),
         tokenizer=_tokenizer(folder.parent / "clip"),
         tokenizer_2=_tokenizer(folder.parent / "clip"),
-        unet=_unet(cross_attention_dim=2 * WIDTH, projection_class_embeddings_input_dim=WIDTH + 6 * 8, **time_ids),
+        unet=_unet(
+            cross_attention_dim=WIDTH + second, projection_class_embeddings_input_dim=second + 6 * 8, **time_ids
+        ),
         scheduler=EulerDiscreteScheduler(**SCHEDULE),
         add_watermarker=False,
     )
@@ -75,11 +77,11 @@ def stable_diffusion_xl_control(folder: Path) -> Path:
     return folder
 
 
-def sdxl_network(folder: Path, **saving: object) -> Path:
+def sdxl_network(folder: Path, second: int = WIDTH, **saving: object) -> Path:
     """A ControlNetModel that fits `stable_diffusion_xl`."""
     torch.manual_seed(1)
     time_ids = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
-    unet = _unet(cross_attention_dim=2 * WIDTH, projection_class_embeddings_input_dim=WIDTH + 6 * 8, **time_ids)
+    unet = _unet(cross_attention_dim=WIDTH + second, projection_class_embeddings_input_dim=second + 6 * 8, **time_ids)
     network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16, 16, 16))
     _speak(network)
     network.save_pretrained(folder, **saving)
@@ -155,16 +157,16 @@ def _vae() -> AutoencoderKL:
 
 
 def _text_config(**more: object) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=260,
-        hidden_size=WIDTH,
-        intermediate_size=37,
-        num_attention_heads=4,
-        num_hidden_layers=2,
-        bos_token_id=258,
-        eos_token_id=259,
-        **more,
-    )
+    settings = {
+        "vocab_size": 260,
+        "hidden_size": WIDTH,
+        "intermediate_size": 37,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "bos_token_id": 258,
+        "eos_token_id": 259,
+    }
+    return CLIPTextConfig(**{**settings, **more})
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:

@@ -97,7 +97,7 @@ def capabilities(studio: Studio) -> dict[str, Any]:
 
 def model_json(model: ModelInfo) -> dict[str, Any]:
     """A model without its folder, which is nobody's business over HTTP."""
-    hidden = {"path", "base", "problem"}
+    hidden = {"path", "base", "frame", "problem"}
     facts = {name: value for name, value in vars(model).items() if name not in hidden}
     return {**facts, "problem": described(model.problem) if model.problem else None}
 

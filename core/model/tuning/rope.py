@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from core.config.schema import AUTO
-from core.model.catalog import PATCH
+from core.model.traits import PATCH
 from core.types import Decision
 
 ABOVE_BASE = "linear"  # what rope_scaling auto means above the base resolution: the best of `start.py bench rope`
