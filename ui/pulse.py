@@ -54,11 +54,12 @@ def answer(board: QueueBoard, language: str) -> bytes:
 
 
 def shown(job: Job) -> dict[str, Any]:
-    """Words, part done (0 to 1) and, while a picture forms, the address of its preview."""
+    """Words, part done (0 to 1), the number of the picture in work and, while it forms, the address of its preview."""
     progress = job.progress
     return {
         "words": sentence(job),
         "done": progress.fraction if progress else 0.0,
+        "image": progress.image if progress else 0,
         "src": preview_url(job.id, progress) if progress and progress.preview_step else "",
     }
 

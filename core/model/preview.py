@@ -35,9 +35,10 @@ class Previewer:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self._weight = weight.float().numpy()
         self._bias = bias.float().numpy()
+        nothing = torch.zeros(1, weight.shape[0], 32, 32)
         for _ in range(2):  # the first one loads libraries; the second tells what one costs
             began = time.perf_counter()
-            self.draw(*torch.zeros(2, 1, weight.shape[0], 32, 32), 1.0, 0.5)
+            self.draw(nothing, nothing, 1.0, 0.5)
             self.seconds = time.perf_counter() - began + HANDING_SECONDS
 
     def draw(self, before: torch.Tensor, after: torch.Tensor, sigma_before: float, sigma_after: float) -> bytes:

@@ -9,8 +9,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from core.errors import WorkerDiedError
-from core.types import JobState, Phase
-from tests.ui.conftest import component_data
+from core.types import Axis, JobState, Phase
+from tests.ui.conftest import all_text, component_data
 from ui import pulse
 
 
@@ -85,3 +85,39 @@ def test_a_row_of_a_job_in_work_is_kept_up_to_date_by_the_browser(studio, open_p
     for page in (open_page(job=watched), open_page("queue"), open_page()):
         [line] = component_data(page, "words")
         assert line["job"] == other and line["words"].startswith("Step 4 of 8")
+
+
+def test_guide_sheet_and_comparison_look_the_same_way(studio, open_page, ask):
+    record = studio.fill_history(1)[0]
+    sheet = studio.sweep(record.id, [Axis("generation.num_inference_steps", (4, 8))])
+    first, second = sheet.jobs
+    studio.queue.advance(second, 3)
+    page = open_page("sheet", sheet=sheet.id)
+    [bar] = component_data(page, "pulse")
+    assert (bar["mark"], bar["job"]) == (ask()["mark"], second), "the bar is that of the one in work"
+    cells = "".join(element.proto.body for element in page.get("html"))
+    assert "being drawn" in cells and "Step 3" not in cells, "what nobody keeps up to date is not said"
+    for job_id in sheet.jobs:
+        studio.queue.finish(job_id)
+    assert component_data(open_page("sheet", sheet=sheet.id), "pulse") == []
+
+    guide = open_page("guide")
+    guide.button(key="run_quality").click().run()
+    [bar] = component_data(guide, "pulse")
+    assert (bar["mark"], bar["job"]) == (ask()["mark"], studio.active_jobs()[0].id)
+    assert "0 of 3" in all_text(guide)
+
+
+def test_a_comparison_is_drawn_again_with_each_picture_of_the_job_in_work(studio, open_page, ask):
+    page = open_page("comparison")
+    page.text_input(key="comparison:seeds").set_value("7, 8").run()
+    page.button(key="start_comparison").click().run()
+    jobs = [job.id for job in studio.active_jobs()]
+    studio.queue.advance(jobs[0], 3)
+    [bar] = component_data(page.run(), "pulse")
+    told = ask()
+    assert bar["pictures"] and bar["job"] == jobs[0] and told["jobs"][jobs[0]]["image"] == 1
+    assert bar["mark"] == f"{told['mark']}.1"
+    studio.queue.finish(jobs[0])
+    [bar] = component_data(page.run(), "pulse")
+    assert (bar["mark"], bar["job"]) == (ask()["mark"], jobs[1]), "what waits has no picture in work"

@@ -1,5 +1,6 @@
 // Asks the studio how the jobs in work are getting on, and tells all that is drawn of them on this page, by an event.
-// Only when the queue itself has changed is the page drawn again. In a tab that nobody sees it rests.
+// Only when the queue itself has changed is the page drawn again, or, where it shows the pictures of the job, when that is at
+// its next one. In a tab that nobody sees it rests.
 const AGAIN = 3000; // ms until the page is asked a second time for what it did not draw
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -43,10 +44,11 @@ class Pulse {
     window.dispatchEvent(new CustomEvent("darkroom:pulse", { detail: news.jobs }));
     const own = news.jobs[this.data.job];
     if (own) this.draw(own);
+    const mark = this.data.pictures && own ? `${news.mark}.${own.image}` : news.mark;
     const now = Date.now();
-    if (news.mark === this.data.mark || (news.mark === this.told.mark && now < this.told.when + AGAIN)) return;
-    this.told = { mark: news.mark, when: now };
-    this.say("changed", news.mark);
+    if (mark === this.data.mark || (mark === this.told.mark && now < this.told.when + AGAIN)) return;
+    this.told = { mark, when: now };
+    this.say("changed", mark);
   }
 
   draw({ words, done }) {

@@ -14,7 +14,7 @@ import streamlit as st
 
 from core.comparison.report import Figures, Measured, Report
 from core.comparison.votes import tallies
-from core.types import ImageRecord, Vote
+from core.types import ImageRecord, JobState, Vote
 from ui import formats, state
 from ui.components import elements
 from ui.i18n import t
@@ -97,7 +97,7 @@ def _made(measured: Measured) -> str:
     words = f"{measured.figures.made} / {measured.figures.wanted}"
     if measured.error is not None:
         return f"{words} · {measured.error.message(state.language())}"
-    if measured.active and measured.job is not None:
+    if measured.job is not None and measured.job.state is JobState.QUEUED:
         return f"{words} · {sentence(measured.job)}"
     return words
 

@@ -14,7 +14,7 @@ from typing import Any
 import streamlit as st
 
 from core.entrypoints.api.listing import items, write_query
-from core.types import Chosen, HistoryPage, HistoryQuery, ImageRecord, Job
+from core.types import Chosen, HistoryPage, HistoryQuery, ImageRecord, Job, JobState
 from ui import pulse as ui_pulse
 from ui.job_words import sentence
 
@@ -63,15 +63,16 @@ def picture(src: str, alt: str, size: tuple[int, int], *, key: str, forming: str
     _picture(key=key, data=data)
 
 
-def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None) -> None:
+def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None, pictures: bool = False) -> None:
     """Looks this often at how jobs in work get on, and has the fragment that it is in drawn again once `mark` is old.
 
-    With a job it is that job's progress bar, else nothing to be seen.
+    With a job it is that job's progress bar, else nothing to be seen. `pictures`: drawn again with each of its pictures, too.
     """
     shown = {"job": job.id, **ui_pulse.shown(job)} if job else {"job": ""}
+    mark = f"{mark}.{shown['image']}" if job and pictures and job.state is not JobState.QUEUED else mark
     _pulse(
         key=key,
-        data={"url": ui_pulse.address(), "mark": mark, "seconds": seconds, **shown},
+        data={"url": ui_pulse.address(), "mark": mark, "seconds": seconds, "pictures": pictures, **shown},
         on_changed_change=_drawn_again,
     )
 

@@ -6,6 +6,8 @@ What this module does not know: what happens when a job ends; the page is drawn 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import streamlit as st
 
 from core.studio import Studio
@@ -52,6 +54,12 @@ def others(studio: Studio) -> None:
     _others(studio, board, None)
     if board.jobs:
         elements.pulse(pulse.mark(board), poll_seconds(studio), key="pulse")
+
+
+def first_in_work(jobs: Iterable[Job]) -> Job | None:
+    """Of jobs that belong together, the one whose progress tells how they get on; None when all have ended."""
+    active = [job for job in jobs if job.state.active]
+    return next((job for job in active if job.state is not JobState.QUEUED), active[0] if active else None)
 
 
 def poll_seconds(studio: Studio) -> float:

@@ -8,8 +8,8 @@ from core.comparison import report as reports
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import Comparison, JobState
-from ui import actions, formats, resources, state
-from ui.components import comparison_form, comparison_result, comparison_vote, error_card
+from ui import actions, formats, pulse, resources, state
+from ui.components import comparison_form, comparison_result, comparison_vote, elements, error_card, job_status
 from ui.i18n import t
 
 VIEWS = ("table", "pictures", "vote")
@@ -59,19 +59,20 @@ def _shown(studio: Studio, comparison: Comparison) -> None:
             st.link_button(t("comparison.csv"), f"{address}/table", icon=":material/table:")
             st.link_button(t("comparison.sheet"), f"{address}/sheet", icon=":material/grid_on:")
     wanted = len(comparison.cells) * len(comparison.columns)
-    least = max(LEAST_POLL, wanted / PICTURES_A_SECOND)
-    poll = max(least, float(studio.settings["ui.poll_seconds"])) if active else None
-    st.fragment(_live, run_every=poll)(studio, comparison, view or VIEWS[0], active)
+    poll = max(LEAST_POLL, wanted / PICTURES_A_SECOND, job_status.poll_seconds(studio))
+    safety = max(poll, job_status.SAFETY_SECONDS) if active else None
+    st.fragment(_live, run_every=safety)(studio, comparison, view or VIEWS[0], poll, active)
 
 
-def _live(studio: Studio, comparison: Comparison, view: str, was_active: bool) -> None:
-    """As it stands now; the whole page is drawn again when the last picture has ended."""
+def _live(studio: Studio, comparison: Comparison, view: str, poll: float, was_active: bool) -> None:
+    """As it stands now; drawn again with each picture, and the whole page when the last one has ended."""
+    mark = pulse.mark(studio.board())
     with st.spinner(t("comparison.measuring"), show_time=False):
         report = reports.report(studio, comparison)
     if was_active and not report.active:
         st.rerun()
     votes = studio.votes(comparison.id)
-    _progress(studio, report)
+    _progress(studio, report, mark, poll)
     if view == "vote":
         comparison_vote.draw(studio, report, votes)
     elif view == "pictures":
@@ -80,12 +81,14 @@ def _live(studio: Studio, comparison: Comparison, view: str, was_active: bool) -
         comparison_result.table(report, votes)
 
 
-def _progress(studio: Studio, report: reports.Report) -> None:
+def _progress(studio: Studio, report: reports.Report, mark: str, poll: float) -> None:
     """How far all of it is, and the button that stops it, or goes on with what is missing."""
     comparison = report.comparison
     with st.container(key="progress", horizontal=True, vertical_alignment="center"):
         if report.active:
-            st.progress(report.fraction, text=t("guide.done", done=report.made, total=report.wanted))
+            st.text(t("guide.done", done=report.made, total=report.wanted))
+            current = job_status.first_in_work(one.job for one in report.columns if one.job)
+            elements.pulse(mark, poll, key="pulse", job=current, pictures=True)
             st.button(
                 t("job.cancel"),
                 key="cancel_comparison",

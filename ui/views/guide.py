@@ -9,10 +9,9 @@ import streamlit as st
 from core import recipe
 from core.studio import Studio
 from core.types import Job
-from ui import actions, formats, resources, state
-from ui.components import error_card
+from ui import actions, formats, pulse, resources, state
+from ui.components import elements, error_card, job_status
 from ui.i18n import said, t
-from ui.job_words import sentence
 
 
 def page() -> None:
@@ -35,8 +34,7 @@ def _step(studio: Studio, number: int, step: recipe.Step, jobs: list[Job], busy:
     st.text(t(f"guide.{step.key}_text"))
     st.caption(" · ".join(f"{key}: {formats.plain(value)}" for key, value in step.sets.items()))
     if any(job.state.active for job in jobs):
-        poll = float(studio.settings["ui.poll_seconds"])
-        st.fragment(_running, run_every=poll)(studio, step, [job.id for job in jobs])
+        st.fragment(_running, run_every=job_status.SAFETY_SECONDS)(studio, step, [job.id for job in jobs])
         return
     st.button(
         t("guide.again") if jobs else t("guide.run"),
@@ -52,16 +50,15 @@ def _step(studio: Studio, number: int, step: recipe.Step, jobs: list[Job], busy:
 
 
 def _running(studio: Studio, step: recipe.Step, ids: list[str]) -> None:
-    """Drawn again every few tenths of a second until the last picture of the step has ended."""
+    """Drawn again when the queue has changed, until the last picture of the step has ended."""
+    mark = pulse.mark(studio.board())
     jobs = actions.known_jobs(studio, ids)
     active = [job for job in jobs if job.state.active]
     if not active:
         st.rerun()
-    done = len(jobs) - len(active)
-    share = (done + (active[0].progress.fraction if active[0].progress else 0.0)) / len(jobs)
     with st.container(key=f"progress_{step.key}", horizontal=True, vertical_alignment="center"):
-        words = f"{t('guide.done', done=done, total=len(jobs))} · {sentence(active[0])}"
-        st.progress(min(1.0, share), text=words)
+        st.text(t("guide.done", done=len(jobs) - len(active), total=len(jobs)))
+        elements.pulse(mark, job_status.poll_seconds(studio), key="pulse", job=job_status.first_in_work(active))
         st.button(
             t("job.cancel"),
             key=f"cancel_{step.key}",

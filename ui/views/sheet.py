@@ -8,9 +8,9 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import Job, Sheet
-from ui import formats, resources
-from ui.components import elements, error_card, history_table
+from core.types import Job, JobState, Sheet
+from ui import formats, pulse, resources
+from ui.components import elements, error_card, history_table, job_status
 from ui.i18n import t
 from ui.job_words import sentence
 
@@ -27,14 +27,14 @@ def page() -> None:
     except StudioError as error:
         error_card.draw(error, "sheet")
         return
-    poll = float(studio.settings["ui.poll_seconds"]) if active else None
-    st.fragment(_grid, run_every=poll)(studio, sheet)
+    st.fragment(_grid, run_every=job_status.SAFETY_SECONDS if active else None)(studio, sheet)
     if not active:
         st.link_button(t("vary.sheet"), f"/api/sheets/{sheet.id}", icon=":material/download:")
 
 
 def _grid(studio: Studio, sheet: Sheet) -> None:
     """The cells as they are now; when the last has ended the whole page is drawn, with the contact sheet."""
+    mark = pulse.mark(studio.board())
     jobs = [studio.job(job_id) for job_id in sheet.jobs]
     across = len(sheet.axes[0].values)
     names = [history_table.column_name(axis.key) for axis in sheet.axes]
@@ -48,8 +48,10 @@ def _grid(studio: Studio, sheet: Sheet) -> None:
     if all(not job.state.active for job in jobs) and st.session_state.get("sheet_active") == sheet.id:
         st.session_state["sheet_active"] = None
         st.rerun()
-    if any(job.state.active for job in jobs):
+    current = job_status.first_in_work(jobs)
+    if current is not None:
         st.session_state["sheet_active"] = sheet.id
+        elements.pulse(mark, job_status.poll_seconds(studio), key="pulse", job=current)
 
 
 def _cell(job: Job) -> str:
@@ -59,7 +61,9 @@ def _cell(job: Job) -> str:
         alt = html.escape(job.request.prompt, quote=True)
         source = elements.thumbnail_url(image_id)
         return f'<td><a href="history?image={image_id}" target="_self"><img src="{source}" alt="{alt}"></a></td>'
-    words = sentence(job) if job.state.active else t("vary.no_picture")
+    words = t("vary.no_picture")
+    if job.state.active:
+        words = sentence(job) if job.state is JobState.QUEUED else t("vary.drawing")
     return f"<td><small>{html.escape(words)}</small></td>"
 
 
