@@ -22,6 +22,7 @@ _EXITS: Mapping[int, Reason] = {
     EXIT_CLUSTER: {"en": "the Ray cluster cannot be reached", "zh": "无法连接 Ray 集群"},
     EXIT_NO_WORKER: {"en": "no worker of the cluster comes up", "zh": "集群中没有工作进程能启动"},
 }
+_KILLED = ", often for want of memory"
 _SIGNALS = {  # what Chinese readers know the usual ones by; the system itself names them in English only
     "SIGABRT": "异常中止",
     "SIGBUS": "总线错误",
@@ -35,13 +36,16 @@ _SIGNALS = {  # what Chinese readers know the usual ones by; the system itself n
 
 
 def ended(code: int) -> Reason:
-    """An exit code of subprocess: "signal 9 (killed)", "exit code 1", "the device failed"."""
+    """An exit code of subprocess: "signal 11: segmentation fault", "exit code 1", "the device failed"."""
     if code in _EXITS:
         return _EXITS[code]
     if code >= 0:
         return {"en": f"exit code {code}", "zh": f"退出码 {code}"}
     words = (signal.strsignal(-code) or "unknown").lower()
-    return {"en": f"signal {-code} ({words})", "zh": f"信号 {-code}（{_SIGNALS.get(_name(-code), words)}）"}
+    chinese = _SIGNALS.get(_name(-code), words)
+    if _name(-code) == "SIGKILL":
+        words += _KILLED
+    return {"en": f"signal {-code}: {words}", "zh": f"信号 {-code}，{chinese}"}
 
 
 def silent(seconds: float) -> Reason:

@@ -90,7 +90,7 @@ def test_a_row_of_a_job_in_work_is_kept_up_to_date_by_the_browser(studio, open_p
 def test_guide_sheet_and_comparison_look_the_same_way(studio, open_page, ask):
     record = studio.fill_history(1)[0]
     sheet = studio.sweep(record.id, [Axis("generation.num_inference_steps", (4, 8))])
-    first, second = sheet.jobs
+    _, second = sheet.jobs
     studio.queue.advance(second, 3)
     page = open_page("sheet", sheet=sheet.id)
     [bar] = component_data(page, "pulse")

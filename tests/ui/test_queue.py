@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from core.errors import CrashLoopError, WorkerStartError
+from dataclasses import replace
+
+import pytest
+
+from core.errors import CrashLoopError, WorkerDiedError, WorkerStartError
 from core.jobs import reasons
 from core.types import JobState, JobTerms, WorkerStatus
 from tests.ui.conftest import all_text
@@ -69,8 +73,29 @@ def test_pause_and_clear_act_on_the_queue(studio, open_page):
 
 def test_what_failed_says_why(studio, open_page):
     job_id = queued(studio, "a house")
-    studio.queue.fail(job_id, CrashLoopError(crashes=3, detail="signal 9 (killed)"))
+    studio.queue.fail(job_id, CrashLoopError(crashes=3, detail=reasons.ended(-9)))
     assert "Failed: The worker process ended 3 times" in all_text(open_page("queue"))
+    assert "失败：工作进程已在此任务中途结束 3 次，最近一次：信号 9，被强制结束" in all_text(
+        open_page("queue", lang="zh")
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "english", "chinese"),
+    [
+        (reasons.ended(-11), "signal 11: segmentation fault", "信号 11，段错误"),
+        (reasons.ended(-9), "signal 9: killed, often for want of memory", "信号 9，被强制结束，常因内存不足"),
+        (reasons.silent(600), "no step in 600 s", "600 秒内没有任何进展"),
+        (reasons.device("CUDA error: unknown"), "the device failed: CUDA error", "设备故障：CUDA error"),
+    ],
+    ids=["segfault", "killed", "hang", "card"],
+)
+def test_a_job_that_is_run_again_says_what_its_worker_died_of(studio, open_page, reason, english, chinese):
+    job_id = queued(studio, "a house")
+    studio.queue.jobs[job_id] = replace(studio.queue.jobs[job_id], error=WorkerDiedError(detail=reason), crashes=1)
+    for words, language in ((english, "en"), (chinese, "zh")):
+        assert words in all_text(open_page(job=job_id, lang=language))
+        assert words in all_text(open_page("queue", lang=language))
 
 
 def test_a_worker_that_does_not_come_up_is_told_on_every_page(studio, open_page, monkeypatch):
@@ -78,7 +103,7 @@ def test_a_worker_that_does_not_come_up_is_told_on_every_page(studio, open_page,
     monkeypatch.setattr(studio, "worker", lambda: WorkerStatus("stopped", trouble=trouble))
     for name in ("", "queue", "history", "system"):
         words = all_text(open_page(name))
-        assert "No worker process comes up" in words and "signal 9 (killed)" in words
+        assert "No worker process comes up" in words and "signal 9: killed" in words
 
 
 def test_what_is_gone_by_now_is_a_card(studio, open_page):

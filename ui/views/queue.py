@@ -79,6 +79,8 @@ def _list(title: str, jobs: Sequence[Job], row: Callable[[Job], None]) -> None:
 def _active_row(studio: Studio, job: Job) -> None:
     with _words(job):
         job_status.where(job)
+        if job.error:
+            elements.quiet(job.error.message(state.language()))
     if job.state is JobState.QUEUED and job.position is not None:
         _button("top", job, "vertical_align_top", studio.move, job.id, 1)
         _button("up", job, "arrow_upward", studio.move, job.id, job.position - 1)
@@ -97,7 +99,7 @@ def _active_row(studio: Studio, job: Job) -> None:
 def _ended_row(studio: Studio, job: Job) -> None:
     words = t(f"queue.{job.state.value}")
     with _words(job):
-        st.text(f"{words}: {job.error.message(state.language())}" if job.error else words)
+        st.text(t("queue.why", state=words, why=job.error.message(state.language())) if job.error else words)
     if job.state in RETRY_STATES:
         _button("retry", job, "replay", studio.retry, job.id)
 

@@ -49,8 +49,8 @@ def test_the_job_of_a_killed_worker_goes_on_and_no_picture_is_made_twice(shop: S
     kept = shop.until(job_id, lambda job: len(job.image_ids) == 1).image_ids[0]
     os.kill(pid, signal.SIGKILL)
     waiting = shop.until(job_id, lambda job: job.state is JobState.QUEUED)
-    assert isinstance(waiting.error, WorkerDiedError) and "signal 9 (killed)" in waiting.error.message("en")
-    assert "信号 9（被强制结束" in waiting.error.message("zh") and "killed" not in waiting.error.message("zh")
+    assert isinstance(waiting.error, WorkerDiedError) and "signal 9: killed" in waiting.error.message("en")
+    assert "信号 9，被强制结束" in waiting.error.message("zh") and "killed" not in waiting.error.message("zh")
     assert (waiting.crashes, waiting.position) == (1, 1) and shop.queue.preview(job_id) is None
     job = shop.wait(job_id)
     assert job.state is JobState.DONE and job.error is None
@@ -303,8 +303,8 @@ def test_restarts_wait_longer_each_time_until_a_worker_was_good(shop: Shop, monk
         (0, "exit code 0", "退出码 0"),
         (3, "exit code 3", "退出码 3"),
         (EXIT_DEVICE, "the device failed", "设备故障"),
-        (-9, "signal 9 (killed)", "信号 9（被强制结束，常因内存不足）"),
-        (-11, "signal 11 (segmentation fault)", "信号 11（段错误）"),
+        (-9, "signal 9: killed, often for want of memory", "信号 9，被强制结束，常因内存不足"),
+        (-11, "signal 11: segmentation fault", "信号 11，段错误"),
     ],
 )
 def test_exit_codes_in_words(code: int, english: str, chinese: str) -> None:
@@ -322,7 +322,7 @@ def test_a_worker_that_ends_before_it_can_begin_is_told_of_until_one_begins(
         shop.supervisor.start()
         trouble = wait_for(lambda: shop.supervisor.status().trouble)
         assert isinstance(trouble, WorkerStartError) and trouble.values["times"] >= MOST_STARTS
-        assert "signal 9 (killed)" in trouble.message("en") and "信号 9（被强制结束" in trouble.message("zh")
+        assert "signal 9: killed" in trouble.message("en") and "信号 9，被强制结束" in trouble.message("zh")
         assert shop.queue.get(job_id).crashes == 0, "it is not the job's fault"
         monkeypatch.delenv(DEADLY)
         assert shop.wait(job_id).state is JobState.DONE
