@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,8 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import (
-    AutoencoderKL,
-    GGUFQuantizationConfig,
-    UNet2DConditionModel,
-    ZImageControlNetModel,
-    ZImageTransformer2DModel,
-)
+from diffusers import GGUFQuantizationConfig, ZImageControlNetModel, ZImageTransformer2DModel
+from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 from safetensors import safe_open
 
 from core.errors import ModelFileError
@@ -38,6 +33,7 @@ _LACKS_GGUF = {
     "zh": "读取 GGUF 文件需要 gguf 软件包，但尚未安装：pip install gguf",
 }
 
+MAPPED = 64_000_000  # bytes of a checkpoint at a time, see _weights
 _LIKE = {
     "unet": "transformer",
     CONTROLNET: "transformer",
@@ -106,37 +102,60 @@ def _read_checkpoint(
     """A whole model in one file: its parts by diffusers' own reading, each in its format; what it lacks from the frame."""
     tensors = read_header(file)
     single = look_into(file, file.name)
-    here: dict[str, Any] = {"config": str(frame), "local_files_only": True}
     parts = {part: _read_part(frame, part, kinds[part]) for part in checkpoint.lacking(single.pipeline, single.parts)}
-    for part, model in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
-        if part not in parts:
-            parts[part] = model.from_single_file(str(file), subfolder=part, dtype=kinds[part], **here)
-    pipeline = kind.from_single_file(str(file), dtype=kinds["text_encoder"], **here, **parts, **given)
-    for part in checkpoint.PARTS[single.pipeline]:
-        _check_filled(pipeline.components[part], part)
+    for part in single.parts:
+        names = [name for name in tensors if name.startswith(checkpoint.PARTS[single.pipeline][part])]
+        parts[part] = _converted(frame, part, _weights(file, names, kinds[part]), kinds[part])
+    pipeline = kind.from_pretrained(frame, **parts, **given, **_RULES)
     if checkpoint.V_PREDICTION in tensors:
-        changed = {"prediction_type": "v_prediction"}
+        changed: dict[str, Any] = {"prediction_type": "v_prediction"}
         if checkpoint.ZERO_SNR in tensors:
             changed |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changed)
     return pipeline
 
 
-def _read_part(frame: Path, part: str, dtype: torch.dtype) -> Any:
-    """One part out of a diffusers folder, by the class that the folder names."""
+def _weights(file: Path, names: Sequence[str], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Some tensors of a file in this format. What is stored in it stays mapped; of the rest no more than MAPPED bytes are
+    mapped at a time, so that what was stored and what was made of it are not both in memory."""
+    found: dict[str, torch.Tensor] = {}
+    left = list(names)
+    while left:
+        with safe_open(file, "pt") as opened:
+            copied = 0
+            while left and copied < MAPPED:
+                tensor = opened.get_tensor(left[-1])
+                found[left.pop()] = tensor.to(dtype)
+                copied += 0 if tensor.dtype == dtype else tensor.numel() * tensor.element_size()
+    return {name: found[name] for name in names}
+
+
+def _converted(frame: Path, part: str, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> Any:
+    """A part made of its weights by their first names; ValueError where some are missing."""
+    kind = _class_of(frame, part)
+    here: dict[str, Any] = {"config": str(frame), "subfolder": part, "local_files_only": True}
+    if part.startswith("text_encoder"):
+        made = create_diffusers_clip_model_from_ldm(kind, checkpoint=weights, torch_dtype=dtype, **here)
+    else:
+        made = kind.from_single_file(weights, dtype=dtype, **here)
+    for name, weight in made.named_parameters():
+        if weight.is_meta:  # in no memory yet
+            raise ValueError(f"the file lacks the weights of {part}.{name}")
+    return made
+
+
+def _class_of(frame: Path, part: str) -> Any:
+    """The class that a folder, which has been checked, names for a part."""
     library, name = read_json(frame, "model_index.json", frame.name)[part]
-    kind = getattr({"diffusers": diffusers, "transformers": transformers}[library], name)
+    return getattr({"diffusers": diffusers, "transformers": transformers}[library], name)
+
+
+def _read_part(frame: Path, part: str, dtype: torch.dtype) -> Any:
+    """One part out of a diffusers folder."""
     variant = checkpoint.variant_for(frame, (part,), frame.name) or None
-    return kind.from_pretrained(
+    return _class_of(frame, part).from_pretrained(
         frame, subfolder=part, variant=variant, dtype=dtype, use_safetensors=True, local_files_only=True
     )
-
-
-def _check_filled(model: torch.nn.Module, part: str) -> None:
-    """ValueError where the file had no weights for some of the model's parameters: they are in no memory yet."""
-    for name, weight in model.named_parameters():
-        if weight.is_meta:
-            raise ValueError(f"the file lacks the weights of {part}.{name}")
 
 
 def _read_own(info: ModelInfo, kinds: Mapping[str, torch.dtype]) -> dict[str, Any]:

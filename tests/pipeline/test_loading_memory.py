@@ -11,7 +11,9 @@ import torch
 from diffusers import ZImageTransformer2DModel
 
 from core.config.layers import PROJECT_ROOT
+from core.model.checkpoint import SHIPPED
 from tests.pipeline import toys
+from tests.pipeline.test_checkpoints import of_true_size
 
 SHAPE = {"dim": 1920, "n_heads": 15, "n_kv_heads": 15, "n_layers": 24, "n_refiner_layers": 1, "cap_feat_dim": 128}
 MOST = 1.15  # times the weights as they are held
@@ -74,8 +76,19 @@ def large(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_loading_takes_little_more_than_the_weights_and_a_switch_gives_it_back(large, dtype):
-    size = sum(path.stat().st_size for path in large.rglob("*.safetensors"))
-    assert size > 2e9
+    assert sum(path.stat().st_size for path in large.rglob("*.safetensors")) > 2e9
+    measure(large, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_so_does_a_checkpoint_in_one_file(tmp_path, dtype):
+    """SD 1.5 in its true size, stored in float16."""
+    measure(of_true_size(SHIPPED[0], tmp_path / "any.safetensors"), dtype)
+
+
+def measure(large, dtype):
+    """Load it twice in a process of its own, and the embedded model after it."""
     ran = subprocess.run(
         [sys.executable, "-c", CHILD, str(large), dtype], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=900
     )
