@@ -157,10 +157,11 @@ def test_the_settings_name_the_address_and_the_folder(catalog, configs, hub, tmp
     made.stop()
 
 
-def test_pause_and_go_on(catalog, downloads, hub, toy, tmp_path):
+@pytest.mark.parametrize("name", HUBS)
+def test_pause_and_go_on(catalog, downloads, hub, toy, tmp_path, name):
     grow(toy)
     hub.seconds_a_chunk = 0.05
-    downloads.start(catalog.find("toy"))
+    downloads.start(catalog.find("toy"), name)
     moving = wait_for(downloads, lambda now: now.done_bytes > 200_000)
     assert moving.state == "running"
     assert moving.speed is None or moving.speed > 0
@@ -170,8 +171,12 @@ def test_pause_and_go_on(catalog, downloads, hub, toy, tmp_path):
     sent, hub.seconds_a_chunk = hub.sent, 0.0
     time.sleep(0.2)
     assert hub.sent == sent
-    downloads.resume("toy")
-    wait_for(downloads, lambda now: now.state == "done")
+    after = Downloads(tmp_path / "store", {})  # as the next start sees it
+    after.resume_interrupted()
+    assert after.get("toy").state == "paused", "a pause is a person's, and stays one"
+    after.resume("toy")
+    wait_for(after, lambda now: now.state == "done")
+    after.stop()
     assert hub.sent < paused.total_bytes * 1.5, "it went on from where it was"
     check_folder(tmp_path / "store" / "toy", "toy")
 

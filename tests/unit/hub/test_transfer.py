@@ -17,10 +17,18 @@ from tests.unit.hub.standin import COMMIT, serving
 NAME = "vae/model.safetensors"
 
 
-def remote(hub, name=NAME, **changes):
+ADDRESSES = {
+    "huggingface": "{hub}/owner/toy/resolve/{commit}/{name}",
+    "modelscope": "{hub}/api/v1/models/owner/toy/repo?Revision=master&FilePath={name}",
+}
+both_hubs = pytest.mark.parametrize("protocol", ADDRESSES)
+
+
+def remote(hub, name=NAME, protocol="huggingface", **changes):
     data = (hub.folder / name).read_bytes()
     told = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), **changes}
-    return RemoteFile(name, url=f"{hub.address}/owner/toy/resolve/{COMMIT}/{name}", **told)
+    url = ADDRESSES[protocol].format(hub=hub.address, commit=COMMIT, name=name)
+    return RemoteFile(name, url=url, **told)
 
 
 def get(hub, target, waits=None, **changes):
@@ -50,41 +58,45 @@ def test_what_is_there_is_not_fetched_again(hub, tmp_path):
     assert hub.requests == []
 
 
+@both_hubs
 @given(st.data())
 @settings(max_examples=8)
-def test_cut_at_any_byte_it_goes_on_from_there(tmp_path_factory, data):
+def test_cut_at_any_byte_it_goes_on_from_there(tmp_path_factory, protocol, data):
     folder = tmp_path_factory.mktemp("any")
     content = bytes(range(256)) * 4
     (folder / "repository" / "vae").mkdir(parents=True)
     (folder / "repository" / NAME).write_bytes(content)
     with serving(folder / "repository") as hub:
         hub.cuts = data.draw(st.lists(st.integers(1, len(content) - 1), max_size=4))
-        get(hub, folder / "got")
+        get(hub, folder / "got", protocol=protocol)
         assert (folder / "got").read_bytes() == content
         assert hub.sent == len(content), "no byte comes twice"
 
 
-def test_every_single_byte_may_be_the_last(hub, tmp_path):
+@both_hubs
+def test_every_single_byte_may_be_the_last(hub, tmp_path, protocol):
     content = b"0123456789"
     (hub.folder / NAME).write_bytes(content)
     for cut in range(1, len(content)):
         hub.cuts = [cut]
-        get(hub, tmp_path / f"got{cut}")
+        get(hub, tmp_path / f"got{cut}", protocol=protocol)
         assert (tmp_path / f"got{cut}").read_bytes() == content
         assert hub.requests[-1][1] == f"bytes={cut}-"
 
 
-def test_a_server_without_ranges_gives_it_anew(hub, tmp_path):
+@both_hubs
+def test_a_server_without_ranges_gives_it_anew(hub, tmp_path, protocol):
     hub.ranges, hub.cuts = False, [1000, 2000]
-    get(hub, tmp_path / "got")
+    get(hub, tmp_path / "got", protocol=protocol)
     assert (tmp_path / "got").read_bytes() == (hub.folder / NAME).read_bytes()
 
 
+@both_hubs
 @pytest.mark.parametrize("status", [429, 503, 500, 408])
-def test_a_busy_hub_is_waited_for(hub, tmp_path, status):
+def test_a_busy_hub_is_waited_for(hub, tmp_path, status, protocol):
     hub.statuses, hub.retry_after = [status, status], "7"
     waits = []
-    get(hub, tmp_path / "got", waits)
+    get(hub, tmp_path / "got", waits, protocol=protocol)
     assert (tmp_path / "got").is_file()
     assert waits == [7.0, 7.0]
 
@@ -119,10 +131,11 @@ def test_it_gives_up_after_some_tries_and_keeps_what_came(hub, tmp_path):
     assert (tmp_path / "got").read_bytes() == (hub.folder / NAME).read_bytes()
 
 
-def test_a_wrong_content_is_thrown_away(hub, tmp_path):
+@both_hubs
+def test_a_wrong_content_is_thrown_away(hub, tmp_path, protocol):
     hub.wrong.add(NAME)
     with pytest.raises(HubError, match="checksum"):
-        get(hub, tmp_path / "got")
+        get(hub, tmp_path / "got", protocol=protocol)
     assert list(tmp_path.glob("got*")) == []
 
 
