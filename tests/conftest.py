@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -34,6 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         params = getattr(getattr(item, "callspec", None), "params", {})
         if params.get("dialect") == SERVER and item.get_closest_marker("both") is None:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: it need not be looked through each time that a model is unloaded, which took longer than loading."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
