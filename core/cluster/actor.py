@@ -35,6 +35,7 @@ class DrawingActor:
         self._orders: queue.SimpleQueue[Callable[[], Ended]] = queue.SimpleQueue()
         self._said: list[Step | Ended] = []
         self._news = threading.Condition()
+        self._shown = 0  # the ticket whose steps are looked at
         self._stopped = 0  # every order up to this ticket is to stop
         self._state = "starting"
         self._began = False  # whether an order was carried out: before that nothing knows a card
@@ -54,13 +55,22 @@ class DrawingActor:
         """End the order within a step; it may not have come in yet."""
         self._stopped = max(self._stopped, ticket)
 
-    def listen(self) -> Heard:
-        """What was said since the last call, as soon as there is anything."""
+    def show(self, ticket: int) -> None:
+        """Tell the steps of this order as they happen; those of others, which nobody sees, come several at once."""
         with self._news:
-            self._news.wait_for(lambda: self._said, LISTEN_SECONDS)
+            self._shown = ticket
+            self._news.notify_all()
+
+    def listen(self) -> Heard:
+        """What was said since the last call, as soon as there is anything that can't wait."""
+        with self._news:
+            self._news.wait_for(self._has_news, LISTEN_SECONDS)
             said, self._said = tuple(self._said), []
         resting = not said or any(isinstance(message, Ended) for message in said)
         return Heard(said, self.facts() if resting else None)
+
+    def _has_news(self) -> bool:
+        return any(isinstance(message, Ended) or message.ticket == self._shown for message in self._said)
 
     def facts(self) -> Facts:
         """What this actor is and holds."""

@@ -36,8 +36,8 @@ class Candidate:
     memory_free: int = 0  # with what its present model would give back
 
 
-def best(free: Iterable[Candidate], model: str, options: Mapping[str, Any], need: int | None) -> Candidate | None:
-    """The one that has the model in memory as the options want it, else the freest that has `need` bytes.
+def best(free: Iterable[Candidate], model: str, options: Mapping[str, Any], need: int | None) -> Candidate:
+    """The one of at least one that has the model in memory as the options want it, else the freest with `need` bytes.
 
     None is refused for want of memory: the generator holds less of the model on the card, then, and says so.
     """
@@ -47,7 +47,7 @@ def best(free: Iterable[Candidate], model: str, options: Mapping[str, Any], need
         as_asked = loaded and all(one.asked.get(key) == options.get(key) for key in _RELOADING if key in one.asked)
         return as_asked, loaded, need is None or one.memory_total >= need, one.memory_free
 
-    return max(free, key=rank, default=None)
+    return max(free, key=rank)
 
 
 def plan(nodes: Sequence[Node], workers: int | str) -> dict[str, int]:

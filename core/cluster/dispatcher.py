@@ -174,14 +174,19 @@ def prepared(orders: WorkerOrders) -> Prepared:
 
 
 def need_of(catalog: Catalog) -> Callable[[str], int | None]:
-    """The memory that a model wants, a fifth more than its weights."""
+    """The memory that a model wants, a fifth more than its weights. What was found is remembered: it is asked for each picture."""
+    known: dict[str, int] = {}
 
     def need(model: str) -> int | None:
+        if model in known:
+            return known[model]
         try:
             held = catalog.find(model).memory_bytes
         except ModelError:
             return None
-        return int(1.2 * held) if held else None
+        if held:
+            known[model] = int(1.2 * held)
+        return known.get(model)
 
     return need
 

@@ -9,47 +9,25 @@ from __future__ import annotations
 
 import itertools
 import logging
-import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.cluster.choice import Candidate, Node, best, plan, threads
-from core.cluster.link import Gone, Handle, Link
-from core.cluster.messages import Ended, Facts, Heard, Lost, Message
+from core.cluster.choice import Node, best, plan, threads
+from core.cluster.link import Gone, Link
+from core.cluster.member import Inbox, Worker, as_one
+from core.cluster.messages import Ended, Heard, Lost
 from core.jobs import reasons
 from core.types import Attempt, ClusterNode, ClusterWorker, GenerationRequest, WorkerStatus
 
-HOUR = 3600.0  # seconds over which finished pictures are counted
 HEAR_SECONDS = 0.25
 MOST_STARTS = 3  # workers in a row that ended before they could begin
 RESTART_SECONDS = 2.0  # from the end of a worker that never began to the next try
 
-Inbox = queue.SimpleQueue[tuple[str, Message]]  # (worker, what it said)
 Prepared = tuple[str | None, Mapping[str, Any]]  # the model that a new worker loads, and with which options
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Worker:
-    """One actor. `inbox` is there while someone has taken it."""
-
-    id: str
-    node: Node
-    handle: Handle
-    heard: float  # when it last said anything (monotonic)
-    facts: Facts = field(default_factory=lambda: Facts(WorkerStatus("starting")))
-    ready: bool = False
-    ticket: int = 0  # of the present or last order
-    busy: bool = False
-    draining: bool = False
-    inbox: Inbox | None = None
-    job: str | None = None
-    finished: deque[float] = field(default_factory=deque)  # when its pictures of the last hour were
 
 
 class Fleet:
@@ -66,7 +44,7 @@ class Fleet:
         self._need = need
         self._guard = threading.RLock()
         self.changed = threading.Condition(self._guard)  # a worker has become free, or ended
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, Worker] = {}
         self._nodes: Sequence[Node] = ()
         self._by_hand: dict[str, int] = {}  # by node: workers that people added, or drained (below 0)
         self._numbers = itertools.count(1)
@@ -96,12 +74,12 @@ class Fleet:
         if time.monotonic() < self._not_before:
             return
         handle = self._link.start(node, threads(node, count))
-        worker = _Worker(f"{node.name}:{next(self._numbers)}", node, handle, time.monotonic())
+        worker = Worker(f"{node.name}:{next(self._numbers)}", node, handle, time.monotonic())
         self._workers[worker.id] = worker
         self._order(worker, "prepare", *self._prepared)
         log.info("worker %s begins", worker.id)
 
-    def _retire(self, worker: _Worker) -> None:
+    def _retire(self, worker: Worker) -> None:
         del self._workers[worker.id]
         self._link.end(worker.handle)
         log.info("worker %s ends", worker.id)
@@ -143,10 +121,12 @@ class Fleet:
     def take(self, request: GenerationRequest, job_id: str, inbox: Inbox) -> str | None:
         """The best worker that is free, for the caller alone until it is released; None when there is none."""
         with self._guard:
-            chosen = best(self._free(), request.model, request.options, self._need(request.model))
-            if chosen is None:
+            free = self._free()
+            if not free:
                 return None
-            worker = self._workers[chosen.id]
+            need = self._need(request.model) if len(free) > 1 else None  # looked up on disk: only where it decides
+            candidates = [worker.as_candidate() for worker in free]
+            worker = self._workers[best(candidates, request.model, request.options, need).id]
             worker.inbox, worker.job = inbox, job_id
             return worker.id
 
@@ -154,6 +134,13 @@ class Fleet:
         """Have a worker that was taken draw a single picture; the ticket of the order."""
         with self._guard:
             return self._order(self._workers[worker_id], "draw", request, attempt)
+
+    def show(self, worker_id: str) -> None:
+        """Have a worker say each step of its order as it happens; the others say theirs now and then, several at once."""
+        with self._guard:
+            worker = self._workers.get(worker_id)
+            if worker is not None:
+                self._link.send(worker.handle, "show", worker.ticket)
 
     def stop(self, worker_id: str) -> None:
         """End a worker's order within a step. It still says how it ended."""
@@ -186,24 +173,14 @@ class Fleet:
                 if worker.ready and worker.inbox is None and not worker.busy:
                     self._order(worker, "prepare", model, options)
 
-    def _order(self, worker: _Worker, verb: str, *arguments: Any) -> int:
+    def _order(self, worker: Worker, verb: str, *arguments: Any) -> int:
         worker.ticket += 1
         worker.busy, worker.heard = True, time.monotonic()
         self._link.send(worker.handle, verb, worker.ticket, *arguments)
         return worker.ticket
 
-    def _free(self) -> list[Candidate]:
-        return [
-            Candidate(
-                worker.id,
-                worker.facts.status.model,
-                worker.facts.status.asked,
-                worker.facts.memory_total,
-                worker.facts.memory_free + worker.facts.memory_own,
-            )
-            for worker in self._workers.values()
-            if worker.ready and not (worker.busy or worker.draining or worker.inbox)
-        ]
+    def _free(self) -> list[Worker]:
+        return [worker for worker in self._workers.values() if worker.free]
 
     # -- what they say ---------------------------------------------------------------------------------------------
 
@@ -223,7 +200,7 @@ class Fleet:
                     self._take_in(worker, said)
             self._end_the_deaf()
 
-    def _take_in(self, worker: _Worker, said: Heard) -> None:
+    def _take_in(self, worker: Worker, said: Heard) -> None:
         worker.facts = said.facts or worker.facts
         for message in said.messages:
             worker.heard = time.monotonic()
@@ -236,7 +213,7 @@ class Fleet:
         if any(isinstance(message, Ended) for message in said.messages):
             self.changed.notify_all()
 
-    def _note_end(self, worker: _Worker, ended: Ended) -> None:
+    def _note_end(self, worker: Worker, ended: Ended) -> None:
         worker.busy = False
         worker.ready, self._failed_starts = True, 0
         if ended.picture is not None:
@@ -247,7 +224,7 @@ class Fleet:
         if ended.fault is not None:  # every later call to that card would fail, too
             self._retire(worker)
 
-    def _lose(self, worker: _Worker, reason: Mapping[str, str]) -> None:
+    def _lose(self, worker: Worker, reason: Mapping[str, str]) -> None:
         """A worker is gone: whoever has it in hand is told, and another is started at the next look."""
         log.error("worker %s: %s", worker.id, reason["en"])
         del self._workers[worker.id]
@@ -274,42 +251,9 @@ class Fleet:
     def workers(self) -> tuple[ClusterWorker, ...]:
         """The workers, for the page."""
         with self._guard:
-            return tuple(_seen(worker) for worker in self._workers.values())
+            return tuple(worker.seen() for worker in self._workers.values())
 
     def status(self) -> WorkerStatus:
-        """Of them all as if they were one: of a worker that has a model, if any has."""
+        """Of them all as if they were one."""
         with self._guard:
-            shown = [worker.facts.status for worker in self._workers.values() if worker.ready]
-            loaded = [status for status in shown if status.model is not None]
-            first = (loaded or shown or [WorkerStatus("starting")])[0]
-            memory = sum(status.memory_bytes or 0 for status in shown)
-            return replace(first, state=self._state(), memory_bytes=memory)
-
-    def _state(self) -> str:
-        there = [worker for worker in self._workers.values() if worker.ready]
-        if not there:
-            return "starting"
-        if any(worker.job for worker in there):
-            return "busy"
-        return "loading" if all(worker.busy for worker in there) else "idle"
-
-
-def _seen(worker: _Worker) -> ClusterWorker:
-    now, facts = time.monotonic(), worker.facts
-    while worker.finished and now - worker.finished[0] > HOUR:
-        worker.finished.popleft()
-    state = "draining" if worker.draining else "busy" if worker.job else "loading" if worker.busy else "idle"
-    return ClusterWorker(
-        id=worker.id,
-        node=worker.node.name,
-        state=state if worker.ready else "starting",
-        pid=facts.status.pid,
-        device=facts.status.device,
-        card=facts.card,
-        memory_total=facts.memory_total,
-        memory_free=facts.memory_free,
-        memory_own=facts.memory_own,
-        model=facts.status.model,
-        job=worker.job,
-        pictures_hour=len(worker.finished),
-    )
+            return as_one(self._workers.values())

@@ -38,6 +38,13 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_prestart_worker_first_driver": "0",  # of the processes that Ray would start ahead our actors use none
     "RAY_enable_worker_prestart": "0",
+    "RAY_enable_metrics_collection": "0",  # nor does anyone read its figures: what counts them takes time from the drawing
+    "RAY_event_stats": "0",
+    "RAY_enable_timeline": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_debug_dump_period_milliseconds": "0",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",  # we place the workers ourselves
+    "RAY_memory_monitor_refresh_ms": "1000",
 }
 
 log = logging.getLogger(__name__)

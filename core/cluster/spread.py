@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.cluster.fleet import Fleet, Inbox
+from core.cluster.fleet import Fleet
+from core.cluster.member import Inbox
 from core.cluster.messages import Ended, Lost, Message, Step
 from core.errors import Cancelled, StudioError
 from core.jobs.generation import OnProgress, WorkerLost
@@ -108,6 +109,7 @@ class _Course:
         self._left = deque((place, single) for place, single in singles if place not in attempt.made)
         self._done = len(set(attempt.made))
         self._hands: dict[str, tuple[int, int]] = {}  # by worker: the place that it draws, and the ticket of that
+        self._shown: tuple[str, int] | None = None  # the worker whose steps are shown, and the ticket
         self._inbox: Inbox = queue.SimpleQueue()
         self._stopped = False
         self._error: Exception | None = None
@@ -136,7 +138,8 @@ class _Course:
 
     def hear(self) -> None:
         """Wait a little for what the workers say, and act on it."""
-        said, lead = self._received(), self._lead()
+        lead = self._lead()
+        said = self._received()
         ends = [(worker, message) for worker, message in said if not isinstance(message, Step)]
         pictures = [self._take_end(worker, message) for worker, message in ends]
         self._report([message.progress for worker, message in said if worker == lead and isinstance(message, Step)])
@@ -197,7 +200,11 @@ class _Course:
 
     def _lead(self) -> str | None:
         """Who draws the first of the pictures in hand: the steps and previews of that one are shown."""
-        return min(self._hands, key=lambda worker: self._hands[worker][0], default=None)
+        lead = min(self._hands, key=lambda worker: self._hands[worker][0], default=None)
+        if lead is not None and self._shown != (lead, self._hands[lead][1]):
+            self._shown = (lead, self._hands[lead][1])
+            self._fleet.show(lead)
+        return lead
 
     def _report(self, steps: Sequence[Progress]) -> None:
         """Hand on the latest steps: there are more than a few only when the database is too slow for all of them."""

@@ -1,7 +1,9 @@
 """`bench --executor ray --workers N`: several workers on Ray against the local worker, each on one core and one thread.
 
 Both are studios as an app has them, each over a passing folder: pictures go through queue, worker, file and row. First the
-spread: a job of several pictures, taking turns. Then the overhead: jobs of one small picture. The pixels are compared.
+spread: the same job of several pictures, taking turns. Then the overhead: jobs of one small picture. Both sides have drawn
+such jobs before any is timed, and the pixels are compared. Beside the clock stands what the processor did meanwhile, by
+process, and how much of it other programs took: a figure of a machine that had other work says so.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from PIL import Image
 
 from core.bootstrap import build_studio
 from core.config.layers import load_settings
+from core.entrypoints.bench_account import OTHERS, Account
 from core.entrypoints.terminal import DONE, FAILED, SOURCE, whole_number
 from core.errors import OptionError
 from core.studio import Studio
@@ -28,11 +32,14 @@ from core.types import Job
 
 PROMPT = "a red house at sunset, snowy mountains"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-EACH = 8  # pictures of a job, for each worker
+EACH = 16  # pictures of a job, for each worker: that one of them draws the last one alone matters little, then
 SMALL = {"generation.num_inference_steps": 1, "generation.width": 64, "generation.height": 64}
 SMALL_JOBS = 15  # in each turn
-LOOK_SECONDS = 0.002
+LOOK_SECONDS = 0.05  # at a job that takes seconds
+NEAR_LOOK_SECONDS = 0.002  # at one that takes a tenth of one
 PATIENCE = 300.0  # seconds for the workers to come up
+QUIET = 0.03  # of the cores may go to other programs before the figures are called doubtful
+DRAWING, SERVING, AT_REST = "workers", "dispatcher", "the other side, at rest"
 
 
 def run(arguments: argparse.Namespace, configs: Path) -> int:
@@ -48,12 +55,12 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
             "ray": stack.enter_context(_studio(configs, {"worker.executor": "ray", "worker.ray_workers": workers})),
         }
         _wait_for_workers(sides["ray"], workers)
-        for studio in sides.values():  # every worker loads its model
+        for studio in sides.values():  # every worker loads its model, and has drawn both kinds of pictures
             _draw(studio, arguments.model, 2 * workers, {})
-        report = {"workers": workers, "cores": os.cpu_count(), "load": [round(value, 1) for value in os.getloadavg()]}
+            _draw(studio, arguments.model, 4 * workers, SMALL)
+        report: dict[str, Any] = {"workers": workers, "cores": os.cpu_count(), "runs": runs}
         report |= _spread(sides, arguments.model, EACH * workers, runs)
         report |= _overhead(sides, arguments.model, runs)
-        report["load_after"] = [round(value, 1) for value in os.getloadavg()]
     print(_text(report))
     print(json.dumps(report))
     return DONE if report["identical"] else FAILED
@@ -62,7 +69,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
 @contextmanager
 def _studio(configs: Path, values: Mapping[str, Any]) -> Iterator[Studio]:
     """A studio that runs, over a folder that is removed afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         overrides = {"output.directory": folder, "model.preload": True, **values}
         studio = build_studio(load_settings(configs, overrides=overrides))
         studio.start()
@@ -83,33 +90,58 @@ def _wait_for_workers(studio: Studio, workers: int) -> None:
         time.sleep(0.1)
 
 
-def _draw(studio: Studio, model: str, pictures: int, values: Mapping[str, Any], seed: int = 1) -> tuple[Job, float]:
+def _draw(
+    studio: Studio, model: str, pictures: int, values: Mapping[str, Any], seed: int = 1, look: float = LOOK_SECONDS
+) -> tuple[Job, float]:
     """A job that has ended, and the seconds from its submission to the sight of its end."""
     asked = {"model.id": model, "generation.prompt": PROMPT, "generation.seed": seed, "generation.num_images": pictures}
     began = time.perf_counter()
     job = studio.submit(studio.new_request({**asked, **values}))
-    while job.state.active:
-        time.sleep(LOOK_SECONDS)
-        job = studio.job(job.id)
+    while any(active.id == job.id for active in studio.board().jobs):  # read again only when something was written
+        time.sleep(look)
+    took = time.perf_counter() - began
+    job = studio.job(job.id)
     if job.error is not None:
         raise job.error
-    return job, time.perf_counter() - began
+    return job, took
+
+
+def _roles(sides: Mapping[str, Studio], drawing: str) -> dict[int, str]:
+    """What the processes are while one side draws. The local worker draws itself; on Ray the first process only serves."""
+    own, other = sides[drawing].worker(), next(studio for name, studio in sides.items() if name != drawing).worker()
+    roles = {other.pid: AT_REST} | {worker.pid: AT_REST for worker in other.workers}
+    roles |= {own.pid: SERVING if own.workers else DRAWING} | {worker.pid: DRAWING for worker in own.workers}
+    return {pid: role for pid, role in roles.items() if pid is not None}
 
 
 def _spread(sides: Mapping[str, Studio], model: str, pictures: int, runs: int) -> dict[str, Any]:
     """Seconds of one job of so many pictures on each side, taking turns, and whether the pixels are the same."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
+    accounts = {name: Account(partial(_roles, sides, name)) for name in sides}
     same = True
     for turn in range(runs):
         drawn = {}
         for name in list(sides)[:: 1 if turn % 2 else -1]:
+            accounts[name].open()
             job, took = _draw(sides[name], model, pictures, {}, seed=1000 * turn + 1)
+            accounts[name].close()
             seconds[name].append(round(took, 3))
             drawn[name] = [_pixels(sides[name], image_id) for image_id in job.image_ids]
         same = same and drawn["local"] == drawn["ray"]
     ratios = [round(local / ray, 3) for local, ray in zip(seconds["local"], seconds["ray"], strict=True)]
     return {"pictures": pictures, "seconds": seconds, "times_as_fast": ratios,
-            "times_as_fast_median": round(statistics.median(ratios), 3), "identical": same}  # fmt: skip
+            "times_as_fast_median": round(statistics.median(ratios), 3), "identical": same,
+            **_accounted(accounts, runs * pictures)}  # fmt: skip
+
+
+def _accounted(accounts: Mapping[str, Account], pictures: int) -> dict[str, Any]:
+    """What a picture cost the processor on each side, and how many times as fast that lets idle cores be."""
+    cores = os.cpu_count() or 1
+    used = {name: {role: round(1000 * seconds / pictures, 1) for role, seconds in account.used.items() if role != OTHERS}
+            for name, account in accounts.items()}  # fmt: skip
+    possible = cores * accounts["local"].used[DRAWING] / max(1e-9, accounts["ray"].own())
+    return {"processor_ms_a_picture": used, "share_of_all_cores": {name: account.shares() for name, account in accounts.items()},
+            "times_as_fast_by_processor_time": round(possible, 3)}  # fmt: skip
 
 
 def _pixels(studio: Studio, image_id: str) -> bytes:
@@ -122,20 +154,31 @@ def _overhead(sides: Mapping[str, Studio], model: str, runs: int) -> dict[str, A
     took: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(runs * SMALL_JOBS):
         for name in list(sides)[:: 1 if turn % 2 else -1]:
-            took[name].append(1000 * _draw(sides[name], model, 1, SMALL, seed=turn)[1])
+            took[name].append(1000 * _draw(sides[name], model, 1, SMALL, turn, NEAR_LOOK_SECONDS)[1])
     medians = {name: round(statistics.median(times), 1) for name, times in took.items()}
-    return {"small_job_ms": medians, "overhead_ms": round(medians["ray"] - medians["local"], 1)}
+    overhead = round(medians["ray"] - medians["local"], 1)
+    return {"small_jobs": runs * SMALL_JOBS, "small_job_ms": medians, "overhead_ms": overhead}
 
 
 def _text(report: Mapping[str, Any]) -> str:
     local, ray = (statistics.median(report["seconds"][name]) for name in ("local", "ray"))
+    workers, cores, used = report["workers"], report["cores"], report["processor_ms_a_picture"]
+    others = {name: shares[OTHERS] for name, shares in report["share_of_all_cores"].items()}
+    roles = (*dict.fromkeys(role for side in used.values() for role in side),)
+    quiet = "" if max(others.values()) <= QUIET else f"  <- over {QUIET:.0%}: take the figures again on a quiet machine"
+    rows = [f"{role:<28}" + "".join(f"{used[name].get(role, 0.0):>16.1f}" for name in used) for role in roles]
     return "\n".join(
         (
-            f"{report['cores']} cores, load average {report['load'][0]} before and {report['load_after'][0]} after",
-            f"a job of {report['pictures']} pictures: local {local:.2f} s, {report['workers']} workers on Ray {ray:.2f} s, "
-            f"{report['times_as_fast_median']:.2f} times as fast (each turn: {report['times_as_fast']})",
-            f"pixels: {'the same' if report['identical'] else 'DIFFERENT'}",
-            f"a job of one small picture: local {report['small_job_ms']['local']} ms, Ray {report['small_job_ms']['ray']} ms, "
-            f"difference {report['overhead_ms']:+.1f} ms",
+            f"{report['runs']} turns, a job of {report['pictures']} pictures each; {cores} cores, a thread for each worker",
+            f"{'':<28}{'local worker':>16}{f'{workers} on Ray':>16}",
+            f"{'seconds of a job, median':<28}{local:>16.2f}{ray:>16.2f}",
+            f"{'times as fast, median':<28}{1:>16}{report['times_as_fast_median']:>16.2f}  (each turn: {report['times_as_fast']})",
+            f"{'pixels':<28}{'':>16}{'the same' if report['identical'] else 'DIFFERENT':>16}",
+            "processor time, ms a picture:",
+            *rows,
+            f"{'other programs, of all cores':<28}{others['local']:>16.1%}{others['ray']:>16.1%}{quiet}",
+            f"by processor time {cores} idle cores could be {report['times_as_fast_by_processor_time']:.2f} times as fast",
+            f"a job of one small picture, median of {report['small_jobs']}: local {report['small_job_ms']['local']} ms, Ray "
+            f"{report['small_job_ms']['ray']} ms, difference {report['overhead_ms']:+.1f} ms",
         )
     )

@@ -28,7 +28,6 @@ def test_else_the_freest_that_has_the_memory_and_none_is_refused_for_want_of_it(
     assert best([small, busy], "turbo", {}, 20 * GIGA) == busy
     assert best([small], "turbo", {}, 20 * GIGA) == small
     assert best([small, busy], "turbo", {}, None) == small
-    assert best([], "turbo", {}, None) is None
 
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.integers(0, 8)), max_size=8), st.just(AUTO) | st.integers(0, 16))

@@ -110,3 +110,12 @@ def test_a_worker_given_back_in_the_middle_of_a_picture_stops_and_is_free_again(
         fleet.release(worker)
         until(fleet.has_free)
         assert ids(fleet) == [worker]
+
+
+def test_what_a_model_needs_is_looked_up_only_where_it_decides():
+    asked = []
+    with running(ThreadLink(machine()), workers=2) as fleet:
+        fleet._need = asked.append
+        first, second = (fleet.take(make_request(), "job", queue.SimpleQueue()) for _ in range(2))
+        assert first and second and first != second and asked == ["demo"]
+        assert fleet.take(make_request(), "job", queue.SimpleQueue()) is None and asked == ["demo"]

@@ -1,0 +1,33 @@
+"""What a worker says, and when: each step of the picture that is looked at, the others' together."""
+
+import pytest
+
+from core.cluster.actor import DrawingActor
+from core.cluster.messages import Ended, Step
+from core.types import Attempt, Phase
+from tests.unit.cluster.threads import FAKE
+from tests.unit.jobs.shop import make_request
+
+
+def answers(shown: bool) -> list[tuple[Step | Ended, ...]]:
+    """What each call of `listen` brought, for one picture."""
+    actor = DrawingActor(FAKE, "configs", {})
+    actor.prepare(1, None, {})
+    while not actor.listen().messages:
+        pass
+    if shown:
+        actor.show(2)
+    actor.draw(2, make_request(fake_step_seconds=0.05), Attempt("job"))
+    heard = []
+    while not (heard and isinstance(heard[-1][-1], Ended)):
+        heard += [said] if (said := actor.listen().messages) else []
+    return heard
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_steps_come_as_they_happen_where_they_are_shown_and_together_where_not(shown: bool) -> None:
+    heard = answers(shown)
+    steps = [message.progress.step for said in heard for message in said if isinstance(message, Step)
+             and message.progress.phase is Phase.STEPS]  # fmt: skip
+    assert steps == [1, 2, 3, 4]
+    assert len(heard) >= 4 if shown else len(heard) <= 2  # 0.2 s of drawing in one answer, or two on a slow machine
