@@ -125,8 +125,11 @@ images = Table(
     Index("ix_images_job_id", "job_id", "place", "id"),  # all that a look at a job asks for, without reading rows
     Index("ix_images_digest", "digest"),
     Index("ix_images_trashed_at", "trashed_at", **_only("trashed_at IS NOT NULL")),
-    # All that is filtered and sorted by, in the usual order: any question is one walk over it, see search.py.
+    # All that is filtered and sorted by, in the usual order: any question is one walk over it, see asked.py.
     Index("ix_images_filter", *FILTERED, **_only("trashed_at IS NULL")),
+    Index(
+        "ix_images_number", "number", *FILTERED, **_only("trashed_at IS NULL")
+    ),  # the same for those who know numbers
 )
 
 image_labels = Table(  # tags, and the collections that a picture is in

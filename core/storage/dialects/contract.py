@@ -67,7 +67,9 @@ class Home(Protocol):
 class Wording(Protocol):
     """SQL that is said differently; `connection` is always inside a transaction."""
 
-    index_source: str  # `images` in a question that ix_images_filter answers
+    walked: str  # `images` in a question that ix_images_filter answers
+    read: str  # `images` in a question for which every row is read
+    joined: str  # joins `images` to a list of numbers before it, by ix_images_number
 
     def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], *key: str) -> None:
         """Insert `row`, or put its values into the row with the same columns `key`."""
@@ -89,8 +91,8 @@ class Wording(Protocol):
 
     def clear_words(self, connection: Connection) -> None: ...
 
-    def has_words(self, words: Sequence[str]) -> Conditions:
-        """Every word in one of the prompts; the last part of a word may go on."""
+    def with_words(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """A subquery: the numbers of pictures with every word in one of the prompts; the last part of a word may go on."""
         ...
 
     def has_text(self, words: Sequence[str]) -> Conditions:

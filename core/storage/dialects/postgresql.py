@@ -25,7 +25,9 @@ _BOOLEAN = ("favourite",)  # columns that are sorted by
 class PostgresWording:
     """The planner has statistics, so nothing tells it which index to take."""
 
-    index_source = "images"
+    walked = "images"
+    read = "images"
+    joined = "JOIN images"
 
     def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], *key: str) -> None:
         values = dict(row)
@@ -55,13 +57,12 @@ class PostgresWording:
     def clear_words(self, connection: Connection) -> None:
         connection.execute(text(f"DELETE FROM {TEXTS}"))
 
-    def has_words(self, words: Sequence[str]) -> Conditions:
-        where = f"number IN (SELECT number FROM {TEXTS} WHERE words @@ CAST(:words AS tsquery))"
-        return [where], {"words": question(words)}
+    def with_words(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        return f"SELECT number FROM {TEXTS} WHERE words @@ CAST(:words AS tsquery)", {"words": question(words)}
 
     def has_text(self, words: Sequence[str]) -> Conditions:
         values = {f"word{k}": word for k, word in enumerate(words)}
-        return [f"strpos(prompt || chr(10) || negative_prompt, :{name}) > 0" for name in values], values
+        return [f"(strpos(prompt, :{name}) > 0 OR strpos(negative_prompt, :{name}) > 0)" for name in values], values
 
     def has_options(self, options: Mapping[str, Any]) -> Conditions:
         """By the text of the JSON, which we wrote: reading it would fail where it has what PostgreSQL's text can't hold."""

@@ -25,6 +25,7 @@ from core.jobs.queue import JobQueue
 from core.jobs.reasons import MACHINE_GONE
 from core.storage import database as database_module
 from core.storage import rows, search
+from core.storage.asked import asked_by
 from core.storage.database import Database
 from core.storage.dialects import home_of, wording_of
 from core.storage.dialects.postgresql import LONGEST
@@ -35,7 +36,7 @@ from core.types import GenerationRequest, HistoryQuery, JobState, Phase, Progres
 from tests.options import measured
 from tests.postgres import PASSWORD, Server
 
-from .test_storage_search import START, fill, made_record
+from .test_storage_search import EVERYTHING, fill, made_record
 
 REQUEST = GenerationRequest(prompt="a", seed=1)
 
@@ -262,21 +263,17 @@ def test_what_a_server_could_not_hold_is_found_all_the_same(served: Database, tm
 def test_every_question_walks_the_one_index(served: Database) -> None:
     """All that it needs is in it: with so few rows the planner would rather read them, so that is forbidden here."""
     fill(served, range(300))
-    query = HistoryQuery(
-        text="house", model="demo", width=1, height=1, seed=1, format="png", min_steps=1, max_steps=2, min_guidance=0.0,
-        max_guidance=1.0, min_rating=1, favourite=True, missing=False, tag="a", collection="b", options={"a": 1},
-        since=START, until=START,
-    )  # fmt: skip
     with served._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
     with served.reading() as connection:
         for means in ("seqscan", "bitmapscan"):
             connection.exec_driver_sql(f"SET LOCAL enable_{means} = off")
-        for asked in (HistoryQuery(), replace(query, text="", tag=None, collection=None, options={})):
-            where, values = search._conditions(asked, wording_of(connection))
+        columns_alone = replace(EVERYTHING, text="", tag=None, collection=None, ids=(), parent=None, options={})
+        for query in (HistoryQuery(), columns_alone):
+            asked = asked_by(query, wording_of(connection))
             for sort in search.SORTS:
-                statement = f"EXPLAIN SELECT id, {sort} FROM images WHERE {' AND '.join(where)} ORDER BY {sort} LIMIT 5"
-                plan = "\n".join(connection.scalars(text(statement), values))
+                statement = f"EXPLAIN SELECT id, {sort} FROM {asked.walked()} ORDER BY {sort} LIMIT 5"
+                plan = "\n".join(connection.scalars(text(statement), asked.values))
                 assert "Index Only Scan using ix_images_filter" in plan, plan
 
 
@@ -285,8 +282,8 @@ def test_words_are_looked_up_in_their_index(served: Database) -> None:
     with served._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
     with served.reading() as connection:
-        where, values = search._conditions(HistoryQuery(text="灯塔无"), wording_of(connection))
-        plan = "\n".join(connection.scalars(text(f"EXPLAIN SELECT id FROM images WHERE {' AND '.join(where)}"), values))
+        asked = asked_by(HistoryQuery(text="灯塔无"), wording_of(connection))
+        plan = "\n".join(connection.scalars(text(f"EXPLAIN SELECT id FROM {asked.looked_up()}"), asked.values))
     assert "ix_image_texts_words" in plan, plan
 
 

@@ -19,15 +19,17 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, text
 
 from core.errors import OptionError
+from core.storage import asked as asked_module
 from core.storage import rows
-from core.storage import search as search_module
+from core.storage.asked import FEW, asked_by
 from core.storage.database import Database
 from core.storage.dialects import wording_of
 from core.storage.history import History
 from core.storage.images import StoredFile
 from core.storage.records import image_record, image_row, new_id, picture_record
+from core.storage.rows import COLLECTION, TAG
 from core.storage.search import MAX_LIMIT, MAX_TEXT, SORTS
-from core.storage.tables import image_records, images, option_sets
+from core.storage.tables import image_labels, image_records, images, option_sets
 from core.types import HistoryQuery, ImageRecord, Marks, Picture
 from tests.conftest import SERVER, OpenDatabase
 
@@ -59,7 +61,8 @@ def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str,
     picture: Picture = replace(PICTURE, request=request, timings={"steps": rng.choice([0.1, 0.1 + 0.2, rng.random()])})
     data = picture_record(picture, new_id(created_at), None, created_at)
     record = image_record(data, StoredFile(f"2026-03-01/{number}.png", "png", size, 1000))
-    return replace(record, marks=Marks(rating=rng.randrange(6))), data
+    tags, collections = ("third",) * (number % 3 == 0), ("fifth",) * (number % 5 == 0)
+    return replace(record, marks=Marks(rating=rng.randrange(6), tags=tags, collections=collections)), data
 
 
 def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
@@ -93,6 +96,13 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
             requests = [record.request for record, _ in part]
             words = [(start + k + 1, request.prompt, request.negative_prompt) for k, request in enumerate(requests)]
             wording_of(connection).put_words(connection, words)
+            labels = [
+                {"kind": kind, "name": name, "number": start + k + 1}
+                for k, (record, _) in enumerate(part)
+                for kind, names in ((TAG, record.marks.tags), (COLLECTION, record.marks.collections))
+                for name in names
+            ]
+            connection.execute(insert(image_labels), labels)
         wording_of(connection).after_copy(connection)
     return [record for record, _ in made]
 
@@ -134,6 +144,8 @@ def matches(record: ImageRecord, query: HistoryQuery) -> bool:
         and between(request.num_inference_steps, query.min_steps, query.max_steps)
         and between(request.guidance_scale, query.min_guidance, query.max_guidance)
         and between(record.marks.rating, query.min_rating, None)
+        and query.tag in (None, *record.marks.tags)
+        and query.collection in (None, *record.marks.collections)
         and all(request.options[key] == wanted for key, wanted in query.options.items())
         and query.model in (None, request.model)
         and (query.since is None or record.created_at >= query.since)
@@ -205,6 +217,8 @@ queries = st.builds(
     min_guidance=st.sampled_from([None, 0.1]),
     max_guidance=st.sampled_from([None, 0.1]),
     min_rating=st.sampled_from([None, 3]),
+    tag=st.sampled_from([None, None, "third", "none"]),
+    collection=st.sampled_from([None, None, "fifth"]),
     options=st.sampled_from(
         [
             {},
@@ -222,16 +236,49 @@ queries = st.builds(
 
 
 @pytest.mark.both
-@settings(max_examples=150, deadline=None)
-@given(query=queries)
-def test_all_pages_together_are_the_sorted_list(filled: tuple[History, list[ImageRecord]], query: HistoryQuery) -> None:
+@settings(max_examples=200, deadline=None)
+@given(query=queries, few=st.sampled_from([0, FEW]))
+def test_all_pages_together_are_the_sorted_list(
+    filled: tuple[History, list[ImageRecord]], query: HistoryQuery, few: int
+) -> None:
+    """By both ways: with few = 0 the usual order is always walked."""
     history, records = filled
     expected = sorted(
         (record for record in records if matches(record, query)),
         key=lambda record: (value(record, query.sort), record.id),
         reverse=query.descending,
     )
-    assert all_pages(history, query) == expected
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(asked_module, "FEW", few)
+        assert all_pages(history, query) == expected
+        assert history.search(replace(query, offset=len(expected) + 1)).total == len(expected)
+    assert history.ids(query) == tuple(record.id for record in expected)
+    for at in range(0, len(expected), 40):
+        around = (*[None], *(record.id for record in expected), None)
+        assert history.neighbours(query, expected[at].id) == (around[at], around[at + 2])
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("few", [0, FEW])
+def test_what_is_in_the_trash_is_neither_found_nor_counted(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(asked_module, "FEW", few)
+    history = History(database, tmp_path)
+    records = fill(database, range(60))
+    thrown = {record.id for record in records[::4]}
+    rows_of = images.c.id.in_(thrown)
+    with database.writing() as connection:
+        connection.execute(images.update().where(rows_of).values(trashed_at="2026-03-01T00:00:00.000000+00:00"))
+    for query in (
+        HistoryQuery(text="house"), HistoryQuery(text="房子", sort="seed"), HistoryQuery(tag="third"),
+        HistoryQuery(text="house", tag="third"), HistoryQuery(text="house", model="demo", sort="rating"), HistoryQuery(),
+        HistoryQuery(text="%"),
+    ):  # fmt: skip
+        for trashed in (False, True):
+            expected = {r.id for r in records if matches(r, query) and (r.id in thrown) == trashed}
+            page = history.search(replace(query, trashed=trashed, limit=100))
+            assert page.total == len(expected) > 0 and {record.id for record in page.records} == expected, query
 
 
 TEXTS_ASKED = (
@@ -347,23 +394,27 @@ def test_an_offset_is_a_place_in_the_sorted_list(filled: tuple[History, list[Ima
     assert list(history.search(replace(query, cursor=jumped.next_cursor)).records) == whole[16:21]
 
 
-def test_every_question_walks_the_one_index(tmp_path: Path) -> None:
-    """Should a column of the filter be missing in the index, each row would be read: 15 times as slow, and nothing else."""
-    query = HistoryQuery(
-        text="house", model="demo", width=1, height=1, seed=1, format="png", min_steps=1, max_steps=2, min_guidance=0.0,
-        max_guidance=1.0, min_rating=1, favourite=True, missing=False, tag="a", collection="b", options={"a": 1},
-        since=START, until=START,
-    )  # fmt: skip
+EVERYTHING = HistoryQuery(
+    text="house", model="demo", width=1, height=1, seed=1, format="png", min_steps=1, max_steps=2, min_guidance=0.0,
+    max_guidance=1.0, min_rating=1, favourite=True, missing=False, tag="a", collection="b", options={"a": 1},
+    since=START, until=START, ids=("a",), without=("b",), parent="c",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_every_question_reads_an_index_alone(tmp_path: Path, sort: str) -> None:
+    """Should a column of the filter be missing in an index, each row would be read: 15 times as slow, and nothing else."""
     database = Database(tmp_path / "studio.db")
     with database.reading() as connection:
-        where, values = search_module._conditions(query, wording_of(connection))
-        for sort in SORTS:
-            statement = (
-                f"EXPLAIN QUERY PLAN SELECT number, id, {sort} FROM images INDEXED BY ix_images_filter "
-                f"WHERE {' AND '.join(where)} ORDER BY {sort} LIMIT 5"
-            )
-            plan = [row.detail for row in connection.execute(text(statement), values)]
-            assert any("COVERING INDEX ix_images_filter" in step for step in plan), (sort, plan)
+        for query in (EVERYTHING, HistoryQuery(text="house"), HistoryQuery(tag="a"), HistoryQuery(ids=("a",))):
+            asked = asked_by(query, wording_of(connection))
+            for source, index in (
+                (asked.walked(), "ix_images_filter"),
+                (asked.looked_up(), "ix_images_number (number=?"),
+            ):
+                statement = f"EXPLAIN QUERY PLAN SELECT number, id, {sort} FROM {source} ORDER BY {sort} LIMIT 5"
+                plan = [row.detail for row in connection.execute(text(statement), asked.values)]
+                assert any(f"images USING COVERING INDEX {index}" in step for step in plan), (query, plan)
     database.close()
 
 
@@ -374,6 +425,8 @@ def timed_pages(history: History, rounds: int) -> dict[str, tuple[float, float]]
         "model, size": [HistoryQuery(model="demo"), HistoryQuery(width=64, height=2048), HistoryQuery(model="none")],
         "dates": [HistoryQuery(since=START + timedelta(seconds=500), until=START + timedelta(seconds=900))],
         "common word": [HistoryQuery(text="房子"), HistoryQuery(text="red house", sort="seed")],
+        "a mark": [HistoryQuery(text="%"), HistoryQuery(text="%", sort="seed")],
+        "tag": [HistoryQuery(tag="third"), HistoryQuery(tag="third", collection="fifth", sort="seed")],
         "rare word": [HistoryQuery(text="nowhere"), HistoryQuery(text="无此词", sort="seconds")],
         "steps, guidance, rating": [
             HistoryQuery(min_steps=5, max_steps=8, min_guidance=0.1, min_rating=3, sort="seed")
