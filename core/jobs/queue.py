@@ -33,7 +33,7 @@ from core.jobs.transactions import (
     requeue_job,
 )
 from core.storage.database import Database, moment, now, stamp
-from core.storage.dialects import wording_of
+from core.storage.dialects import upsert
 from core.storage.tables import jobs, previews, switches
 from core.types import GenerationRequest, Job, JobState, JobTerms, Phase, Progress, QueueBoard
 
@@ -234,7 +234,7 @@ class JobQueue:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
             if progress.preview is not None:
                 latest = {"job_id": job_id, "image": progress.preview}
-                wording_of(connection).upsert(connection, previews, latest, "job_id")
+                upsert(connection, previews, latest, "job_id")
 
     def is_cancel_requested(self, job_id: str) -> bool:
         """Whether someone asked to stop this job for good."""

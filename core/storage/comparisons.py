@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 
 from core.errors import NotFoundError
 from core.storage.database import Database, moment, stamp
-from core.storage.dialects import wording_of
+from core.storage.dialects import upsert
 from core.storage.infotext import well_formed
 from core.storage.tables import comparison_votes, comparisons
 from core.types import Column, Comparison, Vote
@@ -63,7 +63,7 @@ class Comparisons:
         self.get(comparison_id)
         values = {"comparison_id": comparison_id, **vars(vote)}
         with self._database.writing() as connection:
-            wording_of(connection).upsert(connection, comparison_votes, values, *VOTED_ON)
+            upsert(connection, comparison_votes, values, *VOTED_ON)
 
     def votes(self, comparison_id: str) -> Sequence[Vote]:
         """All votes about a comparison, in the order of its pictures."""

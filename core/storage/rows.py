@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, text
 
 from core.errors import NotFoundError
 from core.storage.database import moment
-from core.storage.dialects import wording_of
+from core.storage.dialects import insert_if_new, upsert, wording_of
 from core.storage.images import StoredFile
 from core.storage.infotext import well_formed
 from core.storage.records import image_record, image_row, is_id
@@ -32,10 +32,10 @@ def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], di
     row = {**image_row(record), "option_set": _option_set(connection, record.request.options)}
     if digest is not None:
         row["digest"] = digest
-    wording = wording_of(connection)
-    wording.upsert(connection, images, row, "id")
-    wording.upsert(connection, image_records, {"image_id": record.id, "record": dict(data)}, "image_id")
+    upsert(connection, images, row, "id")
+    upsert(connection, image_records, {"image_id": record.id, "record": dict(data)}, "image_id")
     number = int(connection.execute(select(images.c.number).where(images.c.id == record.id)).scalar_one())
+    wording = wording_of(connection)
     wording.remove_words(connection, [number])
     wording.put_words(connection, [(number, row["prompt"], row["negative_prompt"])])
     _put_inputs(connection, number, record.request)
@@ -136,7 +136,7 @@ def _option_set(connection: Connection, options: Mapping[str, Any]) -> int:
     number = connection.scalar(known)
     if number is None:
         new = {"digest": digest, "options": _searchable(json.loads(words))}
-        wording_of(connection).insert_if_new(connection, option_sets, new)
+        insert_if_new(connection, option_sets, new)
         number = connection.execute(known).scalar_one()
     return int(number)
 

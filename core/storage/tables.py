@@ -127,9 +127,8 @@ images = Table(
     Index("ix_images_trashed_at", "trashed_at", **_only("trashed_at IS NOT NULL")),
     # All that is filtered and sorted by, in the usual order: any question is one walk over it, see asked.py.
     Index("ix_images_filter", *FILTERED, **_only("trashed_at IS NULL")),
-    Index(
-        "ix_images_number", "number", *FILTERED, **_only("trashed_at IS NULL")
-    ),  # the same for those who know numbers
+    # The same for those who know the numbers: words, tags.
+    Index("ix_images_number", "number", *FILTERED, **_only("trashed_at IS NULL")),
 )
 
 image_labels = Table(  # tags, and the collections that a picture is in

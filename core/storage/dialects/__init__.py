@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 
 from core.storage.dialects.contract import Home, News, Wording
 from core.storage.dialects.sqlite import SqliteFile, SqliteWording
+from core.storage.dialects.upserts import insert_if_new, upsert
 
-__all__ = ["Home", "News", "Wording", "home_of", "wording_of"]
+__all__ = ["Home", "News", "Wording", "home_of", "insert_if_new", "upsert", "wording_of"]
 
 _SQLITE: Wording = SqliteWording()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import StorageError
@@ -70,14 +70,6 @@ class Wording(Protocol):
     walked: str  # `images` in a question that ix_images_filter answers
     read: str  # `images` in a question for which every row is read
     joined: str  # joins `images` to a list of numbers before it, by ix_images_number
-
-    def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], *key: str) -> None:
-        """Insert `row`, or put its values into the row with the same columns `key`."""
-        ...
-
-    def insert_if_new(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
-        """Insert `row` unless one with a unique value of it is there."""
-        ...
 
     def make_words(self, connection: Connection) -> None:
         """Make the index of words."""

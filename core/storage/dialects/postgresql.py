@@ -9,8 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, text
 
 from core.storage.dialects.contract import Conditions, Words
 from core.storage.words import tokens
@@ -28,13 +27,6 @@ class PostgresWording:
     walked = "images"
     read = "images"
     joined = "JOIN images"
-
-    def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], *key: str) -> None:
-        values = dict(row)
-        connection.execute(insert(table).values(values).on_conflict_do_update(index_elements=key, set_=values))
-
-    def insert_if_new(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
-        connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
 
     def make_words(self, connection: Connection) -> None:
         connection.exec_driver_sql(

@@ -13,8 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import DiskFullError, NotWritableError, StorageError
@@ -101,13 +100,6 @@ class SqliteWording:
     walked = "images INDEXED BY ix_images_filter"
     read = "images NOT INDEXED"
     joined = "CROSS JOIN images INDEXED BY ix_images_number"
-
-    def upsert(self, connection: Connection, table: Table, row: Mapping[str, Any], *key: str) -> None:
-        values = dict(row)
-        connection.execute(insert(table).values(values).on_conflict_do_update(index_elements=key, set_=values))
-
-    def insert_if_new(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
-        connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
 
     def make_words(self, connection: Connection) -> None:
         connection.exec_driver_sql(

@@ -1,0 +1,28 @@
+"""Rows that may be there already. Both databases say it alike, with an `insert` of their own.
+
+What this module does not know: what the rows mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def upsert(connection: Connection, table: Table, row: Mapping[str, Any], *key: str) -> None:
+    """Insert `row`, or put its values into the row with the same columns `key`."""
+    values = dict(row)
+    connection.execute(_insert(connection, table, values).on_conflict_do_update(index_elements=key, set_=values))
+
+
+def insert_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+    """Insert `row` unless one with a unique value of it is there."""
+    connection.execute(_insert(connection, table, dict(row)).on_conflict_do_nothing())
+
+
+def _insert(connection: Connection, table: Table, values: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
+    own = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return own.insert(table).values(values)
