@@ -14,9 +14,11 @@ def sentence(job: Job) -> str:
         return t("job.held")
     if job.state is JobState.QUEUED and job.position is None and job.not_before:
         return t("job.later", when=formats.moment(job.not_before))
-    if job.state is JobState.QUEUED or progress is None:
+    if job.state is JobState.QUEUED:
         before = (job.position or 1) - 1
-        return t("job.queued", count=before) if before > 0 else t("job.starting")
+        return t("job.queued", count=before) if before > 0 else t("job.next")
+    if progress is None:
+        return t("job.starting")
     words = [_phase(progress)]
     if progress.images > 1:
         words.append(t("job.image", image=progress.image, images=progress.images))

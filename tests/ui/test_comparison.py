@@ -49,7 +49,7 @@ def test_progress_cancel_and_going_on(studio, open_page):
     page = begun(open_page)
     studio.queue.finish(studio.active_jobs()[0].id)
     page.run()
-    assert "4 / 4" in shown_html(page) and "0 / 4 · Starting" in shown_html(page)
+    assert "4 / 4" in shown_html(page) and "0 / 4 · Next in line" in shown_html(page)
     page.button(key="cancel_comparison").click().run()
     assert not studio.active_jobs()
     assert [job.state for job in studio.jobs(5)] == [JobState.CANCELLED, JobState.DONE]

@@ -69,7 +69,7 @@ def progress(page) -> str:
 
 def test_what_a_running_job_says(studio, open_page):
     job = studio.submit(studio.new_request({"prompt": "a red house", "num_images": 3}))
-    assert "Starting" in progress(open_page(job=job.id))
+    assert "Next in line" in progress(open_page(job=job.id))
     studio.queue.advance(job.id, 0, Phase.LOADING, "3.1 / 12.3 GB")
     assert "Loading the model · picture 1 of 3 · 3.1 / 12.3 GB" in progress(open_page(job=job.id))
     studio.queue.advance(job.id, 2)

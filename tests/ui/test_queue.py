@@ -71,6 +71,15 @@ def test_pause_and_clear_act_on_the_queue(studio, open_page):
     assert studio.job(mine).state is JobState.CANCELLED and studio.job(other).state is JobState.QUEUED
 
 
+def test_who_watches_a_job_while_the_queue_is_paused_is_told_and_can_end_it(studio, open_page):
+    page = open_page(job=queued(studio, "a house"))
+    assert "go_on" not in [button.key for button in page.button]
+    studio.pause_queue(True)
+    assert "The queue is paused" in all_text(page.run())
+    page.button(key="go_on").click().run()
+    assert not studio.queue_paused()
+
+
 def test_what_failed_says_why(studio, open_page):
     job_id = queued(studio, "a house")
     studio.queue.fail(job_id, CrashLoopError(crashes=3, detail=reasons.ended(-9)))

@@ -43,6 +43,9 @@ def live(studio: Studio, job_id: str) -> None:
             on_click=actions.cancel,
             args=(studio, job.id),
         )
+    if board.paused and job.state is JobState.QUEUED:
+        elements.quiet(t("queue.paused"))
+        st.button(t("queue.go_on"), key="go_on", on_click=actions.ask, args=(studio.pause_queue, False))
     if job.error:
         elements.quiet(job.error.message(state.language()))
     _others(studio, board, job.id)
