@@ -30,8 +30,9 @@ from core.jobs.presence import Presence
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import PREDECESSOR_GONE
 from core.jobs.roster import Roster, sweep
-from core.jobs.runner import RETRY_SECONDS, JobRunner
+from core.jobs.runner import JobRunner
 from core.jobs.staffing import Staffing
+from core.jobs.turns import keep_on
 from core.jobs.wishes import Wish, Wishes
 from core.model.catalog import Catalog
 from core.model.places import places_of_values
@@ -72,28 +73,21 @@ class Dispatcher:
         sweep(self._queue, self._roster, PREDECESSOR_GONE)
         self._runner.take_in_pictures()
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
-        while not self._stopping.is_set():
-            try:
-                self._look()
-                if self._fleet.failing:
-                    return EXIT_NO_WORKER
-                with self._fleet.changed:
-                    self._fleet.changed.wait(POLL_SECONDS)
-            except Exception:
-                log.exception("the queue could not be served; trying again in %g s", RETRY_SECONDS)
-                self._stopping.wait(RETRY_SECONDS)
-        return 0
+        return keep_on(self._turn, self._stopping, "the queue could not be served")
 
     def _listen(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._fleet.listen()
-            except Exception:
-                log.exception("the workers could not be heard; trying again in %g s", RETRY_SECONDS)
-                self._stopping.wait(RETRY_SECONDS)
+        keep_on(self._fleet.listen, self._stopping, "the workers could not be heard")
+
+    def _turn(self) -> int | None:
+        """Once around: workers, jobs, wishes; the exit code when it is to end."""
+        self._look()
+        if self._fleet.failing:
+            return EXIT_NO_WORKER
+        with self._fleet.changed:
+            self._fleet.changed.wait(POLL_SECONDS)
+        return None
 
     def _look(self) -> None:
-        """Once around: workers, jobs, wishes."""
         if time.monotonic() - self._tended > TEND_SECONDS:
             self._tended = time.monotonic()
             self._heed()

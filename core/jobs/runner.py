@@ -20,14 +20,13 @@ from core.errors import Cancelled, InputPictureError, NotFoundError, StorageErro
 from core.jobs.generation import LazyGenerator, WorkerLost, as_studio_error, device_fault
 from core.jobs.pace import Pace
 from core.jobs.queue import JobQueue
+from core.jobs.turns import RETRY_SECONDS
 from core.storage.database import Database
 from core.storage.files import Files
 from core.storage.history import History
 from core.storage.inputs import Inputs
 from core.storage.sheets import Sheets
 from core.types import Attempt, GenerationRequest, Job, JobState, Phase, Picture, Progress
-
-RETRY_SECONDS = 1.0  # after a database or a disk that refused
 
 _GONE = {"en": "it is not there any more", "zh": "文件已不存在"}
 

@@ -25,7 +25,8 @@ from core.jobs.presence import Presence, status_of
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import PREDECESSOR_GONE
 from core.jobs.roster import Roster, sweep
-from core.jobs.runner import RETRY_SECONDS, JobRunner
+from core.jobs.runner import JobRunner
+from core.jobs.turns import keep_on
 from core.jobs.wishes import Wish, Wishes
 from core.remote.generator import RemoteGenerator
 from core.storage.database import Database
@@ -67,26 +68,25 @@ class Worker:
         self._runner.take_in_pictures()
         if self._unloaded_from is None:
             self._prepare()
-        while not self._stopping.is_set():
-            try:
-                self._presence.say("idle")
-                # A look that failed, and a job whose time has come, are seen after the next beat, which is a change too.
-                if self._changes.changed():
-                    if self._queue.has_waiting():
-                        self._work_through()
-                    self._runner.draw_sheets()  # of a sweep whose last job was cancelled
-                wish = self._wishes.take()
-                if wish is not None and self._grant(wish):
-                    return EXIT_IDLE
-                if self._runner.device_failed:
-                    return EXIT_DEVICE
-                if self._has_rested():
-                    return EXIT_IDLE
-                self._stopping.wait(POLL_SECONDS)
-            except Exception:
-                log.exception("the queue could not be served; trying again in %g s", RETRY_SECONDS)
-                self._stopping.wait(RETRY_SECONDS)
-        return 0
+        return keep_on(self._turn, self._stopping, "the queue could not be served")
+
+    def _turn(self) -> int | None:
+        """Once around: jobs, wishes, rest; the exit code when it is to end."""
+        self._presence.say("idle")
+        # A look that failed, and a job whose time has come, are seen after the next beat, which is a change too.
+        if self._changes.changed():
+            if self._queue.has_waiting():
+                self._work_through()
+            self._runner.draw_sheets()  # of a sweep whose last job was cancelled
+        wish = self._wishes.take()
+        if wish is not None and self._grant(wish):
+            return EXIT_IDLE
+        if self._runner.device_failed:
+            return EXIT_DEVICE
+        if self._has_rested():
+            return EXIT_IDLE
+        self._stopping.wait(POLL_SECONDS)
+        return None
 
     def _status(self, state: str) -> WorkerStatus:
         return status_of(state, self._generator, self._unloaded_from)

@@ -24,10 +24,11 @@ from core.errors import (
 )
 from core.jobs import reasons
 from core.jobs.order import moved
-from core.jobs.queue import MOST_CRASHES, JobQueue
+from core.jobs.queue import JobQueue
 from core.jobs.records import read_error, read_progress, read_status, write_status
 from core.jobs.states import ENDED, IN_WORK, TRANSITIONS, IllegalTransition
 from core.jobs.transactions import new_id
+from core.jobs.workbench import MOST_CRASHES
 from core.storage.database import Database, now, stamp
 from core.storage.tables import batches, jobs, previews, switches
 from core.types import Decision, GenerationRequest, Job, JobState, JobTerms, Phase, Progress, WorkerStatus
@@ -264,7 +265,7 @@ def test_a_job_for_later_waits_for_its_time(queue: JobQueue, monkeypatch: pytest
     following = queue.add(REQUEST)
     assert later.position is None and later.not_before == then and following.position == 1
     assert claimed(queue).id == following.id and queue.claim("w") is None and not queue.has_waiting()
-    for module in ("queue", "snapshots"):
+    for module in ("workbench", "snapshots"):
         monkeypatch.setattr(f"core.jobs.{module}.now", lambda: stamp(then))
     assert queue.has_waiting() and queue.get(later.id).position == 1 and claimed(queue).id == later.id
 
