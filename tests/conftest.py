@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 
 from core.config.layers import ENVIRONMENT_PREFIX, PROJECT_ROOT, Settings, load_settings
 from core.storage.database import Database
+from tests import object_store as store
 from tests.postgres import Server, running
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -48,6 +49,13 @@ def postgres() -> Iterator[Server]:
     """A PostgreSQL server; the test is skipped where there is none on the machine."""
     with running() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[str]:
+    """A bucket's URL in an object store; where it is and its keys are in the environment. Skipped without the packages."""
+    with store.running():
+        yield f"s3://{store.BUCKET}"
 
 
 @pytest.fixture(scope="session", params=["sqlite", SERVER])

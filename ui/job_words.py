@@ -22,6 +22,8 @@ def sentence(job: Job) -> str:
     words = [_phase(progress)]
     if progress.images > 1:
         words.append(t("job.image", image=progress.image, images=progress.images))
+    if progress.workers > 1:
+        words.append(t("job.workers", count=progress.workers))
     if progress.detail:
         words.append(progress.detail)
     if progress.phase is Phase.STEPS and (progress.eta_seconds or 0) >= 0.1:

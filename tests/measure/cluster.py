@@ -171,7 +171,7 @@ def main() -> None:
     options.add_argument("--picture-seconds", type=float, help="instead of a card's")
     options.add_argument("--side", type=int, default=1024)
     options.add_argument("--pictures", type=int, default=1, help="of each job")
-    options.add_argument("--seconds", type=float, default=25.0, help="for each number of workers, about")
+    options.add_argument("--seconds", type=float, default=12.0, help="for each number of workers, about")
     options.add_argument("--workers", type=int, nargs="*", default=[2**k for k in range(9)])
     chosen = options.parse_args()
     seconds = chosen.picture_seconds or PICTURE_TERA / TERA[chosen.card]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.types import ClusterNode, ClusterWorker
+from core.types import ClusterNode, ClusterWorker, JobState, Phase, Progress
 from tests.ui.conftest import all_text
+from ui import state
+from ui.job_words import sentence
 
 GIGA = 2**30
 NODES = (
@@ -56,3 +58,24 @@ def test_a_worker_is_added_and_one_is_drained(studio, open_page, monkeypatch):
 def test_with_a_local_worker_there_is_no_such_section(studio, open_page):
     page = open_page("system")
     assert "Workers ·" not in all_text(page) and not [b for b in page.button if str(b.key).startswith("add_")]
+
+
+def test_where_pictures_and_history_are_is_said_when_they_are_elsewhere(studio, open_page, monkeypatch):
+    def rows():
+        return "".join(element.proto.body for element in open_page("system").get("html")).split("Free disk")[0]
+
+    assert "<dt>Pictures</dt>" not in rows() and "<dt>History</dt>" not in rows()
+    places = {"output.storage": "s3://bucket/studio", "storage.database": "postgresql://studio@db/studio"}
+    monkeypatch.setattr(studio, "settings", replace(studio.settings, values={**studio.settings.values, **places}))
+    assert "<dt>Pictures</dt><dd>s3://bucket/studio</dd>" in rows()
+    assert "<dt>History</dt><dd>postgresql://studio@db/studio</dd>" in rows()
+
+
+def test_a_job_on_several_workers_says_on_how_many(studio):
+    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    drawn = replace(job, state=JobState.RUNNING, progress=Progress(Phase.STEPS, 3, 8, 2, 12, workers=2))
+    for language, words in (("en", "picture 2 of 12 · on 2 workers"), ("zh", "第 2 / 12 张 · 2 个工作进程同时绘制")):
+        with state.speaking(language):
+            assert words in sentence(drawn)
+            alone = sentence(replace(drawn, progress=replace(drawn.progress, workers=1)))
+            assert "worker" not in alone and "工作进程" not in alone

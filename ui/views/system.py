@@ -51,10 +51,7 @@ def _cards(studio: Studio) -> None:
                 (t("system.allocator"), worker.allocator or "–"),
             ],
         )
-        _card(
-            t("system.output"),
-            [(t("system.folder"), report.output_directory), (t("system.free"), formats.size_of(report.disk_free))],
-        )
+        _card(t("system.output"), _output(studio, report))
         _card(t("system.choices"), [], _choices(report))
         _card(t("system.tools"), [], _tools(worker))
         _card(
@@ -63,6 +60,14 @@ def _cards(studio: Studio) -> None:
         _card(t("system.settings"), [], _changed(studio))
     with st.expander(t("system.log"), icon=":material/article:", key="log"):
         st.code("\n".join(report.log_tail) or "–", language=None, height=320, wrap_lines=True)
+
+
+def _output(studio: Studio, report: SystemReport) -> list[tuple[str, str]]:
+    """The folder on this machine, and where pictures and history are when they are not there. No URL has a password."""
+    places = ((t("system.pictures"), "output.storage"), (t("system.history"), "storage.database"))
+    elsewhere = [(words, str(studio.settings[key])) for words, key in places if studio.settings[key]]
+    folder = (t("system.folder"), report.output_directory)
+    return [folder, *elsewhere, (t("system.free"), formats.size_of(report.disk_free))]
 
 
 def _memory(worker: WorkerStatus) -> str:

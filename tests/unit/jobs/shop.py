@@ -46,7 +46,8 @@ class Shop:
         values = {"storage.database": self.place, "output.storage": storage, **values}
         self.database = open_database(directory, values)
         self.queue = JobQueue(self.database)
-        self.history = History(self.database, open_store(directory, values))
+        self.store = open_store(directory, values)
+        self.history = History(self.database, self.store)
         self.supervisor = WorkerSupervisor(make_settings(directory, **values), self.database, generator)
 
     def submit(self, prompt: str = "a red house 红色的房子", **changes: Any) -> str:

@@ -59,13 +59,36 @@ def at_work(shop: Shop) -> set[str]:
     return shop.queue.holders() & Roster(shop.database).living()
 
 
-@pytest.mark.parametrize(("count", "kills"), [(8, 4), pytest.param(80, 50, marks=pytest.mark.slow)])
+@pytest.fixture
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a storage that both apps reach."""
+    if request.param == "mounted folder":
+        return f"file://{tmp_path}/shared"
+    return f"{request.getfixturevalue('object_store')}/{tmp_path.name}"
+
+
+def stored(shop: Shop) -> set[str]:
+    """The names of the pictures in the storage."""
+    files = shop.store
+    return {entry.name for folder in files.folders() if folder.startswith("20") for entry in files.entries(folder)
+            if entry.name.endswith(".png")}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("storage", "count", "kills"),
+    [
+        ("mounted folder", 8, 4),
+        pytest.param("object store", 8, 4, marks=pytest.mark.slow),
+        pytest.param("mounted folder", 80, 50, marks=pytest.mark.slow),
+    ],
+    indirect=["storage"],
+)
 @pytest.mark.timeout(1500)
 def test_after_any_kills_there_are_exactly_the_pictures_asked_for(
-    postgres: Server, tmp_path: Path, count: int, kills: int
+    postgres: Server, storage: str, tmp_path: Path, count: int, kills: int
 ) -> None:
     dice = random.Random(20_261_125)
-    place, storage = postgres.url(postgres.create()), f"file://{tmp_path}/shared"
+    place = postgres.url(postgres.create())
     shop = Shop(tmp_path / "looks", place=place, storage=storage)
     apps = [App(tmp_path / name, place, storage) for name in "ab"]
     asked = {
@@ -107,15 +130,16 @@ def test_after_any_kills_there_are_exactly_the_pictures_asked_for(
     assert seeds == [[1000 * k + n for n in range(images)] for k, images in enumerate(asked.values(), start=1)]
     shop.history.sweep()
     page = shop.history.search(HistoryQuery(limit=500))
-    files = {path.relative_to(tmp_path / "shared").as_posix() for path in tmp_path.glob("shared/20*/*.png")}
+    files = stored(shop)
     assert page.total == sum(asked.values()) == len(files)
     assert {record.file for record in page.records} == files and not any(record.missing for record in page.records)
     assert len(makers) >= 2
     shop.close()
 
 
-def test_both_draw_at_once_and_the_first_that_came_begins_first(postgres: Server, tmp_path: Path) -> None:
-    place, storage = postgres.url(postgres.create()), f"file://{tmp_path}/shared"
+@pytest.mark.parametrize("storage", ["mounted folder", "object store"], indirect=True)
+def test_both_draw_at_once_and_the_first_that_came_begins_first(postgres: Server, storage: str, tmp_path: Path) -> None:
+    place = postgres.url(postgres.create())
     shop = Shop(tmp_path / "looks", place=place, storage=storage)
     apps = [App(tmp_path / name, place, storage) for name in "ab"]
     ids = [shop.submit(seed=k, fake_step_seconds=0.2) for k in range(6)]

@@ -35,32 +35,10 @@ from .test_storage_importing import A1111, png
 LOVED = MarkChange(rating=5, note="雪", add_tags=("a",))
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The address of an object store."""
-    moto = pytest.importorskip("moto.server", reason="moto is not installed (requirements-test.txt)")
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
-
-
 @pytest.fixture
-def url(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """A folder of its own in it; where it is and the keys are in the environment."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "anna",
-        "AWS_SECRET_ACCESS_KEY": "hunter2",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    store = shared._object_store("s3://pictures")
-    if not store.exists("pictures"):
-        store.mkdir("pictures")
-    return f"s3://pictures/{abs(hash(request.node.nodeid))}"
+def url(object_store: str, request: pytest.FixtureRequest) -> str:
+    """A folder of its own in the object store."""
+    return f"{object_store}/{abs(hash(request.node.nodeid))}"
 
 
 @pytest.fixture(params=["object store", "mounted folder"])
