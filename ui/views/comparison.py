@@ -86,7 +86,7 @@ def _progress(studio: Studio, report: reports.Report, mark: str, poll: float) ->
     comparison = report.comparison
     with st.container(key="progress", horizontal=True, vertical_alignment="center"):
         if report.active:
-            st.text(t("guide.done", done=report.made, total=report.wanted))
+            st.text(t("guide.done", done=report.made, total=report.wanted), width="content")
             current = job_status.first_in_work(one.job for one in report.columns if one.job)
             elements.pulse(mark, poll, key="pulse", job=current, pictures=True)
             st.button(

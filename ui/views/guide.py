@@ -57,7 +57,7 @@ def _running(studio: Studio, step: recipe.Step, ids: list[str]) -> None:
     if not active:
         st.rerun()
     with st.container(key=f"progress_{step.key}", horizontal=True, vertical_alignment="center"):
-        st.text(t("guide.done", done=len(jobs) - len(active), total=len(jobs)))
+        st.text(t("guide.done", done=len(jobs) - len(active), total=len(jobs)), width="content")
         elements.pulse(mark, job_status.poll_seconds(studio), key="pulse", job=job_status.first_in_work(active))
         st.button(
             t("job.cancel"),

@@ -30,8 +30,8 @@ def test_from_an_order_to_the_table(http: httpx.Client) -> None:
     answer = http.post("/comparisons", json=ORDER)
     assert answer.status_code == 202 and answer.json()["columns"][0]["wanted"] == 4
     place = answer.headers["location"].removeprefix("/api/v1")
-    found: Any = wait_for(lambda: (one := http.get(place).json())["complete"] and one)
-    assert found["prompts"] == ORDER["prompts"] and found["seeds"] == [7, 8] and not found["active"]
+    found: Any = wait_for(lambda: not (one := http.get(place).json())["active"] and one)
+    assert found["prompts"] == ORDER["prompts"] and found["seeds"] == [7, 8] and found["complete"]
     assert [len(row["images"]) for row in found["columns"]] == [4, 4]
     assert found["columns"][0]["attributes_asked"] == 8, "four pictures, each asked for a thing and its colour"
     assert http.get("/comparisons").json()["comparisons"][0]["id"] == found["id"]
