@@ -16,7 +16,7 @@ from core.config.options import SCHEMA
 from core.config.schema import TakesEffect
 from core.model import control
 from core.model.loader import LoadedModel
-from core.model.tuning import attention, compilation, speed
+from core.model.tuning import attention, backends, compilation, speed
 from core.types import Decision, GenerationRequest, Phase, Progress
 
 OnProgress = Callable[[Progress], None]
@@ -74,7 +74,7 @@ def _plan(
         options["transformer.attention_backend"],
         options["transformer.attention_dropout"],
         real_rope,
-        attention.shape_of(model.pipeline.transformer, model.device),
+        backends.shape_of(model.pipeline.transformer, model.device),
     )
     return plan, (*missing, *((why,) if why else ()))
 

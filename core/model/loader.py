@@ -24,7 +24,7 @@ from core.model.preview import Previewer, load_previewer
 from core.model.reading import check_model, gguf_in, is_gguf, option_part, read_pipeline, read_transformer
 from core.model.revision import fingerprint, versions
 from core.model.single import count_parameters, files_of, look_into, weights_by_part
-from core.model.tuning import attention, compilation, precision, speed
+from core.model.tuning import attention, backends, compilation, precision, speed
 from core.types import Capability, Decision, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def capabilities(pipeline: Any, device: str) -> tuple[Capability, ...]:
         return ()
     missing = compilation.problem(device)
     compiler = Capability("compile.enabled", "torch.compile", missing is None, missing or _COMPILER)
-    return (*attention.survey(pipeline.transformer, device), compiler)
+    return (*backends.survey(pipeline.transformer, device), compiler)
 
 
 _COMPILER = {"en": "a compiler was found", "zh": "已找到编译器"}

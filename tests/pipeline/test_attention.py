@@ -7,8 +7,9 @@ from diffusers.models import attention_dispatch
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
 from core.config.options.transformer import ATTENTION_BACKENDS
-from core.model.tuning import attention
-from core.model.tuning.attention import AttentionPlan, Shape
+from core.model.tuning import attention, backends
+from core.model.tuning.attention import AttentionPlan
+from core.model.tuning.backends import Shape
 from tests.options import measured
 
 SHAPE = Shape(5, 48, torch.float32, "cpu")
@@ -27,11 +28,11 @@ def small(request_of):
 @pytest.fixture
 def fresh():
     """Probes are remembered for the life of a process; a planted backend must not be."""
-    attention.probe.cache_clear()
-    attention.takes_masks.cache_clear()
+    backends.probe.cache_clear()
+    backends.takes_masks.cache_clear()
     yield
-    attention.probe.cache_clear()
-    attention.takes_masks.cache_clear()
+    backends.probe.cache_clear()
+    backends.takes_masks.cache_clear()
 
 
 @pytest.fixture
@@ -69,21 +70,21 @@ def test_every_backend_is_listed_with_a_reason(generator, small):
 
 def test_a_backend_that_computes_something_else_is_found(planted):
     planted("sage", lambda query, key, value, attn_mask=None, dropout_p=0.0: value)
-    assert not attention.probe("sage", SHAPE).usable
-    assert "something else" in attention.probe("sage", SHAPE).reason["en"]
+    assert not backends.probe("sage", SHAPE).usable
+    assert "something else" in backends.probe("sage", SHAPE).reason["en"]
 
 
 def test_masks_that_are_refused_or_misread_are_found(planted):
     planted("flash", maskless)
-    assert attention.probe("flash", SHAPE).usable and not attention.takes_masks("flash", SHAPE)
+    assert backends.probe("flash", SHAPE).usable and not backends.takes_masks("flash", SHAPE)
 
     def adds_it(query, key, value, attn_mask=None, dropout_p=0.0):  # 1 and 0 as numbers on the scores
         added = None if attn_mask is None else attn_mask.to(query.dtype)
         return attention_dispatch._native_math_attention(query, key, value, attn_mask=added)
 
     planted("xformers", adds_it)
-    assert not attention.takes_masks("xformers", SHAPE)
-    assert attention.takes_masks("native", SHAPE)
+    assert not backends.takes_masks("xformers", SHAPE)
+    assert backends.takes_masks("native", SHAPE)
 
 
 # -- what acts -----------------------------------------------------------------------------------------------------
