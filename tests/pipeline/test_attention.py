@@ -40,7 +40,7 @@ def planted(monkeypatch, fresh):
     """Put a function where diffusers keeps one of its backends, as if its package were installed."""
 
     def plant(name, function):
-        monkeypatch.setattr(attention, "_check_attention_backend_requirements", lambda backend: None)
+        monkeypatch.setattr(backends, "_check_attention_backend_requirements", lambda backend: None)
         monkeypatch.setitem(_AttentionBackendRegistry._backends, AttentionBackendName(name), function)
         names = {"query", "key", "value", "attn_mask", "dropout_p"}
         monkeypatch.setitem(_AttentionBackendRegistry._supported_arg_names, AttentionBackendName(name), names)
