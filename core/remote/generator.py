@@ -20,6 +20,7 @@ from PIL import Image
 from core.config.layers import variable_of
 from core.errors import Cancelled, NoServerError, ServerRefusedError, StudioError
 from core.remote.client import Patience, Remote, RemoteJob
+from core.remote.order import Order, orders_of, values_of
 from core.types import (
     FIRST_ATTEMPT,
     Attempt,
@@ -68,35 +69,6 @@ class _Course:
     delivered: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class _Order:
-    """What is asked for there at once. Its pictures are told apart by their seeds."""
-
-    request: GenerationRequest
-    there: GenerationRequest  # the same, with its input pictures as they are called there
-    key: str
-    before: int  # how many pictures of the job come before it
-    images: int  # of the job
-
-    @property
-    def singles(self) -> Mapping[int, GenerationRequest]:
-        """Each picture's request by its seed."""
-        return {single.seed: single for single in self.request.singles()}
-
-    @property
-    def places(self) -> Mapping[int, int]:
-        """Each picture's place in the job, from 1, by its seed."""
-        return {seed: self.before + k for k, seed in enumerate(self.singles, start=1)}
-
-
-def _orders(request: GenerationRequest, there: GenerationRequest, job_id: str) -> list[_Order]:
-    """One, or one for each picture of a batch, whose prompts and sizes differ."""
-    if not request.pictures:
-        return [_Order(request, there, f"zdarkroom-{job_id}", 0, request.num_images)]
-    pairs = list(zip(request.singles(), there.singles(), strict=True))
-    return [_Order(*pair, f"zdarkroom-{job_id}-{k + 1}", k, len(pairs)) for k, pair in enumerate(pairs)]
-
-
 class RemoteGenerator:
     """Over the studio that `values` (settings by schema key) name."""
 
@@ -135,14 +107,14 @@ class RemoteGenerator:
         self._loaded = None  # each job asks anew: the studio there may be another one by now
         self.load(request.model, request.options, on_progress)
         there = replace(request, inputs=self._send_inputs(attempt.inputs, is_cancelled))
-        for order in _orders(request, there, attempt.job_id):
+        for order in orders_of(request, there, attempt.job_id):
             if not set(order.places.values()) <= set(attempt.made):
                 self._draw(order, on_progress, is_cancelled, on_picture, attempt.made)
         return GenerationResult(())
 
     def _draw(
         self,
-        order: _Order,
+        order: Order,
         on_progress: OnProgress,
         is_cancelled: Callable[[], bool],
         on_picture: OnPicture,
@@ -174,9 +146,9 @@ class RemoteGenerator:
 
     # -- the order there -------------------------------------------------------------------------------------------
 
-    def _attach(self, order: _Order, is_cancelled: Callable[[], bool], patience: Patience) -> RemoteJob:
+    def _attach(self, order: Order, is_cancelled: Callable[[], bool], patience: Patience) -> RemoteJob:
         """The order there: a new one, or the one that an earlier attempt left there, running again."""
-        now = self._ask(partial(self._remote.order, order_of(order.there), order.key), is_cancelled, patience)
+        now = self._ask(partial(self._remote.order, values_of(order.there), order.key), is_cancelled, patience)
         while now.job.state.active and now.job.cancel_requested:  # called off by that attempt, and not ended yet
             now = self._ask(partial(self._remote.look, now.job.id), is_cancelled, patience, POLL_SECONDS)
         if now.job.state in (JobState.FAILED, JobState.CANCELLED):
@@ -220,7 +192,7 @@ class RemoteGenerator:
 
     # -- what comes back -------------------------------------------------------------------------------------------
 
-    def _tell(self, now: RemoteJob, order: _Order, course: _Course, on_progress: OnProgress) -> None:
+    def _tell(self, now: RemoteJob, order: Order, course: _Course, on_progress: OnProgress) -> None:
         """Hand on where the job is when that has changed, with a preview, and a sign of life now and then."""
         progress = now.job.progress
         if now.job.state is JobState.QUEUED or progress is None:
@@ -245,7 +217,7 @@ class RemoteGenerator:
     def _deliver(
         self,
         now: RemoteJob,
-        order: _Order,
+        order: Order,
         made: Collection[int],
         course: _Course,
         on_picture: OnPicture,
@@ -264,7 +236,7 @@ class RemoteGenerator:
     def _fetch(
         self,
         image_id: str,
-        order: _Order,
+        order: Order,
         made: Collection[int],
         is_cancelled: Callable[[], bool],
         patience: Patience,
@@ -301,23 +273,6 @@ class RemoteGenerator:
             "zh": "按 worker.server 由另一个工作室生成。",
         }
         return Decision(SERVER, server, server, reason)
-
-
-def order_of(request: GenerationRequest) -> dict[str, Any]:
-    """The request as the other studio takes it; the file comes as PNG, and the format asked for is made of it here."""
-    named = (
-        "prompt",
-        "negative_prompt",
-        "width",
-        "height",
-        "num_inference_steps",
-        "guidance_scale",
-        "seed",
-        "num_images",
-    )
-    values: dict[str, Any] = {f"generation.{name}": getattr(request, name) for name in named}
-    inputs = {"inputs": dict(request.inputs)} if request.inputs else {}
-    return {**request.options, **values, **inputs, "model.id": request.model, "output.format": "png"}
 
 
 def _decoded(data: bytes, address: str) -> Image.Image:

@@ -32,13 +32,15 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from core.cluster.choice import Node
-from core.cluster.dispatcher import Dispatcher
+from core.cluster.dispatcher import Dispatcher, need_of
 from core.cluster.fleet import Fleet
 from core.cluster.link import Gone
 from core.cluster.messages import Ended, Facts, Heard, Step
 from core.jobs.orders import WorkerOrders
 from core.jobs.queue import JobQueue
 from core.jobs.transactions import new_id
+from core.model.catalog import Catalog
+from core.model.places import places_of
 from core.storage.database import Database
 from core.storage.history import History
 from core.types import HistoryQuery, Phase, Picture, Progress, WorkerStatus
@@ -144,7 +146,8 @@ def measure(workers: int, seconds: float, side: int, pictures: int, length: floa
         settings = make_settings(directory)
         orders = WorkerOrders(new_id(), os.getpid(), directory, settings.configs, settings.values)
         stopping = threading.Event()
-        fleet = Fleet(Timetable(workers, seconds, side), workers, 0.0, (None, {}), lambda model: None)
+        need = need_of(Catalog(settings.configs, places_of(settings)))
+        fleet = Fleet(Timetable(workers, seconds, side), workers, 0.0, (None, {}), need)
         dispatcher = threading.Thread(target=Dispatcher(orders, database, fleet, stopping).run)
         dispatcher.start()
         until = time.monotonic() + max(10.0, 2 * seconds)
