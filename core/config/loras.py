@@ -26,6 +26,12 @@ _ALLOWED = {
     "zh": f"名称:权重，权重为 {-LARGEST:g} 至 {LARGEST:g}（省略时为 1），每个名称一次，最多 {MOST} 个",
 }
 
+_ONE_WEIGHT = {
+    "en": "one weight, for the network and the text encoders alike: name:weight. Of two that differ, as A1111 takes them, "
+    "keep the first",
+    "zh": "一个权重，同时用于网络与文本编码器：名称:权重。若有 A1111 写法的两个不同权重，请保留第一个",
+}
+
 
 @dataclass(frozen=True)
 class LoraUse:
@@ -50,17 +56,24 @@ def read_uses(texts: Sequence[str], source: str) -> tuple[LoraUse, ...]:
 
 def _read(text: str, source: str) -> LoraUse:
     name, _, weight = text.partition(":")
-    try:
-        number = float(weight) if weight.strip() else 1.0
-    except ValueError:
-        number = math.nan
-    if not name.strip() or not abs(number) <= LARGEST:
+    weights = [_number(one) for one in weight.split(":")]  # A1111's second one is the text encoders'
+    if len(weights) == 2 and weights[0] != weights[1] and not any(map(math.isnan, weights)):
+        raise _unusable(source, text, _ONE_WEIGHT)
+    if not name.strip() or len(set(weights)) != 1 or not abs(weights[0]) <= LARGEST:
         raise _unusable(source, text)
-    return LoraUse(name.strip(), number)
+    return LoraUse(name.strip(), weights[0])
 
 
-def _unusable(source: str, came: object) -> OptionError:
-    return OptionError(source=source, key=KEY, came=str(came)[:100], allowed=_ALLOWED)
+def _number(text: str) -> float:
+    """A weight, 1 when it was left out; not a number for anything else."""
+    try:
+        return float(text) if text.strip() else 1.0
+    except ValueError:
+        return math.nan
+
+
+def _unusable(source: str, came: object, allowed: Mapping[str, str] | None = None) -> OptionError:
+    return OptionError(source=source, key=KEY, came=str(came)[:100], allowed=allowed or _ALLOWED)
 
 
 def split_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from core import __version__
+from core.entrypoints.api import a1111_hires
+from core.entrypoints.api.a1111_hires import SecondPass
 from core.entrypoints.api.answers import Answer, described, install_errors
 from core.entrypoints.api.guard import Guard
 from core.entrypoints.api.orders import SOURCE, client_of, finished, submit
@@ -33,11 +35,11 @@ from core.types import IMAGE, MASK, ImageRecord, Job, JobState, JobTerms, Source
 GetStudio = Callable[[], Studio]
 SAMPLER, SCHEDULE = "Euler", "Simple"
 _CHECKPOINT = "sd_model_checkpoint"
-_ABSENT = ("enable_hr", "restore_faces", "tiling", "script_name")  # fields that ask for what is not here
+_ABSENT = ("restore_faces", "tiling", "script_name")  # fields that ask for what is not here
 
 
 class Order(BaseModel):
-    """The body of txt2img, as far as it is read; clients send dozens of other fields, which have no effect."""
+    """What both bodies have, as far as it is read; clients send dozens of other fields, which have no effect."""
 
     model_config = ConfigDict(extra="allow")
     prompt: str = ""
@@ -51,6 +53,10 @@ class Order(BaseModel):
     n_iter: Annotated[int, Field(ge=1)] = 1
     override_settings: dict[str, Any] = {}
     send_images: bool = True
+
+
+class TextOrder(Order, SecondPass):
+    """The body of txt2img."""
 
 
 class PictureOrder(Order):
@@ -82,10 +88,13 @@ def create_a1111(get_studio: GetStudio) -> FastAPI:
 
 def _add_generation(app: FastAPI, get_studio: GetStudio, chosen: dict[str, str]) -> None:
     @app.post("/txt2img")
-    async def txt2img(order: Order, request: Request) -> Response:
+    async def txt2img(order: TextOrder, request: Request) -> Response:
         """Make the pictures and answer when they are there."""
         studio = await anyio.to_thread.run_sync(get_studio)
-        values = _values(order, chosen.get(client_of(request)))
+        values = {
+            **_values(order, chosen.get(client_of(request))),
+            **a1111_hires.values_of(order, order.width, order.height),
+        }
         job = await anyio.to_thread.run_sync(submit, studio, values, JobTerms(client=client_of(request)))
         job = await finished(studio, job, request)
         return await anyio.to_thread.run_sync(_answer, studio, job, order)

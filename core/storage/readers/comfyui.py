@@ -6,7 +6,7 @@ sampler and the models are listed as without an equivalent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.storage.readers import common
@@ -41,6 +41,8 @@ HANDLED = (
     "sigmas",
 )
 
+LORA = "lora_name"
+
 Graph = Mapping[str, Any]
 
 
@@ -63,11 +65,30 @@ def read(texts: Mapping[str, str]) -> FoundParameters | None:
         common.HEIGHT: _value(graph, latent.get("height")),
     }
     rest = {name: value for name, value in inputs.items() if name not in HANDLED and not isinstance(value, list)}
+    loras = common.loras(_loras(graph, inputs.get("model") or guider.get("model")))
     for node in graph.values():
-        rest |= {name: value for name, value in _inputs(node).items() if name in MODELS and isinstance(value, str)}
+        rest |= {
+            name: value
+            for name, value in _inputs(node).items()
+            if name in MODELS and isinstance(value, str) and not (loras and name == LORA)
+        }
     if "workflow" in texts:
         rest["workflow"] = texts["workflow"]
-    return common.found("ComfyUI", values, rest)
+    return common.found("ComfyUI", {**values, common.LORAS: loras}, rest)
+
+
+def _loras(graph: Graph, link: Any) -> Iterator[tuple[Any, Any]]:
+    """File and weight of each on the way of the model to the sampler, the first one first. The weight for the text encoders
+    has no equivalent: where it is another, none is taken, and the files are listed."""
+    found = []
+    for _ in range(LONGEST_WAY):
+        inputs = _node(graph, link)
+        if LORA in inputs:
+            strength = _value(graph, inputs.get("strength_model", 1))
+            alike = _value(graph, inputs.get("strength_clip", strength)) == strength
+            found.append((inputs[LORA], strength if alike else None))
+        link = inputs.get("model")
+    yield from reversed(found)
 
 
 def _kind(node: Any) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from core.config.loras import FORBIDDEN, KEY, read_uses
 from core.config.options import SCHEMA
-from core.errors import InputError
+from core.errors import InputError, OptionError
 from core.storage.infotext import well_formed
 from core.types import FoundParameters
 
@@ -17,6 +18,7 @@ MOST_SAID = 200  # such values
 
 PROMPT, NEGATIVE = "generation.prompt", "generation.negative_prompt"
 WIDTH, HEIGHT = "generation.width", "generation.height"
+LORAS = KEY
 STEPS, CFG, SEED = "generation.num_inference_steps", "generation.cfg_scale", "generation.seed"
 
 
@@ -52,6 +54,24 @@ def said(value: Any) -> str:
     words = value if isinstance(value, str) else _json(value)
     words = " ".join(well_formed(words[: 4 * LONGEST_SAID]).split())
     return words if len(words) <= LONGEST_SAID else words[: LONGEST_SAID - 1] + "…"
+
+
+def loras(uses: Iterable[tuple[Any, Any]]) -> tuple[str, ...] | None:
+    """What `lora.use` says instead of pairs of a file's name, whose folder and ending are left out, and a weight.
+
+    None without any, or where one has no word there.
+    """
+    try:
+        named = [(_stem(str(file)), float(weight)) for file, weight in uses]
+        if any(mark in name for name, _ in named for mark in FORBIDDEN):
+            return None
+        return tuple(str(use) for use in read_uses([f"{name}:{weight:g}" for name, weight in named], "")) or None
+    except (TypeError, ValueError, OptionError):
+        return None
+
+
+def _stem(file: str) -> str:
+    return file.replace("\\", "/").rpartition("/")[2].removesuffix(".safetensors").strip()
 
 
 def size_of(words: Any) -> tuple[int | None, int | None]:

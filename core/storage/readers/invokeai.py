@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.storage.readers import common
@@ -26,7 +26,17 @@ def read(texts: Mapping[str, str]) -> FoundParameters | None:
         common.WIDTH: data.get("width"),
         common.HEIGHT: data.get("height"),
     }
-    return common.found("InvokeAI", values, common.without(data, *USED))
+    loras = common.loras(_loras(data.get("loras")))
+    used = (*USED, "loras") if loras else USED
+    return common.found("InvokeAI", {**values, common.LORAS: loras}, common.without(data, *used))
+
+
+def _loras(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Name and weight of each; before version 4 the model was called lora."""
+    for one in data if isinstance(data, list) else []:
+        model = (one.get("model") or one.get("lora")) if isinstance(one, dict) else None
+        if isinstance(model, dict):
+            yield model.get("name") or model.get("model_name"), one.get("weight", one.get("lora_weight", 1))
 
 
 def _older(data: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -53,6 +53,12 @@ def test_what_makes_no_sense_is_an_error(texts: list[str]) -> None:
     assert KEY in str(error.value) and "name:weight" in str(error.value)
 
 
+def test_a_second_weight_is_understood_where_it_is_the_first_again_and_else_said() -> None:
+    assert read_uses(["ink:0.5:0.5"], "form") == (LoraUse("ink", 0.5),)
+    with pytest.raises(OptionError, match="for the network and the text encoders alike"):
+        read_uses(["ink:0.5:0.7"], "form")
+
+
 def test_the_prompt_wins_where_both_name_one_and_the_decision_says_so() -> None:
     request = GenerationRequest("a house <lora:ink:0.3>", options={KEY: ("ink:1", "neon:0.5")})
     assert uses_of(request) == (LoraUse("ink", 0.3), LoraUse("neon", 0.5))

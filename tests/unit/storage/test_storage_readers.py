@@ -230,5 +230,52 @@ def test_loras_in_the_prompt_become_the_option_and_their_hashes_are_kept() -> No
     assert found is not None
     assert (found.values[PROMPT_KEY], found.values["lora.use"]) == ("a house, snow", ("ink:0.6", "neon:1"))
     assert found.unused["Lora hashes"] == "ink: 0123456789ab"
+    twice = read_parameters(png({"parameters": f"a house <lora:ink:0.6:0.6>\n{LINE}"}))
+    assert twice is not None and twice.values["lora.use"] == ("ink:0.6",), "the same weight for the text encoders"
     odd = read_parameters(png({"parameters": f"a house <lora:ink:0.6:0.4>\n{LINE}"}))
     assert odd is not None and odd.values[PROMPT_KEY] == "a house <lora:ink:0.6:0.4>" and "lora.use" not in odd.values
+
+
+def lora_node(file: str, model: str, strength: float, clip: float | None = None) -> dict[str, Any]:
+    kind = "LoraLoaderModelOnly" if clip is None else "LoraLoader"
+    inputs = {"lora_name": file, "strength_model": strength, "model": [model, 0]}
+    return {"class_type": kind, "inputs": inputs if clip is None else {**inputs, "strength_clip": clip}}
+
+
+def with_loras(**nodes: Any) -> dict[str, Any]:
+    """ComfyUI's graph with these nodes between the model and the sampler, whose model is the last one's."""
+    sampler = next(key for key, node in COMFY.items() if node["class_type"].startswith("KSampler"))
+    inputs = {**COMFY[sampler]["inputs"], "model": [list(nodes)[-1], 0]}
+    return {**COMFY, **nodes, sampler: {**COMFY[sampler], "inputs": inputs}}
+
+
+def test_comfyuis_loras_become_the_option() -> None:
+    nodes = {"a": lora_node("styles\\ink print.safetensors", "4", 0.75, 0.75), "b": lora_node("neon.safetensors", "a", -0.5)}
+    found = read_parameters(png({"prompt": dumped(with_loras(**nodes))}))
+    assert found is not None and found.values["lora.use"] == ("ink print:0.75", "neon:-0.5")
+    assert "lora_name" not in found.unused
+    aside = {**with_loras(a=nodes["a"]), "c": lora_node("unused.safetensors", "4", 1.0)}
+    found = read_parameters(png({"prompt": dumped(aside)}))
+    assert found is not None and found.values["lora.use"] == ("ink print:0.75",), "the other is not on the way"
+    apart = read_parameters(png({"prompt": dumped(with_loras(a=lora_node("ink.safetensors", "4", 0.7, 0.2)))}))
+    assert apart is not None and "lora.use" not in apart.values and apart.unused["lora_name"] == "ink.safetensors"
+    ring = read_parameters(png({"prompt": dumped(with_loras(a=lora_node("ink.safetensors", "a", 1.0)))}))
+    assert ring is not None and "lora.use" not in ring.values, "named once at most"
+
+
+@pytest.mark.parametrize("loras", [
+    [{"model": {"key": "k", "hash": "h", "name": "ink", "base": "sdxl", "type": "lora"}, "weight": 0.75}],
+    [{"lora": {"model_name": "ink", "base_model": "sdxl"}, "weight": 0.75}],
+])  # fmt: skip
+def test_invokeais_loras_become_the_option(loras: list[Any]) -> None:
+    data = {"positive_prompt": "a house", "loras": loras}
+    found = read_parameters(png({"invokeai_metadata": dumped(data)}))
+    assert found is not None and found.values["lora.use"] == ("ink:0.75",) and "loras" not in found.unused
+
+
+@pytest.mark.parametrize(
+    "loras", ["ink", [1], [{"model": {"name": "a,b"}}], [{"model": {"name": "a"}, "weight": 99}], [{"model": 3}]]
+)
+def test_what_the_option_has_no_word_for_is_listed(loras: Any) -> None:
+    found = read_parameters(png({"invokeai_metadata": dumped({"positive_prompt": "a house", "loras": loras})}))
+    assert found is not None and "lora.use" not in found.values and "loras" in found.unused
