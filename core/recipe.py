@@ -197,7 +197,7 @@ def _memory(shots: Sequence[Shot]) -> Check:
         return Check(name, {"en": "too few pictures to tell", "zh": "图片太少，无法判断"}, True)
     third = max(1, len(peaks) // 3)
     first, last = (statistics.median(part) for part in (peaks[:third], peaks[-third:]))
-    found = f"{first / 2**20:.0f} → {last / 2**20:.0f} MB"
+    found = f"{first / 1e6:.0f} → {last / 1e6:.0f} MB"
     return Check(name, {"en": found, "zh": found}, last - first <= max(GROWTH_SHARE * first, GROWTH_BYTES))
 
 

@@ -21,14 +21,15 @@ def seconds(value: float | None) -> str:
 
 
 def size_of(count: int | None) -> str:
-    """Bytes in the largest unit that leaves a number of at least one."""
+    """Bytes in the largest unit that leaves a number of at least one. Units are powers of 1000, as with the publishers of
+    models and the makers of disks and cards: 6.9 GB here is 6.9 GB on the hub."""
     if count is None:
         return "–"
     value = float(count)
     for unit in ("B", "KB", "MB", "GB"):
-        if value < 1024:
+        if value < 1000:
             return f"{value:.0f} {unit}" if unit in ("B", "KB", "MB") else f"{value:.1f} {unit}"
-        value /= 1024
+        value /= 1000
     return f"{value:.1f} TB"
 
 

@@ -15,7 +15,7 @@ from core.studio import Studio
 from core.types import ImageRecord
 
 LABEL_WIDTH, COLUMN_WIDTH = 220, 220  # px; the figures need a column of some width
-GIGA = 2**30
+GIGA = 10**9  # as everywhere that sizes are told, see ui/formats.py
 
 
 def draw(studio: Studio, report: Report) -> bytes:

@@ -15,7 +15,7 @@ from core.entrypoints.api.exports import csv_line, harmless
 from core.storage.infotext import well_formed
 from core.types import Vote
 
-MEGA = 2**20
+MEGA = 10**6
 NOTHING = "-"
 
 

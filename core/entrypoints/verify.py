@@ -75,7 +75,7 @@ def _row(studio: Studio, number: int, job: Job, language: str) -> Job:
         return job
     record, look = studio.image(job.image_ids[0]), studio.look(job.image_ids[0])
     size = f"{look.width}x{look.height}"
-    peak = f"{record.peak_memory_bytes / 2**20:.0f}" if record.peak_memory_bytes else "-"
+    peak = f"{record.peak_memory_bytes / 1e6:.0f}" if record.peak_memory_bytes else "-"
     seconds = sum(record.timings.values())
     verdict = unasked(look.fault, record.request.prompt) or "ok"
     print(

@@ -56,7 +56,7 @@ def test_the_models_page_lists_them(studio, open_page):
     for part in (
         "ink-print",
         "Embedded model",
-        "342 KB",
+        "350 KB",
         "abababababababab…",
         "unet 2048",
         "/api/loras/ink-print/preview",

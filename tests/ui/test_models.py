@@ -20,8 +20,8 @@ def test_each_model_says_where_it_is_and_what_it_needs(studio, open_page):
         "Embedded model",
         "Z-Image-Turbo",
         "not on this machine",
-        "30.6 GB",
-        "19.1 GB in 16 bits",
+        "32.9 GB",
+        "20.5 GB in 16 bits",
         "Apache-2.0",
     ):
         assert part in words

@@ -9,7 +9,7 @@ from tests.ui.conftest import all_text
 from ui import state
 from ui.job_words import sentence
 
-GIGA = 2**30
+GIGA = 10**9
 NODES = (
     ClusterNode("n1", "studio", 8, 0),
     ClusterNode("n2", "<b>tower</b>", 16, 2),

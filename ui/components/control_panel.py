@@ -61,6 +61,6 @@ def _preview(studio: Studio) -> None:
         return
     try:
         request = actions.with_control(studio, studio.new_request(state.form_values()))
-        st.image(studio.control_picture(request), caption=t("control.seen"), width="stretch")
+        st.image(studio.control_picture(request), caption=t("control.seen"), width="stretch", output_format="PNG")
     except StudioError as error:
         st.warning(error.message(state.language()), icon=":material/info:")
