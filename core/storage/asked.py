@@ -51,10 +51,11 @@ class Asked:
         """Whether pictures can be looked up by number; those in the trash are in neither index."""
         return bool(self.sets) and not self.trashed
 
-    @property
-    def is_dear(self) -> bool:
-        """Whether each picture of a set has to be looked up before it is known how many match."""
-        return self.by_number and bool(self.where or self.sets[1:])
+    def dear(self, sort: str) -> str | None:
+        """Where pictures are found at such a cost that this is done once: they are kept while they're counted and sorted."""
+        if self.by_number and (self.where or self.sets[1:]):
+            return self.looked_up()
+        return self.walked(sort) if self.unindexed and sort != USUAL else None
 
     def walked(self, sort: str | None = USUAL) -> str:
         """All pictures, each looked for in the sets. In the usual order, which the index has, a page stops early."""
@@ -77,7 +78,7 @@ class Asked:
 
     def count(self) -> str:
         """How many match. Of a set alone no picture is looked up."""
-        if self.by_number and not self.is_dear:
+        if self.by_number and not self.where and not self.sets[1:]:
             trash = "SELECT number FROM images WHERE trashed_at IS NOT NULL"
             return f"SELECT count(*) FROM ({self.sets[0]}) AS named WHERE number NOT IN ({trash})"
         return f"SELECT count(*) FROM {self.looked_up() if self.by_number else self.walked(None)}"

@@ -34,8 +34,9 @@ def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]
     """Rows of `images`, the cursor of the next page (None on the last), how many match in all. Raises OptionError."""
     _check(query)
     asked = asked_by(query, wording_of(connection))
-    if asked.is_dear:
-        page, cursor, total = _kept(connection, query, asked)
+    if (dear := asked.dear(query.sort)) is not None:
+        page, cursor = _page(connection, query, dear, asked.values, keeping=True)
+        total = page[0].total if page else _count(connection, asked)
     elif (total := _count(connection, asked)) or query.cursor is not None:  # a wrong cursor is told, whatever is found
         page, cursor = _page(connection, query, asked.source(query.sort, total), asked.values)
     else:
@@ -65,31 +66,29 @@ def neighbours(connection: Connection, query: HistoryQuery, row: Row[Any]) -> tu
     return found[0], found[1]
 
 
-def _kept(connection: Connection, query: HistoryQuery, asked: Asked) -> tuple[Sequence[Row[Any]], str | None, int]:
-    """A page, its next cursor and how many match: looked up once, kept while they are counted and sorted."""
-    keep = f"WITH found AS MATERIALIZED (SELECT number, id, {query.sort} FROM {asked.looked_up()})"
-    page, cursor = _page(connection, query, "found WHERE true", asked.values, keep, "(SELECT count(*) FROM found)")
-    return page, cursor, page[0].total if page else _count(connection, asked)
-
-
 def _count(connection: Connection, asked: Asked) -> int:
     return int(connection.execute(text(asked.count()), asked.values).scalar_one())
 
 
 def _page(
-    connection: Connection, query: HistoryQuery, source: str, values: dict[str, Any], before: str = "", total: str = "0"
+    connection: Connection, query: HistoryQuery, source: str, values: dict[str, Any], keeping: bool = False
 ) -> tuple[Sequence[Row[Any]], str | None]:
-    """(number, id, value of the sort column, total) of the pictures of one page, and the cursor of the next."""
+    """(number, id, value of the sort column) of the pictures of one page, and the cursor of the next.
+
+    `keeping` all that `source` finds for a moment, so that it's counted, too: `total` in each row.
+    """
+    columns = f"number, id, {query.sort} AS value"
+    keep = ""
+    if keeping:
+        keep = f"WITH found AS MATERIALIZED (SELECT number, id, {query.sort} FROM {source}) "
+        source, columns = "found WHERE true", f"{columns}, (SELECT count(*) FROM found) AS total"
     if query.cursor is not None:
         sign = "<" if query.descending else ">"
         source += f" AND ({query.sort}, id) {sign} (:last_value, :last_id)"
         value, last_id = _decoded(query)
         values = {**values, "last_id": last_id, "last_value": wording_of(connection).sorted_value(query.sort, value)}
     place = query.offset if query.cursor is None else 0
-    statement = (
-        f"{before} SELECT number, id, {query.sort} AS value, {total} AS total FROM {source} "
-        f"{_order(query)} LIMIT {query.limit + 1} OFFSET {place}"
-    )
+    statement = f"{keep}SELECT {columns} FROM {source} {_order(query)} LIMIT {query.limit + 1} OFFSET {place}"
     rows = connection.execute(text(statement), values).all()
     page = rows[: query.limit]
     return page, _encoded(query, page[-1].value, page[-1].id) if len(rows) > query.limit else None

@@ -33,6 +33,7 @@ from core.types import ImageRecord
 log = logging.getLogger(__name__)
 
 TEMPORARY_SECONDS = 300  # a temporary file older than this belongs to no one: writing takes well under a second
+PORTION = 200  # pictures that get their rows in one transaction, some tenths of a second
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -59,15 +60,12 @@ def sweep(database: Database, place: Files | Path) -> SweepReport:
     gone = [row.id for file, row in rows.items() if file not in files and not row.missing]
     back = [row.id for file, row in rows.items() if file in files and row.missing]
     orphans = files - rows.keys()
-    found = [pair for file in sorted(orphans) if (pair := _read(store, file)) is not None]
-    adopted: list[str] = []
-    if gone or back or found:
+    if gone or back:
         with database.writing() as connection:
             _mark(connection, gone, missing=True)
             _mark(connection, back, missing=False)
-            adopted = [image_id for pair in found if (image_id := _adopt(connection, store, *pair)) is not None]
+    adopted, unknown = _take_in(database, store, sorted(orphans))
     missing = len(set(gone).difference(adopted))
-    unknown = len(orphans) - len(found)
     report = SweepReport(removed, tuple(adopted), missing, len(back), unknown, time.monotonic() - start)
     log.info("%s", report)
     return report
@@ -99,6 +97,21 @@ def _remove_old(files: Files, entry: Entry) -> bool:
         log.warning("%s is not removed: %s", files.shown(entry.name), error)
         return False
     return True
+
+
+def _take_in(database: Database, files: Files, orphans: list[str]) -> tuple[list[str], int]:
+    """Give files their rows; the ids, and how many files are not ours. A portion is whole or not there at all, and others
+    write between two of them: a long history that is made again locks nobody out."""
+    adopted: list[str] = []
+    unknown = 0
+    for start in range(0, len(orphans), PORTION):
+        portion = orphans[start : start + PORTION]
+        found = [pair for file in portion if (pair := _read(files, file)) is not None]
+        unknown += len(portion) - len(found)
+        if found:
+            with database.writing() as connection:
+                adopted += [image_id for pair in found if (image_id := _adopt(connection, files, *pair)) is not None]
+    return adopted, unknown
 
 
 def _read(files: Files, file: str) -> tuple[ImageRecord, Mapping[str, Any]] | None:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from core.storage.database import Database
 from core.storage.history import History
 from core.storage.images import StoredFile
 from core.storage.records import image_record, image_row, new_id, picture_record
-from core.types import HistoryQuery, ImageRecord
+from core.types import HistoryQuery, ImageRecord, MarkChange
 
 from .conftest import build_picture
 
@@ -38,8 +39,8 @@ from core.types import HistoryQuery, MarkChange
 from tests.unit.storage.conftest import build_picture
 from tests.unit.storage.test_storage_readers import A1111, png
 
-folder, place = Path(sys.argv[1]), sys.argv[2]
-history = History(Database(folder / "studio.db"), folder / "outputs")
+folder, place, where = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+history = History(Database(where if "://" in where else Path(where)), folder / "outputs")
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -89,8 +90,11 @@ history.add(build_picture(), "job")
 """
 
 
-def started(folder: Path, place: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD, str(folder), place]
+PlaceOf = Callable[[Path], Path | str]  # of a database: a file, or an address on a server
+
+
+def started(folder: Path, place: str, place_of: PlaceOf) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, str(folder), place, str(place_of(folder / "studio.db"))]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
@@ -102,9 +106,9 @@ def words_of(child: subprocess.Popen[str]) -> list[list[str]]:
     return words
 
 
-def checked(folder: Path) -> dict[str, ImageRecord]:
+def checked(folder: Path, place_of: PlaceOf) -> dict[str, ImageRecord]:
     """Sweep, then hold every row against every file; the records that are there."""
-    database = Database(folder / "studio.db")
+    database = Database(place_of(folder / "studio.db"))
     history = History(database, folder / "outputs")
     history.sweep()
     again = history.sweep()
@@ -126,16 +130,16 @@ def checked(folder: Path) -> dict[str, ImageRecord]:
     return {record.id: record for record in page.records + trash.records}
 
 
-def killed(folder: Path, lines: int, rng: random.Random, said: dict[str, set[str]]) -> None:
+def killed(folder: Path, place_of: PlaceOf, lines: int, rng: random.Random, said: dict[str, set[str]]) -> None:
     """One life of a child that is killed a moment after so many lines; then nothing that was acknowledged is lost."""
-    child = started(folder, "anywhere")
+    child = started(folder, "anywhere", place_of)
     assert child.stdout is not None and child.stdout.readline() == "ready\n"
     words = [child.stdout.readline().split() for _ in range(lines)]
     time.sleep(rng.uniform(0, 0.05))
     child.kill()
     for verb, image_id in words + words_of(child):
         said[verb].add(image_id)
-    there = checked(folder)
+    there = checked(folder, place_of)
     assert said["added"] - said["deleting"] <= there.keys()
     assert not said["deleted"] & there.keys()
     for image_id in said["rated"] - said["deleting"]:
@@ -151,30 +155,68 @@ def empty() -> dict[str, set[str]]:
     return {verb: set() for verb in ("added", "rated", "loved", "trashed", "deleting", "deleted")}
 
 
-def test_killed_anywhere(tmp_path: Path) -> None:
+def test_killed_anywhere(tmp_path: Path, place_of: PlaceOf) -> None:
     rng, said = random.Random(3), empty()
     for lines in (1, 6, 12, 25, 40):
-        killed(tmp_path, lines, rng, said)
+        killed(tmp_path, place_of, lines, rng, said)
     assert len(said["added"]) > 20 and all(said.values())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_killed_two_hundred_times(tmp_path: Path) -> None:
+def test_killed_two_hundred_times(tmp_path: Path, place_of: PlaceOf) -> None:
     """ZDARKROOM_KILLS in the environment makes it longer."""
     rng, said = random.Random(11), empty()
     for k in range(int(os.environ.get("ZDARKROOM_KILLS", "200"))):
-        killed(tmp_path / str(k // 20), rng.randrange(30), rng, said if k % 20 else (said := empty()))
+        killed(tmp_path / str(k // 20), place_of, rng.randrange(30), rng, said if k % 20 else (said := empty()))
 
 
 @pytest.mark.parametrize(
     ("place", "pictures"), [("before the name", 1), ("before the row", 2), ("before the file is removed", 1)]
 )
-def test_killed_at_the_worst_moment(tmp_path: Path, place: str, pictures: int) -> None:
-    words = words_of(started(tmp_path, place))
+def test_killed_at_the_worst_moment(tmp_path: Path, place_of: PlaceOf, place: str, pictures: int) -> None:
+    words = words_of(started(tmp_path, place, place_of))
     added = {word[1] for word in words if word[0] == "added"}
-    there = checked(tmp_path)
+    there = checked(tmp_path, place_of)
     assert len(added) == 1 and added <= there.keys() and len(there) == pictures
+
+
+REBUILD = """
+import sys
+from pathlib import Path
+from core.storage import sweep
+from core.storage.check import rebuild
+from core.storage.database import Database
+sweep.PORTION = 3
+folder, where = Path(sys.argv[1]), sys.argv[2]
+database = Database(where if "://" in where else Path(where))
+print("ready", flush=True)
+rebuild(database, folder / "outputs")
+print("done", flush=True)
+"""
+
+
+def test_killed_while_a_history_is_made_again(tmp_path: Path, place_of: PlaceOf) -> None:
+    """Whatever it had written of the rows stays, and the next start takes in the rest, with all that was said of it."""
+    database = Database(place_of(tmp_path / "studio.db"))
+    history = History(database, tmp_path / "outputs")
+    ids = [history.add(build_picture(seed=k), None).id for k in range(30)]
+    history.change(ids[::3], MarkChange(rating=4, add_tags=("雪",)))
+    history.trash(ids[::7])
+    before = checked(tmp_path, place_of)
+    left = []
+    for least in (3, 0):  # the second is killed as soon as all is forgotten
+        command = [sys.executable, "-c", REBUILD, str(tmp_path), str(place_of(tmp_path / "studio.db"))]
+        child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        while not least <= history.search(HistoryQuery(limit=1)).total < 20 and child.poll() is None:
+            pass
+        child.kill()
+        child.communicate()
+        left.append(history.search(HistoryQuery(limit=1)).total)
+        assert checked(tmp_path, place_of) == before
+    assert any(0 < count < 25 for count in left)  # one at least died in the middle; 25 are not in the trash
+    database.close()
 
 
 MIGRATION = """
