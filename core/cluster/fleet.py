@@ -17,7 +17,7 @@ from typing import Any
 from core.cluster.choice import Node, best, plan, threads
 from core.cluster.link import Gone, Link
 from core.cluster.member import Inbox, Worker, as_one
-from core.cluster.messages import Ended, Heard, Lost
+from core.cluster.messages import Ended, Freed, Heard, Lost
 from core.jobs import reasons
 from core.types import Attempt, ClusterNode, ClusterWorker, GenerationRequest, WorkerStatus
 
@@ -45,6 +45,7 @@ class Fleet:
         self._guard = threading.RLock()
         self.changed = threading.Condition(self._guard)  # a worker has become free, or ended
         self._workers: dict[str, Worker] = {}
+        self._turned_away: list[Inbox] = []  # of those who found no worker free
         self._nodes: Sequence[Node] = ()
         self._by_hand: dict[str, int] = {}  # by node: workers that people added, or drained (below 0)
         self._numbers = itertools.count(1)
@@ -119,10 +120,15 @@ class Fleet:
             return bool(self._free())
 
     def take(self, request: GenerationRequest, job_id: str, inbox: Inbox) -> str | None:
-        """The best worker that is free, for the caller alone until it is released; None when there is none."""
+        """The best worker that is free, for the caller alone until it is released.
+
+        None when there is none; the inbox is told, then, when there may be one.
+        """
         with self._guard:
             free = self._free()
             if not free:
+                if inbox not in self._turned_away:
+                    self._turned_away.append(inbox)
                 return None
             need = self._need(request.model) if len(free) > 1 else None  # looked up on disk: only where it decides
             candidates = [worker.as_candidate() for worker in free]
@@ -158,7 +164,7 @@ class Fleet:
             if worker.busy:
                 self.stop(worker_id)
             worker.inbox = worker.job = None
-            self.changed.notify_all()
+            self._announce()
 
     def stays(self, worker_id: str) -> bool:
         """Whether a worker that was taken may get another order."""
@@ -181,6 +187,14 @@ class Fleet:
 
     def _free(self) -> list[Worker]:
         return [worker for worker in self._workers.values() if worker.free]
+
+    def _announce(self) -> None:
+        """Wake up those who wait for a worker."""
+        self.changed.notify_all()
+        if self._turned_away and self._free():
+            for inbox in self._turned_away:
+                inbox.put(("", Freed()))
+            self._turned_away.clear()
 
     # -- what they say ---------------------------------------------------------------------------------------------
 
@@ -211,7 +225,7 @@ class Fleet:
             if worker.inbox is not None:
                 worker.inbox.put((worker.id, message))
         if any(isinstance(message, Ended) for message in said.messages):
-            self.changed.notify_all()
+            self._announce()
 
     def _note_end(self, worker: Worker, ended: Ended) -> None:
         worker.busy = False
@@ -234,7 +248,7 @@ class Fleet:
             self._not_before = time.monotonic() + RESTART_SECONDS
         if worker.inbox is not None:
             worker.inbox.put((worker.id, Lost(worker.ticket, reason)))
-        self.changed.notify_all()
+        self._announce()
 
     def _end_the_deaf(self) -> None:
         for worker in list(self._workers.values()):

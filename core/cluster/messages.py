@@ -52,6 +52,13 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Freed:
+    """From the dispatcher's side, to whoever found no worker free: one has become so."""
+
+    ticket: int = -1  # it belongs to no order
+
+
+@dataclass(frozen=True)
 class Heard:
     """All that an actor said since it was last listened to; facts come at rest and after each order."""
 
@@ -59,4 +66,4 @@ class Heard:
     facts: Facts | None = None
 
 
-Message = Step | Ended | Lost
+Message = Step | Ended | Lost | Freed

@@ -17,14 +17,13 @@ from typing import Any
 
 from core.cluster.fleet import Fleet
 from core.cluster.member import Inbox
-from core.cluster.messages import Ended, Lost, Message, Step
+from core.cluster.messages import Ended, Freed, Lost, Step
 from core.errors import Cancelled, StudioError
 from core.jobs.generation import OnProgress, WorkerLost
 from core.types import Attempt, GenerationRequest, GenerationResult, Picture, Progress
 
 WAIT_SECONDS = 0.25  # how often a wish to stop is looked for while nothing is said
 MOST_STEPS = 3  # of a picture that are told at once
-FREE_SECONDS = 0.05  # and how soon a free worker is noticed
 
 log = logging.getLogger(__name__)
 
@@ -165,16 +164,16 @@ class _Course:
         place, single = self._left.popleft()
         self._hands[worker] = (place, self._fleet.draw(worker, single, self._attempt))
 
-    def _received(self) -> list[tuple[str, Message]]:
+    def _received(self) -> list[tuple[str, Step | Ended | Lost]]:
         """All that has come in, waiting for the first; what was said before an order is left out."""
-        seconds = FREE_SECONDS if self._left else WAIT_SECONDS
         received = []
         try:
-            received.append(self._inbox.get(timeout=seconds))
+            received.append(self._inbox.get(timeout=WAIT_SECONDS))
             while True:
                 received.append(self._inbox.get_nowait())
         except queue.Empty:
-            return [(worker, said) for worker, said in received if self._hands.get(worker, (0, 0))[1] == said.ticket]
+            own = ((worker, said) for worker, said in received if not isinstance(said, Freed))
+            return [(worker, said) for worker, said in own if self._hands.get(worker, (0, 0))[1] == said.ticket]
 
     def _take_end(self, worker: str, message: Ended | Lost) -> Picture | None:
         """A worker is done with its picture: it gets the next one, or is given back. The picture, if there is one."""

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from core.cluster.messages import Ended, Lost
+from core.cluster.messages import Ended, Freed, Lost
 from core.types import Attempt
 from tests.unit.cluster.threads import FAKE, ThreadLink, machine, running, until
 from tests.unit.jobs.shop import make_request
@@ -119,3 +119,16 @@ def test_what_a_model_needs_is_looked_up_only_where_it_decides():
         first, second = (fleet.take(make_request(), "job", queue.SimpleQueue()) for _ in range(2))
         assert first and second and first != second and asked == ["demo"]
         assert fleet.take(make_request(), "job", queue.SimpleQueue()) is None and asked == ["demo"]
+
+
+def test_who_found_no_worker_free_is_told_once_when_there_is_one():
+    with running(ThreadLink(machine()), workers=1) as fleet:
+        first, second = queue.SimpleQueue(), queue.SimpleQueue()
+        taken = fleet.take(make_request(), "a", first)
+        assert [fleet.take(make_request(), "b", second) for _ in range(3)] == [None] * 3
+        fleet.draw(taken, make_request(), JOB)
+        until(lambda: isinstance(first.get(timeout=30)[1], Ended))
+        assert second.empty()  # it is still in the hands of the first
+        fleet.release(taken)
+        assert second.get(timeout=30)[1] == Freed() and second.empty()
+        assert fleet.take(make_request(), "b", second) == taken

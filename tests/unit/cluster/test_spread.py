@@ -138,3 +138,14 @@ def test_a_job_that_lacks_workers_says_so_until_all_its_pictures_are_given_out()
         until(lambda: len(order.pictures) == 1)
         assert spread.is_served(60)
         assert order.end().error is None and len(order.pictures) == 2
+
+
+def test_a_wish_to_stop_is_looked_for_at_each_step_and_not_much_more_often():
+    asked = []
+    with running(ThreadLink(machine()), workers=1) as fleet:
+        request = make_request(num_images=3, fake_step_seconds=0.2)
+        SpreadGenerator(fleet).generate(
+            request, lambda told: None, lambda: bool(asked.append(1)), lambda picture: None, Attempt("job")
+        )
+    said = 3 * (request.num_inference_steps + 4)  # steps, what is before and after them, the end
+    assert 3 * request.num_inference_steps <= len(asked) <= 2 * said
