@@ -13,6 +13,7 @@ from ui.i18n import said, t
 
 SHOWN = ("picture", "when", "prompt", "model", "size", "steps", "guidance", "seed", "seconds", "rating", "tags")
 ALWAYS = ("picture", "prompt")
+SEED_WIDTH = 150  # pixels: the longest seed has 16 digits
 
 
 def draw(found: HistoryPage) -> None:
@@ -92,7 +93,7 @@ def _config(frame: pd.DataFrame) -> dict:
         "picture": st.column_config.ImageColumn(t("column.picture"), width="small"),
         "prompt": st.column_config.TextColumn(t("column.prompt"), width="large"),
         "seconds": st.column_config.NumberColumn(t("column.seconds"), format="%.1f"),
-        "seed": st.column_config.NumberColumn(t("column.seed"), format="%d"),
+        "seed": st.column_config.NumberColumn(t("column.seed"), format="%d", width=SEED_WIDTH),
         "bytes": st.column_config.NumberColumn(t("column.bytes"), format="bytes"),
     }
     return {**config, **{name: kind for name, kind in kinds.items() if name in frame.columns}}
