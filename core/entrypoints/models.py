@@ -79,7 +79,7 @@ def _list_loras(studio: Studio, language: str) -> None:
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
 
 
 def _gigabytes(count: int | None) -> str:

@@ -103,7 +103,7 @@ def test_every_way_of_drawing_is_the_folders_own(pair, request_of):
         write_lora(pair.root / "loras" / "ink.safetensors", pair.own.loaded.pipeline, 3, parts=parts)
         for way, (changed, given) in WAYS.items():
             request = request_of(
-                model=model, guidance_scale=3.0, negative_prompt="grey", changed=changed, num_inference_steps=5, **SIZE
+                model=model, guidance_scale=3.0, negative_prompt="grey", changed=changed, num_inference_steps=3, **SIZE
             )
             found[model, way] = drawn(pair, request, **given)
     for way in WAYS:
@@ -147,13 +147,12 @@ def test_with_a_control_net_it_is_the_folders_own(pair, request_of):
     assert (info.path, info.base) == (str(pair.root / "network"), str(pair.file))
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_each_part_has_the_precision_that_was_asked_for(pair, request_of, dtype):
-    changed = {"model.dtype": dtype, "vae.dtype": "float32"}
+def test_each_part_has_the_precision_that_was_asked_for(pair, request_of):
+    changed = {"model.dtype": "bfloat16", "vae.dtype": "float32"}
     folder, file = (drawn(pair, request_of(model=name, changed=changed, **SIZE)) for name in ("folder", "file"))
     assert near(folder, file, by=12)
     parts = pair.own.loaded.pipeline.components
-    assert {str(parts[part].dtype) for part in ("unet", "text_encoder")} == {f"torch.{dtype}"}
+    assert {str(parts[part].dtype) for part in ("unet", "text_encoder")} == {"torch.bfloat16"}
     assert parts["vae"].dtype is torch.float32
 
 

@@ -22,6 +22,7 @@ def test_each_model_says_where_it_is_and_what_it_needs(studio, open_page):
         "not on this machine",
         "32.9 GB",
         "20.5 GB in 16 bits",
+        "more than 24 GB",
         "Apache-2.0",
     ):
         assert part in words

@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import Download, ModelInfo, SystemReport, WorkerStatus
+from core.types import CARDS, Download, ModelInfo, SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
 from ui.components import error_card, lora_cards
 from ui.i18n import said, t
@@ -109,7 +109,8 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
         rows.append((t("models.download_size"), formats.size_of(info.download_bytes)))
     if info.memory_bytes:
         rows.append((t("models.needs"), t("models.needs_text", size=formats.size_of(info.memory_bytes))))
-        rows.append((t("models.card"), (info.tier or t("models.none")).upper().replace("GB", " GB")))
+        card = info.tier.upper().replace("GB", " GB") if info.tier else t("models.larger", size=f"{CARDS[-1]} GB")
+        rows.append((t("models.card"), card))
     if info.licence:
         rows.append((t("models.licence"), info.licence))
     return rows
