@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from streamlit.elements.lib import policies
+
 from core.batch.wildcards import expand
 from tests.ui.conftest import all_text
 from tests.ui.test_queue import queued
@@ -43,7 +45,9 @@ def test_bad_rows_are_told_and_there_is_nothing_to_press(studio, open_page):
     assert not [button for button in page.button if button.key == "queue_batch"] and not studio.queue.submitted
 
 
-def test_a_job_is_held_until_it_is_told_and_the_next_one_is_not(studio, open_page):
+def test_a_job_is_held_until_it_is_told_and_the_next_one_is_not(studio, open_page, monkeypatch):
+    warned = []
+    monkeypatch.setattr(policies._LOGGER, "warning", lambda *words, **_: warned.append(words))
     page = open_page()
     page.text_area(key=state.widget_key("generation.prompt")).set_value("a boat")
     page.segmented_control(key=state.WHEN).set_value(state.HELD).run()
@@ -54,6 +58,7 @@ def test_a_job_is_held_until_it_is_told_and_the_next_one_is_not(studio, open_pag
     assert not studio.job(job.id).held
     page.button(key="generate").click().run()
     assert not studio.jobs(1)[0].held and studio.jobs(1)[0].id != job.id
+    assert not warned, "the log is for what the user can do something about"
 
 
 def test_a_job_waits_until_a_time(studio, open_page):

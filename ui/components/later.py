@@ -18,11 +18,11 @@ from ui.zone import local_zone
 
 def choice() -> None:
     """Beside the button that makes pictures: holds for what is queued next, and only for that."""
+    state.keep_when()
     with st.popover(t(f"later.{state.when()}"), icon=":material/schedule:", key="later", type="tertiary"):
         st.segmented_control(
-            t("later.title"), state.WHENS, format_func=lambda name: t(f"later.{name}"), default=state.NOW,
-            required=True, key=state.WHEN,
-        )  # fmt: skip
+            t("later.title"), state.WHENS, format_func=lambda name: t(f"later.{name}"), required=True, key=state.WHEN
+        )
         if state.when() == state.AT_TIME:
             st.datetime_input(t("later.until"), _soon(), key=state.UNTIL)
         elif state.when() == state.HELD:

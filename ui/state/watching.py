@@ -118,6 +118,11 @@ def when() -> str:
     return str(st.session_state.get(WHEN) or NOW)
 
 
+def keep_when() -> None:
+    """The widget's value is laid here before it is drawn: with a default of its own as well, Streamlit would warn in the log."""
+    st.session_state[WHEN] = when()
+
+
 def terms() -> JobTerms:
     """Whose the next job is, and when it begins."""
     until = st.session_state.get(UNTIL) if when() == AT_TIME else None
