@@ -134,13 +134,16 @@ def _converted(frame: Path, part: str, weights: dict[str, torch.Tensor], dtype: 
     """A part made of its weights by their first names; ValueError where some are missing."""
     kind = _class_of(frame, part)
     here: dict[str, Any] = {"config": str(frame), "subfolder": part, "local_files_only": True}
-    if part.startswith("text_encoder"):
-        made = create_diffusers_clip_model_from_ldm(kind, checkpoint=weights, torch_dtype=dtype, **here)
-    else:
-        made = kind.from_single_file(weights, dtype=dtype, **here)
-    for name, weight in made.named_parameters():
-        if weight.is_meta:  # in no memory yet
-            raise ValueError(f"the file lacks the weights of {part}.{name}")
+    lacks = f"the file lacks some of the weights of {part}"
+    try:
+        if part.startswith("text_encoder"):
+            made = create_diffusers_clip_model_from_ldm(kind, checkpoint=weights, torch_dtype=dtype, **here)
+        else:
+            made = kind.from_single_file(weights, dtype=dtype, **here)
+    except NotImplementedError as error:  # torch's, where it is to move a weight that is in no memory
+        raise ValueError(lacks) from error
+    if any(weight.is_meta for weight in made.parameters()):
+        raise ValueError(lacks)
     return made
 
 
