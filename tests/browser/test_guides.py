@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ def shoot(page, name):
 
 
 def shown(page):
-    """The record of the picture that is shown: its metadata, as they are in the file."""
-    return page.request.get(page.locator(".st-key-stage_picture img").first.evaluate("image => image.src") + "/record").json()
+    """The record of the finished picture that is shown: its metadata, as they are in the file."""
+    expect(stage_image(page)).to_have_attribute("src", re.compile("/api/images/[0-9a-f]{32}$"))
+    return page.request.get(stage_image(page).evaluate("image => image.src") + "/record").json()
 
 
 def test_a_lora_is_chosen_weighed_and_drawn_with(app, browser):

@@ -78,7 +78,9 @@ def test_arrows_go_to_the_next_picture_from_wherever_the_keyboard_is(past, brows
     tiles = page.locator(".st-key-gallery .tile")
     tiles.nth(1).click()
     expect(page).to_have_url(re.compile(ids[1]))
-    page.keyboard.press("ArrowRight")  # the keyboard is on the tile
+    expect(page.locator(".st-key-detail_zoom .zoom img")).to_be_visible()
+    expect(page.locator(".st-key-gallery .tile.open")).to_be_focused()  # though the detail has moved the tiles
+    page.keyboard.press("ArrowRight")
     expect(page).to_have_url(re.compile(ids[2]))
     page.locator(".st-key-detail_zoom .zoom").click()
     page.keyboard.press("ArrowRight")

@@ -66,13 +66,17 @@ def test_the_table_of_three_families_and_two_option_sets(
     assert studio.comparison(found["id"]).prompts == ("a red house on snow", "夜晚，蓝色的汽车")
 
 
-def test_columns_with_a_lora_and_with_a_second_pass(configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_with_a_lora_and_with_a_second_pass(
+    configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What a column sets is drawn, told in its name and measured; and nothing is loaded again for it."""
     columns = [[], ["--set", "lora.use=ink-print:0.75"], ["--set", "hires.enabled=true", "--set", "hires.scale=2"]]
     shared = ["--set", "width=128", "--set", "height=128", "--set", "steps=1"]
     ordered = [*shared, *(word for column in columns for word in ("--model", "demo", *column))]
     files = ["--out", str(tmp_path / "sheet.png"), "--out", str(tmp_path / "table.csv")]
-    code = cli.main(["compare", "--lang", "en", *ordered, "--prompt", "a red house, day", "--seed", "7", *files], configs)
+    code = cli.main(
+        ["compare", "--lang", "en", *ordered, "--prompt", "a red house, day", "--seed", "7", *files], configs
+    )
     said = capsys.readouterr()
     assert code == 0, said.err
     found = json.loads(said.out.splitlines()[-1])
@@ -82,6 +86,8 @@ def test_columns_with_a_lora_and_with_a_second_pass(configs: Path, tmp_path: Pat
     requests = [measured.pictures[0].request for measured in report(studio, comparison).columns]
     assert [one.options["lora.use"] for one in requests] == [(), ("ink-print:0.75",), ()]
     assert [one.options["hires.enabled"] for one in requests] == [False, False, True]
-    pictures = [studio.image_file(measured.pictures[0].id).read_bytes() for measured in report(studio, comparison).columns]
+    pictures = [
+        studio.image_file(measured.pictures[0].id).read_bytes() for measured in report(studio, comparison).columns
+    ]
     assert len(set(pictures)) == 3
     assert len(list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(encoding="utf-8-sig"))))) == 3

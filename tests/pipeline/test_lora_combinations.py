@@ -73,7 +73,9 @@ def test_over_a_picture(toy, request_of):
     request = request_of(changed={"lora.use": ("net:0.8",), "img2img.strength": 0.6}, **fields)
     mine = drawn(toy.own, request, image=scene())
     assert np.array_equal(mine, theirs(toy, "Img2Img", request, image=scene(), strength=0.6))
-    assert not np.array_equal(mine, drawn(toy.own, request_of(changed={"img2img.strength": 0.6}, **fields), image=scene()))
+    assert not np.array_equal(
+        mine, drawn(toy.own, request_of(changed={"img2img.strength": 0.6}, **fields), image=scene())
+    )
 
 
 def test_within_a_mask(toy, request_of):
@@ -110,7 +112,9 @@ def test_z_image_over_a_picture(own, request_of):
     request = request_of(changed={**INK, "img2img.strength": 0.5}, **SIZE)
     mine = drawn(own, request, image=scene())
     plain = ZImagePipeline.from_pretrained(EMBEDDED, dtype=torch.float32)
-    plain.load_lora_weights(str(PROJECT_ROOT / "core" / "demo" / "lora"), weight_name="ink-print.safetensors", adapter_name="ink")
+    plain.load_lora_weights(
+        str(PROJECT_ROOT / "core" / "demo" / "lora"), weight_name="ink-print.safetensors", adapter_name="ink"
+    )
     plain.set_adapters(["ink"], [0.75])
     over = diffusers.ZImageImg2ImgPipeline(**plain.components)
     over.set_progress_bar_config(disable=True)

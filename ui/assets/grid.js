@@ -1,5 +1,6 @@
 // A gallery of any length: only the tiles that can be seen exist. What they show is asked for a part at a time, by place.
 const PART = 100, GAP = 6, KEPT_PARTS = 30, ROWS_BEYOND = 2;
+let picked; // the id of the picture that was opened last; the page may make the grid anew for it
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".grid");
@@ -37,6 +38,14 @@ class View {
     if (other || data.selection !== this.selection) this.marked = new Set(data.marked);
     this.selection = data.selection;
     this.draw();
+    if (data.open && data.open === picked) this.keep();
+  }
+
+  // The keyboard goes on from the tile that was picked, though the grid that had it is gone.
+  keep() {
+    picked = undefined;
+    const free = document.activeElement === document.body;
+    if (free) this.space.querySelector(".tile.open")?.focus({ preventScroll: true });
   }
 
   // -- what is seen ------------------------------------------------------------------------------------------------
@@ -126,6 +135,7 @@ class View {
     const item = this.item(place);
     if (!item) return;
     this.opened = true; // at once: a key may come before the page has answered
+    picked = item.id;
     this.say.setTriggerValue("picked", item.id);
   }
 

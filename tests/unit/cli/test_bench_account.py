@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from core.entrypoints.bench_account import COMMAND, OTHERS, RAY, Account
 
 BURN = """import sys, time
@@ -39,6 +41,6 @@ def test_each_process_counts_for_its_role_and_those_without_one_for_ray() -> Non
             process.communicate()
     assert 0.37 <= account.used["workers"] <= 0.6 and 0.27 <= account.used[RAY] <= 0.5
     assert 0.15 <= account.used[COMMAND] <= 0.5 and account.used[OTHERS] >= 0.0
-    assert account.own() == sum(account.used[role] for role in ("workers", RAY, COMMAND))
+    assert account.own() == pytest.approx(sum(account.used[role] for role in ("workers", RAY, COMMAND)))
     whole = account.wall * (os.cpu_count() or 1)
     assert account.shares() == {role: round(seconds / whole, 4) for role, seconds in account.used.items()}

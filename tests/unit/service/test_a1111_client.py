@@ -86,14 +86,20 @@ def test_models_samplers_schedulers_memory(client: webuiapi.WebUIApi) -> None:
 @pytest.mark.parametrize(
     ("wish", "size", "told"),
     [
-        ({}, (128, 128), {"hires.scale": 2.0, "hires.strength": 0.7, "hires.steps": "auto", "hires.upscaler": "lanczos"}),
+        (
+            {},
+            (128, 128),
+            {"hires.scale": 2.0, "hires.strength": 0.7, "hires.steps": "auto", "hires.upscaler": "lanczos"},
+        ),
         ({"hr_scale": 1.5, "denoising_strength": 0.4}, (96, 96), {"hires.scale": 1.5, "hires.strength": 0.4}),
         ({"hr_resize_x": 96, "hr_second_pass_steps": 2}, (96, 96), {"hires.scale": 1.5, "hires.steps": 2}),
         ({"hr_resize_x": 96, "hr_resize_y": 128}, (96, 128), {"hires.scale": 1.5}),
         ({"hr_upscaler": "Nearest"}, (128, 128), {"hires.upscaler": "nearest"}),
     ],
 )
-def test_its_hires_fix_is_the_second_pass(client: webuiapi.WebUIApi, served: Served, wish: dict, size: tuple, told: dict) -> None:
+def test_its_hires_fix_is_the_second_pass(
+    client: webuiapi.WebUIApi, served: Served, wish: dict, size: tuple, told: dict
+) -> None:
     """There the size is the first pass's; the file has the enlarged one."""
     client.txt2img(prompt="a red house", **{**SMALL, "width": 64, "height": 64, "steps": 2, "enable_hr": True, **wish})
     request = served.studio.jobs(1)[0].request

@@ -250,7 +250,10 @@ def with_loras(**nodes: Any) -> dict[str, Any]:
 
 
 def test_comfyuis_loras_become_the_option() -> None:
-    nodes = {"a": lora_node("styles\\ink print.safetensors", "4", 0.75, 0.75), "b": lora_node("neon.safetensors", "a", -0.5)}
+    nodes = {
+        "a": lora_node("styles\\ink print.safetensors", "4", 0.75, 0.75),
+        "b": lora_node("neon.safetensors", "a", -0.5),
+    }
     found = read_parameters(png({"prompt": dumped(with_loras(**nodes))}))
     assert found is not None and found.values["lora.use"] == ("ink print:0.75", "neon:-0.5")
     assert "lora_name" not in found.unused
