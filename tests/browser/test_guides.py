@@ -48,6 +48,7 @@ def test_a_lora_is_chosen_weighed_and_drawn_with(app, browser):
     for weight in ("0.95", "0.90", "0.85", "0.80", "0.75"):
         slider.press("ArrowLeft")
         expect(row).to_contain_text(weight)
+    page.wait_for_timeout(1000)  # the page sends a slider's value once it rests
     shoot(page, "lora")
     page.get_by_label("Steps", exact=True).fill("2")
     prompt_of(page).fill("a red house, day")
