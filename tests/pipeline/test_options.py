@@ -115,12 +115,13 @@ def test_the_encoders_tiles_are_its_own(generator, request_of):
     assert torch.equal(encoded[0], encoded[2])
 
 
-def test_fifty_toggles_leave_the_plain_picture(generator, plain, request_of):
+@pytest.mark.parametrize("turns", [15, pytest.param(50, marks=pytest.mark.slow)])
+def test_toggles_leave_the_plain_picture(generator, plain, request_of, turns):
     """Each change is taken back by the next picture, in one process, on one loaded model."""
     small = {"width": 96, "height": 96, "num_inference_steps": 1}
     live = [changed for changed in EFFECTS if "model.dtype" not in changed]
     untouched = drawn_by(plain, request_of(**small))
-    for turn in range(50):
+    for turn in range(turns):
         generator.generate(request_of(changed=live[turn % len(live)], **small))
         assert same(generator.generate(request_of(**small)).pictures[0].image, untouched), live[turn % len(live)]
 
