@@ -165,6 +165,7 @@ def run_tests(arguments: list[str]) -> int:
         say(f"Failed so far, see above: {', '.join(failed)}.", f"以上检查未通过：{'、'.join(failed)}。")
     say("-- pytest", "-- pytest")
     environment = os.environ | ({} if arguments else ONE_THREAD)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of some hundred processes compiles the project anew
     code = subprocess.call([python, "-m", "pytest", *(arguments or WHOLE_SUITE)], cwd=ROOT, env=environment)
     return code or (1 if failed else 0)
 

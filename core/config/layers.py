@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def variable_of(key: str) -> str:
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Dotted keys and values of a YAML mapping. ConfigFileError names the line and what is wrong, tabs included."""
     try:
-        data = yaml.load(text, Loader=_StrictLoader)
+        data = _loaded(text)
         if data is None:
             return {}
         if not isinstance(data, dict):
@@ -174,6 +175,12 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         raise ConfigFileError(source=source, detail="it is nested too deeply") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # PyYAML's own, for dates such as 2026-13-45
         raise ConfigFileError(source=source, detail=f"a value makes no sense ({error})") from None
+
+
+@lru_cache(maxsize=32)
+def _loaded(text: str) -> Any:
+    """What the text holds, for reading only: the shipped files are read again with each change of the settings."""
+    return yaml.load(text, Loader=_StrictLoader)
 
 
 class _StrictLoader(yaml.SafeLoader):

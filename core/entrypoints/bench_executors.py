@@ -1,9 +1,10 @@
 """`bench --executor ray --workers N`: several workers on Ray against the local worker, each on one core and one thread.
 
 Both are studios as an app has them, each over a passing folder: pictures go through queue, worker, file and row. First the
-spread: the same job of several pictures, taking turns. Then the overhead: jobs of one small picture. Both sides have drawn
-such jobs before any is timed, and the pixels are compared. Beside the clock stands what the processor did meanwhile, by
-process, and how much of it other programs took: a figure of a machine that had other work says so.
+spread: the same job of several pictures, taking turns; they are as large as the model was trained for, because several
+workers are for work that takes its time. Then the overhead: jobs of one small picture. Both sides have drawn such jobs before
+any is timed, and the pixels are compared. Beside the clock stands what the processor did meanwhile, by process, and how much
+of it other programs took: a figure of a machine that had other work says so.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from core.types import Job
 
 PROMPT = "a red house at sunset, snowy mountains"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-EACH = 16  # pictures of a job, for each worker: that one of them draws the last one alone matters little, then
+EACH = 8  # pictures of a job, for each worker: that one of them draws the last one alone matters little, then
 SMALL = {"generation.num_inference_steps": 1, "generation.width": 64, "generation.height": 64}
 SMALL_JOBS = 15  # in each turn
 LOOK_SECONDS = 0.05  # at a job that takes seconds
@@ -55,12 +56,16 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
             "ray": stack.enter_context(_studio(configs, {"worker.executor": "ray", "worker.ray_workers": workers})),
         }
         _wait_for_workers(sides["ray"], workers)
+        model = sides["local"].model(arguments.model)
+        side = whole_number("--side", arguments.side or str(model.trained_side), 64, model.max_side)
+        steps = whole_number("--steps", arguments.steps or str(model.default_steps), 1, 200)
+        large = {"generation.width": side, "generation.height": side, "generation.num_inference_steps": steps}
         for studio in sides.values():  # every worker loads its model, and has drawn both kinds of pictures
-            _draw(studio, arguments.model, 2 * workers, {})
-            _draw(studio, arguments.model, 4 * workers, SMALL)
-        report: dict[str, Any] = {"workers": workers, "cores": os.cpu_count(), "runs": runs}
-        report |= _spread(sides, arguments.model, EACH * workers, runs)
-        report |= _overhead(sides, arguments.model, runs)
+            _draw(studio, model.id, 2 * workers, large)
+            _draw(studio, model.id, 4 * workers, SMALL)
+        report: dict[str, Any] = {"workers": workers, "cores": os.cpu_count(), "runs": runs, "side": side}
+        report |= _spread(sides, model.id, large, EACH * workers, runs)
+        report |= _overhead(sides, model.id, runs)
     print(_text(report))
     print(json.dumps(report))
     return DONE if report["identical"] else FAILED
@@ -114,7 +119,9 @@ def _roles(sides: Mapping[str, Studio], drawing: str) -> dict[int, str]:
     return {pid: role for pid, role in roles.items() if pid is not None}
 
 
-def _spread(sides: Mapping[str, Studio], model: str, pictures: int, runs: int) -> dict[str, Any]:
+def _spread(
+    sides: Mapping[str, Studio], model: str, values: Mapping[str, Any], pictures: int, runs: int
+) -> dict[str, Any]:
     """Seconds of one job of so many pictures on each side, taking turns, and whether the pixels are the same."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     accounts = {name: Account(partial(_roles, sides, name)) for name in sides}
@@ -123,7 +130,7 @@ def _spread(sides: Mapping[str, Studio], model: str, pictures: int, runs: int) -
         drawn = {}
         for name in list(sides)[:: 1 if turn % 2 else -1]:
             accounts[name].open()
-            job, took = _draw(sides[name], model, pictures, {}, seed=1000 * turn + 1)
+            job, took = _draw(sides[name], model, pictures, values, seed=1000 * turn + 1)
             accounts[name].close()
             seconds[name].append(round(took, 3))
             drawn[name] = [_pixels(sides[name], image_id) for image_id in job.image_ids]
@@ -169,7 +176,8 @@ def _text(report: Mapping[str, Any]) -> str:
     rows = [f"{role:<28}" + "".join(f"{used[name].get(role, 0.0):>16.1f}" for name in used) for role in roles]
     return "\n".join(
         (
-            f"{report['runs']} turns, a job of {report['pictures']} pictures each; {cores} cores, a thread for each worker",
+            f"{report['runs']} turns, a job of {report['pictures']} pictures each, sides of {report['side']} px; {cores} cores, a "
+            "thread for each worker",
             f"{'':<28}{'local worker':>16}{f'{workers} on Ray':>16}",
             f"{'seconds of a job, median':<28}{local:>16.2f}{ray:>16.2f}",
             f"{'times as fast, median':<28}{1:>16}{report['times_as_fast_median']:>16.2f}  (each turn: {report['times_as_fast']})",

@@ -52,7 +52,8 @@ WORDS = {
         "no-progress": "draw no progress line",
         "prompts": "how many held-out prompts, half of them Chinese",
         "runs": "measured runs of each, after one to warm up",
-        "side": "width and height in pixels; default: the model's own; of rope: the trained side that is exceeded",
+        "side": "width and height in pixels; default: the model's own; with --executor: the largest it was trained for; of "
+        "rope: the trained side that is exceeded",
         "executor": "ray: measure several workers on Ray against the local worker instead, each on one thread",
         "workers": "how many, with --executor ray",
         "what": "speed: against plain diffusers; vae: ways of tiling; rope: scalings of positions at 2 and 3 times the size",
@@ -106,7 +107,7 @@ WORDS = {
         "no-progress": "不显示进度",
         "prompts": "使用多少条未训练过的提示词，中英各半",
         "runs": "预热一次后各测多少次",
-        "side": "宽和高（像素）；默认用模型自带值；rope 时为被超出的训练边长",
+        "side": "宽和高（像素）；默认用模型自带值；使用 --executor 时为训练过的最大边长；rope 时为被超出的训练边长",
         "executor": "ray：改为比较 Ray 上的多个工作进程与本机工作进程，各用一个线程",
         "workers": "使用 --executor ray 时的工作进程数",
         "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放",

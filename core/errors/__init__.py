@@ -35,6 +35,7 @@ StudioError
 |   |-- DatabaseError        a database server refused, or did not answer
 |   |-- DiskFullError
 |   |   `-- NoRoomError
+|   |-- NewerDatabaseError
 |   |-- NotWritableError
 |   `-- SharedStorageError   an object store refused, or did not answer
 `-- RunError                 the job itself failed
@@ -95,6 +96,7 @@ from core.errors.servers import NoServerError, ServerDeniedError, ServerError, S
 from core.errors.storage import (
     DatabaseError,
     DiskFullError,
+    NewerDatabaseError,
     NoRoomError,
     NotWritableError,
     SharedStorageError,
@@ -122,6 +124,7 @@ __all__ = [
     "ModelFileError",
     "ModelLoadError",
     "MoveError",
+    "NewerDatabaseError",
     "NoRoomError",
     "NoServerError",
     "NotFoundError",

@@ -54,6 +54,17 @@ class DatabaseError(StorageError):
     }
 
 
+class NewerDatabaseError(StorageError):
+    """The database was brought up to a version that this program does not know."""
+
+    text = {
+        "en": "{path} was written by a newer version of the studio (database {came}, this one knows {known}). Start that "
+        "version, or choose another folder with output.directory. Nothing was changed.",
+        "zh": "{path} 由更新版本的工作室写入（数据库版本 {came}，本版本只认识到 {known}）。请使用那个版本，"
+        "或用 output.directory 另选文件夹。未作任何改动。",
+    }
+
+
 class SharedStorageError(StorageError):
     """An object store refused, or did not answer."""
 

@@ -10,24 +10,23 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, column, inspect, select, table
 from sqlalchemy.exc import DataError, InternalError, OperationalError
 
-from core.errors import NotWritableError
+from core.errors import NewerDatabaseError, NotWritableError
 from core.storage.dialects import News, home_of
 
-HEAD = "head"  # the version that a database is brought up to
+MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))  # what a database is brought up to
+_VERSION = table("alembic_version", column("version_num"))
 _REFUSED = (OperationalError, DataError, InternalError)
 
 
 class Database:
     """The engine over one file or one server. Open it once a process; any thread may read and write.
 
-    Raises OptionError or UnavailableError for a URL that can't be used here, StorageError when it can't be opened.
+    Raises OptionError or UnavailableError for a URL that can't be used here, StorageError when it can't be opened, or was
+    made by a newer program.
     """
 
     def __init__(self, where: Path | str) -> None:
@@ -49,14 +48,15 @@ class Database:
         return self._home.is_shared
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.writing() as connection:
-            version = MigrationContext.configure(connection).get_current_revision()
-            if version is not None and version != ScriptDirectory.from_config(config).get_current_head():
+            version = _version_of(connection)
+            if version == HEAD:
+                return
+            if version is not None:
+                if version > HEAD:
+                    raise NewerDatabaseError(path=self.name, came=version, known=HEAD)
                 self._home.back_up(connection, version)
-            config.attributes["connection"] = connection
-            command.upgrade(config, HEAD)
+            _upgrade(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -90,6 +90,25 @@ class Database:
     def close(self) -> None:
         """Give the file handles or connections back."""
         self._engine.dispose()
+
+
+def _version_of(connection: Connection) -> str | None:
+    """The number of the last migration that was applied; None for a database that is new."""
+    if not inspect(connection).has_table(_VERSION.name):
+        return None
+    version: str | None = connection.scalar(select(_VERSION.c.version_num))
+    return version
+
+
+def _upgrade(connection: Connection) -> None:
+    # Imported here: it takes a quarter of the time in which a worker starts, and hardly any database is new or old.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
 
 
 def now() -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from core.config.layers import PROJECT_ROOT
+from core.errors import NewerDatabaseError
 from core.jobs.queue import JobQueue
 from core.storage import database as database_module
 from core.storage.database import Database
@@ -137,3 +141,27 @@ def test_a_job_that_the_update_interrupts_keeps_the_places_of_its_pictures(
     history = History(database, tmp_path)
     assert history.places_of("job") == {1, 3} and history.places_of("bad") == frozenset()
     database.close()
+
+
+def test_a_database_of_a_newer_program_is_left_as_it_is_and_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "studio.db"
+    Database(path).close()
+    with closing(sqlite3.connect(path)) as there:
+        there.execute("UPDATE alembic_version SET version_num = '9999'")
+        there.commit()
+    before = path.read_bytes()
+    with pytest.raises(NewerDatabaseError) as told:
+        Database(path)
+    assert all(word in told.value.message("en") for word in (str(path), "9999", database_module.HEAD))
+    assert path.read_bytes() == before and not list(tmp_path.glob("*.backup"))
+
+
+def test_a_database_that_is_up_to_date_is_opened_without_what_brings_one_up_to_date(tmp_path: Path) -> None:
+    """Every worker opens one, and Alembic takes a quarter of the time in which it starts."""
+    path = tmp_path / "studio.db"
+    Database(path).close()
+    code = (
+        "import sys; from pathlib import Path; from core.storage.database import Database; "
+        f"Database(Path({str(path)!r})).close(); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.call([sys.executable, "-c", code], cwd=PROJECT_ROOT) == 0
