@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from core.config.layers import ENVIRONMENT_PREFIX, PROJECT_ROOT, Settings, load_settings
 from core.storage.database import Database
 from tests import object_store as store
+from tests.databases import put_database
 from tests.postgres import Server, running
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -69,7 +70,7 @@ def place_of(dialect: str, request: pytest.FixtureRequest) -> Callable[[Path], P
     """Where the database that a test calls by this path is: there, or, always the same one, on the server."""
     places: dict[Path, str] = {}
     if dialect != SERVER:
-        return lambda path: path
+        return lambda path: put_database(path) if path.suffix == ".db" else path
     server: Server = request.getfixturevalue("postgres")
     template = server.create()
     Database(server.url(template)).close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from core.config.layers import PROJECT_ROOT, load_settings
@@ -16,6 +18,14 @@ from ui import resources
 
 APP = PROJECT_ROOT / "ui" / "app.py"
 SECONDS = 30  # a page takes a tenth of a second; the machine may be busy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_looked_through_once() -> Iterator[None]:
+    """For each page that is opened, Streamlit reads what every installed package says of itself: longer than drawing it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture

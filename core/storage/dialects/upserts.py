@@ -6,10 +6,13 @@ What this module does not know: what the rows mean.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 
 def upsert(connection: Connection, table: Table, row: Mapping[str, Any], *key: str) -> None:
@@ -24,5 +27,10 @@ def insert_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) 
 
 
 def _insert(connection: Connection, table: Table, values: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
-    own = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return own.insert(table).values(values)
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).values(values)
+    from sqlalchemy.dialects import (
+        postgresql,  # a tenth of the time in which a worker starts, for those who have a server
+    )
+
+    return postgresql.insert(table).values(values)

@@ -12,14 +12,17 @@ import psutil
 
 from core.config.layers import Settings, load_settings
 from core.config.options import SCHEMA
-from core.jobs.orders import open_database, open_store
+from core.jobs.changes import ChangeWatch
+from core.jobs.orders import DATABASE_FILE, open_database, open_store
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.storage.history import History
 from core.types import GenerationRequest, Job, JobState
+from tests.databases import put_database
 
 FAKE = "tests.unit.jobs.fake_generator:build_generator"
 PATIENCE = 150.0  # seconds; only a failing test waits this long
+LOOK_SECONDS = 0.1  # so often a job is looked at again, even though nobody wrote anything: its time may have come
 
 
 def make_settings(directory: Path, **values: Any) -> Settings:
@@ -44,6 +47,8 @@ class Shop:
         self.directory = directory
         self.place = place if isinstance(place, str) else ""  # of the database; "" for the file in the folder
         values = {"storage.database": self.place, "output.storage": storage, **values}
+        if not self.place:
+            put_database(directory / DATABASE_FILE)
         self.database = open_database(directory, values)
         self.queue = JobQueue(self.database)
         self.store = open_store(directory, values)
@@ -59,16 +64,27 @@ class Shop:
         return self.until(job_id, lambda job: job.state in wanted)
 
     def until(self, job_id: str, condition: Callable[[Job], bool]) -> Job:
+        """The job as soon as it is so. It is read when somebody wrote to the database, which costs little to find out."""
+        changes = ChangeWatch(self.database)
+        looked = 0.0
+
         def look() -> Job | None:
+            nonlocal looked
+            if not changes.changed() and time.monotonic() < looked + LOOK_SECONDS:
+                return None
+            looked = time.monotonic()
             job = self.queue.get(job_id)
             return job if condition(job) else None
 
-        return wait_for(look)
+        try:
+            return wait_for(look)
+        finally:
+            changes.close()
 
     def worker_pid(self) -> int:
         """The pid of the worker, once it has started."""
-        pid = wait_for(lambda: self.supervisor.status().pid)
-        wait_for(lambda: self.supervisor.status().state in ("idle", "busy", "loading"))
+        pid = wait_for(lambda: self.supervisor.status().pid, 0.02)
+        wait_for(lambda: self.supervisor.status().state in ("idle", "busy", "loading"), 0.02)
         return pid
 
     def close(self) -> None:
@@ -76,14 +92,14 @@ class Shop:
         self.database.close()
 
 
-def wait_for(look: Callable[[], Any]) -> Any:
-    """The first true value of `look()`, asked every 5 ms."""
+def wait_for(look: Callable[[], Any], every: float = 0.005) -> Any:
+    """The first true value of `look()`, asked every so many seconds."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         found = look()
         if found:
             return found
-        time.sleep(0.005)
+        time.sleep(every)
     raise AssertionError("waited in vain")
 
 
