@@ -39,7 +39,8 @@ from core.model.places import places_of_values
 from core.storage.database import Database
 from core.types import Job, JobState, WorkerStatus
 
-POLL_SECONDS = 0.05  # how often jobs are looked for
+POLL_SECONDS = 0.05  # how often jobs are looked for while there is a worker for them
+BUSY_SECONDS = 0.5  # and how often there is a look around while all of them draw: one that gets free ends the wait
 TEND_SECONDS = 1.0  # and how often machines and workers are
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Dispatcher:
         if self._fleet.failing:
             return EXIT_NO_WORKER
         with self._fleet.changed:
-            self._fleet.changed.wait(POLL_SECONDS)
+            self._fleet.changed.wait(POLL_SECONDS if self._fleet.has_free() else BUSY_SECONDS)
         return None
 
     def _look(self) -> None:
