@@ -16,6 +16,7 @@ import argparse
 import heapq
 import itertools
 import json
+import math
 import os
 import queue
 import random
@@ -135,7 +136,8 @@ def preview() -> bytes:
 
 
 def measure(workers: int, seconds: float, side: int, pictures: int, length: float) -> dict[str, float]:
-    """Run so many workers for `length` seconds over jobs of so many pictures."""
+    """Run so many workers for `length` seconds or a little more over jobs of so many pictures."""
+    length = seconds * math.ceil(length / seconds)  # all begin at once, so pictures come in waves: whole ones are counted
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
         database = Database(directory / "studio.db")

@@ -29,7 +29,7 @@ UI = (
     interface(
         "ui.poll_seconds",
         type="float",
-        default=0.5,
+        default=0.6,
         minimum=0.2,
         maximum=10.0,
         unit="s",
