@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.types import GenerationRequest
+from core.types import SET_FIELDS, GenerationRequest
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,6 @@ def orders_of(request: GenerationRequest, there: GenerationRequest, job_id: str)
 
 def values_of(request: GenerationRequest) -> dict[str, Any]:
     """The request as the other studio takes it; the file comes as PNG, and the format asked for is made of it here."""
-    named = (
-        "prompt",
-        "negative_prompt",
-        "width",
-        "height",
-        "num_inference_steps",
-        "guidance_scale",
-        "seed",
-        "num_images",
-    )
-    values: dict[str, Any] = {f"generation.{name}": getattr(request, name) for name in named}
+    values: dict[str, Any] = {f"generation.{name}": getattr(request, name) for name in SET_FIELDS}
     inputs = {"inputs": dict(request.inputs)} if request.inputs else {}
     return {**request.options, **values, **inputs, "model.id": request.model, "output.format": "png"}

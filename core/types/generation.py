@@ -21,6 +21,9 @@ class Phase(StrEnum):
     SAVE = "save"
 
 
+SET_FIELDS = (  # of a request: what the options generation.<name> set
+    "prompt", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images",
+)  # fmt: skip
 OWN_FIELDS = (  # of a request: what each picture of a batch may have of its own
     "prompt", "template", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed",
 )  # fmt: skip

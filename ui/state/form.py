@@ -9,25 +9,13 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.types import CONTROL, GenerationRequest
+from core.types import CONTROL, SET_FIELDS, GenerationRequest
 from ui.state.inputs import set_control_input
 
 _FORM = "form"
 _WIDGET = "w:"
 
-REQUEST_KEYS = tuple(
-    f"generation.{name}"
-    for name in (
-        "prompt",
-        "negative_prompt",
-        "width",
-        "height",
-        "num_inference_steps",
-        "guidance_scale",
-        "seed",
-        "num_images",
-    )
-)
+REQUEST_KEYS = tuple(f"generation.{name}" for name in SET_FIELDS)
 
 
 def widget_key(key: str) -> str:
