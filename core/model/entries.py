@@ -17,6 +17,7 @@ import yaml
 from core.config.options import SCHEMA
 from core.errors import ConfigFileError, InputError, OptionError, UnknownOptionError
 from core.model.families import FAMILIES
+from core.model.formats import stamp
 
 HUBS = ("huggingface", "modelscope")
 OWN = ".local.yaml"  # how the files end that the studio writes for the user; updates leave them alone
@@ -83,14 +84,14 @@ def read_entries(folder: Path) -> tuple[list[Entry], list[InputError]]:
 def _read_again(path: Path) -> Entry:
     """As `read_entry`, from memory while the file stays as it is: pages ask for all entries each time that they are drawn."""
     try:
-        found = path.stat()
+        unchanged = stamp(path)
     except OSError:
         return read_entry(path)  # which says so
-    return _remembered(path, found.st_mtime_ns, found.st_size)
+    return _remembered(path, unchanged)
 
 
 @lru_cache(maxsize=1000)
-def _remembered(path: Path, _modified: int, _size: int) -> Entry:
+def _remembered(path: Path, _unchanged: tuple[int, int]) -> Entry:
     return read_entry(path)
 
 

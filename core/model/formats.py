@@ -51,6 +51,12 @@ class Tensor:
     bytes: int
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file does, so that what was read of it may be kept: time (ns) and size (bytes). Raises OSError."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
 def read_header(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a safetensors or GGUF file by name; BadFile when it is neither, or not as long as it must be."""
     if is_pickle(path):

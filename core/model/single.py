@@ -31,7 +31,7 @@ from core.model.checks import (
     weight_names,
 )
 from core.model.families import CONTROLNET, FAMILIES, SDXL_CONTROL, Z_IMAGE, Z_IMAGE_CONTROL
-from core.model.formats import GGUF, SAFETENSORS, Tensor, read_header
+from core.model.formats import GGUF, SAFETENSORS, Tensor, read_header, stamp
 from core.types import ModelInfo
 
 Tensors = Mapping[str, Tensor]
@@ -89,16 +89,10 @@ def look_into(path: Path, model: str) -> Single:
         raise problem(model, path.name, "kind")
     if not path.is_file():
         raise problem(model, path.name, "missing")
-    return _file(path, _stamp(path), model)
+    return _file(path, stamp(path), model)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """What changes when a file does: a checkpoint's header takes 50 ms to judge, and pages ask at each draw."""
-    stat = path.stat()
-    return stat.st_mtime_ns, stat.st_size
-
-
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=128)  # a checkpoint's header takes 50 ms to judge, and pages ask at each draw
 def _file(path: Path, _unchanged: tuple[int, int], model: str) -> Single:
     tensors = check_weights(path, path.name, model)
     kind = checkpoint.foreign_kind(tensors)
@@ -216,7 +210,7 @@ def count_parameters(path: Path, base: Path | None = None, frame: Path | None = 
     """The parameters of each component of a checked model, by the headers of its weights: their dtype does not matter."""
     found: dict[str, int] = {}
     for part, file in weights_by_part(path, base, frame):
-        for name, count in _counted(part, file, _stamp(file)).items():
+        for name, count in _counted(part, file, stamp(file)).items():
             found[name] = found.get(name, 0) + count
     return found
 
