@@ -56,5 +56,5 @@ def _log_to(path: Path) -> None:
     handler = RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every opening of the database
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every step of an update
     logging.captureWarnings(True)

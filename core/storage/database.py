@@ -52,9 +52,9 @@ class Database:
             version = _version_of(connection)
             if version == HEAD:
                 return
+            if version is not None and version > HEAD:
+                raise NewerDatabaseError(path=self.name, came=version, known=HEAD)
             if version is not None:
-                if version > HEAD:
-                    raise NewerDatabaseError(path=self.name, came=version, known=HEAD)
                 self._home.back_up(connection, version)
             _upgrade(connection)
 

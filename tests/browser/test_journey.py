@@ -35,7 +35,7 @@ def test_a_prompt_becomes_a_picture_and_its_settings_can_be_used_again(app, brow
     expect(page.locator(".st-key-progress")).to_be_visible()
     expect(page.locator(".st-key-download button")).to_be_visible()
     expect(stage_image(page)).to_have_attribute("alt", PROMPT)
-    expect(stage_image(page)).to_have_attribute("src", re.compile(r"/api/images/[0-9a-f]{32}(\?.*)?$"))  # once it is loaded
+    expect(stage_image(page)).to_have_attribute("src", re.compile(r"^/api/images/[0-9a-f]{32}(\?.*)?$"))  # once loaded
     sides = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
     assert stage_image(page).evaluate(sides) == [256, 256]
     assert jobs_of(app) == jobs_before + 1, "Ctrl+Enter asked for one picture, not for two"
