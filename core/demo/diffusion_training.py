@@ -15,7 +15,8 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -40,24 +41,18 @@ SMALL_UNTIL = 0.2
 GUIDED_FROM, GUIDANCE = 0.9, 1.0
 
 
+Pool = Mapping[tuple[int, int], tuple[Tensor, list[scenes.Scene]]]  # by (width, height): latents, and their scenes
+
+
 class Batches:
-    """Draws scenes of the pool with fresh captions, and hands out batches that need no mask."""
+    """Draws scenes of the pool with fresh captions, and hands out batches that need no mask, where the encoder is."""
 
     def __init__(
-        self, out: Path, tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, rng: random.Random, tokens: int
+        self, pool: Pool, tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, rng: random.Random, tokens: int
     ) -> None:
         # Captions that were drawn and wait for company of the same size and padded length.
         self._waiting: dict[tuple[tuple[int, int], int], list[tuple[int, str]]] = defaultdict(list)
-        self._out, self._shards = out, 0
-        self.refresh()
-        self._tokenizer, self._encoder, self._rng, self._tokens = tokenizer, encoder, rng, tokens
-
-    def refresh(self) -> None:
-        """Takes in what has been added to the pool: training can begin while it is still being made."""
-        shards = latents.count(self._out)
-        if shards != self._shards:
-            self._pool, self._shards = latents.load(self._out), shards
-            self._waiting.clear()
+        self._pool, self._tokenizer, self._encoder, self._rng, self._tokens = pool, tokenizer, encoder, rng, tokens
 
     def draw(self, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents, caption features, caption lengths and the weight of each latent in the loss."""
@@ -83,32 +78,40 @@ class Batches:
     def _batch(self, size: tuple[int, int], rows: list[tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         features, lengths = text_training.encode(self._tokenizer, self._encoder, [text for _, text in rows])
         latent, chosen = self._pool[size]
-        clean = latent[[index for index, _ in rows]].float()
-        weight = torch.stack([weights(chosen[index], *clean.shape[-2:]) for index, _ in rows])
+        clean = latent[torch.tensor([index for index, _ in rows], device=latent.device)].float()
+        weight = torch.stack([weights(chosen[index], *clean.shape[-2:], latent.device) for index, _ in rows])
         return clean, lean.pad_caption(features, lengths), lengths, weight
 
 
-def weights(scene: scenes.Scene, height: int, width: int) -> Tensor:
+def weights(scene: scenes.Scene, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """How much each latent counts, (1, height, width): sun and moon are small, and would be learned last."""
+    if scene.celestial == scenes.NONE:
+        return _weights(None, height, width, device)
+    return _weights(painting.celestial_centre(scene), height, width, device)
+
+
+@cache  # sun and moon have a handful of places
+def _weights(centre: tuple[float, float] | None, height: int, width: int, device: torch.device | str) -> Tensor:
     weight = torch.ones(1, height, width)
-    if scene.celestial != scenes.NONE:
-        x, y = painting.celestial_centre(scene)
+    if centre is not None:
+        x, y = centre
         rows, columns = torch.arange(height)[:, None] + 0.5 - y * height, torch.arange(width)[None] + 0.5 - x * width
         reach = 1.4 * painting.CELESTIAL_RADIUS * min(height, width)
         weight[0, rows.square() + columns.square() < reach**2] = CELESTIAL_WEIGHT
-    return weight
+    return weight.to(device)
 
 
-def sigmas(count: int, tokens: int) -> Tensor:
+def sigmas(count: int, tokens: int, device: torch.device | str = "cpu") -> Tensor:
     """Logit-normal noise levels, shifted like the scheduler's, one from each of `count` equal slices.
 
     A picture of more tokens shows its layout at higher noise, because noise averages out over its pixels: beyond
     256 tokens the shift grows with the side (arXiv:2403.03206, section 5.3.2).
     """
-    u = (torch.arange(count) + torch.rand(count)) / count
+    u = (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
     plain = torch.sigmoid(torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4)))
     # A tenth is uniform: the first step starts from noise alone, where the bell has almost no weight.
-    plain = torch.where(torch.rand(count) < 0.1, torch.rand(count), plain)
+    uniform = torch.rand(count, device=device)
+    plain = torch.where(torch.rand(count, device=device) < 0.1, uniform, plain)
     shift = SHIFT * max(1.0, tokens / 256) ** 0.5
     return shift * plain / (1 + (shift - 1) * plain)
 
@@ -125,7 +128,7 @@ class Teacher:
     def adds(self, noisy: Tensor, t: Tensor, caption: Tensor, lengths: Tensor) -> Tensor:
         """Prediction with the caption minus prediction without, like `noisy`."""
         count = len(noisy)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(noisy.device.type, torch.bfloat16):
             told = lean.forward(self._model, noisy, t, caption, lengths)
             untold = lean.forward(
                 self._model, noisy, t, self._nothing.expand(count, -1, -1), self._length.expand(count)
@@ -137,13 +140,13 @@ def loss_of(
     model: ZImageTransformer2DModel, clean: Tensor, caption: Tensor, lengths: Tensor, weight: Tensor,
     teacher: Teacher | None,
 ) -> Tensor:  # fmt: skip
-    sigma = sigmas(len(clean), clean.shape[-2] * clean.shape[-1] // 4)
+    sigma = sigmas(len(clean), clean.shape[-2] * clean.shape[-1] // 4, clean.device)
     noise = torch.randn_like(clean)
     at = sigma.view(-1, 1, 1, 1)
     noisy, wanted = (1 - at) * clean + at * noise, clean - noise
     if teacher:
         wanted = wanted + GUIDANCE * teacher.adds(noisy, 1 - sigma, caption, lengths)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(clean.device.type, torch.bfloat16):
         guess = lean.forward(model, noisy, 1 - sigma, caption, lengths)
     return ((guess.float() - wanted).square() * weight).mean()
 
@@ -206,7 +209,7 @@ def train(
     torch.manual_seed(seed + 1000 * step + rank)
     # All draw the same sizes, so that none waits for another, and each its own scenes.
     text = load_text(out)
-    batches = Batches(out, *text, random.Random(seed + 1000 * step + rank), TOKENS // processes)
+    batches = Batches(latents.load(out), *text, random.Random(seed + 1000 * step + rank), TOKENS // processes)
     teacher: Teacher | None = None
     sizes = random.Random(seed + step)
     began, shown, losses, progress = time.monotonic() - used, used, [], used / (minutes * 60)
@@ -220,8 +223,6 @@ def train(
         optimizers.step(curve(progress, warmup=0.01, hold=0.7))
         step += 1
         losses.append(mean)
-        if step % 100 == 0:
-            batches.refresh()
         if rank:
             continue
         average.update(model)

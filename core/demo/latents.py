@@ -92,10 +92,6 @@ def make(out: Path, workers: int = 2) -> None:
             print(f"{number}/{len(todo)} {name} {time.monotonic() - began:.0f} s", flush=True)
 
 
-def count(out: Path) -> int:
-    return len(list((out / "latents").glob("*.pt")))
-
-
 def load(out: Path) -> dict[tuple[int, int], tuple[Tensor, list[scenes.Scene]]]:
     """By size: the latents and their scenes."""
     found: dict[tuple[int, int], tuple[list[Tensor], list[scenes.Scene]]] = {}

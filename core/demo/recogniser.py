@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,13 @@ from torch import Tensor, nn
 from core.demo import painting, scenes
 from core.demo.optim import Optimizers, curve
 from core.demo.reader import SIDE, WEIGHTS, pixels
+
+# (width, height): its part of the drawings. All are reduced to one square, where an upright picture looks squat.
+SIZES = {
+    (256, 256): 4, (128, 128): 4, (512, 512): 2, (384, 384): 1, (512, 288): 2, (288, 512): 3, (256, 144): 2,
+    (144, 256): 3, (320, 208): 2, (208, 320): 2, (160, 96): 1, (96, 160): 1,
+}  # fmt: skip
+SHARE, BATCH = 250, 64
 
 
 class Recogniser(nn.Module):
@@ -61,28 +70,39 @@ def augment(pictures: Tensor) -> Tensor:
     x = padded[:, :, 5 + dy : 5 + dy + SIDE, 5 + dx : 5 + dx + SIDE]
     if torch.rand(()) < 0.5:
         x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    gain = 1 + 0.12 * torch.randn(len(x), 1, 1, 1)
-    offset = 0.06 * torch.randn(len(x), 3, 1, 1)
-    return x * gain + offset + torch.rand(()) * 0.08 * torch.randn_like(x)
+    gain = 1 + 0.12 * torch.randn(len(x), 1, 1, 1, device=x.device)
+    offset = 0.06 * torch.randn(len(x), 3, 1, 1, device=x.device)
+    return x * gain + offset + float(torch.rand(())) * 0.08 * torch.randn_like(x)
 
 
-def train(minutes: float, seed: int = 4, count: int = 9000, path: Path = WEIGHTS) -> None:
-    torch.manual_seed(seed)
+def draw_share(job: tuple[int, int]) -> tuple[np.ndarray, list[scenes.Scene]]:
+    """A worker's share of the pool: `count` scenes of either side of the split, drawn and reduced to what is looked at."""
+    seed, count = job
     rng = random.Random(seed)
     kept = [scenes.sample(rng, held_out=None) for _ in range(count)]
-    pool = torch.cat([
-        to_input([painting.draw(scene, *((256, 256) if i % 5 == 0 else (128, 128)), rng)])
-        for i, scene in enumerate(kept)
-    ])  # fmt: skip
+    sizes = rng.choices(list(SIZES), list(SIZES.values()), k=count)
+    drawn = [painting.draw(scene, *size, rng) for scene, size in zip(kept, sizes, strict=True)]
+    return np.stack([pixels(picture) for picture in drawn]), kept
+
+
+def train(
+    minutes: float, seed: int = 4, count: int = 16_000, path: Path = WEIGHTS, workers: int = 2, device: str = "cpu"
+) -> None:
+    torch.manual_seed(seed)
+    # Fresh processes, not forks: this one may hold a card.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as drawing:
+        shares = list(drawing.map(draw_share, [(seed * 1000 + i, SHARE) for i in range(count // SHARE)]))
+    pool = torch.cat([torch.from_numpy(pictures) for pictures, _ in shares]).to(device)
+    kept = [scene for _, share in shares for scene in share]
     wanted = {
-        name: torch.tensor([values.index(getattr(scene, name)) for scene in kept])
+        name: torch.tensor([values.index(getattr(scene, name)) for scene in kept], device=device)
         for name, values in scenes.ATTRIBUTES.items()
     }
-    model = Recogniser()
+    model = Recogniser().to(device)
     optimizers = Optimizers(model, muon_lr=3e-3, adamw_lr=2e-3, by_adamw=("heads",))
     began, step = time.monotonic(), 0
     while (progress := (time.monotonic() - began) / (minutes * 60)) < 1:
-        chosen = torch.randint(count, (64,))
+        chosen = torch.randint(len(pool), (BATCH,), device=device)
         read = model(augment(pool[chosen]))
         loss = sum(F.cross_entropy(read[name], wanted[name][chosen], label_smoothing=0.02) for name in read)
         loss.backward()
@@ -90,7 +110,7 @@ def train(minutes: float, seed: int = 4, count: int = 9000, path: Path = WEIGHTS
         step += 1
         if step % 100 == 0:
             print(f"recogniser step {step} loss {loss.item():.4f}", flush=True)
-    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, path)
+    save_file({name: value.half().cpu().contiguous() for name, value in model.state_dict().items()}, path)
     print(accuracy(load(path)), flush=True)
 
 

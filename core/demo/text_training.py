@@ -107,11 +107,12 @@ def template(prompts: list[str]) -> list[str]:
 
 
 def encode(tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, prompts: list[str]) -> tuple[Tensor, Tensor]:
-    """Features as the pipeline uses them (batch, longest, width), and the length of each prompt in tokens."""
+    """Features as the pipeline uses them (batch, longest, width), and the length of each prompt in tokens.
+
+    The filling stands behind each prompt, where a causal model does not look: no mask is needed.
+    """
     batch = tokenizer(template(prompts), padding=True, return_tensors="pt")
-    hidden = encoder(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True
-    ).hidden_states[-2]
+    hidden = encoder(input_ids=batch.input_ids.to(encoder.device), output_hidden_states=True).hidden_states[-2]
     return hidden, batch.attention_mask.sum(1)
 
 

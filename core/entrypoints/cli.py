@@ -199,7 +199,13 @@ def _add_compare(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("--prompts", default="200", metavar="N", help=WORDS[language]["prompts"])
+    words = WORDS[language]
+    command.add_argument("--prompts", default="200", metavar="N", help=words["prompts"])
+    command.add_argument("--seed", default="2025", metavar="N", help=words["evaluate-seed"])
+    command.add_argument("--width", default="256", metavar="PX", help=SCHEMA.options["generation.width"].help[language])
+    command.add_argument(
+        "--height", default="256", metavar="PX", help=SCHEMA.options["generation.height"].help[language]
+    )
 
 
 def _add_verify(command: argparse.ArgumentParser, language: str) -> None:

@@ -51,6 +51,7 @@ WORDS = {
         "token-file": "file with that studio's token, or NAME:PASSWORD; else the variable ZDARKROOM_TOKEN",
         "no-progress": "draw no progress line",
         "prompts": "how many held-out prompts, half of them Chinese",
+        "evaluate-seed": "which prompts are drawn by lot; another number asks others",
         "runs": "measured runs of each, after one to warm up",
         "side": "width and height in pixels; default: the model's own; with --executor: the largest it was trained for; of "
         "rope: the trained side that is exceeded",
@@ -106,6 +107,7 @@ WORDS = {
         "token-file": "存有该工作室令牌或“用户名:密码”的文件；默认读取环境变量 ZDARKROOM_TOKEN",
         "no-progress": "不显示进度",
         "prompts": "使用多少条未训练过的提示词，中英各半",
+        "evaluate-seed": "决定抽取哪些提示词；换一个数字就换一批",
         "runs": "预热一次后各测多少次",
         "side": "宽和高（像素）；默认用模型自带值；使用 --executor 时为训练过的最大边长；rope 时为被超出的训练边长",
         "executor": "ray：改为比较 Ray 上的多个工作进程与本机工作进程，各用一个线程",

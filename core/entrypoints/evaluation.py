@@ -21,6 +21,9 @@ from core.types import GenerationRequest
 def run(arguments: argparse.Namespace, configs: Path) -> int:
     """Print the table and one line of JSON; exit code 1 below the bar. No setting of the user's takes part."""
     prompts = whole_number("--prompts", arguments.prompts, 2, 10_000)
+    seed = whole_number("--seed", arguments.seed, 0, 2**31 - 1)
+    width = whole_number("--width", arguments.width, 64, 2048)
+    height = whole_number("--height", arguments.height, 64, 2048)
     generator = build_generator(configs)
     options = {option.key: option.default for option in SCHEMA.request_options()}
 
@@ -28,7 +31,8 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         request = GenerationRequest(prompt, width=width, height=height, seed=seed, options=options)
         return generator.generate(request).pictures[0].image
 
-    report = evaluate(draw, prompts)
+    report = evaluate(draw, prompts, seed, width, height)
     print(report.table())
-    print(json.dumps(report.as_dict()))
+    asked = {"prompts": prompts, "seed": seed, "width": width, "height": height}
+    print(json.dumps({**asked, **report.as_dict()}))
     return DONE if report.passed else FAILED

@@ -1,10 +1,13 @@
 """The judge of the model must itself be trustworthy."""
 
+import pytest
+
 from core.demo import recogniser
 
 
-def test_it_reads_fresh_drawings():
-    rates = recogniser.accuracy(recogniser.load(), count=200)
+@pytest.mark.parametrize("size", [(256, 256), (512, 512), (512, 288), (288, 512)])
+def test_it_reads_fresh_drawings(size):
+    rates = recogniser.accuracy(recogniser.load(), count=60, size=size)
     assert min(rates.values()) >= 0.98, rates
 
 
