@@ -79,7 +79,8 @@ class Batches:
         features, lengths = text_training.encode(self._tokenizer, self._encoder, [text for _, text in rows])
         latent, chosen = self._pool[size]
         clean = latent[torch.tensor([index for index, _ in rows], device=latent.device)].float()
-        weight = torch.stack([weights(chosen[index], *clean.shape[-2:], latent.device) for index, _ in rows])
+        height, width = clean.shape[-2:]
+        weight = torch.stack([weights(chosen[index], height, width, latent.device) for index, _ in rows])
         return clean, lean.pad_caption(features, lengths), lengths, weight
 
 
