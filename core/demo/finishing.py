@@ -52,7 +52,8 @@ class Drawing(IterableDataset[Drawn]):
         self._seed = seed
 
     def __iter__(self) -> Iterator[Drawn]:
-        rng = random.Random(self._seed + get_worker_info().id)
+        worker = get_worker_info()
+        rng = random.Random(self._seed + (worker.id if worker else 0))
         sizes = list(MIX)
         rng.shuffle(sizes)  # one of each first, so that all are there when training begins
         while True:
