@@ -11,7 +11,7 @@ from typing import Any
 from core.comparison.report import Measured, Report
 from core.comparison.votes import Tally, tallies
 from core.config.layers import to_yaml
-from core.entrypoints.api.exports import csv_line, harmless
+from core.entrypoints.csv_lines import csv_line, harmless
 from core.storage.infotext import well_formed
 from core.types import Vote
 

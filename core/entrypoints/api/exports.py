@@ -6,12 +6,11 @@ a hundred. What this module does not know: where pictures are (the studio says, 
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -22,14 +21,13 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 
 from core.config.options import SCHEMA
 from core.entrypoints.api.listing import read_query
+from core.entrypoints.csv_lines import csv_line, harmless
 from core.errors import NotFoundError, StudioError
 from core.storage.infotext import well_formed
 from core.studio import Studio
 from core.types import HistoryQuery, ImageRecord
 
 PAGE = 500  # pictures that are read at a time
-# What a spreadsheet would run when it opens the file; the wide forms count where Chinese or Japanese is spoken.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 ZIP_PART = 1 << 16  # bytes
 WHOLE, NUMBER = "int64", "float64"
 COLUMNS = {
@@ -156,18 +154,6 @@ class _Pipe(io.RawIOBase):
         """All that was written since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-
-def csv_line(values: Sequence[Any]) -> bytes:
-    """One line of a CSV, in UTF-8."""
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerow(values)
-    return buffer.getvalue().encode()
-
-
-def harmless(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula, with the mark that makes it text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _words(value: Any) -> str:
