@@ -124,7 +124,9 @@ def make_one(page: Page, address: str, language: str, prompt: str) -> None:
     page.goto(f"{address}/?lang={language}")
     prompt_of(page).fill(prompt)
     prompt_of(page).press("Control+Enter")
-    page.locator(".st-key-download button").wait_for(timeout=DRAWING_SECONDS * 1000)
+    page.locator(".st-key-progress").wait_for()  # until then the picture before it stands there, with its buttons
+    page.locator(".st-key-progress").wait_for(state="hidden", timeout=DRAWING_SECONDS * 1000)
+    page.locator(".st-key-download button").wait_for()
     stage_image(page).wait_for()
 
 
