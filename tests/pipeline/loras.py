@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-SCALE = 0.14  # of the random numbers: enough to be seen in a picture
+SCALE = 0.08  # of the random numbers: enough to be seen in a picture
 
 
 def write_lora(
     file: Path, pipeline: object, seed: int, rank: int = 2, parts: tuple[str, ...] = ("transformer", "unet"),
-    notes: Mapping[str, str] | None = None, dtype: torch.dtype = torch.float32,
+    notes: Mapping[str, str] | None = None, dtype: torch.dtype = torch.float32, scale: float = SCALE,
 ) -> Path:  # fmt: skip
     """Matrices for the attention layers of these parts, named as diffusers does."""
     dice = torch.Generator().manual_seed(seed)
@@ -22,8 +22,8 @@ def write_lora(
     for part in parts:
         for name, layer in getattr(pipeline, part, nn.Module()).named_modules():
             if isinstance(layer, nn.Linear) and ("to_" in name or "_proj" in name) and "context_refiner" not in name:
-                down = torch.randn(rank, layer.in_features, generator=dice) * SCALE
-                up = torch.randn(layer.out_features, rank, generator=dice) * SCALE
+                down = torch.randn(rank, layer.in_features, generator=dice) * scale
+                up = torch.randn(layer.out_features, rank, generator=dice) * scale
                 tensors |= {
                     f"{part}.{name}.lora_A.weight": down.to(dtype),
                     f"{part}.{name}.lora_B.weight": up.to(dtype),

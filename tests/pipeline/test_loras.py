@@ -24,14 +24,15 @@ from tests.pipeline import toys
 from tests.pipeline.loras import write_lora
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
+SEEN = 0.14  # a trained model is moved less than random ones by the same numbers
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, plain):
     """Two LoRAs for the embedded model, of unlike rank and format, with a name that has a dot."""
     folder = tmp_path_factory.mktemp("loras")
-    write_lora(folder / "one.v2.safetensors", plain, 1)
-    write_lora(folder / "two.safetensors", plain, 2, rank=3, dtype=torch.float16)
+    write_lora(folder / "one.v2.safetensors", plain, 1, scale=SEEN)
+    write_lora(folder / "two.safetensors", plain, 2, rank=3, dtype=torch.float16, scale=SEEN)
     return folder
 
 
