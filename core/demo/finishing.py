@@ -3,8 +3,9 @@
     python -m core.demo.finishing [--out FOLDER] [--minutes M] [--workers N]
 
 What two cores learn in hours, one card learns in minutes, and then the drawing is what is scarce: worker processes
-draw all the time, the card encodes what they bring, and no picture is used more than a few times. What the shipped
-weights took is told in `train`.
+draw all the time, the card encodes what they bring, and no picture is used more than a few times. The new transformer
+stands under --out, to be looked at before it takes the place of the one in core/demo/weights. What the shipped weights
+took is told in `train`.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class Pool(dict[tuple[int, int], tuple[Tensor, list[scenes.Scene]]]):
             self[size] = _room(size, device), []
         latents, kept = self[size]
         free = ROOM - len(kept)
+        if not free:
+            return
         pixels = pictures[:free].to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.autocast(device.type, torch.bfloat16):
             mean = self._parts.vae.encoder(pixels)[:, :16]
@@ -93,7 +96,7 @@ def _room(size: tuple[int, int], device: torch.device) -> Tensor:
 
 
 def train(out: Path, minutes: float, workers: int, device: str = "cuda", seed: int = 21) -> ZImageTransformer2DModel:
-    """The average after `minutes` on the card; it is kept under `out` every minute, too."""
+    """The average after `minutes` on the card; every twenty seconds the one so far is written to `out`, too."""
     # The workers are forks: they must be there before this process touches the card.
     drawn = iter(DataLoader(Drawing(seed), batch_size=None, num_workers=workers, prefetch_factor=4, pin_memory=True))
     first = next(drawn)
@@ -144,11 +147,17 @@ def save(model: ZImageTransformer2DModel, out: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m core.demo.finishing", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=SHIPPED / "transformer")
+    parser.add_argument(
+        "--out", type=Path, default=Path("outputs/training/finished"), help="the model, sheets of pictures"
+    )
     parser.add_argument("--minutes", type=float, default=7.0)
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     options = parser.parse_args(argv)
-    model = train(options.out, options.minutes, options.workers)
+    if not torch.cuda.is_available():
+        raise SystemExit(
+            "This needs a card that PyTorch can use as cuda; on a processor `train diffusion` does the same in hours."
+        )
+    model = train(options.out / "transformer", options.minutes, options.workers)
     parts = preview.Parts.of(ZImagePipeline.from_pretrained(SHIPPED, dtype=torch.float32).to("cuda"))
     for width, height in LOOKED_AT:
         print(f"{width}x{height}", flush=True)

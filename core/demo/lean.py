@@ -76,7 +76,7 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
 
 def norm(layer: RMSNorm, x: Tensor) -> Tensor:
-    """The layer in one kernel instead of six."""
+    """The layer; on a card one kernel instead of six."""
     return F.rms_norm(x, x.shape[-1:], layer.weight.to(x.dtype), layer.eps)
 
 
