@@ -41,7 +41,8 @@ SMALL_UNTIL = 0.2
 GUIDED_FROM, GUIDANCE = 0.9, 1.0
 
 
-Pool = Mapping[tuple[int, int], tuple[Tensor, list[scenes.Scene]]]  # by (width, height): latents, and their scenes
+Size = tuple[int, int]  # width, height
+Pool = Mapping[Size, tuple[Tensor, list[scenes.Scene]]]  # latents, and their scenes
 
 
 class Batches:
@@ -198,7 +199,7 @@ def train(
     torch.manual_seed(seed)
     checkpoint = out / "transformer.pt"
     model = lean.new_transformer()
-    optimizers = Optimizers(model, muon_lr=2e-3, adamw_lr=1.5e-3, by_adamw=("embed", "adaLN", "final", "pad_token"))
+    optimizers = new_optimizers(model)
     average = Average(model, 0.998)
     used, step = 0.0, 0
     if checkpoint.exists():
@@ -247,8 +248,16 @@ def frozen(path: Path, average: ZImageTransformer2DModel, rank: int) -> ZImageTr
 
 
 def choose_size(progress: float, rng: random.Random) -> tuple[int, int]:
-    mix = SMALL if progress < SMALL_UNTIL else MIXED
+    return one_of(SMALL if progress < SMALL_UNTIL else MIXED, rng)
+
+
+def one_of(mix: Mapping[Size, float], rng: random.Random) -> Size:
+    """A size of the mix, each as often as its share says."""
     return rng.choices(list(mix), list(mix.values()))[0]
+
+
+def new_optimizers(model: ZImageTransformer2DModel) -> Optimizers:
+    return Optimizers(model, muon_lr=2e-3, adamw_lr=1.5e-3, by_adamw=("embed", "adaLN", "final", "pad_token"))
 
 
 def save(

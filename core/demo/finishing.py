@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from core.demo import painting, preview, scenes
-from core.demo.diffusion_training import Batches, Teacher, loss_of
-from core.demo.optim import Average, Optimizers, curve
+from core.demo.diffusion_training import Batches, Size, Teacher, loss_of, new_optimizers, one_of
+from core.demo.optim import Average, curve
 
 SHIPPED = Path(__file__).with_name("weights")
 # (width, height): the share of the tokens, of what is drawn as well.
@@ -43,7 +43,7 @@ ROOM = 1 << 16  # scenes of a size that the card keeps
 LOOKED_AT = ((256, 256), (512, 512), (512, 288), (288, 512))
 FIRST = 64  # scenes of each size before the first step
 
-Drawn = tuple[tuple[int, int], Tensor, list[scenes.Scene]]
+Drawn = tuple[Size, Tensor, list[scenes.Scene]]
 
 
 class Drawing(IterableDataset[Drawn]):
@@ -58,13 +58,13 @@ class Drawing(IterableDataset[Drawn]):
         sizes = list(MIX)
         rng.shuffle(sizes)  # one of each first, so that all are there when training begins
         while True:
-            size = sizes.pop() if sizes else rng.choices(list(MIX), list(MIX.values()))[0]
+            size = sizes.pop() if sizes else one_of(MIX, rng)
             chosen = [scenes.sample(rng) for _ in range(max(1, CHUNK // (size[0] * size[1])))]
             pictures = [np.asarray(painting.draw(scene, *size, rng)) for scene in chosen]
             yield size, torch.from_numpy(np.stack(pictures)), chosen
 
 
-class Pool(dict[tuple[int, int], tuple[Tensor, list[scenes.Scene]]]):
+class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
     """What was drawn so far: by size the latents, on the card, with room for more, and the scenes of those in use."""
 
     def __init__(self, parts: preview.Parts) -> None:
@@ -91,7 +91,7 @@ class Pool(dict[tuple[int, int], tuple[Tensor, list[scenes.Scene]]]):
         return len(self) == len(MIX) and all(len(kept) >= FIRST for _, kept in self.values())
 
 
-def _room(size: tuple[int, int], device: torch.device) -> Tensor:
+def _room(size: Size, device: torch.device) -> Tensor:
     return torch.empty(ROOM, 16, size[1] // 8, size[0] // 8, dtype=torch.float16, device=device)
 
 
@@ -110,7 +110,7 @@ def train(out: Path, minutes: float, workers: int, device: str = "cuda", seed: i
     pool.add(*first)
     while not pool.ready:
         pool.add(*next(drawn))
-    optimizers = Optimizers(model, muon_lr=2e-3, adamw_lr=1.5e-3, by_adamw=("embed", "adaLN", "final", "pad_token"))
+    optimizers = new_optimizers(model)
     average, teacher = Average(model, 0.995), None
     sizes = random.Random(seed)
     batches = Batches(pool, parts.tokenizer, parts.encoder, sizes, TOKENS)
@@ -118,8 +118,7 @@ def train(out: Path, minutes: float, workers: int, device: str = "cuda", seed: i
     while (progress := (time.monotonic() - began) / (minutes * 60)) < 1:
         if progress >= GUIDED_FROM and teacher is None:
             teacher = Teacher(copy.deepcopy(average.model), parts.tokenizer, parts.encoder)
-        size = sizes.choices(list(MIX), list(MIX.values()))[0]
-        loss = loss_of(model, *batches.draw(size), teacher)
+        loss = loss_of(model, *batches.draw(one_of(MIX, sizes)), teacher)
         loss.backward()
         optimizers.step(curve(progress, warmup=0.01, hold=0.6))
         average.update(model)

@@ -14,6 +14,8 @@ from transformers import Qwen2Tokenizer, Qwen3Model
 from core.demo import diffusion_training, latents, lean, recogniser, text_training
 from core.demo.evaluate import Report, questions
 
+SHOWN = 64  # pictures on a sheet
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -45,12 +47,12 @@ def score(
 ) -> str:  # fmt: skip
     """The table of `evaluate` on a few prompts, faster, because the batched forward draws them together.
 
-    Writes the first 64 pictures of `size` (width, height) to `sheet`, eight in a row.
+    Writes the first SHOWN pictures of `size` (width, height) to `sheet`, eight in a row.
     """
     (width, height), device = size, model.device
     judge = recogniser.load() if recogniser.WEIGHTS.exists() else None
     asked, report = questions(prompts, seed), Report()
-    board = Image.new("RGB", (8 * width, -(-min(64, prompts) // 8) * height))
+    board = Image.new("RGB", (8 * width, -(-min(SHOWN, prompts) // 8) * height))
     groups: dict[int, list[int]] = {}
     for index, question in enumerate(asked):
         tokens = parts.tokenizer(text_training.template([question.prompt])[0]).input_ids
@@ -69,7 +71,7 @@ def score(
             for index, picture in zip(chosen, pixels, strict=True):
                 levels = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
                 image = Image.fromarray(levels)
-                if index < 64:
+                if index < SHOWN:
                     board.paste(image, (index % 8 * width, index // 8 * height))
                 if judge:
                     read = judge.read(image)
