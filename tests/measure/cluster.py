@@ -137,7 +137,7 @@ def preview() -> bytes:
 
 def measure(workers: int, seconds: float, side: int, pictures: int, length: float) -> dict[str, float]:
     """Run so many workers for `length` seconds or a little more over jobs of so many pictures."""
-    length = seconds * math.ceil(length / seconds)  # all begin at once, so pictures come in waves: whole ones are counted
+    length = seconds * math.ceil(length / seconds)  # all begin at once: pictures come in waves, whole ones are counted
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
         database = Database(directory / "studio.db")

@@ -21,7 +21,7 @@ def draw(studio: Studio) -> None:
     worker = studio.worker()
     with st.container(key="topbar", horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
         st.fragment(_machine, run_every=REFRESH_SECONDS)(studio, worker.trouble)
-        st.session_state["language_switch"] = state.language()
+        state.give_widget("language_switch", state.language())
         st.segmented_control(
             t("header.language"),
             ("zh", "en"),

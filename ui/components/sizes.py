@@ -40,7 +40,7 @@ def draw(presets: Sequence[str], model: ModelInfo) -> None:
     """The chips set width and height; the chip of the present size is the one that is lit."""
     sizes = {preset: size for preset in presets if (size := preset_size(preset, model))}
     present = (state.form()[WIDTH], state.form()[HEIGHT])
-    st.session_state[CHIPS] = next((preset for preset, size in sizes.items() if size == present), None)
+    state.give_widget(CHIPS, next((preset for preset, size in sizes.items() if size == present), None))
 
     def choose() -> None:
         preset = st.session_state.get(CHIPS)

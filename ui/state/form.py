@@ -68,6 +68,16 @@ def seed_widget(key: str) -> str:
     return name
 
 
+def give_widget(key: str, value: Any) -> None:
+    """Let the widget of that session key show `value` from now on; nothing where it does.
+
+    What is set is set in the browser as well, and comes there after the next key of a slider was pressed: to set on each run
+    what is there loses that key.
+    """
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
+
+
 def form_values() -> dict[str, Any]:
     """The form as `Studio.new_request` takes it."""
     return {key: _from_widget(key, value) for key, value in form().items()}

@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.config.loras import KEY, LoraUse, read_uses
 from core.errors import OptionError
-from ui.state.form import fill_form, form
+from ui.state.form import fill_form, form, give_widget
 
 NAMES = "lora_names"
 _WEIGHT = "lora_weight:"
@@ -29,9 +29,9 @@ def weight_key(name: str) -> str:
 
 def lay_out_loras(uses: Sequence[LoraUse]) -> None:
     """Give the widgets what the form holds, before they are drawn: other parts of the page change it, too."""
-    st.session_state[NAMES] = [use.name for use in uses]
+    give_widget(NAMES, [use.name for use in uses])
     for use in uses:
-        st.session_state[weight_key(use.name)] = use.weight
+        give_widget(weight_key(use.name), use.weight)
 
 
 def take_loras() -> None:

@@ -39,9 +39,10 @@ def test_every_step_and_its_preview_can_be_seen(shared: Shop) -> None:
 
 
 def test_first_come_first_served(shared: Shop) -> None:
+    shared.queue.pause(True)
     ids = [shared.submit(fake_step_seconds=0.01) for _ in range(4)]
-    waiting = [shared.queue.get(job_id).position for job_id in ids[2:]]
-    assert waiting == sorted(waiting, key=lambda place: place or 0)
+    assert [shared.queue.get(job_id).position for job_id in ids] == [1, 2, 3, 4]
+    shared.queue.pause(False)
     jobs = [shared.wait(job_id) for job_id in ids]
     assert [job.started_at for job in jobs] == sorted(job.started_at for job in jobs if job.started_at)
     assert [job.id for job in shared.queue.recent(4)] == ids[::-1]
