@@ -24,7 +24,7 @@ MULTIPLE = 32
 
 
 def new_transformer(dim: int = 240, layers: int = 8) -> ZImageTransformer2DModel:
-    """The class at toy size. Image positions reach 2048 px (128 tokens), prompts 1024 tokens and more."""
+    """The class at toy size. Image positions reach 8192 px (512 tokens), prompts 1024 tokens and more."""
     model = ZImageTransformer2DModel(
         dim=dim,
         n_layers=layers,

@@ -14,7 +14,9 @@ from PIL.Image import Image
 from core.config.options import SCHEMA
 from core.demo.evaluate import evaluate
 from core.entrypoints.terminal import DONE, FAILED, whole_number
-from core.model.generator import build_generator
+from core.model.catalog import Catalog
+from core.model.generator import Generator
+from core.model.sizes import SMALLEST_SIDE
 from core.types import GenerationRequest
 
 
@@ -22,9 +24,11 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
     """Print the table and one line of JSON; exit code 1 below the bar. No setting of the user's takes part."""
     prompts = whole_number("--prompts", arguments.prompts, 2, 10_000)
     seed = whole_number("--seed", arguments.seed, 0, 2**31 - 1)
-    width = whole_number("--width", arguments.width, 64, 2048)
-    height = whole_number("--height", arguments.height, 64, 2048)
-    generator = build_generator(configs)
+    catalog = Catalog(configs)
+    largest = catalog.find(GenerationRequest.model).max_side
+    width = whole_number("--width", arguments.width, SMALLEST_SIDE, largest)
+    height = whole_number("--height", arguments.height, SMALLEST_SIDE, largest)
+    generator = Generator(catalog)
     options = {option.key: option.default for option in SCHEMA.request_options()}
 
     def draw(prompt: str, seed: int, width: int, height: int) -> Image:

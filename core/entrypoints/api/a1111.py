@@ -1,4 +1,4 @@
-"""A1111's dialect: /sdapi/v1/txt2img, img2img, progress, interrupt, options, sd-models, samplers, schedulers, png-info, memory.
+"""A1111's dialect: /sdapi/v1/txt2img, img2img, progress, interrupt and options; `a1111_facts` has what only tells.
 
 Clients of A1111 always name a sampler; this studio has one, so any name is taken and the answer says which one was used.
 What would change the picture and is not here (scripts, high-resolution passes, face restoration, tiling) is refused.
@@ -8,19 +8,18 @@ What this module does not know: the other dialects.
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import anyio.to_thread
-import psutil
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from core import __version__
 from core.entrypoints.api import a1111_hires
+from core.entrypoints.api.a1111_facts import SAMPLER, add_facts
 from core.entrypoints.api.a1111_hires import SecondPass
 from core.entrypoints.api.answers import Answer, described, install_errors
 from core.entrypoints.api.guard import Guard
@@ -28,12 +27,10 @@ from core.entrypoints.api.orders import SOURCE, client_of, finished, submit
 from core.entrypoints.api.uploads import from_base64, inverted
 from core.errors import OptionError, StudioError
 from core.storage.infotext import write_infotext
-from core.storage.metadata import read_metadata
 from core.studio import Studio
 from core.types import IMAGE, MASK, ImageRecord, Job, JobState, JobTerms, Sources
 
 GetStudio = Callable[[], Studio]
-SAMPLER, SCHEDULE = "Euler", "Simple"
 _CHECKPOINT = "sd_model_checkpoint"
 _ABSENT = ("restore_faces", "tiling", "script_name")  # fields that ask for what is not here
 
@@ -68,19 +65,13 @@ class PictureOrder(Order):
     inpainting_mask_invert: bool = False
 
 
-class PictureFile(BaseModel):
-    """The body of png-info."""
-
-    image: str
-
-
 def create_a1111(get_studio: GetStudio) -> FastAPI:
     """The app to be mounted at /sdapi/v1."""
     app = FastAPI(title="Z Darkroom: A1111", version=__version__, docs_url=None, redoc_url=None)
     chosen: dict[str, str] = {}  # client -> the model that it set with /options; forgotten when the app ends
     _add_generation(app, get_studio, chosen)
     _add_options(app, get_studio, chosen)
-    _add_facts(app, get_studio)
+    add_facts(app, get_studio)
     app.add_middleware(Guard, get_studio=get_studio, say=problem)
     install_errors(app, problem)
     return app
@@ -149,61 +140,6 @@ def _add_options(app: FastAPI, get_studio: GetStudio, chosen: dict[str, str]) ->
                 raise OptionError(source=SOURCE, key=_CHECKPOINT, came=came, allowed=", ".join(known))
             chosen[client_of(request)] = wanted[_CHECKPOINT]
         return {}
-
-
-def _add_facts(app: FastAPI, get_studio: GetStudio) -> None:
-    @app.get("/loras")
-    def loras() -> Any:
-        """The LoRAs, as they are named in a prompt: <lora:name:weight>."""
-        return [
-            {"name": lora.name, "alias": lora.name, "path": lora.name, "metadata": {}} for lora in get_studio().loras()
-        ]
-
-    @app.get("/sd-models")
-    def models() -> Any:
-        """The catalogue. Ids stand in for titles and file names: folders are nobody's business."""
-        return [
-            {
-                "title": model.id,
-                "model_name": model.id,
-                "filename": model.id,
-                "hash": None,
-                "sha256": None,
-                "config": None,
-            }
-            for model in get_studio().models()
-        ]
-
-    @app.get("/samplers")
-    def samplers() -> Any:
-        """The one there is: Z-Image is a flow model, its schedule goes with it."""
-        return [{"name": SAMPLER, "aliases": ["euler", "k_euler"], "options": {}}]
-
-    @app.get("/schedulers")
-    def schedulers() -> Any:
-        """The one there is."""
-        return [{"name": "simple", "label": SCHEDULE, "aliases": [], "default_rho": -1.0, "need_inner_model": False}]
-
-    @app.get("/scripts")
-    def scripts() -> Any:
-        """None: clients ask at their start which extensions there are."""
-        return {"txt2img": [], "img2img": []}
-
-    @app.post("/png-info")
-    def png_info(file: PictureFile) -> Any:
-        """The parameters that a picture file carries."""
-        data = from_base64(file.image, "image")
-        found = read_metadata(io.BytesIO(data))
-        words = (found.parameters if found else None) or ""
-        return {"info": words, "items": {"parameters": words} if words else {}, "parameters": {}}
-
-    @app.get("/memory")
-    def memory() -> Any:
-        """Bytes of this machine and of the worker."""
-        machine = psutil.virtual_memory()
-        used = get_studio().worker().memory_bytes
-        ram = {"free": machine.available, "used": machine.total - machine.available, "total": machine.total}
-        return {"ram": {**ram, "worker": used}, "cuda": {"error": "not measured here"}}
 
 
 def _values(order: Order, chosen: str | None) -> dict[str, Any]:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
-from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.datastructures import Headers, QueryParams
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,19 +28,13 @@ from core.entrypoints.access.failures import Failures
 from core.entrypoints.access.keys import Keys, Visitor, read_authorization
 from core.entrypoints.api import login
 from core.entrypoints.api.guard import RefusedError, Say
-from core.entrypoints.api.orders import BROWSER_COOKIE, USER_HEADER
+from core.entrypoints.api.headers import known_browser, new_browser, with_headers
+from core.entrypoints.api.orders import USER_HEADER
 from core.entrypoints.api.page import language_of
 from core.errors import StudioError
 
 OPEN_PATHS = ("/_stcore/health",)  # says "ok" and nothing else
 COOKIE = "zdarkroom_session"
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "SAMEORIGIN",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "frame-ancestors 'self'; base-uri 'self'; object-src 'none'",
-}
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +72,7 @@ class Gate:
             return
         headers = Headers(scope=scope)
         if scope["type"] == "http":
-            send = _with_headers(send, "" if _known_browser(headers) else _new_browser(scope, headers))
+            send = with_headers(send, "" if known_browser(headers) else new_browser(scope, headers))
         foreign = _foreign(headers, scope.get("method", "GET"), self._binding)
         if foreign is not None:
             await self._refuse(foreign, 403)(scope, receive, send)
@@ -274,29 +267,3 @@ def _named(scope: Scope, visitor: Visitor | None) -> Scope:
     if visitor is not None:
         kept.append((name, quote(visitor.name).encode("ascii")))
     return {**scope, "headers": kept}
-
-
-def _known_browser(headers: Headers) -> bool:
-    return f"{BROWSER_COOKIE}=" in headers.get("cookie", "")
-
-
-def _new_browser(scope: Scope, headers: Headers) -> str:
-    """A cookie for a person's browser, "" for anything else: the first page of a new one must know its jobs by the second."""
-    if scope["method"] != "GET" or "text/html" not in headers.get("accept", ""):
-        return ""
-    secure = "; Secure" if scope.get("scheme") == "https" else ""
-    year = 365 * 24 * 3600
-    return f"{BROWSER_COOKIE}={secrets.token_urlsafe(16)}; Path=/; Max-Age={year}; HttpOnly; SameSite=Strict{secure}"
-
-
-def _with_headers(send: Send, cookie: str) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-            if cookie:
-                headers.append("Set-Cookie", cookie)
-        await send(message)
-
-    return send_with_headers
