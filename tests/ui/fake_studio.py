@@ -359,7 +359,15 @@ class FakeQueue:
         job = self.jobs[job_id]
         singles = enumerate(job.request.singles(), start=1)
         ids = tuple(self.history.add(single, job_id, place=place).id for place, single in singles)
-        self.jobs[job_id] = replace(job, state=JobState.DONE, image_ids=ids, position=None)
+        now = datetime.now(UTC)
+        self.jobs[job_id] = replace(
+            job,
+            state=JobState.DONE,
+            image_ids=ids,
+            position=None,
+            started_at=now - timedelta(seconds=3),
+            finished_at=now,
+        )
 
     def fail(self, job_id: str, error: StudioError) -> None:
         self.jobs[job_id] = replace(self.jobs[job_id], state=JobState.FAILED, error=error, position=None)

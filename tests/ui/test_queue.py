@@ -121,3 +121,16 @@ def test_what_is_gone_by_now_is_a_card(studio, open_page):
     del studio.queue.jobs[job_id]
     page.button(key=f"cancel_{job_id}").click().run()
     assert "no job with the id" in all_text(page)
+
+
+def test_what_a_job_made_leads_to_the_history_in_the_viewers_language(studio, open_page):
+    job = studio.submit(studio.new_request({"prompt": 'a "red" <house>', "seed": 1, "num_images": 6}), JobTerms())
+    studio.queue.finish(job.id)
+    first, second, *_ = studio.job(job.id).image_ids
+    studio.trash([second])
+    page = open_page("queue")
+    strip = next(element.proto.body for element in page.get("html") if "zd-strip" in element.proto.body)
+    assert f'href="history?image={first}&amp;lang=en"' in strip
+    assert strip.count("<img") == 3 and second not in strip and "+2" in strip
+    assert "a &quot;red&quot; &lt;house&gt;" in strip and "<house>" not in strip
+    assert "Done · 3.0 s · 20" in all_text(page)

@@ -16,7 +16,7 @@ from core.comparison.report import Figures, Measured, Report
 from core.comparison.votes import tallies
 from core.types import ImageRecord, JobState, Vote
 from ui import formats, state
-from ui.components import elements
+from ui.components import elements, thumbnails
 from ui.i18n import t
 from ui.job_words import sentence
 
@@ -124,11 +124,6 @@ def _cell(measured: Measured, record: ImageRecord | None) -> str:
     if record is None:
         words = t("comparison.waiting") if measured.active else t("vary.no_picture")
         return f"<td><small>{html.escape(words)}</small></td>"
-    alt = html.escape(record.request.prompt, quote=True)
-    source = elements.thumbnail_url(html.escape(record.id))
-    link = f"history?image={html.escape(record.id)}"
     took = formats.seconds(sum(record.timings.values()))
-    return (
-        f'<td><a href="{link}" target="_self"><img src="{source}" alt="{alt}" loading="lazy"></a>'
-        f"<small>{html.escape(took)}</small></td>"
-    )
+    picture = thumbnails.linked(record.id, record.request.prompt)
+    return f"<td>{picture}<small>{html.escape(took)}</small></td>"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core.studio import Studio
-from core.types import Job, JobState
-from ui import actions, pulse, resources, state
-from ui.components import elements, error_card, job_status, later
+from core.types import HistoryQuery, ImageRecord, Job, JobState
+from ui import actions, formats, pulse, resources, state
+from ui.components import elements, error_card, job_status, later, thumbnails
 from ui.i18n import t
 from ui.job_words import title
 
 SHOWN = 40  # rows of each list: nobody reads more, and each has six buttons
+ENDED = 10  # rows of what ended lately
+PICTURES = 4  # of each job that ended
 RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
 
 
@@ -36,8 +38,9 @@ def _lists(studio: Studio) -> None:
         st.info(t("queue.nothing"), icon=":material/done_all:")
     _list(t("queue.mine"), mine, lambda job: _active_row(studio, job))
     _list(t("queue.others"), others, lambda job: _active_row(studio, job))
-    ended = [job for job in studio.jobs(SHOWN) if not job.state.active]
-    _list(t("queue.ended"), ended[:10], lambda job: _ended_row(studio, job))
+    ended = [job for job in studio.jobs(SHOWN) if not job.state.active][:ENDED]
+    pictures = _pictures(studio, ended)
+    _list(t("queue.ended"), ended, lambda job: _ended_row(studio, job, pictures))
     elements.pulse(pulse.mark(board), job_status.poll_seconds(studio), key="pulse")
 
 
@@ -96,12 +99,32 @@ def _active_row(studio: Studio, job: Job) -> None:
     _button("cancel", job, "close", studio.cancel, job.id)
 
 
-def _ended_row(studio: Studio, job: Job) -> None:
-    words = t(f"queue.{job.state.value}")
+def _pictures(studio: Studio, jobs: Sequence[Job]) -> Mapping[str, ImageRecord]:
+    """The first pictures of each job by id, as far as they are in the history still: in the trash is not."""
+    ids = tuple(image_id for job in jobs for image_id in job.image_ids[:PICTURES])
+    return {record.id: record for record in studio.search(HistoryQuery(ids=ids, limit=len(ids))).records} if ids else {}
+
+
+def _ended_row(studio: Studio, job: Job, pictures: Mapping[str, ImageRecord]) -> None:
+    shown = [(one, pictures[one].request.prompt) for one in job.image_ids[:PICTURES] if one in pictures]
+    if shown:
+        more = len(job.image_ids) - PICTURES
+        st.html(thumbnails.strip(shown, f"+{more}" if more > 0 else ""), width="content")
     with _words(job):
-        st.text(t("queue.why", state=words, why=job.error.message(state.language())) if job.error else words)
+        st.text(_end(job))
     if job.state in RETRY_STATES:
         _button("retry", job, "replay", studio.retry, job.id)
+
+
+def _end(job: Job) -> str:
+    """How it ended and why, or when and after how long."""
+    words = t(f"queue.{job.state.value}")
+    if job.error:
+        return t("queue.why", state=words, why=job.error.message(state.language()))
+    if job.finished_at is None:
+        return words
+    took = [formats.seconds((job.finished_at - job.started_at).total_seconds())] if job.started_at else []
+    return " · ".join([words, *took, formats.moment(job.finished_at)])
 
 
 def _words(job: Job) -> DeltaGenerator:

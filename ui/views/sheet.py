@@ -10,7 +10,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import Job, JobState, Sheet
 from ui import formats, pulse, resources
-from ui.components import elements, error_card, history_table, job_status
+from ui.components import elements, error_card, history_table, job_status, thumbnails
 from ui.i18n import t
 from ui.job_words import sentence
 
@@ -57,10 +57,7 @@ def _grid(studio: Studio, sheet: Sheet) -> None:
 def _cell(job: Job) -> str:
     """The picture, or where it is on its way."""
     if job.image_ids:
-        image_id = html.escape(job.image_ids[0])
-        alt = html.escape(job.request.prompt, quote=True)
-        source = elements.thumbnail_url(image_id)
-        return f'<td><a href="history?image={image_id}" target="_self"><img src="{source}" alt="{alt}"></a></td>'
+        return f"<td>{thumbnails.linked(job.image_ids[0], job.request.prompt)}</td>"
     words = t("vary.no_picture")
     if job.state.active:
         words = sentence(job) if job.state is JobState.QUEUED else t("vary.drawing")

@@ -1,0 +1,27 @@
+"""Small pictures that lead to their place in the history, as HTML for tables and rows.
+
+What this module does not know: records, where files are; it makes addresses out of ids.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from ui import state
+from ui.components import elements
+
+
+def linked(image_id: str, prompt: str) -> str:
+    """The thumbnail as a link; the history opens in the viewer's language."""
+    place = html.escape("history?" + urlencode({"image": image_id, "lang": state.language()}), quote=True)
+    source = html.escape(elements.thumbnail_url(image_id), quote=True)
+    alt = html.escape(prompt, quote=True)
+    return f'<a href="{place}" target="_self"><img src="{source}" alt="{alt}" loading="lazy"></a>'
+
+
+def strip(pictures: Sequence[tuple[str, str]], more: str = "") -> str:
+    """Several beside one another, each an id and its prompt; `more` follows them in words."""
+    rest = f"<small>{html.escape(more)}</small>" if more else ""
+    return f'<div class="zd-strip">{"".join(linked(*picture) for picture in pictures)}{rest}</div>'
