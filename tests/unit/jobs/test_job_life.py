@@ -25,7 +25,7 @@ def test_a_job_is_done_with_its_pictures(shared: Shop) -> None:
 
 
 def test_every_step_and_its_preview_can_be_seen(shared: Shop) -> None:
-    job_id = shared.submit(fake_step_seconds=0.1, fake_decode_seconds=0.1)
+    job_id = shared.submit(fake_step_seconds=0.3, fake_decode_seconds=0.3)
     steps = {}
     while shared.queue.get(job_id).state.active:
         job = shared.queue.get(job_id)
@@ -49,7 +49,7 @@ def test_first_come_first_served(shared: Shop) -> None:
 
 
 def test_a_queued_job_is_cancelled_at_once(shared: Shop) -> None:
-    running = shared.submit(fake_step_seconds=0.1)
+    running = shared.submit(fake_step_seconds=0.3)
     shared.wait(running, JobState.RUNNING)
     waiting = shared.submit()
     assert shared.queue.get(waiting).position == 1
