@@ -13,7 +13,7 @@ from core.bootstrap import build_studio
 from core.config.layers import load_settings
 from core.errors import BrokenPictureError, OutOfMemoryError
 from core.types import JobState
-from tests.browser.chromium import new_page, open_generate, prompt_of, running_app
+from tests.browser.chromium import new_page, open_generate, prompt_of, running_app, stage_image
 from tests.browser.screenshots import draw
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -52,13 +52,22 @@ def test_the_guide_walks_through_its_four_steps(small_app, browser):
     page.close()
 
 
+def finished(page, before=""):
+    """The address of the picture that is done, another one than `before`."""
+    picture = stage_image(page)
+    expect(picture).not_to_have_attribute("src", before)
+    expect(picture).to_have_attribute("src", re.compile("/api/images/[0-9a-f]{32}$"))
+    expect(page.locator(".st-key-download button")).to_be_visible()
+    return picture.get_attribute("src")
+
+
 def test_what_is_in_effect_stands_beside_what_is_chosen(small_app, browser):
     """A live option acts on the next picture; a reload is asked about once, with the time that the last one took."""
     page = new_page(browser)
     open_generate(page, small_app, "en")
     prompt_of(page).fill("a red house, day")
     page.locator(".st-key-generate button").click()
-    expect(page.locator(".st-key-download button")).to_be_visible()
+    first = finished(page)
     page.locator(".st-key-advanced summary").click()
     page.get_by_label("Search").or_(page.locator(".st-key-option_search input")).first.fill("vae")
     page.keyboard.press("Enter")
@@ -72,7 +81,11 @@ def test_what_is_in_effect_stands_beside_what_is_chosen(small_app, browser):
     page.locator(".st-key-generate button").click()
     expect(panel.get_by_text(re.compile("now: (false|off|no)"))).to_have_count(0)
 
-    panel.locator(".stSelectbox", has_text="Precision of the VAE").locator("input").click()
+    finished(page, first)  # the page is drawn anew then, which closes an open list
+    precision = panel.locator(".stSelectbox", has_text="Precision of the VAE").locator("input")
+    precision.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)  # scrolling closes a list, too: one that is opened by the same move of the hand
+    precision.click()
     page.get_by_role("option", name="bfloat16").click()
     expect(panel.get_by_text(re.compile("now: "))).to_be_visible()
     page.locator(".st-key-generate button").click()
