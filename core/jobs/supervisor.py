@@ -39,6 +39,7 @@ WATCH_SECONDS = 1.0  # how often a worker is looked at for having stopped moving
 CLOSE_SECONDS = 3.0  # a worker ends by itself this soon after its stdin is closed
 MAX_OUTPUT_BYTES = 1_000_000
 LEAST_ROOM = 40_000  # bytes, ten pages: below that SQLite's log may not take one more change
+ASLEEP = {"OMP_WAIT_POLICY": "passive"}  # threads that wait for one another don't turn on a core that others could use
 _BEGUN = ("idle", "busy")  # states of a worker that takes jobs
 _MODULES = {"local": "core.jobs.worker", "ray": "core.cluster.dispatcher"}  # what is started, by worker.executor
 RAY_GRACE = 30.0  # seconds: the dispatcher itself ends the one that hangs, of several workers
@@ -235,9 +236,9 @@ class WorkerSupervisor:
 
 
 def _environment_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """Ours, with what must be there before torch starts the card."""
+    """Ours, with what must be there before torch starts its threads and the card; what the user set is kept."""
     chosen = allocator.settings(values, os.environ.get(allocator.VARIABLE, ""))
-    return {**os.environ, **({allocator.VARIABLE: chosen} if chosen else {})}
+    return {**ASLEEP, **os.environ, **({allocator.VARIABLE: chosen} if chosen else {})}
 
 
 def _own_session() -> dict[str, Any]:
