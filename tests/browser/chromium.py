@@ -6,6 +6,7 @@ The server is started as `start.py` starts it, over an output folder of its own 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page, Playwright, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Playwright, expect
 
 from core.config.layers import PROJECT_ROOT
 
@@ -109,3 +110,10 @@ def prompt_of(page: Page):
 def stage_image(page: Page):
     """The large picture, forming or finished; for a moment the one before it stands beside it."""
     return page.locator(".st-key-stage_picture img").first
+
+
+def finished_image(page: Page) -> Locator:
+    """The stage's picture once it is done; until then previews stand there."""
+    image = stage_image(page)
+    expect(image).to_have_attribute("src", re.compile("/api/images/[0-9a-f]{32}$"))
+    return image
