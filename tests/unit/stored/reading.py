@@ -1,0 +1,118 @@
+"""Describe stored things in plain words (prompt, CFG scale, size, option keys), whatever the code calls them by now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.types import GenerationRequest, HistoryQuery, ImageRecord, Job
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON would give it back: tuples become lists, enums become texts."""
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def request_facts(request: GenerationRequest) -> dict[str, Any]:
+    """Return what a request asks for; `cfg_scale` is 1 when guidance is off, for every family of models."""
+    return {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "model": request.model,
+        "width": request.width,
+        "height": request.height,
+        "steps": request.num_inference_steps,
+        "cfg_scale": request.guidance_scale + 1,
+        "seed": request.seed,
+        "images": request.num_images,
+        "options": plain(request.options),
+        "template": request.template,
+        "batch": [batch_facts(own) for own in request.pictures],
+        "inputs": plain(request.inputs),
+        "parent": request.parent,
+    }
+
+
+def batch_facts(own: Any) -> dict[str, Any]:
+    """Return what one image of a batch has of its own."""
+    names = {"num_inference_steps": "steps"}
+    facts = {names.get(name, name): value for name, value in own.items() if name != "guidance_scale"}
+    if "guidance_scale" in own:
+        facts["cfg_scale"] = own["guidance_scale"] + 1
+    return facts
+
+
+def image_facts(record: ImageRecord) -> dict[str, Any]:
+    """Return everything that is known of a stored image."""
+    return {
+        "id": record.id,
+        "job": record.job_id,
+        "created_at": record.created_at.isoformat(),
+        "file": record.file,
+        "format": record.format,
+        "size": [record.width, record.height],
+        "bytes": record.bytes,
+        "rendered_size": list(record.rendered_size),
+        "timings": plain(record.timings),
+        "effective": plain(record.effective),
+        "decisions": [
+            {
+                "option": decision.option,
+                "requested": plain(decision.requested),
+                "effective": plain(decision.effective),
+                "reason": plain(decision.reason),
+            }
+            for decision in record.decisions
+        ],
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "missing": record.missing,
+        "rating": record.marks.rating,
+        "favourite": record.marks.favourite,
+        "note": record.marks.note,
+        "tags": list(record.marks.tags),
+        "collections": list(record.marks.collections),
+        "trashed_at": record.trashed_at.isoformat() if record.trashed_at else None,
+        "index": record.place,
+        "request": request_facts(record.request),
+    }
+
+
+def job_facts(job: Job) -> dict[str, Any]:
+    """Return everything that is known of a job."""
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "created_at": job.created_at.isoformat(),
+        "started_at": job.started_at.isoformat() if job.started_at else None,
+        "finished_at": job.finished_at.isoformat() if job.finished_at else None,
+        "images": list(job.image_ids),
+        "error": None if job.error is None else {"code": job.error.code, "values": plain(job.error.values)},
+        "position": job.position,
+        "client": job.client,
+        "priority": job.priority,
+        "not_before": job.not_before.isoformat() if job.not_before else None,
+        "paused": job.held,
+        "crashes": job.crashes,
+        "request": request_facts(job.request),
+    }
+
+
+QUERY_NAMES = {  # the plain name of a filter -> what the code calls it
+    "min_cfg_scale": "min_guidance",
+    "max_cfg_scale": "max_guidance",
+}
+SORT_NAMES = {"cfg_scale": "guidance_scale", "steps": "num_inference_steps"}
+
+
+def query_of(facts: dict[str, Any]) -> HistoryQuery:
+    """Return the question to the history that `facts` describe in plain words."""
+    named = {QUERY_NAMES.get(name, name): value for name, value in facts.items()}
+    for name in ("min_guidance", "max_guidance"):
+        if name in named:
+            named[name] -= 1
+    if "sort" in named:
+        named["sort"] = SORT_NAMES.get(named["sort"], named["sort"])
+    return HistoryQuery(**named)
