@@ -185,5 +185,7 @@ def _guidance(chosen: Mapping[str, Any], given: Mapping[str, Any], default: floa
         if values.get("generation.guidance_scale", AUTO) != AUTO:
             return float(values["generation.guidance_scale"])
         if values.get("generation.cfg_scale", AUTO) != AUTO:
-            return max(0.0, float(values["generation.cfg_scale"]) - 1.0)
+            return max(
+                0.0, round(float(values["generation.cfg_scale"]) - 1.0, 6)
+            )  # 1.1 is 0.1, not 0.10000000000000009
     return default

@@ -19,7 +19,7 @@ from tests.browser.chromium import PATIENCE, new_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 SHOTS = os.environ.get("COMPARISON_SHOTS")  # a folder, to look at the page
-VIEWS = {"Table": "table", "Pictures": "pictures", "Blind vote": "vote"}
+VIEWS = {"Table": "table", "Images": "pictures", "Blind vote": "vote"}
 NAMES = {"table": "表格", "pictures": "图片", "vote": "盲选"}
 
 
@@ -40,21 +40,21 @@ def test_two_option_sets_from_the_form_to_the_vote(app, browser):
     page.goto(f"{app}/comparison?lang=en")
     page.locator(".st-key-start_comparison button").wait_for()
     shoot(page, "form")
-    fill(page, "Prompts, one a line", "a red house in a meadow at sunset, snowy mountains\n夜晚，雪地，黄色的灯塔")
-    fill(page, "Seeds, between commas", "7, 8")
-    fill(page, "Options of every column", "width = 96\nheight = 96\nnum_inference_steps = 2")
-    fill(page, "Options of this column", "num_inference_steps = 1", which=1)
+    fill(page, "Prompts, one per line", "a red house in a meadow at sunset, snowy mountains\n夜晚，雪地，黄色的灯塔")
+    fill(page, "Seeds, separated by commas", "7, 8")
+    fill(page, "Overrides for all columns", "width = 96\nheight = 96\nnum_inference_steps = 2")
+    fill(page, "Overrides", "num_inference_steps = 1", which=1)
     page.locator(".st-key-start_comparison button").click()
     expect(page.locator(".st-key-cancel_comparison")).to_be_visible()
     page.reload()
     expect(page.locator(".zd-figures")).to_contain_text("/ 4")
     shoot(page, "running")
     expect(page.get_by_role("link", name="Table (CSV)")).to_be_visible(timeout=3 * PATIENCE)
-    expect(page.locator(".zd-figures tr").nth(1)).to_have_text(re.compile(r"Pictures\s*4 / 4\s*4 / 4"))
+    expect(page.locator(".zd-figures tr").nth(1)).to_have_text(re.compile(r"Images\s*4 / 4\s*4 / 4"))
     assert page.locator(".zd-figures tr").count() == 12
     look_at(page, app, "table")
 
-    page.get_by_role("radio", name="Pictures").or_(page.get_by_role("button", name="Pictures")).first.click()
+    page.get_by_role("radio", name="Images").or_(page.get_by_role("button", name="Images")).first.click()
     expect(page.locator(".zd-cells img")).to_have_count(8)
     assert page.locator(".zd-cells img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     look_at(page, app, "pictures")
@@ -69,7 +69,7 @@ def test_two_option_sets_from_the_form_to_the_vote(app, browser):
         page.keyboard.press(key)
     expect(page.locator(".stMain")).to_contain_text("Pair 4 of 4")
     page.locator(".st-key-vote_right button").click()
-    expect(page.locator(".stMain")).to_contain_text("You have answered all 4 pairs")
+    expect(page.locator(".stMain")).to_contain_text("You have voted on all 4 pairs")
 
     address = page.url.split("comparison=")[1].split("&")[0]
     table = urllib.request.urlopen(f"{app}/api/comparisons/{address}/table", timeout=60).read().decode("utf-8-sig")
@@ -79,7 +79,7 @@ def test_two_option_sets_from_the_form_to_the_vote(app, browser):
         (Path(SHOTS) / "sheet.png").write_bytes(sheet)
     assert Image.open(BytesIO(sheet)).size[1] > 4 * 96
     page.locator(".st-key-new_comparison button").click()
-    expect(page.locator(".stMain")).to_contain_text("Saved comparisons")
+    expect(page.locator(".stMain")).to_contain_text("Saved benchmarks")
     shoot(page, "saved")
     page.close()
 

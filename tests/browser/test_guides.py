@@ -1,4 +1,4 @@
-"""What guides a picture besides its prompt, in a real Chromium: a LoRA chosen from the list, a control picture looked at."""
+"""What guides a picture besides its prompt, in a real Chromium: a LoRA chosen from the list, a control image with its preview."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ def test_a_control_picture_is_shown_as_it_will_be_seen(browser, tmp_path):
         page = new_page(browser)
         open_generate(page, app, "en")
         card = page.locator(".st-key-control")
-        expect(card).to_contain_text("Give one above")
+        expect(card).to_contain_text("Add one above")
         card.locator("input[type=file]").set_input_files(
             {"name": "square.png", "mimeType": "image/png", "buffer": outlines()}
         )
         seen = card.locator("[data-testid=stImage] img")
         expect(seen).to_be_visible()
-        expect(card).to_contain_text("What the ControlNet sees")
+        expect(card).to_contain_text("Preprocessor preview")
         assert seen.evaluate(COLOURS) == [0, 255], "outlines, white on black"
         shoot(page, "control")
         card.locator(".st-key-w-control-preprocess input").click()

@@ -28,7 +28,7 @@ MARKUP = """() => {
 
 @pytest.fixture(scope="module")
 def past(browser: object, tmp_path_factory: pytest.TempPathFactory):
-    """(address, history) of an app with six pictures, three of them with a hostile prompt; no model is loaded."""
+    """(address, history) of an app with six images, three of them with a hostile prompt; no model is loaded."""
     outputs = tmp_path_factory.mktemp("past")
     history = History(Database(outputs / "studio.db"), outputs)
     for seed in range(6):
@@ -96,9 +96,9 @@ def test_all_but_one_are_chosen_and_marked(past, browser):
     page, _ = opened(browser, address, "/history?lang=en")
     words = page.locator(".st-key-selection")
     page.locator(".st-key-choose_all button").click()
-    expect(words).to_contain_text("6 of 6 chosen")
+    expect(words).to_contain_text("6 of 6 selected")
     page.locator(".st-key-gallery .tile").first.locator(".mark").click()
-    expect(words).to_contain_text("5 of 6 chosen")
+    expect(words).to_contain_text("5 of 6 selected")
     page.locator(".st-key-keep_order button").first.click()
     page.get_by_text("Yes", exact=True).click()
     page.get_by_role("button", name="Apply to 5").click()

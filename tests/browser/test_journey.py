@@ -41,7 +41,7 @@ def test_a_prompt_becomes_a_picture_and_its_settings_can_be_used_again(app, brow
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     open_generate(page, app)
-    page.get_by_label("步数", exact=True).fill("4")
+    page.get_by_label("采样步数", exact=True).fill("4")
     prompt_of(page).press_sequentially(PROMPT)
     prompt_of(page).press("Control+Enter")
     expect(page.locator(".st-key-progress")).to_be_visible()
@@ -60,7 +60,7 @@ def test_a_prompt_becomes_a_picture_and_its_settings_can_be_used_again(app, brow
     expect(page.locator(".st-key-detail_zoom img")).to_have_attribute("alt", PROMPT)
     page.locator(".st-key-use_settings button").click()
     expect(prompt_of(page)).to_have_value(PROMPT)
-    expect(page.get_by_label("步数", exact=True)).to_have_value("4")
+    expect(page.get_by_label("采样步数", exact=True)).to_have_value("4")
 
     foreign = {urlparse(url).hostname for url in asked if urlparse(url).scheme.startswith("http")} - {"127.0.0.1"}
     assert foreign == set(), "nothing is fetched from elsewhere, not even what a prompt names"
@@ -71,7 +71,7 @@ def test_a_reload_in_mid_run_finds_the_job_and_esc_cancels_it(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
     page.get_by_label("Steps", exact=True).fill("200")
-    page.get_by_label("Pictures", exact=True).fill("64")  # long enough for any reload
+    page.get_by_label("Images", exact=True).fill("64")  # long enough for any reload
     prompt_of(page).fill("a blue lighthouse by the sea")
     page.locator(".st-key-generate button").click()
     expect(page.locator(".st-key-progress")).to_contain_text(re.compile(r"Step \d+ of 200"))
@@ -80,7 +80,7 @@ def test_a_reload_in_mid_run_finds_the_job_and_esc_cancels_it(app, browser):
     expect(page.locator(".st-key-progress")).to_contain_text(re.compile(r"Step \d+ of 200"))
     expect(prompt_of(page)).to_have_value("a blue lighthouse by the sea")
     page.locator(".st-key-stage").press("Escape")
-    expect(page.locator(".st-key-stage")).to_contain_text("Cancelled")
+    expect(page.locator(".st-key-stage")).to_contain_text("Canceled")
     page.close()
 
 

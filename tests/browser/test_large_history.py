@@ -1,4 +1,4 @@
-"""A hundred thousand pictures in a real Chromium: the first look at the gallery, its middle, a search, and the memory."""
+"""A hundred thousand images in a real Chromium: the first look at the gallery, its middle, a search, and the memory."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def test_the_gallery_of_a_hundred_thousand_is_there_at_once(browser, tmp_path):
         assert page.locator(".st-key-gallery .tile").count() < MOST_TILES
 
         began = time.monotonic()
-        page.get_by_label("Text", exact=True).fill("灯塔 sunset")
-        page.get_by_label("Text", exact=True).press("Enter")
+        page.get_by_label("Search", exact=True).fill("灯塔 sunset")
+        page.get_by_label("Search", exact=True).press("Enter")
         expect(page.locator(".st-key-selection")).not_to_contain_text(f"{COUNT} ")
         page.wait_for_function(LOADED)
         found = time.monotonic() - began
@@ -97,7 +97,7 @@ def test_the_gallery_of_a_hundred_thousand_is_there_at_once(browser, tmp_path):
     assert grown < MEMORY
 
 
-# Every tile that is in view has a picture that is there. The grid is in the shadow of its component.
+# Every tile that is in view has an image that is there. The grid is in the shadow of its component.
 LOADED = """() => {
   const host = [...document.querySelectorAll(".st-key-gallery *")].find((one) => one.shadowRoot?.querySelector(".grid"));
   const box = host?.shadowRoot.querySelector(".grid");

@@ -40,7 +40,7 @@ def test_from_a_hub_to_a_picture(browser, tmp_path):
             card.get_by_role("button", name="Pause").click()
             expect(card).to_contain_text("Paused at", timeout=PATIENCE)
             shoot(page, "paused")
-            card.get_by_role("button", name="Go on").click()
+            card.get_by_role("button", name="Resume").click()
             expect(card).to_contain_text("/s", timeout=PATIENCE)
             shoot(page, "running")
             hub.seconds_a_chunk = 0.0

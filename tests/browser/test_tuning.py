@@ -28,7 +28,7 @@ def outputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small_app(browser, outputs):
-    """The app with small pictures as its default."""
+    """The app with small images as its default."""
     with running_app(outputs, **SHORT) as address:
         yield address
 

@@ -28,7 +28,7 @@ def run_again(studio, open_page, record):
 
 def test_a_picture_that_comes_out_the_same_is_called_identical(studio, open_page):
     page = run_again(studio, open_page, studio.fill_history(1)[0])
-    assert "Identical to the picture it repeats" in all_text(page)
+    assert "Identical to the original" in all_text(page)
 
 
 def test_one_that_does_not_is_called_different_with_the_reason(studio, open_page):
@@ -37,7 +37,7 @@ def test_one_that_does_not_is_called_different_with_the_reason(studio, open_page
     studio.past.records[0] = replace(record, effective={**record.effective, "model.dtype": "bfloat16"})
     path.write_bytes(studio.image_file(studio.past.add(replace(record.request, seed=1)).id).read_bytes())
     said = all_text(run_again(studio, open_page, studio.past.get(record.id)))
-    assert "Different from the picture it repeats." in said and "PSNR" in said
+    assert "Different from the original." in said and "PSNR" in said
     assert f"{SCHEMA.options['model.dtype'].label['en']} bfloat16 → float32" in said
 
 
@@ -136,7 +136,7 @@ def test_the_contact_sheet_waits_for_the_last_picture(studio):
     studio.queue.finish(sheet.jobs[0])
     assert client.get(f"/sheets/{sheet.id}").status_code == 404
     studio.queue.finish(sheet.jobs[1])
-    assert client.get(f"/sheets/{sheet.id}").text == "2 pictures"
+    assert client.get(f"/sheets/{sheet.id}").text == "2 images"
 
 
 @pytest.mark.parametrize(

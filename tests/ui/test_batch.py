@@ -16,7 +16,7 @@ def test_pasted_prompts_become_one_job(studio, open_page):
     page = open_page()
     page.number_input(key=state.widget_key("generation.seed")).set_value(50)
     page.text_area(key="batch_text").set_value("a {red|blue} house\n\na tree").run()
-    assert "50: a" in all_text(page) and "Queue 2 pictures as one job" in all_text(page)
+    assert "50: a" in all_text(page) and "Add 2 images to queue" in all_text(page)
     page.button(key="queue_batch").click().run()
     [request] = studio.queue.submitted
     assert [(one.prompt, one.seed) for one in request.singles()] == [
@@ -74,6 +74,6 @@ def test_a_row_of_the_queue_says_until_when_and_can_run_at_once(studio, open_pag
     job_id = queued(studio, "a house")
     studio.postpone(job_id, datetime.now(UTC) + timedelta(hours=5))
     page = open_page("queue")
-    assert "Waits until" in all_text(page)
+    assert "Scheduled for" in all_text(page)
     page.button(key=f"now_{job_id}").click().run()
     assert studio.job(job_id).not_before is None

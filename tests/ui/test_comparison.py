@@ -49,11 +49,11 @@ def test_progress_cancel_and_going_on(studio, open_page):
     page = begun(open_page)
     studio.queue.finish(studio.active_jobs()[0].id)
     page.run()
-    assert "4 / 4" in shown_html(page) and "0 / 4 · Next in line" in shown_html(page)
+    assert "4 / 4" in shown_html(page) and "0 / 4 · Next" in shown_html(page)
     page.button(key="cancel_comparison").click().run()
     assert not studio.active_jobs()
     assert [job.state for job in studio.jobs(5)] == [JobState.CANCELLED, JobState.DONE]
-    assert "4 of 8 pictures were made" in all_text(page)
+    assert "4 of 8 images were generated" in all_text(page)
     page.button(key="retry_comparison").click().run()
     assert len(studio.active_jobs()) == 1
 
@@ -65,20 +65,20 @@ def test_figures_pictures_links_and_errors(studio, open_page):
     studio.queue.fail(second.id, OutOfMemoryError(device="cuda", width=256, height=256))
     page.run()
     found = shown_html(page)
-    for words in ("Time per picture", "2.2 s", "612 MB", "4 / 4", "Out of memory on cuda", "0 / 4"):
+    for words in ("Time per image", "2.2 s", "612 MB", "4 / 4", "Out of memory on cuda", "0 / 4"):
         assert words in found
     page.button_group(key="comparison:view").set_value("pictures").run()
     found = shown_html(page)
     ids = studio.job(first.id).image_ids
     assert all(f"history?image={image_id}" in found and f"/api/thumbnails/{image_id}" in found for image_id in ids)
-    assert "a red house, day · seed 7" in found and found.count("no picture") == 4
+    assert "a red house, day · seed 7" in found and found.count("no image") == 4
 
 
 def test_the_vote_is_blind_stored_and_summed_up(studio, open_page):
     page = begun(open_page)
     assert studio.active_jobs()
     page.button_group(key="comparison:view").set_value("vote").run()
-    assert "The vote begins when" in all_text(page)
+    assert "Voting starts when" in all_text(page)
     for job in studio.active_jobs():
         studio.queue.finish(job.id)
     page.run()
@@ -92,7 +92,7 @@ def test_the_vote_is_blind_stored_and_summed_up(studio, open_page):
         page.button(key=f"vote_{('left', 'right', 'equal', 'left')[number]}").click().run()
     votes = studio.votes(comparison.id)
     assert len(votes) == 4 and [vote.winner for vote in votes].count(None) == 1
-    assert "You have answered all 4 pairs" in all_text(page)
+    assert "You have voted on all 4 pairs" in all_text(page)
     assert "Too few votes to say (3 decided)" in all_text(page)
     page.button_group(key="comparison:view").set_value("table").run()
     assert "1 equal" in shown_html(page)
@@ -104,7 +104,7 @@ def test_F5_keeps_it_and_the_list_opens_it_again(studio, open_page):
     again = open_page("comparison", comparison=comparison.id)
     assert again.button(key="cancel_comparison")
     again.button(key="new_comparison").click().run()
-    assert "Saved comparisons" in all_text(again)
+    assert "Saved benchmarks" in all_text(again)
     again.button(key=f"open_{comparison.id}").click().run()
     assert again.button(key="cancel_comparison")
     again.button(key="new_comparison").click().run()
@@ -137,7 +137,7 @@ def test_a_model_that_is_not_here_says_so_and_offers_the_models_page(studio, ope
     page = filled(open_page)
     page.selectbox(key="comparison:model:2").set_value("z-image-turbo").run()
     assert page.button(key="start_comparison").disabled
-    assert page.button(key="get_model_2").label == "Get it on the Models page"
+    assert page.button(key="get_model_2").label == "Download on the Models page"
 
 
 def test_columns_come_and_go(studio, open_page):

@@ -1,4 +1,4 @@
-"""The control picture on the Generate page: given, previewed at once, sent with the request; greyed without a ControlNet."""
+"""The control image on the Generate page: given, previewed at once, sent with the request; greyed without a ControlNet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def picture():
 
 
 def seen(studio, page, preprocess):
-    """The pixels of the control picture."""
+    """The pixels of the control image."""
     request = studio.new_request({"control.preprocess": preprocess})
     request = replace(request, inputs={CONTROL: page.session_state["control_picture"]})
     return np.asarray(Image.open(io.BytesIO(studio.control_picture(request))))
@@ -39,7 +39,7 @@ def seen(studio, page, preprocess):
 
 def test_the_picture_is_shown_as_the_controlnet_sees_it_and_goes_with_the_request(studio, open_page, controlled):
     page = open_page()
-    assert "Give one above" in all_text(page)
+    assert "Add one above" in all_text(page)
     page.file_uploader(key="control_upload").upload("square.png", picture(), "image/png").run()
     assert not page.exception and not page.error
     assert len(page.get("image")) == 1

@@ -30,7 +30,7 @@ def test_generate_submits_exactly_what_the_form_says(studio, open_page):
     page.number_input(key="w:generation.num_inference_steps").set_value(5)
     page.number_input(key="w:generation.num_images").set_value(2)
     page.number_input(key="w:generation.seed").set_value(77)
-    page.slider(key="w:generation.guidance_scale").set_value(1.5)
+    page.slider(key="w:generation.cfg_scale").set_value(2.5)
     page.toggle(key="w:vae.enable_tiling").set_value(True)
     page.number_input(key="w:scheduler.shift").set_value(2.5)
     page.button(key="generate").click().run()
@@ -69,11 +69,11 @@ def progress(page) -> str:
 
 def test_what_a_running_job_says(studio, open_page):
     job = studio.submit(studio.new_request({"prompt": "a red house", "num_images": 3}))
-    assert "Next in line" in progress(open_page(job=job.id))
+    assert "Next" in progress(open_page(job=job.id))
     studio.queue.advance(job.id, 0, Phase.LOADING, "3.1 / 12.3 GB")
-    assert "Loading the model · picture 1 of 3 · 3.1 / 12.3 GB" in progress(open_page(job=job.id))
+    assert "Loading model · image 1 of 3 · 3.1 / 12.3 GB" in progress(open_page(job=job.id))
     studio.queue.advance(job.id, 2)
-    assert "Step 2 of 8 · picture 1 of 3 · 2.4 s left" in progress(open_page(job=job.id))
+    assert "Step 2 of 8 · image 1 of 3 · 2.4 s left" in progress(open_page(job=job.id))
 
 
 def test_cancel_asks_the_studio(studio, open_page):
@@ -81,7 +81,7 @@ def test_cancel_asks_the_studio(studio, open_page):
     page = open_page(job=job.id)
     page.button(key="cancel").click().run()
     assert studio.job(job.id).cancel_requested
-    assert "Cancelled" in all_text(open_page(job=job.id))
+    assert "Canceled" in all_text(open_page(job=job.id))
 
 
 def test_a_finished_job_shows_its_picture_and_its_buttons(studio, open_page):
@@ -99,7 +99,7 @@ def test_a_finished_job_shows_its_picture_and_its_buttons(studio, open_page):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"w:generation.prompt": "   "}, "The prompt cannot be used"),
+        ({"w:generation.prompt": "   "}, "Invalid prompt"),
         ({"w:generation.prompt": "x" * 100_000}, "10000 characters"),
         ({"w:generation.prompt": "a house", "w:generation.width": 4000}, "1024"),
     ],
@@ -190,7 +190,7 @@ def test_the_ready_negative_prompt_and_the_warning_while_guidance_is_0(studio, o
     page.button(key="ready_negative").click().run()
     assert page.text_area(key="w:generation.negative_prompt").value
     assert "no effect" in all_text(page)
-    page.slider(key="w:generation.guidance_scale").set_value(2.0).run()
+    page.slider(key="w:generation.cfg_scale").set_value(3.0).run()
     assert "no effect. Raise" not in all_text(page)
 
 
@@ -203,9 +203,9 @@ def test_the_quick_check_answers_yes_and_no(studio, open_page):
     assert page.text_area(key="w:generation.prompt").value == "", "the check does not touch the prompt"
     job = studio.jobs(1)[0]
     studio.queue.finish(job.id)
-    assert "Yes: these settings draw" in all_text(open_page(job=job.id))
+    assert "These settings work" in all_text(open_page(job=job.id))
     studio.queue.fail(job.id, BrokenPictureError(component="VAE", came="NaN", step=8))
-    assert "No: these settings do not draw" in all_text(open_page(job=job.id))
+    assert "These settings do not work" in all_text(open_page(job=job.id))
 
 
 def test_the_yaml_of_the_form_can_be_pasted_back(studio, open_page):
@@ -226,7 +226,7 @@ def test_pasted_yaml_may_use_the_guides_words(studio, open_page):
     page = open_page()
     page.text_area(key="yaml_0").set_value("cfg_scale: 6.5\nuse_rope: false\nui:\n  port: 9000\n")
     page.button(key="yaml_apply").click().run()
-    assert page.slider(key="w:generation.guidance_scale").value == 5.5
+    assert page.slider(key="w:generation.cfg_scale").value == 6.5
     assert page.toggle(key="w:transformer.use_rope").value is False
     assert "ui.port" in all_text(page), "a key with no place in the form is said"
 
@@ -271,7 +271,7 @@ def loaded_with(monkeypatch, studio, **asked):
 def test_what_is_in_effect_is_beside_what_is_chosen(studio, open_page, monkeypatch):
     loaded_with(monkeypatch, studio, **{"transformer.attention_dropout": 0.25})
     page = open_page()
-    assert "in effect now: 0.25" in all_text(page)
+    assert "Used now: 0.25" in all_text(page)
     page.slider(key="w:transformer.attention_dropout").set_value(0.25).run()
     assert "in effect now" not in all_text(page)
 

@@ -35,9 +35,9 @@ def test_a_step_sets_its_options_draws_and_judges(studio, open_page, step, count
     findings = "".join(element.proto.body for element in page.get("html"))
     assert "Exactly the size asked for" in findings or step == "speed"
     assert f"{count} of {count}" in findings
-    assert page.button(key=f"run_{step}").label == "Check again"
+    assert page.button(key=f"run_{step}").label == "Test again"
     verdict = [element.value for element in (*page.success, *page.error)]
-    assert verdict and ("Every check passed." in verdict) is ('class="no"' not in findings)
+    assert verdict and ("All checks passed." in verdict) is ('class="no"' not in findings)
 
 
 def test_control_compares_the_pictures(studio, open_page):
@@ -59,7 +59,7 @@ def test_progress_and_cancel(studio, open_page):
     assert not studio.active_jobs()
     states = [job.state for job in studio.jobs(20)]
     assert (states.count(JobState.DONE), states.count(JobState.CANCELLED)) == (1, 9)
-    assert "A check did not pass" in all_text(page.run())
+    assert "A check failed" in all_text(page.run())
 
 
 def test_an_error_is_said_and_F5_keeps_the_findings(studio, open_page):

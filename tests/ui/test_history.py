@@ -32,7 +32,7 @@ def test_the_table_has_one_row_a_picture_newest_first(studio, open_page):
 
 
 def test_an_empty_history_says_so(studio, open_page):
-    assert "No picture fits" in all_text(open_page("history"))
+    assert "No images match" in all_text(open_page("history"))
 
 
 def test_each_filter_reaches_the_query(studio, open_page, monkeypatch):
@@ -72,7 +72,7 @@ def test_pages_go_forth_and_back_by_cursor_and_a_filter_starts_again(studio, ope
     assert len(page.dataframe[0].value) == 5 and page.button(key="older").disabled
     page.button(key="newer").click().run()
     assert list(page.dataframe[0].value["seed"]) == second and not set(first) & set(second)
-    measured("ui.history_page_size", "10: 25 pictures on pages of 10, 10 and 5, forth and back")
+    measured("ui.history_page_size", "10: 25 images on pages of 10, 10 and 5, forth and back")
     page.selectbox(key="history_size").set_value("320x192").run()
     assert "Page 1" in all_text(page)
 
@@ -142,7 +142,7 @@ def test_emptying_the_trash_deletes_what_is_in_it_and_nothing_else(studio, open_
     page.button_group(key="history_place").set_value("trash").run()
     studio.trash([records[1].id])
     page.text_input(key="history_text").set_value(records[0].request.prompt).run()
-    assert "2 pictures and their files" in all_text(page)  # whatever the filter shows
+    assert "2 images and their files" in all_text(page)  # whatever the filter shows
     page.button(key="empty_now").click().run()
     assert not page.exception
     assert len(studio.past.records) == 1
@@ -196,7 +196,7 @@ def test_more_filters_reach_the_query(studio, open_page, monkeypatch):
     page.button(key="history_direction").click().run()
     assert not page.exception
     assert asked[-1] == HistoryQuery(
-        tag="summer", seed=7, max_guidance=2.5, min_rating=3, descending=False, limit=100,
+        tag="summer", seed=7, max_guidance=1.5, min_rating=3, descending=False, limit=100,
         options={"vae.enable_tiling": True, "scheduler.shift": 2.5},
     )  # fmt: skip
     page.text_input(key="history_value_scheduler.shift").set_value("![x](http://127.0.0.1:9/)").run()
@@ -209,14 +209,14 @@ def test_all_that_was_found_is_chosen_without_its_ids(studio, open_page):
     page = open_page("history")
     page.selectbox(key="history_size").set_value("320x192").run()
     page.button(key="choose_all").click().run()
-    assert "3 of 3 chosen" in all_text(page)
+    assert "3 of 3 selected" in all_text(page)
     chosen = page.session_state["chosen_images"]
     assert isinstance(chosen, HistoryQuery) and (chosen.width, chosen.ids) == (320, ())
     late = studio.past.add(studio.past.records[0].request)  # made after it was chosen
     studio.past.records[0] = replace(late, width=320, height=192)
     page.session_state["chosen_images"] = replace(chosen, without=(studio.image_ids(chosen)[0],))
     page.run()
-    assert "2 of 4 chosen" in all_text(page)
+    assert "2 of 4 selected" in all_text(page)
     page.button(key="trash_chosen").click().run()
     assert not page.exception
     gone = [record for record in studio.past.records if record.trashed_at]
@@ -243,7 +243,7 @@ def test_a_picture_that_is_gone_is_said(studio, open_page):
 def test_a_picture_whose_file_is_gone_keeps_its_parameters(studio, open_page):
     record = studio.fill_history(2)[0]
     studio.past.records[0] = replace(record, missing=True)
-    assert "The file of this picture is gone" in all_text(open_page("history", image=record.id))
+    assert "The file of this image is missing" in all_text(open_page("history", image=record.id))
 
 
 def test_sizes_and_days_are_read_as_people_write_them():
@@ -333,4 +333,4 @@ def test_two_of_one_size_have_figures_and_a_map(studio, open_page):
 
 
 def test_one_picture_is_not_compared(studio, open_page):
-    assert "Choose two to 9" in all_text(open_page("compare", ids=studio.fill_history(1)[0].id))
+    assert "Select 2 to 9" in all_text(open_page("compare", ids=studio.fill_history(1)[0].id))

@@ -36,9 +36,9 @@ def test_without_a_picture_it_is_as_before(studio, open_page):
 
 def test_a_chosen_picture_is_drawn_over_at_the_size_that_fits(studio, open_page):
     page = with_picture(open_page)
-    assert "5 steps will be run; asked for: 8" in all_text(page)
+    assert "5 of 8 steps will be run" in all_text(page)
     page.slider(key="w:img2img.strength").set_value(0.25).run()
-    assert "2 steps will be run; asked for: 8" in all_text(page)
+    assert "2 of 8 steps will be run" in all_text(page)
     page.button(key="generate").click().run()
     request = only(studio)
     assert request.inputs == {"image": studio.keep_input(png())} and request.options["img2img.strength"] == 0.25
@@ -55,7 +55,7 @@ def test_a_large_picture_is_drawn_over_at_the_models_size(studio, open_page):
 
 
 def test_what_is_no_picture_is_told_and_nothing_changes(studio, open_page):
-    page = with_picture(open_page, b"no picture")
+    page = with_picture(open_page, b"no image")
     assert "mine.png cannot be used" in all_text(page)
     assert page.file_uploader(key="input_file_0")
     page.button(key="generate").click().run()
@@ -93,11 +93,11 @@ def test_the_detail_shows_where_a_picture_comes_from_and_what_was_made_of_it(stu
     parent = studio.fill_history()[0]
     inputs = {"image": studio.keep_input(png())}
     child = studio.past.add(replace(parent.request, inputs=inputs, parent=parent.id))
-    assert "Made from it: 1" in all_text(open_page("history", image=parent.id))
+    assert "Made from this image: 1" in all_text(open_page("history", image=parent.id))
     said = all_text(open_page("history", image=child.id))
-    assert "The picture it was made from" in said and f"/api/inputs/{inputs['image']}" in said
+    assert "The image it was made from" in said and f"/api/inputs/{inputs['image']}" in said
     studio.past.delete(parent.id)
-    assert "not in the history any more" in all_text(open_page("history", image=child.id))
+    assert "no longer in the history" in all_text(open_page("history", image=child.id))
 
 
 def test_run_again_and_use_these_settings_bring_the_inputs_back(studio, open_page):
@@ -117,7 +117,7 @@ def test_a_model_that_takes_no_picture_says_so(studio, open_page, monkeypatch):
     page = with_picture(open_page)
     monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, inputs=()))
     page.run()
-    assert "takes no picture to start from" in all_text(page)
+    assert "does not support img2img" in all_text(page)
     page.button(key="generate").click().run()
     assert "demo takes no such picture" in all_text(page)
 

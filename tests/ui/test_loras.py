@@ -31,7 +31,7 @@ def test_yaml_fills_the_widgets(studio, open_page):
     page.button(key="yaml_apply").click().run()
     assert page.multiselect(key="lora_names").value == ["ink-print", "xl-glow"]
     assert (page.slider(key="lora_weight:ink-print").value, page.slider(key="lora_weight:ink-print").max) == (3.5, 3.5)
-    assert "does not fit the chosen model" in all_text(page)
+    assert "does not fit the selected model" in all_text(page)
 
 
 def test_yaml_that_makes_no_sense_is_an_error_and_changes_nothing(studio, open_page):

@@ -21,7 +21,7 @@ def test_each_model_says_where_it_is_and_what_it_needs(studio, open_page):
         "Z-Image-Turbo",
         "not on this machine",
         "32.9 GB",
-        "20.5 GB in 16 bits",
+        "20.5 GB",
         "more than 24 GB",
         "Apache-2.0",
     ):
@@ -30,7 +30,7 @@ def test_each_model_says_where_it_is_and_what_it_needs(studio, open_page):
 
 def test_load_and_unload(studio, open_page):
     page = open_page("models")
-    assert "In memory: demo · loaded in 2.4 s" in all_text(page)
+    assert "Loaded: demo · loaded in 2.4 s" in all_text(page)
     assert page.button(key="load_demo").disabled
     page.button(key="unload").click().run()
     assert studio._worker.wishes == [None]
@@ -92,7 +92,7 @@ def test_the_panels_follow_the_model(studio, open_page, monkeypatch):
     page = open_page()
     rope = next(one for one in page.toggle if one.key == "w:transformer.use_rope")
     assert rope.disabled
-    assert "does nothing here: this model is a U-Net" in rope.help
+    assert "has no effect here: this model is a U-Net" in rope.help
     steps = next(one for one in page.slider if one.key == "w:generation.num_inference_steps")
     assert (steps.min, steps.max) == (4, 12)
     assert "no negative" in all_text(page)

@@ -46,8 +46,8 @@ def test_every_page_speaks_one_language(tmp_path, monkeypatch, open_page, langua
         spoken += [element.value for element in page.caption]
         foreign = [words for words in spoken if words and bool(CHINESE.search(words)) != (language == "zh")]
         assert set(foreign) <= {
-            "torch.compile :gray-badge[not in effect yet]",
-            "TensorRT :gray-badge[not in effect yet]",
+            "torch.compile",
+            "ControlNet",
             "VAE",
             "LoRA",
         }

@@ -29,7 +29,7 @@ def test_progress_is_told_in_the_viewers_language_and_is_no_reason_to_draw_again
     job_id = new_job(studio)
     studio.queue.advance(job_id, 2)
     first = ask()
-    assert first["jobs"][job_id]["words"] == "Step 2 of 8 · picture 1 of 2 · 2.4 s left"
+    assert first["jobs"][job_id]["words"] == "Step 2 of 8 · image 1 of 2 · 2.4 s left"
     assert ask("zh")["jobs"][job_id]["words"].startswith("第 2 / 8 步")
     assert ask("tlh") == ask("zh"), "an unknown language is the first one"
     studio.queue.advance(job_id, 3)
@@ -96,7 +96,7 @@ def test_guide_sheet_and_comparison_look_the_same_way(studio, open_page, ask):
     [bar] = component_data(page, "pulse")
     assert (bar["mark"], bar["job"]) == (ask()["mark"], second), "the bar is that of the one in work"
     cells = "".join(element.proto.body for element in page.get("html"))
-    assert "being drawn" in cells and "Step 3" not in cells, "what nobody keeps up to date is not said"
+    assert "generating" in cells and "Step 3" not in cells, "what nobody keeps up to date is not said"
     for job_id in sheet.jobs:
         studio.queue.finish(job_id)
     assert component_data(open_page("sheet", sheet=sheet.id), "pulse") == []

@@ -19,7 +19,7 @@ def queued(studio, prompt, client="page:e3b0c44298fc1c14"):  # the digest of no 
 
 def test_an_empty_queue_says_so(open_page):
     page = open_page("queue")
-    assert "Nothing is waiting." in all_text(page) and page.button(key="clear_mine").disabled
+    assert "The queue is empty." in all_text(page) and page.button(key="clear_mine").disabled
 
 
 def test_own_jobs_come_first_and_show_what_they_are(studio, open_page):
@@ -27,7 +27,7 @@ def test_own_jobs_come_first_and_show_what_they_are(studio, open_page):
     queued(studio, "my house")
     words = all_text(open_page("queue"))
     assert words.index("my house") < words.index("of another")
-    assert [heading.value for heading in open_page("queue").subheader] == ["Yours · 1", "Of others · 1"]
+    assert [heading.value for heading in open_page("queue").subheader] == ["Yours · 1", "Other clients · 1"]
 
 
 def test_the_page_submits_under_its_own_name(studio, open_page):
@@ -112,7 +112,7 @@ def test_a_worker_that_does_not_come_up_is_told_on_every_page(studio, open_page,
     monkeypatch.setattr(studio, "worker", lambda: WorkerStatus("stopped", trouble=trouble))
     for name in ("", "queue", "history", "system"):
         words = all_text(open_page(name))
-        assert "No worker process comes up" in words and "signal 9: killed" in words
+        assert "Worker failed to start" in words and "signal 9: killed" in words
 
 
 def test_what_is_gone_by_now_is_a_card(studio, open_page):

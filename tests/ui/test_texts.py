@@ -28,7 +28,7 @@ MAY_STAND = {
     *(f"views/{path.name}" for path in SOURCES if path.parent.name == "views"),
     "–",
     "4, 8, 12",
-    "generation:\n  guidance_scale: 2.0",
+    "generation:\n  cfg_scale: 3.0",
     "generation.width = 512",
     "generation.num_inference_steps = 4",
 }

@@ -34,13 +34,13 @@ def test_each_machine_and_worker_is_shown_as_text(studio, open_page, monkeypatch
     assert "Workers · 2" in all_text(page)
     rows = "".join(element.proto.body for element in page.get("html"))
     for words in (
-        "drawing: a red house",
-        "NVIDIA H100 · demo · holds 20.0 GB, 60.0 GB free of 80.0 GB · pictures in the last hour: 41",
-        "finishing its picture",
+        "generating: a red house",
+        "NVIDIA H100 · demo · uses 20.0 GB, 60.0 GB of 80.0 GB free · images in the last hour: 41",
+        "finishing its image",
         "&lt;b&gt;tower&lt;/b&gt;",
         "16 cores · 2 cards<",
         "8 cores · no card<",
-        "Machines: 2 · pictures in the last hour: 42",
+        "Machines: 2 · images in the last hour: 42",
     ):
         assert words in rows, words
     assert page.button(key="add_n2").disabled and not page.button(key="add_n1").disabled
@@ -62,19 +62,19 @@ def test_with_a_local_worker_there_is_no_such_section(studio, open_page):
 
 def test_where_pictures_and_history_are_is_said_when_they_are_elsewhere(studio, open_page, monkeypatch):
     def rows():
-        return "".join(element.proto.body for element in open_page("system").get("html")).split("Free disk")[0]
+        return "".join(element.proto.body for element in open_page("system").get("html")).split("Free disk space")[0]
 
-    assert "<dt>Pictures</dt>" not in rows() and "<dt>History</dt>" not in rows()
+    assert "<dt>Images</dt>" not in rows() and "<dt>History</dt>" not in rows()
     places = {"output.storage": "s3://bucket/studio", "storage.database": "postgresql://studio@db/studio"}
     monkeypatch.setattr(studio, "settings", replace(studio.settings, values={**studio.settings.values, **places}))
-    assert "<dt>Pictures</dt><dd>s3://bucket/studio</dd>" in rows()
+    assert "<dt>Images</dt><dd>s3://bucket/studio</dd>" in rows()
     assert "<dt>History</dt><dd>postgresql://studio@db/studio</dd>" in rows()
 
 
 def test_a_job_on_several_workers_says_on_how_many(studio):
     job = studio.submit(studio.new_request({"prompt": "a red house"}))
     drawn = replace(job, state=JobState.RUNNING, progress=Progress(Phase.STEPS, 3, 8, 2, 12, workers=2))
-    for language, words in (("en", "picture 2 of 12 · on 2 workers"), ("zh", "第 2 / 12 张 · 2 个工作进程同时绘制")):
+    for language, words in (("en", "image 2 of 12 · on 2 workers"), ("zh", "第 2 / 12 张 · 2 个工作进程同时生成")):
         with state.speaking(language):
             assert words in sentence(drawn)
             alone = sentence(replace(drawn, progress=replace(drawn.progress, workers=1)))

@@ -12,6 +12,7 @@ from core.config.options import SCHEMA
 from core.errors import InputError, StudioError
 from core.studio import Studio
 from ui import state
+from ui.cfg import cfg_of
 
 
 def open_form(studio: Studio) -> None:
@@ -38,7 +39,7 @@ def change_model(studio: Studio) -> None:
             "generation.width": model.default_width,
             "generation.height": model.default_height,
             "generation.num_inference_steps": model.default_steps,
-            "generation.guidance_scale": model.default_guidance,
+            state.CFG: cfg_of(model.default_guidance),
         }
     )
 
@@ -59,13 +60,10 @@ def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError]
             problems.append(problem)
     if problems:
         return problems, []
-    present = state.form_values()
-    if "generation.cfg_scale" in values and "generation.guidance_scale" not in values:
-        present.pop("generation.guidance_scale")  # else the form's guidance would win over the pasted CFG
     try:
-        request = studio.new_request({**present, **values}, source)
+        request = studio.new_request({**state.form_values(), **values}, source)
     except InputError as problem:
         return [problem], []
     state.fill_form_from(request)
-    elsewhere = set(values) - set(state.form_keys()) - {"generation.cfg_scale"}
+    elsewhere = set(values) - set(state.form_keys()) - {state.GUIDANCE}
     return [], sorted(elsewhere)

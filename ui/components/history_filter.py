@@ -15,6 +15,7 @@ from core.errors import InputError
 from core.studio import Studio
 from core.types import HistoryQuery
 from ui import state
+from ui.cfg import guidance_of
 from ui.components import elements
 from ui.i18n import said, t
 from ui.zone import local_zone
@@ -95,12 +96,12 @@ def _more(studio: Studio) -> dict[str, Any]:
         found["tag"] = _choice("tag", studio.tags(), free=False)
         found["seed"] = _number("seed")
         found["min_steps"] = _number("min_steps")
-        found["min_guidance"] = _number("min_guidance", 0.5)
+        found["min_guidance"] = _guidance("min_guidance")
     with right:
         found["collection"] = _choice("collection", studio.collections(), free=False)
         found["format"] = _choice("format", FORMATS, free=False)
         found["max_steps"] = _number("max_steps")
-        found["max_guidance"] = _number("max_guidance", 0.5)
+        found["max_guidance"] = _guidance("max_guidance")
     found["min_rating"] = st.select_slider(
         t("history.min_rating"), range(6), key="history_min_rating", on_change=state.first_page,
         format_func=lambda stars: "★" * stars or t("history.any"),
@@ -149,6 +150,12 @@ def _number(name: str, step: float = 1) -> Any:
         t(f"history.{name}"), min_value=type(step)(0), value=None, step=step, key=f"history_{name}",
         placeholder=t("history.any"), on_change=state.first_page,
     )  # fmt: skip
+
+
+def _guidance(name: str) -> float | None:
+    """Return the guidance of the CFG scale that is typed."""
+    cfg = _number(name, 0.5)
+    return None if cfg is None else guidance_of(cfg)
 
 
 def _sizes(studio: Studio) -> list[str]:

@@ -13,9 +13,11 @@ from core.config.options import GROUPS, SCHEMA
 from core.config.schema import AUTO
 from core.types import Decision, ImageRecord
 from ui import formats
+from ui.cfg import cfg_of
+from ui.components import image_card
 from ui.i18n import said, t
 
-BASIC = ("num_inference_steps", "guidance_scale", "seed")
+BASIC = ("num_inference_steps", "cfg_scale", "seed")
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,16 @@ def draw(record: ImageRecord) -> None:
 def _main_sections(record: ImageRecord) -> list[Section]:
     request, total = record.request, sum(record.timings.values())
     delivered = formats.pixels(record.width, record.height)
+    values = {**vars(request), "cfg_scale": cfg_of(request.guidance_scale)}
     picture = [
         Row(said(SCHEMA.options["model.id"].label), request.model),
         Row(t("fact.size"), formats.pixels(request.width, request.height), delivered, _why_resized(record)),
-        *(
-            Row(said(SCHEMA.options[f"generation.{name}"].label), formats.plain(getattr(request, name)))
-            for name in BASIC
-        ),
+        *(Row(said(SCHEMA.options[f"generation.{name}"].label), formats.plain(values[name])) for name in BASIC),
     ]
     spent = [Row(t(f"phase_short.{name}"), formats.seconds(value)) for name, value in record.timings.items()]
     spent += [Row(t("detail.total"), formats.seconds(total))] if len(spent) > 1 else []
     if record.peak_memory_bytes:
-        spent.append(Row(t("fact.peak"), formats.size_of(record.peak_memory_bytes)))
+        spent.append(Row(image_card.peak_label(record), formats.size_of(record.peak_memory_bytes)))
     file = [
         Row(t("detail.when"), formats.moment(record.created_at)),
         Row(t("detail.file"), record.file),

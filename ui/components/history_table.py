@@ -8,6 +8,7 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.types import HistoryPage, ImageRecord
 from ui import formats, state
+from ui.cfg import cfg_of
 from ui.components import elements
 from ui.i18n import said, t
 
@@ -55,7 +56,7 @@ def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
         "model": [record.request.model for record in records],
         "size": [formats.pixels(record.width, record.height) for record in records],
         "steps": [record.request.num_inference_steps for record in records],
-        "guidance": [record.request.guidance_scale for record in records],
+        "guidance": [cfg_of(record.request.guidance_scale) for record in records],
         "seed": [record.request.seed for record in records],
         "seconds": [sum(record.timings.values()) for record in records],
         "rating": [record.marks.rating for record in records],

@@ -9,6 +9,7 @@ import streamlit as st
 from core.studio import Studio
 from core.types import ImageRecord
 from ui import actions, formats, state
+from ui.cfg import cfg_of
 from ui.components import elements
 from ui.i18n import t
 
@@ -35,11 +36,16 @@ def facts(record: ImageRecord, key: str = "facts") -> None:
         (t("fact.time"), f"{total} ({parts})", f"{total} ({parts})"),
     ]
     if request.guidance_scale:
-        rows.insert(3, (t("fact.guidance"), f"{request.guidance_scale:g}", f"{request.guidance_scale:g}"))
+        rows.insert(3, (t("fact.guidance"), *(f"{cfg_of(request.guidance_scale):g}",) * 2))
     if record.peak_memory_bytes:
         peak = formats.size_of(record.peak_memory_bytes)
-        rows.append((t("fact.peak"), peak, peak))
+        rows.append((peak_label(record), peak, peak))
     elements.facts(rows, t("fact.copy"), t("fact.copied"), key=key)
+
+
+def peak_label(record: ImageRecord) -> str:
+    """Return what the peak memory of the image is of: VRAM, or RAM on a CPU."""
+    return t("fact.peak_cpu") if str(record.effective.get("device", "")).startswith("cpu") else t("fact.peak")
 
 
 def _steps(record: ImageRecord) -> str:

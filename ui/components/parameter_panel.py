@@ -16,6 +16,7 @@ from core.config.options import GROUPS, SCHEMA
 from core.config.schema import AUTO, Option, TakesEffect
 from core.types import Decision, ModelInfo, WorkerStatus
 from ui import formats, state
+from ui.cfg import cfg_of
 from ui.i18n import said, t
 
 SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exactly: a number field can
@@ -115,6 +116,9 @@ def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]
 
 def bounded(option: Option, model: ModelInfo | None) -> Option:
     """The option as this model allows it."""
+    if option.key == state.CFG:
+        low, high = (model.bounds if model else {}).get(state.GUIDANCE, (0.0, 19.0))
+        return replace(option, minimum=cfg_of(low), maximum=cfg_of(high), step=0.5)
     if model is None or option.key not in model.bounds:
         return option
     low, high = model.bounds[option.key]
@@ -131,14 +135,13 @@ def _help(option: Option, reason: str) -> str:
 
 
 def _badge(option: Option, worker: WorkerStatus) -> str:
-    """When a change acts, in the colour of its cost: a reload is worth a thought."""
+    """Return what a change costs, or "" for the normal case: it acts on the next image."""
     if not option.built:
         return f":gray-badge[{t('options.soon')}]"
     if option.takes_effect is TakesEffect.RELOAD:
         last = f" {formats.seconds(worker.load_seconds)}" if worker.load_seconds else ""
         return f":orange-badge[{t('effect.reload')}{last}]"
-    colour = "green" if option.takes_effect is TakesEffect.LIVE else "gray"
-    return f":{colour}-badge[{t(f'effect.{option.takes_effect.value}')}]"
+    return f":gray-badge[{t('effect.start')}]" if option.takes_effect is TakesEffect.START else ""
 
 
 def _automatic(decision: Decision | None) -> str:

@@ -106,7 +106,7 @@ def negative(library: prompts.Library | None, model: ModelInfo | None) -> None:
                 key="ready_negative",
                 on_click=lambda: state.fill_form({NEGATIVE: said(library.negative)}),
             )
-    if state.form()[NEGATIVE].strip() and not state.form()["generation.guidance_scale"]:
+    if state.form()[NEGATIVE].strip() and (state.form()[state.CFG] or 1) <= 1:
         st.warning(t("generate.negative_idle"), icon=":material/info:")
 
 
@@ -142,7 +142,7 @@ def basic(studio: Studio, model: ModelInfo | None) -> None:
         parameter_panel.field(options["generation.num_inference_steps"])
     with right:
         parameter_panel.field(options["generation.num_images"])
-    parameter_panel.field(options["generation.guidance_scale"])
+    parameter_panel.field(options[state.CFG])
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     with left:
         parameter_panel.field(options["generation.seed"], placeholder=t("generate.random"))

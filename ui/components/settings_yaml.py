@@ -27,7 +27,7 @@ def draw(studio: Studio) -> None:
         else:
             st.code(to_yaml(state.request_values(request)), language="yaml", height=240)
         field = f"yaml_{state.yaml_version()}"
-        st.text_area(t("yaml.paste"), key=field, height=120, placeholder="generation:\n  guidance_scale: 2.0")
+        st.text_area(t("yaml.paste"), key=field, height=120, placeholder="generation:\n  cfg_scale: 3.0")
         st.button(t("yaml.apply"), key="yaml_apply", on_click=_apply, args=(studio, field))
         _show_result()
 

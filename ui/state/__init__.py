@@ -24,6 +24,8 @@ from ui.state.comparison import (
     set_open_comparison,
 )
 from ui.state.form import (
+    CFG,
+    GUIDANCE,
     REQUEST_KEYS,
     fill_form,
     fill_form_from,
@@ -106,6 +108,8 @@ from ui.state.watching import (
 
 __all__ = [
     "AT_TIME",
+    "CFG",
+    "GUIDANCE",
     "HELD",
     "LORA_NAMES",
     "NOW",

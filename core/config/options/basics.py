@@ -17,7 +17,7 @@ GENERATION = (
         panel="basic",
         aliases=("prompt",),
         label={"en": "Prompt", "zh": "提示词"},
-        help={"en": "What the picture shows, in Chinese or English.", "zh": "用中文或英文描述画面。"},
+        help={"en": "What the image shows, in English or Chinese.", "zh": "用中文或英文描述画面。"},
     ),
     basic(
         "generation.negative_prompt",
@@ -27,8 +27,8 @@ GENERATION = (
         panel="basic",
         label={"en": "Negative prompt", "zh": "反向提示词"},
         help={
-            "en": "What the picture should not show. It acts only when guidance is above 0.",
-            "zh": "画面中不要出现的内容。仅当引导强度大于 0 时起作用。",
+            "en": "What the image should not show. It has an effect only when the CFG scale is above 1.",
+            "zh": "画面中不要出现的内容。仅当 CFG 大于 1 时起作用。",
         },
     ),
     basic(
@@ -43,7 +43,7 @@ GENERATION = (
         panel="basic",
         label={"en": "Width", "zh": "宽度"},
         help={
-            "en": "Pixels of the delivered file. Any size: it is rendered at the next multiple of the model and cropped.",
+            "en": "Width or height of the file in pixels. Any size: rendered at the next multiple of the model, then cropped.",
             "zh": "成品文件的像素宽度。任意尺寸均可：先按模型的下一个倍数渲染，再居中裁剪。",
         },
     ),
@@ -59,7 +59,7 @@ GENERATION = (
         panel="basic",
         label={"en": "Height", "zh": "高度"},
         help={
-            "en": "Pixels of the delivered file. Any size: it is rendered at the next multiple of the model and cropped.",
+            "en": "Width or height of the file in pixels. Any size: rendered at the next multiple of the model, then cropped.",
             "zh": "成品文件的像素高度。任意尺寸均可：先按模型的下一个倍数渲染，再居中裁剪。",
         },
     ),
@@ -73,10 +73,10 @@ GENERATION = (
         step=1,
         panel="basic",
         aliases=("steps",),
-        label={"en": "Steps", "zh": "步数"},
+        label={"en": "Steps", "zh": "采样步数"},
         help={
-            "en": "Forward passes of the transformer. Turbo models want 8; more costs time and seldom helps.",
-            "zh": "变换器的前向次数。Turbo 模型用 8 步；更多步更慢，且很少更好。",
+            "en": "Number of sampling steps. Turbo models need 8; more steps take longer and seldom help.",
+            "zh": "采样步数。Turbo 模型用 8 步；步数更多则更慢，且很少更好。",
         },
     ),
     basic(
@@ -88,10 +88,10 @@ GENERATION = (
         maximum=30.0,
         step=0.5,
         panel="basic",
-        label={"en": "Guidance", "zh": "引导强度"},
+        label={"en": "Guidance (CFG - 1)", "zh": "引导强度（CFG − 1）"},
         help={
-            "en": "How strongly the prompt pulls: CFG scale minus 1. 0 = off, one pass a step; above 0 each step costs two.",
-            "zh": "提示词的牵引力，等于 CFG 减 1。0 为关闭，每步一次前向；大于 0 时每步两次。",
+            "en": "How closely the image follows the prompt: CFG scale - 1. 0 = off; above 0 each step takes two passes.",
+            "zh": "图片遵循提示词的程度，等于 CFG − 1。0 为关闭，每步一次前向；大于 0 时每步两次。",
         },
     ),
     basic(
@@ -102,10 +102,11 @@ GENERATION = (
         minimum=0.0,
         maximum=31.0,
         aliases=("cfg",),
-        label={"en": "CFG scale", "zh": "CFG"},
+        label={"en": "CFG scale (1 = off)", "zh": "提示词引导系数（CFG）"},
         help={
-            "en": "Another way to give guidance: guidance = CFG scale - 1 (1 or less = off). Used when guidance is auto.",
-            "zh": "引导强度的另一种写法：引导强度 = CFG − 1（不大于 1 即关闭）。仅在引导强度为 auto 时使用。",
+            "en": "How closely the image follows the prompt. 1 = off; above 1 each step takes twice as long and the negative "
+            "prompt acts. Used when guidance_scale is auto.",
+            "zh": "图片遵循提示词的程度。1 为关闭；大于 1 时每步耗时加倍，反向提示词起作用。仅在 guidance_scale 为 auto 时使用。",
         },
     ),
     basic(
@@ -116,10 +117,10 @@ GENERATION = (
         maximum=MAX_SEED,
         step=1,
         panel="basic",
-        label={"en": "Seed", "zh": "种子"},
+        label={"en": "Seed", "zh": "随机种子"},
         help={
-            "en": "The same seed and settings give the same picture. -1 draws one and stores it.",
-            "zh": "相同的种子和设置得到相同的图片。-1 表示随机抽取并记录。",
+            "en": "The same seed and settings give the same image. -1 selects a random seed and records it.",
+            "zh": "相同的种子和设置得到相同的图片。-1 表示使用随机种子并记录。",
         },
     ),
     basic(
@@ -130,8 +131,11 @@ GENERATION = (
         maximum=64,
         step=1,
         panel="basic",
-        label={"en": "Pictures", "zh": "张数"},
-        help={"en": "How many; picture k has seed + k.", "zh": "生成多少张；第 k 张的种子为 种子 + k。"},
+        label={"en": "Images", "zh": "生成数量"},
+        help={
+            "en": "How many images; image k (from 0) has the seed + k.",
+            "zh": "生成多少张；第 k 张（从 0 起）的种子为 种子 + k。",
+        },
     ),
 )
 
@@ -143,10 +147,10 @@ BATCH = (
         minimum=1,
         maximum=10_000,
         takes_effect=START,
-        label={"en": "Most pictures of a batch", "zh": "批量任务最多张数"},
+        label={"en": "Max images per batch", "zh": "批量任务最大张数"},
         help={
-            "en": "A file or a list of prompts that would make more is refused.",
-            "zh": "会生成更多图片的提示词文件或列表将被拒绝。",
+            "en": "A file or a list of prompts with more images is refused.",
+            "zh": "图片数超出的提示词文件或列表会被拒绝。",
         },
     ),
     basic(
@@ -155,11 +159,11 @@ BATCH = (
         default="outputs/wildcards",
         maximum=1000,
         takes_effect=START,
-        label={"en": "Your own wildcards", "zh": "自己的通配符"},
+        label={"en": "Wildcards folder", "zh": "通配符文件夹"},
         help={
-            "en": "A folder of .txt files: __name__ in a batch becomes a line of name.txt. Relative to the project; "
+            "en": "A folder of .txt files: __name__ in a prompt is replaced by a line of name.txt. Relative to the project; "
             "files here win over those in configs/prompts/wildcards.",
-            "zh": "存放 .txt 文件的文件夹：批量提示词中的 __name__ 会换成 name.txt 中的一行。相对于项目目录；"
+            "zh": "存放 .txt 文件的文件夹：提示词中的 __name__ 会替换为 name.txt 中的一行。相对于项目目录；"
             "同名时优先于 configs/prompts/wildcards。",
         },
     ),
@@ -186,7 +190,7 @@ MODEL = (
         takes_effect=START,
         label={"en": "Load at start", "zh": "启动时加载"},
         help={
-            "en": "Load the model when the app starts, so that the first picture does not wait for it.",
+            "en": "Load the model when the app starts, so that the first image does not wait for it.",
             "zh": "应用启动时就加载模型，首张图片无需等待。",
         },
     ),
@@ -195,10 +199,10 @@ MODEL = (
         type="bool",
         default=False,
         takes_effect=START,
-        label={"en": "Load the last one", "zh": "加载上次的模型"},
+        label={"en": "Load the last model", "zh": "加载上次的模型"},
         help={
-            "en": "At start, load the model that was loaded last, not the one named above.",
-            "zh": "启动时加载上次使用的模型，而不是上面指定的模型。",
+            "en": "At start, load the model that was loaded last instead of model.id.",
+            "zh": "启动时加载上次使用的模型，而不是 model.id。",
         },
     ),
     advanced(
@@ -210,7 +214,7 @@ MODEL = (
         takes_effect=RELOAD,
         label={"en": "Device", "zh": "设备"},
         help={
-            "en": "auto takes CUDA, then Apple's GPU, then the CPU, whichever is there.",
+            "en": "auto: CUDA, else Apple's GPU, else the CPU.",
             "zh": "auto 依次选用 CUDA、苹果 GPU、CPU 中可用的设备。",
         },
     ),
@@ -224,8 +228,10 @@ MODEL = (
         aliases=("dtype", "torch_dtype"),
         label={"en": "Precision", "zh": "精度"},
         help={
-            "en": "Number format of the weights. auto: bfloat16 on cards that have it, else float32. float16 can overflow.",
-            "zh": "权重的数字格式。auto：显卡支持则用 bfloat16，否则 float32。float16 可能溢出。",
+            "en": "Number format of the weights. auto: bfloat16 on GPUs that support it, else float16 on a GPU; on a CPU "
+            "float32, or bfloat16 when memory is short. float16 can overflow.",
+            "zh": "权重的数字格式。auto：GPU 支持则用 bfloat16，否则用 float16；CPU 上用 float32，内存不足时用 bfloat16。"
+            "float16 可能溢出。",
         },
     ),
 )
@@ -240,7 +246,7 @@ OUTPUT = (
         aliases=("output_dir",),
         label={"en": "Output folder", "zh": "输出文件夹"},
         help={
-            "en": "Pictures by date, thumbnails and the database. Relative to the project.",
+            "en": "Images by date, thumbnails and the database. Relative to the project.",
             "zh": "按日期存放图片，另有缩略图和数据库。相对于项目目录。",
         },
     ),
@@ -265,16 +271,19 @@ OUTPUT = (
         step=1,
         group="output",
         label={"en": "JPEG and WebP quality", "zh": "JPEG 与 WebP 质量"},
-        help={"en": "Higher is larger and closer. PNG ignores it.", "zh": "越高越接近原图、文件越大。PNG 不受影响。"},
+        help={
+            "en": "Higher values give larger files with fewer artifacts. PNG ignores it.",
+            "zh": "越高失真越少、文件越大。PNG 不受影响。",
+        },
     ),
     advanced(
         "output.metadata",
         type="bool",
         default=True,
         group="output",
-        label={"en": "Write parameters into the file", "zh": "把参数写入文件"},
+        label={"en": "Save metadata in image", "zh": "写入生成参数"},
         help={
-            "en": "The prompt and all settings, readable by A1111-style tools. Off: the file holds the picture only.",
+            "en": "The prompt and all settings, readable by A1111-style tools. Off: the file contains the image only.",
             "zh": "写入提示词和全部设置，A1111 类工具可读取。关闭后文件中只有图像。",
         },
     ),

@@ -18,11 +18,11 @@ CONTROL = (
         type="choice",
         choices=("canny", "none"),
         default="canny",
-        label={"en": "Made from the picture", "zh": "处理方式"},
+        label={"en": "Preprocessor", "zh": "预处理器"},
         help={
-            "en": "canny: the outlines of the picture you give. none: it is a control picture already and is used as it is, "
-            "scaled to cover the size and cut around its centre.",
-            "zh": "canny：取所给图片的轮廓。none：所给图片已是控制图，直接使用（缩放至覆盖目标尺寸并居中裁剪）。",
+            "en": "canny: detects the edges of the source image. none: the image is a control image already and is used as it is, "
+            "scaled to cover the size and cropped to its center.",
+            "zh": "canny：检测原图的边缘。none：图片已是控制图，直接使用（缩放至覆盖目标尺寸并居中裁剪）。",
         },
     ),
     _control(
@@ -32,10 +32,10 @@ CONTROL = (
         minimum=0,
         maximum=255,
         step=5,
-        label={"en": "Canny, low", "zh": "Canny 低阈值"},
+        label={"en": "Canny low threshold", "zh": "Canny 低阈值"},
         help={
-            "en": "A line goes on as long as brightness changes by more than this; lower keeps fainter lines.",
-            "zh": "亮度变化大于此值时线条得以延续；越低保留的细线越多。",
+            "en": "Edges continue where the gradient exceeds this; lower keeps fainter edges.",
+            "zh": "梯度大于此值时边缘得以延续；越低保留的细线越多。",
         },
     ),
     _control(
@@ -45,10 +45,10 @@ CONTROL = (
         minimum=0,
         maximum=255,
         step=5,
-        label={"en": "Canny, high", "zh": "Canny 高阈值"},
+        label={"en": "Canny high threshold", "zh": "Canny 高阈值"},
         help={
-            "en": "A line begins where brightness changes by more than this; lower finds more lines. At least the low one.",
-            "zh": "亮度变化大于此值处才开始一条线；越低线条越多。不得小于低阈值。",
+            "en": "Edges start where the gradient exceeds this; lower finds more edges. Not below the low threshold.",
+            "zh": "梯度大于此值处才开始一条边缘；越低边缘越多。不得小于低阈值。",
         },
     ),
     _control(
@@ -59,9 +59,9 @@ CONTROL = (
         minimum=0.0,
         maximum=2.0,
         step=0.05,
-        label={"en": "Control strength", "zh": "控制强度"},
+        label={"en": "Control weight", "zh": "控制权重"},
         help={
-            "en": "What the ControlNet says is multiplied by this; 0 draws as without it. auto: the pipeline's own, "
+            "en": "The output of the ControlNet is multiplied by this; 0 = off. auto: the default of the pipeline, "
             "1 for SDXL and 0.75 for Z-Image.",
             "zh": "ControlNet 的输出乘以此值；0 等于不控制。auto 为管线默认：SDXL 为 1，Z-Image 为 0.75。",
         },
@@ -73,10 +73,10 @@ CONTROL = (
         minimum=0.0,
         maximum=1.0,
         step=0.05,
-        label={"en": "Control from", "zh": "控制起点"},
+        label={"en": "Starting step", "zh": "介入时机"},
         help={
-            "en": "Share of the steps after which the control begins; before it the model draws freely.",
-            "zh": "从第几成步数开始控制；此前模型自由绘制。",
+            "en": "Share of the steps (0 to 1) at which the ControlNet starts.",
+            "zh": "ControlNet 从总步数的这一比例（0 至 1）开始起作用。",
         },
     ),
     _control(
@@ -86,10 +86,10 @@ CONTROL = (
         minimum=0.0,
         maximum=1.0,
         step=0.05,
-        label={"en": "Control to", "zh": "控制终点"},
+        label={"en": "Ending step", "zh": "结束时机"},
         help={
-            "en": "Share of the steps after which the control ends; later steps draw details freely. Greater than where it begins.",
-            "zh": "到第几成步数停止控制；其后的步骤自由绘制细节。须大于起点。",
+            "en": "Share of the steps (0 to 1) at which the ControlNet ends; later steps are free. Above the starting step.",
+            "zh": "ControlNet 到总步数的这一比例（0 至 1）停止起作用，其后自由生成细节。须大于介入时机。",
         },
     ),
 )

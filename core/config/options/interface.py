@@ -34,7 +34,10 @@ UI = (
         maximum=10.0,
         unit="s",
         label={"en": "Refresh interval", "zh": "刷新间隔"},
-        help={"en": "How often a running job is looked at.", "zh": "多久查看一次正在运行的任务。"},
+        help={
+            "en": "How often the pages ask how a running job is getting on.",
+            "zh": "页面多久查询一次正在运行的任务。",
+        },
     ),
     interface(
         "ui.history_page_size",
@@ -42,7 +45,7 @@ UI = (
         default=60,
         minimum=10,
         maximum=500,
-        label={"en": "Pictures a page", "zh": "每页图片数"},
+        label={"en": "Images per page", "zh": "每页图片数"},
         help={"en": "In the history.", "zh": "用于历史页。"},
     ),
     interface(
@@ -50,8 +53,8 @@ UI = (
         type="choice",
         choices=("gallery", "table"),
         default="gallery",
-        label={"en": "First view of the history", "zh": "历史的默认视图"},
-        help={"en": "Gallery or table.", "zh": "画廊或表格。"},
+        label={"en": "Default history view", "zh": "历史的默认视图"},
+        help={"en": "Gallery or table.", "zh": "图库或表格。"},
     ),
     interface(
         "ui.size_presets",
@@ -59,8 +62,8 @@ UI = (
         default=("1:1", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16"),
         label={"en": "Size presets", "zh": "尺寸预设"},
         help={
-            "en": "Ratios offered as chips, at the model's native pixel budget; exact sizes such as 1280x720 work too.",
-            "zh": "以模型原生像素量提供的比例按钮；也可写成 1280x720 这样的确切尺寸。",
+            "en": "Aspect ratios offered as buttons, at the native resolution of the model; sizes such as 1280x720 work, too.",
+            "zh": "以模型原生分辨率提供的宽高比按钮；也可写成 1280x720 这样的具体尺寸。",
         },
     ),
 )

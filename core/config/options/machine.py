@@ -11,11 +11,11 @@ GUARD = (
         type="bool",
         default=True,
         group="precision",
-        label={"en": "Repair broken pictures", "zh": "自动修复坏图"},
+        label={"en": "Retry black or NaN images", "zh": "黑图自动重试"},
         help={
-            "en": "NaN, Inf and flat colour are always found and never saved. On: decoded again in float32, then the whole "
-            "job again in a higher precision (bfloat16 or float32), if it fits the memory. Off: the job fails at once.",
-            "zh": "NaN、Inf 和纯色图总会被发现且不会保存。开：先以 float32 重新解码，再在内存允许时以更高精度"
+            "en": "NaN, Inf and images of one color are always detected and never saved. On: decode again in float32, then repeat "
+            "the job in a higher precision (bfloat16 or float32) if it fits into memory. Off: the job fails at once.",
+            "zh": "NaN、Inf 和纯色图总会被检测到且不会保存。开：先以 float32 重新解码，再在内存允许时以更高精度"
             "（bfloat16 或 float32）重做整个任务。关：任务立即失败。",
         },
     ),
@@ -30,10 +30,10 @@ SPEED = (
         default=True,
         group="speed",
         takes_effect=LIVE,
-        label={"en": "Keep text embeddings", "zh": "缓存文本嵌入"},
+        label={"en": "Cache prompt embeds", "zh": "缓存文本嵌入"},
         help={
-            "en": "A prompt that was read before is not read again, as long as the model stays loaded. Changes no pixel.",
-            "zh": "模型保持加载期间，读过的提示词不再重新编码。不改变任何像素。",
+            "en": "Reuses the embeddings of a prompt while the model stays loaded. Changes no pixel.",
+            "zh": "模型保持加载期间，相同的提示词不再重新编码。不改变任何像素。",
         },
     ),
     advanced(
@@ -43,12 +43,12 @@ SPEED = (
         default=AUTO,
         group="speed",
         takes_effect=LIVE,
-        label={"en": "Read the prompt without padding", "zh": "编码时去除填充"},
+        label={"en": "Encode without padding", "zh": "编码时去除填充"},
         help={
             "en": "diffusers pads each prompt to the longest length and cuts the padding off afterwards; always pads to the "
-            "next 64 tokens only. auto: on the CPU, where every bit of it is the same; on a card rounding may differ.",
+            "next 64 tokens only. auto: on the CPU, where the result is bit-identical; on a GPU rounding may differ.",
             "zh": "diffusers 会把提示词填充到最大长度，编码后再裁掉；always 只填充到下一个 64 的倍数。"
-            "auto：在 CPU 上启用，结果逐位相同；在显卡上舍入可能不同。",
+            "auto：在 CPU 上启用，结果逐位相同；在 GPU 上舍入可能不同。",
         },
     ),
     advanced(
@@ -57,9 +57,9 @@ SPEED = (
         default=True,
         group="speed",
         takes_effect=LIVE,
-        label={"en": "Refine the text once", "zh": "文本只精炼一次"},
+        label={"en": "Cache the context refiner", "zh": "缓存文本精炼层"},
         help={
-            "en": "The transformer's context refiner gives the same at every step, so it runs once a picture. Changes no "
+            "en": "The output of the context refiner is the same at every step, so it is computed once per image. Changes no "
             "pixel: its input is compared bit for bit at each step.",
             "zh": "变换器的上下文精炼层每一步结果相同，因此每张图只运行一次。不改变像素：每一步都会逐位比较其输入。",
         },
@@ -71,7 +71,7 @@ SPEED = (
         default=AUTO,
         group="speed",
         takes_effect=LIVE,
-        label={"en": "RoPE in real numbers", "zh": "以实数计算 RoPE"},
+        label={"en": "Real-valued RoPE", "zh": "实数 RoPE"},
         help={
             "en": "Rotates with real instead of complex numbers: on the CPU the same bits. auto: when compiled, because "
             "the compiler cannot merge complex numbers into its kernels; not otherwise, where it is slower.",
@@ -90,11 +90,11 @@ COMPILATION = (
         takes_effect=LIVE,
         label={"en": "torch.compile", "zh": "torch.compile"},
         help={
-            "en": "Compile the transformer's blocks: the first picture waits for it (a minute or more), later ones of any "
-            "size and prompt do not. Pixels differ by rounding. Needs a C++ compiler, or Triton on a card; without "
-            "one pictures are made uncompiled, with the reason.",
+            "en": "Compiles the blocks of the transformer: the first image waits for it (a minute or more), later ones of any "
+            "size and prompt do not. Pixels differ by rounding. Needs a C++ compiler, or Triton on a GPU; without "
+            "one, images are generated uncompiled and the reason is shown.",
             "zh": "编译变换器的各层：首张图片需等待编译（一分钟或更久），之后任何尺寸和提示词都不再编译。像素差异只来自舍入。"
-            "需要 C++ 编译器，显卡上需要 Triton；缺少时不编译并说明原因。",
+            "需要 C++ 编译器，GPU 上需要 Triton；缺少时不编译并说明原因。",
         },
     ),
     advanced(
@@ -106,8 +106,8 @@ COMPILATION = (
         takes_effect=LIVE,
         label={"en": "Compile mode", "zh": "编译模式"},
         help={
-            "en": "max-autotune times several kernels for each operation and warms up far longer. It is applied without "
-            "CUDA graphs, which do not fit blocks that are compiled one by one.",
+            "en": "max-autotune benchmarks several kernels for each operation and takes far longer to warm up. It runs without "
+            "CUDA graphs, which do not work with blocks that are compiled one by one.",
             "zh": "max-autotune 为每个运算试测多种内核，预热时间长得多。不使用 CUDA 图，因其不适合逐层编译。",
         },
     ),
@@ -119,8 +119,8 @@ COMPILATION = (
         takes_effect=LIVE,
         label={"en": "Full graph", "zh": "完整计算图"},
         help={
-            "en": "Each block becomes one graph, or is not compiled at all and says why. Off: what cannot be compiled is "
-            "stepped over.",
+            "en": "Each block becomes one graph, or is not compiled and the reason is shown. Off: what cannot be compiled is "
+            "skipped.",
             "zh": "每一层必须成为一个完整的图，否则不编译并说明原因。关闭时跳过无法编译的部分。",
         },
     ),
@@ -132,9 +132,9 @@ COMPILATION = (
         takes_effect=RELOAD,
         label={"en": "TensorRT", "zh": "TensorRT"},
         help={
-            "en": "The transformer's blocks as TensorRT engines: needs torch_tensorrt of PyTorch's own version and an "
-            "NVIDIA card. Where something is missing, loading stops and names it.",
-            "zh": "把变换器各层编译为 TensorRT 引擎：需要与 PyTorch 同版本的 torch_tensorrt 和 NVIDIA 显卡。"
+            "en": "Runs the blocks of the transformer as TensorRT engines. Needs torch_tensorrt for this version of PyTorch and an "
+            "NVIDIA GPU. If something is missing, loading fails and names it.",
+            "zh": "把变换器各层编译为 TensorRT 引擎：需要与 PyTorch 同版本的 torch_tensorrt 和 NVIDIA GPU。"
             "缺少任何一项时，加载会中止并说明缺什么。",
         },
     ),
@@ -148,10 +148,10 @@ MEMORY = (
         group="memory",
         takes_effect=RELOAD,
         aliases=("low_vram",),
-        label={"en": "Low memory", "zh": "低显存"},
+        label={"en": "Low VRAM", "zh": "低显存"},
         help={
-            "en": "Each part of the model is on the card only while it works, and decoding is tiled. Slower.",
-            "zh": "模型各部分仅在工作时占用显卡，并分块解码。较慢。",
+            "en": "Each component is on the GPU only while it is used, and the VAE is tiled. Slower.",
+            "zh": "模型各组件仅在使用时占用 GPU，并分块解码。较慢。",
         },
     ),
     advanced(
@@ -161,11 +161,11 @@ MEMORY = (
         default=AUTO,
         group="memory",
         takes_effect=RELOAD,
-        label={"en": "Memory tier", "zh": "显存档位"},
+        label={"en": "VRAM profile", "zh": "显存档位"},
         help={
-            "en": "Precision, offloading and tiling for a card of this size. auto: the fastest tier that the model's "
-            "weights and the free memory allow; the reason is shown. Out of memory: one tier lower, once.",
-            "zh": "按显存大小选择精度、卸载和分块方式。auto：按模型权重和可用显存选最快的一档，并显示原因。"
+            "en": "Precision, CPU offload and tiling for a GPU of this size. auto: the fastest profile that fits the weights of "
+            "the model into the free memory; the reason is shown. Out of memory: retried once, one profile lower.",
+            "zh": "按显存大小选择精度、显存卸载（Offload）和分块方式。auto：按模型权重和可用显存选最快的一档，并显示原因。"
             "内存不足时自动降一档重试一次。",
         },
     ),
@@ -177,12 +177,12 @@ MEMORY = (
         group="memory",
         takes_effect=RELOAD,
         aliases=("quantization",),
-        label={"en": "Quantised weights", "zh": "权重量化"},
+        label={"en": "Quantization", "zh": "量化"},
         help={
-            "en": "Smaller weights, slightly other pictures. int8 and fp8 need torchao (fp8 a card of sm_89 or newer), nf4 "
-            "bitsandbytes and an NVIDIA card, gguf a .gguf file in the model's transformer folder. auto: the tier's.",
-            "zh": "权重更小，画面略有不同。int8 和 fp8 需要 torchao（fp8 还需 sm_89 以上的显卡），nf4 需要 bitsandbytes "
-            "和 NVIDIA 显卡，gguf 需要模型 transformer 文件夹中的 .gguf 文件。auto：由档位决定。",
+            "en": "Smaller weights, slightly different images. int8 and fp8 need torchao (fp8 a GPU of sm_89 or newer), nf4 "
+            "bitsandbytes and an NVIDIA GPU, gguf a .gguf file in the model's transformer folder. auto: set by the VRAM profile.",
+            "zh": "权重更小，画面略有不同。int8 和 fp8 需要 torchao（fp8 还需 sm_89 以上的 GPU），nf4 需要 bitsandbytes "
+            "和 NVIDIA GPU，gguf 需要模型 transformer 文件夹中的 .gguf 文件。auto：由档位决定。",
         },
     ),
     advanced(
@@ -193,11 +193,11 @@ MEMORY = (
         group="memory",
         takes_effect=RELOAD,
         aliases=("offload",),
-        label={"en": "Offloading", "zh": "卸载"},
+        label={"en": "CPU offload", "zh": "显存卸载（Offload）"},
         help={
-            "en": "What leaves the card while it does not work. model: whole parts; group: block by block, the next one "
-            "on its way meanwhile; disk: blocks in files of the temporary folder. auto: the tier's.",
-            "zh": "不工作时离开显卡的部分。model：整个组件；group：逐块，并提前传输下一块；disk：各块存为临时文件夹中的文件。"
+            "en": "What is moved out of VRAM while it is not used. model: whole components; group: block by block, with the "
+            "next one prefetched; disk: blocks as files in the temporary folder. auto: set by the VRAM profile.",
+            "zh": "不使用时移出显存的部分。model：整个组件；group：逐块，并提前传输下一块；disk：各块存为临时文件夹中的文件。"
             "auto：由档位决定。",
         },
     ),
@@ -211,10 +211,10 @@ MEMORY = (
         unit="MB",
         group="memory",
         takes_effect=START,
-        label={"en": "Largest split block", "zh": "最大可分割块"},
+        label={"en": "Max split size", "zh": "最大可分割块"},
         help={
-            "en": "CUDA allocator: larger blocks are not split, against fragmentation. auto: PyTorch's own. Handed to the "
-            "worker before it starts; the system page shows it.",
+            "en": "CUDA allocator: larger blocks are not split, which reduces fragmentation. auto: the default of PyTorch. Set "
+            "before the worker starts; the System page shows it.",
             "zh": "CUDA 分配器：更大的块不再分割，以减少碎片。auto：PyTorch 自带值。在工作进程启动前设置；系统页会显示。",
         },
     ),
@@ -227,8 +227,8 @@ MEMORY = (
         takes_effect=START,
         label={"en": "Expandable segments", "zh": "可扩展内存段"},
         help={
-            "en": "CUDA allocator: segments that grow instead of new ones beside them, against fragmentation. auto: on "
-            "under Linux, where drivers have it.",
+            "en": "CUDA allocator: grows segments instead of adding new ones, which reduces fragmentation. auto: on "
+            "under Linux, where drivers support it.",
             "zh": "CUDA 分配器：扩展已有内存段而不是另开新段，以减少碎片。auto：在驱动支持的 Linux 上开启。",
         },
     ),
@@ -238,10 +238,10 @@ MEMORY = (
         default=False,
         group="memory",
         takes_effect=LIVE,
-        label={"en": "Empty the cache after each picture", "zh": "每张图后清空缓存"},
+        label={"en": "Empty the CUDA cache after each image", "zh": "每张图后清空显存缓存"},
         help={
-            "en": "Give memory that is free but held back to the card, or to the system. A little slower.",
-            "zh": "把空闲但仍被占着的内存还给显卡或系统。略慢。",
+            "en": "Returns unused cached memory to the GPU, or to the system. A little slower.",
+            "zh": "把未使用的缓存显存（内存）还给 GPU 或系统。略慢。",
         },
     ),
     advanced(
@@ -253,11 +253,11 @@ MEMORY = (
         unit="MB",
         group="memory",
         takes_effect=RELOAD,
-        label={"en": "Reserved for others", "zh": "预留显存"},
+        label={"en": "Reserved VRAM", "zh": "预留显存"},
         help={
-            "en": "Memory that the studio leaves free: it counts as taken when the tier is chosen, and on a card PyTorch may "
-            "not use it.",
-            "zh": "为其他程序留出的内存：选择档位时视为已占用；在显卡上 PyTorch 不会使用这部分。",
+            "en": "Memory left free for other programs: it counts as used when the VRAM profile is selected, and on a GPU PyTorch "
+            "does not use it.",
+            "zh": "为其他程序留出的显存：选择档位时视为已占用；在 GPU 上 PyTorch 不会使用这部分。",
         },
     ),
 )

@@ -15,7 +15,7 @@ MODELS = (
         takes_effect=START,
         label={"en": "Models folder", "zh": "模型文件夹"},
         help={
-            "en": "Where downloads go. auto: the folder models in the output folder.",
+            "en": "Where downloads are stored. auto: the folder models in the output folder.",
             "zh": "下载的模型存放处。auto 为输出文件夹下的 models。",
         },
     ),
@@ -65,7 +65,7 @@ LORA_FOLDER = (
         takes_effect=START,
         label={"en": "LoRA folder", "zh": "LoRA 文件夹"},
         help={
-            "en": "Where your LoRA files lie, in folders or not. auto: the folder loras in the models folder.",
+            "en": "Where your LoRA files are; subfolders are searched, too. auto: the folder loras in the models folder.",
             "zh": "存放 LoRA 文件的文件夹，可含子文件夹。auto 为模型文件夹下的 loras。",
         },
     ),
@@ -80,8 +80,8 @@ LORA = (
         group="lora",
         label={"en": "LoRAs", "zh": "LoRA"},
         help={
-            "en": "Small additions to a model, such as a style; several act together, each as strongly as its weight says. "
-            "As text: name:weight, name:weight. 0 is without. The model is not loaded again.",
+            "en": "Small additions to a model, such as a style. Several can be combined, each with its own weight. "
+            "As text: name:weight, name:weight. 0 = off. The model is not reloaded.",
             "zh": "对模型的小型补充，例如一种画风；可同时使用多个，强度由各自的权重决定。"
             "文本写法：名称:权重, 名称:权重。0 为不使用。无需重新加载模型。",
         },

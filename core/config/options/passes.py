@@ -14,11 +14,11 @@ IMG2IMG = (
         maximum=1.0,
         step=0.05,
         group="img2img",
-        label={"en": "Strength", "zh": "重绘强度"},
+        label={"en": "Denoising strength", "zh": "重绘幅度"},
         help={
-            "en": "With a picture to start from: how much of it is drawn anew. 0 leaves it, 1 keeps nothing of it. Of N steps "
-            "about N x strength are run (Z-Image rounds up, the others down); the picture's record says how many it were.",
-            "zh": "有输入图片时：重绘的程度。0 为不变，1 为完全重画。N 步中约运行 N × 强度 步"
+            "en": "For img2img and inpaint: how much of the source image is regenerated. 0 keeps it, 1 ignores it. About "
+            "steps x strength are run (Z-Image rounds up, the others down); the record of the image says how many.",
+            "zh": "用于图生图和局部重绘：重绘的程度。0 为不变，1 为完全重绘。实际约运行 步数 × 重绘幅度 步"
             "（Z-Image 向上取整，其他向下取整）；实际步数记入图片记录。",
         },
     ),
@@ -30,12 +30,12 @@ HIRES = (
         type="bool",
         default=False,
         group="hires",
-        label={"en": "Second pass for high resolution", "zh": "高清二次绘制"},
+        label={"en": "Hires. fix", "zh": "高清修复"},
         help={
-            "en": "The picture is drawn small, enlarged, and drawn over at the size asked for: large pictures keep one "
-            "composition. All one job; the file has the size asked for. For less memory, switch VAE tiling on.",
-            "zh": "先画小图，放大后再按所求尺寸重绘：大图构图不易重复。整个过程是一个任务，文件为所求尺寸。"
-            "如需节省显存，请打开 VAE 分块。",
+            "en": "Generates a small image, upscales it, and runs img2img at the requested size, so that large images keep one "
+            "composition. The file has the requested size. To save memory, enable Tiled VAE.",
+            "zh": "先生成小图，放大后再按目标尺寸重绘：大图不易出现重复构图。文件为请求的尺寸。"
+            "如需节省显存，请开启 VAE 分块。",
         },
     ),
     advanced(
@@ -46,10 +46,10 @@ HIRES = (
         maximum=4.0,
         step=0.25,
         group="hires",
-        label={"en": "Enlarged by", "zh": "放大倍数"},
+        label={"en": "Upscale by", "zh": "放大倍率"},
         help={
-            "en": "The first pass is drawn at width and height divided by this.",
-            "zh": "第一次绘制的尺寸为宽和高除以此数。",
+            "en": "The first pass has width and height divided by this.",
+            "zh": "第一遍的尺寸为宽和高除以此数。",
         },
     ),
     advanced(
@@ -60,9 +60,9 @@ HIRES = (
         maximum=1.0,
         step=0.05,
         group="hires",
-        label={"en": "Strength of the second pass", "zh": "二次绘制强度"},
+        label={"en": "Hires denoising", "zh": "高清修复重绘幅度"},
         help={
-            "en": "How much of the enlarged picture is drawn anew: low keeps it, high invents detail and may repeat things.",
+            "en": "How much of the upscaled image is regenerated: low keeps it, high adds detail and may repeat things.",
             "zh": "放大后重绘的程度：低则保留原样，高则增加细节，但可能出现重复内容。",
         },
     ),
@@ -75,10 +75,10 @@ HIRES = (
         maximum=200,
         step=1,
         group="hires",
-        label={"en": "Steps of the second pass", "zh": "二次绘制步数"},
+        label={"en": "Hires steps", "zh": "高清修复步数"},
         help={
-            "en": "Of these the share that its strength says is run. auto: as many as the picture's own steps.",
-            "zh": "其中按强度运行一部分。auto：与图片步数相同。",
+            "en": "About these steps x Hires denoising are run. auto: as many as Steps.",
+            "zh": "实际约运行 此步数 × 重绘幅度 步。auto：与采样步数相同。",
         },
     ),
     advanced(
@@ -87,7 +87,7 @@ HIRES = (
         choices=("lanczos", "bicubic", "bilinear", "nearest"),
         default="lanczos",
         group="hires",
-        label={"en": "Enlarged with", "zh": "放大方法"},
+        label={"en": "Upscaler", "zh": "放大算法"},
         help={
             "en": "lanczos is the sharpest, nearest keeps hard pixels.",
             "zh": "lanczos 最清晰，nearest 保留硬边像素。",

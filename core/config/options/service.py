@@ -13,9 +13,9 @@ WORKER = (
         minimum=0.0,
         maximum=86400.0,
         unit="s",
-        label={"en": "Longest silence of a job", "zh": "任务最长无响应时间"},
+        label={"en": "Worker timeout", "zh": "工作进程超时"},
         help={
-            "en": "A worker whose job shows no step for this long is ended and its job run again. 0 = never.",
+            "en": "A worker whose job makes no progress for this long is restarted and the job is run again. 0 = never.",
             "zh": "任务超过此时间没有任何进展时，结束工作进程并重新运行该任务。0 表示从不。",
         },
     ),
@@ -37,10 +37,10 @@ WORKER = (
         type="str",
         maximum=300,
         default="",
-        label={"en": "Another studio that draws", "zh": "代为生成的工作室"},
+        label={"en": "Remote studio", "zh": "远程服务地址"},
         help={
-            "en": "Its address, such as http://192.168.1.20:8501: every job is drawn there and kept here. Empty = here.",
-            "zh": "其地址，如 http://192.168.1.20:8501：任务在那里生成，图片存于此处。留空表示在本机生成。",
+            "en": "URL such as http://192.168.1.20:8501: every job is generated there and stored here. Empty = generate here.",
+            "zh": "如 http://192.168.1.20:8501：任务在那里生成，图片存于本机。留空表示在本机生成。",
         },
     ),
     service(
@@ -49,10 +49,10 @@ WORKER = (
         maximum=200,
         default="",
         secret=True,
-        label={"en": "Token for it", "zh": "其令牌"},
+        label={"en": "Token of the remote studio", "zh": "远程服务令牌"},
         help={
-            "en": "Its access.token, or NAME:PASSWORD of one of its users.",
-            "zh": "其 access.token，或其用户的“用户名:密码”。",
+            "en": "The access.token of the remote studio, or NAME:PASSWORD of one of its users.",
+            "zh": "远程服务的 access.token，或其用户的“用户名:密码”。",
         },
     ),
     service(
@@ -60,11 +60,11 @@ WORKER = (
         type="choice",
         choices=("local", "ray"),
         default="local",
-        label={"en": "Who runs the workers", "zh": "工作进程由谁运行"},
+        label={"en": "Executor", "zh": "执行器"},
         help={
-            "en": "local: one worker on this machine. ray: several, one for each card of this machine or of a Ray cluster; "
+            "en": "local: one worker on this machine. ray: several, one for each GPU of this machine or of a Ray cluster; "
             "needs the package ray (requirements-extras.txt).",
-            "zh": "local：本机一个工作进程。ray：多个，本机或 Ray 集群的每张显卡一个；需要 ray 软件包"
+            "zh": "local：本机一个工作进程。ray：多个，本机或 Ray 集群的每个 GPU 一个；需要 ray 软件包"
             "（requirements-extras.txt）。",
         },
     ),
@@ -75,7 +75,7 @@ WORKER = (
         default="",
         label={"en": "Ray cluster", "zh": "Ray 集群"},
         help={
-            "en": "Its address, such as 192.168.1.20:6379; this machine must be one of its nodes. Empty = this machine alone.",
+            "en": "Address such as 192.168.1.20:6379; this machine must be one of its nodes. Empty = this machine alone.",
             "zh": "其地址，如 192.168.1.20:6379；本机须是其节点之一。留空表示仅本机。",
         },
     ),
@@ -86,11 +86,11 @@ WORKER = (
         auto=True,
         minimum=0,
         maximum=256,
-        label={"en": "Workers without a card", "zh": "无显卡的工作进程数"},
+        label={"en": "Workers without a GPU", "zh": "无 GPU 的工作进程数"},
         help={
-            "en": "With ray: how many on each machine that has no card; they share its cores. A card always has one. "
-            "auto: one if no machine has a card, else none.",
-            "zh": "使用 ray 时，每台无显卡机器上的工作进程数，它们分用其核心。每张显卡总有一个。auto：所有机器都无显卡时"
+            "en": "With ray: how many on each machine without a GPU; they share its cores. A GPU always has one. "
+            "auto: one if no machine has a GPU, else none.",
+            "zh": "使用 ray 时，每台无 GPU 机器上的工作进程数，它们分用其核心。每个 GPU 总有一个。auto：所有机器都无 GPU 时"
             "各一个，否则没有。",
         },
     ),
@@ -102,9 +102,9 @@ ACCESS = (
         type="str",
         maximum=64,
         default="127.0.0.1",
-        label={"en": "Address to listen at", "zh": "监听地址"},
+        label={"en": "Listen address", "zh": "监听地址"},
         help={
-            "en": "127.0.0.1 lets only this machine in; 0.0.0.0 lets the network in and needs a token or users.",
+            "en": "127.0.0.1: this machine only; 0.0.0.0: the network, which requires a token or users.",
             "zh": "127.0.0.1 只允许本机访问；0.0.0.0 允许网络访问，须先设令牌或用户。",
         },
     ),
@@ -112,9 +112,9 @@ ACCESS = (
         "access.hosts",
         type="list",
         default=(),
-        label={"en": "Names of this studio", "zh": "本工作室的主机名"},
+        label={"en": "Allowed hosts", "zh": "允许的主机名"},
         help={
-            "en": "Host names under which others call it, such as studio.example; calls by another name are refused.",
+            "en": "Host names that clients use, such as studio.example; requests with another Host are refused.",
             "zh": "他人访问时使用的主机名，如 studio.example；以其他名称访问会被拒绝。",
         },
     ),
@@ -126,7 +126,7 @@ ACCESS = (
         secret=True,
         label={"en": "Token", "zh": "令牌"},
         help={
-            "en": "Whoever knows it may use pages and service. At least 16 characters without spaces; empty = none.",
+            "en": "Grants access to the pages and the API. At least 16 characters without spaces; empty = none.",
             "zh": "知道它的人可使用页面与接口。至少 16 个字符且不含空格；留空表示没有。",
         },
     ),
@@ -137,7 +137,7 @@ ACCESS = (
         minimum=0.1,
         maximum=8760.0,
         unit="h",
-        label={"en": "Length of a login", "zh": "登录有效期"},
+        label={"en": "Session length", "zh": "登录有效期"},
         help={"en": "After this time a browser has to log in again.", "zh": "超过此时间后浏览器须重新登录。"},
     ),
 )
@@ -150,7 +150,7 @@ SERVICE = (
         minimum=4096,
         maximum=67_108_864,
         unit="px",
-        label={"en": "Largest picture", "zh": "最大像素数"},
+        label={"en": "Max pixels", "zh": "最大像素数"},
         help={"en": "Width times height of a request over HTTP.", "zh": "HTTP 请求中宽乘高的上限。"},
     ),
     service(
@@ -159,7 +159,7 @@ SERVICE = (
         default=100,
         minimum=1,
         maximum=200,
-        label={"en": "Most steps", "zh": "最多步数"},
+        label={"en": "Max steps", "zh": "最大步数"},
         help={"en": "Of a request over HTTP.", "zh": "HTTP 请求的步数上限。"},
     ),
     service(
@@ -168,7 +168,7 @@ SERVICE = (
         default=16,
         minimum=1,
         maximum=64,
-        label={"en": "Most pictures of a request", "zh": "每次最多张数"},
+        label={"en": "Max images per request", "zh": "每次请求最大张数"},
         help={"en": "Of a request over HTTP.", "zh": "HTTP 请求的张数上限。"},
     ),
     service(
@@ -177,7 +177,7 @@ SERVICE = (
         default=256,
         minimum=1,
         maximum=10_000,
-        label={"en": "Most pictures of a batch", "zh": "批量请求最多张数"},
+        label={"en": "Max images per batch", "zh": "批量请求最大张数"},
         help={"en": "Of a list of prompts over HTTP.", "zh": "HTTP 请求中提示词列表的张数上限。"},
     ),
     service(
@@ -187,9 +187,9 @@ SERVICE = (
         minimum=1,
         maximum=10_000,
         unit="jobs",
-        label={"en": "Jobs of one client", "zh": "每个客户端的任务数"},
+        label={"en": "Jobs per client", "zh": "每个客户端的任务数"},
         help={
-            "en": "How many may wait or run at once; one more is refused with status 429.",
+            "en": "How many jobs may be queued or running at once; one more is refused with status 429.",
             "zh": "可同时排队或运行的任务数；超出的请求以状态码 429 拒绝。",
         },
     ),
@@ -200,7 +200,7 @@ SERVICE = (
         minimum=16,
         maximum=102_400,
         unit="KB",
-        label={"en": "Largest request body", "zh": "最大请求体"},
+        label={"en": "Max request body", "zh": "最大请求体"},
         help={"en": "A larger one is refused with status 413.", "zh": "更大的请求以状态码 413 拒绝。"},
     ),
     service(
@@ -210,9 +210,9 @@ SERVICE = (
         minimum=1.0,
         maximum=86400.0,
         unit="s",
-        label={"en": "Longest wait for a picture", "zh": "最长等待时间"},
+        label={"en": "Max wait for an image", "zh": "最长等待时间"},
         help={
-            "en": "The OpenAI and A1111 calls answer when the pictures are there, or with status 504 after this time.",
+            "en": "OpenAI and A1111 requests are answered when the images are done, or with status 504 after this time.",
             "zh": "OpenAI 和 A1111 接口在图片完成后应答；超过此时间返回状态码 504。",
         },
     ),

@@ -22,7 +22,7 @@ ATTENTION_BACKENDS = (
 TRANSFORMER = (
     dtype(
         "transformer.dtype",
-        {"en": "transformer", "zh": "变换器"},
+        {"en": "transformer", "zh": "Transformer"},
         {
             "en": "The model's activations overflow plain float16, so they are scaled down and clamped there.",
             "zh": "模型的激活值会超出 float16 的范围，因此在其中缩小并限幅。",
@@ -34,9 +34,9 @@ TRANSFORMER = (
         default=True,
         group="rope",
         takes_effect=LIVE,
-        label={"en": "Rotary positions (RoPE)", "zh": "旋转位置编码（RoPE）"},
+        label={"en": "Rotary position embedding (RoPE)", "zh": "旋转位置编码（RoPE）"},
         help={
-            "en": "Off: no rotation, so the model no longer knows where a token is. For study; pictures fall apart.",
+            "en": "Off: no rotation, so the model loses the positions of tokens. For study only; images fall apart.",
             "zh": "关闭后不做旋转，模型不再知道各块的位置。仅供研究，画面会散乱。",
         },
     ),
@@ -49,9 +49,9 @@ TRANSFORMER = (
         takes_effect=LIVE,
         label={"en": "RoPE scaling", "zh": "RoPE 缩放"},
         help={
-            "en": "How rows and columns beyond the base resolution are counted; up to it nothing changes. none: as trained. "
-            "linear: all steps shortened. ntk: the slow frequencies only. yarn: by frequency, and sharper attention. "
-            "dype: yarn that fades as the noise goes. auto: the one that did best with the embedded model.",
+            "en": "How positions beyond the base resolution are scaled; up to it nothing changes. none: as trained. "
+            "linear: position interpolation. ntk: low frequencies only. yarn: by frequency, with sharper attention. "
+            "dype: yarn that fades out during denoising. auto: the one that performed best with the embedded model.",
             "zh": "超出基准分辨率的行列如何计数；不超出时没有变化。none：与训练时相同。linear：所有步距缩短。"
             "ntk：只放慢低频。yarn：按频率处理，并使注意力更集中。dype：随噪声减少而淡出的 yarn。"
             "auto：内置模型上效果最好的一种。",
@@ -71,7 +71,7 @@ TRANSFORMER = (
         aliases=("base_resolution",),
         label={"en": "RoPE base resolution", "zh": "RoPE 基准分辨率"},
         help={
-            "en": "The side up to which positions count as trained; scaling acts on longer sides. auto: the model's own.",
+            "en": "Side length up to which positions count as trained; longer sides are scaled. auto: the default of the model.",
             "zh": "在此边长以内，位置视为训练过；更长的边才会缩放。auto：模型自带值。",
         },
     ),
@@ -87,8 +87,8 @@ TRANSFORMER = (
         takes_effect=LIVE,
         label={"en": "RoPE scaling factor", "zh": "RoPE 缩放倍数"},
         help={
-            "en": "How far positions are stretched. auto: each side divided by the base resolution, at least 1. "
-            "A number holds for both sides, at any size, once a RoPE scaling is chosen.",
+            "en": "Scaling factor of positions. auto: each side divided by the base resolution, at least 1. "
+            "A number applies to both sides at any size, once a RoPE scaling is selected.",
             "zh": "位置拉伸的倍数。auto：各边长除以基准分辨率，至少为 1。"
             "给出数字时，选定缩放方式后对任何尺寸的两条边都生效。",
         },
@@ -102,9 +102,9 @@ TRANSFORMER = (
         step=0.25,
         group="rope",
         takes_effect=LIVE,
-        label={"en": "dype: strength", "zh": "dype：强度"},
+        label={"en": "DyPE scale", "zh": "DyPE 强度"},
         help={
-            "en": "With RoPE scaling dype: how many frequencies are stretched at the first step. 1: as yarn does. 0: none.",
+            "en": "For RoPE scaling dype: how many frequencies are scaled at the first step. 1: as yarn. 0: none.",
             "zh": "缩放方式为 dype 时，第一步拉伸多少频率。1：与 yarn 相同。0：不拉伸。",
         },
     ),
@@ -117,9 +117,9 @@ TRANSFORMER = (
         step=0.25,
         group="rope",
         takes_effect=LIVE,
-        label={"en": "dype: speed", "zh": "dype：速度"},
+        label={"en": "DyPE exponent", "zh": "DyPE 指数"},
         help={
-            "en": "With RoPE scaling dype: how fast it fades. 0: not at all. 1: evenly with the noise. 2 and more: early.",
+            "en": "For RoPE scaling dype: how fast it fades out. 0: never. 1: linearly with the noise. 2 and more: early.",
             "zh": "缩放方式为 dype 时，淡出的快慢。0：不淡出。1：随噪声均匀淡出。2 及以上：提早淡出。",
         },
     ),
@@ -133,9 +133,9 @@ TRANSFORMER = (
         aliases=("attention_backend",),
         label={"en": "Attention backend", "zh": "注意力后端"},
         help={
-            "en": "native is PyTorch's own, which picks a memory-efficient kernel itself; the names are those of "
-            "diffusers. The system page says which work here; one that does not is replaced by native, with the "
-            "reason. RoPE is kept by all. Pixels differ by rounding; sage, which computes in 8 bits, by more.",
+            "en": "native: scaled_dot_product_attention of PyTorch, which selects a memory-efficient kernel; the names are those "
+            "of diffusers. The System page lists which work here; one that does not is replaced by native, with the "
+            "reason. All keep RoPE. Pixels differ by rounding; sage, which computes in 8 bits, differs more.",
             "zh": "native 是 PyTorch 自带的实现，会自行选择省内存的内核；名称与 diffusers 一致。系统页列出本机可用的后端；"
             "不可用的会改用 native 并说明原因。所有后端都保留 RoPE。像素差异只来自舍入；以 8 位计算的 sage 差异较大。",
         },
@@ -151,8 +151,8 @@ TRANSFORMER = (
         takes_effect=LIVE,
         label={"en": "Attention dropout", "zh": "注意力丢弃率"},
         help={
-            "en": "Share of the attention weights that is dropped at random at each step; the picture's seed decides which. "
-            "Made for training: pictures get rougher. 0 = off. Above 0 the backend is native and refining runs each step.",
+            "en": "Share of attention weights dropped at random at each step, determined by the seed of the image. "
+            "Made for training: images get rougher. 0 = off. Above 0 the backend is native and the refiner runs each step.",
             "zh": "每一步随机丢弃的注意力权重比例，由图片的种子决定。本为训练设计，画面会变粗糙。0 为关闭。"
             "大于 0 时使用 native 后端，且每一步都重新精炼文本。",
         },
@@ -166,10 +166,10 @@ TRANSFORMER = (
         step=16,
         unit="tokens",
         group="attention",
-        label={"en": "Longest prompt", "zh": "最长提示词"},
+        label={"en": "Max prompt tokens", "zh": "最大 token 数"},
         help={
-            "en": "Tokens of the prompt that are read; the rest is cut off, and the picture's record says so.",
-            "zh": "读取的提示词 token 数；超出部分会被截断，并写入图片记录。",
+            "en": "Longer prompts are truncated, and the record of the image says so.",
+            "zh": "超出的提示词会被截断，并写入图片记录。",
         },
     ),
     advanced(
@@ -181,10 +181,10 @@ TRANSFORMER = (
         step=0.1,
         group="guidance",
         aliases=("cfg_normalization",),
-        label={"en": "Guidance normalisation", "zh": "引导归一化"},
+        label={"en": "CFG normalization", "zh": "CFG 归一化"},
         help={
-            "en": "Upper bound of the guided prediction's norm, as a multiple of the unguided one's. 0 = off.",
-            "zh": "引导后预测的范数上限，为未引导范数的倍数。0 为关闭。",
+            "en": "Upper bound of the norm of the guided prediction, as a multiple of the unguided one. 0 = off.",
+            "zh": "CFG 预测的范数上限，为未引导预测范数的倍数。0 为关闭。",
         },
     ),
     advanced(
@@ -196,10 +196,10 @@ TRANSFORMER = (
         step=0.05,
         group="guidance",
         aliases=("cfg_truncation",),
-        label={"en": "Guidance until", "zh": "引导截止"},
+        label={"en": "CFG truncation", "zh": "CFG 截断"},
         help={
-            "en": "Guidance acts while the share of denoising that is done is at most this. 1 = to the end.",
-            "zh": "去噪进度不超过此值时引导起作用。1 为直到结束。",
+            "en": "CFG is applied until this share of denoising is done. 1 = to the end.",
+            "zh": "去噪进度不超过此值时应用 CFG。1 为直到结束。",
         },
     ),
     advanced(
@@ -212,9 +212,9 @@ TRANSFORMER = (
         step=0.1,
         group="guidance",
         takes_effect=LIVE,
-        label={"en": "Timestep shift", "zh": "时间步偏移"},
+        label={"en": "Shift", "zh": "采样偏移（Shift）"},
         help={
-            "en": "Higher spends more steps on the composition, lower more on details. auto: the model's own (Turbo: 3).",
+            "en": "Higher values spend more steps on composition, lower ones on details. auto: set by the model (Turbo: 3).",
             "zh": "越高，越多的步用于构图；越低，越多用于细节。auto：模型自带值（Turbo 为 3）。",
         },
     ),
