@@ -136,7 +136,7 @@ def test_the_contact_sheet_waits_for_the_last_picture(studio):
     studio.queue.finish(sheet.jobs[0])
     assert client.get(f"/sheets/{sheet.id}").status_code == 404
     studio.queue.finish(sheet.jobs[1])
-    assert client.get(f"/sheets/{sheet.id}").text == "2 images"
+    assert client.get(f"/sheets/{sheet.id}").text == "2 pictures"
 
 
 @pytest.mark.parametrize(

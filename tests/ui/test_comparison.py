@@ -93,7 +93,7 @@ def test_the_vote_is_blind_stored_and_summed_up(studio, open_page):
     votes = studio.votes(comparison.id)
     assert len(votes) == 4 and [vote.winner for vote in votes].count(None) == 1
     assert "You have voted on all 4 pairs" in all_text(page)
-    assert "Too few votes to say (3 decided)" in all_text(page)
+    assert "Too few votes (3 decided)" in all_text(page)
     page.button_group(key="comparison:view").set_value("table").run()
     assert "1 equal" in shown_html(page)
 
