@@ -79,7 +79,7 @@ def judge(studio: Studio, step: Step, jobs: Sequence[Job]) -> list[Check]:
 
 def _shot(studio: Studio, job: Job) -> Shot:
     try:
-        return Shot(job, studio.image(job.image_ids[0]) if job.image_ids else None)
+        return Shot(job, studio.history.get(job.image_ids[0]) if job.image_ids else None)
     except NotFoundError:
         return Shot(job, None)
 
@@ -87,7 +87,7 @@ def _shot(studio: Studio, job: Job) -> Shot:
 def _single(studio: Studio, values: Mapping[str, Any], number: int, **changed: Any) -> GenerationRequest:
     own: dict[str, Any] = {"generation.prompt": PROMPTS[number % len(PROMPTS)], "generation.negative_prompt": ""}
     own |= {"generation.seed": FIRST_SEED + number, "generation.num_images": 1}
-    return replace(studio.new_request({**values, **own}, "guide"), **changed)
+    return replace(studio.requests.new({**values, **own}, "guide"), **changed)
 
 
 def _series(studio: Studio, values: Mapping[str, Any], pictures: int) -> list[GenerationRequest]:
@@ -153,7 +153,7 @@ def _control(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
 def _pair(studio: Studio, one: str | None, other: str | None, alike: bool, name: Text) -> Check:
     if one is None or other is None:
         return Check(name, {"en": "not drawn", "zh": "未生成"}, False)
-    gap = studio.difference(one, other)
+    gap = studio.images.difference(one, other)
     found = {"en": f"{gap.changed:.1%} of the pixels differ", "zh": f"{gap.changed:.1%} 的像素不同"}
     return Check(name, found, gap.identical is alike)
 
@@ -172,7 +172,7 @@ def _sizes(studio: Studio, shots: Sequence[Shot]) -> Check:
     right = 0
     for shot in shots:
         if shot.record:
-            look = studio.look(shot.record.id)
+            look = studio.images.stats(shot.record.id)
             right += (look.width, look.height) == (shot.job.request.width, shot.job.request.height)
     return Check(
         {"en": "Exactly the size asked for", "zh": "尺寸与要求一致"}, _share(right, len(shots)), right == len(shots)
@@ -180,7 +180,9 @@ def _sizes(studio: Studio, shots: Sequence[Shot]) -> Check:
 
 
 def _looks(studio: Studio, shots: Sequence[Shot]) -> Check:
-    faults = [unasked(studio.look(shot.record.id).fault, shot.record.request.prompt) for shot in shots if shot.record]
+    faults = [
+        unasked(studio.images.stats(shot.record.id).fault, shot.record.request.prompt) for shot in shots if shot.record
+    ]
     bad = [fault for fault in faults if fault]
     found = dict(_share(len(faults) - len(bad), len(shots)))
     if bad:

@@ -1,24 +1,150 @@
-"""From values by schema key to one complete request, and what is checked before it is queued.
-
-What this module does not know: the queue, where values come from.
-"""
+"""Build one complete request from values by schema key, and check it before it is queued."""
 
 from __future__ import annotations
 
+import io
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from PIL import Image
+
+from core.batch import build as batch
+from core.batch.library import WildcardFiles
+from core.batch.rows import read_rows
+from core.config.layers import PROJECT_ROOT, Settings
 from core.config.loras import split_prompt, uses_of
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import InputsError, NotFoundError, OptionError, PromptError
 from core.model import passes
-from core.model.edges import MISSING, check_control
-from core.model.sizes import SMALLEST_SIDE, check_sides
+from core.model.canvas import laid
+from core.model.catalog import Catalog
+from core.model.edges import MISSING, check_control, control_picture
+from core.model.lora_files import LoraFiles
+from core.model.sizes import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
+from core.remote.catalog import RemoteCatalog
+from core.remote.loras import RemoteLoras
+from core.storage.inputs import Inputs
 from core.storage.records import is_id
-from core.types import CONTROL, IMAGE, MASK, ROLES, GenerationRequest, ModelInfo
+from core.types import CONTROL, IMAGE, MASK, ROLES, GenerationRequest, ModelInfo, Sources
+
+
+class RequestBuilder:
+    """Build requests over the settings and the models' defaults."""
+
+    def __init__(
+        self, settings: Settings, catalog: Catalog | RemoteCatalog, loras: LoraFiles | RemoteLoras, input_images: Inputs
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._loras = loras
+        self._input_images = input_images
+
+    def new(self, values: Mapping[str, Any] | None = None, source: str = "form") -> GenerationRequest:
+        """Return a complete, checked request: `values` (by key or alias) over the settings over the model's defaults.
+
+        Raises:
+            InputError: names `source` and the first value that can't be used.
+        """
+        given = checked(values or {}, source)
+        merged = {**self._settings.values, **given}
+        return build(merged, given, self._catalog.find(merged["model.id"]))
+
+    def new_batch(
+        self,
+        given: bytes | str | Sequence[Any],
+        values: Mapping[str, Any] | None = None,
+        source: str = "batch",
+        most: int | None = None,
+        check: Callable[[GenerationRequest], None] = lambda single: None,
+    ) -> GenerationRequest:
+        """Return one request of many images: one for each line of a text, row of a CSV file or entry of a list.
+
+        `values` are as for `new` and fill what a row leaves out. Wildcards are expanded here, with the seeds of the
+        images. `check` is called for each image. `source` is the name of the file, or of where the rows come from.
+
+        Raises:
+            BatchError: names every row that can't be used.
+        """
+        base = with_seed(self.new(values))
+        model = self._catalog.find(base.model)
+        if model.problem is not None:
+            raise model.problem
+
+        def check_image(single: GenerationRequest) -> None:
+            self.check_single(single, model, source)
+            check(single)
+
+        limit = min(self._settings["batch.max_pictures"], most or self._settings["batch.max_pictures"])
+        return batch.build(base, read_rows(given, source), self._wildcard_files(), limit, check_image, source)
+
+    def wildcards(self) -> tuple[str, ...]:
+        """Return the names that a batch can use as __name__."""
+        return self._wildcard_files().names()
+
+    def _wildcard_files(self) -> WildcardFiles:
+        shipped = self._settings.configs / "prompts" / "wildcards"
+        return WildcardFiles(shipped, PROJECT_ROOT / str(self._settings["batch.wildcards"]))
+
+    def with_inputs(self, request: GenerationRequest, sources: Sources, values: Mapping[str, Any]) -> GenerationRequest:
+        """Return the request with the input images of `sources`. `values` are those that it was made of, see `new`.
+
+        Where neither they nor the settings give a size, it is that of the image, or, where that is too large for the
+        model, its aspect ratio at the model's own area.
+
+        Raises:
+            InputsError: an input image does not exist or does not fit.
+        """
+        request = replace(request, inputs=dict(sources.inputs), parent=sources.parent)
+        merged = {**self._settings.values, **checked(values, "request")}
+        model = self._catalog.find(request.model)
+        check_inputs(request, model, self._input_images.size)
+        if IMAGE not in request.inputs or any(merged[key] != AUTO for key in ("generation.width", "generation.height")):
+            return request
+        native = model.default_width * model.default_height
+        size = self._input_images.size(request.inputs[IMAGE])
+        width, height = fitting_size(size, native, model.size_multiple, model.max_side)
+        return replace(request, width=width, height=height)
+
+    def steps_run(self, request: GenerationRequest) -> int:
+        """Return the number of denoising steps for each image of a complete request, over all its passes."""
+        return passes.all_steps(request, self._catalog.find(request.model).pipeline, IMAGE in request.inputs)
+
+    def control_image(self, request: GenerationRequest) -> bytes:
+        """Return, as PNG, what the ControlNet gets of the request's control image, at the rendered size.
+
+        Raises:
+            NotFoundError: the control image does not exist any more.
+            InputError: options contradict each other.
+        """
+        check_control(request.options, "form")
+        rendered = size_to_render(self._catalog.find(request.model), request)
+        with Image.open(self._input_images.file(request.inputs[CONTROL])) as stored:
+            size, resize = (request.width, request.height), not request.options["force_original_resolution"]
+            image = control_picture(laid(stored.convert("RGB"), size, rendered, resize), request.options)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    def prepare(self, request: GenerationRequest) -> GenerationRequest:
+        """Return the request as it is queued: checked, and seed -1 replaced by a random one.
+
+        Raises:
+            InputError: a field, a LoRA or an input image can't be used.
+            ModelFileError: the model can't be used.
+        """
+        model = self._catalog.find(request.model)
+        for single in request.singles() if request.pictures else (request,):
+            self.check_single(single, model)
+        check_inputs(request, model, self._input_images.size)
+        return with_seed(request)
+
+    def check_single(self, request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+        """Raise InputError for a field of one image's request, or a LoRA, that can't be used with the model."""
+        check(request, model, source)
+        self._loras.check(uses_of(request, source), model)
 
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:

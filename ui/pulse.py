@@ -32,7 +32,7 @@ def route(get_studio: Callable[[], Studio]) -> Route:
     def pulse(request: Request) -> Response:
         asked = request.query_params.get("lang", "")
         language = asked if asked in LANGUAGES else LANGUAGES[0]
-        board = get_studio().board()
+        board = get_studio().queue.snapshot()
         kept = made.get(language)
         if kept is None or kept[0] is not board:
             kept = made[language] = (board, answer(board, language))

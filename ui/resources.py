@@ -22,5 +22,5 @@ def studio() -> Studio:
     """
     built = build_studio(load_settings(environment=os.environ))
     built.start()
-    built.resume_downloads()
+    built.downloads.resume_interrupted()
     return built

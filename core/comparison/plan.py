@@ -10,12 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from core.config.layers import parse_yaml, profile_values
 from core.config.options import SCHEMA
 from core.config.schema import TakesEffect
 from core.errors import ConfigFileError, OptionError, UnknownOptionError
+from core.storage.records import new_id
 from core.studio import Studio
 from core.types import Column, Comparison, GenerationRequest, JobTerms
 
@@ -88,7 +90,30 @@ def start(
     ]
     for request in requests:
         limits.check(request)
-    return studio.compare(columns, requests, running_order(requests), terms, limits.jobs)
+    return _queue(studio, columns, requests, terms, limits.jobs)
+
+
+def _queue(
+    studio: Studio,
+    columns: Sequence[Column],
+    requests: Sequence[GenerationRequest],
+    terms: JobTerms | None,
+    most: int | None,
+) -> Comparison:
+    """Queue one request a column in the running order, and store the comparison in the same transaction."""
+    order = running_order(requests)
+    created_at = datetime.now(UTC)
+    cells = [(cell["prompt"], cell["seed"]) for cell in requests[0].pictures]
+    prompts, seeds = (tuple(dict.fromkeys(cell[k] for cell in cells)) for k in (0, 1))
+    comparison = Comparison(new_id(created_at), created_at, tuple(columns), prompts, seeds)
+
+    def store(connection: Any, ids: Sequence[str]) -> None:
+        jobs = dict(zip(order, ids, strict=True))
+        with_jobs = tuple(replace(column, job=jobs[k]) for k, column in enumerate(columns))
+        studio.benchmarks.put(connection, replace(comparison, columns=with_jobs))
+
+    studio.queue.submit_all([requests[k] for k in order], terms, store, most)
+    return studio.benchmarks.get(comparison.id)
 
 
 def running_order(requests: Sequence[GenerationRequest]) -> tuple[int, ...]:
@@ -133,7 +158,7 @@ def _request(
     source = place_of(number)
     values = {**_profile(studio, wish.profile, source), **wish.values}
     shared = {"model.id": wish.model, "generation.prompt": prompts[0], "generation.seed": seeds[0]}
-    base = studio.new_request({**values, **shared, "generation.num_images": 1}, source)
+    base = studio.requests.new({**values, **shared, "generation.num_images": 1}, source)
     pictures = tuple({"prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds)
     return replace(base, num_images=len(pictures), pictures=pictures)
 
@@ -170,7 +195,7 @@ def _profile(studio: Studio, name: str, source: str) -> dict[str, Any]:
 
 
 def _column(studio: Studio, request: GenerationRequest, name: str, wish: Wish) -> Column:
-    info = studio.model(request.model)
+    info = studio.catalog.find(request.model)
     values = {**({"profile": wish.profile} if wish.profile else {}), **wish.values}
     return Column(name, request.model, values, info.disk_bytes, embedded=info.place == "shipped")
 

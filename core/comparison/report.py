@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.demo.reader import Obedience, obedience
 from core.errors import NotFoundError, StudioError
 from core.studio import Studio
 from core.types import Column, Comparison, HistoryQuery, ImageRecord, Job, JobState
@@ -103,14 +104,14 @@ def cancel(studio: Studio, comparison: Comparison) -> None:
     """Stop what is not done; the waiting ones first, so that none of them begins meanwhile. Pictures that are made stay."""
     active = [job for job in jobs(studio, comparison) if job.state.active]
     for job in sorted(active, key=lambda job: job.state is not JobState.QUEUED):
-        studio.cancel(job.id)
+        studio.queue.cancel(job.id)
 
 
 def retry(studio: Studio, comparison: Comparison) -> None:
     """Queue again what failed or was cancelled, for the pictures that it lacks."""
     for job in jobs(studio, comparison):
         if job.state in (JobState.FAILED, JobState.CANCELLED):
-            studio.retry(job.id)
+            studio.queue.retry(job.id)
 
 
 def _measured(studio: Studio, comparison: Comparison, column: Column) -> Measured:
@@ -121,7 +122,7 @@ def _measured(studio: Studio, comparison: Comparison, column: Column) -> Measure
 
 def _job(studio: Studio, column: Column) -> Job | None:
     try:
-        return studio.job(column.job)
+        return studio.queue.get(column.job)
     except NotFoundError:
         return None
 
@@ -137,17 +138,19 @@ def _by_place(studio: Studio, job: Job | None, count: int) -> tuple[ImageRecord 
 def _records(studio: Studio, ids: Sequence[str]) -> Iterator[ImageRecord]:
     """Those that are still there, in one question; what is in the trash is, too."""
     asked = HistoryQuery(ids=tuple(ids), limit=max(1, len(ids)))
-    found = {record.id: record for record in studio.search(asked).records} if ids else {}
+    found = {record.id: record for record in studio.history.search(asked).records} if ids else {}
     yield from found.values()
     for image_id in ids:
-        if image_id not in found and (record := _try(studio.image, image_id)) is not None:
+        if image_id not in found and (record := _try(studio.history.get, image_id)) is not None:
             yield record
 
 
 def _figures(studio: Studio, column: Column, pictures: Sequence[ImageRecord | None]) -> Figures:
     there = [record for record in pictures if record is not None]
-    looks = [look for record in there if (look := _try(studio.look, record.id)) is not None]
-    answers = [_try(studio.obedience, record.id) for record in there] if column.embedded else []
+    looks = [look for record in there if (look := _try(studio.images.stats, record.id)) is not None]
+    answers = (
+        [_try(lambda image_id: _obedience(studio, image_id), record.id) for record in there] if column.embedded else []
+    )
     asked = [answer for answer in answers if answer is not None]
     return Figures(
         made=len(there),
@@ -163,6 +166,11 @@ def _figures(studio: Studio, column: Column, pictures: Sequence[ImageRecord | No
         cast=_median(look.shift for look in looks),
         faults=tuple(look.fault for look in looks if look.fault),
     )
+
+
+def _obedience(studio: Studio, image_id: str) -> Obedience | None:
+    """Return how much of its prompt an image of the embedded model shows; None when the prompt names nothing it knows."""
+    return obedience(studio.history.file(image_id), studio.history.get(image_id).request.prompt)
 
 
 def _try(ask: Callable[[str], Any], image_id: str) -> Any:

@@ -51,6 +51,6 @@ def _gigabytes(count: int | None) -> float | None:
 
 def _file(studio: Studio, record: ImageRecord | None) -> Path | None:
     try:
-        return studio.image_file(record.id) if record else None
+        return studio.history.file(record.id) if record else None
     except NotFoundError:
         return None

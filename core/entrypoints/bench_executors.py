@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
             "ray": stack.enter_context(_studio(configs, {"worker.executor": "ray", "worker.ray_workers": workers})),
         }
         _wait_for_workers(sides["ray"], workers)
-        model = sides["local"].model(arguments.model)
+        model = sides["local"].catalog.find(arguments.model)
         side = whole_number("--side", arguments.side or str(model.trained_side), 64, model.max_side)
         steps = whole_number("--steps", arguments.steps or str(model.default_steps), 1, 200)
         large = {"generation.width": side, "generation.height": side, "generation.num_inference_steps": steps}
@@ -87,8 +87,8 @@ def _studio(configs: Path, values: Mapping[str, Any]) -> Iterator[Studio]:
 
 def _wait_for_workers(studio: Studio, workers: int) -> None:
     end = time.monotonic() + PATIENCE
-    while [worker.state for worker in studio.worker().workers].count("idle") < workers:
-        trouble = studio.worker().trouble
+    while [worker.state for worker in studio.worker.status().workers].count("idle") < workers:
+        trouble = studio.worker.status().trouble
         if trouble is not None:
             raise trouble
         if time.monotonic() > end:
@@ -108,12 +108,14 @@ def _draw(
     """A job that has ended, and the seconds from its submission to the sight of its end; `unseen` of them without a look."""
     asked = {"model.id": model, "generation.prompt": PROMPT, "generation.seed": seed, "generation.num_images": pictures}
     began = time.perf_counter()
-    job = studio.submit(studio.new_request({**asked, **values}))
+    job = studio.queue.submit(studio.requests.new({**asked, **values}))
     time.sleep(unseen)
-    while any(active.id == job.id for active in studio.board().jobs):  # read again only when something was written
+    while any(
+        active.id == job.id for active in studio.queue.snapshot().jobs
+    ):  # read again only when something was written
         time.sleep(look)
     took = time.perf_counter() - began
-    job = studio.job(job.id)
+    job = studio.queue.get(job.id)
     if job.error is not None:
         raise job.error
     return job, took
@@ -121,7 +123,10 @@ def _draw(
 
 def _roles(sides: Mapping[str, Studio], drawing: str) -> dict[int, str]:
     """What the processes are while one side draws. The local worker draws itself; on Ray the first process only serves."""
-    own, other = sides[drawing].worker(), next(studio for name, studio in sides.items() if name != drawing).worker()
+    own, other = (
+        sides[drawing].worker.status(),
+        next(studio for name, studio in sides.items() if name != drawing).worker.status(),
+    )
     roles = {other.pid: AT_REST} | {worker.pid: AT_REST for worker in other.workers}
     roles |= {own.pid: SERVING if own.workers else DRAWING} | {worker.pid: DRAWING for worker in own.workers}
     return {pid: role for pid, role in roles.items() if pid is not None}
@@ -161,7 +166,7 @@ def _accounted(accounts: Mapping[str, Account], pictures: int) -> dict[str, Any]
 
 
 def _pixels(studio: Studio, image_id: str) -> bytes:
-    with Image.open(studio.image_file(image_id)) as image:
+    with Image.open(studio.history.file(image_id)) as image:
         return image.convert("RGB").tobytes()
 
 

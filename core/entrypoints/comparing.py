@@ -100,7 +100,7 @@ def _follow(studio: Studio, comparison: Comparison, line: ProgressLine) -> bool:
     """Wait until nothing is in work any more; False when Ctrl+C cancelled it. WorkerStartError when nobody can draw it."""
     try:
         while active := [job for job in jobs(studio, comparison) if job.state.active]:
-            if all(job.state is JobState.QUEUED for job in active) and (trouble := studio.worker().trouble):
+            if all(job.state is JobState.QUEUED for job in active) and (trouble := studio.worker.status().trouble):
                 cancel(studio, comparison)
                 raise trouble
             line.show(min(active, key=lambda job: job.state is JobState.QUEUED))
@@ -122,7 +122,7 @@ def _print(studio: Studio, found: Report, outs: Sequence[Path], language: str) -
         if one.error is not None:
             print(f"{one.column.name}: ", end="", file=sys.stderr)
             complain(one.error, language)
-    votes = studio.votes(found.comparison.id)
+    votes = studio.benchmarks.votes(found.comparison.id)
     print(measured.text(found, language))
     for out in outs:
         _write(out, _content(studio, found, out, measured.as_json(found, votes)))
@@ -134,7 +134,7 @@ def _content(studio: Studio, found: Report, out: Path, data: Mapping[str, Any]) 
         return sheet.draw(studio, found)
     if out.suffix.lower() == ".json":
         return json.dumps(data, ensure_ascii=False, indent=1).encode()
-    return measured.csv(found, studio.votes(found.comparison.id))
+    return measured.csv(found, studio.benchmarks.votes(found.comparison.id))
 
 
 def _write(out: Path, data: bytes) -> None:

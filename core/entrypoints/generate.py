@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ, order.values, order.profile)
     settings.raise_problems()
     studio = build_studio(settings)
-    job = studio.submit(_request(studio, order))
+    job = studio.queue.submit(_request(studio, order))
     studio.start()
     try:
         return _finish(studio, _follow(studio, job, ProgressLine(language, order.progress)), order, language)
@@ -119,19 +119,19 @@ def _request(studio: Studio, order: Order) -> GenerationRequest:
     request = _new_request(studio, order)
     if not order.inputs:
         return request
-    kept = {role: studio.keep_input(data, str(order.inputs[role])) for role, data in read_inputs(order).items()}
-    return studio.over(request, Sources(kept), order.values)
+    kept = {role: studio.input_images.keep(data, str(order.inputs[role])) for role, data in read_inputs(order).items()}
+    return studio.requests.with_inputs(request, Sources(kept), order.values)
 
 
 def _new_request(studio: Studio, order: Order) -> GenerationRequest:
     """One prompt, or those of the file; PromptsFileError when it can't be read."""
     if order.prompts is None:
-        return studio.new_request(order.values, SOURCE)
+        return studio.requests.new(order.values, SOURCE)
     try:
         data = order.prompts.read_bytes()
     except OSError as error:
         raise PromptsFileError(path=order.prompts, detail=error.strerror or error) from error
-    return studio.new_batch(data, order.values, order.prompts.name)
+    return studio.requests.new_batch(data, order.values, order.prompts.name)
 
 
 def read_inputs(order: Order) -> dict[str, bytes]:
@@ -187,12 +187,12 @@ def _follow(studio: Studio, job: Job, line: ProgressLine) -> Job:
     """Wait until the job is over, drawing its progress. Ctrl+C cancels it; WorkerStartError when nobody can draw it."""
     try:
         while job.state.active:
-            if job.state is JobState.QUEUED and (trouble := studio.worker().trouble):
-                studio.cancel(job.id)
+            if job.state is JobState.QUEUED and (trouble := studio.worker.status().trouble):
+                studio.queue.cancel(job.id)
                 raise trouble
             line.show(job)
             time.sleep(POLL_SECONDS)
-            job = studio.job(job.id)
+            job = studio.queue.get(job.id)
     except KeyboardInterrupt:
         job = _cancel(studio, job)
     finally:
@@ -202,11 +202,11 @@ def _follow(studio: Studio, job: Job, line: ProgressLine) -> Job:
 
 def _cancel(studio: Studio, job: Job) -> Job:
     """Cancelled within a step; after CANCEL_SECONDS stopping the worker ends it the hard way."""
-    job = studio.cancel(job.id)
+    job = studio.queue.cancel(job.id)
     deadline = time.monotonic() + CANCEL_SECONDS
     while job.state.active and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-        job = studio.job(job.id)
+        job = studio.queue.get(job.id)
     return job
 
 
@@ -216,7 +216,7 @@ def _finish(studio: Studio, job: Job, order: Order, language: str) -> int:
         return complain(job.error, language)
     if job.state is not JobState.DONE:
         return STOPPED
-    made = [studio.image_file(image_id) for image_id in job.image_ids]
+    made = [studio.history.file(image_id) for image_id in job.image_ids]
     copies = [partial(shutil.copyfile, path) for path in made]
     for path in made if order.out is None else put_files(copies, order.out):
         print(path)

@@ -44,9 +44,9 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     if action == "get":
         return _get(studio, target, arguments, language)
     if action == "add":
-        print(studio.add_model(target, arguments.id).id)
+        print(studio.catalog.add(target, arguments.id).id)
     elif action == "remove":
-        studio.remove_model(target)
+        studio.models.remove(target)
     else:
         _list(studio, language)
     return DONE
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
 def _list(studio: Studio, language: str) -> None:
     """A line a model: id, where it is, size, memory, tier, and why it can't be used."""
     words = _WORDS[language]
-    for info in studio.models():
+    for info in studio.catalog.models():
         absent = words["unusable"] if info.path or not info.sources else words["absent"]
         place = words[info.place] if info.problem is None else absent
         size = _gigabytes(info.disk_bytes or info.download_bytes)
@@ -63,15 +63,15 @@ def _list(studio: Studio, language: str) -> None:
         print(f"{line}  {info.name[language]}")
         if info.problem is not None and absent == words["unusable"]:
             print(f"{'':<22} {info.problem.message(language)}")
-    for problem in studio.model_problems():
+    for problem in studio.catalog.problems():
         complain(problem, language)
     _list_loras(studio, language)
 
 
 def _list_loras(studio: Studio, language: str) -> None:
     """A line a LoRA: name, size, rank, the models that it fits, and why it can't be used."""
-    models = studio.models()
-    for lora in studio.loras():
+    models = studio.catalog.models()
+    for lora in studio.models.loras():
         fits = ", ".join(model.id for model in models if lora.problem is None and lora.fits(model)) or "-"
         print(f"{lora.name:<16} {'LoRA':<20} {_size(lora.bytes):>9} {f'r {lora.rank or 0}':>9}        {fits}")
         if lora.problem is not None:
@@ -90,23 +90,23 @@ def _get(studio: Studio, model: str, arguments: argparse.Namespace, language: st
     """Fetch and wait. Ctrl+C pauses: the next `models get` goes on from there."""
     if arguments.source not in (None, *SOURCES):
         raise OptionError(source=SOURCE, key="--source", came=arguments.source, allowed=", ".join(SOURCES))
-    info = studio.model(model)
+    info = studio.catalog.find(model)
     if info.problem is None:
         print(info.path)
         return DONE
-    under_way = [download.model for download in studio.download(model, arguments.source, arguments.mirror)]
+    under_way = [download.model for download in studio.models.download(model, arguments.source, arguments.mirror)]
     try:
         ended = [_follow(studio, one, language) for one in under_way]
     except KeyboardInterrupt:
         for one in under_way:
-            studio.pause_download(one)
+            studio.downloads.pause(one)
         return STOPPED
     for download in ended:
         if download.error is not None:
             return complain(download.error, language)
         if download.state != "done":
             return STOPPED
-    found = studio.model(model)
+    found = studio.catalog.find(model)
     if found.problem is not None:
         raise found.problem
     print(found.path)
@@ -117,7 +117,7 @@ def _follow(studio: Studio, model: str, language: str) -> Download:
     """Until it is over, with one line of progress where somebody watches."""
     watched = sys.stderr.isatty()
     while True:
-        download = next(one for one in studio.downloads() if one.model == model)
+        download = next(one for one in studio.downloads.all() if one.model == model)
         if watched:
             print(f"\r\x1b[K{_sentence(download, language)}", end="", file=sys.stderr, flush=True)
         if not download.active:

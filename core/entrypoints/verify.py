@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
 
 
 def _step(studio: Studio, step: recipe.Step, pictures: int, language: str) -> bool:
-    jobs = [studio.submit(request) for request in recipe.requests(studio, step, {}, pictures)]
+    jobs = [studio.queue.submit(request) for request in recipe.requests(studio, step, {}, pictures)]
     words = _WORDS[language]
     print(f"{words[step.key]}\n{'#':>3} {words['head']}")
     line = ProgressLine(language, sys.stderr.isatty())
@@ -61,7 +61,7 @@ def _wait(studio: Studio, job: Job, line: ProgressLine) -> Job:
         while job.state.active:
             line.show(job)
             time.sleep(POLL_SECONDS)
-            job = studio.job(job.id)
+            job = studio.queue.get(job.id)
         return job
     finally:
         line.clear()
@@ -73,7 +73,7 @@ def _row(studio: Studio, number: int, job: Job, language: str) -> Job:
         words = job.error.message(language) if job.error else str(job.state)
         print(f"{number:>3} {words}", flush=True)
         return job
-    record, look = studio.image(job.image_ids[0]), studio.look(job.image_ids[0])
+    record, look = studio.history.get(job.image_ids[0]), studio.images.stats(job.image_ids[0])
     size = f"{look.width}x{look.height}"
     peak = f"{record.peak_memory_bytes / 1e6:.0f}" if record.peak_memory_bytes else "-"
     seconds = sum(record.timings.values())

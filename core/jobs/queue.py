@@ -36,16 +36,29 @@ MOST_SHOWN = 200  # jobs on the board: nobody reads more
 class JobQueue(Workbench):
     """The jobs table and its previews, all sides. Thread-safe as the database is; any number of processes may open it."""
 
-    def __init__(self, database: Database, worker_id: str | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        worker_id: str | None = None,
+        prepare: Callable[[GenerationRequest], GenerationRequest] = lambda request: request,
+    ) -> None:
+        """`prepare` checks and completes each request before it is queued."""
         super().__init__(database, worker_id)
+        self.prepare = prepare
         self._board = Board(lambda: ChangeWatch(database), self._read_board)
 
-    def add(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
-        """Put a complete request at the end. It is on disk when this returns; StorageError when it can't be.
+    def submit(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
+        """Check a request and put it at the end of the queue. It is on disk when this returns.
 
-        QueueFullError when the client has `most` active jobs already; KeyReusedError when its key stands for another
-        request. The job of a key that came before is given as it is.
+        A client that sends the same key again gets the job that the key was first used for.
+
+        Raises:
+            InputError, ModelFileError: the request can't be used.
+            QueueFullError: the client has `most` active jobs already.
+            KeyReusedError: the key belongs to another request.
+            StorageError: the job could not be written.
         """
+        request = self.prepare(request)
         terms = terms or JobTerms()
         with self._database.writing() as connection:
             known = job_of_key(connection, terms)
@@ -55,17 +68,22 @@ class JobQueue(Workbench):
                 check_room(connection, terms.client, most)
             return snapshots.one(connection, add_job(connection, request, terms))
 
-    def add_all(
+    def submit_all(
         self,
         requests: Sequence[GenerationRequest],
         terms: JobTerms | None,
         keep: Callable[[Connection, Sequence[str]], None],
         most: int | None = None,
     ) -> Sequence[Job]:
-        """Put complete requests at the end, in this order, with what `keep` writes of them (it gets their ids).
+        """Check requests and put all of them at the end of the queue, in this order, or none.
 
-        All of it is on disk when this returns, or nothing is. QueueFullError when the client would have more than `most`.
+        `keep` gets the connection and the ids of the jobs, and may write more in the same transaction.
+
+        Raises:
+            QueueFullError: the client would have more than `most` active jobs.
+            InputError, ModelFileError, StorageError: as `submit`.
         """
+        requests = [self.prepare(request) for request in requests]
         terms = terms or JobTerms()
         with self._database.writing() as connection:
             if most is not None:
@@ -79,17 +97,17 @@ class JobQueue(Workbench):
         with self._database.reading() as connection:
             return snapshots.one(connection, job_id)
 
-    def recent(self, limit: int) -> Sequence[Job]:
+    def recent(self, limit: int = 50) -> Sequence[Job]:
         """The latest `limit` jobs, newest first."""
         with self._database.reading() as connection:
             return snapshots.read(connection, snapshots.snapshots().order_by(jobs.c.number.desc()).limit(limit))
 
-    def active(self, limit: int) -> Sequence[Job]:
+    def active(self, limit: int = MOST_SHOWN) -> Sequence[Job]:
         """All that can still change: what is in work, then what waits, in the order of running."""
         with self._database.reading() as connection:
             return snapshots.read(connection, snapshots.active().limit(limit))
 
-    def board(self) -> QueueBoard:
+    def snapshot(self) -> QueueBoard:
         """What can still change, as one snapshot: the same object until somebody writes to the database."""
         return self._board.look()
 
@@ -99,7 +117,7 @@ class JobQueue(Workbench):
             newest = connection.scalar(select(func.max(jobs.c.number))) or 0
             return QueueBoard(tuple(snapshots.read(connection, snapshots.active().limit(MOST_SHOWN))), paused, newest)
 
-    def request_cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str) -> Job:
         """A queued job is cancelled now; one in work is marked for its worker; an ended one stays as it is."""
         with self._database.writing() as connection:
             cancel_job(connection, job_id)
@@ -114,14 +132,14 @@ class JobQueue(Workbench):
                 cancel_job(connection, job_id)
             return len(ids)
 
-    def hold(self, job_id: str, held: bool) -> Job:
-        """Pause a job, or let it go on. One in work stops within a step and waits; its finished pictures are kept.
+    def pause_job(self, job_id: str, paused: bool) -> Job:
+        """Pause or resume a job. One in work stops within a step and waits; its finished pictures are kept.
 
         JobStateError when it has ended.
         """
         with self._database.writing() as connection:
             demand(connection, job_id, "pause", ACTIVE)
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(held=held))
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(held=paused))
             return snapshots.one(connection, job_id)
 
     def retry(self, job_id: str) -> Job:

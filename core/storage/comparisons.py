@@ -46,7 +46,7 @@ class Comparisons:
             raise NotFoundError(kind="comparison", came=comparison_id)
         return _comparison(row)
 
-    def recent(self, limit: int) -> Sequence[Comparison]:
+    def recent(self, limit: int = 50) -> Sequence[Comparison]:
         """The latest, newest first."""
         latest = select(comparisons).order_by(comparisons.c.created_at.desc(), comparisons.c.id.desc()).limit(limit)
         with self._database.reading() as connection:

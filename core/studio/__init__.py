@@ -1,30 +1,82 @@
-"""The front door: everything that the page, the command line and the service can ask for.
+"""The studio: what the pages, the command line and the HTTP service work with.
 
-Its verbs stand at desks: jobs, pictures, input pictures, making again, comparisons, models, the machine.
-What these modules do not know: Streamlit, torch, SQL, how a worker is started (see `bootstrap`).
+Each part is an attribute and is called directly, `studio.queue.cancel(job_id)`. `core.bootstrap` builds a studio.
 """
 
 from __future__ import annotations
 
-from core.studio.again import Again
-from core.studio.compared import Compared
-from core.studio.inputs import InputPictures
-from core.studio.machine import Machine
+from core.config.layers import Settings
+from core.jobs.queue import JobQueue
+from core.jobs.supervisor import WorkerSupervisor
+from core.model.catalog import Catalog
+from core.model.hub.downloads import Downloads
+from core.model.lora_files import LoraFiles
+from core.remote.catalog import RemoteCatalog
+from core.remote.loras import RemoteLoras
+from core.requests import RequestBuilder
+from core.storage.comparisons import Comparisons
+from core.storage.history import History
+from core.storage.inputs import Inputs
+from core.storage.sheets import Sheets
+from core.studio.images import Images, Reruns
 from core.studio.models import Models
+from core.studio.system import System
 
 
-class Studio(Again, Compared, InputPictures, Models, Machine):
-    """All verbs behind one door."""
+class Studio:
+    """All parts over one output folder. Thread-safe: many pages share one studio.
+
+    requests      complete, checked requests made of values, batches and input images
+    queue         jobs: submit, look at, cancel, pause, reorder
+    history       stored images: search, files, tags, ratings, trash
+    images        statistics and comparison of stored images, import from folders
+    reruns        images generated again, and parameter sweeps
+    sweeps        stored sweeps and their contact sheets
+    benchmarks    stored benchmarks and votes (see core.comparison)
+    input_images  uploaded images for img2img, inpainting and ControlNet
+    catalog       known models
+    models        load, download and remove models; LoRAs with their previews
+    lora_files    LoRA files
+    downloads     running downloads, and tokens of the hubs
+    worker        the worker process: status, unload, workers of a cluster
+    system        report on this machine, and diagnosis of recent jobs
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        requests: RequestBuilder,
+        queue: JobQueue,
+        history: History,
+        catalog: Catalog | RemoteCatalog,
+        worker: WorkerSupervisor,
+        sweeps: Sheets,
+        downloads: Downloads,
+        input_images: Inputs,
+        benchmarks: Comparisons,
+        lora_files: LoraFiles | RemoteLoras,
+    ) -> None:
+        self.settings = settings
+        self.requests = requests
+        self.queue = queue
+        self.history = history
+        self.catalog = catalog
+        self.worker = worker
+        self.sweeps = sweeps
+        self.downloads = downloads
+        self.input_images = input_images
+        self.benchmarks = benchmarks
+        self.lora_files = lora_files
+        self.images = Images(history, lora_files)
+        self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images)
+        self.models = Models(settings, catalog, lora_files, downloads, worker, history)
+        self.system = System(settings, queue, history, catalog, worker)
 
     def start(self) -> None:
-        """Start the worker process (and keep it alive) unless another studio over the same folder already has one."""
-        self._worker.start()
-
-    def resume_downloads(self) -> None:
-        """Go on with the downloads that the end of the last app cut off."""
-        self._downloads.resume_interrupted()
+        """Start the worker process and keep it alive, unless another studio over the same folder has one."""
+        self.worker.start()
 
     def stop(self) -> None:
-        """End the worker that this studio started."""
-        self._downloads.stop()
-        self._worker.stop()
+        """Stop the downloads and the worker process that this studio started."""
+        self.downloads.stop()
+        self.worker.stop()

@@ -29,7 +29,7 @@ def browser() -> Iterator[object]:
 def app(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the real app with the embedded model."""
     outputs = tmp_path_factory.mktemp("outputs")
-    problem = build_studio(load_settings(overrides={"output.directory": str(outputs)})).model("demo").problem
+    problem = build_studio(load_settings(overrides={"output.directory": str(outputs)})).catalog.find("demo").problem
     if problem is not None:
         pytest.skip(f"the embedded model is not there: {problem}")
     with chromium.running_app(outputs) as address:

@@ -54,7 +54,7 @@ def main() -> None:
                 photograph_welcome(new_page(context), address, chosen.to)
             for sample_id, image_id in draw_samples(studio).items():
                 if chosen.samples:
-                    save_sample(studio.image_file(image_id), sample_id)
+                    save_sample(studio.history.file(image_id), sample_id)
             if chosen.samples:
                 print(f"wrote {SAMPLES}; run again without --samples for the screenshots")
             else:
@@ -69,18 +69,18 @@ def draw_samples(studio: Studio) -> dict[str, str]:
     made = {}
     for sample in library.samples:
         for language in ("en", "zh"):
-            request = studio.new_request({"prompt": sample.text[language], "seed": sample.seed})
+            request = studio.requests.new({"prompt": sample.text[language], "seed": sample.seed})
             made[sample.id] = draw(studio, request)
     return made
 
 
 def draw(studio: Studio, request: GenerationRequest) -> str:
     """One picture's id."""
-    job = studio.submit(request)
+    job = studio.queue.submit(request)
     until = time.monotonic() + DRAWING_SECONDS
-    while studio.job(job.id).state.active and time.monotonic() < until:
+    while studio.queue.get(job.id).state.active and time.monotonic() < until:
         time.sleep(0.5)
-    job = studio.job(job.id)
+    job = studio.queue.get(job.id)
     if not job.image_ids:
         raise SystemExit(f"no picture of {request.prompt!r}: {job.error or job.state}")
     return job.image_ids[0]

@@ -29,7 +29,9 @@ def guarded(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     outputs = tmp_path_factory.mktemp("outputs")
     file = BytesIO()
     Image.new("RGB", (64, 64), (200, 60, 50)).save(file, "PNG")
-    build_studio(load_settings(overrides={"output.directory": str(outputs)})).take_in(file.getvalue(), "red.png")
+    build_studio(load_settings(overrides={"output.directory": str(outputs)})).history.take_in(
+        file.getvalue(), "red.png"
+    )
     Users(outputs).add("安娜", PASSWORD)
     with running_app(outputs, ZDARKROOM_ACCESS__ADDRESS="0.0.0.0", ZDARKROOM_MODEL__PRELOAD="no") as address:
         yield address

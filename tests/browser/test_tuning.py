@@ -100,19 +100,19 @@ def test_what_is_in_effect_stands_beside_what_is_chosen(small_app, browser):
 
 def test_faults_are_found_and_cured_at_a_click(small_app, browser, planter):
     """Each is planted in the app's own queue or history; the cure is queued by the button and takes the card away."""
-    asked = planter.new_request({"prompt": "a red house, day", "seed": 5, **FEW})
-    planter.pause_queue(True)
+    asked = planter.requests.new({"prompt": "a red house, day", "seed": 5, **FEW})
+    planter.queue.pause(True)
     for error in (
         OutOfMemoryError(device="cuda", width=128, height=128),
         BrokenPictureError(component="vae", came="NaN or Inf", step=4),
     ):
-        planter._queue.finish(planter.submit(asked).id, JobState.FAILED, error)
-    planter.pause_queue(False)
-    image_id = draw(planter, planter.new_request({"prompt": "a blue car, day", "seed": 6, **FEW}))
-    with Image.open(planter.image_file(image_id)) as whole:
+        planter.queue.finish(planter.queue.submit(asked).id, JobState.FAILED, error)
+    planter.queue.pause(False)
+    image_id = draw(planter, planter.requests.new({"prompt": "a blue car, day", "seed": 6, **FEW}))
+    with Image.open(planter.history.file(image_id)) as whole:
         half = whole.resize((64, 64))
-    half.save(planter.image_file(image_id))
-    draw(planter, planter.new_request({"prompt": "招牌上写着你好", "seed": 7, "negative_prompt": "car", **FEW}))
+    half.save(planter.history.file(image_id))
+    draw(planter, planter.requests.new({"prompt": "招牌上写着你好", "seed": 7, "negative_prompt": "car", **FEW}))
     page = new_page(browser)
     page.goto(f"{small_app}/system?lang=en")
     for kind in ("black", "memory", "size", "text", "guidance"):
@@ -126,8 +126,8 @@ def test_faults_are_found_and_cured_at_a_click(small_app, browser, planter):
         cures.first.click()
         expect(cures).not_to_have_count(left)
     until = time.monotonic() + 300
-    while planter.active_jobs() and time.monotonic() < until:  # what was run again is drawn
+    while planter.queue.active() and time.monotonic() < until:  # what was run again is drawn
         time.sleep(0.5)
-    assert all(job.state is JobState.DONE for job in planter.jobs(3))
+    assert all(job.state is JobState.DONE for job in planter.queue.recent(3))
     expect(page.get_by_text("No fault")).to_be_visible()
     page.close()

@@ -66,14 +66,14 @@ class Course:
         """Seconds that the picture took, by FIGURES."""
         values = {"prompt": "a red house at sunset, snowy mountains", "model": "demo", "width": side, "height": side,
                   "steps": steps, "seed": seed, "preview.enabled": preview}  # fmt: skip
-        job = self.studio.submit(self.studio.new_request(values))
+        job = self.studio.queue.submit(self.studio.requests.new(values))
         clock, processor = time.perf_counter(), time.process_time()
         self._runner.run_next()
         took = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
-        job = self.studio.job(job.id)
+        job = self.studio.queue.get(job.id)
         if job.state is not JobState.DONE:
             raise SystemExit(f"no picture: {job.error or job.state}")
-        return {**took, "denoising": self.studio.image(job.image_ids[0]).timings["steps"]}
+        return {**took, "denoising": self.studio.history.get(job.image_ids[0]).timings["steps"]}
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ def drawn(folder: Path, request: GenerationRequest, **values: object) -> list[st
         shop.supervisor.start()
         workers = values.get("worker.ray_workers", 0)
         wait_for(lambda: [w.state for w in shop.supervisor.status().workers] == ["idle"] * workers)
-        job = shop.wait(shop.queue.add(request).id)
+        job = shop.wait(shop.queue.submit(request).id)
         assert job.state is JobState.DONE, job.error
         pictures = [Image.open(shop.history.file(image)).convert("RGB") for image in job.image_ids]
         return [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]

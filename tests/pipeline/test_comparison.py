@@ -61,9 +61,9 @@ def test_the_table_of_three_families_and_two_option_sets(
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
     studio = build_studio(load_settings(configs))
-    log = studio.system().log_tail
+    log = studio.system.report().log_tail
     assert count_loads(log) == 1 and sum("toy-" in line and "loaded in" in line for line in log) == 2
-    assert studio.comparison(found["id"]).prompts == ("a red house on snow", "夜晚，蓝色的汽车")
+    assert studio.benchmarks.get(found["id"]).prompts == ("a red house on snow", "夜晚，蓝色的汽车")
 
 
 def test_columns_with_a_lora_and_with_a_second_pass(
@@ -82,12 +82,12 @@ def test_columns_with_a_lora_and_with_a_second_pass(
     found = json.loads(said.out.splitlines()[-1])
     assert len({row["load_seconds"] for row in found["columns"]}) == 1
     studio = build_studio(load_settings(configs))
-    comparison = studio.comparison(found["id"])
+    comparison = studio.benchmarks.get(found["id"])
     requests = [measured.pictures[0].request for measured in report(studio, comparison).columns]
     assert [one.options["lora.use"] for one in requests] == [(), ("ink-print:0.75",), ()]
     assert [one.options["hires.enabled"] for one in requests] == [False, False, True]
     pictures = [
-        studio.image_file(measured.pictures[0].id).read_bytes() for measured in report(studio, comparison).columns
+        studio.history.file(measured.pictures[0].id).read_bytes() for measured in report(studio, comparison).columns
     ]
     assert len(set(pictures)) == 3
     assert len(list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(encoding="utf-8-sig"))))) == 3

@@ -34,9 +34,11 @@ def fill(filler):
 
 
 def finished(studio, **values):
-    job = studio.submit(studio.new_request({"prompt": "a house", "width": 64, "height": 64, "steps": 1, **values}))
+    job = studio.queue.submit(
+        studio.requests.new({"prompt": "a house", "width": 64, "height": 64, "steps": 1, **values})
+    )
     deadline = time.monotonic() + PATIENCE
-    while (job := studio.job(job.id)).state.active:
+    while (job := studio.queue.get(job.id)).state.active:
         assert time.monotonic() < deadline, job
         time.sleep(0.05)
     return job
@@ -57,9 +59,9 @@ def test_full_disk(small_disk):
         assert "disk" in failed.error.message("en") and "full" in failed.error.message("en")
         assert failed.image_ids == ()
         fill(filler)
-        assert isinstance(studio.worker().trouble, NoRoomError), "every page tells of it"
+        assert isinstance(studio.worker.status().trouble, NoRoomError), "every page tells of it"
         filler.unlink()
-        assert studio.worker().trouble is None
+        assert studio.worker.status().trouble is None
         assert finished(studio).state is JobState.DONE
         measured("output.directory", "pictures, database and log are there; when its disk was full the job said so")
         assert not [path for path in small_disk.rglob("*") if path.suffix in (".tmp", ".part")]

@@ -28,7 +28,7 @@ def studio(tmp_path_factory):
 
 def wait_for(studio, job_id, condition):
     deadline = time.monotonic() + PATIENCE
-    while not condition(job := studio.job(job_id)):
+    while not condition(job := studio.queue.get(job_id)):
         assert time.monotonic() < deadline, job
         time.sleep(0.02)
     return job
@@ -36,7 +36,7 @@ def wait_for(studio, job_id, condition):
 
 def finished(studio, **values):
     values = {"prompt": "红色的房子，日落，雪山", "width": 128, "height": 128, "seed": 7, **values}
-    job = studio.submit(studio.new_request(values))
+    job = studio.queue.submit(studio.requests.new(values))
     return wait_for(studio, job.id, lambda job: not job.state.active)
 
 
@@ -44,8 +44,8 @@ def finished(studio, **values):
 def test_a_prompt_becomes_a_picture_with_all_its_parameters(studio):
     job = finished(studio, width=250, height=141, negative_prompt="car")
     assert job.state is JobState.DONE, job.error
-    record = studio.image(job.image_ids[0])
-    with Image.open(studio.image_file(record.id)) as image:
+    record = studio.history.get(job.image_ids[0])
+    with Image.open(studio.history.file(record.id)) as image:
         assert image.size == (record.width, record.height) == (250, 141)
         assert "红色的房子" in image.info["parameters"]
     assert record.request.prompt == "红色的房子，日落，雪山"
@@ -55,33 +55,33 @@ def test_a_prompt_becomes_a_picture_with_all_its_parameters(studio):
     assert {choice.option for choice in record.decisions} >= {"model.device", "model.dtype"}
     assert all(choice.reason["zh"] and choice.reason["en"] for choice in record.decisions)
     assert set(record.timings) == {"text", "steps", "decode"}
-    assert studio.search(HistoryQuery(text="雪山")).records[0].id == record.id
+    assert studio.history.search(HistoryQuery(text="雪山")).records[0].id == record.id
 
 
 def test_each_picture_of_a_batch_has_its_own_seed_and_row(studio):
     job = finished(studio, num_images=3)
-    records = [studio.image(image_id) for image_id in job.image_ids]
+    records = [studio.history.get(image_id) for image_id in job.image_ids]
     assert [record.request.seed for record in records] == [7, 8, 9]
-    alone = studio.image(finished(studio, seed=9).image_ids[0])
-    one, other = (np.asarray(Image.open(studio.image_file(i))) for i in (records[2].id, alone.id))
+    alone = studio.history.get(finished(studio, seed=9).image_ids[0])
+    one, other = (np.asarray(Image.open(studio.history.file(i))) for i in (records[2].id, alone.id))
     assert np.array_equal(one, other)
 
 
 def test_a_picture_of_a_batch_is_the_one_that_its_prompt_and_seed_make_alone(studio):
     rows = "prompt,seed,width\na {red|blue} house at night,7,\na {red|blue} house at night,8,\n白天，绿色的树,7,192\n"
-    batch = studio.new_batch(rows.encode(), {"width": 128, "height": 128}, "list.csv")
-    job = studio.submit(batch)
+    batch = studio.requests.new_batch(rows.encode(), {"width": 128, "height": 128}, "list.csv")
+    job = studio.queue.submit(batch)
     job = wait_for(studio, job.id, lambda job: not job.state.active)
     assert job.state is JobState.DONE, job.error
-    records = [studio.image(image_id) for image_id in job.image_ids]
+    records = [studio.history.get(image_id) for image_id in job.image_ids]
     assert [record.request for record in records] == list(batch.singles())
     assert records[0].request.template == "a {red|blue} house at night" and "{" not in records[0].request.prompt
     for record in records[1:]:
         request = record.request
         alone = finished(studio, prompt=request.prompt, seed=request.seed, width=request.width, height=request.height)
-        one, other = (np.asarray(Image.open(studio.image_file(i))) for i in (record.id, alone.image_ids[0]))
+        one, other = (np.asarray(Image.open(studio.history.file(i))) for i in (record.id, alone.image_ids[0]))
         assert np.array_equal(one, other)
-    with Image.open(studio.image_file(records[0].id)) as image:
+    with Image.open(studio.history.file(records[0].id)) as image:
         assert "Template: a {red|blue} house at night" in image.info["parameters"]
         stored = json.loads(image.info["zdarkroom"])
     assert (stored["requested"]["template"], stored["place"]) == (records[0].request.template, 1)
@@ -89,16 +89,16 @@ def test_a_picture_of_a_batch_is_the_one_that_its_prompt_and_seed_make_alone(stu
 
 def test_a_random_seed_is_resolved_and_stored(studio):
     job = finished(studio, seed=-1)
-    assert studio.image(job.image_ids[0]).request.seed == job.request.seed >= 0
+    assert studio.history.get(job.image_ids[0]).request.seed == job.request.seed >= 0
 
 
 def test_the_model_stays_loaded_between_jobs(studio):
     finished(studio)
-    loads = studio.system().log_tail
+    loads = studio.system.report().log_tail
     finished(studio)
-    assert count_loads(loads) == count_loads(studio.system().log_tail) >= 1
+    assert count_loads(loads) == count_loads(studio.system.report().log_tail) >= 1
     finished(studio, **{"model.dtype": "bfloat16"})
-    assert count_loads(studio.system().log_tail) == count_loads(loads) + 1
+    assert count_loads(studio.system.report().log_tail) == count_loads(loads) + 1
 
 
 def count_loads(log):
@@ -106,20 +106,20 @@ def count_loads(log):
 
 
 def test_the_job_of_a_killed_worker_is_run_again(studio):
-    job = studio.submit(studio.new_request({"prompt": "a castle", "num_inference_steps": 200, "width": 256}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a castle", "num_inference_steps": 200, "width": 256}))
     wait_for(studio, job.id, lambda job: job.state is JobState.RUNNING)
-    os.kill(studio.worker().pid, signal.SIGKILL)
+    os.kill(studio.worker.status().pid, signal.SIGKILL)
     again = wait_for(studio, job.id, lambda job: job.crashes == 1)
     assert "signal 9" in again.error.message("en")
     wait_for(studio, job.id, lambda job: job.state is JobState.RUNNING)
-    studio.cancel(job.id)
+    studio.queue.cancel(job.id)
     assert finished(studio).state is JobState.DONE
 
 
 def test_cancel_stops_a_running_job_within_a_step(studio):
-    job = studio.submit(studio.new_request({"prompt": "a castle", "num_inference_steps": 200, "width": 256}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a castle", "num_inference_steps": 200, "width": 256}))
     wait_for(studio, job.id, lambda job: job.progress is not None and job.progress.step >= 2)
-    at = studio.cancel(job.id).progress.step
+    at = studio.queue.cancel(job.id).progress.step
     done = wait_for(studio, job.id, lambda job: not job.state.active)
     assert done.state is JobState.CANCELLED
     assert done.progress.step <= at + 2  # the step under way when the wish arrived, and the one it was read in
@@ -127,10 +127,10 @@ def test_cancel_stops_a_running_job_within_a_step(studio):
 
 
 def test_own_metadata_holds_the_whole_record(studio):
-    record = studio.image(finished(studio, **{"output.format": "webp", "vae.enable_tiling": True}).image_ids[0])
+    record = studio.history.get(finished(studio, **{"output.format": "webp", "vae.enable_tiling": True}).image_ids[0])
     from core.storage.metadata import read_metadata
 
-    stored = read_metadata(studio.image_file(record.id))
+    stored = read_metadata(studio.history.file(record.id))
     text = json.dumps(stored.record, ensure_ascii=False)
     assert "vae.enable_tiling" in text
     assert "model.device" in text

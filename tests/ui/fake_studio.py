@@ -28,6 +28,7 @@ from core.errors import (
     UnknownLoraError,
     UnknownModelError,
 )
+from core.requests import RequestBuilder
 from core.storage.inputs import Inputs
 from core.storage.marks import changed
 from core.studio import Studio
@@ -246,11 +247,16 @@ class FakeQueue:
         self.history = history
         self.seconds_per_step = seconds_per_step
         self.jobs: dict[str, Job] = {}
+        self.prepare: Callable[[GenerationRequest], GenerationRequest] = lambda request: request
         self.submitted: list[GenerationRequest] = []
         self.paused = False
         self._begun: dict[str, float] = {}
 
-    def add(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
+    def submit(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
+        return self.put(self.prepare(request), terms, most)
+
+    def put(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
+        """Queue a request without checking it."""
         terms = terms or JobTerms()
         if most is not None and sum(job.client == terms.client for job in self.active(1000)) >= most:
             raise QueueFullError(allowed=most)
@@ -270,14 +276,14 @@ class FakeQueue:
         self._begun[job.id] = time.monotonic()
         return job
 
-    def add_all(
+    def submit_all(
         self,
         requests: Sequence[GenerationRequest],
         terms: JobTerms | None,
         keep: Callable[[Any, Sequence[str]], None],
         most: int | None = None,
     ) -> Sequence[Job]:
-        jobs = [self.add(request, terms) for request in requests]
+        jobs = [self.put(request, terms) for request in map(self.prepare, requests)]
         keep(None, [job.id for job in jobs])
         return jobs
 
@@ -287,21 +293,21 @@ class FakeQueue:
         self._move_by_itself(self.jobs[job_id])
         return self.jobs[job_id]
 
-    def recent(self, limit: int) -> Sequence[Job]:
+    def recent(self, limit: int = 50) -> Sequence[Job]:
         return [self.get(job_id) for job_id in reversed(self.jobs)][:limit]
 
-    def active(self, limit: int) -> Sequence[Job]:
+    def active(self, limit: int = 200) -> Sequence[Job]:
         return [job for job in map(self.get, list(self.jobs)) if job.state.active][:limit]
 
-    def board(self) -> QueueBoard:
+    def snapshot(self) -> QueueBoard:
         return QueueBoard(tuple(self.active(200)), self.paused, len(self.jobs))
 
     def clear(self, client: str | None = None) -> int:
         waiting = [job.id for job in self.active(1000) if job.state is JobState.QUEUED and client in (None, job.client)]
-        return len([self.request_cancel(job_id) for job_id in waiting])
+        return len([self.cancel(job_id) for job_id in waiting])
 
-    def hold(self, job_id: str, held: bool) -> Job:
-        self.jobs[job_id] = replace(self.get(job_id), held=held)
+    def pause_job(self, job_id: str, paused: bool) -> Job:
+        self.jobs[job_id] = replace(self.get(job_id), held=paused)
         return self.jobs[job_id]
 
     def postpone(self, job_id: str, not_before: datetime | None) -> Job:
@@ -330,7 +336,7 @@ class FakeQueue:
     def is_paused(self) -> bool:
         return self.paused
 
-    def request_cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str) -> Job:
         if self.get(job_id).state.active:
             self.jobs[job_id] = replace(
                 self.jobs[job_id], state=JobState.CANCELLED, cancel_requested=True, position=None
@@ -536,7 +542,7 @@ class FakeComparisons:
             raise NotFoundError(kind="comparison", came=comparison_id)
         return self.known[comparison_id]
 
-    def recent(self, limit: int) -> Sequence[Comparison]:
+    def recent(self, limit: int = 50) -> Sequence[Comparison]:
         return list(reversed(self.known.values()))[:limit]
 
     def forget(self, comparison_id: str) -> None:
@@ -549,20 +555,19 @@ class FakeComparisons:
         return [vote for key, vote in self.given.items() if key[0] == comparison_id]
 
 
-class FakeSystem:
-    def report(self, worker: WorkerStatus) -> SystemReport:
-        return SystemReport(
-            python="3.11.0",
-            platform="Linux",
-            versions={"streamlit": "1.67.0", "torch": "2.13.0"},
-            cpu_count=2,
-            memory_total=16 * 10**9,
-            memory_available=9 * 10**9,
-            disk_free=120 * 10**9,
-            output_directory="outputs",
-            worker=worker,
-            log_tail=("10:00:00 worker: model demo loaded in 2.4 s", "10:00:09 worker: job done"),
-        )
+def system_report(worker: WorkerStatus) -> SystemReport:
+    return SystemReport(
+        python="3.11.0",
+        platform="Linux",
+        versions={"streamlit": "1.67.0", "torch": "2.13.0"},
+        cpu_count=2,
+        memory_total=16 * 10**9,
+        memory_available=9 * 10**9,
+        disk_free=120 * 10**9,
+        output_directory="outputs",
+        worker=worker,
+        log_tail=("10:00:00 worker: model demo loaded in 2.4 s", "10:00:09 worker: job done"),
+    )
 
 
 LORAS = (
@@ -598,24 +603,28 @@ class FakeLoras:
 
 
 class FakeStudio(Studio):
-    """The real studio over the parts above; `queue` and `past` are there for tests to look at and to move."""
+    """The real studio over the parts above."""
 
     def __init__(self, folder: Path, settings: Settings | None = None, seconds_per_step: float | None = None) -> None:
-        self.past = FakeHistory(folder)
-        self.queue = FakeQueue(self.past, seconds_per_step)
+        settings = settings or load_settings()
+        history, catalog, loras, inputs = FakeHistory(folder), FakeCatalog(), FakeLoras(), Inputs(folder)
+        queue = FakeQueue(history, seconds_per_step)
+        requests = RequestBuilder(settings, catalog, loras, inputs)
+        queue.prepare = requests.prepare
         super().__init__(
-            settings or load_settings(),
-            self.queue,
-            self.past,
-            FakeCatalog(),
-            FakeWorker(),
-            FakeSystem(),
-            FakeSheets(folder, self.queue),
-            FakeDownloads(folder),
-            Inputs(folder),
-            FakeComparisons(),
-            FakeLoras(),
+            settings=settings,
+            requests=requests,
+            queue=queue,
+            history=history,
+            catalog=catalog,
+            worker=FakeWorker(),
+            sweeps=FakeSheets(folder, queue),
+            downloads=FakeDownloads(folder),
+            input_images=inputs,
+            benchmarks=FakeComparisons(),
+            lora_files=loras,
         )
+        self.system.report = lambda: system_report(self.worker.status())
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:
         """Pictures of the last days, newest first."""
@@ -628,6 +637,6 @@ class FakeStudio(Studio):
         now = datetime.now(UTC)
         for k in range(count, 0, -1):
             size = ((256, 256), (320, 192), (192, 320))[k % 3]
-            request = replace(self.new_request({"prompt": words[k % 4]}), seed=4700 + k, width=size[0], height=size[1])
-            self.past.add(request, created_at=now - timedelta(hours=7 * k))
-        return self.past.records
+            request = replace(self.requests.new({"prompt": words[k % 4]}), seed=4700 + k, width=size[0], height=size[1])
+            self.history.add(request, created_at=now - timedelta(hours=7 * k))
+        return self.history.records

@@ -20,7 +20,7 @@ STEPS, TILES = "generation.num_inference_steps", "vae.enable_tiling"
 def run_again(studio, open_page, record):
     page = open_page("history", image=record.id)
     page.button(key="run_again").click().run()
-    studio.queue.finish(studio.jobs(1)[0].id)
+    studio.queue.finish(studio.queue.recent(1)[0].id)
     page.switch_page("views/generate.py").run()
     assert not page.exception
     return page
@@ -33,21 +33,23 @@ def test_a_picture_that_comes_out_the_same_is_called_identical(studio, open_page
 
 def test_one_that_does_not_is_called_different_with_the_reason(studio, open_page):
     record = studio.fill_history(1)[0]
-    path = studio.image_file(record.id)
-    studio.past.records[0] = replace(record, effective={**record.effective, "model.dtype": "bfloat16"})
-    path.write_bytes(studio.image_file(studio.past.add(replace(record.request, seed=1)).id).read_bytes())
-    said = all_text(run_again(studio, open_page, studio.past.get(record.id)))
+    path = studio.history.file(record.id)
+    studio.history.records[0] = replace(record, effective={**record.effective, "model.dtype": "bfloat16"})
+    path.write_bytes(studio.history.file(studio.history.add(replace(record.request, seed=1)).id).read_bytes())
+    said = all_text(run_again(studio, open_page, studio.history.get(record.id)))
     assert "Different from the original." in said and "PSNR" in said
     assert f"{SCHEMA.options['model.dtype'].label['en']} bfloat16 → float32" in said
 
 
 def test_what_is_known_before_is_said_before(studio, open_page):
     record = studio.fill_history(1)[0]
-    studio.past.records[0] = replace(record, effective={**record.effective, "versions": {"torch": "1.0", "other": "1"}})
+    studio.history.records[0] = replace(
+        record, effective={**record.effective, "versions": {"torch": "1.0", "other": "1"}}
+    )
     assert "torch 1.0 → 2.13.0" in all_text(open_page("history", image=record.id))
-    studio.past.records[0] = record
+    studio.history.records[0] = record
     assert "will probably differ" not in all_text(open_page("history", image=record.id))
-    studio.past.records[0] = replace(record, request=replace(record.request, model="gone"))
+    studio.history.records[0] = replace(record, request=replace(record.request, model="gone"))
     assert "gone" in all_text(open_page("history", image=record.id))
 
 
@@ -69,7 +71,7 @@ def test_what_is_known_before_is_said_before(studio, open_page):
 def test_what_will_differ_is_known_where_it_can_be(studio, effective, options, loaded, names):
     record = studio.fill_history(1)[0]
     request = replace(record.request, options={**record.request.options, **options})
-    known, worker = studio._catalog.conditions("demo"), replace(studio.worker(), model=loaded)
+    known, worker = studio.catalog.conditions("demo"), replace(studio.worker.status(), model=loaded)
     found = reproduction.expected(replace(record, request=request, effective=effective), known, worker)
     assert [change.name for change in found] == names
 
@@ -77,7 +79,7 @@ def test_what_will_differ_is_known_where_it_can_be(studio, effective, options, l
 def test_what_a_file_says_of_its_versions_is_shown_as_text(studio, open_page):
     record = studio.fill_history(1)[0]
     words = "![x](http://127.0.0.1:9/x.png)<img src=x onerror=alert(1)>"
-    studio.past.records[0] = replace(record, effective={**record.effective, "versions": {"torch": words}})
+    studio.history.records[0] = replace(record, effective={**record.effective, "versions": {"torch": words}})
     page = open_page("history", image=record.id)
     assert not any(
         "![x]" in str(getattr(one, "value", ""))
@@ -120,18 +122,18 @@ def test_a_sweep_is_a_job_for_each_cell_row_by_row(studio, open_page):
     cells = [(asked.num_inference_steps, asked.options[TILES]) for asked in studio.queue.submitted]
     assert cells == [(4, False), (8, False), (12, False), (4, True), (8, True), (12, True)]
     assert {asked.seed for asked in studio.queue.submitted} == {record.request.seed}
-    for job in studio.jobs():
+    for job in studio.queue.recent():
         studio.queue.finish(job.id)
-    sheet = next(iter(studio._sheets.sheets.values()))
+    sheet = next(iter(studio.sweeps.sheets.values()))
     page = open_page("sheet", sheet=sheet.id)
     table = "".join(element.proto.body for element in page.get("html"))
     for job_id in sheet.jobs:
-        assert f"history?image={studio.job(job_id).image_ids[0]}" in table
+        assert f"history?image={studio.queue.get(job_id).image_ids[0]}" in table
 
 
 def test_the_contact_sheet_waits_for_the_last_picture(studio):
     record = studio.fill_history(1)[0]
-    sheet = studio.sweep(record.id, [Axis(STEPS, (4, 8))])
+    sheet = studio.reruns.sweep(record.id, [Axis(STEPS, (4, 8))])
     client = TestClient(create_api(lambda: studio), base_url="http://127.0.0.1:8501")
     studio.queue.finish(sheet.jobs[0])
     assert client.get(f"/sheets/{sheet.id}").status_code == 404
@@ -153,11 +155,11 @@ def test_the_contact_sheet_waits_for_the_last_picture(studio):
 def test_what_cannot_be_swept_queues_nothing(studio, axes):
     record = studio.fill_history(1)[0]
     with pytest.raises(InputError):
-        studio.sweep(record.id, axes)
+        studio.reruns.sweep(record.id, axes)
     assert studio.queue.submitted == []
 
 
 def test_a_sheet_that_is_not_there(studio, open_page):
     with pytest.raises(NotFoundError):
-        studio.sheet_file("../../etc/passwd")
+        studio.sweeps.file("../../etc/passwd")
     assert "There is no sheet" in "".join(element.proto.body for element in open_page("sheet", sheet="x").get("html"))

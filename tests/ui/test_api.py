@@ -27,7 +27,7 @@ def client(studio) -> TestClient:
 def test_a_picture_is_its_file(studio, client):
     record = studio.fill_history(1)[0]
     answer = client.get(f"/images/{record.id}")
-    assert answer.content == studio.image_file(record.id).read_bytes()
+    assert answer.content == studio.history.file(record.id).read_bytes()
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -49,13 +49,13 @@ def test_a_thumbnail_is_webp(studio, client):
 
 
 def test_a_preview_is_never_kept(studio, client):
-    job = studio.submit(studio.new_request({"prompt": "a house"}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a house"}))
     assert client.get(f"/jobs/{job.id}/preview").status_code == 404
     studio.queue.advance(job.id, 3)
     answer = client.get(f"/jobs/{job.id}/preview")
     assert answer.content[8:12] == b"WEBP"
     assert answer.headers["cache-control"] == "no-store"
-    assert studio.job(job.id).state is JobState.RUNNING
+    assert studio.queue.get(job.id).state is JobState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_what_cannot_be_made_is_an_error_of_this_side(studio, client, monkeypatc
     def refuse(_image_id):
         raise StorageError(path="thumbnails", detail="no")
 
-    monkeypatch.setattr(studio, "thumbnail", refuse)
+    monkeypatch.setattr(studio.history, "thumbnail", refuse)
     assert client.get("/thumbnails/x").status_code == 500
 
 

@@ -52,12 +52,12 @@ def test_a_job_is_held_until_it_is_told_and_the_next_one_is_not(studio, open_pag
     page.text_area(key=state.widget_key("generation.prompt")).set_value("a boat")
     page.segmented_control(key=state.WHEN).set_value(state.HELD).run()
     page.button(key="generate").click().run()
-    job = studio.jobs(1)[0]
+    job = studio.queue.recent(1)[0]
     assert job.held
     page.button(key="run_now").click().run()
-    assert not studio.job(job.id).held
+    assert not studio.queue.get(job.id).held
     page.button(key="generate").click().run()
-    assert not studio.jobs(1)[0].held and studio.jobs(1)[0].id != job.id
+    assert not studio.queue.recent(1)[0].held and studio.queue.recent(1)[0].id != job.id
     assert not warned, "the log is for what the user can do something about"
 
 
@@ -67,13 +67,13 @@ def test_a_job_waits_until_a_time(studio, open_page):
     page.segmented_control(key=state.WHEN).set_value(state.AT_TIME).run()
     page.datetime_input(key=state.UNTIL).set_value(datetime(2031, 5, 4, 3, 0)).run()
     page.button(key="generate").click().run()
-    assert studio.jobs(1)[0].not_before == datetime(2031, 5, 4, 3, 0, tzinfo=UTC)
+    assert studio.queue.recent(1)[0].not_before == datetime(2031, 5, 4, 3, 0, tzinfo=UTC)
 
 
 def test_a_row_of_the_queue_says_until_when_and_can_run_at_once(studio, open_page):
     job_id = queued(studio, "a house")
-    studio.postpone(job_id, datetime.now(UTC) + timedelta(hours=5))
+    studio.queue.postpone(job_id, datetime.now(UTC) + timedelta(hours=5))
     page = open_page("queue")
     assert "Scheduled for" in all_text(page)
     page.button(key=f"now_{job_id}").click().run()
-    assert studio.job(job_id).not_before is None
+    assert studio.queue.get(job_id).not_before is None

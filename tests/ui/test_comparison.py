@@ -35,32 +35,32 @@ def shown_html(page):
 
 def test_a_comparison_is_queued_a_job_a_column_and_kept_before_the_page_says_so(studio, open_page):
     page = begun(open_page)
-    (comparison,) = studio.comparisons()
+    (comparison,) = studio.benchmarks.recent()
     assert comparison.prompts == ("a red house, day", "a blue car at night") and comparison.seeds == (7, 8)
     assert [column.name for column in comparison.columns] == ["demo", "demo · num_inference_steps 4"]
     first, second = studio.queue.submitted
     assert [(one.prompt, one.seed) for one in first.singles()] == list(comparison.cells)
     assert (first.num_inference_steps, second.num_inference_steps) == (8, 4)
     assert page.query_params["comparison"] in (comparison.id, [comparison.id])
-    assert all(job.client for job in studio.active_jobs())
+    assert all(job.client for job in studio.queue.active())
 
 
 def test_progress_cancel_and_going_on(studio, open_page):
     page = begun(open_page)
-    studio.queue.finish(studio.active_jobs()[0].id)
+    studio.queue.finish(studio.queue.active()[0].id)
     page.run()
     assert "4 / 4" in shown_html(page) and "0 / 4 · Next" in shown_html(page)
     page.button(key="cancel_comparison").click().run()
-    assert not studio.active_jobs()
-    assert [job.state for job in studio.jobs(5)] == [JobState.CANCELLED, JobState.DONE]
+    assert not studio.queue.active()
+    assert [job.state for job in studio.queue.recent(5)] == [JobState.CANCELLED, JobState.DONE]
     assert "4 of 8 images were generated" in all_text(page)
     page.button(key="retry_comparison").click().run()
-    assert len(studio.active_jobs()) == 1
+    assert len(studio.queue.active()) == 1
 
 
 def test_figures_pictures_links_and_errors(studio, open_page):
     page = begun(open_page)
-    first, second = studio.active_jobs()
+    first, second = studio.queue.active()
     studio.queue.finish(first.id)
     studio.queue.fail(second.id, OutOfMemoryError(device="cuda", width=256, height=256))
     page.run()
@@ -69,20 +69,20 @@ def test_figures_pictures_links_and_errors(studio, open_page):
         assert words in found
     page.button_group(key="comparison:view").set_value("pictures").run()
     found = shown_html(page)
-    ids = studio.job(first.id).image_ids
+    ids = studio.queue.get(first.id).image_ids
     assert all(f"history?image={image_id}" in found and f"/api/thumbnails/{image_id}" in found for image_id in ids)
     assert "a red house, day · seed 7" in found and found.count("no image") == 4
 
 
 def test_the_vote_is_blind_stored_and_summed_up(studio, open_page):
     page = begun(open_page)
-    assert studio.active_jobs()
+    assert studio.queue.active()
     page.button_group(key="comparison:view").set_value("vote").run()
     assert "Voting starts when" in all_text(page)
-    for job in studio.active_jobs():
+    for job in studio.queue.active():
         studio.queue.finish(job.id)
     page.run()
-    (comparison,) = studio.comparisons()
+    (comparison,) = studio.benchmarks.recent()
     names = [column.name for column in comparison.columns]
     for number in range(4):
         said = all_text(page) + shown_html(page)
@@ -90,7 +90,7 @@ def test_the_vote_is_blind_stored_and_summed_up(studio, open_page):
         if number == 0:
             assert not any(f">{name}<" in said for name in names)
         page.button(key=f"vote_{('left', 'right', 'equal', 'left')[number]}").click().run()
-    votes = studio.votes(comparison.id)
+    votes = studio.benchmarks.votes(comparison.id)
     assert len(votes) == 4 and [vote.winner for vote in votes].count(None) == 1
     assert "You have voted on all 4 pairs" in all_text(page)
     assert "Too few votes (3 decided)" in all_text(page)
@@ -100,7 +100,7 @@ def test_the_vote_is_blind_stored_and_summed_up(studio, open_page):
 
 def test_F5_keeps_it_and_the_list_opens_it_again(studio, open_page):
     begun(open_page)
-    (comparison,) = studio.comparisons()
+    (comparison,) = studio.benchmarks.recent()
     again = open_page("comparison", comparison=comparison.id)
     assert again.button(key="cancel_comparison")
     again.button(key="new_comparison").click().run()
@@ -109,7 +109,7 @@ def test_F5_keeps_it_and_the_list_opens_it_again(studio, open_page):
     assert again.button(key="cancel_comparison")
     again.button(key="new_comparison").click().run()
     again.button(key=f"forget_{comparison.id}").click().run()
-    assert studio.comparisons() == []
+    assert studio.benchmarks.recent() == []
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_F5_keeps_it_and_the_list_opens_it_again(studio, open_page):
 def test_what_cannot_be_used_is_told_and_nothing_is_queued(studio, open_page, fields, words):
     page = begun(open_page, **fields)
     assert words in all_text(page) + shown_html(page)
-    assert studio.queue.submitted == [] and studio.comparisons() == []
+    assert studio.queue.submitted == [] and studio.benchmarks.recent() == []
 
 
 def test_a_model_that_is_not_here_says_so_and_offers_the_models_page(studio, open_page):
@@ -146,7 +146,7 @@ def test_columns_come_and_go(studio, open_page):
     assert len([one for one in page.selectbox if one.label == "Model"]) == 3
     page.button(key="remove_column_1").click().run()
     page.button(key="start_comparison").click().run()
-    assert len(studio.comparisons()[0].columns) == 2
+    assert len(studio.benchmarks.recent()[0].columns) == 2
 
 
 def test_an_unknown_comparison_is_a_card(studio, open_page):
@@ -155,9 +155,9 @@ def test_an_unknown_comparison_is_a_card(studio, open_page):
 
 def test_sides_change_from_pair_to_pair_but_not_from_look_to_look(studio, open_page):
     begun(open_page, seeds=" ".join(map(str, range(12))))
-    for job in studio.active_jobs():
+    for job in studio.queue.active():
         studio.queue.finish(job.id)
-    found = report(studio, studio.comparisons()[0])
+    found = report(studio, studio.benchmarks.recent()[0])
     questions = voting.questions(found, "anna")
     assert questions == voting.questions(found, "anna") != voting.questions(found, "ben")
     assert {question.left for question in questions} == {0, 1} and len(questions) == 24

@@ -32,9 +32,9 @@ def picture():
 
 def seen(studio, page, preprocess):
     """The pixels of the control image."""
-    request = studio.new_request({"control.preprocess": preprocess})
+    request = studio.requests.new({"control.preprocess": preprocess})
     request = replace(request, inputs={CONTROL: page.session_state["control_picture"]})
-    return np.asarray(Image.open(io.BytesIO(studio.control_picture(request))))
+    return np.asarray(Image.open(io.BytesIO(studio.requests.control_image(request))))
 
 
 def test_the_picture_is_shown_as_the_controlnet_sees_it_and_goes_with_the_request(studio, open_page, controlled):

@@ -67,8 +67,8 @@ def test_the_csv_has_every_row_and_no_formula(studio, client, monkeypatch):
     evil = replace(
         records[1], request=replace(records[1].request, prompt='=HYPERLINK("http://a")', negative_prompt="@x")
     )
-    studio.past.records[1] = evil
-    studio.mark([records[0].id], MarkChange(add_tags=("-1+1", "雪"), note="\tx"))
+    studio.history.records[1] = evil
+    studio.history.change([records[0].id], MarkChange(add_tags=("-1+1", "雪"), note="\tx"))
     rows = list(csv.DictReader(io.StringIO(client.get("/exports/csv").content.decode("utf-8-sig"))))
     assert [row["id"] for row in rows] == [record.id for record in records]
     assert rows[1]["prompt"] == '\'=HYPERLINK("http://a")' and rows[1]["negative_prompt"] == "'@x"
@@ -89,14 +89,14 @@ def test_parquet_keeps_kinds(studio, client):
 
 def test_the_archive_has_pictures_parameters_and_the_table(studio, client):
     records = studio.fill_history(3)
-    studio.image_file(records[2].id).unlink()
-    (studio.past.folder / "half.png").touch()
+    studio.history.file(records[2].id).unlink()
+    (studio.history.folder / "half.png").touch()
     query = write_query(HistoryQuery(ids=tuple(record.id for record in records[:2])))
     bundle = zipfile.ZipFile(io.BytesIO(client.get(f"/exports/zip?query={query}").content))
     assert bundle.testzip() is None
     names = [name for record in records[:2] for name in (record.file, f"{record.file}.json")]
     assert bundle.namelist() == [*names, "history.csv"]
-    assert bundle.read(records[0].file) == studio.image_file(records[0].id).read_bytes()
+    assert bundle.read(records[0].file) == studio.history.file(records[0].id).read_bytes()
     assert json.loads(bundle.read(f"{records[0].file}.json"))["prompt"] == records[0].request.prompt
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from core.config.layers import load_settings
 from core.errors import BrokenPictureError, ModelFileError, OutOfMemoryError
 from core.types import GenerationRequest
 from tests.ui.conftest import all_text
@@ -15,20 +16,20 @@ from tests.unit.storage.test_storage_inspection import picture
 
 
 def asked(studio: FakeStudio, **values: object) -> GenerationRequest:
-    return studio.new_request({"prompt": "a red house, day", "seed": 5, **values})
+    return studio.requests.new({"prompt": "a red house, day", "seed": 5, **values})
 
 
 def drawn(studio: FakeStudio, request: GenerationRequest, image: Image.Image | None = None) -> None:
     """The job is done; with `image`, the file holds that instead."""
-    job = studio.submit(request)
+    job = studio.queue.submit(request)
     studio.queue.finish(job.id)
     if image is not None:
-        record = studio.image(studio.job(job.id).image_ids[0])
-        image.save(studio.past.folder / record.file)
+        record = studio.history.get(studio.queue.get(job.id).image_ids[0])
+        image.save(studio.history.folder / record.file)
 
 
 def failed(studio: FakeStudio, request: GenerationRequest, error) -> None:
-    studio.queue.fail(studio.submit(request).id, error)
+    studio.queue.fail(studio.queue.submit(request).id, error)
 
 
 def plant(studio: FakeStudio, kind: str) -> None:
@@ -45,7 +46,7 @@ def plant(studio: FakeStudio, kind: str) -> None:
         drawn(studio, asked(studio, negative_prompt="car"))
     elif kind == "weights":
         problem = ModelFileError(model=TURBO.id, file="transformer", problem={"en": "it is missing", "zh": "缺失"})
-        job = studio.queue.add(replace(request, model=TURBO.id, width=1024, height=1024))
+        job = studio.queue.put(replace(request, model=TURBO.id, width=1024, height=1024))
         studio.queue.fail(job.id, problem)
     elif kind == "steps":
         drawn(studio, asked(studio, num_inference_steps=1), picture("cast").resize((256, 256)))
@@ -72,7 +73,7 @@ def test_a_planted_fault_is_found_and_cured_at_a_click(studio, open_page, plante
     plant(studio, planted)
     before = len(studio.queue.submitted)
     page = open_page("system")
-    assert [fault.kind for fault in studio.faults()] == [kind]
+    assert [fault.kind for fault in studio.system.faults()] == [kind]
     page.button(key=f"cure_{kind}").click().run()
     assert not page.exception
     (again,) = studio.queue.submitted[before:]
@@ -98,7 +99,7 @@ def test_a_cure_that_did_not_help_is_followed_by_the_next(studio):
             replace(first, options={**first.options, **changed}),
             OutOfMemoryError(device="c", width=1, height=1),
         )
-    (fault,) = studio.faults()
+    (fault,) = studio.system.faults()
     assert fault.cure == {"generation.width": 128, "generation.height": 128}
 
 
@@ -107,18 +108,17 @@ def test_a_cure_that_changes_nothing_is_taken_by_the_same_request_alone(studio):
         studio, asked(studio), picture("good").resize((100, 50))
     )  # of another size, with every setting as it should be
     drawn(studio, asked(studio, prompt="a blue car, day"))
-    (fault,) = studio.faults()
+    (fault,) = studio.system.faults()
     assert fault.kind == "size" and fault.cured() == fault.request
     drawn(studio, fault.cured())
-    assert studio.faults() == ()
+    assert studio.system.faults() == ()
 
 
 def test_the_settings_model_without_weights(tmp_path, monkeypatch):
     problem = ModelFileError(model=TURBO.id, file="x", problem={"en": "missing", "zh": "缺失"})
-    studio = FakeStudio(tmp_path)
+    studio = FakeStudio(tmp_path, load_settings(overrides={"model.id": TURBO.id}))
     monkeypatch.setattr("tests.ui.fake_studio.TURBO", replace(TURBO, problem=problem))
-    studio.settings = replace(studio.settings, values={**studio.settings.values, "model.id": TURBO.id})
-    (fault,) = studio.faults()
+    (fault,) = studio.system.faults()
     assert (fault.kind, fault.request, fault.cure["model.id"]) == ("weights", None, "demo")
 
 
@@ -126,5 +126,5 @@ def test_nothing_is_said_of_good_pictures(studio, open_page):
     drawn(studio, asked(studio), picture("good").resize((256, 256)))
     drawn(studio, asked(studio, prompt="黑白的房子"), picture("grey").resize((256, 256)))
     drawn(studio, asked(studio, prompt="a red house, night"), picture("cast").resize((256, 256)))
-    assert studio.faults() == ()
+    assert studio.system.faults() == ()
     assert "No problems" in all_text(open_page("system"))

@@ -45,7 +45,7 @@ def test_an_untouched_form_is_the_settings_over_the_models_own_values(studio, op
     page.button(key="generate").click().run()
     request = only(studio)
     assert request.seed >= 0
-    assert replace(request, seed=-1) == studio.new_request({"prompt": "一座红色的房子"})
+    assert replace(request, seed=-1) == studio.requests.new({"prompt": "一座红色的房子"})
 
 
 def test_the_job_is_in_the_address_and_is_found_again_after_a_reload(studio, open_page):
@@ -53,7 +53,7 @@ def test_the_job_is_in_the_address_and_is_found_again_after_a_reload(studio, ope
     page.text_area(key="w:generation.prompt").set_value("a red house")
     page.number_input(key="w:generation.num_inference_steps").set_value(9)
     page.button(key="generate").click().run()
-    job = studio.jobs(1)[0]
+    job = studio.queue.recent(1)[0]
     assert page.query_params["job"] == job.id
     studio.queue.advance(job.id, 4)
     again = open_page(job=job.id)
@@ -68,7 +68,7 @@ def progress(page) -> str:
 
 
 def test_what_a_running_job_says(studio, open_page):
-    job = studio.submit(studio.new_request({"prompt": "a red house", "num_images": 3}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house", "num_images": 3}))
     assert "Next" in progress(open_page(job=job.id))
     studio.queue.advance(job.id, 0, Phase.LOADING, "3.1 / 12.3 GB")
     assert "Loading model · image 1 of 3 · 3.1 / 12.3 GB" in progress(open_page(job=job.id))
@@ -77,15 +77,15 @@ def test_what_a_running_job_says(studio, open_page):
 
 
 def test_cancel_asks_the_studio(studio, open_page):
-    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
     page = open_page(job=job.id)
     page.button(key="cancel").click().run()
-    assert studio.job(job.id).cancel_requested
+    assert studio.queue.get(job.id).cancel_requested
     assert "Canceled" in all_text(open_page(job=job.id))
 
 
 def test_a_finished_job_shows_its_picture_and_its_buttons(studio, open_page):
-    job = studio.submit(studio.new_request({"prompt": "a red house", "seed": 5}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house", "seed": 5}))
     studio.queue.finish(job.id)
     page = open_page(job=job.id)
     page.button(key="reuse_seed").click().run()
@@ -93,7 +93,7 @@ def test_a_finished_job_shows_its_picture_and_its_buttons(studio, open_page):
     page.button(key="new_seed").click().run()
     repeated = studio.queue.submitted[-1]
     assert len(studio.queue.submitted) == 2
-    assert replace(repeated, seed=5) == studio.job(job.id).request
+    assert replace(repeated, seed=5) == studio.queue.get(job.id).request
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_request_that_cannot_be_used_is_a_card_and_loses_nothing(studio, open_
 
 
 def test_a_failed_job_says_why_and_offers_the_cure(studio, open_page):
-    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
     studio.queue.fail(job.id, OutOfMemoryError(device="cuda", width=2048, height=2048))
     page = open_page(job=job.id)
     assert "Out of memory on cuda at 2048x2048" in all_text(page)
@@ -134,7 +134,7 @@ def test_a_failed_job_says_why_and_offers_the_cure(studio, open_page):
 
 
 def test_a_failed_job_without_a_cure_can_be_run_again(studio, open_page):
-    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
     studio.queue.fail(job.id, GenerationError(detail="the card fell off"))
     page = open_page(job=job.id)
     assert "the card fell off" in all_text(page)
@@ -201,7 +201,7 @@ def test_the_quick_check_answers_yes_and_no(studio, open_page):
     request = only(studio)
     assert request.num_inference_steps == 3 and request.prompt
     assert page.text_area(key="w:generation.prompt").value == "", "the check does not touch the prompt"
-    job = studio.jobs(1)[0]
+    job = studio.queue.recent(1)[0]
     studio.queue.finish(job.id)
     assert "These settings work" in all_text(open_page(job=job.id))
     studio.queue.fail(job.id, BrokenPictureError(component="VAE", came="NaN", step=8))
@@ -264,8 +264,10 @@ def test_options_that_are_not_built_cannot_be_touched_and_the_search_finds(studi
 
 def loaded_with(monkeypatch, studio, **asked):
     """The worker has the demo loaded, asked for the defaults and `asked`."""
-    status = replace(studio.worker(), asked={**SCHEMA.defaults(), **asked}, effective={**SCHEMA.defaults(), **asked})
-    monkeypatch.setattr(type(studio), "worker", lambda self: status)
+    status = replace(
+        studio.worker.status(), asked={**SCHEMA.defaults(), **asked}, effective={**SCHEMA.defaults(), **asked}
+    )
+    monkeypatch.setattr(studio.worker, "status", lambda: status)
 
 
 def test_what_is_in_effect_is_beside_what_is_chosen(studio, open_page, monkeypatch):
@@ -311,7 +313,7 @@ def test_another_page_keeps_the_form(studio, open_page):
 
 
 def test_a_prompt_is_never_read_as_markdown(studio, open_page):
-    studio.submit(studio.new_request({"prompt": "![x](http://example.invalid/x.png) **bold** <b>x</b>"}))
+    studio.queue.submit(studio.requests.new({"prompt": "![x](http://example.invalid/x.png) **bold** <b>x</b>"}))
     page = open_page()
     assert "example.invalid" in all_text(page), "the job is listed"
     assert all("example.invalid" not in element.value for element in page.markdown)

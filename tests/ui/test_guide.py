@@ -18,7 +18,7 @@ def begin(studio, open_page, step):
 
 
 def finish(studio):
-    for job in studio.active_jobs():
+    for job in studio.queue.active():
         studio.queue.finish(job.id)
 
 
@@ -52,19 +52,19 @@ def test_control_compares_the_pictures(studio, open_page):
 
 def test_progress_and_cancel(studio, open_page):
     page = begin(studio, open_page, "stable")
-    studio.queue.finish(studio.active_jobs()[0].id)
+    studio.queue.finish(studio.queue.active()[0].id)
     page.run()
     assert page.button(key="run_quality").disabled, "one at a time"
     page.button(key="cancel_stable").click().run()
-    assert not studio.active_jobs()
-    states = [job.state for job in studio.jobs(20)]
+    assert not studio.queue.active()
+    states = [job.state for job in studio.queue.recent(20)]
     assert (states.count(JobState.DONE), states.count(JobState.CANCELLED)) == (1, 9)
     assert "A check failed" in all_text(page.run())
 
 
 def test_an_error_is_said_and_F5_keeps_the_findings(studio, open_page):
     page = begin(studio, open_page, "quality")
-    for job in studio.active_jobs():
+    for job in studio.queue.active():
         studio.queue.fail(job.id, OutOfMemoryError(device="cuda", width=256, height=256))
     page.run()
     runs = page.query_params["runs"]

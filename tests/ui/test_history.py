@@ -38,8 +38,8 @@ def test_an_empty_history_says_so(studio, open_page):
 def test_each_filter_reaches_the_query(studio, open_page, monkeypatch):
     studio.fill_history(9)
     asked: list[HistoryQuery] = []
-    search = studio.search
-    monkeypatch.setattr(studio, "search", lambda query: asked.append(query) or search(query))
+    search = studio.history.search
+    monkeypatch.setattr(studio.history, "search", lambda query: asked.append(query) or search(query))
     page = open_page("history")
     page.text_input(key="history_text").set_value("雪山")
     page.selectbox(key="history_model").set_value("demo")
@@ -86,8 +86,8 @@ def detail(studio, open_page) -> tuple[ImageRecord, object]:
         guidance_scale=1.5,
         width=300,
     )
-    studio.past.records[1] = replace(record, request=changed, width=300, height=192, rendered_size=(304, 192))
-    return studio.past.records[1], open_page("history", image=record.id)
+    studio.history.records[1] = replace(record, request=changed, width=300, height=192, rendered_size=(304, 192))
+    return studio.history.records[1], open_page("history", image=record.id)
 
 
 def test_the_detail_shows_what_was_asked_what_came_and_why(studio, open_page):
@@ -120,32 +120,32 @@ def test_run_again_submits_the_same_request(studio, open_page):
     record, page = detail(studio, open_page)
     page.button(key="run_again").click().run()
     assert studio.queue.submitted == [record.request]
-    assert page.query_params["job"] == studio.jobs(1)[0].id
+    assert page.query_params["job"] == studio.queue.recent(1)[0].id
 
 
 def test_the_trash_takes_a_picture_and_gives_it_back(studio, open_page):
     record, page = detail(studio, open_page)
     page.button(key="trash_one").click().run()
     assert not page.exception and "image" not in page.query_params
-    assert record.id not in studio.image_ids(HistoryQuery())
+    assert record.id not in studio.history.ids(HistoryQuery())
     page.button_group(key="history_place").set_value("trash").run()
     assert [row["prompt"] for _, row in table(page).iterrows()] == [record.request.prompt]
     page.button(key="choose_all").click().run()
     page.button(key="restore").click().run()
-    assert record.id in studio.image_ids(HistoryQuery())
+    assert record.id in studio.history.ids(HistoryQuery())
 
 
 def test_emptying_the_trash_deletes_what_is_in_it_and_nothing_else(studio, open_page):
     records = studio.fill_history(3)
-    studio.trash([records[0].id])
+    studio.history.trash([records[0].id])
     page = open_page("history")
     page.button_group(key="history_place").set_value("trash").run()
-    studio.trash([records[1].id])
+    studio.history.trash([records[1].id])
     page.text_input(key="history_text").set_value(records[0].request.prompt).run()
     assert "2 images and their files" in all_text(page)  # whatever the filter shows
     page.button(key="empty_now").click().run()
     assert not page.exception
-    assert len(studio.past.records) == 1
+    assert len(studio.history.records) == 1
 
 
 def test_what_is_said_of_one_picture_is_kept_at_once(studio, open_page):
@@ -155,7 +155,7 @@ def test_what_is_said_of_one_picture_is_kept_at_once(studio, open_page):
     page.multiselect(key=f"tags_{key}").set_value(["雪", "best"]).run()
     page.text_area(key=f"note_{record.id}_2").set_value("for the wall").run()
     assert not page.exception
-    marks = studio.image(record.id).marks
+    marks = studio.history.get(record.id).marks
     assert (marks.favourite, marks.tags, marks.note) == (True, ("best", "雪"), "for the wall")
 
 
@@ -166,7 +166,7 @@ def test_many_are_tagged_at_once(studio, open_page):
     page.multiselect(key="add_tags").set_value(["summer"]).run()
     page.button(key="apply_order").click().run()
     assert not page.exception
-    assert [record.marks.tags for record in studio.past.records] == [("summer",)] * 4
+    assert [record.marks.tags for record in studio.history.records] == [("summer",)] * 4
 
 
 def test_columns_that_are_equal_everywhere_are_said_once(studio, open_page):
@@ -181,10 +181,10 @@ def test_columns_that_are_equal_everywhere_are_said_once(studio, open_page):
 
 def test_more_filters_reach_the_query(studio, open_page, monkeypatch):
     studio.fill_history(3)
-    studio.mark([studio.past.records[0].id], MarkChange(add_tags=("summer",)))
+    studio.history.change([studio.history.records[0].id], MarkChange(add_tags=("summer",)))
     asked: list[HistoryQuery] = []
-    search = studio.search
-    monkeypatch.setattr(studio, "search", lambda query: asked.append(query) or search(query))
+    search = studio.history.search
+    monkeypatch.setattr(studio.history, "search", lambda query: asked.append(query) or search(query))
     page = open_page("history")
     page.selectbox(key="history_tag").set_value("summer")
     page.number_input(key="history_seed").set_value(7)
@@ -212,14 +212,14 @@ def test_all_that_was_found_is_chosen_without_its_ids(studio, open_page):
     assert "3 of 3 selected" in all_text(page)
     chosen = page.session_state["chosen_images"]
     assert isinstance(chosen, HistoryQuery) and (chosen.width, chosen.ids) == (320, ())
-    late = studio.past.add(studio.past.records[0].request)  # made after it was chosen
-    studio.past.records[0] = replace(late, width=320, height=192)
-    page.session_state["chosen_images"] = replace(chosen, without=(studio.image_ids(chosen)[0],))
+    late = studio.history.add(studio.history.records[0].request)  # made after it was chosen
+    studio.history.records[0] = replace(late, width=320, height=192)
+    page.session_state["chosen_images"] = replace(chosen, without=(studio.history.ids(chosen)[0],))
     page.run()
     assert "2 of 4 selected" in all_text(page)
     page.button(key="trash_chosen").click().run()
     assert not page.exception
-    gone = [record for record in studio.past.records if record.trashed_at]
+    gone = [record for record in studio.history.records if record.trashed_at]
     assert len(gone) == 2 and late.id not in {record.id for record in gone}
     assert page.session_state["chosen_images"] == ()
 
@@ -242,7 +242,7 @@ def test_a_picture_that_is_gone_is_said(studio, open_page):
 
 def test_a_picture_whose_file_is_gone_keeps_its_parameters(studio, open_page):
     record = studio.fill_history(2)[0]
-    studio.past.records[0] = replace(record, missing=True)
+    studio.history.records[0] = replace(record, missing=True)
     assert "The file of this image is missing" in all_text(open_page("history", image=record.id))
 
 
@@ -296,7 +296,7 @@ def test_dropped_pictures_and_folders_are_taken_in(studio, open_page, tmp_path):
     page.button(key="open_import").click().run()
     page.file_uploader(key="import_files").upload("one.png", picture_of("x"), "image/png").run()
     page.button(key="take_in").click().run()
-    assert [record.request.prompt for record in studio.past.records] == ["one.png"]
+    assert [record.request.prompt for record in studio.history.records] == ["one.png"]
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "two.png").write_bytes(picture_of("y"))
@@ -305,7 +305,7 @@ def test_dropped_pictures_and_folders_are_taken_in(studio, open_page, tmp_path):
     page.text_input(key="import_folder").set_value(str(folder)).run()
     page.button(key="take_in_folder").click().run()
     assert not page.exception
-    assert [record.request.prompt for record in studio.past.records] == ["two.png", "one.png"]
+    assert [record.request.prompt for record in studio.history.records] == ["two.png", "one.png"]
     page.button(key="open_import").click().run()
     page.text_input(key="import_folder").set_value(str(folder / "none")).run()
     page.button(key="take_in_folder").click().run()
@@ -323,8 +323,8 @@ def test_compared_pictures_show_what_differs_and_nothing_else(studio, open_page)
 
 def test_two_of_one_size_have_figures_and_a_map(studio, open_page):
     first = studio.fill_history(1)[0]
-    again = studio.past.add(first.request)
-    other = studio.past.add(replace(first.request, seed=99))
+    again = studio.history.add(first.request)
+    other = studio.history.add(replace(first.request, seed=99))
     page = open_page("compare", ids=f"{first.id},{again.id}")
     assert "Identical, pixel by pixel." in all_text(page)
     page = open_page("compare", ids=f"{first.id},{other.id}")

@@ -41,7 +41,7 @@ def test_a_chosen_picture_is_drawn_over_at_the_size_that_fits(studio, open_page)
     assert "2 of 8 steps will be run" in all_text(page)
     page.button(key="generate").click().run()
     request = only(studio)
-    assert request.inputs == {"image": studio.keep_input(png())} and request.options["img2img.strength"] == 0.25
+    assert request.inputs == {"image": studio.input_images.keep(png())} and request.options["img2img.strength"] == 0.25
     assert (request.width, request.height) == (320, 200)
     page.button(key="remove_input").click().run()
     page.button(key="generate").click().run()
@@ -91,19 +91,22 @@ def test_the_finished_picture_is_drawn_over_at_a_click(studio, open_page):
 
 def test_the_detail_shows_where_a_picture_comes_from_and_what_was_made_of_it(studio, open_page):
     parent = studio.fill_history()[0]
-    inputs = {"image": studio.keep_input(png())}
-    child = studio.past.add(replace(parent.request, inputs=inputs, parent=parent.id))
+    inputs = {"image": studio.input_images.keep(png())}
+    child = studio.history.add(replace(parent.request, inputs=inputs, parent=parent.id))
     assert "Made from this image: 1" in all_text(open_page("history", image=parent.id))
     said = all_text(open_page("history", image=child.id))
     assert "The image it was made from" in said and f"/api/inputs/{inputs['image']}" in said
-    studio.past.delete(parent.id)
+    studio.history.delete(parent.id)
     assert "no longer in the history" in all_text(open_page("history", image=child.id))
 
 
 def test_run_again_and_use_these_settings_bring_the_inputs_back(studio, open_page):
     first = studio.fill_history()[0]
-    inputs = {"image": studio.keep_input(png()), "mask_image": studio.keep_input(png(colour=(255, 255, 255)))}
-    record = studio.past.add(replace(first.request, inputs=inputs, parent=first.id))
+    inputs = {
+        "image": studio.input_images.keep(png()),
+        "mask_image": studio.input_images.keep(png(colour=(255, 255, 255))),
+    }
+    record = studio.history.add(replace(first.request, inputs=inputs, parent=first.id))
     page = open_page("history", image=record.id)
     page.button(key="run_again").click().run()
     assert studio.queue.submitted[-1] == record.request
@@ -130,6 +133,6 @@ def test_the_quick_check_is_drawn_from_text(studio, open_page):
 def test_f5_finds_the_inputs_of_the_watched_job(studio, open_page):
     page = with_picture(open_page)
     page.button(key="generate").click().run()
-    again = open_page(job=studio.jobs(1)[0].id)
+    again = open_page(job=studio.queue.recent(1)[0].id)
     again.button(key="generate").click().run()
     assert studio.queue.submitted[-1].inputs == studio.queue.submitted[0].inputs != {}

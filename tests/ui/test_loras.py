@@ -8,7 +8,7 @@ from tests.ui.conftest import all_text
 def draw(page, studio, prompt="a red house"):
     page.text_area(key="w:generation.prompt").set_value(prompt).run()
     page.button(key="generate").click().run()
-    return studio.jobs(1)[0].request
+    return studio.queue.recent(1)[0].request
 
 
 def test_only_those_that_fit_are_offered(studio, open_page):
@@ -47,7 +47,7 @@ def test_a_misspelt_name_in_the_prompt_names_the_nearest(studio, open_page):
     page.text_area(key="w:generation.prompt").set_value("a house <lora:ink-prnt:1>").run()
     page.button(key="generate").click().run()
     assert "ink-prnt" in all_text(page) and "ink-print" in all_text(page)
-    assert not studio.jobs(1)
+    assert not studio.queue.recent(1)
 
 
 def test_the_models_page_lists_them(studio, open_page):
@@ -74,4 +74,4 @@ def test_use_and_remove(studio, open_page):
         "a whole form, though its page was never open"
     )
     page.button(key="delete_lora_1").click().run()
-    assert [lora.name for lora in studio.loras()] == ["ink-print", "broken"]
+    assert [lora.name for lora in studio.models.loras()] == ["ink-print", "broken"]

@@ -33,7 +33,7 @@ def test_load_and_unload(studio, open_page):
     assert "Loaded: demo · loaded in 2.4 s" in all_text(page)
     assert page.button(key="load_demo").disabled
     page.button(key="unload").click().run()
-    assert studio._worker.wishes == [None]
+    assert studio.worker.wishes == [None]
 
 
 def test_a_download_is_started_from_the_source_that_was_chosen(studio, open_page):
@@ -41,24 +41,24 @@ def test_a_download_is_started_from_the_source_that_was_chosen(studio, open_page
     page.selectbox(key="models:source:z-image-turbo").set_value("modelscope").run()
     page.text_input(key="models:mirror:z-image-turbo").set_value(" https://mirror.example ").run()
     page.button(key="start_z-image-turbo").click().run()
-    assert studio._downloads.asked == [("z-image-turbo", "modelscope", "https://mirror.example")]
+    assert studio.downloads.asked == [("z-image-turbo", "modelscope", "https://mirror.example")]
     assert page.button(key="pause_z-image-turbo")
 
 
 def test_pause_go_on_and_throw_away(studio, open_page):
-    studio.download("z-image-turbo")
+    studio.models.download("z-image-turbo")
     page = open_page("models")
     page.button(key="pause_z-image-turbo").click().run()
-    assert studio.downloads()[0].state == "paused"
+    assert studio.downloads.all()[0].state == "paused"
     page.button(key="resume_z-image-turbo").click().run()
-    assert studio.downloads()[0].state == "running"
+    assert studio.downloads.all()[0].state == "running"
     page.button(key="cancel_z-image-turbo").click().run()
-    assert studio.downloads() == []
+    assert studio.downloads.all() == []
 
 
 def test_a_download_that_failed_says_why(studio, open_page):
     error = fake_studio.TURBO.problem
-    studio._downloads.known["z-image-turbo"] = Download("z-image-turbo", "huggingface", "a/b", "failed", error=error)
+    studio.downloads.known["z-image-turbo"] = Download("z-image-turbo", "huggingface", "a/b", "failed", error=error)
     assert error.message("en") in cards(open_page("models"))
 
 
@@ -66,7 +66,7 @@ def test_a_model_is_added_by_its_path(studio, open_page):
     page = open_page("models")
     page.text_input(key="models:path").set_value("/models/mine").run()
     page.button(key="add_button").click().run()
-    assert studio._catalog.added == ["/models/mine"]
+    assert studio.catalog.added == ["/models/mine"]
     page.text_input(key="models:path").set_value("/nowhere").run()
     page.button(key="add_button").click().run()
     assert "There is no model /nowhere" in cards(page)
@@ -76,7 +76,7 @@ def test_a_token_is_handed_on_and_not_shown_again(studio, open_page):
     page = open_page("models")
     page.text_input(key="models:token:huggingface").set_value("hf_secret").run()
     page.button(key="save_huggingface").click().run()
-    assert studio._downloads.tokens == {"huggingface": "hf_secret"}
+    assert studio.downloads.tokens == {"huggingface": "hf_secret"}
     assert page.text_input(key="models:token:huggingface").value == ""
     assert "hf_secret" not in all_text(page) + cards(page)
 

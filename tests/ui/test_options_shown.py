@@ -24,7 +24,7 @@ def test_the_history_opens_as_it_is_set(tmp_path, monkeypatch, open_page, view, 
 def test_a_running_job_is_looked_at_so_often(tmp_path, monkeypatch, open_page):
     settings = load_settings(overrides={"ui.poll_seconds": 3.5})
     studio = use(monkeypatch, FakeStudio(tmp_path, settings))
-    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
     assert [bar["seconds"] for bar in component_data(open_page(job=job.id), "pulse")] == [3.5]
     measured("ui.poll_seconds", "3.5: a running job is looked at every 3.5 s")
 
@@ -32,7 +32,7 @@ def test_a_running_job_is_looked_at_so_often(tmp_path, monkeypatch, open_page):
 @pytest.mark.option("generation.cfg_scale")
 @pytest.mark.parametrize(("cfg", "guidance"), [(6.5, 5.5), (1.0, 0.0), (0.5, 0.0)])
 def test_cfg_is_guidance_and_one(tmp_path, cfg, guidance):
-    assert FakeStudio(tmp_path).new_request({"prompt": "x", "cfg_scale": cfg}).guidance_scale == guidance
+    assert FakeStudio(tmp_path).requests.new({"prompt": "x", "cfg_scale": cfg}).guidance_scale == guidance
     measured("generation.cfg_scale", f"{cfg}: guidance {guidance}")
 
 

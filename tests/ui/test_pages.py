@@ -81,7 +81,7 @@ def test_the_page_process_never_imports_torch():
         "from core.config.layers import load_settings\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    studio = build_studio(load_settings(overrides={'output.directory': folder}))\n"
-        "    studio.models(), studio.system(), studio.jobs(1), studio.new_request({'prompt': 'a house'})\n"
+        "    studio.catalog.models(), studio.system.report(), studio.queue.recent(1), studio.requests.new({'prompt': 'a house'})\n"
         "ui.serve.create_app()\n"
         "print([name for name in ('torch', 'diffusers', 'transformers') if name in sys.modules])\n"
     )

@@ -22,7 +22,7 @@ def ask(studio):
 
 
 def new_job(studio):
-    return studio.submit(studio.new_request({"prompt": "a red house", "num_images": 2})).id
+    return studio.queue.submit(studio.requests.new({"prompt": "a red house", "num_images": 2})).id
 
 
 def test_progress_is_told_in_the_viewers_language_and_is_no_reason_to_draw_again(studio, ask):
@@ -34,7 +34,7 @@ def test_progress_is_told_in_the_viewers_language_and_is_no_reason_to_draw_again
     assert ask("tlh") == ask("zh"), "an unknown language is the first one"
     studio.queue.advance(job_id, 3)
     second = ask()
-    assert second["mark"] == first["mark"] == pulse.mark(studio.board())
+    assert second["mark"] == first["mark"] == pulse.mark(studio.queue.snapshot())
     assert second["jobs"][job_id]["done"] > first["jobs"][job_id]["done"]
     sources = [told["jobs"][job_id]["src"] for told in (first, second)]
     assert sources == [f"/api/jobs/{job_id}/preview?at=1.{step}" for step in (2, 3)]
@@ -54,8 +54,8 @@ def test_there_is_no_preview_before_the_first_step(studio, ask):
     "change",
     [
         lambda queue, job: queue.advance(job, 1),
-        lambda queue, job: queue.hold(job, True),
-        lambda queue, job: queue.request_cancel(job),
+        lambda queue, job: queue.pause_job(job, True),
+        lambda queue, job: queue.cancel(job),
         lambda queue, job: queue.finish(job),
         lambda queue, job: queue.pause(True),
         lambda queue, job: queue.jobs.update({job: replace(queue.jobs[job], position=2)}),
@@ -89,7 +89,7 @@ def test_a_row_of_a_job_in_work_is_kept_up_to_date_by_the_browser(studio, open_p
 
 def test_guide_sheet_and_comparison_look_the_same_way(studio, open_page, ask):
     record = studio.fill_history(1)[0]
-    sheet = studio.sweep(record.id, [Axis("generation.num_inference_steps", (4, 8))])
+    sheet = studio.reruns.sweep(record.id, [Axis("generation.num_inference_steps", (4, 8))])
     _, second = sheet.jobs
     studio.queue.advance(second, 3)
     page = open_page("sheet", sheet=sheet.id)
@@ -104,7 +104,7 @@ def test_guide_sheet_and_comparison_look_the_same_way(studio, open_page, ask):
     guide = open_page("guide")
     guide.button(key="run_quality").click().run()
     [bar] = component_data(guide, "pulse")
-    assert (bar["mark"], bar["job"]) == (ask()["mark"], studio.active_jobs()[0].id)
+    assert (bar["mark"], bar["job"]) == (ask()["mark"], studio.queue.active()[0].id)
     assert "0 of 3" in all_text(guide)
 
 
@@ -112,7 +112,7 @@ def test_a_comparison_is_drawn_again_with_each_picture_of_the_job_in_work(studio
     page = open_page("comparison")
     page.text_input(key="comparison:seeds").set_value("7, 8").run()
     page.button(key="start_comparison").click().run()
-    jobs = [job.id for job in studio.active_jobs()]
+    jobs = [job.id for job in studio.queue.active()]
     studio.queue.advance(jobs[0], 3)
     [bar] = component_data(page.run(), "pulse")
     told = ask()

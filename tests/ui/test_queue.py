@@ -14,7 +14,7 @@ from ui import state
 
 
 def queued(studio, prompt, client="page:e3b0c44298fc1c14"):  # the digest of no cookie
-    return studio.submit(studio.new_request({"prompt": prompt, "seed": 1}), JobTerms(client=client)).id
+    return studio.queue.submit(studio.requests.new({"prompt": prompt, "seed": 1}), JobTerms(client=client)).id
 
 
 def test_an_empty_queue_says_so(open_page):
@@ -34,26 +34,26 @@ def test_the_page_submits_under_its_own_name(studio, open_page):
     page = open_page()
     page.text_area(key=state.widget_key("generation.prompt")).set_value("a boat")
     page.button(key="generate").click().run()
-    assert studio.jobs(1)[0].client == "page:e3b0c44298fc1c14"
+    assert studio.queue.recent(1)[0].client == "page:e3b0c44298fc1c14"
 
 
 def test_hold_resume_cancel_and_retry(studio, open_page):
     job_id = queued(studio, "a house")
     page = open_page("queue")
     page.button(key=f"hold_{job_id}").click().run()
-    assert studio.job(job_id).held and "Paused" in all_text(page)
+    assert studio.queue.get(job_id).held and "Paused" in all_text(page)
     page.button(key=f"resume_{job_id}").click().run()
-    assert not studio.job(job_id).held
+    assert not studio.queue.get(job_id).held
     page.button(key=f"cancel_{job_id}").click().run()
-    assert studio.job(job_id).state is JobState.CANCELLED
+    assert studio.queue.get(job_id).state is JobState.CANCELLED
     page.button(key=f"retry_{job_id}").click().run()
-    assert studio.job(job_id).state is JobState.QUEUED
+    assert studio.queue.get(job_id).state is JobState.QUEUED
 
 
 def test_moving_asks_for_the_position(studio, open_page, monkeypatch):
     job_id = queued(studio, "a house")
     asked = []
-    monkeypatch.setattr(studio, "move", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(studio.queue, "move", lambda *arguments: asked.append(arguments))
     page = open_page("queue")
     for name in ("top", "up", "down"):
         page.button(key=f"{name}_{job_id}").click().run()
@@ -64,20 +64,20 @@ def test_pause_and_clear_act_on_the_queue(studio, open_page):
     mine, other = queued(studio, "mine"), queued(studio, "theirs", client="page:other")
     page = open_page("queue")
     page.button(key="pause_all").click().run()
-    assert studio.queue_paused() and "The queue is paused" in all_text(page)
+    assert studio.queue.is_paused() and "The queue is paused" in all_text(page)
     page.button(key="pause_all").click().run()
-    assert not studio.queue_paused()
+    assert not studio.queue.is_paused()
     page.button(key="clear_mine").click().run()
-    assert studio.job(mine).state is JobState.CANCELLED and studio.job(other).state is JobState.QUEUED
+    assert studio.queue.get(mine).state is JobState.CANCELLED and studio.queue.get(other).state is JobState.QUEUED
 
 
 def test_who_watches_a_job_while_the_queue_is_paused_is_told_and_can_end_it(studio, open_page):
     page = open_page(job=queued(studio, "a house"))
     assert "go_on" not in [button.key for button in page.button]
-    studio.pause_queue(True)
+    studio.queue.pause(True)
     assert "The queue is paused" in all_text(page.run())
     page.button(key="go_on").click().run()
-    assert not studio.queue_paused()
+    assert not studio.queue.is_paused()
 
 
 def test_what_failed_says_why(studio, open_page):
@@ -109,7 +109,7 @@ def test_a_job_that_is_run_again_says_what_its_worker_died_of(studio, open_page,
 
 def test_a_worker_that_does_not_come_up_is_told_on_every_page(studio, open_page, monkeypatch):
     trouble = WorkerStartError(times=3, detail=reasons.ended(-9), log="outputs/logs/worker.out")
-    monkeypatch.setattr(studio, "worker", lambda: WorkerStatus("stopped", trouble=trouble))
+    monkeypatch.setattr(studio.worker, "status", lambda: WorkerStatus("stopped", trouble=trouble))
     for name in ("", "queue", "history", "system"):
         words = all_text(open_page(name))
         assert "Worker failed to start" in words and "signal 9: killed" in words
@@ -124,10 +124,12 @@ def test_what_is_gone_by_now_is_a_card(studio, open_page):
 
 
 def test_what_a_job_made_leads_to_the_history_in_the_viewers_language(studio, open_page):
-    job = studio.submit(studio.new_request({"prompt": 'a "red" <house>', "seed": 1, "num_images": 6}), JobTerms())
+    job = studio.queue.submit(
+        studio.requests.new({"prompt": 'a "red" <house>', "seed": 1, "num_images": 6}), JobTerms()
+    )
     studio.queue.finish(job.id)
-    first, second, *_ = studio.job(job.id).image_ids
-    studio.trash([second])
+    first, second, *_ = studio.queue.get(job.id).image_ids
+    studio.history.trash([second])
     page = open_page("queue")
     strip = next(element.proto.body for element in page.get("html") if "zd-strip" in element.proto.body)
     assert f'href="history?image={first}&amp;lang=en"' in strip

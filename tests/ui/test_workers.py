@@ -17,12 +17,12 @@ NODES = (
 
 
 def with_cluster(studio, monkeypatch, *workers):
-    status = replace(studio.worker(), nodes=NODES, workers=workers)
-    monkeypatch.setattr(studio._worker, "status", lambda: status)
+    status = replace(studio.worker.status(), nodes=NODES, workers=workers)
+    monkeypatch.setattr(studio.worker, "status", lambda: status)
 
 
 def test_each_machine_and_worker_is_shown_as_text(studio, open_page, monkeypatch):
-    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
     with_cluster(
         studio,
         monkeypatch,
@@ -52,7 +52,7 @@ def test_a_worker_is_added_and_one_is_drained(studio, open_page, monkeypatch):
     page = open_page("system")
     page.button(key="add_n1").click().run()
     page.button(key="drain_studio:1").click().run()
-    assert studio._worker.wishes == ["add n1", "drain studio:1"]
+    assert studio.worker.wishes == ["add n1", "drain studio:1"]
 
 
 def test_with_a_local_worker_there_is_no_such_section(studio, open_page):
@@ -72,7 +72,7 @@ def test_where_pictures_and_history_are_is_said_when_they_are_elsewhere(studio, 
 
 
 def test_a_job_on_several_workers_says_on_how_many(studio):
-    job = studio.submit(studio.new_request({"prompt": "a red house"}))
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
     drawn = replace(job, state=JobState.RUNNING, progress=Progress(Phase.STEPS, 3, 8, 2, 12, workers=2))
     for language, words in (("en", "image 2 of 12 · on 2 workers"), ("zh", "第 2 / 12 张 · 2 个工作进程同时生成")):
         with state.speaking(language):

@@ -23,18 +23,18 @@ def ask(verb: Callable[..., object], *arguments: object) -> None:
 
 
 def cancel(studio: Studio, job_id: str) -> None:
-    ask(studio.cancel, job_id)
+    ask(studio.queue.cancel, job_id)
 
 
 def cancel_all(studio: Studio, job_ids: Sequence[str]) -> None:
     for job_id in reversed(job_ids):  # the waiting ones first, so that none of them begins meanwhile
-        ask(studio.cancel, job_id)
+        ask(studio.queue.cancel, job_id)
 
 
 def submit(studio: Studio, request: GenerationRequest, terms: JobTerms | None = None) -> bool:
     """Queue a complete request and watch it."""
     try:
-        state.watch(studio.submit(request, terms or JobTerms(client=state.client())).id)
+        state.watch(studio.queue.submit(request, terms or JobTerms(client=state.client())).id)
     except StudioError as error:
         state.set_errors([error])
         return False
@@ -46,7 +46,7 @@ def known_jobs(studio: Studio, job_ids: Sequence[str]) -> list[Job]:
     found = []
     for job_id in job_ids:
         try:
-            found.append(studio.job(job_id))
+            found.append(studio.queue.get(job_id))
         except StudioError:
             continue
     return found

@@ -31,7 +31,7 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     values = {**state.form_values(), **(changes or {})}
     try:
         from_text = "generation.prompt" in (changes or {})
-        request = with_pictures(studio, studio.new_request(values), values, from_text)
+        request = with_pictures(studio, studio.requests.new(values), values, from_text)
     except StudioError as error:
         state.set_errors([error])
         return
@@ -43,7 +43,7 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
 
 def reloads(studio: Studio, request: GenerationRequest) -> dict[str, Any]:
     """The options of the request that make the worker load its present model again, with the values it has now."""
-    worker = studio.worker()
+    worker = studio.worker.status()
     if worker.model != request.model:
         return {}
     return {
@@ -71,7 +71,7 @@ def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
     """Queue the pictures of a file or of pasted prompts as one job; the form says what they have in common."""
     try:
         values = state.form_values()
-        request = with_pictures(studio, studio.new_batch(given, values, source), values)
+        request = with_pictures(studio, studio.requests.new_batch(given, values, source), values)
     except StudioError as error:
         state.set_errors([error])
         return

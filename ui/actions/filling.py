@@ -19,11 +19,11 @@ def open_form(studio: Studio) -> None:
     """Lay the first request into the form: the watched job's after F5, else the settings over the model's defaults."""
     if state.has_form():
         return
-    state.fill_form_from(studio.new_request())
+    state.fill_form_from(studio.requests.new())
     job = state.job_id()
     if job:
         try:
-            request = studio.job(job).request
+            request = studio.queue.get(job).request
             state.fill_form({**state.request_values(request), "generation.seed": -1})
             state.set_sources_of(request)
         except StudioError as error:
@@ -33,7 +33,7 @@ def open_form(studio: Studio) -> None:
 
 def change_model(studio: Studio) -> None:
     """Another model has its own size, steps and guidance."""
-    model = studio.model(state.form()["model.id"])
+    model = studio.catalog.find(state.form()["model.id"])
     state.fill_form(
         {
             "generation.width": model.default_width,
@@ -61,7 +61,7 @@ def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError]
     if problems:
         return problems, []
     try:
-        request = studio.new_request({**state.form_values(), **values}, source)
+        request = studio.requests.new({**state.form_values(), **values}, source)
     except InputError as problem:
         return [problem], []
     state.fill_form_from(request)

@@ -20,7 +20,7 @@ def run_step(studio: Studio, step: recipe.Step) -> None:
     values = {key: value for key, value in state.form_values().items() if key not in step.sets}
     try:
         requests = recipe.requests(studio, step, without_size(values))
-        jobs = [studio.submit(with_control(studio, one), JobTerms(client=state.client())) for one in requests]
+        jobs = [studio.queue.submit(with_control(studio, one), JobTerms(client=state.client())) for one in requests]
     except StudioError as error:
         state.set_errors([error])
         return

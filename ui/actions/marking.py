@@ -19,26 +19,30 @@ from ui.i18n import t
 
 def mark(studio: Studio, chosen: Chosen, change: MarkChange) -> None:
     """Rate, tag, note or collect pictures."""
-    _try(lambda: studio.mark(chosen, change), many=isinstance(chosen, HistoryQuery))
+    _try(lambda: studio.history.change(chosen, change), many=isinstance(chosen, HistoryQuery))
 
 
 def toggle_favourite(studio: Studio, image_id: str) -> None:
-    _try(lambda: studio.mark([image_id], MarkChange(favourite=not studio.image(image_id).marks.favourite)))
+    _try(
+        lambda: studio.history.change(
+            [image_id], MarkChange(favourite=not studio.history.get(image_id).marks.favourite)
+        )
+    )
 
 
 def trash(studio: Studio, chosen: Chosen) -> None:
     """Into the trash, and out of sight."""
-    if _try(lambda: studio.trash(chosen), many=isinstance(chosen, HistoryQuery)):
+    if _try(lambda: studio.history.trash(chosen), many=isinstance(chosen, HistoryQuery)):
         _let_go(chosen)
 
 
 def restore(studio: Studio, chosen: Chosen) -> None:
-    if _try(lambda: studio.restore(chosen), many=isinstance(chosen, HistoryQuery)):
+    if _try(lambda: studio.history.restore(chosen), many=isinstance(chosen, HistoryQuery)):
         _let_go(chosen)
 
 
 def empty_trash(studio: Studio) -> None:
-    _try(studio.empty_trash, many=True)
+    _try(studio.history.empty_trash, many=True)
     _let_go([state.selected_image() or ""])
 
 

@@ -22,13 +22,13 @@ def with_pictures(
 ) -> GenerationRequest:
     """The request of `values` with the form's pictures: the one to draw over unless `from_text`, and the control picture."""
     if state.sources().inputs and not from_text:
-        request = studio.over(request, state.sources(), values)
+        request = studio.requests.with_inputs(request, state.sources(), values)
     return with_control(studio, request)
 
 
 def with_control(studio: Studio, request: GenerationRequest) -> GenerationRequest:
     """The request with the form's control picture, where its model takes one."""
-    takes = CONTROL in studio.model(request.model).inputs
+    takes = CONTROL in studio.catalog.find(request.model).inputs
     return replace(request, inputs={**request.inputs, **(state.control_input() if takes else {})})
 
 
@@ -36,7 +36,7 @@ def keep_control(studio: Studio, data: bytes | None, name: str = "") -> None:
     """Store the picture that was given and put it into the form; None takes it out. A refusal is shown."""
     state.set_errors(())
     try:
-        state.set_control_input(studio.keep_input(data, name) if data is not None else "")
+        state.set_control_input(studio.input_images.keep(data, name) if data is not None else "")
     except StudioError as error:
         state.set_errors([error])
 
@@ -45,7 +45,7 @@ def start_from(studio: Studio, data: bytes, name: str, parent: str = "") -> bool
     """Draw over this picture from now on; the form gets the size that fits it. What is no picture is told."""
     state.set_errors(())
     try:
-        use(studio, studio.keep_input(data, name), parent)
+        use(studio, studio.input_images.keep(data, name), parent)
     except StudioError as error:
         state.set_errors([error])
         return False
@@ -57,7 +57,7 @@ def use(studio: Studio, digest: str, parent: str = "") -> None:
     state.start_from(digest, parent)
     values = without_size(state.form_values())
     with suppress(StudioError):  # a model that takes none: the card says so
-        request = studio.over(studio.new_request(values), state.sources(), values)
+        request = studio.requests.with_inputs(studio.requests.new(values), state.sources(), values)
         state.fill_form({"generation.width": request.width, "generation.height": request.height})
 
 
@@ -65,7 +65,7 @@ def send_to_form(studio: Studio, record: ImageRecord) -> bool:
     """Draw over a picture of the history, with its own words to begin with."""
     open_form(studio)
     try:
-        data = studio.image_file(record.id).read_bytes()
+        data = studio.history.file(record.id).read_bytes()
     except (StudioError, OSError) as error:
         state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
         return False
@@ -77,10 +77,12 @@ def send_to_form(studio: Studio, record: ImageRecord) -> bool:
 def steps(studio: Studio) -> tuple[int, int] | None:
     """Of the picture that the form asks for: (steps that will be run, steps asked for); None while it can't be made."""
     try:
-        request = studio.over(studio.new_request(state.form_values()), state.sources(), state.form_values())
+        request = studio.requests.with_inputs(
+            studio.requests.new(state.form_values()), state.sources(), state.form_values()
+        )
     except StudioError:
         return None
-    return studio.steps_run(request), request.num_inference_steps
+    return studio.requests.steps_run(request), request.num_inference_steps
 
 
 def without_size(values: Mapping[str, Any]) -> dict[str, Any]:

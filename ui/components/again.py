@@ -11,7 +11,7 @@ from core.config.options import SCHEMA
 from core.config.schema import Option
 from core.errors import StudioError
 from core.studio import Studio
-from core.studio.again import MAX_CELLS
+from core.studio.images import MAX_CELLS
 from core.types import Axis, Change, ImageRecord, Job, JobState
 from ui import actions, formats, state
 from ui.components import elements, error_card, image_card
@@ -35,7 +35,7 @@ def button(studio: Studio, record: ImageRecord) -> None:
 def foretold(studio: Studio, record: ImageRecord) -> None:
     """Before a run: why it would not be the same picture."""
     try:
-        changes = studio.expected_changes(record.id)
+        changes = studio.reruns.expected_changes(record.id)
     except StudioError as error:  # such as a model that is not here any more
         elements.quiet(error.message(state.language()))
         return
@@ -49,7 +49,7 @@ def verdict(studio: Studio, job: Job) -> None:
     if original is None or job.state is not JobState.DONE or not job.image_ids:
         return
     try:
-        found = studio.verdict(original, job.image_ids[0])
+        found = studio.reruns.result(original, job.image_ids[0])
     except StudioError as error:  # such as a picture that was deleted meanwhile
         error_card.draw(error, "verdict")
         return
@@ -140,7 +140,7 @@ def _options() -> dict[str, Option]:
 
 def _sweep(studio: Studio, record: ImageRecord, axes: Sequence[Axis]) -> None:
     try:
-        sheet = studio.sweep(record.id, axes)
+        sheet = studio.reruns.sweep(record.id, axes)
     except StudioError as error:
         error_card.draw(error, "sweep")
         return

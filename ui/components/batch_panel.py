@@ -24,7 +24,7 @@ def draw(studio: Studio) -> None:
     with st.expander(t("batch.title"), icon=":material/dynamic_feed:", key="batch"):
         st.text_area(t("batch.text"), key=TEXT, height=104, placeholder=t("batch.hint"))
         file = st.file_uploader(t("batch.file"), FILES, key=FILE)
-        names = " ".join(f"`__{name}__`" for name in studio.wildcards())
+        names = " ".join(f"`__{name}__`" for name in studio.requests.wildcards())
         st.caption(t("batch.wildcards", names=names, folder=studio.settings["batch.wildcards"]))
         text = str(st.session_state[TEXT] or "")
         if file is not None:
@@ -36,7 +36,7 @@ def draw(studio: Studio) -> None:
 def _offer(studio: Studio, given: bytes | str, source: str) -> None:
     """How many pictures, the first of their prompts, and the button; or what is wrong, row by row."""
     try:
-        request = studio.new_batch(given, state.form_values(), source)
+        request = studio.requests.new_batch(given, state.form_values(), source)
     except StudioError as error:
         st.html(f'<div class="zd-problem" role="alert"><p>{html.escape(error.message(state.language()))}</p></div>')
         return

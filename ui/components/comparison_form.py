@@ -20,7 +20,7 @@ MODELS_PAGE = "views/models.py"
 
 def draw(studio: Studio) -> None:
     """The fields and the button. What is wrong with them is told when it is pressed, and nothing is queued then."""
-    models = {info.id: info for info in studio.models()}
+    models = {info.id: info for info in studio.catalog.models()}
     _prefill(studio, models)
     rows = state.comparison_rows()
     with st.grid(4, min_column_width=250, gap="small", key="comparison_columns"):

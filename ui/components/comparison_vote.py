@@ -63,7 +63,7 @@ def _ask(studio: Studio, report: Report, question: Question, answered: int, tota
                 icon=icon,
                 shortcut=key,
                 on_click=actions.ask,
-                args=(studio.vote, report.comparison.id, question.answer(side, state.client())),
+                args=(studio.benchmarks.vote, report.comparison.id, question.answer(side, state.client())),
             )
 
 

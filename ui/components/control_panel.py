@@ -60,7 +60,9 @@ def _preview(studio: Studio) -> None:
         st.caption(t("control.missing"))
         return
     try:
-        request = actions.with_control(studio, studio.new_request(state.form_values()))
-        st.image(studio.control_picture(request), caption=t("control.seen"), width="stretch", output_format="PNG")
+        request = actions.with_control(studio, studio.requests.new(state.form_values()))
+        st.image(
+            studio.requests.control_image(request), caption=t("control.seen"), width="stretch", output_format="PNG"
+        )
     except StudioError as error:
         st.warning(error.message(state.language()), icon=":material/info:")

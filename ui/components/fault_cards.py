@@ -16,7 +16,7 @@ from ui.i18n import t
 
 def draw(studio: Studio) -> None:
     """A card for each fault; one line when there is none."""
-    found = studio.faults()
+    found = studio.system.faults()
     if not found:
         st.success(t("fault.none"), icon=":material/health_and_safety:")
         return

@@ -18,7 +18,7 @@ REFRESH_SECONDS = 10
 
 def draw(studio: Studio) -> None:
     """The bar; below it, on every page, why no worker comes up, as long as none does."""
-    worker = studio.worker()
+    worker = studio.worker.status()
     with st.container(key="topbar", horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
         st.fragment(_machine, run_every=REFRESH_SECONDS)(studio, worker.trouble)
         state.give_widget("language_switch", state.language())
@@ -46,10 +46,10 @@ def _leave(name: str) -> None:
 
 def _machine(studio: Studio, told: StudioError | None) -> None:
     """Drawn again now and then; the whole page, when what keeps the worker down is not what the page has told."""
-    worker = studio.worker()
+    worker = studio.worker.status()
     if str(worker.trouble) != str(told):
         st.rerun()
-    report = studio.system()
+    report = studio.system.report()
     parts = [
         worker.model or t(f"worker.{worker.state}"),
         worker.device,

@@ -24,7 +24,7 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
     def step(towards: int) -> None:
         # from what is open by now: keys that follow quickly come before the page is drawn with the next picture
         try:
-            neighbour = studio.neighbours(query, state.selected_image() or record.id)[0 if towards < 0 else 1]
+            neighbour = studio.history.neighbours(query, state.selected_image() or record.id)[0 if towards < 0 else 1]
         except StudioError:  # deleted meanwhile: the page says so
             return
         if neighbour:
@@ -123,8 +123,8 @@ def _marks(studio: Studio, record: ImageRecord) -> None:
     def noted(widget: str) -> None:
         actions.mark(studio, [record.id], MarkChange(note=st.session_state[widget]))
 
-    for field, known, had in (("tags", studio.tags(), marks.tags),
-                              ("collections", studio.collections(), marks.collections)):  # fmt: skip
+    for field, known, had in (("tags", studio.history.labels("tag"), marks.tags),
+                              ("collections", studio.history.labels("collection"), marks.collections)):  # fmt: skip
         widget = f"{field}_{key}"
         st.multiselect(
             t(f"column.{field}"), sorted({*known, *had}), list(had), key=widget, accept_new_options=True,

@@ -36,7 +36,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
             t("history.text"), key="history_text", placeholder=t("history.text_hint"), on_change=state.first_page,
             help=t("history.text_help"),
         )  # fmt: skip
-        models = [model.id for model in studio.models()]
+        models = [model.id for model in studio.catalog.models()]
         model = _choice("model", models)
         days = st.date_input(
             t("history.dates"), (), key="history_dates", on_change=state.first_page, format="YYYY-MM-DD"
@@ -93,12 +93,12 @@ def _more(studio: Studio) -> dict[str, Any]:
     }
     left, right = st.columns(2)
     with left:
-        found["tag"] = _choice("tag", studio.tags(), free=False)
+        found["tag"] = _choice("tag", studio.history.labels("tag"), free=False)
         found["seed"] = _number("seed")
         found["min_steps"] = _number("min_steps")
         found["min_guidance"] = _guidance("min_guidance")
     with right:
-        found["collection"] = _choice("collection", studio.collections(), free=False)
+        found["collection"] = _choice("collection", studio.history.labels("collection"), free=False)
         found["format"] = _choice("format", FORMATS, free=False)
         found["max_steps"] = _number("max_steps")
         found["max_guidance"] = _guidance("max_guidance")
@@ -160,7 +160,7 @@ def _guidance(name: str) -> float | None:
 
 def _sizes(studio: Studio) -> list[str]:
     """The sizes of the latest pictures; any other can be typed."""
-    recent = studio.search(HistoryQuery(limit=60)).records
+    recent = studio.history.search(HistoryQuery(limit=60)).records
     return list(dict.fromkeys(f"{record.width}x{record.height}" for record in recent))
 
 

@@ -37,7 +37,7 @@ def _content(studio: Studio) -> None:
     if files and st.button(t("import.take_in", count=len(files)), key="take_in", type="primary"):
         _take_in(studio, [(file.name, file.getvalue()) for file in files])
     for number, file in enumerate(files[:MOST_SHOWN]):
-        _parameters(studio, file.name, studio.read_parameters(file.getvalue()), number)
+        _parameters(studio, file.name, studio.images.read_parameters(file.getvalue()), number)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         folder = st.text_input(t("import.folder"), key="import_folder")
         if st.button(t("import.take_in_folder"), key="take_in_folder"):
@@ -62,10 +62,10 @@ def _parameters(studio: Studio, name: str, found: FoundParameters | None, number
 
 def _use(studio: Studio, found: FoundParameters) -> None:
     """Into the form, over the model's own settings; a CFG wins over the guidance that is there."""
-    known = {model.id for model in studio.models()}
+    known = {model.id for model in studio.catalog.models()}
     values = {key: value for key, value in found.values.items() if key != "model.id" or value in known}
     try:
-        request = studio.new_request(values, found.program)
+        request = studio.requests.new(values, found.program)
     except StudioError as error:
         error_card.draw(error, "use_found")
         return
@@ -79,7 +79,7 @@ def _take_in(studio: Studio, files: list[tuple[str, bytes]]) -> None:
     new = 0
     for name, data in files:
         try:
-            new += studio.take_in(data, name)[1]
+            new += studio.history.take_in(data, name)[1]
         except StudioError as error:
             errors.append(error)
     _tell(new, len(files) - new - len(errors), errors)
@@ -89,7 +89,7 @@ def _take_in_folder(studio: Studio, folder: str) -> None:
     if not folder.strip():
         return
     try:
-        taken = studio.take_in_folder(Path(folder.strip()).expanduser())
+        taken = studio.images.import_folder(Path(folder.strip()).expanduser())
     except StudioError as error:
         _tell(0, 0, [error])
     else:

@@ -22,7 +22,7 @@ NAMES = ("add_tags", "remove_tags", "add_collections", "remove_collections")
 def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
     """The number that were found, what can be taken along, and, when some are chosen, what can be done with them."""
     chosen = state.chosen()
-    count = studio.search(replace(chosen, limit=1)).total if isinstance(chosen, HistoryQuery) else len(chosen)
+    count = studio.history.search(replace(chosen, limit=1)).total if isinstance(chosen, HistoryQuery) else len(chosen)
     with st.container(horizontal=True, vertical_alignment="center", key="selection"):
         st.text(t("history.chosen", count=count, total=total) if count else t("history.found", total=total))
         if count:
@@ -48,7 +48,7 @@ def draw(studio: Studio, query: HistoryQuery, total: int) -> None:
             if 2 <= count <= MOST_COMPARED and st.button(
                 t("history.compare"), key="compare", type="primary", icon=":material/compare:"
             ):
-                ids = studio.image_ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
+                ids = studio.history.ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
                 state.choose_images(ids, by_page=True)
                 st.switch_page(COMPARE_PAGE, query_params={"ids": ",".join(ids)})
             _keep_order(studio, chosen, count)
@@ -87,10 +87,10 @@ def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
         hint = t("history.names_hint")
         st.feedback("stars", key=_stars())
         for name, known, free in (
-            ("add_tags", studio.tags(), True),
-            ("remove_tags", studio.tags(), False),
-            ("add_collections", studio.collections(), True),
-            ("remove_collections", studio.collections(), False),
+            ("add_tags", studio.history.labels("tag"), True),
+            ("remove_tags", studio.history.labels("tag"), False),
+            ("add_collections", studio.history.labels("collection"), True),
+            ("remove_collections", studio.history.labels("collection"), False),
         ):
             st.multiselect(t(f"history.{name}"), known, accept_new_options=free, key=name, placeholder=hint)
         st.segmented_control(
@@ -120,7 +120,7 @@ def _apply(studio: Studio, chosen: Chosen) -> None:
 
 def _empty(studio: Studio) -> None:
     """All that is in the trash, also what the filters do not show: the number says so."""
-    total = studio.search(HistoryQuery(trashed=True, limit=1)).total
+    total = studio.history.search(HistoryQuery(trashed=True, limit=1)).total
     with st.popover(t("history.empty_trash"), icon=":material/delete_forever:", key="empty_trash"):
         st.text(t("history.empty_text", total=total))
         st.button(

@@ -87,7 +87,7 @@ def download(studio: Studio, record: ImageRecord, key: str) -> None:
     """The file as it is on disk, metadata and all; read only when asked for."""
     st.download_button(
         t("picture.download"),
-        data=lambda: studio.image_file(record.id).read_bytes(),
+        data=lambda: studio.history.file(record.id).read_bytes(),
         file_name=record.file.rsplit("/", 1)[-1],
         mime=f"image/{record.format}",
         key=key,

@@ -55,7 +55,7 @@ def _choose(studio: Studio) -> None:
 
 def _chosen(studio: Studio, image: str) -> None:
     try:
-        size = studio.input_size(image)
+        size = studio.input_images.size(image)
     except StudioError as error:
         st.warning(error.message(state.language()))
         return _remove()

@@ -23,8 +23,8 @@ MOST_OTHERS = 20
 
 def live(studio: Studio, job_id: str) -> None:
     """Drawn again when the queue has changed. When the job has ended the whole page is drawn instead."""
-    board = studio.board()
-    job = next((job for job in board.jobs if job.id == job_id), None) or studio.job(job_id)
+    board = studio.queue.snapshot()
+    job = next((job for job in board.jobs if job.id == job_id), None) or studio.queue.get(job_id)
     if not job.state.active:
         st.rerun()
     request = job.request
@@ -45,7 +45,7 @@ def live(studio: Studio, job_id: str) -> None:
         )
     if board.paused and job.state is JobState.QUEUED:
         elements.quiet(t("queue.paused"))
-        st.button(t("queue.go_on"), key="go_on", on_click=actions.ask, args=(studio.pause_queue, False))
+        st.button(t("queue.go_on"), key="go_on", on_click=actions.ask, args=(studio.queue.pause, False))
     if job.error:
         elements.quiet(job.error.message(state.language()))
     _others(studio, board, job.id)
@@ -53,7 +53,7 @@ def live(studio: Studio, job_id: str) -> None:
 
 def others(studio: Studio) -> None:
     """All that is active, where no job is watched; drawn again when the queue has changed, until it is empty."""
-    board = studio.board()
+    board = studio.queue.snapshot()
     _others(studio, board, None)
     if board.jobs:
         elements.pulse(pulse.mark(board), poll_seconds(studio), key="pulse")
@@ -93,7 +93,7 @@ def where(job: Job) -> None:
 def verdict(studio: Studio, job: Job) -> None:
     """Yes or no: do the present settings draw?"""
     if job.state is JobState.DONE and job.image_ids:
-        took = sum(studio.image(job.image_ids[0]).timings.values())
+        took = sum(studio.history.get(job.image_ids[0]).timings.values())
         st.success(t("check.yes", time=formats.seconds(took)), icon=":material/check_circle:")
     elif job.state is JobState.FAILED:
         st.error(t("check.no"), icon=":material/error:")

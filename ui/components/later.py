@@ -40,7 +40,7 @@ def button(studio: Studio, job: Job) -> None:
         until = st.datetime_input(t("later.until"), _soon(), key=f"until_{job.id}")
         st.button(
             t("later.wait"), key=f"wait_{job.id}", type="primary", disabled=until is None, on_click=actions.ask,
-            args=(studio.postpone, job.id, until and until.replace(tzinfo=local_zone())),
+            args=(studio.queue.postpone, job.id, until and until.replace(tzinfo=local_zone())),
         )  # fmt: skip
 
 
@@ -51,8 +51,8 @@ def waits(job: Job) -> bool:
 
 def run_now(studio: Studio, job_id: str) -> None:
     """Let a job that was put off have its turn."""
-    actions.ask(studio.hold, job_id, False)
-    actions.ask(studio.postpone, job_id, None)
+    actions.ask(studio.queue.pause_job, job_id, False)
+    actions.ask(studio.queue.postpone, job_id, None)
 
 
 def _soon() -> datetime:

@@ -23,13 +23,13 @@ def draw(studio: Studio, record: ImageRecord) -> None:
         st.html(_inputs(record))
     if record.request.parent:
         try:
-            parent = studio.image(record.request.parent)
+            parent = studio.history.get(record.request.parent)
         except StudioError:  # deleted for good
             elements.quiet(t("lineage.parent_gone"))
         else:
             st.caption(t("lineage.parent"))
             elements.gallery((parent,), t("lineage.parent"), state.select_image, key="parent", layout="strip")
-    children = studio.search(HistoryQuery(parent=record.id, limit=MOST))
+    children = studio.history.search(HistoryQuery(parent=record.id, limit=MOST))
     if children.total:
         words = t("lineage.children", count=children.total)
         st.caption(words)

@@ -21,7 +21,7 @@ def draw(studio: Studio) -> None:
     """A card for each, under a line that says where files go."""
     st.subheader(t("loras.title"), anchor=False)
     st.caption(t("loras.text"))
-    loras, models = studio.loras(), studio.models()
+    loras, models = studio.models.loras(), studio.catalog.models()
     if not loras:
         st.caption(t("loras.none"))
         return
@@ -77,5 +77,8 @@ def _remove(studio: Studio, lora: LoraInfo, number: int) -> None:
     with st.popover(t("loras.remove"), icon=":material/delete:", key=f"remove_lora_{number}"):
         st.text(t("loras.remove_text", name=lora.name, size=formats.size_of(lora.bytes)))
         st.button(
-            t("loras.remove"), key=f"delete_lora_{number}", on_click=actions.ask, args=(studio.remove_lora, lora.name)
+            t("loras.remove"),
+            key=f"delete_lora_{number}",
+            on_click=actions.ask,
+            args=(studio.lora_files.remove, lora.name),
         )

@@ -23,7 +23,7 @@ USUAL = (0.0, 2.0)  # what a slider offers; what is set elsewhere widens it
 def draw(studio: Studio, model: ModelInfo | None, option: Option, badge: str) -> None:
     """The list and, under it, a row for each that is chosen."""
     uses = state.lora_uses()
-    known = {lora.name: lora for lora in studio.loras()}
+    known = {lora.name: lora for lora in studio.models.loras()}
     fitting = [name for name, lora in known.items() if lora.problem is None and (model is None or lora.fits(model))]
     names = list(dict.fromkeys([*fitting, *(use.name for use in uses)]))
     state.lay_out_loras(uses)

@@ -112,7 +112,9 @@ def negative(library: prompts.Library | None, model: ModelInfo | None) -> None:
 
 def model_choice(studio: Studio) -> None:
     """Which model draws; one that can't be used here says why."""
-    models = {model.id: model for model in studio.models() if model.problem is None or model.sources or model.path}
+    models = {
+        model.id: model for model in studio.catalog.models() if model.problem is None or model.sources or model.path
+    }
     present = state.form()["model.id"]
     ids = list(models) if present in models else [*models, present]
     key = state.seed_widget("model.id")
@@ -165,6 +167,6 @@ def basic(studio: Studio, model: ModelInfo | None) -> None:
 
 def last_seed(studio: Studio) -> int | None:
     """Of the job that was submitted last."""
-    for job in studio.jobs(1):
+    for job in studio.queue.recent(1):
         return job.request.seed
     return None

@@ -18,7 +18,7 @@ def draw(studio: Studio) -> None:
     present = state.reload_question()
     if not present:
         return
-    seconds = studio.worker().load_seconds
+    seconds = studio.worker.status().load_seconds
     names = ", ".join(said(SCHEMA.options[key].label) for key in present)
     words = t("reload.timed", names=names, time=formats.seconds(seconds)) if seconds else t("reload.plain", names=names)
     with st.container(border=True, key="reload_question"):

@@ -21,7 +21,7 @@ def draw(studio: Studio) -> None:
     """The effective settings, and a field that takes them back. What cannot be used changes nothing and stays in the field."""
     with st.expander(t("yaml.title"), icon=":material/code:", key="yaml"):
         try:
-            request = studio.new_request(state.form_values())
+            request = studio.requests.new(state.form_values())
         except StudioError as error:
             error_card.draw(error, "yaml_now")
         else:

@@ -24,7 +24,7 @@ def draw(studio: Studio, welcome: Callable[[], None]) -> None:
     for number, error in enumerate(state.errors()):
         error_card.draw(error, f"asked{number}")
     job = _watched(studio)
-    latest = studio.search(HistoryQuery(limit=STRIP_LENGTH)).records
+    latest = studio.history.search(HistoryQuery(limit=STRIP_LENGTH)).records
     if job and job.state.active and not state.shown_image():
         st.fragment(job_status.live, run_every=job_status.SAFETY_SECONDS)(studio, job.id)
     else:
@@ -41,7 +41,7 @@ def _watched(studio: Studio) -> Job | None:
     if not job_id:
         return None
     try:
-        return studio.job(job_id)
+        return studio.queue.get(job_id)
     except StudioError as error:
         state.watch(None)
         state.set_errors([error])
@@ -59,7 +59,7 @@ def _finished(studio: Studio, job: Job | None, latest: tuple[ImageRecord, ...], 
             welcome()
         return
     try:
-        record = studio.image(image_id)
+        record = studio.history.get(image_id)
     except StudioError as error:
         error_card.draw(error, "stage")
         return

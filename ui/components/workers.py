@@ -50,7 +50,7 @@ def _head(studio: Studio, node: ClusterNode, workers: int) -> None:
             help=t("workers.add_full") if node.cards else t("workers.add_help"),
             disabled=bool(node.cards) and workers >= node.cards,
             on_click=actions.ask,
-            args=(studio.add_worker, node.id),
+            args=(studio.worker.add_worker, node.id),
         )
 
 
@@ -78,12 +78,12 @@ def _row(studio: Studio, worker: ClusterWorker) -> None:
             help=t("workers.drain_help"),
             disabled=worker.state == "draining",
             on_click=actions.ask,
-            args=(studio.drain_worker, worker.id),
+            args=(studio.worker.drain_worker, worker.id),
         )
 
 
 def _title(studio: Studio, job_id: str) -> str:
     try:
-        return job_status.title(studio.job(job_id).request, 60)
+        return job_status.title(studio.queue.get(job_id).request, 60)
     except NotFoundError:
         return job_id

@@ -44,7 +44,7 @@ def _records(studio: Studio) -> list[ImageRecord]:
     found = []
     for image_id in chosen:
         try:
-            found.append(studio.image(image_id))
+            found.append(studio.history.get(image_id))
         except StudioError as error:
             error_card.draw(error, f"compare_{len(found)}")
     return found
@@ -53,7 +53,7 @@ def _records(studio: Studio) -> list[ImageRecord]:
 def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
     """Slider, side by side, or map, with the figures; pictures of different sizes only side by side."""
     try:
-        gap = studio.difference(first.id, second.id)
+        gap = studio.images.difference(first.id, second.id)
     except StudioError as error:
         error_card.draw(error, "difference")
         return

@@ -40,7 +40,7 @@ def page() -> None:
         args=(None,),
     )
     try:
-        comparison = studio.comparison(comparison_id)
+        comparison = studio.benchmarks.get(comparison_id)
     except StudioError as error:
         error_card.draw(error, "comparison")
         return
@@ -66,12 +66,12 @@ def _shown(studio: Studio, comparison: Comparison) -> None:
 
 def _live(studio: Studio, comparison: Comparison, view: str, poll: float, was_active: bool) -> None:
     """As it stands now; drawn again with each picture, and the whole page when the last one has ended."""
-    mark = pulse.mark(studio.board())
+    mark = pulse.mark(studio.queue.snapshot())
     with st.spinner(t("comparison.measuring"), show_time=False):
         report = reports.report(studio, comparison)
     if was_active and not report.active:
         st.rerun()
-    votes = studio.votes(comparison.id)
+    votes = studio.benchmarks.votes(comparison.id)
     _progress(studio, report, mark, poll)
     if view == "vote":
         comparison_vote.draw(studio, report, votes)
@@ -105,7 +105,7 @@ def _progress(studio: Studio, report: reports.Report, mark: str, poll: float) ->
 
 def _saved(studio: Studio) -> None:
     """The comparisons that are kept, newest first; the words as text."""
-    found = studio.comparisons(SHOWN)
+    found = studio.benchmarks.recent(SHOWN)
     if not found:
         return
     st.subheader(t("comparison.saved"))
@@ -130,7 +130,7 @@ def _saved(studio: Studio) -> None:
                 help=t("comparison.forget"),
                 type="tertiary",
                 on_click=actions.ask,
-                args=(studio.forget_comparison, comparison.id),
+                args=(studio.benchmarks.forget, comparison.id),
             )
 
 

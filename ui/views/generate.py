@@ -62,7 +62,7 @@ def page() -> None:
                 own = {"lora.use": partial(lora_field.draw, studio, model)}
                 elsewhere = {input_card.GROUP, *({control_panel.GROUP} if _controlled(model) else ())}
                 parameter_panel.advanced(
-                    studio.settings, studio.worker(), model.cannot if model else {}, own, elsewhere
+                    studio.settings, studio.worker.status(), model.cannot if model else {}, own, elsewhere
                 )
             settings_yaml.draw(studio)
     state.keep_form()
@@ -75,7 +75,7 @@ def _controlled(model: ModelInfo | None) -> bool:
 def _model(studio: Studio) -> ModelInfo | None:
     """The chosen model; None, with the reason on the page, when there is no such model any more."""
     try:
-        return studio.model(state.form()["model.id"])
+        return studio.catalog.find(state.form()["model.id"])
     except StudioError as error:
         st.warning(error.message(state.language()))
         return None

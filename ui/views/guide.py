@@ -51,7 +51,7 @@ def _step(studio: Studio, number: int, step: recipe.Step, jobs: list[Job], busy:
 
 def _running(studio: Studio, step: recipe.Step, ids: list[str]) -> None:
     """Drawn again when the queue has changed, until the last picture of the step has ended."""
-    mark = pulse.mark(studio.board())
+    mark = pulse.mark(studio.queue.snapshot())
     jobs = actions.known_jobs(studio, ids)
     active = [job for job in jobs if job.state.active]
     if not active:

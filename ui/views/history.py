@@ -29,7 +29,7 @@ def page() -> None:
     if view == "gallery":  # it asks for the rest by itself, by place
         query = replace(query, limit=PART, cursor=None)
     try:
-        found = studio.search(query)
+        found = studio.history.search(query)
     except StudioError as error:  # such as a text of 10,000 characters
         error_card.draw(error, "search")
         return
@@ -72,7 +72,7 @@ def _selected(studio: Studio) -> ImageRecord | None:
     if not image_id:
         return None
     try:
-        return studio.image(image_id)
+        return studio.history.get(image_id)
     except StudioError as error:
         state.select_image(None)
         error_card.draw(error, "selected")

@@ -21,7 +21,7 @@ def page() -> None:
     studio = resources.studio()
     for number, error in enumerate(state.errors()):
         error_card.draw(error, f"models{number}")
-    error_card.settings_problems(studio.model_problems())
+    error_card.settings_problems(studio.catalog.problems())
     st.fragment(_draw, run_every=REFRESH_SECONDS)(studio)
     lora_cards.draw(studio)
     with st.expander(t("models.add"), icon=":material/add:", key="add_model"):
@@ -34,11 +34,11 @@ def page() -> None:
 
 
 def _draw(studio: Studio) -> None:
-    report, worker = studio.system(), studio.worker()
+    report, worker = studio.system.report(), studio.worker.status()
     _memory(studio, worker, report)
-    downloads = {download.model: download for download in studio.downloads()}
+    downloads = {download.model: download for download in studio.downloads.all()}
     with st.grid(2, min_column_width=340, gap="small", key="model_cards"):
-        for info in studio.models():
+        for info in studio.catalog.models():
             _card(studio, info, worker, downloads.get(info.id))
 
 
@@ -58,9 +58,9 @@ def _memory(studio: Studio, worker: WorkerStatus, report: SystemReport) -> None:
             icon=":material/eject:",
             disabled=worker.model is None or worker.state == "loading",
             on_click=actions.ask,
-            args=(studio.unload_model,),
+            args=(studio.worker.unload,),
         )
-    refusal = studio.load_error()
+    refusal = studio.worker.refusal()
     if refusal is not None and worker.state != "loading":
         error_card.draw(refusal, "load")
 
@@ -123,7 +123,7 @@ def _use(studio: Studio, info: ModelInfo, worker: WorkerStatus) -> None:
         icon=":material/memory:",
         disabled=worker.model == info.id or worker.state == "loading",
         on_click=actions.ask,
-        args=(studio.load_model, info.id),
+        args=(studio.models.load, info.id),
     )
 
 
@@ -158,10 +158,10 @@ def _progress(studio: Studio, download: Download) -> None:
         error_card.draw(download.error, f"download_{download.model}")
     with st.container(horizontal=True):
         if download.active:
-            _button("pause", "pause", studio.pause_download, download.model)
+            _button("pause", "pause", studio.downloads.pause, download.model)
         else:
-            _button("resume", "play_arrow", studio.resume_download, download.model)
-        _button("cancel", "delete", studio.cancel_download, download.model)
+            _button("resume", "play_arrow", studio.downloads.resume, download.model)
+        _button("cancel", "delete", studio.downloads.cancel, download.model)
 
 
 def _button(name: str, icon: str, verb, model: str) -> None:
@@ -178,7 +178,7 @@ def _remove(studio: Studio, info: ModelInfo) -> None:
     with st.popover(t(f"models.{name}"), icon=":material/delete:", key=f"remove_{info.id}"):
         st.text(t(f"models.{name}_text", name=said(info.name), size=formats.size_of(info.disk_bytes)))
         st.button(
-            t(f"models.{name}"), key=f"{name}_{info.id}", on_click=actions.ask, args=(studio.remove_model, info.id)
+            t(f"models.{name}"), key=f"{name}_{info.id}", on_click=actions.ask, args=(studio.models.remove, info.id)
         )
 
 
@@ -187,7 +187,7 @@ def _remove(studio: Studio, info: ModelInfo) -> None:
 
 def _start(studio: Studio, model: str, source: str, mirror: str) -> None:
     hub = state.model_text(source) or None
-    actions.ask(studio.download, model, hub, state.model_text(mirror).strip() or None)
+    actions.ask(studio.models.download, model, hub, state.model_text(mirror).strip() or None)
 
 
 def _add(studio: Studio) -> None:
@@ -195,7 +195,7 @@ def _add(studio: Studio) -> None:
     if not path:
         return
     try:
-        info = studio.add_model(path)
+        info = studio.catalog.add(path)
     except StudioError as error:
         state.set_errors([error])
         return
@@ -206,7 +206,7 @@ def _add(studio: Studio) -> None:
 
 def _token(studio: Studio, hub: str) -> None:
     name = f"token:{hub}"
-    hint = t("models.token_there") if studio.has_token(hub) else ""
+    hint = t("models.token_there") if studio.downloads.has_token(hub) else ""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input(
             t("models.token_of", hub=HUBS[hub]),
@@ -219,7 +219,7 @@ def _token(studio: Studio, hub: str) -> None:
 
 
 def _save_token(studio: Studio, hub: str, name: str) -> None:
-    actions.ask(studio.save_token, hub, state.model_text(name))
+    actions.ask(studio.downloads.save_token, hub, state.model_text(name))
     state.empty_model_field(name)
 
 

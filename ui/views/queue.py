@@ -29,7 +29,7 @@ def page() -> None:
 
 def _lists(studio: Studio) -> None:
     """Drawn again when the queue has changed; how far the jobs in work are, the browser keeps up to date by itself."""
-    board = studio.board()
+    board = studio.queue.snapshot()
     active = board.jobs
     mine = [job for job in active if job.client == state.client()]
     others = [job for job in active if job.client != state.client()]
@@ -38,7 +38,7 @@ def _lists(studio: Studio) -> None:
         st.info(t("queue.nothing"), icon=":material/done_all:")
     _list(t("queue.mine"), mine, lambda job: _active_row(studio, job))
     _list(t("queue.others"), others, lambda job: _active_row(studio, job))
-    ended = [job for job in studio.jobs(SHOWN) if not job.state.active][:ENDED]
+    ended = [job for job in studio.queue.recent(SHOWN) if not job.state.active][:ENDED]
     pictures = _pictures(studio, ended)
     _list(t("queue.ended"), ended, lambda job: _ended_row(studio, job, pictures))
     elements.pulse(pulse.mark(board), job_status.poll_seconds(studio), key="pulse")
@@ -54,7 +54,7 @@ def _switches(studio: Studio, mine: Sequence[Job], paused: bool) -> None:
             icon=":material/play_arrow:" if paused else ":material/pause:",
             type="primary" if paused else "secondary",
             on_click=actions.ask,
-            args=(studio.pause_queue, not paused),
+            args=(studio.queue.pause, not paused),
         )
         st.button(
             t("queue.clear", count=len(waiting)),
@@ -62,7 +62,7 @@ def _switches(studio: Studio, mine: Sequence[Job], paused: bool) -> None:
             icon=":material/clear_all:",
             disabled=not waiting,
             on_click=actions.ask,
-            args=(studio.clear_queue, state.client()),
+            args=(studio.queue.clear, state.client()),
         )
         if paused:
             st.text(t("queue.paused"))
@@ -85,24 +85,28 @@ def _active_row(studio: Studio, job: Job) -> None:
         if job.error:
             elements.quiet(job.error.message(state.language()))
     if job.state is JobState.QUEUED and job.position is not None:
-        _button("top", job, "vertical_align_top", studio.move, job.id, 1)
-        _button("up", job, "arrow_upward", studio.move, job.id, job.position - 1)
-        _button("down", job, "arrow_downward", studio.move, job.id, job.position + 1)
+        _button("top", job, "vertical_align_top", studio.queue.move, job.id, 1)
+        _button("up", job, "arrow_upward", studio.queue.move, job.id, job.position - 1)
+        _button("down", job, "arrow_downward", studio.queue.move, job.id, job.position + 1)
     if job.state is JobState.QUEUED:
         later.button(studio, job)
     if later.waits(job) and not job.held:
-        _button("now", job, "play_arrow", studio.postpone, job.id, None)
+        _button("now", job, "play_arrow", studio.queue.postpone, job.id, None)
     elif job.held:
-        _button("resume", job, "play_arrow", studio.hold, job.id, False)
+        _button("resume", job, "play_arrow", studio.queue.pause_job, job.id, False)
     else:
-        _button("hold", job, "pause", studio.hold, job.id, True)
-    _button("cancel", job, "close", studio.cancel, job.id)
+        _button("hold", job, "pause", studio.queue.pause_job, job.id, True)
+    _button("cancel", job, "close", studio.queue.cancel, job.id)
 
 
 def _pictures(studio: Studio, jobs: Sequence[Job]) -> Mapping[str, ImageRecord]:
     """The first pictures of each job by id, as far as they are in the history still: in the trash is not."""
     ids = tuple(image_id for job in jobs for image_id in job.image_ids[:PICTURES])
-    return {record.id: record for record in studio.search(HistoryQuery(ids=ids, limit=len(ids))).records} if ids else {}
+    return (
+        {record.id: record for record in studio.history.search(HistoryQuery(ids=ids, limit=len(ids))).records}
+        if ids
+        else {}
+    )
 
 
 def _ended_row(studio: Studio, job: Job, pictures: Mapping[str, ImageRecord]) -> None:
@@ -113,7 +117,7 @@ def _ended_row(studio: Studio, job: Job, pictures: Mapping[str, ImageRecord]) ->
     with _words(job):
         st.text(_end(job))
     if job.state in RETRY_STATES:
-        _button("retry", job, "replay", studio.retry, job.id)
+        _button("retry", job, "replay", studio.queue.retry, job.id)
 
 
 def _end(job: Job) -> str:

@@ -22,8 +22,8 @@ def page() -> None:
     if st.button(t("compare.back"), key="back", icon=":material/arrow_back:", type="tertiary"):
         st.switch_page(HISTORY_PAGE)
     try:
-        sheet = studio.sheet(st.query_params.get("sheet", ""))
-        active = any(studio.job(job_id).state.active for job_id in sheet.jobs)
+        sheet = studio.sweeps.get(st.query_params.get("sheet", ""))
+        active = any(studio.queue.get(job_id).state.active for job_id in sheet.jobs)
     except StudioError as error:
         error_card.draw(error, "sheet")
         return
@@ -34,8 +34,8 @@ def page() -> None:
 
 def _grid(studio: Studio, sheet: Sheet) -> None:
     """The cells as they are now; when the last has ended the whole page is drawn, with the contact sheet."""
-    mark = pulse.mark(studio.board())
-    jobs = [studio.job(job_id) for job_id in sheet.jobs]
+    mark = pulse.mark(studio.queue.snapshot())
+    jobs = [studio.queue.get(job_id) for job_id in sheet.jobs]
     across = len(sheet.axes[0].values)
     names = [history_table.column_name(axis.key) for axis in sheet.axes]
     down = [formats.plain(value) for value in sheet.axes[1].values] if len(sheet.axes) > 1 else [""]

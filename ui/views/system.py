@@ -27,7 +27,7 @@ def page() -> None:
 
 
 def _cards(studio: Studio) -> None:
-    report = studio.system()
+    report = studio.system.report()
     worker = report.worker
     state_words = t(f"worker.{worker.state}")
     workers.draw(studio, worker)

@@ -105,7 +105,7 @@ def _add_generation(app: FastAPI, get_studio: GetStudio, chosen: dict[str, str])
     @app.get("/progress")
     def progress(request: Request) -> Any:
         """The caller's running job, else whatever runs."""
-        jobs = get_studio().active_jobs()
+        jobs = get_studio().queue.active()
         mine = [job for job in jobs if job.client == client_of(request)] or jobs
         return _progress(get_studio(), mine)
 
@@ -113,9 +113,9 @@ def _add_generation(app: FastAPI, get_studio: GetStudio, chosen: dict[str, str])
     @app.post("/skip")
     def interrupt(request: Request) -> Any:
         """Cancel the caller's running job, within one step."""
-        for job in get_studio().active_jobs():
+        for job in get_studio().queue.active():
             if job.client == client_of(request) and job.state is not JobState.QUEUED:
-                get_studio().cancel(job.id)
+                get_studio().queue.cancel(job.id)
         return {}
 
 
@@ -134,7 +134,7 @@ def _add_options(app: FastAPI, get_studio: GetStudio, chosen: dict[str, str]) ->
             if key != _CHECKPOINT:
                 raise OptionError(source=SOURCE, key=key, came=str(value)[:60], allowed=_CHECKPOINT)
         if _CHECKPOINT in wanted:
-            known = [model.id for model in get_studio().models()]
+            known = [model.id for model in get_studio().catalog.models()]
             if wanted[_CHECKPOINT] not in known:
                 came = str(wanted[_CHECKPOINT])[:60]
                 raise OptionError(source=SOURCE, key=_CHECKPOINT, came=came, allowed=", ".join(known))
@@ -176,18 +176,18 @@ def _sources(studio: Studio, order: PictureOrder) -> Sources:
     if len(order.init_images) != 1:
         allowed = {"en": "one picture", "zh": "一张图片"}
         raise OptionError(source=SOURCE, key="init_images", came=len(order.init_images), allowed=allowed)
-    kept = {IMAGE: studio.keep_input(from_base64(order.init_images[0], "init_images"), "init_images")}
+    kept = {IMAGE: studio.input_images.keep(from_base64(order.init_images[0], "init_images"), "init_images")}
     if order.mask:
-        mask = studio.keep_input(from_base64(order.mask, "mask"), "mask")
-        turned = inverted(studio.input_file(mask)) if order.inpainting_mask_invert else None
-        kept[MASK] = mask if turned is None else studio.keep_input(turned, "mask")
+        mask = studio.input_images.keep(from_base64(order.mask, "mask"), "mask")
+        turned = inverted(studio.input_images.file(mask)) if order.inpainting_mask_invert else None
+        kept[MASK] = mask if turned is None else studio.input_images.keep(turned, "mask")
     return Sources(kept)
 
 
 def _answer(studio: Studio, job: Job, order: Order) -> Response:
     """The pictures as base64, and `info`: JSON in a string, as A1111 has it."""
-    records = [studio.image(image_id) for image_id in job.image_ids]
-    files = [studio.image_file(record.id).read_bytes() for record in records] if order.send_images else []
+    records = [studio.history.get(image_id) for image_id in job.image_ids]
+    files = [studio.history.file(record.id).read_bytes() for record in records] if order.send_images else []
     images = [base64.b64encode(file).decode("ascii") for file in files]
     info = json.dumps(_info(job, records))
     return Answer({"images": images, "parameters": _echo(order), "info": info})
@@ -223,7 +223,7 @@ def _info(job: Job, records: Sequence[ImageRecord]) -> dict[str, Any]:
 def _progress(studio: Studio, jobs: Sequence[Job]) -> dict[str, Any]:
     job = jobs[0] if jobs else None
     now = job.progress if job else None
-    preview = studio.preview(job.id) if job else None
+    preview = studio.queue.preview(job.id) if job else None
     return {
         "progress": now.fraction if now else 0.0,
         "eta_relative": (now.eta_seconds or 0.0) if now else 0.0,

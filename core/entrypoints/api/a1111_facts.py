@@ -33,7 +33,8 @@ def add_facts(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
     def loras() -> Any:
         """The LoRAs, as they are named in a prompt: <lora:name:weight>."""
         return [
-            {"name": lora.name, "alias": lora.name, "path": lora.name, "metadata": {}} for lora in get_studio().loras()
+            {"name": lora.name, "alias": lora.name, "path": lora.name, "metadata": {}}
+            for lora in get_studio().models.loras()
         ]
 
     @app.get("/sd-models")
@@ -48,7 +49,7 @@ def add_facts(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
                 "sha256": None,
                 "config": None,
             }
-            for model in get_studio().models()
+            for model in get_studio().catalog.models()
         ]
 
     @app.get("/samplers")
@@ -78,6 +79,6 @@ def add_facts(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
     def memory() -> Any:
         """Bytes of this machine and of the worker."""
         machine = psutil.virtual_memory()
-        used = get_studio().worker().memory_bytes
+        used = get_studio().worker.status().memory_bytes
         ram = {"free": machine.available, "used": machine.total - machine.available, "total": machine.total}
         return {"ram": {**ram, "worker": used}, "cuda": {"error": "not measured here"}}

@@ -22,11 +22,11 @@ def archive_routes(get_studio: Callable[[], Studio]) -> APIRouter:
 
     @router.get("/differences/{one}/{other}")
     def difference(one: str, other: str) -> Response:
-        return Response(get_studio().difference_map(one, other), media_type="image/png", headers=FOREVER)
+        return Response(get_studio().images.difference_map(one, other), media_type="image/png", headers=FOREVER)
 
     @router.get("/sheets/{sheet_id}")
     def sheet(sheet_id: str) -> Response:
-        path = get_studio().sheet_file(sheet_id)
+        path = get_studio().sweeps.file(sheet_id)
         return FileResponse(path, media_type="image/png", filename=path.name, headers=FOREVER)
 
     @router.get("/history")

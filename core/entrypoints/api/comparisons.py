@@ -48,9 +48,9 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
 
     def described(comparison_id: str, status: int = 200) -> Response:
         studio = get_studio()
-        found = report(studio, studio.comparison(comparison_id))
+        found = report(studio, studio.benchmarks.get(comparison_id))
         where = {"Location": f"/api/v1/comparisons/{comparison_id}"} if status == 202 else None
-        return Answer(measured.as_json(found, studio.votes(comparison_id)), status, headers=where)
+        return Answer(measured.as_json(found, studio.benchmarks.votes(comparison_id)), status, headers=where)
 
     @router.post("", status_code=202, responses=refusals(404, 422, 429))
     def add(request: Request, order: ComparisonOrder) -> Any:
@@ -82,7 +82,7 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
                     "prompts": list(one.prompts),
                     "seeds": list(one.seeds),
                 }
-                for one in get_studio().comparisons(limit)
+                for one in get_studio().benchmarks.recent(limit)
             ]
         })  # fmt: skip
 
@@ -95,7 +95,7 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
     def stop(comparison_id: str) -> Any:
         """Cancel what is not drawn yet; what is drawn stays."""
         studio = get_studio()
-        cancel(studio, studio.comparison(comparison_id))
+        cancel(studio, studio.benchmarks.get(comparison_id))
         return described(comparison_id)
 
     @router.get(
@@ -106,8 +106,8 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
     def table(comparison_id: str) -> Response:
         """The table as CSV, a line a column."""
         studio = get_studio()
-        found = report(studio, studio.comparison(comparison_id))
-        data = measured.csv(found, studio.votes(comparison_id))
+        found = report(studio, studio.benchmarks.get(comparison_id))
+        data = measured.csv(found, studio.benchmarks.votes(comparison_id))
         return Response(data, media_type="text/csv; charset=utf-8", headers=_named(comparison_id, "csv"))
 
     @router.get(
@@ -118,7 +118,7 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
     def picture(comparison_id: str) -> Response:
         """All pictures as one, with their labels."""
         studio = get_studio()
-        data = sheet.draw(studio, report(studio, studio.comparison(comparison_id)))
+        data = sheet.draw(studio, report(studio, studio.benchmarks.get(comparison_id)))
         return Response(data, media_type="image/png", headers=_named(comparison_id, "png"))
 
     return router

@@ -86,10 +86,10 @@ def capabilities(studio: Studio) -> dict[str, Any]:
         key.removeprefix("service."): studio.settings[key] for key in SCHEMA.options if key.startswith("service.")
     }
     return {
-        "wildcards": studio.wildcards(),
+        "wildcards": studio.requests.wildcards(),
         "version": __version__,
-        "models": [model_json(model) for model in studio.models()],
-        "loras": [lora_json(lora, studio.models()) for lora in studio.loras()],
+        "models": [model_json(model) for model in studio.catalog.models()],
+        "loras": [lora_json(lora, studio.catalog.models()) for lora in studio.models.loras()],
         "options": [_option_json(option) for option in request_options()],
         "limits": limits,
     }

@@ -56,7 +56,7 @@ def answer(studio: Studio, request: Request) -> Response:
 def records(studio: Studio, query: HistoryQuery) -> Iterator[ImageRecord]:
     """All that match, page by page."""
     while True:
-        page = studio.search(query)
+        page = studio.history.search(query)
         yield from page.records
         if page.next_cursor is None:
             return
@@ -120,7 +120,7 @@ def archive(studio: Studio, query: HistoryQuery) -> Iterator[bytes]:
     with zipfile.ZipFile(cast(IO[bytes], pipe), "w", zipfile.ZIP_STORED, allowZip64=True) as bundle:
         for record in records(studio, query):
             try:
-                path = studio.image_file(record.id)
+                path = studio.history.file(record.id)
             except StudioError:
                 continue
             with bundle.open(record.file, "w", force_zip64=True) as entry, path.open("rb") as handle:

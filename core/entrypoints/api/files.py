@@ -31,8 +31,8 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
     @router.get("/images/{image_id}", response_class=Response, responses=pictures(*TYPES.values()))
     def image(image_id: str, download: bool = False) -> Response:
         """The file of a picture, with its metadata."""
-        record = get_studio().image(image_id)
-        path = get_studio().image_file(image_id)
+        record = get_studio().history.get(image_id)
+        path = get_studio().history.file(image_id)
         return FileResponse(
             path,
             media_type=TYPES.get(record.format, "application/octet-stream"),
@@ -44,23 +44,23 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
     @router.get("/images/{image_id}/record")
     def record(image_id: str) -> Any:
         """What made the picture: the request, what was in effect and why, times in seconds."""
-        return Answer(record_json(get_studio().image(image_id)))
+        return Answer(record_json(get_studio().history.get(image_id)))
 
     @router.get("/thumbnails/{image_id}", response_class=Response, responses=pictures("image/webp"))
     def thumbnail(image_id: str) -> Response:
         """A WebP of at most 256 pixels a side."""
         # read here: a FileResponse changes threads four times, and a gallery asks for a hundred at once
-        return Response(get_studio().thumbnail(image_id).read_bytes(), media_type="image/webp", headers=FOREVER)
+        return Response(get_studio().history.thumbnail(image_id).read_bytes(), media_type="image/webp", headers=FOREVER)
 
     @router.get("/loras/{name}/preview", response_class=Response, responses=pictures(*TYPES.values()))
     def lora(name: str) -> Response:
         """What a LoRA does, as a picture: the one beside its file, or the newest that was made with it."""
-        return FileResponse(get_studio().lora_preview(name), headers={"Cache-Control": "private, max-age=60"})
+        return FileResponse(get_studio().models.lora_preview(name), headers={"Cache-Control": "private, max-age=60"})
 
     @router.get("/jobs/{job_id}/preview", response_class=Response, responses=pictures("image/webp"))
     def preview(job_id: str) -> Response:
         """The forming picture of a running job, a small WebP."""
-        picture = get_studio().preview(job_id)
+        picture = get_studio().queue.preview(job_id)
         if picture is None:
             raise NotFoundError(kind="preview of a job", came=job_id)
         return Response(picture, media_type="image/webp", headers={"Cache-Control": "no-store"})

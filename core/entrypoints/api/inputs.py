@@ -29,8 +29,8 @@ def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dic
         """Store a picture (PNG, JPEG, WebP) that others can be made from; the same one is kept once."""
         data = await request.body()
         studio = await anyio.to_thread.run_sync(get_studio)
-        digest = await anyio.to_thread.run_sync(studio.keep_input, data, "body")
-        width, height = await anyio.to_thread.run_sync(studio.input_size, digest)
+        digest = await anyio.to_thread.run_sync(studio.input_images.keep, data, "body")
+        width, height = await anyio.to_thread.run_sync(studio.input_images.size, digest)
         address = f"/api/v1/inputs/{digest}"
         said = {"digest": digest, "width": width, "height": height, "url": address}
         return Answer(said, 201, headers={"Location": address})
@@ -38,6 +38,6 @@ def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dic
     @router.get("/inputs/{digest}", response_class=Response, responses={200: {"content": {"image/png": _BINARY}}})
     def picture(digest: str) -> Response:
         """An input picture, as PNG."""
-        return FileResponse(get_studio().input_file(digest), media_type="image/png", headers=FOREVER)
+        return FileResponse(get_studio().input_images.file(digest), media_type="image/png", headers=FOREVER)
 
     return router

@@ -60,7 +60,7 @@ def answer(studio: Studio, request: Request) -> Response:
         place, limit = int(asked.get("offset", "0")), int(asked.get("limit", "100"))
     except ValueError as error:
         raise OptionError(source="history", key="offset, limit", came=error, allowed="whole numbers") from error
-    page = studio.search(replace(read_query(asked.get("query", "")), cursor=None, offset=place, limit=limit))
+    page = studio.history.search(replace(read_query(asked.get("query", "")), cursor=None, offset=place, limit=limit))
     return JSONResponse({"total": page.total, "items": items(page)}, headers={"Cache-Control": "no-store"})
 
 

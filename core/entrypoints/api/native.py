@@ -151,37 +151,37 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
     @router.get("/jobs", responses=refusals(422), tags=["jobs"])
     def latest(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50, mine: bool = False) -> Any:
         """The latest jobs, newest first; with `mine` those of this caller only."""
-        jobs = get_studio().jobs(limit)
+        jobs = get_studio().queue.recent(limit)
         return Answer({"jobs": [job_json(job) for job in jobs if not mine or job.client == client_of(request)]})
 
     @router.get("/jobs/{job_id}", responses=refusals(404, 422), tags=["jobs"])
     def look(job_id: str) -> Any:
         """State, progress and pictures."""
-        return Answer(job_json(get_studio().job(job_id)))
+        return Answer(job_json(get_studio().queue.get(job_id)))
 
     @router.delete("/jobs/{job_id}", responses=refusals(404, 422), tags=["jobs"])
     def cancel(job_id: str) -> Any:
         """A queued job is cancelled at once, a running one within one step; an ended one stays as it is."""
-        return Answer(job_json(get_studio().cancel(job_id)))
+        return Answer(job_json(get_studio().queue.cancel(job_id)))
 
     @router.patch("/jobs/{job_id}", responses=refusals(404, 409, 422), tags=["jobs"])
     def change(job_id: str, wish: JobChange) -> Any:
         """Pause or resume a job, give it another priority, another position, or a time to wait for (null: none)."""
         studio = get_studio()
         if "not_before" in wish.model_fields_set:
-            studio.postpone(job_id, wish.not_before)
+            studio.queue.postpone(job_id, wish.not_before)
         if wish.held is not None:
-            studio.hold(job_id, wish.held)
+            studio.queue.pause_job(job_id, wish.held)
         if wish.priority is not None:
-            studio.prioritise(job_id, wish.priority)
+            studio.queue.prioritise(job_id, wish.priority)
         if wish.position is not None:
-            studio.move(job_id, wish.position)
-        return Answer(job_json(studio.job(job_id)))
+            studio.queue.move(job_id, wish.position)
+        return Answer(job_json(studio.queue.get(job_id)))
 
     @router.post("/jobs/{job_id}/retry", status_code=202, responses=refusals(404, 409, 422), tags=["jobs"])
     def retry(job_id: str) -> Any:
         """Queue a failed or cancelled job again; pictures that it has are not made twice."""
-        return Answer(job_json(get_studio().retry(job_id)), 202)
+        return Answer(job_json(get_studio().queue.retry(job_id)), 202)
 
     @router.get(
         "/jobs/{job_id}/events",
@@ -192,7 +192,7 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
     async def events(job_id: str, request: Request) -> Response:
         """The job as a server-sent event at each change; the last event is named `end`."""
         studio = await anyio.to_thread.run_sync(get_studio)
-        job = await anyio.to_thread.run_sync(studio.job, job_id)
+        job = await anyio.to_thread.run_sync(studio.queue.get, job_id)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(_stream(studio, job), media_type="text/event-stream", headers=headers)
 
@@ -212,13 +212,13 @@ async def _stream(studio: Studio, job: Job) -> AsyncIterator[str]:
         if not job.state.active:
             return
         await anyio.sleep(POLL_SECONDS)
-        job = await anyio.to_thread.run_sync(studio.job, job.id)
+        job = await anyio.to_thread.run_sync(studio.queue.get, job.id)
 
 
 def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
     def queue_json() -> Response:
         studio = get_studio()
-        return Answer({"paused": studio.queue_paused(), "jobs": [job_json(job) for job in studio.active_jobs()]})
+        return Answer({"paused": studio.queue.is_paused(), "jobs": [job_json(job) for job in studio.queue.active()]})
 
     @router.get("/queue", responses=refusals(), tags=["queue"])
     def queue() -> Any:
@@ -228,13 +228,13 @@ def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
     @router.patch("/queue", responses=refusals(422), tags=["queue"])
     def change(wish: QueueChange) -> Any:
         """While the queue is paused nothing new begins; what runs is finished."""
-        get_studio().pause_queue(wish.paused)
+        get_studio().queue.pause(wish.paused)
         return queue_json()
 
     @router.delete("/queue", responses=refusals(422), tags=["queue"])
     def clear(request: Request, mine: bool = True) -> Any:
         """Cancel all that waits: of this caller, or with mine=false of everyone."""
-        return {"cancelled": get_studio().clear_queue(client_of(request) if mine else None)}
+        return {"cancelled": get_studio().queue.clear(client_of(request) if mine else None)}
 
     @router.get("/capabilities", responses=refusals(), tags=["studio"])
     def can() -> Any:

@@ -88,13 +88,13 @@ def create_openai(get_studio: GetStudio) -> FastAPI:
     @app.get("/models")
     def models() -> Any:
         """The models that can be used now."""
-        known = [model.id for model in get_studio().models() if model.problem is None]
+        known = [model.id for model in get_studio().catalog.models() if model.problem is None]
         return {"object": "list", "data": [_model(model_id) for model_id in known]}
 
     @app.get("/models/{model_id}")
     def model(model_id: str) -> Any:
         """One of them."""
-        known = [model.id for model in get_studio().models()]
+        known = [model.id for model in get_studio().catalog.models()]
         if model_id not in known:
             raise UnknownModelError(came=model_id[:60], known=", ".join(known))
         return _model(model_id)
@@ -149,8 +149,8 @@ def _sources(studio: Studio, image: bytes | None, mask: bytes | None) -> Sources
     if image is None:
         raise OptionError(source=SOURCE, key="image", came=None, allowed={"en": "a picture file", "zh": "图片文件"})
     anew = mask_of_alpha(image) if mask is None else mask_of_alpha(mask) or mask
-    kept = {IMAGE: studio.keep_input(image, "image")}
-    return Sources({**kept, **({MASK: studio.keep_input(anew, "mask")} if anew is not None else {})})
+    kept = {IMAGE: studio.input_images.keep(image, "image")}
+    return Sources({**kept, **({MASK: studio.input_images.keep(anew, "mask")} if anew is not None else {})})
 
 
 def _answer(studio: Studio, job: Job, response_format: str | None, base_url: str) -> Response:
@@ -169,7 +169,7 @@ def _data(studio: Studio, job: Job, response_format: str | None, base_url: str) 
     """The pictures in the order of their seeds: as addresses when that was asked for, else as base64."""
     if response_format == "url":
         return [{"url": f"{base_url}/api/v1/images/{image_id}"} for image_id in job.image_ids]
-    files = [studio.image_file(image_id).read_bytes() for image_id in job.image_ids]
+    files = [studio.history.file(image_id).read_bytes() for image_id in job.image_ids]
     return [{"b64_json": base64.b64encode(file).decode("ascii")} for file in files]
 
 

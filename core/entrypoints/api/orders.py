@@ -74,26 +74,26 @@ def submit(
     check_model(studio, named.get("model.id", studio.settings["model.id"]))
     limits = studio.settings
     if prompts is None:
-        request = _over(studio, studio.new_request(named, SOURCE), sources, named)
+        request = _over(studio, studio.requests.new(named, SOURCE), sources, named)
         bounded = replace(SCHEMA.options["generation.num_images"], maximum=limits["service.max_images"])
         bounded.check(request.num_images, f"{SOURCE}, service.max_images")
         check_size(request, limits)
     else:
         most = limits["service.max_batch"]
-        batch = studio.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
+        batch = studio.requests.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
         request = _over(studio, batch, sources, named)
-    return studio.submit(request, terms, limits["service.queue_per_client"])
+    return studio.queue.submit(request, terms, limits["service.queue_per_client"])
 
 
 def _over(
     studio: Studio, request: GenerationRequest, sources: Sources | None, values: Mapping[str, Any]
 ) -> GenerationRequest:
-    return request if sources is None else studio.over(request, sources, values)
+    return request if sources is None else studio.requests.with_inputs(request, sources, values)
 
 
 def check_model(studio: Studio, model: object) -> None:
     """Raise UnknownModelError for a model that has no entry: a caller must not probe folders of this machine."""
-    known = [info.id for info in studio.models()]
+    known = [info.id for info in studio.catalog.models()]
     if model not in (*known, studio.settings["model.id"]):
         raise UnknownModelError(came=str(model)[:60], known=", ".join(known))
 
@@ -126,16 +126,16 @@ async def finished(studio: Studio, job: Job, request: Request) -> Job:
     deadline = time.monotonic() + seconds
     while job.state.active:
         if await request.is_disconnected():
-            await anyio.to_thread.run_sync(studio.cancel, job.id)
+            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
             raise Cancelled
         if time.monotonic() > deadline:
-            await anyio.to_thread.run_sync(studio.cancel, job.id)
+            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
             raise WaitError(seconds=seconds)
-        if job.state is JobState.QUEUED and (trouble := (await anyio.to_thread.run_sync(studio.worker)).trouble):
-            await anyio.to_thread.run_sync(studio.cancel, job.id)
+        if job.state is JobState.QUEUED and (trouble := (await anyio.to_thread.run_sync(studio.worker.status)).trouble):
+            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
             raise trouble
         await anyio.sleep(POLL_SECONDS)
-        job = await anyio.to_thread.run_sync(studio.job, job.id)
+        job = await anyio.to_thread.run_sync(studio.queue.get, job.id)
     if job.state is JobState.FAILED:
         raise job.error or StudioError(detail=f"job {job.id} failed")
     if job.state is JobState.CANCELLED:

@@ -29,7 +29,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 def test_rows_make_pictures_in_order_with_what_they_have_of_their_own(studio: Studio) -> None:
     table = "prompt,negative_prompt,width,seed,num_images,cfg\na,n,128,7,2,\nb,,,,,3\n,,,,,\nc,,,90,1,\n"
-    batch = studio.new_batch(table.encode(), {"seed": 100, "height": 96, "model": "demo"}, "list.csv")
+    batch = studio.requests.new_batch(table.encode(), {"seed": 100, "height": 96, "model": "demo"}, "list.csv")
     singles = batch.singles()
     assert batch.num_images == len(singles) == 4
     assert [(one.prompt, one.negative_prompt, one.width, one.seed, one.guidance_scale) for one in singles] == [
@@ -42,16 +42,16 @@ def test_rows_make_pictures_in_order_with_what_they_have_of_their_own(studio: St
 
 
 def test_a_picture_of_a_batch_is_the_request_of_a_single(studio: Studio) -> None:
-    batch = studio.new_batch("a house\na tree", {"seed": 5, "width": 128})
+    batch = studio.requests.new_batch("a house\na tree", {"seed": 5, "width": 128})
     for prompt, seed, single in zip(("a house", "a tree"), (5, 6), batch.singles(), strict=True):
-        assert single == studio.new_request({"prompt": prompt, "seed": seed, "width": 128})
+        assert single == studio.requests.new({"prompt": prompt, "seed": seed, "width": 128})
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)  # it is only asked
 @given(seed=st.integers(0, 2**40), count=st.integers(1, 12))
 def test_wildcards_are_drawn_by_the_pictures_own_seeds(studio: Studio, seed: int, count: int) -> None:
     template = "a {red|blue} {cat|dog}"
-    singles = studio.new_batch([template], {"seed": seed, "num_images": count}).singles()
+    singles = studio.requests.new_batch([template], {"seed": seed, "num_images": count}).singles()
     assert [one.seed for one in singles] == list(range(seed, seed + count))
     assert [one.prompt for one in singles] == [expand(template, one.seed, lambda name: ()) for one in singles]
     assert {one.template for one in singles} == {template}
@@ -59,25 +59,25 @@ def test_wildcards_are_drawn_by_the_pictures_own_seeds(studio: Studio, seed: int
 
 @pytest.mark.option("batch.wildcards")
 def test_files_of_ones_own_are_used_and_named(studio: Studio) -> None:
-    assert "pet" in studio.wildcards() and "color" in studio.wildcards()
-    batch = studio.new_batch("a __color__ __pet__", {"num_images": 20, "seed": 1})
+    assert "pet" in studio.requests.wildcards() and "color" in studio.requests.wildcards()
+    batch = studio.requests.new_batch("a __color__ __pet__", {"num_images": 20, "seed": 1})
     assert {one.prompt.split()[-1] for one in batch.singles()} == {"cat", "dog"}
     measured("batch.wildcards", "a file pet.txt of one's own: 20 pictures with cat or dog")
 
 
 def test_the_template_stays_with_the_seed_that_drew_its_prompt(studio: Studio) -> None:
-    single = studio.new_batch("a {b|c}", {"seed": 3, "model": "demo"}).singles()[0]
-    assert studio.submit(single).request == single
+    single = studio.requests.new_batch("a {b|c}", {"seed": 3, "model": "demo"}).singles()[0]
+    assert studio.queue.submit(single).request == single
     for changed in (replace(single, seed=-1), replace(single, num_images=2)):
-        assert studio.submit(changed).request.template == ""
+        assert studio.queue.submit(changed).request.template == ""
 
 
 def test_a_prompt_without_wildcards_has_no_template(studio: Studio) -> None:
-    assert studio.new_batch(r"a \{b\}", {"seed": 1}).singles()[0].template == ""
+    assert studio.requests.new_batch(r"a \{b\}", {"seed": 1}).singles()[0].template == ""
 
 
 def test_random_seeds_are_real_before_anything_is_queued(studio: Studio) -> None:
-    batch = studio.new_batch([{"prompt": "a", "seed": -1}, "b"], {"seed": -1})
+    batch = studio.requests.new_batch([{"prompt": "a", "seed": -1}, "b"], {"seed": -1})
     assert all(one.seed >= 0 for one in batch.singles())
 
 
@@ -102,17 +102,17 @@ def test_random_seeds_are_real_before_anything_is_queued(studio: Studio) -> None
 )
 def test_a_bad_row_is_told_and_nothing_is_queued(studio: Studio, rows: str, words: list[str]) -> None:
     with pytest.raises(BatchError) as caught:
-        studio.submit(studio.new_batch(rows, {"model": "demo"}, "list.txt"))
+        studio.queue.submit(studio.requests.new_batch(rows, {"model": "demo"}, "list.txt"))
     for part in ("list.txt", "Nothing was queued", *words):
         assert part in caught.value.message("en")
     assert "没有任何任务进入队列" in caught.value.message("zh") and "\n" not in caught.value.message("zh")
     measured("batch.max_pictures", "50: a table of 51 pictures is refused with its row, and nothing is queued")
-    assert studio.jobs() == []
+    assert studio.queue.recent() == []
 
 
 def test_only_so_many_rows_are_said(studio: Studio) -> None:
     with pytest.raises(BatchError, match=r"12 entries .*row 8, .*; and 4 more\."):
-        studio.new_batch([{"prompt": "x", "width": 1}] * 12, source="request")
+        studio.requests.new_batch([{"prompt": "x", "width": 1}] * 12, source="request")
 
 
 def test_a_caller_may_have_limits_of_its_own(studio: Studio) -> None:
@@ -121,6 +121,6 @@ def test_a_caller_may_have_limits_of_its_own(studio: Studio) -> None:
             raise OptionError(source="x", key="generation.width", came=single.width, allowed="200")
 
     with pytest.raises(BatchError, match="row 2, width"):
-        studio.new_batch([{"prompt": "a", "width": 64}, "b"], check=narrow)
+        studio.requests.new_batch([{"prompt": "a", "width": 64}, "b"], check=narrow)
     with pytest.raises(BatchError, match="3 pictures in all"):
-        studio.new_batch(["a"] * 4, most=3)
+        studio.requests.new_batch(["a"] * 4, most=3)

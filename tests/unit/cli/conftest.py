@@ -19,6 +19,7 @@ from core.entrypoints import cli, generate
 from core.jobs.supervisor import WorkerSupervisor
 from core.model.families import FAMILIES, Z_IMAGE
 from core.studio import Studio
+from core.types import GenerationRequest
 
 PARTS = FAMILIES[Z_IMAGE].parts
 FAKE = "tests.unit.jobs.fake_generator:build_generator"
@@ -41,6 +42,10 @@ class Said:
         return self.err.strip()
 
 
+def _with_options(request: GenerationRequest, options: dict[str, Any]) -> GenerationRequest:
+    return replace(request, options={**request.options, **options})
+
+
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The worker gets the fake generator; what is put into this dictionary reaches it with the request."""
@@ -48,9 +53,9 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def build(settings: Settings) -> Studio:
         studio = bootstrap.build_studio(settings)
-        queue: Any = studio._queue
-        add = queue.add
-        queue.add = lambda request, *terms: add(replace(request, options={**request.options, **options}), *terms)
+        queue: Any = studio.queue
+        prepare = queue.prepare
+        queue.prepare = lambda request: _with_options(prepare(request), options)
         return studio
 
     monkeypatch.setattr(bootstrap, "WorkerSupervisor", partial(WorkerSupervisor, generator=FAKE))

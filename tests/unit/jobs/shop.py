@@ -56,7 +56,7 @@ class Shop:
         self.supervisor = WorkerSupervisor(make_settings(directory, **values), self.database, generator)
 
     def submit(self, prompt: str = "a red house 红色的房子", **changes: Any) -> str:
-        return self.queue.add(make_request(prompt, **changes)).id
+        return self.queue.submit(make_request(prompt, **changes)).id
 
     def wait(self, job_id: str, *states: JobState) -> Job:
         """The job as soon as it is in one of `states` (default: any that ends it)."""

@@ -35,9 +35,9 @@ def test_it_is_in_the_workers_environment_and_in_its_report(make_settings, monke
     studio.start()
     try:
         deadline = time.monotonic() + 60
-        while studio.worker().state in ("stopped", "starting") and time.monotonic() < deadline:
+        while studio.worker.status().state in ("stopped", "starting") and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert "max_split_size_mb:256" in studio.worker().allocator
+        assert "max_split_size_mb:256" in studio.worker.status().allocator
     finally:
         studio.stop()
     measured("memory.max_split_size_mb", "in the worker's environment before torch is imported, and in its own report")

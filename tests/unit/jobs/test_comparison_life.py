@@ -31,13 +31,13 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
     """A studio whose worker draws plain pictures, with three models that all can be drawn with."""
     monkeypatch.setattr(bootstrap, "WorkerSupervisor", lambda *parts: WorkerSupervisor(*parts, generator=FAKE))
     built = build_studio(make_settings(tmp_path))
-    known = built.model("demo")
+    known = built.catalog.find("demo")
     infos = {name: ModelInfo(**{**vars(known), "id": name, "place": "path"}) for name in ("one", "two")}
-    catalog: Any = built._catalog
+    catalog: Any = built.catalog
     monkeypatch.setattr(catalog, "find", lambda model: infos.get(model, known))
-    queue: Any = built._queue
-    add = queue.add_all
-    monkeypatch.setattr(queue, "add_all", lambda wanted, *more: add([_slow(one) for one in wanted], *more))
+    queue: Any = built.queue
+    prepare = queue.prepare
+    monkeypatch.setattr(queue, "prepare", lambda request: _slow(prepare(request)))
     yield built
     built.stop()
 
@@ -64,7 +64,7 @@ def test_each_model_is_loaded_once_and_every_cell_is_where_it_belongs(studio: St
     assert found.complete and found.fraction == 1 and not found.active
     order = sorted(jobs(studio, comparison), key=lambda job: job.started_at or job.created_at)
     assert [job.request.model for job in order] == ["one", "one", "two"]
-    assert studio.worker().versions["loads"] == "2", "columns of one model are drawn one after another"
+    assert studio.worker.status().versions["loads"] == "2", "columns of one model are drawn one after another"
     for measured, model in zip(found.columns, ("one", "two", "one"), strict=True):
         requests = [record.request for record in measured.pictures if record]
         assert [(one.prompt, one.seed) for one in requests] == list(comparison.cells)
@@ -80,9 +80,9 @@ def test_killed_workers_leave_every_cell_once(studio: Studio) -> None:
     studio.start()
     dice = random.Random(6)
     for made in (3, 5, 7):
-        wait_for(lambda least=made: studio.worker().pid and report(studio, comparison).made >= least)
+        wait_for(lambda least=made: studio.worker.status().pid and report(studio, comparison).made >= least)
         time.sleep(dice.uniform(0, 0.1))
-        pid = studio.worker().pid
+        pid = studio.worker.status().pid
         if pid is not None and psutil.pid_exists(pid):
             psutil.Process(pid).kill()
     found = ended(studio, comparison)
@@ -90,7 +90,7 @@ def test_killed_workers_leave_every_cell_once(studio: Studio) -> None:
         retry(studio, comparison)
         found = ended(studio, comparison)
     assert sum(job.crashes for job in jobs(studio, comparison)) > 0
-    page = studio.search(HistoryQuery(limit=100))
+    page = studio.history.search(HistoryQuery(limit=100))
     assert page.total == found.wanted == 12
     assert {record.id for measured in found.columns for record in measured.pictures if record} == {
         record.id for record in page.records
@@ -117,9 +117,9 @@ def test_deleted_pictures_are_gaps(studio: Studio) -> None:
     found = ended(studio, comparison)
     gone = found.columns[0].pictures[1]
     assert gone is not None
-    studio.trash([gone.id])
+    studio.history.trash([gone.id])
     assert report(studio, comparison).complete, "what is in the trash is not gone"
-    studio.empty_trash()
+    studio.history.empty_trash()
     found = report(studio, comparison)
     assert [record is None for record in found.columns[0].pictures] == [False, True, *[False] * 4]
     assert found.columns[0].figures.made == 5 and not found.complete

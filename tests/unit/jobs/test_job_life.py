@@ -53,7 +53,7 @@ def test_a_queued_job_is_cancelled_at_once(shared: Shop) -> None:
     shared.wait(running, JobState.RUNNING)
     waiting = shared.submit()
     assert shared.queue.get(waiting).position == 1
-    cancelled = shared.queue.request_cancel(waiting)
+    cancelled = shared.queue.cancel(waiting)
     assert cancelled.state is JobState.CANCELLED and cancelled.started_at is None and cancelled.finished_at
     assert shared.wait(running).state is JobState.DONE
     assert shared.queue.get(waiting).image_ids == ()
@@ -62,7 +62,7 @@ def test_a_queued_job_is_cancelled_at_once(shared: Shop) -> None:
 def test_a_running_job_is_cancelled_within_a_step_and_keeps_its_finished_pictures(shared: Shop) -> None:
     job_id = shared.submit(num_images=3, fake_step_seconds=0.2)
     shared.until(job_id, lambda job: bool(job.progress and job.progress.image == 2 and job.progress.step >= 1))
-    asked = shared.queue.request_cancel(job_id)
+    asked = shared.queue.cancel(job_id)
     job = shared.wait(job_id)
     assert asked.cancel_requested and asked.progress and job.progress
     assert job.state is JobState.CANCELLED and job.error is None
@@ -73,7 +73,7 @@ def test_a_running_job_is_cancelled_within_a_step_and_keeps_its_finished_picture
 def test_cancelled_while_decoding_saves_nothing(shared: Shop) -> None:
     job_id = shared.submit(fake_decode_seconds=0.3)
     shared.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.DECODE))
-    shared.queue.request_cancel(job_id)
+    shared.queue.cancel(job_id)
     job = shared.wait(job_id)
     assert job.state is JobState.CANCELLED and job.image_ids == ()
 

@@ -72,7 +72,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(target=ids)
     def add(self) -> str:
-        job = self.queue.add(REQUEST)
+        job = self.queue.submit(REQUEST)
         self.states[job.id], self.crashes[job.id] = JobState.QUEUED, 0
         self.line.append(job.id)
         return job.id
@@ -119,7 +119,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(job_id=ids)
     def cancel(self, job_id: str) -> None:
-        job = self.queue.request_cancel(job_id)
+        job = self.queue.cancel(job_id)
         if self.states[job_id] is JobState.QUEUED:
             self.states[job_id] = JobState.CANCELLED
             self.held.discard(job_id)
@@ -128,7 +128,7 @@ class Jobs(RuleBasedStateMachine):
     @rule(job_id=ids, held=st.booleans())
     def hold(self, job_id: str, held: bool) -> None:
         legal = self.states[job_id] not in ENDED
-        if self._try(job_id, self.states[job_id], legal, lambda: self.queue.hold(job_id, held)):
+        if self._try(job_id, self.states[job_id], legal, lambda: self.queue.pause_job(job_id, held)):
             (self.held.add if held else self.held.discard)(job_id)
 
     @rule(job_id=ids)
@@ -204,25 +204,26 @@ def test_any_calls_in_any_order(database: Database) -> None:
 
 
 def test_a_job_that_is_not_there(queue: JobQueue) -> None:
-    for call in (queue.get, queue.request_cancel):
+    for call in (queue.get, queue.cancel):
         with pytest.raises(NotFoundError, match="no job with the id nowhere"):
             call("nowhere")
     assert queue.preview("nowhere") is None and queue.claim("w") is None
 
 
 def test_cancel_marks_a_job_in_work_once_and_leaves_an_ended_one(queue: JobQueue) -> None:
-    job = queue.add(REQUEST)
+    job = queue.submit(REQUEST)
     queue.claim("w")
     assert not queue.is_cancel_requested(job.id)
-    assert queue.request_cancel(job.id).state is JobState.LOADING
+    assert queue.cancel(job.id).state is JobState.LOADING
     assert queue.is_cancel_requested(job.id)
     queue.finish(job.id, JobState.CANCELLED)
-    assert queue.request_cancel(job.id) == queue.get(job.id)
+    assert queue.cancel(job.id) == queue.get(job.id)
 
 
 def test_the_highest_priority_runs_first_and_equals_in_the_order_of_arrival(queue: JobQueue) -> None:
     ids = {
-        name: queue.add(REQUEST, JobTerms(priority=rank)).id for name, rank in (("a", 0), ("b", 5), ("c", 0), ("d", 5))
+        name: queue.submit(REQUEST, JobTerms(priority=rank)).id
+        for name, rank in (("a", 0), ("b", 5), ("c", 0), ("d", 5))
     }
     assert [queue.get(ids[name]).position for name in "bdac"] == [1, 2, 3, 4]
     assert [claimed(queue).id for _ in ids] == [ids[name] for name in "bdac"]
@@ -235,7 +236,7 @@ def claimed(queue: JobQueue) -> Job:
 
 
 def test_a_moved_job_takes_the_priority_that_its_new_place_needs(queue: JobQueue) -> None:
-    high, low = queue.add(REQUEST, JobTerms(priority=9)), queue.add(REQUEST)
+    high, low = queue.submit(REQUEST, JobTerms(priority=9)), queue.submit(REQUEST)
     assert queue.move(low.id, 1).priority == 9
     assert [job.id for job in queue.active(9)] == [low.id, high.id]
     assert queue.prioritise(low.id, -3).position == 2
@@ -261,8 +262,8 @@ def test_moving_puts_one_job_where_it_was_asked_and_leaves_the_rest_in_order(
 
 def test_a_job_for_later_waits_for_its_time(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     then = datetime.now(UTC) + timedelta(hours=1)
-    later = queue.add(REQUEST, JobTerms(not_before=then))
-    following = queue.add(REQUEST)
+    later = queue.submit(REQUEST, JobTerms(not_before=then))
+    following = queue.submit(REQUEST)
     assert later.position is None and later.not_before == then and following.position == 1
     assert claimed(queue).id == following.id and queue.claim("w") is None and not queue.has_waiting()
     for module in ("workbench", "snapshots"):
@@ -272,20 +273,20 @@ def test_a_job_for_later_waits_for_its_time(queue: JobQueue, monkeypatch: pytest
 
 def test_a_job_is_put_off_until_a_time_or_until_it_is_told(queue: JobQueue) -> None:
     then = datetime.now(UTC) + timedelta(hours=1)
-    job, held = queue.add(REQUEST), queue.add(REQUEST, JobTerms(held=True))
+    job, held = queue.submit(REQUEST), queue.submit(REQUEST, JobTerms(held=True))
     assert held.held and held.position is None
     assert queue.postpone(job.id, then).not_before == then and not queue.has_waiting()
     assert queue.postpone(job.id, None).position == 1 and claimed(queue).id == job.id
     with pytest.raises(JobStateError, match="run later"):
         queue.postpone(job.id, then)
-    assert queue.hold(held.id, False).position == 1
+    assert queue.pause_job(held.id, False).position == 1
 
 
 BATCH = replace(REQUEST, num_images=3, pictures=({}, {"prompt": "b", "template": "{b|c}"}, {"width": 64, "seed": 9}))
 
 
 def test_a_batch_is_read_as_it_was_added(queue: JobQueue) -> None:
-    job = queue.add(BATCH)
+    job = queue.submit(BATCH)
     assert queue.get(job.id).request == BATCH == queue.recent(1)[0].request == claimed(queue).request
     assert [(one.prompt, one.width, one.seed) for one in BATCH.singles()] == [
         ("a", 256, 1),
@@ -305,7 +306,7 @@ def test_pictures_that_cannot_be_read_fail_the_job_and_no_other(database: Databa
     if dialect == SERVER and stored == "{broken":
         pytest.skip("the column takes JSON alone")
     queue = JobQueue(database)
-    broken, good = queue.add(BATCH), queue.add(REQUEST)
+    broken, good = queue.submit(BATCH), queue.submit(REQUEST)
     with database.writing() as connection:
         connection.execute(text("update batches set pictures = :stored"), {"stored": stored})
     assert claimed(queue).id == good.id
@@ -314,25 +315,25 @@ def test_pictures_that_cannot_be_read_fail_the_job_and_no_other(database: Databa
 
 
 def test_a_key_gives_its_job_again_for_its_client_only(queue: JobQueue) -> None:
-    first = queue.add(REQUEST, JobTerms(client="a", key="k", key_digest="1"))
-    assert queue.add(REQUEST, JobTerms(client="a", key="k", key_digest="1")).id == first.id
-    assert queue.add(REQUEST, JobTerms(client="b", key="k", key_digest="1")).id != first.id
+    first = queue.submit(REQUEST, JobTerms(client="a", key="k", key_digest="1"))
+    assert queue.submit(REQUEST, JobTerms(client="a", key="k", key_digest="1")).id == first.id
+    assert queue.submit(REQUEST, JobTerms(client="b", key="k", key_digest="1")).id != first.id
     with pytest.raises(KeyReusedError, match="key k was used"):
-        queue.add(REQUEST, JobTerms(client="a", key="k", key_digest="2"))
+        queue.submit(REQUEST, JobTerms(client="a", key="k", key_digest="2"))
 
 
 def test_a_client_has_only_so_many_jobs_at_once(queue: JobQueue) -> None:
-    jobs = [queue.add(REQUEST, JobTerms(client="a"), most=2) for _ in range(2)]
+    jobs = [queue.submit(REQUEST, JobTerms(client="a"), most=2) for _ in range(2)]
     with pytest.raises(QueueFullError, match="2 jobs"):
-        queue.add(REQUEST, JobTerms(client="a"), most=2)
-    queue.add(REQUEST, JobTerms(client="b"), most=2)
-    queue.request_cancel(jobs[0].id)
-    queue.add(REQUEST, JobTerms(client="a"), most=2)
+        queue.submit(REQUEST, JobTerms(client="a"), most=2)
+    queue.submit(REQUEST, JobTerms(client="b"), most=2)
+    queue.cancel(jobs[0].id)
+    queue.submit(REQUEST, JobTerms(client="a"), most=2)
     assert queue.clear("a") == 2 and len(queue.active(9)) == 1
 
 
 def test_a_worker_that_reports_is_not_silent(queue: JobQueue) -> None:
-    job = queue.add(REQUEST)
+    job = queue.submit(REQUEST)
     assert queue.silence("w") == 0.0
     queue.claim("w")
     time.sleep(1.5)

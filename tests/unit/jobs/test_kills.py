@@ -102,7 +102,7 @@ def active_or_parked(shop: Shop, asked: dict[str, int], parked: Counter[str]) ->
 def test_a_killed_batch_goes_on_with_the_pictures_that_it_lacks_even_where_seeds_are_the_same(shop: Shop) -> None:
     own = ({}, {"prompt": "b", "template": "{b|c}"}, {"prompt": "c", "width": 96}, {"seed": 9}, {"prompt": "b"})
     asked = replace(make_request(fake_step_seconds=0.1), num_images=5, pictures=own)
-    job_id = shop.queue.add(asked).id
+    job_id = shop.queue.submit(asked).id
     shop.supervisor.start()
     kept = shop.until(job_id, lambda job: len(job.image_ids) == 2).image_ids
     psutil.Process(shop.worker_pid()).kill()

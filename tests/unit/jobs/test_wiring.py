@@ -10,7 +10,7 @@ from core.bootstrap import build_studio
 from core.config.layers import PROJECT_ROOT
 from core.jobs.orders import LOG_FILE
 from core.studio import Studio
-from core.system import LOG_LINES, Machine
+from core.studio.system import LOG_LINES, system_report
 from core.types import WorkerStatus
 from tests.unit.jobs.shop import make_settings
 
@@ -20,7 +20,7 @@ from core.bootstrap import build_studio
 from core.config.layers import load_settings
 overrides = {"output.directory": sys.argv[1], "worker.executor": sys.argv[2]}
 studio = build_studio(load_settings(overrides=overrides))
-studio.jobs(), studio.worker(), studio.system()
+studio.queue.recent(), studio.worker.status(), studio.system.report()
 heavy = {"torch", "diffusers", "transformers", "streamlit", "ray"} & set(sys.modules)
 sys.exit(f"imported: {heavy}" if heavy else 0)
 """
@@ -36,13 +36,12 @@ def test_the_page_starts_without_torch_and_without_ray(tmp_path: Path, executor:
 def test_a_studio_that_is_built_runs_nothing(tmp_path: Path) -> None:
     studio = build_studio(make_settings(tmp_path))
     assert isinstance(studio, Studio)
-    assert studio.worker().state == "stopped" and studio.jobs() == []
+    assert studio.worker.status().state == "stopped" and studio.queue.recent() == []
 
 
 def test_the_machine_is_described(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "yet"
-    machine = Machine(make_settings(folder), folder / LOG_FILE)
-    report = machine.report(WorkerStatus("idle"))
+    report = system_report(folder, WorkerStatus("idle"))
     assert report.python.startswith("3.") and report.cpu_count >= 1
     assert 0 < report.memory_available <= report.memory_total and report.disk_free > 0
     assert "torch" in report.versions and report.worker.state == "idle"
@@ -50,8 +49,9 @@ def test_the_machine_is_described(tmp_path: Path) -> None:
 
 
 def test_the_log_tail_has_whole_lines(tmp_path: Path) -> None:
-    log = tmp_path / "worker.log"
+    log = tmp_path / LOG_FILE
+    log.parent.mkdir()
     log.write_bytes("".join(f"line {n} 造相 {'x' * 2000}\n" for n in range(300)).encode() + b"\xff\n")
-    tail = Machine(make_settings(tmp_path), log).report(WorkerStatus("idle")).log_tail
+    tail = system_report(tmp_path, WorkerStatus("idle")).log_tail
     assert tail[-1] == "\ufffd" and len(tail) <= LOG_LINES
     assert all(line.startswith("line ") and line.endswith("x") for line in tail[:-1])

@@ -86,7 +86,7 @@ def test_a_worker_that_hangs_is_ended_and_the_job_told_why(tmp_path: Path) -> No
         job_id = shop.submit(**DEAF)
         job = shop.until(job_id, lambda job: job.crashes == 1)
         assert "no step in 1 s" in str(job.error) and job.error and "1 秒内没有任何进展" in job.error.message("zh")
-        shop.queue.request_cancel(job_id)
+        shop.queue.cancel(job_id)
         assert shop.wait(job_id).state is JobState.CANCELLED
         assert shop.wait(shop.submit()).state is JobState.DONE
         measured(
@@ -100,12 +100,12 @@ def test_a_paused_job_stops_within_a_step_and_goes_on_where_it_was(shop: Shop) -
     shop.supervisor.start()
     job_id = shop.submit(num_images=3, fake_step_seconds=0.1)
     kept = shop.until(job_id, lambda job: len(job.image_ids) == 1).image_ids
-    shop.queue.hold(job_id, True)
+    shop.queue.pause_job(job_id, True)
     following = shop.wait(shop.submit())
     paused = shop.queue.get(job_id)
     assert following.state is JobState.DONE
     assert paused.state is JobState.QUEUED and paused.held and paused.crashes == 0
-    shop.queue.hold(job_id, False)
+    shop.queue.pause_job(job_id, False)
     job = shop.wait(job_id)
     assert job.state is JobState.DONE and len(job.image_ids) == 3 and set(kept) <= set(job.image_ids)
 
@@ -138,7 +138,7 @@ def test_stop_ends_the_worker_in_mid_job(shop: Shop, manner: dict[str, Any]) -> 
     job = shop.queue.get(job_id)
     assert job.state is JobState.QUEUED and job.position == 1
     assert shop.supervisor.status().state == "stopped"
-    shop.queue.request_cancel(job_id)
+    shop.queue.cancel(job_id)
     following = shop.submit()
     shop.supervisor.start()
     assert shop.wait(following).state is JobState.DONE
@@ -161,7 +161,7 @@ def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_queued_again_by_the_n
     shop.supervisor.start()
     job = shop.queue.get(job_id)  # no waiting: the sweep is over when start returns
     assert job.state is JobState.QUEUED and job.position == 1
-    shop.queue.request_cancel(job_id)
+    shop.queue.cancel(job_id)
     shop.queue.pause(False)
     assert shop.wait(shop.submit()).state is JobState.DONE
 
@@ -334,4 +334,4 @@ def test_a_worker_that_ends_before_it_can_begin_is_told_of_until_one_begins(
 
 def test_a_request_is_not_changed_by_the_queue(shop: Shop) -> None:
     request = make_request("emoji 🏠, مرحبا,\nline", **{"guidance_scale": 1.5})
-    assert shop.queue.get(shop.queue.add(request).id).request == request
+    assert shop.queue.get(shop.queue.submit(request).id).request == request

@@ -19,6 +19,7 @@ from core import bootstrap
 from core.entrypoints.api import Keys, gate, read_binding, service_routes
 from core.jobs.supervisor import WorkerSupervisor
 from core.studio import Studio
+from core.types import GenerationRequest
 from tests.unit.jobs.shop import FAKE, make_settings, wait_for
 
 
@@ -32,6 +33,10 @@ class Served:
         self.fakes = fakes
 
 
+def _with_options(request: GenerationRequest, options: dict[str, Any]) -> GenerationRequest:
+    return replace(request, options={**request.options, **options})
+
+
 @contextmanager
 def serving(folder: Path, **values: Any) -> Iterator[Served]:
     """Everything but the model is real; `values` are settings by schema key."""
@@ -39,9 +44,9 @@ def serving(folder: Path, **values: Any) -> Iterator[Served]:
         patch.setattr(bootstrap, "WorkerSupervisor", partial(WorkerSupervisor, generator=FAKE))
         studio = bootstrap.build_studio(make_settings(folder, **values))
     fakes: dict[str, Any] = {}
-    queue: Any = studio._queue
-    add = queue.add
-    queue.add = lambda request, *terms: add(replace(request, options={**request.options, **fakes}), *terms)
+    queue: Any = studio.queue
+    prepare = queue.prepare
+    queue.prepare = lambda request: _with_options(prepare(request), fakes)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

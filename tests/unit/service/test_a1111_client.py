@@ -27,7 +27,7 @@ def test_txt2img(served: Served, client: webuiapi.WebUIApi) -> None:
     assert result.info["all_seeds"] == [7, 8] and result.info["sampler_name"] == "Euler"
     assert "Negative prompt: car" in result.info["infotexts"][0]
     assert result.image.info["parameters"] == result.info["infotexts"][0]
-    request = served.studio.jobs(1)[0].request
+    request = served.studio.queue.recent(1)[0].request
     assert (request.num_inference_steps, request.guidance_scale) == (4, 0.0)
 
 
@@ -35,12 +35,12 @@ def test_img2img(served: Served, client: webuiapi.WebUIApi) -> None:
     image, mask = Image.new("RGB", (64, 64), (9, 200, 7)), Image.new("RGB", (64, 64), "white")
     result = client.img2img(images=[image], mask_image=mask, prompt="a house", denoising_strength=0.5, seed=7, **SMALL)
     assert [result.image.getpixel((5, y)) for y in (5, 60)] == [(9, 200, 7), (255, 255, 255)]
-    request = served.studio.jobs(1)[0].request
+    request = served.studio.queue.recent(1)[0].request
     assert set(request.inputs) == {"image", "mask_image"} and request.options["img2img.strength"] == 0.5
     turned = client.img2img(images=[image], mask_image=mask, prompt="x", inpainting_mask_invert=1, **SMALL).image
     assert turned.getpixel((5, 60)) == (0, 0, 0)
     client.img2img(images=[image], prompt="x", **SMALL)
-    assert set(served.studio.jobs(1)[0].request.inputs) == {"image"}
+    assert set(served.studio.queue.recent(1)[0].request.inputs) == {"image"}
     for wrong in ({"init_images": []}, {"init_images": ["?"]}, {"init_images": ["AAAA"]}):
         answer = httpx.post(f"{served.url}/sdapi/v1/img2img", json={"prompt": "x", **SMALL, **wrong})
         assert answer.status_code == 422, wrong
@@ -72,7 +72,7 @@ def test_progress_and_interrupt(served: Served, client: webuiapi.WebUIApi) -> No
     other.interrupt()
     thread.join()
     assert said[0][0] == 409 and "cancelled" in said[0][1]
-    assert served.studio.jobs(1)[0].state is JobState.CANCELLED
+    assert served.studio.queue.recent(1)[0].state is JobState.CANCELLED
 
 
 def test_models_samplers_schedulers_memory(client: webuiapi.WebUIApi) -> None:
@@ -102,7 +102,7 @@ def test_its_hires_fix_is_the_second_pass(
 ) -> None:
     """There the size is the first pass's; the file has the enlarged one."""
     client.txt2img(prompt="a red house", **{**SMALL, "width": 64, "height": 64, "steps": 2, "enable_hr": True, **wish})
-    request = served.studio.jobs(1)[0].request
+    request = served.studio.queue.recent(1)[0].request
     assert (request.width, request.height) == size and request.options["hires.enabled"]
     assert {key: request.options[key] for key in told} == told
 

@@ -55,20 +55,20 @@ def test_from_an_order_to_the_table(http: httpx.Client) -> None:
     ],
 )
 def test_what_cannot_be_compared(http: httpx.Client, served: Served, changes: dict[str, Any], words: str) -> None:
-    before = len(served.studio.comparisons(200))
+    before = len(served.studio.benchmarks.recent(200))
     answer = http.post("/comparisons", json={**ORDER, **changes})
     assert answer.status_code == 422 and words in answer.json()["error"]["en"]
-    assert len(served.studio.comparisons(200)) == before
+    assert len(served.studio.benchmarks.recent(200)) == before
 
 
 def test_all_columns_or_none_find_room_in_the_queue(tmp_path: Path) -> None:
     with serving(tmp_path, **{"service.queue_per_client": 3}) as served:
-        served.studio.pause_queue(True)
+        served.studio.queue.pause(True)
         with httpx.Client(base_url=f"{served.url}/api/v1", timeout=60) as http:
             assert http.post("/comparisons", json=ORDER).status_code == 202
             answer = http.post("/comparisons", json=ORDER)
             assert answer.status_code == 429 and answer.headers["retry-after"]
-        assert len(served.studio.active_jobs()) == 2 and len(served.studio.comparisons()) == 1
+        assert len(served.studio.queue.active()) == 2 and len(served.studio.benchmarks.recent()) == 1
 
 
 def test_unknown_ones(http: httpx.Client) -> None:

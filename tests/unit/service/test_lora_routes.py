@@ -71,20 +71,20 @@ def test_an_order_may_name_one(http: httpx.Client, order: dict) -> None:
     ],
 )
 def test_what_cannot_be_used_is_not_queued(http: httpx.Client, served: Served, order: dict, words: str) -> None:
-    before = len(served.studio.jobs(200))
+    before = len(served.studio.queue.recent(200))
     given = {"width": 64, "height": 64, **order}
     answer = http.post("/api/v1/jobs", json=given if "prompts" in given else {"prompt": "a house", **given})
     assert answer.status_code == 422 and words in answer.json()["error"]["en"], answer.text
     assert str(served.studio.settings.output_directory) not in answer.text
-    assert len(served.studio.jobs(200)) == before
+    assert len(served.studio.queue.recent(200)) == before
 
 
 def test_a_picture_from_elsewhere_finds_the_lora_under_the_name_that_it_has_here(served: Served, folder: Path) -> None:
-    digest = served.studio._loras.digests("mine")[1]
+    digest = served.studio.lora_files.digests("mine")[1]
     line = f'Steps: 8, Sampler: Euler, CFG scale: 1, Seed: 7, Size: 64x64, Lora hashes: "theirs: {digest[:12]}", Version: v1'
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("parameters", f"a house <lora:theirs:0.4><lora:unknown:1>\n{line}")
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64)).save(buffer, "PNG", pnginfo=chunks)
-    found = served.studio.read_parameters(buffer.getvalue())
+    found = served.studio.images.read_parameters(buffer.getvalue())
     assert found is not None and found.values["lora.use"] == ("mine:0.4", "unknown:1")

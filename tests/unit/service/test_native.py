@@ -140,7 +140,7 @@ def test_a_list_of_prompts_is_one_job_of_many_pictures(http: httpx.Client, serve
     assert http.patch(f"/jobs/{job_id}", json={"not_before": None}).status_code == 200
     job = ended(http, job_id)
     assert job["state"] == "done" and job["request"]["num_images"] == 3 and "pictures" not in job["request"]
-    made = [served.studio.image(one["id"]).request for one in job["images"]]
+    made = [served.studio.history.get(one["id"]).request for one in job["images"]]
     assert [(one.seed, one.width) for one in made] == [(7, 64), (40, 96), (41, 96)]
     assert made[0].template == "a {red|blue} __thing__" and made[0].prompt.split()[1] in ("red", "blue")
     assert {"color", "thing"} <= set(http.get("/capabilities").json()["wildcards"])
@@ -162,10 +162,10 @@ def test_a_list_of_prompts_is_one_job_of_many_pictures(http: httpx.Client, serve
     ],
 )
 def test_nothing_is_queued_when_an_entry_is_bad(http: httpx.Client, served: Served, prompts: Any, words: str) -> None:
-    before = served.studio.jobs(1)
+    before = served.studio.queue.recent(1)
     answer = http.post("/jobs", json={"prompts": prompts, "model": "demo"})
     assert answer.status_code == 422 and words in answer.json()["error"]["en"] and answer.json()["error"]["zh"]
-    assert served.studio.jobs(1) == before
+    assert served.studio.queue.recent(1) == before
     measured("service.max_batch", "256: a list of 320 pictures is refused with status 422, and nothing is queued")
 
 
@@ -250,7 +250,7 @@ def test_capabilities_are_the_schema(http: httpx.Client) -> None:
 def test_limits_are_config(tmp_path: Path) -> None:
     limits = {"service.queue_per_client": 2, "service.max_body_kb": 16, "service.wait_seconds": 1.0}
     with serving(tmp_path, **limits) as served, httpx.Client(base_url=served.url, timeout=60) as http:
-        served.studio.pause_queue(True)
+        served.studio.queue.pause(True)
         assert [http.post("/api/v1/jobs", json=SMALL).status_code for _ in range(3)] == [202, 202, 429]
         assert http.post("/api/v1/jobs", json=SMALL, headers={"X-Client-Id": "b"}).status_code == 202
         for path in ("/api/v1/jobs", "/v1/images/generations", "/sdapi/v1/txt2img"):
@@ -260,7 +260,7 @@ def test_limits_are_config(tmp_path: Path) -> None:
         assert endless.status_code == 413
         waiting = http.post("/v1/images/generations", json={"prompt": "x"}, headers={"X-Client-Id": "c"})
         assert waiting.status_code == 504 and "service.wait_seconds" in waiting.text
-        assert served.studio.jobs(1)[0].state is JobState.CANCELLED
+        assert served.studio.queue.recent(1)[0].state is JobState.CANCELLED
     measured(
         "service.queue_per_client", "2: the third job of a client is refused with status 429, another client's is not"
     )

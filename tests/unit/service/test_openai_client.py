@@ -37,7 +37,7 @@ def test_pictures_come_back_in_the_order_of_their_seeds(served: Served, client: 
 def test_the_extra_fields_of_other_servers_reach_the_request(served: Served, client: openai.OpenAI) -> None:
     extra = {"negative_prompt": "car", "num_inference_steps": 3, "guidance_scale": 1.5, "seed": 9}
     client.images.generate(model="demo", prompt="x", size="64x64", output_format="webp", extra_body=extra)
-    request = served.studio.jobs(1)[0].request
+    request = served.studio.queue.recent(1)[0].request
     assert (request.negative_prompt, request.num_inference_steps, request.guidance_scale) == ("car", 3, 1.5)
     assert (request.seed, request.options["output.format"]) == (9, "webp")
 
@@ -57,12 +57,12 @@ def test_an_edit_draws_over_a_picture_where_the_mask_is_transparent(served: Serv
     drawn = picture((answer.data or ())[0].b64_json or "")
     assert drawn.size == (80, 64), "the picture's own"
     assert [drawn.getpixel((x, 60)) for x in (5, 70)] == [(255, 255, 255), (0, 0, 0)], "the mask that was made of it"
-    request = served.studio.jobs(1)[0].request
+    request = served.studio.queue.recent(1)[0].request
     assert request.options["img2img.strength"] == 0.5 and request.seed == 5
     client.images.edit(model="demo", prompt="x", image=file_of(image), size="64x64")
-    assert set(served.studio.jobs(1)[0].request.inputs) == {"image"}
+    assert set(served.studio.queue.recent(1)[0].request.inputs) == {"image"}
     client.images.edit(model="demo", prompt="x", image=file_of(hole))
-    assert set(served.studio.jobs(1)[0].request.inputs) == {"image", "mask_image"}
+    assert set(served.studio.queue.recent(1)[0].request.inputs) == {"image", "mask_image"}
 
 
 def test_an_edit_that_cannot_be_made_is_told(served: Served, client: openai.OpenAI) -> None:
@@ -117,19 +117,19 @@ def test_what_cannot_be_done_is_an_error_of_openais_kind(
 
 def test_a_failed_picture_is_an_error_and_not_tried_again(served: Served, client: openai.OpenAI) -> None:
     served.fakes["fake.fails"] = "studio"
-    before = len(served.studio.jobs(200))
+    before = len(served.studio.queue.recent(200))
     with pytest.raises(openai.InternalServerError, match="NaN at step 2"):
         client.images.generate(model="demo", prompt="x", size="64x64", extra_body={"num_inference_steps": 4})
-    assert len(served.studio.jobs(200)) == before + 1
+    assert len(served.studio.queue.recent(200)) == before + 1
 
 
 def test_a_caller_that_hangs_up_takes_its_job_along(served: Served) -> None:
     served.fakes["fake.step_seconds"] = 0.2
     body = {"prompt": "x", "size": "64x64", "num_inference_steps": 100, "model": "demo"}
-    before = len(served.studio.jobs(200))
+    before = len(served.studio.queue.recent(200))
     caller = http.client.HTTPConnection(served.url.removeprefix("http://"))
     caller.request("POST", "/v1/images/generations", json.dumps(body), {"Content-Type": "application/json"})
-    wait_for(lambda: len(served.studio.jobs(200)) > before)
+    wait_for(lambda: len(served.studio.queue.recent(200)) > before)
     caller.close()
-    job = served.studio.jobs(1)[0]
-    wait_for(lambda: served.studio.job(job.id).state is JobState.CANCELLED)
+    job = served.studio.queue.recent(1)[0]
+    wait_for(lambda: served.studio.queue.get(job.id).state is JobState.CANCELLED)

@@ -22,7 +22,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 @pytest.fixture(scope="module")
 def described(served: Served) -> schemathesis.BaseSchema:
-    served.studio.pause_queue(True)  # nothing need be drawn to see what is answered
+    served.studio.queue.pause(True)  # nothing need be drawn to see what is answered
     return schemathesis.openapi.from_url(f"{served.url}/api/openapi.json")
 
 
@@ -50,7 +50,7 @@ def test_what_the_gate_answers_is_documented(tmp_path: Path, examples: int) -> N
     """Without a key, with the right one, and with a wrong one until the address has to wait."""
     statuses: set[int] = set()
     with serving(tmp_path, **{"access.token": TOKEN}) as served:
-        served.studio.pause_queue(True)
+        served.studio.queue.pause(True)
         right = {"Authorization": f"Bearer {TOKEN}"}
         described = schemathesis.openapi.from_url(f"{served.url}/api/openapi.json", headers=right)
         operations = [found.ok() for found in described.get_all_operations()]

@@ -97,14 +97,14 @@ def test_generate_on_a_server(far: Served, run: Callable, tmp_path: Path) -> Non
     assert said.split() == [str(file) for file in files] and not list(tmp_path.glob(".*"))
     with Image.open(files[0]) as picture:
         assert (picture.format, picture.size) == ("WEBP", (64, 65))
-    request = far.studio.jobs(1)[0].request
+    request = far.studio.queue.recent(1)[0].request
     assert (request.prompt, request.seed, request.num_inference_steps) == ("红房子", 9, 3)
     assert request.options["transformer.use_rope"] is False
 
 
 def test_without_a_file_the_addresses_are_printed(far: Served, run: Callable) -> None:
     code, said, _ = run("generate", "x", "--width", "64", "--height", "64", "--steps", "2")
-    assert code == 0 and said.strip() == f"{far.url}/api/v1/images/{far.studio.jobs(1)[0].image_ids[0]}"
+    assert code == 0 and said.strip() == f"{far.url}/api/v1/images/{far.studio.queue.recent(1)[0].image_ids[0]}"
 
 
 def test_a_picture_to_draw_over_goes_along(far: Served, run: Callable, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_ctrl_c_cancels_there(far: Served, run: Callable, monkeypatch: pytest.Mo
     far.fakes["fake.step_seconds"] = 0.2
     monkeypatch.setattr(ProgressLine, "show", press)
     assert run("generate", "x", "--steps", "100") == (130, "", "")
-    assert far.studio.jobs(1)[0].state is JobState.CANCELLED
+    assert far.studio.queue.recent(1)[0].state is JobState.CANCELLED
 
 
 def test_what_went_wrong_is_one_line(
@@ -186,7 +186,7 @@ def test_a_job_is_drawn_there_and_kept_here(far: Served, near: Shop) -> None:
 
 def test_each_picture_of_a_batch_is_an_order_of_its_own(far: Served, near: Shop) -> None:
     pictures = ({"prompt": "a red tree", "seed": 5, "width": 64}, {"prompt": "a blue car", "seed": 5, "width": 80})
-    before = len(far.studio.jobs(200))
+    before = len(far.studio.queue.recent(200))
     job = near.wait(near.submit(num_images=2, seed=5, pictures=pictures))
     assert (job.state, job.error) == (JobState.DONE, None)
     kept = [near.history.get(image_id) for image_id in job.image_ids]
@@ -194,7 +194,7 @@ def test_each_picture_of_a_batch_is_an_order_of_its_own(far: Served, near: Shop)
         ("a red tree", 64, 1),
         ("a blue car", 80, 2),
     ]
-    assert len(far.studio.jobs(200)) == before + 2
+    assert len(far.studio.queue.recent(200)) == before + 2
 
 
 def test_input_pictures_go_along_and_keep_their_names(far: Served, near: Shop) -> None:
@@ -203,7 +203,7 @@ def test_input_pictures_go_along_and_keep_their_names(far: Served, near: Shop) -
     named = {"image": Inputs(near.directory).keep(file.getvalue())}
     job = near.wait(near.submit(inputs=named, parent="a" * 32))
     assert (job.state, job.error) == (JobState.DONE, None)
-    there = far.studio.jobs(1)[0].request
+    there = far.studio.queue.recent(1)[0].request
     assert (there.inputs, there.parent) == (named, ""), "what is seen has the same name everywhere"
     record = near.history.get(job.image_ids[0])
     assert (record.request.inputs, record.request.parent) == (named, "a" * 32)
@@ -217,29 +217,29 @@ def test_input_pictures_go_along_and_keep_their_names(far: Served, near: Shop) -
 def test_the_format_asked_for_is_made_here(far: Served, near: Shop) -> None:
     options = {"output.format": "webp", "output.metadata": False}
     request = near.queue.get(near.submit()).request
-    job_id = near.queue.add(type(request)(**{**vars(request), "options": {**request.options, **options}})).id
+    job_id = near.queue.submit(type(request)(**{**vars(request), "options": {**request.options, **options}})).id
     file = near.history.file(near.wait(job_id).image_ids[0])
-    assert file.suffix == ".webp" and far.studio.jobs(1)[0].request.options["output.format"] == "png"
+    assert file.suffix == ".webp" and far.studio.queue.recent(1)[0].request.options["output.format"] == "png"
 
 
 def test_cancel_reaches_it(far: Served, near: Shop) -> None:
     far.fakes["fake.step_seconds"] = 0.2
     job_id = near.submit(num_inference_steps=100)
     near.until(job_id, lambda job: job.progress is not None and job.progress.step > 1)
-    near.queue.request_cancel(job_id)
+    near.queue.cancel(job_id)
     assert near.wait(job_id).state is JobState.CANCELLED
-    wait_for(lambda: far.studio.jobs(1)[0].state is JobState.CANCELLED)
+    wait_for(lambda: far.studio.queue.recent(1)[0].state is JobState.CANCELLED)
     far.fakes.clear()
     near.queue.retry(job_id)
-    there = far.studio.jobs(1)[0].id
-    wait_for(lambda: far.studio.job(there).state in (JobState.RUNNING, JobState.QUEUED, JobState.LOADING))
-    assert far.studio.jobs(1)[0].id == there, "the same order, running again"
-    near.queue.request_cancel(job_id)
+    there = far.studio.queue.recent(1)[0].id
+    wait_for(lambda: far.studio.queue.get(there).state in (JobState.RUNNING, JobState.QUEUED, JobState.LOADING))
+    assert far.studio.queue.recent(1)[0].id == there, "the same order, running again"
+    near.queue.cancel(job_id)
     assert near.wait(job_id).state is JobState.CANCELLED
 
 
 def test_a_worker_that_dies_finds_its_order_again(far: Served, near: Shop) -> None:
-    before = len(far.studio.jobs(200))
+    before = len(far.studio.queue.recent(200))
     far.fakes["fake.step_seconds"] = 0.3
     job_id = near.submit(num_images=3, seed=40)
     near.until(job_id, lambda job: len(job.image_ids) == 1)
@@ -248,7 +248,7 @@ def test_a_worker_that_dies_finds_its_order_again(far: Served, near: Shop) -> No
     assert job.state is JobState.DONE and job.crashes == 1
     seeds = sorted(near.history.get(image_id).request.seed for image_id in job.image_ids)
     assert seeds == [40, 41, 42], "each once"
-    assert len(far.studio.jobs(200)) == before + 1 and len(far.studio.jobs(1)[0].image_ids) == 3
+    assert len(far.studio.queue.recent(200)) == before + 1 and len(far.studio.queue.recent(1)[0].image_ids) == 3
 
 
 def test_its_errors_are_this_jobs_errors(far: Served, near: Shop) -> None:
@@ -311,15 +311,15 @@ def test_the_models_are_those_of_the_server(far: Served, tmp_path: Path) -> None
 
     given: dict[str, Any] = {"worker.server": far.url, "worker.server_token": TOKEN}
     studio = build_studio(make_settings(tmp_path, **given))
-    assert [model.id for model in studio.models()] == [model.id for model in far.studio.models()]
-    assert all(model.problem is None and model.path is None for model in studio.models())
-    assert not any(model.base or model.sources or model.own for model in studio.models()), (
+    assert [model.id for model in studio.catalog.models()] == [model.id for model in far.studio.catalog.models()]
+    assert all(model.problem is None and model.path is None for model in studio.catalog.models())
+    assert not any(model.base or model.sources or model.own for model in studio.catalog.models()), (
         "nothing is fetched for it here"
     )
-    assert not studio.model_problems()
+    assert not studio.catalog.problems()
     with pytest.raises(ServerRefusedError, match="models are its own"):
-        studio.add_model(str(tmp_path))
+        studio.catalog.add(str(tmp_path))
     with pytest.raises(ModelFileError):
-        studio.remove_model("demo")
+        studio.models.remove("demo")
     away = build_studio(make_settings(tmp_path, **{"worker.server": "http://127.0.0.1:9"}))
     assert "demo" in [model.id for model in away.models()], "its own entries, while it does not answer"

@@ -49,11 +49,11 @@ def test_jobs_and_comparison_are_one_transaction(database: Database) -> None:
         assert len(set(ids)) == 2
         store.put(connection, comparison())
 
-    jobs = queue.add_all(requests, None, keep)
+    jobs = queue.submit_all(requests, None, keep)
     assert [job.request for job in jobs] == requests == [job.request for job in queue.active(10)]
     assert store.get(comparison().id)
     with pytest.raises(ZeroDivisionError):
-        queue.add_all(requests, None, lambda connection, ids: (store.put(connection, comparison(2)), 1 / 0))
+        queue.submit_all(requests, None, lambda connection, ids: (store.put(connection, comparison(2)), 1 / 0))
     assert len(queue.active(10)) == 2 and len(store.recent(10)) == 1
 
 

@@ -142,7 +142,7 @@ def test_a_check_removes_what_nothing_refers_to_and_never_what_something_does(
     history.add(make_picture(inputs={"image": of_picture, "mask_image": of_mask}), None)
     history.trash([history.add(make_picture(inputs={"image": of_trashed}), None).id])
     queue = JobQueue(database)
-    queue.request_cancel(queue.add(GenerationRequest(prompt="x", inputs={"image": of_job})).id)  # may be retried
+    queue.cancel(queue.submit(GenerationRequest(prompt="x", inputs={"image": of_job})).id)  # may be retried
     for digest in (of_picture, of_mask, of_trashed, of_job, of_nobody):
         grown_old(inputs.file(digest))
     assert check(database, outputs).inputs == 1

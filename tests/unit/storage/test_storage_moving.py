@@ -42,9 +42,9 @@ def full(database: Database, folder: Path, make_picture: Any) -> History:
     record = history.add(make_picture(prompt="红色的房子 \ud800", options={"x": float("nan")}), "job")
     history.change([record.id], MarkChange(rating=4, note="雪\0", add_tags=("best", "雪"), add_collections=("2026",)))
     history.trash([history.add(make_picture(seed=9), None).id])
-    queue.add(GenerationRequest(prompt="a\0b \udfff", seed=1), JobTerms(client="c", key="k", key_digest="d"))
+    queue.submit(GenerationRequest(prompt="a\0b \udfff", seed=1), JobTerms(client="c", key="k", key_digest="d"))
     batch = GenerationRequest(prompt="a", seed=1, num_images=2, pictures=({}, {"prompt": "b"}))
-    broken = queue.add(batch).id
+    broken = queue.submit(batch).id
     queue.pause(True)
     Sheets(database, folder).add(record.id, [Axis("generation.seed", (1, 2))], [broken])
     with database.writing() as connection:

@@ -106,9 +106,9 @@ def test_the_password_comes_from_the_environment_and_is_never_told(
         else:
             monkeypatch.setenv(variable, PASSWORD)
         studio = build_studio(settings)
-        studio.submit(studio.new_request({"generation.prompt": "a red house"}))
-        assert PASSWORD not in str(studio.system()) + str(settings.values)
-    assert len(studio.jobs()) == 2 and not (tmp_path / "studio.db").exists()
+        studio.queue.submit(studio.requests.new({"generation.prompt": "a red house"}))
+        assert PASSWORD not in str(studio.system.report()) + str(settings.values)
+    assert len(studio.queue.recent()) == 2 and not (tmp_path / "studio.db").exists()
     measured("storage.database", "a PostgreSQL server holds the jobs; no database file is made")
 
 
@@ -148,7 +148,7 @@ def test_who_writes_a_part_waits_for_the_whole_and_for_no_other_part(served: Dat
 def test_each_job_is_claimed_once_and_in_order(url: str, served: Database) -> None:
     """By workers of their own connections, while others report, add and cancel."""
     queue = JobQueue(served)
-    ids = [queue.add(REQUEST).id for _ in range(60)]
+    ids = [queue.submit(REQUEST).id for _ in range(60)]
     others = [Database(url) for _ in range(4)]
     claimed: list[tuple[str, str]] = []
 
@@ -201,7 +201,7 @@ def test_connections_that_the_server_cut_are_made_again(postgres: Server, url: s
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.split('/')[3].split('?')[0]}'"
     )
     postgres.say(ended)
-    assert queue.add(REQUEST).position == 1
+    assert queue.submit(REQUEST).position == 1
     with pytest.raises(DatabaseError, match="postgresql://studio@"):
         watch.changed()
     assert watch.changed()

@@ -250,9 +250,9 @@ def test_the_option_chooses_where_pictures_are(url: str, tmp_path: Path) -> None
     for k, place in enumerate((url, f"file://{tmp_path}/mounted")):
         out = tmp_path / f"out{k}"
         studio = build_studio(load_settings(overrides={"output.directory": str(out), "output.storage": place}))
-        record, _ = studio.take_in(png({"parameters": A1111, "place": place}).getvalue(), "x")
+        record, _ = studio.history.take_in(png({"parameters": A1111, "place": place}).getvalue(), "x")
         kept = open_files(place, tmp_path / "elsewhere")
-        assert kept.read(record.file) == studio.image_file(record.id).read_bytes()
+        assert kept.read(record.file) == studio.history.file(record.id).read_bytes()
         assert not (out / record.file).exists()
         measured(
             "output.storage", "s3:// and file://: the picture is there, byte for byte, and not in the output folder"

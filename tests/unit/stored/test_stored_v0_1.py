@@ -107,7 +107,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 @pytest.mark.parametrize("expected", OUTPUTS["images"], ids=lambda image: image["file"].rsplit("_", 1)[-1])
 def test_every_image_keeps_its_record(studio: Studio, expected: dict[str, Any]) -> None:
-    facts = image_facts(studio.image(expected["id"]))
+    facts = image_facts(studio.history.get(expected["id"]))
     options = expected["request"]["options"]
     decisions = [{**decision, "option": SCHEMA.canonical(decision["option"])} for decision in facts.pop("decisions")]
     assert decisions == [
@@ -121,14 +121,14 @@ def test_every_image_keeps_its_record(studio: Studio, expected: dict[str, Any]) 
 
 @pytest.mark.parametrize("image_id", OUTPUTS["sha256"])
 def test_every_image_file_is_untouched(studio: Studio, image_id: str) -> None:
-    data = studio.image_file(image_id).read_bytes()
+    data = studio.history.file(image_id).read_bytes()
     assert hashlib.sha256(data).hexdigest() == OUTPUTS["sha256"][image_id]
 
 
 @pytest.mark.parametrize("image_id", OUTPUTS["parameters"])
 def test_every_image_file_gives_its_parameters(studio: Studio, image_id: str) -> None:
     expected = OUTPUTS["parameters"][image_id]
-    found = studio.read_parameters(studio.image_file(image_id).read_bytes())
+    found = studio.images.read_parameters(studio.history.file(image_id).read_bytes())
     assert found is not None and found.program == expected["program"]
     values = renamed(plain(found.values))
     assert {key: values.get(key) for key in renamed(expected["values"])} == renamed(expected["values"])
@@ -137,49 +137,49 @@ def test_every_image_file_gives_its_parameters(studio: Studio, image_id: str) ->
 
 @pytest.mark.parametrize("search", OUTPUTS["searches"], ids=lambda search: json.dumps(search["query"]))
 def test_every_search_finds_the_same_images(studio: Studio, search: dict[str, Any]) -> None:
-    found = studio.search(query_of({**search["query"], "limit": 500})).records
+    found = studio.history.search(query_of({**search["query"], "limit": 500})).records
     assert [record.id for record in found] == search["ids"]
 
 
 @pytest.mark.parametrize("expected", OUTPUTS["jobs"], ids=lambda job: f"{job['state']}-{job['id'][-6:]}")
 def test_every_job_is_there(studio: Studio, expected: dict[str, Any]) -> None:
-    facts = job_facts(studio.job(expected["id"]))
+    facts = job_facts(studio.queue.get(expected["id"]))
     request = known_options(facts.pop("request"), expected["request"]["options"])
     assert request == expected_request(expected["request"])
     assert facts == {name: value for name, value in expected.items() if name != "request"}
 
 
 def test_the_queue_keeps_its_order_and_its_pause(studio: Studio) -> None:
-    assert [job.id for job in studio.active_jobs(500)] == OUTPUTS["active"]
-    assert studio.queue_paused() is OUTPUTS["queue_paused"]
+    assert [job.id for job in studio.queue.active(500)] == OUTPUTS["active"]
+    assert studio.queue.is_paused() is OUTPUTS["queue_paused"]
 
 
 def test_tags_and_collections_are_there(studio: Studio) -> None:
-    assert list(studio.tags()) == OUTPUTS["tags"]
-    assert list(studio.collections()) == OUTPUTS["collections"]
+    assert list(studio.history.labels("tag")) == OUTPUTS["tags"]
+    assert list(studio.history.labels("collection")) == OUTPUTS["collections"]
 
 
 @pytest.mark.parametrize("expected", OUTPUTS["sweeps"], ids=lambda sweep: sweep["axes"][0]["option"])
 def test_every_sweep_is_there(studio: Studio, expected: dict[str, Any]) -> None:
-    sweep = studio.sheet(expected["id"])
+    sweep = studio.sweeps.get(expected["id"])
     assert (sweep.image_id, list(sweep.jobs)) == (expected["image"], expected["jobs"])
     assert sweep.created_at.isoformat() == expected["created_at"]
     axes = [(axis.key, plain(axis.values)) for axis in sweep.axes]
     assert axes == [(SCHEMA.canonical(axis["option"]), axis["values"]) for axis in expected["axes"]]
-    assert studio.sheet_file(sweep.id).is_file()
+    assert studio.sweeps.file(sweep.id).is_file()
 
 
 @pytest.mark.parametrize("expected", OUTPUTS["comparisons"], ids=lambda one: one["id"][-6:])
 def test_every_comparison_keeps_columns_and_votes(studio: Studio, expected: dict[str, Any]) -> None:
-    found = studio.comparison(expected["id"])
-    assert [one.id for one in studio.comparisons()] == [one["id"] for one in OUTPUTS["comparisons"]]
+    found = studio.benchmarks.get(expected["id"])
+    assert [one.id for one in studio.benchmarks.recent()] == [one["id"] for one in OUTPUTS["comparisons"]]
     assert found.created_at.isoformat() == expected["created_at"]
     assert (list(found.prompts), list(found.seeds)) == (expected["prompts"], expected["seeds"])
     for column, wanted in zip(found.columns, expected["columns"], strict=True):
         assert (column.name, column.model, column.job) == (wanted["name"], wanted["model"], wanted["job"])
         assert (column.disk_bytes, column.embedded) == (wanted["disk_bytes"], wanted["embedded"])
         assert renamed(plain(column.values)) == renamed(wanted["options"])
-    votes = [[vote.place, vote.one, vote.other, vote.winner, vote.voter] for vote in studio.votes(found.id)]
+    votes = [[vote.place, vote.one, vote.other, vote.winner, vote.voter] for vote in studio.benchmarks.votes(found.id)]
     assert sorted(votes, key=str) == expected["votes"]
 
 
@@ -199,7 +199,7 @@ def test_every_call_leads_to_the_same_request(served: Served, call: dict[str, An
         body["inputs"] = {role: keep_input(served, data) for role, data in body["inputs"].items()}
     answer = httpx.post(served.url + call["path"], json=body, timeout=100)
     assert answer.is_success, answer.text
-    job = job_facts(max(served.studio.jobs(200), key=lambda one: one.created_at))
+    job = job_facts(max(served.studio.queue.recent(200), key=lambda one: one.created_at))
     expected = call["expected"]
     request = known_options(job["request"], expected["request"]["options"])
     assert {key: request[key] for key in expected["request"]} == expected_request(expected["request"])

@@ -1,0 +1,140 @@
+"""Measure and import images; generate stored images again and compare the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+
+from core import reproduction, requests
+from core.config.loras import KEY, LoraUse, read_uses
+from core.errors import OptionError, PictureFileError
+from core.jobs.queue import JobQueue
+from core.jobs.supervisor import WorkerSupervisor
+from core.model.catalog import Catalog
+from core.model.lora_files import LoraFiles
+from core.remote.catalog import RemoteCatalog
+from core.remote.loras import RemoteLoras
+from core.requests import RequestBuilder
+from core.storage import difference
+from core.storage.history import History
+from core.storage.importing import MAX_FILE
+from core.storage.infotext import LORA_HASHES, read_lora_hashes
+from core.storage.inspection import Look, look
+from core.storage.readers import read_parameters
+from core.storage.sheets import Sheets
+from core.types import Axis, Change, Difference, FoundParameters, GenerationRequest, Sheet, TakenIn, Verdict
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MAX_CELLS = 100  # images of one sweep
+
+
+class Images:
+    """Statistics and comparison of stored images, parameters of image files, import of folders."""
+
+    def __init__(self, history: History, loras: LoraFiles | RemoteLoras) -> None:
+        self._history = history
+        self._loras = loras
+
+    def stats(self, image_id: str) -> Look:
+        """Return sharpness, clipping and colour cast of an image. NotFoundError when its file is gone."""
+        return look(self._history.file(image_id))
+
+    def difference(self, one: str, other: str) -> Difference:
+        """Return how two images differ, pixel by pixel."""
+        return difference.compare(self._history.file(one), self._history.file(other))
+
+    def difference_map(self, one: str, other: str) -> bytes:
+        """Return a heat map of where two images differ, as PNG."""
+        return difference.heat_map(self._history.file(one), self._history.file(other))
+
+    def read_parameters(self, data: bytes) -> FoundParameters | None:
+        """Return the generation parameters in an image file of any known program; None when it is no image.
+
+        LoRAs with other names here are found by the hashes in the file.
+        """
+        found = read_parameters(BytesIO(data))
+        if found is None or KEY not in found.values:
+            return found
+        hashes = read_lora_hashes(found.unused.get(LORA_HASHES, ""))
+        uses = read_uses(found.values[KEY], found.program)
+        here = tuple(str(LoraUse(self._loras.named(use.name, hashes.get(use.name, "")), use.weight)) for use in uses)
+        return replace(found, values={**found.values, KEY: here})
+
+    def import_folder(self, folder: Path) -> TakenIn:
+        """Import every image in a folder of this machine, without subfolders. Links are not followed."""
+        known, new, refused = 0, [], []
+        try:
+            paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+        except OSError as error:
+            raise PictureFileError(file=folder, detail=error.strerror or error) from error
+        for path in paths:
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            try:
+                if path.stat().st_size > MAX_FILE:  # before it is read
+                    raise PictureFileError(file=path.name, detail=f"> {MAX_FILE >> 20} MB")
+                made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                record, is_new = self._history.take_in(path.read_bytes(), path.name, made)
+            except PictureFileError as error:
+                refused.append(error)
+            except OSError as error:
+                refused.append(PictureFileError(file=path, detail=error))
+            else:
+                known += not is_new
+                new += [record.id] if is_new else []
+        return TakenIn(tuple(new), known, tuple(refused))
+
+
+class Reruns:
+    """Generate a stored image again: unchanged, or over the values of options."""
+
+    def __init__(
+        self,
+        history: History,
+        catalog: Catalog | RemoteCatalog,
+        worker: WorkerSupervisor,
+        queue: JobQueue,
+        builder: RequestBuilder,
+        sweeps: Sheets,
+        images: Images,
+    ) -> None:
+        self._history = history
+        self._catalog = catalog
+        self._worker = worker
+        self._queue = queue
+        self._builder = builder
+        self._sweeps = sweeps
+        self._images = images
+
+    def expected_changes(self, image_id: str) -> tuple[Change, ...]:
+        """Return why a rerun would not be identical, as far as it is known before. UnknownModelError without the model."""
+        record = self._history.get(image_id)
+        known = self._catalog.conditions(record.request.model)
+        return reproduction.expected(record, known, self._worker.status())
+
+    def result(self, image_id: str, again: str) -> Verdict:
+        """Compare an image with its rerun, pixel by pixel, with the reasons of a difference."""
+        gap = self._images.difference(image_id, again)
+        return reproduction.judged(self._history.get(image_id), self._history.get(again), gap)
+
+    def sweep(self, image_id: str, axes: Sequence[Axis]) -> Sheet:
+        """Generate an image again for every value of one axis, or every pair of values of two, each as a job.
+
+        Raises:
+            InputError: before anything is queued, when a value can't be used or there are more than MAX_CELLS images.
+        """
+        cells = list(product(*(axis.values for axis in reversed(axes))))
+        if not 1 <= len(axes) <= 2 or not 1 <= len(cells) <= MAX_CELLS:
+            allowed = {"en": f"1 - {MAX_CELLS}, on one axis or two", "zh": f"1 - {MAX_CELLS}，一个或两个轴"}
+            raise OptionError(source="sweep", key="cells", came=len(cells), allowed=allowed)
+        request = self._history.get(image_id).request
+        singles: list[GenerationRequest] = []
+        for cell in cells:
+            values = {axis.key: value for axis, value in zip(reversed(axes), cell, strict=True)}
+            singles.append(requests.with_values(request, values))
+            self._builder.check_single(singles[-1], self._catalog.find(request.model), "sweep")
+        return self._sweeps.add(image_id, axes, [self._queue.submit(single).id for single in singles])
