@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from core.config.layers import PROJECT_ROOT, Settings, load_settings
-from core.entrypoints.api import Keys, gate, read_binding, service_routes
+from core.entrypoints.api import Keys, gate, read_binding, service_routes, unknown_paths
 from core.errors import StudioError
 from ui import pulse, resources
 from ui.components import error_card
@@ -55,10 +56,15 @@ def create_app(settings: Settings | None = None) -> st.App:
             pulse.route(resources.studio),
             Mount("/samples", app=StaticFiles(directory=PROJECT_ROOT / "ui" / "assets" / "samples")),
         ],
-        middleware=[gate(keys, read_binding(settings, keys))],
+        middleware=[gate(keys, read_binding(settings, keys)), unknown_paths(page_paths())],
         lifespan=_worker_alive,
         on_script_error=_say_it,
     )
+
+
+def page_paths() -> list[str]:
+    """Return the paths of the pages, as the navigation in app.py names them."""
+    return re.findall(r'url_path="([\w-]+)"', (PROJECT_ROOT / "ui" / "app.py").read_text(encoding="utf-8"))
 
 
 def _say_it(error: Exception) -> bool:

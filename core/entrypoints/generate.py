@@ -119,7 +119,13 @@ def _request(studio: Studio, order: Order) -> GenerationRequest:
     request = _new_request(studio, order)
     if not order.inputs:
         return request
-    kept = {role: studio.input_images.keep(data, str(order.inputs[role])) for role, data in read_inputs(order).items()}
+    kept: dict[str, str] = {}
+    for role, data in sorted(read_inputs(order).items(), key=lambda item: item[0] == MASK):  # the image before its mask
+        name = str(order.inputs[role])
+        if role == MASK and IMAGE in kept:
+            kept[role] = studio.input_images.keep_mask(data, name, studio.input_images.size(kept[IMAGE]))
+        else:
+            kept[role] = studio.input_images.keep(data, name)
     return studio.requests.with_inputs(request, Sources(kept), order.values)
 
 

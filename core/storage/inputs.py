@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps
 
 from core.errors import InputPictureError, NotFoundError
 from core.storage.files import Files, files_of
+from core.storage.masks import has_holes, read_mask
 
 FOLDER = "inputs"
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -44,7 +46,23 @@ class Inputs:
         It is turned upright as its EXIF says, laid over white where it is transparent, and stored as RGB of 8 bits; of an
         animation its first frame. Raises InputPictureError or StorageError.
         """
-        image = _decoded(data, name or "?")
+        return self._store(_decoded(data, name or "?"))
+
+    def keep_mask(
+        self, data: bytes, name: str, size: tuple[int, int], transparent: bool = False, invert: bool = False,
+        blur: float = 0.0,
+    ) -> str:  # fmt: skip
+        """Store the mask in `data` for an image of `size`, see `read_mask`; its digest. Raises as `keep`."""
+        with _opened(data, name or "?") as image:
+            mask = read_mask(_turned(image), size, transparent, invert, blur)
+        return self._store(mask.convert("RGB"))
+
+    def is_transparent(self, data: bytes, name: str = "") -> bool:
+        """Return True for an image that is not opaque everywhere. Raises InputPictureError."""
+        with _opened(data, name or "?") as image:
+            return has_holes(_turned(image))
+
+    def _store(self, image: Image.Image) -> str:
         digest = _digest(image)
         name = _name(digest)
         if self._files.has(name) and self._files.freshen(name):  # used again just now
@@ -97,12 +115,19 @@ def _is_input(name: str) -> bool:
 
 def _decoded(data: bytes, name: str) -> Image.Image:
     """The picture as it is seen. Raises InputPictureError; sizes are looked at before any pixel is decoded."""
+    with _opened(data, name) as image:
+        return _upright(image)
+
+
+@contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    """An image file of an allowed size. Raises InputPictureError, also for what the decoder raises within."""
     if len(data) > MAX_FILE:
         raise InputPictureError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size, name)
-            return _upright(image)
+            yield image
     except InputPictureError:
         raise
     except Exception as error:  # Pillow raises many kinds on what is no picture, and on bombs
@@ -120,16 +145,22 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """RGB, turned as EXIF says, over white where it is transparent; 16 bits of grey become 8."""
-    image.load()
-    turned = ImageOps.exif_transpose(image)
-    if turned.mode.startswith("I;16"):
-        turned = turned.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    """RGB, turned as EXIF says, over white where it is transparent."""
+    turned = _turned(image)
     if turned.has_transparency_data:
         layer = turned.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")
     return turned.convert("RGB")
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Decoded, and turned as EXIF says; 16 bits of grey become 8."""
+    image.load()
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):
+        turned = turned.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    return turned
 
 
 def _digest(image: Image.Image) -> str:

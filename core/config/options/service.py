@@ -140,6 +140,28 @@ ACCESS = (
         label={"en": "Session length", "zh": "登录有效期"},
         help={"en": "After this time a browser has to log in again.", "zh": "超过此时间后浏览器须重新登录。"},
     ),
+    service(
+        "server.cors_origins",
+        type="list",
+        default=(),
+        label={"en": "Web pages that may call the service", "zh": "可调用接口的网页来源"},
+        help={
+            "en": "Origins of pages on other addresses, such as http://localhost:5001 for KoboldAI Lite; null = a file opened "
+            "in a browser; * = any page, with a token or users only.",
+            "zh": "其他地址上网页的来源，如 KoboldAI Lite 的 http://localhost:5001；null 表示在浏览器中打开的文件；"
+            "* 表示任何网页，须有令牌或用户。",
+        },
+    ),
+    service(
+        "server.trusted_proxies",
+        type="list",
+        default=(),
+        label={"en": "Trusted reverse proxies", "zh": "受信任的反向代理"},
+        help={
+            "en": "Addresses or networks, such as 127.0.0.1, whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+            "zh": "地址或网段，如 127.0.0.1，相信其 X-Forwarded-For 与 X-Forwarded-Proto。",
+        },
+    ),
 )
 
 SERVICE = (
@@ -196,7 +218,7 @@ SERVICE = (
     service(
         "service.max_body_kb",
         type="int",
-        default=8192,
+        default=65_536,
         minimum=16,
         maximum=102_400,
         unit="KB",
@@ -214,6 +236,18 @@ SERVICE = (
         help={
             "en": "OpenAI and A1111 requests are answered when the images are done, or with status 504 after this time.",
             "zh": "OpenAI 和 A1111 接口在图片完成后应答；超过此时间返回状态码 504。",
+        },
+    ),
+    service(
+        "service.openai_models",
+        type="choice",
+        choices=("default", "strict"),
+        default="default",
+        label={"en": "Unknown models of OpenAI clients", "zh": "OpenAI 客户端的未知模型"},
+        help={
+            "en": "default: a name such as gpt-image-1 or dall-e-3 is answered by the configured model, and the answer says "
+            "which. strict: an unknown name is an error 404.",
+            "zh": "default：gpt-image-1、dall-e-3 等名称由设定的模型生成，应答中注明所用模型。strict：未知名称返回错误 404。",
         },
     ),
 )

@@ -6,12 +6,17 @@ What this module does not know: sockets, HTTP.
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.config.layers import Settings, variable_of
 from core.entrypoints.access.keys import Keys, is_strong
+from core.entrypoints.access.proxies import Network, read_proxies
 from core.errors import ConfigFileError, InputError, OptionError
 
+CORS_KEY, ANY_ORIGIN = "server.cors_origins", "*"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]{0,30}://(\[[0-9a-f:.]+\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LINE = {
     "en": 'access: {token: "<at least 16 characters of your own>"}',
@@ -49,6 +54,9 @@ class Binding:
     port: int
     names: tuple[str, ...]
     for_others: bool  # anyone but this machine may call
+    cors_origins: tuple[str, ...] = ()  # whose pages may call the service from a browser
+    any_origin: bool = False  # "*" was among them
+    proxies: tuple[Network, ...] = ()  # whose forwarding headers are believed
 
     @property
     def url(self) -> str:
@@ -69,13 +77,37 @@ def read_binding(settings: Settings, keys: Keys) -> Binding:
     if for_others and not keys.guarded:
         key = "access.hosts" if _is_loopback(address) else f"access.address = {address}"
         raise UnguardedError(key=key, line=LINE)
-    return Binding(address, int(settings["ui.port"]), (*LOOPBACK, *names), for_others)
+    origins = read_origins(settings["server.cors_origins"])
+    if ANY_ORIGIN in origins and not keys.guarded:
+        raise UnguardedError(key=f"{CORS_KEY}: [{ANY_ORIGIN}]", line=LINE)
+    return Binding(
+        address,
+        int(settings["ui.port"]),
+        (*LOOPBACK, *names),
+        for_others,
+        cors_origins=origins,
+        any_origin=ANY_ORIGIN in origins,
+        proxies=read_proxies(settings["server.trusted_proxies"]),
+    )
+
+
+def read_origins(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the origins of `server.cors_origins`, in lower case. Raises OptionError for text that is none."""
+    origins = tuple(str(text).strip().lower().rstrip("/") for text in texts)
+    for origin in origins:
+        if origin not in ("null", ANY_ORIGIN) and not _ORIGIN.fullmatch(origin):
+            allowed = {
+                "en": "scheme://name:port, such as http://localhost:5001, or null, or * (with a token or users)",
+                "zh": "协议://主机:端口，如 http://localhost:5001，或 null，或 *（须有令牌或用户）",
+            }
+            raise OptionError(source="settings", key=CORS_KEY, came=origin[:60], allowed=allowed)
+    return origins
 
 
 def _demand_readable(settings: Settings) -> None:
     """Other settings fall back to safe values; what guards the studio must not fall back to nothing."""
     for problem in settings.problems:
-        about_access = str(problem.values.get("key", "")).startswith("access")
+        about_access = str(problem.values.get("key", "")).startswith(("access", "server"))
         if about_access or (isinstance(problem, ConfigFileError) and _mentions_access(settings)):
             raise problem
 

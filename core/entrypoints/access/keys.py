@@ -12,10 +12,13 @@ import hashlib
 import hmac
 import re
 import secrets
+import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlencode
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
@@ -26,6 +29,7 @@ from core.entrypoints.access.users import Users, session_secret
 _TOKEN = re.compile(r"[!-~]{16,}")  # printable ASCII, no space
 _NO_TOKEN = re.compile(r"[<>:]")  # the marks of an example, and what separates NAME:PASSWORD
 _REMEMBERED = 1000
+LINK_SECONDS = 3600  # a signed address is good for
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,34 @@ class Keys:
             self._proven.popitem(last=False)
         return Visitor(name)
 
+    def digest(self, name: str, password: str) -> bytes:
+        """Return what stands for a key that was shown, as long as the user's password stays the same."""
+        return self._proof(name, password, self.users.hashes().get(name, ""))
+
     def _proof(self, name: str, password: str, stored: str) -> bytes:
         words = "\0".join((name, password, stored)).encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, words, "sha256")
+
+    # -- signed addresses --------------------------------------------------------------------------------------------
+
+    def sign(self, path: str) -> str:
+        """Return the address of `path` that is answered without a key for an hour, as OpenAI's image addresses are."""
+        expires = int(time.time()) + LINK_SECONDS
+        return f"{path}?{urlencode({'expires': expires, 'signature': self._signature(path, expires)})}"
+
+    def is_signed(self, path: str, query: Mapping[str, str]) -> bool:
+        """Return True for an address that `sign` made and that has not expired."""
+        try:
+            expires = int(query.get("expires", ""))
+        except ValueError:
+            return False
+        shown = query.get("signature", "").encode("utf-8", "replace")
+        return time.time() < expires and hmac.compare_digest(shown, self._signature(path, expires).encode())
+
+    def _signature(self, path: str, expires: int) -> str:
+        return hmac.new(
+            self._secret, f"address\0{path}\0{expires}".encode("utf-8", "surrogatepass"), hashlib.sha256
+        ).hexdigest()
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ What this package does not know: Streamlit, how a studio is built, where files a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -21,6 +21,7 @@ from core.entrypoints.api.login import LOGOUT
 from core.entrypoints.api.native import create_api
 from core.entrypoints.api.openai import create_openai
 from core.entrypoints.api.orders import BROWSER_COOKIE, USER_HEADER
+from core.entrypoints.api.unknown_paths import UnknownPaths
 from core.studio import Studio
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "gate",
     "read_binding",
     "service_routes",
+    "unknown_paths",
 ]
 
 
@@ -40,6 +42,11 @@ def gate(keys: Keys, binding: Binding) -> Middleware:
     """What goes around pages and service alike; each dialect says in its own way who is not let in."""
     dialects = {"/api": answers.problem, "/v1": openai.problem, "/sdapi": a1111.problem}
     return Middleware(Gate, keys=keys, binding=binding, dialects=dialects, otherwise=answers.problem)
+
+
+def unknown_paths(pages: Collection[str]) -> Middleware:
+    """Return what answers programs with 404 as JSON on paths that are neither served nor a page."""
+    return Middleware(UnknownPaths, pages=pages)
 
 
 def service_routes(get_studio: Callable[[], Studio]) -> list[Mount]:

@@ -29,6 +29,16 @@ from core.errors import (
     StudioError,
 )
 
+
+class NotBuiltInError(StudioError):
+    """A part of A1111 that this studio does not have."""
+
+    text = {
+        "en": "{name} is not part of this studio.",
+        "zh": "本工作室没有 {name} 功能。",
+    }
+
+
 _STATUS: tuple[tuple[type[StudioError], int], ...] = (  # the first that fits
     (NotFoundError, 404),
     (KeyReusedError, 409),
@@ -37,6 +47,7 @@ _STATUS: tuple[tuple[type[StudioError], int], ...] = (  # the first that fits
     (QueueFullError, 429),
     (InputError, 422),
     (WaitError, 504),
+    (NotBuiltInError, 501),
     (DiskFullError, 507),
 )
 GONE = 499  # nobody reads it: the caller has hung up
@@ -75,11 +86,20 @@ def nothing_here() -> RefusedError:
     )
 
 
+def _unreadable_form(detail: str) -> RefusedError:
+    """For a form that Starlette cannot read: a missing boundary, too many fields."""
+    return RefusedError(
+        reason={"en": f"The body cannot be read: {detail[:200]}", "zh": f"无法读取请求体：{detail[:200]}"}
+    )
+
+
 def unusable(errors: Sequence[Mapping[str, Any]]) -> OptionError:
     """FastAPI's complaints about a request: the first of them as an error of ours."""
     first = errors[0]
     place = ".".join(str(part) for part in first["loc"])
-    return OptionError(source="request", key=place, came=str(first.get("input", ""))[:60], allowed=first["msg"])
+    given = first.get("input", "")
+    came = f"{len(given)} bytes" if isinstance(given, bytes) else str(given)[:60]
+    return OptionError(source="request", key=place, came=came, allowed=first["msg"])
 
 
 def install_errors(app: FastAPI, say: Say) -> None:
@@ -93,12 +113,14 @@ def install_errors(app: FastAPI, say: Say) -> None:
         assert isinstance(error, RequestValidationError)
         return say(unusable(error.errors()), 422)
 
-    def no_route(_request: Request, error: Exception) -> Response:
+    def refused(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return say(nothing_here(), error.status_code)
+        if error.status_code in (404, 405):
+            return say(nothing_here(), error.status_code)
+        return say(_unreadable_form(str(error.detail)), error.status_code)
 
     app.add_exception_handler(StudioError, studio_error)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, no_route)
+    app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(FileNotFoundError, lambda _request, _error: say(nothing_here(), 404))
     app.add_exception_handler(Cancelled, lambda _request, _error: Response(status_code=GONE))

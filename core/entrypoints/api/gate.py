@@ -1,8 +1,8 @@
 """Around the whole app, pages, websocket, pictures and service alike: who may call, by which name, from which page.
 
 1. The Host header must name this studio, and an Origin header must be its own: a page elsewhere must neither read
-   pictures nor order some (its scripts may point a name of their own at 127.0.0.1, or post to it blindly). No
-   Access-Control header is ever sent, so scripts of other origins can't read an answer either.
+   pictures nor order some (its scripts may point a name of their own at 127.0.0.1, or post to it blindly).
+   Access-Control headers are sent to origins that `server.cors_origins` names, for the service alone.
 2. Where there is a token or a user, the caller shows one: in an Authorization header, or with a session's cookie that
    the login page gave. Everything asks for it but the login page itself and the word that the server lives.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
@@ -26,13 +27,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.entrypoints.access.binding import LINE, Binding, UnguardedError, names_this_studio
 from core.entrypoints.access.failures import Failures
 from core.entrypoints.access.keys import Keys, Visitor, read_authorization
+from core.entrypoints.access.proxies import behind_proxy
 from core.entrypoints.api import login
+from core.entrypoints.api.cors import allowed_origin, is_preflight, preflight, with_origin
 from core.entrypoints.api.guard import RefusedError, Say
 from core.entrypoints.api.headers import known_browser, new_browser, with_headers
-from core.entrypoints.api.orders import USER_HEADER
+from core.entrypoints.api.orders import SIGN, USER_HEADER
 from core.entrypoints.api.page import language_of
 from core.errors import StudioError
 
+_CONTAINER_NAMES = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
+_SLASHES = re.compile("/{2,}")
+SIGNED = "/api/v1/images/"  # below it, an address may carry a signature instead of a key
 OPEN_PATHS = ("/_stcore/health",)  # says "ok" and nothing else
 COOKIE = "zdarkroom_session"
 
@@ -71,11 +77,18 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        scope = self._single_slashes(behind_proxy(scope, headers, self._binding.proxies))
+        origin = ""
         if scope["type"] == "http":
             send = with_headers(send, "" if known_browser(headers) else new_browser(scope, headers))
-        foreign = _foreign(headers, scope.get("method", "GET"), self._binding)
+            if self._dialect(scope) is not None and (origin := allowed_origin(headers, self._binding)):
+                send = with_origin(send, headers)
+        foreign = _foreign(headers, scope.get("method", "GET"), self._binding, bool(origin))
         if foreign is not None:
             await self._refuse(foreign, 403)(scope, receive, send)
+            return
+        if origin and is_preflight(scope["method"], headers):
+            await preflight(headers)(scope, receive, send)
             return
         try:
             await self._let_in(scope, headers, receive, send)
@@ -88,7 +101,7 @@ class Gate:
     async def _let_in(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == "http" else ""
         guarded = self._keys.guarded
-        if path in OPEN_PATHS or not (guarded or self._binding.for_others):
+        if path in OPEN_PATHS or not (guarded or self._binding.for_others) or (guarded and self._is_signed(scope)):
             await self.app(_named(scope, None), receive, send)
         elif not guarded:  # the last user was removed while others could call
             raise UnguardedError(key="access.address", line=LINE)
@@ -100,8 +113,20 @@ class Gate:
             await self._log_out(scope, headers, visitor)(scope, receive, send)
         else:
             if scope["type"] == "websocket":
-                receive = self._while_valid(scope, headers, receive)
-            await self.app(_named(scope, visitor), receive, send)
+                receive = self._while_valid(headers, receive)
+            await self.app({**_named(scope, visitor), SIGN: self._keys.sign}, receive, send)
+
+    def _is_signed(self, scope: Scope) -> bool:
+        """Return True for an image's address that the service signed."""
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not scope["path"].startswith(SIGNED):
+            return False
+        return self._keys.is_signed(scope["path"], QueryParams(scope["query_string"]))
+
+    def _single_slashes(self, scope: Scope) -> Scope:
+        """Return the scope of a service call without doubled slashes: a base URL often ends with one."""
+        path = _SLASHES.sub("/", scope["path"])
+        single = {**scope, "path": path, "raw_path": _SLASHES.sub("/", quote(path)).encode()}
+        return single if path != scope["path"] and self._dialect(single) is not None else scope
 
     # -- who it is ---------------------------------------------------------------------------------------------------
 
@@ -114,22 +139,28 @@ class Gate:
         return self._keys.visitor_of(session) if session else None
 
     async def _check(self, scope: Scope, name: str, password: str) -> Visitor | None:
-        """Whom this key belongs to; a wrong one counts. One at a time, as each takes memory and tenths of a second."""
+        """Return whom this key belongs to. A right one that is known is never refused; a wrong one counts once.
+
+        Hashes are computed one at a time, as each takes memory and tenths of a second. Raises TooManyTriesError.
+        """
         address = (scope.get("client") or ("",))[0]
-        self._demand_patience(address)
         if (visitor := self._keys.known(name, password)) is not None:
             return visitor
+        shown = self._keys.digest(name, password)
+        if self._failures.is_known(address, shown):
+            return None
+        self._demand_patience(address, name)
         self._hashing = self._hashing or anyio.Lock()
         async with self._hashing:
-            self._demand_patience(address)
+            self._demand_patience(address, name)
             visitor = await anyio.to_thread.run_sync(self._keys.check, name, password)
             if visitor is None:
-                self._failures.add(address)
+                self._failures.add(address, name, shown)
                 log.warning("a wrong key from %s", address)
         return visitor
 
-    def _demand_patience(self, address: str) -> None:
-        if seconds := math.ceil(self._failures.wait(address)):
+    def _demand_patience(self, address: str, name: str) -> None:
+        if seconds := math.ceil(self._failures.wait(address, name)):
             raise TooManyTriesError(seconds=seconds)
 
     def _session(self, headers: Headers) -> str:
@@ -139,17 +170,23 @@ class Gate:
             return ""
         return cookies[self._cookie].value if self._cookie in cookies else ""
 
-    def _while_valid(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
-        """A page's connection lives as long as its session: what is said after that is not heard any more."""
-        session = self._session(headers)
+    def _while_valid(self, headers: Headers, receive: Receive) -> Receive:
+        """A page's connection lives as long as the key or session that opened it: what comes later is not heard."""
 
         async def receive_while_valid() -> Message:
             message = await receive()
-            if message["type"] == "websocket.receive" and session and self._keys.visitor_of(session) is None:
+            if message["type"] == "websocket.receive" and self._still(headers) is None:
                 return {"type": "websocket.disconnect", "code": 1008}
             return message
 
         return receive_while_valid
+
+    def _still(self, headers: Headers) -> Visitor | None:
+        """Return whose connection it is, without hashing anything."""
+        shown = headers.get("authorization")
+        if shown is not None and (key := read_authorization(shown)) is not None:
+            return self._keys.known(*key)
+        return self._keys.visitor_of(self._session(headers))
 
     # -- login -------------------------------------------------------------------------------------------------------
 
@@ -234,10 +271,20 @@ def _nobody() -> RefusedError:
     )
 
 
-def _foreign(headers: Headers, method: str, binding: Binding) -> RefusedError | None:
+def _foreign(headers: Headers, method: str, binding: Binding, allowed: bool) -> RefusedError | None:
+    """Return why this call is refused: by the name it calls, or by the page that it comes from (unless `allowed`)."""
     host, origin = headers.get("host", ""), headers.get("origin")
     if not names_this_studio(host, binding):
-        if binding.for_others:
+        if (container := host.partition(":")[0].lower()) in _CONTAINER_NAMES:
+            reason = {
+                "en": f"A program in a container calls this studio as {container}, and it does not answer to that name yet. "
+                f"Put access: {{hosts: [{container}], address: 0.0.0.0}} and a token (access.token) into "
+                "configs/local.yaml, start the studio again, and give the program that token.",
+                "zh": f"容器中的程序以 {container} 访问本工作室，而本工作室尚未使用此名称。请在 configs/local.yaml 中写入 "
+                f"access: {{hosts: [{container}], address: 0.0.0.0}} 并设置令牌（access.token），重新启动，"
+                "然后让该程序使用此令牌。",
+            }
+        elif binding.for_others:
             reason = {
                 "en": "The studio is not known by this name; call it by its IP address, or add the name to access.hosts.",
                 "zh": "本工作室没有这个主机名；请以其 IP 地址访问，或将该名称加入 access.hosts。",
@@ -249,12 +296,15 @@ def _foreign(headers: Headers, method: str, binding: Binding) -> RefusedError | 
             }
         return RefusedError(reason=reason)
     own = (f"http://{host.lower()}", f"https://{host.lower()}")
+    if allowed:
+        return None
     from_elsewhere = headers.get("sec-fetch-site") == "cross-site" and method not in ("GET", "HEAD")
     if from_elsewhere or (origin is not None and origin.lower() not in own):
         return RefusedError(
             reason={
-                "en": "A page of another site may not call this studio.",
-                "zh": "其他网站的页面不能调用本工作室。",
+                "en": "A page of another site may not call this studio. Add its origin to server.cors_origins to allow the "
+                "service to it.",
+                "zh": "其他网站的页面不能调用本工作室。如需允许其调用接口，请将其来源加入 server.cors_origins。",
             }
         )
     return None

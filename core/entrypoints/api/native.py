@@ -80,8 +80,8 @@ class QueueChange(BaseModel):
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documentation of what may be answered instead; 401, 403 and 429 by the gate, whatever is called."""
-    return {status: {"model": Problem} for status in sorted({401, 403, 413, 429, *statuses})}
+    """Document what may be answered instead: 401, 403 and 429 by the gate, 400, 413 and 415 for bodies, whatever is called."""
+    return {status: {"model": Problem} for status in sorted({400, 401, 403, 413, 415, 429, *statuses})}
 
 
 def create_api(get_studio: GetStudio) -> FastAPI:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ POLL_SECONDS = 0.1
 CLIENT_HEADER = "X-Client-Id"
 BROWSER_COOKIE = "zdarkroom_browser"
 USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
+SIGN = "zdarkroom.sign"  # in the scope of a guarded call: makes an image's address that needs no key
 REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
 
 
@@ -116,16 +117,17 @@ def check_size(request: GenerationRequest, limits: Settings) -> None:
             raise OptionError(source=SOURCE, key=key, came=steps, allowed=f"1 - {most} (service.max_steps)")
 
 
-async def finished(studio: Studio, job: Job, request: Request) -> Job:
-    """The job once it is done. Raises its error, StoppedError, WaitError, Cancelled when the caller has gone, or
-    WorkerStartError when nobody can draw it.
+async def watch(studio: Studio, job: Job, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[Job]:
+    """Yield the job ten times a second until it has ended, its last state included.
 
-    Nobody is waited for by the worker: this only looks, ten times a second.
+    The job is cancelled when the caller has gone (Cancelled), when `service.wait_seconds` are over (WaitError), and when
+    no worker can run it (the worker's error).
     """
     seconds = float(studio.settings["service.wait_seconds"])
     deadline = time.monotonic() + seconds
     while job.state.active:
-        if await request.is_disconnected():
+        yield job
+        if await gone():
             await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
             raise Cancelled
         if time.monotonic() > deadline:
@@ -136,6 +138,18 @@ async def finished(studio: Studio, job: Job, request: Request) -> Job:
             raise trouble
         await anyio.sleep(POLL_SECONDS)
         job = await anyio.to_thread.run_sync(studio.queue.get, job.id)
+    yield job
+
+
+async def ended(studio: Studio, job: Job, request: Request) -> Job:
+    """Wait for the job and return it in its last state, whichever that is. Raises as `watch` does."""
+    async for seen in watch(studio, job, request.is_disconnected):
+        job = seen
+    return job
+
+
+def demand_images(job: Job) -> Job:
+    """Return a job that is done. Raises its error, or StoppedError when it was cancelled."""
     if job.state is JobState.FAILED:
         raise job.error or StudioError(detail=f"job {job.id} failed")
     if job.state is JobState.CANCELLED:

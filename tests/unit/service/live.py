@@ -37,6 +37,11 @@ def _with_options(request: GenerationRequest, options: dict[str, Any]) -> Genera
     return replace(request, options={**request.options, **options})
 
 
+def _without_fakes(request: GenerationRequest) -> GenerationRequest:
+    """What is queued again has them already."""
+    return replace(request, options={k: v for k, v in request.options.items() if not k.startswith("fake.")})
+
+
 @contextmanager
 def serving(folder: Path, **values: Any) -> Iterator[Served]:
     """Everything but the model is real; `values` are settings by schema key."""
@@ -46,7 +51,7 @@ def serving(folder: Path, **values: Any) -> Iterator[Served]:
     fakes: dict[str, Any] = {}
     queue: Any = studio.queue
     prepare = queue.prepare
-    queue.prepare = lambda request: _with_options(prepare(request), fakes)
+    queue.prepare = lambda request: _with_options(prepare(_without_fakes(request)), fakes)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

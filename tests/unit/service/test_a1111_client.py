@@ -61,8 +61,8 @@ def test_progress_and_interrupt(served: Served, client: webuiapi.WebUIApi) -> No
     def ask() -> None:
         try:
             said.append(client.txt2img(prompt="slow", **{**SMALL, "steps": 100}))
-        except RuntimeError as error:
-            said.append(error.args)
+        except RuntimeError as error:  # pragma: no cover - shown by the assertion
+            said.append(error)
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -71,7 +71,7 @@ def test_progress_and_interrupt(served: Served, client: webuiapi.WebUIApi) -> No
     assert 0.0 < now["progress"] < 1.0 and now["state"]["sampling_steps"] == 100 and now["current_image"]
     other.interrupt()
     thread.join()
-    assert said[0][0] == 409 and "cancelled" in said[0][1]
+    assert said[0].images == [], "none was done"
     assert served.studio.queue.recent(1)[0].state is JobState.CANCELLED
 
 
@@ -116,7 +116,6 @@ def test_its_hires_fix_is_the_second_pass(
         ({"alwayson_scripts": {"controlnet": {"args": [1]}}}, "alwayson_scripts"),
         ({"steps": 101}, "num_inference_steps"),
         ({"batch_size": 5, "n_iter": 5}, "num_images"),
-        ({"override_settings": {"sd_model_checkpoint": "../x"}}, "no model ../x"),
         ({"prompt": ""}, "prompt"),
     ],
 )
@@ -127,6 +126,6 @@ def test_what_is_not_here_is_refused(client: webuiapi.WebUIApi, wish: dict, key:
     assert status == 422 and key in body
 
 
-def test_an_option_that_is_not_here_is_refused(served: Served) -> None:
-    answer = httpx.post(f"{served.url}/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2})
-    assert answer.status_code == 422 and "sd_model_checkpoint" in answer.json()["detail"]
+def test_an_option_that_is_not_here_is_named(served: Served) -> None:
+    answer = httpx.post(f"{served.url}/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2, "samples_format": "png"})
+    assert answer.status_code == 200 and answer.json() == {"ignored": ["CLIP_stop_at_last_layers"]}

@@ -286,11 +286,12 @@ def test_what_a_header_shows(header: str, key: tuple[str, str] | None) -> None:
 def test_after_five_wrong_tries_an_address_has_to_wait(tmp_path: Path) -> None:
     house = House(tmp_path, access__token=TOKEN)
     client, other = house.client("10.0.0.1"), house.client("10.0.0.2")
-    assert [log_in(client, password="wrong").status_code for _ in range(7)] == [401] * 5 + [429] * 2
-    refused = client.get("/v1/models", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert [log_in(client, password=f"wrong {n}").status_code for n in range(7)] == [401] * 5 + [429] * 2
+    refused = client.get("/v1/models", headers={"Authorization": "Bearer another"})
     assert refused.status_code == 429 and 0 < int(refused.headers["retry-after"]) <= 60
-    page = log_in(client)
+    page = log_in(client, password="one more")
     assert page.status_code == 429 and "Try again in" in page.text and int(page.headers["retry-after"]) > 0
+    assert client.get("/v1/models", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200, "a right key"
     assert log_in(other).status_code == 303
     assert other.get("/").status_code == 200
 
@@ -304,8 +305,29 @@ def test_waiting_ends_and_an_ipv6_network_is_one_address() -> None:
     assert tries.wait("2001:db8::ffff") == failures.SECONDS and tries.wait("2001:db8:0:1::1") == 0
     now[0] = failures.SECONDS + 1
     assert tries.wait("2001:db8::1") == 0
-    tries.add("::ffff:10.0.0.1")
-    assert list(tries._tries) == ["2001:db8::/64", "10.0.0.1"]
+    tries.add("::ffff:10.0.0.1", "anna", b"key")
+    assert {network for network, _ in tries._tries} == {"2001:db8::/64", "10.0.0.1"}
+    assert tries.is_known("10.0.0.1", b"key") and not tries.is_known("10.0.0.2", b"key")
+
+
+def test_rate_limit_counts_names_apart_and_an_address_in_all() -> None:
+    tries = Failures(lambda: 0.0)
+    for _ in range(failures.MOST):
+        tries.add("10.0.0.1", "anna")
+    assert tries.wait("10.0.0.1", "anna") > 0 and tries.wait("10.0.0.1", "bert") == 0
+    for number in range(failures.MOST_OF_ADDRESS):
+        tries.add("10.0.0.1", f"name {number}")
+    assert tries.wait("10.0.0.1", "bert") > 0
+
+
+def test_stale_key_does_not_lock_out_its_neighbours(tmp_path: Path) -> None:
+    house = House(tmp_path, access__token=TOKEN)
+    house.keys.users.add("anna", PASSWORD)
+    client = house.client()
+    stale = {"Authorization": "Bearer an-old-token"}
+    assert [client.get("/v1/models", headers=stale).status_code for _ in range(9)] == [401] * 9
+    assert client.get("/v1/models", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert client.get("/v1/models", auth=("anna", PASSWORD)).status_code == 200, "never shown before"
 
 
 # -- where it listens --------------------------------------------------------------------------------------------------

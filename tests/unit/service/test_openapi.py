@@ -54,8 +54,9 @@ def test_what_the_gate_answers_is_documented(tmp_path: Path, examples: int) -> N
         right = {"Authorization": f"Bearer {TOKEN}"}
         described = schemathesis.openapi.from_url(f"{served.url}/api/openapi.json", headers=right)
         operations = [found.ok() for found in described.get_all_operations()]
-        for headers in ({}, right, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eDp5"}):
-            for operation in operations:
+        wrong = [{"Authorization": f"Bearer wrong {number}"} for number in range(5)]
+        for headers in ({}, right, *wrong, {"Authorization": "Basic eDp5"}):
+            for operation in operations if headers in ({}, right) else operations[:3]:
                 found = _statuses(operation, headers, examples)
                 assert headers == right or found <= {401, 429}, operation.label
                 statuses |= found
@@ -86,7 +87,7 @@ def test_the_document_names_every_option_and_every_route(served: Served) -> None
     assert {"/v1/capabilities", "/v1/jobs/{job_id}/events", "/v1/images/{image_id}"} <= set(document["paths"])
     for operations in document["paths"].values():
         for operation in operations.values():
-            assert {"401", "403", "413", "429"} <= set(operation["responses"])
+            assert {"400", "401", "403", "413", "415", "429"} <= set(operation["responses"])
     assert set(document["components"]["securitySchemes"]) == {"bearer", "basic"}
 
 
