@@ -6,6 +6,7 @@
     python3 start.py compare --model A --model B --prompt TEXT --seed N    both over the same, measured
     python3 start.py test              linters, types and tests; extra arguments go to pytest
     python3 start.py models            which models there are; models get ID fetches one (models --help)
+    python3 start.py inspect FILE      how an image was made, by whatever program (--json for scripts)
     python3 start.py history check     hold rows and files against each other; rebuild: rows from files
     python3 start.py users add NAME    let a person in with a password, which is asked for; list, remove NAME
     python3 start.py demo-eval         how well the embedded model obeys prompts
@@ -36,6 +37,7 @@ COMMANDS = (
     "compare",
     "models",
     "history",
+    "inspect",
     "users",
     "demo-eval",
     "verify",

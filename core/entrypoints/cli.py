@@ -1,4 +1,4 @@
-"""The command line behind start.py: generate, compare, models, history, users, demo-eval, verify, bench, options.
+"""The command line behind start.py: generate, compare, models, history, inspect, users, demo-eval, verify, bench, options.
 
 Every error is one line in the user's language.
 
@@ -72,6 +72,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.entrypoints import upkeep
 
         return upkeep.run(parsed, language, configs, os.environ)
+    if parsed.command == "inspect":
+        from core.entrypoints import inspect
+
+        return inspect.run(parsed, language)
     if parsed.command == "models":
         from core.entrypoints import models
 
@@ -129,6 +133,7 @@ def build_parser(language: str) -> argparse.ArgumentParser:
         "compare": _add_compare,
         "models": _add_models,
         "history": _add_history,
+        "inspect": _add_inspect,
         "users": _add_users,
         "demo-eval": _add_evaluate,
         "verify": _add_verify,
@@ -165,6 +170,12 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
 def _add_history(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("action", choices=("check", "rebuild", "move"), help=WORDS[language]["action"])
     command.add_argument("--to", metavar="URL", help=WORDS[language]["to"])
+
+
+def _add_inspect(command: argparse.ArgumentParser, language: str) -> None:
+    words = WORDS[language]
+    command.add_argument("files", nargs="+", metavar="FILE", help=words["inspect-files"])
+    command.add_argument("--json", action="store_true", help=words["inspect-json"])
 
 
 def _add_models(command: argparse.ArgumentParser, language: str) -> None:

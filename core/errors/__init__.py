@@ -15,6 +15,7 @@ StudioError
 |   |-- MoveError            a database that a history cannot be moved to
 |   |-- WrongStorageError    a database and a storage that do not belong together
 |   |-- PictureFileError     a file that cannot become part of the history
+|   |-- ImageFileError       a file that can't be inspected
 |   |-- InputPictureError    a file that cannot be an input picture
 |   |-- InputsError          input pictures that do not fit each other or the model
 |   `-- ServerError          another studio that was asked over HTTP
@@ -57,6 +58,7 @@ from core.errors.base import LANGUAGES, Cancelled, StudioError, error_classes
 from core.errors.inputs import (
     BatchError,
     ConfigFileError,
+    ImageFileError,
     InputError,
     InputPictureError,
     InputsError,
@@ -114,6 +116,7 @@ __all__ = [
     "DiskFullError",
     "DownloadError",
     "GenerationError",
+    "ImageFileError",
     "InputError",
     "InputPictureError",
     "InputsError",

@@ -110,6 +110,15 @@ class PictureFileError(InputError):
     }
 
 
+class ImageFileError(InputError):
+    """A file that can't be inspected."""
+
+    text = {
+        "en": "Cannot read {file}: {detail}. Allowed: image files such as PNG, JPEG and WebP.",
+        "zh": "无法读取 {file}：{detail}。可用：PNG、JPEG、WebP 等图片文件。",
+    }
+
+
 class InputPictureError(InputError):
     """A file that cannot be an input picture."""
 

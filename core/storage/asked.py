@@ -20,6 +20,7 @@ from core.storage.database import stamp
 from core.storage.dialects import Wording
 from core.storage.dialects.contract import Conditions
 from core.storage.infotext import well_formed
+from core.storage.records import signed_seed
 from core.storage.rows import COLLECTION, PARENT, TAG
 from core.storage.words import split
 from core.types import HistoryQuery
@@ -127,6 +128,8 @@ def _filters(query: HistoryQuery, wording: Wording) -> Conditions:
         if (value := getattr(query, name)) is not None:
             where.append(f"{name} = :{name}")
             values[name] = well_formed(value) if isinstance(value, str) else value
+    if query.seed is not None:
+        values["seed"] = signed_seed(query.seed)
     for name, column, sign in RANGES:
         if (value := getattr(query, name)) is not None:
             where.append(f"{column} {sign} :{name}")

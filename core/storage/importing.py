@@ -150,15 +150,16 @@ def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, A
 
 
 def _request(found: FoundParameters, size: tuple[int, int]) -> GenerationRequest:
-    values = found.values
-    cfg = values.get("generation.cfg_scale", 1.0)
-    model = next((found.unused[name] for name in ("Model", "model", "ckpt_name", "unet_name", "base_model", "Base Model")
-                  if name in found.unused), "")  # fmt: skip
-    request = GenerationRequest(prompt="", model=model or found.program, width=size[0], height=size[1], seed=0)
-    named = {key.removeprefix("generation."): value for key, value in values.items() if key.startswith("generation.")}
-    known = {
-        name: value for name, value in named.items() if hasattr(request, name) and f"generation.{name}" not in SIDES
-    }
-    guidance = values.get("generation.guidance_scale", max(0.0, float(cfg) - 1.0) if cfg != "auto" else 0.0)
-    whole = {name: value for name, value in known.items() if value != "auto"}
-    return replace(request, **{**whole, "guidance_scale": float(guidance), "seed": max(0, int(whole.get("seed", 0)))})
+    """Return what the file says as a request; the size is that of the image itself."""
+    facts = found.facts
+    cfg = 1.0 if facts.cfg_scale is None else facts.cfg_scale
+    return GenerationRequest(
+        prompt=facts.prompt or "",
+        negative_prompt=facts.negative_prompt or "",
+        model=facts.model or found.program,
+        width=size[0],
+        height=size[1],
+        num_inference_steps=facts.steps or GenerationRequest.num_inference_steps,
+        guidance_scale=max(0.0, cfg - 1.0),
+        seed=facts.seed or 0,
+    )

@@ -12,7 +12,6 @@ What this module does not know: files and their formats.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +25,11 @@ NEGATIVE = "Negative prompt:"
 LORA_HASHES = "Lora hashes"
 PROGRAM = f"Z Darkroom {__version__}"
 FEWEST_FIELDS = 3  # a last line with fewer "Name: value" pairs is prompt; A1111 draws the line at the same number
+MOST_FIELDS = 1000
+LONGEST_NAME = 100  # characters of a field's name
 
-_FIELD = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_STEPS = "Steps:"
+_KNOWN = {"sampler", "seed", "cfg scale", "size", "model", "model hash", "steps"}
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,182 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
 
 
 def read_infotext(text: str) -> Infotext:
-    """Read what `write_infotext`, A1111 or Forge wrote. Text without a line of parameters is all prompt."""
-    *lines, last = text.split("\n")
-    fields = {name: _unquoted(value) for name, value in _FIELD.findall(last)}
-    if len(fields) < FEWEST_FIELDS:
-        lines, fields = [*lines, last], {}
-    for number, line in enumerate(lines):
-        if line.lstrip().startswith(NEGATIVE):
-            first = line.lstrip().removeprefix(NEGATIVE).removeprefix(" ")
-            return Infotext("\n".join(lines[:number]), "\n".join([first, *lines[number + 1 :]]), fields)
-    return Infotext("\n".join(lines), "", fields)
+    """Read what this studio, A1111 and the many programs that follow it write. Text without parameters is all prompt.
+
+    Understood beside the plain form: lines after the parameters (`Template: ...`), values in quotes over several
+    lines, JSON values,
+    and everything on one line (`a house.Negative prompt: rain.Steps: 20, ...`). The time is linear in the length of the text.
+    """
+    if _is_json(text):
+        return Infotext(text)
+    found = _find_fields(text)
+    if found is None:
+        return _split_negative(text, {}, inline=False)
+    start, end, fields = found
+    before, inline = text[:start], start > 0 and text[start - 1] != "\n"
+    head = before if inline else before.removesuffix("\n")
+    return _split_negative(head, {**fields, **_later_fields(text[end:])}, inline)
+
+
+def _is_json(text: str) -> bool:
+    """Whether this is a JSON object or list, which has "name: value" pairs of its own."""
+    stripped = text.strip()
+    if not (stripped[:1] in ("{", "[") and stripped[-1:] in ("}", "]")):
+        return False
+    try:
+        return isinstance(json.loads(stripped), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _find_fields(text: str) -> tuple[int, int, dict[str, str]] | None:
+    """Return start, end and fields of the parameters: the last line that begins with `Steps:`, else the last line of known fields,
+    else what follows the last `Steps:` on the last line. A `Steps:` within the quotes of an earlier one does not count."""
+    best: tuple[int, int, dict[str, str]] | None = None
+    scanner = _Scanner(text)
+    at = _line_start(text, _STEPS, 0)
+    while at >= 0:
+        fields, end = _parse_fields(scanner, at)
+        if len(fields) >= FEWEST_FIELDS:
+            best = at, end, fields
+            at = _line_start(text, _STEPS, end)
+        else:
+            at = _line_start(text, _STEPS, at + len(_STEPS))
+    if best is not None:
+        return best
+    stripped = text.rstrip()
+    last = stripped.rfind("\n") + 1
+    fields, end = _parse_fields(scanner, last)
+    if len(fields) >= FEWEST_FIELDS and _KNOWN.intersection(name.lower() for name in fields):
+        inline = text.rfind(_STEPS, last, len(stripped))
+        if inline <= last or text[inline - 1].isalnum():
+            return last, end, fields
+    inline = text.rfind(_STEPS, last, len(stripped))
+    if inline > 0 and not text[inline - 1].isalnum():
+        fields, end = _parse_fields(scanner, inline)
+        if len(fields) >= FEWEST_FIELDS:
+            return inline, end, fields
+    return None
+
+
+def _line_start(text: str, mark: str, at: int) -> int:
+    """Return where the next line begins that starts with `mark`, spaces before it aside; -1 when there is none."""
+    while (at := text.find(mark, at)) >= 0:
+        line = at
+        while line > 0 and text[line - 1] in " \t\r":
+            line -= 1
+        if line == 0 or text[line - 1] == "\n":
+            return at
+        at += len(mark)
+    return -1
+
+
+def _parse_fields(scanner: _Scanner, start: int) -> tuple[dict[str, str], int]:
+    """Parse `Name: value, Name: value` up to the end of the line; return the fields and where they end.
+
+    A value in quotes or a JSON value may go over several lines. A part without a name belongs to the value before it. Of two fields
+    of one name the first counts.
+    """
+    fields: dict[str, str] = {}
+    text, position, last = scanner.text, start, ""
+    while position < len(text) and text[position] != "\n" and len(fields) < MOST_FIELDS:
+        name, after = _field_name(text, position)
+        value, position = scanner.value(after if name else position)
+        if name:
+            last = name
+            fields.setdefault(name, value)
+        elif last and value.strip():
+            fields[last] = f"{fields[last]}, {value.strip()}"
+        elif not last:
+            return {}, position
+        if position < len(text) and text[position] == ",":
+            position += 1
+    return fields, position
+
+
+def _field_name(text: str, at: int) -> tuple[str, int]:
+    """Return the name that begins at `at` and where its value begins; ("", at) when there is none."""
+    while at < len(text) and text[at] in " \t\r":
+        at += 1
+    colon = text.find(":", at, at + LONGEST_NAME)
+    name = text[at:colon] if colon > at else ""
+    if name and name[0].isalnum() and all(mark.isalnum() or mark in "_ -/.()+#&" for mark in name):
+        return name.rstrip(), colon + 1
+    return "", at
+
+
+class _Scanner:
+    """Finds the end of values. What was searched for in vain once is not searched for again, so that all of it is linear."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._no_quote = self._no_json = False
+        self._line_end = -1
+
+    def value(self, at: int) -> tuple[str, int]:
+        """Return the value that begins at `at`, unquoted, and the place of the comma or newline after it."""
+        text = self.text
+        while at < len(text) and text[at] in " \t":
+            at += 1
+        end = at
+        if text[at : at + 1] == '"' and not self._no_quote:
+            end = self._quoted_end(at)
+        elif text[at : at + 1] in ("{", "[") and not self._no_json:
+            end = self._json_end(at)
+        if end > at and text[end : end + 1] in (",", "\n", "\r", ""):
+            return _unquoted(text[at:end]), end
+        if self._line_end < at:
+            newline = text.find("\n", at)
+            self._line_end = newline if newline >= 0 else len(text)
+        comma = text.find(",", at, self._line_end)
+        end = comma if comma >= 0 else self._line_end
+        return text[at:end].strip(), end
+
+    def _quoted_end(self, at: int) -> int:
+        """Return the place after the closing quote; `at` when there is none."""
+        place = at + 1
+        while (place := self.text.find('"', place)) >= 0:
+            slashes = place
+            while self.text[slashes - 1] == "\\":
+                slashes -= 1
+            if (place - slashes) % 2 == 0:
+                return place + 1
+            place += 1
+        self._no_quote = True
+        return at
+
+    def _json_end(self, at: int) -> int:
+        """Return the place after the JSON value; `at` when there is none."""
+        try:
+            return json.JSONDecoder().raw_decode(self.text, at)[1]
+        except (ValueError, RecursionError):
+            self._no_json = True
+            return at
+
+
+def _later_fields(text: str) -> dict[str, str]:
+    """Return the lines after the parameters, each by the name that it begins with; the others together as `Text`."""
+    fields: dict[str, str] = {}
+    rest = []
+    for line in text.split("\n"):
+        name, after = _field_name(line, 0)
+        if name and len(fields) < MOST_FIELDS:
+            fields.setdefault(name, line[after:].strip())
+        elif line.strip():
+            rest.append(line)
+    return {**fields, "Text": "\n".join(rest)} if rest else fields
+
+
+def _split_negative(text: str, fields: Mapping[str, str], inline: bool) -> Infotext:
+    """Divide prompt and negative prompt: at the first line of the latter, or within the line where all is on one."""
+    at = _line_start(text, NEGATIVE, 0)
+    if at >= 0:
+        line = text.rfind("\n", 0, at)
+        return Infotext(text[: max(line, 0)], text[at + len(NEGATIVE) :].removeprefix(" "), fields)
+    at = text.find(NEGATIVE) if inline else text.find("." + NEGATIVE) + 1 if fields and "." + NEGATIVE in text else -1
+    if at > 0:
+        return Infotext(text[:at].rstrip(" "), text[at + len(NEGATIVE) :].strip(" "), fields)
+    return Infotext(text, "", fields)
 
 
 def _untold(request: GenerationRequest) -> list[LoraUse]:
@@ -115,7 +283,7 @@ def _quoted(value: str) -> str:
 def _unquoted(value: str) -> str:
     if value.startswith('"') and value.endswith('"'):
         try:
-            return str(json.loads(value))
+            return str(json.loads(value, strict=False))
         except ValueError:
-            return value
+            return value[1:-1] if len(value) > 1 else value
     return value

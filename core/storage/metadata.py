@@ -14,30 +14,30 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
-from xml.sax.saxutils import escape, unescape
+from xml.sax.saxutils import escape
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from core.storage.embedded_texts import OWN_SOFTWARE, PARAMETERS, UNICODE, decode_blocks
+from core.storage.image_containers import ImageBlocks, read_blocks
+
 log = logging.getLogger(__name__)
 
-PARAMETERS, RECORD = "parameters", "zdarkroom"
+RECORD = "zdarkroom"
 JPEG_SEGMENT = 65_500  # bytes: a JPEG segment is 65,535 with its length and the name of its kind
-_EXIF_IFD, _USER_COMMENT, _UNICODE, _ASCII = 0x8769, 0x9286, b"UNICODE\0", b"ASCII\0\0\0"
+_EXIF_IFD, _USER_COMMENT, _SOFTWARE = 0x8769, 0x9286, 0x0131
 _XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:zdarkroom="https://zdarkroom.invalid/record/1/">'
     "<zdarkroom:record>{}</zdarkroom:record></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
 )
-_NAMED_FIELD = re.compile(r"(\w{1,40}):\s*\{")
-_XMP_RECORD = re.compile(r"<zdarkroom:record>([^<]*)</zdarkroom:record>")
 
 
 @dataclass(frozen=True)
@@ -66,56 +66,47 @@ def save_arguments(format: str, parameters: str, record: Mapping[str, Any]) -> d
 
 
 def read_metadata(source: Path | IO[bytes]) -> FileMetadata | None:
-    """What the file says, without decoding its pixels; None when it is no picture. Never raises for its content."""
+    """Return what the file says, without decoding its pixels; None when it is no image. Never raises for its content."""
+    found = read_texts(source)
+    if found is None:
+        return None
+    metadata, texts = found
+    return replace(metadata, parameters=texts.get(PARAMETERS), record=_parsed(texts.get(RECORD)))
+
+
+def read_texts(source: Path | IO[bytes]) -> tuple[FileMetadata, dict[str, str]] | None:
+    """Return every named text that an image of any program carries, whatever its format; None when it is no image.
+
+    A PNG chunk has the name of its keyword. The EXIF user comment is `parameters`, our XMP is `zdarkroom`, and EXIF fields such as
+    `prompt:{...}`, which ComfyUI writes, have the name that they say.
+    """
     try:
-        with Image.open(source) as image:
-            found = FileMetadata((image.format or "").lower(), image.size)
-            return _read(image, found)
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                return _read_texts(file)
+        return _read_texts(source)
     except Exception as error:  # Pillow raises many kinds on damaged files, and a file from elsewhere may hold anything
         log.debug("%s is not read: %s", source, error)
         return None
 
 
-def read_texts(source: Path | IO[bytes]) -> tuple[FileMetadata, dict[str, str]] | None:
-    """All named texts that a picture of any program carries, whatever its format; None when it is no picture.
-
-    PNG: its text chunks. JPEG and WebP: the UserComment is `parameters`, our XMP is `zdarkroom`, and fields such as
-    `prompt:{...}`, which ComfyUI puts into EXIF, are what they call themselves.
-    """
-    try:
-        with Image.open(source) as image:
-            found = FileMetadata((image.format or "").lower(), image.size)
-            return found, _texts(image, found)
-    except Exception as error:  # as above
-        log.debug("%s is not read: %s", source, error)
-        return None
-
-
-def _read(image: Image.Image, found: FileMetadata) -> FileMetadata:
-    texts = _texts(image, found)
-    return FileMetadata(found.format, found.size, texts.get(PARAMETERS), _parsed(texts.get(RECORD)))
+def _read_texts(file: IO[bytes]) -> tuple[FileMetadata, dict[str, str]]:
+    blocks = read_blocks(file)
+    if blocks is None or blocks.size is None:
+        file.seek(0)
+        with Image.open(file) as image:
+            pillow = ImageBlocks((image.format or "").lower(), image.size, exif=_bytes(image.info.get("exif")),
+                                 xmp=_bytes(image.info.get("xmp")), comment=_bytes(image.info.get("comment")))  # fmt: skip
+        blocks = pillow if blocks is None else replace(blocks, size=pillow.size)
+    if blocks.size is None or min(blocks.size) < 1:
+        raise ValueError("an image without a size")
+    if blocks.left_out:
+        log.warning("metadata blocks that are too large or damaged are not read: %s", ", ".join(blocks.left_out[:5]))
+    return FileMetadata(blocks.format, blocks.size), decode_blocks(blocks)
 
 
-def _texts(image: Image.Image, found: FileMetadata) -> dict[str, str]:
-    try:
-        if found.format == "png":
-            named: dict[Any, Any] = dict(image.info)
-        else:
-            exif = image.getexif()
-            comment = _user_comment(exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT))
-            named = {PARAMETERS: comment, RECORD: _xmp_record(image.info.get("xmp"))}
-            named |= {"Comment": _decoded(image.info.get("comment"))}
-            for value in exif.values():
-                if isinstance(value, str) and (field := _NAMED_FIELD.match(value)):
-                    named.setdefault(field[1], value[field.end(1) + 1 :])
-        return {str(name): text for name, value in named.items() if (text := _text(value)) is not None}
-    except Exception as error:  # damaged EXIF in a good picture
-        log.debug("metadata is not read: %s", error)
-        return {}
-
-
-def _decoded(value: Any) -> str | None:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("utf-8", "replace") if isinstance(value, str) else b""
 
 
 # -- our record ----------------------------------------------------------------------------------------------------
@@ -136,10 +127,6 @@ def _parsed(text: str | None) -> Mapping[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str) else None  # Pillow's iTXt is a subclass of str
-
-
 def _png_chunks(parameters: str, record: Mapping[str, Any]) -> PngInfo:
     chunks = PngInfo()
     if parameters.isascii():
@@ -157,28 +144,19 @@ def _xmp(record: Mapping[str, Any]) -> bytes:
     return _XMP.format(text).encode("utf-8")
 
 
-def _xmp_record(xmp: bytes | None) -> str | None:
-    found = _XMP_RECORD.search(xmp.decode("utf-8", "replace")) if xmp else None
-    return unescape(found.group(1)) if found else None
-
-
 # -- EXIF ----------------------------------------------------------------------------------------------------------
 
 
 def _exif(parameters: str) -> bytes:
-    """An EXIF block with a UserComment only.
+    """An EXIF block with Software and UserComment.
 
-    Written by hand because Pillow marks the field as BYTE and A1111 reads only UNDEFINED, as the standard has it.
+    Written by hand because Pillow marks the comment as BYTE and A1111 reads only UNDEFINED, as the standard has it.
     """
-    comment = _UNICODE + parameters.encode("utf-16-be")
-    first = struct.pack(">HHHIII", 1, _EXIF_IFD, 4, 1, 26, 0)  # one entry: where the EXIF directory is
-    second = struct.pack(">HHHIII", 1, _USER_COMMENT, 7, len(comment), 44, 0)  # one entry: where the comment is
-    return b"Exif\0\0MM\0*" + struct.pack(">I", 8) + first + second + comment
-
-
-def _user_comment(value: Any) -> str | None:
-    if not isinstance(value, bytes):
-        return None
-    if value.startswith(_UNICODE):
-        return value[len(_UNICODE) :].decode("utf-16-be", "replace")
-    return value.removeprefix(_ASCII).decode("utf-8", "replace")
+    comment, software = UNICODE + parameters.encode("utf-16-be"), OWN_SOFTWARE.encode() + b"\0"
+    second_at, software_at = 38, 56
+    comment_at = software_at + len(software) + len(software) % 2
+    first = struct.pack(">HHHII", 2, _SOFTWARE, 2, len(software), software_at)
+    first += struct.pack(">HHIII", _EXIF_IFD, 4, 1, second_at, 0)  # where the EXIF directory is
+    second = struct.pack(">HHHIII", 1, _USER_COMMENT, 7, len(comment), comment_at, 0)
+    head = b"MM\0*" + struct.pack(">I", 8) + first + second
+    return b"Exif\0\0" + (head + software).ljust(comment_at, b"\0") + comment

@@ -117,13 +117,18 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
         "prompt": well_formed(record.request.prompt),
         "negative_prompt": well_formed(record.request.negative_prompt),
         "model": well_formed(record.request.model)[:LONGEST_MODEL],
-        "seed": record.request.seed,
+        "seed": signed_seed(record.request.seed),
         "num_inference_steps": record.request.num_inference_steps,
         "guidance_scale": record.request.guidance_scale,
         "seconds": seconds if math.isfinite(seconds) else 0.0,
         "missing": record.missing,
         "place": record.place,
     }
+
+
+def signed_seed(seed: int) -> int:
+    """Return a seed as the database holds it: 64 bits with a sign, so that 2^64 - 1 is -1."""
+    return seed - 2**64 if seed >= _SQLITE_INTEGER else seed
 
 
 def requested(request: GenerationRequest) -> dict[str, Any]:
@@ -159,7 +164,7 @@ def _request(data: Mapping[str, Any]) -> GenerationRequest:
         inputs=_inputs(data.get("inputs", {})),
         parent=_parent(data.get("parent", "")),
     )
-    numbers = (request.seed, request.num_inference_steps, request.guidance_scale)
+    numbers = (signed_seed(request.seed), request.num_inference_steps, request.guidance_scale)
     if not all(math.isfinite(number) and -_SQLITE_INTEGER <= number < _SQLITE_INTEGER for number in numbers):
         raise ValueError("a number that the database cannot hold")
     return request

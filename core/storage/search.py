@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, select, text
 from core.storage.asked import RANGES, Asked, asked_by, unusable
 from core.storage.dialects import wording_of
 from core.storage.infotext import well_formed
+from core.storage.readers.common import LARGEST_SEED
 from core.storage.tables import images
 from core.types import HistoryQuery
 
@@ -109,8 +110,9 @@ def _check(query: HistoryQuery) -> None:
     if len(query.options) > MAX_OPTIONS:
         raise unusable("options", len(query.options), f"0 - {MAX_OPTIONS}")
     for name in ("width", "height", "offset", "seed", *(name for name, _, _ in RANGES)):
-        if not 0 <= (getattr(query, name) or 0) <= MAX_NUMBER:
-            raise unusable(name, getattr(query, name), f"0 - {MAX_NUMBER}")
+        largest = LARGEST_SEED if name == "seed" else MAX_NUMBER
+        if not 0 <= (getattr(query, name) or 0) <= largest:
+            raise unusable(name, getattr(query, name), f"0 - {largest}")
 
 
 # -- cursors: where the page before ended, bound to its order --------------------------------------------------------

@@ -62,12 +62,37 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
+class NamedLora:
+    """A LoRA as a file names it, without folder and extension; its weight is None where the file does not say it."""
+
+    name: str
+    weight: float | None = None
+
+
+@dataclass(frozen=True)
+class ImageParameters:
+    """How an image was made, as its file says it. None is unknown; no value is made up, rounded or cut."""
+
+    prompt: str | None = None
+    negative_prompt: str | None = None  # "" = none was used
+    seed: int | None = None  # 0 to 2^64 - 1
+    steps: int | None = None
+    cfg_scale: float | None = None  # 1 = off
+    sampler: str | None = None
+    width: int | None = None  # of the first pass
+    height: int | None = None
+    model: str | None = None  # a name, without folder and extension
+    loras: tuple[NamedLora, ...] = ()
+
+
+@dataclass(frozen=True)
 class FoundParameters:
-    """What a picture file says of how it was made. `program` is "" when it says nothing."""
+    """What an image file says of how it was made. `program` is "" when it says nothing."""
 
     program: str
     values: Mapping[str, Any]  # by schema key, checked: these can be used
     unused: Mapping[str, str]  # by the other program's names: what has no equivalent here
+    facts: ImageParameters = ImageParameters()
 
 
 @dataclass(frozen=True)

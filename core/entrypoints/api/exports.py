@@ -29,11 +29,11 @@ from core.types import HistoryQuery, ImageRecord
 
 PAGE = 500  # pictures that are read at a time
 ZIP_PART = 1 << 16  # bytes
-WHOLE, NUMBER = "int64", "float64"
+WHOLE, NUMBER, SEED = "int64", "float64", "uint64"
 COLUMNS = {
     "id": "string", "created_at": "string", "file": "string", "format": "string", "width": WHOLE, "height": WHOLE,
     "bytes": WHOLE, "model": "string", "prompt": "string", "negative_prompt": "string", "num_inference_steps": WHOLE,
-    "guidance_scale": NUMBER, "seed": WHOLE, "seconds": NUMBER, "rating": WHOLE, "favourite": "bool", "tags": "string",
+    "guidance_scale": NUMBER, "seed": SEED, "seconds": NUMBER, "rating": WHOLE, "favourite": "bool", "tags": "string",
     "collections": "string", "note": "string",
 }  # fmt: skip
 
@@ -97,7 +97,7 @@ def parquet(studio: Studio, query: HistoryQuery) -> Path:
     import pyarrow as arrow
     from pyarrow import parquet as writer
 
-    kinds = {"string": arrow.string(), WHOLE: arrow.int64(), NUMBER: arrow.float64(), "bool": arrow.bool_()}
+    kinds = {"string": arrow.string(), WHOLE: arrow.int64(), SEED: arrow.uint64(), NUMBER: arrow.float64(), "bool": arrow.bool_()}
     schema = arrow.schema([(name, kinds[COLUMNS.get(name, "string")]) for name in columns()])
     with tempfile.NamedTemporaryFile(suffix=".parquet", delete=False) as handle:
         with writer.ParquetWriter(handle, schema) as sheet:
