@@ -18,10 +18,10 @@ from core.config.loras import split_prompt, uses_of
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import InputsError, NotFoundError, OptionError, PromptError
-from core.model import passes
-from core.model.canvas import laid
+from core.model import hires
 from core.model.catalog import Catalog
-from core.model.edges import MISSING, check_control, control_picture
+from core.model.controlnet import MISSING, check_control, control_picture
+from core.model.img2img import laid
 from core.model.lora_files import LoraFiles
 from core.model.sizes import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
 from core.remote.catalog import RemoteCatalog
@@ -110,7 +110,7 @@ class RequestBuilder:
 
     def steps_run(self, request: GenerationRequest) -> int:
         """Return the number of denoising steps for each image of a complete request, over all its passes."""
-        return passes.all_steps(request, self._catalog.find(request.model).pipeline, IMAGE in request.inputs)
+        return hires.all_steps(request, self._catalog.find(request.model).pipeline, IMAGE in request.inputs)
 
     def control_image(self, request: GenerationRequest) -> bytes:
         """Return, as PNG, what the ControlNet gets of the request's control image, at the rendered size.
@@ -232,13 +232,13 @@ def check_passes(request: GenerationRequest, model: ModelInfo, source: str = "re
     """Raise OptionError for a pass in which not one step would be run, or whose picture would be too small."""
     options = {**{option.key: option.default for option in SCHEMA.request_options()}, **request.options}
     complete = replace(request, options=options)
-    for one in passes.of(complete):
+    for one in hires.of(complete):
         key = "hires.strength" if one.over_last else "img2img.strength"
-        if passes.steps_of(one, model.pipeline, IMAGE in request.inputs) < 1:
+        if hires.steps_of(one, model.pipeline, IMAGE in request.inputs) < 1:
             raise OptionError(
                 source=source, key=key, came=one.strength, allowed=_enough(one.request.num_inference_steps)
             )
-    width, height = passes.base_size(complete)
+    width, height = hires.base_size(complete)
     if options["hires.enabled"] and IMAGE not in model.inputs:
         raise OptionError(source=source, key="hires.enabled", came=True, allowed=_ONE_PASS)
     if options["hires.enabled"] and min(width, height) < SMALLEST_SIDE:

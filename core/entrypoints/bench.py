@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ZImagePipeline
 from PIL.Image import Image
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -176,7 +175,7 @@ def take_turns(
 
 def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
     """Plain diffusers, called as its documentation says; the parts are timed from outside."""
-    pipeline = ZImagePipeline(**loaded.pipeline.components)
+    pipeline = type(loaded.pipeline)(**loaded.pipeline.components)
     pipeline.set_progress_bar_config(disable=True)
     encode, decode = pipeline.encode_prompt, pipeline.vae.decode
     marks: dict[str, float] = {}

@@ -18,9 +18,9 @@ import torch
 
 from core.config.loras import FILES, KEY, LoraUse, moved
 from core.errors import LoraFileError
+from core.model.families import backend_of
 from core.model.loader import LoadedModel
 from core.model.lora_files import LoraFiles
-from core.model.tuning import precision
 from core.types import Decision, GenerationRequest
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def apply(model: LoadedModel, adapters: Sequence[Adapter]) -> None:
                 _load(pipeline, adapter)
         if adapters:
             pipeline.set_adapters([one.slot for one in adapters], [one.weight for one in adapters])
-            precision.fit_half_adapters(pipeline)
+            backend_of(model.info.pipeline).prepare_adapters(pipeline)
     except BaseException:
         _remove(pipeline, present, keep=set())
         raise

@@ -18,7 +18,8 @@ from core.errors import InputError, ModelError, NotWritableError, UnknownModelEr
 from core.model import checkpoint
 from core.model.checks import check_place, problem
 from core.model.entries import OWN, Entry, read_entries
-from core.model.families import FAMILIES, Z_IMAGE, Family
+from core.model.families import DEFAULT, FAMILIES
+from core.model.families.base import Family, Single, read_config
 from core.model.places import (
     EMBEDDED,
     Places,
@@ -29,8 +30,8 @@ from core.model.places import (
     store_folder,
 )
 from core.model.revision import fingerprint, versions
-from core.model.single import Single, check_whole, files_of, fits_base, itself, look_into
-from core.model.traits import cannot, disk_bytes, folder_defaults, max_side, memory_bytes, read_config, width
+from core.model.single import check_whole, files_of, fits_base, itself, look_into
+from core.model.traits import cannot, disk_bytes, folder_defaults, memory_bytes
 from core.types import ModelInfo
 
 
@@ -169,7 +170,7 @@ class Catalog:
                 return folder
         lacks = ", ".join(checkpoint.lacking(single.pipeline, single.parts))
         if not lacks:
-            raise problem(entry.id, path.name, "frame", kind=checkpoint.KINDS[single.pipeline])
+            raise problem(entry.id, path.name, "frame", kind=FAMILIES[single.pipeline].label)
         likely = [other.id for other in entries.values() if other.pipeline == single.pipeline and other.sources]
         raise problem(
             entry.id, path.name, "lacks", parts=lacks, needs=entry.base or ", ".join(likely) or single.pipeline
@@ -208,7 +209,7 @@ class Catalog:
             default_steps=int(defaults["num_inference_steps"]),
             default_guidance=float(defaults["guidance_scale"]),
             size_multiple=family.size_multiple,
-            max_side=entry.max_side or max_side(family, folder),
+            max_side=entry.max_side or family.max_side(folder),
             problem=error,
             pipeline=family.pipeline,
             base=str(base) if base else None,
@@ -227,7 +228,8 @@ class Catalog:
             base_id=entry.base or "",
             inputs=family.inputs,
             trained_side=entry.trained_side or int(max(defaults["width"], defaults["height"])),
-            width=width(family, folder),
+            width=family.model_width(folder),
+            lora_kind=family.lora.kind,
         )
 
     def conditions(self, model: str) -> dict[str, Any]:
@@ -256,4 +258,4 @@ def _passes(path: Path, model: str) -> bool:
 def _family(entry: Entry, folder: Path | None) -> Family:
     """What the entry says, else what the folder says, else the studio's own kind."""
     named = entry.pipeline or (read_config(folder / "model_index.json").get("_class_name") if folder else None)
-    return FAMILIES.get(str(named), FAMILIES[Z_IMAGE])
+    return FAMILIES.get(str(named), DEFAULT)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ModelFileError
-from core.model.families import FAMILIES, Family
+from core.model.families import FAMILIES
+from core.model.families.base import Family
 from core.model.formats import SAFETENSORS, BadFile, Tensor, is_pickle, read_header
 
 MANIFEST = ".zdarkroom.json"  # what the studio's own download knows of its files
@@ -23,6 +24,16 @@ VARIANTS = (
     "",
 )  # of weights that are stored more than once: 16 bits before 32, which take twice the space
 
+
+def _either(labels: Iterable[str]) -> dict[str, str]:
+    """A list of families in both languages."""
+    names = sorted(set(labels))
+    return {"en": " or ".join(names), "zh": "、".join(names)}
+
+
+_WHOLE = _either(family.label for family in FAMILIES.values() if family.checkpoint is not None)
+_OTHERS = _either(family.label for family in FAMILIES.values() if family.checkpoint is None and family.plain is None)
+_NETWORKS = _either(FAMILIES[family.plain].label for family in FAMILIES.values() if family.plain is not None)
 _AGAIN = {"en": "copy or download the model again", "zh": "请重新复制或下载模型"}
 PROBLEMS = {
     "folder": {
@@ -83,13 +94,13 @@ PROBLEMS = {
         "zh": "模型应为 diffusers 文件夹、单个 .safetensors 或单个 .gguf 文件",
     },
     "tensors": {
-        "en": "this file holds no whole SD 1.5 or SDXL, and no Z-Image transformer or ControlNet; "
+        "en": f"this file holds no whole {_WHOLE['en']}, and no transformer or ControlNet of {_OTHERS['en']}; "
         "of other models give the diffusers folder",
-        "zh": "此文件中没有完整的 SD 1.5 或 SDXL，也没有 Z-Image 变换器或 ControlNet；其他模型请给出 diffusers 文件夹",
+        "zh": f"此文件中没有完整的 {_WHOLE['zh']}，也没有 {_OTHERS['zh']} 的变换器或 ControlNet；其他模型请给出 diffusers 文件夹",
     },
     "kin": {
-        "en": "this is another kind of model ({kind}); of whole models in one file SD 1.5 and SDXL can be used",
-        "zh": "这是另一类模型（{kind}）；单文件的完整模型只能使用 SD 1.5 与 SDXL",
+        "en": f"this is another kind of model ({{kind}}); of whole models in one file {_WHOLE['en']} can be used",
+        "zh": f"这是另一类模型（{{kind}}）；单文件的完整模型只能使用 {_WHOLE['zh']}",
     },
     "frame": {
         "en": "this {kind} is not built as the published one is, and the file does not say how: that is told by a diffusers "
@@ -108,8 +119,8 @@ PROBLEMS = {
         "zh": "其余部分须取自同系列、同结构的 diffusers 文件夹（如 {needs}），而本机没有：请先下载一个，或以 base 指定",
     },
     "network": {
-        "en": "this is no ControlNet for SDXL or Z-Image; only these can be used",
-        "zh": "这不是用于 SDXL 或 Z-Image 的 ControlNet；只能使用这两类",
+        "en": f"this is no ControlNet for {_NETWORKS['en']}; only these can be used",
+        "zh": f"这不是用于 {_NETWORKS['zh']} 的 ControlNet；只能使用这些",
     },
     "places": {
         "en": "it has another number of control layers than the published ones, and does not say where they belong; "

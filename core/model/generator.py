@@ -1,38 +1,38 @@
-"""One verb: a request becomes pictures, on a pipeline that stays loaded between calls.
+"""Generate the images of a request with a pipeline that stays loaded between calls.
 
-With every option at its neutral value the pixels are those of plain diffusers, bit for bit. Pictures of a batch are rendered one
-by one, so that picture k is exactly the one that its seed makes alone.
-What this module does not know: queues, files of pictures, databases, pages.
+With every option at its neutral value the pixels are those of plain diffusers, bit for bit. Images of a batch are generated one
+by one, so that image k is exactly the one that its seed makes alone.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from core.config.layers import Settings
 from core.config.loras import uses_of
 from core.config.options import SCHEMA
 from core.errors import BrokenPictureError, OutOfMemoryError
-from core.model import adapters, memory, offload, passes, render, stable, tiers, z_image
-from core.model.canvas import Inputs
+from core.model import adapters, hires, img2img, memory, offload, output_checks, tiers
 from core.model.catalog import Catalog
-from core.model.ladder import Ladder
-from core.model.live import tune
+from core.model.families import backend_of
+from core.model.families.backend import Backend, IsCancelled, OnProgress, PromptEmbeds, Report
+from core.model.img2img import Inputs
 from core.model.loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model
 from core.model.lora_files import FOLDER as LORA_FOLDER
 from core.model.lora_files import LoraFiles, lora_files
 from core.model.places import places_of_values
+from core.model.precision_fallback import PrecisionFallback
 from core.model.reading import read_pipeline
-from core.model.render import IsCancelled
-from core.model.sizes import check_sides
-from core.model.tuning import tiling
+from core.model.sizes import check_sides, deliver, size_to_render
+from core.model.tuning import precision
 from core.types import (
     FIRST_ATTEMPT,
     IMAGE,
@@ -47,12 +47,11 @@ from core.types import (
 
 log = logging.getLogger(__name__)
 
-OnProgress = Callable[[Progress], None]
 OnPicture = Callable[[Picture], None]
 
 
 def build_generator(configs: Path, values: Mapping[str, Any] | None = None) -> Generator:
-    """The generator over the catalogue in `configs`; `values` are the settings, which say where models are kept."""
+    """Build the generator over the catalogue in `configs`; `values` are the settings, which say where models are kept."""
     if values is None:
         return Generator(Catalog(configs))
     settings = Settings(values=values, origins={}, configs=configs)
@@ -105,17 +104,15 @@ class Generator:
         on_picture: OnPicture | None = None,
         attempt: Attempt = FIRST_ATTEMPT,
     ) -> GenerationResult:
-        """All pictures of a complete request (seed >= 0) but those that the attempt has made already.
+        """Generate all images of a complete request (seed >= 0) but those that the attempt has made already.
 
-        `on_picture` gets each as soon as it is finished; the result then holds none, as there may be thousands.
+        `on_picture` gets each as soon as it is finished; the result then holds none, as there may be thousands. A broken image
+        is tried again in a higher precision, what runs out of memory at a smaller memory tier.
 
         Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
         """
         request = _complete(request)
-        info = self._catalog.find(request.model)
-        for single in request.singles():
-            check_sides(single.width, single.height, info.max_side, request.model)
-            self._loras.check([use for use in uses_of(single) if use.weight], info)
+        self._check(request)
         done = set(attempt.made)
         pictures: list[Picture] = []
 
@@ -123,29 +120,36 @@ class Generator:
             (on_picture or pictures.append)(picture)
             done.add(picture.place)
 
-        climb, lowered = Ladder(request), False
+        fallback, lowered = PrecisionFallback(request), False
         while True:
             try:  # no name here for the loaded model: it would keep the old one while the next is read
                 with torch.inference_mode():
-                    self._render_all(
-                        self.load(request.model, climb.options, on_progress),
-                        request, climb.decisions, on_progress, is_cancelled, keep, done, attempt.inputs,
+                    self._generate_all(
+                        self.load(request.model, fallback.options, on_progress),
+                        request, fallback.decisions, on_progress, is_cancelled, keep, done, attempt.inputs,
                     )  # fmt: skip
                 return GenerationResult(tuple(pictures))
             except BrokenPictureError as broken:
                 assert self._loaded is not None
-                climb.next(self._loaded, broken)  # raises when there is nothing left to try
+                fallback.next(self._loaded, broken)  # raises when there is nothing left to try
             except torch.OutOfMemoryError as error:
                 device = self._loaded.device if self._loaded else getattr(error, "device", "cpu")
-                if lowered or not self._go_lower(_load_key(request.model, climb.options), error):
+                if lowered or not self._use_smaller_tier(_load_key(request.model, fallback.options), error):
                     memory.free_unused(device)
                     raise OutOfMemoryError(device=device, width=request.width, height=request.height) from error
                 lowered = True
 
-    def _go_lower(self, wanted: tuple[Any, ...], error: torch.OutOfMemoryError) -> bool:
+    def _check(self, request: GenerationRequest) -> None:
+        """Raise for sizes and LoRAs that the model can't take, before anything is loaded."""
+        info = self._catalog.find(request.model)
+        for single in request.singles():
+            check_sides(single.width, single.height, info.max_side, request.model)
+            self._loras.check([use for use in uses_of(single) if use.weight], info)
+
+    def _use_smaller_tier(self, wanted: tuple[Any, ...], error: torch.OutOfMemoryError) -> bool:
         """Unload what ran out of memory and remember to load it one tier lower; False when there is none.
 
-        It is remembered until other options are asked for: the next picture would run out of memory again.
+        It is remembered until other options are asked for: the next image would run out of memory again.
         """
         if isinstance(error, NoRoomError):
             tier, device = error.tier, error.device
@@ -160,21 +164,7 @@ class Generator:
         self._failed = (wanted, tier)
         return True
 
-    def _ready(
-        self, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress, why: tuple[Decision, ...]
-    ) -> LoadedModel:
-        """The loaded pipeline with the live options applied, whatever the picture before it had."""
-        live = replace(request, options=_with_tier(model, request))
-        if model.info.pipeline in stable.PIPELINES:
-            stable.apply_live_options(model, live)
-            self._loaded = replace(model, decisions=(*self._load_decisions, *why))
-            return self._loaded
-        _apply_live_options(model, live.options)
-        tuned = tune(model, request, (*self._load_decisions, *why), on_progress)
-        self._loaded = replace(tuned, effective={**tuned.effective, **model.held.implied})
-        return self._loaded
-
-    def _render_all(
+    def _generate_all(
         self,
         plain: LoadedModel,
         request: GenerationRequest,
@@ -185,47 +175,187 @@ class Generator:
         made: Collection[int],
         inputs: Inputs,
     ) -> None:
-        texts, read = None, None
-        artist: render.Artist = stable if plain.info.pipeline in stable.PIPELINES else z_image
+        """Generate each image that is not `made`: options and LoRAs first, then `generate_image`."""
+        embeds, encoded = None, None
+        backend = backend_of(plain.info.pipeline)
         for k, asked in enumerate(request.singles(), start=1):
             if k in made:
                 continue
             loras = adapters.wanted(uses_of(asked), self._loras, plain)
             single, notes = adapters.as_drawn(asked, loras)
             adapters.apply(plain, loras)
-            plain = self._ready(plain, single, on_progress, why)
+            plain = self._with_options(backend, plain, single, on_progress, why)
             model = adapters.described(plain, loras, notes)
             single = replace(single, options=_with_tier(model, single))
-            words = (single.prompt, single.negative_prompt, single.guidance_scale > 0, loras)
-            if texts is None or words != read:  # pictures that differ in their seed share what was read
+            # 1. Encode: images that differ in their seed share the prompt embeds.
+            prompts = (single.prompt, single.negative_prompt, single.guidance_scale > 0, loras)
+            if embeds is None or prompts != encoded:
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
-                texts, read = render.encode(artist, model, single), words
-            steps = passes.all_steps(single, model.info.pipeline, IMAGE in inputs)
+                embeds, encoded = _encode(backend, model, single), prompts
+            steps = hires.all_steps(single, model.info.pipeline, IMAGE in inputs)
             report = _Reporter(on_progress, steps, k, request.num_images)
-            picture = render.render(artist, model, single, render.Given(texts, inputs), report, is_cancelled)
+            picture = generate_image(backend, model, single, embeds, inputs, report, is_cancelled)
             keep(replace(picture, request=asked, place=k))
             if asked.options["memory.empty_cache"]:
                 memory.free_unused(model.device)
 
+    def _with_options(
+        self,
+        backend: Backend,
+        model: LoadedModel,
+        request: GenerationRequest,
+        on_progress: OnProgress,
+        why: tuple[Decision, ...],
+    ) -> LoadedModel:
+        """Return the loaded pipeline with the live options applied, whatever the image before it had."""
+        live = replace(request, options=_with_tier(model, request))
+        tuned = backend.apply_options(model, live, (*self._load_decisions, *why), on_progress)
+        self._loaded = replace(tuned, effective={**tuned.effective, **model.held.implied})
+        return self._loaded
 
-def _load_key(model: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What decides whether the model in memory will do."""
-    return (model, *(options[key] for key in RELOAD_OPTIONS))
+
+# -- one image ---------------------------------------------------------------------------------------------------------
 
 
-def _with_tier(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
-    """The request's options with what the tier switches on; the record keeps them as they were asked."""
-    return {**request.options, **model.held.implied}
+def generate_image(
+    backend: Backend,
+    model: LoadedModel,
+    request: GenerationRequest,
+    embeds: PromptEmbeds,
+    inputs: Inputs,
+    report: Report,
+    is_cancelled: IsCancelled,
+) -> Picture:
+    """Generate one image from its prompt embeds: `_run_pass` once, or with hires fix twice, the second time over the first."""
+    memory.start_peak(model.device)
+    stages, passes = hires.of(request), list[_PassResult]()
+    from_image = IMAGE in inputs
+    for stage in stages:
+        before = sum(one.steps for one in passes)
+        last = passes[-1].image if stage.over_last else None
+        steps = hires.steps_of(stage, model.info.pipeline, from_image)
+        passes.append(_run_pass(backend, model, stage, embeds, inputs, last, _part(report, before, steps), is_cancelled))
+    final, asked = passes[-1], stages[-1].request
+    repaired = tuple(decision for one in passes for decision in one.repaired)
+    # 7. Deliver with the record of what was in effect.
+    return Picture(
+        image=final.image,
+        request=request,
+        rendered_size=final.size,
+        timings={"text": embeds.seconds, **_summed([one.timings for one in passes])},
+        effective={
+            **backend.effective(model, asked),
+            **hires.record(request, model.info.pipeline, from_image, passes[0].size if len(passes) > 1 else None),
+            **{decision.option: decision.effective for decision in repaired},
+        },
+        decisions=(
+            *model.decisions,
+            *embeds.decisions,
+            *backend.decisions(model, asked),
+            *_unused_negative(request),
+            *repaired,
+        ),
+        peak_memory_bytes=memory.read_peak(model.device),
+    )
 
 
-def _complete(request: GenerationRequest) -> GenerationRequest:
-    """A request that was queued by an older version lacks the options that came since: they have their defaults."""
-    defaults = {option.key: option.default for option in SCHEMA.request_options()}
-    return replace(request, options={**defaults, **request.options})
+@dataclass(frozen=True)
+class _PassResult:
+    """The image of one pass at the requested size, the size it was rendered at, the steps that were run."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    steps: int
+    timings: Mapping[str, float]
+    repaired: tuple[Decision, ...]
+
+
+def _run_pass(
+    backend: Backend,
+    model: LoadedModel,
+    stage: hires.Pass,
+    embeds: PromptEmbeds,
+    inputs: Inputs,
+    last: Image.Image | None,
+    report: Report,
+    is_cancelled: IsCancelled,
+) -> _PassResult:
+    """Run one pass, over the image of the `last` one where there is one."""
+    request, began = stage.request, time.perf_counter()
+    asked, size = (request.width, request.height), size_to_render(model.info, request)
+    resize = not request.options["force_original_resolution"]
+    # 2. Prepare latents: noise alone, or noise and the image to start from.
+    start = inputs if last is None else {**inputs, IMAGE: hires.enlarged(last, request)}
+    canvas = img2img.prepare(start, asked, size, resize, stage.strength)
+    latents = backend.prepare_latents(model, request, embeds, canvas)
+    # 3. Denoise.
+    clean = backend.denoise(model, request, embeds, latents, report, is_cancelled)
+    denoised = _now(model.device)
+    # 4. Decode, and 5. check.
+    steps = hires.steps_of(stage, model.info.pipeline, IMAGE in inputs)
+    report(Phase.DECODE, steps)
+    image, repaired = _decode(backend, model, request, clean)
+    # 6. Fit to the requested size, and into the input image outside of a mask.
+    image = img2img.composed(deliver(image, *asked, resize), inputs)
+    timings = {"steps": denoised - began, "decode": time.perf_counter() - denoised}
+    return _PassResult(image, size, steps, timings, repaired)
+
+
+def _encode(backend: Backend, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+    began = time.perf_counter()
+    embeds = backend.encode(model, request)
+    return replace(embeds, seconds=_now(model.device) - began)
+
+
+def _decode(
+    backend: Backend, model: LoadedModel, request: GenerationRequest, latents: torch.Tensor
+) -> tuple[Image.Image, tuple[Decision, ...]]:
+    """Decode to an image; when it is broken, once more in float32, with a decision that says so."""
+    step = request.num_inference_steps
+    try:
+        return _decode_once(backend, model, latents, step), ()
+    except BrokenPictureError as broken:
+        present = model.dtypes["vae"]
+        if present == "float32" or not request.options["guard.retry"]:
+            raise
+        reason = {
+            language: words.format(step=step, came=broken.said("came", language), dtype=present)
+            for language, words in _DECODED_AGAIN.items()
+        }
+    with precision.in_float32(model.pipeline.vae):
+        return _decode_once(backend, model, latents, step), (Decision("vae.dtype", present, "float32", reason),)
+
+
+_DECODED_AGAIN = {
+    "en": "decoding in {dtype} gave {came}, so it was decoded again",
+    "zh": "以 {dtype} 解码得到 {came}，因此重新解码",
+}
+
+
+def _decode_once(backend: Backend, model: LoadedModel, latents: torch.Tensor, step: int) -> Image.Image:
+    """Decode in the pipeline's own order of operations, with the checks between decoding and rounding."""
+    pipeline = model.pipeline
+    pixels = backend.decode(pipeline.vae, latents)
+    output_checks.check_decoded(pixels, step)
+    image: Image.Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
+    pipeline.maybe_free_model_hooks()
+    output_checks.check_picture(image, step)
+    return image
+
+
+def _unused_negative(request: GenerationRequest) -> tuple[Decision, ...]:
+    """Say that a negative prompt has no effect without guidance: diffusers ignores it without a word."""
+    if not request.negative_prompt or request.guidance_scale > 0:
+        return ()
+    reason = {"en": "guidance is 0, so the negative prompt has no effect", "zh": "引导强度为 0，反向提示词不起作用"}
+    return (Decision("generation.negative_prompt", request.negative_prompt, "", reason),)
+
+
+# -- progress and time -------------------------------------------------------------------------------------------------
 
 
 class _Reporter:
-    """Turns steps of picture `image` into Progress, with an estimate of the time left for the whole request."""
+    """Turns steps of image `image` into Progress, with an estimate of the time left for the whole request."""
 
     def __init__(self, on_progress: OnProgress, steps: int, image: int, images: int) -> None:
         self._on_progress = on_progress
@@ -246,7 +376,43 @@ class _Reporter:
         )
 
 
-def _apply_live_options(model: LoadedModel, options: Mapping[str, Any]) -> None:
-    """Bring the loaded pipeline to what the options say, whatever the request before it had."""
-    tiling.apply(model.pipeline.vae, tiling.wanted_tiles(options))
-    model.pipeline.scheduler.set_shift(z_image.effective_shift(model, options))
+def _part(report: Report, before: int, steps: int) -> Report:
+    """Report steps as those of the whole image: `before` were those of the passes before, `steps` are this one's.
+
+    A scheduler such as PNDM takes a step more than it says.
+    """
+
+    def told(phase: Phase, step: int, preview: bytes | None = None) -> None:
+        report(phase, before + min(step, steps), preview)
+
+    return told
+
+
+def _summed(timings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {part: sum(one[part] for one in timings) for part in timings[0]}
+
+
+def _now(device: str) -> float:
+    """Return the time once the GPU has finished its work."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+def _load_key(model: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what decides whether the model in memory will do."""
+    return (model, *(options[key] for key in RELOAD_OPTIONS))
+
+
+def _with_tier(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
+    """Return the request's options with what the tier switches on; the record keeps them as they were set."""
+    return {**request.options, **model.held.implied}
+
+
+def _complete(request: GenerationRequest) -> GenerationRequest:
+    """Add the defaults of options that came after the version that queued the request."""
+    defaults = {option.key: option.default for option in SCHEMA.request_options()}
+    return replace(request, options={**defaults, **request.options})

@@ -18,13 +18,13 @@ import torch
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, TakesEffect
 from core.errors import ModelLoadError
-from core.model import control, memory, offload, quantization, tensorrt, tiers
-from core.model.families import U_NET_WHOLE, Z_IMAGES
+from core.model import memory, offload, quantization, tensorrt, tiers
+from core.model.families import FAMILIES, backend_of
 from core.model.preview import Previewer, load_previewer
-from core.model.reading import check_model, gguf_in, is_gguf, option_part, read_pipeline, read_transformer
+from core.model.reading import check_model, gguf_in, is_gguf, option_part, read_denoiser, read_pipeline
 from core.model.revision import fingerprint, versions
 from core.model.single import count_parameters, files_of, look_into, weights_by_part
-from core.model.tuning import attention, backends, compilation, precision, speed
+from core.model.tuning import attention, compilation, precision, speed
 from core.types import Capability, Decision, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def load_model(
     """
     began = time.perf_counter()
     check_model(info)
-    files = files_of(info)
+    files, backend = files_of(info), backend_of(info.pipeline)
     path, base, frame = files
     wanted, changed = _that_act(options, info)
     on_cpu = wanted["memory.profile"] == "cpu" and wanted["model.device"] == AUTO
@@ -97,11 +97,8 @@ def load_model(
     memory.reserve(str(device.effective), wanted["memory.reserved_mb"])
     try:
         pipeline = _read(info, dtypes, held.tier.quantization, read or read_pipeline)
-        if info.pipeline in Z_IMAGES and dtypes["transformer"] == "float16":
-            for layers in (pipeline.transformer, control.own_layers(pipeline)):
-                if layers is not None:
-                    precision.fit_half(layers)
-        blocks = _place(pipeline, str(device.effective), held.tier, wanted)
+        backend.prepare_weights(pipeline, dtypes)
+        blocks = _place(pipeline, info, str(device.effective), held.tier, wanted)
     except torch.OutOfMemoryError as error:
         raise NoRoomError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
@@ -126,34 +123,22 @@ def load_model(
             **{f"{component}.dtype": used for component, used in dtypes.items()},
             **held.implied,
         },
-        capabilities=capabilities(pipeline, str(device.effective)),
+        capabilities=backend.capabilities(pipeline, str(device.effective)),
         held=held,
         blocks=blocks,
     )
 
 
-def capabilities(pipeline: Any, device: str) -> tuple[Capability, ...]:
-    """What of the machine's tuning can be used here. Some milliseconds. None of it is for a U-Net."""
-    if not hasattr(pipeline, "transformer"):
-        return ()
-    missing = compilation.problem(device)
-    compiler = Capability("compile.enabled", "torch.compile", missing is None, missing or _COMPILER)
-    return (*backends.survey(pipeline.transformer, device), compiler)
-
-
-_COMPILER = {"en": "a compiler was found", "zh": "已找到编译器"}
-
-
 def _that_act(options: Mapping[str, Any], info: ModelInfo) -> tuple[dict[str, Any], tuple[Decision, ...]]:
-    """The options with those that do nothing for this model at their defaults, and the only quantisation that it can have.
+    """Put options that do nothing for this model at their defaults, and the quantisation at the only one that it can have.
 
-    A U-Net has none: int8 and the like are for the linear layers of a transformer. A GGUF file is quantised as it is.
+    A model for which quantisation does nothing has none. A GGUF file is quantised as it is.
     """
     key = "memory.quantization"
     acting = {name: SCHEMA.options[name].default if name in info.cannot else value for name, value in options.items()}
-    if info.pipeline in Z_IMAGES and not is_gguf(info):
+    if key not in info.cannot and not is_gguf(info):
         return acting, ()
-    only, reason = ("none", U_NET_WHOLE) if info.pipeline not in Z_IMAGES else ("gguf", _GGUF)
+    only, reason = ("none", info.cannot[key]) if key in info.cannot else ("gguf", _GGUF)
     said = () if options[key] in (AUTO, only) else (Decision(key, options[key], only, reason),)
     return {**acting, key: only}, said
 
@@ -167,7 +152,8 @@ def _read(info: ModelInfo, dtypes: Mapping[str, str], quantised: str, read: Read
             file = gguf_in(Path(info.base or info.path or ""))
             assert file is not None  # else the tier would have been refused
             look_into(file, info.id)
-            pipeline.transformer = read_transformer(file, info.base or info.path or "", kinds["transformer"])
+            made = read_denoiser(info.pipeline, file, info.base or info.path or "", kinds["transformer"])
+            setattr(pipeline, FAMILIES[info.pipeline].denoiser, made)
         return pipeline
     except torch.OutOfMemoryError:  # a RuntimeError, too
         raise
@@ -176,12 +162,14 @@ def _read(info: ModelInfo, dtypes: Mapping[str, str], quantised: str, read: Read
         raise ModelLoadError(model=info.id, detail=f"{type(error).__name__}: {error}"[:300]) from error
 
 
-def _place(pipeline: Any, device: str, tier: tiers.Tier, options: Mapping[str, Any]) -> Path | None:
-    """Quantised and moved as the tier says."""
+def _place(
+    pipeline: Any, info: ModelInfo, device: str, tier: tiers.Tier, options: Mapping[str, Any]
+) -> Path | None:
+    """Quantise and move the pipeline as the tier says."""
     if options["tensorrt.enabled"]:
-        tensorrt.apply(pipeline.transformer, device)
+        tensorrt.apply(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
     quantization.apply(pipeline, tier.quantization)
-    return offload.place(pipeline, device, tier.offload)
+    return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload)
 
 
 def choose_device(requested: str, model: str) -> Decision:

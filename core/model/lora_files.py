@@ -254,7 +254,7 @@ def _with_problem(info: LoraInfo, kind: str) -> LoraInfo:
 
 def _foreign(info: LoraInfo, model: ModelInfo) -> Mapping[str, str]:
     made = f"{info.kind or '?'} {info.width or ''}".strip()
-    wanted = f"{model.network} {model.width or ''}".strip()
+    wanted = f"{model.lora_kind} {model.width or ''}".strip()
     return {
         "en": f"it was made for another model ({made}; {model.id} is {wanted}); choose a model that it fits, or another LoRA",
         "zh": f"它是为其他模型制作的（{made}；{model.id} 为 {wanted}）；请选择与之匹配的模型，或换一个 LoRA",

@@ -16,19 +16,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from core.model.families import FAMILIES
 from core.model.formats import SAFETENSORS, BadFile, Tensor, read_header, read_notes
 from core.model.single import Files, weights_by_part
 
-TRANSFORMER, UNET = "transformer", "unet"
 NOTES = "lora_adapter_metadata"  # where diffusers writes how its adapter was made, as JSON
 _DOWN = re.compile(r"[._](lora_A|lora_down|lora\.down)(\.default)?\.weight$")
 _UP = re.compile(r"[._](lora_B|lora_up|lora\.up)(\.default)?\.weight$")
 _ENDS = re.compile(r"\.(alpha|lora_[AB](\.default)?\.bias|dora_scale|diff|diff_b)$")
 _BEGINNINGS = re.compile(r"^(base_model\.model\.|transformer[._]|diffusion_model[._]|unet[._]|lora_unet_)")
 _TEXT = re.compile(r"^(text_encoder(_2)?[._]|lora_te[12]?_|te[12]?[._])")
-_Z_IMAGE = re.compile(r"^(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward|adaLN)")
-_UNET = re.compile(r"^(down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)_")
-_ORIGINAL = ("input_blocks_", "output_blocks_", "middle_block_")  # names of a U-Net's parts before diffusers
+_NAMES = tuple({family.lora.kind: family.lora for family in FAMILIES.values()}.values())
+_ORIGINAL = tuple(name for names in _NAMES for name in names.original)
 _PLAIN = {  # of diffusers' notes: what may stand there beside nothing at all; anything else could change the model itself
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "lora_dropout", "peft_type", "peft_version",
 }  # fmt: skip
@@ -101,18 +100,15 @@ def _canonical(name: str) -> str:
 
 
 def _trained_on(layers: Mapping[str, tuple[int, int, int]]) -> tuple[str | None, int | None]:
-    """The kind of network, and the width by which two networks of a kind are told apart."""
-    for name, (width, _, _) in layers.items():
-        if _Z_IMAGE.match(name) and re.search(r"_attention_(to_q|to_k|to_v|qkv)$", name):
-            return TRANSFORMER, width
-    for name, (width, _, _) in layers.items():
-        if _UNET.match(name) and re.search(r"_attn2_to_[kv]$", name):
-            return UNET, width
-    if any(_Z_IMAGE.match(name) for name in layers):
-        return TRANSFORMER, None
-    return (
-        (UNET, None) if any(_UNET.match(name) or name.startswith("text_encoder") for name in layers) else (None, None)
-    )
+    """Return the kind of LoRA, and the width by which two models of a kind are told apart; see LoraNames."""
+    for names in _NAMES:
+        for layer, (width, _, _) in layers.items():
+            if names.layers.match(layer) and names.width.search(layer):
+                return names.kind, width
+    known = (names.kind for names in _NAMES if any(names.layers.match(layer) for layer in layers))
+    encoders = (names.kind for names in _NAMES if names.text_encoders)
+    only_text = any(layer.startswith("text_encoder") for layer in layers)
+    return next(known, next(encoders, None) if only_text else None), None
 
 
 def misfit(lora: Header, files: Files) -> str | None:

@@ -15,16 +15,13 @@ from typing import Any
 import psutil
 import torch
 from diffusers.hooks import apply_group_offloading
-from torch import nn
 
-from core.model import control
-from core.model.families import CONTROLNET
+from core.model.families.backend import Backend
 
 PREFIX = "zdarkroom-blocks-"
-SMALL = "vae"  # it stays on the device, and is called past its hooks
 
 
-def place(pipeline: Any, device: str, offload: str) -> Path | None:
+def place(pipeline: Any, backend: Backend, device: str, offload: str) -> Path | None:
     """Bring the pipeline to where it works. For "disk", the folder that holds the blocks: `remove` it with the pipeline."""
     if offload == "none":
         pipeline.to(device)
@@ -32,9 +29,8 @@ def place(pipeline: Any, device: str, offload: str) -> Path | None:
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
         return None
-    large = _large(pipeline, device)
+    large = backend.offloadable(pipeline, device)
     folder = _scratch(large) if offload == "disk" else None
-    pipeline.vae.to(device)
     for name, part in large.items():
         apply_group_offloading(
             part,
@@ -47,22 +43,6 @@ def place(pipeline: Any, device: str, offload: str) -> Path | None:
             offload_to_disk_path=str(folder / name) if folder else None,  # apart: both name their groups alike
         )
     return folder
-
-
-def _large(pipeline: Any, device: str) -> dict[str, nn.Module]:
-    """What is offloaded, by name. Of a Z-Image with a ControlNet, which calls some of the transformer's layers by itself, only
-    those that are the transformer's alone; the others go to the device and stay."""
-    parts = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module) and name != SMALL}
-    if control.own_layers(pipeline) is None:
-        return parts
-    parts.pop(CONTROLNET).to(device)
-    transformer = parts["transformer"]
-    for name, child in transformer.named_children():
-        if name != "layers":
-            child.to(device)
-    parts["transformer"] = nn.Module()
-    parts["transformer"].layers = transformer.layers
-    return parts
 
 
 def _scratch(parts: Iterable[str] = ()) -> Path:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.model.families import U_NET_WHOLE, Z_IMAGES
 from core.model.reading import gguf_in, is_gguf
 from core.types import ModelInfo
 
@@ -24,8 +23,8 @@ FP8_CAPABILITY = (8, 9)  # Ada and newer multiply fp8 in hardware
 
 def missing(kind: str, device: str, info: ModelInfo | None = None) -> Mapping[str, str] | None:
     """What `kind` lacks here, in both languages; None when it can be used. `info` is the model's, where there is one."""
-    if info is not None and info.pipeline not in Z_IMAGES:
-        return U_NET_WHOLE
+    if info is not None and "memory.quantization" in info.cannot:
+        return info.cannot["memory.quantization"]
     package = PACKAGES[kind]
     if find_spec(package) is None:
         return {

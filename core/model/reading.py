@@ -5,9 +5,7 @@ What this module does not know: devices, the catalogue, how a picture is drawn.
 
 from __future__ import annotations
 
-import json
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,16 +14,17 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import GGUFQuantizationConfig, ZImageControlNetModel, ZImageTransformer2DModel
+from diffusers import GGUFQuantizationConfig
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 from safetensors import safe_open
 
 from core.errors import ModelFileError
 from core.model import checkpoint
-from core.model.checks import check_folder, read_json, variant_of
-from core.model.families import CONTROLNET, FAMILIES
+from core.model.checks import check_folder, problem, read_json, variant_of
+from core.model.families import FAMILIES, backend_of
+from core.model.families.base import CONTROLNET
 from core.model.formats import GGUF, read_header
-from core.model.single import files_of, look_into, network_config, network_variant
+from core.model.single import files_of, look_into, network_variant
 from core.types import ModelInfo
 
 _LACKS_GGUF = {
@@ -81,8 +80,7 @@ def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype]) -> Any:
     folder = Path(info.base or info.path or "")
     kind = getattr(diffusers, family.pipeline)
     given = dict.fromkeys(part for part in family.unused if part in kind._optional_components)
-    silence = {"requires_safety_checker": False} if "safety_checker" in family.unused else {}
-    given = {**given, **_read_own(info, kinds), **silence}
+    given = {**given, **_read_own(info, kinds), **family.arguments}
     if info.frame:
         pipeline = _read_checkpoint(kind, folder, Path(info.frame), kinds, given)
     else:
@@ -104,13 +102,11 @@ def _read_checkpoint(
     single = look_into(file, file.name)
     parts = {part: _read_part(frame, part, kinds[part]) for part in checkpoint.lacking(single.pipeline, single.parts)}
     for part in single.parts:
-        names = [name for name in tensors if name.startswith(checkpoint.PARTS[single.pipeline][part])]
+        names = [name for name in tensors if name.startswith(checkpoint.prefixes(single.pipeline)[part])]
         parts[part] = _converted(frame, part, _weights(file, names, kinds[part]), kinds[part])
     pipeline = kind.from_pretrained(frame, **parts, **given, **_RULES)
-    if checkpoint.V_PREDICTION in tensors:
-        changed: dict[str, Any] = {"prediction_type": "v_prediction"}
-        if checkpoint.ZERO_SNR in tensors:
-            changed |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    changed = FAMILIES[single.pipeline].scheduler_changes(tensors)
+    if changed:
         pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changed)
     return pipeline
 
@@ -169,39 +165,36 @@ def _read_own(info: ModelInfo, kinds: Mapping[str, torch.dtype]) -> dict[str, An
     single = look_into(path, info.id)
     if CONTROLNET in single.parts:
         return {CONTROLNET: _read_network(path, base, kinds[CONTROLNET], info)}
-    return {"transformer": read_transformer(path, base, kinds["transformer"])}
+    denoiser = FAMILIES[info.pipeline].denoiser
+    return {denoiser: read_denoiser(info.pipeline, path, base, kinds[denoiser])}
 
 
 def _read_network(path: Path, base: str, dtype: torch.dtype, info: ModelInfo) -> Any:
-    """A ControlNet from its folder, or a Z-Image one from a single file, whose configuration is made here."""
+    """Read a ControlNet from its folder, or from a single file whose configuration its family makes."""
+    family = FAMILIES[info.pipeline]
     if path.is_dir():
-        kind = getattr(diffusers, FAMILIES[info.pipeline].parts[CONTROLNET].classes[0])
+        kind = getattr(diffusers, family.parts[CONTROLNET].classes[0])
         variant = network_variant(path, info.id) or None
         return kind.from_pretrained(path, variant=variant, dtype=dtype, use_safetensors=True, local_files_only=True)
-    transformer = read_json(Path(base), "transformer/config.json", info.id)
-    with tempfile.TemporaryDirectory() as folder:
-        config = network_config(path, transformer, _refines(path), info.id)
-        Path(folder, "config.json").write_text(json.dumps(config), encoding="utf-8")
-        return ZImageControlNetModel.from_single_file(str(path), config=folder, dtype=dtype, local_files_only=True)
+    config = read_json(Path(base), f"{family.denoiser}/config.json", info.id)
+    network = backend_of(info.pipeline).network_from_file(path, config, dtype)
+    if network is None:
+        raise problem(info.id, path.name, "places")
+    return network
 
 
-def _refines(path: Path) -> bool:
-    """Whether the noise refiner's first projection is there and not all zero: in version 2.0 it is not used."""
-    with safe_open(path, "pt") as file:
-        name = "control_noise_refiner.0.before_proj.weight"
-        return name in file.keys() and bool(file.get_tensor(name).any())  # noqa: SIM118  it is no mapping
-
-
-def read_transformer(path: Path, base: str, dtype: torch.dtype) -> Any:
-    """Out of a single file, of the shape that the folder `base` has.
+def read_denoiser(pipeline: str, path: Path, base: str, dtype: torch.dtype) -> Any:
+    """Read a transformer or U-Net out of a single file, of the shape that the folder `base` has.
 
     A GGUF file stays quantised in memory, and is multiplied out layer by layer.
     """
     quantised = (
         {"quantization_config": GGUFQuantizationConfig(compute_dtype=dtype)} if path.suffix.lower() == GGUF else {}
     )
-    return ZImageTransformer2DModel.from_single_file(
-        str(path), config=base, subfolder="transformer", dtype=dtype, local_files_only=True, **quantised
+    family = FAMILIES[pipeline]
+    kind = getattr(diffusers, family.parts[family.denoiser].classes[0])
+    return kind.from_single_file(
+        str(path), config=base, subfolder=family.denoiser, dtype=dtype, local_files_only=True, **quantised
     )
 
 
@@ -213,5 +206,5 @@ def _silence_libraries() -> None:
     logging.getLogger("diffusers.pipelines").setLevel(logging.ERROR)
     # It warns of each change of precision, of parts that have nothing to keep in float32, too.
     logging.getLogger("diffusers.models.modeling_utils").setLevel(logging.ERROR)
-    for name in ("stable_diffusion", "stable_diffusion_xl"):
-        logging.getLogger(f"diffusers.pipelines.{name}").setLevel(logging.ERROR)
+    for folder in {family.folder for family in FAMILIES.values()}:
+        logging.getLogger(f"diffusers.pipelines.{folder}").setLevel(logging.ERROR)

@@ -1,21 +1,16 @@
-"""What is added to another model, or takes the place of its parts: a single file, or a ControlNet's own folder.
+"""Recognise what is added to another model, or takes the place of its parts: a single file, or a ControlNet's own folder.
 
-A file of a Z-Image transformer or of a Z-Image ControlNet; a folder of a ControlNet for SDXL or Z-Image. The rest comes from
-a model of the same shape, the base. A whole SD 1.5 or SDXL in one file has no base, but a frame (see checkpoint.py).
-Judged by headers, before any memory is taken.
-What this module does not know: torch, diffusers, the catalogue.
+The rest comes from a model of the same shape, the base. A whole model in one file has no base, but a frame (see checkpoint.py).
+Families tell what their files are (see Family.detect_file). Judged by headers, before any memory is taken.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from core.errors import ModelFileError
 from core.model import checkpoint
@@ -30,27 +25,10 @@ from core.model.checks import (
     variants_of,
     weight_names,
 )
-from core.model.families import CONTROLNET, FAMILIES, SDXL_CONTROL, Z_IMAGE, Z_IMAGE_CONTROL
-from core.model.formats import GGUF, SAFETENSORS, Tensor, read_header, stamp
+from core.model.families import FAMILIES
+from core.model.families.base import CONTROLNET, Family, Single
+from core.model.formats import GGUF, SAFETENSORS, read_header, stamp
 from core.types import ModelInfo
-
-Tensors = Mapping[str, Tensor]
-
-CONTROL_STEPS = (2, 5)  # transformer layers from one control layer to the next, in the published Z-Image ControlNets
-_NETWORKS = {"ControlNetModel": SDXL_CONTROL, "ZImageControlNetModel": Z_IMAGE_CONTROL}
-
-
-@dataclass(frozen=True)
-class Single:
-    """`pipeline`: what it makes with its base. `parts`: those that it has. `shape`: what the base must have, too.
-
-    `whole`: a checkpoint, which has a frame in place of a base.
-    """
-
-    pipeline: str
-    parts: tuple[str, ...]
-    shape: tuple[int, ...]
-    whole: bool = False
 
 
 def is_network(folder: Path) -> bool:
@@ -58,9 +36,10 @@ def is_network(folder: Path) -> bool:
     if not os.path.isdir(folder) or (folder / "model_index.json").exists():
         return False
     try:
-        return read_json(folder, "config.json", "").get("_class_name") in _NETWORKS
+        name = read_json(folder, "config.json", "").get("_class_name")
     except ModelFileError:
         return False
+    return any(CONTROLNET in family.parts and name in family.parts[CONTROLNET].classes for family in FAMILIES.values())
 
 
 def itself(path: Path, wanted: str = "") -> Path:
@@ -95,13 +74,11 @@ def look_into(path: Path, model: str) -> Single:
 @lru_cache(maxsize=128)  # a checkpoint's header takes 50 ms to judge, and pages ask at each draw
 def _file(path: Path, _unchanged: tuple[int, int], model: str) -> Single:
     tensors = check_weights(path, path.name, model)
-    kind = checkpoint.foreign_kind(tensors)
-    if kind is not None:
-        raise problem(model, path.name, "kin", kind=kind)
-    found = _control_file(tensors) or _transformer(tensors) or _checkpoint(tensors)
-    if found is None:
-        raise problem(model, path.name, "tensors")
-    return found
+    found = next((single for family in FAMILIES.values() if (single := family.detect_file(tensors))), None)
+    if found is not None:
+        return found
+    kind = next((kind for family in FAMILIES.values() if (kind := family.foreign_kind(tensors))), None)
+    raise problem(model, path.name, "kin", kind=kind) if kind else problem(model, path.name, "tensors")
 
 
 def fits_base(folder: Path, single: Single, frame: Path | None = None) -> bool:
@@ -109,7 +86,7 @@ def fits_base(folder: Path, single: Single, frame: Path | None = None) -> bool:
     try:
         family = family_of(frame or folder, "")
         plain = FAMILIES[single.pipeline].plain or single.pipeline
-        return family.pipeline == plain and _shape_of(frame or folder, single) == single.shape
+        return family.pipeline == plain and _shape_of(frame or folder, single, family) == single.shape
     except ModelFileError:
         return False
 
@@ -119,22 +96,15 @@ def fits_base(folder: Path, single: Single, frame: Path | None = None) -> bool:
 
 def _network(folder: Path, model: str) -> Single:
     config = read_json(folder, "config.json", model)
-    name = str(config.get("_class_name"))
     if "auto_map" in config:
         raise problem(model, "config.json", "foreign")
-    if name not in _NETWORKS or (name == "ControlNetModel" and config.get("addition_embed_type") != "text_time"):
+    family = next((family for family in FAMILIES.values() if family.fits_network(config)), None)
+    if family is None:
         raise problem(model, "config.json", "network")
     refuse_pickles(folder, model)
     for file in network_names(folder, model):
         check_weights(folder / file, file, model)
-    return Single(_NETWORKS[name], (CONTROLNET,), _network_shape(config))
-
-
-def _network_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
-    if "dim" in config:
-        return (config["dim"],)
-    keys = ("cross_attention_dim", "projection_class_embeddings_input_dim")
-    return (*(config.get(key) or 0 for key in keys), *config.get("block_out_channels", ()))
+    return Single(family.pipeline, (CONTROLNET,), family.network_shape(config))
 
 
 def network_names(folder: Path, model: str) -> list[str]:
@@ -150,35 +120,17 @@ def network_variant(folder: Path, model: str) -> str:
     return found
 
 
-def _control_file(tensors: Tensors) -> Single | None:
-    embedder = next((tensor for name, tensor in tensors.items() if name.startswith("control_all_x_embedder.")), None)
-    return Single(Z_IMAGE_CONTROL, (CONTROLNET,), embedder.shape[:1]) if embedder is not None else None
-
-
-def _transformer(tensors: Tensors) -> Single | None:
-    """Its width and the text encoder's."""
-    caption = next((tensor for name, tensor in tensors.items() if name.endswith("cap_embedder.1.weight")), None)
-    return Single(Z_IMAGE, ("transformer",), caption.shape) if caption and len(caption.shape) == 2 else None
-
-
-def _checkpoint(tensors: Tensors) -> Single | None:
-    pipeline = checkpoint.family_in(tensors)
-    if pipeline is None:
-        return None
-    return Single(pipeline, checkpoint.parts_in(tensors, pipeline), checkpoint.shape_in(tensors), whole=True)
-
-
-def _shape_of(folder: Path, single: Single) -> tuple[int, ...]:
-    """The same numbers of a folder that may be the base."""
-    if single.pipeline in (Z_IMAGE, Z_IMAGE_CONTROL):
-        config = read_json(folder, "transformer/config.json", "")
-        return (config.get("dim", 0), config.get("cap_feat_dim", 0))[: len(single.shape)]
-    return _network_shape(read_json(folder, "unet/config.json", ""))
+def _shape_of(folder: Path, single: Single, family: Family) -> tuple[int, ...]:
+    """The numbers of `single.shape`, of a folder that may be the base."""
+    config = read_json(folder, f"{family.denoiser}/config.json", "")
+    own = FAMILIES[single.pipeline]
+    return own.network_shape(config) if CONTROLNET in single.parts else own.denoiser_shape(config)
 
 
 # -- the files of a model ----------------------------------------------------------------------------------------------
 
 
+_DENOISERS = {family.denoiser for family in FAMILIES.values()}
 Files = tuple[Path, Path | None, Path | None]  # what the model is, its base, its frame
 
 
@@ -190,7 +142,7 @@ def files_of(info: ModelInfo) -> Files:
 def weights_by_part(path: Path, base: Path | None = None, frame: Path | None = None) -> list[tuple[str, Path]]:
     """Each weight file that the model is read from, with its component; with `base`, what `path` has comes from `path`.
 
-    A checkpoint counts as its U-Net; the frame gives what it lacks.
+    A checkpoint counts as its denoiser; the frame gives what it lacks.
     """
     whole = base or path
     if frame is None:
@@ -198,7 +150,7 @@ def weights_by_part(path: Path, base: Path | None = None, frame: Path | None = N
     else:
         held = look_into(whole, whole.name)
         lacking = checkpoint.lacking(held.pipeline, held.parts)
-        named = [("unet", whole), *checkpoint.weights_of(frame, lacking, whole.name)]
+        named = [(FAMILIES[held.pipeline].denoiser, whole), *checkpoint.weights_of(frame, lacking, whole.name)]
     if base is None:
         return named
     own = look_into(path, path.name).parts
@@ -219,52 +171,7 @@ def count_parameters(path: Path, base: Path | None = None, frame: Path | None = 
 def _counted(part: str, file: Path, _unchanged: tuple[int, int]) -> Mapping[str, int]:
     """Of one file by component: that of `part`, or all that a checkpoint has."""
     tensors = read_header(file)
-    pipeline = checkpoint.family_in(tensors) if part == "unet" else None
+    pipeline = checkpoint.family_in(tensors) if part in _DENOISERS else None
     if pipeline is not None:
         return checkpoint.parameters_in(tensors, pipeline)
     return {part: sum(math.prod(tensor.shape) for tensor in tensors.values())}
-
-
-# -- a Z-Image ControlNet in one file ----------------------------------------------------------------------------------
-
-
-def network_config(path: Path, transformer: Mapping[str, Any], refined: bool, model: str) -> dict[str, Any]:
-    """The configuration that such a file lacks, from its tensors and the transformer's own configuration.
-
-    `refined`: whether its noise refiner has weights of its own that act, which its header does not tell.
-    """
-    tensors = read_header(path)
-    layers = len(set(_numbers(tensors, "control_layers")))
-    step, left = divmod(transformer["n_layers"], max(1, layers))
-    if left or step not in CONTROL_STEPS:
-        raise problem(model, path.name, "places")
-    shared = (
-        "all_patch_size",
-        "all_f_patch_size",
-        "dim",
-        "n_refiner_layers",
-        "n_heads",
-        "n_kv_heads",
-        "norm_eps",
-        "qk_norm",
-    )
-    embedder = next(tensor for name, tensor in tensors.items() if re.match(r"control_all_x_embedder.*weight", name))
-    pixels = transformer["all_patch_size"][0] ** 2 * transformer["all_f_patch_size"][0]
-    second = any(name.startswith("control_noise_refiner.0.after_proj") for name in tensors) or step == min(
-        CONTROL_STEPS
-    )
-    kind = ("control_noise_refiner" if refined else "control_layers") if second else None
-    return {
-        **{key: transformer[key] for key in shared},
-        "_class_name": "ZImageControlNetModel",
-        "control_in_dim": embedder.shape[1] // pixels,
-        "control_layers_places": list(range(0, transformer["n_layers"], step)),
-        "control_refiner_layers_places": list(range(transformer["n_refiner_layers"])),
-        "add_control_noise_refiner": kind,
-    }
-
-
-def _numbers(tensors: Tensors, start: str) -> Iterator[int]:
-    for name in tensors:
-        if found := re.match(rf"{start}\.(\d+)\.", name):
-            yield int(found[1])

@@ -5,22 +5,15 @@ What this module does not know: torch, the catalogue's entries.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from core.config.options import SCHEMA
-from core.model.families import SD, Z_IMAGES, Family
+from core.model.families.base import Family
 from core.model.formats import GGUF
 from core.model.places import size_of
 from core.model.single import Files, count_parameters, weights_by_part
-
-PATCH = 16  # pixels of a token's side in Z-Image: 8 of the VAE times a patch of 2
-POSITIONS_LIMIT = 512  # tokens of a side in the published Z-Image; the fallback when a folder can't be read
-U_NET_MAX_SIDE = 2048  # px; a U-Net has no end of positions, but repeats itself long before
-SIDES = {SD: 512}  # px of the native square, where a folder does not say otherwise
 
 
 def cannot(family: Family, negative_prompt: bool) -> dict[str, Mapping[str, str]]:
@@ -34,45 +27,10 @@ def cannot(family: Family, negative_prompt: bool) -> dict[str, Mapping[str, str]
 _NO_NEGATIVE = {"en": "this model does not use a negative prompt", "zh": "此模型不使用反向提示词"}
 
 
-def max_side(family: Family, folder: Path | None) -> int:
-    """Longest side in pixels. Z-Image: beyond it the table of rotary positions ends (axes_lens, in tokens; text axis first)."""
-    if family.pipeline not in Z_IMAGES:
-        return U_NET_MAX_SIDE
-    config = read_config(folder / "transformer" / "config.json") if folder else {}
-    lengths: Sequence[int] = config.get("axes_lens", [0, POSITIONS_LIMIT, POSITIONS_LIMIT])
-    return min(lengths[1:]) * PATCH
-
-
-def width(family: Family, folder: Path | None) -> int | None:
-    """Of the transformer's tokens, or of the texts that the U-Net reads; the family's own for a model that is not here."""
-    part, key = ("transformer", "dim") if family.pipeline in Z_IMAGES else ("unet", "cross_attention_dim")
-    found = read_config(folder / part / "config.json").get(key, family.width) if folder else family.width
-    return found if isinstance(found, int) else None
-
-
 def folder_defaults(family: Family, folder: Path | None) -> dict[str, float]:
-    """Steps and guidance of the family, at the size that the VAE or the U-Net was made for."""
-    config: Mapping[str, Any] = {}
-    if family.pipeline in Z_IMAGES:
-        config = read_config(folder / "vae" / "config.json") if folder else {}
-        side = config.get("sample_size", 1024)
-    else:
-        config = read_config(folder / "unet" / "config.json") if folder else {}
-        side = (
-            8 * config["sample_size"]
-            if isinstance(config.get("sample_size"), int)
-            else SIDES.get(family.pipeline, 1024)
-        )
+    """Return the family's steps and guidance, at the size that the model in `folder` was made for."""
+    side = family.native_side(folder)
     return {"width": side, "height": side, "num_inference_steps": family.steps, "guidance_scale": family.guidance}
-
-
-def read_config(file: Path) -> dict[str, Any]:
-    """A file of JSON, or {} when there is none."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def disk_bytes(path: Path | None) -> int:

@@ -29,8 +29,8 @@ class ModelInfo:
     default_guidance: float
     size_multiple: int
     max_side: int
+    pipeline: str  # class of diffusers; see core.model.families
     problem: StudioError | None = None
-    pipeline: str = "ZImagePipeline"
     base: str | None = None  # of a single file or a ControlNet: the model that its other parts come from
     frame: str | None = (
         None  # of a whole model in one file, or one whose base is that: the folder that says how it is built
@@ -52,11 +52,7 @@ class ModelInfo:
     width: int | None = (
         None  # of the transformer's tokens, or of the texts that the U-Net reads: a LoRA must have the same
     )
-
-    @property
-    def network(self) -> str:
-        """What removes the noise: "transformer" or "unet"."""
-        return "transformer" if self.pipeline.startswith("ZImage") else "unet"
+    lora_kind: str = ""  # a LoRA must be of the same kind; "" = not told, by an older server
 
     @property
     def tier(self) -> str | None:
@@ -70,7 +66,7 @@ class ModelInfo:
 class LoraInfo:
     """A LoRA file as a page needs it. `name` is the file's, without its ending; `problem` says why it can't be used.
 
-    `kind` is what it was trained on, "transformer" or "unet", and `width` as in ModelInfo; None where its tensors do not tell.
+    `kind` and `width` as `lora_kind` and `width` in ModelInfo; None where its tensors do not tell.
     """
 
     name: str
@@ -86,7 +82,7 @@ class LoraInfo:
 
     def fits(self, model: ModelInfo) -> bool:
         """By kind and width; layers and shapes are compared before it is used."""
-        return self.kind == model.network and (self.width == model.width or None in (self.width, model.width))
+        return model.lora_kind in ("", self.kind) and (self.width == model.width or None in (self.width, model.width))
 
 
 @dataclass(frozen=True)

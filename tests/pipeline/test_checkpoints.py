@@ -20,7 +20,6 @@ from core.config.layers import PROJECT_ROOT, load_settings
 from core.errors import ModelFileError, ModelLoadError
 from core.model.catalog import Catalog
 from core.model.checkpoint import SHIPPED
-from core.model.families import SD, SDXL
 from core.model.generator import Generator
 from core.model.lora_files import LoraFiles
 from core.model.places import Places
@@ -29,6 +28,7 @@ from core.types import CONTROL, Attempt
 from tests.pipeline import originals, toys
 from tests.pipeline.loras import write_lora
 from tests.pipeline.test_over_a_picture import hole, scene
+from tests.pipelines import SD, SDXL
 
 SECOND = 48  # of the toys' two text encoders each has a width of its own, by which diffusers tells them apart
 SIZE = {"width": 128, "height": 96}

@@ -22,9 +22,10 @@ from safetensors.torch import save_file
 
 from core.config.layers import PROJECT_ROOT
 from core.errors import InputsError, ModelFileError
-from core.model import control
+from core.model import controlnet
 from core.model.catalog import Catalog
-from core.model.edges import canny
+from core.model.controlnet import canny
+from core.model.families.z_image.backend import own_layers
 from core.model.generator import Generator
 from core.model.places import Places
 from core.model.single import count_parameters
@@ -206,9 +207,9 @@ def test_thresholds_of_the_outlines():
 def test_another_size_is_covered_and_cut(own, draw):
     wide = Image.new("RGB", (300, 100))
     wide.paste("white", (100, 0, 200, 100))
-    seen, plain = [], control.control_picture
+    seen, plain = [], controlnet.control_picture
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(control, "control_picture", lambda image, options: seen.append(image) or plain(image, options))
+        patch.setattr(controlnet, "control_picture", lambda image, options: seen.append(image) or plain(image, options))
         draw("beside", image=wide, width=67, height=67)
     assert seen[0].size == (72, 72)
     assert pixels(seen[0]).min() > 230, "the middle of it, not the whole pressed together"
@@ -235,7 +236,7 @@ def test_positions_and_attention_are_the_transformers(own, draw):
     assert pipeline.controlnet.rope_embedder is pipeline.transformer.rope_embedder
     assert not same(turned, neutral)
     dropped = draw("v21", changed={"transformer.attention_dropout": 0.2}).image
-    processors = {type(layer.attention.processor).__name__ for layer in control.own_layers(pipeline)}
+    processors = {type(layer.attention.processor).__name__ for layer in own_layers(pipeline)}
     assert processors == {"StudioProcessor"}
     assert not same(dropped, neutral)
     assert same(draw("v21").image, neutral), "and back"
@@ -260,7 +261,7 @@ def test_int8_leaves_the_control_layers_alone(own, draw):
     picture = draw("v1", changed={"memory.quantization": "int8"})
     assert picture.effective["memory.quantization"] == "int8"
     assert np.abs(pixels(picture.image) - whole).mean() < 8
-    assert {type(p.data).__name__ for p in control.own_layers(own.loaded.pipeline).parameters()} == {"Tensor"}
+    assert {type(p.data).__name__ for p in own_layers(own.loaded.pipeline).parameters()} == {"Tensor"}
 
 
 # -- what the catalogue says -------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from core.config.layers import PROJECT_ROOT
 from core.errors import BrokenPictureError, Cancelled, ModelFileError
 from core.model import offload
 from core.model.catalog import Catalog
+from core.model.families import backend_of
 from core.model.generator import Generator
 from core.model.loader import load_model
 from core.model.places import EMBEDDED, Places
@@ -187,7 +188,7 @@ def test_parts_offloaded_one_by_one_draw_the_same_picture(own, toy, request_of):
     request = request_of(model=str(toy[0]), width=64, height=64)
     whole = pixels(own.generate(request).pictures[0])
     pipeline = own.loaded.pipeline
-    offload.place(pipeline, "cpu", "model")  # the mechanics of a card: hooks move each part
+    offload.place(pipeline, backend_of(own.loaded.info.pipeline), "cpu", "model")  # the mechanics of a card: hooks move each part
     try:
         assert pipeline._all_hooks
         assert np.array_equal(pixels(own.generate(request).pictures[0]), whole)
@@ -350,7 +351,7 @@ def test_a_single_file_without_a_base_says_what_to_get(tmp_path, transformer, co
 def test_another_kind_of_single_file(own, tmp_path):
     save_file({"transformer_blocks.0.weight": torch.ones(2)}, tmp_path / "other.safetensors")
     problem = own._catalog.find(str(tmp_path / "other.safetensors")).problem
-    assert "no whole SD 1.5 or SDXL, and no Z-Image transformer" in problem.message("en")
+    assert "no whole SD 1.5 or SDXL, and no transformer or ControlNet of Z-Image" in problem.message("en")
     with safe_open(tmp_path / "other.safetensors", "pt") as file:
         assert len(file.keys()) == 1
 

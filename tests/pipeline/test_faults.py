@@ -6,7 +6,7 @@ from PIL import Image
 
 from core.config.layers import PROJECT_ROOT
 from core.errors import BrokenPictureError, Cancelled, ModelFileError, OutOfMemoryError
-from core.model import guard
+from core.model import output_checks
 from core.model.generator import build_generator
 from core.types import Phase
 
@@ -77,7 +77,7 @@ def test_black_picture_is_found(generator, request_of, monkeypatch):
 def test_a_dark_picture_with_something_in_it_passes():
     image = Image.new("RGB", (8, 8))
     image.putpixel((3, 3), (3, 0, 0))
-    guard.check_picture(image, 8)
+    output_checks.check_picture(image, 8)
 
 
 def test_out_of_memory_is_told_in_one_line_and_the_next_request_works(request_of, monkeypatch):
@@ -87,7 +87,7 @@ def test_out_of_memory_is_told_in_one_line_and_the_next_request_works(request_of
         raise torch.OutOfMemoryError("planted")
 
     with monkeypatch.context() as planted:
-        planted.setattr("core.model.render.render", render)
+        planted.setattr("core.model.generator.generate_image", render)
         with pytest.raises(OutOfMemoryError, match="128x128"):
             generator.generate(request_of())
     assert generator.generate(request_of(num_inference_steps=1)).pictures

@@ -97,7 +97,7 @@ def test_a_cancel_ends_the_second_pass_too(own, request_of):
     ],
 )
 def test_what_cannot_be_drawn_is_told_before_the_run(request_of, changed, inputs, key):
-    model = ModelInfo("demo", {}, {}, None, 128, 128, 8, 0.0, 16, 1024, inputs=inputs)
+    model = ModelInfo("demo", {}, {}, None, 128, 128, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=inputs)
     request = request_of(width=128, height=200, changed={**ON, **changed})
     with pytest.raises(OptionError) as error:
         requests.check(request, model)

@@ -11,6 +11,7 @@ import torch
 from core.config.layers import PROJECT_ROOT
 from core.errors import OutOfMemoryError, UnavailableError
 from core.model import memory, offload, quantization
+from core.model.families import backend_of
 from core.model.generator import build_generator
 from core.model.loader import load_model
 from tests.options import measured
@@ -63,7 +64,7 @@ def test_blocks_of_a_killed_process_are_removed(tmp_path, monkeypatch):
 def test_parts_offloaded_one_by_one_draw_the_same_picture(generator, request_of):
     _, whole = drawn(generator, request_of())
     pipeline = generator.loaded.pipeline
-    offload.place(pipeline, "cpu", "model")  # the mechanics of a card: hooks move each part
+    offload.place(pipeline, backend_of("ZImagePipeline"), "cpu", "model")  # the mechanics of a card: hooks move each part
     try:
         assert pipeline._all_hooks
         _, parts = drawn(generator, request_of())

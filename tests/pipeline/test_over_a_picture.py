@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from core.config.layers import PROJECT_ROOT
 from core.errors import BrokenPictureError, InputsError
 from core.model import preview
+from core.model.families import FAMILIES as DESCRIBED
 from core.model.generator import build_generator
-from core.model.strength import steps_run
 from core.types import Attempt, Phase
 from tests.options import measured
 
@@ -88,7 +88,7 @@ def test_from_a_picture_it_is_plain_diffusers(own, family, request_of, guidance,
     mine = own.generate(request, seen.append, attempt=Attempt(inputs={"image": scene()})).pictures[0]
     theirs = drawn_by_diffusers(folder, f"{stem}Img2ImgPipeline", request, more, image=scene(), strength=strength)
     assert np.array_equal(pixels(mine.image), pixels(theirs))
-    run = steps_run(own.loaded.info.pipeline, 6, strength)
+    run = DESCRIBED[own.loaded.info.pipeline].steps_run(6, strength)
     assert mine.effective["img2img.steps"] == run
     if strength < 1:
         measured("img2img.strength", f"{strength:g}: {run} of 6 steps run, as plain diffusers draws it")

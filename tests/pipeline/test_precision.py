@@ -6,6 +6,7 @@ import torch
 from diffusers import ZImagePipeline
 
 from core.errors import BrokenPictureError
+from core.model.families.z_image import half_precision
 from core.model.tuning import precision
 from tests.options import measured
 from tests.pipeline.conftest import WEIGHTS
@@ -136,7 +137,7 @@ def test_without_retry_and_without_memory_it_fails_at_once(generator, request_of
     poison(request, "transformer", [torch.bfloat16])
     with pytest.raises(BrokenPictureError, match=r"Switch guard\.retry on"):
         generator.generate(small(request_of, **{"model.dtype": "bfloat16", "guard.retry": False}))
-    monkeypatch.setattr("core.model.ladder.fits", lambda *_: False)
+    monkeypatch.setattr("core.model.precision_fallback.fits", lambda *_: False)
     with pytest.raises(BrokenPictureError, match="does not fit the free memory"):
         generator.generate(request)
     measured(
@@ -192,14 +193,14 @@ def test_float16_keeps_the_picture_where_plain_float16_loses_it():
     assert max(largest) > 9e5
     plain = draw(half)
     assert not np.isfinite(plain).all() or np.ptp(plain) < 0.01, "else this test proves nothing"
-    precision.fit_half(half.transformer)
+    half_precision.fit(half.transformer)
     assert np.abs(draw(half) - right).mean() * 255 < 2
 
 
 def test_float16_of_values_that_do_not_overflow_stays_close():
     """Against float32: 0.2 of 255 in the mean (bfloat16: 0.45)."""
     half = load(torch.float16)
-    precision.fit_half(half.transformer)
+    half_precision.fit(half.transformer)
     assert np.abs(draw(half) - draw(load(torch.float32))).mean() * 255 < 0.2
 
 

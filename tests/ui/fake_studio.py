@@ -81,6 +81,8 @@ DEMO = ModelInfo(
     default_guidance=0.0,
     size_multiple=16,
     max_side=1024,
+    pipeline="ZImagePipeline",
+    lora_kind="transformer",
     width=240,
     inputs=(IMAGE, MASK),
 )

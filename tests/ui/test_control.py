@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.model.families import FAMILIES, Z_IMAGE
+from core.model.families import FAMILIES
 from core.types import CONTROL
+from tests.pipelines import Z_IMAGE
 from tests.ui import fake_studio
 from tests.ui.conftest import all_text
 

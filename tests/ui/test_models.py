@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.model.families import FAMILIES, SD
+from core.model.families import FAMILIES
 from core.types import Download
+from tests.pipelines import SD
 from tests.ui import fake_studio
 from tests.ui.conftest import all_text
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from core.model.checks import VARIANTS, is_variant
-from core.model.families import Family
+from core.model.families.base import Family
 from core.model.formats import SAFETENSORS
 from core.model.hub.remote import HubError, RemoteFile
 

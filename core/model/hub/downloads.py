@@ -17,7 +17,7 @@ from pathlib import Path
 from core.config.layers import PROJECT_ROOT, Settings
 from core.config.schema import AUTO
 from core.errors import NotWritableError
-from core.model.families import FAMILIES
+from core.model.families import DEFAULT, FAMILIES
 from core.model.hub import tokens
 from core.model.hub.problems import failure
 from core.model.hub.remote import HubError, endpoint_of
@@ -72,7 +72,7 @@ class Downloads:
             raise failure(info.id, chosen, error.kind, error.detail) from None
         orders = Orders(
             model=info.id,
-            pipeline=info.pipeline if info.pipeline in FAMILIES else "ZImagePipeline",
+            pipeline=info.pipeline if info.pipeline in FAMILIES else DEFAULT.pipeline,
             hub=chosen,
             repository=info.sources[chosen],
             revision=info.revisions.get(chosen),

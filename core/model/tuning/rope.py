@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from core.config.schema import AUTO
-from core.model.traits import PATCH
 from core.types import Decision
 
 ABOVE_BASE = "linear"  # what rope_scaling auto means above the base resolution: the best of `start.py bench rope`
@@ -36,6 +35,7 @@ class RopePlan:
     factors: tuple[float, float]
     dype_scale: float
     dype_exponent: float
+    patch: int = 16  # px of a token's side
 
     @property
     def record(self) -> dict[str, Any] | None:
@@ -160,7 +160,7 @@ class ScaledPositions:
             return linear(dim, theta, factor)
         if self.plan.method == "ntk":
             return ntk(dim, theta, factor)
-        return yarn(dim, theta, factor, self.plan.base // PATCH, fade)
+        return yarn(dim, theta, factor, self.plan.base // self.plan.patch, fade)
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """(n, 3) integer ids -> (n, head_dim / 2) complex64; of length 1, or of the temperature's for the picture's tokens."""

@@ -17,9 +17,10 @@ from core import bootstrap
 from core.config.layers import Settings
 from core.entrypoints import cli, generate
 from core.jobs.supervisor import WorkerSupervisor
-from core.model.families import FAMILIES, Z_IMAGE
+from core.model.families import FAMILIES
 from core.studio import Studio
 from core.types import GenerationRequest
+from tests.pipelines import Z_IMAGE
 
 PARTS = FAMILIES[Z_IMAGE].parts
 FAKE = "tests.unit.jobs.fake_generator:build_generator"

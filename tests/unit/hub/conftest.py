@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from core.model.families import FAMILIES, Z_IMAGE
+from core.model.families import FAMILIES
+from tests.pipelines import Z_IMAGE
 from tests.unit.hub.standin import Hub, serving
 
 PARTS = FAMILIES[Z_IMAGE].parts

@@ -14,7 +14,7 @@ from core.config.layers import load_settings
 from core.errors import DownloadError
 from core.model.catalog import Catalog
 from core.model.checks import MANIFEST, check_folder
-from core.model.families import FAMILIES, SDXL, SDXL_CONTROL, Z_IMAGE, Z_IMAGE_CONTROL
+from core.model.families import FAMILIES
 from core.model.hub import tokens
 from core.model.hub.choose import needed
 from core.model.hub.downloads import Downloads, downloads_of
@@ -23,6 +23,7 @@ from core.model.hub.remote import HubError, RemoteFile, endpoint_of
 from core.model.hub.state import DownloadFiles, Orders
 from core.model.places import Places, places_of
 from tests.options import measured
+from tests.pipelines import SDXL, SDXL_CONTROL, Z_IMAGE, Z_IMAGE_CONTROL
 from tests.unit.hub.standin import serving
 
 PATIENCE = 90  # seconds; a busy machine starts a Python in some

@@ -13,7 +13,7 @@ from core import requests
 from core.config.layers import load_settings
 from core.errors import InputPictureError, InputsError, NotFoundError, OptionError
 from core.jobs.queue import JobQueue
-from core.model.strength import steps_run
+from core.model.families import FAMILIES
 from core.storage.inputs import Inputs
 from core.types import GenerationRequest, JobState, ModelInfo
 
@@ -81,7 +81,7 @@ def size(digest: str) -> tuple[int, int]:
 def test_inputs_that_cannot_be_used_are_told_before_the_run(
     roles: tuple[str, ...], inputs: dict[str, str], words: str
 ) -> None:
-    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, inputs=roles)
+    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=roles)
     with pytest.raises(InputsError) as error:
         requests.check_inputs(GenerationRequest(prompt="x", inputs=inputs), model, size)
     assert words in error.value.message("en") and "\n" not in error.value.message("zh")
@@ -100,10 +100,10 @@ def test_inputs_that_cannot_be_used_are_told_before_the_run(
     ],
 )
 def test_a_strength_that_runs_no_step_is_told(pipeline: str, steps: int, strength: float, run: int) -> None:
-    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, inputs=BOTH, pipeline=pipeline)
+    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, pipeline, inputs=BOTH)
     request = make_request(num_inference_steps=steps, inputs={"image": A})
     request = replace(request, options={**request.options, "img2img.strength": strength})
-    assert steps_run(pipeline, steps, strength) == run
+    assert FAMILIES[pipeline].steps_run(steps, strength) == run
     if run:
         return requests.check(request, model)
     with pytest.raises(OptionError, match=f"of {steps} steps none"):
@@ -119,7 +119,7 @@ def test_a_strength_that_runs_no_step_is_told(pipeline: str, steps: int, strengt
     ],
 )
 def test_options_of_a_control_picture_that_contradict_each_other(changed: dict[str, float], words: str) -> None:
-    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, inputs=("control_image",))
+    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=("control_image",))
     options = {**load_settings().request_options(), **changed}
     with pytest.raises(OptionError) as error:
         requests.check_inputs(GenerationRequest(prompt="x", inputs={"control_image": A}, options=options), model, size)
@@ -127,7 +127,7 @@ def test_options_of_a_control_picture_that_contradict_each_other(changed: dict[s
 
 
 def test_inputs_that_fit_are_taken(shop: Shop) -> None:
-    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, inputs=BOTH)
+    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=BOTH)
     request = GenerationRequest(prompt="x", inputs={"image": A, "mask_image": B}, parent="f" * 32)
     requests.check_inputs(request, model, size)
     with pytest.raises(InputsError, match="no id"):

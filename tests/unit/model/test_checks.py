@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 
 from core.errors import ModelFileError
 from core.model.checks import check_folder
-from core.model.families import FAMILIES, Z_IMAGE
+from core.model.families import FAMILIES
+from tests.pipelines import Z_IMAGE
 
 PARTS = FAMILIES[Z_IMAGE].parts
 CONFIGS = {name: part.config for name, part in PARTS.items()}

@@ -1,7 +1,6 @@
-"""What is tried when a picture is broken: the whole job again in a higher precision, as long as there is one that fits.
+"""Retry a job whose image is broken in the next higher precision, as long as there is one that fits.
 
-Decoding again in float32, the first rung, is done where the decoding is (`render`).
-What this module does not know: how a picture is made.
+Decoding again in float32 comes first and is done where decoding is.
 """
 
 from __future__ import annotations
@@ -10,28 +9,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import BrokenPictureError
-from core.model import guard
+from core.model import output_checks
 from core.model.loader import LoadedModel, fits, has_bfloat16
 from core.model.tuning.precision import COMPONENTS, next_dtypes
 from core.types import Decision, GenerationRequest
 
 
-class Ladder:
-    """The precision of one job: as asked at first, a rung higher after each `next`."""
+class PrecisionFallback:
+    """The precision of one job: as requested at first, one step higher after each `next`."""
 
     def __init__(self, request: GenerationRequest) -> None:
         self.options: Mapping[str, Any] = request.options
         self.decisions: tuple[Decision, ...] = ()
 
     def next(self, model: LoadedModel, broken: BrokenPictureError) -> None:
-        """Go up one rung, or raise `broken` with the cure that is left to the user."""
+        """Go one step higher, or raise `broken` with the cure that is left to the user."""
         if not self.options["guard.retry"]:
-            raise guard.with_cure(broken, "off") from broken
+            raise output_checks.with_cure(broken, "off") from broken
         higher = next_dtypes(model.dtypes, has_bfloat16(model.device))
         if higher is None:
-            raise guard.with_cure(broken, "weights") from broken
+            raise output_checks.with_cure(broken, "weights") from broken
         if not fits(model.info, higher, model.device):
-            raise guard.with_cure(broken, "memory") from broken
+            raise output_checks.with_cure(broken, "memory") from broken
         changed = {f"{component}.dtype": higher[component] for component in COMPONENTS}
         self.options = {**self.options, **changed, "model.dtype": higher["transformer"]}
         self.decisions += (

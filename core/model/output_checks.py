@@ -1,11 +1,10 @@
-"""No broken picture is ever saved as if it were one: NaN, Inf and flat colour are found and named, with a cure.
-
-What this module does not know: what is tried next (the generator climbs the ladder).
-"""
+"""Check what the parts of a model return: NaN, infinity and flat colour raise BrokenPictureError, which names a cure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from PIL import Image
 
 from core.errors import BrokenPictureError
 
-FLAT_RANGE = 2  # of 255: a picture whose channels all span less is one colour
+FLAT_RANGE = 2  # of 255: an image whose channels all span less is one colour
 NOT_FINITE = "NaN or Inf"
 
 CURES: Mapping[str, Mapping[str, str]] = {
@@ -37,9 +36,9 @@ CURES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def check_texts(embeddings: Sequence[torch.Tensor]) -> None:
-    """Raise BrokenPictureError when the text encoder gave a value that is NaN or infinite. Step 0: before the first."""
-    if not all(bool(torch.isfinite(embedding).all()) for embedding in embeddings):
+def check_embeds(embeds: Sequence[torch.Tensor]) -> None:
+    """Raise BrokenPictureError when prompt embeds are NaN or infinite. Step 0: before the first."""
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in embeds):
         raise BrokenPictureError(component="text_encoder", came=NOT_FINITE, step=0)
 
 
@@ -49,14 +48,42 @@ def check_latents(latents: torch.Tensor, step: int) -> None:
         raise BrokenPictureError(component="transformer", came=NOT_FINITE, step=step)
 
 
+@contextmanager
+def checked_encoder(vae: Any, dtype: torch.dtype) -> Iterator[None]:
+    """Check what the VAE encodes meanwhile; where its precision is another than `dtype`, that of the rest, it converts.
+
+    diffusers widens SDXL's VAE to encode and leaves it in `dtype`: one of another precision is left as it is.
+    """
+    encode, upcast, foreign = vae.encode, vae.config.get("force_upcast", False), vae.dtype != dtype
+
+    def checked(pixels: torch.Tensor) -> Any:
+        found = encode(pixels.to(vae.dtype))
+        moments = found.latent_dist.parameters
+        if not bool(torch.isfinite(moments).all()):
+            raise BrokenPictureError(component="vae", came=NOT_FINITE, step=0)
+        if foreign:
+            found.latent_dist = type(found.latent_dist)(moments.to(dtype))
+        return found
+
+    vae.encode = checked
+    if foreign:
+        vae.register_to_config(force_upcast=False)
+    try:
+        yield
+    finally:
+        del vae.encode
+        if foreign:
+            vae.register_to_config(force_upcast=upcast)
+
+
 def check_decoded(pixels: torch.Tensor, step: int) -> None:
-    """The same for what the VAE decoded, before it is rounded to bytes (where NaN would turn black in silence)."""
+    """Raise it for what the VAE decoded, before it is rounded to bytes (where NaN would turn black without a word)."""
     if not bool(torch.isfinite(pixels).all()):
         raise BrokenPictureError(component="vae", came=NOT_FINITE, step=step)
 
 
 def check_picture(image: Image.Image, step: int) -> None:
-    """Raise BrokenPictureError when the finished picture is black or of one flat colour."""
+    """Raise BrokenPictureError when the finished image is black or of one flat colour."""
     pixels = np.asarray(image).reshape(-1, 3)
     if int(np.ptp(pixels, axis=0).max()) < FLAT_RANGE:
         colour = tuple(int(c) for c in pixels[0])
@@ -65,6 +92,6 @@ def check_picture(image: Image.Image, step: int) -> None:
 
 
 def with_cure(broken: BrokenPictureError, cure: str) -> BrokenPictureError:
-    """The same error with one of CURES; a flat picture has its own when precision was not the cause."""
+    """Return the error with one of CURES; a flat image has its own when precision was not the cause."""
     flat = cure == "weights" and broken.values["came"] != NOT_FINITE
     return BrokenPictureError(**{**broken.values, "cure": CURES["flat" if flat else cure]})

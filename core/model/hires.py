@@ -1,7 +1,4 @@
-"""The passes of one picture: one, or, for high resolution, a small picture first and then over it, enlarged, the whole one.
-
-What this module does not know: how a pass is drawn, torch.
-"""
+"""Plan the passes of one image: one, or with hires fix a small image first, then img2img over it, upscaled. Without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from core.config.schema import AUTO
-from core.model.strength import steps_run
+from core.model.families import FAMILIES
 from core.types import GenerationRequest
 
 UPSCALERS = {
@@ -24,15 +21,15 @@ UPSCALERS = {
 
 @dataclass(frozen=True)
 class Pass:
-    """What is asked of the model in one pass; `strength` is how much of the picture that it draws over is drawn anew."""
+    """One run of the model; `strength` is the denoising strength over an image."""
 
     request: GenerationRequest
     strength: float
-    over_last: bool = False  # the picture is that of the pass before, enlarged
+    over_last: bool = False  # the image is that of the pass before, upscaled
 
 
 def of(request: GenerationRequest) -> tuple[Pass, ...]:
-    """In order; the last one has the size asked for, and with a pass before it draws at exactly that size."""
+    """Return the passes in order; the last has the requested size, and after another pass renders at exactly that size."""
     options = request.options
     if not options["hires.enabled"]:
         return (Pass(request, options["img2img.strength"]),)
@@ -46,25 +43,25 @@ def of(request: GenerationRequest) -> tuple[Pass, ...]:
 
 
 def base_size(request: GenerationRequest) -> tuple[int, int]:
-    """The size asked of the first pass of two, in pixels."""
+    """Return the requested size of the first pass of two, in pixels."""
     scale = float(request.options["hires.scale"])
     return round(request.width / scale), round(request.height / scale)
 
 
 def steps_of(one: Pass, pipeline: str, from_picture: bool) -> int:
-    """How many steps the pass runs; `from_picture`: the request comes with one to draw over."""
+    """Return how many steps the pass runs; `from_picture`: the request comes with an image to start from."""
     if not (one.over_last or from_picture):
         return one.request.num_inference_steps
-    return steps_run(pipeline, one.request.num_inference_steps, one.strength)
+    return FAMILIES[pipeline].steps_run(one.request.num_inference_steps, one.strength)
 
 
 def all_steps(request: GenerationRequest, pipeline: str, from_picture: bool) -> int:
-    """How many steps are run for the picture, over all its passes."""
+    """Return how many steps are run for the image over all its passes."""
     return sum(steps_of(one, pipeline, from_picture) for one in of(request))
 
 
 def enlarged(image: Image.Image, request: GenerationRequest) -> Image.Image:
-    """The picture of the pass before at the size asked for."""
+    """Upscale the image of the pass before to the requested size."""
     method = UPSCALERS[request.options["hires.upscaler"]]
     return image.resize((request.width, request.height), method)
 
@@ -72,7 +69,7 @@ def enlarged(image: Image.Image, request: GenerationRequest) -> Image.Image:
 def record(
     request: GenerationRequest, pipeline: str, from_picture: bool, base: tuple[int, int] | None
 ) -> dict[str, Any]:
-    """For the picture's record: how many steps were really run, and the size that the first pass of two was drawn at."""
+    """Return for the record how many steps were run, and the size that the first pass of two was rendered at."""
     stages = of(request)
     found: dict[str, Any] = {}
     if from_picture:
