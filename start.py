@@ -60,7 +60,7 @@ OPEN_BROWSER = """
 import os, socket, time, webbrowser
 from core.config.layers import load_settings
 settings = load_settings(environment=os.environ)
-port, address = settings["ui.port"], settings["access.address"]
+port, address = settings["server.port"], settings["server.host"]
 host = "127.0.0.1" if address in ("0.0.0.0", "::", "::1", "localhost") else address
 for _ in range(120):
     with socket.socket() as probe:
@@ -145,7 +145,7 @@ def speaks_chinese() -> bool:
 
 
 def start_app(arguments: list[str]) -> int:
-    """The pages until Ctrl+C; for this machine alone unless access.address says otherwise."""
+    """The pages until Ctrl+C; for this machine alone unless server.host says otherwise."""
     unknown = [argument for argument in arguments if argument != "--open"]
     if unknown:
         raise Stop(f"the app knows only --open, not {unknown[0]}", f"应用只接受 --open，不接受 {unknown[0]}", code=2)

@@ -28,7 +28,7 @@ _NO_RAY = {
     "en": "the package ray is missing (.venv/bin/pip install -r requirements-extras.txt)",
     "zh": "缺少 ray 软件包（.venv/bin/pip install -r requirements-extras.txt）",
 }
-_NOT_BOTH = {"en": "local, as worker.server is set", "zh": "local，因为已设置 worker.server"}
+_NOT_BOTH = {"en": "local, as remote.url is set", "zh": "local，因为已设置 remote.url"}
 PAGE_SECONDS = 2.0  # a page waits at most this long for a remote studio
 
 
@@ -67,17 +67,17 @@ def build_studio(settings: Settings) -> Studio:
 
 def _loras(settings: Settings) -> LoraFiles | RemoteLoras:
     """Return this machine's LoRA files, or those of the remote studio that generates for this one."""
-    server = str(settings["worker.server"])
+    server = str(settings["remote.url"])
     if not server:
         return lora_files(settings)
-    return RemoteLoras(Remote(server, str(settings["worker.server_token"]), reaching=PAGE_SECONDS))
+    return RemoteLoras(Remote(server, str(settings["remote.token"]), reaching=PAGE_SECONDS))
 
 
 def _check_executor(settings: Settings) -> None:
     """Raise for an executor that can't be used, before anything is opened. Only the dispatcher imports ray."""
     if settings["worker.executor"] != "ray":
         return
-    if settings["worker.server"]:
+    if settings["remote.url"]:
         raise OptionError(
             source=settings.origins["worker.executor"], key="worker.executor", came="ray", allowed=_NOT_BOTH
         )
@@ -88,8 +88,8 @@ def _check_executor(settings: Settings) -> None:
 def _catalog(settings: Settings, places: Places) -> Catalog | RemoteCatalog:
     """Return this machine's models, or those of the remote studio that generates for this one."""
     own = Catalog(settings.configs, places)
-    server = str(settings["worker.server"])
+    server = str(settings["remote.url"])
     if not server:
         return own
-    remote = Remote(server, str(settings["worker.server_token"]), reaching=PAGE_SECONDS)
+    remote = Remote(server, str(settings["remote.token"]), reaching=PAGE_SECONDS)
     return RemoteCatalog(remote, own)

@@ -140,7 +140,7 @@ def _own_steps(request: GenerationRequest, models: Models) -> tuple[Values, ...]
 def _smaller(request: GenerationRequest) -> tuple[Values, ...]:
     """Less memory for the same picture, then half the sides."""
     half = {"generation.width": max(64, request.width // 2), "generation.height": max(64, request.height // 2)}
-    return ({"memory.low_vram": True}, {"memory.profile": "4gb"}, half)
+    return ({"memory.low_vram": True}, {"memory.tier": "4gb"}, half)
 
 
 def _first_new(request: GenerationRequest, *cures: Values) -> Values:

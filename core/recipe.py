@@ -209,13 +209,13 @@ def _share(count: int, of: int) -> dict[str, str]:
 
 SAFE = {
     "model.dtype": AUTO,
-    "memory.profile": AUTO,
+    "memory.tier": AUTO,
     "transformer.use_rope": True,
     "force_original_resolution": True,
 }
 OWN = {"generation.num_inference_steps": AUTO, "generation.guidance_scale": AUTO, "scheduler.shift": AUTO}
 WHOLE = {"vae.enable_tiling": False, "vae.decoder_tiling": False, "memory.low_vram": False}
-FAST = {"preview.every": 2, "memory.empty_cache": False, "memory.low_vram": False}
+FAST = {"preview.interval": 2, "memory.empty_cache": False, "memory.low_vram": False}
 STEPS = (
     Step("stable", SAFE, _series, _stable),
     Step("quality", {**SAFE, **OWN, **WHOLE}, _few, _quality),

@@ -77,7 +77,7 @@ class RequestBuilder:
             self.check_single(single, model, source)
             check(single)
 
-        limit = min(self._settings["batch.max_pictures"], most or self._settings["batch.max_pictures"])
+        limit = min(self._settings["batch.max_images"], most or self._settings["batch.max_images"])
         return batch.build(base, read_rows(given, source), self._wildcard_files(), limit, check_image, source)
 
     def wildcards(self) -> tuple[str, ...]:
@@ -149,11 +149,7 @@ class RequestBuilder:
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The values by their own keys, in their own types. Raises InputError naming `source` for the first that can't be used."""
-    found = {}
-    for key, value in values.items():
-        option = SCHEMA.find(key, source)
-        found[option.key] = option.check(value, source)
-    return found
+    return SCHEMA.checked(values, source)
 
 
 def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo) -> GenerationRequest:
@@ -233,7 +229,7 @@ def check_passes(request: GenerationRequest, model: ModelInfo, source: str = "re
     options = {**{option.key: option.default for option in SCHEMA.request_options()}, **request.options}
     complete = replace(request, options=options)
     for one in hires.of(complete):
-        key = "hires.strength" if one.over_last else "img2img.strength"
+        key = "hires.denoising_strength" if one.over_last else "img2img.denoising_strength"
         if hires.steps_of(one, model.pipeline, IMAGE in request.inputs) < 1:
             raise OptionError(
                 source=source, key=key, came=one.strength, allowed=_enough(one.request.num_inference_steps)
@@ -291,7 +287,7 @@ _PROBLEMS = {
 
 def with_values(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
     """`request` with values by schema key, each checked."""
-    checked = {key: SCHEMA.find(key, "sweep").check(value, "sweep") for key, value in values.items()}
+    checked = SCHEMA.checked(values, "sweep")
     own = {key.removeprefix("generation."): value for key, value in checked.items() if key.startswith("generation.")}
     options = {key: value for key, value in checked.items() if not key.startswith("generation.")}
     template = "" if "seed" in own else request.template

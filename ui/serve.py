@@ -113,10 +113,10 @@ def _taken(address: str, port: int) -> str:
             probe.bind(place)
     except OSError as error:
         if error.errno in (errno.EADDRNOTAVAIL, None) or isinstance(error, socket.gaierror):
-            return f"{address} is no address of this machine (access.address)."
+            return f"{address} is no address of this machine (server.host)."
         return (
             f"Port {port} is in use: is the studio already open at http://127.0.0.1:{port} ? "
-            f"Close it, or choose another port with ZDARKROOM_UI__PORT={port + 1}."
+            f"Close it, or choose another port with ZDARKROOM_SERVER__PORT={port + 1}."
         )
     return ""
 

@@ -47,7 +47,7 @@ def build(
         except InputError as error:
             problems.add_error(row.number, "", error)
     if counted > most:
-        allowed = {"en": f"{most} pictures in all (batch.max_pictures)", "zh": f"总共 {most} 张（batch.max_pictures）"}
+        allowed = {"en": f"{most} pictures in all (batch.max_images)", "zh": f"总共 {most} 张（batch.max_images）"}
         problems.add(rows[-1].number, COUNT.removeprefix("generation."), str(counted), allowed)
     problems.raise_any()
     if not found:

@@ -102,8 +102,24 @@ def _of_list(given: Sequence[Any], problems: Problems) -> tuple[Row, ...]:
             problems.add(number, "", repr(entry), allowed)
             continue
         _check_names(list(values), number, problems)
-        found.append(Row(number, {SCHEMA.canonical(str(name)): value for name, value in values.items()}))
+        found.append(Row(number, _by_key(values, number, problems)))
     return tuple(found)
+
+
+def _by_key(values: Mapping[str, Any], number: int, problems: Problems) -> dict[str, Any]:
+    """Return the values of a row by key; two names of one field that disagree are a problem."""
+    found: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for name, value in values.items():
+        key = SCHEMA.canonical(str(name))
+        if key in found and found[key] != value:
+            allowed = {
+                "en": f"one value: {names[key]} and {name} are the same field",
+                "zh": f"一个值：{names[key]} 与 {name} 是同一字段",
+            }
+            problems.add(number, str(name), repr(value), allowed)
+        found[key], names[key] = value, str(name)
+    return found
 
 
 def _header(line: str) -> list[str]:

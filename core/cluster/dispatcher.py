@@ -192,7 +192,7 @@ def _open(orders: WorkerOrders, generator: str) -> Fleet:
     ray = join(str(orders.values["worker.ray_address"]))
     link = RayLink(ray, generator, orders.configs, values)
     catalog = Catalog(orders.configs, places_of_values(orders.configs, orders.values))
-    hang = float(orders.values["worker.hang_seconds"])
+    hang = float(orders.values["worker.timeout"])
     return Fleet(link, orders.values["worker.ray_workers"], hang, prepared(orders), need_of(catalog))
 
 

@@ -170,15 +170,13 @@ def place_of(number: int) -> Any:
 
 def _own(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The values of a column by key. Raises InputError for what no picture has, or what all columns share."""
-    found = {}
     for name, value in values.items():
         option = SCHEMA.find(name, source)
         if option.key in SHARED:
             raise OptionError(source=source, key=option.key, came=str(value)[:60], allowed=_NOT_HERE)
         if not _of_a_picture(option.key):
             raise UnknownOptionError(source=source, key=name, nearest="generation.num_inference_steps")
-        found[option.key] = option.check(value, source)
-    return found
+    return SCHEMA.checked(values, source)
 
 
 _NOT_HERE = {"en": "the same in every column, so not here", "zh": "所有列相同，因此不能写在这里"}

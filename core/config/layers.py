@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from core.config.options import SCHEMA
+from core.config.schema import conflict
 from core.errors import ConfigFileError, InputError, NotWritableError, SecretShownError, UnknownOptionError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +42,7 @@ class Settings:
     configs: Path = field(default=PROJECT_ROOT / "configs")
 
     def __getitem__(self, key: str) -> Any:
-        return self.values[key]
+        return self.values[SCHEMA.current_key(key)]
 
     def request_options(self) -> dict[str, Any]:
         """The values that travel with a request, by key."""
@@ -85,6 +86,7 @@ def _merge(layers: Iterable[_Layer], problems: list[InputError], configs: Path) 
     values: dict[str, Any] = SCHEMA.defaults()
     origins = dict.fromkeys(values, "default")
     for layer in layers:
+        names: dict[str, str] = {}  # of the options that this layer has set: what it calls them
         for key, value in layer.values.items():
             if key == PROFILE_KEY:
                 continue
@@ -92,8 +94,12 @@ def _merge(layers: Iterable[_Layer], problems: list[InputError], configs: Path) 
                 option = SCHEMA.find(key, layer.source)
                 if option.secret and layer.source == COMMAND_LINE:
                     raise SecretShownError(key=option.key, variable=variable_of(option.key))
-                values[option.key] = option.check(value, layer.source)
+                checked = option.check(value, layer.source)
+                if option.key in names and values[option.key] != checked:
+                    raise conflict(layer.source, option, names[option.key], key, values[option.key], checked)
+                values[option.key] = checked
                 origins[option.key] = layer.source
+                names[option.key] = key
             except InputError as problem:
                 problems.append(problem)
     return Settings(values=values, origins=origins, problems=tuple(problems), configs=configs)
@@ -242,9 +248,9 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 def save_local(settings: Settings, values: Mapping[str, Any]) -> None:
     """Write checked `values` into configs/local.yaml beside what is there; comments of that file are not kept."""
     path = settings.configs / "local.yaml"
-    checked = {(option := SCHEMA.find(key, "form")).key: option.check(value, "form") for key, value in values.items()}
+    checked = SCHEMA.checked(values, "form")
     present = parse_yaml(path.read_text(encoding="utf-8"), f"configs/{path.name}") if path.exists() else {}
-    kept = {key: value for key, value in present.items() if SCHEMA.canonical(key) not in checked}  # also under an alias
+    kept = {SCHEMA.current_key(key): value for key, value in present.items() if SCHEMA.canonical(key) not in checked}
     temporary = path.with_suffix(".tmp")
     try:
         temporary.write_text("", encoding="utf-8")

@@ -1,6 +1,6 @@
 """What an option is, and the checks that follow from its declaration.
 
-The declarations themselves are in `options.py`; the panels, the YAML files, the command line, the metadata and the docs are all
+The declarations themselves are in `options/`; the panels, the YAML files, the command line, the metadata and the docs are all
 derived from them. What this module does not know: files, environment, widgets, pipelines.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from core.errors import OptionError, UnknownOptionError
+from core.errors import OptionConflictError, OptionError, UnknownOptionError
 
 AUTO = "auto"  # the value of an option that is resolved later (from the model or the machine), with a reason
 
@@ -43,6 +43,7 @@ class Option:
     bounds, texts the `maximum` of their characters; `entries` reads a list's own. `built` is False while an option is
     accepted but has no effect yet: pages then show it greyed, and setting it away from the default is reported. The value
     of a `secret` one is never shown, whoever asks, and not taken from a command line, which every user of a machine can read.
+    `former` are the keys that the option had in earlier versions: read for ever, written never.
     """
 
     key: str
@@ -64,6 +65,7 @@ class Option:
     secret: bool = False
     entries: Entries | None = None
     aliases: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> Text:
@@ -165,6 +167,12 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(item for item in items if item)
 
 
+def conflict(source: str, option: Option, one: str, other: str, first: Any, second: Any) -> OptionConflictError:
+    """Return the error for two names of one option that are given different values."""
+    shown = [HIDDEN if option.secret else _shorten(value) for value in (first, second)]
+    return OptionConflictError(source=source, key=option.key, one=one, first=shown[0], other=other, second=shown[1])
+
+
 def _same(words: str) -> Text:
     return {"en": words, "zh": words}
 
@@ -186,16 +194,21 @@ class Schema:
 
     def __init__(self, options: tuple[Option, ...]) -> None:
         self.options: Mapping[str, Option] = {option.key: option for option in options}
+        self._former = {former: option.key for option in options for former in option.former}
         self._aliases = self._collect_aliases(options)
 
     @staticmethod
     def _collect_aliases(options: tuple[Option, ...]) -> dict[str, str]:
-        """Declared aliases, and each last part of a key that only one option has (`use_rope` for `transformer.use_rope`)."""
-        leaves: dict[str, list[str]] = {}
+        """Return former keys, declared aliases, and each last part of a key that one option alone has or had.
+
+        An example of the last is `use_rope` for `transformer.use_rope`.
+        """
+        leaves: dict[str, set[str]] = {}
         for option in options:
-            leaves.setdefault(option.key.rsplit(".", 1)[-1], []).append(option.key)
-        aliases = {leaf: keys[0] for leaf, keys in leaves.items() if len(keys) == 1}
-        aliases.update({alias: option.key for option in options for alias in option.aliases})
+            for key in (option.key, *option.former):
+                leaves.setdefault(key.rsplit(".", 1)[-1], set()).add(option.key)
+        aliases = {leaf: next(iter(keys)) for leaf, keys in leaves.items() if len(keys) == 1}
+        aliases.update({name: option.key for option in options for name in (*option.former, *option.aliases)})
         return aliases
 
     def find(self, key: str, source: str) -> Option:
@@ -208,6 +221,42 @@ class Schema:
     def canonical(self, key: str) -> str:
         """The key that `key` stands for; an unknown one stands for itself."""
         return key if key in self.options else self._aliases.get(key, key)
+
+    def current(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return stored `values` under the keys that their options have now; lists become tuples, as the schema has them.
+
+        Only whole former keys are translated, never short names: a record may hold other facts beside options.
+        """
+        return {
+            self._former.get(key, key): tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+        }
+
+    def current_key(self, key: str) -> str:
+        """Return the key that the option of a stored `key` has now."""
+        return self._former.get(key, key)
+
+    def spellings(self, key: str) -> tuple[str, ...]:
+        """Return every key under which a value of this option may be stored, the present one first."""
+        option = self.options.get(self.current_key(key))
+        return (key,) if option is None else (option.key, *option.former)
+
+    def checked(self, values: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """Return `values`, given by key, former key or alias, by key and in the options' own types.
+
+        Raises:
+            OptionError, UnknownOptionError: A value or a key cannot be used.
+            OptionConflictError: Two names of one option are given with different values.
+        """
+        found: dict[str, Any] = {}
+        names: dict[str, str] = {}
+        for name, value in values.items():
+            option = self.find(name, source)
+            checked = option.check(value, source)
+            if option.key in found and found[option.key] != checked:
+                raise conflict(source, option, names[option.key], name, found[option.key], checked)
+            found[option.key], names[option.key] = checked, name
+        return found
 
     def nearest(self, key: str) -> str:
         """The known key that looks most like `key`, by the whole key or by its last part."""

@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
             row = _vary(_studio(generator, history, changed), request, measured["studio"], runs)
             report.setdefault("variants", {})[name] = row
             print(line(name, row), flush=True)
-    print("text: the studio keeps the embeddings of a prompt that it has read, unless speed.cache_text is off")
+    print("text: the studio keeps the embeddings of a prompt that it has read, unless performance.cache_text is off")
     print("distance: largest and mean difference of a pixel from the studio's default picture, of 255")
     print(json.dumps(report, ensure_ascii=False))
     return DONE if report["max_pixel_distance"] == 0 else FAILED

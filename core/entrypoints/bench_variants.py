@@ -11,12 +11,12 @@ from typing import Any
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, Option
 
-GROUPS = ("speed", "compile", "attention", "vae", "precision", "memory")
+GROUPS = ("performance", "compile", "attention", "vae", "precision", "memory")
 NOT_ALONE = (  # these act only beside another option, or on nothing that can be measured here
     "compile.mode",
     "compile.fullgraph",
-    "guard.retry",
-    "memory.profile",
+    "precision.auto_retry",
+    "memory.tier",
 )
 TILED = {"vae.enable_tiling": True}
 BESIDE: Mapping[str, Mapping[str, Any]] = {"vae.tiling_mode=exact": TILED}  # what else such a line switches on

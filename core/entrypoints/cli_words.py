@@ -43,7 +43,7 @@ WORDS = {
         "prompt": "what the picture shows, in Chinese or English",
         "prompts-file": "many pictures as one job: a text with a prompt a line, or a CSV table whose columns are fields "
         "of a request; {a|b} and __name__ (a line of name.txt) are drawn by each picture's seed",
-        "control_image": "of a model with a ControlNet: the picture that it follows; see control.preprocess",
+        "control_image": "of a model with a ControlNet: the picture that it follows; see controlnet.preprocessor",
         "image": "draw over this picture (PNG, JPEG, WebP); without --width and --height at its own size, or at the model's in "
         "its ratio when it is much larger",
         "mask_image": "with --image: draw anew only where this picture, of the same size, is white",
@@ -103,7 +103,7 @@ WORDS = {
         "prompt": "用中文或英文描述画面",
         "prompts-file": "一个任务生成多张图片：每行一条提示词的文本，或以请求字段为列的 CSV 表格；"
         "{a|b} 和 __名称__（名称.txt 中的一行）按每张图片的种子抽取",
-        "control_image": "用于带 ControlNet 的模型：要遵循的图片；参见 control.preprocess",
+        "control_image": "用于带 ControlNet 的模型：要遵循的图片；参见 controlnet.preprocessor",
         "image": "在此图片（PNG、JPEG、WebP）上重绘；不给 --width 和 --height 时用其原尺寸，远大于模型尺寸时按其比例缩小",
         "mask_image": "与 --image 合用：只重绘此图（尺寸相同）中白色的区域",
         "out": "把图片复制到此文件（{formats}）；多张时为 FILE-1、FILE-2……；不给则打印路径",

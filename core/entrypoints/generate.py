@@ -17,6 +17,7 @@ from typing import Any
 
 from core.bootstrap import build_studio
 from core.config.layers import PROFILE_KEY, load_settings
+from core.config.options import SCHEMA
 from core.entrypoints.terminal import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.errors import InputError, OptionError
 from core.studio import Studio
@@ -31,7 +32,7 @@ FLAGS = {  # flag -> the option that it sets
     "--seed": "generation.seed",
     "--num-images": "generation.num_images",
     "--model": "model.id",
-    "--strength": "img2img.strength",
+    "--strength": "img2img.denoising_strength",
 }
 INPUT_FLAGS = {
     "--image": IMAGE,
@@ -161,7 +162,9 @@ def read_order(arguments: argparse.Namespace) -> Order:
     values.update({key: value for key in FLAGS.values() if (value := getattr(arguments, key)) is not None})
     if arguments.low_vram:
         values["memory.low_vram"] = True
-    values.update(pair(text) for text in arguments.set)
+    given_by_set = dict(pair(text) for text in arguments.set)
+    named = {SCHEMA.canonical(key) for key in given_by_set}  # whatever they are called, they win over the flags
+    values = {**{key: value for key, value in values.items() if key not in named}, **given_by_set}
     profile = arguments.profile or values.pop(PROFILE_KEY, None)
     out = Path(arguments.out) if arguments.out is not None else None
     if out is not None:

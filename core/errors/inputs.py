@@ -27,6 +27,16 @@ class UnknownOptionError(InputError):
     }
 
 
+class OptionConflictError(InputError):
+    """Two names of one option (a former key, an alias) that are given different values in the same place."""
+
+    text = {
+        "en": "{source}: {one} = {first} and {other} = {second} set the same option, {key}, to different values. "
+        "Keep one of the two.",
+        "zh": "{source}：{one} = {first} 与 {other} = {second} 是同一个选项（{key}），取值却不同。请只保留其中一个。",
+    }
+
+
 class ConfigFileError(InputError):
     """A YAML file that cannot be read."""
 
@@ -139,8 +149,8 @@ class WrongStorageError(InputError):
 
     text = {
         "en": "The pictures of {database} are kept elsewhere than here: {path} says {found}, the database {wanted}. Check "
-        "output.storage and whether its folder is mounted; if the pictures were moved, copy that file with them.",
-        "zh": "{database} 的图片不在此处：{path} 为 {found}，数据库为 {wanted}。请检查 output.storage 及其文件夹是否已挂载；"
+        "storage.images and whether its folder is mounted; if the pictures were moved, copy that file with them.",
+        "zh": "{database} 的图片不在此处：{path} 为 {found}，数据库为 {wanted}。请检查 storage.images 及其文件夹是否已挂载；"
         "如果移动过图片，请一并复制该文件。",
     }
 

@@ -69,8 +69,8 @@ class SharedStorageError(StorageError):
     """An object store refused, or did not answer."""
 
     text = {
-        "en": "{path}: the storage says: {detail}. Check output.storage, and the keys in the environment (AWS_ACCESS_KEY_ID, "
+        "en": "{path}: the storage says: {detail}. Check storage.images, and the keys in the environment (AWS_ACCESS_KEY_ID, "
         "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL), then try again.",
-        "zh": "{path}：存储报告：{detail}。请检查 output.storage 和环境变量中的密钥（AWS_ACCESS_KEY_ID、"
+        "zh": "{path}：存储报告：{detail}。请检查 storage.images 和环境变量中的密钥（AWS_ACCESS_KEY_ID、"
         "AWS_SECRET_ACCESS_KEY、AWS_ENDPOINT_URL），然后重试。",
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.jobs.records import restore
+from core.config.options import SCHEMA
 from core.storage.database import Database
 from core.storage.files import Files
 from core.storage.shared import open_files
@@ -35,7 +35,7 @@ def open_database(directory: Path, values: Mapping[str, Any]) -> Database:
 
 def open_store(directory: Path, values: Mapping[str, Any]) -> Files:
     """Where the settings keep pictures: in the output folder, or where several machines reach them. Raises as `open_files`."""
-    return open_files(str(values.get("output.storage") or ""), directory)
+    return open_files(str(values.get("storage.images") or ""), directory)
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,6 @@ class WorkerOrders:
             owner_pid=data["owner_pid"],
             output_directory=Path(data["output_directory"]),
             configs=Path(data["configs"]),
-            values=restore(data["values"]),
+            values=SCHEMA.current(data["values"]),
             unloaded_from=data["unloaded_from"],
         )

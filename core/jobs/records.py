@@ -13,6 +13,7 @@ from dataclasses import fields
 from functools import cache, lru_cache
 from typing import Any, get_origin, get_type_hints
 
+from core.config.options import SCHEMA
 from core.errors import GenerationError, StudioError
 from core.storage.database import moment
 from core.types import (
@@ -51,7 +52,7 @@ def read_request(text: str, pictures: str | None = None) -> GenerationRequest:
     if "prompt" not in data:
         raise UnreadableRequest("the stored request has no prompt")
     own = read_pictures(pictures) if pictures is not None else ()
-    return GenerationRequest(**{**data, "options": restore(data.get("options", {})), "pictures": own})
+    return GenerationRequest(**{**data, "options": SCHEMA.current(data.get("options", {})), "pictures": own})
 
 
 @lru_cache(maxsize=16)  # read at every look at a job, and never written again
@@ -157,11 +158,6 @@ def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
     cluster = {"nodes": nodes, "workers": workers}
     parts = {"decisions": decisions, "capabilities": capabilities, "updated_at": moment(updated_at)}
     return WorkerStatus(**{**data, **parts, **cluster})
-
-
-def restore(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Option values as the schema gives them: its lists are tuples, which JSON does not have."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 @cache

@@ -176,7 +176,7 @@ class WorkerSupervisor:
 
     def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, reasons.Reason | None]:
         """Wait for the worker's end, and end it when its job has not moved for too long: exit code, reason for that."""
-        limit = float(self._settings["worker.hang_seconds"])
+        limit = float(self._settings["worker.timeout"])
         limit += RAY_GRACE if limit and self._settings["worker.executor"] == "ray" else 0.0
         while True:
             try:

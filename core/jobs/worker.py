@@ -144,7 +144,7 @@ class Worker:
 
 def _generator(orders: WorkerOrders, name: str) -> Generator:
     """The one that has another studio draw where there is one to, else the one of that name."""
-    if orders.values["worker.server"]:
+    if orders.values["remote.url"]:
         return RemoteGenerator(orders.values)
     return build_generator(name, orders.configs, orders.values)
 

@@ -26,19 +26,19 @@ MISSING = {
 
 def check_control(options: Mapping[str, Any], source: str) -> None:
     """Raise OptionError where two options of the control image contradict each other."""
-    low, high = options["control.canny_low"], options["control.canny_high"]
-    if options["control.preprocess"] == CANNY and low > high:
-        raise OptionError(source=source, key="control.canny_low", came=low, allowed=f"0 - {high} (control.canny_high)")
-    start, end = options["control.start"], options["control.end"]
+    low, high = options["controlnet.canny_low"], options["controlnet.canny_high"]
+    if options["controlnet.preprocessor"] == CANNY and low > high:
+        raise OptionError(source=source, key="controlnet.canny_low", came=low, allowed=f"0 - {high} (controlnet.canny_high)")
+    start, end = options["controlnet.start"], options["controlnet.end"]
     if start >= end:
-        raise OptionError(source=source, key="control.start", came=start, allowed=f"0 - {end:g}, < control.end")
+        raise OptionError(source=source, key="controlnet.start", came=start, allowed=f"0 - {end:g}, < controlnet.end")
 
 
 def control_picture(image: Image.Image, options: Mapping[str, Any]) -> Image.Image:
     """Return what the ControlNet sees of an image (RGB) of the size that is rendered: its edges, or the image itself."""
-    if options["control.preprocess"] != CANNY:
+    if options["controlnet.preprocessor"] != CANNY:
         return image
-    return canny(image, options["control.canny_low"], options["control.canny_high"])
+    return canny(image, options["controlnet.canny_low"], options["controlnet.canny_high"])
 
 
 def canny(image: Image.Image, low: int, high: int) -> Image.Image:
@@ -53,8 +53,8 @@ def canny(image: Image.Image, low: int, high: int) -> Image.Image:
 
 
 def scale(use: ControlNetUse, options: Mapping[str, Any]) -> float:
-    """Return `control.scale`, or the pipeline's own default."""
-    wanted = options["control.scale"]
+    """Return `controlnet.scale`, or the pipeline's own default."""
+    wanted = options["controlnet.scale"]
     return use.scale if wanted == AUTO else float(wanted)
 
 
@@ -67,10 +67,10 @@ def arguments(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Can
     image = control_picture(canvas.control, options)
     found = {use.argument: image, "controlnet_conditioning_scale": scale(use, options)}
     if use.window:
-        found |= {"control_guidance_start": options["control.start"], "control_guidance_end": options["control.end"]}
+        found |= {"control_guidance_start": options["controlnet.start"], "control_guidance_end": options["controlnet.end"]}
     return found
 
 
 def effective(use: ControlNetUse | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return for the record what was left open."""
-    return {} if use is None else {"control.scale": scale(use, options)}
+    return {} if use is None else {"controlnet.scale": scale(use, options)}

@@ -316,7 +316,7 @@ def _decode(
         return _decode_once(backend, model, latents, step), ()
     except BrokenPictureError as broken:
         present = model.dtypes["vae"]
-        if present == "float32" or not request.options["guard.retry"]:
+        if present == "float32" or not request.options["precision.auto_retry"]:
             raise
         reason = {
             language: words.format(step=step, came=broken.said("came", language), dtype=present)

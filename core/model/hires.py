@@ -32,13 +32,17 @@ def of(request: GenerationRequest) -> tuple[Pass, ...]:
     """Return the passes in order; the last has the requested size, and after another pass renders at exactly that size."""
     options = request.options
     if not options["hires.enabled"]:
-        return (Pass(request, options["img2img.strength"]),)
+        return (Pass(request, options["img2img.denoising_strength"]),)
     width, height = base_size(request)
     steps = request.num_inference_steps if options["hires.steps"] == AUTO else int(options["hires.steps"])
     exact = {**options, "force_original_resolution": True}
     return (
-        Pass(replace(request, width=width, height=height), options["img2img.strength"]),
-        Pass(replace(request, num_inference_steps=steps, options=exact), options["hires.strength"], over_last=True),
+        Pass(replace(request, width=width, height=height), options["img2img.denoising_strength"]),
+        Pass(
+            replace(request, num_inference_steps=steps, options=exact),
+            options["hires.denoising_strength"],
+            over_last=True,
+        ),
     )
 
 

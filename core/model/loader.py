@@ -88,7 +88,7 @@ def load_model(
     files, backend = files_of(info), backend_of(info.pipeline)
     path, base, frame = files
     wanted, changed = _that_act(options, info)
-    on_cpu = wanted["memory.profile"] == "cpu" and wanted["model.device"] == AUTO
+    on_cpu = wanted["memory.tier"] == "cpu" and wanted["model.device"] == AUTO
     device = choose_device("cpu" if on_cpu else wanted["model.device"], info.id)
     dtype = choose_dtype(wanted["model.dtype"], str(device.effective), info)
     dtypes = precision.wanted_dtypes(wanted, str(dtype.effective))

@@ -17,8 +17,8 @@ NOT_FINITE = "NaN or Inf"
 
 CURES: Mapping[str, Mapping[str, str]] = {
     "off": {
-        "en": "Switch guard.retry on, or set model.dtype to float32, and run again.",
-        "zh": "请打开 guard.retry，或将 model.dtype 设为 float32 后重试。",
+        "en": "Switch precision.auto_retry on, or set model.dtype to float32, and run again.",
+        "zh": "请打开 precision.auto_retry，或将 model.dtype 设为 float32 后重试。",
     },
     "memory": {
         "en": "A higher precision does not fit the free memory: close other programs, or set model.device to cpu.",

@@ -73,7 +73,7 @@ class Plan:
     def implied(self) -> dict[str, Any]:
         """What the tier makes of the options that it decides."""
         held = {
-            "memory.profile": self.tier.name,
+            "memory.tier": self.tier.name,
             "memory.quantization": self.tier.quantization,
             "memory.offload": self.tier.offload,
         }
@@ -102,7 +102,7 @@ def needed(tier: Tier, parameters: Mapping[str, int], pixels: int) -> int:
 def choose(
     options: Mapping[str, Any], machine: Machine, parameters: Mapping[str, int], pixels: int, failed: str | None = None
 ) -> Plan:
-    """The tier of `memory.profile`, or the first that fits; then what the other options and the machine make of it.
+    """The tier of `memory.tier`, or the first that fits; then what the other options and the machine make of it.
 
     `failed` is the tier that ran out of memory just now: the next one below is taken, whatever was asked for.
     UnavailableError when the user asked for what this machine can't do.
@@ -110,7 +110,7 @@ def choose(
     reserved = options["memory.reserved_mb"] * MEGA
     if failed is not None:
         tier, decision = _below(failed, machine)
-    elif options["memory.profile"] != AUTO:
+    elif options["memory.tier"] != AUTO:
         tier, decision = _named(options, machine), None
     else:
         tier, decision = _first_that_fits(replace(machine, free=machine.free - reserved), parameters, pixels)
@@ -138,7 +138,7 @@ def _first_that_fits(machine: Machine, parameters: Mapping[str, int], pixels: in
     }
     if fitting is None:
         reason = {"en": reason["en"] + "; nothing smaller is left", "zh": reason["zh"] + "；已没有更小的方式"}
-    return tier, Decision("memory.profile", AUTO, tier.name, _with_packages(reason, machine, tier, parameters, pixels))
+    return tier, Decision("memory.tier", AUTO, tier.name, _with_packages(reason, machine, tier, parameters, pixels))
 
 
 def _with_packages(
@@ -163,7 +163,7 @@ def _below(failed: str, machine: Machine) -> tuple[Tier, Decision]:
         "en": f"out of memory at tier {failed}: begun again one tier lower, which stays until other options are chosen",
         "zh": f"{failed} 档内存不足：已降一档重新开始，直到更改选项为止",
     }
-    return tier, Decision("memory.profile", failed, tier.name, reason)
+    return tier, Decision("memory.tier", failed, tier.name, reason)
 
 
 def has_below(tier: str, machine: Machine) -> bool:
@@ -180,9 +180,9 @@ def _smaller(name: str, machine: Machine) -> tuple[Tier, ...]:
 
 def _named(options: Mapping[str, Any], machine: Machine) -> Tier:
     """The tier that the user asked for; its quantisation must be possible, unless another one was asked for as well."""
-    tier = BY_NAME[options["memory.profile"]]
+    tier = BY_NAME[options["memory.tier"]]
     if options["memory.quantization"] == AUTO:
-        _demand(tier.quantization, "memory.profile", tier.name, machine)
+        _demand(tier.quantization, "memory.tier", tier.name, machine)
     return tier
 
 

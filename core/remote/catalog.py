@@ -89,6 +89,6 @@ def _there(info: ModelInfo) -> ModelInfo:
 
 
 _THEIRS = {
-    "en": "Its models are its own: add them on its Models page, or empty worker.server to use this machine's.",
-    "zh": "模型由该工作室管理：请在其模型页添加，或清空 worker.server 以使用本机模型。",
+    "en": "Its models are its own: add them on its Models page, or empty remote.url to use this machine's.",
+    "zh": "模型由该工作室管理：请在其模型页添加，或清空 remote.url 以使用本机模型。",
 }

@@ -34,8 +34,8 @@ from core.types import (
     Progress,
 )
 
-SERVER = "worker.server"
-TOKEN = "worker.server_token"
+SERVER = "remote.url"
+TOKEN = "remote.token"
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 120.0  # a studio that restarts is waited for this long
 SIGN_SECONDS = 5.0  # while a job waits its turn there, this often it is said that it still does
@@ -269,8 +269,8 @@ class RemoteGenerator:
     def _decision(self) -> Decision:
         server = self._remote.address
         reason = {
-            "en": "Drawn by another studio, as worker.server says.",
-            "zh": "按 worker.server 由另一个工作室生成。",
+            "en": "Drawn by another studio, as remote.url says.",
+            "zh": "按 remote.url 由另一个工作室生成。",
         }
         return Decision(SERVER, server, server, reason)
 

@@ -164,7 +164,8 @@ def _options(query: HistoryQuery, wording: Wording) -> Conditions:
             raise unusable("options", f"{key} = {value}", "a key and a plain value")
     asked = {key: well_formed(value) if isinstance(value, str) else value for key, value in query.options.items()}
     lists = {key: str(value) for key, value in asked.items() if key in _LISTS}
-    parts, values = wording.has_options({key: value for key, value in asked.items() if key not in _LISTS})
+    plain = {SCHEMA.spellings(key): value for key, value in asked.items() if key not in _LISTS}
+    parts, values = wording.has_options(plain)
     more, members = wording.has_members(lists)
     sets = f"SELECT id FROM option_sets WHERE {' AND '.join([*parts, *more])}"
     return [f"option_set IN ({sets})"], {**values, **members}

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
+from core.config.options import SCHEMA
 from core.errors import NotFoundError
 from core.storage.database import Database, moment, stamp
 from core.storage.dialects import upsert
@@ -78,5 +79,5 @@ class Comparisons:
 def _comparison(row: Row[Any]) -> Comparison:
     created_at = moment(row.created_at)
     assert created_at is not None
-    columns = tuple(Column(**column) for column in row.columns)
+    columns = tuple(Column(**{**column, "values": SCHEMA.current(column["values"])}) for column in row.columns)
     return Comparison(row.id, created_at, columns, tuple(row.prompts), tuple(row.seeds))

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from core.config.options import SCHEMA
 from core.storage.infotext import well_formed
-from core.storage.records import as_options
 from core.storage.tables import image_records, images
 from core.types import GenerationRequest
 
@@ -45,4 +45,4 @@ def seconds_like(connection: Connection, request: GenerationRequest) -> float | 
 
 
 def _told(requested: Mapping[str, Any]) -> tuple[Any, set[str]]:
-    return as_options(requested["options"]), set(requested.get("inputs", ()))
+    return SCHEMA.current(requested["options"]), set(requested.get("inputs", ()))

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from core.config.options import SCHEMA
 from core.storage.database import stamp
 from core.storage.images import StoredFile
 from core.storage.infotext import PROGRAM, well_formed
@@ -94,7 +95,7 @@ def image_record(record: Mapping[str, Any], stored: StoredFile, missing: bool = 
         request=_request(record["requested"]),
         rendered_size=(int(rendered[0]), int(rendered[1])),
         timings={str(part): float(seconds) for part, seconds in record["timings"].items()},
-        effective=dict(record["resolved"]),
+        effective={SCHEMA.current_key(key): value for key, value in record["resolved"].items()},
         decisions=tuple(_decision(decision) for decision in record["decisions"]),
         peak_memory_bytes=None if peak is None else int(peak),
         missing=missing,
@@ -138,11 +139,6 @@ def requested(request: GenerationRequest) -> dict[str, Any]:
     return data
 
 
-def as_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as the schema gives them: its lists are tuples, which JSON does not have."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-
-
 def with_new_id(record: Mapping[str, Any], created_at: datetime) -> dict[str, Any]:
     """The same record for a copy of the file."""
     return {**record, "id": new_id(created_at)}
@@ -159,7 +155,7 @@ def _request(data: Mapping[str, Any]) -> GenerationRequest:
         guidance_scale=float(data["guidance_scale"]),
         seed=int(data["seed"]),
         num_images=int(data["num_images"]),
-        options=as_options(data["options"]),
+        options=SCHEMA.current(data["options"]),
         template=_string(data.get("template", "")),
         inputs=_inputs(data.get("inputs", {})),
         parent=_parent(data.get("parent", "")),
@@ -184,7 +180,7 @@ def _parent(value: Any) -> str:
 
 
 def _decision(data: Mapping[str, Any]) -> Decision:
-    return Decision(str(data["option"]), data["requested"], data["effective"], dict(data["reason"]))
+    return Decision(SCHEMA.current_key(str(data["option"])), data["requested"], data["effective"], dict(data["reason"]))
 
 
 def _whole(value: Any) -> int:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from core.errors import OptionError, SharedStorageError, StorageError, UnavailableError
 from core.storage.files import Entry, Files, LocalFiles, inside, remove, write_atomically
 
-KEY = "output.storage"
+KEY = "storage.images"
 COPIES = "copies"  # the folder of copies on this machine
 MOST_COPIES = 4 << 30  # bytes; beyond it those that were not looked at for longest go
 LOOK_EVERY = 200  # copies between two looks at how much they are

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 from sqlalchemy import Row, insert, select
 
+from core.config.options import SCHEMA
 from core.errors import NotFoundError
 from core.storage import contact
 from core.storage.database import Database, moment, stamp
@@ -97,7 +98,7 @@ class Sheets:
 def _sheet(row: Row[Any]) -> Sheet:
     created_at = moment(row.created_at)
     assert created_at is not None
-    axes = tuple(Axis(axis["key"], tuple(axis["values"])) for axis in row.axes)
+    axes = tuple(Axis(SCHEMA.current_key(axis["key"]), tuple(axis["values"])) for axis in row.axes)
     return Sheet(row.id, created_at, row.image_id, axes, tuple(row.jobs))
 
 

@@ -56,7 +56,7 @@ class ModelInfo:
 
     @property
     def tier(self) -> str | None:
-        """The smallest card, as `memory.profile` names it, that holds all weights and a fifth more; None: none of them."""
+        """The smallest card, as `memory.tier` names it, that holds all weights and a fifth more; None: none of them."""
         if self.memory_bytes is None:
             return None
         return next((f"{size}gb" for size in CARDS if size * 1e9 >= 1.2 * self.memory_bytes), None)

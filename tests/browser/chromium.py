@@ -41,7 +41,7 @@ def running_app(outputs: Path, **environment: str) -> Iterator[str]:
     variables = {
         **os.environ,
         "ZDARKROOM_OUTPUT__DIRECTORY": str(outputs),
-        "ZDARKROOM_UI__PORT": str(port),
+        "ZDARKROOM_SERVER__PORT": str(port),
         "PYTHONPATH": str(PROJECT_ROOT),
         **environment,
     }

@@ -33,7 +33,7 @@ def guarded(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         file.getvalue(), "red.png"
     )
     Users(outputs).add("安娜", PASSWORD)
-    with running_app(outputs, ZDARKROOM_ACCESS__ADDRESS="0.0.0.0", ZDARKROOM_MODEL__PRELOAD="no") as address:
+    with running_app(outputs, ZDARKROOM_SERVER__HOST="0.0.0.0", ZDARKROOM_MODEL__PRELOAD="no") as address:
         yield address
 
 

@@ -110,7 +110,7 @@ class FamilyContract:
     def test_img2img_is_plain_diffusers(self, own, folder, request_for):
         if self.family.img2img is None:
             pytest.skip("the family has no img2img")
-        request = request_for(guidance_scale=self.cfg - 1, changed={"img2img.strength": 0.6})
+        request = request_for(guidance_scale=self.cfg - 1, changed={"img2img.denoising_strength": 0.6})
         mine = own.generate(request, attempt=Attempt(inputs={IMAGE: scene()})).pictures[0]
         theirs = self.plain(folder, self.family.img2img, guided=True, image=scene(), strength=0.6)
         assert np.array_equal(pixels(mine.image), theirs)
@@ -120,7 +120,7 @@ class FamilyContract:
         if self.family.inpaint is None:
             pytest.skip("the family has no inpainting")
         given = {IMAGE: scene(), MASK: mask()}
-        request = request_for(guidance_scale=self.cfg - 1, changed={"img2img.strength": 1.0})
+        request = request_for(guidance_scale=self.cfg - 1, changed={"img2img.denoising_strength": 1.0})
         mine = pixels(own.generate(request, attempt=Attempt(inputs=given)).pictures[0].image)
         theirs = self.plain(folder, self.family.inpaint, guided=True, strength=1.0, **given, **SIZE)
         white = pixels(mask())[..., 0] > 0
@@ -149,7 +149,7 @@ class FamilyContract:
             own.unload()
 
     def test_blocks_are_offloaded_to_disk(self, own, request_for):
-        changed = {"memory.profile": "4gb", "memory.offload": "disk"}
+        changed = {"memory.tier": "4gb", "memory.offload": "disk"}
         whole = pixels(own.generate(request_for()).pictures[0].image)
         picture = own.generate(request_for(changed=changed)).pictures[0]
         assert picture.effective["memory.offload"] == "disk"

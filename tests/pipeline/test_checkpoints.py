@@ -32,16 +32,16 @@ from tests.pipelines import SD, SDXL
 
 SECOND = 48  # of the toys' two text encoders each has a width of its own, by which diffusers tells them apart
 SIZE = {"width": 128, "height": 96}
-ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.strength": 0.5}
+ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.denoising_strength": 0.5}
 LORA = {"lora.use": ("ink:0.9",)}
 WAYS = {  # what is changed, and which pictures are given
     "text": ({}, {}),
-    "image": ({"img2img.strength": 0.6}, {"image": scene()}),
-    "mask": ({"img2img.strength": 0.8}, {"image": scene(), "mask_image": hole()}),
+    "image": ({"img2img.denoising_strength": 0.6}, {"image": scene()}),
+    "mask": ({"img2img.denoising_strength": 0.8}, {"image": scene(), "mask_image": hole()}),
     "hires": (ON, {}),
     "lora": (LORA, {}),
-    "lora, image": ({**LORA, "img2img.strength": 0.6}, {"image": scene()}),
-    "lora, mask": ({**LORA, "img2img.strength": 0.8}, {"image": scene(), "mask_image": hole()}),
+    "lora, image": ({**LORA, "img2img.denoising_strength": 0.6}, {"image": scene()}),
+    "lora, mask": ({**LORA, "img2img.denoising_strength": 0.8}, {"image": scene(), "mask_image": hole()}),
     "lora, hires": ({**LORA, **ON}, {}),
 }
 
@@ -138,7 +138,7 @@ def test_with_a_control_net_it_is_the_folders_own(pair, request_of):
     write_lora(pair.root / "loras" / "ink.safetensors", pair.own.loaded.pipeline, 3, parts=("unet", "text_encoder_2"))
     found = {}
     for model in ("folder-control", "file-control"):
-        for name, changed in (("plain", {}), ("lora", LORA), ("light", {"control.scale": 0.3})):
+        for name, changed in (("plain", {}), ("lora", LORA), ("light", {"controlnet.scale": 0.3})):
             found[model, name] = drawn(pair, request_of(model=model, changed=changed, **SIZE), **{CONTROL: scene()})
     for name in ("plain", "lora", "light"):
         assert near(found["folder-control", name], found["file-control", name])
@@ -158,7 +158,7 @@ def test_each_part_has_the_precision_that_was_asked_for(pair, request_of):
 
 def test_blocks_on_disk_draw_the_same_picture(pair, request_of):
     whole = drawn(pair, request_of(model="file", **SIZE))
-    changed = {"memory.profile": "4gb", "memory.offload": "disk"}
+    changed = {"memory.tier": "4gb", "memory.offload": "disk"}
     assert np.abs(drawn(pair, request_of(model="file", changed=changed, **SIZE)).astype(int) - whole).max() <= 2
 
 

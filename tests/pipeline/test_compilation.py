@@ -90,7 +90,7 @@ def test_a_compiler_that_fails_is_not_asked_twice(generator, request_of, monkeyp
     for _ in range(2):
         picture = generator.generate(request_of(changed=ON, **SIZE)).pictures[0]
         assert choice_of(picture).effective is False and "planted" in choice_of(picture).reason["en"]
-        assert picture.effective["speed.real_rope"] == "never"
+        assert picture.effective["performance.real_rope"] == "never"
         assert np.array_equal(np.asarray(picture.image).astype(int), plain)
     assert len(asked) == 1
 

@@ -138,9 +138,9 @@ def same(one, other):
 
 @pytest.mark.parametrize("model", [*SDXL, *Z_IMAGE])
 @pytest.mark.parametrize("guidance", [0.0, 3.0])
-@pytest.mark.option("control.preprocess")
+@pytest.mark.option("controlnet.preprocessor")
 def test_pixels_are_those_of_plain_diffusers(toy_box, draw, picture, model, guidance):
-    used_as_it_is = draw(model, guidance_scale=guidance, changed={"control.preprocess": "none"})
+    used_as_it_is = draw(model, guidance_scale=guidance, changed={"controlnet.preprocessor": "none"})
     assert same(used_as_it_is.image, theirs(toy_box, model, picture, guidance))
     outlines = Image.fromarray(cv2.Canny(np.asarray(picture), 100, 200)).convert("RGB")
     assert same(draw(model, guidance_scale=guidance).image, theirs(toy_box, model, outlines, guidance))
@@ -148,34 +148,34 @@ def test_pixels_are_those_of_plain_diffusers(toy_box, draw, picture, model, guid
     assert not same(used_as_it_is.image, followed)
     gap = np.abs(pixels(used_as_it_is.image) - pixels(followed)).mean()
     measured(
-        "control.preprocess", f"canny or none: pixels {gap:.1f}/255 apart on average, each as plain diffusers draws it"
+        "controlnet.preprocessor", f"canny or none: pixels {gap:.1f}/255 apart on average, each as plain diffusers draws it"
     )
 
 
 @pytest.mark.parametrize("model", ["beside", "v1", "folder"])
-@pytest.mark.option("control.scale")
+@pytest.mark.option("controlnet.scale")
 def test_strength(toy_box, draw, picture, model):
-    drawn = draw(model, changed={"control.preprocess": "none", "control.scale": 0.3})
+    drawn = draw(model, changed={"controlnet.preprocessor": "none", "controlnet.scale": 0.3})
     assert same(drawn.image, theirs(toy_box, model, picture, controlnet_conditioning_scale=0.3))
     free = draw("plain" if model == "beside" else "z", image=None)
-    assert same(draw(model, changed={"control.scale": 0.0}).image, free.image), "at 0 the ControlNet says nothing"
+    assert same(draw(model, changed={"controlnet.scale": 0.0}).image, free.image), "at 0 the ControlNet says nothing"
     away = [
-        np.abs(pixels(draw(model, changed={"control.scale": by}).image) - pixels(free.image)).mean()
+        np.abs(pixels(draw(model, changed={"controlnet.scale": by}).image) - pixels(free.image)).mean()
         for by in (0.1, 1.0)
     ]
     assert away[0] < away[1]
-    measured("control.scale", f"{away[0]:.2f} and {away[1]:.2f} levels away at 0.1 and 1")
-    assert draw(model).effective["control.scale"] == (1.0 if model == "beside" else 0.75)
+    measured("controlnet.scale", f"{away[0]:.2f} and {away[1]:.2f} levels away at 0.1 and 1")
+    assert draw(model).effective["controlnet.scale"] == (1.0 if model == "beside" else 0.75)
 
 
-@pytest.mark.option("control.start", "control.end")
+@pytest.mark.option("controlnet.start", "controlnet.end")
 def test_from_when_to_when(toy_box, draw, picture):
-    drawn = draw("beside", changed={"control.preprocess": "none", "control.start": 0.25, "control.end": 0.75})
+    drawn = draw("beside", changed={"controlnet.preprocessor": "none", "controlnet.start": 0.25, "controlnet.end": 0.75})
     assert same(drawn.image, theirs(toy_box, "beside", picture, control_guidance_start=0.25, control_guidance_end=0.75))
     whole = theirs(toy_box, "beside", picture)
     assert not same(drawn.image, whole)
     gap = np.abs(pixels(drawn.image) - pixels(whole)).mean()
-    for key in ("control.start", "control.end"):
+    for key in ("controlnet.start", "controlnet.end"):
         measured(key, f"0.25 to 0.75: pixels {gap:.2f}/255 from 0 to 1 on average, as plain diffusers draws it")
 
 
@@ -187,7 +187,7 @@ def test_z_image_has_a_start_and_an_end_by_the_same_rule(own, draw, start, end, 
         lambda _, given, named, out: scales.append(named["conditioning_scale"]), with_kwargs=True
     )
     try:
-        part = draw("v1", changed={"control.start": start, "control.end": end}).image
+        part = draw("v1", changed={"controlnet.start": start, "controlnet.end": end}).image
         assert [step for step, scale in enumerate(scales) if scale] == heard
         assert not same(part, draw("v1").image)
         assert scales[-4:] == [0.75] * 4, "nothing is left of it afterwards"
@@ -195,13 +195,13 @@ def test_z_image_has_a_start_and_an_end_by_the_same_rule(own, draw, start, end, 
         told.remove()
 
 
-@pytest.mark.option("control.canny_low", "control.canny_high")
+@pytest.mark.option("controlnet.canny_low", "controlnet.canny_high")
 def test_thresholds_of_the_outlines():
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 120, (64, 64, 3), np.uint8))
     counts = {limits: int((pixels(canny(picture, *limits)) > 0).sum()) for limits in ((50, 100), (50, 250), (240, 250))}
     assert counts[50, 100] > counts[50, 250] >= counts[240, 250] > 0
-    measured("control.canny_low", f"{counts[50, 250] // 3} and {counts[240, 250] // 3} white pixels at 50 and 240")
-    measured("control.canny_high", f"{counts[50, 100] // 3} and {counts[50, 250] // 3} white pixels at 100 and 250")
+    measured("controlnet.canny_low", f"{counts[50, 250] // 3} and {counts[240, 250] // 3} white pixels at 50 and 240")
+    measured("controlnet.canny_high", f"{counts[50, 100] // 3} and {counts[50, 250] // 3} white pixels at 100 and 250")
 
 
 def test_another_size_is_covered_and_cut(own, draw):
@@ -245,7 +245,7 @@ def test_positions_and_attention_are_the_transformers(own, draw):
 @pytest.mark.parametrize("model", ["beside", "v1", "v21"])
 def test_blocks_on_disk_draw_the_same_picture(own, draw, model):
     whole = pixels(draw(model).image)
-    small = draw(model, changed={"memory.profile": "4gb", "memory.offload": "disk"})
+    small = draw(model, changed={"memory.tier": "4gb", "memory.offload": "disk"})
     assert small.effective["memory.offload"] == "disk"
     assert np.abs(pixels(small.image) - whole).max() <= 2
 
@@ -278,15 +278,15 @@ def test_memory_and_parameters_are_those_of_both(catalog, toy_box, model, base):
 
 
 def test_options_of_control_are_for_models_that_have_it(catalog):
-    assert "ControlNet" in catalog.find("plain").cannot["control.scale"]["en"]
-    assert not any(key.startswith("control.") for key in catalog.find("v1").cannot)
+    assert "ControlNet" in catalog.find("plain").cannot["controlnet.scale"]["en"]
+    assert not any(key.startswith("controlnet.") for key in catalog.find("v1").cannot)
     assert CONTROL not in catalog.find("z").inputs
 
 
 def test_a_whole_folder_of_z_image(catalog, toy_box, own, request_of, picture):
     made = ZImageControlNetPipeline.from_pretrained(toy_box / "z", controlnet=toys.z_image_network())
     made.save_pretrained(toy_box / "z-whole")
-    request = request_of(model=str(toy_box / "z-whole"), **SIZE, changed={"control.preprocess": "none"})
+    request = request_of(model=str(toy_box / "z-whole"), **SIZE, changed={"controlnet.preprocessor": "none"})
     mine = own.generate(request, attempt=Attempt(inputs={CONTROL: picture})).pictures[0]
     assert np.abs(pixels(mine.image) - pixels(theirs(toy_box, "v1", picture))).max() <= 1
 

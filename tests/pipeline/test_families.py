@@ -176,7 +176,7 @@ def test_parameters_are_counted_by_part(own, toy, request_of):
 
 def test_blocks_on_disk_draw_the_same_picture(own, toy, request_of):
     whole = own.generate(request_of(model=str(toy[0]), width=64, height=64)).pictures[0]
-    changed = {"memory.profile": "4gb", "memory.offload": "disk"}
+    changed = {"memory.tier": "4gb", "memory.offload": "disk"}
     picture = own.generate(request_of(model=str(toy[0]), width=64, height=64, changed=changed)).pictures[0]
     files = list(own.loaded.blocks.glob("*/*.safetensors"))
     assert {"text_encoder", "unet"} <= {file.parent.name for file in files}
@@ -197,14 +197,14 @@ def test_parts_offloaded_one_by_one_draw_the_same_picture(own, toy, request_of):
 
 
 @pytest.mark.parametrize(
-    "asked", [{"memory.quantization": "int8"}, {"memory.profile": "8gb"}, {"tensorrt.enabled": True}]
+    "asked", [{"memory.quantization": "int8"}, {"memory.tier": "8gb"}, {"tensorrt.enabled": True}]
 )
 def test_a_unet_is_not_quantised_nor_compiled_and_says_so(own, toy, request_of, asked):
     picture = own.generate(request_of(model=str(toy[0]), width=64, height=64, changed=asked)).pictures[0]
     assert own.loaded.held.tier.quantization == "none"
     said = {choice.option: choice.reason["en"] for choice in picture.decisions}
     (key,) = asked
-    assert key == "memory.profile" or "U-Net" in said[key]
+    assert key == "memory.tier" or "U-Net" in said[key]
     assert not set(asked) & {"memory.quantization", "tensorrt.enabled"} & set(picture.effective)
 
 

@@ -14,10 +14,10 @@ from tests.options import measured
 from .test_over_a_picture import family, hole, own, pixels, scene
 
 __all__ = ["family", "own"]  # fixtures
-ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.strength": 0.5}
+ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.denoising_strength": 0.5}
 
 
-@pytest.mark.option("hires.enabled", "hires.scale", "hires.strength", "hires.upscaler")
+@pytest.mark.option("hires.enabled", "hires.scale", "hires.denoising_strength", "hires.upscaler")
 @pytest.mark.parametrize("upscaler", ["lanczos", "nearest"])
 def test_it_is_the_small_picture_enlarged_and_drawn_over(own, family, request_of, upscaler):
     """Each of the two passes is the picture that it would be alone."""
@@ -29,7 +29,7 @@ def test_it_is_the_small_picture_enlarged_and_drawn_over(own, family, request_of
     small = own.generate(request_of(model=family[0], width=80, height=64)).pictures[0]
     large = small.image.resize((160, 128), Image.Resampling[upscaler.upper()])
     over = own.generate(
-        request_of(model=family[0], changed={"img2img.strength": 0.5}, **size), attempt=Attempt(inputs={"image": large})
+        request_of(model=family[0], changed={"img2img.denoising_strength": 0.5}, **size), attempt=Attempt(inputs={"image": large})
     ).pictures[0]
     assert np.array_equal(pixels(both.image), pixels(over.image))
     assert both.image.size == both.rendered_size == (160, 128)
@@ -37,7 +37,7 @@ def test_it_is_the_small_picture_enlarged_and_drawn_over(own, family, request_of
     assert both.effective["hires.steps_run"] == over.effective["img2img.steps"] == 2
     measured("hires.enabled", "160x128 drawn at 80x64 first, then drawn over: each pass the picture that it is alone")
     measured("hires.scale", "2: the first pass of 160x128 has 80x64 pixels")
-    measured("hires.strength", "0.5: the second pass runs 2 of 4 steps")
+    measured("hires.denoising_strength", "0.5: the second pass runs 2 of 4 steps")
     measured("hires.upscaler", "lanczos, nearest: the second pass begins from Pillow's own enlargement")
     steps = [told.step for told in seen if told.phase is Phase.STEPS]
     assert steps == sorted(steps) and {told.steps for told in seen if told.phase is Phase.STEPS} == {6}
@@ -66,7 +66,7 @@ def test_any_size_is_delivered_exactly(own, request_of, size, exact):
 
 def test_off_changes_no_pixel(own, request_of):
     plain = own.generate(request_of()).pictures[0]
-    other = own.generate(request_of(changed={"hires.scale": 3.0, "hires.strength": 0.9})).pictures[0]
+    other = own.generate(request_of(changed={"hires.scale": 3.0, "hires.denoising_strength": 0.9})).pictures[0]
     assert np.array_equal(pixels(plain.image), pixels(other.image)) and "hires.base_size" not in plain.effective
 
 
@@ -92,7 +92,7 @@ def test_a_cancel_ends_the_second_pass_too(own, request_of):
     ("changed", "inputs", "key"),
     [
         ({"hires.scale": 4.0}, ("image",), "hires.scale"),
-        ({"hires.strength": 0.0}, ("image",), "hires.strength"),
+        ({"hires.denoising_strength": 0.0}, ("image",), "hires.denoising_strength"),
         ({}, (), "hires.enabled"),
     ],
 )

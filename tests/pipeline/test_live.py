@@ -69,7 +69,7 @@ def test_every_option_50_times(generator, request_of, plain, monkeypatch):
 def test_a_live_option_acts_on_the_next_picture_without_loading(generator, request_of):
     generator.generate(request_of(**SIZE))
     pipeline, began = generator.loaded.pipeline, generator.loaded.load_seconds
-    for key in ("transformer.attention_dropout", "speed.refine_once", "vae.enable_tiling"):
+    for key in ("transformer.attention_dropout", "performance.refine_once", "vae.enable_tiling"):
         picture = generator.generate(request_of(changed={key: CHANGES[key]}, **SIZE)).pictures[0]
         assert picture.effective[key] == generator.loaded.effective[key] == generator.loaded.asked[key] == CHANGES[key]
         assert generator.loaded.pipeline is pipeline and generator.loaded.load_seconds == began

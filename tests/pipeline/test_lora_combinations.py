@@ -25,7 +25,7 @@ from tests.pipeline.test_over_a_picture import hole, scene
 
 SIZE = {"width": 128, "height": 96}
 INK = {"lora.use": ("ink-print:0.75",)}
-ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.strength": 0.5}
+ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.denoising_strength": 0.5}
 STEMS = {"sd": "StableDiffusion", "sdxl": "StableDiffusionXL"}
 
 
@@ -70,17 +70,17 @@ def drawn(generator, request, **inputs):
 
 def test_over_a_picture(toy, request_of):
     fields = {"model": "plain", "num_inference_steps": 5, "guidance_scale": 2.0, **SIZE}
-    request = request_of(changed={"lora.use": ("net:0.8",), "img2img.strength": 0.6}, **fields)
+    request = request_of(changed={"lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6}, **fields)
     mine = drawn(toy.own, request, image=scene())
     assert np.array_equal(mine, theirs(toy, "Img2Img", request, image=scene(), strength=0.6))
     assert not np.array_equal(
-        mine, drawn(toy.own, request_of(changed={"img2img.strength": 0.6}, **fields), image=scene())
+        mine, drawn(toy.own, request_of(changed={"img2img.denoising_strength": 0.6}, **fields), image=scene())
     )
 
 
 def test_within_a_mask(toy, request_of):
     fields = {"model": "plain", "num_inference_steps": 5, "guidance_scale": 2.0, **SIZE}
-    request = request_of(changed={"lora.use": ("net:0.8",), "img2img.strength": 0.6}, **fields)
+    request = request_of(changed={"lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6}, **fields)
     mine = drawn(toy.own, request, image=scene(), mask_image=hole())
     other = theirs(toy, "Inpaint", request, image=scene(), mask_image=hole(), strength=0.6, **SIZE)
     white = np.asarray(hole())[..., 0] > 0
@@ -92,7 +92,7 @@ def test_with_a_control_net(toy, request_of):
     if not toy.xl:
         pytest.skip("of SDXL alone")
     fields = {"model": "control", "guidance_scale": 2.0, **SIZE}
-    as_it_is = {"control.preprocess": "none"}
+    as_it_is = {"controlnet.preprocessor": "none"}
     request = request_of(changed={"lora.use": ("net:0.8",), **as_it_is}, **fields)
     mine = drawn(toy.own, request, **{CONTROL: scene()})
     network = ControlNetModel.from_pretrained(toy.box / "network", dtype=torch.float32)
@@ -109,7 +109,7 @@ def own():
 
 
 def test_z_image_over_a_picture(own, request_of):
-    request = request_of(changed={**INK, "img2img.strength": 0.5}, **SIZE)
+    request = request_of(changed={**INK, "img2img.denoising_strength": 0.5}, **SIZE)
     mine = drawn(own, request, image=scene())
     plain = ZImagePipeline.from_pretrained(EMBEDDED, dtype=torch.float32)
     plain.load_lora_weights(
@@ -130,7 +130,7 @@ def test_both_passes_have_it(own, request_of):
     both = own.generate(request_of(changed={**INK, **ON}, **size)).pictures[0]
     small = drawn(own, request_of(changed=INK, width=80, height=64))
     large = Image.fromarray(small).resize((160, 128), Image.Resampling.LANCZOS)
-    over = drawn(own, request_of(changed={**INK, "img2img.strength": 0.5}, **size), image=large)
+    over = drawn(own, request_of(changed={**INK, "img2img.denoising_strength": 0.5}, **size), image=large)
     assert np.array_equal(np.asarray(both.image), over)
     assert [file["name"] for file in both.effective["lora.files"]] == ["ink-print"]
     assert not np.array_equal(np.asarray(both.image), drawn(own, request_of(changed=ON, **size)))

@@ -136,7 +136,7 @@ def test_pictures_of_a_batch_have_each_their_own(own, request_of):
         {"model.dtype": "bfloat16"},
         {"model.dtype": "float16"},
         {"memory.quantization": "int8"},
-        {"memory.profile": "8gb", "memory.offload": "group"},
+        {"memory.tier": "8gb", "memory.offload": "group"},
     ],
     ids=str,
 )
@@ -153,7 +153,7 @@ def test_however_the_model_is_held_a_lora_acts_and_goes(own, request_of, changed
 
 
 def test_blocks_on_disk_are_refused_with_the_reason(own, request_of):
-    changed = {"memory.profile": "4gb", "memory.offload": "disk", "lora.use": ("two:1",)}
+    changed = {"memory.tier": "4gb", "memory.offload": "disk", "lora.use": ("two:1",)}
     with pytest.raises(LoraFileError, match=r"blocks lie on the disk.*memory\.offload"):
         own.generate(request_of(changed=changed, **SMALL))
     own.unload()

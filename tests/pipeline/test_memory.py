@@ -34,10 +34,10 @@ def weight_bytes(module):
     return sum(p.untyped_storage().nbytes() for p in module.parameters())
 
 
-@pytest.mark.option("memory.offload", "memory.profile")
+@pytest.mark.option("memory.offload", "memory.tier")
 def test_blocks_on_disk_draw_the_same_picture_and_go_with_the_model(generator, request_of):
     _, whole = drawn(generator, request_of())
-    picture, blocks = drawn(generator, request_of(changed={"memory.profile": "4gb", "memory.offload": "disk"}))
+    picture, blocks = drawn(generator, request_of(changed={"memory.tier": "4gb", "memory.offload": "disk"}))
     folder = generator.loaded.blocks
     files = list(folder.glob("*/*.safetensors"))
     assert {file.parent.name for file in files} == {"text_encoder", "transformer"}
@@ -122,7 +122,7 @@ def test_tensorrt_says_what_is_missing(generator, request_of):
     measured("tensorrt.enabled", "refused where torch_tensorrt or an NVIDIA card is missing, naming both")
 
 
-@pytest.mark.option("memory.profile")
+@pytest.mark.option("memory.tier")
 def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypatch):
     """Planted on the second of two pictures: the first is kept, the second comes from the lower tier."""
     fresh.generate(request_of(num_inference_steps=1))
@@ -138,12 +138,12 @@ def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypa
     monkeypatch.setattr(transformer, "forward", forward)
     first, second = fresh.generate(request_of(num_images=2, num_inference_steps=2)).pictures
     assert [first.request.seed, second.request.seed] == [7, 8]
-    assert first.effective["memory.profile"] == "cpu"
-    assert second.effective["memory.profile"] == "4gb"
+    assert first.effective["memory.tier"] == "cpu"
+    assert second.effective["memory.tier"] == "4gb"
     measured(
-        "memory.profile", "out of memory planted in the second of two pictures: the first kept, the second at tier 4gb"
+        "memory.tier", "out of memory planted in the second of two pictures: the first kept, the second at tier 4gb"
     )
-    (said,) = [choice for choice in second.decisions if choice.option == "memory.profile"]
+    (said,) = [choice for choice in second.decisions if choice.option == "memory.tier"]
     assert (said.requested, said.effective) == ("cpu", "4gb")
     assert "内存不足" in said.reason["zh"]
     pipeline = fresh.loaded.pipeline
@@ -195,6 +195,6 @@ def test_the_cpu_tier_needs_no_card(request_of):
     from core.model.catalog import Catalog
 
     info = Catalog(PROJECT_ROOT / "configs").find("demo")
-    loaded = load_model(info, request_of(changed={"memory.profile": "cpu"}).options)
+    loaded = load_model(info, request_of(changed={"memory.tier": "cpu"}).options)
     assert (loaded.device, loaded.held.tier.name) == ("cpu", "cpu")
     assert Path(info.path).is_dir()

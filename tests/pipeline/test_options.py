@@ -25,8 +25,8 @@ EFFECTS = [
     {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64},
     {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64, "vae.tile_overlap_factor": 0.5},
     {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64, "force_original_resolution": False},
-    {"guidance.normalization": 0.5},
-    {"guidance.truncation": 0.1},
+    {"cfg.normalization": 0.5},
+    {"cfg.truncation": 0.1},
     {"model.dtype": "bfloat16"},
     {"force_original_resolution": False},
 ]
@@ -39,8 +39,8 @@ EFFECTS = [
     "vae.enable_tiling",
     "vae.decoder_tiling",
     "vae.decoder_tile_size",
-    "guidance.normalization",
-    "guidance.truncation",
+    "cfg.normalization",
+    "cfg.truncation",
     "force_original_resolution",
 )
 @pytest.mark.parametrize("changed", EFFECTS, ids=lambda changed: ", ".join(changed))
@@ -186,10 +186,10 @@ def test_the_callers_prompt_is_left_alone(generator, request_of):
     assert request.prompt == "plain words"
 
 
-@pytest.mark.option("preview.every")
+@pytest.mark.option("preview.interval")
 def test_previews_come_every_so_many_steps(generator, request_of, monkeypatch):
     monkeypatch.setattr(preview, "SHARE", math.inf)
     seen = []
-    generator.generate(request_of(changed={"preview.every": 3}), on_progress=lambda p: seen.append((p.step, p.preview)))
+    generator.generate(request_of(changed={"preview.interval": 3}), on_progress=lambda p: seen.append((p.step, p.preview)))
     assert [step for step, drawn in seen if drawn is not None] == [3]
-    measured("preview.every", "3: one preview in four steps, after the third")
+    measured("preview.interval", "3: one preview in four steps, after the third")

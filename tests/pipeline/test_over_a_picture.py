@@ -75,14 +75,14 @@ def drawn_by_diffusers(folder, kind, request, more, **given):
     ).images[0]
 
 
-@pytest.mark.option("img2img.strength")
+@pytest.mark.option("img2img.denoising_strength")
 @pytest.mark.parametrize("guidance", [0.0, 2.5])
 @pytest.mark.parametrize("strength", [0.3, 1.0])
 def test_from_a_picture_it_is_plain_diffusers(own, family, request_of, guidance, strength):
     name, folder, stem, more = family
     request = request_of(
         model=name, width=128, height=96, num_inference_steps=6, guidance_scale=guidance, negative_prompt="grey",
-        changed={"img2img.strength": strength},
+        changed={"img2img.denoising_strength": strength},
     )  # fmt: skip
     seen = []
     mine = own.generate(request, seen.append, attempt=Attempt(inputs={"image": scene()})).pictures[0]
@@ -91,7 +91,7 @@ def test_from_a_picture_it_is_plain_diffusers(own, family, request_of, guidance,
     run = DESCRIBED[own.loaded.info.pipeline].steps_run(6, strength)
     assert mine.effective["img2img.steps"] == run
     if strength < 1:
-        measured("img2img.strength", f"{strength:g}: {run} of 6 steps run, as plain diffusers draws it")
+        measured("img2img.denoising_strength", f"{strength:g}: {run} of 6 steps run, as plain diffusers draws it")
     steps = [told.step for told in seen if told.phase is Phase.STEPS]
     assert {told.steps for told in seen if told.phase is Phase.STEPS} == {run}
     assert steps in (list(range(1, run + 1)), [*range(1, run + 1), run]), "PNDM takes a step more"
@@ -102,7 +102,7 @@ def test_within_a_mask_it_is_plain_diffusers_and_outside_the_input_itself(own, f
     name, folder, stem, more = family
     request = request_of(
         model=name, width=128, height=96, num_inference_steps=5, guidance_scale=1.5,
-        changed={"img2img.strength": strength},
+        changed={"img2img.denoising_strength": strength},
     )  # fmt: skip
     given = {"image": scene(), "mask_image": hole()}
     mine = own.generate(request, attempt=Attempt(inputs=given)).pictures[0]
@@ -162,7 +162,7 @@ def test_a_weak_strength_leaves_more_of_the_picture(own, request_of):
     """With sizes that need a frame around them: the middle is the picture, not a shifted or scaled one."""
     gaps = []
     for strength in (0.15, 0.5, 1.0):
-        request = request_of(width=120, height=88, num_inference_steps=8, changed={"img2img.strength": strength})
+        request = request_of(width=120, height=88, num_inference_steps=8, changed={"img2img.denoising_strength": strength})
         made = own.generate(request, attempt=Attempt(inputs={"image": scene((120, 88))})).pictures[0].image
         gaps.append(np.abs(pixels(made) - pixels(scene((120, 88)))).mean())
     assert gaps[0] < gaps[1] < gaps[2]
@@ -216,7 +216,7 @@ def test_a_picture_that_the_vae_cannot_encode_is_told_and_the_ladder_is_climbed(
     told = [choice for choice in picture.decisions if choice.option == "model.dtype" and "vae" in choice.reason["en"]]
     assert told and "step 0" in told[0].reason["en"]
     with pytest.raises(BrokenPictureError, match="vae"):
-        own.generate(replace(request, options={**request.options, "guard.retry": False}), attempt=given)
+        own.generate(replace(request, options={**request.options, "precision.auto_retry": False}), attempt=given)
 
 
 def test_tiles_act_on_the_encoder_too(own, request_of, monkeypatch):
@@ -232,6 +232,6 @@ def test_tiles_act_on_the_encoder_too(own, request_of, monkeypatch):
 def test_previews_of_a_forming_picture_are_told(own, request_of, monkeypatch):
     monkeypatch.setattr(preview, "SHARE", math.inf)  # however fast its steps are
     seen = []
-    request = request_of(width=128, height=96, changed={"img2img.strength": 1.0, "preview.every": 1})
+    request = request_of(width=128, height=96, changed={"img2img.denoising_strength": 1.0, "preview.interval": 1})
     own.generate(request, seen.append, attempt=Attempt(inputs={"image": scene()}))
     assert sum(told.preview is not None for told in seen) == 3, "but for the first step"

@@ -131,17 +131,17 @@ def test_what_no_precision_repairs_fails_with_step_component_and_cure(
     assert "float32 下也是如此" in failed.value.message("zh")
 
 
-@pytest.mark.option("guard.retry")
+@pytest.mark.option("precision.auto_retry")
 def test_without_retry_and_without_memory_it_fails_at_once(generator, request_of, poison, monkeypatch):
     request = small(request_of, **{"model.dtype": "bfloat16"})
     poison(request, "transformer", [torch.bfloat16])
     with pytest.raises(BrokenPictureError, match=r"Switch guard\.retry on"):
-        generator.generate(small(request_of, **{"model.dtype": "bfloat16", "guard.retry": False}))
+        generator.generate(small(request_of, **{"model.dtype": "bfloat16", "precision.auto_retry": False}))
     monkeypatch.setattr("core.model.precision_fallback.fits", lambda *_: False)
     with pytest.raises(BrokenPictureError, match="does not fit the free memory"):
         generator.generate(request)
     measured(
-        "guard.retry",
+        "precision.auto_retry",
         f"NaN planted at each of {STEPS} steps: true draws the float32 picture, false fails naming the step",
     )
 

@@ -12,16 +12,16 @@ from tests.options import measured
 from tests.pipeline.test_exactness import drawn_by, same
 
 ALL_OFF = {
-    "speed.cache_text": False,
-    "speed.trim_text": "never",
-    "speed.refine_once": False,
-    "speed.real_rope": "never",
+    "performance.cache_text": False,
+    "performance.trim_text": "never",
+    "performance.refine_once": False,
+    "performance.real_rope": "never",
 }
 ONE_ON = [
-    {"speed.cache_text": True},
-    {"speed.trim_text": "always"},
-    {"speed.refine_once": True},
-    {"speed.real_rope": "always"},
+    {"performance.cache_text": True},
+    {"performance.trim_text": "always"},
+    {"performance.refine_once": True},
+    {"performance.real_rope": "always"},
 ]
 
 
@@ -53,11 +53,11 @@ def test_each_alone_and_none_equal_plain_diffusers(generator, plain, request_of,
     right = drawn_by(plain, request_of(**size, **fields))
     for changed in ({}, *ONE_ON):
         request = request_of(changed={**ALL_OFF, **changed}, **size, **fields)
-        for _ in range(2 if "speed.cache_text" in changed else 1):
+        for _ in range(2 if "performance.cache_text" in changed else 1):
             assert same(generator.generate(request).pictures[0].image, right), changed
 
 
-@pytest.mark.option("speed.cache_text")
+@pytest.mark.option("performance.cache_text")
 def test_a_prompt_is_read_once(generator, request_of, counted):
     size = {"width": 64, "height": 64, "num_inference_steps": 1}
     calls = counted(generator.loaded.pipeline.text_encoder)
@@ -68,9 +68,9 @@ def test_a_prompt_is_read_once(generator, request_of, counted):
     generator.generate(request_of(changed={"transformer.max_sequence_length": 64}, **size))
     assert len(calls) == 3
     for _ in range(2):
-        generator.generate(request_of(changed={"speed.cache_text": False}, **size))
+        generator.generate(request_of(changed={"performance.cache_text": False}, **size))
     assert len(calls) == 5
-    measured("speed.cache_text", "three pictures of a prompt: the encoder ran once; off, once for each")
+    measured("performance.cache_text", "three pictures of a prompt: the encoder ran once; off, once for each")
 
 
 def test_the_cache_forgets_what_was_not_asked_for_the_longest():
@@ -83,17 +83,17 @@ def test_the_cache_forgets_what_was_not_asked_for_the_longest():
     assert cache.get(("0", 512, True)) is not None
 
 
-@pytest.mark.option("speed.trim_text")
+@pytest.mark.option("performance.trim_text")
 def test_padding_is_not_read(generator, request_of, counted):
     size = {"width": 64, "height": 64, "num_inference_steps": 1}
     calls = counted(generator.loaded.pipeline.text_encoder)
     picture = generator.generate(request_of(**size)).pictures[0]
     assert calls[-1].shape == (1, 64)
-    assert picture.effective["speed.trim_text"] == "always"
-    assert any(c.option == "speed.trim_text" and c.requested == "auto" for c in picture.decisions)
-    generator.generate(request_of(changed={"speed.trim_text": "never"}, **size))
+    assert picture.effective["performance.trim_text"] == "always"
+    assert any(c.option == "performance.trim_text" and c.requested == "auto" for c in picture.decisions)
+    generator.generate(request_of(changed={"performance.trim_text": "never"}, **size))
     assert calls[-1].shape == (1, 512)
-    measured("speed.trim_text", "a short prompt: 64 tokens encoded, 512 with never; the embeddings are the same bits")
+    measured("performance.trim_text", "a short prompt: 64 tokens encoded, 512 with never; the embeddings are the same bits")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -107,7 +107,7 @@ def test_trimmed_embeddings_are_the_same_bits(plain, dtype):
         assert torch.equal(speed.encode(pipeline, prompt, 512, True), speed.encode(pipeline, prompt, 512, False)), words
 
 
-@pytest.mark.option("speed.refine_once")
+@pytest.mark.option("performance.refine_once")
 def test_the_text_is_refined_once_a_picture(generator, request_of, counted):
     size = {"width": 64, "height": 64, "num_inference_steps": 4}
     refiner = generator.loaded.pipeline.transformer.context_refiner
@@ -116,9 +116,9 @@ def test_the_text_is_refined_once_a_picture(generator, request_of, counted):
     try:
         generator.generate(request_of(**size))
         assert len(runs) == 1
-        generator.generate(request_of(changed={"speed.refine_once": False}, **size))
+        generator.generate(request_of(changed={"performance.refine_once": False}, **size))
         assert len(runs) == 1 + 4
-        measured("speed.refine_once", "four steps: the refiner ran once, four times when off; the same pixels")
+        measured("performance.refine_once", "four steps: the refiner ran once, four times when off; the same pixels")
         generator.generate(request_of(changed={"transformer.attention_dropout": 0.1}, **size))
         assert len(runs) == 1 + 4 + 4, "with dropout no two steps are alike"
     finally:
@@ -140,13 +140,13 @@ def test_another_input_is_refined_again():
         assert once.runs == runs
 
 
-@pytest.mark.option("speed.real_rope")
+@pytest.mark.option("performance.real_rope")
 def test_real_rope_is_for_compiled_blocks(generator, request_of):
     assert speed.real_rope("auto", compiled=True)[0] and not speed.real_rope("auto", compiled=False)[0]
     picture = generator.generate(request_of(width=64, height=64, num_inference_steps=1)).pictures[0]
-    assert picture.effective["speed.real_rope"] == "never"
-    always = request_of(changed={"speed.real_rope": "always"}, width=64, height=64, num_inference_steps=1)
-    assert generator.generate(always).pictures[0].effective["speed.real_rope"] == "always"
+    assert picture.effective["performance.real_rope"] == "never"
+    always = request_of(changed={"performance.real_rope": "always"}, width=64, height=64, num_inference_steps=1)
+    assert generator.generate(always).pictures[0].effective["performance.real_rope"] == "always"
     assert generator.loaded.plan.real_rope
-    measured("speed.real_rope", "always: real arithmetic at work, and the same pixels as plain diffusers")
+    measured("performance.real_rope", "always: real arithmetic at work, and the same pixels as plain diffusers")
     assert np.isfinite(np.asarray(picture.image)).all()

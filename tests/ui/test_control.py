@@ -33,7 +33,7 @@ def picture():
 
 def seen(studio, page, preprocess):
     """The pixels of the control image."""
-    request = studio.requests.new({"control.preprocess": preprocess})
+    request = studio.requests.new({"controlnet.preprocessor": preprocess})
     request = replace(request, inputs={CONTROL: page.session_state["control_picture"]})
     return np.asarray(Image.open(io.BytesIO(studio.requests.control_image(request))))
 
@@ -46,14 +46,14 @@ def test_the_picture_is_shown_as_the_controlnet_sees_it_and_goes_with_the_reques
     assert len(page.get("image")) == 1
     outlines = seen(studio, page, "canny")
     assert outlines.shape == (256, 256, 3) and set(np.unique(outlines)) == {0, 255}
-    page.selectbox(key="w:control.preprocess").set_value("none").run()
-    assert not [one for one in page.slider if one.key == "w:control.canny_low"]
+    page.selectbox(key="w:controlnet.preprocessor").set_value("none").run()
+    assert not [one for one in page.slider if one.key == "w:controlnet.canny_low"]
     assert seen(studio, page, "none").mean() > 3 * outlines.mean(), "the square itself"
     page.text_area(key="w:generation.prompt").set_value("a box").run()
     page.button(key="generate").click().run()
     (job,) = studio.queue.jobs.values()
     assert job.request.inputs == {CONTROL: page.session_state["control_picture"]}
-    assert job.request.options["control.preprocess"] == "none"
+    assert job.request.options["controlnet.preprocessor"] == "none"
 
 
 def test_without_one_the_error_says_what_is_missing(studio, open_page, controlled):
@@ -67,14 +67,14 @@ def test_without_one_the_error_says_what_is_missing(studio, open_page, controlle
 def test_thresholds_that_contradict_each_other_are_said_in_the_previews_place(studio, open_page, controlled):
     page = open_page()
     page.file_uploader(key="control_upload").upload("square.png", picture(), "image/png").run()
-    page.slider(key="w:control.canny_low").set_value(250).run()
-    assert "control.canny_low" in " ".join(one.value for one in page.warning)
+    page.slider(key="w:controlnet.canny_low").set_value(250).run()
+    assert "controlnet.canny_low" in " ".join(one.value for one in page.warning)
 
 
 def test_models_without_a_controlnet_grey_it_with_the_reason(studio, open_page, monkeypatch):
-    cannot = {f"control.{name}": FAMILIES[Z_IMAGE].cannot["control."] for name in ("scale", "preprocess")}
+    cannot = {f"controlnet.{name}": FAMILIES[Z_IMAGE].cannot["controlnet."] for name in ("scale", "preprocessor")}
     monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, cannot=cannot))
     page = open_page()
-    field = next(one for one in page.selectbox if one.key == "w:control.preprocess")
+    field = next(one for one in page.selectbox if one.key == "w:controlnet.preprocessor")
     assert field.disabled and "this model has no ControlNet" in field.help
     assert not page.file_uploader or all(one.key != "control_upload" for one in page.file_uploader)

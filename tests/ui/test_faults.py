@@ -93,7 +93,7 @@ def test_text_is_kept_out_by_words_that_act(studio, open_page):
 
 def test_a_cure_that_did_not_help_is_followed_by_the_next(studio):
     first = asked(studio)
-    for changed in ({}, {"memory.low_vram": True}, {"memory.low_vram": True, "memory.profile": "4gb"}):
+    for changed in ({}, {"memory.low_vram": True}, {"memory.low_vram": True, "memory.tier": "4gb"}):
         failed(
             studio,
             replace(first, options={**first.options, **changed}),

@@ -228,7 +228,7 @@ def test_pasted_yaml_may_use_the_guides_words(studio, open_page):
     page.button(key="yaml_apply").click().run()
     assert page.slider(key="w:generation.cfg_scale").value == 6.5
     assert page.toggle(key="w:transformer.use_rope").value is False
-    assert "ui.port" in all_text(page), "a key with no place in the form is said"
+    assert "server.port" in all_text(page), "a key with no place in the form is said"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def with_picture(open_page, data=None):
 
 def test_without_a_picture_it_is_as_before(studio, open_page):
     page = open_page()
-    assert "w:img2img.strength" not in page.session_state
+    assert "w:img2img.denoising_strength" not in page.session_state
     page.text_area(key="w:generation.prompt").set_value("a red house")
     page.button(key="generate").click().run()
     assert (only(studio).inputs, only(studio).parent) == ({}, "")
@@ -37,11 +37,11 @@ def test_without_a_picture_it_is_as_before(studio, open_page):
 def test_a_chosen_picture_is_drawn_over_at_the_size_that_fits(studio, open_page):
     page = with_picture(open_page)
     assert "5 of 8 steps will be run" in all_text(page)
-    page.slider(key="w:img2img.strength").set_value(0.25).run()
+    page.slider(key="w:img2img.denoising_strength").set_value(0.25).run()
     assert "2 of 8 steps will be run" in all_text(page)
     page.button(key="generate").click().run()
     request = only(studio)
-    assert request.inputs == {"image": studio.input_images.keep(png())} and request.options["img2img.strength"] == 0.25
+    assert request.inputs == {"image": studio.input_images.keep(png())} and request.options["img2img.denoising_strength"] == 0.25
     assert (request.width, request.height) == (320, 200)
     page.button(key="remove_input").click().run()
     page.button(key="generate").click().run()
@@ -64,7 +64,7 @@ def test_what_is_no_picture_is_told_and_nothing_changes(studio, open_page):
 
 def test_a_strength_without_a_step_is_told(studio, open_page):
     page = with_picture(open_page)
-    page.slider(key="w:img2img.strength").set_value(0.0).run()
+    page.slider(key="w:img2img.denoising_strength").set_value(0.0).run()
     page.button(key="generate").click().run()
     assert "none would be run" in all_text(page) and studio.queue.submitted == []
 
@@ -84,7 +84,7 @@ def test_the_finished_picture_is_drawn_over_at_a_click(studio, open_page):
     record = studio.fill_history()[0]
     page = open_page()
     page.button(key="start_from").click().run()
-    assert page.slider(key="w:img2img.strength").value == 0.6
+    assert page.slider(key="w:img2img.denoising_strength").value == 0.6
     page.button(key="generate").click().run()
     assert only(studio).parent == record.id
 

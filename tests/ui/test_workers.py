@@ -65,7 +65,7 @@ def test_where_pictures_and_history_are_is_said_when_they_are_elsewhere(studio, 
         return "".join(element.proto.body for element in open_page("system").get("html")).split("Free disk space")[0]
 
     assert "<dt>Images</dt>" not in rows() and "<dt>History</dt>" not in rows()
-    places = {"output.storage": "s3://bucket/studio", "storage.database": "postgresql://studio@db/studio"}
+    places = {"storage.images": "s3://bucket/studio", "storage.database": "postgresql://studio@db/studio"}
     monkeypatch.setattr(studio, "settings", replace(studio.settings, values={**studio.settings.values, **places}))
     assert "<dt>Images</dt><dd>s3://bucket/studio</dd>" in rows()
     assert "<dt>History</dt><dd>postgresql://studio@db/studio</dd>" in rows()

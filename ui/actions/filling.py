@@ -9,7 +9,7 @@ from typing import Any
 
 from core.config.layers import parse_yaml
 from core.config.options import SCHEMA
-from core.errors import InputError, StudioError
+from core.errors import InputError, OptionConflictError, StudioError
 from core.studio import Studio
 from ui import state
 from ui.cfg import cfg_of
@@ -58,6 +58,12 @@ def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError]
             values[option.key] = option.check(value, source)
         except InputError as problem:
             problems.append(problem)
+    try:
+        SCHEMA.checked(written, source)  # two names of one option must agree
+    except OptionConflictError as problem:
+        problems.append(problem)
+    except InputError:
+        pass  # in the list already
     if problems:
         return problems, []
     try:

@@ -14,7 +14,7 @@ from ui import actions, state
 from ui.components import parameter_panel
 from ui.i18n import t
 
-GROUP = "control"
+GROUP = "controlnet"
 TYPES = ("png", "jpg", "jpeg", "webp")
 _UPLOAD = "control_upload"
 
@@ -37,8 +37,8 @@ def _field(studio: Studio) -> None:
     options = {
         option.key.removeprefix(f"{GROUP}."): option for option in SCHEMA.panel("advanced") if option.group == GROUP
     }
-    parameter_panel.field(options["preprocess"])
-    if state.form()[options["preprocess"].key] == "canny":
+    parameter_panel.field(options["preprocessor"])
+    if state.form()[options["preprocessor"].key] == "canny":
         left, right = st.columns(2)
         with left:
             parameter_panel.field(options["canny_low"])

@@ -18,7 +18,7 @@ from ui.i18n import t
 FILES = ("png", "jpg", "jpeg", "webp")
 HISTORY_PAGE = "views/history.py"
 GROUP = "img2img"
-STRENGTH = f"{GROUP}.strength"
+STRENGTH = f"{GROUP}.denoising_strength"
 
 
 def draw(studio: Studio, model: ModelInfo | None) -> None:

@@ -14,14 +14,14 @@ from core.config.options.machine import COMPILATION, GUARD, MEMORY, SPEED
 from core.config.options.models import LORA, LORA_FOLDER, MODELS
 from core.config.options.passes import HIRES, IMG2IMG
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, VAE
-from core.config.options.service import ACCESS, SERVICE, WORKER
+from core.config.options.service import ACCESS, REMOTE, SERVER, SERVICE, WORKER
 from core.config.options.storage import STORAGE
 from core.config.options.transformer import TRANSFORMER
 from core.config.schema import Schema
 
 _REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, STORAGE, MODELS, LORA_FOLDER, SIZE, IMG2IMG, CONTROL, HIRES, LORA)
 _PIPELINE = (TEXT_ENCODER, TRANSFORMER, VAE, GUARD, SPEED, COMPILATION, MEMORY)
-_STUDIO = (PREVIEW, UI, WORKER, ACCESS, SERVICE)
+_STUDIO = (PREVIEW, UI, WORKER, REMOTE, SERVER, ACCESS, SERVICE)
 SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))
 
 GROUPS: dict[str, dict[str, str]] = {
@@ -29,14 +29,14 @@ GROUPS: dict[str, dict[str, str]] = {
     "size": {"en": "Resolution", "zh": "分辨率"},
     "img2img": {"en": "Img2img / Inpaint", "zh": "图生图 / 局部重绘"},
     "hires": {"en": "Hires. fix", "zh": "高清修复"},
-    "control": {"en": "ControlNet", "zh": "ControlNet"},
-    "guidance": {"en": "CFG and scheduler", "zh": "CFG 与调度器"},
+    "controlnet": {"en": "ControlNet", "zh": "ControlNet"},
+    "cfg": {"en": "CFG and scheduler", "zh": "CFG 与调度器"},
     "rope": {"en": "RoPE", "zh": "位置编码（RoPE）"},
     "vae": {"en": "VAE", "zh": "VAE"},
     "precision": {"en": "Device and precision", "zh": "设备与精度"},
     "attention": {"en": "Attention and text", "zh": "注意力与文本"},
     "memory": {"en": "VRAM", "zh": "显存"},
-    "speed": {"en": "Lossless optimizations", "zh": "无损加速"},
+    "performance": {"en": "Lossless optimizations", "zh": "无损加速"},
     "compile": {"en": "Compilation", "zh": "编译"},
     "preview": {"en": "Live preview", "zh": "实时预览"},
     "output": {"en": "Output", "zh": "输出"},

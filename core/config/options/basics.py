@@ -141,7 +141,8 @@ GENERATION = (
 
 BATCH = (
     basic(
-        "batch.max_pictures",
+        "batch.max_images",
+        former=("batch.max_pictures",),
         type="int",
         default=1000,
         minimum=1,

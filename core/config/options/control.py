@@ -9,12 +9,13 @@ from core.config.schema import AUTO, Option
 
 
 def _control(key: str, **declared: Any) -> Option:
-    return advanced(f"control.{key}", group="control", **declared)
+    return advanced(f"controlnet.{key}", group="controlnet", **declared)
 
 
 CONTROL = (
     _control(
-        "preprocess",
+        "preprocessor",
+        former=("control.preprocess",),
         type="choice",
         choices=("canny", "none"),
         default="canny",
@@ -27,6 +28,7 @@ CONTROL = (
     ),
     _control(
         "canny_low",
+        former=("control.canny_low",),
         type="int",
         default=100,
         minimum=0,
@@ -40,6 +42,7 @@ CONTROL = (
     ),
     _control(
         "canny_high",
+        former=("control.canny_high",),
         type="int",
         default=200,
         minimum=0,
@@ -53,6 +56,7 @@ CONTROL = (
     ),
     _control(
         "scale",
+        former=("control.scale",),
         type="float",
         default=AUTO,
         auto=True,
@@ -68,6 +72,7 @@ CONTROL = (
     ),
     _control(
         "start",
+        former=("control.start",),
         type="float",
         default=0.0,
         minimum=0.0,
@@ -81,6 +86,7 @@ CONTROL = (
     ),
     _control(
         "end",
+        former=("control.end",),
         type="float",
         default=1.0,
         minimum=0.0,

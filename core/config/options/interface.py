@@ -15,18 +15,6 @@ UI = (
         help={"en": "auto follows the browser.", "zh": "auto 跟随浏览器。"},
     ),
     interface(
-        "ui.port",
-        type="int",
-        default=8501,
-        minimum=1024,
-        maximum=65535,
-        label={"en": "Port", "zh": "端口"},
-        help={
-            "en": "The app listens at this port; access.address says for whom.",
-            "zh": "应用监听此端口；access.address 决定谁能访问。",
-        },
-    ),
-    interface(
         "ui.poll_seconds",
         type="float",
         default=0.6,

@@ -7,7 +7,8 @@ from core.config.schema import AUTO
 
 GUARD = (
     advanced(
-        "guard.retry",
+        "precision.auto_retry",
+        former=("guard.retry",),
         type="bool",
         default=True,
         group="precision",
@@ -25,10 +26,11 @@ WAYS = (AUTO, "always", "never")
 
 SPEED = (
     advanced(
-        "speed.cache_text",
+        "performance.cache_text",
+        former=("speed.cache_text",),
         type="bool",
         default=True,
-        group="speed",
+        group="performance",
         takes_effect=LIVE,
         label={"en": "Cache prompt embeds", "zh": "缓存文本嵌入"},
         help={
@@ -37,11 +39,12 @@ SPEED = (
         },
     ),
     advanced(
-        "speed.trim_text",
+        "performance.trim_text",
+        former=("speed.trim_text",),
         type="choice",
         choices=WAYS,
         default=AUTO,
-        group="speed",
+        group="performance",
         takes_effect=LIVE,
         label={"en": "Encode without padding", "zh": "编码时去除填充"},
         help={
@@ -52,10 +55,11 @@ SPEED = (
         },
     ),
     advanced(
-        "speed.refine_once",
+        "performance.refine_once",
+        former=("speed.refine_once",),
         type="bool",
         default=True,
-        group="speed",
+        group="performance",
         takes_effect=LIVE,
         label={"en": "Cache the context refiner", "zh": "缓存文本精炼层"},
         help={
@@ -65,11 +69,12 @@ SPEED = (
         },
     ),
     advanced(
-        "speed.real_rope",
+        "performance.real_rope",
+        former=("speed.real_rope",),
         type="choice",
         choices=WAYS,
         default=AUTO,
-        group="speed",
+        group="performance",
         takes_effect=LIVE,
         label={"en": "Real-valued RoPE", "zh": "实数 RoPE"},
         help={
@@ -155,7 +160,8 @@ MEMORY = (
         },
     ),
     advanced(
-        "memory.profile",
+        "memory.tier",
+        former=("memory.profile",),
         type="choice",
         choices=(AUTO, "24gb", "16gb", "12gb", "8gb", "6gb", "4gb", "cpu"),
         default=AUTO,

@@ -7,7 +7,8 @@ from core.config.schema import AUTO
 
 IMG2IMG = (
     advanced(
-        "img2img.strength",
+        "img2img.denoising_strength",
+        former=("img2img.strength",),
         type="float",
         default=0.6,
         minimum=0.0,
@@ -53,7 +54,8 @@ HIRES = (
         },
     ),
     advanced(
-        "hires.strength",
+        "hires.denoising_strength",
+        former=("hires.strength",),
         type="float",
         default=0.35,
         minimum=0.0,

@@ -143,7 +143,8 @@ PREVIEW = (
         },
     ),
     advanced(
-        "preview.every",
+        "preview.interval",
+        former=("preview.every",),
         type="int",
         default=1,
         minimum=1,

@@ -7,7 +7,8 @@ from core.config.schema import AUTO
 
 WORKER = (
     service(
-        "worker.hang_seconds",
+        "worker.timeout",
+        former=("worker.hang_seconds",),
         type="float",
         default=900.0,
         minimum=0.0,
@@ -30,29 +31,6 @@ WORKER = (
         help={
             "en": "Gives all the memory of an idle model back to the system; the next job loads it again. 0 = never.",
             "zh": "把空闲模型占用的全部内存还给系统；下一个任务会重新加载。0 表示从不。",
-        },
-    ),
-    service(
-        "worker.server",
-        type="str",
-        maximum=300,
-        default="",
-        label={"en": "Remote studio", "zh": "远程服务地址"},
-        help={
-            "en": "URL such as http://192.168.1.20:8501: every job is generated there and stored here. Empty = generate here.",
-            "zh": "如 http://192.168.1.20:8501：任务在那里生成，图片存于本机。留空表示在本机生成。",
-        },
-    ),
-    service(
-        "worker.server_token",
-        type="str",
-        maximum=200,
-        default="",
-        secret=True,
-        label={"en": "Token of the remote studio", "zh": "远程服务令牌"},
-        help={
-            "en": "The access.token of the remote studio, or NAME:PASSWORD of one of its users.",
-            "zh": "远程服务的 access.token，或其用户的“用户名:密码”。",
         },
     ),
     service(
@@ -96,9 +74,38 @@ WORKER = (
     ),
 )
 
-ACCESS = (
+REMOTE = (
     service(
-        "access.address",
+        "remote.url",
+        former=("worker.server",),
+        type="str",
+        maximum=300,
+        default="",
+        label={"en": "Remote studio", "zh": "远程服务地址"},
+        help={
+            "en": "URL such as http://192.168.1.20:8501: every job is generated there and stored here. Empty = generate here.",
+            "zh": "如 http://192.168.1.20:8501：任务在那里生成，图片存于本机。留空表示在本机生成。",
+        },
+    ),
+    service(
+        "remote.token",
+        former=("worker.server_token",),
+        type="str",
+        maximum=200,
+        default="",
+        secret=True,
+        label={"en": "Token of the remote studio", "zh": "远程服务令牌"},
+        help={
+            "en": "The access.token of the remote studio, or NAME:PASSWORD of one of its users.",
+            "zh": "远程服务的 access.token，或其用户的“用户名:密码”。",
+        },
+    ),
+)
+
+SERVER = (
+    service(
+        "server.host",
+        former=("access.address",),
         type="str",
         maximum=64,
         default="127.0.0.1",
@@ -109,7 +116,21 @@ ACCESS = (
         },
     ),
     service(
-        "access.hosts",
+        "server.port",
+        former=("ui.port",),
+        type="int",
+        default=8501,
+        minimum=1024,
+        maximum=65535,
+        label={"en": "Port", "zh": "端口"},
+        help={
+            "en": "The app listens at this port; server.host says for whom.",
+            "zh": "应用监听此端口；server.host 决定谁能访问。",
+        },
+    ),
+    service(
+        "server.allowed_hosts",
+        former=("access.hosts",),
         type="list",
         default=(),
         label={"en": "Allowed hosts", "zh": "允许的主机名"},
@@ -117,28 +138,6 @@ ACCESS = (
             "en": "Host names that clients use, such as studio.example; requests with another Host are refused.",
             "zh": "他人访问时使用的主机名，如 studio.example；以其他名称访问会被拒绝。",
         },
-    ),
-    service(
-        "access.token",
-        type="str",
-        maximum=200,
-        default="",
-        secret=True,
-        label={"en": "Token", "zh": "令牌"},
-        help={
-            "en": "Grants access to the pages and the API. At least 16 characters without spaces; empty = none.",
-            "zh": "知道它的人可使用页面与接口。至少 16 个字符且不含空格；留空表示没有。",
-        },
-    ),
-    service(
-        "access.session_hours",
-        type="float",
-        default=168.0,
-        minimum=0.1,
-        maximum=8760.0,
-        unit="h",
-        label={"en": "Session length", "zh": "登录有效期"},
-        help={"en": "After this time a browser has to log in again.", "zh": "超过此时间后浏览器须重新登录。"},
     ),
     service(
         "server.cors_origins",
@@ -164,6 +163,32 @@ ACCESS = (
     ),
 )
 
+ACCESS = (
+    service(
+        "access.token",
+        aliases=("token",),
+        type="str",
+        maximum=200,
+        default="",
+        secret=True,
+        label={"en": "Token", "zh": "令牌"},
+        help={
+            "en": "Grants access to the pages and the API. At least 16 characters without spaces; empty = none.",
+            "zh": "知道它的人可使用页面与接口。至少 16 个字符且不含空格；留空表示没有。",
+        },
+    ),
+    service(
+        "access.session_hours",
+        type="float",
+        default=168.0,
+        minimum=0.1,
+        maximum=8760.0,
+        unit="h",
+        label={"en": "Session length", "zh": "登录有效期"},
+        help={"en": "After this time a browser has to log in again.", "zh": "超过此时间后浏览器须重新登录。"},
+    ),
+)
+
 SERVICE = (
     service(
         "service.max_pixels",
@@ -186,6 +211,7 @@ SERVICE = (
     ),
     service(
         "service.max_images",
+        aliases=("max_images",),
         type="int",
         default=16,
         minimum=1,

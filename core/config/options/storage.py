@@ -6,7 +6,8 @@ from core.config.options.declare import START, basic
 
 STORAGE = (
     basic(
-        "output.storage",
+        "storage.images",
+        former=("output.storage",),
         type="str",
         default="",
         maximum=1000,

@@ -173,13 +173,14 @@ TRANSFORMER = (
         },
     ),
     advanced(
-        "guidance.normalization",
+        "cfg.normalization",
+        former=("guidance.normalization",),
         type="float",
         default=0.0,
         minimum=0.0,
         maximum=5.0,
         step=0.1,
-        group="guidance",
+        group="cfg",
         aliases=("cfg_normalization",),
         label={"en": "CFG normalization", "zh": "CFG 归一化"},
         help={
@@ -188,13 +189,14 @@ TRANSFORMER = (
         },
     ),
     advanced(
-        "guidance.truncation",
+        "cfg.truncation",
+        former=("guidance.truncation",),
         type="float",
         default=1.0,
         minimum=0.0,
         maximum=1.0,
         step=0.05,
-        group="guidance",
+        group="cfg",
         aliases=("cfg_truncation",),
         label={"en": "CFG truncation", "zh": "CFG 截断"},
         help={
@@ -210,7 +212,7 @@ TRANSFORMER = (
         minimum=0.1,
         maximum=20.0,
         step=0.1,
-        group="guidance",
+        group="cfg",
         takes_effect=LIVE,
         label={"en": "Shift", "zh": "采样偏移（Shift）"},
         help={

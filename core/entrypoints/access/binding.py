@@ -71,18 +71,18 @@ def read_binding(settings: Settings, keys: Keys) -> Binding:
     token = str(settings["access.token"])
     if token and not is_strong(token):
         raise WeakTokenError(came=len(token), variable=variable_of("access.token"))
-    address = str(settings["access.address"]).strip().lower()
-    names = tuple(str(name).strip().lower().strip("[]") for name in settings["access.hosts"])
+    address = str(settings["server.host"]).strip().lower()
+    names = tuple(str(name).strip().lower().strip("[]") for name in settings["server.allowed_hosts"])
     for_others = not _is_loopback(address) or bool(names)
     if for_others and not keys.guarded:
-        key = "access.hosts" if _is_loopback(address) else f"access.address = {address}"
+        key = "server.allowed_hosts" if _is_loopback(address) else f"server.host = {address}"
         raise UnguardedError(key=key, line=LINE)
     origins = read_origins(settings["server.cors_origins"])
     if ANY_ORIGIN in origins and not keys.guarded:
         raise UnguardedError(key=f"{CORS_KEY}: [{ANY_ORIGIN}]", line=LINE)
     return Binding(
         address,
-        int(settings["ui.port"]),
+        int(settings["server.port"]),
         (*LOOPBACK, *names),
         for_others,
         cors_origins=origins,
@@ -113,9 +113,10 @@ def _demand_readable(settings: Settings) -> None:
 
 
 def _mentions_access(settings: Settings) -> bool:
-    """Whether the file that can't be read may have held a token."""
+    """Return True if the file that can't be read may say who is let in."""
     try:
-        return b"access" in (settings.configs / "local.yaml").read_bytes()
+        text = (settings.configs / "local.yaml").read_bytes()
+        return any(section in text for section in (b"access", b"server"))
     except OSError:
         return True
 
@@ -127,7 +128,7 @@ def _is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         allowed = {"en": "an IP address of this machine, or localhost", "zh": "本机的 IP 地址，或 localhost"}
-        raise OptionError(source="settings", key="access.address", came=address[:60], allowed=allowed) from None
+        raise OptionError(source="settings", key="server.host", came=address[:60], allowed=allowed) from None
 
 
 def names_this_studio(host: str, binding: Binding) -> bool:

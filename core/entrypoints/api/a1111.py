@@ -232,7 +232,7 @@ def _info(job: Job, records: Sequence[ImageRecord], body: Body, ignored: Sequenc
     request = records[0].request if records else job.request
     infotexts = [write_infotext(record.request, record.effective) for record in records]
     told = read_infotext(infotexts[0]).fields if infotexts else {}
-    strength = request.options["hires.strength" if request.options["hires.enabled"] else "img2img.strength"]
+    strength = request.options["hires.denoising_strength" if request.options["hires.enabled"] else "img2img.denoising_strength"]
     over = request.options["hires.enabled"] or IMAGE in request.inputs
     return {
         "prompt": request.prompt,

@@ -66,8 +66,8 @@ def add_facts(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
         return {
             "api": True,
             "nowebui": False,
-            "listen": settings["access.address"] not in ("127.0.0.1", "localhost", "::1"),
-            "port": settings["ui.port"],
+            "listen": settings["server.host"] not in ("127.0.0.1", "localhost", "::1"),
+            "port": settings["server.port"],
             "cors_allow_origins": ",".join(settings["server.cors_origins"]) or None,
             "medvram": settings["memory.low_vram"],
             "lowvram": False,

@@ -211,7 +211,7 @@ def read_body(body: Body, chosen: Mapping[str, Any]) -> Reading:
     if isinstance(body, TextBody):
         _read_hires(body, reading)
     elif isinstance(body, ImageBody) and body.denoising_strength is not None:
-        reading.values["img2img.strength"] = body.denoising_strength
+        reading.values["img2img.denoising_strength"] = body.denoising_strength
     return reading
 
 
@@ -317,7 +317,7 @@ def _read_hires(body: TextBody, reading: Reading) -> None:
     if strength == 0:
         reading.ignore("enable_hr: denoising_strength 0 (used: one pass at the final size)")
         return
-    reading.values |= {"hires.enabled": True, "hires.scale": scale, "hires.strength": strength}
+    reading.values |= {"hires.enabled": True, "hires.scale": scale, "hires.denoising_strength": strength}
     if body.hr_second_pass_steps:
         reading.values["hires.steps"] = body.hr_second_pass_steps
     if body.hr_upscaler is None:

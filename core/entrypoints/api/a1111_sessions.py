@@ -66,7 +66,7 @@ def options_of(studio: Studio, chosen: Mapping[str, Any]) -> dict[str, Any]:
         "enable_pnginfo": now["output.metadata"],
         "save_images_add_number": True,
         "live_previews_enable": now["preview.enabled"],
-        "show_progress_every_n_steps": now["preview.every"],
+        "show_progress_every_n_steps": now["preview.interval"],
         "eta_noise_seed_delta": 0,
         "return_grid": False,
         "face_restoration": False,

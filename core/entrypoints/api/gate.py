@@ -104,7 +104,7 @@ class Gate:
         if path in OPEN_PATHS or not (guarded or self._binding.for_others) or (guarded and self._is_signed(scope)):
             await self.app(_named(scope, None), receive, send)
         elif not guarded:  # the last user was removed while others could call
-            raise UnguardedError(key="access.address", line=LINE)
+            raise UnguardedError(key="server.host", line=LINE)
         elif path == login.LOGIN:
             await (await self._log_in(scope, headers, receive))(scope, receive, send)
         elif (visitor := await self._visitor(scope, headers)) is None:
@@ -286,8 +286,8 @@ def _foreign(headers: Headers, method: str, binding: Binding, allowed: bool) -> 
             }
         elif binding.for_others:
             reason = {
-                "en": "The studio is not known by this name; call it by its IP address, or add the name to access.hosts.",
-                "zh": "本工作室没有这个主机名；请以其 IP 地址访问，或将该名称加入 access.hosts。",
+                "en": "The studio is not known by this name; call it by its IP address, or add the name to server.allowed_hosts.",
+                "zh": "本工作室没有这个主机名；请以其 IP 地址访问，或将该名称加入 server.allowed_hosts。",
             }
         else:
             reason = {

@@ -42,7 +42,7 @@ _SET = (  # field -> option
     ("vae_use_tiling", "vae.enable_tiling"),
     ("flow_shift", "scheduler.shift"),
     ("max_sequence_length", "transformer.max_sequence_length"),
-    ("strength", "img2img.strength"),
+    ("strength", "img2img.denoising_strength"),
 )
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {  # field -> values that leave the image as it is; others are refused
     "enable_teacache": (False,),
@@ -122,7 +122,7 @@ class ImageBody(BaseModel):
             raise OptionError(source=SOURCE, key="true_cfg_scale", came=self.true_cfg_scale, allowed=allowed)
         values |= self._size() | self._quality() | self._loras()
         if self.stream and self.partial_images:
-            values |= {"preview.enabled": True, "preview.every": 1}
+            values |= {"preview.enabled": True, "preview.interval": 1}
         ignored = [name for name, usual in _WITHOUT_EFFECT.items() if getattr(self, name) not in (None, "", *usual)]
         if self.output_compression == 0:
             ignored.append("output_compression: 0 (used: 1)")

@@ -72,6 +72,7 @@ def submit(
         if option.key not in REQUEST_KEYS and option not in SCHEMA.request_options():
             raise UnknownOptionError(source=SOURCE, key=key, nearest="generation.prompt")
         named[option.key] = value
+    SCHEMA.checked(values, SOURCE)  # two names of one option must agree
     check_model(studio, named.get("model.id", studio.settings["model.id"]))
     limits = studio.settings
     if prompts is None:

@@ -183,7 +183,7 @@ def with_controlnet(plain: Family, pipeline: str, network: str, use: ControlNetU
     """Return the description of `plain` with a ControlNet of the class `network`, run by the class `pipeline`."""
     values = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
     parts = {**plain.parts, CONTROLNET: Part("diffusers", (network,))}
-    cannot = {start: reason for start, reason in plain.cannot.items() if start != "control."}
+    cannot = {start: reason for start, reason in plain.cannot.items() if start != "controlnet."}
     values |= {
         "pipeline": pipeline, "label": f"{plain.label} ControlNet", "parts": parts, "cannot": cannot, "inputs": (CONTROL,),
         "controlnet": use, "plain": plain.pipeline, "img2img": None, "inpaint": None, "checkpoint": None, "default": False,

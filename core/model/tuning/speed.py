@@ -49,7 +49,7 @@ def trims(wanted: str, device: str) -> tuple[bool, Decision | None]:
     if wanted != AUTO:
         return wanted == "always", None
     chosen = "always" if device == "cpu" else "never"
-    return device == "cpu", Decision("speed.trim_text", AUTO, chosen, _TRIM_REASONS[chosen])
+    return device == "cpu", Decision("performance.trim_text", AUTO, chosen, _TRIM_REASONS[chosen])
 
 
 def real_rope(wanted: str, compiled: bool) -> tuple[bool, Decision | None]:
@@ -57,7 +57,7 @@ def real_rope(wanted: str, compiled: bool) -> tuple[bool, Decision | None]:
     if wanted != AUTO:
         return wanted == "always", None
     chosen = "always" if compiled else "never"
-    return compiled, Decision("speed.real_rope", AUTO, chosen, _ROPE_REASONS[chosen])
+    return compiled, Decision("performance.real_rope", AUTO, chosen, _ROPE_REASONS[chosen])
 
 
 _TRIM_REASONS = {

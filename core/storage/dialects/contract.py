@@ -91,8 +91,8 @@ class Wording(Protocol):
         """Every text in one of the prompts, letter by letter."""
         ...
 
-    def has_options(self, options: Mapping[str, Any]) -> Conditions:
-        """Of `option_sets`: each option at exactly this value."""
+    def has_options(self, options: Mapping[tuple[str, ...], Any]) -> Conditions:
+        """Return the conditions on `option_sets`: each option, under one of its keys, at exactly this value."""
         ...
 
     def has_members(self, options: Mapping[str, str]) -> Conditions:

@@ -56,13 +56,16 @@ class PostgresWording:
         values = {f"word{k}": word for k, word in enumerate(words)}
         return [f"(strpos(prompt, :{name}) > 0 OR strpos(negative_prompt, :{name}) > 0)" for name in values], values
 
-    def has_options(self, options: Mapping[str, Any]) -> Conditions:
+    def has_options(self, options: Mapping[tuple[str, ...], Any]) -> Conditions:
         """By the text of the JSON, which we wrote: reading it would fail where it has what PostgreSQL's text can't hold."""
         parts: list[str] = []
         values: dict[str, Any] = {}
-        for k, (key, value) in enumerate(options.items()):
-            parts.append(f"CAST(options -> :key{k} AS text) = ANY(:value{k})")
-            values |= {f"key{k}": key, f"value{k}": _spellings(value)}
+        for k, (keys, value) in enumerate(options.items()):
+            names = [f"key{k}_{n}" for n in range(len(keys))]
+            parts.append(
+                "(" + " OR ".join(f"CAST(options -> :{name} AS text) = ANY(:value{k})" for name in names) + ")"
+            )
+            values |= {**dict(zip(names, keys, strict=True)), f"value{k}": _spellings(value)}
         return parts, values
 
     def has_members(self, options: Mapping[str, str]) -> Conditions:

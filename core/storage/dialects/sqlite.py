@@ -132,12 +132,13 @@ class SqliteWording:
         values = {f"word{k}": word for k, word in enumerate(words)}
         return [f"(instr(prompt, :{name}) > 0 OR instr(negative_prompt, :{name}) > 0)" for name in values], values
 
-    def has_options(self, options: Mapping[str, Any]) -> Conditions:
+    def has_options(self, options: Mapping[tuple[str, ...], Any]) -> Conditions:
         parts: list[str] = []
         values: dict[str, Any] = {}
-        for k, (key, value) in enumerate(options.items()):
-            parts.append(f"json_extract(options, :key{k}) = :value{k}")
-            values |= {f"key{k}": f'$."{key}"', f"value{k}": value}
+        for k, (keys, value) in enumerate(options.items()):
+            paths = {f"key{k}_{n}": f'$."{key}"' for n, key in enumerate(keys)}
+            parts.append("(" + " OR ".join(f"json_extract(options, :{name}) = :value{k}" for name in paths) + ")")
+            values |= {**paths, f"value{k}": value}
         return parts, values
 
     def has_members(self, options: Mapping[str, str]) -> Conditions:

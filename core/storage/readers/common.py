@@ -100,7 +100,8 @@ def checked(result: FoundParameters, loras_usable: bool = True) -> FoundParamete
         if value is None or (name == "negative_prompt" and not value):
             continue
         try:
-            values[key] = SCHEMA.find(key, result.program).check(value, result.program)
+            option = SCHEMA.find(key, result.program)
+            values[option.key] = option.check(value, result.program)
         except InputError:
             unused[key] = shown(value)
     if result.facts.loras:

@@ -23,7 +23,7 @@ from tests.unit.jobs.shop import make_settings
 def studio(tmp_path: Path) -> Iterator[Studio]:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "pet.txt").write_text("cat\ndog\n")
-    limits = {"batch.wildcards": str(tmp_path / "own"), "batch.max_pictures": 50}
+    limits = {"batch.wildcards": str(tmp_path / "own"), "batch.max_images": 50}
     yield build_studio(make_settings(tmp_path / "outputs", **limits))
 
 
@@ -81,7 +81,7 @@ def test_random_seeds_are_real_before_anything_is_queued(studio: Studio) -> None
     assert all(one.seed >= 0 for one in batch.singles())
 
 
-@pytest.mark.option("batch.max_pictures")
+@pytest.mark.option("batch.max_images")
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
@@ -106,7 +106,7 @@ def test_a_bad_row_is_told_and_nothing_is_queued(studio: Studio, rows: str, word
     for part in ("list.txt", "Nothing was queued", *words):
         assert part in caught.value.message("en")
     assert "没有任何任务进入队列" in caught.value.message("zh") and "\n" not in caught.value.message("zh")
-    measured("batch.max_pictures", "50: a table of 51 pictures is refused with its row, and nothing is queued")
+    measured("batch.max_images", "50: a table of 51 pictures is refused with its row, and nothing is queued")
     assert studio.queue.recent() == []
 
 

@@ -69,7 +69,7 @@ def test_a_pasted_table_is_known_by_its_first_line() -> None:
         ("prompt,seed,seed\nx,1,2", ["row 1, seed", "each column once"]),
         ("prompt,seed\nx,1\ny,2,3", ["row 3: 3 came", "2 cells"]),
         ('prompt,seed\n"x,1', ["row 2", "quotes"]),
-        ("prompt,ui.port\nx,1", ["row 1, ui.port"]),
+        ("prompt,server.port\nx,1", ["row 1, server.port"]),
     ],
 )
 def test_what_is_wrong_with_a_table_is_told_by_row_and_column(text: str, words: list[str]) -> None:

@@ -62,7 +62,7 @@ def test_the_table_the_line_and_the_files(run: Run, tmp_path: Path) -> None:
         ((*TWO, *DRAWN, "--set", "prompt=b"), "the same in every column"),
         ((*TWO, *DRAWN, "--set", "stepps=4"), "column 2: there is no option stepps"),
         ((*TWO, *DRAWN, "--set", "steps"), "write --set KEY=VALUE"),
-        ((*TWO, *DRAWN, "--set", "ui.port=1"), "there is no option ui.port"),
+        ((*TWO, *DRAWN, "--set", "server.port=1"), "there is no option server.port"),
         ((*TWO, *DRAWN, "--profile", "nothing"), "there is no option nothing"),
         ((*TWO, *DRAWN, "--seed", "x"), "generation.seed = 'x' cannot be used"),
         ((*TWO, *DRAWN, "--model", "nothing"), "There is no model nothing"),

@@ -69,7 +69,7 @@ def test_a_picture_and_a_mask_go_along(run: Run, tmp_path: Path) -> None:
     database = Database(tmp_path / "outputs" / DATABASE_FILE)
     request = JobQueue(database).recent(1)[0].request
     database.close()
-    assert set(request.inputs) == {"image", "mask_image"} and request.options["img2img.strength"] == 0.5
+    assert set(request.inputs) == {"image", "mask_image"} and request.options["img2img.denoising_strength"] == 0.5
     assert run("generate", "x", *given, "--width", "128", "--out", str(target)).code == 0
     with Image.open(target) as image:
         assert image.width == 128

@@ -21,7 +21,7 @@ def request(model: str, **options: object) -> GenerationRequest:
 def test_columns_of_a_model_are_next_to_one_another_and_of_these_those_that_load_alike() -> None:
     half = {"model.dtype": "bfloat16"}
     requests = [
-        request("demo"), request("sdxl"), request("demo", **half), request("demo", **{"preview.every": 3}), request("sdxl"),
+        request("demo"), request("sdxl"), request("demo", **half), request("demo", **{"preview.interval": 3}), request("sdxl"),
     ]  # fmt: skip
     assert plan.running_order(requests) == (0, 3, 2, 1, 4)
 

@@ -238,3 +238,35 @@ def test_a_folder_that_cannot_be_written_is_named(configs: Path) -> None:
     (configs / "local.tmp").mkdir()  # in the way of the temporary file, also for root
     with pytest.raises(NotWritableError, match=r"local\.yaml"):
         save_local(load_settings(configs), {"steps": 8})
+
+
+# -- former keys ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("guard: {retry: false}", False), ("guard.retry: false\nprecision: {auto_retry: false}", False)],
+)
+def test_a_former_key_in_a_file_sets_its_option(configs: Path, text: str, value: object) -> None:
+    (configs / "local.yaml").write_text(text, encoding="utf-8")
+    settings = load_settings(configs)
+    assert settings.problems == () and settings["precision.auto_retry"] is value
+
+
+def test_a_former_and_a_present_key_that_differ_are_a_problem_that_names_both(configs: Path) -> None:
+    (configs / "local.yaml").write_text("guard: {retry: false}\nprecision: {auto_retry: true}", encoding="utf-8")
+    (problem,) = load_settings(configs).problems
+    assert all(word in problem.message("zh") for word in ("configs/local.yaml", "guard.retry", "precision.auto_retry"))
+
+
+def test_a_present_key_on_the_command_line_wins_over_a_former_one_in_a_file(configs: Path) -> None:
+    (configs / "local.yaml").write_text("guard: {retry: false}", encoding="utf-8")
+    settings = load_settings(configs, overrides={"precision.auto_retry": True})
+    assert settings.problems == () and settings["precision.auto_retry"] is True
+
+
+def test_saving_writes_present_keys_only(configs: Path) -> None:
+    (configs / "local.yaml").write_text("guard: {retry: true}\nspeed: {cache_text: false}", encoding="utf-8")
+    save_local(load_settings(configs), {"precision.auto_retry": False})
+    written = parse_yaml((configs / "local.yaml").read_text(encoding="utf-8"), "x")
+    assert written == {"performance.cache_text": False, "precision.auto_retry": False}

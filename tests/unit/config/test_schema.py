@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.config.options import GROUPS, SCHEMA
 from core.config.schema import AUTO, Option
-from core.errors import LANGUAGES, OptionError, UnknownOptionError
+from core.errors import LANGUAGES, OptionConflictError, OptionError, UnknownOptionError
 
 OPTIONS = list(SCHEMA.options.values())
 NUMBERS = [option for option in OPTIONS if option.type in ("int", "float")]
@@ -96,6 +96,43 @@ def test_no_alias_hides_a_key_or_another_alias() -> None:
 )
 def test_the_guides_spelling_leads_to_its_option(key: str, option: str) -> None:
     assert SCHEMA.find(key, "configs/local.yaml").key == option
+
+
+def test_a_former_key_is_no_option_and_no_other_options_name() -> None:
+    former = [key for option in OPTIONS for key in option.former]
+    assert len(former) == len(set(former)) and not set(former) & set(SCHEMA.options)
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.former], ids=lambda option: option.key)
+def test_a_former_key_leads_to_its_option(option: Option) -> None:
+    for former in option.former:
+        assert SCHEMA.find(former, "test") is option
+        assert SCHEMA.current({former: [1]}) == {option.key: (1,)}
+        assert set(SCHEMA.spellings(former)) == {option.key, *option.former}
+
+
+def test_stored_facts_keep_names_that_are_only_short_for_an_option() -> None:
+    assert SCHEMA.current({"dtype": "float32", "model.fingerprint": "ab"}) == {
+        "dtype": "float32",
+        "model.fingerprint": "ab",
+    }
+
+
+def test_two_names_of_one_option_must_agree() -> None:
+    assert SCHEMA.checked({"guard.retry": "off", "precision.auto_retry": False}, "request") == {
+        "precision.auto_retry": False
+    }
+    with pytest.raises(OptionConflictError) as caught:
+        SCHEMA.checked({"guard.retry": False, "precision.auto_retry": True}, "request")
+    for language in LANGUAGES:
+        assert "guard.retry = False" in caught.value.message(language)
+        assert "precision.auto_retry = True" in caught.value.message(language)
+
+
+def test_the_values_of_a_secret_are_not_told_in_a_conflict() -> None:
+    with pytest.raises(OptionConflictError) as caught:
+        SCHEMA.checked({"worker.server_token": "first secret", "remote.token": "second secret"}, "environment")
+    assert "secret" not in caught.value.message("en")
 
 
 # -- the checks ------------------------------------------------------------------------------------------------------

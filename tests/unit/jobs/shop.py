@@ -46,7 +46,7 @@ class Shop:
     ) -> None:  # fmt: skip
         self.directory = directory
         self.place = place if isinstance(place, str) else ""  # of the database; "" for the file in the folder
-        values = {"storage.database": self.place, "output.storage": storage, **values}
+        values = {"storage.database": self.place, "storage.images": storage, **values}
         if not self.place:
             put_database(directory / DATABASE_FILE)
         self.database = open_database(directory, values)

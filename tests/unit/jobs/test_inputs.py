@@ -102,7 +102,7 @@ def test_inputs_that_cannot_be_used_are_told_before_the_run(
 def test_a_strength_that_runs_no_step_is_told(pipeline: str, steps: int, strength: float, run: int) -> None:
     model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, pipeline, inputs=BOTH)
     request = make_request(num_inference_steps=steps, inputs={"image": A})
-    request = replace(request, options={**request.options, "img2img.strength": strength})
+    request = replace(request, options={**request.options, "img2img.denoising_strength": strength})
     assert FAMILIES[pipeline].steps_run(steps, strength) == run
     if run:
         return requests.check(request, model)
@@ -114,8 +114,8 @@ def test_a_strength_that_runs_no_step_is_told(pipeline: str, steps: int, strengt
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"control.canny_low": 210}, "control.canny_low"),
-        ({"control.start": 0.5, "control.end": 0.5}, "< control.end"),
+        ({"controlnet.canny_low": 210}, "controlnet.canny_low"),
+        ({"controlnet.start": 0.5, "controlnet.end": 0.5}, "< controlnet.end"),
     ],
 )
 def test_options_of_a_control_picture_that_contradict_each_other(changed: dict[str, float], words: str) -> None:

@@ -109,8 +109,8 @@ def test_a_cluster_that_is_not_there_is_said_on_every_page(tmp_path) -> None:
 
 
 def test_another_studio_and_a_cluster_do_not_go_together(tmp_path) -> None:
-    values = {"worker.executor": "ray", "worker.server": "http://127.0.0.1:1"}
-    with pytest.raises(OptionError, match=r"worker\.server"):
+    values = {"worker.executor": "ray", "remote.url": "http://127.0.0.1:1"}
+    with pytest.raises(OptionError, match=r"remote\.url"):
         build_studio(make_settings(tmp_path, **values))
 
 

@@ -78,9 +78,9 @@ def test_a_card_that_failed_gets_a_new_worker_and_the_job_is_tried_again(shop: S
     assert shop.wait(shop.submit()).state is JobState.DONE and shop.worker_pid() != pid
 
 
-@pytest.mark.option("worker.hang_seconds")
+@pytest.mark.option("worker.timeout")
 def test_a_worker_that_hangs_is_ended_and_the_job_told_why(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, **{"worker.hang_seconds": 1.0})
+    shop = Shop(tmp_path, **{"worker.timeout": 1.0})
     try:
         shop.supervisor.start()
         job_id = shop.submit(**DEAF)
@@ -90,7 +90,7 @@ def test_a_worker_that_hangs_is_ended_and_the_job_told_why(tmp_path: Path) -> No
         assert shop.wait(job_id).state is JobState.CANCELLED
         assert shop.wait(shop.submit()).state is JobState.DONE
         measured(
-            "worker.hang_seconds", "1: a worker without a step for 1 s was ended, its job run again, the next one done"
+            "worker.timeout", "1: a worker without a step for 1 s was ended, its job run again, the next one done"
         )
     finally:
         shop.close()

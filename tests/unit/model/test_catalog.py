@@ -49,9 +49,9 @@ def test_a_model_that_is_not_here_says_how_to_get_it(catalog):
 def test_what_a_model_cannot_do_has_a_reason(catalog):
     cannot = catalog.find("sd15").cannot
     assert "U-Net" in cannot["transformer.use_rope"]["en"]
-    assert {"guidance.truncation", "scheduler.shift"} <= set(cannot)
+    assert {"cfg.truncation", "scheduler.shift"} <= set(cannot)
     assert "vae.enable_tiling" not in cannot
-    assert {key.partition(".")[0] for key in catalog.find("demo").cannot} == {"control"}
+    assert {key.partition(".")[0] for key in catalog.find("demo").cannot} == {"controlnet"}
 
 
 def test_a_controlnet_is_an_entry_beside_its_base(catalog):

@@ -28,7 +28,7 @@ def chosen(free, *, lacks=(), host=64 * GIB, device="cuda", failed=None, **chang
     return tiers.choose(options(**changed), machine(free, device, host, lacks), Z_IMAGE, PIXELS, failed)
 
 
-@pytest.mark.option("memory.profile")
+@pytest.mark.option("memory.tier")
 @pytest.mark.parametrize(
     ("card", "held"),
     [
@@ -46,7 +46,7 @@ def test_each_card_gets_the_tier_of_its_name(card, held):
     assert (tier.name, tier.quantization, tier.offload, tier.tiling) == held
     assert tiers.needed(tier, Z_IMAGE, PIXELS) <= card * GIB * 0.93
     (choice,) = plan.decisions
-    assert (choice.option, choice.requested, choice.effective) == ("memory.profile", "auto", held[0])
+    assert (choice.option, choice.requested, choice.effective) == ("memory.tier", "auto", held[0])
     assert f"{card * GIB * 0.93 / 1e9:.1f} GB free" in choice.reason["en"]
     assert plan.implied.get("vae.enable_tiling", False) is held[3]
 
@@ -71,16 +71,16 @@ def test_a_missing_package_is_said_and_passed_over():
 
 
 def test_a_tier_that_was_asked_for_is_refused_without_its_package():
-    with pytest.raises(UnavailableError, match=r"memory\.profile = 12gb .* a package is missing"):
-        chosen(24 * GIB, lacks=("int8",), **{"memory.profile": "12gb"})
+    with pytest.raises(UnavailableError, match=r"memory\.tier = 12gb .* a package is missing"):
+        chosen(24 * GIB, lacks=("int8",), **{"memory.tier": "12gb"})
     with pytest.raises(UnavailableError, match=r"memory\.quantization = nf4"):
         chosen(24 * GIB, lacks=("nf4",), **{"memory.quantization": "nf4"})
-    assert chosen(GIB, lacks=("int8",), **{"memory.profile": "12gb", "memory.quantization": "none"}).tier.name == "12gb"
+    assert chosen(GIB, lacks=("int8",), **{"memory.tier": "12gb", "memory.quantization": "none"}).tier.name == "12gb"
 
 
 @pytest.mark.option("memory.offload", "memory.quantization")
 def test_what_is_set_beside_the_tier_wins():
-    plan = chosen(4 * GIB, **{"memory.profile": "24gb", "memory.offload": "group", "memory.quantization": "fp8"})
+    plan = chosen(4 * GIB, **{"memory.tier": "24gb", "memory.offload": "group", "memory.quantization": "fp8"})
     assert (plan.tier.name, plan.tier.quantization, plan.tier.offload) == ("24gb", "fp8", "group")
     assert plan.decisions == ()
 
@@ -99,7 +99,7 @@ def test_low_memory_offloads_and_tiles():
 
 @pytest.mark.parametrize("asked", ["auto", "24gb"])
 def test_out_of_memory_goes_one_tier_lower_and_says_so(asked):
-    plan = chosen(24 * GIB, failed="24gb", **{"memory.profile": asked, "memory.offload": "none"})
+    plan = chosen(24 * GIB, failed="24gb", **{"memory.tier": asked, "memory.offload": "none"})
     assert (plan.tier.name, plan.tier.offload) == ("16gb", "model")
     assert (plan.decisions[0].requested, plan.decisions[0].effective) == ("24gb", "16gb")
     assert "out of memory at tier 24gb" in plan.decisions[0].reason["en"]

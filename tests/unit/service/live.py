@@ -55,7 +55,7 @@ def serving(folder: Path, **values: Any) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = replace(studio.settings, values={**studio.settings.values, "ui.port": port})
+    settings = replace(studio.settings, values={**studio.settings.values, "server.port": port})
     keys = Keys(settings)
     app = Starlette(routes=service_routes(lambda: studio), middleware=[gate(keys, read_binding(settings, keys))])
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off"))

@@ -36,7 +36,7 @@ def test_img2img(served: Served, client: webuiapi.WebUIApi) -> None:
     result = client.img2img(images=[image], mask_image=mask, prompt="a house", denoising_strength=0.5, seed=7, **SMALL)
     assert [result.image.getpixel((5, y)) for y in (5, 60)] == [(9, 200, 7), (255, 255, 255)]
     request = served.studio.queue.recent(1)[0].request
-    assert set(request.inputs) == {"image", "mask_image"} and request.options["img2img.strength"] == 0.5
+    assert set(request.inputs) == {"image", "mask_image"} and request.options["img2img.denoising_strength"] == 0.5
     turned = client.img2img(images=[image], mask_image=mask, prompt="x", inpainting_mask_invert=1, **SMALL).image
     assert turned.getpixel((5, 60)) == (0, 0, 0)
     client.img2img(images=[image], prompt="x", **SMALL)
@@ -89,9 +89,9 @@ def test_models_samplers_schedulers_memory(client: webuiapi.WebUIApi) -> None:
         (
             {},
             (128, 128),
-            {"hires.scale": 2.0, "hires.strength": 0.7, "hires.steps": "auto", "hires.upscaler": "lanczos"},
+            {"hires.scale": 2.0, "hires.denoising_strength": 0.7, "hires.steps": "auto", "hires.upscaler": "lanczos"},
         ),
-        ({"hr_scale": 1.5, "denoising_strength": 0.4}, (96, 96), {"hires.scale": 1.5, "hires.strength": 0.4}),
+        ({"hr_scale": 1.5, "denoising_strength": 0.4}, (96, 96), {"hires.scale": 1.5, "hires.denoising_strength": 0.4}),
         ({"hr_resize_x": 96, "hr_second_pass_steps": 2}, (96, 96), {"hires.scale": 1.5, "hires.steps": 2}),
         ({"hr_resize_x": 96, "hr_resize_y": 128}, (96, 128), {"hires.scale": 1.5}),
         ({"hr_upscaler": "Nearest"}, (128, 128), {"hires.upscaler": "nearest"}),

@@ -333,9 +333,9 @@ def test_stale_key_does_not_lock_out_its_neighbours(tmp_path: Path) -> None:
 # -- where it listens --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.option("access.address")
+@pytest.mark.option("server.host")
 @pytest.mark.parametrize(
-    "values", [{"access.address": "0.0.0.0"}, {"access.address": "::"}, {"access.hosts": ("a.example",)}]
+    "values", [{"server.host": "0.0.0.0"}, {"server.host": "::"}, {"server.allowed_hosts": ("a.example",)}]
 )
 def test_nobody_else_is_let_in_without_a_key(tmp_path: Path, values: dict[str, Any]) -> None:
     settings = make_settings(tmp_path, **values)
@@ -347,7 +347,7 @@ def test_nobody_else_is_let_in_without_a_key(tmp_path: Path, values: dict[str, A
     house = House(tmp_path, **{key.replace(".", "__"): value for key, value in values.items()})
     house.keys.users.remove("anna")
     assert house.client().get("/").status_code == 503, "the last user was removed while it runs"
-    measured("access.address", "0.0.0.0 without token or user: does not start; once the last user is gone: status 503")
+    measured("server.host", "0.0.0.0 without token or user: does not start; once the last user is gone: status 503")
 
 
 @pytest.mark.parametrize(
@@ -362,8 +362,8 @@ def test_a_weak_token_is_refused_and_not_said(tmp_path: Path, token: str) -> Non
 
 @pytest.mark.parametrize("address", ["", "everywhere", "unix:///tmp/x", "127.0.0.1:80"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, address: str) -> None:
-    settings = make_settings(tmp_path, **{"access.address": address})
-    with pytest.raises(OptionError, match=r"access\.address"):
+    settings = make_settings(tmp_path, **{"server.host": address})
+    with pytest.raises(OptionError, match=r"server\.host"):
         read_binding(settings, Keys(settings))
 
 
@@ -399,26 +399,26 @@ def test_a_token_on_the_command_line_is_refused(configs: Path) -> None:
     assert load_settings(configs, {"ZDARKROOM_TOKEN": TOKEN})["access.token"] == "", "that is another studio's"
 
 
-@pytest.mark.option("access.address", "access.hosts")
+@pytest.mark.option("server.host", "server.allowed_hosts")
 @pytest.mark.parametrize(
     ("values", "host", "known"),
     [
         ({}, "127.0.0.1:8501", True),
         ({}, "192.168.1.20:8501", False),
         ({}, "[::1]:8501", True),
-        ({"access.address": "0.0.0.0"}, "192.168.1.20:8501", True),
-        ({"access.address": "0.0.0.0"}, "[fd00::1]:8501", True),
-        ({"access.address": "0.0.0.0"}, "evil.example", False),
-        ({"access.address": "0.0.0.0"}, "192.168.1.20.evil.example", False),
-        ({"access.address": "0.0.0.0"}, "", False),
-        ({"access.hosts": ("Studio.Example",)}, "studio.example:443", True),
-        ({"access.hosts": ("studio.example",)}, "other.example", False),
+        ({"server.host": "0.0.0.0"}, "192.168.1.20:8501", True),
+        ({"server.host": "0.0.0.0"}, "[fd00::1]:8501", True),
+        ({"server.host": "0.0.0.0"}, "evil.example", False),
+        ({"server.host": "0.0.0.0"}, "192.168.1.20.evil.example", False),
+        ({"server.host": "0.0.0.0"}, "", False),
+        ({"server.allowed_hosts": ("Studio.Example",)}, "studio.example:443", True),
+        ({"server.allowed_hosts": ("studio.example",)}, "other.example", False),
     ],
 )
 def test_names_of_the_studio(tmp_path: Path, values: dict[str, Any], host: str, known: bool) -> None:
     settings = make_settings(tmp_path, **{"access.token": TOKEN, **values})
     assert names_this_studio(host, read_binding(settings, Keys(settings))) is known
-    measured("access.hosts", "studio.example: known by this name, refused by another")
+    measured("server.allowed_hosts", "studio.example: known by this name, refused by another")
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
@@ -436,8 +436,8 @@ def test_the_app_itself_refuses_to_be_open(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    variables = {"ZDARKROOM_OUTPUT__DIRECTORY": str(tmp_path), "ZDARKROOM_ACCESS__ADDRESS": "0.0.0.0"}
-    environment = {**variables, "ZDARKROOM_UI__PORT": str(port), "PYTHONPATH": str(PROJECT_ROOT), "PYTHONUTF8": "1"}
+    variables = {"ZDARKROOM_OUTPUT__DIRECTORY": str(tmp_path), "ZDARKROOM_SERVER__HOST": "0.0.0.0"}
+    environment = {**variables, "ZDARKROOM_SERVER__PORT": str(port), "PYTHONPATH": str(PROJECT_ROOT), "PYTHONUTF8": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "ui.serve"],
         cwd=PROJECT_ROOT,

@@ -31,7 +31,7 @@ def ended(http: httpx.Client, job_id: str) -> Any:
     return wait_for(lambda: (job := http.get(f"/jobs/{job_id}").json())["finished_at"] and job)
 
 
-@pytest.mark.option("ui.port")
+@pytest.mark.option("server.port")
 def test_a_job_from_order_to_picture(http: httpx.Client) -> None:
     answer = http.post("/jobs", json={**SMALL, "num_images": 2, "vae.enable_tiling": True})
     assert answer.status_code == 202
@@ -44,7 +44,7 @@ def test_a_job_from_order_to_picture(http: httpx.Client) -> None:
     ]
     assert colours == [(7, 40, 80), (8, 40, 80)]
     assert http.get(f"/thumbnails/{job['images'][0]['id']}").headers["content-type"] == "image/webp"
-    measured("ui.port", "a free port: pages and service answered there")
+    measured("server.port", "a free port: pages and service answered there")
 
 
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
@@ -85,7 +85,7 @@ def test_input_pictures_that_cannot_be_used_are_told(http: httpx.Client) -> None
         {"inputs": {"photo": large}},
         {"inputs": [large]},
         {"inputs": {"image": large}, "parent": "../x"},
-        {"inputs": {"image": large}, "img2img.strength": 0},
+        {"inputs": {"image": large}, "img2img.denoising_strength": 0},
         {"width": 128, "height": 128, "hires.enabled": True, "hires.steps": 101},
     ):
         answer = http.post("/jobs", json={**SMALL, **wrong})
@@ -213,9 +213,9 @@ def test_ten_clients_at_once_each_get_their_own_pictures(served: Served) -> None
         ({"num_inference_steps": 101}, "service.max_steps"),
         ({"num_images": 17}, "service.max_images"),
         ({"colour": "red"}, "no option colour"),
-        ({"ui.port": 80}, "no option ui.port"),
+        ({"server.port": 80}, "no option server.port"),
         ({"model": "/etc"}, "no model /etc"),
-        ({"id": "/etc"}, "no model /etc"),  # another name of the same option
+        ({"id": "/etc", "model": "/etc"}, "no model /etc"),  # another name of the same option
         ({"priority": 101}, "priority"),
         ({"priority": "high"}, "priority"),
         ({"not_before": "2026-11-22T10:00:00"}, "not_before"),

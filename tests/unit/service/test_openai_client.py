@@ -58,7 +58,7 @@ def test_an_edit_draws_over_a_picture_where_the_mask_is_transparent(served: Serv
     assert drawn.size == (80, 64), "the picture's own"
     assert [drawn.getpixel((x, 60)) for x in (5, 70)] == [(255, 255, 255), (0, 0, 0)], "the mask that was made of it"
     request = served.studio.queue.recent(1)[0].request
-    assert request.options["img2img.strength"] == 0.5 and request.seed == 5
+    assert request.options["img2img.denoising_strength"] == 0.5 and request.seed == 5
     client.images.edit(model="demo", prompt="x", image=file_of(image), size="64x64")
     assert set(served.studio.queue.recent(1)[0].request.inputs) == {"image"}
     client.images.edit(model="demo", prompt="x", image=file_of(hole))

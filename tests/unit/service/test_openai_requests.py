@@ -222,5 +222,5 @@ def test_a_variation_says_the_prompt_it_used(served: Served, client: openai.Open
         image=file_of(Image.new("RGB", (64, 64), (9, 200, 7))), model="dall-e-2", n=1
     )
     assert answer.data and answer.data[0].url and answer.data[0].revised_prompt == "a detailed image"
-    assert served.studio.queue.recent(1)[0].request.options["img2img.strength"] == 0.6
+    assert served.studio.queue.recent(1)[0].request.options["img2img.denoising_strength"] == 0.6
     assert time.time() - answer.created < 600

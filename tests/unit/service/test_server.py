@@ -53,7 +53,7 @@ def _no_fakes(far: Served) -> Iterator[None]:
 @pytest.fixture
 def near(far: Served, tmp_path: Path) -> Iterator[Shop]:
     """A queue of this machine whose worker has `far` draw."""
-    shop = Shop(tmp_path / "near", **{"worker.server": far.url + "/", "worker.server_token": TOKEN})
+    shop = Shop(tmp_path / "near", **{"remote.url": far.url + "/", "remote.token": TOKEN})
     shop.supervisor.start()
     yield shop
     shop.close()
@@ -162,7 +162,7 @@ def test_a_token_from_a_file(run: Callable, monkeypatch: pytest.MonkeyPatch, tmp
 # -- the queue of this machine -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.option("worker.server")
+@pytest.mark.option("remote.url")
 def test_a_job_is_drawn_there_and_kept_here(far: Served, near: Shop) -> None:
     far.fakes["fake.step_seconds"] = 0.3
     job_id = near.submit(num_images=2, seed=20)
@@ -175,7 +175,7 @@ def test_a_job_is_drawn_there_and_kept_here(far: Served, near: Shop) -> None:
         assert picture.getpixel((0, 0)) == (21, 40, 80)
         kept = json.loads(picture.info["zdarkroom"])
     measured(
-        "worker.server", "two pictures were drawn at the other address and kept here, with its address in their record"
+        "remote.url", "two pictures were drawn at the other address and kept here, with its address in their record"
     )
     assert kept["resolved"][SERVER] == far.url and kept["resolved"]["model.device"] == "cpu"
     assert [one.option for one in record.decisions] == [SERVER]
@@ -259,15 +259,15 @@ def test_its_errors_are_this_jobs_errors(far: Served, near: Shop) -> None:
     assert "没有模型" in refused.message("zh")
 
 
-@pytest.mark.option("worker.server_token")
+@pytest.mark.option("remote.token")
 def test_a_wrong_token_is_told(far: Served, tmp_path: Path) -> None:
-    shop = Shop(tmp_path, **{"worker.server": far.url, "worker.server_token": "not-the-token-at-all"})
+    shop = Shop(tmp_path, **{"remote.url": far.url, "remote.token": "not-the-token-at-all"})
     shop.supervisor.start()
     try:
         error = shop.wait(shop.submit()).error
-        assert isinstance(error, ServerDeniedError) and "ZDARKROOM_WORKER__SERVER_TOKEN" in str(error)
+        assert isinstance(error, ServerDeniedError) and "ZDARKROOM_REMOTE__TOKEN" in str(error)
         assert "not-the-token-at-all" not in str(error.to_dict())
-        measured("worker.server_token", "a wrong one: the job fails, says which setting, and does not say the token")
+        measured("remote.token", "a wrong one: the job fails, says which setting, and does not say the token")
     finally:
         shop.close()
 
@@ -309,7 +309,7 @@ def test_the_models_are_those_of_the_server(far: Served, tmp_path: Path) -> None
     from core.bootstrap import build_studio
     from tests.unit.jobs.shop import make_settings
 
-    given: dict[str, Any] = {"worker.server": far.url, "worker.server_token": TOKEN}
+    given: dict[str, Any] = {"remote.url": far.url, "remote.token": TOKEN}
     studio = build_studio(make_settings(tmp_path, **given))
     assert [model.id for model in studio.catalog.models()] == [model.id for model in far.studio.catalog.models()]
     assert all(model.problem is None and model.path is None for model in studio.catalog.models())
@@ -321,5 +321,5 @@ def test_the_models_are_those_of_the_server(far: Served, tmp_path: Path) -> None
         studio.catalog.add(str(tmp_path))
     with pytest.raises(ModelFileError):
         studio.models.remove("demo")
-    away = build_studio(make_settings(tmp_path, **{"worker.server": "http://127.0.0.1:9"}))
+    away = build_studio(make_settings(tmp_path, **{"remote.url": "http://127.0.0.1:9"}))
     assert "demo" in [model.id for model in away.models()], "its own entries, while it does not answer"

@@ -213,7 +213,7 @@ def database_says_missing(database: Database, image_id: str) -> bool:
     ],
 )
 def test_a_url_that_cannot_be_used_is_told_without_its_keys(wrong: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"output\.storage.*allowed: s3://bucket/folder") as caught:
+    with pytest.raises(OptionError, match=r"storage\.images.*allowed: s3://bucket/folder") as caught:
         open_files(wrong, tmp_path)
     assert "hunter2" not in caught.value.message("en")
 
@@ -228,7 +228,7 @@ def test_a_database_and_a_storage_that_do_not_belong_together_are_refused(postgr
     place = postgres.url(postgres.create())
 
     def build(machine: str, storage: str) -> Studio:
-        chosen = {"output.directory": str(tmp_path / machine), "output.storage": storage, "storage.database": place}
+        chosen = {"output.directory": str(tmp_path / machine), "storage.images": storage, "storage.database": place}
         return build_studio(load_settings(overrides=chosen))
 
     record, _ = build("one", f"file://{tmp_path}/mounted").take_in(png({"parameters": A1111}).getvalue(), "x")
@@ -245,15 +245,15 @@ def test_one_machine_of_its_own_has_no_such_word(tmp_path: Path) -> None:
     assert not (tmp_path / belonging.FILE).exists()
 
 
-@pytest.mark.option("output.storage")
+@pytest.mark.option("storage.images")
 def test_the_option_chooses_where_pictures_are(url: str, tmp_path: Path) -> None:
     for k, place in enumerate((url, f"file://{tmp_path}/mounted")):
         out = tmp_path / f"out{k}"
-        studio = build_studio(load_settings(overrides={"output.directory": str(out), "output.storage": place}))
+        studio = build_studio(load_settings(overrides={"output.directory": str(out), "storage.images": place}))
         record, _ = studio.history.take_in(png({"parameters": A1111, "place": place}).getvalue(), "x")
         kept = open_files(place, tmp_path / "elsewhere")
         assert kept.read(record.file) == studio.history.file(record.id).read_bytes()
         assert not (out / record.file).exists()
         measured(
-            "output.storage", "s3:// and file://: the picture is there, byte for byte, and not in the output folder"
+            "storage.images", "s3:// and file://: the picture is there, byte for byte, and not in the output folder"
         )

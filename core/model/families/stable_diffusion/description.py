@@ -170,18 +170,18 @@ _FOR_TRANSFORMERS = {
 _CANNOT: Mapping[str, Text] = {
     "transformer.": _NO_TRANSFORMER,
     "compile.": _FOR_TRANSFORMERS,
-    "speed.": _FOR_TRANSFORMERS,
+    "performance.": _FOR_TRANSFORMERS,
     "tensorrt.": _FOR_TRANSFORMERS,
     "memory.quantization": {
         "en": "linear layers of a transformer are quantised, and this model is a U-Net, made of convolutions for the most part",
         "zh": "量化针对变换器的线性层，而此模型是主要由卷积构成的 U-Net",
     },
-    "guidance.": {
+    "cfg.": {
         "en": "this pipeline guides at every step, in one way",
         "zh": "此管线在每一步以固定方式引导",
     },
     "scheduler.shift": {"en": "the scheduler of this model has no shift", "zh": "此模型的调度器没有偏移量"},
-    "control.": NO_CONTROLNET,
+    "controlnet.": NO_CONTROLNET,
 }
 
 _SCHEDULERS = (

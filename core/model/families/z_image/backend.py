@@ -110,12 +110,12 @@ class ZImageBackend(Backend):
         if compiles and compiled is not None and not compiled.effective:
             plan, chosen = _attention_plan(model, options, False)
             _attend(pipeline, plan)
-        trims, why = speed.trims(options["speed.trim_text"], model.device)
+        trims, why = speed.trims(options["performance.trim_text"], model.device)
         live = {key: options[key] for key in LIVE_OPTIONS}
         resolved = {
             "transformer.attention_backend": plan.backend,
-            "speed.trim_text": "always" if trims else "never",
-            "speed.real_rope": "always" if plan.real_rope else "never",
+            "performance.trim_text": "always" if trims else "never",
+            "performance.real_rope": "always" if plan.real_rope else "never",
             "compile.enabled": bool(compiled and compiled.effective),
         }
         return replace(
@@ -145,8 +145,8 @@ class ZImageBackend(Backend):
     def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
         """The shape of guidance."""
         return {
-            "cfg_normalization": request.options["guidance.normalization"],
-            "cfg_truncation": request.options["guidance.truncation"],
+            "cfg_normalization": request.options["cfg.normalization"],
+            "cfg_truncation": request.options["cfg.truncation"],
         }
 
     @contextmanager
@@ -156,7 +156,7 @@ class ZImageBackend(Backend):
         network = network_of(pipeline)
         if network is not None:
             network.rope_embedder = pipeline.transformer.rope_embedder
-        refine_once = request.options["speed.refine_once"] and not model.plan.dropout  # dropout: other embeds each step
+        refine_once = request.options["performance.refine_once"] and not model.plan.dropout  # dropout: other embeds each step
         with ExitStack() as stack:
             stack.enter_context(speed.refined_once(pipeline.transformer, refine_once))
             stack.enter_context(attention.seeded(model.plan, request.seed, model.device))
@@ -218,7 +218,7 @@ def _attend(pipeline: Any, plan: attention.AttentionPlan) -> None:
 def _attention_plan(
     model: LoadedModel, options: Mapping[str, Any], compiles: bool
 ) -> tuple[attention.AttentionPlan, tuple[Decision, ...]]:
-    real_rope, why = speed.real_rope(options["speed.real_rope"], compiles)
+    real_rope, why = speed.real_rope(options["performance.real_rope"], compiles)
     plan, missing = attention.choose(
         options["transformer.attention_backend"],
         options["transformer.attention_dropout"],
@@ -252,14 +252,14 @@ _COMPILER = {"en": "a compiler was found", "zh": "已找到编译器"}
 def _encoded(model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:
     """One prompt's embeds (tokens, width), from the cache or the text encoder."""
     limit = request.options["transformer.max_sequence_length"]
-    trimmed = speed.trims(request.options["speed.trim_text"], model.device)[0]
+    trimmed = speed.trims(request.options["performance.trim_text"], model.device)[0]
     key = (prompt, limit, trimmed)
-    known = model.texts.get(key) if request.options["speed.cache_text"] else None
+    known = model.texts.get(key) if request.options["performance.cache_text"] else None
     if known is not None:
         return known
     embeds = speed.encode(model.pipeline, prompt, limit, trimmed)
     output_checks.check_embeds([embeds])
-    if request.options["speed.cache_text"]:
+    if request.options["performance.cache_text"]:
         model.texts.put(key, embeds)
     return embeds
 
@@ -300,7 +300,7 @@ def _preview(
     There is none after the first step of img2img, whose noisy beginning is inside the pipeline.
     """
     before, after = step.before, step.after
-    if before is None or not request.options["preview.enabled"] or (step.index + 1) % request.options["preview.every"]:
+    if before is None or not request.options["preview.enabled"] or (step.index + 1) % request.options["preview.interval"]:
         return None
     return lambda previewer: previewer.draw(before, after, *sigmas.tolist())
 
@@ -325,7 +325,7 @@ def _control_window(network: Any | None, options: Mapping[str, Any], steps: int)
     if network is None:
         yield
         return
-    start, end, step = options["control.start"], options["control.end"], 0
+    start, end, step = options["controlnet.start"], options["controlnet.end"], 0
 
     def before(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         nonlocal step

@@ -124,7 +124,7 @@ _PLAIN = ZImage(
     cfg_offset=1.0,  # ZImagePipeline guides above 0: pred = cond + guidance_scale (cond - uncond)
     img2img="ZImageImg2ImgPipeline",
     inpaint="ZImageInpaintPipeline",
-    cannot={"control.": NO_CONTROLNET},
+    cannot={"controlnet.": NO_CONTROLNET},
     inputs=(IMAGE, MASK),
     default=True,
 )
