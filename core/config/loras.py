@@ -1,6 +1,7 @@
-"""How LoRAs are named: "name:weight" in the option `lora.use`, and <lora:name:weight> in a prompt, as A1111 has it.
+"""Read and write how LoRAs are named: "name:weight" in the option `lora.use`, <lora:name:weight> in a prompt, as in A1111.
 
-What this module does not know: files, models.
+A weight may be followed by others for parts of the model: `name:0.8:te=0` leaves the text encoders alone,
+`name:0.8:layers.0-9=0.3` weakens ten blocks, `name:0.8:mid_block=0` switches one off.
 """
 
 from __future__ import annotations
@@ -22,26 +23,70 @@ FORBIDDEN = ",:<>"  # in a name: each has a meaning where names are written
 
 _TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
 _ALLOWED = {
-    "en": f"name:weight, a weight from {-LARGEST:g} to {LARGEST:g} (1 when left out), each name once, {MOST} at most",
-    "zh": f"名称:权重，权重为 {-LARGEST:g} 至 {LARGEST:g}（省略时为 1），每个名称一次，最多 {MOST} 个",
+    "en": f"name:weight, a weight from {-LARGEST:g} to {LARGEST:g} (1 when left out), each name once, {MOST} at most; "
+    "name:weight:te=weight for the text encoders alone",
+    "zh": f"名称:权重，权重为 {-LARGEST:g} 至 {LARGEST:g}（省略时为 1），每个名称一次，最多 {MOST} 个；"
+    "名称:权重:te=权重 只改变文本编码器的权重",
 }
 
-_ONE_WEIGHT = {
-    "en": "one weight, for the network and the text encoders alike: name:weight. Of two that differ, as A1111 takes them, "
-    "keep the first",
-    "zh": "一个权重，同时用于网络与文本编码器：名称:权重。若有 A1111 写法的两个不同权重，请保留第一个",
+_PART_ALLOWED = {
+    "en": "after the weight: te=, te1=, te2=, net= (also unet=, transformer=), or a block's name such as down_blocks.1=, "
+    f"mid_block=, layers.0-9=, each with a weight from {-LARGEST:g} to {LARGEST:g}",
+    "zh": "权重之后可写：te=、te1=、te2=、net=（也可写 unet=、transformer=），或块的名称，例如 down_blocks.1=、mid_block=、"
+    f"layers.0-9=，权重为 {-LARGEST:g} 至 {LARGEST:g}",
 }
+_TEXT_PARTS = {"te": ("text_encoder", "text_encoder_2"), "te1": ("text_encoder",), "te2": ("text_encoder_2",)}
+_NETWORK = {"net": "net", "unet": "net", "transformer": "net", "dit": "net"}
+_BLOCK = re.compile(r"([a-z][a-z_]*)(?:\.(\d{1,4})(?:-(\d{1,4}))?)?")
 
 
 @dataclass(frozen=True)
 class LoraUse:
-    """A LoRA by its name, and how strongly it acts: 0 is not at all, 1 as it was trained."""
+    """A LoRA by its name, and how strongly it acts: 0 is not at all, 1 as it was trained.
+
+    `parts` are weights for parts of the model that differ from `weight`, by `te`, `te1`, `te2`, `net` or a block's name.
+    """
 
     name: str
     weight: float = 1.0
+    parts: tuple[tuple[str, float], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.weight:g}"
+        return "".join((f"{self.name}:{self.weight:g}", *(f":{part}={weight:g}" for part, weight in self.parts)))
+
+    @property
+    def acts(self) -> bool:
+        """Return True unless every weight is 0."""
+        return bool(self.weight or any(weight for _, weight in self.parts))
+
+    def weight_of(self, part: str, layer: str) -> float:
+        """Return the weight for a layer of a part of the pipeline, such as ("unet", "mid_block.attentions.0.proj_in")."""
+        found = self.weight
+        for name, weight in self.parts:  # the last that names it wins: blocks come after the whole
+            if part in _TEXT_PARTS.get(name, ()) or (not part.startswith("text_encoder") and _names(name, layer)):
+                found = weight
+        return found
+
+    def unmatched(self, layers: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the parts that name none of these (part, layer) pairs."""
+
+        def meets(name: str, part: str, layer: str) -> bool:
+            return part in _TEXT_PARTS.get(name, ()) or (not part.startswith("text_encoder") and _names(name, layer))
+
+        return tuple(name for name, _ in self.parts if not any(meets(name, part, layer) for part, layer in layers))
+
+
+def _names(name: str, layer: str) -> bool:
+    """Tell whether a part's name, `net` or a block such as layers.0-9, covers a layer of the network."""
+    if name in _TEXT_PARTS:
+        return False
+    if name == "net":
+        return True
+    block = _BLOCK.fullmatch(name)
+    found = re.match(r"([a-z_]+)(?:\.(\d+))?", layer)
+    if block is None or found is None or found[1] != block[1]:
+        return False
+    return block[2] is None or (found[2] is not None and int(block[2]) <= int(found[2]) <= int(block[3] or block[2]))
 
 
 def read_uses(texts: Sequence[str], source: str) -> tuple[LoraUse, ...]:
@@ -55,13 +100,31 @@ def read_uses(texts: Sequence[str], source: str) -> tuple[LoraUse, ...]:
 
 
 def _read(text: str, source: str) -> LoraUse:
-    name, _, weight = text.partition(":")
-    weights = [_number(one) for one in weight.split(":")]  # A1111's second one is the text encoders'
-    if len(weights) == 2 and weights[0] != weights[1] and not any(map(math.isnan, weights)):
-        raise _unusable(source, text, _ONE_WEIGHT)
-    if not name.strip() or len(set(weights)) != 1 or not abs(weights[0]) <= LARGEST:
+    name, *rest = text.split(":")
+    named = [one for one in rest if "=" in one]
+    weights = [_number(one) for one in rest if "=" not in one] or [1.0]
+    if not name.strip() or len(weights) > 2 or not all(abs(weight) <= LARGEST for weight in weights):
         raise _unusable(source, text)
-    return LoraUse(name.strip(), weights[0])
+    parts = dict(_read_part(one, source) for one in named)
+    if len(weights) == 2 and weights[0] != weights[1]:  # A1111: the text encoders' first, then the network's
+        parts = {"te": weights[0], **parts}
+    ordered = sorted(parts.items(), key=lambda part: part[0] not in ("net", "te"))
+    return LoraUse(name.strip(), weights[-1], tuple(ordered))
+
+
+def _read_part(text: str, source: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    name = _NETWORK.get(name.strip().lower(), name.strip().lower())
+    block = _BLOCK.fullmatch(name)
+    known = (
+        name in _TEXT_PARTS
+        or name == "net"
+        or (block is not None and block[1].endswith(("block", "blocks", "layers", "refiner")))
+    )
+    number = _number(weight) if weight.strip() else math.nan
+    if not known or not abs(number) <= LARGEST:
+        raise _unusable(source, text, _PART_ALLOWED)
+    return name, number
 
 
 def _number(text: str) -> float:
@@ -86,8 +149,14 @@ def split_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:
 
 
 def write_tags(uses: Sequence[LoraUse]) -> str:
-    """As a prompt of A1111's has them."""
-    return "".join(f"<lora:{use}>" for use in uses)
+    """Return the tags for a prompt. A weight of the text encoders' own is written first, which A1111 reads alike."""
+    return "".join(f"<lora:{_written(use)}>" for use in uses)
+
+
+def _written(use: LoraUse) -> str:
+    if len(use.parts) == 1 and use.parts[0][0] == "te" and use.parts[0][1] != use.weight:
+        return f"{use.name}:{use.parts[0][1]:g}:{use.weight:g}"
+    return str(use)
 
 
 def uses_of(request: GenerationRequest, source: str = "request") -> tuple[LoraUse, ...]:

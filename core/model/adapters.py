@@ -1,8 +1,7 @@
-"""LoRAs into a loaded pipeline and out of it again, by diffusers' own loading; nothing of the model is loaded again.
+"""Put LoRAs into a loaded pipeline and take them out again; nothing of the model is loaded again.
 
 Adapters stand beside the layers and change none of their weights: with all of them out, the layers are the same objects as
 before. peft, which they are made of, is imported when the first one is asked for.
-What this module does not know: requests, prompts, where the files come from.
 """
 
 from __future__ import annotations
@@ -18,9 +17,12 @@ import torch
 
 from core.config.loras import FILES, KEY, LoraUse, moved
 from core.errors import LoraFileError
-from core.model.families import backend_of
+from core.model import lora_weights
+from core.model.families import FAMILIES, backend_of
 from core.model.loader import LoadedModel
-from core.model.lora_files import LoraFiles
+from core.model.lora_files import LoraFiles, parts_reason, unmatched_problem
+from core.model.lora_headers import Header
+from core.model.lora_match import Match, match
 from core.types import Decision, GenerationRequest
 
 log = logging.getLogger(__name__)
@@ -28,33 +30,62 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Adapter:
-    """One LoRA as it is asked for: its file, which `digest` (SHA-256) tells from others, and its weight, never 0.
+    """One LoRA as it is asked for: its file, which `digest` (SHA-256) tells from others, its weights, and where it acts.
 
     `tensors_digest` is the SHA-256 of the tensors without the header, by which A1111 and Civitai know it.
     """
 
-    name: str
+    use: LoraUse
     path: Path
     digest: str
     tensors_digest: str
-    weight: float
+    header: Header
+    matched: Match
+
+    @property
+    def name(self) -> str:
+        """The name that the user gave."""
+        return self.use.name
 
     @property
     def slot(self) -> str:
-        """What peft calls it: no name of a user's, as dots have a meaning there."""
+        """The name for peft: none of a user's, as dots have a meaning there."""
         return f"sha_{self.digest[:24]}"
+
+    @property
+    def acts_on(self) -> tuple[int, int]:
+        """Layers that act, and layers in the file."""
+        return len(self.matched.acting), self.matched.total + len(self.header.unread)
 
 
 def wanted(uses: Sequence[LoraUse], files: LoraFiles, model: LoadedModel) -> tuple[Adapter, ...]:
-    """What really acts: those of a weight other than 0, checked against the model. UnknownLoraError or LoraFileError."""
-    acting = [use for use in uses if use.weight]
+    """Return the LoRAs with a weight other than 0, matched with the loaded model. UnknownLoraError or LoraFileError."""
+    acting = [use for use in uses if use.acts]
+    if not acting:
+        return ()
     files.check(acting, model.info)
     closed = _TENSORRT if model.effective.get("tensorrt.enabled") else _ON_DISK if model.blocks else None
-    if acting and closed:
+    if closed:
         raise LoraFileError(name=acting[0].name, problem=closed)
-    return tuple(
-        Adapter(use.name, Path(files.find(use.name).path or ""), *files.digests(use.name), use.weight) for use in acting
-    )
+    network = lora_weights.network_of(model.pipeline, _parts(model))
+    return tuple(_adapter(use, files, model, network) for use in acting)
+
+
+def _adapter(use: LoraUse, files: LoraFiles, model: LoadedModel, network: lora_weights.Network) -> Adapter:
+    header = files.header(use.name)
+    matched = match(header, network, model.info.pipeline)
+    problem = unmatched_problem(header, matched, model.info)
+    if problem is not None:
+        raise LoraFileError(name=use.name, problem=problem)
+    targets = [(target.part, target.module) for found in matched.acting.values() for target in found]
+    nowhere = use.unmatched(targets)
+    if nowhere:
+        raise LoraFileError(name=use.name, problem=_no_such_part(nowhere[0], targets))
+    return Adapter(use, Path(files.find(use.name).path or ""), *files.digests(use.name), header, matched)
+
+
+def _parts(model: LoadedModel) -> tuple[str, ...]:
+    return tuple(part.part for part in FAMILIES[model.info.pipeline].lora.parts)
 
 
 def apply(model: LoadedModel, adapters: Sequence[Adapter]) -> None:
@@ -63,45 +94,56 @@ def apply(model: LoadedModel, adapters: Sequence[Adapter]) -> None:
     When one can't be put in, none is: the pipeline is plain again.
     """
     pipeline, present = model.pipeline, model.adapters
+    before = _text_weights(model)
     try:
-        _remove(pipeline, present, keep={adapter.slot for adapter in adapters})
+        _remove(model, keep={adapter.slot for adapter in adapters})
         for adapter in adapters:
             if adapter.slot not in present:
                 present.add(adapter.slot)  # before it is there: what fails in the middle is taken out, too
                 _load(pipeline, adapter)
         if adapters:
-            pipeline.set_adapters([one.slot for one in adapters], [one.weight for one in adapters])
+            lora_weights.set_weights(pipeline, _parts(model), {one.slot: one.use.weight_of for one in adapters})
             backend_of(model.info.pipeline).prepare_adapters(pipeline)
     except BaseException:
-        _remove(pipeline, present, keep=set())
+        _remove(model, keep=set())
         raise
+    finally:
+        if before != _text_weights(model):
+            model.texts.clear()  # prompt embeds that were made with other text encoder weights
 
 
-def _remove(pipeline: Any, present: set[str], keep: set[str]) -> None:
-    """The slots that are not to be kept; without any left, the layers themselves stand where they stood."""
+def _text_weights(model: LoadedModel) -> tuple[tuple[str, str, float], ...]:
+    """Return (layer, adapter, scaling) of every adapter in the text encoders, () for plain ones."""
+    if not model.adapters:
+        return ()
+    found = []
+    for part in (part for part in _parts(model) if part.startswith("text_encoder")):
+        module = getattr(model.pipeline, part, None)
+        for name, layer in module.named_modules() if isinstance(module, torch.nn.Module) else ():
+            scaling = getattr(layer, "scaling", None)
+            if isinstance(scaling, dict) and hasattr(layer, "active_adapters"):
+                found += [
+                    (f"{part}.{name}", slot, float(scaling[slot])) for slot in layer.active_adapters if slot in scaling
+                ]
+    return tuple(found)
+
+
+def _remove(model: LoadedModel, keep: set[str]) -> None:
+    """Take out the slots that are not to be kept; without any left, the layers themselves stand where they stood."""
+    present = model.adapters
     gone = present - keep
-    if gone == present:
-        if gone:
-            pipeline.unload_lora_weights()
-    elif gone:
-        pipeline.delete_adapters(sorted(gone))
+    if gone:
+        lora_weights.remove(model.pipeline, _parts(model), gone, everything=gone == present)
     present -= gone
 
 
 def _load(pipeline: Any, adapter: Adapter) -> None:
-    logging.getLogger("diffusers.loaders").setLevel(logging.ERROR)  # a LoRA without a text encoder's part is no news
     try:
         with warnings.catch_warnings(action="ignore"):  # peft warns of every second adapter
-            pipeline.load_lora_weights(
-                str(adapter.path.parent),
-                weight_name=adapter.path.name,
-                adapter_name=adapter.slot,
-                use_safetensors=True,
-                local_files_only=True,
-            )
+            lora_weights.inject(pipeline, adapter.path, adapter.header.layers, adapter.matched, adapter.slot)
     except torch.OutOfMemoryError:  # a RuntimeError, too
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # whatever the libraries raise becomes one sentence; the log has the rest
         log.exception("the LoRA %s could not be put in", adapter.name)
         detail = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise LoraFileError(name=adapter.name, problem=_refused(detail)) from error
@@ -117,13 +159,26 @@ def as_drawn(request: GenerationRequest, adapters: Sequence[Adapter]) -> tuple[G
 
 
 def described(model: LoadedModel, adapters: Sequence[Adapter], notes: tuple[Decision, ...]) -> LoadedModel:
-    """The model with what the picture's record says of its adapters."""
+    """Return the model with what the image's record says of its LoRAs, and a decision for each that acts in part."""
     files = [
-        {"name": one.name, "weight": one.weight, "sha256": one.digest, "tensors_sha256": one.tensors_digest}
+        {
+            "name": one.name,
+            "weight": one.use.weight,
+            **({"parts": dict(one.use.parts)} if one.use.parts else {}),
+            "sha256": one.digest,
+            "tensors_sha256": one.tensors_digest,
+            "acts_on": list(one.acts_on),
+        }
         for one in adapters
     ]
-    acting = {KEY: tuple(str(LoraUse(one.name, one.weight)) for one in adapters), **({FILES: files} if files else {})}
-    return replace(model, effective={**model.effective, **acting}, decisions=(*model.decisions, *notes))
+    acting = {KEY: tuple(str(one.use) for one in adapters), **({FILES: files} if files else {})}
+    partly = tuple(_partly(one) for one in adapters if one.acts_on[0] < one.acts_on[1] or one.header.embeddings)
+    return replace(model, effective={**model.effective, **acting}, decisions=(*model.decisions, *notes, *partly))
+
+
+def _partly(adapter: Adapter) -> Decision:
+    reason = parts_reason(adapter.header, adapter.matched)
+    return Decision(KEY, str(adapter.use), f"{adapter.name}: {adapter.acts_on[0]}/{adapter.acts_on[1]}", reason)
 
 
 _COMPILED = {
@@ -145,4 +200,14 @@ def _refused(detail: str) -> Mapping[str, str]:
     return {
         "en": f"it can't be put into the loaded model ({detail}); choose another LoRA, or set memory.quantization to none",
         "zh": f"无法加入已加载的模型（{detail}）；请换一个 LoRA，或将 memory.quantization 设为 none",
+    }
+
+
+def _no_such_part(name: str, targets: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    blocks = sorted({layer.split(".")[0] for part, layer in targets if not part.startswith("text_encoder")})
+    texts = ["te"] if any(part.startswith("text_encoder") for part, _ in targets) else []
+    known = ", ".join([*(["net"] if blocks else []), *texts, *blocks])
+    return {
+        "en": f"it does not act on {name}; the parts that it acts on: {known}",
+        "zh": f"它不作用于 {name}；它作用的部分：{known}",
     }

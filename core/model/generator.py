@@ -144,7 +144,7 @@ class Generator:
         info = self._catalog.find(request.model)
         for single in request.singles():
             check_sides(single.width, single.height, info.max_side, request.model)
-            self._loras.check([use for use in uses_of(single) if use.weight], info)
+            self._loras.check([use for use in uses_of(single) if use.acts], info)
 
     def _use_smaller_tier(self, wanted: tuple[Any, ...], error: torch.OutOfMemoryError) -> bool:
         """Unload what ran out of memory and remember to load it one tier lower; False when there is none.
@@ -234,7 +234,9 @@ def generate_image(
         before = sum(one.steps for one in passes)
         last = passes[-1].image if stage.over_last else None
         steps = hires.steps_of(stage, model.info.pipeline, from_image)
-        passes.append(_run_pass(backend, model, stage, embeds, inputs, last, _part(report, before, steps), is_cancelled))
+        passes.append(
+            _run_pass(backend, model, stage, embeds, inputs, last, _part(report, before, steps), is_cancelled)
+        )
     final, asked = passes[-1], stages[-1].request
     repaired = tuple(decision for one in passes for decision in one.repaired)
     # 7. Deliver with the record of what was in effect.

@@ -1,25 +1,29 @@
-"""The LoRA files that there are: the user's folder and what is shipped, each judged by its header, and by content.
-
-What this module does not know: torch, how a LoRA acts.
-"""
+"""List the LoRA files in the user's folder and the shipped ones; each is judged by its header before anything is loaded."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from core.config.layers import PROJECT_ROOT, Settings
 from core.config.loras import FORBIDDEN, LoraUse
 from core.config.schema import AUTO
 from core.errors import LoraFileError, NotWritableError, UnknownLoraError
 from core.model.checks import PROBLEMS as MODEL_PROBLEMS
+from core.model.families import FAMILIES
 from core.model.formats import SAFETENSORS, BadFile
-from core.model.lora_headers import Header, misfit, read_lora
+from core.model.lora_headers import Header, read_lora
+from core.model.lora_match import Match, match, try_network
 from core.model.places import places_of
 from core.model.single import files_of
 from core.types import LoraInfo, ModelInfo
@@ -27,9 +31,13 @@ from core.types import LoraInfo, ModelInfo
 SHIPPED = PROJECT_ROOT / "core" / "demo" / "lora"
 FOLDER = "loras"  # in the folder of models
 DIGESTS = ".digests.json"  # in the user's folder: what was hashed is not hashed again at the next start
-PICTURES = (".webp", ".png", ".jpg", ".jpeg", ".preview.png", ".preview.webp")  # of the file's own name, beside it
+PICTURES = (".webp", ".png", ".jpg", ".jpeg", ".preview.png", ".preview.webp", ".preview.jpg", ".preview.jpeg")
 BLOCK = 1 << 20  # bytes
-AT_ONCE = 64_000_000  # bytes; larger files are hashed when they are first used, not when they are listed
+AT_ONCE = 4_000_000  # bytes; larger files are hashed when they are first used, not when they are listed
+ENDINGS = (SAFETENSORS, ".pt", ".ckpt", ".bin", ".pth", ".gguf")
+PREVIEW_SIDE = 512  # px
+PREVIEW_PIXELS = 40_000_000  # an image with more is not decoded
+NAMED_LAYERS = 3  # in a sentence; then "and N more"
 
 _NO_SAFETENSORS = {
     "en": "this is not a safetensors file; get the LoRA in the safetensors format",
@@ -40,16 +48,35 @@ PROBLEMS: Mapping[str, Mapping[str, str]] = {
     **dict.fromkeys(("header", "gguf", "quantisation"), _NO_SAFETENSORS),
     "missing": {"en": "the file is gone; copy it again", "zh": "文件已不存在；请重新复制"},
     "tensors": {
-        "en": "its tensors are no pairs of LoRA matrices; get the LoRA itself, not a whole model",
-        "zh": "其中的张量不是成对的 LoRA 矩阵；请使用 LoRA 文件，而不是整个模型",
+        "en": "its tensors are not those of a LoRA; get the LoRA itself, not a whole model",
+        "zh": "其中的张量不属于 LoRA；请使用 LoRA 文件，而不是整个模型",
     },
-    "other": {
-        "en": "it is a LoKr, LoHa or DoRA, which this studio does not read; get a plain LoRA",
-        "zh": "它是 LoKr、LoHa 或 DoRA，本程序无法读取；请使用普通 LoRA",
+    "algorithm": {
+        "en": "its algorithm can't be read: {what}. LoRA, LoCon, LoKr, LoHa, DoRA and full differences can; "
+        "convert it, or get one of these",
+        "zh": "无法读取其算法：{what}。可读取 LoRA、LoCon、LoKr、LoHa、DoRA 和完整差值；请转换，或换用其中之一",
+    },
+    "foreign": {
+        "en": "it is {what}, not a LoRA; put it into the folder for such files",
+        "zh": "它是{what}，不是 LoRA；请放入相应的文件夹",
+    },
+    "family": {
+        "en": "it was made for {what}; LoRAs for Z-Image, SD 1.5 and SDXL can be used",
+        "zh": "它是为 {what} 制作的；可使用 Z-Image、SD 1.5 和 SDXL 的 LoRA",
+    },
+    "large": {
+        "en": "its header has more tensors than a LoRA can have; download it again, or get it from another source",
+        "zh": "文件头中的张量数量超出 LoRA 的可能范围；请重新下载，或从其他来源获取",
     },
     "notes": {
-        "en": "its notes ask for more than a LoRA needs, which could change the model itself; get it from another source",
-        "zh": "其附注的要求超出 LoRA 所需，可能改动模型本身；请从其他来源获取",
+        "en": "its metadata describe an adapter that its tensors alone do not give (PiSSA, OLoRA, LoftQ, CorDA, QA-LoRA, "
+        "replicated layers, or an expression for alpha); convert it to a plain LoRA with peft, or get one",
+        "zh": "其元数据描述的适配器无法仅由张量还原（PiSSA、OLoRA、LoftQ、CorDA、QA-LoRA、复制的层，或以表达式给出的 alpha）；"
+        "请用 peft 转换为普通 LoRA，或换用普通 LoRA",
+    },
+    "link": {
+        "en": "it is a link that leads out of the LoRA folder; copy the file itself into the folder",
+        "zh": "它是指向 LoRA 文件夹之外的链接；请将文件本身复制到该文件夹",
     },
     "name": {
         "en": f"a name must not have any of {FORBIDDEN} in it; rename the file",
@@ -66,8 +93,16 @@ PROBLEMS: Mapping[str, Mapping[str, str]] = {
 }
 
 
+_WHAT_ZH = {  # what a file is, in Chinese
+    "a textual inversion embedding": "文本反转嵌入（embedding）", "an SD control LoRA": "SD 的 control LoRA",
+    "a ControlNet": " ControlNet", "an IP-Adapter": " IP-Adapter", "a hypernetwork": "超网络（hypernetwork）",
+    "a VAE": " VAE", "a text encoder": "文本编码器", "an upscaler": "放大模型", "a normalisation layer": "归一化层",
+    "a bias": "偏置", "replaced weights": "替换的权重", "?": "未知",
+}  # fmt: skip
+
+
 class LoraFiles:
-    """Over the user's folder, with what lies below it, and the shipped one. Read at each call: files come and go."""
+    """The user's folder, with its subfolders, and the shipped one. Folders are read at each call; headers are cached by change."""
 
     def __init__(self, folder: Path, shipped: Path = SHIPPED) -> None:
         self.folder = folder
@@ -75,22 +110,32 @@ class LoraFiles:
         self._digests = Digests(folder / DIGESTS)
 
     def all(self) -> Sequence[LoraInfo]:
-        """Every file by name, the shipped ones last; of two of one name the second has a problem."""
-        found: list[LoraInfo] = []
+        """Return every file by name, the shipped ones last; of two of one name the second has a problem."""
+        found: dict[str, LoraInfo] = {}
+        listed: list[LoraInfo] = []
         for path in self._files():
             info = self._info(path)
-            if any(other.name == info.name for other in found):
-                info = _with_problem(info, "twice")
-            found.append(info)
-        return found
+            listed.append(_with_problem(info, "twice") if info.name in found else info)
+            found.setdefault(info.name, info)
+        return listed
 
     def find(self, name: str) -> LoraInfo:
-        """The LoRA of that name; UnknownLoraError naming the nearest."""
+        """Return the LoRA of that name. Raises UnknownLoraError naming the nearest."""
+        return self._info(self._path(name))
+
+    def _path(self, name: str) -> Path:
         paths = {path.stem: path for path in reversed(self._files())}
         if name not in paths:
             close = difflib.get_close_matches(name, paths, n=1, cutoff=0.0)
             raise UnknownLoraError(came=name[:100], nearest=close[0] if close else "-")
-        return self._info(paths[name])
+        return paths[name]
+
+    def header(self, name: str) -> Header:
+        """Return what the file's header says. Raises UnknownLoraError or LoraFileError."""
+        info = self.find(name)
+        if info.problem is not None:
+            raise info.problem
+        return _header(Path(info.path or ""))
 
     def check(self, uses: Sequence[LoraUse], model: ModelInfo) -> None:
         """Raise UnknownLoraError or LoraFileError for the first that can't be used with this model. No memory is taken."""
@@ -103,12 +148,13 @@ class LoraFiles:
             self._check_layers(info, model)
 
     def _check_layers(self, info: LoraInfo, model: ModelInfo) -> None:
-        """Layer by layer, against the headers of the model's own files, where they are on this machine."""
-        if info.path is None or model.path is None or model.problem is not None:
+        """Match the layers with those that the model's files will give; without them the loaded model decides."""
+        matched = acts_on(Path(info.path or ""), model)
+        if matched is None:
             return
-        layer = misfit(_header(Path(info.path)), files_of(model))
-        if layer is not None:
-            raise LoraFileError(name=info.name, problem=_misfit(layer, model))
+        problem = unmatched_problem(_header(Path(info.path or "")), matched, model)
+        if problem is not None:
+            raise LoraFileError(name=info.name, problem=problem)
 
     def digests(self, name: str) -> tuple[str, str]:
         """The SHA-256 of the file, and that of its tensors alone; computed now if they have not been."""
@@ -119,15 +165,18 @@ class LoraFiles:
 
         A name that is known here stays, and one that nothing here has.
         """
-        found = self.all()
-        if not digest or any(info.name == name for info in found):
+        if not digest or any(path.stem == name for path in self._files()):
             return name
-        good = [info for info in found if info.problem is None]
+        good = [info for info in self.all() if info.problem is None]
         return next((info.name for info in good if self.digests(info.name)[1].startswith(digest.lower())), name)
 
-    def preview(self, name: str) -> Path | None:
-        """The picture beside the file."""
-        return _picture(Path(self.find(name).path or ""))
+    def preview(self, name: str) -> bytes | None:
+        """Return the image beside the file as WebP, decoded and at most 512 pixels wide; None without one that can be decoded."""
+        path = self._picture(self._path(name))
+        try:
+            return _thumbnail(path, _stamp(path)) if path is not None else None
+        except OSError:
+            return None
 
     def remove(self, name: str) -> None:
         """Delete the user's own file and the picture beside it; LoraFileError for a shipped one."""
@@ -135,7 +184,7 @@ class LoraFiles:
         if not info.own:
             raise LoraFileError(name=name, problem=PROBLEMS["shipped"])
         path = Path(info.path or "")
-        picture = _picture(path)
+        picture = self._picture(path)
         try:
             path.unlink()
             if picture is not None:
@@ -144,27 +193,56 @@ class LoraFiles:
             raise NotWritableError(path=path) from error
 
     def _files(self) -> list[Path]:
-        return [
-            path
-            for folder in (self.folder, self._shipped)
-            for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() in (SAFETENSORS, ".pt", ".ckpt", ".bin", ".pth") and path.is_file()
-        ]
+        found = []
+        for folder in (self.folder, self._shipped):
+            for parent, folders, names in os.walk(folder, onerror=None):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                found += [
+                    Path(parent, name) for name in names if name.lower().endswith(ENDINGS) and not name.startswith("._")
+                ]
+        return sorted(
+            (path for path in found if path.is_file()), key=lambda path: (self._shipped in path.parents, path)
+        )
+
+    def _inside(self, path: Path) -> bool:
+        """Return False for a link that leads out of the folder that it lies in."""
+        folder = self._shipped if self._shipped in path.parents else self.folder
+        return path.resolve().is_relative_to(folder.resolve())
+
+    def _picture(self, path: Path) -> Path | None:
+        beside = (path.with_suffix(end) for end in PICTURES)
+        return next((found for found in beside if found.is_file() and self._inside(found)), None)
 
     def _info(self, path: Path) -> LoraInfo:
-        size = path.stat().st_size
+        try:
+            size = path.stat().st_size
+        except OSError:
+            return _with_problem(LoraInfo(path.stem, str(path)), "missing")
         own = self._shipped not in path.parents
-        plain = LoraInfo(path.stem, str(path), size, preview=_picture(path) is not None, own=own)
+        plain = LoraInfo(path.stem, str(path), size, preview=self._picture(path) is not None, own=own)
         if any(mark in path.stem for mark in FORBIDDEN):
             return _with_problem(plain, "name")
+        if not self._inside(path):
+            return _with_problem(plain, "link")
         try:
             header = _header(path)
         except BadFile as bad:
-            return _with_problem(plain, bad.kind)
+            return _with_problem(plain, bad.kind, getattr(bad, "what", ""))
         digests = self._digests.of(path) if size <= AT_ONCE else self._digests.known(path)
-        digest = digests[0] if digests else None
-        facts = {"kind": header.kind, "width": header.width, "rank": header.rank, "digest": digest}
-        return LoraInfo(**{**vars(plain), **facts})
+        info = replace(
+            plain,
+            kind=header.kind,
+            width=header.width,
+            rank=header.rank,
+            digest=digests[0] if digests else None,
+            family=header.family or "",
+            layout=header.layout,
+            algorithm=", ".join(header.algorithms),
+            dtype=header.dtype,
+            triggers=header.triggers,
+            title=header.title,
+        )
+        return info if header.kind else _with_problem(info, "family", header.family or "?")
 
 
 def lora_files(settings: Settings) -> LoraFiles:
@@ -178,6 +256,7 @@ class Digests:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._read: tuple[str, dict[str, object]] = ("", {})  # what was read, with the file's stamp
 
     def of(self, path: Path) -> tuple[str, str]:
         """Computed now if they have not been."""
@@ -196,10 +275,13 @@ class Digests:
 
     def _kept(self) -> dict[str, object]:
         try:
-            data = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            stamp = _stamp(self._file)
+            if stamp != self._read[0]:
+                data = json.loads(self._file.read_text(encoding="utf-8"))
+                self._read = (stamp, data if isinstance(data, dict) else {})
+        except (OSError, ValueError, RecursionError):
             return {}
-        return data if isinstance(data, dict) else {}
+        return self._read[1]
 
     def _keep(self, path: Path, digests: tuple[str, str]) -> None:
         """What can't be written is computed again next time."""
@@ -232,24 +314,91 @@ def _hash(path: Path) -> tuple[str, str]:
 
 
 def _header(path: Path) -> Header:
-    """Read once for as long as the file stays as it is; BadFile."""
+    """Return the header, read once for as long as the file stays as it is. Raises BadFile."""
     try:
-        return _kept_header(path, _stamp(path))
+        found = _kept_header(path, _stamp(path))
     except OSError:
         raise BadFile("missing") from None
+    if isinstance(found, BadFile):
+        raise found
+    return found
 
 
-@lru_cache(maxsize=512)
-def _kept_header(path: Path, stamp: str) -> Header:
-    return read_lora(path)
+@lru_cache(maxsize=4096)
+def _kept_header(path: Path, stamp: str) -> Header | BadFile:
+    try:
+        return read_lora(path)
+    except BadFile as bad:
+        return bad
 
 
-def _picture(path: Path) -> Path | None:
-    return next((found for end in PICTURES if (found := path.with_suffix(end)).is_file()), None)
+@lru_cache(maxsize=256)
+def _thumbnail(path: Path, stamp: str) -> bytes | None:
+    """Return an image file decoded and encoded anew: nothing else of the file is given away."""
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
+            if image.width * image.height > PREVIEW_PIXELS:
+                return None
+            image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+            target = io.BytesIO()
+            image.convert("RGB").save(target, "WEBP", quality=85)
+            return target.getvalue()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
 
 
-def _with_problem(info: LoraInfo, kind: str) -> LoraInfo:
-    return LoraInfo(**{**vars(info), "problem": LoraFileError(name=info.name, problem=PROBLEMS[kind])})
+def acts_on(path: Path, model: ModelInfo) -> Match | None:
+    """Return where a LoRA file acts in a model, by the headers of both; None when the model's files can't tell. Raises BadFile."""
+    if model.path is None or model.problem is not None or model.pipeline not in FAMILIES:
+        return None
+    network = try_network(files_of(model), model.pipeline)
+    return match(_header(path), network, model.pipeline) if network else None
+
+
+def describe(path: Path, model: ModelInfo | None = None) -> dict[str, Any]:
+    """Return what a LoRA file is, without loading it.
+
+    `use` is "yes" or the reason against it, in English; `acts_on` is [layers that act, layers in the file] with a model, else None.
+    """
+    try:
+        header = _header(path)
+    except BadFile as bad:
+        reason = _problem(bad.kind, getattr(bad, "what", ""))
+        return {"kind": "lora", "family": None, "layout": None, "dtype": None, "size": _size_of(path), "use": reason["en"],
+                "acts_on": None}  # fmt: skip
+    use = "yes" if header.kind else _problem("family", header.family or "?")["en"]
+    matched = acts_on(path, model) if model is not None and header.kind else None
+    if model is not None and matched is not None:
+        problem = unmatched_problem(header, matched, model)
+        use = problem["en"] if problem else use
+    return {
+        "kind": "lora",
+        "family": header.family,
+        "layout": header.layout,
+        "algorithm": ", ".join(header.algorithms),
+        "dtype": header.dtype,
+        "rank": header.rank,
+        "size": _size_of(path),
+        "triggers": list(header.triggers),
+        "use": use,
+        "acts_on": [len(matched.acting) + len(matched.unknown), matched.total + len(header.unread)]
+        if matched
+        else None,
+    }
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _problem(kind: str, what: str = "") -> Mapping[str, str]:
+    said = PROBLEMS.get(kind, PROBLEMS["header"])
+    chinese = ", ".join(_WHAT_ZH.get(one, one) for one in what.split(", "))
+    return {"en": said["en"].replace("{what}", what), "zh": said["zh"].replace("{what}", chinese)}
+
+
+def _with_problem(info: LoraInfo, kind: str, what: str = "") -> LoraInfo:
+    return replace(info, problem=LoraFileError(name=info.name, problem=_problem(kind, what)))
 
 
 def _foreign(info: LoraInfo, model: ModelInfo) -> Mapping[str, str]:
@@ -261,13 +410,40 @@ def _foreign(info: LoraInfo, model: ModelInfo) -> Mapping[str, str]:
     }
 
 
-def _misfit(layer: str, model: ModelInfo) -> Mapping[str, str]:
-    if not layer:
+def unmatched_problem(header: Header, matched: Match, model: ModelInfo) -> Mapping[str, str] | None:
+    """Return why a LoRA can't act on a network: a layer of another shape, or no layer at all; None when it can."""
+    if matched.misshapen:
+        layer = matched.misshapen[0]
         return {
-            "en": f"{model.id} has none of its layers; choose a model that it fits, or another LoRA",
-            "zh": f"{model.id} 没有它所作用的任何层；请选择与之匹配的模型，或换一个 LoRA",
+            "en": f"its layer {layer} has another shape than that of {model.id}; choose a model that it fits, or another LoRA",
+            "zh": f"其中的层 {layer} 与 {model.id} 的形状不同；请选择与之匹配的模型，或换一个 LoRA",
         }
-    return {
-        "en": f"its layer {layer} has another shape than that of {model.id}; choose a model that it fits, or another LoRA",
-        "zh": f"其中的层 {layer} 与 {model.id} 的形状不同；请选择与之匹配的模型，或换一个 LoRA",
-    }
+    if not matched.acting and not matched.unknown:
+        return {
+            "en": f"{model.id} has none of its layers ({_named(matched.missing)}); choose a model that it fits, or another LoRA",
+            "zh": f"{model.id} 没有它所作用的任何层（{_named(matched.missing)}）；请选择与之匹配的模型，或换一个 LoRA",
+        }
+    return None
+
+
+def parts_reason(header: Header, matched: Match) -> Mapping[str, str]:
+    """Return the sentence about a LoRA that acts in part: how many layers, and what is left out."""
+    count = f"{len(matched.acting)} of {matched.total + len(header.unread)} layers"
+    counted = f"{matched.total + len(header.unread)} 层中的 {len(matched.acting)} 层"
+    english, chinese = [], []
+    if matched.missing:
+        english.append(f"the model lacks {_named(matched.missing)}")
+        chinese.append(f"模型没有 {_named(matched.missing)}")
+    for what in sorted(set(header.unread.values())):
+        layers = tuple(name for name, one in header.unread.items() if one == what)
+        english.append(f"not read ({what}): {_named(layers)}")
+        chinese.append(f"未读取（{_WHAT_ZH.get(what, what)}）：{_named(layers)}")
+    if header.embeddings:
+        english.append(f"the embeddings in the file are not used: {', '.join(header.embeddings)}")
+        chinese.append(f"文件中的嵌入未使用：{', '.join(header.embeddings)}")
+    return {"en": f"acts on {count}: {'; '.join(english)}", "zh": f"作用于 {counted}：{'；'.join(chinese)}"}
+
+
+def _named(layers: Sequence[str]) -> str:
+    first = ", ".join(name[:100] for name in layers[:NAMED_LAYERS])
+    return f"{first} (+{len(layers) - NAMED_LAYERS})" if len(layers) > NAMED_LAYERS else first

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from core.config.loras import LoraUse
@@ -46,8 +45,8 @@ class RemoteLoras:
         """As it is: what is in their files is not known here."""
         return name
 
-    def preview(self, name: str) -> Path | None:
-        """None: no picture of theirs lies here."""
+    def preview(self, name: str) -> bytes | None:
+        """Return None: the other studio's images are not here."""
         return None
 
     def remove(self, name: str) -> None:

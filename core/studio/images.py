@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from core import reproduction, requests
-from core.config.loras import KEY, LoraUse, read_uses
+from core.config.loras import KEY, read_uses
 from core.errors import OptionError, PictureFileError
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
@@ -61,7 +61,7 @@ class Images:
             return found
         hashes = read_lora_hashes(found.unused.get(LORA_HASHES, ""))
         uses = read_uses(found.values[KEY], found.program)
-        here = tuple(str(LoraUse(self._loras.named(use.name, hashes.get(use.name, "")), use.weight)) for use in uses)
+        here = tuple(str(replace(use, name=self._loras.named(use.name, hashes.get(use.name, "")))) for use in uses)
         return replace(found, values={**found.values, KEY: here})
 
     def import_folder(self, folder: Path) -> TakenIn:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from core.config.layers import Settings
 from core.config.loras import KEY
@@ -75,8 +74,8 @@ class Models:
             replace(lora, preview=lora.preview or bool(self._made_with(lora.name))) for lora in self._lora_files.all()
         ]
 
-    def lora_preview(self, name: str) -> Path:
-        """Return the image beside a LoRA file, else the thumbnail of the newest image made with it.
+    def lora_preview(self, name: str) -> bytes:
+        """Return a WebP: the image beside a LoRA file, else the thumbnail of the newest image made with it.
 
         Raises:
             UnknownLoraError: there is no such LoRA.
@@ -88,7 +87,7 @@ class Models:
         made = self._made_with(name)
         if not made:
             raise NotFoundError(kind="preview of a LoRA", came=name[:100])
-        return self._history.thumbnail(made[0].id)
+        return self._history.thumbnail(made[0].id).read_bytes()
 
     def _made_with(self, name: str) -> Sequence[ImageRecord]:
         """Return the newest image that has this LoRA in its options, or none."""

@@ -76,9 +76,15 @@ class LoraInfo:
     width: int | None = None
     rank: int | None = None
     digest: str | None = None  # SHA-256 of the file; None while it has not been computed
-    preview: bool = False  # a picture lies beside the file
+    preview: bool = False  # an image lies beside the file
     own: bool = False  # in the user's folder, not shipped
     problem: StudioError | None = None
+    family: str = ""  # what it was made for: Z-Image, SD 1.5, FLUX ...
+    layout: str = ""  # whose way of naming layers it has: kohya, diffusers, ComfyUI ...
+    algorithm: str = ""  # LoRA, LoKr, LoHa, DoRA, full; several with commas
+    dtype: str = ""
+    triggers: tuple[str, ...] = ()  # words that it was trained to answer
+    title: str = ""
 
     def fits(self, model: ModelInfo) -> bool:
         """By kind and width; layers and shapes are compared before it is used."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import streamlit as st
 
@@ -37,9 +38,10 @@ def lay_out_loras(uses: Sequence[LoraUse]) -> None:
 def take_loras() -> None:
     """Put what the widgets hold into the form. A LoRA that is chosen anew begins at 1."""
     names: list[str] = st.session_state.get(NAMES, [])
-    before = {use.name: use.weight for use in lora_uses()}
-    uses = [LoraUse(name, st.session_state.get(weight_key(name), before.get(name, 1.0))) for name in names]
-    fill_form({KEY: tuple(str(use) for use in uses)})
+    before = {use.name: use for use in lora_uses()}
+    uses = [before.get(name, LoraUse(name)) for name in names]
+    weighted = [replace(use, weight=st.session_state.get(weight_key(use.name), use.weight)) for use in uses]
+    fill_form({KEY: tuple(str(use) for use in weighted)})
 
 
 def toggle_lora(name: str) -> None:

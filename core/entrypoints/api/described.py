@@ -85,11 +85,12 @@ def capabilities(studio: Studio) -> dict[str, Any]:
     limits = {
         key.removeprefix("service."): studio.settings[key] for key in SCHEMA.options if key.startswith("service.")
     }
+    models = studio.catalog.models()
     return {
         "wildcards": studio.requests.wildcards(),
         "version": __version__,
-        "models": [model_json(model) for model in studio.catalog.models()],
-        "loras": [lora_json(lora, studio.catalog.models()) for lora in studio.models.loras()],
+        "models": [model_json(model) for model in models],
+        "loras": [lora_json(lora, models) for lora in studio.models.loras()],
         "options": [_option_json(option) for option in request_options()],
         "limits": limits,
     }

@@ -52,10 +52,11 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
         # read here: a FileResponse changes threads four times, and a gallery asks for a hundred at once
         return Response(get_studio().history.thumbnail(image_id).read_bytes(), media_type="image/webp", headers=FOREVER)
 
-    @router.get("/loras/{name}/preview", response_class=Response, responses=pictures(*TYPES.values()))
+    @router.get("/loras/{name}/preview", response_class=Response, responses=pictures("image/webp"))
     def lora(name: str) -> Response:
-        """What a LoRA does, as a picture: the one beside its file, or the newest that was made with it."""
-        return FileResponse(get_studio().models.lora_preview(name), headers={"Cache-Control": "private, max-age=60"})
+        """Return the image beside a LoRA's file, decoded and encoded anew, or the newest that was made with it."""
+        headers = {"Cache-Control": "private, max-age=60"}
+        return Response(get_studio().models.lora_preview(name), media_type="image/webp", headers=headers)
 
     @router.get("/jobs/{job_id}/preview", response_class=Response, responses=pictures("image/webp"))
     def preview(job_id: str) -> Response:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,20 +68,55 @@ class ControlNetUse:
     window: bool
 
 
+Shape = tuple[int, ...]  # of a weight: (out, in) of a linear layer, (out, in, height, width) of a convolution
+Modules = Mapping[str, Shape]  # the layers of one part, by their names in diffusers or transformers
+LORA_PREFIXES = (  # regular expressions of what published files put before the names of a denoiser's layers
+    r"base_model\.model\.", r"transformer\.", r"(model\.)?diffusion_model\.", r"unet\.", r"(pipe\.)?dit\.",
+    r"lora_unet_+", r"lora_transformer_+", r"lycoris_(unet_|transformer_)?", r"lora_unet\.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Another name of a layer; `rows` is the range of its output rows when the published layer stacks several."""
+
+    name: str
+    module: str
+    rows: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class LoraPart:
+    """How published LoRAs name the layers of one part of a pipeline.
+
+    `prefixes`: regular expressions for what may stand before a layer's name; each is tried at the beginning, repeatedly.
+    `aliases` yields the published names of the layers of a network. `plain` turns the names in a weight file of that part into
+    diffusers' names, with the shapes that the loaded layers have.
+    """
+
+    part: str
+    prefixes: tuple[str, ...]
+    aliases: Callable[[Modules], Iterator[Alias]]
+    plain: Callable[[Modules], Modules]
+
+
 @dataclass(frozen=True)
 class LoraNames:
-    """How a LoRA for the family is recognised by its canonical layer names (see `lora_headers`).
+    """The names of a family's layers in published LoRAs.
 
-    `layers` match any layer of the family's denoiser; of those that match `width`, the input width tells two models of one
-    family apart. `kind` is the same for families whose LoRAs have the same names. `text_encoders`: a LoRA of text encoders
-    alone is of this kind. `original`: prefixes of layers in the naming before diffusers, which can't be compared.
+    `parts` are those on which a LoRA may act, the denoiser first. `layers` matches any layer of the denoiser, with underscores for
+    dots; of those that match `width`, the input width tells two models of one family apart. `kind` is the same for families whose
+    LoRAs have the same names; `labels` says by the width what users call the LoRA, `label` where no width tells.
+    `text_layers` matches the layers of a LoRA that has text encoders alone.
     """
 
     kind: str
+    label: str
     layers: re.Pattern[str]
     width: re.Pattern[str]
-    text_encoders: bool = False
-    original: tuple[str, ...] = ()
+    parts: tuple[LoraPart, ...]
+    labels: Mapping[int, str] = field(default_factory=dict)
+    text_layers: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +198,7 @@ class Family:
         """Return the shape that a ControlNet's base must have, too."""
         return self.denoiser_shape(config)
 
-    def network_config(
-        self, tensors: Tensors, denoiser: Mapping[str, Any], refines: bool
-    ) -> dict[str, Any] | None:
+    def network_config(self, tensors: Tensors, denoiser: Mapping[str, Any], refines: bool) -> dict[str, Any] | None:
         """Build the config of a ControlNet in one file, which has none; None when its layers can't be placed.
 
         `refines`: whether the first layer of a `control_noise_refiner` has weights other than 0, which no header tells.

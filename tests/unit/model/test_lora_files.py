@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from core.config.layers import PROJECT_ROOT, load_settings
@@ -55,7 +57,7 @@ def said(files: LoraFiles, name: str) -> str:
 
 def test_a_good_one_is_described(files: LoraFiles, demo) -> None:
     path = write(files, "ink", GOOD)
-    (path.parent / "ink.webp").write_bytes(b"picture")
+    Image.new("RGB", (900, 600), "red").save(path.parent / "ink.webp")
     (info,) = files.all()
     assert (info.name, info.kind, info.width, info.rank, info.own, info.preview) == (
         "ink",
@@ -66,7 +68,8 @@ def test_a_good_one_is_described(files: LoraFiles, demo) -> None:
         True,
     )
     assert info.digest == hashlib.sha256(path.read_bytes()).hexdigest() and info.problem is None
-    assert files.preview("ink") == path.with_suffix(".webp")
+    with Image.open(io.BytesIO(files.preview("ink") or b"")) as preview:
+        assert (preview.format, preview.size) == ("WEBP", (512, 341))
     assert info.fits(demo)
     files.check([LoraUse("ink", 1.0)], demo)
 
@@ -119,8 +122,13 @@ def test_a_longer_file_and_no_safetensors_are_named(files: LoraFiles) -> None:
         ({**GOOD, "layers.0.attention.to_q.weight": torch.zeros(4, 4)}, "whole model"),
         ({"transformer.layers.0.attention.to_q.lora_A.weight": torch.zeros(2, 4)}, "whole model"),
         (pair("transformer.layers.0.attention.to_q") | {"transformer.layers.0.x.lora_B.weight": torch.zeros(4, 3)}, "whole model"),
-        ({"lora_unet_mid_block.lokr_w1": torch.zeros(2, 2)}, "LoKr"),
-        ({**GOOD, "transformer.layers.0.attention.to_q.dora_scale": torch.zeros(4)}, "DoRA"),
+        ({"lora_unet_mid_block.lokr_w1": torch.zeros(2, 2)}, "not those of a LoRA"),
+        ({"lora_unet_layers_0_attention_to_q.oft_blocks": torch.zeros(2, 2, 2)}, "OFT"),
+        ({"lora_unet_layers_0_attention_to_q.a1.weight": torch.zeros(2, 2)}, "GLoRA"),
+        (pair("transformer.double_blocks.0.img_attn.qkv"), "made for FLUX"),
+        (pair("transformer.blocks.0.self_attn.q"), "made for Wan"),
+        ({"emb_params": torch.zeros(2, 768)}, "textual inversion"),
+        ({"control_model.input_blocks.0.0.weight": torch.zeros(4, 4, 3, 3)}, "ControlNet"),
     ],
 )  # fmt: skip
 def test_what_is_no_lora_is_named(files: LoraFiles, tensors: dict, word: str) -> None:
@@ -142,15 +150,18 @@ def test_what_is_no_lora_is_named(files: LoraFiles, tensors: dict, word: str) ->
         ),
         ({"transformer.init_lora_weights": True, "transformer.megatron_core": "megatron.core"}, False),
         ({"transformer.init_lora_weights": "pissa"}, True),
-        ({"transformer.megatron_config": {"a": 1}}, True),
-        ({"transformer.modules_to_save": ["x"]}, True),
+        ({"transformer.init_lora_weights": "olora"}, True),
         ({"transformer.layer_replication": [[0, 4]]}, True),
+        ({"transformer.use_qalora": True}, True),
+        ({"transformer.alpha_pattern": {"(a+)+$": 4}}, True),
+        ({"transformer.qalora_group_size": 16, "transformer.future_option": {"a": [1]}}, False),
+        ({"transformer.target_modules": "(a+)+$", "transformer.modules_to_save": ["x"]}, False),
         (["r"], True),
     ],
 )
-def test_notes_that_could_change_the_model_are_refused(files: LoraFiles, notes, refused: bool) -> None:
+def test_metadata_that_tensors_do_not_give_is_refused(files: LoraFiles, notes, refused: bool) -> None:
     write(files, "a", GOOD, lora_adapter_metadata=json.dumps(notes))
-    assert ("notes" in said(files, "a")) is refused
+    assert ("metadata" in said(files, "a")) is refused
 
 
 NAMINGS = {
@@ -172,7 +183,7 @@ def test_the_ways_of_naming_are_one(files: LoraFiles, demo, naming: str) -> None
     files.check([LoraUse("right", 1.0)], demo)
     with pytest.raises(LoraFileError, match=r"another model \(transformer 3840; demo is transformer 240\)"):
         files.check([LoraUse("wide", 1.0)], demo)
-    with pytest.raises(LoraFileError, match="layers_0_attention_to_q has another shape"):
+    with pytest.raises(LoraFileError, match=r"layers[._]0[._]attention[._]to_q has another shape"):
         files.check([LoraUse("odd", 1.0)], demo)
 
 
@@ -203,7 +214,7 @@ def test_names_that_cannot_be_written_and_names_that_are_there_twice(files: Lora
 
 def test_only_the_users_own_are_removed(files: LoraFiles) -> None:
     own = write(files, "own", GOOD)
-    own.with_suffix(".png").write_bytes(b"picture")
+    Image.new("RGB", (8, 8)).save(own.with_suffix(".png"))
     shipped = files._shipped / "theirs.safetensors"
     shipped.parent.mkdir()
     save_file(GOOD, shipped)

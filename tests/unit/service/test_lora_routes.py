@@ -45,7 +45,7 @@ def test_capabilities_list_them_with_what_they_fit(http: httpx.Client) -> None:
 
 def test_previews_are_served_by_name(http: httpx.Client) -> None:
     picture = http.get("/api/v1/loras/mine/preview")
-    assert picture.status_code == 200 and picture.headers["content-type"] == "image/png"
+    assert picture.status_code == 200 and picture.headers["content-type"] == "image/webp"
     assert http.get("/api/v1/loras/xl/preview").status_code == 404
     for name in ("nothing", "..%2Fmine", "%2e%2e"):
         assert http.get(f"/api/v1/loras/{name}/preview").status_code in (404, 422)

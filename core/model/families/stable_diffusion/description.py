@@ -13,7 +13,6 @@ from core.model.families.base import (
     CheckpointLayout,
     ControlNetUse,
     Family,
-    LoraNames,
     Part,
     Single,
     Tensors,
@@ -21,6 +20,7 @@ from core.model.families.base import (
     read_config,
     with_controlnet,
 )
+from core.model.families.stable_diffusion.lora_names import LORA_SD15, LORA_SDXL
 from core.types import IMAGE, MASK
 
 MAX_SIDE = 2048  # px; a U-Net has no end of positions, but repeats itself long before
@@ -201,14 +201,6 @@ _PARTS = {
     "unet": Part("diffusers", ("UNet2DConditionModel",)),
     "vae": Part("diffusers", ("AutoencoderKL",)),
 }
-_ORIGINAL = ("input_blocks_", "output_blocks_", "middle_block_")
-_LORA = LoraNames(
-    kind="unet",
-    layers=re.compile(rf"^(down_blocks_|up_blocks_|mid_block_|{'|'.join(_ORIGINAL)})"),
-    width=re.compile(r"_attn2_to_[kv]$"),
-    text_encoders=True,
-    original=_ORIGINAL,
-)
 _FRAMES = Path(__file__).with_name("frames")
 _VAE_PREFIXES = {"unet": _UNET, "vae": "first_stage_model."}
 
@@ -222,7 +214,7 @@ SD15 = StableDiffusion(
     steps=30,
     guidance=6.5,
     width=768,
-    lora=_LORA,
+    lora=LORA_SD15,
     img2img="StableDiffusionImg2ImgPipeline",
     inpaint="StableDiffusionInpaintPipeline",
     arguments={"requires_safety_checker": False},
@@ -248,7 +240,7 @@ SDXL = StableDiffusion(
     steps=30,
     guidance=4.0,
     width=2048,
-    lora=_LORA,
+    lora=LORA_SDXL,
     img2img="StableDiffusionXLImg2ImgPipeline",
     inpaint="StableDiffusionXLInpaintPipeline",
     arguments={"add_watermarker": False},

@@ -13,13 +13,13 @@ from core.model.families.base import (
     NO_CONTROLNET,
     ControlNetUse,
     Family,
-    LoraNames,
     Part,
     Single,
     Tensors,
     read_config,
     with_controlnet,
 )
+from core.model.families.z_image.lora_names import LORA
 from core.types import IMAGE, MASK
 
 PATCH = 16  # pixels of a token's side: 8 of the VAE times a patch of 2
@@ -85,7 +85,8 @@ class ZImage(Family):
         return {
             **{key: denoiser[key] for key in _SHARED},
             "_class_name": self.parts[CONTROLNET].classes[0],
-            "control_in_dim": embedder.shape[1] // (denoiser["all_patch_size"][0] ** 2 * denoiser["all_f_patch_size"][0]),
+            "control_in_dim": embedder.shape[1]
+            // (denoiser["all_patch_size"][0] ** 2 * denoiser["all_f_patch_size"][0]),
             "control_layers_places": list(range(0, denoiser["n_layers"], step)),
             "control_refiner_layers_places": list(range(denoiser["n_refiner_layers"])),
             "add_control_noise_refiner": kind,
@@ -101,9 +102,7 @@ _PLAIN = ZImage(
     pipeline="ZImagePipeline",
     label="Z-Image",
     parts={
-        "scheduler": Part(
-            "diffusers", ("FlowMatchEulerDiscreteScheduler",), "scheduler_config.json", weights=False
-        ),
+        "scheduler": Part("diffusers", ("FlowMatchEulerDiscreteScheduler",), "scheduler_config.json", weights=False),
         "text_encoder": Part("transformers", ("Qwen3Model", "Qwen3ForCausalLM")),
         "tokenizer": Part(
             "transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast"), "tokenizer_config.json", weights=False
@@ -116,11 +115,7 @@ _PLAIN = ZImage(
     steps=8,
     guidance=0.0,
     width=3840,
-    lora=LoraNames(
-        kind="transformer",
-        layers=re.compile(r"^(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward|adaLN)"),
-        width=re.compile(r"_attention_(to_q|to_k|to_v|qkv)$"),
-    ),
+    lora=LORA,
     cfg_offset=1.0,  # ZImagePipeline guides above 0: pred = cond + guidance_scale (cond - uncond)
     img2img="ZImageImg2ImgPipeline",
     inpaint="ZImageInpaintPipeline",

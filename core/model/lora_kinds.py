@@ -1,0 +1,59 @@
+"""Signs by which LoRAs of other families, and files that are no LoRA, are recognised so that they can be called what they are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+TEXT = re.compile(  # the beginning of a text encoder's layer, in every family
+    r"(base_model\.model\.)?(text_encoders?(_\d)?[._]|lora_te\d?_|lycoris_te\d?_|te\d?\.|clip_[lg]\.|t5xxl\.|qwen3_4b\.|"
+    r"cond_stage_model\.|conditioner\.)"
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sign by which a LoRA of a family that can't be used here is recognised: a pattern on its layers' names.
+
+    `widths` are the input widths that go with it, empty for any.
+    """
+
+    family: str
+    pattern: str
+    widths: tuple[int, ...] = ()
+
+
+_UNET_LAYER = r"(down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)_"
+_UNET_TEXTS = rf"{_UNET_LAYER}.*attn2_to_[kv]$"  # reads the prompt embeds, whose width tells the versions apart
+FOREIGN = (  # the first that matches wins; asked before the families that can be used
+    Kind("Lumina 2", r"(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward)_", (2304,)),
+    Kind("Chroma", r"distilled_guidance_layer"),
+    Kind("HunyuanVideo", r"double_blocks_\d+_(img|txt)_(attn|mlp)_(proj|fc|qkv)?.*fc[12]"),
+    Kind("FLUX.2", r"(double|single)_stream_modulation|single_transformer_blocks_\d+_attn_to_qkv_mlp_proj"),
+    Kind("FLUX", r"(double_blocks|single_blocks)_\d+_|single_transformer_blocks_\d+_"),
+    Kind("HiDream", r"(double|single)_stream_blocks_\d+_"),
+    Kind("Stable Diffusion 3", r"joint_blocks_\d+_|transformer_blocks_\d+_attn_(to|add)_.*", (1536, 2432)),
+    Kind("AuraFlow", r"(joint|single)_transformer_blocks_\d+_"),
+    Kind("Qwen-Image", r"transformer_blocks_\d+_(img|txt)_(mlp|mod)"),
+    Kind("Qwen-Image or FLUX", r"transformer_blocks_\d+_attn_(to|add)_", (3072,)),
+    Kind("Qwen-Image or FLUX", r"transformer_blocks_\d+_attn_(to|add)_"),
+    Kind("Wan", r"blocks_\d+_(self_attn|cross_attn)_(q|k|v|o|k_img|v_img)$|blocks_\d+_ffn_[02]$"),
+    Kind("Wan", r"blocks_\d+_attn[12]_to_"),
+    Kind("Cosmos or Anima", r"blocks_\d+_(self_attn|cross_attn)_|blocks_\d+_block_\d+_"),
+    Kind("Hunyuan-DiT", r"blocks_\d+_attn[12]_Wqkv"),
+    Kind("a video or PixArt transformer", r"transformer_blocks_\d+_attn[12]_to_"),
+    Kind("Stable Cascade", r"(down|up)_blocks_\d+_\d+_(attention|channelwise|kv_mapper)"),
+    Kind("Stable Diffusion 2", _UNET_TEXTS, (1024,)),
+    Kind("SDXL refiner", _UNET_TEXTS, (1280,)),
+    Kind("Kolors", _UNET_TEXTS, (4096,)),
+)  # fmt: skip
+OTHER_FILES = (  # files that are no LoRA: what they are, and a pattern that the name of one of their tensors matches
+    ("a textual inversion embedding", r"(emb_params|clip_[lg]|string_to_param.*|string_to_token.*)$"),
+    ("an SD control LoRA", r"lora_controlnet$"),
+    ("a ControlNet", r"(control_model|controlnet_|control_layers|control_all_x_embedder|controlnet_down_blocks)[._\d]?"),
+    ("an IP-Adapter", r"(ip_adapter|image_proj)\."),
+    ("a hypernetwork", r"\d+\.\d+\.linear\."),
+    ("a VAE", r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|down|up|mid)"),
+    ("a text encoder", r"(text_model\.)?(encoder\.layers|model\.layers|embeddings|shared|encoder\.block)\b.*\.(weight|bias)$"),
+    ("an upscaler", r"(model\.)?(RRDB_trunk|conv_first|body\.\d+|layers\.\d+\.residual_group|model\.\d+\.sub)\b"),
+)  # fmt: skip

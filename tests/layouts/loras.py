@@ -1,0 +1,446 @@
+"""One random LoRA for each family, written in every published layout.
+
+`LAYOUTS` maps a layout's name to its family, its publisher, and a function that makes the file's tensors and says by how much
+each layer's weight must change. The matrices are the same in all layouts of a family.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tests.pipeline.originals import _unet_name
+
+RANK, ALPHA, SCALE = 4, 2.0, 0.2
+Tensors = dict[str, torch.Tensor]
+Deltas = dict[tuple[str, str], torch.Tensor]  # (part, layer) -> change of its weight
+
+
+@dataclass
+class Source:
+    """Random matrices for the layers of a pipeline: (down, up) by part and name, and the weights that they change."""
+
+    family: str
+    weights: Mapping[tuple[str, str], torch.Tensor]
+    pairs: dict[tuple[str, str], tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        dice = torch.Generator().manual_seed(3)
+        for key, weight in self.weights.items():
+            down = torch.randn(RANK, *weight.shape[1:], generator=dice) * SCALE
+            up = torch.randn(weight.shape[0], RANK, *(1 for _ in weight.shape[2:]), generator=dice) * SCALE
+            self.pairs[key] = (down, up)
+        for part, name in self.pairs:  # a LoRA over q, k and v at once has one matrix for all three
+            if re.search(r"\.to_[kv]$", name):
+                query = (part, name[:-1] + "q")
+                if query in self.pairs and self.pairs[query][0].shape == self.pairs[part, name][0].shape:
+                    self.pairs[part, name] = (self.pairs[query][0], self.pairs[part, name][1])
+
+    def keys(self, pattern: str, part: str | None = None) -> list[tuple[str, str]]:
+        return [key for key in self.pairs if re.search(pattern, key[1]) and part in (None, key[0])]
+
+    def delta(self, key: tuple[str, str], scale: float) -> torch.Tensor:
+        down, up = self.pairs[key]
+        return ((up.flatten(1) @ down.flatten(1)) * scale).reshape(self.weights[key].shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`write` gives the tensors, what each layer must change by, and the notes of the header."""
+
+    family: str
+    publisher: str
+    write: Callable[[Source], tuple[Tensors, Deltas, dict[str, str]]]
+
+
+LAYOUTS: dict[str, Layout] = {}
+Rename = Callable[[str, str], str]  # (part, layer's name) -> published name of the layer
+
+
+def _layout(name: str, family: str, publisher: str) -> Callable[..., None]:
+    def add(write: Callable[[Source], tuple[Tensors, Deltas, dict[str, str]]]) -> None:
+        LAYOUTS[name] = Layout(family, publisher, write)
+
+    return add
+
+
+def write(name: str, source: Source, folder: Path) -> Deltas:
+    """Write the file of a layout; what each layer must change by."""
+    tensors, deltas, notes = LAYOUTS[name].write(source)
+    save_file(
+        {key: tensor.contiguous().clone() for key, tensor in tensors.items()},
+        folder / f"{name}.safetensors",
+        notes or None,
+    )
+    return deltas
+
+
+# -- plain LoRAs: names --------------------------------------------------------------------------------------------------
+
+ATTENTION = r"attention\.to_|attn\d\.to_|self_attn\.(q|k|v|out|o)_proj"
+MAIN = ATTENTION + r"|feed_forward\.w\d|ff\.net\.|proj_in|proj_out|mlp\.fc\d"
+
+
+def _plain(
+    name: str, family: str, publisher: str, rename: Rename, pattern: str = MAIN, parts: tuple[str, ...] = ("main",),
+    ends: tuple[str, str] = ("lora_A.weight", "lora_B.weight"), alpha: bool = False, notes: Mapping[str, str] | None = None,
+    scale: float | None = None, extra: Tensors | None = None, dtype: torch.dtype = torch.float32,
+) -> None:  # fmt: skip
+    def make(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+        tensors: Tensors = dict(extra or {})
+        deltas: Deltas = {}
+        main = next(iter(source.pairs))[0]
+        factor = scale if scale is not None else ALPHA / RANK if alpha else 1.0
+        for key in source.keys(pattern):
+            part, layer = key
+            if (main if "main" in parts and part == main else part) not in (
+                *parts,
+                *([main] if "main" in parts else []),
+            ):
+                continue
+            published = rename(part, layer)
+            down, up = source.pairs[key]
+            tensors[f"{published}.{ends[0]}"], tensors[f"{published}.{ends[1]}"] = down.to(dtype), up.to(dtype)
+            if alpha:
+                tensors[f"{published}.alpha"] = torch.tensor(ALPHA)
+            deltas[key] = source.delta(key, factor)
+        return tensors, deltas, dict(notes or {})
+
+    LAYOUTS[name] = Layout(family, publisher, make)
+
+
+def _dotted(prefix: str) -> Rename:
+    return lambda part, name: prefix + name
+
+
+def _flat(prefix: str, texts: Mapping[str, str] | None = None) -> Rename:
+    return lambda part, name: ((texts or {}).get(part, prefix) + name).replace(".", "_")
+
+
+def _by_part(part: str, name: str) -> str:
+    return f"{part}.{name}"
+
+
+DOWN_UP = ("lora_down.weight", "lora_up.weight")
+DEFAULT = ("lora_A.default.weight", "lora_B.default.weight")
+ADALN = MAIN + r"|adaLN_modulation"
+Z = "z_image"
+KOHYA = {
+    "ss_network_module": "networks.lora_zimage",
+    "ss_network_dim": "4",
+    "ss_tag_frequency": '{"10_girl": {"1girl": 10}}',
+}
+
+
+def _peft_notes(prefix: str = "transformer.", **more: object) -> dict[str, str]:
+    said = {
+        "r": RANK,
+        "lora_alpha": RANK,
+        "target_modules": "(a+)+$",
+        "peft_type": "LORA",
+        "qalora_group_size": 16,
+        **more,
+    }
+    return {"lora_adapter_metadata": json.dumps({prefix + key: value for key, value in said.items()})}
+
+
+_plain("z-diffusers", Z, "diffusers' training scripts", _dotted("transformer."))
+_plain("z-diffusers-attention", Z, "diffusers' training scripts", _dotted("transformer."), ATTENTION)
+_plain("z-diffusers-peft-0.18", Z, "diffusers with peft from 0.17 on", _dotted("transformer."), notes=_peft_notes())
+_plain(
+    "z-diffusers-alpha-in-notes",
+    Z,
+    "diffusers",
+    _dotted("transformer."),
+    notes=_peft_notes(lora_alpha=ALPHA),
+    scale=0.5,
+)
+_plain("z-diffusers-rslora", Z, "peft with use_rslora", _dotted("transformer."),
+       notes=_peft_notes(lora_alpha=ALPHA, use_rslora=True), scale=ALPHA / math.sqrt(RANK))  # fmt: skip
+_plain("z-simpletuner", Z, "SimpleTuner", _dotted("transformer."), alpha=True)
+_plain("z-onetrainer", Z, "OneTrainer", _dotted("transformer."), ends=DOWN_UP, alpha=True)
+_plain("z-onetrainer-kohya", Z, "OneTrainer", _flat("lora_transformer_"), ends=DOWN_UP, alpha=True)
+_plain("z-ai-toolkit", Z, "ai-toolkit", _dotted("diffusion_model."), ADALN)
+_plain("z-ai-toolkit-bf16", Z, "ai-toolkit", _dotted("diffusion_model."), dtype=torch.bfloat16)
+_plain("z-comfyui-alpha", Z, "ComfyUI", _dotted("diffusion_model."), alpha=True)
+_plain("z-comfyui-model", Z, "ComfyUI, saved as an extract", _dotted("model.diffusion_model."), ends=DOWN_UP)
+_plain("z-kohya", Z, "musubi-tuner, sd-scripts", _flat("lora_unet_"), ADALN, ends=DOWN_UP, alpha=True, notes=KOHYA)
+_plain("z-kohya-no-alpha", Z, "sd-scripts, converted", _flat("lora_unet_"), ends=DOWN_UP)
+_plain("z-videox-fun", Z, "VideoX-Fun, Fun-Distill", _flat("lora_unet__"), ends=DOWN_UP, alpha=True)
+_plain("z-lycoris", Z, "LyCORIS", _flat("lycoris_"), ends=DOWN_UP, alpha=True)
+_plain("z-bare", Z, "peft", _dotted(""))
+_plain("z-bare-down", Z, "community", _dotted(""), ends=DOWN_UP, alpha=True)
+_plain("z-diffsynth", Z, "DiffSynth-Studio", _dotted(""), ends=DEFAULT)
+_plain("z-diffsynth-pipe-dit", Z, "DiffSynth-Studio", _dotted("pipe.dit."), ends=DEFAULT)
+_plain("z-peft", Z, "peft", _dotted("base_model.model."))
+_plain("z-peft-transformer", Z, "peft", _dotted("base_model.model.transformer."))
+_plain(
+    "z-old-diffusers", Z, "early diffusers' ends", _dotted("transformer."), ends=("lora.down.weight", "lora.up.weight")
+)
+_plain("z-unet-dots", Z, "community", _dotted("unet."), ends=("lora.down.weight", "lora.up.weight"))
+_plain("z-linear-layer", Z, "early diffusers' ends", _dotted("transformer."),
+       ends=("lora_linear_layer.down.weight", "lora_linear_layer.up.weight"))  # fmt: skip
+_plain("z-all-layers", Z, "ai-toolkit", _dotted("diffusion_model."), r".")
+_plain("z-text-encoder-diffusers", Z, "diffusers", _by_part, MAIN, parts=("main", "text_encoder"))
+_plain("z-text-encoder-kohya", Z, "musubi-tuner", _flat("lora_unet_", {"text_encoder": "lora_te_"}), parts=("main", "text_encoder"),
+       ends=DOWN_UP, alpha=True)  # fmt: skip
+_plain("z-text-encoder-comfyui", Z, "ComfyUI",
+       lambda part, name: ("text_encoders.qwen3_4b.transformer.model." if part == "text_encoder" else "diffusion_model.") + name,
+       parts=("main", "text_encoder"), ends=DOWN_UP)  # fmt: skip
+
+
+def _sgm(layer: str) -> str:
+    return _unet_name(f"{layer}.weight", 1).removesuffix(".weight")
+
+
+def _kohya_sgm(part: str, name: str) -> str:
+    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te1_text_model_", "text_encoder_2": "lora_te2_text_model_"}[
+        part
+    ]
+    return prefix + (_sgm(name) if part == "unet" else name.removeprefix("text_model.")).replace(".", "_")
+
+
+def _old_processor(part: str, name: str) -> str:
+    return "unet." + re.sub(r"to_(q|k|v|out)(\.0)?$", r"processor.to_\1_lora", name)
+
+
+def _comfy_texts(part: str, name: str) -> str:
+    clip = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}.get(part)
+    bare = name.removeprefix("text_model.")
+    return f"text_encoders.{clip}.transformer.text_model.{bare}" if clip else f"diffusion_model.{_sgm(name)}"
+
+
+def _diffusers_texts(part: str, name: str) -> str:
+    return f"{part}.text_model.{name.removeprefix('text_model.')}" if part != "unet" else f"unet.{name}"
+
+
+XL, ALL_XL = "sdxl", ("main", "text_encoder", "text_encoder_2")
+CONV = MAIN + r"|resnets\.\d\.conv\d|samplers\.\d\.conv"
+_plain("xl-kohya", XL, "sd-scripts", _kohya_sgm, ends=DOWN_UP, alpha=True)
+_plain("xl-kohya-texts", XL, "sd-scripts", _kohya_sgm, parts=ALL_XL, ends=DOWN_UP, alpha=True)
+_plain("xl-kohya-locon", XL, "sd-scripts, LyCORIS", _kohya_sgm, CONV, ends=DOWN_UP, alpha=True)
+_plain("xl-lcm", XL, "LCM-LoRA", _flat("lora_unet_"), CONV, ends=DOWN_UP, alpha=True)
+_plain("xl-lycoris", XL, "LyCORIS", _flat("lycoris_unet_"), ends=DOWN_UP, alpha=True)
+_plain("xl-diffusers", XL, "diffusers", _diffusers_texts, parts=ALL_XL)
+_plain("xl-diffusers-notes", XL, "diffusers", _diffusers_texts, notes=_peft_notes("unet.", lora_alpha=ALPHA), scale=0.5)
+_plain("xl-old-diffusers", XL, "diffusers 0.17", _diffusers_texts, parts=("main", "text_encoder"),
+       ends=("lora_linear_layer.down.weight", "lora_linear_layer.up.weight"))  # fmt: skip
+_plain(
+    "xl-old-processor", XL, "diffusers before 0.17", _old_processor, r"attn\d\.to_", ends=("down.weight", "up.weight")
+)
+_plain("xl-peft", XL, "peft", _dotted("base_model.model."))
+_plain("xl-bare", XL, "peft", _dotted(""))
+_plain("xl-onetrainer", XL, "OneTrainer", _dotted("unet."), ends=DOWN_UP, alpha=True)
+_plain("xl-comfyui-extract", XL, "ComfyUI", _comfy_texts, ends=DOWN_UP)
+_plain("xl-comfyui-texts", XL, "ComfyUI", _comfy_texts, parts=ALL_XL, ends=DOWN_UP, alpha=True)
+_plain("xl-everything", XL, "sd-scripts", _kohya_sgm, r".", ends=DOWN_UP, alpha=True)
+SD = "sd"
+_plain("sd-kohya", SD, "sd-scripts", _flat("lora_unet_", {"text_encoder": "lora_te_text_model_"}), parts=("main", "text_encoder"),
+       ends=DOWN_UP, alpha=True)  # fmt: skip
+_plain("sd-kohya-sgm", SD, "merges", _kohya_sgm, ends=DOWN_UP, alpha=True)
+_plain("sd-diffusers", SD, "diffusers", _diffusers_texts, parts=("main", "text_encoder"))
+_plain("sd-old-text-encoder", SD, "diffusers before 0.20",
+       lambda part, name: f"text_encoder.text_model.{re.sub('(q|k|v|out)_proj$', lambda found: f'to_{found[1]}_lora', name)}",
+       r"self_attn", parts=("text_encoder",), ends=("down.weight", "up.weight"))  # fmt: skip
+
+
+# -- stacked layers, other ranks, repeated names -------------------------------------------------------------------------
+
+
+def _fused(
+    rename: Callable[[str], str], ends: tuple[str, str], alpha: bool, pattern: str = MAIN
+) -> Callable[[Source], tuple]:
+    def make(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+        tensors: Tensors = {}
+        deltas: Deltas = {}
+        for part, name in source.keys(pattern, "transformer"):
+            down, up = source.pairs[part, name]
+            deltas[part, name] = source.delta((part, name), ALPHA / RANK if alpha else 1.0)
+            if re.search(r"to_[kv]$", name):
+                continue
+            if name.endswith("to_q"):
+                stem = name.removesuffix("to_q")
+                up = torch.cat([source.pairs[part, stem + one][1] for one in ("to_q", "to_k", "to_v")])
+                name = f"{stem}qkv"
+            published = rename(name.replace("attention.to_out.0", "attention.out"))
+            tensors[f"{published}.{ends[0]}"], tensors[f"{published}.{ends[1]}"] = down, up
+            if alpha:
+                tensors[f"{published}.alpha"] = torch.tensor(ALPHA)
+        return tensors, deltas, {}
+
+    return make
+
+
+_layout("z-comfyui-fused", Z, "ComfyUI")(
+    _fused(lambda name: f"diffusion_model.{name}", ("lora_A.weight", "lora_B.weight"), False)
+)
+_layout("z-comfyui-fused-alpha", Z, "ComfyUI")(_fused(lambda name: f"diffusion_model.{name}", DOWN_UP, True))
+_layout("z-comfyui-fused-attention", Z, "ComfyUI")(
+    _fused(lambda name: f"diffusion_model.{name}", DOWN_UP, False, ATTENTION)
+)
+_layout("z-kohya-fused", Z, "sd-scripts")(_fused(lambda name: f"lora_unet_{name}".replace(".", "_"), DOWN_UP, True))
+
+
+@_layout("z-ranks-vary", Z, "resized LoRAs")
+def _ranks(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    for place, key in enumerate(source.keys(MAIN, "transformer")):
+        rank = 1 + place % RANK
+        down, up = (matrix.narrow(side, 0, rank) for side, matrix in enumerate(source.pairs[key]))
+        name = f"diffusion_model.{key[1]}"
+        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(3.0)}
+        deltas[key] = up @ down * 3.0 / rank
+    return tensors, deltas, {}
+
+
+@_layout("z-repeated", Z, "Anime-Z: each layer under two names")
+def _repeated(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors, deltas, _ = _fused(lambda name: f"lora_unet_{name}".replace(".", "_"), DOWN_UP, True, ATTENTION)(source)
+    for part, name in deltas:
+        down, up = source.pairs[part, name]
+        flat = f"lora_unet_{name}".replace(".", "_")
+        tensors |= {
+            f"{flat}.lora_down.weight": down,
+            f"{flat}.lora_up.weight": up,
+            f"{flat}.alpha": torch.tensor(ALPHA),
+        }
+    return tensors, deltas, {}
+
+
+@_layout("xl-tucker", XL, "LyCORIS LoCon with use_tucker")
+def _tucker(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    dice = torch.Generator().manual_seed(5)
+    for key in source.keys(r"resnets\.\d\.conv\d", "unet"):
+        weight = source.weights[key]
+        down, mid, up = (torch.randn(*size, generator=dice) * SCALE for size in (
+            (RANK, weight.shape[1], 1, 1), (RANK, RANK, *weight.shape[2:]), (weight.shape[0], RANK, 1, 1)))  # fmt: skip
+        name = f"lora_unet_{key[1]}".replace(".", "_")
+        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_mid.weight": mid, f"{name}.lora_up.weight": up,
+                    f"{name}.alpha": torch.tensor(ALPHA)}  # fmt: skip
+        deltas[key] = torch.einsum("or,rshw,si->oihw", up[..., 0, 0], mid, down[..., 0, 0]) * ALPHA / RANK
+    return tensors, deltas, {}
+
+
+# -- other algorithms ----------------------------------------------------------------------------------------------------
+
+
+def _factor(number: int) -> int:
+    return next(one for one in (4, 3, 2, 1) if number % one == 0)
+
+
+def _lokr(
+    family: str, rename: Rename, pattern: str, low: bool
+) -> Callable[[Source], tuple[Tensors, Deltas, dict[str, str]]]:
+    def make(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+        tensors: Tensors = {}
+        deltas: Deltas = {}
+        dice = torch.Generator().manual_seed(7)
+        for key in source.keys(pattern, "transformer" if family == Z else "unet"):
+            weight = source.weights[key]
+            a, b = _factor(weight.shape[0]), _factor(weight.shape[1])
+            c, d, kernel = weight.shape[0] // a, weight.shape[1] // b, weight.shape[2:]
+            w1 = torch.randn(a, b, generator=dice) * SCALE
+            name, area = rename(*key), math.prod(kernel)
+            tensors |= {f"{name}.lokr_w1": w1, f"{name}.alpha": torch.tensor(ALPHA)}
+            if low:
+                left, right = torch.randn(c, RANK, generator=dice), torch.randn(RANK, d * area, generator=dice) * SCALE
+                tensors |= {f"{name}.lokr_w2_a": left, f"{name}.lokr_w2_b": right}
+                w2, scale = left @ right, ALPHA / RANK
+            else:
+                whole = torch.randn(c, d, *kernel, generator=dice)
+                tensors[f"{name}.lokr_w2"] = whole
+                w2, scale = whole.flatten(1), 1.0  # without a rank alpha counts nothing
+            pieces = [torch.kron(w1, w2.reshape(c, d, area)[..., place]) for place in range(area)]
+            deltas[key] = torch.stack(pieces, -1).reshape(weight.shape) * scale
+        return tensors, deltas, {}
+
+    return make
+
+
+_layout("z-lokr-ai-toolkit", Z, "ai-toolkit")(_lokr(Z, _dotted("diffusion_model."), MAIN, low=False))
+_layout("z-lokr-low-rank", Z, "SimpleTuner, LyCORIS")(_lokr(Z, _flat("lycoris_"), MAIN, low=True))
+_layout("xl-lokr", XL, "LyCORIS")(_lokr(XL, _kohya_sgm, CONV, low=False))
+_layout("xl-lokr-low-rank", XL, "LyCORIS")(_lokr(XL, _kohya_sgm, CONV, low=True))
+
+
+def _loha(family: str, rename: Rename, pattern: str) -> Callable[[Source], tuple[Tensors, Deltas, dict[str, str]]]:
+    def make(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+        tensors: Tensors = {}
+        deltas: Deltas = {}
+        dice = torch.Generator().manual_seed(9)
+        for key in source.keys(pattern, "transformer" if family == Z else "unet"):
+            weight, name = source.weights[key], rename(*key)
+            left = [torch.randn(weight.shape[0], RANK, generator=dice) * 0.5 for _ in range(2)]
+            right = [torch.randn(RANK, weight[0].numel(), generator=dice) * 0.5 for _ in range(2)]
+            for half in (0, 1):
+                tensors |= {f"{name}.hada_w{half + 1}_a": left[half], f"{name}.hada_w{half + 1}_b": right[half]}
+            tensors[f"{name}.alpha"] = torch.tensor(ALPHA)
+            product = (left[0] @ right[0]) * (left[1] @ right[1])
+            deltas[key] = (product * ALPHA / RANK).reshape(weight.shape)
+        return tensors, deltas, {}
+
+    return make
+
+
+_layout("z-loha", Z, "LyCORIS")(_loha(Z, _dotted("diffusion_model."), ATTENTION))
+_layout("xl-loha", XL, "LyCORIS")(_loha(XL, _kohya_sgm, CONV))
+
+
+@_layout("xl-loha-tucker", XL, "LyCORIS LoHa with use_tucker")
+def _loha_tucker(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    dice = torch.Generator().manual_seed(11)
+    for key in source.keys(r"resnets\.\d\.conv\d", "unet"):
+        weight, name, halves = source.weights[key], _kohya_sgm(*key), []
+        for half in ("1", "2"):
+            core = torch.randn(RANK, RANK, *weight.shape[2:], generator=dice)
+            left, right = (torch.randn(RANK, side, generator=dice) * 0.5 for side in weight.shape[:2])
+            tensors |= {f"{name}.hada_t{half}": core, f"{name}.hada_w{half}_a": left, f"{name}.hada_w{half}_b": right}
+            halves.append(torch.einsum("ijhw,jd,ic->cdhw", core, right, left))
+        tensors[f"{name}.alpha"] = torch.tensor(ALPHA)
+        deltas[key] = halves[0] * halves[1] * ALPHA / RANK
+    return tensors, deltas, {}
+
+
+def _dora(family: str, rename: Rename, pattern: str, end: str, ends: tuple[str, str]) -> Callable[[Source], tuple]:
+    def make(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+        tensors: Tensors = {}
+        deltas: Deltas = {}
+        dice = torch.Generator().manual_seed(13)
+        for key in source.keys(pattern, "transformer" if family == Z else "unet"):
+            weight, name = source.weights[key].float(), rename(*key)
+            down, up = source.pairs[key]
+            magnitude = 0.5 + torch.rand(weight.shape[0], generator=dice)
+            shape = (-1,) if "magnitude" in end else (-1, *(1 for _ in weight.shape[1:]))
+            tensors |= {f"{name}.{ends[0]}": down, f"{name}.{ends[1]}": up, f"{name}.{end}": magnitude.reshape(shape)}
+            changed = weight + source.delta(key, 1.0)
+            norm = changed.flatten(1).norm(dim=1)
+            deltas[key] = changed * (magnitude / norm).reshape(-1, *(1 for _ in weight.shape[1:])) - weight
+        return tensors, deltas, {}
+
+    return make
+
+
+AB = ("lora_A.weight", "lora_B.weight")
+_layout("z-dora", Z, "ai-toolkit, OneTrainer")(_dora(Z, _dotted("diffusion_model."), ATTENTION, "dora_scale", AB))
+_layout("z-dora-peft", Z, "peft with use_dora")(
+    _dora(Z, _dotted("transformer."), ATTENTION, "lora_magnitude_vector.weight", AB)
+)
+_layout("xl-dora-kohya", XL, "OneTrainer, LyCORIS")(_dora(XL, _kohya_sgm, CONV, "dora_scale", DOWN_UP))
+
+
+@_layout("xl-full", XL, "LyCORIS full")
+def _full(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    deltas = {key: source.delta(key, 1.0) for key in source.keys(CONV, "unet")[::5]}
+    return {f"{_kohya_sgm(*key)}.diff": delta for key, delta in deltas.items()}, dict(deltas), {}

@@ -1,0 +1,156 @@
+"""Every published layout of LoRA acts by exactly what its file says, on every layer, or is refused by name."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from core.config.layers import PROJECT_ROOT
+from core.config.loras import LoraUse
+from core.config.options import SCHEMA
+from core.errors import LoraFileError
+from core.model import adapters
+from core.model.catalog import Catalog
+from core.model.loader import load_model
+from core.model.lora_files import LoraFiles, describe
+from core.model.places import Places
+from tests.layouts.loras import LAYOUTS, Source, write
+from tests.pipeline import toys
+
+BUILD = {"z_image": toys.z_image, "sdxl": toys.stable_diffusion_xl, "sd": toys.stable_diffusion}
+PARTS = ("transformer", "unet", "text_encoder", "text_encoder_2")
+
+
+@pytest.fixture(scope="module")
+def toy(request, tmp_path_factory):
+    """A loaded toy of each family, with the folder of its LoRAs and the matrices that all of them hold."""
+    root = tmp_path_factory.mktemp(request.param)
+    folder = BUILD[request.param](root / "toy")
+    info = Catalog(PROJECT_ROOT / "configs", Places(root)).find(str(folder))
+    model = load_model(info, {option.key: option.default for option in SCHEMA.options.values()})
+    layers = {(part, name): layer for part in PARTS for name, layer in _layers(getattr(model.pipeline, part, None))}
+    source = Source(request.param, {key: layer.weight.detach() for key, layer in layers.items()})
+    (root / "loras").mkdir()
+    files = LoraFiles(root / "loras", root / "none")
+    return SimpleNamespace(family=request.param, model=model, info=info, source=source, files=files, plain=layers)
+
+
+def _layers(module):
+    for name, layer in module.named_modules() if isinstance(module, nn.Module) else ():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and "base_layer" not in name and "lora_" not in name:
+            yield name, layer
+
+
+def _change(
+    layer: nn.Module, plain: nn.Module, weight: torch.Tensor, delta: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the layer gives beyond the plain one for random inputs, and what it must give."""
+    dice = torch.Generator().manual_seed(1)
+    if isinstance(plain, nn.Conv2d):
+        inputs = torch.randn(2, weight.shape[1], 8, 8, generator=dice)
+        wanted = functional.conv2d(inputs, delta, stride=plain.stride, padding=plain.padding)
+    else:
+        inputs = torch.randn(3, weight.shape[1], generator=dice)
+        wanted = functional.linear(inputs, delta)
+    return layer(inputs) - plain(inputs), wanted
+
+
+@torch.no_grad()
+def check_acts(toy, name: str, weight: float = 1.0) -> None:
+    deltas = write(name, toy.source, toy.files.folder)
+    wanted = adapters.wanted([LoraUse(name, weight)], toy.files, toy.model)
+    adapters.apply(toy.model, wanted)
+    try:
+        acting = {
+            (part, layer)
+            for part in PARTS
+            for layer, module in getattr(toy.model.pipeline, part, nn.Module()).named_modules()
+            if getattr(module, "lora_A", None)
+        }
+        assert acting == set(deltas)
+        assert wanted[0].acts_on[0] == wanted[0].acts_on[1], "all layers of the file act"
+        for (part, layer), delta in deltas.items():
+            module = getattr(toy.model.pipeline, part).get_submodule(layer)
+            found, expected = _change(module, toy.plain[part, layer], toy.source.weights[part, layer], delta * weight)
+            size = expected.abs().max()
+            assert (found - expected).abs().max() < 0.02 * size + 1e-4, (part, layer)
+    finally:
+        adapters.apply(toy.model, ())
+    assert all(module is toy.plain[part, layer] for part, layer in deltas
+               for module in [getattr(toy.model.pipeline, part).get_submodule(layer)])  # fmt: skip
+
+
+@pytest.mark.parametrize("family", BUILD)
+def test_there_are_enough_layouts(family: str) -> None:
+    assert len(LAYOUTS) >= 60 and any(layout.family == family for layout in LAYOUTS.values())
+
+
+@pytest.mark.parametrize(("toy", "name"), [(layout.family, name) for name, layout in LAYOUTS.items()], indirect=["toy"])
+def test_layout_acts_on_every_layer(toy, name: str) -> None:
+    check_acts(toy, name)
+
+
+SCALED = ["z-lokr-low-rank", "z-kohya-fused", "xl-loha", "xl-kohya-texts", "sd-kohya"]
+
+
+@pytest.mark.parametrize(("toy", "name"), [(LAYOUTS[name].family, name) for name in SCALED], indirect=["toy"])
+def test_weight_scales_the_delta(toy, name: str) -> None:
+    check_acts(toy, name, -0.5)
+
+
+each_family = pytest.mark.parametrize("toy", BUILD, indirect=True)
+
+
+@each_family
+@torch.no_grad()
+def test_adapters_of_several_algorithms_add_up(toy) -> None:
+    names = {"z_image": ("z-lokr-ai-toolkit", "z-diffusers", "z-loha"), "sdxl": ("xl-lokr", "xl-kohya-texts", "xl-full"),
+             "sd": ("sd-kohya", "sd-diffusers")}[toy.family]  # fmt: skip
+    total: dict = {}
+    for name in names:
+        for key, delta in write(name, toy.source, toy.files.folder).items():
+            total[key] = total.get(key, 0) + 0.5 * delta
+    adapters.apply(toy.model, adapters.wanted([LoraUse(name, 0.5) for name in names], toy.files, toy.model))
+    for (part, layer), delta in total.items():
+        module = getattr(toy.model.pipeline, part).get_submodule(layer)
+        found, expected = _change(module, toy.plain[part, layer], toy.source.weights[part, layer], delta)
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4), (part, layer)
+    adapters.apply(toy.model, adapters.wanted([LoraUse(names[1], 1.0)], toy.files, toy.model))
+    left = {slot for part in PARTS for slot in getattr(getattr(toy.model.pipeline, part, None), "peft_config", {})}
+    assert len(left) == 1
+    adapters.apply(toy.model, ())
+
+
+@each_family
+def test_described_as_it_acts(toy) -> None:
+    name = next(name for name, layout in LAYOUTS.items() if layout.family == toy.family)
+    deltas = write(name, toy.source, toy.files.folder)
+    told = describe(toy.files.folder / f"{name}.safetensors", toy.info)
+    assert told["use"] == "yes" and told["acts_on"] == [len(deltas), len(deltas)]
+    assert told["kind"] == "lora" and told["family"] in ("Z-Image", "SD 1.5 or SDXL") and told["dtype"]
+
+
+@each_family
+def test_every_layout_is_matched_by_the_headers_alone(toy) -> None:
+    for name, layout in LAYOUTS.items():
+        if layout.family == toy.family:
+            deltas = write(name, toy.source, toy.files.folder)
+            told = describe(toy.files.folder / f"{name}.safetensors", toy.info)
+            assert told["use"] == "yes" and told["acts_on"][0] == told["acts_on"][1] and deltas, name
+
+
+@each_family
+def test_a_lora_of_another_family_is_refused(toy) -> None:
+    other = {"z_image": "xl-kohya", "sdxl": "z-kohya", "sd": "z-kohya"}[toy.family]
+    fake = Source(LAYOUTS[other].family, {("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"): torch.zeros(16, 99),
+        ("transformer", "layers.0.attention.to_q"): torch.zeros(99, 99)})  # fmt: skip
+    fake.pairs = {
+        key: pair for key, pair in fake.pairs.items() if key[0] == ("unet" if other[0] == "x" else "transformer")
+    }
+    write(other, fake, toy.files.folder)
+    with pytest.raises(LoraFileError, match="another model"):
+        adapters.wanted([LoraUse(other)], toy.files, toy.model)
