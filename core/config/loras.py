@@ -30,9 +30,9 @@ _ALLOWED = {
 }
 
 _PART_ALLOWED = {
-    "en": "after the weight: te=, te1=, te2=, net= (also unet=, transformer=), or a block's name such as down_blocks.1=, "
+    "en": "name:weight, and after it: te=, te1=, te2=, net= (also unet=, transformer=), or a block's name such as down_blocks.1=, "
     f"mid_block=, layers.0-9=, each with a weight from {-LARGEST:g} to {LARGEST:g}",
-    "zh": "权重之后可写：te=、te1=、te2=、net=（也可写 unet=、transformer=），或块的名称，例如 down_blocks.1=、mid_block=、"
+    "zh": "名称:权重，其后可写：te=、te1=、te2=、net=（也可写 unet=、transformer=），或块的名称，例如 down_blocks.1=、mid_block=、"
     f"layers.0-9=，权重为 {-LARGEST:g} 至 {LARGEST:g}",
 }
 _TEXT_PARTS = {"te": ("text_encoder", "text_encoder_2"), "te1": ("text_encoder",), "te2": ("text_encoder_2",)}

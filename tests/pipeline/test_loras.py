@@ -76,7 +76,7 @@ def test_equals_plain_diffusers_at_the_same_weights(own, plain, request_of, fold
     whole, tensors = (
         hashlib.sha256(part).hexdigest() for part in (data, data[8 + int.from_bytes(data[:8], "little") :])
     )
-    kept = {"name": "two", "weight": -0.5, "sha256": whole, "tensors_sha256": tensors}
+    kept = {"name": "two", "weight": -0.5, "sha256": whole, "tensors_sha256": tensors, "acts_on": [36, 36]}
     assert picture.effective["lora.files"][1] == kept
 
 
@@ -186,7 +186,7 @@ def test_one_that_breaks_while_it_is_put_in_leaves_the_model_plain(own, request_
         raise RuntimeError("size mismatch")
 
     with monkeypatch.context() as patch:
-        patch.setattr("diffusers.loaders.peft._maybe_warn_for_unhandled_keys", broken)
+        patch.setattr("peft.tuners.lora.LoraLayer.update_layer", broken)
         with pytest.raises(LoraFileError, match="size mismatch"):
             own.generate(request_of(changed={"lora.use": ("one.v2:1", "two:1")}, **SMALL))
     assert own.loaded.adapters == set()
