@@ -43,7 +43,7 @@ COMMANDS = (
     "verify",
     "bench",
     "options",
-)  # answered by core.entrypoints.cli
+)  # answered by core.cli.main
 LINTERS = (
     ("ruff", ["-m", "ruff", "check", "."]),
     ("mypy", ["-m", "mypy"]),
@@ -58,7 +58,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 OPEN_BROWSER = """
 import os, socket, time, webbrowser
-from core.config.layers import load_settings
+from core.config.loader import load_settings
 settings = load_settings(environment=os.environ)
 port, address = settings["server.port"], settings["server.host"]
 host = "127.0.0.1" if address in ("0.0.0.0", "::", "::1", "localhost") else address
@@ -104,7 +104,7 @@ def main(arguments: list[str]) -> int:
             return run_tests(rest)
         if command in COMMANDS:
             python = prepare("requirements.txt")
-            return hand_over([python, "-P", "-m", "core.entrypoints.cli", command, *rest])
+            return hand_over([python, "-P", "-m", "core.cli.main", command, *rest])
         raise Stop(
             f"there is no command {command}; known: test, {', '.join(COMMANDS)}, or none for the app",
             f"没有命令 {command}；可用：test、{'、'.join(COMMANDS)}，不带命令则启动应用",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from core.config.layers import ENVIRONMENT_PREFIX, PROJECT_ROOT, Settings, load_settings
+from core.config.loader import ENVIRONMENT_PREFIX, PROJECT_ROOT, Settings, load_settings
 from core.storage.database import Database
 from tests import object_store as store
 from tests.databases import put_database

@@ -16,7 +16,7 @@ def running() -> Iterator[str]:
     """The server's address, with the bucket made; its address and keys are in the environment until it ends."""
     moto = pytest.importorskip("moto.server", reason="moto is not installed (requirements-test.txt)")
     pytest.importorskip("s3fs", reason="s3fs is not installed (requirements-test.txt)")
-    from core.storage import shared
+    from core.storage import object_store
 
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -31,7 +31,7 @@ def running() -> Iterator[str]:
     before = {name: os.environ.get(name) for name in told}
     os.environ |= told
     try:
-        client = shared._object_store(f"s3://{BUCKET}")
+        client = object_store._object_store(f"s3://{BUCKET}")
         if not client.exists(BUCKET):  # the stores of one process are one
             client.mkdir(BUCKET)
         yield told["AWS_ENDPOINT_URL"]

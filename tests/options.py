@@ -11,7 +11,7 @@ import os
 
 from filelock import FileLock
 
-from core.config.layers import PROJECT_ROOT
+from core.config.loader import PROJECT_ROOT
 
 FILE = PROJECT_ROOT / "configs" / "measured.json"
 WANTED = bool(os.environ.get("RECORD_OPTIONS"))

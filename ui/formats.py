@@ -1,4 +1,4 @@
-"""Numbers and times as people read them. What this module does not know: pages and widgets."""
+"""Numbers and times as people read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ui.i18n import t
-from ui.zone import local_zone
+from ui.timezone import local_zone
 
 
 def seconds(value: float | None) -> str:

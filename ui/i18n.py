@@ -1,7 +1,4 @@
-"""Every word of the pages, in two languages: `t("history.title")` looks it up in ui/locales/<language>.yaml.
-
-What this module does not know: which page asks. Texts of options and errors live with their declaration in core.
-"""
+"""Every word of the pages, in two languages: `t("history.title")` looks it up in ui/locales/<language>.yaml."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The prompt library: slots of words in configs/prompts/*.yaml, and the sentence that a choice of them makes.
-
-What this module does not know: widgets and the language of the viewer (it is given).
-"""
+"""The prompt library: slots of words in configs/prompts/*.yaml, and the sentence that a choice of them makes."""
 
 from __future__ import annotations
 

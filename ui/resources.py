@@ -1,7 +1,4 @@
-"""What all pages and routes of one process share: the Studio, built once.
-
-What this module does not know: widgets, languages, how the parts of a studio are wired (see core.bootstrap).
-"""
+"""What all pages and routes of one process share: the Studio, built once."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ import os
 
 import streamlit as st
 
-from core.bootstrap import build_studio
-from core.config.layers import load_settings
+from core.config.loader import load_settings
 from core.studio import Studio
+from core.studio.bootstrap import build_studio
 
 
 @st.cache_resource(show_spinner=False)

@@ -20,10 +20,10 @@ import streamlit as st
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from core.config.layers import PROJECT_ROOT, Settings, load_settings
-from core.entrypoints.api import Keys, gate, read_binding, service_routes, unknown_paths
+from core.config.loader import PROJECT_ROOT, Settings, load_settings
 from core.errors import StudioError
-from ui import pulse, resources
+from core.server import Keys, gate, read_binding, service_routes, unknown_paths
+from ui import progress_poll, resources
 from ui.components import error_card
 from ui.i18n import t
 
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> st.App:
         PROJECT_ROOT / "ui" / "app.py",
         routes=[
             *service_routes(resources.studio),
-            pulse.route(resources.studio),
+            progress_poll.route(resources.studio),
             Mount("/samples", app=StaticFiles(directory=PROJECT_ROOT / "ui" / "assets" / "samples")),
         ],
         middleware=[gate(keys, read_binding(settings, keys)), unknown_paths(page_paths())],

@@ -6,7 +6,6 @@
 
 The same template, seed and files make the same prompt on any machine: choices are drawn from SHA-256 of the seed and of
 their number, not from a library's generator that may change.
-What this module does not know: where files are, what a prompt is used for.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from core.errors import WildcardError
+from core.i18n import localize
 
 NAME = re.compile(r"[a-z0-9-]+(?:_[a-z0-9-]+)*")
 DEEPEST = 20  # choices inside choices, files that name files
@@ -25,16 +25,10 @@ MOST_DRAWS = 1000  # in one prompt: files that name each other twice would doubl
 
 _MEANT = re.compile(r"__([^\s_{}|\\](?:[^\s{}|\\]*?[^\s_{}|\\])?)__")  # whoever writes this means a file
 _ESCAPED = "{}|_\\"
-_ALLOWED_NAME = {"en": "__name__, of a-z, 0-9, - and single _", "zh": "__名称__，由 a-z、0-9、- 和单个 _ 组成"}
-_ALLOWED_BRACES = {
-    "en": "a } for every {, or \\{ and \\} for braces themselves",
-    "zh": "{ 与 } 成对；花括号本身写作 \\{ 和 \\}",
-}
-_ALLOWED_DEPTH = {"en": f"at most {DEEPEST} levels", "zh": f"不超过 {DEEPEST} 层"}
-_ALLOWED_CHAIN = {
-    "en": f"files that do not lead back to themselves, at most {DEEPEST} deep",
-    "zh": f"文件之间不循环引用，不超过 {DEEPEST} 层",
-}
+_ALLOWED_NAME = localize("batch.wildcards.allowed_name")
+_ALLOWED_BRACES = localize("batch.wildcards.allowed_braces")
+_ALLOWED_DEPTH = localize("batch.wildcards.allowed_depth", deepest=DEEPEST)
+_ALLOWED_CHAIN = localize("batch.wildcards.allowed_chain", deepest=DEEPEST)
 
 Lines = Callable[[str], Sequence[str]]  # name of a file -> its lines; WildcardError when there is none
 
@@ -71,7 +65,7 @@ def parse(template: str) -> Parts:
     """The parts of a template. Raises WildcardError for braces without their other half and unusable names."""
     parts, end = _parts(template, 0, 0)
     if end < len(template):  # at a } that closes nothing
-        raise WildcardError(came=_near(template, end), allowed=_ALLOWED_BRACES)
+        raise WildcardError(value=_near(template, end), allowed=_ALLOWED_BRACES)
     return parts
 
 
@@ -98,7 +92,7 @@ def _parts(template: str, at: int, depth: int) -> tuple[Parts, int]:
             add(choice)
         elif sign == "_" and (meant := _MEANT.match(template, at)):
             if not NAME.fullmatch(meant[1]):
-                raise WildcardError(came=_short(meant[0]), allowed=_ALLOWED_NAME)
+                raise WildcardError(value=_short(meant[0]), allowed=_ALLOWED_NAME)
             add(File(meant[1]))
             at = meant.end()
         else:
@@ -112,14 +106,14 @@ def _parts(template: str, at: int, depth: int) -> tuple[Parts, int]:
 def _choice(template: str, opened: int, depth: int) -> tuple[Choice, int]:
     """The choice whose { is at `opened`, and what comes after its }."""
     if depth > DEEPEST:
-        raise WildcardError(came=_near(template, opened), allowed=_ALLOWED_DEPTH)
+        raise WildcardError(value=_near(template, opened), allowed=_ALLOWED_DEPTH)
     options: list[Parts] = []
     at = opened
     while at < len(template) and template[at] != "}":
         parts, at = _parts(template, at + 1, depth)
         options.append(parts)
     if at >= len(template):
-        raise WildcardError(came=_near(template, opened), allowed=_ALLOWED_BRACES)
+        raise WildcardError(value=_near(template, opened), allowed=_ALLOWED_BRACES)
     return Choice(tuple(options)), at + 1
 
 
@@ -140,18 +134,15 @@ class _Expansion:
             return self.text(part.options[self._draw(len(part.options))], inside)
         chain = (*inside, part.name)
         if len(chain) > DEEPEST or part.name in inside:
-            raise WildcardError(came=_short(" > ".join(chain)), allowed=_ALLOWED_CHAIN)
+            raise WildcardError(value=_short(" > ".join(chain)), allowed=_ALLOWED_CHAIN)
         lines = self._lines(part.name)
         return self.text(parse(lines[self._draw(len(lines))]), chain)
 
     def _draw(self, count: int) -> int:
         self._draws += 1
         if self._draws > MOST_DRAWS:
-            words = {
-                "en": f"at most {MOST_DRAWS} wildcards in a prompt",
-                "zh": f"每条提示词不超过 {MOST_DRAWS} 个通配符",
-            }
-            raise WildcardError(came=f"> {MOST_DRAWS}", allowed=words)
+            words = localize("batch.wildcards.at_most_wildcards_in_a_prompt", most_draws=MOST_DRAWS)
+            raise WildcardError(value=f"> {MOST_DRAWS}", allowed=words)
         digest = hashlib.sha256(f"{self._seed}:{self._draws}".encode()).digest()
         return int.from_bytes(digest[:8], "big") % count
 

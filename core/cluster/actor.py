@@ -2,7 +2,6 @@
 
 Ray calls it from several threads: orders are carried out one after the other in a thread of its own, while `listen` hands
 out what there is to say and `stop` is heard within a step.
-What this module does not know: Ray, the queue, storage.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ import psutil
 
 from core.cluster.messages import Ended, Facts, Heard, Step
 from core.errors import Cancelled, ModelLoadError, StudioError
-from core.jobs.generation import LazyGenerator, as_studio_error, build_generator, device_fault
-from core.jobs.presence import status_of
+from core.jobs.generator_protocol import LazyGenerator, as_studio_error, build_generator, device_fault
+from core.jobs.heartbeat import status_of
 from core.jobs.runner import without_prompts
-from core.types import Attempt, GenerationRequest, Picture, Progress, WorkerStatus
+from core.types import GeneratedImage, GenerationRequest, Progress, ResumeState, WorkerStatus
 
 LISTEN_SECONDS = 1.0  # a listener is answered at least this often, so that silence means something
 
 
-class DrawingActor:
+class GeneratorActor:
     """Draws single pictures and loads models, as it is told."""
 
     def __init__(self, generator: str, configs: str, values: Mapping[str, Any]) -> None:
@@ -47,7 +46,7 @@ class DrawingActor:
         """Import the generator and, with `model`, load it."""
         self._orders.put(lambda: self._load(ticket, model, options))
 
-    def draw(self, ticket: int, request: GenerationRequest, attempt: Attempt) -> None:
+    def draw(self, ticket: int, request: GenerationRequest, attempt: ResumeState) -> None:
         """Draw a single picture. Tickets rise."""
         self._orders.put(lambda: self._draw(ticket, request, attempt))
 
@@ -105,9 +104,9 @@ class DrawingActor:
             return Ended(ticket, error=error.to_dict(), trace=traceback.format_exc())
         return Ended(ticket)
 
-    def _draw(self, ticket: int, request: GenerationRequest, attempt: Attempt) -> Ended:
+    def _draw(self, ticket: int, request: GenerationRequest, attempt: ResumeState) -> Ended:
         self._state = "busy"
-        drawn: list[Picture] = []
+        drawn: list[GeneratedImage] = []
 
         def report(progress: Progress) -> None:
             self._say(Step(ticket, progress))
@@ -121,14 +120,14 @@ class DrawingActor:
             error = as_studio_error(problem, request, (loaded and loaded.device) or "cpu")
             trace = without_prompts(traceback.format_exc(), request)
             return Ended(ticket, error=error.to_dict(), fault=device_fault(problem), trace=trace)
-        return Ended(ticket, picture=drawn[0])
+        return Ended(ticket, image=drawn[0])
 
 
 def _facts_of_card(status: WorkerStatus) -> Facts | None:
     """None without a card, and where the generator did not import what talks to one."""
     if "torch" not in sys.modules:
         return None
-    from core.model import memory
+    from core.inference import memory
 
     card = memory.card()
     return Facts(status, card.name, card.total, card.free, card.own) if card is not None else None

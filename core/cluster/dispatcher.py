@@ -4,7 +4,6 @@
 
 It stands where the local worker stands: started by the supervisor, alone over its output folder by the same lock, and gone
 with the app. Pictures come back to it, and it saves file and row together, as the local worker does.
-What this module does not know: pages, torch, how actors are spoken to.
 """
 
 from __future__ import annotations
@@ -17,25 +16,25 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from core.cluster.fleet import Fleet, Prepared
-from core.cluster.rays import RayLink, join
-from core.cluster.spread import SpreadGenerator
+from core.cluster.distributed_generator import DistributedGenerator
+from core.cluster.ray_transport import RayTransport, join
+from core.cluster.worker_pool import Prepared, WorkerPool
 from core.config.options import SCHEMA
 from core.errors import ModelError, StudioError
 from core.jobs.changes import ChangeWatch
-from core.jobs.entry import serve
-from core.jobs.generation import LazyGenerator
-from core.jobs.orders import EXIT_CLUSTER, EXIT_NO_WORKER, WorkerOrders, open_store
-from core.jobs.presence import Presence
+from core.jobs.generator_protocol import LazyGenerator
+from core.jobs.heartbeat import Heartbeat
+from core.jobs.model_commands import ModelCommand, ModelCommands
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import PREDECESSOR_GONE
-from core.jobs.roster import Roster, sweep
+from core.jobs.retry_loop import keep_on
 from core.jobs.runner import JobRunner
-from core.jobs.staffing import Staffing
-from core.jobs.turns import keep_on
-from core.jobs.wishes import Wish, Wishes
-from core.model.catalog import Catalog
-from core.model.places import places_of_values
+from core.jobs.worker_config import EXIT_CLUSTER, EXIT_NO_WORKER, WorkerConfig, open_store
+from core.jobs.worker_main import serve
+from core.jobs.worker_registry import WorkerRegistry, sweep
+from core.jobs.worker_requests import WorkerRequests
+from core.models.catalog import Catalog
+from core.models.model_paths import model_paths_of_values
 from core.storage.database import Database
 from core.types import Job, JobState, WorkerStatus
 
@@ -49,17 +48,17 @@ log = logging.getLogger(__name__)
 class Dispatcher:
     """Claims a job whenever a worker is free and no other job waits for one; each job has a thread."""
 
-    def __init__(self, orders: WorkerOrders, database: Database, fleet: Fleet, stopping: threading.Event) -> None:
+    def __init__(self, orders: WorkerConfig, database: Database, fleet: WorkerPool, stopping: threading.Event) -> None:
         directory = orders.output_directory
         store = open_store(directory, orders.values)
         self._values = orders.values
         self._fleet = fleet
-        self._spread = SpreadGenerator(fleet)
+        self._spread = DistributedGenerator(fleet)
         self._queue = JobQueue(database)
-        self._roster = Roster(database)
+        self._roster = WorkerRegistry(database)
         self._changes = ChangeWatch(database)
-        self._wishes, self._staffing = Wishes(directory), Staffing(directory)
-        self._presence = Presence(orders.worker_id, self._roster, self._status)
+        self._wishes, self._staffing = ModelCommands(directory), WorkerRequests(directory)
+        self._presence = Heartbeat(orders.worker_id, self._roster, self._status)
         generator = LazyGenerator(lambda: self._spread)
         self._runner = JobRunner(orders.worker_id, database, store, generator, lambda state: None, stopping)
         self._stopping = stopping
@@ -72,7 +71,7 @@ class Dispatcher:
         """Until `stopping`, or until no worker comes up; the exit code. No job and no full disk ends it."""
         self._presence.say("starting")
         sweep(self._queue, self._roster, PREDECESSOR_GONE)
-        self._runner.take_in_pictures()
+        self._runner.import_orphans()
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         return keep_on(self._turn, self._stopping, "the queue could not be served")
 
@@ -93,7 +92,7 @@ class Dispatcher:
             self._tended = time.monotonic()
             self._heed()
             self._fleet.tend()
-            self._runner.draw_sheets()  # of a sweep whose last job was cancelled
+            self._runner.render_sweep_grids()  # of a sweep whose last job was cancelled
             self._shown = tuple((worker.id, worker.state, worker.model, worker.job) for worker in self._fleet.workers())
         self._presence.say(self._fleet.status().state, self._shown)
         if self._changes.changed() or self._waiting:
@@ -133,7 +132,7 @@ class Dispatcher:
 
     # -- models and workers ----------------------------------------------------------------------------------------
 
-    def _grant(self, wish: Wish) -> None:
+    def _grant(self, wish: ModelCommand) -> None:
         """Load what is wished for on every worker at rest, or give their memory back."""
         if wish.model is None:
             self._fleet.renew()
@@ -159,12 +158,12 @@ class Dispatcher:
             self._fleet.renew()
 
 
-def prepared(orders: WorkerOrders) -> Prepared:
+def prepared(orders: WorkerConfig) -> Prepared:
     """What a new worker has ready: the model of the settings, or the last one, unless it is to load none unasked."""
     values = orders.values
     if not values["model.preload"] or orders.unloaded_from is not None:
         return None, {}
-    last = Wishes(orders.output_directory).last() if values["model.last_at_start"] else None
+    last = ModelCommands(orders.output_directory).last() if values["model.last_at_start"] else None
     return last or values["model.id"], {option.key: values[option.key] for option in SCHEMA.request_options()}
 
 
@@ -186,17 +185,17 @@ def need_of(catalog: Catalog) -> Callable[[str], int | None]:
     return need
 
 
-def _open(orders: WorkerOrders, generator: str) -> Fleet:
+def _open(orders: WorkerConfig, generator: str) -> WorkerPool:
     """The fleet over Ray; raises what `join` does."""
     values = {key: value for key, value in orders.values.items() if not SCHEMA.options[key].secret}
     ray = join(str(orders.values["worker.ray_address"]))
-    link = RayLink(ray, generator, orders.configs, values)
-    catalog = Catalog(orders.configs, places_of_values(orders.configs, orders.values))
+    link = RayTransport(ray, generator, orders.configs, values)
+    catalog = Catalog(orders.configs, model_paths_of_values(orders.configs, orders.values))
     hang = float(orders.values["worker.timeout"])
-    return Fleet(link, orders.values["worker.ray_workers"], hang, prepared(orders), need_of(catalog))
+    return WorkerPool(link, orders.values["worker.ray_workers"], hang, prepared(orders), need_of(catalog))
 
 
-def _work(orders: WorkerOrders, database: Database, generator: str, stopping: threading.Event) -> int:
+def _work(orders: WorkerConfig, database: Database, generator: str, stopping: threading.Event) -> int:
     try:
         fleet = _open(orders, generator)
     except Exception:

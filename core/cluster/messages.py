@@ -1,7 +1,4 @@
-"""What an actor says to the dispatcher. `ticket` is the number of the order that it belongs to.
-
-What this module does not know: how messages travel.
-"""
+"""What an actor says to the dispatcher. `ticket` is the number of the order that it belongs to."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.types import Picture, Progress, WorkerStatus
+from core.types import GeneratedImage, Progress, WorkerStatus
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Ended:
     """An order is done with. `error` is `StudioError.to_dict`; `fault` says that the device failed, by language."""
 
     ticket: int
-    picture: Picture | None = None
+    image: GeneratedImage | None = None
     error: Mapping[str, Any] | None = None
     fault: Mapping[str, str] | None = None
     cancelled: bool = False

@@ -1,7 +1,6 @@
 """What an option is, and the checks that follow from its declaration.
 
 The declarations themselves are in `options/`; the panels, the YAML files, the command line, the metadata and the docs are all
-derived from them. What this module does not know: files, environment, widgets, pipelines.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ class Option:
             converted = self._convert(value)
         except (TypeError, ValueError, OverflowError):
             came = HIDDEN if self.secret else _shorten(value)
-            raise OptionError(source=source, key=self.key, came=came, allowed=self.allowed) from None
+            raise OptionError(source=source, key=self.key, value=came, allowed=self.allowed) from None
         if self.entries is not None:
             self.entries(converted, source)
         return converted

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from core.demo import captions, recogniser, scenes
+from core.demo import captions, classifier, scenes
 
 AVERAGE_BAR, WORST_BAR, LANGUAGE_GAP = 0.95, 0.90, 0.02
 
@@ -115,7 +115,7 @@ def questions(count: int, seed: int) -> list[Question]:
 
 def evaluate(generate: Generate, prompts: int = 200, seed: int = 2025, width: int = 256, height: int = 256) -> Report:
     """Asks `generate(prompt, seed, width, height)` for each question's picture and reads it."""
-    judge, report, began = recogniser.load(), Report(), time.monotonic()
+    judge, report, began = classifier.load(), Report(), time.monotonic()
     for question in questions(prompts, seed):
         read = judge.read(generate(question.prompt, question.seed, width, height))
         for name, value in question.wanted.items():

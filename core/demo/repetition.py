@@ -13,13 +13,13 @@ LEAST = 0.2  # of the side: nearer than this a thing looks like itself
 OVERLAP = 0.25  # of the area: with less in common, chance decides
 
 
-def repetition(picture: Image.Image) -> float:
+def repetition(image: Image.Image) -> float:
     """0 (nothing appears again) to 1 (the picture is made of copies of one part).
 
     The autocorrelation of the detail, per pixel of the overlap and as a share of its value at no shift; its highest value.
     Detail is what differs from its row's mean: sky and ground run through a whole row and repeat nothing.
     """
-    small = np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64)
+    small = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64)
     detail = small - small.mean(axis=1, keepdims=True)
     power = np.abs(np.fft.rfft2(detail, (2 * SIDE, 2 * SIDE), axes=(0, 1))) ** 2
     again = np.fft.irfft2(power.sum(axis=2), (2 * SIDE, 2 * SIDE))

@@ -36,8 +36,8 @@ def shade(color: Color, factor: float) -> Color:
 class Pen:
     """Draws unit-box shapes on a picture, and the same shapes on a mask from which outline and shadow are made."""
 
-    def __init__(self, picture: Image.Image, mask: Image.Image, x: float, y: float, height: float) -> None:
-        self._draws = (ImageDraw.Draw(picture), ImageDraw.Draw(mask))
+    def __init__(self, image: Image.Image, mask: Image.Image, x: float, y: float, height: float) -> None:
+        self._draws = (ImageDraw.Draw(image), ImageDraw.Draw(mask))
         self._x, self._y, self._height = x, y, height
 
     def _at(self, x: float, y: float) -> tuple[float, float]:

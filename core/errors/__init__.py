@@ -54,21 +54,21 @@ page can say it in the language of whoever looks. Sentences say what came, what 
 
 from __future__ import annotations
 
-from core.errors.base import LANGUAGES, Cancelled, StudioError, error_classes
+from core.errors.base import Cancelled, StudioError, error_classes
 from core.errors.inputs import (
     BatchError,
     ConfigFileError,
     ImageFileError,
+    ImportFileError,
+    InputCombinationError,
     InputError,
-    InputPictureError,
-    InputsError,
+    InputImageError,
     JobStateError,
     KeyReusedError,
     MoveError,
     NotFoundError,
     OptionConflictError,
     OptionError,
-    PictureFileError,
     PromptError,
     QueueFullError,
     SecretShownError,
@@ -87,7 +87,7 @@ from core.errors.models import (
     UnknownModelError,
 )
 from core.errors.runs import (
-    BrokenPictureError,
+    CorruptImageError,
     CrashLoopError,
     GenerationError,
     OutOfMemoryError,
@@ -105,22 +105,24 @@ from core.errors.storage import (
     SharedStorageError,
     StorageError,
 )
+from core.i18n import LANGUAGES
 
 __all__ = [
     "LANGUAGES",
     "BatchError",
-    "BrokenPictureError",
     "Cancelled",
     "ConfigFileError",
+    "CorruptImageError",
     "CrashLoopError",
     "DatabaseError",
     "DiskFullError",
     "DownloadError",
     "GenerationError",
     "ImageFileError",
+    "ImportFileError",
+    "InputCombinationError",
     "InputError",
-    "InputPictureError",
-    "InputsError",
+    "InputImageError",
     "JobStateError",
     "KeyReusedError",
     "LoraFileError",
@@ -136,7 +138,6 @@ __all__ = [
     "OptionConflictError",
     "OptionError",
     "OutOfMemoryError",
-    "PictureFileError",
     "PromptError",
     "QueueFullError",
     "RunError",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-LANGUAGES = ("zh", "en")
+from core.i18n import catalogue
 
 
 class Cancelled(Exception):
@@ -13,12 +13,12 @@ class Cancelled(Exception):
 
 
 class StudioError(Exception):
-    """The root. `text` holds one template a language, filled with the values given to the constructor.
+    """The root of all errors that a user can meet.
 
-    A value that reads differently in the two languages is given as a mapping from language to words.
+    The sentence comes from the catalogue (`core.i18n`, key "errors." and the class name, or that of the nearest base
+    class), filled with the values given to the constructor. A value that reads differently in the two languages is given
+    as a mapping from language to text.
     """
-
-    text: ClassVar[Mapping[str, str]] = {"en": "{detail}", "zh": "{detail}"}
 
     def __init__(self, **values: Any) -> None:
         self.values = {name: _plain(value) for name, value in values.items()}
@@ -32,7 +32,13 @@ class StudioError(Exception):
     def message(self, language: str = "en") -> str:
         """One line in `language` ("zh" or "en")."""
         words = {name: self.said(name, language) for name in self.values}
-        return " ".join(self.text[language].format(**words).split())
+        return " ".join(self.template(language).format(**words).split())
+
+    @classmethod
+    def template(cls, language: str) -> str:
+        """Return the sentence of this class with its placeholders, in `language`."""
+        texts = catalogue(language)
+        return next(texts[f"errors.{kind.__name__}"] for kind in cls.__mro__ if f"errors.{kind.__name__}" in texts)
 
     def said(self, name: str, language: str) -> Any:
         """One of the values, in `language`."""
@@ -45,10 +51,21 @@ class StudioError(Exception):
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> StudioError:
         """The error that `to_dict` described; an unknown code (of a newer version) becomes a plain StudioError."""
-        kind = error_classes().get(str(data["code"]))
+        code = str(data["code"])
+        kind = error_classes().get(_RENAMED.get(code, code))
         if kind is None:
-            return StudioError(detail=f"{data['code']}: {data['values']}")
-        return kind(**data["values"])
+            return StudioError(detail=f"{code}: {data['values']}")
+        return kind(**{_RENAMED_VALUES.get(name, name): value for name, value in data["values"].items()})
+
+
+# Names under which earlier versions stored errors and their values, and today's.
+_RENAMED = {
+    "BrokenPictureError": "CorruptImageError",
+    "InputPictureError": "InputImageError",
+    "InputsError": "InputCombinationError",
+    "PictureFileError": "ImportFileError",
+}
+_RENAMED_VALUES = {"came": "value"}
 
 
 # Where a value came from, as the code names it; files are named by their path in both languages.

@@ -1,7 +1,4 @@
-"""Whether anyone wrote to the database since the last look: what makes polling nearly free.
-
-What this module does not know: tables.
-"""
+"""Whether anyone wrote to the database since the last look: what makes polling nearly free."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""An exclusive lock on a file, held until the process ends, however it ends.
-
-What this module does not know: what is guarded.
-"""
+"""An exclusive lock on a file, held until the process ends, however it ends."""
 
 from __future__ import annotations
 

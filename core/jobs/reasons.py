@@ -1,26 +1,24 @@
-"""Why a worker ended, in both languages: part of the sentence that its job is told.
-
-What this module does not know: how the end was noticed.
-"""
+"""Why a worker ended, in both languages: part of the sentence that its job is told."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
 
-from core.jobs.orders import EXIT_CLUSTER, EXIT_DEVICE, EXIT_IDLE, EXIT_NO_WORKER
+from core.i18n import localize
+from core.jobs.worker_config import EXIT_CLUSTER, EXIT_DEVICE, EXIT_IDLE, EXIT_NO_WORKER
 
 Reason = Mapping[str, str]  # language -> words
 
-APP_CLOSED: Reason = {"en": "the app was closed", "zh": "应用已关闭"}
-APP_NOT_RUNNING: Reason = {"en": "the app was not running", "zh": "应用未在运行"}
-MACHINE_GONE: Reason = {"en": "its machine, or the app there, is gone", "zh": "其机器或那里的应用已不在"}
-PREDECESSOR_GONE: Reason = {"en": "the worker before this one is gone", "zh": "之前的工作进程已不在"}
+APP_CLOSED: Reason = localize("jobs.reasons.app_closed")
+APP_NOT_RUNNING: Reason = localize("jobs.reasons.app_not_running")
+MACHINE_GONE: Reason = localize("jobs.reasons.machine_gone")
+PREDECESSOR_GONE: Reason = localize("jobs.reasons.predecessor_gone")
 _EXITS: Mapping[int, Reason] = {
-    EXIT_DEVICE: {"en": "the device failed", "zh": "设备故障"},
-    EXIT_IDLE: {"en": "its model was idle", "zh": "模型长时间空闲"},
-    EXIT_CLUSTER: {"en": "the Ray cluster cannot be reached", "zh": "无法连接 Ray 集群"},
-    EXIT_NO_WORKER: {"en": "no worker of the cluster comes up", "zh": "集群中没有工作进程能启动"},
+    EXIT_DEVICE: localize("jobs.reasons.exits.exit_device"),
+    EXIT_IDLE: localize("jobs.reasons.exits.exit_idle"),
+    EXIT_CLUSTER: localize("jobs.reasons.exits.exit_cluster"),
+    EXIT_NO_WORKER: localize("jobs.reasons.exits.exit_no_worker"),
 }
 _KILLED = ", often for want of memory"
 _SIGNALS = {  # what Chinese readers know the usual ones by; the system itself names them in English only
@@ -40,32 +38,32 @@ def ended(code: int) -> Reason:
     if code in _EXITS:
         return _EXITS[code]
     if code >= 0:
-        return {"en": f"exit code {code}", "zh": f"退出码 {code}"}
+        return localize("jobs.reasons.exit_code", code=code)
     words = (signal.strsignal(-code) or "unknown").lower()
     chinese = _SIGNALS.get(_name(-code), words)
     if _name(-code) == "SIGKILL":
         words += _KILLED
-    return {"en": f"signal {-code}: {words}", "zh": f"信号 {-code}，{chinese}"}
+    return localize("jobs.reasons.signal", code=-code, words=words, chinese=chinese)
 
 
 def silent(seconds: float) -> Reason:
     """It was ended because its job had not moved."""
-    return {"en": f"no step in {seconds:g} s", "zh": f"{seconds:g} 秒内没有任何进展"}
+    return localize("jobs.reasons.no_step_in_s", seconds=seconds)
 
 
 def device(words: str) -> Reason:
     """The card failed; `words` are the library's own."""
-    return {"en": f"the device failed: {words}", "zh": f"设备故障：{words}"}
+    return localize("jobs.reasons.the_device_failed", words=words)
 
 
 def actor_gone(node: str) -> Reason:
     """A worker of the cluster ended; its machine lives."""
-    return {"en": f"the worker on {node} is gone", "zh": f"{node} 上的工作进程已不在"}
+    return localize("jobs.reasons.the_worker_on_is_gone", node=node)
 
 
 def node_gone(node: str) -> Reason:
     """A machine of the cluster went, and its workers with it."""
-    return {"en": f"the machine {node} does not answer any more", "zh": f"机器 {node} 不再应答"}
+    return localize("jobs.reasons.the_machine_does_not_answer_any", node=node)
 
 
 def _name(number: int) -> str:

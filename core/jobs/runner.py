@@ -1,7 +1,4 @@
-"""The course of one job in whatever process makes its pictures: claimed, generated, saved, settled.
-
-What this module does not know: how that process lives and ends, torch, pages.
-"""
+"""The course of one job in whatever process makes its pictures: claimed, generated, saved, settled."""
 
 from __future__ import annotations
 
@@ -16,19 +13,20 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from core.errors import Cancelled, InputPictureError, NotFoundError, StorageError, StudioError
-from core.jobs.generation import LazyGenerator, WorkerLost, as_studio_error, device_fault
-from core.jobs.pace import Pace
+from core.errors import Cancelled, InputImageError, NotFoundError, StorageError, StudioError
+from core.history.store import History
+from core.history.sweeps import SweepStore
+from core.i18n import localize
+from core.jobs.eta import EtaEstimator
+from core.jobs.generator_protocol import LazyGenerator, WorkerLost, as_studio_error, device_fault
 from core.jobs.queue import JobQueue
-from core.jobs.turns import RETRY_SECONDS
+from core.jobs.retry_loop import RETRY_SECONDS
 from core.storage.database import Database
 from core.storage.files import Files
-from core.storage.history import History
-from core.storage.inputs import Inputs
-from core.storage.sheets import Sheets
-from core.types import Attempt, GenerationRequest, Job, JobState, Phase, Picture, Progress
+from core.storage.input_images import InputImages
+from core.types import GeneratedImage, GenerationRequest, Job, JobState, Phase, Progress, ResumeState
 
-_GONE = {"en": "it is not there any more", "zh": "文件已不存在"}
+_GONE = localize("jobs.runner.gone")
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +50,8 @@ class JobRunner:
         self._id = worker_id
         self._queue = JobQueue(database, worker_id)
         self._history = History(database, place)
-        self._sheets = Sheets(database, place)
-        self._inputs = Inputs(place)
+        self._sheets = SweepStore(database, place)
+        self._inputs = InputImages(place)
         self._generator = generator
         self._say = say
         self._stopping = stopping
@@ -68,14 +66,14 @@ class JobRunner:
         """Take the job whose turn it is; who takes it runs it."""
         return self._queue.claim(self._id)
 
-    def take_in_pictures(self) -> None:
+    def import_orphans(self) -> None:
         """A worker that was killed may have left a picture without its row: it must not be made twice."""
         try:
             self._history.sweep()
         except StorageError:
             log.exception("pictures without rows could not be looked for")
 
-    def draw_sheets(self) -> None:
+    def render_sweep_grids(self) -> None:
         """Contact sheets of the sweeps that have ended. No job fails for want of one: its page draws it, then."""
         try:
             self._sheets.draw_ended()
@@ -95,7 +93,7 @@ class JobRunner:
             reason = lost.reason
             self._write(job.id, lambda: self._queue.abandon(self._id, reason, job.id))
             state = self._queue.get(job.id).state
-        self.draw_sheets()
+        self.render_sweep_grids()
         log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
         return state
 
@@ -123,14 +121,14 @@ class JobRunner:
         if len(made) >= request.num_images:
             self._report(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
             return
-        pace = Pace(request, made, self._history.seconds_of_past)
+        pace = EtaEstimator(request, made, self._history.seconds_of_past)
         kept = itertools.count(len(made) + 1)
         self._generator.ready().generate(
             request,
             lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
             lambda: self._is_stopped(job.id),
-            lambda picture: self._save(job, picture, pace, next(kept)),
-            Attempt(job.id, made, self._read_inputs(request)),
+            lambda image: self._save(job, image, pace, next(kept)),
+            ResumeState(job.id, made, self._read_inputs(request)),
         )
 
     def _read_inputs(self, request: GenerationRequest) -> Mapping[str, Image]:
@@ -138,7 +136,7 @@ class JobRunner:
         try:
             return {role: self._inputs.read(digest) for role, digest in request.inputs.items()}
         except NotFoundError as error:
-            raise InputPictureError(file=error.values["came"], detail=_GONE) from error
+            raise InputImageError(file=error.values["value"], detail=_GONE) from error
 
     def _report(self, job_id: str, progress: Progress) -> None:
         self._queue.report(job_id, progress)
@@ -147,14 +145,14 @@ class JobRunner:
     def _is_stopped(self, job_id: str) -> bool:
         return self._stopping.is_set() or self._queue.is_stop_requested(job_id)
 
-    def _save(self, job: Job, picture: Picture, pace: Pace, image: int) -> None:
+    def _save(self, job: Job, generated: GeneratedImage, pace: EtaEstimator, image: int) -> None:
         """Keep a picture, the job's `image`th, the moment it is made, unless the user has asked to stop meanwhile."""
         if self._queue.is_cancel_requested(job.id):
             raise Cancelled
-        steps, images = picture.request.num_inference_steps, job.request.num_images
+        steps, images = generated.request.num_inference_steps, job.request.num_images
         self._report(job.id, Progress(Phase.SAVE, steps, steps, image, images))
-        self._history.add(picture, job.id)
-        pace.learn(picture)
+        self._history.add(generated, job.id)
+        pace.learn(generated)
 
     def _settle(self, job_id: str, state: JobState, error: StudioError | None) -> None:
         if state is JobState.QUEUED:
@@ -176,7 +174,11 @@ class JobRunner:
 
 def without_prompts(text: str, request: GenerationRequest) -> str:
     """`text` fit for the log: what people write is theirs, also where a library quotes it in its error."""
-    parts = {text for single in request.singles() for text in (single.prompt, single.template, single.negative_prompt)}
+    parts = {
+        text
+        for single in request.per_image_requests()
+        for text in (single.prompt, single.template, single.negative_prompt)
+    }
     for prompt in sorted(parts, key=len, reverse=True):
         for form in (prompt, repr(prompt)[1:-1]):
             text = text.replace(form, "[prompt]") if form.strip() else text

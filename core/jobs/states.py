@@ -1,12 +1,11 @@
 """The life of a job, as data: which state may follow which.
 
-    queued -> loading -> running -> done
-     ^ |         |          |
-     | `---------+----------+----> cancelled | failed
-     |           |          |           |
-     `-----------+----------+-----------'  interrupted, paused; retried
+queued -> loading -> running -> done
+ ^ |         |          |
+ | `---------+----------+----> cancelled | failed
+ |           |          |           |
+ `-----------+----------+-----------'  interrupted, paused; retried
 
-What this module does not know: where jobs are stored, who runs them.
 """
 
 from __future__ import annotations

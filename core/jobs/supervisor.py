@@ -1,7 +1,4 @@
-"""Starts the worker process, waits on it, ends it when it hangs, tells the queue when it died, and starts it again.
-
-What this module does not know: what the worker does, torch.
-"""
+"""Starts the worker process, waits on it, ends it when it hangs, tells the queue when it died, and starts it again."""
 
 from __future__ import annotations
 
@@ -16,16 +13,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import IO, Any, Literal
 
-from core.config.layers import PROJECT_ROOT, Settings
+from core.config.loader import PROJECT_ROOT, Settings
 from core.errors import NoRoomError, StudioError, WorkerStartError
-from core.jobs import allocator, reasons
-from core.jobs.generation import DEFAULT_GENERATOR
-from core.jobs.orders import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerOrders
+from core.jobs import cuda_allocator, reasons
+from core.jobs.generator_protocol import DEFAULT_GENERATOR
+from core.jobs.job_writes import new_id
+from core.jobs.model_commands import ModelCommand, ModelCommands
 from core.jobs.queue import JobQueue
-from core.jobs.roster import Roster, sweep, sweep_lost
-from core.jobs.staffing import Staffing
-from core.jobs.transactions import new_id
-from core.jobs.wishes import Wish, Wishes
+from core.jobs.worker_config import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerConfig
+from core.jobs.worker_registry import WorkerRegistry, sweep, sweep_lost
+from core.jobs.worker_requests import WorkerRequests
 from core.storage.database import Database
 from core.types import WorkerStatus
 
@@ -54,9 +51,9 @@ class WorkerSupervisor:
         self._settings = settings
         self._generator = generator
         self._queue = JobQueue(database)
-        self._roster = Roster(database)
-        self._wishes = Wishes(settings.output_directory)
-        self._staffing = Staffing(settings.output_directory)
+        self._roster = WorkerRegistry(database)
+        self._wishes = ModelCommands(settings.output_directory)
+        self._staffing = WorkerRequests(settings.output_directory)
         self._guard = threading.Lock()  # over the three below
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -108,11 +105,11 @@ class WorkerSupervisor:
 
     def load(self, model: str, options: Mapping[str, Any]) -> None:
         """Ask the worker to have this model in memory; the present one is freed first. It does so between two jobs."""
-        self._wishes.ask(Wish(model, options))
+        self._wishes.ask(ModelCommand(model, options))
 
     def unload(self) -> None:
         """Ask the worker to give the model's memory back: it ends, and a fresh one waits in its place."""
-        self._wishes.ask(Wish(None, {}))
+        self._wishes.ask(ModelCommand(None, {}))
 
     def refusal(self) -> StudioError | None:
         """Why the last wish could not be granted."""
@@ -207,7 +204,7 @@ class WorkerSupervisor:
             return 0.0
 
     def _spawn(self, worker_id: str) -> subprocess.Popen[bytes]:
-        orders = WorkerOrders(
+        orders = WorkerConfig(
             worker_id=worker_id,
             owner_pid=os.getpid(),
             output_directory=self._settings.output_directory,
@@ -237,8 +234,8 @@ class WorkerSupervisor:
 
 def _environment_of(values: Mapping[str, Any]) -> dict[str, str]:
     """Ours, with what must be there before torch starts its threads and the card; what the user set is kept."""
-    chosen = allocator.settings(values, os.environ.get(allocator.VARIABLE, ""))
-    return {**ASLEEP, **os.environ, **({allocator.VARIABLE: chosen} if chosen else {})}
+    chosen = cuda_allocator.settings(values, os.environ.get(cuda_allocator.VARIABLE, ""))
+    return {**ASLEEP, **os.environ, **({cuda_allocator.VARIABLE: chosen} if chosen else {})}
 
 
 def _own_session() -> dict[str, Any]:
@@ -248,7 +245,7 @@ def _own_session() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def _output_file(orders: WorkerOrders) -> IO[bytes]:
+def _output_file(orders: WorkerConfig) -> IO[bytes]:
     """Where the prints of libraries and the last words of a crash go; begun anew when it has grown large."""
     path = orders.output_directory / OUTPUT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@
 
 It ends when its stdin is closed or its owner is gone, so it never outlives the app; its lock on the output folder sees
 to it that no second one runs over the same queue.
-What this module does not know: pages, how a job is run, torch (the generator is imported by name).
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from collections.abc import Callable
 from core.config.options import SCHEMA
 from core.errors import ModelLoadError, StudioError
 from core.jobs.changes import ChangeWatch
-from core.jobs.entry import serve
-from core.jobs.generation import Generator, LazyGenerator, build_generator
-from core.jobs.orders import EXIT_DEVICE, EXIT_IDLE, WorkerOrders, open_store
-from core.jobs.presence import Presence, status_of
+from core.jobs.generator_protocol import Generator, LazyGenerator, build_generator
+from core.jobs.heartbeat import Heartbeat, status_of
+from core.jobs.model_commands import ModelCommand, ModelCommands
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import PREDECESSOR_GONE
-from core.jobs.roster import Roster, sweep
+from core.jobs.retry_loop import keep_on
 from core.jobs.runner import JobRunner
-from core.jobs.turns import keep_on
-from core.jobs.wishes import Wish, Wishes
+from core.jobs.worker_config import EXIT_DEVICE, EXIT_IDLE, WorkerConfig, open_store
+from core.jobs.worker_main import serve
+from core.jobs.worker_registry import WorkerRegistry, sweep
 from core.remote.generator import RemoteGenerator
 from core.storage.database import Database
 from core.types import JobState, WorkerStatus
@@ -42,7 +41,7 @@ class Worker:
 
     def __init__(
         self,
-        orders: WorkerOrders,
+        orders: WorkerConfig,
         database: Database,
         build: Callable[[], Generator],
         stopping: threading.Event,
@@ -52,11 +51,11 @@ class Worker:
         self._values = orders.values
         self._unloaded_from = orders.unloaded_from
         self._queue = JobQueue(database)
-        self._roster = Roster(database)
+        self._roster = WorkerRegistry(database)
         self._changes = ChangeWatch(database)
-        self._wishes = Wishes(directory)
+        self._wishes = ModelCommands(directory)
         self._generator = LazyGenerator(build)
-        self._presence = Presence(orders.worker_id, self._roster, self._status)
+        self._presence = Heartbeat(orders.worker_id, self._roster, self._status)
         self._runner = JobRunner(orders.worker_id, database, store, self._generator, self._presence.say, stopping)
         self._stopping = stopping
         self._busy_until = time.monotonic()
@@ -65,7 +64,7 @@ class Worker:
         """Until `stopping`, a device that failed, or a long rest; the exit code. No job and no full disk ends it."""
         self._presence.say("starting")
         sweep(self._queue, self._roster, PREDECESSOR_GONE)
-        self._runner.take_in_pictures()
+        self._runner.import_orphans()
         if self._unloaded_from is None:
             self._prepare()
         return keep_on(self._turn, self._stopping, "the queue could not be served")
@@ -77,7 +76,7 @@ class Worker:
         if self._changes.changed():
             if self._queue.has_waiting():
                 self._work_through()
-            self._runner.draw_sheets()  # of a sweep whose last job was cancelled
+            self._runner.render_sweep_grids()  # of a sweep whose last job was cancelled
         wish = self._wishes.take()
         if wish is not None and self._grant(wish):
             return EXIT_IDLE
@@ -124,7 +123,7 @@ class Worker:
         except Exception:
             log.exception("the model could not be loaded ahead of the first job")
 
-    def _grant(self, wish: Wish) -> bool:
+    def _grant(self, wish: ModelCommand) -> bool:
         """Load what is wished for; True when the model is to be unloaded, which only ending does wholly."""
         if wish.model is None:
             return self._generator.loaded is not None
@@ -142,14 +141,14 @@ class Worker:
         return False
 
 
-def _generator(orders: WorkerOrders, name: str) -> Generator:
+def _generator(orders: WorkerConfig, name: str) -> Generator:
     """The one that has another studio draw where there is one to, else the one of that name."""
     if orders.values["remote.url"]:
         return RemoteGenerator(orders.values)
     return build_generator(name, orders.configs, orders.values)
 
 
-def _work(orders: WorkerOrders, database: Database, generator: str, stopping: threading.Event) -> int:
+def _work(orders: WorkerConfig, database: Database, generator: str, stopping: threading.Event) -> int:
     return Worker(orders, database, lambda: _generator(orders, generator), stopping).run()
 
 

@@ -1,7 +1,4 @@
-"""The models of the studio that draws for this one; while it does not answer, the entries of this one's own catalogue.
-
-What this module does not know: how a model is loaded, pages.
-"""
+"""The models of the studio that draws for this one; while it does not answer, the entries of this one's own catalogue."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from dataclasses import fields, replace
 from typing import Any, Protocol
 
 from core.errors import InputError, ServerRefusedError, StudioError, UnknownModelError
+from core.i18n import localize
 from core.remote.client import Remote
 from core.types import ModelInfo
 
@@ -49,7 +47,7 @@ class RemoteCatalog:
         """One of them; UnknownModelError."""
         known = {info.id: info for info in self.models()}
         if model not in known:
-            raise UnknownModelError(came=model[:200], known=", ".join(known))
+            raise UnknownModelError(value=model[:200], known=", ".join(known))
         return known[model]
 
     def conditions(self, model: str) -> Mapping[str, Any]:
@@ -88,7 +86,4 @@ def _there(info: ModelInfo) -> ModelInfo:
     )
 
 
-_THEIRS = {
-    "en": "Its models are its own: add them on its Models page, or empty remote.url to use this machine's.",
-    "zh": "模型由该工作室管理：请在其模型页添加，或清空 remote.url 以使用本机模型。",
-}
+_THEIRS = localize("remote.catalog.theirs")

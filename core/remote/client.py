@@ -1,7 +1,6 @@
 """A client of another studio's /api/v1, with nothing but the standard library.
 
 It follows no redirect and uses no proxy, so that a token goes nowhere but to the address that was given.
-What this module does not know: what the pictures are for.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from core.errors import (
     StudioError,
     error_classes,
 )
+from core.i18n import localize
 from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress
 
 TIMEOUT = 30.0  # seconds for one answer; none waits for a picture
@@ -38,10 +38,10 @@ _PROGRESS = {field.name for field in fields(Progress)} - {"phase", "preview"}
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A job there, as it was at one moment. `pictures` are the ids of those that are finished."""
+    """A job there, as it was at one moment. `images` are the ids of those that are finished."""
 
     job: Job
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Remote:
         version = found.get("version") if isinstance(found, dict) and status == 200 else None
         if version is None:
             self._demand(status, body)
-            raise ServerVersionError(server=self.address, came=f"no Z Darkroom (HTTP {status})", allowed=__version__)
+            raise ServerVersionError(server=self.address, value=f"no Z Darkroom (HTTP {status})", allowed=__version__)
         if str(version).split(".")[:2] != __version__.split(".")[:2]:
-            raise ServerVersionError(server=self.address, came=f"Z Darkroom {version}"[:60], allowed=__version__)
+            raise ServerVersionError(server=self.address, value=f"Z Darkroom {version}"[:60], allowed=__version__)
         return dict(found)
 
     # -- jobs ------------------------------------------------------------------------------------------------------
@@ -170,14 +170,14 @@ class Remote:
         said = _sentence(body)
         if status == 401:
             raise ServerDeniedError(
-                server=self.address, reason=said or {"en": "HTTP 401.", "zh": "HTTP 401。"}, variable=self._variable
+                server=self.address, reason=said or localize("remote.client.http_401"), variable=self._variable
             )
         if said is None:
             raise self._strange(status)
         raise ServerRefusedError(server=self.address, reason=said)
 
     def _strange(self, status: int) -> ServerVersionError:
-        return ServerVersionError(server=self.address, came=f"no Z Darkroom (HTTP {status})", allowed=__version__)
+        return ServerVersionError(server=self.address, value=f"no Z Darkroom (HTTP {status})", allowed=__version__)
 
     def _send(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -206,7 +206,7 @@ class Remote:
         return http.client.HTTPConnection(self._host, self._port, timeout=self._reaching)
 
 
-class Patience:
+class RetryDeadline:
     """How long a studio that was there may be away: calls are tried again until then."""
 
     def __init__(self, seconds: float) -> None:
@@ -227,7 +227,7 @@ class Patience:
 
 def _parts(address: str, source: str) -> tuple[bool, str, int | None, str]:
     """(https, host, port, path before ours). Names and passwords have no place in an address: it is shown and kept."""
-    allowed = {"en": "such as http://192.168.1.20:8501", "zh": "例如 http://192.168.1.20:8501"}
+    allowed = localize("remote.client.such_as_http_192_168_1")
     try:
         parts = urlsplit(address)
         good = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
@@ -236,7 +236,7 @@ def _parts(address: str, source: str) -> tuple[bool, str, int | None, str]:
     except ValueError:  # a port that is no number, brackets that do not close
         pass
     came = HIDDEN if "@" in address else repr(address)[:80]
-    raise OptionError(source=source, key="server", came=came, allowed=allowed)
+    raise OptionError(source=source, key="server", value=came, allowed=allowed)
 
 
 def _read_job(data: Mapping[str, Any]) -> RemoteJob:

@@ -2,7 +2,6 @@
 
 Each job is one order there, a batch one for each of its pictures, under an idempotency key made of the job's id:
 whatever dies in between, the same job finds the same order again, and no picture is made twice. Pictures travel as PNG,
-without loss, and are saved here as the request says. What this module does not know: the queue, files, torch.
 """
 
 from __future__ import annotations
@@ -17,21 +16,22 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from core.config.layers import variable_of
+from core.config.loader import variable_of
 from core.errors import Cancelled, NoServerError, ServerRefusedError, StudioError
-from core.remote.client import Patience, Remote, RemoteJob
-from core.remote.order import Order, orders_of, values_of
+from core.i18n import localize
+from core.remote.client import Remote, RemoteJob, RetryDeadline
+from core.remote.remote_request import RemoteRequest, orders_of, values_of
 from core.types import (
     FIRST_ATTEMPT,
-    Attempt,
     Capability,
     Decision,
+    GeneratedImage,
     GenerationRequest,
     GenerationResult,
     JobState,
     Phase,
-    Picture,
     Progress,
+    ResumeState,
 )
 
 SERVER = "remote.url"
@@ -41,12 +41,12 @@ AWAY_SECONDS = 120.0  # a studio that restarts is waited for this long
 SIGN_SECONDS = 5.0  # while a job waits its turn there, this often it is said that it still does
 
 OnProgress = Callable[[Progress], None]
-OnPicture = Callable[[Picture], None]
+OnImage = Callable[[GeneratedImage], None]
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteModel:
     """What stands for the loaded model: it is in the other studio's memory."""
 
     model: str
@@ -74,20 +74,20 @@ class RemoteGenerator:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._remote = Remote(values[SERVER], values[TOKEN], variable_of(TOKEN))
-        self._loaded: Elsewhere | None = None
+        self._loaded: RemoteModel | None = None
 
     @property
-    def loaded(self) -> Elsewhere | None:
+    def loaded(self) -> RemoteModel | None:
         """What the other studio was last asked for."""
         return self._loaded
 
-    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> Elsewhere:
+    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> RemoteModel:
         """Ask whether the studio is there and of this version; what it loads and when is its own affair."""
         if self._loaded is not None and self._loaded.model == model:
             return self._loaded
         on_progress(Progress(Phase.LOADING, detail=model))
         version = str(self._remote.capabilities()["version"])
-        self._loaded = Elsewhere(
+        self._loaded = RemoteModel(
             model, urlsplit(self._remote.address).netloc, (self._decision(),), {"server": f"Z Darkroom {version}"}
         )
         return self._loaded
@@ -97,10 +97,10 @@ class RemoteGenerator:
         request: GenerationRequest,
         on_progress: OnProgress,
         is_cancelled: Callable[[], bool],
-        on_picture: OnPicture,
-        attempt: Attempt = FIRST_ATTEMPT,
+        on_image: OnImage,
+        attempt: ResumeState = FIRST_ATTEMPT,
     ) -> GenerationResult:
-        """All pictures of the request but those that are made already, each given to `on_picture` when it is there.
+        """All pictures of the request but those that are made already, each given to `on_image` when it is there.
 
         Raises Cancelled soon after `is_cancelled()` turns true, what ended the job there, or a ServerError.
         """
@@ -109,23 +109,23 @@ class RemoteGenerator:
         there = replace(request, inputs=self._send_inputs(attempt.inputs, is_cancelled))
         for order in orders_of(request, there, attempt.job_id):
             if not set(order.places.values()) <= set(attempt.made):
-                self._draw(order, on_progress, is_cancelled, on_picture, attempt.made)
+                self._draw(order, on_progress, is_cancelled, on_image, attempt.made)
         return GenerationResult(())
 
     def _draw(
         self,
-        order: Order,
+        order: RemoteRequest,
         on_progress: OnProgress,
         is_cancelled: Callable[[], bool],
-        on_picture: OnPicture,
+        on_image: OnImage,
         made: Collection[int],
     ) -> None:
         """One order, from its first word to its last picture."""
-        patience, course = Patience(AWAY_SECONDS), _Course()
+        patience, course = RetryDeadline(AWAY_SECONDS), _Course()
         now = self._attach(order, is_cancelled, patience)
         try:
             while True:
-                self._deliver(now, order, set(made), course, on_picture, is_cancelled, patience)
+                self._deliver(now, order, set(made), course, on_image, is_cancelled, patience)
                 if not now.job.state.active:
                     return self._check_end(now)
                 self._tell(now, order, course, on_progress)
@@ -141,12 +141,12 @@ class RemoteGenerator:
             buffer = BytesIO()
             image.save(buffer, "PNG", compress_level=4)
             call = partial(self._remote.keep_input, buffer.getvalue())
-            digests[role] = self._ask(call, is_cancelled, Patience(AWAY_SECONDS))
+            digests[role] = self._ask(call, is_cancelled, RetryDeadline(AWAY_SECONDS))
         return digests
 
     # -- the order there -------------------------------------------------------------------------------------------
 
-    def _attach(self, order: Order, is_cancelled: Callable[[], bool], patience: Patience) -> RemoteJob:
+    def _attach(self, order: RemoteRequest, is_cancelled: Callable[[], bool], patience: RetryDeadline) -> RemoteJob:
         """The order there: a new one, or the one that an earlier attempt left there, running again."""
         now = self._ask(partial(self._remote.order, values_of(order.there), order.key), is_cancelled, patience)
         while now.job.state.active and now.job.cancel_requested:  # called off by that attempt, and not ended yet
@@ -159,7 +159,7 @@ class RemoteGenerator:
         self,
         call: Callable[[], Answer],
         is_cancelled: Callable[[], bool],
-        patience: Patience,
+        patience: RetryDeadline,
         pause: float = 0.0,
     ) -> Answer:
         """One call, after a pause, again while the studio is away. Raises Cancelled."""
@@ -187,12 +187,12 @@ class RemoteGenerator:
         if now.job.state is JobState.FAILED:
             raise now.job.error or StudioError(detail=f"{self._remote.address}: {now.job.state}")
         if now.job.state is JobState.CANCELLED:
-            reason = {"en": "The job was cancelled there.", "zh": "任务在那里被取消。"}
+            reason = localize("remote.generator.the_job_was_cancelled_there")
             raise ServerRefusedError(server=self._remote.address, reason=reason)
 
     # -- what comes back -------------------------------------------------------------------------------------------
 
-    def _tell(self, now: RemoteJob, order: Order, course: _Course, on_progress: OnProgress) -> None:
+    def _tell(self, now: RemoteJob, order: RemoteRequest, course: _Course, on_progress: OnProgress) -> None:
         """Hand on where the job is when that has changed, with a preview, and a sign of life now and then."""
         progress = now.job.progress
         if now.job.state is JobState.QUEUED or progress is None:
@@ -217,30 +217,30 @@ class RemoteGenerator:
     def _deliver(
         self,
         now: RemoteJob,
-        order: Order,
+        order: RemoteRequest,
         made: Collection[int],
         course: _Course,
-        on_picture: OnPicture,
+        on_image: OnImage,
         is_cancelled: Callable[[], bool],
-        patience: Patience,
+        patience: RetryDeadline,
     ) -> None:
         """Fetch the pictures that are new there and not here."""
-        for image_id in now.pictures:
+        for image_id in now.images:
             if image_id in course.delivered:
                 continue
-            picture = self._fetch(image_id, order, made, is_cancelled, patience)
+            image = self._fetch(image_id, order, made, is_cancelled, patience)
             course.delivered.add(image_id)
-            if picture is not None:
-                on_picture(picture)
+            if image is not None:
+                on_image(image)
 
     def _fetch(
         self,
         image_id: str,
-        order: Order,
+        order: RemoteRequest,
         made: Collection[int],
         is_cancelled: Callable[[], bool],
-        patience: Patience,
-    ) -> Picture | None:
+        patience: RetryDeadline,
+    ) -> GeneratedImage | None:
         while True:
             if is_cancelled():
                 raise Cancelled
@@ -255,9 +255,9 @@ class RemoteGenerator:
                 time.sleep(1.0)
                 continue
             patience.good()
-            return Picture(
+            return GeneratedImage(
                 image=_decoded(data, self._remote.address),
-                request=order.singles[record.seed],
+                request=order.per_image_requests[record.seed],
                 place=place,
                 rendered_size=record.rendered_size,
                 timings=record.timings,
@@ -268,10 +268,7 @@ class RemoteGenerator:
 
     def _decision(self) -> Decision:
         server = self._remote.address
-        reason = {
-            "en": "Drawn by another studio, as remote.url says.",
-            "zh": "按 remote.url 由另一个工作室生成。",
-        }
+        reason = localize("remote.generator.drawn_by_another_studio_as_remote")
         return Decision(SERVER, server, server, reason)
 
 
@@ -281,5 +278,5 @@ def _decoded(data: bytes, address: str) -> Image.Image:
             image.load()
             return image.convert("RGB") if image.mode not in ("RGB", "RGBA", "L") else image.copy()
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        reason = {"en": f"It sent no picture ({error}).", "zh": f"它发来的不是图片（{error}）。"}
+        reason = localize("remote.generator.it_sent_no_picture", error=error)
         raise ServerRefusedError(server=address, reason=reason) from error

@@ -1,7 +1,4 @@
-"""The LoRAs of the studio that draws for this one: their names come from there, and whether one can be used is said there.
-
-What this module does not know: files, models.
-"""
+"""The LoRAs of the studio that draws for this one: their names come from there, and whether one can be used is said there."""
 
 from __future__ import annotations
 
@@ -12,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from core.config.loras import LoraUse
+from core.config.lora_syntax import LoraSpec
 from core.errors import LoraFileError, StudioError
+from core.i18n import localize
 from core.remote.catalog import FRESH_SECONDS
 from core.remote.client import Remote
 from core.types import LoraInfo, ModelInfo
@@ -38,7 +36,7 @@ class RemoteLoras:
                 self._asked = time.monotonic()
             return self._found
 
-    def check(self, uses: Sequence[LoraUse], model: ModelInfo) -> None:
+    def check(self, uses: Sequence[LoraSpec], model: ModelInfo) -> None:
         """For the other studio to do, when the order comes."""
 
     def named(self, name: str, digest: str) -> str:
@@ -66,7 +64,4 @@ def _info(entry: Mapping[str, Any]) -> LoraInfo:
     return LoraInfo(**{**known, "path": None, "problem": None, "own": False, "preview": False})
 
 
-_THEIRS = {
-    "en": "it belongs to the studio that draws for this one; remove it there",
-    "zh": "它属于代为生成的那个工作室；请在那里移除",
-}
+_THEIRS = localize("remote.loras.theirs")

@@ -1,7 +1,4 @@
-"""The studio's database, brought up to date by numbered migrations when it is opened: a SQLite file, or a server.
-
-What this module does not know: what the rows mean, how the two differ (see `dialects`).
-"""
+"""The studio's database, brought up to date by numbered migrations when it is opened: a SQLite file, or a server."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 from sqlalchemy.exc import DataError, InternalError, OperationalError
 
 from core.errors import NewerDatabaseError, NotWritableError
-from core.storage.dialects import News, home_of
+from core.storage.dialects import ChangeToken, home_of
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))  # what a database is brought up to
@@ -53,7 +50,7 @@ class Database:
             if version == HEAD:
                 return
             if version is not None and version > HEAD:
-                raise NewerDatabaseError(path=self.name, came=version, known=HEAD)
+                raise NewerDatabaseError(path=self.name, value=version, known=HEAD)
             if version is not None:
                 self._home.back_up(connection, version)
             _upgrade(connection)
@@ -83,7 +80,7 @@ class Database:
         """Keep the database as it is, whole or not at all, under the name of `version`. Raises StorageError."""
         self._home.back_up(connection, version)
 
-    def news(self) -> News:
+    def news(self) -> ChangeToken:
         """What tells whether anyone wrote since the last look. For one thread."""
         return self._home.news()
 

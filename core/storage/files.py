@@ -1,7 +1,4 @@
-"""Files that are there whole or not at all: `Files` is what the rest asks for, `LocalFiles` those of a folder.
-
-What this module does not know: what is in them.
-"""
+"""Files that are there whole or not at all: `Files` is what the rest asks for, `LocalFiles` those of a folder."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@
 
 The convention has no escape for the prompts themselves: a prompt with a line of its own that begins with
 "Negative prompt:" is read back divided there. Our own record (see `metadata`) has no such limit.
-What this module does not know: files and their formats.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core import __version__
-from core.config.loras import FILES, KEY, LoraUse, read_uses, split_prompt, write_tags
+from core.config.lora_syntax import FILES, KEY, LoraSpec, read_uses, split_prompt, write_tags
 from core.errors import OptionError
 from core.types import GenerationRequest
 
@@ -248,7 +247,7 @@ def _split_negative(text: str, fields: Mapping[str, str], inline: bool) -> Infot
     return Infotext(text, "", fields)
 
 
-def _untold(request: GenerationRequest) -> list[LoraUse]:
+def _untold(request: GenerationRequest) -> list[LoraSpec]:
     """The LoRAs of the option that the prompt does not name: readers of this text know them by tags in the prompt alone."""
     try:
         told = {use.name for use in read_uses(split_prompt(request.prompt)[1], "")}

@@ -7,7 +7,6 @@
 
 XMP is made for fields of one's own: it survives Pillow and the usual editors, is no caption that viewers show, and in
 JPEG it has a segment of its own, so that the two do not compete for the 64 KB of one segment.
-What this module does not know: what the record says (see `records`).
 """
 
 from __future__ import annotations

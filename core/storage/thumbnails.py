@@ -1,7 +1,4 @@
-"""Small pictures for galleries: `<outputs>/thumbnails/ab/<id>.webp`, made when first asked for and again when missing.
-
-What this module does not know: the database.
-"""
+"""Small pictures for galleries: `<outputs>/thumbnails/ab/<id>.webp`, made when first asked for and again when missing."""
 
 from __future__ import annotations
 

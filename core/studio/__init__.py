@@ -1,25 +1,25 @@
 """The studio: what the pages, the command line and the HTTP service work with.
 
-Each part is an attribute and is called directly, `studio.queue.cancel(job_id)`. `core.bootstrap` builds a studio.
+Each part is an attribute and is called directly, `studio.queue.cancel(job_id)`. `core.studio.bootstrap` builds a studio.
 """
 
 from __future__ import annotations
 
-from core.config.layers import Settings
+from core.config.loader import Settings
+from core.history.benchmark_store import BenchmarkStore
+from core.history.store import History
+from core.history.sweeps import SweepStore
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
-from core.model.catalog import Catalog
-from core.model.hub.downloads import Downloads
-from core.model.lora_files import LoraFiles
+from core.models.catalog import Catalog
+from core.models.hub.downloads import Downloads
+from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
-from core.requests import RequestBuilder
-from core.storage.comparisons import Comparisons
-from core.storage.history import History
-from core.storage.inputs import Inputs
-from core.storage.sheets import Sheets
+from core.storage.input_images import InputImages
 from core.studio.images import Images, Reruns
 from core.studio.models import Models
+from core.studio.request_builder import RequestBuilder
 from core.studio.system import System
 
 
@@ -32,7 +32,7 @@ class Studio:
     images        statistics and comparison of stored images, import from folders
     reruns        images generated again, and parameter sweeps
     sweeps        stored sweeps and their contact sheets
-    benchmarks    stored benchmarks and votes (see core.comparison)
+    benchmarks    stored benchmarks and votes (see core.benchmark)
     input_images  uploaded images for img2img, inpainting and ControlNet
     catalog       known models
     models        load, download and remove models; LoRAs with their previews
@@ -50,11 +50,11 @@ class Studio:
         history: History,
         catalog: Catalog | RemoteCatalog,
         worker: WorkerSupervisor,
-        sweeps: Sheets,
+        sweeps: SweepStore,
         downloads: Downloads,
-        input_images: Inputs,
-        benchmarks: Comparisons,
-        lora_files: LoraFiles | RemoteLoras,
+        input_images: InputImages,
+        benchmarks: BenchmarkStore,
+        lora_files: LoraLibrary | RemoteLoras,
     ) -> None:
         self.settings = settings
         self.requests = requests

@@ -9,24 +9,34 @@ from io import BytesIO
 from itertools import product
 from pathlib import Path
 
-from core import reproduction, requests
-from core.config.loras import KEY, read_uses
-from core.errors import OptionError, PictureFileError
+from core.config.lora_syntax import KEY, read_uses
+from core.errors import ImportFileError, OptionError
+from core.history import image_diff
+from core.history.image_import import MAX_FILE
+from core.history.image_quality import ImageStats, look
+from core.history.importers import read_parameters
+from core.history.store import History
+from core.history.sweeps import SweepStore
+from core.i18n import localize
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
-from core.model.catalog import Catalog
-from core.model.lora_files import LoraFiles
+from core.models.catalog import Catalog
+from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
-from core.requests import RequestBuilder
-from core.storage import difference
-from core.storage.history import History
-from core.storage.importing import MAX_FILE
 from core.storage.infotext import LORA_HASHES, read_lora_hashes
-from core.storage.inspection import Look, look
-from core.storage.readers import read_parameters
-from core.storage.sheets import Sheets
-from core.types import Axis, Change, Difference, FoundParameters, GenerationRequest, Sheet, TakenIn, Verdict
+from core.studio import reproducibility, request_builder
+from core.studio.request_builder import RequestBuilder
+from core.types import (
+    Axis,
+    Change,
+    Difference,
+    FoundParameters,
+    GenerationRequest,
+    ImportResult,
+    ParameterSweep,
+    RerunResult,
+)
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_CELLS = 100  # images of one sweep
@@ -35,21 +45,21 @@ MAX_CELLS = 100  # images of one sweep
 class Images:
     """Statistics and comparison of stored images, parameters of image files, import of folders."""
 
-    def __init__(self, history: History, loras: LoraFiles | RemoteLoras) -> None:
+    def __init__(self, history: History, loras: LoraLibrary | RemoteLoras) -> None:
         self._history = history
         self._loras = loras
 
-    def stats(self, image_id: str) -> Look:
+    def stats(self, image_id: str) -> ImageStats:
         """Return sharpness, clipping and colour cast of an image. NotFoundError when its file is gone."""
         return look(self._history.file(image_id))
 
     def difference(self, one: str, other: str) -> Difference:
         """Return how two images differ, pixel by pixel."""
-        return difference.compare(self._history.file(one), self._history.file(other))
+        return image_diff.compare(self._history.file(one), self._history.file(other))
 
     def difference_map(self, one: str, other: str) -> bytes:
         """Return a heat map of where two images differ, as PNG."""
-        return difference.heat_map(self._history.file(one), self._history.file(other))
+        return image_diff.heat_map(self._history.file(one), self._history.file(other))
 
     def read_parameters(self, data: bytes) -> FoundParameters | None:
         """Return the generation parameters in an image file of any known program; None when it is no image.
@@ -64,29 +74,29 @@ class Images:
         here = tuple(str(replace(use, name=self._loras.named(use.name, hashes.get(use.name, "")))) for use in uses)
         return replace(found, values={**found.values, KEY: here})
 
-    def import_folder(self, folder: Path) -> TakenIn:
+    def import_folder(self, folder: Path) -> ImportResult:
         """Import every image in a folder of this machine, without subfolders. Links are not followed."""
         known, new, refused = 0, [], []
         try:
             paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
         except OSError as error:
-            raise PictureFileError(file=folder, detail=error.strerror or error) from error
+            raise ImportFileError(file=folder, detail=error.strerror or error) from error
         for path in paths:
             if path.suffix.lower() not in IMAGE_SUFFIXES:
                 continue
             try:
                 if path.stat().st_size > MAX_FILE:  # before it is read
-                    raise PictureFileError(file=path.name, detail=f"> {MAX_FILE >> 20} MB")
+                    raise ImportFileError(file=path.name, detail=f"> {MAX_FILE >> 20} MB")
                 made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                record, is_new = self._history.take_in(path.read_bytes(), path.name, made)
-            except PictureFileError as error:
+                record, is_new = self._history.import_image(path.read_bytes(), path.name, made)
+            except ImportFileError as error:
                 refused.append(error)
             except OSError as error:
-                refused.append(PictureFileError(file=path, detail=error))
+                refused.append(ImportFileError(file=path, detail=error))
             else:
                 known += not is_new
                 new += [record.id] if is_new else []
-        return TakenIn(tuple(new), known, tuple(refused))
+        return ImportResult(tuple(new), known, tuple(refused))
 
 
 class Reruns:
@@ -99,7 +109,7 @@ class Reruns:
         worker: WorkerSupervisor,
         queue: JobQueue,
         builder: RequestBuilder,
-        sweeps: Sheets,
+        sweeps: SweepStore,
         images: Images,
     ) -> None:
         self._history = history
@@ -114,14 +124,14 @@ class Reruns:
         """Return why a rerun would not be identical, as far as it is known before. UnknownModelError without the model."""
         record = self._history.get(image_id)
         known = self._catalog.conditions(record.request.model)
-        return reproduction.expected(record, known, self._worker.status())
+        return reproducibility.expected(record, known, self._worker.status())
 
-    def result(self, image_id: str, again: str) -> Verdict:
+    def result(self, image_id: str, again: str) -> RerunResult:
         """Compare an image with its rerun, pixel by pixel, with the reasons of a difference."""
         gap = self._images.difference(image_id, again)
-        return reproduction.judged(self._history.get(image_id), self._history.get(again), gap)
+        return reproducibility.judged(self._history.get(image_id), self._history.get(again), gap)
 
-    def sweep(self, image_id: str, axes: Sequence[Axis]) -> Sheet:
+    def sweep(self, image_id: str, axes: Sequence[Axis]) -> ParameterSweep:
         """Generate an image again for every value of one axis, or every pair of values of two, each as a job.
 
         Raises:
@@ -129,12 +139,12 @@ class Reruns:
         """
         cells = list(product(*(axis.values for axis in reversed(axes))))
         if not 1 <= len(axes) <= 2 or not 1 <= len(cells) <= MAX_CELLS:
-            allowed = {"en": f"1 - {MAX_CELLS}, on one axis or two", "zh": f"1 - {MAX_CELLS}，一个或两个轴"}
-            raise OptionError(source="sweep", key="cells", came=len(cells), allowed=allowed)
+            allowed = localize("studio.images.text_1_on_one_axis_or_two", max_cells=MAX_CELLS)
+            raise OptionError(source="sweep", key="cells", value=len(cells), allowed=allowed)
         request = self._history.get(image_id).request
-        singles: list[GenerationRequest] = []
+        per_image_requests: list[GenerationRequest] = []
         for cell in cells:
             values = {axis.key: value for axis, value in zip(reversed(axes), cell, strict=True)}
-            singles.append(requests.with_values(request, values))
-            self._builder.check_single(singles[-1], self._catalog.find(request.model), "sweep")
-        return self._sweeps.add(image_id, axes, [self._queue.submit(single).id for single in singles])
+            per_image_requests.append(request_builder.with_values(request, values))
+            self._builder.check_single(per_image_requests[-1], self._catalog.find(request.model), "sweep")
+        return self._sweeps.add(image_id, axes, [self._queue.submit(single).id for single in per_image_requests])

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.config.layers import Settings
-from core.config.loras import KEY
+from core.config.loader import Settings
+from core.config.lora_syntax import KEY
 from core.errors import ModelFileError, NotFoundError
+from core.history.store import History
+from core.i18n import localize
 from core.jobs.supervisor import WorkerSupervisor
-from core.model.catalog import Catalog
-from core.model.hub.downloads import Downloads
-from core.model.lora_files import LoraFiles
+from core.models.catalog import Catalog
+from core.models.hub.downloads import Downloads
+from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
-from core.storage.history import History
 from core.types import Download, HistoryQuery, ImageRecord, LoraInfo
 
 
@@ -25,7 +26,7 @@ class Models:
         self,
         settings: Settings,
         catalog: Catalog | RemoteCatalog,
-        lora_files: LoraFiles | RemoteLoras,
+        lora_files: LoraLibrary | RemoteLoras,
         downloads: Downloads,
         worker: WorkerSupervisor,
         history: History,
@@ -86,7 +87,7 @@ class Models:
             return beside
         made = self._made_with(name)
         if not made:
-            raise NotFoundError(kind="preview of a LoRA", came=name[:100])
+            raise NotFoundError(kind="preview of a LoRA", value=name[:100])
         return self._history.thumbnail(made[0].id).read_bytes()
 
     def _made_with(self, name: str) -> Sequence[ImageRecord]:
@@ -94,7 +95,4 @@ class Models:
         return self._history.search(HistoryQuery(options={KEY: name}, limit=1)).records
 
 
-_NOT_OURS = {
-    "en": "these files were not fetched by the studio and are not deleted; only downloads and added entries can be removed",
-    "zh": "这些文件不是本程序下载的，不会删除；只能移除下载的模型和添加的条目",
-}
+_NOT_OURS = localize("studio.models.not_ours")

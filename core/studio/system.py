@@ -10,16 +10,16 @@ from pathlib import Path
 
 import psutil
 
-from core.config.layers import Settings
+from core.config.loader import Settings
 from core.errors import NotFoundError, UnknownModelError
-from core.faults import Evidence, Fault, find
-from core.jobs.orders import LOG_FILE
+from core.history.image_quality import ImageStats, look
+from core.history.store import History
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
-from core.model.catalog import Catalog
+from core.jobs.worker_config import LOG_FILE
+from core.models.catalog import Catalog
 from core.remote.catalog import RemoteCatalog
-from core.storage.history import History
-from core.storage.inspection import Look, look
+from core.studio.diagnostics import Evidence, Issue, find
 from core.types import ImageRecord, Job, ModelInfo, SystemReport, WorkerStatus
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "streamlit", "SQLAlchemy", "pillow")
@@ -49,12 +49,12 @@ class System:
         """Return machine, versions, worker status and the end of the worker's log; takes some milliseconds."""
         return system_report(self._settings.output_directory, self._worker.status())
 
-    def faults(self) -> tuple[Fault, ...]:
+    def faults(self) -> tuple[Issue, ...]:
         """Return what went wrong lately or will go wrong, each with its cure."""
         jobs = self._queue.recent(RECENT_JOBS)
         return find(Evidence(jobs, tuple(self._looks(jobs)), self._model_or_none, self._settings["model.id"]))
 
-    def _looks(self, jobs: Sequence[Job]) -> Iterator[tuple[ImageRecord, Look]]:
+    def _looks(self, jobs: Sequence[Job]) -> Iterator[tuple[ImageRecord, ImageStats]]:
         """Yield the first image of each job, if it still exists, with its statistics; the others were made alike."""
         for job in jobs:
             try:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Column:
+class BenchmarkColumn:
     """One side of a comparison: a model and what is set for it, by schema key. One job draws all its pictures.
 
     Size and kind of the model are those of the day on which the comparison was made.
@@ -24,12 +24,12 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Benchmark:
     """The same prompts and seeds drawn by each of several columns."""
 
     id: str
     created_at: datetime  # aware, UTC
-    columns: tuple[Column, ...]
+    columns: tuple[BenchmarkColumn, ...]
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
 

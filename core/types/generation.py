@@ -40,7 +40,7 @@ class GenerationRequest:
     `width` and `height` are the pixels of the delivered file; `options` holds every advanced option by its schema key
     (such as ``vae.enable_tiling``), so that the record of a picture never depends on a configuration file of that day.
     The prompt is what is drawn; `template`, where it is not empty, is what the prompt was made of (see core.batch).
-    A batch says in `pictures` what each picture has other than the request itself; there is one entry a picture, then.
+    A batch says in `images` what each picture has other than the request itself; there is one entry a picture, then.
     `inputs` names stored pictures by what they are for (one of ROLES) and digest; all pictures of a batch share them.
     """
 
@@ -55,19 +55,19 @@ class GenerationRequest:
     num_images: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     template: str = ""
-    pictures: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
+    images: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
     inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest, see Studio.keep_input
     parent: str = ""  # the id of the picture of the history that the input "image" is; "" = none
 
-    def singles(self) -> tuple[GenerationRequest, ...]:
+    def per_image_requests(self) -> tuple[GenerationRequest, ...]:
         """One request for each picture, each the picture that its request makes alone. In no batch picture k has seed + k."""
-        if self.pictures:
-            return tuple(replace(self, num_images=1, pictures=(), **own) for own in self.pictures)
+        if self.images:
+            return tuple(replace(self, num_images=1, images=(), **own) for own in self.images)
         return tuple(replace(self, seed=self.seed + k, num_images=1) for k in range(self.num_images))
 
 
 @dataclass(frozen=True)
-class Sources:
+class InputSources:
     """What a request is made from: digests of input pictures by role, and the id of the picture that "image" is."""
 
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Picture:
+class GeneratedImage:
     """One finished picture, still in memory. Sizes are (width, height) in pixels, times in seconds."""
 
     image: Image
@@ -125,11 +125,11 @@ class Picture:
 class GenerationResult:
     """All the pictures of one request, in order."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[GeneratedImage, ...]
 
 
 @dataclass(frozen=True)
-class Attempt:
+class ResumeState:
     """What a generator is told beside the request: whose job it is, what of it is made already, and its input pictures."""
 
     job_id: str = ""  # the same job may come again after a crash: this tells
@@ -137,4 +137,4 @@ class Attempt:
     inputs: Mapping[str, Image] = field(default_factory=dict)  # role -> RGB picture
 
 
-FIRST_ATTEMPT = Attempt()
+FIRST_ATTEMPT = ResumeState()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Marks:
+class Annotations:
     """What people say of a picture. `rating` 0 (none) to 5; tags and collections in alphabetical order."""
 
     rating: int = 0
@@ -25,7 +25,7 @@ class Marks:
 
 
 @dataclass(frozen=True)
-class MarkChange:
+class AnnotationChange:
     """What to change of the marks of one picture or many; None and () leave things as they are."""
 
     rating: int | None = None
@@ -56,7 +56,7 @@ class ImageRecord:
     decisions: tuple[Decision, ...] = ()
     peak_memory_bytes: int | None = None
     missing: bool = False  # the row is here, the file is not
-    marks: Marks = Marks()
+    marks: Annotations = Annotations()
     trashed_at: datetime | None = None  # aware, UTC; in the trash since then
     place: int | None = None  # which of its job's pictures this is, from 1; unknown of pictures of earlier versions
 
@@ -121,7 +121,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RerunResult:
     """A picture and its second making compared; `reasons` are known conditions that changed."""
 
     difference: Difference
@@ -137,7 +137,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ParameterSweep:
     """A sweep: the picture it came from, one or two axes, and a job for each cell, row by row."""
 
     id: str
@@ -148,7 +148,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class TakenIn:
+class ImportResult:
     """What became of the pictures of a folder: ids of the new ones, how many were here, and those that can't be."""
 
     new: tuple[str, ...]
@@ -193,7 +193,7 @@ class HistoryQuery:
     offset: int = 0
 
 
-Chosen = Sequence[str] | HistoryQuery  # what is acted on: pictures by id, or all that a question finds
+ImageSelection = Sequence[str] | HistoryQuery  # what is acted on: pictures by id, or all that a question finds
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class JobState(StrEnum):
 
 
 @dataclass(frozen=True)
-class JobTerms:
+class SubmitOptions:
     """How a request is queued: for whom, how urgently, from when on.
 
     A `key` makes adding idempotent: the same key of the same client gives the job that is there already, provided that
@@ -46,7 +46,7 @@ class JobTerms:
 
 
 @dataclass(frozen=True)
-class QueueBoard:
+class QueueSnapshot:
     """What can still change, at one moment: what is in work, then what waits, in the order of running."""
 
     jobs: tuple[Job, ...]

@@ -29,7 +29,7 @@ class ModelInfo:
     default_guidance: float
     size_multiple: int
     max_side: int
-    pipeline: str  # class of diffusers; see core.model.families
+    pipeline: str  # class of diffusers; see core.models.families
     problem: StudioError | None = None
     base: str | None = None  # of a single file or a ControlNet: the model that its other parts come from
     frame: str | None = (
@@ -151,7 +151,7 @@ class ClusterWorker:
     memory_own: int = 0  # what its model takes
     model: str | None = None
     job: str | None = None  # that it draws for
-    pictures_hour: int = 0  # that it finished in the last hour
+    images_hour: int = 0  # that it finished in the last hour
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.bootstrap import build_studio
-from core.config.layers import load_settings
+from core.config.loader import load_settings
+from core.studio.bootstrap import build_studio
 
 chromium = pytest.importorskip("tests.browser.chromium", reason="Playwright is not installed")
 

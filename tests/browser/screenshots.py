@@ -19,9 +19,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from core.bootstrap import build_studio
-from core.config.layers import PROJECT_ROOT, load_settings
+from core.config.loader import PROJECT_ROOT, load_settings
 from core.studio import Studio
+from core.studio.bootstrap import build_studio
 from core.types import GenerationRequest
 from tests.browser.chromium import launch, new_page, prompt_of, running_app, stage_image
 from ui.prompts import library_for

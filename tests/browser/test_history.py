@@ -7,11 +7,11 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from core.history.store import History
 from core.storage.database import Database
-from core.storage.history import History
 from core.types import HistoryQuery
 from tests.browser.chromium import new_page, running_app
-from tests.unit.storage.conftest import build_picture
+from tests.unit.storage.conftest import build_image
 
 pytestmark = pytest.mark.browser
 ELSEWHERE = "http://127.0.0.1:9/"
@@ -32,9 +32,7 @@ def past(browser: object, tmp_path_factory: pytest.TempPathFactory):
     outputs = tmp_path_factory.mktemp("past")
     history = History(Database(outputs / "studio.db"), outputs)
     for seed in range(6):
-        history.add(
-            build_picture(prompt=HOSTILE if seed < 3 else "红色的房子", seed=seed, negative_prompt=HOSTILE), None
-        )
+        history.add(build_image(prompt=HOSTILE if seed < 3 else "红色的房子", seed=seed, negative_prompt=HOSTILE), None)
     with running_app(outputs, ZDARKROOM_MODEL__PRELOAD="false") as address:
         yield address, history
 
@@ -71,7 +69,7 @@ def test_a_hostile_prompt_is_text_wherever_it_is_shown(past, browser):
     page.close()
 
 
-def test_arrows_go_to_the_next_picture_from_wherever_the_keyboard_is(past, browser):
+def test_arrows_go_to_the_next_image_from_wherever_the_keyboard_is(past, browser):
     address, history = past
     ids = history.ids(HistoryQuery())
     page, _ = opened(browser, address, "/history?lang=en")

@@ -26,7 +26,7 @@ PAINTED = (
 )
 
 
-def test_a_pasted_picture_is_painted_on_and_the_mask_is_kept(app, browser):
+def test_a_pasted_image_is_painted_on_and_the_mask_is_kept(app, browser):
     page = new_page(browser)
     kept: list[str] = []
     page.on(

@@ -35,7 +35,7 @@ def jobs_of(app: str) -> int:
         return len(json.load(answer)["jobs"])
 
 
-def test_a_prompt_becomes_a_picture_and_its_settings_can_be_used_again(app, browser):
+def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(app, browser):
     page = new_page(browser)
     jobs_before = jobs_of(app)
     asked: list[str] = []
@@ -116,7 +116,7 @@ def test_a_click_that_is_let_go_while_a_list_still_opens_is_not_lost(app, browse
     page.close()
 
 
-def test_on_a_phone_the_picture_comes_before_the_options(app, browser):
+def test_on_a_phone_the_image_comes_before_the_options(app, browser):
     page = new_page(browser, width=420)
     open_generate(page, app)
     stage_image(page).or_(page.locator(".st-key-samples")).first.wait_for()
@@ -130,7 +130,7 @@ def test_on_a_phone_the_picture_comes_before_the_options(app, browser):
     page.close()
 
 
-def test_pictures_are_for_this_machine_only(app):
+def test_images_are_for_this_machine_only(app):
     request = urllib.request.Request(f"{app}/api/images/none", headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=30)

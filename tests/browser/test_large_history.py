@@ -40,8 +40,8 @@ def furnish(directory: Path, count: int) -> None:
     for k in range(256):
         thumbnails.path(f"{k:032x}").parent.mkdir(parents=True, exist_ok=True)
     for k, record in enumerate(records):
-        picture, small = sources[k % SOURCES]
-        os.link(picture, directory / record.file)
+        generated, small = sources[k % SOURCES]
+        os.link(generated, directory / record.file)
         os.link(small, thumbnails.path(record.id))
 
 

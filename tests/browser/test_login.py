@@ -12,9 +12,9 @@ pytest.importorskip("playwright.sync_api")
 from PIL import Image
 from playwright.sync_api import expect
 
-from core.bootstrap import build_studio
-from core.config.layers import load_settings
-from core.entrypoints.access.users import Users
+from core.config.loader import load_settings
+from core.server.auth.users import Users
+from core.studio.bootstrap import build_studio
 from tests.browser.chromium import PATIENCE, new_page, running_app
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -29,7 +29,7 @@ def guarded(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     outputs = tmp_path_factory.mktemp("outputs")
     file = BytesIO()
     Image.new("RGB", (64, 64), (200, 60, 50)).save(file, "PNG")
-    build_studio(load_settings(overrides={"output.directory": str(outputs)})).history.take_in(
+    build_studio(load_settings(overrides={"output.directory": str(outputs)})).history.import_image(
         file.getvalue(), "red.png"
     )
     Users(outputs).add("安娜", PASSWORD)
@@ -55,10 +55,10 @@ def test_nothing_before_the_login_and_nothing_after_leaving(guarded: str, browse
     expect(page.locator(".stApp")).to_be_visible()
     assert urlparse(page.url).path == "/history", "where one wanted to go"
 
-    picture = page.locator(".st-key-gallery img").first
-    expect(picture).to_be_visible()
-    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
-    address = picture.get_attribute("src")
+    image = page.locator(".st-key-gallery img").first
+    expect(image).to_be_visible()
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    address = image.get_attribute("src")
     cookie = next(one for one in browser.cookies() if one["name"].startswith("zdarkroom_session"))
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict") and cookie["expires"] > 0
     assert page.evaluate(FETCH, address) == 200

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.chromium import PATIENCE, new_page, running_app
-from tests.unit.hub.standin import serving
+from tests.unit.hub.fake_hub import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SHOTS = os.environ.get("MODELS_SHOTS")  # a folder, to look at the page
@@ -21,10 +21,10 @@ def shoot(page, name):
         page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
 
 
-def test_from_a_hub_to_a_picture(browser, tmp_path):
-    from tests.pipeline import toys
+def test_from_a_hub_to_a_image(browser, tmp_path):
+    from tests.models import tiny_models
 
-    repository = toys.stable_diffusion(tmp_path / "repository" / "toy")
+    repository = tiny_models.stable_diffusion(tmp_path / "repository" / "toy")
     with serving(repository) as hub:
         hub.seconds_a_chunk = 1.0
         environment = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}

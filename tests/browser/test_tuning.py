@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from core.bootstrap import build_studio
-from core.config.layers import load_settings
-from core.errors import BrokenPictureError, OutOfMemoryError
+from core.config.loader import load_settings
+from core.errors import CorruptImageError, OutOfMemoryError
+from core.studio.bootstrap import build_studio
 from core.types import JobState
 from tests.browser.chromium import finished_image, new_page, open_generate, prompt_of, running_app, stage_image
 from tests.browser.screenshots import draw
@@ -55,9 +55,9 @@ def test_the_guide_walks_through_its_four_steps(small_app, browser):
 def finished(page, before=""):
     """The address of the picture that is done, another one than `before`."""
     expect(stage_image(page)).not_to_have_attribute("src", before)
-    picture = finished_image(page)
+    image = finished_image(page)
     expect(page.locator(".st-key-download button")).to_be_visible()
-    return picture.get_attribute("src")
+    return image.get_attribute("src")
 
 
 def test_what_is_in_effect_stands_beside_what_is_chosen(small_app, browser):
@@ -104,7 +104,7 @@ def test_faults_are_found_and_cured_at_a_click(small_app, browser, planter):
     planter.queue.pause(True)
     for error in (
         OutOfMemoryError(device="cuda", width=128, height=128),
-        BrokenPictureError(component="vae", came="NaN or Inf", step=4),
+        CorruptImageError(component="vae", value="NaN or Inf", step=4),
     ):
         planter.queue.finish(planter.queue.submit(asked).id, JobState.FAILED, error)
     planter.queue.pause(False)

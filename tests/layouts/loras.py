@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tests.pipeline.originals import _unet_name
+from tests.models.originals import _unet_name
 
 RANK, ALPHA, SCALE = 4, 2.0, 0.2
 Tensors = dict[str, torch.Tensor]

@@ -9,19 +9,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from core.config.layers import PROJECT_ROOT
-from core.config.loras import LoraUse
+from core.config.loader import PROJECT_ROOT
+from core.config.lora_syntax import LoraSpec
 from core.config.options import SCHEMA
 from core.errors import LoraFileError
-from core.model import adapters
-from core.model.catalog import Catalog
-from core.model.loader import load_model
-from core.model.lora_files import LoraFiles, describe
-from core.model.places import Places
+from core.inference import lora_adapters
+from core.inference.pipeline_loader import load_model
+from core.models.catalog import Catalog
+from core.models.lora_library import LoraLibrary, describe
+from core.models.model_paths import ModelPaths
 from tests.layouts.loras import LAYOUTS, Source, write
-from tests.pipeline import toys
+from tests.models import tiny_models
 
-BUILD = {"z_image": toys.z_image, "sdxl": toys.stable_diffusion_xl, "sd": toys.stable_diffusion}
+BUILD = {"z_image": tiny_models.z_image, "sdxl": tiny_models.stable_diffusion_xl, "sd": tiny_models.stable_diffusion}
 PARTS = ("transformer", "unet", "text_encoder", "text_encoder_2")
 
 
@@ -30,12 +30,12 @@ def toy(request, tmp_path_factory):
     """A loaded toy of each family, with the folder of its LoRAs and the matrices that all of them hold."""
     root = tmp_path_factory.mktemp(request.param)
     folder = BUILD[request.param](root / "toy")
-    info = Catalog(PROJECT_ROOT / "configs", Places(root)).find(str(folder))
+    info = Catalog(PROJECT_ROOT / "configs", ModelPaths(root)).find(str(folder))
     model = load_model(info, {option.key: option.default for option in SCHEMA.options.values()})
     layers = {(part, name): layer for part in PARTS for name, layer in _layers(getattr(model.pipeline, part, None))}
     source = Source(request.param, {key: layer.weight.detach() for key, layer in layers.items()})
     (root / "loras").mkdir()
-    files = LoraFiles(root / "loras", root / "none")
+    files = LoraLibrary(root / "loras", root / "none")
     return SimpleNamespace(family=request.param, model=model, info=info, source=source, files=files, plain=layers)
 
 
@@ -62,8 +62,8 @@ def _change(
 @torch.no_grad()
 def check_acts(toy, name: str, weight: float = 1.0) -> None:
     deltas = write(name, toy.source, toy.files.folder)
-    wanted = adapters.wanted([LoraUse(name, weight)], toy.files, toy.model)
-    adapters.apply(toy.model, wanted)
+    wanted = lora_adapters.wanted([LoraSpec(name, weight)], toy.files, toy.model)
+    lora_adapters.apply(toy.model, wanted)
     try:
         acting = {
             (part, layer)
@@ -79,7 +79,7 @@ def check_acts(toy, name: str, weight: float = 1.0) -> None:
             size = expected.abs().max()
             assert (found - expected).abs().max() < 0.02 * size + 1e-4, (part, layer)
     finally:
-        adapters.apply(toy.model, ())
+        lora_adapters.apply(toy.model, ())
     assert all(module is toy.plain[part, layer] for part, layer in deltas
                for module in [getattr(toy.model.pipeline, part).get_submodule(layer)])  # fmt: skip
 
@@ -114,15 +114,15 @@ def test_adapters_of_several_algorithms_add_up(toy) -> None:
     for name in names:
         for key, delta in write(name, toy.source, toy.files.folder).items():
             total[key] = total.get(key, 0) + 0.5 * delta
-    adapters.apply(toy.model, adapters.wanted([LoraUse(name, 0.5) for name in names], toy.files, toy.model))
+    lora_adapters.apply(toy.model, lora_adapters.wanted([LoraSpec(name, 0.5) for name in names], toy.files, toy.model))
     for (part, layer), delta in total.items():
         module = getattr(toy.model.pipeline, part).get_submodule(layer)
         found, expected = _change(module, toy.plain[part, layer], toy.source.weights[part, layer], delta)
         assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4), (part, layer)
-    adapters.apply(toy.model, adapters.wanted([LoraUse(names[1], 1.0)], toy.files, toy.model))
+    lora_adapters.apply(toy.model, lora_adapters.wanted([LoraSpec(names[1], 1.0)], toy.files, toy.model))
     left = {slot for part in PARTS for slot in getattr(getattr(toy.model.pipeline, part, None), "peft_config", {})}
     assert len(left) == 1
-    adapters.apply(toy.model, ())
+    lora_adapters.apply(toy.model, ())
 
 
 @each_family
@@ -153,4 +153,4 @@ def test_a_lora_of_another_family_is_refused(toy) -> None:
     }
     write(other, fake, toy.files.folder)
     with pytest.raises(LoraFileError, match="another model"):
-        adapters.wanted([LoraUse(other)], toy.files, toy.model)
+        lora_adapters.wanted([LoraSpec(other)], toy.files, toy.model)

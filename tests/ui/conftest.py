@@ -12,7 +12,7 @@ import pytest
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
-from core.config.layers import PROJECT_ROOT, load_settings
+from core.config.loader import PROJECT_ROOT, load_settings
 from tests.ui.fake_studio import FakeStudio
 from ui import resources
 

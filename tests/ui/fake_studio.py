@@ -17,8 +17,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from core.config.layers import Settings, load_settings
-from core.config.loras import LoraUse
+from core.config.loader import Settings, load_settings
+from core.config.lora_syntax import LoraSpec
 from core.errors import (
     InputError,
     LoraFileError,
@@ -28,32 +28,32 @@ from core.errors import (
     UnknownLoraError,
     UnknownModelError,
 )
-from core.requests import RequestBuilder
-from core.storage.inputs import Inputs
-from core.storage.marks import changed
+from core.history.annotation_files import changed
+from core.storage.input_images import InputImages
 from core.studio import Studio
+from core.studio.request_builder import RequestBuilder
 from core.types import (
     IMAGE,
     MASK,
+    AnnotationChange,
     Axis,
-    Chosen,
-    Comparison,
+    Benchmark,
     Decision,
     Download,
     GenerationRequest,
     HistoryPage,
     HistoryQuery,
     ImageRecord,
+    ImageSelection,
     Job,
     JobState,
-    JobTerms,
     LoraInfo,
-    MarkChange,
     ModelInfo,
+    ParameterSweep,
     Phase,
     Progress,
-    QueueBoard,
-    Sheet,
+    QueueSnapshot,
+    SubmitOptions,
     SystemReport,
     Vote,
     WorkerStatus,
@@ -94,7 +94,7 @@ TURBO = replace(
     default_height=1024,
     max_side=2048,
     width=3840,
-    problem=UnknownModelError(came="z-image-turbo", known="demo"),
+    problem=UnknownModelError(value="z-image-turbo", known="demo"),
     sources={"huggingface": "Tongyi-MAI/Z-Image-Turbo", "modelscope": "Tongyi-MAI/Z-Image-Turbo"},
     download_bytes=32_900_000_000,
     memory_bytes=20_500_000_000,
@@ -191,7 +191,7 @@ class FakeHistory:
         for record in self.records:
             if record.id == image_id:
                 return record
-        raise NotFoundError(kind="picture", came=image_id)
+        raise NotFoundError(kind="picture", value=image_id)
 
     def file(self, image_id: str) -> Path:
         return self.folder / self.get(image_id).file
@@ -215,7 +215,7 @@ class FakeHistory:
         place = ids.index(image_id)
         return ids[place - 1], ids[place + 1]
 
-    def take_in(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
+    def import_image(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
         with Image.open(io.BytesIO(data)) as image:
             request = GenerationRequest(prompt=name, width=image.width, height=image.height)
         known = [record for record in self.records if record.request == request]
@@ -225,13 +225,13 @@ class FakeHistory:
         marks = [record.marks for record in self.records]
         return tuple(sorted({name for one in marks for name in (one.tags if kind == "tag" else one.collections)}))
 
-    def change(self, chosen: Chosen, change: MarkChange) -> None:
+    def change(self, chosen: ImageSelection, change: AnnotationChange) -> None:
         self._replace(chosen, lambda record: replace(record, marks=changed(record.marks, change)))
 
-    def trash(self, chosen: Chosen) -> None:
+    def trash(self, chosen: ImageSelection) -> None:
         self._replace(chosen, lambda record: replace(record, trashed_at=datetime.now(UTC)))
 
-    def restore(self, chosen: Chosen) -> None:
+    def restore(self, chosen: ImageSelection) -> None:
         self._replace(chosen, lambda record: replace(record, trashed_at=None))
 
     def empty_trash(self) -> int:
@@ -239,7 +239,7 @@ class FakeHistory:
         self.records = [record for record in self.records if record.trashed_at is None]
         return before - len(self.records)
 
-    def _replace(self, chosen: Chosen, new: Callable[[ImageRecord], ImageRecord]) -> None:
+    def _replace(self, chosen: ImageSelection, new: Callable[[ImageRecord], ImageRecord]) -> None:
         ids = self.ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
         self.records = [new(record) if record.id in ids else record for record in self.records]
 
@@ -254,12 +254,12 @@ class FakeQueue:
         self.paused = False
         self._begun: dict[str, float] = {}
 
-    def submit(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
+    def submit(self, request: GenerationRequest, terms: SubmitOptions | None = None, most: int | None = None) -> Job:
         return self.put(self.prepare(request), terms, most)
 
-    def put(self, request: GenerationRequest, terms: JobTerms | None = None, most: int | None = None) -> Job:
+    def put(self, request: GenerationRequest, terms: SubmitOptions | None = None, most: int | None = None) -> Job:
         """Queue a request without checking it."""
-        terms = terms or JobTerms()
+        terms = terms or SubmitOptions()
         if most is not None and sum(job.client == terms.client for job in self.active(1000)) >= most:
             raise QueueFullError(allowed=most)
         job = Job(
@@ -281,7 +281,7 @@ class FakeQueue:
     def submit_all(
         self,
         requests: Sequence[GenerationRequest],
-        terms: JobTerms | None,
+        terms: SubmitOptions | None,
         keep: Callable[[Any, Sequence[str]], None],
         most: int | None = None,
     ) -> Sequence[Job]:
@@ -291,7 +291,7 @@ class FakeQueue:
 
     def get(self, job_id: str) -> Job:
         if job_id not in self.jobs:
-            raise NotFoundError(kind="job", came=job_id)
+            raise NotFoundError(kind="job", value=job_id)
         self._move_by_itself(self.jobs[job_id])
         return self.jobs[job_id]
 
@@ -301,8 +301,8 @@ class FakeQueue:
     def active(self, limit: int = 200) -> Sequence[Job]:
         return [job for job in map(self.get, list(self.jobs)) if job.state.active][:limit]
 
-    def snapshot(self) -> QueueBoard:
-        return QueueBoard(tuple(self.active(200)), self.paused, len(self.jobs))
+    def snapshot(self) -> QueueSnapshot:
+        return QueueSnapshot(tuple(self.active(200)), self.paused, len(self.jobs))
 
     def clear(self, client: str | None = None) -> int:
         waiting = [job.id for job in self.active(1000) if job.state is JobState.QUEUED and client in (None, job.client)]
@@ -365,8 +365,8 @@ class FakeQueue:
 
     def finish(self, job_id: str) -> None:
         job = self.jobs[job_id]
-        singles = enumerate(job.request.singles(), start=1)
-        ids = tuple(self.history.add(single, job_id, place=place).id for place, single in singles)
+        per_image_requests = enumerate(job.request.per_image_requests(), start=1)
+        ids = tuple(self.history.add(single, job_id, place=place).id for place, single in per_image_requests)
         now = datetime.now(UTC)
         self.jobs[job_id] = replace(
             job,
@@ -401,7 +401,7 @@ class FakeCatalog:
 
     def add(self, path: str, model: str | None = None) -> ModelInfo:
         if path.startswith("/no"):
-            raise UnknownModelError(came=path, known="demo")
+            raise UnknownModelError(value=path, known="demo")
         self.added.append(path)
         return replace(DEMO, id="mine", own=True)
 
@@ -415,7 +415,7 @@ class FakeCatalog:
         for info in self.models():
             if info.id == model:
                 return info
-        raise UnknownModelError(came=model, known="demo, z-image-turbo")
+        raise UnknownModelError(value=model, known="demo, z-image-turbo")
 
     def conditions(self, model: str) -> Mapping[str, Any]:
         self.find(model)
@@ -510,22 +510,22 @@ class FakeSheets:
     def __init__(self, folder: Path, queue: FakeQueue) -> None:
         self.folder = folder
         self.queue = queue
-        self.sheets: dict[str, Sheet] = {}
+        self.sheets: dict[str, ParameterSweep] = {}
 
-    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> Sheet:
-        sheet = Sheet(uuid.uuid4().hex, datetime.now(UTC), image_id, tuple(axes), tuple(jobs))
+    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> ParameterSweep:
+        sheet = ParameterSweep(uuid.uuid4().hex, datetime.now(UTC), image_id, tuple(axes), tuple(jobs))
         self.sheets[sheet.id] = sheet
         return sheet
 
-    def get(self, sheet_id: str) -> Sheet:
+    def get(self, sheet_id: str) -> ParameterSweep:
         if sheet_id not in self.sheets:
-            raise NotFoundError(kind="sheet", came=sheet_id)
+            raise NotFoundError(kind="sheet", value=sheet_id)
         return self.sheets[sheet_id]
 
     def file(self, sheet_id: str) -> Path:
         jobs = [self.queue.get(job_id) for job_id in self.get(sheet_id).jobs]
         if any(job.state.active for job in jobs):
-            raise NotFoundError(kind="contact sheet", came=sheet_id)
+            raise NotFoundError(kind="contact sheet", value=sheet_id)
         path = self.folder / f"{sheet_id}.sheet"
         path.write_text(f"{len(jobs)} pictures")
         return path
@@ -533,18 +533,18 @@ class FakeSheets:
 
 class FakeComparisons:
     def __init__(self) -> None:
-        self.known: dict[str, Comparison] = {}
+        self.known: dict[str, Benchmark] = {}
         self.given: dict[tuple[Any, ...], Vote] = {}
 
-    def put(self, connection: Any, comparison: Comparison) -> None:
+    def put(self, connection: Any, comparison: Benchmark) -> None:
         self.known[comparison.id] = comparison
 
-    def get(self, comparison_id: str) -> Comparison:
+    def get(self, comparison_id: str) -> Benchmark:
         if comparison_id not in self.known:
-            raise NotFoundError(kind="comparison", came=comparison_id)
+            raise NotFoundError(kind="comparison", value=comparison_id)
         return self.known[comparison_id]
 
-    def recent(self, limit: int = 50) -> Sequence[Comparison]:
+    def recent(self, limit: int = 50) -> Sequence[Benchmark]:
         return list(reversed(self.known.values()))[:limit]
 
     def forget(self, comparison_id: str) -> None:
@@ -589,10 +589,10 @@ class FakeLoras:
     def all(self) -> Sequence[LoraInfo]:
         return self.known
 
-    def check(self, uses: Sequence[LoraUse], model: ModelInfo) -> None:
+    def check(self, uses: Sequence[LoraSpec], model: ModelInfo) -> None:
         for use in uses:
             if use.name not in [lora.name for lora in self.known]:
-                raise UnknownLoraError(came=use.name, nearest=self.known[0].name)
+                raise UnknownLoraError(value=use.name, nearest=self.known[0].name)
 
     def named(self, name: str, digest: str) -> str:
         return name
@@ -609,7 +609,7 @@ class FakeStudio(Studio):
 
     def __init__(self, folder: Path, settings: Settings | None = None, seconds_per_step: float | None = None) -> None:
         settings = settings or load_settings()
-        history, catalog, loras, inputs = FakeHistory(folder), FakeCatalog(), FakeLoras(), Inputs(folder)
+        history, catalog, loras, inputs = FakeHistory(folder), FakeCatalog(), FakeLoras(), InputImages(folder)
         queue = FakeQueue(history, seconds_per_step)
         requests = RequestBuilder(settings, catalog, loras, inputs)
         queue.prepare = requests.prepare

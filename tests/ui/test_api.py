@@ -7,8 +7,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from core.entrypoints.api import Keys, create_api, gate, read_binding
 from core.errors import StorageError
+from core.server import Keys, create_api, gate, read_binding
 from core.types import JobState
 
 HERE = "http://127.0.0.1:8501"
@@ -24,7 +24,7 @@ def client(studio) -> TestClient:
     return TestClient(app, base_url=HERE)
 
 
-def test_a_picture_is_its_file(studio, client):
+def test_a_image_is_its_file(studio, client):
     record = studio.fill_history(1)[0]
     answer = client.get(f"/images/{record.id}")
     assert answer.content == studio.history.file(record.id).read_bytes()

@@ -19,11 +19,11 @@ def test_pasted_prompts_become_one_job(studio, open_page):
     assert "50: a" in all_text(page) and "Add 2 images to queue" in all_text(page)
     page.button(key="queue_batch").click().run()
     [request] = studio.queue.submitted
-    assert [(one.prompt, one.seed) for one in request.singles()] == [
+    assert [(one.prompt, one.seed) for one in request.per_image_requests()] == [
         (expand("a {red|blue} house", 50, lambda name: ()), 50),
         ("a tree", 51),
     ]
-    assert request.singles()[0].template == "a {red|blue} house"
+    assert request.per_image_requests()[0].template == "a {red|blue} house"
     assert "… and 1 more prompts" in all_text(open_page("queue"))
 
 
@@ -31,7 +31,7 @@ def test_a_table_comes_as_a_file(studio, open_page):
     page = open_page()
     page.file_uploader(key="batch_file").upload("list.csv", "prompt,width\na house,128\n红房子,\n".encode()).run()
     page.button(key="queue_batch").click().run()
-    assert [(one.prompt, one.width) for one in studio.queue.submitted[0].singles()] == [
+    assert [(one.prompt, one.width) for one in studio.queue.submitted[0].per_image_requests()] == [
         ("a house", 128),
         ("红房子", 256),
     ]

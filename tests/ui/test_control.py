@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.model.families import FAMILIES
+from core.models.families import FAMILIES
 from core.types import CONTROL
 from tests.pipelines import Z_IMAGE
 from tests.ui import fake_studio
@@ -22,7 +22,7 @@ def controlled(monkeypatch):
     monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, inputs=(CONTROL,)))
 
 
-def picture():
+def image():
     """A white square on black."""
     image = Image.new("RGB", (128, 128))
     image.paste("white", (32, 32, 96, 96))
@@ -38,10 +38,10 @@ def seen(studio, page, preprocess):
     return np.asarray(Image.open(io.BytesIO(studio.requests.control_image(request))))
 
 
-def test_the_picture_is_shown_as_the_controlnet_sees_it_and_goes_with_the_request(studio, open_page, controlled):
+def test_the_image_is_shown_as_the_controlnet_sees_it_and_goes_with_the_request(studio, open_page, controlled):
     page = open_page()
     assert "Add one above" in all_text(page)
-    page.file_uploader(key="control_upload").upload("square.png", picture(), "image/png").run()
+    page.file_uploader(key="control_upload").upload("square.png", image(), "image/png").run()
     assert not page.exception and not page.error
     assert len(page.get("image")) == 1
     outlines = seen(studio, page, "canny")
@@ -66,7 +66,7 @@ def test_without_one_the_error_says_what_is_missing(studio, open_page, controlle
 
 def test_thresholds_that_contradict_each_other_are_said_in_the_previews_place(studio, open_page, controlled):
     page = open_page()
-    page.file_uploader(key="control_upload").upload("square.png", picture(), "image/png").run()
+    page.file_uploader(key="control_upload").upload("square.png", image(), "image/png").run()
     page.slider(key="w:controlnet.canny_low").set_value(250).run()
     assert "controlnet.canny_low" in " ".join(one.value for one in page.warning)
 

@@ -16,11 +16,11 @@ from pyarrow import parquet
 from starlette.testclient import TestClient
 
 from core.config.options import SCHEMA
-from core.entrypoints import csv_lines
-from core.entrypoints.api import create_api, exports
-from core.entrypoints.api.listing import read_query, write_query
 from core.errors import OptionError
-from core.types import HistoryQuery, MarkChange
+from core.history import csv_safe
+from core.server import create_api, exports
+from core.server.listing import read_query, write_query
+from core.types import AnnotationChange, HistoryQuery
 
 QUERY = HistoryQuery(text="雪山", tag="a", min_guidance=0.5, options={"vae.enable_tiling": True}, ids=("a", "b"),
                      since=datetime(2026, 3, 1, tzinfo=UTC), trashed=True, descending=False)  # fmt: skip
@@ -68,13 +68,13 @@ def test_the_csv_has_every_row_and_no_formula(studio, client, monkeypatch):
         records[1], request=replace(records[1].request, prompt='=HYPERLINK("http://a")', negative_prompt="@x")
     )
     studio.history.records[1] = evil
-    studio.history.change([records[0].id], MarkChange(add_tags=("-1+1", "雪"), note="\tx"))
+    studio.history.change([records[0].id], AnnotationChange(add_tags=("-1+1", "雪"), note="\tx"))
     rows = list(csv.DictReader(io.StringIO(client.get("/exports/csv").content.decode("utf-8-sig"))))
     assert [row["id"] for row in rows] == [record.id for record in records]
     assert rows[1]["prompt"] == '\'=HYPERLINK("http://a")' and rows[1]["negative_prompt"] == "'@x"
-    for start in csv_lines.FORMULA:
-        assert csv_lines.harmless(f"{start}1+1") == f"'{start}1+1"
-    assert csv_lines.harmless("1=1") == "1=1" and csv_lines.harmless(-1) == -1
+    for start in csv_safe.FORMULA:
+        assert csv_safe.harmless(f"{start}1+1") == f"'{start}1+1"
+    assert csv_safe.harmless("1=1") == "1=1" and csv_safe.harmless(-1) == -1
     assert rows[0]["tags"] == "'-1+1; 雪" and rows[0]["note"] == "'\tx"
     assert set(rows[0]) >= {option.key for option in SCHEMA.request_options()}
 
@@ -87,7 +87,7 @@ def test_parquet_keeps_kinds(studio, client):
     assert frame.column("prompt").to_pylist()[0] == records[0].request.prompt
 
 
-def test_the_archive_has_pictures_parameters_and_the_table(studio, client):
+def test_the_archive_has_images_parameters_and_the_table(studio, client):
     records = studio.fill_history(3)
     studio.history.file(records[2].id).unlink()
     (studio.history.folder / "half.png").touch()

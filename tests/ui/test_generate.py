@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.config.layers import load_settings, parse_yaml
+from core.config.loader import load_settings, parse_yaml
 from core.config.options import SCHEMA
-from core.errors import BrokenPictureError, GenerationError, OutOfMemoryError
+from core.errors import CorruptImageError, GenerationError, OutOfMemoryError
 from core.types import GenerationRequest, Phase
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
@@ -84,7 +84,7 @@ def test_cancel_asks_the_studio(studio, open_page):
     assert "Canceled" in all_text(open_page(job=job.id))
 
 
-def test_a_finished_job_shows_its_picture_and_its_buttons(studio, open_page):
+def test_a_finished_job_shows_its_image_and_its_buttons(studio, open_page):
     job = studio.queue.submit(studio.requests.new({"prompt": "a red house", "seed": 5}))
     studio.queue.finish(job.id)
     page = open_page(job=job.id)
@@ -204,7 +204,7 @@ def test_the_quick_check_answers_yes_and_no(studio, open_page):
     job = studio.queue.recent(1)[0]
     studio.queue.finish(job.id)
     assert "These settings work" in all_text(open_page(job=job.id))
-    studio.queue.fail(job.id, BrokenPictureError(component="VAE", came="NaN", step=8))
+    studio.queue.fail(job.id, CorruptImageError(component="VAE", value="NaN", step=8))
     assert "These settings do not work" in all_text(open_page(job=job.id))
 
 

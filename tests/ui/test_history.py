@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from core.types import HistoryQuery, ImageRecord, MarkChange
+from core.types import AnnotationChange, HistoryQuery, ImageRecord
 from tests.options import measured
 from tests.ui.conftest import all_text
 from ui.components.history_filter import day_range, parse_size
@@ -23,7 +23,7 @@ def table(page):
     return page.dataframe[0].value
 
 
-def test_the_table_has_one_row_a_picture_newest_first(studio, open_page):
+def test_the_table_has_one_row_a_image_newest_first(studio, open_page):
     records = studio.fill_history(5)
     rows = table(open_page("history"))
     assert list(rows["seed"]) == [record.request.seed for record in records]
@@ -123,7 +123,7 @@ def test_run_again_submits_the_same_request(studio, open_page):
     assert page.query_params["job"] == studio.queue.recent(1)[0].id
 
 
-def test_the_trash_takes_a_picture_and_gives_it_back(studio, open_page):
+def test_the_trash_takes_a_image_and_gives_it_back(studio, open_page):
     record, page = detail(studio, open_page)
     page.button(key="trash_one").click().run()
     assert not page.exception and "image" not in page.query_params
@@ -148,7 +148,7 @@ def test_emptying_the_trash_deletes_what_is_in_it_and_nothing_else(studio, open_
     assert len(studio.history.records) == 1
 
 
-def test_what_is_said_of_one_picture_is_kept_at_once(studio, open_page):
+def test_what_is_said_of_one_image_is_kept_at_once(studio, open_page):
     record, page = detail(studio, open_page)
     page.button(key="favourite").click().run()
     key = f"{record.id}_1"
@@ -181,7 +181,7 @@ def test_columns_that_are_equal_everywhere_are_said_once(studio, open_page):
 
 def test_more_filters_reach_the_query(studio, open_page, monkeypatch):
     studio.fill_history(3)
-    studio.history.change([studio.history.records[0].id], MarkChange(add_tags=("summer",)))
+    studio.history.change([studio.history.records[0].id], AnnotationChange(add_tags=("summer",)))
     asked: list[HistoryQuery] = []
     search = studio.history.search
     monkeypatch.setattr(studio.history, "search", lambda query: asked.append(query) or search(query))
@@ -235,12 +235,12 @@ def test_another_filter_lets_go_of_all_but_not_of_single_ones(studio, open_page)
     assert page.session_state["chosen_images"] == (records[0].id,)
 
 
-def test_a_picture_that_is_gone_is_said(studio, open_page):
+def test_a_image_that_is_gone_is_said(studio, open_page):
     studio.fill_history(2)
     assert "There is no picture with the id 0123" in all_text(open_page("history", image="0123"))
 
 
-def test_a_picture_whose_file_is_gone_keeps_its_parameters(studio, open_page):
+def test_a_image_whose_file_is_gone_keeps_its_parameters(studio, open_page):
     record = studio.fill_history(2)[0]
     studio.history.records[0] = replace(record, missing=True)
     assert "The file of this image is missing" in all_text(open_page("history", image=record.id))
@@ -265,7 +265,7 @@ def test_the_detail_goes_on_to_its_neighbours(studio, open_page):
     assert page.query_params["image"] == records[1].id
 
 
-def picture_of(parameters: str) -> bytes:
+def image_of(parameters: str) -> bytes:
     chunks = PngInfo()
     chunks.add_itxt("parameters", parameters)
     buffer = io.BytesIO()
@@ -273,9 +273,9 @@ def picture_of(parameters: str) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_dropped_picture_shows_its_parameters_and_they_can_be_used(studio, open_page):
+def test_a_dropped_image_shows_its_parameters_and_they_can_be_used(studio, open_page):
     page = open_page("history")
-    data = picture_of("a <b>red</b> house\nNegative prompt: rain\nSteps: 20, Sampler: Euler a, CFG scale: 4.5, Seed: 77, "
+    data = image_of("a <b>red</b> house\nNegative prompt: rain\nSteps: 20, Sampler: Euler a, CFG scale: 4.5, Seed: 77, "
                       "Size: 640x384, Model: other")  # fmt: skip
     page.button(key="open_import").click().run()
     page.file_uploader(key="import_files").upload("one.png", data, "image/png").run()
@@ -291,15 +291,15 @@ def test_a_dropped_picture_shows_its_parameters_and_they_can_be_used(studio, ope
     assert (asked.width, asked.height, asked.model) == (640, 384, "demo")
 
 
-def test_dropped_pictures_and_folders_are_taken_in(studio, open_page, tmp_path):
+def test_dropped_images_and_folders_are_taken_in(studio, open_page, tmp_path):
     page = open_page("history")
     page.button(key="open_import").click().run()
-    page.file_uploader(key="import_files").upload("one.png", picture_of("x"), "image/png").run()
+    page.file_uploader(key="import_files").upload("one.png", image_of("x"), "image/png").run()
     page.button(key="take_in").click().run()
     assert [record.request.prompt for record in studio.history.records] == ["one.png"]
     folder = tmp_path / "elsewhere"
     folder.mkdir()
-    (folder / "two.png").write_bytes(picture_of("y"))
+    (folder / "two.png").write_bytes(image_of("y"))
     (folder / "notes.txt").touch()
     page.button(key="open_import").click().run()
     page.text_input(key="import_folder").set_value(str(folder)).run()
@@ -312,7 +312,7 @@ def test_dropped_pictures_and_folders_are_taken_in(studio, open_page, tmp_path):
     assert "cannot be taken in" in "".join(element.proto.body for element in page.get("html"))
 
 
-def test_compared_pictures_show_what_differs_and_nothing_else(studio, open_page):
+def test_compared_images_show_what_differs_and_nothing_else(studio, open_page):
     records = studio.fill_history(2)
     page = open_page("compare", ids=",".join(record.id for record in records))
     tables = "".join(element.proto.body for element in page.get("html"))
@@ -332,5 +332,5 @@ def test_two_of_one_size_have_figures_and_a_map(studio, open_page):
     assert not page.exception and "PSNR" in all_text(page)
 
 
-def test_one_picture_is_not_compared(studio, open_page):
+def test_one_image_is_not_compared(studio, open_page):
     assert "Select 2 to 9" in all_text(open_page("compare", ids=studio.fill_history(1)[0].id))

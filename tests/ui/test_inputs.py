@@ -18,7 +18,7 @@ def png(size=(320, 200), colour=(10, 120, 60)):
     return file.getvalue()
 
 
-def with_picture(open_page, data=None):
+def with_image(open_page, data=None):
     page = open_page()
     page.text_area(key="w:generation.prompt").set_value("a red house")
     page.file_uploader(key="input_file_0").set_value([("mine.png", data or png(), "image/png")]).run()
@@ -26,7 +26,7 @@ def with_picture(open_page, data=None):
     return page
 
 
-def test_without_a_picture_it_is_as_before(studio, open_page):
+def test_without_a_image_it_is_as_before(studio, open_page):
     page = open_page()
     assert "w:img2img.denoising_strength" not in page.session_state
     page.text_area(key="w:generation.prompt").set_value("a red house")
@@ -34,28 +34,31 @@ def test_without_a_picture_it_is_as_before(studio, open_page):
     assert (only(studio).inputs, only(studio).parent) == ({}, "")
 
 
-def test_a_chosen_picture_is_drawn_over_at_the_size_that_fits(studio, open_page):
-    page = with_picture(open_page)
+def test_a_chosen_image_is_drawn_over_at_the_size_that_fits(studio, open_page):
+    page = with_image(open_page)
     assert "5 of 8 steps will be run" in all_text(page)
     page.slider(key="w:img2img.denoising_strength").set_value(0.25).run()
     assert "2 of 8 steps will be run" in all_text(page)
     page.button(key="generate").click().run()
     request = only(studio)
-    assert request.inputs == {"image": studio.input_images.keep(png())} and request.options["img2img.denoising_strength"] == 0.25
+    assert (
+        request.inputs == {"image": studio.input_images.keep(png())}
+        and request.options["img2img.denoising_strength"] == 0.25
+    )
     assert (request.width, request.height) == (320, 200)
     page.button(key="remove_input").click().run()
     page.button(key="generate").click().run()
     assert studio.queue.submitted[-1].inputs == {}
 
 
-def test_a_large_picture_is_drawn_over_at_the_models_size(studio, open_page):
-    with_picture(open_page, png((3200, 2000))).button(key="generate").click().run()
+def test_a_large_image_is_drawn_over_at_the_models_size(studio, open_page):
+    with_image(open_page, png((3200, 2000))).button(key="generate").click().run()
     request = only(studio)
     assert (request.width, request.height) == (320, 208)
 
 
-def test_what_is_no_picture_is_told_and_nothing_changes(studio, open_page):
-    page = with_picture(open_page, b"no image")
+def test_what_is_no_image_is_told_and_nothing_changes(studio, open_page):
+    page = with_image(open_page, b"no image")
     assert "mine.png cannot be used" in all_text(page)
     assert page.file_uploader(key="input_file_0")
     page.button(key="generate").click().run()
@@ -63,13 +66,13 @@ def test_what_is_no_picture_is_told_and_nothing_changes(studio, open_page):
 
 
 def test_a_strength_without_a_step_is_told(studio, open_page):
-    page = with_picture(open_page)
+    page = with_image(open_page)
     page.slider(key="w:img2img.denoising_strength").set_value(0.0).run()
     page.button(key="generate").click().run()
     assert "none would be run" in all_text(page) and studio.queue.submitted == []
 
 
-def test_a_picture_of_the_history_is_sent_to_the_form_and_is_the_parent(studio, open_page):
+def test_a_image_of_the_history_is_sent_to_the_form_and_is_the_parent(studio, open_page):
     record = studio.fill_history()[0]
     page = open_page("history", image=record.id)
     page.button(key="detail_start_from").click().run()
@@ -80,7 +83,7 @@ def test_a_picture_of_the_history_is_sent_to_the_form_and_is_the_parent(studio, 
     assert (request.prompt, request.width, request.height) == (record.request.prompt, record.width, record.height)
 
 
-def test_the_finished_picture_is_drawn_over_at_a_click(studio, open_page):
+def test_the_finished_image_is_drawn_over_at_a_click(studio, open_page):
     record = studio.fill_history()[0]
     page = open_page()
     page.button(key="start_from").click().run()
@@ -89,7 +92,7 @@ def test_the_finished_picture_is_drawn_over_at_a_click(studio, open_page):
     assert only(studio).parent == record.id
 
 
-def test_the_detail_shows_where_a_picture_comes_from_and_what_was_made_of_it(studio, open_page):
+def test_the_detail_shows_where_a_image_comes_from_and_what_was_made_of_it(studio, open_page):
     parent = studio.fill_history()[0]
     inputs = {"image": studio.input_images.keep(png())}
     child = studio.history.add(replace(parent.request, inputs=inputs, parent=parent.id))
@@ -116,8 +119,8 @@ def test_run_again_and_use_these_settings_bring_the_inputs_back(studio, open_pag
     assert (studio.queue.submitted[-1].inputs, studio.queue.submitted[-1].parent) == (inputs, first.id)
 
 
-def test_a_model_that_takes_no_picture_says_so(studio, open_page, monkeypatch):
-    page = with_picture(open_page)
+def test_a_model_that_takes_no_image_says_so(studio, open_page, monkeypatch):
+    page = with_image(open_page)
     monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, inputs=()))
     page.run()
     assert "does not support img2img" in all_text(page)
@@ -126,12 +129,12 @@ def test_a_model_that_takes_no_picture_says_so(studio, open_page, monkeypatch):
 
 
 def test_the_quick_check_is_drawn_from_text(studio, open_page):
-    with_picture(open_page).button(key="quick_check").click().run()
+    with_image(open_page).button(key="quick_check").click().run()
     assert only(studio).inputs == {}
 
 
 def test_f5_finds_the_inputs_of_the_watched_job(studio, open_page):
-    page = with_picture(open_page)
+    page = with_image(open_page)
     page.button(key="generate").click().run()
     again = open_page(job=studio.queue.recent(1)[0].id)
     again.button(key="generate").click().run()

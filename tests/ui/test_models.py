@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.model.families import FAMILIES
+from core.models.families import FAMILIES
 from core.types import Download
 from tests.pipelines import SD
 from tests.ui import fake_studio

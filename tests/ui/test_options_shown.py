@@ -2,10 +2,10 @@
 
 import pytest
 
-from core.config.layers import load_settings
-from core.entrypoints.api.orders import submit
+from core.config.loader import load_settings
 from core.errors import BatchError
-from core.types import JobTerms
+from core.server.submission import submit
+from core.types import SubmitOptions
 from tests.options import measured
 from tests.ui.conftest import component_data, use
 from tests.ui.fake_studio import FakeStudio
@@ -39,6 +39,6 @@ def test_cfg_is_guidance_and_one(tmp_path, cfg, guidance):
 @pytest.mark.option("service.max_batch")
 def test_a_batch_of_a_caller_has_a_limit(tmp_path):
     studio = FakeStudio(tmp_path, load_settings(overrides={"service.max_batch": 2}))
-    assert submit(studio, {}, JobTerms(), [{"prompt": "a"}, {"prompt": "b"}]).request.num_images == 2
+    assert submit(studio, {}, SubmitOptions(), [{"prompt": "a"}, {"prompt": "b"}]).request.num_images == 2
     with pytest.raises(BatchError, match="2 pictures"):
-        submit(studio, {}, JobTerms(), [{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}])
+        submit(studio, {}, SubmitOptions(), [{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}])

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from core.config.layers import PROJECT_ROOT, load_settings
+from core.config.loader import PROJECT_ROOT, load_settings
 from core.errors import NotWritableError
 from tests.options import measured
 from tests.ui.conftest import all_text, use
@@ -77,8 +77,8 @@ def test_the_page_process_never_imports_torch():
     """Torch takes seconds and gigabytes; it belongs to the worker."""
     code = (
         "import sys, tempfile, ui.serve, ui.views, ui.actions, ui.components.history_detail, ui.components.settings_yaml\n"
-        "from core.bootstrap import build_studio\n"
-        "from core.config.layers import load_settings\n"
+        "from core.studio.bootstrap import build_studio\n"
+        "from core.config.loader import load_settings\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    studio = build_studio(load_settings(overrides={'output.directory': folder}))\n"
         "    studio.catalog.models(), studio.system.report(), studio.queue.recent(1), studio.requests.new({'prompt': 'a house'})\n"

@@ -8,13 +8,13 @@ import pytest
 
 from core.errors import CrashLoopError, WorkerDiedError, WorkerStartError
 from core.jobs import reasons
-from core.types import JobState, JobTerms, WorkerStatus
+from core.types import JobState, SubmitOptions, WorkerStatus
 from tests.ui.conftest import all_text
 from ui import state
 
 
 def queued(studio, prompt, client="page:e3b0c44298fc1c14"):  # the digest of no cookie
-    return studio.queue.submit(studio.requests.new({"prompt": prompt, "seed": 1}), JobTerms(client=client)).id
+    return studio.queue.submit(studio.requests.new({"prompt": prompt, "seed": 1}), SubmitOptions(client=client)).id
 
 
 def test_an_empty_queue_says_so(open_page):
@@ -125,7 +125,7 @@ def test_what_is_gone_by_now_is_a_card(studio, open_page):
 
 def test_what_a_job_made_leads_to_the_history_in_the_viewers_language(studio, open_page):
     job = studio.queue.submit(
-        studio.requests.new({"prompt": 'a "red" <house>', "seed": 1, "num_images": 6}), JobTerms()
+        studio.requests.new({"prompt": 'a "red" <house>', "seed": 1, "num_images": 6}), SubmitOptions()
     )
     studio.queue.finish(job.id)
     first, second, *_ = studio.queue.get(job.id).image_ids

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config.layers import PROJECT_ROOT
+from core.config.loader import PROJECT_ROOT
 from core.config.options import GROUPS, SCHEMA
 from core.errors import LANGUAGES, error_classes
 from ui import i18n, prompts

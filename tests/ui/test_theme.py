@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from core.config.layers import PROJECT_ROOT
+from core.config.loader import PROJECT_ROOT
 
 THEME = tomllib.loads((PROJECT_ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"]
 STYLE = (PROJECT_ROOT / "ui" / "assets" / "style.css").read_text(encoding="utf-8")

@@ -60,7 +60,7 @@ def test_with_a_local_worker_there_is_no_such_section(studio, open_page):
     assert "Workers ·" not in all_text(page) and not [b for b in page.button if str(b.key).startswith("add_")]
 
 
-def test_where_pictures_and_history_are_is_said_when_they_are_elsewhere(studio, open_page, monkeypatch):
+def test_where_images_and_history_are_is_said_when_they_are_elsewhere(studio, open_page, monkeypatch):
     def rows():
         return "".join(element.proto.body for element in open_page("system").get("html")).split("Free disk space")[0]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ui.actions.asking import ask, cancel, cancel_all, known_jobs, submit
-from ui.actions.drawing import (
+from ui.actions.annotate import empty_trash, mark, restore, toggle_favourite, trash
+from ui.actions.form import apply_yaml, change_model, open_form
+from ui.actions.generate import (
     cure,
     generate,
     is_check,
@@ -14,10 +15,9 @@ from ui.actions.drawing import (
     submit_batch,
     use_sample,
 )
-from ui.actions.filling import apply_yaml, change_model, open_form
-from ui.actions.guide import run_step
-from ui.actions.marking import empty_trash, mark, restore, toggle_favourite, trash
-from ui.actions.pictures import keep_control, send_to_form, start_from, steps, use, with_control
+from ui.actions.input_images import keep_control, send_to_form, start_from, steps, use, with_control
+from ui.actions.setup_check import run_step
+from ui.actions.studio_calls import ask, cancel, cancel_all, known_jobs, submit
 
 __all__ = [
     "apply_yaml",

@@ -1,7 +1,4 @@
-"""Many pictures as one job: prompts that are pasted or come in a file, and what they will make before they are queued.
-
-What this module does not know: how rows are read and wildcards drawn; the studio does both.
-"""
+"""Many pictures as one job: prompts that are pasted or come in a file, and what they will make before they are queued."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ def _offer(studio: Studio, given: bytes | str, source: str) -> None:
     except StudioError as error:
         st.html(f'<div class="zd-problem" role="alert"><p>{html.escape(error.message(state.language()))}</p></div>')
         return
-    shown = "\n".join(f"{single.seed}: {single.prompt}" for single in request.singles()[:SHOWN])
+    shown = "\n".join(f"{single.seed}: {single.prompt}" for single in request.per_image_requests()[:SHOWN])
     st.caption(t("batch.example") if state.form_values()["generation.seed"] < 0 else t("batch.begins"))
     st.code(shown, language=None, wrap_lines=True)
     st.button(

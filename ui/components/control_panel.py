@@ -1,7 +1,4 @@
-"""The control picture of a model with a ControlNet: given here, and shown at once as the ControlNet will see it.
-
-What this module does not know: how it is made.
-"""
+"""The control picture of a model with a ControlNet: given here, and shown at once as the ControlNet will see it."""
 
 from __future__ import annotations
 

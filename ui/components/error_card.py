@@ -1,7 +1,4 @@
-"""An error as a card: what happened, why and what to do, the details folded.
-
-What this module does not know: where errors come from.
-"""
+"""An error as a card: what happened, why and what to do, the details folded."""
 
 from __future__ import annotations
 
@@ -11,14 +8,14 @@ from typing import Any
 
 import streamlit as st
 
-from core.errors import BrokenPictureError, OutOfMemoryError, StudioError
+from core.errors import CorruptImageError, OutOfMemoryError, StudioError
 from ui import state
 from ui.i18n import known, t
 
 # The option that cures an error at a click, where one does.
 CURES: Mapping[str, Mapping[str, Any]] = {
     OutOfMemoryError.__name__: {"memory.low_vram": True},
-    BrokenPictureError.__name__: {"model.dtype": "float32"},
+    CorruptImageError.__name__: {"model.dtype": "float32"},
 }
 
 

@@ -6,8 +6,8 @@ import html
 
 import streamlit as st
 
-from core.entrypoints.api import LOGOUT
 from core.errors import StudioError
+from core.server import LOGOUT
 from core.studio import Studio
 from ui import formats, state
 from ui.components import error_card

@@ -9,9 +9,9 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import HistoryQuery, ImageRecord, MarkChange
+from core.types import AnnotationChange, HistoryQuery, ImageRecord
 from ui import actions, state
-from ui.components import again, elements, history_parameters, image_card, lineage
+from ui.components import custom_components, history_parameters, image_card, lineage, rerun
 from ui.i18n import said, t
 
 
@@ -30,7 +30,7 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
         if neighbour:
             state.select_image(neighbour)
 
-    elements.zoom(record, t("detail.zoom"), key="detail_zoom", on_step=step)
+    custom_components.zoom(record, t("detail.zoom"), key="detail_zoom", on_step=step)
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="detail_steps"
     ):
@@ -69,8 +69,8 @@ def _buttons(studio: Studio, record: ImageRecord) -> None:
             state.set_sources_of(record.request)
             st.switch_page(image_card.GENERATE_PAGE)
         if made_here:
-            again.button(studio, record)
-            again.vary(studio, record)
+            rerun.button(studio, record)
+            rerun.vary(studio, record)
         if st.button(
             t("picture.start_from"), key="detail_start_from", icon=image_card.START_ICON
         ) and actions.send_to_form(studio, record):
@@ -93,7 +93,7 @@ def _buttons(studio: Studio, record: ImageRecord) -> None:
 
 def _foretold(studio: Studio, record: ImageRecord) -> None:
     if "taken_in_from" not in record.effective:
-        again.foretold(studio, record)
+        rerun.foretold(studio, record)
 
 
 def _opinion(studio: Studio, record: ImageRecord) -> None:
@@ -102,7 +102,7 @@ def _opinion(studio: Studio, record: ImageRecord) -> None:
 
     def rated() -> None:
         given = st.session_state[stars]
-        actions.mark(studio, [record.id], MarkChange(rating=0 if given is None else given + 1))
+        actions.mark(studio, [record.id], AnnotationChange(rating=0 if given is None else given + 1))
 
     st.feedback("stars", key=stars, default=marks.rating - 1 if marks.rating else None, on_change=rated)
     st.button(
@@ -118,10 +118,10 @@ def _marks(studio: Studio, record: ImageRecord) -> None:
     def named(field: str, had: tuple[str, ...], widget: str) -> None:
         now = set(st.session_state[widget])
         new = {f"add_{field}": tuple(now.difference(had)), f"remove_{field}": tuple(set(had) - now)}
-        actions.mark(studio, [record.id], MarkChange(**new))
+        actions.mark(studio, [record.id], AnnotationChange(**new))
 
     def noted(widget: str) -> None:
-        actions.mark(studio, [record.id], MarkChange(note=st.session_state[widget]))
+        actions.mark(studio, [record.id], AnnotationChange(note=st.session_state[widget]))
 
     for field, known, had in (("tags", studio.history.labels("tag"), marks.tags),
                               ("collections", studio.history.labels("collection"), marks.collections)):  # fmt: skip

@@ -16,9 +16,9 @@ from core.studio import Studio
 from core.types import HistoryQuery
 from ui import state
 from ui.cfg import guidance_of
-from ui.components import elements
+from ui.components import custom_components
 from ui.i18n import said, t
-from ui.zone import local_zone
+from ui.timezone import local_zone
 
 SORTS = (
     "created_at", "rating", "favourite", "seconds", "seed", "width", "height", "num_inference_steps", "guidance_scale",
@@ -62,7 +62,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
         )  # fmt: skip
     width, height = parse_size(size)
     if size and width is None:
-        elements.quiet(t("history.bad_size", came=size))
+        custom_components.quiet(t("history.bad_size", value=size))
     since, until = day_range(days, local_zone())
     query = HistoryQuery(
         text=text or "",
@@ -123,7 +123,7 @@ def _options() -> dict[str, Any]:
             words = _option_value(options[key])
             found |= {key: options[key].check(words, said(options[key].label))} if words else {}
         except InputError as error:
-            elements.quiet(error.message(state.language()))
+            custom_components.quiet(error.message(state.language()))
     return found
 
 

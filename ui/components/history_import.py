@@ -79,7 +79,7 @@ def _take_in(studio: Studio, files: list[tuple[str, bytes]]) -> None:
     new = 0
     for name, data in files:
         try:
-            new += studio.history.take_in(data, name)[1]
+            new += studio.history.import_image(data, name)[1]
         except StudioError as error:
             errors.append(error)
     _tell(new, len(files) - new - len(errors), errors)

@@ -53,7 +53,7 @@ def _main_sections(record: ImageRecord) -> list[Section]:
     request, total = record.request, sum(record.timings.values())
     delivered = formats.pixels(record.width, record.height)
     values = {**vars(request), "cfg_scale": cfg_of(request.guidance_scale)}
-    picture = [
+    image = [
         Row(said(SCHEMA.options["model.id"].label), request.model),
         Row(t("fact.size"), formats.pixels(request.width, request.height), delivered, _why_resized(record)),
         *(Row(said(SCHEMA.options[f"generation.{name}"].label), formats.plain(values[name])) for name in BASIC),
@@ -67,7 +67,7 @@ def _main_sections(record: ImageRecord) -> list[Section]:
         Row(t("detail.file"), record.file),
         Row(t("column.format"), f"{record.format.upper()} · {formats.size_of(record.bytes)}"),
     ]
-    return [("", picture), (t("detail.spent"), spent), (t("detail.file"), file)]
+    return [("", image), (t("detail.spent"), spent), (t("detail.file"), file)]
 
 
 def _why_resized(record: ImageRecord) -> str:

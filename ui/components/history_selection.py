@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from core.entrypoints.api.listing import MAX_WORD, write_query
+from core.server.listing import MAX_WORD, write_query
 from core.studio import Studio
-from core.types import Chosen, HistoryQuery, MarkChange
+from core.types import AnnotationChange, HistoryQuery, ImageSelection
 from ui import actions, state
 from ui.components import history_import
 from ui.i18n import t
@@ -66,7 +66,7 @@ def _as_of_now(query: HistoryQuery) -> HistoryQuery:
     return replace(query, cursor=None, offset=0, until=min(query.until, now) if query.until else now)
 
 
-def _asked_for(query: HistoryQuery, chosen: Chosen) -> HistoryQuery:
+def _asked_for(query: HistoryQuery, chosen: ImageSelection) -> HistoryQuery:
     """What is chosen, as a question."""
     return chosen if isinstance(chosen, HistoryQuery) else replace(query, ids=tuple(chosen))
 
@@ -82,7 +82,7 @@ def _take_along(query: HistoryQuery) -> None:
             st.link_button(t(f"export.{kind}"), f"/api/exports/{kind}?query={word}", width="stretch")
 
 
-def _keep_order(studio: Studio, chosen: Chosen, count: int) -> None:
+def _keep_order(studio: Studio, chosen: ImageSelection, count: int) -> None:
     with st.popover(t("history.order"), icon=":material/label:", key="keep_order"):
         hint = t("history.names_hint")
         st.feedback("stars", key=_stars())
@@ -106,11 +106,11 @@ def _stars() -> str:
     return f"rate_{state.selection_version()}"
 
 
-def _apply(studio: Studio, chosen: Chosen) -> None:
+def _apply(studio: Studio, chosen: ImageSelection) -> None:
     """By what the fields say at the click, which may come before the page has been drawn with their last change."""
     said = st.session_state
     stars = said.get(_stars())
-    change = MarkChange(
+    change = AnnotationChange(
         rating=None if stars is None else stars + 1,
         favourite=said.get("set_favourite"),
         **{name: tuple(said.get(name) or ()) for name in NAMES},

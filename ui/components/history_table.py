@@ -9,7 +9,7 @@ from core.config.options import SCHEMA
 from core.types import HistoryPage, ImageRecord
 from ui import formats, state
 from ui.cfg import cfg_of
-from ui.components import elements
+from ui.components import custom_components
 from ui.i18n import said, t
 
 SHOWN = ("picture", "when", "prompt", "model", "size", "steps", "guidance", "seed", "seconds", "rating", "tags")
@@ -30,7 +30,7 @@ def draw(found: HistoryPage) -> None:
             vary = st.toggle(t("history.vary"), value=True, key="history_vary")
         frame, equal = without_equal(frame[shown]) if vary else (frame[shown], {})
         if equal:
-            elements.quiet(
+            custom_components.quiet(
                 t("history.equal", what=" · ".join(f"{column_name(k)}: {v or '–'}" for k, v in equal.items()))
             )
     key = f"table_{len(state.cursors())}_{state.selection_version()}"
@@ -49,7 +49,7 @@ def draw(found: HistoryPage) -> None:
 def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
     """One row a picture: what is said of each, and every advanced option under its key."""
     columns = {
-        "picture": [elements.thumbnail_url(record.id) for record in records],
+        "picture": [custom_components.thumbnail_url(record.id) for record in records],
         "when": [formats.moment(record.created_at) for record in records],
         "prompt": [record.request.prompt for record in records],
         "negative": [record.request.negative_prompt for record in records],

@@ -10,7 +10,7 @@ from core.studio import Studio
 from core.types import ImageRecord
 from ui import actions, formats, state
 from ui.cfg import cfg_of
-from ui.components import elements
+from ui.components import custom_components
 from ui.i18n import t
 
 HISTORY_PAGE = "views/history.py"
@@ -21,7 +21,7 @@ START_ICON = ":material/add_photo_alternate:"
 def large(record: ImageRecord) -> None:
     """The same element as the preview's, so that the preview turns into the picture."""
     size = (record.width, record.height)
-    elements.picture(elements.image_url(record.id), record.request.prompt, size, key="stage_picture")
+    custom_components.image(custom_components.image_url(record.id), record.request.prompt, size, key="stage_picture")
 
 
 def facts(record: ImageRecord, key: str = "facts") -> None:
@@ -40,7 +40,7 @@ def facts(record: ImageRecord, key: str = "facts") -> None:
     if record.peak_memory_bytes:
         peak = formats.size_of(record.peak_memory_bytes)
         rows.append((peak_label(record), peak, peak))
-    elements.facts(rows, t("fact.copy"), t("fact.copied"), key=key)
+    custom_components.facts(rows, t("fact.copy"), t("fact.copied"), key=key)
 
 
 def peak_label(record: ImageRecord) -> str:

@@ -1,7 +1,4 @@
-"""A picture to start from: chosen, pasted or sent from the history; how much of it is drawn anew, and where.
-
-What this module does not know: how a picture is kept and drawn over; the studio does both.
-"""
+"""A picture to start from: chosen, pasted or sent from the history; how much of it is drawn anew, and where."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import IMAGE, MASK, ModelInfo
 from ui import actions, state
-from ui.components import elements, parameter_panel
+from ui.components import custom_components, parameter_panel
 from ui.i18n import t
 
 FILES = ("png", "jpg", "jpeg", "webp")
@@ -48,7 +45,7 @@ def _choose(studio: Studio) -> None:
             actions.start_from(studio, file.getvalue(), file.name)
 
     st.file_uploader(t("inputs.upload"), FILES, key=key, on_change=uploaded)
-    elements.paste(
+    custom_components.paste(
         t("inputs.paste"), state.language(), key="paste_input", on_kept=lambda kept: actions.use(studio, kept)
     )
 
@@ -61,7 +58,7 @@ def _chosen(studio: Studio, image: str) -> None:
         return _remove()
     mask = state.sources().inputs.get(MASK, "")
     words = {name: t(f"inputs.board.{name}") for name in BOARD}
-    elements.board(
+    custom_components.board(
         image, mask, size, words, state.language(), key=f"board_{state.sources_version()}", on_mask=state.set_mask
     )
     st.caption(t("inputs.mask_on") if mask else t("inputs.mask_off"))

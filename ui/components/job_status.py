@@ -1,7 +1,6 @@
 """A running job: its forming picture, its step, the time that is left, and the button that stops it.
 
-The browser keeps picture, bar and words up to date by itself (see ui.pulse); what is here is drawn when the queue changes.
-What this module does not know: what happens when a job ends; the page is drawn again then.
+The browser keeps picture, bar and words up to date by itself (see ui.progress_poll); what is here is drawn when the queue changes.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from collections.abc import Iterable
 import streamlit as st
 
 from core.studio import Studio
-from core.types import Job, JobState, QueueBoard
-from ui import actions, formats, pulse, state
-from ui.components import elements, later
+from core.types import Job, JobState, QueueSnapshot
+from ui import actions, formats, progress_poll, state
+from ui.components import custom_components, schedule
 from ui.i18n import t
 from ui.job_words import sentence, title
 
@@ -28,13 +27,19 @@ def live(studio: Studio, job_id: str) -> None:
     if not job.state.active:
         st.rerun()
     request = job.request
-    elements.picture(
-        pulse.shown(job)["src"], request.prompt, (request.width, request.height), key="stage_picture", forming=job.id
+    custom_components.image(
+        progress_poll.shown(job)["src"],
+        request.prompt,
+        (request.width, request.height),
+        key="stage_picture",
+        forming=job.id,
     )
     with st.container(key="progress", horizontal=True, vertical_alignment="center"):
-        elements.pulse(pulse.mark(board), poll_seconds(studio), key="pulse", job=job)
-        if later.waits(job):
-            st.button(t("later.run_now"), key="run_now", type="primary", on_click=later.run_now, args=(studio, job.id))
+        custom_components.pulse(progress_poll.mark(board), poll_seconds(studio), key="pulse", job=job)
+        if schedule.waits(job):
+            st.button(
+                t("later.run_now"), key="run_now", type="primary", on_click=schedule.run_now, args=(studio, job.id)
+            )
         st.button(
             t("job.cancelling") if job.cancel_requested else t("job.cancel"),
             key="cancel",
@@ -44,10 +49,10 @@ def live(studio: Studio, job_id: str) -> None:
             args=(studio, job.id),
         )
     if board.paused and job.state is JobState.QUEUED:
-        elements.quiet(t("queue.paused"))
+        custom_components.quiet(t("queue.paused"))
         st.button(t("queue.go_on"), key="go_on", on_click=actions.ask, args=(studio.queue.pause, False))
     if job.error:
-        elements.quiet(job.error.message(state.language()))
+        custom_components.quiet(job.error.message(state.language()))
     _others(studio, board, job.id)
 
 
@@ -56,7 +61,7 @@ def others(studio: Studio) -> None:
     board = studio.queue.snapshot()
     _others(studio, board, None)
     if board.jobs:
-        elements.pulse(pulse.mark(board), poll_seconds(studio), key="pulse")
+        custom_components.pulse(progress_poll.mark(board), poll_seconds(studio), key="pulse")
 
 
 def first_in_work(jobs: Iterable[Job]) -> Job | None:
@@ -70,7 +75,7 @@ def poll_seconds(studio: Studio) -> float:
     return float(studio.settings["ui.poll_seconds"])
 
 
-def _others(studio: Studio, board: QueueBoard, watched: str | None) -> None:
+def _others(studio: Studio, board: QueueSnapshot, watched: str | None) -> None:
     """Jobs beside the watched one, such as those queued after it, each with its own button to stop it."""
     for job in [job for job in board.jobs if job.id != watched][:MOST_OTHERS]:
         with st.container(horizontal=True, vertical_alignment="center", key=f"other_{job.id}"):
@@ -87,7 +92,7 @@ def where(job: Job) -> None:
     if job.state is JobState.QUEUED:
         st.text(sentence(job))
     else:
-        elements.job_words(job, key=f"where_{job.id}")
+        custom_components.job_words(job, key=f"where_{job.id}")
 
 
 def verdict(studio: Studio, job: Job) -> None:

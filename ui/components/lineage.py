@@ -10,7 +10,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import HistoryQuery, ImageRecord
 from ui import state
-from ui.components import elements
+from ui.components import custom_components
 from ui.i18n import t
 
 MOST = 24  # children that are shown
@@ -25,21 +25,21 @@ def draw(studio: Studio, record: ImageRecord) -> None:
         try:
             parent = studio.history.get(record.request.parent)
         except StudioError:  # deleted for good
-            elements.quiet(t("lineage.parent_gone"))
+            custom_components.quiet(t("lineage.parent_gone"))
         else:
             st.caption(t("lineage.parent"))
-            elements.gallery((parent,), t("lineage.parent"), state.select_image, key="parent", layout="strip")
+            custom_components.gallery((parent,), t("lineage.parent"), state.select_image, key="parent", layout="strip")
     children = studio.history.search(HistoryQuery(parent=record.id, limit=MOST))
     if children.total:
         words = t("lineage.children", count=children.total)
         st.caption(words)
-        elements.gallery(children.records, words, state.select_image, key="children", layout="strip")
+        custom_components.gallery(children.records, words, state.select_image, key="children", layout="strip")
 
 
 def _inputs(record: ImageRecord) -> str:
     figures = []
     for role, digest in record.request.inputs.items():
-        address, name = elements.input_url(digest), html.escape(t(f"lineage.{role}"))
-        picture = f'<a href="{address}" target="_blank" rel="noopener"><img src="{address}" alt="{name}"></a>'
-        figures.append(f"<figure>{picture}<figcaption>{name}</figcaption></figure>")
+        address, name = custom_components.input_url(digest), html.escape(t(f"lineage.{role}"))
+        image = f'<a href="{address}" target="_blank" rel="noopener"><img src="{address}" alt="{name}"></a>'
+        figures.append(f"<figure>{image}<figcaption>{name}</figcaption></figure>")
     return f'<div class="zd-inputs">{"".join(figures)}</div>'

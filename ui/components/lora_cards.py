@@ -1,7 +1,4 @@
-"""The LoRAs on the Models page: what each looks like, is for and weighs, and why one can't be used.
-
-What this module does not know: files.
-"""
+"""The LoRAs on the Models page: what each looks like, is for and weighs, and why one can't be used."""
 
 from __future__ import annotations
 
@@ -35,9 +32,9 @@ def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: i
         rows = "".join(
             f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in _facts(lora, models)
         )
-        picture = preview(lora.name) if lora.preview else ""
+        image = preview(lora.name) if lora.preview else ""
         st.html(
-            f'<section class="zd-card zd-lora-card">{picture}<h3>{html.escape(lora.name)}</h3><dl>{rows}</dl></section>'
+            f'<section class="zd-card zd-lora-card">{image}<h3>{html.escape(lora.name)}</h3><dl>{rows}</dl></section>'
         )
         if lora.problem is not None:
             st.warning(lora.problem.message(state.language()), icon=":material/info:")

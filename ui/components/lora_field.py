@@ -1,7 +1,4 @@
-"""The LoRAs of the next picture: chosen from a list that fits the model, each with its weight and what it looks like.
-
-What this module does not know: files, how a LoRA acts.
-"""
+"""The LoRAs of the next picture: chosen from a list that fits the model, each with its weight and what it looks like."""
 
 from __future__ import annotations
 

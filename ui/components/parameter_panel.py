@@ -1,7 +1,4 @@
-"""From the schema to widgets: each option's type, range, unit, help and when it takes effect, with nothing said twice.
-
-What this module does not know: what any single option means.
-"""
+"""From the schema to widgets: each option's type, range, unit, help and when it takes effect, with nothing said twice."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.config.layers import Settings
+from core.config.loader import Settings
 from core.config.options import GROUPS, SCHEMA
 from core.config.schema import AUTO, Option, TakesEffect
 from core.types import Decision, ModelInfo, WorkerStatus

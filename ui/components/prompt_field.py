@@ -14,7 +14,7 @@ from core.config.options import SCHEMA
 from core.studio import Studio
 from core.types import ModelInfo
 from ui import actions, prompts, state
-from ui.components import later, parameter_panel
+from ui.components import parameter_panel, schedule
 from ui.i18n import said, t
 
 PROMPT = "generation.prompt"
@@ -35,7 +35,7 @@ def draw(studio: Studio) -> None:
         on_click=actions.generate,
         args=(studio,),
     )
-    later.choice()
+    schedule.choice()
 
 
 def ideas(library: prompts.Library | None) -> None:

@@ -1,7 +1,4 @@
-"""Asked once for each change: it makes the worker load the model again, which took so long last time.
-
-What this module does not know: which options do.
-"""
+"""Asked once for each change: it makes the worker load the model again, which took so long last time."""
 
 from __future__ import annotations
 

@@ -1,13 +1,10 @@
-"""All of the form as YAML: to be seen, copied, and pasted back.
-
-What this module does not know: what a key means; the schema checks it.
-"""
+"""All of the form as YAML: to be seen, copied, and pasted back."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from core.config.layers import to_yaml
+from core.config.loader import to_yaml
 from core.errors import StudioError
 from core.studio import Studio
 from ui import actions, state

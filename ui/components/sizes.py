@@ -1,7 +1,4 @@
-"""Size presets as chips, and the exact size beside them.
-
-What this module does not know: how a model renders a size (core.model.sizes); it only proposes ones.
-"""
+"""Size presets as chips, and the exact size beside them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Small pictures that lead to their place in the history, as HTML for tables and rows.
-
-What this module does not know: records, where files are; it makes addresses out of ids.
-"""
+"""Small pictures that lead to their place in the history, as HTML for tables and rows."""
 
 from __future__ import annotations
 
@@ -10,18 +7,18 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from ui import state
-from ui.components import elements
+from ui.components import custom_components
 
 
 def linked(image_id: str, prompt: str) -> str:
     """The thumbnail as a link; the history opens in the viewer's language."""
     place = html.escape("history?" + urlencode({"image": image_id, "lang": state.language()}), quote=True)
-    source = html.escape(elements.thumbnail_url(image_id), quote=True)
+    source = html.escape(custom_components.thumbnail_url(image_id), quote=True)
     alt = html.escape(prompt, quote=True)
     return f'<a href="{place}" target="_self"><img src="{source}" alt="{alt}" loading="lazy"></a>'
 
 
-def strip(pictures: Sequence[tuple[str, str]], more: str = "") -> str:
+def strip(images: Sequence[tuple[str, str]], more: str = "") -> str:
     """Several beside one another, each an id and its prompt; `more` follows them in words."""
     rest = f"<small>{html.escape(more)}</small>" if more else ""
-    return f'<div class="zd-strip">{"".join(linked(*picture) for picture in pictures)}{rest}</div>'
+    return f'<div class="zd-strip">{"".join(linked(*image) for image in images)}{rest}</div>'

@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.studio import Studio
 from ui import actions, prompts, state
-from ui.components.elements import ASSETS
+from ui.components.custom_components import ASSETS
 from ui.i18n import said, t
 
 

@@ -1,7 +1,4 @@
-"""The machines and workers of a Ray cluster: what each is and does; one more here, or one less.
-
-What this module does not know: how they are spoken to.
-"""
+"""The machines and workers of a Ray cluster: what each is and does; one more here, or one less."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from core.errors import NotFoundError
 from core.studio import Studio
 from core.types import ClusterNode, ClusterWorker, WorkerStatus
 from ui import actions, formats
-from ui.components import elements, job_status
+from ui.components import custom_components, job_status
 from ui.i18n import t
 
 SHOWN = 64  # workers of a machine: each has a row and a button
@@ -23,9 +20,9 @@ def draw(studio: Studio, status: WorkerStatus) -> None:
     """Nothing where a local worker draws."""
     if not status.nodes:
         return
-    an_hour = sum(worker.pictures_hour for worker in status.workers)
+    an_hour = sum(worker.images_hour for worker in status.workers)
     st.subheader(f"{t('workers.title')} · {len(status.workers)}")
-    elements.quiet(t("workers.sum", machines=len(status.nodes), pictures=an_hour))
+    custom_components.quiet(t("workers.sum", machines=len(status.nodes), images=an_hour))
     for node in status.nodes:
         own = [worker for worker in status.workers if worker.node == node.name]
         with st.container(border=True, key=f"node_{node.id[:12]}"):
@@ -60,7 +57,7 @@ def _row(studio: Studio, worker: ClusterWorker) -> None:
     if worker.memory_total:
         free, total = formats.size_of(worker.memory_free), formats.size_of(worker.memory_total)
         facts.append(t("workers.memory", own=formats.size_of(worker.memory_own), free=free, total=total))
-    facts.append(t("workers.pace", pictures=worker.pictures_hour))
+    facts.append(t("workers.pace", images=worker.images_hour))
     shown = html.escape(" · ".join(fact for fact in facts if fact))
     doing = t(f"worker.{worker.state}")
     if worker.job:

@@ -2,12 +2,11 @@
 
 The form's values live in one dictionary by schema key, because Streamlit forgets a widget's value when its page is left.
 While the Generate page is open each widget has its own key beside it; `keep_form` copies the widgets back.
-What this module does not know: how anything looks.
 """
 
 from __future__ import annotations
 
-from ui.state.comparison import (
+from ui.state.benchmark import (
     PROMPTS,
     SEEDS,
     SHARED,
@@ -43,44 +42,7 @@ from ui.state.form import (
     widget_key,
     yaml_version,
 )
-from ui.state.history import (
-    choose_found,
-    choose_images,
-    chosen,
-    chosen_images,
-    click_choice,
-    cursors,
-    first_page,
-    history_version,
-    importing,
-    next_page,
-    previous_page,
-    renew_history,
-    select_image,
-    selected_image,
-    selection_version,
-    set_importing,
-    set_table_choice,
-    sorted_upwards,
-    table_choice,
-    turn_order,
-)
-from ui.state.inputs import (
-    control_input,
-    draw_from_text,
-    set_control_input,
-    set_mask,
-    set_sources_of,
-    sources,
-    sources_version,
-    start_from,
-)
-from ui.state.loras import NAMES as LORA_NAMES
-from ui.state.loras import lay_out_loras, lora_uses, take_loras, toggle_lora
-from ui.state.loras import weight_key as lora_weight_key
-from ui.state.pages import empty_model_field, guide_runs, keep_guide_in_address, model_field, model_text, set_guide_run
-from ui.state.viewer import choose_language, client, language, set_language, speaking, user
-from ui.state.watching import (
+from ui.state.generate_page import (
     AT_TIME,
     HELD,
     NOW,
@@ -105,6 +67,43 @@ from ui.state.watching import (
     watch,
     when,
 )
+from ui.state.history import (
+    choose_found,
+    choose_images,
+    chosen,
+    chosen_images,
+    click_choice,
+    cursors,
+    first_page,
+    history_version,
+    importing,
+    next_page,
+    previous_page,
+    renew_history,
+    select_image,
+    selected_image,
+    selection_version,
+    set_importing,
+    set_table_choice,
+    sorted_upwards,
+    table_choice,
+    turn_order,
+)
+from ui.state.input_images import (
+    control_input,
+    draw_from_text,
+    set_control_input,
+    set_mask,
+    set_sources_of,
+    sources,
+    sources_version,
+    start_from,
+)
+from ui.state.loras import NAMES as LORA_NAMES
+from ui.state.loras import lay_out_loras, lora_uses, take_loras, toggle_lora
+from ui.state.loras import weight_key as lora_weight_key
+from ui.state.pages import empty_model_field, guide_runs, keep_guide_in_address, model_field, model_text, set_guide_run
+from ui.state.session import choose_language, client, language, set_language, speaking, user
 
 __all__ = [
     "AT_TIME",

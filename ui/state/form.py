@@ -11,7 +11,7 @@ from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.types import CONTROL, SET_FIELDS, GenerationRequest
 from ui.cfg import cfg_of
-from ui.state.inputs import set_control_input
+from ui.state.input_images import set_control_input
 
 _FORM = "form"
 _WIDGET = "w:"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from core.types import Chosen, HistoryQuery
+from core.types import HistoryQuery, ImageSelection
 
 _SELECTED = "selected_image"
 _CURSORS = "history_cursors"
@@ -34,9 +34,9 @@ def select_image(image_id: str | None) -> None:
         del st.query_params["image"]
 
 
-def chosen() -> Chosen:
+def chosen() -> ImageSelection:
     """What is chosen in the gallery or the table, for what is done with many: ids, or all that a question finds."""
-    kept: Chosen = st.session_state.get(_CHOSEN, ())
+    kept: ImageSelection = st.session_state.get(_CHOSEN, ())
     return kept
 
 

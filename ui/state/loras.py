@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from core.config.loras import KEY, LoraUse, read_uses
+from core.config.lora_syntax import KEY, LoraSpec, read_uses
 from core.errors import OptionError
 from ui.state.form import fill_form, form, give_widget
 
@@ -15,7 +15,7 @@ NAMES = "lora_names"
 _WEIGHT = "lora_weight:"
 
 
-def lora_uses() -> tuple[LoraUse, ...]:
+def lora_uses() -> tuple[LoraSpec, ...]:
     """What the form holds; nothing where it holds what can't be read."""
     try:
         return read_uses(form().get(KEY) or (), "form")
@@ -28,7 +28,7 @@ def weight_key(name: str) -> str:
     return _WEIGHT + name
 
 
-def lay_out_loras(uses: Sequence[LoraUse]) -> None:
+def lay_out_loras(uses: Sequence[LoraSpec]) -> None:
     """Give the widgets what the form holds, before they are drawn: other parts of the page change it, too."""
     give_widget(NAMES, [use.name for use in uses])
     for use in uses:
@@ -39,7 +39,7 @@ def take_loras() -> None:
     """Put what the widgets hold into the form. A LoRA that is chosen anew begins at 1."""
     names: list[str] = st.session_state.get(NAMES, [])
     before = {use.name: use for use in lora_uses()}
-    uses = [before.get(name, LoraUse(name)) for name in names]
+    uses = [before.get(name, LoraSpec(name)) for name in names]
     weighted = [replace(use, weight=st.session_state.get(weight_key(use.name), use.weight)) for use in uses]
     fill_form({KEY: tuple(str(use) for use in weighted)})
 
@@ -48,4 +48,4 @@ def toggle_lora(name: str) -> None:
     """Choose a LoRA for the next picture, or no longer."""
     uses = lora_uses()
     kept = [use for use in uses if use.name != name]
-    fill_form({KEY: tuple(str(use) for use in (kept if len(kept) < len(uses) else [*uses, LoraUse(name)]))})
+    fill_form({KEY: tuple(str(use) for use in (kept if len(kept) < len(uses) else [*uses, LoraSpec(name)]))})

@@ -18,9 +18,9 @@ from ui.components import (
     parameter_panel,
     prompt_field,
     reload_question,
+    result,
     settings_yaml,
     sizes,
-    stage,
     welcome,
 )
 from ui.i18n import t
@@ -36,7 +36,7 @@ def page() -> None:
             prompt_field.draw(studio)
             reload_question.draw(studio)
         with st.container(key="stage"):
-            stage.draw(studio, lambda: welcome.draw(studio, library))
+            result.draw(studio, lambda: welcome.draw(studio, library))
         with st.container(key="knobs"):
             prompt_field.ideas(library)
             model = _model(studio)

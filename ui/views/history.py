@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import streamlit as st
 
-from core.entrypoints.api.listing import PART
 from core.errors import StudioError
+from core.server.listing import PART
 from core.studio import Studio
 from core.types import HistoryPage, HistoryQuery, ImageRecord
 from ui import actions, resources, state
 from ui.components import (
-    elements,
+    custom_components,
     error_card,
     history_detail,
     history_filter,
@@ -53,7 +53,7 @@ def page() -> None:
 
 
 def _gallery(studio: Studio, query: HistoryQuery, found: HistoryPage, record: ImageRecord | None) -> None:
-    elements.grid(
+    custom_components.grid(
         query,
         found,
         t("history.title"),

@@ -9,14 +9,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.studio import Studio
 from core.types import HistoryQuery, ImageRecord, Job, JobState
-from ui import actions, formats, pulse, resources, state
-from ui.components import elements, error_card, job_status, later, thumbnails
+from ui import actions, formats, progress_poll, resources, state
+from ui.components import custom_components, error_card, job_status, schedule, thumbnails
 from ui.i18n import t
 from ui.job_words import title
 
 SHOWN = 40  # rows of each list: nobody reads more, and each has six buttons
 ENDED = 10  # rows of what ended lately
-PICTURES = 4  # of each job that ended
+IMAGES = 4  # of each job that ended
 RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
 
 
@@ -39,9 +39,9 @@ def _lists(studio: Studio) -> None:
     _list(t("queue.mine"), mine, lambda job: _active_row(studio, job))
     _list(t("queue.others"), others, lambda job: _active_row(studio, job))
     ended = [job for job in studio.queue.recent(SHOWN) if not job.state.active][:ENDED]
-    pictures = _pictures(studio, ended)
-    _list(t("queue.ended"), ended, lambda job: _ended_row(studio, job, pictures))
-    elements.pulse(pulse.mark(board), job_status.poll_seconds(studio), key="pulse")
+    images = _images(studio, ended)
+    _list(t("queue.ended"), ended, lambda job: _ended_row(studio, job, images))
+    custom_components.pulse(progress_poll.mark(board), job_status.poll_seconds(studio), key="pulse")
 
 
 def _switches(studio: Studio, mine: Sequence[Job], paused: bool) -> None:
@@ -83,14 +83,14 @@ def _active_row(studio: Studio, job: Job) -> None:
     with _words(job):
         job_status.where(job)
         if job.error:
-            elements.quiet(job.error.message(state.language()))
+            custom_components.quiet(job.error.message(state.language()))
     if job.state is JobState.QUEUED and job.position is not None:
         _button("top", job, "vertical_align_top", studio.queue.move, job.id, 1)
         _button("up", job, "arrow_upward", studio.queue.move, job.id, job.position - 1)
         _button("down", job, "arrow_downward", studio.queue.move, job.id, job.position + 1)
     if job.state is JobState.QUEUED:
-        later.button(studio, job)
-    if later.waits(job) and not job.held:
+        schedule.button(studio, job)
+    if schedule.waits(job) and not job.held:
         _button("now", job, "play_arrow", studio.queue.postpone, job.id, None)
     elif job.held:
         _button("resume", job, "play_arrow", studio.queue.pause_job, job.id, False)
@@ -99,9 +99,9 @@ def _active_row(studio: Studio, job: Job) -> None:
     _button("cancel", job, "close", studio.queue.cancel, job.id)
 
 
-def _pictures(studio: Studio, jobs: Sequence[Job]) -> Mapping[str, ImageRecord]:
+def _images(studio: Studio, jobs: Sequence[Job]) -> Mapping[str, ImageRecord]:
     """The first pictures of each job by id, as far as they are in the history still: in the trash is not."""
-    ids = tuple(image_id for job in jobs for image_id in job.image_ids[:PICTURES])
+    ids = tuple(image_id for job in jobs for image_id in job.image_ids[:IMAGES])
     return (
         {record.id: record for record in studio.history.search(HistoryQuery(ids=ids, limit=len(ids))).records}
         if ids
@@ -109,10 +109,10 @@ def _pictures(studio: Studio, jobs: Sequence[Job]) -> Mapping[str, ImageRecord]:
     )
 
 
-def _ended_row(studio: Studio, job: Job, pictures: Mapping[str, ImageRecord]) -> None:
-    shown = [(one, pictures[one].request.prompt) for one in job.image_ids[:PICTURES] if one in pictures]
+def _ended_row(studio: Studio, job: Job, images: Mapping[str, ImageRecord]) -> None:
+    shown = [(one, images[one].request.prompt) for one in job.image_ids[:IMAGES] if one in images]
     if shown:
-        more = len(job.image_ids) - PICTURES
+        more = len(job.image_ids) - IMAGES
         st.html(thumbnails.strip(shown, f"+{more}" if more > 0 else ""), width="content")
     with _words(job):
         st.text(_end(job))

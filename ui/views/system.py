@@ -11,7 +11,7 @@ from core.config.schema import HIDDEN
 from core.studio import Studio
 from core.types import SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
-from ui.components import error_card, fault_cards, workers
+from ui.components import error_card, issue_cards, workers
 from ui.i18n import said, t
 
 REFRESH_SECONDS = 5
@@ -22,7 +22,7 @@ def page() -> None:
     actions.open_form(studio)
     for number, error in enumerate(state.errors()):
         error_card.draw(error, f"system{number}")
-    st.fragment(fault_cards.draw, run_every=REFRESH_SECONDS)(studio)
+    st.fragment(issue_cards.draw, run_every=REFRESH_SECONDS)(studio)
     st.fragment(_cards, run_every=REFRESH_SECONDS)(studio)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.config.loras import read_uses
+from core.config.lora_syntax import read_uses
 from core.config.options.declare import START, advanced, basic
 from core.config.schema import AUTO
 

@@ -1,6 +1,6 @@
 """Where a database is, and how its SQL is said: all that differs between SQLite and PostgreSQL.
 
-Each has one module here: its `Home` (opening, transactions, errors, copies, news) and its `Wording` (SQL that only it says
+Each has one module here: its `Backend` (opening, transactions, errors, copies, news) and its `Dialect` (SQL that only it says
 so). Everything else of the studio knows tables, not databases.
 """
 
@@ -10,28 +10,28 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from core.storage.dialects.contract import Home, News, Wording
-from core.storage.dialects.sqlite import SqliteFile, SqliteWording
+from core.storage.dialects.contract import Backend, ChangeToken, Dialect
+from core.storage.dialects.sqlite import SqliteBackend, SqliteDialect
 from core.storage.dialects.upserts import insert_if_new, upsert
 
-__all__ = ["Home", "News", "Wording", "home_of", "insert_if_new", "upsert", "wording_of"]
+__all__ = ["Backend", "ChangeToken", "Dialect", "home_of", "insert_if_new", "upsert", "wording_of"]
 
-_SQLITE: Wording = SqliteWording()
+_SQLITE: Dialect = SqliteDialect()
 
 
-def home_of(where: Path | str) -> Home:
+def home_of(where: Path | str) -> Backend:
     """A file, or the server that a `postgresql://` URL names. Raises OptionError for a URL that can't be used."""
     if isinstance(where, Path):
-        return SqliteFile(where)
-    from core.storage.dialects.server import PostgresServer
+        return SqliteBackend(where)
+    from core.storage.dialects.server import PostgresBackend
 
-    return PostgresServer(where)
+    return PostgresBackend(where)
 
 
-def wording_of(connection: Connection) -> Wording:
+def wording_of(connection: Connection) -> Dialect:
     """How the database of this connection says it."""
     if connection.dialect.name == "sqlite":
         return _SQLITE
-    from core.storage.dialects.postgresql import PostgresWording
+    from core.storage.dialects.postgresql import PostgresDialect
 
-    return PostgresWording()
+    return PostgresDialect()

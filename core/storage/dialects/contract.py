@@ -15,7 +15,7 @@ Conditions = tuple[list[str], dict[str, Any]]  # SQL, and the values of its para
 Words = tuple[int, str, str]  # a picture's number, prompt, negative prompt
 
 
-class News(Protocol):
+class ChangeToken(Protocol):
     """Tells whether anyone wrote. One thread asks at a time, and not always the same."""
 
     def mark(self) -> object:
@@ -27,7 +27,7 @@ class News(Protocol):
         ...
 
 
-class Home(Protocol):
+class Backend(Protocol):
     """A database: opened, closed, copied."""
 
     @property
@@ -61,10 +61,10 @@ class Home(Protocol):
         """The error that says to a user what the database said to us."""
         ...
 
-    def news(self) -> News: ...
+    def news(self) -> ChangeToken: ...
 
 
-class Wording(Protocol):
+class Dialect(Protocol):
     """SQL that is said differently; `connection` is always inside a transaction."""
 
     walked: str  # `images` in a question that ix_images_filter answers

@@ -1,7 +1,4 @@
-"""Expressions that each database says in its own way.
-
-What this module does not know: tables.
-"""
+"""Expressions that each database says in its own way."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""PostgreSQL's own wording. Words are in a table beside the pictures, as a tsvector of our own splitting.
-
-What this module does not know: what the rows mean, how a server is reached.
-"""
+"""PostgreSQL's own wording. Words are in a table beside the pictures, as a tsvector of our own splitting."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from core.storage.dialects.contract import Conditions, Words
-from core.storage.words import tokens
+from core.storage.fts_tokens import tokens
 
 TEXTS = "image_texts"
 LONGEST = 400  # characters of a word that are indexed: a lexeme has at most 2 KB
@@ -21,7 +18,7 @@ _SERIAL = (("jobs", "number"), ("images", "number"), ("option_sets", "id"))
 _BOOLEAN = ("favourite",)  # columns that are sorted by
 
 
-class PostgresWording:
+class PostgresDialect:
     """The planner has statistics, so nothing tells it which index to take."""
 
     walked = "images"

@@ -1,7 +1,6 @@
 """A PostgreSQL server (13 or newer), named by a URL: opened, locked, copied. Needs psycopg 3, which is optional.
 
 The password comes from PGPASSWORD, PGPASSFILE or ~/.pgpass, as for all of PostgreSQL's own programs, and never from the URL.
-What this module does not know: what the rows mean.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.compiler import compiles
 
 from core.errors import DatabaseError, OptionError, StorageError, UnavailableError
+from core.i18n import localize
 
 KEY = "storage.database"
 SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
@@ -44,7 +44,7 @@ _CONNECT = {
 }
 
 
-class PostgresServer:
+class PostgresBackend:
     """The database that a URL names: postgresql://user@host:5432/name, with libpq's parameters after a question mark."""
 
     def __init__(self, url: str) -> None:
@@ -98,8 +98,8 @@ class PostgresServer:
     def error(self, error: DBAPIError) -> StorageError:
         return DatabaseError(path=self.name, detail=_first_line(error.orig))
 
-    def news(self) -> PostgresNews:
-        return PostgresNews(self)
+    def news(self) -> PostgresChangeToken:
+        return PostgresChangeToken(self)
 
     def connect(self) -> Any:
         """A connection of psycopg's own that commits by itself."""
@@ -114,13 +114,13 @@ class PostgresServer:
         return {name: value for name, value in {**_CONNECT, "options": session}.items() if name not in self._url.query}
 
 
-class PostgresNews:
+class PostgresChangeToken:
     """The set of finished transactions as a new one would see it: another one after each commit, on the whole server.
 
     Nothing is written for it, and no commit can fall between the look at it and the look at the rows.
     """
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresBackend) -> None:
         self._server = server
         self._connection: Any = None
 
@@ -166,19 +166,19 @@ def _checked(url: str) -> URL:
         raise _unusable(made.render_as_string(hide_password=True))
     if made.password is not None or any(name in made.query for name in SECRETS):
         shown = made.difference_update_query(SECRETS).render_as_string(hide_password=True)
-        raise OptionError(source="storage", key=KEY, came=shown, allowed=_NO_PASSWORD)
+        raise OptionError(source="storage", key=KEY, value=shown, allowed=_NO_PASSWORD)
     return made.set(drivername="postgresql+psycopg")
 
 
 def _unusable(came: str) -> OptionError:
-    return OptionError(source="storage", key=KEY, came=came, allowed="postgresql://user@host:5432/name")
+    return OptionError(source="storage", key=KEY, value=came, allowed="postgresql://user@host:5432/name")
 
 
 def _demand_psycopg(name: str) -> None:
     try:
         import psycopg  # noqa: F401  (to see whether it can be)
     except ImportError as error:
-        raise UnavailableError(key=KEY, came=name, reason=_NO_DRIVER) from error
+        raise UnavailableError(key=KEY, value=name, reason=_NO_DRIVER) from error
 
 
 def _number(part: str) -> int:
@@ -206,11 +206,5 @@ def _first_line(error: object) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-_NO_PASSWORD = {
-    "en": "a URL without a password; set PGPASSWORD, or name a file with it in PGPASSFILE",
-    "zh": "不含密码的地址；请设置 PGPASSWORD，或用 PGPASSFILE 指定密码文件",
-}
-_NO_DRIVER = {
-    "en": "the package psycopg is not installed (.venv/bin/pip install -r requirements-extras.txt)",
-    "zh": "未安装 psycopg（.venv/bin/pip install -r requirements-extras.txt）",
-}
+_NO_PASSWORD = localize("storage.dialects.server.no_password")
+_NO_DRIVER = localize("storage.dialects.server.no_driver")

@@ -1,7 +1,4 @@
-"""SQLite: one file in WAL mode. Words are in an FTS5 table whose rowid is images.number.
-
-What this module does not know: what the rows mean.
-"""
+"""SQLite: one file in WAL mode. Words are in an FTS5 table whose rowid is images.number."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ from sqlalchemy.exc import DBAPIError
 
 from core.errors import DiskFullError, NotWritableError, StorageError
 from core.storage.dialects.contract import Conditions, Words
-from core.storage.words import match, spaced
+from core.storage.fts_tokens import match, spaced
 
 TEXTS = "image_texts"
 BUSY_SECONDS = 30  # how long a writer waits for another one
 SWITCH_SECONDS = 0.02  # between two tries to make a new database a WAL one
 
 
-class SqliteFile:
+class SqliteBackend:
     """The database in one file."""
 
     def __init__(self, path: Path) -> None:
@@ -76,11 +73,11 @@ class SqliteFile:
             return NotWritableError(path=self.path)
         return StorageError(path=self.path, detail=words)
 
-    def news(self) -> SqliteNews:
-        return SqliteNews(self.path)
+    def news(self) -> SqliteChangeToken:
+        return SqliteChangeToken(self.path)
 
 
-class SqliteNews:
+class SqliteChangeToken:
     """SQLite's `data_version`, which every commit of another connection changes."""
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +90,7 @@ class SqliteNews:
         self._connection.close()
 
 
-class SqliteWording:
+class SqliteDialect:
     """SQLite's planner has no statistics and would read rows instead of an index, 15 times as slow: hence INDEXED BY, and
     CROSS JOIN, which keeps the order of both sides."""
 

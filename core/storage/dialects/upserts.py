@@ -1,7 +1,4 @@
-"""Rows that may be there already. Both databases say it alike, with an `insert` of their own.
-
-What this module does not know: what the rows mean.
-"""
+"""Rows that may be there already. Both databases say it alike, with an `insert` of their own."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.batch.library import WildcardFiles
+from core.batch.wildcard_files import WildcardFiles
 from core.batch.wildcards import Choice, File, Parts, expand, has_wildcards, parse
-from core.config.layers import PROJECT_ROOT
+from core.config.loader import PROJECT_ROOT
 from core.errors import WildcardError
 
 FILES = {"color": ["red", "blue"], "deep": ["{a|__color__}", "b"], "one-line": ["x"]}
@@ -20,7 +20,7 @@ SHIPPED = PROJECT_ROOT / "configs" / "prompts" / "wildcards"
 
 def lines(name: str) -> Sequence[str]:
     if name not in FILES:
-        raise WildcardError(came=name, allowed="no")
+        raise WildcardError(value=name, allowed="no")
     return FILES[name]
 
 

@@ -13,17 +13,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from core import bootstrap
-from core.config.layers import Settings
-from core.entrypoints import cli, generate
+from core.cli import generate, main
+from core.config.loader import Settings
 from core.jobs.supervisor import WorkerSupervisor
-from core.model.families import FAMILIES
-from core.studio import Studio
+from core.models.families import FAMILIES
+from core.studio import Studio, bootstrap
 from core.types import GenerationRequest
 from tests.pipelines import Z_IMAGE
 
 PARTS = FAMILIES[Z_IMAGE].parts
-FAKE = "tests.unit.jobs.fake_generator:build_generator"
+FAKE = "tests.integration.jobs.fake_generator:build_generator"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def run(
 
     def run_one(*arguments: str) -> Said:
         capsys.readouterr()
-        code = cli.main(arguments, configs)
+        code = main.main(arguments, configs)
         return Said(code, *capsys.readouterr())
 
     return run_one

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core import bootstrap
-from core.entrypoints.comparing import FORMATS
+from core.cli.benchmark import FORMATS
 from core.jobs import queue
 from core.jobs.supervisor import WorkerSupervisor
+from core.studio import bootstrap
 from tests.unit.cli.conftest import FAKE, Said
 
 Run = Callable[..., Said]

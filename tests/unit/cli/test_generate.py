@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core import bootstrap
-from core.config.layers import PROJECT_ROOT
-from core.entrypoints.cli import build_parser
-from core.entrypoints.generate import read_order
-from core.entrypoints.terminal import ProgressLine, choose_language, progress_text
+from core.cli.console import ProgressLine, choose_language, progress_text
+from core.cli.generate import read_order
+from core.cli.main import build_parser
+from core.config.loader import PROJECT_ROOT
 from core.errors import OutOfMemoryError
-from core.jobs.orders import DATABASE_FILE
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
+from core.jobs.worker_config import DATABASE_FILE
 from core.storage.database import Database
+from core.studio import bootstrap
 from core.types import GenerationRequest, Job, JobState, Phase, Progress
+from tests.integration.jobs.fake_generator import DEADLY
 from tests.unit.cli.conftest import Said
-from tests.unit.jobs.fake_generator import DEADLY
 
 Run = Callable[..., Said]
 
@@ -49,14 +49,14 @@ def test_the_format_follows_the_name(run: Run, tmp_path: Path, name: str, form: 
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_several_pictures_get_numbers(run: Run, tmp_path: Path) -> None:
+def test_several_images_get_numbers(run: Run, tmp_path: Path) -> None:
     said = run("generate", "x", "--num-images", "3", "--seed", "10", "--out", str(tmp_path / "a.b.png"))
     targets = [tmp_path / f"a.b-{k}.png" for k in (1, 2, 3)]
     assert said.out.split() == [str(path) for path in targets]
     assert [Image.open(path).getpixel((0, 0))[0] for path in targets] == [10, 11, 12]
 
 
-def test_a_picture_and_a_mask_go_along(run: Run, tmp_path: Path) -> None:
+def test_a_image_and_a_mask_go_along(run: Run, tmp_path: Path) -> None:
     for name, colour in (("old.webp", (9, 200, 7)), ("mask.png", (255, 255, 255))):
         Image.new("RGB", (96, 80), colour).save(tmp_path / name, lossless=True)
     target = tmp_path / "new.png"
@@ -81,9 +81,9 @@ def test_a_file_of_prompts_is_one_job(run: Run, tmp_path: Path) -> None:
     said = run(
         "generate", "--prompts-file", str(table), "--height", "64", "--width", "80", "--out", str(tmp_path / "p.png")
     )
-    pictures = [Image.open(tmp_path / f"p-{k}.png") for k in (1, 2)]
-    assert said.code == 0 and [picture.size for picture in pictures] == [(72, 64), (80, 64)]
-    assert [picture.getpixel((0, 0))[0] for picture in pictures] == [10, 20]
+    images = [Image.open(tmp_path / f"p-{k}.png") for k in (1, 2)]
+    assert said.code == 0 and [image.size for image in images] == [(72, 64), (80, 64)]
+    assert [image.getpixel((0, 0))[0] for image in images] == [10, 20]
     assert len(JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(5)) == 1
 
 
@@ -143,7 +143,7 @@ def test_ctrl_c_cancels_the_job(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with a POSIX signal")
 def test_a_worker_that_never_comes_up_ends_the_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deadly = partial(WorkerSupervisor, generator="tests.unit.jobs.fake_generator:build_killed")
+    deadly = partial(WorkerSupervisor, generator="tests.integration.jobs.fake_generator:build_killed")
     monkeypatch.setattr(bootstrap, "WorkerSupervisor", deadly)
     monkeypatch.setenv(DEADLY, "1")
     said = run("generate", "x", "--lang", "zh")
@@ -232,7 +232,7 @@ def test_the_front_door_opens_without_torch_and_streamlit() -> None:
 
     The command line has no use for the HTTP service's either.
     """
-    code = "import sys, core.entrypoints.cli as cli, core.entrypoints.generate; cli.build_parser('en'); print(*sys.modules)"
+    code = "import sys, core.cli.main as cli, core.cli.generate; cli.build_parser('en'); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     heavy = {"torch", "diffusers", "transformers", "streamlit", "pandas", "fastapi", "starlette"}
     assert not heavy & set(modules.stdout.split())
@@ -241,7 +241,7 @@ def test_the_front_door_opens_without_torch_and_streamlit() -> None:
 # -- input pictures --------------------------------------------------------------------------------------------------
 
 
-def test_a_control_picture_is_stored_and_named_by_the_request(run: Run, tmp_path: Path) -> None:
+def test_a_control_image_is_stored_and_named_by_the_request(run: Run, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "red").save(tmp_path / "lines.png")
     assert order("x", "--control-image", "lines.png").inputs == {"control_image": Path("lines.png")}
     said = run("generate", "x", "--control-image", str(tmp_path / "lines.png"), "--lang", "en")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.model.places import EMBEDDED
+from core.models.model_paths import EMBEDDED
 from tests.unit.cli.conftest import Said
 from tests.unit.hub.conftest import hub, online, toy  # noqa: F401  # fixtures
 

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from core.config.layers import PROJECT_ROOT
+from core.config.loader import PROJECT_ROOT
 
 COLLECTING = "Collecting torch==2.13.0 (from -r requirements.txt (line 5))\n"
 NONE_FOUND = (

@@ -2,22 +2,22 @@
 
 import pytest
 
-from core.cluster.actor import DrawingActor
+from core.cluster.actor import GeneratorActor
 from core.cluster.messages import Ended, Step
-from core.types import Attempt, Phase
+from core.types import Phase, ResumeState
+from tests.integration.jobs.harness import make_request
 from tests.unit.cluster.threads import FAKE
-from tests.unit.jobs.shop import make_request
 
 
 def answers(shown: bool) -> list[tuple[Step | Ended, ...]]:
     """What each call of `listen` brought, for one picture."""
-    actor = DrawingActor(FAKE, "configs", {})
+    actor = GeneratorActor(FAKE, "configs", {})
     actor.prepare(1, None, {})
     while not actor.listen().messages:
         pass
     if shown:
         actor.show(2)
-    actor.draw(2, make_request(fake_step_seconds=0.05), Attempt("job"))
+    actor.draw(2, make_request(fake_step_seconds=0.05), ResumeState("job"))
     heard = []
     while not (heard and isinstance(heard[-1][-1], Ended)):
         heard += [said] if (said := actor.listen().messages) else []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.cluster.choice import Candidate, Node, best, plan, threads
+from core.cluster.placement import Candidate, Node, best, plan, threads
 from core.config.schema import AUTO
 
 GIGA = 2**30

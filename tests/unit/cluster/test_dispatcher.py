@@ -1,9 +1,9 @@
 """What the dispatcher knows of models without asking the disk again."""
 
 from core.cluster.dispatcher import need_of
-from core.config.layers import load_settings
-from core.model.catalog import Catalog
-from core.model.places import places_of
+from core.config.loader import load_settings
+from core.models.catalog import Catalog
+from core.models.model_paths import places_of
 
 
 def test_the_memory_that_a_model_needs_is_read_from_its_files_once(monkeypatch) -> None:

@@ -6,11 +6,11 @@ import time
 import pytest
 
 from core.cluster.messages import Ended, Freed, Lost
-from core.types import Attempt
+from core.types import ResumeState
+from tests.integration.jobs.harness import make_request
 from tests.unit.cluster.threads import FAKE, ThreadLink, machine, running, until
-from tests.unit.jobs.shop import make_request
 
-JOB = Attempt("job")
+JOB = ResumeState("job")
 
 
 def ids(fleet):
@@ -26,7 +26,7 @@ def test_a_machine_that_comes_gets_workers_and_one_that_goes_takes_them_along():
         until(lambda: [worker.node for worker in fleet.workers()].count("two") == 3)
 
 
-def test_workers_are_added_and_drained_by_hand_and_a_drained_one_finishes_its_picture():
+def test_workers_are_added_and_drained_by_hand_and_a_drained_one_finishes_its_image():
     link = ThreadLink(machine())
     with running(link, workers=1) as fleet:
         inbox = queue.SimpleQueue()
@@ -54,7 +54,7 @@ def test_a_worker_with_the_model_is_taken_before_one_without():
             fleet.draw(taken, make_request(), JOB)
             until(lambda inbox=inbox: isinstance(inbox.get(timeout=30)[1], Ended))
             fleet.release(taken)
-        assert [worker.pictures_hour for worker in fleet.workers() if worker.model] == [4]
+        assert [worker.images_hour for worker in fleet.workers() if worker.model] == [4]
 
 
 def test_a_worker_that_is_gone_tells_whoever_has_it_and_is_replaced():
@@ -83,7 +83,7 @@ def test_a_worker_that_says_nothing_for_too_long_is_replaced_and_a_resting_one_i
 
 
 def test_workers_that_end_before_they_begin_are_told_of_after_some():
-    link = ThreadLink(machine(), generator="tests.unit.jobs.fake_generator:build_nothing")
+    link = ThreadLink(machine(), generator="tests.integration.jobs.fake_generator:build_nothing")
     with running(link, workers=1) as fleet:  # it begins, for each job will say why it can't
         assert not fleet.failing
         assert fleet.refused is not None and "libtorch.so" in str(fleet.refused.error)
@@ -102,7 +102,7 @@ def test_a_model_is_loaded_on_all_that_rest_and_given_back():
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_worker_given_back_in_the_middle_of_a_picture_stops_and_is_free_again(taken):
+def test_a_worker_given_back_in_the_middle_of_a_image_stops_and_is_free_again(taken):
     link = ThreadLink(machine())
     with running(link, workers=1) as fleet:
         worker = fleet.take(make_request(), "job", queue.SimpleQueue())

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from core.cluster.actor import DrawingActor
-from core.cluster.choice import Node
-from core.cluster.fleet import Fleet
-from core.cluster.link import Gone
+from core.cluster.actor import GeneratorActor
 from core.cluster.messages import Heard
+from core.cluster.placement import Node
+from core.cluster.transport import WorkerGone
+from core.cluster.worker_pool import WorkerPool
 from core.jobs import reasons
 
-FAKE = "tests.unit.jobs.fake_generator:build_generator"
+FAKE = "tests.integration.jobs.fake_generator:build_generator"
 PATIENCE = 60.0  # seconds; only a failing test waits this long
 
 
 class Handle:
-    def __init__(self, actor: DrawingActor, node: Node) -> None:
+    def __init__(self, actor: GeneratorActor, node: Node) -> None:
         self.actor, self.node, self.alive = actor, node, True
 
 
@@ -32,13 +32,13 @@ class ThreadLink:
         self.machines = list(machines)
         self.handles: list[Handle] = []
         self._generator = generator
-        self._heard: queue.SimpleQueue[tuple[Handle, Heard | Gone]] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[tuple[Handle, Heard | WorkerGone]] = queue.SimpleQueue()
 
     def nodes(self) -> Sequence[Node]:
         return list(self.machines)
 
     def start(self, node: Node, threads: int) -> Handle:
-        handle = Handle(DrawingActor(self._generator, "configs", {}), node)
+        handle = Handle(GeneratorActor(self._generator, "configs", {}), node)
         self.handles.append(handle)
         threading.Thread(target=self._listen, args=(handle,), daemon=True).start()
         return handle
@@ -52,7 +52,7 @@ class ThreadLink:
     def send(self, handle: Handle, verb: str, *arguments: Any) -> None:
         getattr(handle.actor, verb)(*arguments)
 
-    def hear(self, handles: Sequence[Handle], seconds: float) -> Sequence[tuple[Handle, Heard | Gone]]:
+    def hear(self, handles: Sequence[Handle], seconds: float) -> Sequence[tuple[Handle, Heard | WorkerGone]]:
         heard = []
         with suppress(queue.Empty):
             heard.append(self._heard.get(timeout=seconds))
@@ -67,11 +67,11 @@ class ThreadLink:
         handle.alive = False
         handle.actor.stop(1_000_000)
 
-    def kill(self, worker_id: str, fleet: Fleet) -> None:
+    def kill(self, worker_id: str, fleet: WorkerPool) -> None:
         """The actor of this worker is gone at once."""
         handle = fleet._workers[worker_id].handle
         self.end(handle)
-        self._heard.put((handle, Gone(reasons.actor_gone(handle.node.name))))
+        self._heard.put((handle, WorkerGone(reasons.actor_gone(handle.node.name))))
 
 
 def machine(name: str = "one", cards: int = 0) -> Node:
@@ -79,9 +79,9 @@ def machine(name: str = "one", cards: int = 0) -> Node:
 
 
 @contextmanager
-def running(link: ThreadLink, workers: int | str = 2, hang: float = 0.0) -> Iterator[Fleet]:
+def running(link: ThreadLink, workers: int | str = 2, hang: float = 0.0) -> Iterator[WorkerPool]:
     """A fleet whose workers are up, tended and listened to."""
-    fleet, stopping = Fleet(link, workers, hang, (None, {}), lambda model: None), threading.Event()
+    fleet, stopping = WorkerPool(link, workers, hang, (None, {}), lambda model: None), threading.Event()
 
     def keep(act: Callable[[], None]) -> None:
         while not stopping.is_set():

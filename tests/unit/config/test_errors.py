@@ -14,7 +14,7 @@ each_error = pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__nam
 
 
 def fields(kind: type[StudioError], language: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(kind.text[language]) if name}
+    return {name for _, name, _, _ in string.Formatter().parse(kind.template(language)) if name}
 
 
 def example(kind: type[StudioError]) -> StudioError:
@@ -48,7 +48,7 @@ def test_it_comes_back_from_the_database_as_it_was(kind: type[StudioError]) -> N
 
 
 def test_an_error_of_a_newer_version_is_still_shown() -> None:
-    error = StudioError.from_dict({"code": "FutureError", "values": {"came": 3}})
+    error = StudioError.from_dict({"code": "FutureError", "values": {"value": 3}})
     assert type(error) is StudioError
     assert "FutureError" in error.message("zh")
 

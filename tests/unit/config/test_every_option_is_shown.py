@@ -9,9 +9,9 @@ import ast
 import json
 from pathlib import Path
 
-from core.config.layers import PROJECT_ROOT
+from core.cli import options_reference
+from core.config.loader import PROJECT_ROOT
 from core.config.options import SCHEMA
-from core.entrypoints import reference
 
 TESTS = PROJECT_ROOT / "tests"
 
@@ -44,10 +44,10 @@ def test_only_options_are_shown() -> None:
 
 
 def test_what_was_measured_is_of_options() -> None:
-    measured = json.loads(reference.MEASURED.read_text(encoding="utf-8"))
+    measured = json.loads(options_reference.MEASURED.read_text(encoding="utf-8"))
     assert sorted(set(measured) - set(SCHEMA.options)) == []
 
 
 def test_the_table_of_options_is_up_to_date() -> None:
-    written = Path(reference.FILE).read_text(encoding="utf-8")
-    assert written == reference.document(), "run: python3 start.py options --write"
+    written = Path(options_reference.FILE).read_text(encoding="utf-8")
+    assert written == options_reference.document(), "run: python3 start.py options --write"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.config.layers import PROJECT_ROOT, SHIPPED_FILES, load_settings, parse_yaml
+from core.config.loader import PROJECT_ROOT, SHIPPED_FILES, load_settings, parse_yaml
 from core.config.options import SCHEMA
 
 CONFIGS = PROJECT_ROOT / "configs"

@@ -4,7 +4,7 @@ import random
 
 from PIL import Image
 
-from core.demo import captions, evaluate, painting, scenes
+from core.demo import captions, evaluate, renderer, scenes
 
 
 def test_questions_are_held_out_half_chinese_and_repeatable():
@@ -14,7 +14,7 @@ def test_questions_are_held_out_half_chinese_and_repeatable():
     assert all(q.wanted for q in asked)
 
 
-def test_perfect_drawings_pass_and_a_grey_picture_fails():
+def test_perfect_drawings_pass_and_a_grey_image_fails():
     by_prompt = {}
     rng = random.Random(9)
     for index in range(60):
@@ -25,7 +25,7 @@ def test_perfect_drawings_pass_and_a_grey_picture_fails():
         by_prompt[prompt] = scene
 
     def perfect(prompt: str, seed: int, width: int, height: int) -> Image.Image:
-        return painting.draw(by_prompt[prompt], width, height, random.Random(seed))
+        return renderer.draw(by_prompt[prompt], width, height, random.Random(seed))
 
     def grey(prompt: str, seed: int, width: int, height: int) -> Image.Image:
         return Image.new("RGB", (width, height), (128, 128, 128))

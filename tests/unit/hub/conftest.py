@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from core.model.families import FAMILIES
+from core.models.families import FAMILIES
 from tests.pipelines import Z_IMAGE
-from tests.unit.hub.standin import Hub, serving
+from tests.unit.hub.fake_hub import Hub, serving
 
 PARTS = FAMILIES[Z_IMAGE].parts
 

@@ -10,21 +10,21 @@ import time
 
 import pytest
 
-from core.config.layers import load_settings
+from core.config.loader import load_settings
 from core.errors import DownloadError
-from core.model.catalog import Catalog
-from core.model.checks import MANIFEST, check_folder
-from core.model.families import FAMILIES
-from core.model.hub import tokens
-from core.model.hub.choose import needed
-from core.model.hub.downloads import Downloads, downloads_of
-from core.model.hub.process import Fetcher
-from core.model.hub.remote import HubError, RemoteFile, endpoint_of
-from core.model.hub.state import DownloadFiles, Orders
-from core.model.places import Places, places_of
+from core.models.catalog import Catalog
+from core.models.families import FAMILIES
+from core.models.hub import tokens
+from core.models.hub.download_state import DownloadFiles, DownloadRequests
+from core.models.hub.download_worker import Downloader
+from core.models.hub.downloads import Downloads, downloads_of
+from core.models.hub.file_selection import needed
+from core.models.hub.hub_api import HubError, RemoteFile, endpoint_of
+from core.models.model_paths import ModelPaths, places_of
+from core.models.validation import MANIFEST, check_folder
 from tests.options import measured
 from tests.pipelines import SDXL, SDXL_CONTROL, Z_IMAGE, Z_IMAGE_CONTROL
-from tests.unit.hub.standin import serving
+from tests.unit.hub.fake_hub import serving
 
 PATIENCE = 90  # seconds; a busy machine starts a Python in some
 HUBS = ("huggingface", "modelscope")
@@ -34,7 +34,7 @@ HUBS = ("huggingface", "modelscope")
 def catalog(configs, tmp_path):
     entry = "id: toy\npipeline: ZImagePipeline\nhuggingface: owner/toy\nmodelscope: owner/toy\n"
     (configs / "models" / "toy.yaml").write_text(entry)
-    return Catalog(configs, Places(tmp_path / "store"))
+    return Catalog(configs, ModelPaths(tmp_path / "store"))
 
 
 @pytest.fixture
@@ -49,10 +49,12 @@ def in_process(hub, tmp_path):
     """The same work without a process, which takes a second to start."""
 
     def run(name="huggingface", **changes):
-        orders = Orders("toy", Z_IMAGE, name, "owner/toy", None, hub.address, str(tmp_path / "store"), os.getpid())
+        orders = DownloadRequests(
+            "toy", Z_IMAGE, name, "owner/toy", None, hub.address, str(tmp_path / "store"), os.getpid()
+        )
         files = DownloadFiles(tmp_path / "store", "toy")
         assert files.take()
-        fetcher = Fetcher(orders, files, None)
+        fetcher = Downloader(orders, files, None)
         fetcher.naps = []
         fetcher._wait = lambda seconds: fetcher.naps.append(seconds) if seconds else files.pause_wanted
         fetcher.run()
@@ -134,7 +136,7 @@ def test_another_revision_does_not_mix_with_what_came_before(in_process, hub, to
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(in_process, hub, monkeypatch):
-    monkeypatch.setattr("core.model.hub.process.SPARE", 1 << 60)
+    monkeypatch.setattr("core.models.hub.download_worker.SPARE", 1 << 60)
     failed = in_process()
     assert "free some space" in failed.error.message("en")
     assert not any("/resolve/" in path for path, *_ in hub.requests)
@@ -327,7 +329,7 @@ def test_a_controlnet_arrives_with_the_model_that_it_is_added_to(configs, tmp_pa
             entry = f"id: {model}\n{more}huggingface: owner/toy\nmodelscope: owner/toy\n"
             (configs / "models" / f"{model}.yaml").write_text(entry)
         store = tmp_path / "store"
-        catalog = Catalog(configs, Places(store))
+        catalog = Catalog(configs, ModelPaths(store))
         assert "models get" in catalog.find("net").problem.message("en")
         by_address = {"net": of_network.address, "xl": of_base.address}
         for model in ("net", "xl"):
@@ -361,7 +363,7 @@ def test_one_file_of_a_repository_is_all_that_is_fetched(configs, tmp_path):
         )
     entry = f"id: net\npipeline: {Z_IMAGE_CONTROL}\nbase: demo\nhuggingface: owner/toy\nfile: one.safetensors\n"
     (configs / "models" / "net.yaml").write_text(entry)
-    catalog = Catalog(configs, Places(tmp_path / "store"))
+    catalog = Catalog(configs, ModelPaths(tmp_path / "store"))
     with serving(tmp_path / "n") as hub:
         made = Downloads(tmp_path / "store", dict.fromkeys(HUBS, hub.address))
         made.start(catalog.find("net"))

@@ -9,10 +9,10 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.model.hub import transfer
-from core.model.hub.remote import HubError, RemoteFile
-from core.model.hub.transfer import PART, Stopped, fetch
-from tests.unit.hub.standin import COMMIT, serving
+from core.models.hub import http_download
+from core.models.hub.http_download import PART, Stopped, fetch
+from core.models.hub.hub_api import HubError, RemoteFile
+from tests.unit.hub.fake_hub import COMMIT, serving
 
 NAME = "vae/model.safetensors"
 
@@ -123,7 +123,7 @@ def test_it_gives_up_after_some_tries_and_keeps_what_came(hub, tmp_path):
 
     with pytest.raises(HubError, match="busy"):
         fetch(requests.Session(), remote(hub), tmp_path / "got", lambda *_: None, wait)
-    assert len(waits) <= transfer.MOST_FAILURES
+    assert len(waits) <= http_download.MOST_FAILURES
     assert (tmp_path / f"got{PART}").stat().st_size == 500
     assert not (tmp_path / "got").exists()
     hub.statuses = []

@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from core.history.store import History
 from core.storage.database import Database
-from core.storage.history import History
-from core.types import Decision, GenerationRequest, Picture
+from core.types import Decision, GeneratedImage, GenerationRequest
 
-MakePicture = Callable[..., Picture]
+MakeImage = Callable[..., GeneratedImage]
 
 
-def build_picture(size: tuple[int, int] = (64, 64), noise: bool = False, **request: Any) -> Picture:
+def build_image(size: tuple[int, int] = (64, 64), noise: bool = False, **request: Any) -> GeneratedImage:
     """A finished picture of `size`; with `noise` one that does not compress."""
     options: Mapping[str, Any] = {"output.format": "png", "output.quality": 92, "output.metadata": True}
     values = {"prompt": "a red house", "seed": 7, **request, "options": {**options, **request.get("options", {})}}
     image = (
         Image.effect_noise(size, 90).convert("RGB") if noise else Image.linear_gradient("L").resize(size).convert("RGB")
     )
-    return Picture(
+    return GeneratedImage(
         image=image,
         request=GenerationRequest(width=size[0], height=size[1], **values),
         rendered_size=(-(-size[0] // 16) * 16, -(-size[1] // 16) * 16),
@@ -58,8 +58,8 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
 
 
 @pytest.fixture
-def make_picture() -> MakePicture:
-    return build_picture
+def make_image() -> MakeImage:
+    return build_image
 
 
 @pytest.fixture

@@ -11,32 +11,31 @@ import pytest
 from PIL import Image
 from sqlalchemy import text, update
 
-from core.storage import importing, marks
-from core.storage.check import CheckReport, check, rebuild
+from core.history import annotation_files, image_import
+from core.history.integrity import CheckReport, check, rebuild
+from core.history.store import History
 from core.storage.database import Database
 from core.storage.files import LocalFiles
-from core.storage.history import History
 from core.storage.tables import images
-from core.types import HistoryQuery, MarkChange
+from core.types import AnnotationChange, HistoryQuery
 from tests.conftest import SERVER
+from tests.unit.storage.test_storage_readers import A1111, png
 
-from .test_storage_readers import A1111, png
 
-
-def test_nothing_to_find(make_picture: Any, history: History, database: Database, outputs: Path) -> None:
-    record = history.add(make_picture(), None)
-    history.change([record.id], MarkChange(rating=3))
+def test_nothing_to_find(make_image: Any, history: History, database: Database, outputs: Path) -> None:
+    record = history.add(make_image(), None)
+    history.change([record.id], AnnotationChange(rating=3))
     history.thumbnail(record.id)
-    assert check(database, outputs) == CheckReport(pictures=1)
+    assert check(database, outputs) == CheckReport(images=1)
 
 
 def test_everything_is_found_once_and_put_right(
-    make_picture: Any, history: History, database: Database, outputs: Path
+    make_image: Any, history: History, database: Database, outputs: Path
 ) -> None:
-    whole, missing, changed, damaged, lost, old = (history.add(make_picture(), None) for _ in range(6))
-    history.change([whole.id], MarkChange(rating=3))
+    whole, missing, changed, damaged, lost, old = (history.add(make_image(), None) for _ in range(6))
+    history.change([whole.id], AnnotationChange(rating=3))
     history.file(whole.id).with_name(
-        history.file(whole.id).name + marks.SUFFIX
+        history.file(whole.id).name + annotation_files.SUFFIX
     ).unlink()  # a crash between row and file
     history.file(missing.id).unlink()
     changed_path = history.file(changed.id)
@@ -44,24 +43,24 @@ def test_everything_is_found_once_and_put_right(
     Image.new("RGB", (20, 10)).save(changed_path)
     history.file(damaged.id).write_bytes(b"nothing")
     history.delete(lost.id)
-    Path(outputs / f"{lost.file}{importing.SUFFIX}").write_text("{}")
+    Path(outputs / f"{lost.file}{image_import.SUFFIX}").write_text("{}")
     with database.writing() as connection:
         connection.execute(update(images).where(images.c.id == old.id).values(digest=None))
     found = check(database, outputs)
     assert found == CheckReport(
-        pictures=5, missing=1, changed=(changed.file,), damaged=(damaged.file,), thumbnails=3, marks=2
+        images=5, missing=1, changed=(changed.file,), damaged=(damaged.file,), thumbnails=3, marks=2
     )
     assert (history.get(changed.id).width, history.get(changed.id).height) == (20, 10)
-    assert marks.read(LocalFiles(outputs), whole.file)[0].rating == 3
-    assert check(database, outputs) == replace(CheckReport(pictures=5, missing=1), damaged=(damaged.file,))
+    assert annotation_files.read(LocalFiles(outputs), whole.file)[0].rating == 3
+    assert check(database, outputs) == replace(CheckReport(images=5, missing=1), damaged=(damaged.file,))
 
 
-def test_a_history_is_made_again_from_the_pictures_alone(
-    make_picture: Any, history: History, database: Database, outputs: Path, tmp_path: Path, dialect: str
+def test_a_history_is_made_again_from_the_images_alone(
+    make_image: Any, history: History, database: Database, outputs: Path, tmp_path: Path, dialect: str
 ) -> None:
-    own = history.add(make_picture(prompt="红色的房子"), "job")
-    taken, _ = history.take_in(png({"parameters": A1111}).getvalue(), "x")
-    history.change([own.id, taken.id], MarkChange(rating=5, add_tags=("雪",), add_collections=("墙",)))
+    own = history.add(make_image(prompt="红色的房子"), "job")
+    taken, _ = history.import_image(png({"parameters": A1111}).getvalue(), "x")
+    history.change([own.id, taken.id], AnnotationChange(rating=5, add_tags=("雪",), add_collections=("墙",)))
     history.trash([taken.id])
     before = [history.get(image_id) for image_id in (own.id, taken.id)]
     report = rebuild(database, outputs)
@@ -77,17 +76,17 @@ def test_a_history_is_made_again_from_the_pictures_alone(
 
 
 @pytest.fixture
-def shop(tmp_path: Path, make_picture: Any, monkeypatch: pytest.MonkeyPatch) -> History:
+def shop(tmp_path: Path, make_image: Any, monkeypatch: pytest.MonkeyPatch) -> History:
     monkeypatch.setenv("ZDARKROOM_OUTPUT__DIRECTORY", str(tmp_path / "outputs"))
     return History(Database(tmp_path / "outputs" / "studio.db"), tmp_path / "outputs")
 
 
 def test_the_command_line_says_what_was_found(
-    shop: History, configs: Path, make_picture: Any, capsys: pytest.CaptureFixture[str]
+    shop: History, configs: Path, make_image: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from core.entrypoints.cli import main  # its own error has no title on any page, which a test of the texts looks at
+    from core.cli.main import main  # its own error has no title on any page, which a test of the texts looks at
 
-    record = shop.add(make_picture(), None)
+    record = shop.add(make_image(), None)
     assert main(["history", "check", "--lang", "en"], configs) == 0
     assert "pictures: 1" in capsys.readouterr().out
     shop.file(record.id).write_bytes(b"nothing")
@@ -98,7 +97,7 @@ def test_the_command_line_says_what_was_found(
     assert main(["history", "mend"], configs) == 2
 
 
-def test_the_record_beside_a_picture_is_json(history: History) -> None:
-    record, _ = history.take_in(png({"parameters": A1111}).getvalue(), "x")
-    kept = json.loads(Path(importing.beside(str(history.file(record.id)))).read_text(encoding="utf-8"))
+def test_the_record_beside_a_image_is_json(history: History) -> None:
+    record, _ = history.import_image(png({"parameters": A1111}).getvalue(), "x")
+    kept = json.loads(Path(image_import.beside(str(history.file(record.id)))).read_text(encoding="utf-8"))
     assert kept["resolved"]["taken_in_from"] == "A1111"

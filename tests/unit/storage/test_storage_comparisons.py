@@ -8,25 +8,25 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.errors import NotFoundError
+from core.history.benchmark_store import BenchmarkStore
 from core.jobs.queue import JobQueue
-from core.storage.comparisons import Comparisons
 from core.storage.database import Database
-from core.types import Column, Comparison, Vote
-from tests.unit.jobs.shop import make_request
+from core.types import Benchmark, BenchmarkColumn, Vote
+from tests.integration.jobs.harness import make_request
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COLUMNS = (
-    Column("demo", "demo", {}, 28_000_000, True, "a"),
-    Column("XL · steps 4", "sdxl", {"profile": "draft", "generation.num_inference_steps": 4}, job="b"),
+    BenchmarkColumn("demo", "demo", {}, 28_000_000, True, "a"),
+    BenchmarkColumn("XL · steps 4", "sdxl", {"profile": "draft", "generation.num_inference_steps": 4}, job="b"),
 )
 
 
-def comparison(number: int = 1) -> Comparison:
-    return Comparison(f"{number:032x}", NOW + timedelta(hours=number), COLUMNS, ("红色的房子", "a car"), (7, 2**32 - 1))
+def comparison(number: int = 1) -> Benchmark:
+    return Benchmark(f"{number:032x}", NOW + timedelta(hours=number), COLUMNS, ("红色的房子", "a car"), (7, 2**32 - 1))
 
 
-def kept(database: Database, *found: Comparison) -> Comparisons:
-    store = Comparisons(database)
+def kept(database: Database, *found: Benchmark) -> BenchmarkStore:
+    store = BenchmarkStore(database)
     with database.writing() as connection:
         for one in found:
             store.put(connection, one)
@@ -41,9 +41,9 @@ def test_what_was_put_is_there_newest_first(database: Database) -> None:
 
 
 def test_jobs_and_comparison_are_one_transaction(database: Database) -> None:
-    queue, store = JobQueue(database), Comparisons(database)
+    queue, store = JobQueue(database), BenchmarkStore(database)
     own = tuple({"seed": seed} for seed in (1, 2))
-    requests = [replace(make_request(), num_images=2, pictures=own), make_request("another")]
+    requests = [replace(make_request(), num_images=2, images=own), make_request("another")]
 
     def keep(connection, ids):
         assert len(set(ids)) == 2
@@ -69,7 +69,7 @@ def test_votes_replace_those_of_the_same_voter_and_go_with_their_comparison(data
 
 
 def test_unknown_ones(database: Database) -> None:
-    store = Comparisons(database)
+    store = BenchmarkStore(database)
     for ask in (store.get, store.forget, lambda name: store.vote(name, Vote(1, 0, 1, 0))):
         with pytest.raises(NotFoundError):
             ask("f" * 32)

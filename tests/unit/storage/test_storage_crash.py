@@ -18,15 +18,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from core.history.integrity import check
+from core.history.record_codec import generated_record, image_record, image_row, new_id
+from core.history.store import History
 from core.storage import database as database_module
-from core.storage.check import check
 from core.storage.database import Database
-from core.storage.history import History
-from core.storage.images import StoredFile
-from core.storage.records import image_record, image_row, new_id, picture_record
-from core.types import HistoryQuery, ImageRecord, MarkChange
-
-from .conftest import build_picture
+from core.storage.image_writer import StoredFile
+from core.types import AnnotationChange, HistoryQuery, ImageRecord
+from tests.unit.storage.conftest import build_image
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
@@ -34,7 +33,7 @@ import os, signal, sys
 from pathlib import Path
 from core.storage import files, history as module
 from core.storage.database import Database
-from core.storage.history import History
+from core.history.store import History
 from core.types import HistoryQuery, MarkChange
 from tests.unit.storage.conftest import build_picture
 from tests.unit.storage.test_storage_readers import A1111, png
@@ -121,8 +120,8 @@ def checked(folder: Path, place_of: PlaceOf) -> dict[str, ImageRecord]:
         with Image.open(path) as image:
             image.load()
             assert image.size == (record.width, record.height)
-    pictures = [path for path in (folder / "outputs").glob("????-??-??/*") if path.suffix == ".png"]
-    assert len(pictures) == page.total + trash.total
+    images = [path for path in (folder / "outputs").glob("????-??-??/*") if path.suffix == ".png"]
+    assert len(images) == page.total + trash.total
     check(database, folder / "outputs")
     after = check(database, folder / "outputs")
     assert (after.changed, after.damaged, after.thumbnails, after.marks) == ((), (), 0, 0)
@@ -174,18 +173,18 @@ def test_killed_two_hundred_times(tmp_path: Path, place_of: PlaceOf) -> None:
 @pytest.mark.parametrize(
     ("place", "pictures"), [("before the name", 1), ("before the row", 2), ("before the file is removed", 1)]
 )
-def test_killed_at_the_worst_moment(tmp_path: Path, place_of: PlaceOf, place: str, pictures: int) -> None:
+def test_killed_at_the_worst_moment(tmp_path: Path, place_of: PlaceOf, place: str, images: int) -> None:
     words = words_of(started(tmp_path, place, place_of))
     added = {word[1] for word in words if word[0] == "added"}
     there = checked(tmp_path, place_of)
-    assert len(added) == 1 and added <= there.keys() and len(there) == pictures
+    assert len(added) == 1 and added <= there.keys() and len(there) == images
 
 
 REBUILD = """
 import sys
 from pathlib import Path
 from core.storage import sweep
-from core.storage.check import rebuild
+from core.history.integrity import rebuild
 from core.storage.database import Database
 sweep.PORTION = 3
 folder, where = Path(sys.argv[1]), sys.argv[2]
@@ -200,8 +199,8 @@ def test_killed_while_a_history_is_made_again(tmp_path: Path, place_of: PlaceOf)
     """Whatever it had written of the rows stays, and the next start takes in the rest, with all that was said of it."""
     database = Database(place_of(tmp_path / "studio.db"))
     history = History(database, tmp_path / "outputs")
-    ids = [history.add(build_picture(seed=k), None).id for k in range(30)]
-    history.change(ids[::3], MarkChange(rating=4, add_tags=("雪",)))
+    ids = [history.add(build_image(seed=k), None).id for k in range(30)]
+    history.change(ids[::3], AnnotationChange(rating=4, add_tags=("雪",)))
     history.trash(ids[::7])
     before = checked(tmp_path, place_of)
     left = []
@@ -268,7 +267,7 @@ MARKING = """
 import sys
 from pathlib import Path
 from core.storage.database import Database
-from core.storage.history import History
+from core.history.store import History
 from core.types import HistoryQuery, MarkChange
 from tests.unit.storage.conftest import build_picture
 print("ready", flush=True)
@@ -317,7 +316,7 @@ def fill_first_version(path: Path, count: int, monkeypatch: pytest.MonkeyPatch) 
         earlier.setattr(database_module, "HEAD", "0001")
         Database(path).close()
     made = datetime(2026, 3, 1, tzinfo=UTC)
-    data = picture_record(build_picture(prompt="雪山"), new_id(made), None, made)
+    data = generated_record(build_image(prompt="雪山"), new_id(made), None, made)
     row = {**image_row(image_record(data, StoredFile("x", "png", (64, 64), 10))), "missing": 0}
     del row["place"]
     with closing(sqlite3.connect(path)) as connection:

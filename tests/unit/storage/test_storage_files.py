@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.errors import DiskFullError, NotWritableError, StorageError
 from core.storage.files import LocalFiles, inside, write_atomically
-from core.storage.images import ImageFiles
+from core.storage.image_writer import ImageWriter
 from core.storage.metadata import read_metadata
 from tests.options import measured
 
@@ -26,9 +26,9 @@ SIZES = [(1000, 701), (64, 2048), (65, 67), (64, 64)]
 @pytest.mark.option("output.format")
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_size_is_exact(make_picture: Any, outputs: Path, format: str, size: tuple[int, int]) -> None:
-    picture = make_picture(size, options={"output.format": format})
-    stored = ImageFiles(LocalFiles(outputs)).write(picture, ID, NOW, {})
+def test_the_size_is_exact(make_image: Any, outputs: Path, format: str, size: tuple[int, int]) -> None:
+    generated = make_image(size, options={"output.format": format})
+    stored = ImageWriter(LocalFiles(outputs)).write(generated, ID, NOW, {})
     with Image.open(outputs / stored.file) as image:
         image.load()
         assert (image.size, image.format) == (size, format.upper())
@@ -36,21 +36,21 @@ def test_the_size_is_exact(make_picture: Any, outputs: Path, format: str, size: 
     measured("output.format", f"png, jpeg, webp: read back as such, and exactly the size asked for, {len(SIZES)} sizes")
 
 
-def test_png_keeps_every_pixel(make_picture: Any, outputs: Path) -> None:
-    picture = make_picture((101, 77), noise=True)
-    stored = ImageFiles(LocalFiles(outputs)).write(picture, ID, NOW, {})
+def test_png_keeps_every_pixel(make_image: Any, outputs: Path) -> None:
+    generated = make_image((101, 77), noise=True)
+    stored = ImageWriter(LocalFiles(outputs)).write(generated, ID, NOW, {})
     with Image.open(outputs / stored.file) as image:
-        assert image.tobytes() == picture.image.tobytes()
+        assert image.tobytes() == generated.image.tobytes()
 
 
 @pytest.mark.option("output.quality")
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
-def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
+def test_quality_acts(make_image: Any, outputs: Path, format: str) -> None:
     def size(quality: int) -> int:
         options = {"output.format": format, "output.quality": quality}
         return (
-            ImageFiles(LocalFiles(outputs))
-            .write(make_picture((128, 128), noise=True, options=options), ID, NOW, {})
+            ImageWriter(LocalFiles(outputs))
+            .write(make_image((128, 128), noise=True, options=options), ID, NOW, {})
             .bytes
         )
 
@@ -60,10 +60,10 @@ def test_quality_acts(make_picture: Any, outputs: Path, format: str) -> None:
 
 @pytest.mark.option("output.metadata")
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
-def test_metadata_can_be_switched_off(make_picture: Any, outputs: Path, format: str) -> None:
+def test_metadata_can_be_switched_off(make_image: Any, outputs: Path, format: str) -> None:
     options = {"output.format": format, "output.metadata": False}
-    stored = ImageFiles(LocalFiles(outputs)).write(
-        make_picture(prompt="secret", options=options), ID, NOW, {"a": "secret"}
+    stored = ImageWriter(LocalFiles(outputs)).write(
+        make_image(prompt="secret", options=options), ID, NOW, {"a": "secret"}
     )
     data = (outputs / stored.file).read_bytes()
     assert b"secret" not in data and "secret".encode("utf-16-be") not in data
@@ -72,35 +72,31 @@ def test_metadata_can_be_switched_off(make_picture: Any, outputs: Path, format: 
     measured("output.metadata", "false: nothing of the prompt is in the file's bytes")
 
 
-def test_the_name_has_local_date_time_seed_and_id(make_picture: Any, outputs: Path) -> None:
-    stored = ImageFiles(LocalFiles(outputs)).write(
-        make_picture(seed=42, options={"output.format": "jpeg"}), ID, NOW, {}
-    )
+def test_the_name_has_local_date_time_seed_and_id(make_image: Any, outputs: Path) -> None:
+    stored = ImageWriter(LocalFiles(outputs)).write(make_image(seed=42, options={"output.format": "jpeg"}), ID, NOW, {})
     local = NOW.astimezone()
     assert stored.file == f"{local:%Y-%m-%d}/{local:%Y%m%d-%H%M%S}-123_42_1a2b3c4d.jpg"
 
 
-def test_a_picture_with_alpha_becomes_a_jpeg(make_picture: Any, outputs: Path) -> None:
-    picture = make_picture(options={"output.format": "jpeg"})
-    object.__setattr__(picture, "image", picture.image.convert("RGBA"))
-    assert ImageFiles(LocalFiles(outputs)).write(picture, ID, NOW, {}).format == "jpeg"
+def test_a_image_with_alpha_becomes_a_jpeg(make_image: Any, outputs: Path) -> None:
+    image = make_image(options={"output.format": "jpeg"})
+    object.__setattr__(image, "image", image.image.convert("RGBA"))
+    assert ImageWriter(LocalFiles(outputs)).write(image, ID, NOW, {}).format == "jpeg"
 
 
 def test_a_wrong_size_is_an_error_and_leaves_no_file(
-    make_picture: Any, outputs: Path, files_below: Callable[[Path], list[str]]
+    make_image: Any, outputs: Path, files_below: Callable[[Path], list[str]]
 ) -> None:
-    picture = make_picture((64, 64))
-    object.__setattr__(picture, "image", picture.image.resize((64, 80)))
+    image = make_image((64, 64))
+    object.__setattr__(image, "image", image.image.resize((64, 80)))
     with pytest.raises(StorageError, match="64x80, not 64x64"):
-        ImageFiles(LocalFiles(outputs)).write(picture, ID, NOW, {})
+        ImageWriter(LocalFiles(outputs)).write(image, ID, NOW, {})
     assert files_below(outputs) == []
 
 
-def test_a_side_that_the_format_cannot_hold_is_an_error(make_picture: Any, outputs: Path) -> None:
+def test_a_side_that_the_format_cannot_hold_is_an_error(make_image: Any, outputs: Path) -> None:
     with pytest.raises(StorageError):  # WebP ends at 16,383
-        ImageFiles(LocalFiles(outputs)).write(
-            make_picture((16_400, 64), options={"output.format": "webp"}), ID, NOW, {}
-        )
+        ImageWriter(LocalFiles(outputs)).write(make_image((16_400, 64), options={"output.format": "webp"}), ID, NOW, {})
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "open"])
@@ -159,28 +155,28 @@ def test_everything_is_flushed_before_the_name_is_given(monkeypatch: pytest.Monk
     assert order == ["fsync", "replace", "fsync"]  # the file, its name, the folder
 
 
-def test_a_file_in_place_of_the_folder(make_picture: Any, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder(make_image: Any, tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("not a folder")
     with pytest.raises(StorageError, match="outputs"):
-        ImageFiles(LocalFiles(tmp_path / "outputs")).write(make_picture(), ID, NOW, {})
+        ImageWriter(LocalFiles(tmp_path / "outputs")).write(make_image(), ID, NOW, {})
 
 
-def test_a_read_only_disk(make_picture: Any, read_only_disk: Path) -> None:
+def test_a_read_only_disk(make_image: Any, read_only_disk: Path) -> None:
     with pytest.raises(NotWritableError):
-        ImageFiles(LocalFiles(read_only_disk)).write(make_picture(), ID, NOW, {})
+        ImageWriter(LocalFiles(read_only_disk)).write(make_image(), ID, NOW, {})
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 def test_a_full_disk_leaves_nothing_and_the_next_write_works(
-    make_picture: Any, tiny_disk: Path, outputs: Path, files_below: Callable[[Path], list[str]], format: str
+    make_image: Any, tiny_disk: Path, outputs: Path, files_below: Callable[[Path], list[str]], format: str
 ) -> None:
     options = {"output.format": format, "output.quality": 100}
-    large = make_picture((1500, 1500), noise=True, options=options)
+    large = make_image((1500, 1500), noise=True, options=options)
     with pytest.raises(DiskFullError):
-        ImageFiles(LocalFiles(tiny_disk)).write(large, ID, NOW, {})
+        ImageWriter(LocalFiles(tiny_disk)).write(large, ID, NOW, {})
     assert files_below(tiny_disk) == []
-    assert ImageFiles(LocalFiles(outputs)).write(large, ID, NOW, {}).bytes > 1_000_000
-    ImageFiles(LocalFiles(tiny_disk)).write(make_picture(), ID, NOW, {})
+    assert ImageWriter(LocalFiles(outputs)).write(large, ID, NOW, {}).bytes > 1_000_000
+    ImageWriter(LocalFiles(tiny_disk)).write(make_image(), ID, NOW, {})
     assert len(files_below(tiny_disk)) == 1
 
 

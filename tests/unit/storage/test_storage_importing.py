@@ -13,26 +13,25 @@ import pytest
 from PIL import Image
 from sqlalchemy import delete
 
-from core.errors import DiskFullError, PictureFileError, StorageError
-from core.storage import importing, rows
+from core.errors import DiskFullError, ImportFileError, StorageError
+from core.history import image_import, image_rows
+from core.history.image_diff import compare, heat_map
+from core.history.store import History
 from core.storage.database import Database
 from core.storage.dialects import wording_of
-from core.storage.difference import compare, heat_map
-from core.storage.history import History
 from core.storage.tables import images
 from core.types import Difference, HistoryQuery
-
-from .test_storage_readers import A1111, NEGATIVE, PROMPT, other, png
+from tests.unit.storage.test_storage_readers import A1111, NEGATIVE, PROMPT, other, png
 
 MADE = datetime(2025, 5, 6, 7, 8, 9, tzinfo=UTC)
 FilesBelow = Callable[[Path], list[str]]
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
-def test_a_picture_of_another_program(history: History, database: Database, format: str) -> None:
+def test_a_image_of_another_program(history: History, database: Database, format: str) -> None:
     texts = {"parameters": A1111}
     data = (png(texts) if format == "PNG" else other(format, texts)).getvalue()
-    record, new = history.take_in(data, "../../etc/passwd", MADE)
+    record, new = history.import_image(data, "../../etc/passwd", MADE)
     assert new and history.file(record.id).read_bytes() == data
     request = record.request
     assert (request.prompt, request.negative_prompt, request.model) == (PROMPT, NEGATIVE, "some-xl")
@@ -49,33 +48,33 @@ def test_a_picture_of_another_program(history: History, database: Database, form
 
 def test_the_same_file_is_taken_in_once(history: History) -> None:
     data = png({"parameters": A1111}).getvalue()
-    first, _ = history.take_in(data, "a", MADE)
-    assert history.take_in(data, "b", MADE) == (first, False)
+    first, _ = history.import_image(data, "a", MADE)
+    assert history.import_image(data, "b", MADE) == (first, False)
 
 
-def test_one_of_our_own_keeps_its_record(make_picture: Any, history: History, tmp_path: Path) -> None:
+def test_one_of_our_own_keeps_its_record(make_image: Any, history: History, tmp_path: Path) -> None:
     elsewhere = History(Database(tmp_path / "other.db"), tmp_path / "other")
-    record = elsewhere.add(make_picture(prompt="红"), "job")
+    record = elsewhere.add(make_image(prompt="红"), "job")
     data = elsewhere.file(record.id).read_bytes()
-    taken, _ = history.take_in(data, "x", MADE)
+    taken, _ = history.import_image(data, "x", MADE)
     assert (taken.id, taken.request, taken.created_at) == (record.id, record.request, record.created_at)
-    assert elsewhere.take_in(data, "x", MADE) == (record, False)
+    assert elsewhere.import_image(data, "x", MADE) == (record, False)
     history.trash([taken.id])
-    assert history.take_in(data + b"\0", "x", MADE)[0].id != record.id  # another file with the same id
+    assert history.import_image(data + b"\0", "x", MADE)[0].id != record.id  # another file with the same id
 
 
 @pytest.mark.parametrize("data", [b"", b"text", png({}).getvalue()[:60], b"GIF89a"])
-def test_what_is_no_picture_is_refused(history: History, outputs: Path, files_below: FilesBelow, data: bytes) -> None:
-    with pytest.raises(PictureFileError, match="some name"):
-        history.take_in(data, "some name", MADE)
+def test_what_is_no_image_is_refused(history: History, outputs: Path, files_below: FilesBelow, data: bytes) -> None:
+    with pytest.raises(ImportFileError, match="some name"):
+        history.import_image(data, "some name", MADE)
     assert files_below(outputs) == []
 
 
-def test_another_kind_of_picture_is_refused(history: History) -> None:
+def test_another_kind_of_image_is_refused(history: History) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "BMP")
-    with pytest.raises(PictureFileError):
-        history.take_in(buffer.getvalue(), "a.png", MADE)
+    with pytest.raises(ImportFileError):
+        history.import_image(buffer.getvalue(), "a.png", MADE)
 
 
 def test_a_row_that_cannot_be_written_takes_all_files_with_it(
@@ -84,15 +83,15 @@ def test_a_row_that_cannot_be_written_takes_all_files_with_it(
     def fail(*_: object) -> None:
         raise StorageError(path="x", detail="planted")
 
-    monkeypatch.setattr(rows, "put", fail)
+    monkeypatch.setattr(image_rows, "put", fail)
     with pytest.raises(StorageError, match="planted"):
-        history.take_in(png({"parameters": A1111}).getvalue(), "a", MADE)
+        history.import_image(png({"parameters": A1111}).getvalue(), "a", MADE)
     assert files_below(outputs) == []
 
 
 def test_deleting_takes_the_record_beside_it(history: History, outputs: Path, files_below: FilesBelow) -> None:
-    record, _ = history.take_in(png({"parameters": A1111}).getvalue(), "a", MADE)
-    assert Path(importing.beside(str(history.file(record.id)))).is_file()
+    record, _ = history.import_image(png({"parameters": A1111}).getvalue(), "a", MADE)
+    assert Path(image_import.beside(str(history.file(record.id)))).is_file()
     history.delete(record.id)
     assert files_below(outputs) == []
 
@@ -120,7 +119,7 @@ def test_figures_and_map_of_a_difference(tmp_path: Path) -> None:
 def test_a_full_disk_takes_nothing_in_and_harms_nothing(tiny_disk: Path) -> None:
     database = Database(tiny_disk / "studio.db")
     history = History(database, tiny_disk / "outputs")
-    kept, _ = history.take_in(png({"parameters": A1111}).getvalue(), "a", MADE)
+    kept, _ = history.import_image(png({"parameters": A1111}).getvalue(), "a", MADE)
     before = history.file(kept.id).read_bytes()
     filler = tiny_disk / "filler"
     with pytest.raises(OSError, match="space"), filler.open("wb", buffering=0) as handle:
@@ -130,10 +129,12 @@ def test_a_full_disk_takes_nothing_in_and_harms_nothing(tiny_disk: Path) -> None
         buffer = io.BytesIO()
         Image.effect_noise((size, size), 90).save(buffer, "PNG")
         with pytest.raises(DiskFullError):
-            history.take_in(buffer.getvalue(), "b", MADE)
+            history.import_image(buffer.getvalue(), "b", MADE)
     assert history.search(HistoryQuery()).records == (kept,) and history.file(kept.id).read_bytes() == before
-    pictures = [path for path in (tiny_disk / "outputs").rglob("*") if path.is_file()]
-    assert sorted(pictures) == sorted([history.file(kept.id), Path(importing.beside(str(history.file(kept.id))))])
+    all_generated = [path for path in (tiny_disk / "outputs").rglob("*") if path.is_file()]
+    assert sorted(all_generated) == sorted(
+        [history.file(kept.id), Path(image_import.beside(str(history.file(kept.id))))]
+    )
     filler.unlink()
-    assert history.take_in(png({"parameters": "later"}).getvalue(), "c", MADE)[1]
+    assert history.import_image(png({"parameters": "later"}).getvalue(), "c", MADE)[1]
     database.close()

@@ -14,20 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.errors import InputPictureError, NotFoundError, StorageError
+from core.errors import InputImageError, NotFoundError, StorageError
+from core.history.integrity import check, rebuild
+from core.history.store import History
 from core.jobs.queue import JobQueue
-from core.storage.check import check, rebuild
 from core.storage.database import Database
-from core.storage.history import History
-from core.storage.inputs import FRESH_SECONDS, MAX_FILE, Inputs
+from core.storage.input_images import FRESH_SECONDS, MAX_FILE, InputImages
 from core.types import GenerationRequest, HistoryQuery
-
-from .conftest import MakePicture
+from tests.unit.storage.conftest import MakeImage
 
 
 @pytest.fixture
-def inputs(outputs: Path) -> Inputs:
-    return Inputs(outputs)
+def inputs(outputs: Path) -> InputImages:
+    return InputImages(outputs)
 
 
 def encoded(image: Image.Image, format: str = "PNG", **more: object) -> bytes:
@@ -36,7 +35,7 @@ def encoded(image: Image.Image, format: str = "PNG", **more: object) -> bytes:
     return file.getvalue()
 
 
-def picture(colour: object = (200, 30, 10), size: tuple[int, int] = (40, 24)) -> Image.Image:
+def image(colour: object = (200, 30, 10), size: tuple[int, int] = (40, 24)) -> Image.Image:
     image = Image.new("RGB", size, colour)
     image.putpixel((3, 5), (1, 2, 3))
     return image
@@ -47,30 +46,28 @@ def grown_old(path: Path) -> None:
     os.utime(path, (then, then))
 
 
-def test_the_same_picture_is_kept_once_whatever_file_it_came_in(inputs: Inputs, outputs: Path) -> None:
-    one = inputs.keep(encoded(picture()))
+def test_the_same_image_is_kept_once_whatever_file_it_came_in(inputs: InputImages, outputs: Path) -> None:
+    one = inputs.keep(encoded(image()))
     assert (
-        one
-        == inputs.keep(encoded(picture(), compress_level=0))
-        == inputs.keep(encoded(picture(), "WEBP", lossless=True))
+        one == inputs.keep(encoded(image(), compress_level=0)) == inputs.keep(encoded(image(), "WEBP", lossless=True))
     )
     assert [path.name for path in (outputs / "inputs").iterdir()] == [f"{one}.png"]
-    assert inputs.keep(encoded(picture((200, 30, 11)))) != one
-    assert inputs.size(one) == (40, 24) and inputs.read(one).tobytes() == picture().tobytes()
+    assert inputs.keep(encoded(image((200, 30, 11)))) != one
+    assert inputs.size(one) == (40, 24) and inputs.read(one).tobytes() == image().tobytes()
     assert inputs.keep(inputs.file(one).read_bytes()) == one
 
 
-def test_it_is_turned_upright_laid_over_white_and_made_rgb(inputs: Inputs) -> None:
+def test_it_is_turned_upright_laid_over_white_and_made_rgb(inputs: InputImages) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise
-    assert inputs.size(inputs.keep(encoded(picture(), "JPEG", exif=exif))) == (24, 40)
+    assert inputs.size(inputs.keep(encoded(image(), "JPEG", exif=exif))) == (24, 40)
     glass = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
     glass.putpixel((0, 0), (10, 20, 30, 255))
     seen = inputs.read(inputs.keep(encoded(glass)))
     assert seen.mode == "RGB" and seen.getpixel((0, 0)) == (10, 20, 30) and seen.getpixel((5, 5)) == (255, 255, 255)
     grey = Image.new("I;16", (32, 32), 40_000)
     assert inputs.read(inputs.keep(encoded(grey))).getpixel((0, 0)) == (156, 156, 156)
-    assert inputs.read(inputs.keep(encoded(picture().convert("P")))).mode == "RGB"
+    assert inputs.read(inputs.keep(encoded(image().convert("P")))).mode == "RGB"
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -89,17 +86,17 @@ def bomb(width: int, height: int) -> bytes:
         (b"", "no such picture"),
         (b"GIF89a" + bytes(100), "no such picture"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no such picture"),
-        (encoded(picture())[:-30], "damaged"),
+        (encoded(image())[:-30], "damaged"),
         (bomb(60_000, 60_000), "damaged"),  # Pillow's own limit
         (bomb(9_000, 9_000), "9000x9000"),
-        (encoded(picture(size=(15, 400))), "15x400"),
+        (encoded(image(size=(15, 400))), "15x400"),
         (bytes(MAX_FILE + 1), "64 MB"),
     ],
 )  # fmt: skip
-def test_what_is_no_picture_or_too_large_is_told_before_it_is_decoded(
-    inputs: Inputs, outputs: Path, data: bytes, words: str
+def test_what_is_no_image_or_too_large_is_told_before_it_is_decoded(
+    inputs: InputImages, outputs: Path, data: bytes, words: str
 ) -> None:
-    with pytest.raises(InputPictureError) as error:
+    with pytest.raises(InputImageError) as error:
         inputs.keep(data, "mine.png")
     for language in ("en", "zh"):
         message = error.value.message(language)
@@ -109,56 +106,54 @@ def test_what_is_no_picture_or_too_large_is_told_before_it_is_decoded(
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_picture_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    inputs = Inputs(tmp_path_factory.getbasetemp() / "any")
+def test_any_bytes_are_a_image_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    inputs = InputImages(tmp_path_factory.getbasetemp() / "any")
     for start in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBPVP8 "):
-        with pytest.raises(InputPictureError):
+        with pytest.raises(InputImageError):
             inputs.keep(start + data)
 
 
 @pytest.mark.parametrize("digest", ["", "../studio.db", "0" * 64, "A" * 64, "/etc/passwd"])
-def test_only_a_digest_names_a_file(inputs: Inputs, digest: str) -> None:
+def test_only_a_digest_names_a_file(inputs: InputImages, digest: str) -> None:
     for look in (inputs.file, inputs.size, inputs.read):
         with pytest.raises(NotFoundError):
             look(digest)
 
 
-def test_a_file_that_is_not_what_was_stored_is_told(inputs: Inputs) -> None:
-    digest = inputs.keep(encoded(picture()))
-    inputs.file(digest).write_bytes(encoded(picture((9, 9, 9))))
-    with pytest.raises(InputPictureError):
+def test_a_file_that_is_not_what_was_stored_is_told(inputs: InputImages) -> None:
+    digest = inputs.keep(encoded(image()))
+    inputs.file(digest).write_bytes(encoded(image((9, 9, 9))))
+    with pytest.raises(InputImageError):
         inputs.read(digest)
     inputs.file(digest).write_bytes(b"?")
-    with pytest.raises(InputPictureError):
+    with pytest.raises(InputImageError):
         inputs.size(digest)
 
 
 def test_a_check_removes_what_nothing_refers_to_and_never_what_something_does(
-    inputs: Inputs, outputs: Path, database: Database, history: History, make_picture: MakePicture
+    inputs: InputImages, outputs: Path, database: Database, history: History, make_image: MakeImage
 ) -> None:
-    of_picture, of_mask, of_trashed, of_job, of_nobody, fresh = (
-        inputs.keep(encoded(picture((k, 0, 0)))) for k in range(6)
-    )
-    history.add(make_picture(inputs={"image": of_picture, "mask_image": of_mask}), None)
-    history.trash([history.add(make_picture(inputs={"image": of_trashed}), None).id])
+    of_image, of_mask, of_trashed, of_job, of_nobody, fresh = (inputs.keep(encoded(image((k, 0, 0)))) for k in range(6))
+    history.add(make_image(inputs={"image": of_image, "mask_image": of_mask}), None)
+    history.trash([history.add(make_image(inputs={"image": of_trashed}), None).id])
     queue = JobQueue(database)
     queue.cancel(queue.submit(GenerationRequest(prompt="x", inputs={"image": of_job})).id)  # may be retried
-    for digest in (of_picture, of_mask, of_trashed, of_job, of_nobody):
+    for digest in (of_image, of_mask, of_trashed, of_job, of_nobody):
         grown_old(inputs.file(digest))
     assert check(database, outputs).inputs == 1
     left = {path.stem for path in (outputs / "inputs").iterdir()}
-    assert left == {of_picture, of_mask, of_trashed, of_job, fresh}
+    assert left == {of_image, of_mask, of_trashed, of_job, fresh}
     grown_old(inputs.file(of_trashed))
     history.empty_trash()
     assert check(database, outputs).inputs == 1, "it went with the last picture that was made from it"
 
 
 def test_children_are_found_by_their_parent_also_after_a_rebuild(
-    database: Database, outputs: Path, history: History, make_picture: MakePicture
+    database: Database, outputs: Path, history: History, make_image: MakeImage
 ) -> None:
-    parent = history.add(make_picture(), None)
-    child = history.add(make_picture(parent=parent.id, inputs={"image": "ab" * 32}, seed=8), None)
-    history.add(make_picture(seed=9), None)
+    parent = history.add(make_image(), None)
+    child = history.add(make_image(parent=parent.id, inputs={"image": "ab" * 32}, seed=8), None)
+    history.add(make_image(seed=9), None)
     for _ in range(2):
         found = history.search(HistoryQuery(parent=parent.id)).records
         assert [record.id for record in found] == [child.id]
@@ -167,6 +162,6 @@ def test_children_are_found_by_their_parent_also_after_a_rebuild(
 
 
 @pytest.mark.parametrize("bad", [{"inputs": {"image": "../x"}}, {"inputs": {"other": "ab" * 32}}, {"parent": "../x"}])
-def test_a_record_from_elsewhere_names_no_file_of_ours(history: History, make_picture: MakePicture, bad: dict) -> None:
+def test_a_record_from_elsewhere_names_no_file_of_ours(history: History, make_image: MakeImage, bad: dict) -> None:
     with pytest.raises(StorageError):
-        history.add(make_picture(**bad), None)
+        history.add(make_image(**bad), None)

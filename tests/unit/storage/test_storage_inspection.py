@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from core.config.layers import PROJECT_ROOT
-from core.storage.inspection import look
+from core.config.loader import PROJECT_ROOT
+from core.history.image_quality import look
 
 SAMPLES = sorted((PROJECT_ROOT / "ui" / "assets" / "samples").glob("*.webp"))
 
 
-def picture(kind: str) -> Image.Image:
+def image(kind: str) -> Image.Image:
     """A sample with the fault planted."""
     good = np.asarray(Image.open(SAMPLES[0]).convert("RGB")).astype(float)
     grey = good.mean(axis=2, keepdims=True).repeat(3, axis=2)
@@ -30,12 +30,12 @@ def picture(kind: str) -> Image.Image:
 
 @pytest.mark.parametrize("kind", ["black", "flat", "grey", "cast"])
 def test_a_planted_fault_is_found(kind: str, tmp_path: Path) -> None:
-    picture(kind).save(tmp_path / "a.png")
+    image(kind).save(tmp_path / "a.png")
     assert look(tmp_path / "a.png").fault == kind
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
-def test_good_pictures_have_none(path: Path) -> None:
+def test_good_images_have_none(path: Path) -> None:
     found = look(path)
     assert found.fault is None
     with Image.open(path) as image:
@@ -43,14 +43,14 @@ def test_good_pictures_have_none(path: Path) -> None:
 
 
 def test_a_file_that_changed_is_looked_at_again(tmp_path: Path) -> None:
-    picture("good").save(tmp_path / "a.png")
+    image("good").save(tmp_path / "a.png")
     assert look(tmp_path / "a.png").fault is None
-    picture("black").resize((64, 48)).save(tmp_path / "a.png")
+    image("black").resize((64, 48)).save(tmp_path / "a.png")
     assert look(tmp_path / "a.png").fault == "black"
 
 
 def test_sharpness_and_clipping(tmp_path: Path) -> None:
-    good = picture("good")
+    good = image("good")
     for name, one in (("sharp", good), ("soft", good.filter(ImageFilter.GaussianBlur(2)))):
         one.save(tmp_path / f"{name}.png")
     assert look(tmp_path / "sharp.png").sharpness > 2 * look(tmp_path / "soft.png").sharpness > 0

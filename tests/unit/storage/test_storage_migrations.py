@@ -14,19 +14,18 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from core.config.layers import PROJECT_ROOT
+from core.config.loader import PROJECT_ROOT
 from core.errors import NewerDatabaseError
+from core.history.record_codec import generated_record, image_record, image_row, new_id
+from core.history.store import History
 from core.jobs.queue import JobQueue
 from core.storage import database as database_module
 from core.storage.database import Database
 from core.storage.dialects import sqlite
-from core.storage.history import History
-from core.storage.images import StoredFile
-from core.storage.records import image_record, image_row, new_id, picture_record
+from core.storage.image_writer import StoredFile
 from core.storage.tables import TEXTS, metadata
-from core.types import HistoryQuery, Marks
-
-from .conftest import build_picture
+from core.types import Annotations, HistoryQuery
+from tests.unit.storage.conftest import build_image
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -55,7 +54,7 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
 
 STORED = sorted((Path(__file__).parent / "stored").glob("*.db.gz"))  # made by the program of that time
 PROMPTS = ["红色的房子，日落", "a red house at sunset", "100% 雪山 =1+1"]
-LOVED = Marks(rating=4, favourite=True, note="给墙上的", tags=("best", "雪"), collections=("2026",))
+LOVED = Annotations(rating=4, favourite=True, note="给墙上的", tags=("best", "雪"), collections=("2026",))
 
 
 def test_there_is_a_stored_database_of_every_earlier_version() -> None:
@@ -81,7 +80,7 @@ def test_a_stored_database_keeps_all_that_is_in_it(tmp_path: Path, stored: Path)
     if version >= "0003":
         assert everything[0].marks == LOVED and [record.request.prompt for record in trash] == PROMPTS[2:]
     else:
-        assert all(record.marks == Marks() for record in everything) and trash == ()
+        assert all(record.marks == Annotations() for record in everything) and trash == ()
     database.close()
     assert_backed_up(path, version)
 
@@ -115,7 +114,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
     database.close()
 
 
-def test_a_job_that_the_update_interrupts_keeps_the_places_of_its_pictures(
+def test_a_job_that_the_update_interrupts_keeps_the_places_of_its_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "studio.db"
@@ -129,8 +128,8 @@ def test_a_job_that_the_update_interrupts_keeps_the_places_of_its_pictures(
             (job_id, request),
         )
     for seed, job_id in ((42, "job"), (40, "job"), (7, "bad"), (8, None)):
-        picture = build_picture(seed=seed)
-        data = picture_record(picture, new_id(NOW), job_id, NOW)
+        image = build_image(seed=seed)
+        data = generated_record(image, new_id(NOW), job_id, NOW)
         row = {**image_row(image_record(data, StoredFile(f"2026-03-01/{seed}.png", "png", (64, 64), 10))), "missing": 0}
         del row["place"]
         names, marks = ", ".join(row), ", ".join("?" * len(row))

@@ -11,21 +11,20 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
-from core.entrypoints.cli import main
+from core.cli.main import main
 from core.errors import MoveError
+from core.history.store import History
+from core.history.sweeps import SweepStore
 from core.jobs.queue import JobQueue
-from core.jobs.roster import Roster
-from core.storage import moving
+from core.jobs.worker_registry import WorkerRegistry
+from core.storage import database_copy
 from core.storage.database import Database
-from core.storage.history import History
-from core.storage.sheets import Sheets
 from core.storage.tables import images, previews
-from core.types import Axis, GenerationRequest, HistoryQuery, JobState, JobTerms, MarkChange, WorkerStatus
+from core.types import AnnotationChange, Axis, GenerationRequest, HistoryQuery, JobState, SubmitOptions, WorkerStatus
 from tests.postgres import Server
+from tests.unit.storage.test_storage_search import fill
 
-from .test_storage_search import fill
-
-TABLES = [table.name for table in moving.TABLES]
+TABLES = [table.name for table in database_copy.TABLES]
 
 
 @pytest.fixture
@@ -35,18 +34,20 @@ def url(postgres: Server) -> Iterator[str]:
     postgres.drop(name)
 
 
-def full(database: Database, folder: Path, make_picture: Any) -> History:
+def full(database: Database, folder: Path, make_image: Any) -> History:
     """Something of everything, and what only SQLite takes."""
     history, queue = History(database, folder), JobQueue(database)
     fill(database, range(30))
-    record = history.add(make_picture(prompt="红色的房子 \ud800", options={"x": float("nan")}), "job")
-    history.change([record.id], MarkChange(rating=4, note="雪\0", add_tags=("best", "雪"), add_collections=("2026",)))
-    history.trash([history.add(make_picture(seed=9), None).id])
-    queue.submit(GenerationRequest(prompt="a\0b \udfff", seed=1), JobTerms(client="c", key="k", key_digest="d"))
-    batch = GenerationRequest(prompt="a", seed=1, num_images=2, pictures=({}, {"prompt": "b"}))
+    record = history.add(make_image(prompt="红色的房子 \ud800", options={"x": float("nan")}), "job")
+    history.change(
+        [record.id], AnnotationChange(rating=4, note="雪\0", add_tags=("best", "雪"), add_collections=("2026",))
+    )
+    history.trash([history.add(make_image(seed=9), None).id])
+    queue.submit(GenerationRequest(prompt="a\0b \udfff", seed=1), SubmitOptions(client="c", key="k", key_digest="d"))
+    batch = GenerationRequest(prompt="a", seed=1, num_images=2, images=({}, {"prompt": "b"}))
     broken = queue.submit(batch).id
     queue.pause(True)
-    Sheets(database, folder).add(record.id, [Axis("generation.seed", (1, 2))], [broken])
+    SweepStore(database, folder).add(record.id, [Axis("generation.seed", (1, 2))], [broken])
     with database.writing() as connection:
         connection.execute(insert(previews), {"job_id": broken, "image": b"x"})
         connection.exec_driver_sql("UPDATE jobs SET progress = '{broken' WHERE id = ?", (broken,))
@@ -59,60 +60,60 @@ def everything(history: History, database: Database) -> list[Any]:
     return [*(history.search(query) for query in queries), queue.active(9), queue.is_paused(), history.labels("tag")]
 
 
-def test_there_and_back_again(make_picture: Any, url: str, tmp_path: Path) -> None:
+def test_there_and_back_again(make_image: Any, url: str, tmp_path: Path) -> None:
     first, server, last = Database(tmp_path / "a.db"), Database(url), Database(tmp_path / "b.db")
-    before = everything(full(first, tmp_path, make_picture), first)
-    there = moving.move(first, server)
+    before = everything(full(first, tmp_path, make_image), first)
+    there = database_copy.move(first, server)
     assert [table.table for table in there] == TABLES
     assert {table.table: table.rows for table in there}["images"] == 32
     assert everything(History(server, tmp_path), server) == before
-    assert moving.move(server, last) == there
+    assert database_copy.move(server, last) == there
     assert everything(History(last, tmp_path), last) == before
-    new = History(server, tmp_path).add(make_picture(), None)  # numbers go on after those that came
+    new = History(server, tmp_path).add(make_image(), None)  # numbers go on after those that came
     assert JobQueue(server).add(GenerationRequest(prompt="a", seed=1)).state is JobState.QUEUED
     assert History(server, tmp_path).get(new.id) == new
     for database in (first, server, last):
         database.close()
 
 
-def test_a_target_that_is_not_empty_is_left_alone(make_picture: Any, url: str, tmp_path: Path) -> None:
+def test_a_target_that_is_not_empty_is_left_alone(make_image: Any, url: str, tmp_path: Path) -> None:
     source, target = Database(tmp_path / "a.db"), Database(url)
-    History(source, tmp_path).add(make_picture(), None)
+    History(source, tmp_path).add(make_image(), None)
     JobQueue(target).add(GenerationRequest(prompt="a", seed=1))
     with pytest.raises(MoveError, match="1 rows in jobs already"):
-        moving.move(source, target)
+        database_copy.move(source, target)
     assert History(target, tmp_path).search(HistoryQuery()).total == 0
     source.close()
     target.close()
 
 
 def test_what_does_not_arrive_as_it_was_is_noticed_and_nothing_stays(
-    make_picture: Any, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_image: Any, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = Database(tmp_path / "a.db"), Database(url)
-    History(source, tmp_path).add(make_picture(), None)
-    real = moving._move_words
+    History(source, tmp_path).add(make_image(), None)
+    real = database_copy._move_words
 
     def also_spoil(connection: Any) -> None:
         real(connection)
         connection.execute(update(images).values(seed=images.c.seed + 1))
 
-    monkeypatch.setattr(moving, "_move_words", also_spoil)
+    monkeypatch.setattr(database_copy, "_move_words", also_spoil)
     with pytest.raises(MoveError, match=r"the rows differ.*images: 1 / 1"):
-        moving.move(source, target)
+        database_copy.move(source, target)
     monkeypatch.undo()
     assert History(target, tmp_path).search(HistoryQuery()).total == 0
-    assert {table.table: table.rows for table in moving.move(source, target)}["images"] == 1
+    assert {table.table: table.rows for table in database_copy.move(source, target)}["images"] == 1
     source.close()
     target.close()
 
 
 def test_the_command_moves_and_says_what_to_change(
-    make_picture: Any, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_image: Any, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ZDARKROOM_OUTPUT__DIRECTORY", str(tmp_path))
     database = Database(tmp_path / "studio.db")
-    History(database, tmp_path).add(make_picture(prompt="红色的房子"), None)
+    History(database, tmp_path).add(make_image(prompt="红色的房子"), None)
     assert main(["history", "move", "--to", url, "--lang", "en"]) == 0
     said = capsys.readouterr().out
     assert "images: 1  sha256 " in said and f'set storage.database to "{url}"' in said
@@ -129,8 +130,8 @@ def test_the_command_moves_and_says_what_to_change(
 def test_nothing_is_moved_under_a_worker_at_work(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZDARKROOM_OUTPUT__DIRECTORY", str(tmp_path))
     database = Database(tmp_path / "studio.db")
-    Roster(database).write("w", WorkerStatus("idle", 1, updated_at=None), 0)  # this process lives
+    WorkerRegistry(database).write("w", WorkerStatus("idle", 1, updated_at=None), 0)  # this process lives
     assert main(["history", "move", "--to", url]) == 2
-    Roster(database).remove("w")
+    WorkerRegistry(database).remove("w")
     assert main(["history", "move", "--to", url]) == 0
     database.close()

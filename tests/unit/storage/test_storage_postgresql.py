@@ -17,26 +17,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, text
 
-from core.bootstrap import build_studio
-from core.config.layers import load_settings
+from core.config.loader import load_settings
 from core.errors import Cancelled, DatabaseError, OptionError, UnavailableError
+from core.history import image_rows, search
+from core.history.query_sql import asked_by
+from core.history.store import History
 from core.jobs.changes import ChangeWatch
 from core.jobs.queue import JobQueue
 from core.jobs.reasons import MACHINE_GONE
 from core.storage import database as database_module
-from core.storage import rows, search
-from core.storage.asked import asked_by
 from core.storage.database import Database
 from core.storage.dialects import home_of, wording_of
 from core.storage.dialects.postgresql import LONGEST
-from core.storage.history import History
+from core.storage.fts_tokens import spaced, tokens
 from core.storage.tables import images, switches
-from core.storage.words import spaced, tokens
+from core.studio.bootstrap import build_studio
 from core.types import GenerationRequest, HistoryQuery, JobState, Phase, Progress
 from tests.options import measured
 from tests.postgres import PASSWORD, Server
-
-from .test_storage_search import EVERYTHING, fill, made_record
+from tests.unit.storage.test_storage_search import EVERYTHING, fill, made_record
 
 REQUEST = GenerationRequest(prompt="a", seed=1)
 
@@ -245,7 +244,7 @@ def test_what_a_server_could_not_hold_is_found_all_the_same(served: Database, tm
     data = {**data, "requested": {**data["requested"], "options": strange, "prompt": request.prompt}}
     kept = record.__class__(**{**vars(record), "request": request, "place": 2**40})
     with served.writing() as connection:
-        rows.put(connection, kept, data)
+        image_rows.put(connection, kept, data)
     history = History(served, tmp_path)
     for query in (
         HistoryQuery(text=long_word),

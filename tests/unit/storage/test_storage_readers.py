@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from core.history.importers import READERS, read_parameters
 from core.storage.metadata import save_arguments
-from core.storage.readers import READERS, read_parameters
 from core.types import FoundParameters, ImageParameters
 
 PROMPT_KEY = "generation.prompt"
@@ -128,7 +128,7 @@ def test_a_value_that_cannot_be_used_is_listed() -> None:
     assert found.unused["generation.num_inference_steps"] == "9000" and "generation.cfg_scale" in found.unused
 
 
-def test_a_picture_that_says_nothing_has_its_size() -> None:
+def test_a_image_that_says_nothing_has_its_size() -> None:
     found = read_parameters(png({}))
     assert found == FoundParameters("", {"generation.width": 64, "generation.height": 48}, {}, ONLY_SIZE)
     assert read_parameters(io.BytesIO(b"no picture")) is None

@@ -19,27 +19,26 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, text
 
 from core.errors import OptionError
-from core.storage import asked as asked_module
-from core.storage import rows
-from core.storage.asked import FEW, asked_by
+from core.history import image_rows
+from core.history import query_sql as asked_module
+from core.history.image_rows import COLLECTION, TAG
+from core.history.query_sql import FEW, asked_by
+from core.history.record_codec import generated_record, image_record, image_row, new_id
+from core.history.search import MAX_LIMIT, MAX_TEXT, SORTS
+from core.history.store import History
 from core.storage.database import Database
 from core.storage.dialects import wording_of
-from core.storage.history import History
-from core.storage.images import StoredFile
-from core.storage.records import image_record, image_row, new_id, picture_record
-from core.storage.rows import COLLECTION, TAG
-from core.storage.search import MAX_LIMIT, MAX_TEXT, SORTS
+from core.storage.image_writer import StoredFile
 from core.storage.tables import image_labels, image_records, images, option_sets
-from core.types import HistoryQuery, ImageRecord, Marks, Picture
+from core.types import Annotations, GeneratedImage, HistoryQuery, ImageRecord
 from tests.conftest import SERVER, OpenDatabase
-
-from .conftest import build_picture
+from tests.unit.storage.conftest import build_image
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HISTORY_MIDDLE = 5000
 SIZES = [(256, 256), (512, 288), (64, 2048)]
 PROMPTS = ["a Red House at sunset", "红色的房子，日落，雪山", "100% blue_sky", "back\\slash", "夜晚，灯塔", ""]
-PICTURE = build_picture()
+IMAGE = build_image()
 
 
 def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str, Any]]:
@@ -47,7 +46,7 @@ def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str,
     created_at = START + timedelta(seconds=number // 3)
     size = rng.choice(SIZES)
     request = replace(
-        PICTURE.request,
+        IMAGE.request,
         prompt=f"{rng.choice(PROMPTS)} {rng.choice(PROMPTS)}",
         negative_prompt=rng.choice(["", "rain", "雨"]),
         model=rng.choice(["demo", "turbo"]),
@@ -56,13 +55,15 @@ def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str,
         num_inference_steps=rng.choice([4, 8, 50]),
         guidance_scale=rng.choice([0.0, 0.1, 4.5]),
         seed=rng.choice([0, 7, rng.randrange(2**53)]),
-        options={**PICTURE.request.options, "scheduler.shift": rng.choice([1.0, 2.5, 3.0])},
+        options={**IMAGE.request.options, "scheduler.shift": rng.choice([1.0, 2.5, 3.0])},
     )
-    picture: Picture = replace(PICTURE, request=request, timings={"steps": rng.choice([0.1, 0.1 + 0.2, rng.random()])})
-    data = picture_record(picture, new_id(created_at), None, created_at)
+    image: GeneratedImage = replace(
+        IMAGE, request=request, timings={"steps": rng.choice([0.1, 0.1 + 0.2, rng.random()])}
+    )
+    data = generated_record(image, new_id(created_at), None, created_at)
     record = image_record(data, StoredFile(f"2026-03-01/{number}.png", "png", size, 1000))
     tags, collections = ("third",) * (number % 3 == 0), ("fifth",) * (number % 5 == 0)
-    return replace(record, marks=Marks(rating=rng.randrange(6), tags=tags, collections=collections)), data
+    return replace(record, marks=Annotations(rating=rng.randrange(6), tags=tags, collections=collections)), data
 
 
 def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
@@ -73,7 +74,7 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
         connection.execute(delete(images))
         sets = {record.request.options["scheduler.shift"]: record for record, _ in made}
         for record in sets.values():
-            rows.remove(connection, [rows.put(connection, record, {})])  # leaves its set of options
+            image_rows.remove(connection, [image_rows.put(connection, record, {})])  # leaves its set of options
         found = connection.execute(select(option_sets)).all()
         known = {row.options["scheduler.shift"]: row.id for row in found}
         for start in range(0, len(made), 5000):
@@ -320,11 +321,11 @@ def test_every_column_pages_without_a_filter(
 
 
 @pytest.mark.both
-def test_a_picture_that_arrives_while_paging_moves_nothing(database: Database, tmp_path: Path) -> None:
+def test_a_image_that_arrives_while_paging_moves_nothing(database: Database, tmp_path: Path) -> None:
     history = History(database, tmp_path)
     records = fill(database, range(20))
     first = history.search(HistoryQuery(limit=10))
-    new = history.add(build_picture(), None)
+    new = history.add(build_image(), None)
     second = history.search(HistoryQuery(limit=10, cursor=first.next_cursor))
     assert {record.id for record in first.records + second.records} == {record.id for record in records}
     assert new.id not in {record.id for record in second.records} and second.total == 21
@@ -475,7 +476,7 @@ def test_a_page_is_quick(
 
 def test_a_member_of_a_list_is_found_by_its_name(history: History) -> None:
     for use in (["ink:0.5"], ["neon:1", "ink:1"], ["inky:1"], []):
-        history.add(build_picture(options={"lora.use": use}), None)
+        history.add(build_image(options={"lora.use": use}), None)
     found = {
         asked: len(history.search(HistoryQuery(options={"lora.use": asked})).records)
         for asked in ("ink", "ink:1", "neon", "inky", "in", "%")

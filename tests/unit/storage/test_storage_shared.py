@@ -13,26 +13,27 @@ import pytest
 from PIL import Image
 from sqlalchemy import delete
 
-from core.bootstrap import build_studio
-from core.config.layers import load_settings
+from core.config.loader import load_settings
 from core.errors import NotFoundError, OptionError, SharedStorageError, UnavailableError, WrongStorageError
-from core.storage import belonging, importing, marks, shared
-from core.storage.check import check, rebuild
+from core.history import annotation_files, image_import
+from core.history.integrity import check, rebuild
+from core.history.store import History
+from core.storage import object_store as shared
+from core.storage import storage_identity
 from core.storage.database import Database
 from core.storage.dialects import wording_of
 from core.storage.files import Files, LocalFiles
-from core.storage.history import History
-from core.storage.inputs import Inputs
-from core.storage.shared import ObjectFiles, open_files
+from core.storage.input_images import InputImages
+from core.storage.object_store import ObjectFiles, open_files
 from core.storage.tables import images
 from core.studio import Studio
-from core.types import HistoryQuery, MarkChange
+from core.studio.bootstrap import build_studio
+from core.types import AnnotationChange, HistoryQuery
 from tests.options import measured
 from tests.postgres import Server
+from tests.unit.storage.test_storage_importing import A1111, png
 
-from .test_storage_importing import A1111, png
-
-LOVED = MarkChange(rating=5, note="雪", add_tags=("a",))
+LOVED = AnnotationChange(rating=5, note="雪", add_tags=("a",))
 
 
 @pytest.fixture
@@ -65,21 +66,21 @@ def names(files: Files) -> set[str]:
     return {entry.name for folder in files.folders() for entry in files.entries(folder)}
 
 
-def test_a_picture_goes_there_whole_and_comes_back(make_picture: Any, history: History, files: Files) -> None:
-    picture = make_picture(prompt="红色的房子", noise=True, size=(300, 200))
-    record = history.add(picture, "job")
+def test_a_image_goes_there_whole_and_comes_back(make_image: Any, history: History, files: Files) -> None:
+    generated = make_image(prompt="红色的房子", noise=True, size=(300, 200))
+    record = history.add(generated, "job")
     assert names(files) == {record.file}
     with Image.open(history.file(record.id)) as image:
-        assert image.convert("RGB").tobytes() == picture.image.tobytes()
+        assert image.convert("RGB").tobytes() == generated.image.tobytes()
     assert files.read(record.file) == history.file(record.id).read_bytes()
     with Image.open(history.thumbnail(record.id)) as small:
         assert max(small.size) == 256 and history.thumbnail(record.id).is_relative_to(files.local)
 
 
 def test_what_a_machine_has_not_is_fetched_and_made_again(
-    make_picture: Any, history: History, database: Database, files: Files
+    make_image: Any, history: History, database: Database, files: Files
 ) -> None:
-    record = history.add(make_picture(), None)
+    record = history.add(make_image(), None)
     before = history.file(record.id).read_bytes(), history.thumbnail(record.id).read_bytes()
     shutil.rmtree(files.local)
     assert (history.file(record.id).read_bytes(), history.thumbnail(record.id).read_bytes()) == before
@@ -96,15 +97,18 @@ def replaced_local(files: Files, local: Path) -> Files:
     return open_files(files._url, local)
 
 
-def test_marks_trash_and_imports_lie_beside_it(make_picture: Any, history: History, files: Files) -> None:
-    own = history.add(make_picture(), None)
-    taken, new = history.take_in(png({"parameters": A1111}).getvalue(), "x")
-    assert new and names(files) == {own.file, taken.file, importing.beside(taken.file)}
+def test_marks_trash_and_imports_lie_beside_it(make_image: Any, history: History, files: Files) -> None:
+    own = history.add(make_image(), None)
+    taken, new = history.import_image(png({"parameters": A1111}).getvalue(), "x")
+    assert new and names(files) == {own.file, taken.file, image_import.beside(taken.file)}
     history.change([own.id], LOVED)
     history.trash([taken.id])
-    assert marks.read(files, own.file)[0].rating == 5 and marks.read(files, taken.file)[1] is not None
-    history.change([own.id], MarkChange(rating=0, note="", remove_tags=("a",)))
-    assert not files.has(marks.beside(own.file))
+    assert (
+        annotation_files.read(files, own.file)[0].rating == 5
+        and annotation_files.read(files, taken.file)[1] is not None
+    )
+    history.change([own.id], AnnotationChange(rating=0, note="", remove_tags=("a",)))
+    assert not files.has(annotation_files.beside(own.file))
     assert history.empty_trash() == 1 and names(files) == {own.file}
     history.delete(own.id)
     assert names(files) == set()
@@ -113,10 +117,10 @@ def test_marks_trash_and_imports_lie_beside_it(make_picture: Any, history: Histo
 
 
 def test_a_history_is_swept_checked_and_made_again_from_what_is_there(
-    make_picture: Any, history: History, database: Database, files: Files
+    make_image: Any, history: History, database: Database, files: Files
 ) -> None:
-    kept, lost, changed, damaged = (history.add(make_picture(prompt=f"房子 {k}", seed=k), None) for k in range(4))
-    taken, _ = history.take_in(png({"parameters": A1111}).getvalue(), "x")
+    kept, lost, changed, damaged = (history.add(make_image(prompt=f"房子 {k}", seed=k), None) for k in range(4))
+    taken, _ = history.import_image(png({"parameters": A1111}).getvalue(), "x")
     history.change([kept.id, taken.id], LOVED)
     with database.writing() as connection:  # a crash between file and row
         wording_of(connection).clear_words(connection)
@@ -130,9 +134,9 @@ def test_a_history_is_swept_checked_and_made_again_from_what_is_there(
     Image.new("RGB", (20, 10)).save(other, "PNG")
     files.write(changed.file, other.getvalue())
     files.write(damaged.file, b"no picture")
-    files.write(marks.beside("2020-01-01/gone.png"), b"{}")
+    files.write(annotation_files.beside("2020-01-01/gone.png"), b"{}")
     found = check(database, files)
-    assert (found.pictures, found.missing, found.changed, found.damaged) == (5, 1, (changed.file,), (damaged.file,))
+    assert (found.images, found.missing, found.changed, found.damaged) == (5, 1, (changed.file,), (damaged.file,))
     assert found.marks == 1 and found.thumbnails == 1
     with Image.open(history.file(changed.id)) as image:
         assert image.size == (20, 10)
@@ -142,11 +146,11 @@ def test_a_history_is_swept_checked_and_made_again_from_what_is_there(
     assert history.search(HistoryQuery(text="房子", tag="a")).total == 2
 
 
-def test_input_pictures_are_there_for_every_machine(files: Files) -> None:
-    inputs = Inputs(files)
+def test_input_images_are_there_for_every_machine(files: Files) -> None:
+    inputs = InputImages(files)
     digest = inputs.keep(png({}).getvalue())
     assert inputs.keep(png({}).getvalue()) == digest and names(files) == {f"inputs/{digest}.png"}
-    there = Inputs(replaced_local(files, files.local.with_name("there")))
+    there = InputImages(replaced_local(files, files.local.with_name("there")))
     assert there.read(digest).tobytes() == inputs.read(digest).tobytes() and there.size(digest) == inputs.size(digest)
     assert inputs.remove_others([]) == 0  # fresh
 
@@ -178,15 +182,15 @@ def test_copies_that_were_not_looked_at_go_when_there_are_too_many(
 
 
 def test_a_store_that_does_not_answer_or_refuses_is_told(
-    make_picture: Any, url: str, tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+    make_image: Any, url: str, tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = History(database, open_files(url, tmp_path / "a")).add(make_picture(), None)
+    record = History(database, open_files(url, tmp_path / "a")).add(make_image(), None)
     missing = History(database, open_files("s3://nowhere/x", tmp_path / "b"))
     with pytest.raises(NotFoundError):
         missing.file(record.id)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     gone = History(database, open_files(url, tmp_path / "c"))
-    for call in (lambda: gone.file(record.id), lambda: gone.add(make_picture(), None), gone.sweep):
+    for call in (lambda: gone.file(record.id), lambda: gone.add(make_image(), None), gone.sweep):
         with pytest.raises(SharedStorageError, match="s3://pictures/") as caught:
             call()
         assert "hunter2" not in str(caught.value)
@@ -231,7 +235,7 @@ def test_a_database_and_a_storage_that_do_not_belong_together_are_refused(postgr
         chosen = {"output.directory": str(tmp_path / machine), "storage.images": storage, "storage.database": place}
         return build_studio(load_settings(overrides=chosen))
 
-    record, _ = build("one", f"file://{tmp_path}/mounted").take_in(png({"parameters": A1111}).getvalue(), "x")
+    record, _ = build("one", f"file://{tmp_path}/mounted").import_image(png({"parameters": A1111}).getvalue(), "x")
     assert not build("two", f"file://{tmp_path}/mounted").image(record.id).missing
     for storage in ("", f"file://{tmp_path}/not-mounted"):
         with pytest.raises(WrongStorageError, match=r"storage\.id says -"):
@@ -242,15 +246,15 @@ def test_a_database_and_a_storage_that_do_not_belong_together_are_refused(postgr
 
 def test_one_machine_of_its_own_has_no_such_word(tmp_path: Path) -> None:
     build_studio(load_settings(overrides={"output.directory": str(tmp_path)}))
-    assert not (tmp_path / belonging.FILE).exists()
+    assert not (tmp_path / storage_identity.FILE).exists()
 
 
 @pytest.mark.option("storage.images")
-def test_the_option_chooses_where_pictures_are(url: str, tmp_path: Path) -> None:
+def test_the_option_chooses_where_images_are(url: str, tmp_path: Path) -> None:
     for k, place in enumerate((url, f"file://{tmp_path}/mounted")):
         out = tmp_path / f"out{k}"
         studio = build_studio(load_settings(overrides={"output.directory": str(out), "storage.images": place}))
-        record, _ = studio.history.take_in(png({"parameters": A1111, "place": place}).getvalue(), "x")
+        record, _ = studio.history.import_image(png({"parameters": A1111, "place": place}).getvalue(), "x")
         kept = open_files(place, tmp_path / "elsewhere")
         assert kept.read(record.file) == studio.history.file(record.id).read_bytes()
         assert not (out / record.file).exists()

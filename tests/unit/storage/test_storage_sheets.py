@@ -11,20 +11,19 @@ from PIL import Image
 from sqlalchemy import insert, update
 
 from core.errors import NotFoundError
-from core.storage.contact import CELL, GROUND, LABEL, LABEL_WIDTH, MARGIN
+from core.history.contact_sheet import CELL, GROUND, LABEL, LABEL_WIDTH, MARGIN
+from core.history.store import History
+from core.history.sweeps import SweepStore
 from core.storage.database import Database, stamp
-from core.storage.history import History
-from core.storage.sheets import Sheets
 from core.storage.tables import jobs
-from core.types import Axis, Sheet
-
-from .conftest import build_picture
+from core.types import Axis, ParameterSweep
+from tests.unit.storage.conftest import build_image
 
 AXES = (Axis("generation.num_inference_steps", (4, 8, 12)), Axis("vae.enable_tiling", (False, True)))
 IDS = [f"job{k}" for k in range(6)]
 
 
-def swept(database: Database, outputs: Path) -> tuple[Sheets, Sheet]:
+def swept(database: Database, outputs: Path) -> tuple[SweepStore, ParameterSweep]:
     """A sweep of six jobs that all wait; the pictures of all but the fifth are there."""
     history = History(database, outputs)
     row = {"request": {}, "state": "queued", "created_at": stamp(datetime.now(UTC)), "cancel_requested": False}
@@ -32,9 +31,9 @@ def swept(database: Database, outputs: Path) -> tuple[Sheets, Sheet]:
         connection.execute(insert(jobs), [{**row, "id": job_id, "place": k} for k, job_id in enumerate(IDS)])
     for k, job_id in enumerate(IDS):
         if k != 4:
-            path = history.file(history.add(build_picture((400, 200)), job_id).id)
+            path = history.file(history.add(build_image((400, 200)), job_id).id)
             Image.new("RGB", (400, 200), (40 * k, 0, 200)).save(path)
-    store = Sheets(database, outputs)
+    store = SweepStore(database, outputs)
     return store, store.add("a" * 32, AXES, IDS)
 
 
@@ -71,7 +70,7 @@ def test_whoever_asks_first_draws_it(database: Database, outputs: Path) -> None:
     assert store.file(sheet.id).is_file()  # again when it is gone
 
 
-def test_a_damaged_picture_is_an_empty_cell(database: Database, outputs: Path) -> None:
+def test_a_damaged_image_is_an_empty_cell(database: Database, outputs: Path) -> None:
     store, sheet = swept(database, outputs)
     end(database, *IDS)
     for path in outputs.glob("????-??-??/*.png"):
@@ -82,6 +81,6 @@ def test_a_damaged_picture_is_an_empty_cell(database: Database, outputs: Path) -
 
 @pytest.mark.parametrize("bad", ["", "../../studio", "f" * 32])
 def test_unknown_sheets(database: Database, outputs: Path, bad: Any) -> None:
-    for verb in (Sheets(database, outputs).get, Sheets(database, outputs).file):
+    for verb in (SweepStore(database, outputs).get, SweepStore(database, outputs).file):
         with pytest.raises(NotFoundError):
             verb(bad)

@@ -14,16 +14,15 @@ from PIL import Image, PngImagePlugin
 from sqlalchemy import delete
 
 from core.errors import NotFoundError
-from core.storage import history as history_module
+from core.history import store as history_module
+from core.history.reconcile import TEMPORARY_SECONDS, ReconcileReport
+from core.history.record_codec import image_record
+from core.history.store import History
 from core.storage.database import Database
-from core.storage.history import History
 from core.storage.metadata import read_metadata, save_arguments
-from core.storage.records import image_record
-from core.storage.sweep import TEMPORARY_SECONDS, SweepReport
 from core.storage.tables import images
 from core.types import HistoryQuery, ImageRecord
-
-from .test_storage_search import fill
+from tests.unit.storage.test_storage_search import fill
 
 
 def forget(database: Database) -> None:
@@ -31,22 +30,20 @@ def forget(database: Database) -> None:
         connection.execute(delete(images))
 
 
-def acts(report: SweepReport) -> tuple[int, int, int, int, int]:
+def acts(report: ReconcileReport) -> tuple[int, int, int, int, int]:
     return report.temporary_removed, len(report.adopted), report.missing, report.returned, report.unknown
 
 
-def test_nothing_to_do(make_picture: Any, history: History) -> None:
+def test_nothing_to_do(make_image: Any, history: History) -> None:
     assert acts(history.sweep()) == (0, 0, 0, 0, 0)  # not even a folder
-    history.thumbnail(history.add(make_picture(), None).id)
+    history.thumbnail(history.add(make_image(), None).id)
     assert acts(history.sweep()) == (0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
-def test_a_picture_without_a_row_gets_it_back(
-    make_picture: Any, history: History, database: Database, format: str
-) -> None:
-    picture = make_picture((100, 70), prompt="红\ud800\0", seed=2**53 - 1, options={"output.format": format})
-    record = history.add(picture, "job1")
+def test_a_image_without_a_row_gets_it_back(make_image: Any, history: History, database: Database, format: str) -> None:
+    image = make_image((100, 70), prompt="红\ud800\0", seed=2**53 - 1, options={"output.format": format})
+    record = history.add(image, "job1")
     forget(database)
     report = history.sweep()
     assert report.adopted == (record.id,)
@@ -54,8 +51,8 @@ def test_a_picture_without_a_row_gets_it_back(
     assert acts(history.sweep()) == (0, 0, 0, 0, 0)
 
 
-def test_a_row_without_its_file_is_marked_and_unmarked(make_picture: Any, history: History, tmp_path: Path) -> None:
-    record = history.add(make_picture(), None)
+def test_a_row_without_its_file_is_marked_and_unmarked(make_image: Any, history: History, tmp_path: Path) -> None:
+    record = history.add(make_image(), None)
     path = history.file(record.id)
     shutil.move(path, tmp_path / "away.png")
     assert acts(history.sweep()) == (0, 0, 1, 0, 0)
@@ -66,8 +63,8 @@ def test_a_row_without_its_file_is_marked_and_unmarked(make_picture: Any, histor
     assert history.get(record.id) == record
 
 
-def test_a_moved_file_keeps_its_row(make_picture: Any, history: History, outputs: Path) -> None:
-    record = history.add(make_picture(), None)
+def test_a_moved_file_keeps_its_row(make_image: Any, history: History, outputs: Path) -> None:
+    record = history.add(make_image(), None)
     (outputs / "2001-01-01").mkdir()
     shutil.move(history.file(record.id), outputs / "2001-01-01" / "mine.png")
     assert acts(history.sweep()) == (0, 1, 0, 0, 0)
@@ -75,8 +72,8 @@ def test_a_moved_file_keeps_its_row(make_picture: Any, history: History, outputs
     assert history.search(HistoryQuery()).total == 1
 
 
-def test_a_copied_file_gets_a_row_of_its_own(make_picture: Any, history: History) -> None:
-    record = history.add(make_picture(), None)
+def test_a_copied_file_gets_a_row_of_its_own(make_image: Any, history: History) -> None:
+    record = history.add(make_image(), None)
     path = history.file(record.id)
     shutil.copy(path, path.with_name("copy.png"))
     (copy,) = history.sweep().adopted
@@ -86,9 +83,9 @@ def test_a_copied_file_gets_a_row_of_its_own(make_picture: Any, history: History
 
 
 def test_only_old_temporary_files_are_removed(
-    make_picture: Any, history: History, outputs: Path, files_below: Callable[[Path], list[str]]
+    make_image: Any, history: History, outputs: Path, files_below: Callable[[Path], list[str]]
 ) -> None:
-    record = history.add(make_picture(), None)
+    record = history.add(make_image(), None)
     thumbnail = history.thumbnail(record.id)
     before = files_below(outputs)
     old = time.time() - TEMPORARY_SECONDS - 1
@@ -134,9 +131,9 @@ def rewritten(path: Path, **changes: Any) -> None:
     ],
 )
 def test_a_file_with_a_strange_record_is_left_alone(
-    make_picture: Any, history: History, database: Database, changes: dict[str, Any]
+    make_image: Any, history: History, database: Database, changes: dict[str, Any]
 ) -> None:
-    record = history.add(make_picture(), None)
+    record = history.add(make_image(), None)
     path = history.file(record.id)
     forget(database)
     rewritten(path, **changes)
@@ -144,10 +141,8 @@ def test_a_file_with_a_strange_record_is_left_alone(
     assert path.is_file() and history.search(HistoryQuery()).total == 0
 
 
-def test_the_size_is_read_from_the_file_and_not_believed(
-    make_picture: Any, history: History, database: Database
-) -> None:
-    record = history.add(make_picture((64, 80)), None)
+def test_the_size_is_read_from_the_file_and_not_believed(make_image: Any, history: History, database: Database) -> None:
+    record = history.add(make_image((64, 80)), None)
     path = history.file(record.id)
     forget(database)
     requested = {**vars(record.request), "options": {}, "width": 5000}
@@ -157,7 +152,7 @@ def test_the_size_is_read_from_the_file_and_not_believed(
     assert history.file(record.id) == path
 
 
-def test_pictures_of_others_are_left_alone(outputs: Path, history: History, tmp_path: Path) -> None:
+def test_images_of_others_are_left_alone(outputs: Path, history: History, tmp_path: Path) -> None:
     day = outputs / "2026-03-01"
     day.mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(day / "plain.png")
@@ -172,8 +167,8 @@ def test_pictures_of_others_are_left_alone(outputs: Path, history: History, tmp_
     assert acts(history.sweep()) == (0, 0, 0, 0, 4)
 
 
-def test_links_are_not_followed(make_picture: Any, history: History, outputs: Path, tmp_path: Path) -> None:
-    record = history.add(make_picture(), None)
+def test_links_are_not_followed(make_image: Any, history: History, outputs: Path, tmp_path: Path) -> None:
+    record = history.add(make_image(), None)
     path = history.file(record.id)
     shutil.move(path, tmp_path / "away.png")
     path.symlink_to(tmp_path / "away.png")
@@ -184,7 +179,7 @@ def test_links_are_not_followed(make_picture: Any, history: History, outputs: Pa
 
 
 def test_a_sweep_between_file_and_row_of_a_living_writer(
-    make_picture: Any, history: History, monkeypatch: pytest.MonkeyPatch
+    make_image: Any, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reports = []
 
@@ -194,7 +189,7 @@ def test_a_sweep_between_file_and_row_of_a_living_writer(
         return image_record(*given)
 
     monkeypatch.setattr(history_module, "image_record", late)
-    record = history.add(make_picture(), None)
+    record = history.add(make_image(), None)
     assert reports[0].adopted == (record.id,)
     assert history.get(record.id) == record
     assert history.search(HistoryQuery()).total == 1

@@ -30,7 +30,7 @@ def request_facts(request: GenerationRequest) -> dict[str, Any]:
         "images": request.num_images,
         "options": plain(request.options),
         "template": request.template,
-        "batch": [batch_facts(own) for own in request.pictures],
+        "batch": [batch_facts(own) for own in request.images],
         "inputs": plain(request.inputs),
         "parent": request.parent,
     }
@@ -89,7 +89,7 @@ def job_facts(job: Job) -> dict[str, Any]:
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "finished_at": job.finished_at.isoformat() if job.finished_at else None,
         "images": list(job.image_ids),
-        "error": None if job.error is None else {"code": job.error.code, "values": plain(job.error.values)},
+        "error": None if job.error is None else error_facts(job.error),
         "position": job.position,
         "client": job.client,
         "priority": job.priority,
@@ -98,6 +98,20 @@ def job_facts(job: Job) -> dict[str, Any]:
         "crashes": job.crashes,
         "request": request_facts(job.request),
     }
+
+
+STORED_ERRORS = {  # an error class -> the code that version 0.1 stored it under
+    "CorruptImageError": "BrokenPictureError",
+    "InputImageError": "InputPictureError",
+    "InputCombinationError": "InputsError",
+    "ImportFileError": "PictureFileError",
+}
+
+
+def error_facts(error):
+    """Describe an error by the names that version 0.1 used."""
+    values = {"came" if name == "value" else name: value for name, value in plain(error.values).items()}
+    return {"code": STORED_ERRORS.get(error.code, error.code), "values": values}
 
 
 QUERY_NAMES = {  # the plain name of a filter -> what the code calls it

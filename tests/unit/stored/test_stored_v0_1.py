@@ -14,11 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from core import bootstrap
-from core.config.layers import load_settings
+from core.config.loader import load_settings
 from core.config.options import SCHEMA
-from core.studio import Studio
-from tests.unit.service.live import Served, serving
+from core.studio import Studio, bootstrap
+from tests.integration.server.live import Served, serving
 from tests.unit.stored.reading import image_facts, job_facts, plain, query_of
 
 STORED = Path(__file__).parent / "v0_1"

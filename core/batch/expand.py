@@ -1,0 +1,87 @@
+"""From rows to one request with many pictures, each with a prompt, a seed and a size of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from core.batch import wildcards
+from core.batch.prompt_table import COLUMNS, PROMPT, PromptRow
+from core.batch.row_errors import RowErrors
+from core.batch.wildcard_files import WildcardFiles
+from core.config.options import SCHEMA
+from core.errors import BatchError, InputError, WildcardError
+from core.i18n import localize
+from core.types import OWN_FIELDS, GenerationRequest
+
+Check = Callable[[GenerationRequest], None]  # raises InputError
+
+SEED, COUNT, CFG = "generation.seed", "generation.num_images", "generation.cfg_scale"
+_FIRM = {key: replace(SCHEMA.options[key], auto=False) for key in COLUMNS}  # what is not given is taken from the form
+
+
+def build(
+    base: GenerationRequest, rows: Sequence[PromptRow], files: WildcardFiles, most: int, check: Check, source: str
+) -> GenerationRequest:
+    """A request whose pictures are those of the rows, in order; what a row leaves out is that of `base`.
+
+    A row makes as many pictures as it or `base` says, with seeds that count up; rows without a seed count on from the
+    seed of `base`, which must be real. The wildcards of a prompt are drawn by the picture's own seed.
+    Raises BatchError naming every row that cannot be used.
+    """
+    problems = RowErrors(source)
+    found: list[GenerationRequest] = []
+    counted = 0
+    for row in rows:
+        try:
+            values = _checked(row)
+            counted += (count := values.pop(COUNT, base.num_images))
+            if counted <= most:
+                found.extend(_images(base, values, count, len(found), files, check))
+        except WildcardError as error:
+            problems.add_error(row.number, "prompt", error)
+        except InputError as error:
+            problems.add_error(row.number, "", error)
+    if counted > most:
+        allowed = localize("batch.expand.pictures_in_all_batch_max_images", most=most)
+        problems.add(rows[-1].number, COUNT.removeprefix("generation."), str(counted), allowed)
+    problems.raise_any()
+    if not found:
+        raise BatchError(source=source, count=0, detail=localize("batch.expand.there_is_no_prompt_in_it"))
+    first = replace(found[0], num_images=len(found))
+    return replace(first, images=tuple(_own(first, single) for single in found))
+
+
+def _checked(row: PromptRow) -> dict[str, Any]:
+    """The values of a row by schema key, in their own types."""
+    return {key: _FIRM[key].check(value, "") for key, value in row.values.items()}
+
+
+def _images(
+    base: GenerationRequest, values: Mapping[str, Any], count: int, before: int, files: WildcardFiles, check: Check
+) -> list[GenerationRequest]:
+    fields = {key.removeprefix("generation."): value for key, value in values.items() if key != CFG}
+    if CFG in values and "guidance_scale" not in fields:
+        fields["guidance_scale"] = max(0.0, values[CFG] - 1.0)  # Z-Image counts guidance from 0
+    first = values.get(SEED, base.seed + before)
+    first = random.SystemRandom().randrange(2**32) if first < 0 else first
+    template = values.get(PROMPT, base.prompt)
+    drawn = wildcards.has_wildcards(template)
+    per_image_requests = []
+    for seed in range(first, first + count):
+        own = {
+            "seed": seed,
+            "prompt": wildcards.expand(template, seed, files.lines),
+            "template": template if drawn else "",
+        }
+        per_image_requests.append(replace(base, num_images=1, **{**fields, **own}))
+        check(per_image_requests[-1])
+    return per_image_requests
+
+
+def _own(first: GenerationRequest, single: GenerationRequest) -> Mapping[str, Any]:
+    """What a picture has other than the first."""
+    values = {name: getattr(single, name) for name in OWN_FIELDS}
+    return {name: value for name, value in values.items() if value != getattr(first, name)}

@@ -1,0 +1,134 @@
+"""Rows of a batch out of a text (a prompt a line), a CSV table (a field of a request a column) or a list of a program."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.batch.row_errors import RowErrors
+from core.config.options import SCHEMA
+from core.i18n import localize
+
+PROMPT = "generation.prompt"
+COLUMNS = tuple(key for key in SCHEMA.options if key.startswith("generation."))
+SHORT = ", ".join(key.removeprefix("generation.") for key in COLUMNS)
+TABLES = (".csv", ".tsv")  # files of these names are tables, whatever their first line looks like
+COMMENT = "#"  # a line of a text that begins with it is left out
+_DELIMITERS = ",;\t"  # spreadsheets write one of them, by the country that they think they are in
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One entry. `number` is its line, or its row as a spreadsheet counts, the header being 1; of a list, its place."""
+
+    number: int
+    values: Mapping[str, Any]  # by schema key, as they were written
+
+
+def read_rows(given: bytes | str | Sequence[Any], source: str) -> tuple[PromptRow, ...]:
+    """The rows of a file, of a pasted text, or of a program's list of prompts and objects. Raises BatchError."""
+    problems = RowErrors(source)
+    if not isinstance(given, bytes | str):
+        rows = _of_list(given, problems)
+    else:
+        text = given if isinstance(given, str) else _decoded(given, problems)
+        text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        table = source.lower().endswith(TABLES) or looks_like_table(text)
+        rows = _of_table(text, problems) if table else _of_lines(text)
+    problems.raise_any()
+    return rows
+
+
+def looks_like_table(text: str) -> bool:
+    """Whether the first line names fields of a request and nothing else."""
+    return all(SCHEMA.canonical(cell) in COLUMNS for cell in _header(text.split("\n", 1)[0]))
+
+
+def _decoded(data: bytes, problems: RowErrors) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        allowed = localize("batch.prompt_table.utf_8_save_the_file_as")
+        problems.add(row, "", repr(data[error.start : error.start + 8]), allowed)
+        return ""
+
+
+def _of_lines(text: str) -> tuple[PromptRow, ...]:
+    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
+    return tuple(PromptRow(number, {PROMPT: line}) for number, line in lines if line and not line.startswith(COMMENT))
+
+
+def _of_table(text: str, problems: RowErrors) -> tuple[PromptRow, ...]:
+    """An empty cell says nothing: the picture has what the others have."""
+    header = _header(text.split("\n", 1)[0])
+    _check_header(header, problems)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.split("\n", 1)[0]), strict=True)
+    found: list[PromptRow] = []
+    number = 0
+    try:
+        for number, cells in enumerate(reader, start=1):
+            if number == 1 or not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) > len(header):
+                allowed = localize("batch.prompt_table.cells_as_in_row_1_put", count=len(header))
+                problems.add(number, "", str(len(cells)), allowed)
+                continue
+            named = zip((SCHEMA.canonical(name) for name in header), cells, strict=False)
+            found.append(PromptRow(number, {key: cell.strip() for key, cell in named if cell.strip()}))
+    except csv.Error as error:
+        allowed = localize("batch.prompt_table.cells_in_pairs_of_quotes")
+        problems.add(number + 1, "", str(error), allowed)
+    return tuple(found)
+
+
+def _of_list(given: Sequence[Any], problems: RowErrors) -> tuple[PromptRow, ...]:
+    found: list[PromptRow] = []
+    for number, entry in enumerate(given, start=1):
+        values = {"prompt": entry} if isinstance(entry, str) else entry
+        if not isinstance(values, Mapping):
+            allowed = localize("batch.prompt_table.a_text_or_an_object_of")
+            problems.add(number, "", repr(entry), allowed)
+            continue
+        _check_names(list(values), number, problems)
+        found.append(PromptRow(number, _by_key(values, number, problems)))
+    return tuple(found)
+
+
+def _by_key(values: Mapping[str, Any], number: int, problems: RowErrors) -> dict[str, Any]:
+    """Return the values of a row by key; two names of one field that disagree are a problem."""
+    found: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for name, value in values.items():
+        key = SCHEMA.canonical(str(name))
+        if key in found and found[key] != value:
+            allowed = localize("batch.prompt_table.one_value_and_are_the_same", part=names[key], name=name)
+            problems.add(number, str(name), repr(value), allowed)
+        found[key], names[key] = value, str(name)
+    return found
+
+
+def _header(line: str) -> list[str]:
+    return [cell.strip().strip('"').strip() for cell in line.split(_delimiter(line))]
+
+
+def _delimiter(line: str) -> str:
+    return max(_DELIMITERS, key=line.count)
+
+
+def _check_header(header: list[str], problems: RowErrors) -> None:
+    _check_names(header, 1, problems)
+    keys = [SCHEMA.canonical(name) for name in header]
+    for name, key in zip(header, keys, strict=True):
+        if keys.count(key) > 1:
+            problems.add(1, name, name, localize("batch.prompt_table.each_column_once"))
+            return
+
+
+def _check_names(names: Sequence[Any], number: int, problems: RowErrors) -> None:
+    for name in names:
+        if SCHEMA.canonical(str(name)) not in COLUMNS:
+            problems.add(number, str(name), repr(name), {"en": SHORT, "zh": SHORT})

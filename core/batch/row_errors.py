@@ -1,0 +1,56 @@
+"""What is wrong with the rows of a batch, gathered, so that one look at the file mends all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.errors import BatchError, InputError
+from core.i18n import localize
+
+MOST_SAID = 8  # rows in the sentence; the rest is counted
+LONGEST = 60  # characters of what came
+
+Text = Mapping[str, str]
+
+
+class RowErrors:
+    """Of one source: a file's name, or where else the rows came from."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._found: list[Text] = []
+
+    def add(self, row: int, column: str, came: str, allowed: str | Text) -> None:
+        """`column` is "" where it is the row as a whole; `allowed` is in words of both languages, or the same in both."""
+        came = came if len(came) <= LONGEST else came[: LONGEST - 1] + "…"
+        words = {"en": allowed, "zh": allowed} if isinstance(allowed, str) else allowed
+        self._found.append(
+            localize(
+                "batch.row_errors.row_came_allowed",
+                row=row,
+                part=column and f", {column}",
+                value=came,
+                words=words,
+                part_2=column and f"，{column}",
+            )
+        )
+
+    def add_error(self, row: int, column: str, error: InputError) -> None:
+        """An error that says what came and what is allowed; `column` where it names no key. Any other in its own sentence."""
+        if not {"value", "allowed"} <= set(error.values):
+            self._found.append({"en": f"row {row}: {error.message('en')}", "zh": f"第 {row} 行：{error.message('zh')}"})
+            return
+        key = str(error.values.get("key", column)).removeprefix("generation.")
+        self.add(row, key, str(error.values["value"]), error.values["allowed"])
+
+    def raise_any(self) -> None:
+        """BatchError when there are any."""
+        if not self._found:
+            return
+        rest = len(self._found) - MOST_SAID
+        more = localize("batch.row_errors.and_more", rest=rest) if rest > 0 else {"en": "", "zh": ""}
+        joined = {
+            language: mark.join(words[language] for words in self._found[:MOST_SAID]) + more[language]
+            for language, mark in (("en", "; "), ("zh", "；"))
+        }
+        raise BatchError(source=self._source, count=len(self._found), detail=joined)

@@ -1,0 +1,139 @@
+"""`bench rope`: what each scaling of positions does to the embedded model at two and three times its largest trained side.
+
+Prompts of `demo-eval`, of combinations that training never saw, the same ones for every scaling; the recogniser reads the
+attributes of each picture. Beside the share that is right stands how much of a picture appears in it twice. Pictures are
+16:9, as half of the large ones in training were: that is half the work of squares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+
+from core.cli.console import DONE, SOURCE, whole_number
+from core.cli.generate import pair
+from core.config.options import SCHEMA
+from core.config.schema import Option
+from core.demo import classifier
+from core.demo.evaluate import Question, Report, questions
+from core.demo.repetition import repetition
+from core.inference.generator import build_generator
+from core.types import GenerationRequest
+
+TIMES = (2, 3)  # of the trained side
+METHODS = ("none", "linear", "ntk", "yarn", "dype")
+
+Draw = Callable[[Question, tuple[int, int], str], Image]
+
+
+@dataclass
+class Row:
+    """One scaling at one size."""
+
+    times: int
+    method: str
+    report: Report = field(default_factory=Report)
+    repeated: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "times": self.times,
+            "method": self.method,
+            "prompts": len(self.repeated),
+            "score": round(self.report.average, 4),
+            "repetition": round(statistics.mean(self.repeated), 4),
+            "seconds": round(statistics.mean(self.seconds), 2),
+        }
+
+
+def run(arguments: argparse.Namespace, configs: Path) -> int:
+    """Print a table and, last, one line of JSON. Each larger size gets as much time; every scaling gets the same prompts."""
+    minutes = whole_number("--minutes", arguments.minutes, 1, 10_000)
+    most = whole_number("--prompts", arguments.prompts, 1, 10_000)
+    generator = build_generator(configs)
+    given = {option.key: option.check(text, SOURCE) for option, text in _asked(arguments.set)}
+    loaded = generator.load("demo", _options("none", 512) | given, lambda progress: None)
+    base = whole_number(
+        "--side", arguments.side or str(loaded.info.trained_side), 128, loaded.info.max_side // max(TIMES)
+    )
+    steps = whole_number("--steps", arguments.steps or str(loaded.info.default_steps), 1, 200)
+
+    def draw(question: Question, size: tuple[int, int], method: str) -> Image:
+        request = GenerationRequest(
+            question.prompt,
+            width=size[0],
+            height=size[1],
+            seed=question.seed,
+            num_inference_steps=steps,
+            options=_options(method, base) | given,
+        )
+        return generator.generate(request).images[0].image
+
+    asked = questions(most, seed=2025)
+    rows = measure(draw, asked, base, 1, METHODS[:1], minutes * 60 * 0.1)  # what is exceeded, for comparison
+    for times in TIMES:
+        rows += measure(draw, asked, base, times, METHODS, minutes * 60 * 0.9 / len(TIMES))
+    print(table(rows, base, steps))
+    print(json.dumps({"base": base, "steps": steps, "rows": [row.as_dict() for row in rows]}))
+    return DONE
+
+
+def _options(method: str, base: int) -> dict[str, Any]:
+    """Every option at its default but the scaling, whatever the user's files say."""
+    changed = {"transformer.rope_scaling": method, "transformer.rope_base_resolution": base, "preview.enabled": False}
+    return {option.key: option.default for option in SCHEMA.request_options()} | changed
+
+
+def _asked(pairs: Iterable[str]) -> Iterator[tuple[Option, str]]:
+    for key, text in map(pair, pairs):
+        yield SCHEMA.find(key, SOURCE), text
+
+
+def size_of(base: int, times: int) -> tuple[int, int]:
+    """Width and height in pixels, 16:9: `times` the base side and what goes with it."""
+    return base * times, base * 9 // 16 * times
+
+
+def measure(
+    draw: Draw, asked: list[Question], base: int, times: int, methods: tuple[str, ...], seconds: float
+) -> list[Row]:
+    """One row a method at `times` the base side. Goes on to the next prompt while it will end within `seconds`, at least one."""
+    judge = classifier.load()
+    rows = [Row(times, method) for method in methods]
+    began = time.monotonic()
+    for done, question in enumerate(asked):
+        spent = time.monotonic() - began
+        if done and spent * (done + 1) / done > seconds:
+            break
+        for row in rows:
+            start = time.monotonic()
+            image = draw(question, size_of(base, times), row.method)
+            row.seconds.append(time.monotonic() - start)
+            row.repeated.append(repetition(image))
+            read = judge.read(image)
+            for name, value in question.wanted.items():
+                row.report.add(name, question.language, read[name] == value)
+    return rows
+
+
+def table(rows: list[Row], base: int, steps: int) -> str:
+    """For a person: attributes that are right, and repetition (0 none, 1 copies)."""
+    lines = [f"embedded model, trained up to {base} px, {steps} steps"]
+    lines.append(f"{'size':>10}{'scaling':>10}{'prompts':>9}{'score':>8}{'repetition':>12}{'seconds':>9}")
+    for row in rows:
+        said = row.as_dict()
+        size = "x".join(map(str, size_of(base, row.times)))
+        lines.append(
+            f"{size:>10}{row.method:>10}{said['prompts']:>9}{said['score']:>8.1%}"
+            f"{said['repetition']:>12.3f}{said['seconds']:>9.1f}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,54 @@
+"""Which settings `bench` measures beside the default one: every other value of every option that costs or saves something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.config.options import SCHEMA
+from core.config.schema import AUTO, Option
+
+GROUPS = ("performance", "compile", "attention", "vae", "precision", "memory")
+NOT_ALONE = (  # these act only beside another option, or on nothing that can be measured here
+    "compile.mode",
+    "compile.fullgraph",
+    "precision.auto_retry",
+    "memory.tier",
+)
+TILED = {"vae.enable_tiling": True}
+BESIDE: Mapping[str, Mapping[str, Any]] = {"vae.tiling_mode=exact": TILED}  # what else such a line switches on
+
+
+def variants(only: Sequence[str] = ()) -> dict[str, Mapping[str, Any]]:
+    """Changes by name, such as "vae.enable_tiling=true"; with `only`, those whose name has one of these texts."""
+    found = {
+        (name := f"{option.key}={_said(value)}"): {**BESIDE.get(name, {}), option.key: value}
+        for option in SCHEMA.request_options()
+        if option.group in GROUPS and option.built and option.key not in NOT_ALONE
+        for value in _others(option)
+    }
+    return {name: change for name, change in found.items() if not only or any(text in name for text in only)}
+
+
+def with_tiles(change: Mapping[str, Any], side: int) -> Mapping[str, Any]:
+    """The change with tiles of half the picture's longer side, where those of the default would cover all of it."""
+    sizes = {"vae.enable_tiling": "vae.tile_sample_min_size", "vae.decoder_tiling": "vae.decoder_tile_size"}
+    small = {
+        size: max(64, side // 2)
+        for switch, size in sizes.items()
+        if change.get(switch) and SCHEMA.options[size].default >= side
+    }
+    return {**change, **small}
+
+
+def _others(option: Option) -> tuple[Any, ...]:
+    """Numbers have too many values to try."""
+    if option.type == "bool":
+        return (not option.default,)
+    if option.type == "choice":
+        return tuple(value for value in option.choices if value not in (option.default, AUTO))
+    return ()
+
+
+def _said(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

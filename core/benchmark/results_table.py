@@ -1,0 +1,128 @@
+"""The table of a comparison for files, terminals and programs: as values, as CSV, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.benchmark.report import BenchmarkReport, ColumnResult
+from core.benchmark.votes import Tally, tallies
+from core.config.loader import to_yaml
+from core.history.csv_safe import csv_line, harmless
+from core.storage.infotext import well_formed
+from core.types import Vote
+
+MEGA = 10**6
+NOTHING = "-"
+
+
+def rows(report: BenchmarkReport, votes: Sequence[Vote]) -> list[dict[str, Any]]:
+    """One object a column; what was not measured is None. Seconds, bytes, shares from 0 to 1."""
+    counts = tallies(votes, len(report.columns))
+    return [_row(measured, tally) for measured, tally in zip(report.columns, counts, strict=True)]
+
+
+def _row(measured: ColumnResult, tally: Tally) -> dict[str, Any]:
+    column, figures = measured.column, measured.figures
+    right, asked = figures.obeyed or (None, None)
+    return {
+        "column": column.name,
+        "model": column.model,
+        "settings": dict(column.values),
+        "pictures": figures.made,
+        "wanted": figures.wanted,
+        "load_seconds": figures.load_seconds,
+        "seconds": figures.seconds,
+        "steps_per_second": figures.steps_per_second,
+        "peak_memory_bytes": figures.peak_memory_bytes,
+        "disk_bytes": figures.disk_bytes,
+        "attributes_right": right,
+        "attributes_asked": asked,
+        "sharpness": figures.sharpness,
+        "clipped": figures.clipped,
+        "cast": figures.cast,
+        "faults": list(figures.faults),
+        "wins": tally.wins,
+        "losses": tally.losses,
+        "equal": tally.equal,
+        "state": str(measured.job.state) if measured.job else None,
+        "error": measured.error.message("en") if measured.error else None,
+    }
+
+
+def as_json(report: BenchmarkReport, votes: Sequence[Vote]) -> dict[str, Any]:
+    """All of a comparison: what was asked, the table, and the pictures by column, row by row (null: none)."""
+    comparison = report.comparison
+    all_generated = [[record.id if record else None for record in measured.images] for measured in report.columns]
+    return {
+        "id": comparison.id,
+        "created_at": comparison.created_at.isoformat(),
+        "prompts": list(comparison.prompts),
+        "seeds": list(comparison.seeds),
+        "complete": report.complete,
+        "active": report.active,
+        "fraction": round(report.fraction, 4),
+        "columns": [
+            {**row, "images": images} for row, images in zip(rows(report, votes), all_generated, strict=True)
+        ],
+    }  # fmt: skip
+
+
+def csv(report: BenchmarkReport, votes: Sequence[Vote]) -> bytes:
+    """A line a column, with the mark by which spreadsheets know UTF-8. Formulas in names are made text."""
+    lines = [{**row, "settings": to_yaml(row["settings"]).strip() if row["settings"] else "", "faults": "; ".join(row["faults"])}
+             for row in rows(report, votes)]  # fmt: skip
+    names = list(lines[0])
+    body = [csv_line([_cell(line[name]) for name in names]) for line in lines]
+    return "\ufeff".encode() + csv_line(names) + b"".join(body)
+
+
+def _cell(value: Any) -> Any:
+    return harmless(well_formed(value)) if isinstance(value, str) else "" if value is None else value
+
+
+def text(report: BenchmarkReport, language: str) -> str:
+    """The table for a terminal, a line a column."""
+    names = [measured.column.name for measured in report.columns]
+    width = max(map(len, (*names, _HEAD[language][0])))
+    head, *figures = _HEAD[language]
+    lines = [f"{head:<{width}}" + "".join(f"{word:>{_WIDTH}}" for word in figures)]
+    for name, measured in zip(names, report.columns, strict=True):
+        lines.append(f"{name:<{width}}" + "".join(f"{word:>{_WIDTH}}" for word in _words(measured)))
+    return "\n".join(lines)
+
+
+def _words(measured: ColumnResult) -> list[str]:
+    figures = measured.figures
+    right, asked = figures.obeyed or (0, 0)
+    return [
+        f"{figures.made}/{figures.wanted}",
+        _number(figures.load_seconds, "{:.2f}"),
+        _number(figures.seconds, "{:.2f}"),
+        _number(figures.steps_per_second, "{:.2f}"),
+        _number(_megabytes(figures.peak_memory_bytes), "{:.0f}"),
+        _number(_megabytes(figures.disk_bytes), "{:.0f}"),
+        f"{right / asked:.1%}" if asked else NOTHING,
+        _number(figures.sharpness, "{:.1f}"),
+        _number(figures.clipped, "{:.1%}"),
+        _number(figures.cast, "{:.0f}"),
+        ",".join(sorted(set(figures.faults))) or NOTHING,
+    ]
+
+
+def _megabytes(count: int | None) -> float | None:
+    return None if count is None else count / MEGA
+
+
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else form.format(value)
+
+
+_WIDTH = 11
+_HEAD: Mapping[str, tuple[str, ...]] = {
+    "en": (
+        "column", "pictures", "load s", "picture s", "steps/s", "peak MB", "disk MB", "obeys", "sharpness", "clipped",
+        "cast", "faults",
+    ),
+    "zh": ("列", "图片", "加载 秒", "每张 秒", "步/秒", "峰值 MB", "磁盘 MB", "符合", "锐度", "溢出", "偏色", "故障"),
+}  # fmt: skip

@@ -1,0 +1,115 @@
+"""The blind vote: which two pictures somebody sees next, on which side, and what all votes together say.
+
+Both follow from who votes and what there is, so that a page can be loaded again without changing its question.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from core.benchmark.report import BenchmarkReport
+from core.types import Vote
+
+MIN_VOTES = 10  # votes between two columns below which nothing is said
+ALPHA = 0.05  # the chance of such a lead by throwing coins, above which nothing is said either
+SIDES = LEFT, RIGHT, EQUAL = ("left", "right", "equal")
+
+
+@dataclass(frozen=True)
+class VotePair:
+    """Two pictures of the same prompt and seed: place, and the columns on the left and on the right."""
+
+    place: int
+    left: int
+    right: int
+
+    def answer(self, side: str, voter: str) -> Vote:
+        """The vote that a choice of LEFT, RIGHT or EQUAL makes."""
+        one, other = sorted((self.left, self.right))
+        winner = {LEFT: self.left, RIGHT: self.right, EQUAL: None}[side]
+        return Vote(self.place, one, other, winner, voter)
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """All votes between two columns, and whether they say which one is liked better (`leader`), or nothing yet."""
+
+    one: int
+    other: int
+    wins_one: int
+    wins_other: int
+    equal: int
+
+    @property
+    def decided(self) -> int:
+        return self.wins_one + self.wins_other
+
+    @property
+    def leader(self) -> int | None:
+        """The column that is liked better, beyond what chance would give; None when the votes do not say."""
+        if self.decided < MIN_VOTES or sign_test_p(self.wins_one, self.wins_other) >= ALPHA:
+            return None
+        return self.one if self.wins_one > self.wins_other else self.other
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Of one column over all its votes."""
+
+    wins: int = 0
+    losses: int = 0
+    equal: int = 0
+
+
+def questions(report: BenchmarkReport, voter: str) -> list[VotePair]:
+    """Every pair of pictures that are both there, in this voter's own order, each on a side that says nothing."""
+    found = []
+    comparison = report.comparison
+    for place in range(1, len(comparison.cells) + 1):
+        there = [k for k, measured in enumerate(report.columns) if measured.images[place - 1] is not None]
+        for one, other in combinations(there, 2):
+            dice = random.Random(f"{comparison.id}/{voter}/{place}/{one}/{other}")
+            left, right = (one, other) if dice.random() < 0.5 else (other, one)
+            found.append((dice.random(), VotePair(place, left, right)))
+    return [question for _, question in sorted(found, key=lambda pair: pair[0])]
+
+
+def next_question(report: BenchmarkReport, votes: Sequence[Vote], voter: str) -> VotePair | None:
+    """The first that this voter has not answered; None when there is none left."""
+    answered = {(vote.place, vote.one, vote.other) for vote in votes if vote.voter == voter}
+    for question in questions(report, voter):
+        if (question.place, *sorted((question.left, question.right))) not in answered:
+            return question
+    return None
+
+
+def tallies(votes: Sequence[Vote], columns: int) -> list[Tally]:
+    """Wins, losses and draws of each column."""
+    found = []
+    for k in range(columns):
+        mine = [vote for vote in votes if k in (vote.one, vote.other)]
+        wins = sum(vote.winner == k for vote in mine)
+        equal = sum(vote.winner is None for vote in mine)
+        found.append(Tally(wins, len(mine) - wins - equal, equal))
+    return found
+
+
+def duels(votes: Sequence[Vote], columns: int) -> list[PairResult]:
+    """Each pair of columns about which somebody has voted."""
+    found = []
+    for one, other in combinations(range(columns), 2):
+        mine = [vote.winner for vote in votes if (vote.one, vote.other) == (one, other)]
+        if mine:
+            found.append(PairResult(one, other, mine.count(one), mine.count(other), mine.count(None)))
+    return found
+
+
+def sign_test_p(wins: int, losses: int) -> float:
+    """How likely coins would give a lead at least as large, either way: the sign test."""
+    count, most = wins + losses, max(wins, losses)
+    tail = sum(math.comb(count, k) for k in range(most, count + 1)) / 2**count
+    return min(1.0, 2 * tail)

@@ -1,0 +1,147 @@
+"""`compare`: models and settings over the same prompts and seeds, through the queue of the page; the table, then one JSON line.
+
+Each --model begins a column; a --set or --profile before the first one is for all columns, after it for that column.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.benchmark import contact_sheet, plan, results_table
+from core.benchmark.report import BenchmarkReport, cancel, jobs, report
+from core.cli.console import DONE, FAILED, SOURCE, STOPPED, ProgressLine, complain
+from core.cli.generate import CANCEL_SECONDS, POLL_SECONDS, OutFileError, pair
+from core.config.loader import load_settings
+from core.errors import OptionError
+from core.studio import Studio
+from core.studio.bootstrap import build_studio
+from core.types import Benchmark, JobState
+
+FORMATS = (".csv", ".png", ".json")
+
+
+@dataclass
+class Columns:
+    """What --model, --profile and --set say, in the order in which they were typed."""
+
+    models: list[str] = field(default_factory=list)
+    settings: list[list[str]] = field(default_factory=lambda: [[]])  # for all columns, then of each
+    profiles: list[str] = field(default_factory=lambda: [""])
+
+
+class ColumnAction(argparse.Action):
+    """Keeps which column a flag belongs to: argparse would forget the order."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        columns: Columns | None = getattr(namespace, "columns", None)
+        if columns is None:
+            namespace.columns = columns = Columns()
+        if option == "--model":
+            columns.models.append(values)
+            columns.settings.append([])
+            columns.profiles.append("")
+        elif option == "--profile":
+            columns.profiles[-1] = values
+        else:
+            columns.settings[-1].append(values)
+
+
+def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
+    """Draw, measure, print; exit code 1 when a picture could not be made. Raises StudioError for what can't be started."""
+    wishes = read_wishes(arguments.columns or Columns())
+    outs = [_checked(Path(out)) for out in arguments.out]
+    seeds = plan.read_seeds(" ".join(arguments.seed), SOURCE)
+    settings = load_settings(configs, os.environ)
+    settings.raise_problems()
+    studio = build_studio(settings)
+    comparison = plan.start(studio, wishes, arguments.prompt, seeds, source=SOURCE)
+    studio.start()
+    try:
+        stopped = not _follow(studio, comparison, ProgressLine(language, not arguments.no_progress))
+        found = report(studio, comparison)
+        _print(studio, found, outs, language)
+    finally:
+        studio.stop()
+    return STOPPED if stopped else DONE if found.complete else FAILED
+
+
+def read_wishes(columns: Columns) -> list[plan.ColumnSpec]:
+    """A wish for each --model, with what is set for all of them under its own."""
+    (shared, *own), (profile, *profiles) = columns.settings, columns.profiles
+    return [
+        plan.ColumnSpec(model, profiles[k] or profile, dict(map(pair, (*shared, *own[k]))))
+        for k, model in enumerate(columns.models)
+    ]
+
+
+def _checked(out: Path) -> Path:
+    """A file of --out; its kind and its folder are looked at before any work is done."""
+    if out.suffix.lower() not in FORMATS:
+        raise OptionError(source=SOURCE, key="--out", value=out.name, allowed="*" + ", *".join(FORMATS))
+    folder = out.absolute().parent
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OutFileError(path=out)
+    return out
+
+
+def _follow(studio: Studio, comparison: Benchmark, line: ProgressLine) -> bool:
+    """Wait until nothing is in work any more; False when Ctrl+C cancelled it. WorkerStartError when nobody can draw it."""
+    try:
+        while active := [job for job in jobs(studio, comparison) if job.state.active]:
+            if all(job.state is JobState.QUEUED for job in active) and (trouble := studio.worker.status().trouble):
+                cancel(studio, comparison)
+                raise trouble
+            line.show(min(active, key=lambda job: job.state is JobState.QUEUED))
+            time.sleep(POLL_SECONDS)
+        return True
+    except KeyboardInterrupt:
+        cancel(studio, comparison)
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while any(job.state.active for job in jobs(studio, comparison)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        return False
+    finally:
+        line.clear()
+
+
+def _print(studio: Studio, found: BenchmarkReport, outs: Sequence[Path], language: str) -> None:
+    """Errors first, then the table, then all of it as one line of JSON; the files of --out."""
+    for one in found.columns:
+        if one.error is not None:
+            print(f"{one.column.name}: ", end="", file=sys.stderr)
+            complain(one.error, language)
+    votes = studio.benchmarks.votes(found.comparison.id)
+    print(results_table.text(found, language))
+    for out in outs:
+        _write(out, _content(studio, found, out, results_table.as_json(found, votes)))
+    print(json.dumps(results_table.as_json(found, votes)))
+
+
+def _content(studio: Studio, found: BenchmarkReport, out: Path, data: Mapping[str, Any]) -> bytes:
+    if out.suffix.lower() == ".png":
+        return contact_sheet.draw(studio, found)
+    if out.suffix.lower() == ".json":
+        return json.dumps(data, ensure_ascii=False, indent=1).encode()
+    return results_table.csv(found, studio.benchmarks.votes(found.comparison.id))
+
+
+def _write(out: Path, data: bytes) -> None:
+    """Whole or not there."""
+    part = out.with_name(f".{out.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(out)
+    except OSError as error:
+        raise OutFileError(path=out) from error
+    finally:
+        part.unlink(missing_ok=True)

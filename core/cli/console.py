@@ -1,0 +1,95 @@
+"""How the command line speaks: its language, its one-line progress, its exit codes."""
+
+from __future__ import annotations
+
+import locale
+import sys
+from collections.abc import Mapping, Sequence
+
+from core.config.schema import Option, TakesEffect
+from core.errors import InputError, StorageError, StudioError
+from core.i18n import localize
+from core.types import Job, JobState, Phase
+
+DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
+
+SOURCE = "command line"
+
+_PHASES: Mapping[str, Mapping[str, str]] = {
+    JobState.QUEUED: localize("cli.console.phases.queued"),
+    Phase.LOADING: localize("cli.console.phases.loading"),
+    Phase.TEXT: localize("cli.console.phases.text"),
+    Phase.STEPS: localize("cli.console.phases.steps"),
+    Phase.DECODE: localize("cli.console.phases.decode"),
+    Phase.SAVE: localize("cli.console.phases.save"),
+}
+_BAR = 24  # characters
+
+
+def choose_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """`--lang` when it is there, else the terminal's. Needed before the arguments are parsed: their errors use it."""
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
+        if flag == "--lang" and value in ("zh", "en"):
+            return value
+        if flag in ("--lang=zh", "--lang=en"):
+            return flag[-2:]
+    named = (environment.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    language = next((name for name in named if name), None) or locale.getlocale()[0] or ""
+    return "zh" if language.lower().startswith(("zh", "chinese")) else "en"
+
+
+def whole_number(flag: str, text: str, low: int, high: int) -> int:
+    """The number after a flag that no option stands behind; OptionError as an option would say it."""
+    words: dict[str, str] = {}
+    rule = Option(flag, "int", low, words, words, TakesEffect.REQUEST, "config", minimum=low, maximum=high)
+    return int(rule.check(text, SOURCE))
+
+
+def exit_code(error: StudioError) -> int:
+    """2 for what the user can correct before trying again (input, disk, permissions), 1 for a run that failed."""
+    return BAD_INPUT if isinstance(error, InputError | StorageError) else FAILED
+
+
+def complain(error: StudioError, language: str) -> int:
+    """Print the error as one line and return its exit code."""
+    print(error.message(language), file=sys.stderr)
+    return exit_code(error)
+
+
+class ProgressLine:
+    """One line on stderr, drawn over itself; silent when it is not wanted or nobody watches."""
+
+    def __init__(self, language: str, wanted: bool) -> None:
+        self._language = language
+        self._on = wanted and sys.stderr.isatty()
+        self._last = ""
+
+    def show(self, job: Job) -> None:
+        """Draw where the job is, if that has changed."""
+        line = progress_text(job, self._language)
+        if self._on and line != self._last:
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            self._last = line
+
+    def clear(self) -> None:
+        """Leave no trace of the line."""
+        if self._on and self._last:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def progress_text(job: Job, language: str) -> str:
+    """Such as "[############------------] drawing 1/2, step 4/8, 3 s left"."""
+    progress = job.progress
+    if progress is None:
+        ahead = f" #{job.position}" if job.position else ""
+        return _PHASES[JobState.QUEUED if job.state is JobState.QUEUED else Phase.LOADING][language] + ahead
+    words = [_PHASES[progress.phase][language]]
+    if progress.images > 1:
+        words[0] += f" {progress.image}/{progress.images}"
+    if progress.steps:
+        words.append(f"{'第' if language == 'zh' else 'step'} {progress.step}/{progress.steps}")
+    if progress.eta_seconds is not None:
+        seconds = max(0, round(progress.eta_seconds))
+        words.append(f"剩余 {seconds} 秒" if language == "zh" else f"{seconds} s left")
+    full = round(progress.fraction * _BAR)
+    return f"[{'#' * full}{'-' * (_BAR - full)}] {('，' if language == 'zh' else ', ').join(words)}"

@@ -1,0 +1,220 @@
+"""`generate PROMPT`, or `--prompts-file FILE` for many: one request through the queue of the page, then the files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
+from core.config.loader import PROFILE_KEY, load_settings
+from core.config.options import SCHEMA
+from core.errors import InputError, OptionError
+from core.studio import Studio
+from core.studio.bootstrap import build_studio
+from core.types import CONTROL, IMAGE, MASK, GenerationRequest, InputSources, Job, JobState
+
+FLAGS = {  # flag -> the option that it sets
+    "--negative-prompt": "generation.negative_prompt",
+    "--width": "generation.width",
+    "--height": "generation.height",
+    "--steps": "generation.num_inference_steps",
+    "--guidance": "generation.guidance_scale",
+    "--seed": "generation.seed",
+    "--num-images": "generation.num_images",
+    "--model": "model.id",
+    "--strength": "img2img.denoising_strength",
+}
+INPUT_FLAGS = {
+    "--image": IMAGE,
+    "--mask": MASK,
+    "--control-image": CONTROL,
+}  # flag -> what the picture of the file is for
+FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+POLL_SECONDS = 0.1
+CANCEL_SECONDS = 60  # a step of a large picture on a slow machine
+
+
+class SettingError(InputError):
+    """A --set without a key or a value."""
+
+
+class OutFileError(InputError):
+    """The file of --out cannot be written."""
+
+
+class NoPromptError(InputError):
+    """Neither a prompt nor a file of them."""
+
+
+class PromptsFileError(InputError):
+    """The file of --prompts-file cannot be read."""
+
+
+class InputFileError(InputError):
+    """A file of --image, --mask or --control-image cannot be read."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the command line asks for: option values as they were typed, pictures to draw over, where the new ones go."""
+
+    values: Mapping[str, Any]
+    prompts: Path | None  # a file of many
+    profile: str | None
+    out: Path | None
+    progress: bool
+    inputs: Mapping[str, Path] = field(default_factory=dict)  # role -> file
+
+
+def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
+    """Make the pictures; the exit code. Raises StudioError for what can't be started."""
+    order = read_order(arguments)
+    settings = load_settings(configs, os.environ, order.values, order.profile)
+    settings.raise_problems()
+    studio = build_studio(settings)
+    job = studio.queue.submit(_request(studio, order))
+    studio.start()
+    try:
+        return _finish(studio, _follow(studio, job, ProgressLine(language, order.progress)), order, language)
+    finally:
+        studio.stop()
+
+
+def _request(studio: Studio, order: Order) -> GenerationRequest:
+    """What is asked for, over the pictures that came with it."""
+    request = _new_request(studio, order)
+    if not order.inputs:
+        return request
+    kept: dict[str, str] = {}
+    for role, data in sorted(read_inputs(order).items(), key=lambda item: item[0] == MASK):  # the image before its mask
+        name = str(order.inputs[role])
+        if role == MASK and IMAGE in kept:
+            kept[role] = studio.input_images.keep_mask(data, name, studio.input_images.size(kept[IMAGE]))
+        else:
+            kept[role] = studio.input_images.keep(data, name)
+    return studio.requests.with_inputs(request, InputSources(kept), order.values)
+
+
+def _new_request(studio: Studio, order: Order) -> GenerationRequest:
+    """One prompt, or those of the file; PromptsFileError when it can't be read."""
+    if order.prompts is None:
+        return studio.requests.new(order.values, SOURCE)
+    try:
+        data = order.prompts.read_bytes()
+    except OSError as error:
+        raise PromptsFileError(path=order.prompts, detail=error.strerror or error) from error
+    return studio.requests.new_batch(data, order.values, order.prompts.name)
+
+
+def read_inputs(order: Order) -> dict[str, bytes]:
+    """The bytes of the input pictures by role; InputFileError when one can't be read."""
+    found = {}
+    for role, path in order.inputs.items():
+        try:
+            found[role] = path.read_bytes()
+        except OSError as error:
+            flag = next(flag for flag, one in INPUT_FLAGS.items() if one == role)
+            raise InputFileError(flag=flag, path=path, detail=error.strerror or error) from error
+    return found
+
+
+def read_order(arguments: argparse.Namespace) -> Order:
+    """The parsed command line as option values; --set comes last and wins, but the format follows --out."""
+    prompts = Path(arguments.prompts_file) if arguments.prompts_file is not None else None
+    if prompts is None and arguments.prompt is None:
+        raise NoPromptError()
+    values: dict[str, Any] = {} if arguments.prompt is None else {"generation.prompt": arguments.prompt}
+    values.update({key: value for key in FLAGS.values() if (value := getattr(arguments, key)) is not None})
+    if arguments.low_vram:
+        values["memory.low_vram"] = True
+    given_by_set = dict(pair(text) for text in arguments.set)
+    named = {SCHEMA.canonical(key) for key in given_by_set}  # whatever they are called, they win over the flags
+    values = {**{key: value for key, value in values.items() if key not in named}, **given_by_set}
+    profile = arguments.profile or values.pop(PROFILE_KEY, None)
+    out = Path(arguments.out) if arguments.out is not None else None
+    if out is not None:
+        values["output.format"] = _format_of(out)
+    given = {role: getattr(arguments, role) for role in INPUT_FLAGS.values()}
+    inputs = {role: Path(file) for role, file in given.items() if file is not None}
+    return Order(values, prompts, profile, out, not arguments.no_progress, inputs)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """A --set as key and value, as they were typed."""
+    key, equals, value = text.partition("=")
+    if not key.strip() or not equals:
+        raise SettingError(value=text)
+    return key.strip(), value
+
+
+def _format_of(out: Path) -> str:
+    """The format that the name asks for; checked with its folder before any work is done."""
+    name = FORMATS.get(out.suffix.lower())
+    if name is None:
+        raise OptionError(source=SOURCE, key="--out", value=out.name, allowed="*" + ", *".join(FORMATS))
+    if out.is_dir() or not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
+        raise OutFileError(path=out)
+    return name
+
+
+def _follow(studio: Studio, job: Job, line: ProgressLine) -> Job:
+    """Wait until the job is over, drawing its progress. Ctrl+C cancels it; WorkerStartError when nobody can draw it."""
+    try:
+        while job.state.active:
+            if job.state is JobState.QUEUED and (trouble := studio.worker.status().trouble):
+                studio.queue.cancel(job.id)
+                raise trouble
+            line.show(job)
+            time.sleep(POLL_SECONDS)
+            job = studio.queue.get(job.id)
+    except KeyboardInterrupt:
+        job = _cancel(studio, job)
+    finally:
+        line.clear()
+    return job
+
+
+def _cancel(studio: Studio, job: Job) -> Job:
+    """Cancelled within a step; after CANCEL_SECONDS stopping the worker ends it the hard way."""
+    job = studio.queue.cancel(job.id)
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while job.state.active and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        job = studio.queue.get(job.id)
+    return job
+
+
+def _finish(studio: Studio, job: Job, order: Order, language: str) -> int:
+    """Hand over the files of a finished job and print their paths, or say why there are none."""
+    if job.error is not None:
+        return complain(job.error, language)
+    if job.state is not JobState.DONE:
+        return STOPPED
+    made = [studio.history.file(image_id) for image_id in job.image_ids]
+    copies = [partial(shutil.copyfile, path) for path in made]
+    for path in made if order.out is None else put_files(copies, order.out):
+        print(path)
+    return DONE
+
+
+def put_files(writers: Sequence[Callable[[Path], object]], out: Path) -> list[Path]:
+    """One picture goes to `out`, several to out-1, out-2 ...; each is whole or not there."""
+    several = [out.with_stem(f"{out.stem}-{k}") for k in range(1, len(writers) + 1)]
+    targets = [out] if len(writers) == 1 else several
+    for write, target in zip(writers, targets, strict=True):
+        part = target.with_name(f".{target.name}.part")
+        try:
+            write(part)
+            part.replace(target)
+        except OSError as error:
+            raise OutFileError(path=target) from error
+        finally:
+            part.unlink(missing_ok=True)
+    return targets

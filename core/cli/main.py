@@ -1,0 +1,247 @@
+"""The command line behind start.py: generate, compare, models, history, inspect, users, demo-eval, verify, bench, options.
+
+Every error is one line in the user's language.
+
+Exit codes: 0 done, 1 the run failed, 2 the input can't be used, 130 stopped by the user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from core.cli.console import STOPPED, choose_language, complain
+from core.cli.help_texts import WORDS
+from core.config.loader import PROJECT_ROOT
+from core.config.options import SCHEMA
+from core.errors import InputError, StudioError
+
+
+class CommandLineError(InputError):
+    """An unknown flag, or one without its value."""
+
+
+def main(arguments: Sequence[str] | None = None, configs: Path = PROJECT_ROOT / "configs") -> int:
+    """Run one command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    language = choose_language(given, os.environ)
+    try:
+        parsed = build_parser(language).parse_args(given)
+        return _run(parsed, language, configs)
+    except StudioError as error:
+        return complain(error, language)
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
+    if parsed.command == "generate" and parsed.server is not None:
+        from core.cli import remote_generate
+
+        return remote_generate.run(parsed, language, configs, os.environ)
+    if parsed.command == "generate":
+        from core.cli import generate
+
+        return generate.run(parsed, language, configs)
+    if parsed.command == "compare":
+        from core.cli import benchmark
+
+        return benchmark.run(parsed, language, configs)
+    if parsed.command == "bench":
+        return _run_bench(parsed, configs)
+    if parsed.command == "verify":
+        from core.cli import verify
+
+        return verify.run(parsed, language, configs)
+    if parsed.command == "options":
+        from core.cli import options_reference
+
+        return options_reference.run(parsed)
+    if parsed.command == "history":
+        from core.cli import history
+
+        return history.run(parsed, language, configs, os.environ)
+    if parsed.command == "inspect":
+        from core.cli import inspect
+
+        return inspect.run(parsed, language)
+    if parsed.command == "models":
+        from core.cli import models
+
+        return models.run(parsed, language, configs)
+    if parsed.command == "users":
+        from core.cli import users
+
+        return users.run(parsed, language, configs, os.environ)
+    from core.cli import demo_eval
+
+    return demo_eval.run(parsed, configs)
+
+
+def _quiet_libraries() -> None:
+    """diffusers imports torchao where it is installed, and both would tell of it in the middle of our lines."""
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+
+
+def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
+    _quiet_libraries()
+    if parsed.executor is not None:
+        from core.bench import executors
+
+        return executors.run(parsed, configs)
+    if parsed.what == "vae":
+        from core.bench import vae
+
+        return vae.run(parsed)
+    if parsed.what == "rope":
+        from core.bench import rope
+
+        return rope.run(parsed, configs)
+    from core.bench import speed
+
+    return speed.run(parsed, configs)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse would print its usage and exit; here a mistake is an error like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandLineError(detail=message)
+
+
+def build_parser(language: str) -> argparse.ArgumentParser:
+    """All commands; the help of an option is the schema's own."""
+    words = WORDS[language]
+    common = _Parser(add_help=False)
+    common.add_argument("--lang", choices=("zh", "en"), help=words["lang"])
+    parser = _Parser(prog="start.py", description="Z Darkroom / 造相暗房", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    adding = {
+        "generate": _add_generate,
+        "compare": _add_compare,
+        "models": _add_models,
+        "history": _add_history,
+        "inspect": _add_inspect,
+        "users": _add_users,
+        "demo-eval": _add_evaluate,
+        "verify": _add_verify,
+        "bench": _add_bench,
+        "options": _add_options,
+    }
+    for name, add in adding.items():
+        command = commands.add_parser(name, parents=[common], help=words[name], allow_abbrev=False)
+        add(command, language)
+    return parser
+
+
+def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
+    from core.cli.generate import FLAGS, FORMATS, INPUT_FLAGS
+
+    words = WORDS[language]
+    command.add_argument("prompt", metavar="PROMPT", nargs="?", help=words["prompt"])
+    command.add_argument("--prompts-file", metavar="FILE", help=words["prompts-file"])
+    for flag, key in FLAGS.items():
+        option = SCHEMA.options[key]
+        note = f"{option.help[language]} [{option.allowed[language]}]".replace("%", "%%")
+        command.add_argument(flag, dest=key, metavar=option.type.upper(), help=note)
+    for flag, role in INPUT_FLAGS.items():
+        command.add_argument(flag, dest=role, metavar="FILE", help=words[role])
+    command.add_argument("--out", metavar="FILE", help=words["out"].format(formats=", ".join(FORMATS)))
+    command.add_argument("--low-vram", action="store_true", help=SCHEMA.options["memory.low_vram"].help[language])
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
+    command.add_argument("--profile", metavar="NAME", help=words["profile"])
+    command.add_argument("--server", metavar="URL", help=words["server"])
+    command.add_argument("--token-file", metavar="FILE", help=words["token-file"])
+    command.add_argument("--no-progress", action="store_true", help=words["no-progress"])
+
+
+def _add_history(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("action", choices=("check", "rebuild", "move"), help=WORDS[language]["action"])
+    command.add_argument("--to", metavar="URL", help=WORDS[language]["to"])
+
+
+def _add_inspect(command: argparse.ArgumentParser, language: str) -> None:
+    words = WORDS[language]
+    command.add_argument("files", nargs="+", metavar="FILE", help=words["inspect-files"])
+    command.add_argument("--json", action="store_true", help=words["inspect-json"])
+
+
+def _add_models(command: argparse.ArgumentParser, language: str) -> None:
+    words = WORDS[language]
+    command.add_argument(
+        "action", nargs="?", choices=("list", "get", "add", "remove"), default="list", help=words["models_action"]
+    )
+    command.add_argument("target", nargs="?", metavar="ID|PATH", help=words["target"])
+    command.add_argument("--source", metavar="HUB", help=words["source"])
+    command.add_argument("--mirror", metavar="URL", help=words["mirror"])
+    command.add_argument("--id", metavar="ID", help=words["id"])
+
+
+def _add_users(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("action", choices=("add", "list", "remove"), help=WORDS[language]["users-action"])
+    command.add_argument("name", nargs="?", metavar="NAME", help=WORDS[language]["users-name"])
+
+
+def _add_compare(command: argparse.ArgumentParser, language: str) -> None:
+    from core.cli.benchmark import FORMATS, ColumnAction
+
+    words = WORDS[language]
+    command.set_defaults(columns=None)
+    command.add_argument("--model", action=ColumnAction, metavar="ID", help=words["compare-model"])
+    command.add_argument("--set", action=ColumnAction, metavar="KEY=VALUE", help=words["compare-set"])
+    command.add_argument("--profile", action=ColumnAction, metavar="NAME", help=words["compare-profile"])
+    command.add_argument("--prompt", action="append", default=[], metavar="TEXT", help=words["compare-prompt"])
+    command.add_argument("--seed", action="append", default=[], metavar="N", help=words["compare-seed"])
+    out = words["compare-out"].format(formats=", ".join(FORMATS))
+    command.add_argument("--out", action="append", default=[], metavar="FILE", help=out)
+    command.add_argument("--no-progress", action="store_true", help=words["no-progress"])
+
+
+def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
+    words = WORDS[language]
+    command.add_argument("--prompts", default="200", metavar="N", help=words["prompts"])
+    command.add_argument("--seed", default="2025", metavar="N", help=words["evaluate-seed"])
+    command.add_argument("--width", default="256", metavar="PX", help=SCHEMA.options["generation.width"].help[language])
+    command.add_argument(
+        "--height", default="256", metavar="PX", help=SCHEMA.options["generation.height"].help[language]
+    )
+
+
+def _add_verify(command: argparse.ArgumentParser, language: str) -> None:
+    words = WORDS[language]
+    command.add_argument("--images", "--pictures", default="10", metavar="N", help=words["pictures"])
+    command.add_argument("--model", help=SCHEMA.options["model.id"].help[language])
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
+    command.add_argument("--all", action="store_true", help=words["all"])
+
+
+def _add_options(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("--write", action="store_true", help=WORDS[language]["write"])
+
+
+def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
+    words = WORDS[language]
+    command.add_argument("what", nargs="?", choices=("speed", "vae", "rope"), default="speed", help=words["what"])
+    command.add_argument("--architecture", choices=("z-image-turbo",), help=words["architecture"])
+    command.add_argument("--random-weights", action="store_true", help=words["random-weights"])
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
+    command.add_argument("--only", action="append", default=[], metavar="TEXT", help=words["only"])
+    command.add_argument("--runs", default="5", metavar="N", help=words["runs"])
+    command.add_argument("--model", default="demo", help=SCHEMA.options["model.id"].help[language])
+    command.add_argument("--side", metavar="PX", help=words["side"])
+    command.add_argument("--steps", metavar="N", help=SCHEMA.options["generation.num_inference_steps"].help[language])
+    command.add_argument("--tile", default="256", metavar="PX", help=words["tile"])
+    command.add_argument("--minutes", default="10", metavar="N", help=words["minutes"])
+    command.add_argument("--prompts", default="200", metavar="N", help=words["most"])
+    command.add_argument("--executor", metavar="ray", help=words["executor"])
+    command.add_argument("--workers", default="2", metavar="N", help=words["workers"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""`models`: which there are, LoRAs too, fetch one, add a folder or file of this machine, remove one; as the Models page does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from core.cli.console import DONE, SOURCE, STOPPED, complain
+from core.config.loader import load_settings
+from core.errors import InputError, OptionError
+from core.i18n import localize
+from core.studio import Studio
+from core.studio.bootstrap import build_studio
+from core.types import Download
+
+ACTIONS = ("list", "get", "add", "remove")
+SOURCES = ("huggingface", "modelscope")
+POLL_SECONDS = 0.5
+
+
+class TargetError(InputError):
+    """An action without what it acts on."""
+
+
+def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
+    """Do it; the exit code. Raises StudioError."""
+    action, target = arguments.action, arguments.target
+    if action != "list" and not target:
+        what = localize("cli.models.a_path") if action == "add" else localize("cli.models.a_model_s_id")
+        raise TargetError(action=action, what=what)
+    settings = load_settings(configs, os.environ)
+    settings.raise_problems()
+    studio = build_studio(settings)
+    if action == "get":
+        return _get(studio, target, arguments, language)
+    if action == "add":
+        print(studio.catalog.add(target, arguments.id).id)
+    elif action == "remove":
+        studio.models.remove(target)
+    else:
+        _list(studio, language)
+    return DONE
+
+
+def _list(studio: Studio, language: str) -> None:
+    """A line a model: id, where it is, size, memory, tier, and why it can't be used."""
+    words = _WORDS[language]
+    for info in studio.catalog.models():
+        absent = words["unusable"] if info.path or not info.sources else words["absent"]
+        place = words[info.place] if info.problem is None else absent
+        size = _gigabytes(info.disk_bytes or info.download_bytes)
+        line = f"{info.id:<22} {place:<20} {size:>9} {_gigabytes(info.memory_bytes):>9} {info.tier or '-':>5}"
+        print(f"{line}  {info.name[language]}")
+        if info.problem is not None and absent == words["unusable"]:
+            print(f"{'':<22} {info.problem.message(language)}")
+    for problem in studio.catalog.problems():
+        complain(problem, language)
+    _list_loras(studio, language)
+
+
+def _list_loras(studio: Studio, language: str) -> None:
+    """A line a LoRA: name, size, rank, the models that it fits, and why it can't be used."""
+    models = studio.catalog.models()
+    for lora in studio.models.loras():
+        fits = ", ".join(model.id for model in models if lora.problem is None and lora.fits(model)) or "-"
+        print(f"{lora.name:<16} {'LoRA':<20} {_size(lora.bytes):>9} {f'r {lora.rank or 0}':>9}        {fits}")
+        if lora.problem is not None:
+            print(f"{'':<16} {lora.problem.message(language)}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
+
+
+def _gigabytes(count: int | None) -> str:
+    return "-" if not count else f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _get(studio: Studio, model: str, arguments: argparse.Namespace, language: str) -> int:
+    """Fetch and wait. Ctrl+C pauses: the next `models get` goes on from there."""
+    if arguments.source not in (None, *SOURCES):
+        raise OptionError(source=SOURCE, key="--source", value=arguments.source, allowed=", ".join(SOURCES))
+    info = studio.catalog.find(model)
+    if info.problem is None:
+        print(info.path)
+        return DONE
+    under_way = [download.model for download in studio.models.download(model, arguments.source, arguments.mirror)]
+    try:
+        ended = [_follow(studio, one, language) for one in under_way]
+    except KeyboardInterrupt:
+        for one in under_way:
+            studio.downloads.pause(one)
+        return STOPPED
+    for download in ended:
+        if download.error is not None:
+            return complain(download.error, language)
+        if download.state != "done":
+            return STOPPED
+    found = studio.catalog.find(model)
+    if found.problem is not None:
+        raise found.problem
+    print(found.path)
+    return DONE
+
+
+def _follow(studio: Studio, model: str, language: str) -> Download:
+    """Until it is over, with one line of progress where somebody watches."""
+    watched = sys.stderr.isatty()
+    while True:
+        download = next(one for one in studio.downloads.all() if one.model == model)
+        if watched:
+            print(f"\r\x1b[K{_sentence(download, language)}", end="", file=sys.stderr, flush=True)
+        if not download.active:
+            if watched:
+                print(file=sys.stderr)
+            return download
+        time.sleep(POLL_SECONDS)
+
+
+def _sentence(download: Download, language: str) -> str:
+    speed = f"{download.speed / 1e6:.1f} MB/s" if download.speed else ""
+    left = f"{download.eta_seconds:.0f} s" if download.eta_seconds is not None else ""
+    done = f"{_gigabytes(download.done_bytes)} / {_gigabytes(download.total_bytes)}"
+    return "  ".join(part for part in (_WORDS[language][download.state], done, speed, left, download.file) if part)
+
+
+_WORDS = {
+    "en": {
+        "shipped": "shipped",
+        "store": "on disk",
+        "huggingface": "Hugging Face cache",
+        "modelscope": "ModelScope cache",
+        "path": "own path",
+        "absent": "not here",
+        "unusable": "can't be used",
+        "listing": "asking",
+        "running": "fetching",
+        "checking": "checking",
+        "paused": "paused",
+        "interrupted": "interrupted",
+        "failed": "failed",
+        "done": "done",
+    },
+    "zh": {
+        "shipped": "随程序附带",
+        "store": "已下载",
+        "huggingface": "Hugging Face 缓存",
+        "modelscope": "魔搭缓存",
+        "path": "自有路径",
+        "absent": "未下载",
+        "unusable": "无法使用",
+        "listing": "查询中",
+        "running": "下载中",
+        "checking": "校验中",
+        "paused": "已暂停",
+        "interrupted": "已中断",
+        "failed": "失败",
+        "done": "完成",
+    },
+}

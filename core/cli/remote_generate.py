@@ -1,0 +1,116 @@
+"""`generate PROMPT --server URL`: the same order to a studio that runs already, here or on another machine.
+
+Only what the command line and its profile say is sent; all else is for the settings there. The token comes from a
+variable or a file: every user of a machine can read the arguments of its processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
+from core.cli.generate import CANCEL_SECONDS, Order, put_files, read_inputs, read_order
+from core.config.loader import COMMAND_LINE, TOKEN_VARIABLE, Settings, load_settings
+from core.config.options import SCHEMA
+from core.errors import InputError, NoServerError
+from core.remote.client import Remote, RemoteJob, RetryDeadline
+from core.types import JobState
+
+POLL_SECONDS = 0.2
+AWAY_SECONDS = 60.0  # a studio that restarts is waited for this long
+
+
+class TokenFileError(InputError):
+    """The file of --token-file can't be read."""
+
+
+def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
+    """Have the pictures made there; the exit code. Raises StudioError for what can't be started."""
+    order = read_order(arguments)
+    settings = load_settings(configs, environment, order.values, order.profile)
+    settings.raise_problems()
+    token = _token(arguments.token_file, environment)
+    remote = Remote(arguments.server, token, TOKEN_VARIABLE, SOURCE)
+    remote.capabilities()
+    inputs = {role: remote.keep_input(data) for role, data in read_inputs(order).items()}
+    sources = {"inputs": inputs} if inputs else {}
+    now = remote.order({**wishes(settings, order), **sources}, f"cli-{secrets.token_hex(16)}")
+    return _finish(remote, _follow(remote, now, ProgressLine(language, order.progress)), order, language)
+
+
+def wishes(settings: Settings, order: Order) -> dict[str, Any]:
+    """What is asked of the other studio, by schema key: the command line, over what its profile says of a picture."""
+    of_a_image = {option.key for option in SCHEMA.request_options()}
+    of_a_image |= {key for key in SCHEMA.options if key.startswith("generation.") or key == "model.id"}
+    sent = {}
+    for key, origin in settings.origins.items():
+        by_profile = origin.startswith("profiles/") and key in of_a_image
+        if origin == COMMAND_LINE or by_profile:
+            sent[key] = settings[key]
+    return sent
+
+
+def _token(file: str | None, environment: Mapping[str, str]) -> str:
+    if file is None:
+        return environment.get(TOKEN_VARIABLE, "").strip()
+    try:
+        return (Path(file).read_text(encoding="utf-8").splitlines() or [""])[0].strip()
+    except (OSError, ValueError) as error:
+        detail = getattr(error, "strerror", None) or "it is not text"
+        raise TokenFileError(path=file, detail=detail) from error
+
+
+def _follow(remote: Remote, now: RemoteJob, line: ProgressLine) -> RemoteJob:
+    """Wait until the job is over, drawing its progress. Ctrl+C cancels it there."""
+    patience = RetryDeadline(AWAY_SECONDS)
+    try:
+        while now.job.state.active:
+            line.show(now.job)
+            now = _look(remote, now, patience)
+    except KeyboardInterrupt:
+        line.clear()
+        now = remote.cancel(now.job.id)
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while now.job.state.active and time.monotonic() < deadline:
+            now = _look(remote, now, patience)
+    finally:
+        line.clear()
+    return now
+
+
+def _look(remote: Remote, now: RemoteJob, patience: RetryDeadline) -> RemoteJob:
+    """The job a little later; as it was, while the studio is away."""
+    time.sleep(POLL_SECONDS)
+    try:
+        later = remote.look(now.job.id)
+    except NoServerError as error:
+        patience.spend(error)
+        return now
+    patience.good()
+    return later
+
+
+def _finish(remote: Remote, now: RemoteJob, order: Order, language: str) -> int:
+    """Fetch the pictures of a finished job into the files asked for, else print their addresses; or say why not."""
+    if now.job.state is JobState.FAILED and now.job.error is not None:
+        return complain(now.job.error, language)
+    if now.job.state is not JobState.DONE:
+        return STOPPED
+    if order.out is None:
+        made = [remote.image_address(image_id) for image_id in now.images]
+    else:
+        writers = [partial(_fetch, remote, image_id) for image_id in now.images]
+        made = [str(path) for path in put_files(writers, order.out)]
+    for name in made:
+        print(name)
+    return DONE
+
+
+def _fetch(remote: Remote, image_id: str, target: Path) -> None:
+    target.write_bytes(remote.image(image_id))

@@ -1,0 +1,167 @@
+"""The link to the actors that Ray keeps. The only module that imports ray, and only when it is used.
+
+On this machine alone Ray listens on 127.0.0.1 and asks for a token that is made anew each time; nothing is reported to
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+
+from core.cluster.actor import GeneratorActor
+from core.cluster.messages import Heard
+from core.cluster.placement import Node
+from core.cluster.transport import Handle, WorkerGone
+from core.jobs import reasons
+from core.jobs.cuda_allocator import VARIABLE
+
+LOOPBACK = "127.0.0.1"
+FOLDER = "zdarkroom-ray-"  # of Ray's sockets and logs, in the system's temporary folder: a path there is short enough
+OBJECT_BYTES = 512 * 2**20  # room for the pictures on their way
+REACH_SECONDS = 5.0
+CALLS = 4  # verbs of one actor at once: one listens, others tell
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",  # of the processes that Ray would start ahead our actors use none
+    "RAY_enable_worker_prestart": "0",
+    "RAY_enable_metrics_collection": "0",  # nor does anyone read its figures: what counts them takes time from the drawing
+    "RAY_event_stats": "0",
+    "RAY_enable_timeline": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_debug_dump_period_milliseconds": "0",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",  # we place the workers ourselves
+    "RAY_memory_monitor_refresh_ms": "1000",
+}
+
+log = logging.getLogger(__name__)
+
+
+def join(address: str) -> ModuleType:
+    """Ray, started on this machine, or joined where it runs; OSError, ValueError or Ray's own when it can't be reached."""
+    os.environ |= _QUIET
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    if address.startswith((LOOPBACK, "localhost")) or not address:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's word for: bind 127.0.0.1, on every system
+    if address:
+        _reach(address)
+        import ray
+
+        ray.init(address=address, **quiet)
+        return ray
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    import ray
+
+    ray.init(
+        include_dashboard=False,
+        _node_ip_address=LOOPBACK,
+        object_store_memory=OBJECT_BYTES,
+        _temp_dir=str(_own_folder()),
+        **quiet,
+    )
+    return ray
+
+
+def _reach(address: str) -> None:
+    """Raise OSError or ValueError at once for an address where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+
+
+def _own_folder() -> Path:
+    """A folder that only this user can read; those of processes that are gone are removed."""
+    for old in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        if not psutil.pid_exists(int(old.name.removeprefix(FOLDER).split("-")[0])):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
+
+
+@dataclass(eq=False)
+class _Actor:
+    """An actor, where it is, and the call that is out: it answers as soon as the actor has something to say."""
+
+    handle: Any
+    node: Node
+    call: Any  # None once the actor was ended
+
+
+class RayTransport:
+    """Actors that are made by Ray, each on the machine that it was asked for."""
+
+    def __init__(self, ray: ModuleType, generator: str, configs: Path, values: Mapping[str, Any]) -> None:
+        self._ray = ray
+        self._arguments = (generator, str(configs), dict(values))
+        self._actor = ray.remote(GeneratorActor)
+
+    def nodes(self) -> Sequence[Node]:
+        """The machines that are alive."""
+        return [_node(told) for told in self._ray.nodes() if told["Alive"]]
+
+    def start(self, node: Node, threads: int) -> Handle:
+        """A new actor on that machine, with a card of its own where the machine has cards."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        variables |= {name: os.environ[name] for name in (VARIABLE,) if name in os.environ}
+        handle = self._actor.options(
+            num_cpus=0,  # not by Ray's count of cores, but by ours
+            num_gpus=1 if node.cards else 0,
+            max_concurrency=CALLS,
+            max_restarts=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+            runtime_env={"env_vars": variables},
+        ).remote(*self._arguments)
+        return _Actor(handle, node, handle.listen.remote())
+
+    def send(self, handle: Handle, verb: str, *arguments: Any) -> None:
+        """Call a verb of the actor. That it is gone is told to whoever listens."""
+        getattr(handle.handle, verb).remote(*arguments)
+
+    def hear(self, handles: Sequence[Handle], seconds: float) -> Sequence[tuple[Handle, Heard | WorkerGone]]:
+        """What they said. An actor that can't be reached counts as gone: something that it said may be lost."""
+        by_call = {actor.call: actor for actor in handles if actor.call is not None}
+        if not by_call:
+            time.sleep(seconds)
+            return []
+        first, rest = self._ray.wait(list(by_call), num_returns=1, timeout=seconds)
+        more, _ = self._ray.wait(rest, num_returns=len(rest), timeout=0) if first and rest else ([], [])
+        return [(by_call[call], self._answer(by_call[call], call)) for call in (*first, *more)]
+
+    def _answer(self, actor: _Actor, call: Any) -> Heard | WorkerGone:
+        try:
+            heard: Heard = self._ray.get(call)
+        except self._ray.exceptions.RayError as error:
+            log.error("an actor is gone: %s", " ".join(str(error).split())[:1000])
+            return WorkerGone(self._why(actor.node, error))
+        if actor.call is not None:
+            actor.call = actor.handle.listen.remote()
+        return heard
+
+    def _why(self, node: Node, error: Exception) -> reasons.Reason:
+        there = any(other.id == node.id for other in self.nodes())
+        process = there and not isinstance(error, self._ray.exceptions.ActorUnavailableError)
+        return reasons.actor_gone(node.name) if process else reasons.node_gone(node.name)
+
+    def end(self, handle: Handle) -> None:
+        """Kill the actor, whatever it is doing."""
+        handle.call = None
+        self._ray.kill(handle.handle)
+
+
+def _node(told: Mapping[str, Any]) -> Node:
+    """A machine as Ray tells of it: by the name that it was given, else its host's."""
+    has, name = told["Resources"], told["NodeName"]
+    name = told["NodeManagerHostname"] if name == told["NodeManagerAddress"] else name
+    return Node(told["NodeID"], name, int(has.get("CPU", 1)), int(has.get("GPU", 0)))

@@ -1,0 +1,261 @@
+"""From YAML files, the environment and the command line to one flat `Settings`.
+
+Later layers win: shipped YAML < profile < configs/local.yaml < environment < command line. Every value is checked against the
+schema where it comes in, and every problem is an error that names its source; none is dropped in silence.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.config.options import SCHEMA
+from core.config.schema import conflict
+from core.errors import ConfigFileError, InputError, NotWritableError, SecretShownError, UnknownOptionError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+SHIPPED_FILES = ("config.yaml", "advanced_config.yaml", "ui_config.yaml", "service_config.yaml")
+ENVIRONMENT_PREFIX = "ZDARKROOM_"
+PROFILE_KEY = "profile"  # may stand in local.yaml, in ZDARKROOM_PROFILE and after --profile
+TOKEN_VARIABLE = "ZDARKROOM_TOKEN"  # for `generate --server`: another studio's, and no setting of this one
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked values by schema key, where each came from, and the problems met on the way.
+
+    A value with a problem is replaced by the layer below it, so that the app always starts in a safe state and can show why.
+    """
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+    problems: tuple[InputError, ...] = ()
+    configs: Path = field(default=PROJECT_ROOT / "configs")
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[SCHEMA.current_key(key)]
+
+    def request_options(self) -> dict[str, Any]:
+        """The values that travel with a request, by key."""
+        return {option.key: self.values[option.key] for option in SCHEMA.request_options()}
+
+    @property
+    def output_directory(self) -> Path:
+        """Absolute; relative values are taken from the project's root."""
+        return (PROJECT_ROOT / str(self.values["output.directory"])).resolve()
+
+    def raise_problems(self) -> None:
+        """For the command line: the first problem ends the run."""
+        if self.problems:
+            raise self.problems[0]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    source: str
+    values: Mapping[str, Any]  # as written: keys or aliases, dotted
+
+
+def load_settings(
+    configs: Path = PROJECT_ROOT / "configs",
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    profile: str | None = None,
+) -> Settings:
+    """All layers merged. `overrides` are the command line's, by key or alias; `profile` wins over the ones configured."""
+    problems: list[InputError] = []
+    shipped = [_file_layer(configs / name, problems) for name in SHIPPED_FILES]
+    local = _file_layer(configs / "local.yaml", problems)
+    variables = _environment_layer(environment or {})
+    command_line = _Layer(COMMAND_LINE, overrides or {})
+    name = profile or _profile_of(command_line) or _profile_of(variables) or _profile_of(local)
+    layers = [*shipped, *_profile_layers(configs, name, problems), local, variables, command_line]
+    return _merge(layers, problems, configs)
+
+
+def _merge(layers: Iterable[_Layer], problems: list[InputError], configs: Path) -> Settings:
+    values: dict[str, Any] = SCHEMA.defaults()
+    origins = dict.fromkeys(values, "default")
+    for layer in layers:
+        names: dict[str, str] = {}  # of the options that this layer has set: what it calls them
+        for key, value in layer.values.items():
+            if key == PROFILE_KEY:
+                continue
+            try:
+                option = SCHEMA.find(key, layer.source)
+                if option.secret and layer.source == COMMAND_LINE:
+                    raise SecretShownError(key=option.key, variable=variable_of(option.key))
+                checked = option.check(value, layer.source)
+                if option.key in names and values[option.key] != checked:
+                    raise conflict(layer.source, option, names[option.key], key, values[option.key], checked)
+                values[option.key] = checked
+                origins[option.key] = layer.source
+                names[option.key] = key
+            except InputError as problem:
+                problems.append(problem)
+    return Settings(values=values, origins=origins, problems=tuple(problems), configs=configs)
+
+
+def _file_layer(path: Path, problems: list[InputError]) -> _Layer:
+    """The values of one YAML file; a missing file has none, a broken one is a problem."""
+    source = f"{path.parent.name}/{path.name}"
+    if not path.exists():
+        return _Layer(source, {})
+    try:
+        return _Layer(source, parse_yaml(path.read_text(encoding="utf-8"), source))
+    except UnicodeDecodeError as error:
+        problems.append(ConfigFileError(source=source, detail=f"it is not UTF-8 ({error.reason})"))
+    except OSError as error:
+        problems.append(ConfigFileError(source=source, detail=error.strerror or "it cannot be opened"))
+    except InputError as problem:
+        problems.append(problem)
+    return _Layer(source, {})
+
+
+def profile_names(configs: Path) -> list[str]:
+    """The profiles that there are, in alphabetical order."""
+    return sorted(path.stem for path in (configs / "profiles").glob("*.yaml"))
+
+
+def profile_values(configs: Path, name: str, source: str) -> dict[str, Any]:
+    """What one profile sets, by key and checked. Raises InputError naming `source` when there is no such profile."""
+    problems: list[InputError] = []
+    settings = _merge(_profile_layers(configs, name, problems, source), problems, configs)
+    settings.raise_problems()
+    return {key: value for key, value in settings.values.items() if settings.origins[key] != "default"}
+
+
+def _profile_layers(
+    configs: Path, name: str | None, problems: list[InputError], source: str = "profile"
+) -> list[_Layer]:
+    if not name:
+        return []
+    known = profile_names(configs)
+    if name not in known:
+        problems.append(UnknownOptionError(source=source, key=name, nearest=", ".join(known) or "none"))
+        return []
+    return [_file_layer(configs / "profiles" / f"{name}.yaml", problems)]
+
+
+def _profile_of(layer: _Layer) -> str | None:
+    value = layer.values.get(PROFILE_KEY)
+    return str(value) if value else None
+
+
+def _environment_layer(environment: Mapping[str, str]) -> _Layer:
+    """ZDARKROOM_VAE__TILE_SAMPLE_MIN_SIZE=256 sets vae.tile_sample_min_size. Each option reads its own type from the text."""
+    values = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", "."): text
+        for name, text in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name != TOKEN_VARIABLE
+    }
+    return _Layer("environment", values)
+
+
+def variable_of(key: str) -> str:
+    """The environment variable that sets an option."""
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """Dotted keys and values of a YAML mapping. ConfigFileError names the line and what is wrong, tabs included."""
+    try:
+        data = _loaded(text)
+        if data is None:
+            return {}
+        if not isinstance(data, dict):
+            raise ConfigFileError(source=source, detail=f"it holds {type(data).__name__}, not key: value lines")
+        return dict(_flatten(data))
+    except yaml.YAMLError as error:
+        raise ConfigFileError(source=source, detail=_where(error)) from None
+    except RecursionError:
+        raise ConfigFileError(source=source, detail="it is nested too deeply") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # PyYAML's own, for dates such as 2026-13-45
+        raise ConfigFileError(source=source, detail=f"a value makes no sense ({error})") from None
+
+
+@lru_cache(maxsize=32)
+def _loaded(text: str) -> Any:
+    """What the text holds, for reading only: the shipped files are read again with each change of the settings."""
+    return yaml.load(text, Loader=_StrictLoader)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A key that is written twice is a mistake: the first of the two would be dropped in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value} is there twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _where(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = str(getattr(error, "problem", None) or error)
+    problem = re.sub(
+        r"(alias) '.*'|(tag) '!.*'", r"\1\2", problem
+    )  # a token that begins with * or ! would be quoted there
+    hint = "; indent with spaces, not with a tab" if "\\t" in problem else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}{hint}" if mark else problem
+
+
+def _flatten(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{path}.")
+        else:
+            yield path, value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the line ends that are not newlines: unquoted, PyYAML writes them and reads back something else."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = '"' if any(end in text for end in "\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Nested YAML of dotted keys, in the order given: what the page shows and takes back."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *branches, leaf = [key] if any(key.startswith(f"{other}.") for other in values) else key.split(".")
+        node = tree
+        for branch in branches:
+            node = node.setdefault(branch, {})
+        node[leaf] = list(value) if isinstance(value, tuple) else value
+    return yaml.dump(tree, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
+
+
+def save_local(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Write checked `values` into configs/local.yaml beside what is there; comments of that file are not kept."""
+    path = settings.configs / "local.yaml"
+    checked = SCHEMA.checked(values, "form")
+    present = parse_yaml(path.read_text(encoding="utf-8"), f"configs/{path.name}") if path.exists() else {}
+    kept = {SCHEMA.current_key(key): value for key, value in present.items() if SCHEMA.canonical(key) not in checked}
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text("", encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, temporary)  # the file may hold a token that only its owner may read
+        temporary.write_text(to_yaml({**kept, **checked}), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise NotWritableError(path=path) from error

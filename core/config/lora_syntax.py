@@ -1,0 +1,172 @@
+"""Read and write how LoRAs are named: "name:weight" in the option `lora.use`, <lora:name:weight> in a prompt, as in A1111.
+
+A weight may be followed by others for parts of the model: `name:0.8:te=0` leaves the text encoders alone,
+`name:0.8:layers.0-9=0.3` weakens ten blocks, `name:0.8:mid_block=0` switches one off.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.errors import OptionError
+from core.i18n import localize
+from core.types import Decision, GenerationRequest
+
+KEY = "lora.use"
+FILES = "lora.files"  # in a picture's record: name, weight and hashes of each file that acted
+LARGEST = 4.0  # of a weight, either way; beyond 2 hardly a picture is left
+MOST = 16  # at once
+FORBIDDEN = ",:<>"  # in a name: each has a meaning where names are written
+
+_TAG = re.compile(r"<lora:([^<>]*)>", re.IGNORECASE)
+_ALLOWED = localize("config.lora_syntax.allowed", largest=-LARGEST, largest_2=LARGEST, most=MOST)
+
+_PART_ALLOWED = localize("config.lora_syntax.part_allowed", largest=-LARGEST, largest_2=LARGEST)
+_TEXT_PARTS = {"te": ("text_encoder", "text_encoder_2"), "te1": ("text_encoder",), "te2": ("text_encoder_2",)}
+_NETWORK = {"net": "net", "unet": "net", "transformer": "net", "dit": "net"}
+_BLOCK = re.compile(r"([a-z][a-z_]*)(?:\.(\d{1,4})(?:-(\d{1,4}))?)?")
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """A LoRA by its name, and how strongly it acts: 0 is not at all, 1 as it was trained.
+
+    `parts` are weights for parts of the model that differ from `weight`, by `te`, `te1`, `te2`, `net` or a block's name.
+    """
+
+    name: str
+    weight: float = 1.0
+    parts: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        return "".join((f"{self.name}:{self.weight:g}", *(f":{part}={weight:g}" for part, weight in self.parts)))
+
+    @property
+    def acts(self) -> bool:
+        """Return True unless every weight is 0."""
+        return bool(self.weight or any(weight for _, weight in self.parts))
+
+    def weight_of(self, part: str, layer: str) -> float:
+        """Return the weight for a layer of a part of the pipeline, such as ("unet", "mid_block.attentions.0.proj_in")."""
+        found = self.weight
+        for name, weight in self.parts:  # the last that names it wins: blocks come after the whole
+            if part in _TEXT_PARTS.get(name, ()) or (not part.startswith("text_encoder") and _names(name, layer)):
+                found = weight
+        return found
+
+    def unmatched(self, layers: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the parts that name none of these (part, layer) pairs."""
+
+        def meets(name: str, part: str, layer: str) -> bool:
+            return part in _TEXT_PARTS.get(name, ()) or (not part.startswith("text_encoder") and _names(name, layer))
+
+        return tuple(name for name, _ in self.parts if not any(meets(name, part, layer) for part, layer in layers))
+
+
+def _names(name: str, layer: str) -> bool:
+    """Tell whether a part's name, `net` or a block such as layers.0-9, covers a layer of the network."""
+    if name in _TEXT_PARTS:
+        return False
+    if name == "net":
+        return True
+    block = _BLOCK.fullmatch(name)
+    found = re.match(r"([a-z_]+)(?:\.(\d+))?", layer)
+    if block is None or found is None or found[1] != block[1]:
+        return False
+    return block[2] is None or (found[2] is not None and int(block[2]) <= int(found[2]) <= int(block[3] or block[2]))
+
+
+def read_uses(texts: Sequence[str], source: str) -> tuple[LoraSpec, ...]:
+    """The option's value; OptionError naming `source` for the first entry that can't be used."""
+    uses = tuple(_read(text, source) for text in texts)
+    names = [use.name for use in uses]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None or len(uses) > MOST:
+        raise _unusable(source, twice or len(uses))
+    return uses
+
+
+def _read(text: str, source: str) -> LoraSpec:
+    name, *rest = text.split(":")
+    named = [one for one in rest if "=" in one]
+    weights = [_number(one) for one in rest if "=" not in one] or [1.0]
+    if not name.strip() or len(weights) > 2 or not all(abs(weight) <= LARGEST for weight in weights):
+        raise _unusable(source, text)
+    parts = dict(_read_part(one, source) for one in named)
+    if len(weights) == 2 and weights[0] != weights[1]:  # A1111: the text encoders' first, then the network's
+        parts = {"te": weights[0], **parts}
+    ordered = sorted(parts.items(), key=lambda part: part[0] not in ("net", "te"))
+    return LoraSpec(name.strip(), weights[-1], tuple(ordered))
+
+
+def _read_part(text: str, source: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    name = _NETWORK.get(name.strip().lower(), name.strip().lower())
+    block = _BLOCK.fullmatch(name)
+    known = (
+        name in _TEXT_PARTS
+        or name == "net"
+        or (block is not None and block[1].endswith(("block", "blocks", "layers", "refiner")))
+    )
+    number = _number(weight) if weight.strip() else math.nan
+    if not known or not abs(number) <= LARGEST:
+        raise _unusable(source, text, _PART_ALLOWED)
+    return name, number
+
+
+def _number(text: str) -> float:
+    """A weight, 1 when it was left out; not a number for anything else."""
+    try:
+        return float(text) if text.strip() else 1.0
+    except ValueError:
+        return math.nan
+
+
+def _unusable(source: str, came: object, allowed: Mapping[str, str] | None = None) -> OptionError:
+    return OptionError(source=source, key=KEY, value=str(came)[:100], allowed=allowed or _ALLOWED)
+
+
+def split_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:
+    """The prompt without its tags, and what they say: `a house <lora:ink:0.5>` gives `a house` and `ink:0.5`."""
+    tags = tuple(match[1].strip() for match in _TAG.finditer(prompt))
+    if not tags:
+        return prompt, ()
+    plain = re.sub(r"[ \t]{2,}", " ", _TAG.sub("", prompt))
+    return re.sub(r",\s*(?=,|$)", "", plain).strip(" \t,"), tags
+
+
+def write_tags(uses: Sequence[LoraSpec]) -> str:
+    """Return the tags for a prompt. A weight of the text encoders' own is written first, which A1111 reads alike."""
+    return "".join(f"<lora:{_written(use)}>" for use in uses)
+
+
+def _written(use: LoraSpec) -> str:
+    if len(use.parts) == 1 and use.parts[0][0] == "te" and use.parts[0][1] != use.weight:
+        return f"{use.name}:{use.parts[0][1]:g}:{use.weight:g}"
+    return str(use)
+
+
+def lora_specs_of(request: GenerationRequest, source: str = "request") -> tuple[LoraSpec, ...]:
+    """What a request asks for: the option's, then the prompt's own, which win where both name one. OptionError."""
+    uses = {use.name: use for use in read_uses(tuple(request.options.get(KEY, ())), source)}
+    uses |= {use.name: use for use in read_uses(split_prompt(request.prompt)[1], source)}
+    if len(uses) > MOST:
+        raise _unusable(source, len(uses))
+    return tuple(uses.values())
+
+
+def moved(request: GenerationRequest) -> tuple[GenerationRequest, tuple[Decision, ...]]:
+    """A single request as it is drawn: tags out of the prompt and into the option, and the decision that says so."""
+    plain, tags = split_prompt(request.prompt)
+    if not tags:
+        return request, ()
+    options: Mapping[str, Any] = {**request.options, KEY: tuple(str(use) for use in lora_specs_of(request))}
+    asked = list(request.options.get(KEY, ()))
+    return replace(request, prompt=plain, options=options), (Decision(KEY, asked, list(options[KEY]), _MOVED),)
+
+
+_MOVED = localize("config.lora_syntax.moved")

@@ -1,4 +1,0 @@
-"""Who may use the studio: one token, or users with passwords; sessions of browsers; how often one may try.
-
-What this package does not know: HTTP, pages, the studio.
-"""

@@ -1,0 +1,1 @@
+"""Generated and imported images: rows, search, annotations, sweeps, importers, integrity."""

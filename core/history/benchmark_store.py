@@ -1,0 +1,82 @@
+"""Comparisons of models and options, and the votes about them.
+
+A comparison is a row with its columns, prompts and seeds; what was drawn belongs to the jobs of its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select
+
+from core.config.options import SCHEMA
+from core.errors import NotFoundError
+from core.storage.database import Database, moment, stamp
+from core.storage.dialects import upsert
+from core.storage.infotext import well_formed
+from core.storage.tables import comparison_votes, comparisons
+from core.types import Benchmark, BenchmarkColumn, Vote
+
+VOTED_ON = ("comparison_id", "voter", "place", "one", "other")
+
+
+class BenchmarkStore:
+    """The comparisons of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, connection: Connection, comparison: Benchmark) -> None:
+        """Write a new one, in the transaction that writes its jobs."""
+        values = {
+            "id": comparison.id,
+            "created_at": stamp(comparison.created_at),
+            "columns": [{**vars(column), "values": dict(column.values)} for column in comparison.columns],
+            "prompts": [well_formed(prompt) for prompt in comparison.prompts],
+            "seeds": list(comparison.seeds),
+        }
+        connection.execute(insert(comparisons).values(values))
+
+    def get(self, comparison_id: str) -> Benchmark:
+        """Raises NotFoundError."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(comparisons).where(comparisons.c.id == comparison_id)).one_or_none()
+        if row is None:
+            raise NotFoundError(kind="comparison", value=comparison_id)
+        return _comparison(row)
+
+    def recent(self, limit: int = 50) -> Sequence[Benchmark]:
+        """The latest, newest first."""
+        latest = select(comparisons).order_by(comparisons.c.created_at.desc(), comparisons.c.id.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return [_comparison(row) for row in connection.execute(latest)]
+
+    def forget(self, comparison_id: str) -> None:
+        """Delete the comparison with its votes; its pictures and jobs stay. Raises NotFoundError."""
+        self.get(comparison_id)
+        with self._database.writing() as connection:
+            connection.execute(delete(comparisons).where(comparisons.c.id == comparison_id))
+
+    def vote(self, comparison_id: str, vote: Vote) -> None:
+        """Keep a vote; another one by the same voter about the same two pictures takes its place. NotFoundError."""
+        self.get(comparison_id)
+        values = {"comparison_id": comparison_id, **vars(vote)}
+        with self._database.writing() as connection:
+            upsert(connection, comparison_votes, values, *VOTED_ON)
+
+    def votes(self, comparison_id: str) -> Sequence[Vote]:
+        """All votes about a comparison, in the order of its pictures."""
+        columns = comparison_votes.c
+        found = select(columns.place, columns.one, columns.other, columns.winner, columns.voter)
+        mine = found.where(columns.comparison_id == comparison_id)
+        with self._database.reading() as connection:
+            rows = connection.execute(mine.order_by(columns.place, columns.one, columns.other, columns.voter))
+            return [Vote(*row) for row in rows]
+
+
+def _comparison(row: Row[Any]) -> Benchmark:
+    created_at = moment(row.created_at)
+    assert created_at is not None
+    columns = tuple(BenchmarkColumn(**{**column, "values": SCHEMA.current(column["values"])}) for column in row.columns)
+    return Benchmark(row.id, created_at, columns, tuple(row.prompts), tuple(row.seeds))

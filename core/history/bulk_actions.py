@@ -1,0 +1,127 @@
+"""Keeping order among the pictures: what people say of them, the trash, and the end of what is in it.
+
+One picture or a hundred thousand, the way is the same: parts of PART pictures, each in one transaction, so that nobody
+else waits long for the database. Files beside pictures are written after their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from core.errors import NotFoundError, StorageError
+from core.history import annotation_files, image_rows, search
+from core.history.image_import import beside
+from core.storage.database import Database, moment, stamp
+from core.storage.files import Files
+from core.storage.thumbnails import Thumbnails
+from core.types import AnnotationChange, Annotations, HistoryQuery, ImageSelection
+
+PART = 200  # pictures of one transaction: some tenths of a second
+Said = tuple[Annotations, datetime | None]  # what is said of a picture, and since when it is in the trash
+Rows = Sequence[Row[Any]]
+
+
+class BulkActions:
+    """What is done with the pictures below one output directory. For any number of threads and processes."""
+
+    def __init__(self, database: Database, files: Files, thumbnails: Thumbnails) -> None:
+        self._database = database
+        self._files = files
+        self._thumbnails = thumbnails
+
+    def change(self, chosen: ImageSelection, change: AnnotationChange) -> None:
+        """Change the marks of these pictures. Raises NotFoundError for an id that is not there, OptionError or StorageError."""
+
+        def act(connection: Connection, found: Rows) -> None:
+            said = zip(found, image_rows.marks_of(connection, found), strict=True)
+            image_rows.set_marks(
+                connection, {row.number: annotation_files.changed(before, change) for row, before in said}
+            )
+
+        self._each_part(chosen, act)
+
+    def set_trashed(self, chosen: ImageSelection, instant: datetime | None) -> None:
+        """Into the trash at `instant`, or out of it again. Raises NotFoundError or StorageError."""
+        words = stamp(instant) if instant else None
+        self._each_part(
+            chosen, lambda connection, found: image_rows.set_trashed(connection, [row.number for row in found], words)
+        )
+
+    def empty_trash(self) -> int:
+        """Delete all that is in the trash for good; how many pictures that was. Raises StorageError."""
+        gone = 0
+        for part in _parts(self._ids(HistoryQuery(trashed=True))):
+            with self._database.writing() as connection:  # what came out of the trash meanwhile stays
+                found = [row for row in image_rows.listed(connection, part) if row.trashed_at is not None]
+                image_rows.remove(connection, [row.number for row in found])
+            self._remove_files(found)
+            gone += len(found)
+        return gone
+
+    def delete(self, image_id: str) -> None:
+        """Delete a picture for good; a file that is gone already is fine. Raises NotFoundError or StorageError."""
+        with self._database.writing() as connection:
+            row = image_rows.find(connection, image_id)
+            image_rows.remove(connection, [row.number])
+        self._remove_files([row])
+
+    def _each_part(self, chosen: ImageSelection, act: Callable[[Connection, Rows], None]) -> None:
+        """`act` in one transaction for each part; of pictures that a query found, those that are gone are left out."""
+        asked = isinstance(chosen, HistoryQuery)
+        ids = self._ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
+        for part in _parts(ids):
+            with self._database.writing() as connection:
+                found = image_rows.listed(connection, part)
+                if lost := set() if asked else set(part).difference(row.id for row in found):
+                    raise NotFoundError(kind="picture", value=min(lost))
+                act(connection, found)
+            self._write_marks([row.id for row in found], durable=len(ids) <= PART)
+        if len(ids) > PART:
+            self._files.settle()  # once for all: after each file it would take minutes
+
+    def _ids(self, query: HistoryQuery) -> Sequence[str]:
+        with self._database.reading() as connection:
+            return search.ids(connection, query)
+
+    def _write_marks(self, ids: Sequence[str], durable: bool) -> None:
+        """Files beside pictures, as the rows are; again where a row has changed since, so that the last one is right."""
+        written: dict[str, Said] = {}
+        while stale := {row: said for row, said in self._said(ids) if written.get(row.id) != said}:
+            for row, said in stale.items():
+                if self._files.reaches(row.file):
+                    annotation_files.write(self._files, row.file, *said, durable=durable)
+                written[row.id] = said
+
+    def _said(self, ids: Sequence[str]) -> list[tuple[Row[Any], Said]]:
+        with self._database.reading() as connection:
+            found = image_rows.listed(connection, ids)
+            return [
+                (row, (said, moment(row.trashed_at)))
+                for row, said in zip(found, image_rows.marks_of(connection, found), strict=True)
+            ]
+
+    def _remove_files(self, found: Rows) -> None:
+        """Thumbnail, picture, and what is beside it. Raises the first error when the others have been tried.
+
+        What a crash or an error leaves behind is taken in again at the next start. Hence marks come last: they say that
+        it was in the trash.
+        """
+        problem: StorageError | None = None
+        for row in found:
+            try:
+                self._thumbnails.remove(row.id)
+                for name in (row.file, beside(row.file), annotation_files.beside(row.file)):
+                    self._files.remove(name)
+            except StorageError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), PART):
+        yield ids[start : start + PART]

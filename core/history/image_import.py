@@ -1,0 +1,165 @@
+"""Pictures from elsewhere become part of the history: the file as it is, byte for byte, under a name of ours.
+
+One of our own keeps its record, its time and its id (a new one where that is taken). Of any other, what its file says is
+read, and the record that follows is kept beside the copy, as <picture>.record.json, so that it outlives the database.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from PIL import Image
+from sqlalchemy import select
+
+from core.config.lora_syntax import KEY
+from core.errors import ImportFileError
+from core.history import image_rows
+from core.history.importers import read_parameters
+from core.history.record_codec import (
+    FORMAT,
+    NOT_A_RECORD,
+    VERSION,
+    image_record,
+    image_row,
+    new_id,
+    requested,
+    with_new_id,
+)
+from core.i18n import localize
+from core.storage.database import Database, stamp
+from core.storage.files import Files
+from core.storage.image_writer import EXTENSIONS, StoredFile
+from core.storage.infotext import PROGRAM
+from core.storage.metadata import FileMetadata, read_metadata
+from core.storage.tables import images
+from core.types import FoundParameters, GenerationRequest, ImageRecord
+
+SUFFIX = ".record.json"
+MAX_FILE = 256 << 20  # bytes
+SIDES = ("generation.width", "generation.height")
+
+
+def import_image(database: Database, files: Files, data: bytes, name: str, made: datetime) -> tuple[ImageRecord, bool]:
+    """The record of the picture in `data`, and whether it is new here. `name` is what people call it, for errors only.
+
+    Raises PictureFileError when it can't be taken in, or StorageError.
+    """
+    metadata = _checked(data, name)
+    digest = sha256(data).hexdigest()
+    with database.reading() as connection:
+        same = connection.execute(select(images).where(images.c.digest == digest).limit(1)).one_or_none()
+        if same is not None:
+            return image_rows.typed(connection, [same])[0], False
+    own = _own(metadata, len(data))
+    record = own if own is not None else _foreign(data, metadata, made)
+    with database.reading() as connection:
+        if connection.scalar(select(images.c.number).where(images.c.id == record["id"])) is not None:
+            record = with_new_id(record, datetime.fromisoformat(record["created_at"]))
+    return _kept(database, files, data, metadata, record, own is None, digest), True
+
+
+def beside(image: str) -> str:
+    """The name of the record beside a picture."""
+    return image + SUFFIX
+
+
+def read_beside(files: Files, image: str) -> Mapping[str, Any] | None:
+    """The record beside a picture that was taken in; None when there is none, or none that can be read."""
+    try:
+        data = json.loads(files.read(beside(image), MAX_FILE).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _kept(
+    database: Database, files: Files, data: bytes, metadata: FileMetadata, record: Mapping[str, Any], foreign: bool, digest: str
+) -> ImageRecord:  # fmt: skip
+    """Write record, picture and rows in this order; what was written is taken back when the rest fails."""
+    created_at = datetime.fromisoformat(record["created_at"])
+    local = created_at.astimezone()
+    stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{record['requested']['seed']}_{record['id'][-8:]}"
+    file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[metadata.format]}"
+    typed = image_record(record, StoredFile(file, metadata.format, metadata.size, len(data), digest))
+    try:
+        if foreign:
+            files.write(beside(file), json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+        files.write(file, data)
+        with database.writing() as connection:
+            image_rows.put(connection, typed, record, digest)
+    except BaseException:
+        files.remove(file)
+        files.remove(beside(file))
+        raise
+    return typed
+
+
+def _checked(data: bytes, name: str) -> FileMetadata:
+    """What the file says, when it is a whole picture of a kind that is kept here. Raises PictureFileError."""
+    if len(data) > MAX_FILE:
+        raise ImportFileError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
+    metadata = read_metadata(io.BytesIO(data))
+    if metadata is None or metadata.format not in EXTENSIONS:
+        raise ImportFileError(file=name, detail=localize("history.image_import.it_is_not_such_a_picture"))
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except Exception as error:  # Pillow raises many kinds on damaged files
+        detail = localize("history.image_import.it_is_damaged", error=error)
+        raise ImportFileError(file=name, detail=detail) from error
+    return metadata
+
+
+def _own(metadata: FileMetadata, length: int) -> Mapping[str, Any] | None:
+    if metadata.record is None:
+        return None
+    try:
+        record = image_record(metadata.record, StoredFile("x", metadata.format, metadata.size, length))
+        image_row(record)
+    except NOT_A_RECORD:
+        return None
+    return metadata.record
+
+
+def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, Any]:
+    """A record of ours that says what the file says; what has no equivalent is kept in it, too."""
+    found = read_parameters(io.BytesIO(data)) or FoundParameters("", {}, {})
+    request = _request(found, metadata.size)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "program": PROGRAM,
+        "id": new_id(made),
+        "job_id": None,
+        "created_at": stamp(made),
+        "requested": requested(
+            replace(request, options={key: found.values[key] for key in (KEY,) if key in found.values})
+        ),
+        "resolved": {"taken_in_from": found.program or "?", **found.unused},
+        "decisions": [],
+        "size": {"rendered": list(metadata.size), "delivered": list(metadata.size)},
+        "timings": {},
+        "peak_memory_bytes": None,
+    }
+
+
+def _request(found: FoundParameters, size: tuple[int, int]) -> GenerationRequest:
+    """Return what the file says as a request; the size is that of the image itself."""
+    facts = found.facts
+    cfg = 1.0 if facts.cfg_scale is None else facts.cfg_scale
+    return GenerationRequest(
+        prompt=facts.prompt or "",
+        negative_prompt=facts.negative_prompt or "",
+        model=facts.model or found.program,
+        width=size[0],
+        height=size[1],
+        num_inference_steps=facts.steps or GenerationRequest.num_inference_steps,
+        guidance_scale=max(0.0, cfg - 1.0),
+        seed=facts.seed or 0,
+    )

@@ -1,0 +1,166 @@
+"""A picture's rows, written and read as one: what is searched, its words, its options, its record, its marks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, text
+
+from core.errors import NotFoundError
+from core.history.record_codec import image_record, image_row, is_id
+from core.storage.database import moment
+from core.storage.dialects import insert_if_new, upsert, wording_of
+from core.storage.image_writer import StoredFile
+from core.storage.infotext import well_formed
+from core.storage.tables import image_inputs, image_labels, image_records, images, option_sets
+from core.types import Annotations, GenerationRequest, ImageRecord
+
+TAG, COLLECTION = "tag", "collection"
+PARENT = "parent"  # in the place of a role: the picture of the history that "image" is
+CHUNK = 500  # fewer than the variables that SQLite takes in one statement
+
+
+def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], digest: str | None = None) -> int:
+    """Write all rows of a picture, over those that another process may have made from its file; its number."""
+    row = {**image_row(record), "option_set": _option_set(connection, record.request.options)}
+    if digest is not None:
+        row["digest"] = digest
+    upsert(connection, images, row, "id")
+    upsert(connection, image_records, {"image_id": record.id, "record": dict(data)}, "image_id")
+    number = int(connection.execute(select(images.c.number).where(images.c.id == record.id)).scalar_one())
+    wording = wording_of(connection)
+    wording.remove_words(connection, [number])
+    wording.put_words(connection, [(number, row["prompt"], row["negative_prompt"])])
+    _put_inputs(connection, number, record.request)
+    return number
+
+
+def remove(connection: Connection, numbers: Sequence[int]) -> None:
+    """Remove all rows of these pictures, at most CHUNK."""
+    wording_of(connection).remove_words(connection, numbers)
+    connection.execute(delete(images).where(images.c.number.in_(numbers)))  # records and labels go with them
+
+
+def find(connection: Connection, image_id: str) -> Row[Any]:
+    """The row of `images`. Raises NotFoundError."""
+    row = connection.execute(select(images).where(images.c.id == image_id)).one_or_none() if is_id(image_id) else None
+    if row is None:
+        raise NotFoundError(kind="picture", value=image_id)
+    return row
+
+
+def typed(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[ImageRecord, ...]:
+    """The records of rows of `images`, in their order."""
+    data = _data(connection, [row.id for row in rows])
+    return tuple(
+        replace(
+            image_record(data[row.id], StoredFile(row.file, row.format, (row.width, row.height), row.bytes), row.missing),
+            marks=marks,
+            trashed_at=moment(row.trashed_at),
+        )
+        for row, marks in zip(rows, marks_of(connection, rows), strict=True)
+    )  # fmt: skip
+
+
+def listed(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
+    """The rows of `images` of those that are there, in any order; `ids` are at most CHUNK."""
+    return list(connection.execute(select(images).where(images.c.id.in_(ids))))
+
+
+def marks_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[Annotations]:
+    """What people said of the pictures of these rows, in their order."""
+    labels = _labels(connection, [row.number for row in rows])
+    return [
+        Annotations(
+            rating=row.rating,
+            favourite=row.favourite,
+            note=row.note,
+            tags=tuple(labels.get((row.number, TAG), ())),
+            collections=tuple(labels.get((row.number, COLLECTION), ())),
+        )
+        for row in rows
+    ]
+
+
+def set_marks(connection: Connection, marked: Mapping[int, Annotations]) -> None:
+    """Write rating, favourite, note, tags and collections, by number, in the place of those that were."""
+    if not marked:
+        return
+    values = [
+        {"at": number, "rating": marks.rating, "favourite": marks.favourite, "note": marks.note}
+        for number, marks in marked.items()
+    ]
+    connection.execute(
+        text("UPDATE images SET rating = :rating, favourite = :favourite, note = :note WHERE number = :at"), values
+    )
+    connection.execute(text("DELETE FROM image_labels WHERE number = :at"), [{"at": number} for number in marked])
+    labels = [
+        {"kind": kind, "name": name, "number": number}
+        for number, marks in marked.items()
+        for kind, names in ((TAG, marks.tags), (COLLECTION, marks.collections))
+        for name in names
+    ]
+    if labels:
+        connection.execute(insert(image_labels), labels)
+
+
+def set_trashed(connection: Connection, numbers: Sequence[int], instant: str | None) -> None:
+    """Into the trash at `instant`, or out of it; at most CHUNK."""
+    connection.execute(images.update().where(images.c.number.in_(numbers)).values(trashed_at=instant))
+
+
+def labels(connection: Connection, kind: str) -> list[str]:
+    """All names of a kind that some picture has, in alphabetical order."""
+    named = select(image_labels.c.name).where(image_labels.c.kind == kind).distinct().order_by(image_labels.c.name)
+    return list(connection.scalars(named))
+
+
+def _put_inputs(connection: Connection, number: int, request: GenerationRequest) -> None:
+    connection.execute(delete(image_inputs).where(image_inputs.c.number == number))
+    sources = {**request.inputs, **({PARENT: request.parent} if request.parent else {})}
+    for role, source in sources.items():
+        connection.execute(insert(image_inputs).values(role=role, source=source, number=number))
+
+
+def _option_set(connection: Connection, options: Mapping[str, Any]) -> int:
+    words = json.dumps(dict(options), sort_keys=True)
+    digest = hashlib.sha256(words.encode()).hexdigest()
+    known = select(option_sets.c.id).where(option_sets.c.digest == digest)
+    number = connection.scalar(known)
+    if number is None:
+        new = {"digest": digest, "options": _searchable(json.loads(words))}
+        insert_if_new(connection, option_sets, new)
+        number = connection.execute(known).scalar_one()
+    return int(number)
+
+
+def _searchable(value: Any) -> Any:
+    """`value` in a form that every database can look into; the record keeps it as it is."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {well_formed(key): _searchable(item) for key, item in value.items()}
+    return [_searchable(item) for item in value] if isinstance(value, list) else value
+
+
+def _data(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The JSON records by id."""
+    found = {}
+    for start in range(0, len(ids), CHUNK):
+        chosen = image_records.c.image_id.in_(ids[start : start + CHUNK])
+        found.update({row.image_id: row.record for row in connection.execute(select(image_records).where(chosen))})
+    return found
+
+
+def _labels(connection: Connection, numbers: Sequence[int]) -> dict[tuple[int, str], list[str]]:
+    """Names by (number, kind), in alphabetical order."""
+    found: dict[tuple[int, str], list[str]] = {}
+    for start in range(0, len(numbers), CHUNK):
+        chosen = image_labels.c.number.in_(numbers[start : start + CHUNK])
+        for row in connection.execute(select(image_labels).where(chosen).order_by(image_labels.c.name)):
+            found.setdefault((row.number, row.kind), []).append(row.name)
+    return found

@@ -1,0 +1,57 @@
+"""Our own record: everything, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.config.lora_syntax import KEY
+from core.config.options import SCHEMA
+from core.errors import InputError
+from core.history.importers import common
+from core.storage.infotext import well_formed
+from core.storage.metadata import RECORD
+from core.types import FoundParameters
+
+NAMED = ("prompt", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images")
+
+
+def read(texts: Mapping[str, str]) -> FoundParameters | None:
+    """Return the record's parameters as they are; a value that this version no longer accepts is listed."""
+    data = common.parsed(texts.get(RECORD))
+    if data is None or data.get("format") != "zdarkroom":
+        return None
+    requested = data["requested"]
+    asked = {f"generation.{name}": requested[name] for name in NAMED}
+    asked |= {"model.id": requested["model"], **requested["options"]}
+    values: dict[str, Any] = {}
+    unused: dict[str, str] = {}
+    for key, value in asked.items():
+        if value is None:
+            continue
+        try:
+            values[key] = SCHEMA.find(key, "Z Darkroom").check(
+                well_formed(value) if isinstance(value, str) else value, "Z Darkroom"
+            )
+        except InputError:
+            unused[key] = common.shown(value)
+    return FoundParameters("Z Darkroom", values, unused, _facts(data, requested).facts)
+
+
+def _facts(data: Mapping[str, Any], requested: Mapping[str, Any]) -> FoundParameters:
+    guidance = common.real(requested["guidance_scale"])
+    loras = [str(use).partition(":") for use in requested["options"].get(KEY, ())]
+    resolved = data.get("resolved")
+    scheduler = resolved.get("scheduler") if isinstance(resolved, dict) else None
+    raw = {
+        "prompt": requested["prompt"],
+        "negative_prompt": requested["negative_prompt"],
+        "seed": requested["seed"],
+        "steps": requested["num_inference_steps"],
+        "cfg_scale": None if guidance is None else guidance + 1,
+        "sampler": requested["options"].get("sampler.name") or scheduler,
+        "width": requested["width"],
+        "height": requested["height"],
+        "model": requested["model"],
+    }
+    return common.found("Z Darkroom", raw, {}, [(name, weight or 1.0) for name, _, weight in loras])

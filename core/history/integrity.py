@@ -1,0 +1,157 @@
+"""The files are the truth: rows and files held against each other to the last byte, and a history made from files alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import delete, select
+
+from core.errors import StorageError
+from core.history import annotation_files, image_import, image_rows
+from core.history.reconcile import DATED, ReconcileReport, sweep
+from core.storage.database import Database
+from core.storage.dialects import wording_of
+from core.storage.dialects.expressions import stored_text
+from core.storage.files import Files, files_of
+from core.storage.input_images import InputImages
+from core.storage.metadata import read_metadata
+from core.storage.tables import image_inputs, image_labels, image_records, images, jobs
+from core.storage.thumbnails import Thumbnails
+
+log = logging.getLogger(__name__)
+
+PAGE = 500  # rows that are looked at in one transaction
+_DIGEST = re.compile(r'"([0-9a-f]{64})"')
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found. All but `missing`, `unknown` and `damaged` is put right; `changed` is told once."""
+
+    images: int = 0
+    missing: int = 0  # rows whose file is not there
+    adopted: int = 0  # files that got their row
+    unknown: int = 0  # picture files that nobody knows anything of
+    changed: tuple[str, ...] = ()  # files that are not what was written: the row takes their new size and sum
+    damaged: tuple[str, ...] = ()  # files that are no pictures any more
+    thumbnails: int = 0  # that were made
+    marks: int = 0  # files beside pictures that were written or removed again
+    inputs: int = 0  # input pictures removed, as nothing refers to them
+
+
+def check(database: Database, place: Files | Path) -> CheckReport:
+    """Hold everything against everything. Raises StorageError when the database can't be written."""
+    files = files_of(place)
+    swept = sweep(database, files)
+    found = _Findings(database, files)
+    numbers: list[int] = []
+    with database.reading() as connection:
+        numbers = list(connection.scalars(select(images.c.number).order_by(images.c.number)))
+        missing = len(list(connection.scalars(select(images.c.number).where(images.c.missing))))
+    for start in range(0, len(numbers), PAGE):
+        found.look(numbers[start : start + PAGE])
+    removed = _remove_lost(files)
+    return CheckReport(
+        images=len(numbers),
+        missing=missing,
+        adopted=len(swept.adopted),
+        unknown=swept.unknown,
+        changed=tuple(found.changed),
+        damaged=tuple(found.damaged),
+        thumbnails=found.thumbnails,
+        marks=found.marks + removed,
+        inputs=InputImages(files).remove_others(_inputs_in_use(database)),
+    )
+
+
+def rebuild(database: Database, place: Files | Path) -> ReconcileReport:
+    """Forget every row of the history and make it again from the pictures. The database is copied first."""
+    with database.writing() as connection:
+        database.back_up(connection, "rebuild")
+        wording_of(connection).clear_words(connection)
+        for table in (image_inputs, image_labels, image_records, images):
+            connection.execute(delete(table))
+    return sweep(database, place)
+
+
+def _inputs_in_use(database: Database) -> set[str]:
+    """The digests that a picture (in the trash, too) or a job of any state refers to."""
+    with database.reading() as connection:
+        used = set(connection.scalars(select(image_inputs.c.source).where(image_inputs.c.role != image_rows.PARENT)))
+        for request in connection.scalars(select(stored_text(jobs.c.request))):
+            used.update(_DIGEST.findall(request))  # whatever else is in it, no input that it names is removed
+    return used
+
+
+class _Findings:
+    """What comes together over the pages of rows."""
+
+    def __init__(self, database: Database, files: Files) -> None:
+        self._database, self._files = database, files
+        self._thumbnails = Thumbnails(files.local)
+        self.changed: list[str] = []
+        self.damaged: list[str] = []
+        self.thumbnails = self.marks = 0
+
+    def look(self, numbers: list[int]) -> None:
+        with self._database.reading() as connection:
+            found = connection.execute(select(images).where(images.c.number.in_(numbers))).all()
+            records = image_rows.typed(connection, found)
+        for row, record in zip(found, records, strict=True):
+            if not self._files.has(row.file):
+                continue
+            if annotation_files.read(self._files, row.file) != (record.marks, record.trashed_at):
+                annotation_files.write(self._files, row.file, record.marks, record.trashed_at)
+                self.marks += 1
+            self._file(row.number, row.file, row.digest)
+            if not self._thumbnails.path(row.id).is_file() and row.file not in self.damaged:
+                self._make(row.id, row.file)
+
+    def _file(self, number: int, file: str, digest: str | None) -> None:
+        """Compare the file's sum with what was written. A row of an earlier version has none, and gets it."""
+        data = self._files.read(file)
+        now = hashlib.sha256(data).hexdigest()
+        if now == digest:
+            return
+        self._files.forget_copy(file)
+        metadata = read_metadata(io.BytesIO(data))
+        if metadata is None:
+            self.damaged.append(file)
+            return
+        if digest is not None:
+            self.changed.append(file)
+        values = {"digest": now, "bytes": len(data), "width": metadata.size[0], "height": metadata.size[1]}
+        with self._database.writing() as connection:
+            connection.execute(images.update().where(images.c.number == number).values(values))
+            image_id = connection.scalar(select(images.c.id).where(images.c.number == number))
+        if digest is not None:
+            self._thumbnails.remove(str(image_id))
+
+    def _make(self, image_id: str, file: str) -> None:
+        path = self._files.path(file)
+        if path is None:  # gone meanwhile
+            return
+        try:
+            self._thumbnails.make(image_id, path)
+            self.thumbnails += 1
+        except StorageError as error:  # a header without its picture
+            log.warning("%s", error)
+            self.damaged.append(file)
+
+
+def _remove_lost(files: Files) -> int:
+    """Remove what stood beside pictures that are gone for good: a crash between the two left it."""
+    removed = 0
+    for folder in filter(DATED.fullmatch, files.folders()):
+        names = {entry.name for entry in files.entries(folder)}
+        for suffix in (annotation_files.SUFFIX, image_import.SUFFIX):
+            for name in names:
+                if name.endswith(suffix) and name.removesuffix(suffix) not in names:
+                    files.remove(name)
+                    removed += 1
+    return removed

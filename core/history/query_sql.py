@@ -1,0 +1,175 @@
+"""What a query of the history asks for, as SQL, and the quicker of two ways to the pictures.
+
+Two indexes hold everything that is filtered and sorted by, so that only the rows of a page itself are read. One is in the
+usual order (ix_images_filter): a question without words is one walk over it, 13 MB for 100,000 pictures, whatever its
+filters are. The other is by number (ix_images_number): words and tags, which have lists of numbers of their own, look their
+pictures up in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.config.options import SCHEMA
+from core.errors import OptionError
+from core.history.image_rows import COLLECTION, PARENT, TAG
+from core.history.record_codec import signed_seed
+from core.storage.database import stamp
+from core.storage.dialects import Dialect
+from core.storage.dialects.contract import Conditions
+from core.storage.fts_tokens import split
+from core.storage.infotext import well_formed
+from core.types import HistoryQuery
+
+EXACT = ("model", "width", "height", "seed", "format", "favourite", "missing")
+RANGES = (
+    ("min_steps", "num_inference_steps", ">="), ("max_steps", "num_inference_steps", "<="),
+    ("min_guidance", "guidance_scale", ">="), ("max_guidance", "guidance_scale", "<="),
+    ("min_rating", "rating", ">="),
+)  # fmt: skip
+USUAL = "created_at"  # the order of ix_images_filter
+FEW = 2000  # pictures that are sorted sooner than a walk over the index meets a page of them
+_LISTS = {option.key for option in SCHEMA.request_options() if option.type == "list"}
+
+
+@dataclass(frozen=True)
+class QuerySql:
+    """The parts of the SQL."""
+
+    sets: list[str]  # each the numbers of all pictures that have something: words, a tag
+    where: list[str]  # of columns that both indexes have
+    values: dict[str, Any]
+    unindexed: bool  # whether all that is asked for is text that no index has
+    trashed: bool
+    wording: Dialect
+
+    @property
+    def by_number(self) -> bool:
+        """Whether pictures can be looked up by number; those in the trash are in neither index."""
+        return bool(self.sets) and not self.trashed
+
+    def dear(self, sort: str) -> str | None:
+        """Where pictures are found at such a cost that this is done once: they are kept while they're counted and sorted."""
+        if self.by_number and (self.where or self.sets[1:]):
+            return self.looked_up()
+        return self.walked(sort) if self.unindexed and sort != USUAL else None
+
+    def walked(self, sort: str | None = USUAL) -> str:
+        """All pictures, each looked for in the sets. In the usual order, which the index has, a page stops early."""
+        trash = f"trashed_at IS {'NOT ' if self.trashed else ''}NULL"
+        source = self.wording.read if self.unindexed and sort != USUAL else self.wording.walked
+        if self.trashed:
+            source = "images"
+        return f"{source} WHERE {' AND '.join([trash, *self.where, *_within(self.sets)])}"
+
+    def looked_up(self) -> str:
+        """The pictures of the first set by their numbers."""
+        first, *others = self.sets
+        where = ["trashed_at IS NULL", *self.where, *_within(others)]
+        return f"({first}) AS named {self.wording.joined} USING (number) WHERE {' AND '.join(where)}"
+
+    def source(self, sort: str, total: int | None = None) -> str:
+        """The quicker way to a page; how many match is known or not."""
+        few = total is not None and total <= FEW
+        return self.looked_up() if self.by_number and (few or sort != USUAL) else self.walked(sort)
+
+    def count(self) -> str:
+        """How many match. Of a set alone no picture is looked up."""
+        if self.by_number and not self.where and not self.sets[1:]:
+            trash = "SELECT number FROM images WHERE trashed_at IS NOT NULL"
+            return f"SELECT count(*) FROM ({self.sets[0]}) AS named WHERE number NOT IN ({trash})"
+        return f"SELECT count(*) FROM {self.looked_up() if self.by_number else self.walked(None)}"
+
+
+def asked_by(query: HistoryQuery, wording: Dialect) -> QuerySql:
+    """Everything that `query` asks for. Raises OptionError for options that can't be asked for."""
+    sets, named = _sets(query, wording)
+    where, values = _filters(query, wording)
+    _, unknown = split(query.text)
+    unindexed = bool(unknown) and len(where) == len(unknown)
+    return QuerySql(sets, where, {**named, **values}, unindexed, query.trashed, wording)
+
+
+def _within(sets: Sequence[str]) -> list[str]:
+    return [f"number IN ({one})" for one in sets]
+
+
+def _sets(query: HistoryQuery, wording: Dialect) -> Conditions:
+    """What lists of numbers are kept for, words last, as they find the most."""
+    sets: list[str] = []
+    values: dict[str, Any] = {}
+    if query.ids:
+        sets.append(f"SELECT number FROM images WHERE id IN ({wording.listed('ids')})")
+        values["ids"] = _listed(query.ids)
+    if query.parent is not None:
+        sets.append(f"SELECT number FROM image_inputs WHERE role = '{PARENT}' AND source = :parent")
+        values["parent"] = well_formed(query.parent)
+    for kind, label in ((COLLECTION, query.collection), (TAG, query.tag)):
+        if label is not None:
+            sets.append(f"SELECT number FROM image_labels WHERE kind = '{kind}' AND name = :{kind}")
+            values[kind] = well_formed(label)
+    known, _ = split(query.text)
+    if known:
+        words, more = wording.with_words(known)
+        sets.append(words)
+        values.update(more)
+    return sets, values
+
+
+def _filters(query: HistoryQuery, wording: Dialect) -> Conditions:
+    """What each row is asked; since <= created_at < until."""
+    where: list[str] = []
+    values: dict[str, Any] = {}
+    for name in EXACT:
+        if (value := getattr(query, name)) is not None:
+            where.append(f"{name} = :{name}")
+            values[name] = well_formed(value) if isinstance(value, str) else value
+    if query.seed is not None:
+        values["seed"] = signed_seed(query.seed)
+    for name, column, sign in RANGES:
+        if (value := getattr(query, name)) is not None:
+            where.append(f"{column} {sign} :{name}")
+            values[name] = value
+    for name, sign in (("since", ">="), ("until", "<")):
+        if (instant := getattr(query, name)) is not None:
+            where.append(f"created_at {sign} :{name}")
+            values[name] = stamp(instant)
+    if query.without:
+        where.append(f"id NOT IN ({wording.listed('without')})")
+        values["without"] = _listed(query.without)
+    _, unknown = split(query.text)  # %, an emoji: no index has them
+    for parts, more in (wording.has_text(unknown), _options(query, wording)):
+        where.extend(parts)
+        values.update(more)
+    return where, values
+
+
+def _listed(image_ids: Sequence[str]) -> str:
+    return json.dumps([well_formed(image_id) for image_id in image_ids])
+
+
+def _options(query: HistoryQuery, wording: Dialect) -> Conditions:
+    """Each advanced option at exactly this value; a picture that does not know the option does not match.
+
+    Of a list one of its members is asked for, whole or by the name before its colon: `ink` finds `ink:0.5`.
+    """
+    if not query.options:
+        return [], {}
+    for key, value in query.options.items():
+        if '"' in key or key != well_formed(key) or not isinstance(value, str | int | float | bool):
+            raise unusable("options", f"{key} = {value}", "a key and a plain value")
+    asked = {key: well_formed(value) if isinstance(value, str) else value for key, value in query.options.items()}
+    lists = {key: str(value) for key, value in asked.items() if key in _LISTS}
+    plain = {SCHEMA.spellings(key): value for key, value in asked.items() if key not in _LISTS}
+    parts, values = wording.has_options(plain)
+    more, members = wording.has_members(lists)
+    sets = f"SELECT id FROM option_sets WHERE {' AND '.join([*parts, *more])}"
+    return [f"option_set IN ({sets})"], {**values, **members}
+
+
+def unusable(name: str, came: object, allowed: str) -> OptionError:
+    """The error for a part of a query."""
+    return OptionError(source="history", key=name, value=came, allowed=allowed)

@@ -1,0 +1,153 @@
+"""What a crash left behind, put right at start: one walk over the folders of dates, one query.
+
+A picture without its row gets it back from the record that it carries; a row without its file is marked, never deleted
+(the disk may only be unplugged). Safe while another process adds pictures: rows are read before the files, and a row
+that came in between is left as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from core.errors import StorageError
+from core.history import annotation_files, image_import
+from core.history.image_rows import put, set_marks, set_trashed
+from core.history.record_codec import NOT_A_RECORD, image_record, image_row, with_new_id
+from core.storage.database import Database, stamp
+from core.storage.files import Entry, Files, LocalFiles, files_of, is_temporary
+from core.storage.image_writer import StoredFile
+from core.storage.metadata import read_metadata
+from core.storage.object_store import COPIES
+from core.storage.tables import images
+from core.storage.thumbnails import FOLDER
+from core.types import ImageRecord
+
+log = logging.getLogger(__name__)
+
+TEMPORARY_SECONDS = 300  # a temporary file older than this belongs to no one: writing takes well under a second
+PORTION = 200  # pictures that get their rows in one transaction, some tenths of a second
+DATED = re.compile(r"\d{4}-\d\d-\d\d")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class ReconcileReport:
+    """What a sweep found and did. `unknown` counts picture files that have neither a row nor a record of ours."""
+
+    temporary_removed: int = 0
+    adopted: tuple[str, ...] = ()  # ids of pictures that got a row, or whose row found its moved file
+    missing: int = 0  # rows newly marked
+    returned: int = 0  # rows whose file is back
+    unknown: int = 0
+    seconds: float = 0.0
+
+
+def sweep(database: Database, place: Files | Path) -> ReconcileReport:
+    """Make files and rows agree. Raises StorageError when the database can't be written, or the files can't be listed."""
+    start = time.monotonic()
+    store = files_of(place)
+    with database.reading() as connection:
+        rows = {row.file: row for row in connection.execute(select(images.c.id, images.c.file, images.c.missing))}
+    removed, files = _walk(store)
+    gone = [row.id for file, row in rows.items() if file not in files and not row.missing]
+    back = [row.id for file, row in rows.items() if file in files and row.missing]
+    orphans = files - rows.keys()
+    if gone or back:
+        with database.writing() as connection:
+            _mark(connection, gone, missing=True)
+            _mark(connection, back, missing=False)
+    adopted, unknown = _take_in(database, store, sorted(orphans))
+    missing = len(set(gone).difference(adopted))
+    report = ReconcileReport(removed, tuple(adopted), missing, len(back), unknown, time.monotonic() - start)
+    log.info("%s", report)
+    return report
+
+
+def _walk(files: Files) -> tuple[int, set[str]]:
+    """Remove old temporary files; return how many, and every picture below the folders of dates, as rows name them."""
+    removed = 0
+    found: set[str] = set()
+    for folder in files.folders():
+        dated = DATED.fullmatch(folder) is not None
+        for entry in files.entries(folder):
+            if is_temporary(entry.name.rpartition("/")[2]):
+                removed += _remove_old(files, entry)
+            elif dated and entry.name.lower().endswith(_SUFFIXES):
+                found.add(entry.name)
+    for own in (LocalFiles(files.local / FOLDER), LocalFiles(files.local / COPIES)):
+        for entry in (entry for folder in own.folders() for entry in own.entries(folder)):
+            removed += is_temporary(entry.name.rpartition("/")[2]) and _remove_old(own, entry)
+    return removed, found
+
+
+def _remove_old(files: Files, entry: Entry) -> bool:
+    if entry.age() < TEMPORARY_SECONDS:
+        return False
+    try:
+        files.remove(entry.name)
+    except StorageError as error:  # not ours to remove
+        log.warning("%s is not removed: %s", files.shown(entry.name), error)
+        return False
+    return True
+
+
+def _take_in(database: Database, files: Files, orphans: list[str]) -> tuple[list[str], int]:
+    """Give files their rows; the ids, and how many files are not ours. A portion is whole or not there at all, and others
+    write between two of them: a long history that is made again locks nobody out."""
+    adopted: list[str] = []
+    unknown = 0
+    for start in range(0, len(orphans), PORTION):
+        portion = orphans[start : start + PORTION]
+        found = [pair for file in portion if (pair := _read(files, file)) is not None]
+        unknown += len(portion) - len(found)
+        if found:
+            with database.writing() as connection:
+                adopted += [image_id for pair in found if (image_id := _adopt(connection, files, *pair)) is not None]
+    return adopted, unknown
+
+
+def _read(files: Files, file: str) -> tuple[ImageRecord, Mapping[str, Any]] | None:
+    """The record that a file without a row carries, typed and as it is; None when it is not one of ours."""
+    path = files.path(file)
+    metadata = read_metadata(path) if path is not None else None
+    found = None if metadata is None else metadata.record or image_import.read_beside(files, file)
+    if path is None or metadata is None or found is None:
+        return None
+    try:
+        record = image_record(found, StoredFile(file, metadata.format, metadata.size, path.stat().st_size))
+        image_row(record)
+    except (*NOT_A_RECORD, OSError) as error:
+        log.warning("%s is not taken in: %s: %s", file, type(error).__name__, error)
+        return None
+    return record, found
+
+
+def _adopt(connection: Connection, files: Files, record: ImageRecord, data: Mapping[str, Any]) -> str | None:
+    """Give a picture its row. Where its id is taken, the file was moved (the row follows it) or copied (a new id)."""
+    owner = connection.execute(select(images.c.file).where(images.c.id == record.id)).one_or_none()
+    if owner is not None and owner.file == record.file:  # its writer was faster
+        return None
+    if owner is not None and not files.has(owner.file):
+        connection.execute(update(images).where(images.c.id == record.id).values(file=record.file, missing=False))
+        return record.id
+    if owner is not None:
+        data = with_new_id(data, record.created_at)
+        record = replace(record, id=data["id"])
+    number = put(connection, record, data)
+    said, trashed_at = annotation_files.read(files, record.file)
+    set_marks(connection, {number: said})
+    set_trashed(connection, [number], stamp(trashed_at) if trashed_at else None)
+    return record.id
+
+
+def _mark(connection: Connection, ids: list[str], missing: bool) -> None:
+    for start in range(0, len(ids), 500):  # fewer than the variables that SQLite takes in one statement
+        connection.execute(update(images).where(images.c.id.in_(ids[start : start + 500])).values(missing=missing))

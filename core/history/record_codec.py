@@ -1,0 +1,208 @@
+"""A picture's record in its three shapes: JSON in file and database, `ImageRecord`, and the row that is searched.
+
+{"format": "zdarkroom", "version": 1, "program": "Z Darkroom 0.1.0", "id": ..., "job_id": ..., "created_at": ...,
+ "requested": {every field of GenerationRequest}, "resolved": {what was in effect, with the versions of libraries},
+ "decisions": [{"option", "requested", "effective", "reason": {language: sentence}}],
+ "size": {"rendered": [width, height], "delivered": [width, height]},
+ "timings": {part: seconds}, "peak_memory_bytes": ..., "place": which picture of its job, from 1}
+
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from core.config.options import SCHEMA
+from core.storage.database import stamp
+from core.storage.image_writer import StoredFile
+from core.storage.infotext import PROGRAM, well_formed
+from core.storage.input_images import is_digest
+from core.types import ROLES, Decision, GeneratedImage, GenerationRequest, ImageRecord
+
+FORMAT, VERSION = "zdarkroom", 1
+# What reading foreign JSON as a record leads to.
+NOT_A_RECORD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+_ID = re.compile(r"[0-9a-f]{32}")
+LONGEST_MODEL = 500  # characters that are searched by; the record keeps all
+_SQLITE_INTEGER = 2**63  # the database holds whole numbers below this
+
+
+def new_id(created_at: datetime) -> str:
+    """32 hex digits in the order of time: 48 bits of milliseconds, then random, as in a UUID of version 7."""
+    return f"{int(created_at.timestamp() * 1000):012x}{secrets.token_hex(10)}"
+
+
+def is_id(text: object) -> bool:
+    """Whether `text` has the form of an id; only then may it become part of a file name."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def _is_job_id(text: object) -> bool:
+    return isinstance(text, str) and text.isascii() and 0 < len(text) <= 32
+
+
+def generated_record(image: GeneratedImage, image_id: str, job_id: str | None, created_at: datetime) -> dict[str, Any]:
+    """The JSON for a new picture."""
+    request = image.request
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "program": PROGRAM,
+        "id": image_id,
+        "job_id": job_id,
+        "created_at": stamp(created_at),
+        "requested": requested(request),
+        "resolved": image.effective,
+        "decisions": [vars(decision) for decision in image.decisions],
+        "size": {"rendered": image.rendered_size, "delivered": (request.width, request.height)},
+        "timings": image.timings,
+        "peak_memory_bytes": image.peak_memory_bytes,
+        "place": image.place,
+    }
+    return {name: _plain(value) for name, value in record.items()}
+
+
+def image_record(record: Mapping[str, Any], stored: StoredFile, missing: bool = False) -> ImageRecord:
+    """The typed record; what the file itself says (its size) wins over what is written in it.
+
+    Raises one of NOT_A_RECORD when `record` is not one of ours, or one of a newer version.
+    """
+    if (record["format"], record["version"]) != (FORMAT, VERSION):
+        raise ValueError(f"a record of format {record['format']} version {record['version']}")
+    if not is_id(record["id"]) or not (record["job_id"] is None or _is_job_id(record["job_id"])):
+        raise ValueError("an id that cannot be ours")
+    created_at = datetime.fromisoformat(record["created_at"])
+    if created_at.tzinfo is None:
+        raise ValueError("a time without its zone")
+    rendered = record["size"]["rendered"]
+    peak = record["peak_memory_bytes"]
+    place = record.get("place")
+    return ImageRecord(
+        id=record["id"],
+        job_id=record["job_id"],
+        created_at=created_at,
+        file=stored.file,
+        format=stored.format,
+        width=stored.size[0],
+        height=stored.size[1],
+        bytes=stored.bytes,
+        request=_request(record["requested"]),
+        rendered_size=(int(rendered[0]), int(rendered[1])),
+        timings={str(part): float(seconds) for part, seconds in record["timings"].items()},
+        effective={SCHEMA.current_key(key): value for key, value in record["resolved"].items()},
+        decisions=tuple(_decision(decision) for decision in record["decisions"]),
+        peak_memory_bytes=None if peak is None else int(peak),
+        missing=missing,
+        place=None if place is None else _whole(place),
+    )
+
+
+def image_row(record: ImageRecord) -> dict[str, Any]:
+    """The row of the table `images`: what is searched and sorted by, in a form that every database can hold."""
+    seconds = sum(record.timings.values())
+    return {
+        "id": record.id,
+        "job_id": record.job_id,
+        "created_at": stamp(record.created_at),
+        "file": record.file,
+        "format": record.format,
+        "width": record.width,
+        "height": record.height,
+        "bytes": record.bytes,
+        "prompt": well_formed(record.request.prompt),
+        "negative_prompt": well_formed(record.request.negative_prompt),
+        "model": well_formed(record.request.model)[:LONGEST_MODEL],
+        "seed": signed_seed(record.request.seed),
+        "num_inference_steps": record.request.num_inference_steps,
+        "guidance_scale": record.request.guidance_scale,
+        "seconds": seconds if math.isfinite(seconds) else 0.0,
+        "missing": record.missing,
+        "place": record.place,
+    }
+
+
+def signed_seed(seed: int) -> int:
+    """Return a seed as the database holds it: 64 bits with a sign, so that 2^64 - 1 is -1."""
+    return seed - 2**64 if seed >= _SQLITE_INTEGER else seed
+
+
+def requested(request: GenerationRequest) -> dict[str, Any]:
+    """A single as it is kept; that it was one of many says its place."""
+    data = {**vars(request), "options": dict(request.options), "inputs": dict(request.inputs)}
+    del data["images"]
+    return data
+
+
+def with_new_id(record: Mapping[str, Any], created_at: datetime) -> dict[str, Any]:
+    """The same record for a copy of the file."""
+    return {**record, "id": new_id(created_at)}
+
+
+def _request(data: Mapping[str, Any]) -> GenerationRequest:
+    request = GenerationRequest(
+        prompt=_string(data["prompt"]),
+        negative_prompt=_string(data["negative_prompt"]),
+        model=_string(data["model"]),
+        width=int(data["width"]),
+        height=int(data["height"]),
+        num_inference_steps=int(data["num_inference_steps"]),
+        guidance_scale=float(data["guidance_scale"]),
+        seed=int(data["seed"]),
+        num_images=int(data["num_images"]),
+        options=SCHEMA.current(data["options"]),
+        template=_string(data.get("template", "")),
+        inputs=_inputs(data.get("inputs", {})),
+        parent=_parent(data.get("parent", "")),
+    )
+    numbers = (signed_seed(request.seed), request.num_inference_steps, request.guidance_scale)
+    if not all(math.isfinite(number) and -_SQLITE_INTEGER <= number < _SQLITE_INTEGER for number in numbers):
+        raise ValueError("a number that the database cannot hold")
+    return request
+
+
+def _inputs(data: Mapping[str, Any]) -> dict[str, str]:
+    """Only what can name one of our files: a record may come from anywhere."""
+    if not all(role in ROLES and is_digest(digest) for role, digest in data.items()):
+        raise ValueError("an input picture that cannot be ours")
+    return dict(data)
+
+
+def _parent(value: Any) -> str:
+    if value != "" and not is_id(value):
+        raise ValueError("a parent that cannot be ours")
+    return str(value)
+
+
+def _decision(data: Mapping[str, Any]) -> Decision:
+    return Decision(SCHEMA.current_key(str(data["option"])), data["requested"], data["effective"], dict(data["reason"]))
+
+
+def _whole(value: Any) -> int:
+    if not -_SQLITE_INTEGER <= int(value) < _SQLITE_INTEGER:
+        raise ValueError("a number that the database cannot hold")
+    return int(value)
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} instead of text")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON will give it back, so that a record is the same before and after it was stored."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    # joins the halves of a surrogate pair, as every JSON reader does; a lone half stays as it is
+    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

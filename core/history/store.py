@@ -1,0 +1,152 @@
+"""The history: pictures on disk and their rows, together or not at all.
+
+The order of writing is what makes it so. Adding: the file (whole and durable), then the row; a file whose row fails is
+removed. Deleting: the row, then thumbnail and file. Between the two, a crash leaves a picture without a row, which
+`sweep` takes in again: nothing that was made is lost, and no row ever points at a picture that was never written.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.errors import NotFoundError, StorageError
+from core.history import image_rows, search, timing_stats
+from core.history.bulk_actions import BulkActions
+from core.history.image_import import import_image
+from core.history.reconcile import ReconcileReport, sweep
+from core.history.record_codec import generated_record, image_record, is_id, new_id
+from core.storage.database import Database
+from core.storage.files import Files, files_of
+from core.storage.image_writer import ImageWriter
+from core.storage.thumbnails import Thumbnails
+from core.types import (
+    AnnotationChange,
+    GeneratedImage,
+    GenerationRequest,
+    HistoryPage,
+    HistoryQuery,
+    ImageRecord,
+    ImageSelection,
+)
+
+log = logging.getLogger(__name__)
+
+
+class History:
+    """The pictures among some files, or below one folder. For any number of threads and processes."""
+
+    def __init__(self, database: Database, place: Files | Path) -> None:
+        self._database = database
+        self._files = files_of(place)
+        self._images = ImageWriter(self._files)
+        self._thumbnails = Thumbnails(self._files.local)
+        self._order = BulkActions(database, self._files, self._thumbnails)
+
+    def add(self, image: GeneratedImage, job_id: str | None) -> ImageRecord:
+        """Store a finished picture: its file, then its row. Both are durable when this returns.
+
+        Raises StorageError (DiskFullError, NotWritableError) and leaves neither then.
+        """
+        created_at = datetime.now(UTC)
+        image_id = new_id(created_at)
+        data = generated_record(image, image_id, job_id, created_at)
+        stored = self._images.write(image, image_id, created_at, data)
+        try:
+            record = image_record(data, stored)
+            with self._database.writing(part=image_id) as connection:
+                image_rows.put(connection, record, data, stored.digest)
+        except Exception as error:
+            with suppress(StorageError):  # the first error is the one to tell
+                self._files.remove(stored.file)
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(path=self._database.name, detail=getattr(error, "orig", error)) from error
+        return record
+
+    def places_of(self, job_id: str) -> frozenset[int]:
+        """Which of its pictures, from 1, this job has made."""
+        with self._database.reading() as connection:
+            return timing_stats.places_of(connection, job_id)
+
+    def seconds_of_past(self, request: GenerationRequest) -> float | None:
+        """What pictures like those of `request` took on this machine; None before the first."""
+        with self._database.reading() as connection:
+            return timing_stats.seconds_like(connection, request)
+
+    def import_image(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
+        """A picture from elsewhere, and whether it is new here. Raises PictureFileError or StorageError."""
+        return import_image(self._database, self._files, data, name, made or datetime.now(UTC))
+
+    def search(self, query: HistoryQuery) -> HistoryPage:
+        """One page. Raises OptionError for a sort, a limit, a text or a cursor that can't be used."""
+        with self._database.reading() as connection:
+            found, cursor, total = search.find(connection, query)
+            return HistoryPage(image_rows.typed(connection, found), cursor, total)
+
+    def get(self, image_id: str) -> ImageRecord:
+        """One record. Raises NotFoundError."""
+        with self._database.reading() as connection:
+            return image_rows.typed(connection, [image_rows.find(connection, image_id)])[0]
+
+    def file(self, image_id: str) -> Path:
+        """The picture's file, or a copy of it. Raises NotFoundError when the row or the file is gone, or lies elsewhere."""
+        with self._database.reading() as connection:
+            row = image_rows.find(connection, image_id)
+        path = self._files.path(row.file)
+        if path is None:
+            raise NotFoundError(kind="picture file", value=image_id)
+        return path
+
+    def thumbnail(self, image_id: str) -> Path:
+        """A WebP of at most 256 px, made now unless it is there; one that is there needs no look into the database.
+
+        Raises NotFoundError, or StorageError when it can't be made.
+        """
+        if is_id(image_id) and (path := self._thumbnails.path(image_id)).is_file():
+            return path
+        return self._thumbnails.make(image_id, self.file(image_id))
+
+    def change(self, chosen: ImageSelection, change: AnnotationChange) -> None:
+        """Change the marks of these pictures. Raises NotFoundError, OptionError or StorageError."""
+        self._order.change(chosen, change)
+
+    def trash(self, chosen: ImageSelection) -> None:
+        """Put these pictures into the trash: out of every search but the trash's own. Raises NotFoundError."""
+        self._order.set_trashed(chosen, datetime.now(UTC))
+
+    def restore(self, chosen: ImageSelection) -> None:
+        """Take these pictures out of the trash again, with all that was said of them. Raises NotFoundError."""
+        self._order.set_trashed(chosen, None)
+
+    def empty_trash(self) -> int:
+        """Delete all that is in the trash for good; how many pictures that was."""
+        return self._order.empty_trash()
+
+    def delete(self, image_id: str) -> None:
+        """Delete the row for good, then thumbnail, marks and file; a file that is gone already is fine.
+
+        Raises NotFoundError, or StorageError when the file can't be removed (it is taken in again at the next start).
+        """
+        self._order.delete(image_id)
+
+    def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
+        """The ids before and after this picture in the query's order; None at an end. Raises NotFoundError."""
+        with self._database.reading() as connection:
+            return search.neighbours(connection, query, image_rows.find(connection, image_id))
+
+    def ids(self, query: HistoryQuery) -> tuple[str, ...]:
+        """The ids of all that match, in the query's order."""
+        with self._database.reading() as connection:
+            return tuple(search.ids(connection, query))
+
+    def labels(self, kind: str) -> tuple[str, ...]:
+        """The names of all tags ("tag") or collections ("collection")."""
+        with self._database.reading() as connection:
+            return tuple(image_rows.labels(connection, kind))
+
+    def sweep(self) -> ReconcileReport:
+        """Put right what a crash left behind; to be called at start."""
+        return sweep(self._database, self._files)

@@ -1,0 +1,119 @@
+"""Sweeps: one picture drawn again over the values of one or two options, and the contact sheet of them all.
+
+A sweep is a row with its axes and its jobs, in reading order; its sheet is a file beside the folders of dates,
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from sqlalchemy import Row, insert, select
+
+from core.config.options import SCHEMA
+from core.errors import NotFoundError
+from core.history import contact_sheet
+from core.history.record_codec import is_id, new_id
+from core.storage.database import Database, moment, stamp
+from core.storage.files import Files, files_of, write_atomically
+from core.storage.tables import images, jobs, sheets
+from core.types import Axis, JobState, ParameterSweep
+
+FOLDER = "sheets"
+
+
+class SweepStore:
+    """The sweeps of one database; their sheets are drawn again where a machine has them not."""
+
+    def __init__(self, database: Database, place: Files | Path) -> None:
+        self._database = database
+        self._files = files_of(place)
+        self._directory = self._files.local / FOLDER
+        self._settled: set[str] = set()  # ids of sweeps whose sheets are there
+
+    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> ParameterSweep:
+        """Remember a sweep whose jobs are in the queue."""
+        created_at = datetime.now(UTC)
+        sheet_id = new_id(created_at)
+        values = {
+            "id": sheet_id,
+            "created_at": stamp(created_at),
+            "image_id": image_id,
+            "axes": [{"key": axis.key, "values": list(axis.values)} for axis in axes],
+            "jobs": list(jobs),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(sheets).values(values))
+        return self.get(sheet_id)
+
+    def get(self, sheet_id: str) -> ParameterSweep:
+        """Raises NotFoundError."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(sheets).where(sheets.c.id == sheet_id)).one_or_none()
+        if row is None:
+            raise NotFoundError(kind="sheet", value=sheet_id)
+        return _sheet(row)
+
+    def file(self, sheet_id: str) -> Path:
+        """The contact sheet, drawn now if its last job has ended since. Raises NotFoundError before that, or StorageError."""
+        path = self._path(sheet_id)
+        if not is_id(sheet_id) or not (path.is_file() or self._draw(self.get(sheet_id))):
+            raise NotFoundError(kind="contact sheet", value=sheet_id)
+        return path
+
+    def draw_ended(self) -> int:
+        """Draw the sheet of every sweep whose jobs have all ended and that has none; how many. Raises StorageError."""
+        with self._database.reading() as connection:
+            ids = set(connection.scalars(select(sheets.c.id)))
+        drawn = 0
+        for sheet_id in sorted(ids - self._settled):
+            there = self._path(sheet_id).is_file()
+            if there or self._draw(self.get(sheet_id)):
+                self._settled.add(sheet_id)
+                drawn += not there
+        return drawn
+
+    def _path(self, sheet_id: str) -> Path:
+        return self._directory / f"{sheet_id}.png"
+
+    def _draw(self, sheet: ParameterSweep) -> bool:
+        """Whether all jobs have ended, and the sheet is drawn. A job that is not there any more has ended."""
+        with self._database.reading() as connection:
+            chosen = select(jobs.c.state).where(jobs.c.id.in_(sheet.jobs))
+            if any(JobState(state).active for state in connection.scalars(chosen)):
+                return False
+            made = select(images.c.job_id, images.c.file).where(images.c.job_id.in_(sheet.jobs))
+            files = {row.job_id: self._files.path(row.file) for row in connection.execute(made)}
+        buffer = io.BytesIO()
+        _drawn(sheet, [files.get(job_id) for job_id in sheet.jobs]).save(buffer, "PNG")
+        write_atomically(self._path(sheet.id), buffer.getvalue())
+        return True
+
+
+def _sheet(row: Row[Any]) -> ParameterSweep:
+    created_at = moment(row.created_at)
+    assert created_at is not None
+    axes = tuple(Axis(SCHEMA.current_key(axis["key"]), tuple(axis["values"])) for axis in row.axes)
+    return ParameterSweep(row.id, created_at, row.image_id, axes, tuple(row.jobs))
+
+
+def _drawn(sheet: ParameterSweep, all_generated: Sequence[Path | None]) -> Image.Image:
+    """Columns are the values of the first axis, rows those of the second, each with its label."""
+    across, *down = sheet.axes
+    rows = down[0].values if down else ("",)
+    return contact_sheet.draw(
+        all_generated, [*map(_label, across.values)], [*map(_label, rows)], [*map(_name, sheet.axes)]
+    )
+
+
+def _label(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
+def _name(axis: Axis) -> str:
+    """The option's key: the font that is everywhere has no Chinese."""
+    return axis.key.removeprefix("generation.")

@@ -1,0 +1,45 @@
+"""What the pictures of the past tell the present: which of a job are made, and how long pictures like these took."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from core.config.options import SCHEMA
+from core.storage.infotext import well_formed
+from core.storage.tables import image_records, images
+from core.types import GenerationRequest
+
+LIKE_IMAGES = 15  # this many of the latest tell how long the next one takes
+
+
+def places_of(connection: Connection, job_id: str) -> frozenset[int]:
+    """Which of its pictures, from 1, this job has made."""
+    made = select(images.c.place).where(images.c.job_id == job_id, images.c.place.is_not(None))
+    return frozenset(connection.scalars(made))
+
+
+def seconds_like(connection: Connection, request: GenerationRequest) -> float | None:
+    """The median of what the latest pictures like those of `request` took; None before the first.
+
+    Alike are those of the same model, size, steps, options and kinds of input pictures, with guidance or without.
+    """
+    like = (
+        images.c.width == request.width,
+        images.c.height == request.height,
+        images.c.model == well_formed(request.model),
+        images.c.num_inference_steps == request.num_inference_steps,
+        (images.c.guidance_scale > 0) == (request.guidance_scale > 0),
+    )
+    rows = select(images.c.seconds, image_records.c.record).join(image_records).where(*like)
+    found = connection.execute(rows.order_by(images.c.created_at.desc()).limit(LIKE_IMAGES)).all()
+    wanted = (dict(request.options), set(request.inputs))
+    same = [row.seconds for row in found if _told(row.record["requested"]) == wanted]
+    return statistics.median(same) if same else None
+
+
+def _told(requested: Mapping[str, Any]) -> tuple[Any, set[str]]:
+    return SCHEMA.current(requested["options"]), set(requested.get("inputs", ()))

@@ -1,0 +1,417 @@
+"""Generate the images of a request with a pipeline that stays loaded between calls.
+
+With every option at its neutral value the pixels are those of plain diffusers, bit for bit. Images of a batch are generated one
+by one, so that image k is exactly the one that its seed makes alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from core.config.loader import Settings
+from core.config.lora_syntax import lora_specs_of
+from core.config.options import SCHEMA
+from core.errors import CorruptImageError, OutOfMemoryError
+from core.i18n import localize
+from core.inference import hires, img2img, lora_adapters, memory, memory_tiers, offload, output_checks, precision
+from core.inference.img2img import Inputs
+from core.inference.pipeline_loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model
+from core.inference.pipeline_reading import read_pipeline
+from core.inference.precision_fallback import PrecisionFallback
+from core.inference.resolution import check_sides, deliver, size_to_render
+from core.models.catalog import Catalog
+from core.models.families import backend_of
+from core.models.families.backend import Backend, IsCancelled, OnProgress, PromptEmbeds, Report
+from core.models.lora_library import FOLDER as LORA_FOLDER
+from core.models.lora_library import LoraLibrary, lora_files
+from core.models.model_paths import model_paths_of_values
+from core.types import (
+    FIRST_ATTEMPT,
+    IMAGE,
+    Decision,
+    GeneratedImage,
+    GenerationRequest,
+    GenerationResult,
+    Phase,
+    Progress,
+    ResumeState,
+)
+
+log = logging.getLogger(__name__)
+
+OnImage = Callable[[GeneratedImage], None]
+
+
+def build_generator(configs: Path, values: Mapping[str, Any] | None = None) -> Generator:
+    """Build the generator over the catalogue in `configs`; `values` are the settings, which say where models are kept."""
+    if values is None:
+        return Generator(Catalog(configs))
+    settings = Settings(values=values, origins={}, configs=configs)
+    return Generator(Catalog(configs, model_paths_of_values(configs, values)), loras=lora_files(settings))
+
+
+class Generator:
+    """Keeps one model loaded; loads another, or the same one again, when a request needs it."""
+
+    def __init__(self, catalog: Catalog, read: Read = read_pipeline, loras: LoraLibrary | None = None) -> None:
+        """`read` stands in for the reading of weights, where these are made up. LoRAs lie beside the models by default."""
+        self._catalog = catalog
+        self._loras = loras or LoraLibrary(catalog.places.store / LORA_FOLDER)
+        self._read = read
+        self._failed: tuple[tuple[Any, ...], str] | None = None  # what ran out of memory, and at which tier
+        self._loaded: LoadedModel | None = None
+        self._loaded_for: tuple[Any, ...] | None = None
+        self._load_decisions: tuple[Decision, ...] = ()
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """The model in memory."""
+        return self._loaded
+
+    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> LoadedModel:
+        """Have the model in memory as the options want it; the present one is freed first when they differ."""
+        wanted = _load_key(model, options)
+        if self._loaded is not None and self._loaded_for == wanted:
+            return self._loaded
+        on_progress(Progress(Phase.LOADING, detail=model))
+        self.unload()
+        failed = self._failed[1] if self._failed and self._failed[0] == wanted else None
+        self._loaded = load_model(self._catalog.find(model), options, failed, self._read)
+        self._loaded_for = wanted
+        self._load_decisions = self._loaded.decisions
+        return self._loaded
+
+    def unload(self) -> None:
+        """Free the present model."""
+        device, blocks = (self._loaded.device, self._loaded.blocks) if self._loaded else ("cpu", None)
+        self._loaded = self._loaded_for = None
+        memory.free_unused(device)
+        offload.remove(blocks)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        on_progress: OnProgress = lambda progress: None,
+        is_cancelled: IsCancelled = lambda: False,
+        on_image: OnImage | None = None,
+        attempt: ResumeState = FIRST_ATTEMPT,
+    ) -> GenerationResult:
+        """Generate all images of a complete request (seed >= 0) but those that the attempt has made already.
+
+        `on_image` gets each as soon as it is finished; the result then holds none, as there may be thousands. A broken image
+        is tried again in a higher precision, what runs out of memory at a smaller memory tier.
+
+        Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
+        """
+        request = _complete(request)
+        self._check(request)
+        done = set(attempt.made)
+        images: list[GeneratedImage] = []
+
+        def keep(image: GeneratedImage) -> None:
+            (on_image or images.append)(image)
+            done.add(image.place)
+
+        fallback, lowered = PrecisionFallback(request), False
+        while True:
+            try:  # no name here for the loaded model: it would keep the old one while the next is read
+                with torch.inference_mode():
+                    self._generate_all(
+                        self.load(request.model, fallback.options, on_progress),
+                        request, fallback.decisions, on_progress, is_cancelled, keep, done, attempt.inputs,
+                    )  # fmt: skip
+                return GenerationResult(tuple(images))
+            except CorruptImageError as broken:
+                assert self._loaded is not None
+                fallback.next(self._loaded, broken)  # raises when there is nothing left to try
+            except torch.OutOfMemoryError as error:
+                device = self._loaded.device if self._loaded else getattr(error, "device", "cpu")
+                if lowered or not self._use_smaller_tier(_load_key(request.model, fallback.options), error):
+                    memory.free_unused(device)
+                    raise OutOfMemoryError(device=device, width=request.width, height=request.height) from error
+                lowered = True
+
+    def _check(self, request: GenerationRequest) -> None:
+        """Raise for sizes and LoRAs that the model can't take, before anything is loaded."""
+        info = self._catalog.find(request.model)
+        for single in request.per_image_requests():
+            check_sides(single.width, single.height, info.max_side, request.model)
+            self._loras.check([use for use in lora_specs_of(single) if use.acts], info)
+
+    def _use_smaller_tier(self, wanted: tuple[Any, ...], error: torch.OutOfMemoryError) -> bool:
+        """Unload what ran out of memory and remember to load it one tier lower; False when there is none.
+
+        It is remembered until other options are asked for: the next image would run out of memory again.
+        """
+        if isinstance(error, NoRoomError):
+            tier, device = error.tier, error.device
+        elif self._loaded is not None:
+            tier, device = self._loaded.held.tier.name, self._loaded.device
+        else:
+            return False
+        log.warning("out of memory on %s at tier %s", device, tier)
+        if not memory_tiers.has_below(tier, memory.machine(device, None)):
+            return False
+        self.unload()
+        self._failed = (wanted, tier)
+        return True
+
+    def _generate_all(
+        self,
+        plain: LoadedModel,
+        request: GenerationRequest,
+        why: tuple[Decision, ...],
+        on_progress: OnProgress,
+        is_cancelled: IsCancelled,
+        keep: OnImage,
+        made: Collection[int],
+        inputs: Inputs,
+    ) -> None:
+        """Generate each image that is not `made`: options and LoRAs first, then `generate_image`."""
+        embeds, encoded = None, None
+        backend = backend_of(plain.info.pipeline)
+        for k, asked in enumerate(request.per_image_requests(), start=1):
+            if k in made:
+                continue
+            loras = lora_adapters.wanted(lora_specs_of(asked), self._loras, plain)
+            single, notes = lora_adapters.as_drawn(asked, loras)
+            lora_adapters.apply(plain, loras)
+            plain = self._with_options(backend, plain, single, on_progress, why)
+            model = lora_adapters.described(plain, loras, notes)
+            single = replace(single, options=_with_tier(model, single))
+            # 1. Encode: images that differ in their seed share the prompt embeds.
+            prompts = (single.prompt, single.negative_prompt, single.guidance_scale > 0, loras)
+            if embeds is None or prompts != encoded:
+                on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
+                embeds, encoded = _encode(backend, model, single), prompts
+            steps = hires.all_steps(single, model.info.pipeline, IMAGE in inputs)
+            report = _Reporter(on_progress, steps, k, request.num_images)
+            image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled)
+            keep(replace(image, request=asked, place=k))
+            if asked.options["memory.empty_cache"]:
+                memory.free_unused(model.device)
+
+    def _with_options(
+        self,
+        backend: Backend,
+        model: LoadedModel,
+        request: GenerationRequest,
+        on_progress: OnProgress,
+        why: tuple[Decision, ...],
+    ) -> LoadedModel:
+        """Return the loaded pipeline with the live options applied, whatever the image before it had."""
+        live = replace(request, options=_with_tier(model, request))
+        tuned = backend.apply_options(model, live, (*self._load_decisions, *why), on_progress)
+        self._loaded = replace(tuned, effective={**tuned.effective, **model.held.implied})
+        return self._loaded
+
+
+# -- one image ---------------------------------------------------------------------------------------------------------
+
+
+def generate_image(
+    backend: Backend,
+    model: LoadedModel,
+    request: GenerationRequest,
+    embeds: PromptEmbeds,
+    inputs: Inputs,
+    report: Report,
+    is_cancelled: IsCancelled,
+) -> GeneratedImage:
+    """Generate one image from its prompt embeds: `_run_pass` once, or with hires fix twice, the second time over the first."""
+    memory.start_peak(model.device)
+    stages, passes = hires.of(request), list[_PassResult]()
+    from_image = IMAGE in inputs
+    for stage in stages:
+        before = sum(one.steps for one in passes)
+        last = passes[-1].image if stage.over_last else None
+        steps = hires.steps_of(stage, model.info.pipeline, from_image)
+        passes.append(
+            _run_pass(backend, model, stage, embeds, inputs, last, _part(report, before, steps), is_cancelled)
+        )
+    final, asked = passes[-1], stages[-1].request
+    repaired = tuple(decision for one in passes for decision in one.repaired)
+    # 7. Deliver with the record of what was in effect.
+    return GeneratedImage(
+        image=final.image,
+        request=request,
+        rendered_size=final.size,
+        timings={"text": embeds.seconds, **_summed([one.timings for one in passes])},
+        effective={
+            **backend.effective(model, asked),
+            **hires.record(request, model.info.pipeline, from_image, passes[0].size if len(passes) > 1 else None),
+            **{decision.option: decision.effective for decision in repaired},
+        },
+        decisions=(
+            *model.decisions,
+            *embeds.decisions,
+            *backend.decisions(model, asked),
+            *_unused_negative(request),
+            *repaired,
+        ),
+        peak_memory_bytes=memory.read_peak(model.device),
+    )
+
+
+@dataclass(frozen=True)
+class _PassResult:
+    """The image of one pass at the requested size, the size it was rendered at, the steps that were run."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    steps: int
+    timings: Mapping[str, float]
+    repaired: tuple[Decision, ...]
+
+
+def _run_pass(
+    backend: Backend,
+    model: LoadedModel,
+    stage: hires.Pass,
+    embeds: PromptEmbeds,
+    inputs: Inputs,
+    last: Image.Image | None,
+    report: Report,
+    is_cancelled: IsCancelled,
+) -> _PassResult:
+    """Run one pass, over the image of the `last` one where there is one."""
+    request, began = stage.request, time.perf_counter()
+    asked, size = (request.width, request.height), size_to_render(model.info, request)
+    resize = not request.options["force_original_resolution"]
+    # 2. Prepare latents: noise alone, or noise and the image to start from.
+    start = inputs if last is None else {**inputs, IMAGE: hires.enlarged(last, request)}
+    canvas = img2img.prepare(start, asked, size, resize, stage.strength)
+    latents = backend.prepare_latents(model, request, embeds, canvas)
+    # 3. Denoise.
+    clean = backend.denoise(model, request, embeds, latents, report, is_cancelled)
+    denoised = _now(model.device)
+    # 4. Decode, and 5. check.
+    steps = hires.steps_of(stage, model.info.pipeline, IMAGE in inputs)
+    report(Phase.DECODE, steps)
+    image, repaired = _decode(backend, model, request, clean)
+    # 6. Fit to the requested size, and into the input image outside of a mask.
+    image = img2img.composed(deliver(image, *asked, resize), inputs)
+    timings = {"steps": denoised - began, "decode": time.perf_counter() - denoised}
+    return _PassResult(image, size, steps, timings, repaired)
+
+
+def _encode(backend: Backend, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+    began = time.perf_counter()
+    embeds = backend.encode(model, request)
+    return replace(embeds, seconds=_now(model.device) - began)
+
+
+def _decode(
+    backend: Backend, model: LoadedModel, request: GenerationRequest, latents: torch.Tensor
+) -> tuple[Image.Image, tuple[Decision, ...]]:
+    """Decode to an image; when it is broken, once more in float32, with a decision that says so."""
+    step = request.num_inference_steps
+    try:
+        return _decode_once(backend, model, latents, step), ()
+    except CorruptImageError as broken:
+        present = model.dtypes["vae"]
+        if present == "float32" or not request.options["precision.auto_retry"]:
+            raise
+        reason = {
+            language: words.format(step=step, value=broken.said("value", language), dtype=present)
+            for language, words in _DECODED_AGAIN.items()
+        }
+    with precision.in_float32(model.pipeline.vae):
+        return _decode_once(backend, model, latents, step), (Decision("vae.dtype", present, "float32", reason),)
+
+
+_DECODED_AGAIN = localize("inference.generator.decoded_again")
+
+
+def _decode_once(backend: Backend, model: LoadedModel, latents: torch.Tensor, step: int) -> Image.Image:
+    """Decode in the pipeline's own order of operations, with the checks between decoding and rounding."""
+    pipeline = model.pipeline
+    pixels = backend.decode(pipeline.vae, latents)
+    output_checks.check_decoded(pixels, step)
+    image: Image.Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
+    pipeline.maybe_free_model_hooks()
+    output_checks.check_image(image, step)
+    return image
+
+
+def _unused_negative(request: GenerationRequest) -> tuple[Decision, ...]:
+    """Say that a negative prompt has no effect without guidance: diffusers ignores it without a word."""
+    if not request.negative_prompt or request.guidance_scale > 0:
+        return ()
+    reason = localize("inference.generator.guidance_is_0_so_the_negative")
+    return (Decision("generation.negative_prompt", request.negative_prompt, "", reason),)
+
+
+# -- progress and time -------------------------------------------------------------------------------------------------
+
+
+class _Reporter:
+    """Turns steps of image `image` into Progress, with an estimate of the time left for the whole request."""
+
+    def __init__(self, on_progress: OnProgress, steps: int, image: int, images: int) -> None:
+        self._on_progress = on_progress
+        self._steps = steps
+        self._image = image
+        self._images = images
+        self._began = time.perf_counter()
+        self._preview_step = 0
+
+    def __call__(self, phase: Phase, step: int, preview: bytes | None = None) -> None:
+        steps, images = self._steps, self._images
+        left = (images - self._image) * steps + steps - step
+        eta = (time.perf_counter() - self._began) / step * left if step else None
+        if preview is not None:
+            self._preview_step = step
+        self._on_progress(
+            Progress(phase, step, steps, self._image, images, eta, preview=preview, preview_step=self._preview_step)
+        )
+
+
+def _part(report: Report, before: int, steps: int) -> Report:
+    """Report steps as those of the whole image: `before` were those of the passes before, `steps` are this one's.
+
+    A scheduler such as PNDM takes a step more than it says.
+    """
+
+    def told(phase: Phase, step: int, preview: bytes | None = None) -> None:
+        report(phase, before + min(step, steps), preview)
+
+    return told
+
+
+def _summed(timings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {part: sum(one[part] for one in timings) for part in timings[0]}
+
+
+def _now(device: str) -> float:
+    """Return the time once the GPU has finished its work."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+def _load_key(model: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what decides whether the model in memory will do."""
+    return (model, *(options[key] for key in RELOAD_OPTIONS))
+
+
+def _with_tier(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
+    """Return the request's options with what the tier switches on; the record keeps them as they were set."""
+    return {**request.options, **model.held.implied}
+
+
+def _complete(request: GenerationRequest) -> GenerationRequest:
+    """Add the defaults of options that came after the version that queued the request."""
+    defaults = {option.key: option.default for option in SCHEMA.request_options()}
+    return replace(request, options={**defaults, **request.options})

@@ -1,0 +1,84 @@
+"""How much memory there is, how much a picture took at its peak, and giving back what is not used.
+
+Of the card where there is one, else of this process and its machine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
+import torch
+
+from core.inference import memory_tiers, quantization
+from core.types import ModelInfo
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+def start_peak(device: str) -> None:
+    """Begin a new measurement."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif _CLEAR.exists():
+        with suppress(OSError):  # not permitted in some containers: then the mark is the process's own since it began
+            _CLEAR.write_text("5")  # Linux: sets the high-water mark of resident memory back to what is resident now
+
+
+def read_peak(device: str) -> int | None:
+    """Bytes at the peak since `start_peak`; None where the system does not tell."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    if not _STATUS.exists():
+        return None
+    mark = next((line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")), None)
+    return int(mark.split()[1]) * 1024 if mark else None
+
+
+def free_unused(device: str) -> None:
+    """Give cached blocks back to the card, and freed ones to the system."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library than glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)  # what lies between live blocks goes back only when asked for
+
+
+@dataclass(frozen=True)
+class GpuInfo:
+    """The card of this process. Memory in bytes; `own` is what this process holds of it."""
+
+    name: str
+    total: int
+    free: int
+    own: int
+
+
+def card() -> GpuInfo | None:
+    """None without one."""
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return GpuInfo(torch.cuda.get_device_name(), total, free, torch.cuda.memory_reserved())
+
+
+def machine(device: str, info: ModelInfo | None) -> memory_tiers.DeviceMemory:
+    """The memory that is free now on the device and beside it, and what quantisation lacks for this model."""
+    host = psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else host
+    return memory_tiers.DeviceMemory(device, free, host, partial(quantization.missing, device=device, info=info))
+
+
+def reserve(device: str, megabytes: int) -> None:
+    """Leave this much of the card to others: PyTorch fails rather than take it."""
+    if device == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(0.05, 1 - megabytes * memory_tiers.MEGA / total))

@@ -1,0 +1,220 @@
+"""Which way a model fits into memory: the tiers, what each needs, and the choice with its reasons.
+
+A tier is a way of holding the model: quantised or not, offloaded or not, decoded in tiles or whole. It is named after the
+card that it was made for with Z-Image; what it needs is computed from the model's own weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.config.schema import AUTO
+from core.errors import UnavailableError
+from core.i18n import localize
+from core.types import Decision
+
+Text = Mapping[str, str]
+
+GIGA = 10**9
+MEGA = 2**20  # options count in these
+WEIGHT_BYTES = {"none": 2.0, "int8": 1.06, "fp8": 1.06, "nf4": 0.5625, "gguf": 1.07}  # of a parameter, with its scales
+QUANTISED = ("text_encoder", "transformer")  # the VAE is small and stays as it is
+GROUP_SHARE = 0.15  # of the largest part that is on the card at once: an embedding table and two blocks, with room
+# At the widest point of the decoder four maps of 256 channels and full size are alive, in 16 bits.
+DECODE_BYTES = 4 * 256 * 2  # a pixel
+# A step keeps three feed-forward and ten model-wide activations of a token (16 x 16 px): (3 x 10240 + 10 x 3840) x 2 bytes.
+STEP_BYTES = 540  # a pixel
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A way to hold a model. `quantization` and `offload` are values of their options."""
+
+    name: str
+    quantization: str
+    offload: str
+    tiling: bool
+
+
+TIERS = (  # from the fastest to the smallest
+    Tier("24gb", "none", "none", False),
+    Tier("16gb", "none", "model", False),
+    Tier("12gb", "int8", "none", True),
+    Tier("8gb", "int8", "model", True),
+    Tier("6gb", "nf4", "model", True),
+    Tier("4gb", "none", "group", True),
+)
+CPU = Tier("cpu", "none", "none", False)
+CPU_SMALL = Tier("4gb", "none", "disk", True)
+BY_NAME = {tier.name: tier for tier in (*TIERS, CPU)}
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Where the model goes. `free` and `host` (memory of the machine itself) in bytes; `missing` says what a kind of
+    quantisation lacks here, or None."""
+
+    device: str
+    free: int
+    host: int
+    missing: Callable[[str], Text | None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tier in effect, with the reason of each choice that was not the user's."""
+
+    tier: Tier
+    decisions: tuple[Decision, ...]
+
+    @property
+    def implied(self) -> dict[str, Any]:
+        """What the tier makes of the options that it decides."""
+        held = {
+            "memory.tier": self.tier.name,
+            "memory.quantization": self.tier.quantization,
+            "memory.offload": self.tier.offload,
+        }
+        return {**held, "vae.enable_tiling": True} if self.tier.tiling else held
+
+
+def needed(tier: Tier, parameters: Mapping[str, int], pixels: int) -> int:
+    """Bytes on the card at the peak, in 16-bit arithmetic, for one picture of `pixels`.
+
+    `parameters` counts those of text_encoder, transformer and vae.
+    """
+    size = {
+        name: count * WEIGHT_BYTES[tier.quantization if name in QUANTISED else "none"]
+        for name, count in parameters.items()
+    }
+    vae = size.get("vae", 0.0)
+    network = size.pop("controlnet", 0.0)  # it works in the same step as the transformer or U-Net, and stays beside it
+    others = [value for name, value in size.items() if name != "vae"] or [0.0]
+    step, decode = STEP_BYTES * pixels, (min(pixels, 512 * 512) if tier.tiling else pixels) * DECODE_BYTES
+    if tier.offload == "none":
+        return int(sum(others) + network + vae + max(step, decode))
+    share = 1.0 if tier.offload == "model" else GROUP_SHARE
+    return int(max(max(others) * share + network + step, vae + decode))
+
+
+def choose(
+    options: Mapping[str, Any],
+    machine: DeviceMemory,
+    parameters: Mapping[str, int],
+    pixels: int,
+    failed: str | None = None,
+) -> Plan:
+    """The tier of `memory.tier`, or the first that fits; then what the other options and the machine make of it.
+
+    `failed` is the tier that ran out of memory just now: the next one below is taken, whatever was asked for.
+    UnavailableError when the user asked for what this machine can't do.
+    """
+    reserved = options["memory.reserved_mb"] * MEGA
+    if failed is not None:
+        tier, decision = _below(failed, machine)
+    elif options["memory.tier"] != AUTO:
+        tier, decision = _named(options, machine), None
+    else:
+        tier, decision = _first_that_fits(replace(machine, free=machine.free - reserved), parameters, pixels)
+    decisions = [decision] if decision else []
+    tier = _overridden(tier, options, machine, failed is not None)
+    tier, refused = _possible(tier, machine, sum(parameters.values()))
+    return Plan(tier, (*decisions, *refused))
+
+
+def ladder(machine: DeviceMemory) -> tuple[Tier, ...]:
+    """The tiers that this machine can hold a model in, the fastest first."""
+    if machine.device != "cuda":
+        return (CPU, CPU_SMALL)
+    return tuple(tier for tier in TIERS if tier.quantization == "none" or machine.missing(tier.quantization) is None)
+
+
+def _first_that_fits(machine: DeviceMemory, parameters: Mapping[str, int], pixels: int) -> tuple[Tier, Decision]:
+    candidates = ladder(machine)
+    fitting = next((tier for tier in candidates if needed(tier, parameters, pixels) <= machine.free), None)
+    tier = fitting or candidates[-1]
+    wants, free = needed(tier, parameters, pixels) / GIGA, max(0, machine.free) / GIGA
+    reason = localize("inference.memory_tiers.needs_gb_of_gb_free", part=_DOES[tier.offload], wants=wants, free=free)
+    if fitting is None:
+        reason = {"en": reason["en"] + "; nothing smaller is left", "zh": reason["zh"] + "；已没有更小的方式"}
+    return tier, Decision("memory.tier", AUTO, tier.name, _with_packages(reason, machine, tier, parameters, pixels))
+
+
+def _with_packages(
+    reason: Text, machine: DeviceMemory, tier: Tier, parameters: Mapping[str, int], pixels: int
+) -> dict[str, str]:
+    """Adds what would allow a faster tier, where a package is all that is missing."""
+    faster = TIERS[: TIERS.index(tier)] if machine.device == "cuda" else ()
+    for other in faster:
+        lacking = None if other.quantization == "none" else machine.missing(other.quantization)
+        if lacking and needed(other, parameters, pixels) <= machine.free:
+            return localize(
+                "inference.memory_tiers.tier_would_fit_but", reason=reason, name=other.name, lacking=lacking
+            )
+    return dict(reason)
+
+
+def _below(failed: str, machine: DeviceMemory) -> tuple[Tier, Decision]:
+    """The next smaller tier; OutOfMemory is the caller's to raise when there is none (see `has_below`)."""
+    tier = _smaller(failed, machine)[0]
+    reason = localize("inference.memory_tiers.out_of_memory_at_tier_begun", failed=failed)
+    return tier, Decision("memory.tier", failed, tier.name, reason)
+
+
+def has_below(tier: str, machine: DeviceMemory) -> bool:
+    """Whether there is a tier to fall back to."""
+    return bool(_smaller(tier, machine))
+
+
+def _smaller(name: str, machine: DeviceMemory) -> tuple[Tier, ...]:
+    tiers = ladder(machine)
+    names = [tier.name for tier in (CPU, CPU_SMALL) if machine.device != "cuda"] or [tier.name for tier in TIERS]
+    place = names.index(name) if name in names else 0
+    return tuple(tier for tier in tiers if names.index(tier.name) > place)
+
+
+def _named(options: Mapping[str, Any], machine: DeviceMemory) -> Tier:
+    """The tier that the user asked for; its quantisation must be possible, unless another one was asked for as well."""
+    tier = BY_NAME[options["memory.tier"]]
+    if options["memory.quantization"] == AUTO:
+        _demand(tier.quantization, "memory.tier", tier.name, machine)
+    return tier
+
+
+def _demand(kind: str, key: str, came: str, machine: DeviceMemory) -> None:
+    lacking = None if kind == "none" else machine.missing(kind)
+    if lacking:
+        raise UnavailableError(key=key, value=came, reason=lacking)
+
+
+def _overridden(tier: Tier, options: Mapping[str, Any], machine: DeviceMemory, lowered: bool) -> Tier:
+    """What the user set beside the tier wins; not the offloading, once that has run out of memory."""
+    kind, offload = options["memory.quantization"], options["memory.offload"]
+    if kind != AUTO:
+        _demand(kind, "memory.quantization", kind, machine)
+        tier = replace(tier, quantization=kind)
+    if options["memory.low_vram"]:
+        tier = replace(tier, tiling=True, offload="model" if tier.offload == "none" else tier.offload)
+    return tier if offload == AUTO or lowered else replace(tier, offload=offload)
+
+
+def _possible(tier: Tier, machine: DeviceMemory, parameters: int) -> tuple[Tier, tuple[Decision, ...]]:
+    """Offloading where it has no sense is left out, and said."""
+    if machine.device != "cuda" and tier.offload in ("model", "group"):
+        refused = Decision("memory.offload", tier.offload, "none", _NO_CARD)
+        return replace(tier, offload="none"), (refused,)
+    if tier.offload == "group" and parameters * WEIGHT_BYTES[tier.quantization] > machine.host:
+        return replace(tier, offload="disk"), (Decision("memory.offload", "group", "disk", _NO_HOST),)
+    return tier, ()
+
+
+_DOES: Mapping[str, Text] = {
+    "none": localize("inference.memory_tiers.does.none"),
+    "model": localize("inference.memory_tiers.does.model"),
+    "group": localize("inference.memory_tiers.does.group"),
+    "disk": localize("inference.memory_tiers.does.disk"),
+}
+_NO_CARD = localize("inference.memory_tiers.no_card")
+_NO_HOST = localize("inference.memory_tiers.no_host")

@@ -1,0 +1,244 @@
+"""From a folder to a pipeline on a device, with the reason of each automatic choice."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from core.config.options import SCHEMA
+from core.config.schema import AUTO, TakesEffect
+from core.errors import ModelLoadError
+from core.i18n import localize
+from core.inference import (
+    attention,
+    memory,
+    memory_tiers,
+    offload,
+    precision,
+    quantization,
+    tensorrt,
+    text_encoding,
+    torch_compile,
+)
+from core.inference.latent_preview import Previewer, load_previewer
+from core.inference.pipeline_reading import check_model, gguf_in, is_gguf, option_part, read_denoiser, read_pipeline
+from core.models.families import FAMILIES, backend_of
+from core.models.fingerprint import fingerprint, versions
+from core.models.single_file import count_parameters, files_of, look_into, weights_by_part
+from core.types import Capability, Decision, ModelInfo
+
+log = logging.getLogger(__name__)
+
+DTYPES = precision.DTYPES
+RELOAD_OPTIONS = tuple(  # a change of these loads the model again
+    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.RELOAD and option.built
+)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A pipeline in memory and everything to say about it.
+
+    `asked`, `effective` and `plan` are as the options were last applied; `texts` and `compiled` fill as the model is used.
+    """
+
+    model: str
+    info: ModelInfo
+    device: str
+    dtype: str
+    pipeline: Any
+    previewer: Previewer | None
+    fingerprint: str
+    load_seconds: float
+    decisions: tuple[Decision, ...]
+    versions: Mapping[str, str]
+    held: memory_tiers.Plan  # how it is held in memory
+    dtypes: Mapping[str, str] = field(default_factory=dict)  # of each component
+    capabilities: tuple[Capability, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    effective: Mapping[str, Any] = field(default_factory=dict)
+    plan: attention.AttentionPlan = field(default_factory=attention.AttentionPlan)
+    texts: text_encoding.TextCache = field(default_factory=text_encoding.TextCache)
+    compiled: torch_compile.Compiled = field(default_factory=torch_compile.Compiled)
+    adapters: set[str] = field(default_factory=set)  # the LoRAs that are in it, by what peft calls them
+
+    blocks: Path | None = None  # the folder of what is offloaded to disk
+
+
+Read = Callable[[ModelInfo, Mapping[str, torch.dtype]], Any]  # (model, dtype of each component) -> pipeline
+
+
+class NoRoomError(torch.OutOfMemoryError):
+    """Out of memory while the weights were read or moved, at this tier."""
+
+    def __init__(self, tier: str, device: str) -> None:
+        super().__init__(f"loading at tier {tier} on {device}")
+        self.tier, self.device = tier, device
+
+
+def load_model(
+    info: ModelInfo, options: Mapping[str, Any], failed: str | None = None, read: Read | None = None
+) -> LoadedModel:
+    """Check the files, choose device, dtype and tier, read the weights. ModelError when that fails.
+
+    `failed` is the tier that ran out of memory: the next one below is taken. `read` is `read_pipeline` by default.
+    """
+    began = time.perf_counter()
+    check_model(info)
+    files, backend = files_of(info), backend_of(info.pipeline)
+    path, base, frame = files
+    wanted, changed = _that_act(options, info)
+    on_cpu = wanted["memory.tier"] == "cpu" and wanted["model.device"] == AUTO
+    device = choose_device("cpu" if on_cpu else wanted["model.device"], info.id)
+    dtype = choose_dtype(wanted["model.dtype"], str(device.effective), info)
+    dtypes = precision.wanted_dtypes(wanted, str(dtype.effective))
+    machine = memory.machine(str(device.effective), info)
+    held = memory_tiers.choose(
+        wanted, machine, count_parameters(*files), info.default_width * info.default_height, failed
+    )
+    memory.reserve(str(device.effective), wanted["memory.reserved_mb"])
+    try:
+        pipeline = _read(info, dtypes, held.tier.quantization, read or read_pipeline)
+        backend.prepare_weights(pipeline, dtypes)
+        blocks = _place(pipeline, info, str(device.effective), held.tier, wanted)
+    except torch.OutOfMemoryError as error:
+        raise NoRoomError(held.tier.name, str(device.effective)) from error
+    seconds = time.perf_counter() - began
+    log.info("%s loaded in %.1f s: %s, %s", info.id, seconds, device.effective, dtype.effective)
+    return LoadedModel(
+        model=info.id,
+        info=info,
+        device=str(device.effective),
+        dtype=str(dtype.effective),
+        pipeline=pipeline,
+        previewer=load_previewer(frame or base or path),
+        fingerprint=fingerprint(*files),
+        load_seconds=seconds,
+        decisions=(*(choice for choice in (device, dtype) if choice.requested == AUTO), *changed, *held.decisions),
+        versions=versions(),
+        dtypes=dtypes,
+        asked={key: options[key] for key in RELOAD_OPTIONS},
+        effective={
+            **{key: options[key] for key in RELOAD_OPTIONS},
+            "model.device": str(device.effective),
+            "model.dtype": str(dtype.effective),
+            **{f"{component}.dtype": used for component, used in dtypes.items()},
+            **held.implied,
+        },
+        capabilities=backend.capabilities(pipeline, str(device.effective)),
+        held=held,
+        blocks=blocks,
+    )
+
+
+def _that_act(options: Mapping[str, Any], info: ModelInfo) -> tuple[dict[str, Any], tuple[Decision, ...]]:
+    """Put options that do nothing for this model at their defaults, and the quantisation at the only one that it can have.
+
+    A model for which quantisation does nothing has none. A GGUF file is quantised as it is.
+    """
+    key = "memory.quantization"
+    acting = {name: SCHEMA.options[name].default if name in info.cannot else value for name, value in options.items()}
+    if key not in info.cannot and not is_gguf(info):
+        return acting, ()
+    only, reason = ("none", info.cannot[key]) if key in info.cannot else ("gguf", _GGUF)
+    said = () if options[key] in (AUTO, only) else (Decision(key, options[key], only, reason),)
+    return {**acting, key: only}, said
+
+
+def _read(info: ModelInfo, dtypes: Mapping[str, str], quantised: str, read: Read) -> Any:
+    """The weights from the disk, in these formats; ModelLoadError when they can't be used."""
+    kinds = {component: DTYPES[dtype] for component, dtype in dtypes.items()}
+    try:
+        pipeline = read(info, kinds)
+        if quantised == "gguf" and not is_gguf(info):
+            file = gguf_in(Path(info.base or info.path or ""))
+            assert file is not None  # else the tier would have been refused
+            look_into(file, info.id)
+            made = read_denoiser(info.pipeline, file, info.base or info.path or "", kinds["transformer"])
+            setattr(pipeline, FAMILIES[info.pipeline].denoiser, made)
+        return pipeline
+    except torch.OutOfMemoryError:  # a RuntimeError, too
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # what diffusers raises
+        log.exception("loading %s failed", info.id)
+        raise ModelLoadError(model=info.id, detail=f"{type(error).__name__}: {error}"[:300]) from error
+
+
+def _place(
+    pipeline: Any, info: ModelInfo, device: str, tier: memory_tiers.Tier, options: Mapping[str, Any]
+) -> Path | None:
+    """Quantise and move the pipeline as the tier says."""
+    if options["tensorrt.enabled"]:
+        tensorrt.apply(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
+    quantization.apply(pipeline, tier.quantization)
+    return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload)
+
+
+def choose_device(requested: str, model: str) -> Decision:
+    """auto: CUDA, then Apple's GPU, then the CPU. A device that is asked for and absent is an error, not a fallback."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if requested == AUTO:
+        chosen = next(name for name, present in there.items() if present)
+        return Decision("model.device", AUTO, chosen, _DEVICE_REASONS[chosen])
+    if not there[requested]:
+        present = ", ".join(name for name, here in there.items() if here)
+        raise ModelLoadError(model=model, detail=f"model.device is {requested}, but this machine has only {present}")
+    return Decision("model.device", requested, requested, _ASKED)
+
+
+def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
+    """auto: bfloat16 on cards that have it, float16 on older ones; on the CPU float32 when it fits, else bfloat16."""
+    if requested != AUTO:
+        return Decision("model.dtype", requested, requested, _ASKED)
+    if device == "cuda":
+        chosen, reason = ("bfloat16", "card") if has_bfloat16(device) else ("float16", "old_card")
+        return Decision("model.dtype", AUTO, chosen, _DTYPE_REASONS[reason])
+    if device != "cpu":
+        return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["no_bf16"])
+    if 2 * model_bytes(info) < psutil.virtual_memory().available:  # stored in 16 bits, 32 in memory
+        return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["cpu"])
+    return Decision("model.dtype", AUTO, "bfloat16", _DTYPE_REASONS["cpu_small"])
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device computes in bfloat16 itself; cards before 2020 only imitate it, slowly."""
+    return device == "cpu" or (device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def fits(info: ModelInfo, dtypes: Mapping[str, str], device: str) -> bool:
+    """Whether the weights in these formats fit the memory that is free once the present ones are gone."""
+    there = torch.cuda.mem_get_info()[1] if device == "cuda" else psutil.virtual_memory().available
+    files = weights_by_part(*files_of(info))
+    needed = sum(
+        file.stat().st_size * (2 if dtypes[option_part(part)] == "float32" else 1) for part, file in files
+    )  # stored in 16 bits
+    return needed < there
+
+
+_GGUF = localize("inference.pipeline_loader.gguf")
+_ASKED = localize("inference.pipeline_loader.asked")
+_DEVICE_REASONS = {
+    "cuda": localize("inference.pipeline_loader.device_reasons.cuda"),
+    "mps": localize("inference.pipeline_loader.device_reasons.mps"),
+    "cpu": localize("inference.pipeline_loader.device_reasons.cpu"),
+}
+_DTYPE_REASONS = {
+    "card": localize("inference.pipeline_loader.dtype_reasons.card"),
+    "old_card": localize("inference.pipeline_loader.dtype_reasons.old_card"),
+    "no_bf16": localize("inference.pipeline_loader.dtype_reasons.no_bf16"),
+    "cpu": localize("inference.pipeline_loader.dtype_reasons.cpu"),
+    "cpu_small": localize("inference.pipeline_loader.dtype_reasons.cpu_small"),
+}
+
+
+def model_bytes(info: ModelInfo) -> int:
+    """Bytes of the weight files that the model is read from."""
+    files = weights_by_part(*files_of(info))
+    return sum(file.stat().st_size for _, file in files)

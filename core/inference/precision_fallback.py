@@ -1,0 +1,47 @@
+"""Retry a job whose image is broken in the next higher precision, as long as there is one that fits.
+
+Decoding again in float32 comes first and is done where decoding is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import CorruptImageError
+from core.i18n import localize
+from core.inference import output_checks
+from core.inference.pipeline_loader import LoadedModel, fits, has_bfloat16
+from core.inference.precision import COMPONENTS, next_dtypes
+from core.types import Decision, GenerationRequest
+
+
+class PrecisionFallback:
+    """The precision of one job: as requested at first, one step higher after each `next`."""
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self.options: Mapping[str, Any] = request.options
+        self.decisions: tuple[Decision, ...] = ()
+
+    def next(self, model: LoadedModel, broken: CorruptImageError) -> None:
+        """Go one step higher, or raise `broken` with the cure that is left to the user."""
+        if not self.options["precision.auto_retry"]:
+            raise output_checks.with_cure(broken, "off") from broken
+        higher = next_dtypes(model.dtypes, has_bfloat16(model.device))
+        if higher is None:
+            raise output_checks.with_cure(broken, "weights") from broken
+        if not fits(model.info, higher, model.device):
+            raise output_checks.with_cure(broken, "memory") from broken
+        changed = {f"{component}.dtype": higher[component] for component in COMPONENTS}
+        self.options = {**self.options, **changed, "model.dtype": higher["transformer"]}
+        self.decisions += (
+            Decision("model.dtype", model.dtypes["transformer"], higher["transformer"], _reason(broken)),
+        )
+
+
+def _reason(broken: CorruptImageError) -> Mapping[str, str]:
+    words = localize("inference.precision_fallback.the_gave_at_step_so_the")
+    return {
+        language: sentence.format(**{name: broken.said(name, language) for name in ("component", "value", "step")})
+        for language, sentence in words.items()
+    }

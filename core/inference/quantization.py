@@ -1,0 +1,95 @@
+"""Smaller weights: torchao's int8 and fp8, bitsandbytes' NF4, GGUF files; and what each lacks on this machine.
+
+All are extras (requirements-extras.txt): the studio works without them. Quantised are the linear layers of the repeated
+blocks, where nearly all parameters are; embeddings, time and output layers stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from core.i18n import localize
+from core.inference.pipeline_reading import gguf_in, is_gguf
+from core.types import ModelInfo
+
+PACKAGES = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
+FP8_CAPABILITY = (8, 9)  # Ada and newer multiply fp8 in hardware
+
+
+def missing(kind: str, device: str, info: ModelInfo | None = None) -> Mapping[str, str] | None:
+    """What `kind` lacks here, in both languages; None when it can be used. `info` is the model's, where there is one."""
+    if info is not None and "memory.quantization" in info.cannot:
+        return info.cannot["memory.quantization"]
+    package = PACKAGES[kind]
+    if find_spec(package) is None:
+        return localize("inference.quantization.needs_the_package_pip_install_r", kind=kind, package=package)
+    if kind == "fp8" and not (device == "cuda" and torch.cuda.get_device_capability() >= FP8_CAPABILITY):
+        return localize("inference.quantization.fp8_needs_a_card_that_multiplies")
+    if kind == "nf4" and device != "cuda":
+        return localize("inference.quantization.nf4_needs_an_nvidia_card_on")
+    if kind == "gguf" and (info is None or not _has_gguf(info)):
+        return localize("inference.quantization.gguf_needs_a_gguf_file_in")
+    return None
+
+
+def _has_gguf(info: ModelInfo) -> bool:
+    return is_gguf(info) or gguf_in(Path(info.base or info.path or "")) is not None
+
+
+def apply(pipeline: Any, kind: str) -> None:
+    """Quantise transformer and text encoder in place. GGUF was quantised when it was read."""
+    if kind in ("none", "gguf"):
+        return
+    for module in (pipeline.text_encoder, pipeline.transformer):
+        for block in _repeated_blocks(module):
+            if kind == "nf4":
+                _to_nf4(block)
+            else:
+                _by_torchao(block, kind)
+
+
+def _repeated_blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The members of the outermost lists of layers."""
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+        else:
+            yield from _repeated_blocks(child)
+
+
+def _by_torchao(block: nn.Module, kind: str) -> None:
+    from torchao.quantization import (
+        Float8DynamicActivationFloat8WeightConfig,
+        Int8WeightOnlyConfig,
+        PerRow,
+        quantize_,
+    )
+
+    config = Int8WeightOnlyConfig() if kind == "int8" else Float8DynamicActivationFloat8WeightConfig(PerRow())
+    quantize_(block, config)
+
+
+def _to_nf4(module: nn.Module) -> None:
+    """Linear layers become 4-bit ones; their weights are quantised when they reach the card."""
+    import bitsandbytes
+
+    for name, child in list(module.named_children()):
+        if type(child) is not nn.Linear:
+            _to_nf4(child)
+            continue
+        small = bitsandbytes.nn.Linear4bit(
+            child.in_features,
+            child.out_features,
+            child.bias is not None,
+            compute_dtype=child.weight.dtype,
+            quant_type="nf4",
+        )
+        small.weight = bitsandbytes.nn.Params4bit(child.weight.data, requires_grad=False, quant_type="nf4")
+        small.bias = child.bias
+        setattr(module, name, small.to("cuda"))

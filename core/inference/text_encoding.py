@@ -1,0 +1,142 @@
+"""Work that need not be done twice, or at all, for the same picture: each can be switched off and gives the same bits."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers.hooks.group_offloading import _is_group_offload_enabled
+from torch import nn
+
+from core.config.schema import AUTO
+from core.i18n import localize
+from core.types import Decision
+
+CACHED_TEXTS = 32  # at most about 84 MB: 512 tokens of 2560 numbers of 16 bits each
+TRIM_MULTIPLE = 64  # tokens; shorter ends fall to other kernels on the CPU, whose sums round differently (2e-6 of 13)
+
+
+class TextCache:
+    """Embeddings of the prompts that were read last, by (prompt, longest length, whether padded). One a loaded model."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, int, bool], torch.Tensor] = OrderedDict()
+
+    def get(self, key: tuple[str, int, bool]) -> torch.Tensor | None:
+        """(tokens, width), or None. What is asked for is kept longest."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def put(self, key: tuple[str, int, bool], embedding: torch.Tensor) -> None:
+        """Keep one; the one that was not asked for the longest goes."""
+        self._kept[key] = embedding
+        if len(self._kept) > CACHED_TEXTS:
+            self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+
+
+def trims(wanted: str, device: str) -> tuple[bool, Decision | None]:
+    """Whether prompts are read without their padding, with the reason where that was left to us."""
+    if wanted != AUTO:
+        return wanted == "always", None
+    chosen = "always" if device == "cpu" else "never"
+    return device == "cpu", Decision("performance.trim_text", AUTO, chosen, _TRIM_REASONS[chosen])
+
+
+def real_rope(wanted: str, compiled: bool) -> tuple[bool, Decision | None]:
+    """Whether RoPE is computed in real numbers, with the reason where that was left to us."""
+    if wanted != AUTO:
+        return wanted == "always", None
+    chosen = "always" if compiled else "never"
+    return compiled, Decision("performance.real_rope", AUTO, chosen, _ROPE_REASONS[chosen])
+
+
+_TRIM_REASONS = {
+    "always": localize("inference.text_encoding.trim_reasons.always"),
+    "never": localize("inference.text_encoding.trim_reasons.never"),
+}
+_ROPE_REASONS = {
+    "always": localize("inference.text_encoding.rope_reasons.always"),
+    "never": localize("inference.text_encoding.rope_reasons.never"),
+}
+
+
+def encode(pipeline: Any, prompt: str, limit: int, trimmed: bool) -> torch.Tensor:
+    """Embeddings (tokens, width) of one prompt, cut to `limit` tokens; the pipeline's own way unless `trimmed`."""
+    device = pipeline._execution_device
+    if not trimmed:
+        whole: torch.Tensor = pipeline.encode_prompt(
+            [prompt],  # a fresh list: the pipeline writes its chat template into the one it gets
+            device=device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=limit,
+        )[0][0]
+        return whole
+    message = [{"role": "user", "content": prompt}]
+    templated = pipeline.tokenizer.apply_chat_template(
+        message, tokenize=False, add_generation_prompt=True, enable_thinking=True
+    )
+    ids = pipeline.tokenizer([templated], max_length=limit, truncation=True).input_ids[0]
+    padded = pipeline.tokenizer.pad(
+        {"input_ids": [ids]}, max_length=min(limit, -(-len(ids) // TRIM_MULTIPLE) * TRIM_MULTIPLE),
+        padding="max_length", return_tensors="pt",
+    ).to(device)  # fmt: skip
+    mask = padded.attention_mask.bool()
+    states = pipeline.text_encoder(input_ids=padded.input_ids, attention_mask=mask, output_hidden_states=True)
+    embedding: torch.Tensor = states.hidden_states[-2][0][mask[0]]
+    return embedding
+
+
+class RefinedOnce(nn.Module):
+    """Stands in for the transformer's context refiner and runs it only when its input is not bit for bit that of last time."""
+
+    def __init__(self, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.layers = layers
+        self.runs = 0
+        self._seen: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor] | None = None
+        self._refined: torch.Tensor | None = None
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        """The transformer loops over its refiner's layers: this is the one."""
+        yield self
+
+    def forward(self, features: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor:
+        """(batch, tokens, width), (batch, tokens) or None, (batch, tokens, d / 2) -> as `features`."""
+        given = (features, mask, positions)
+        if self._refined is None or not _same(self._seen, given):
+            refined = features
+            for layer in self.layers:
+                refined = layer(refined, mask, positions)
+            self._seen, self._refined, self.runs = given, refined, self.runs + 1
+        return self._refined
+
+
+def _same(seen: Any, given: Any) -> bool:
+    """All tensors equal in shape and value; a value that is NaN is never the same."""
+    return seen is not None and all(
+        (one is None and other is None) or (one is not None and other is not None and torch.equal(one, other))
+        for one, other in zip(seen, given, strict=True)
+    )
+
+
+@contextmanager
+def refined_once(transformer: Any, wanted: bool) -> Iterator[RefinedOnce | None]:
+    """For one picture. Group offloading expects every layer at every step, so there nothing is skipped."""
+    if not wanted or _is_group_offload_enabled(transformer):
+        yield None
+        return
+    layers = transformer.context_refiner
+    once = RefinedOnce(layers)
+    transformer.context_refiner = once
+    try:
+        yield once
+    finally:
+        transformer.context_refiner = layers

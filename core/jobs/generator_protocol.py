@@ -1,0 +1,112 @@
+"""What a worker needs of a generator, and how it is found by name, so that torch is imported in the worker alone."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from core.errors import GenerationError, OutOfMemoryError, StudioError
+from core.jobs import reasons
+from core.types import Capability, Decision, GeneratedImage, GenerationRequest, GenerationResult, Progress, ResumeState
+
+DEFAULT_GENERATOR = "core.inference.generator:build_generator"
+
+OnProgress = Callable[[Progress], None]
+
+_MEMORY_CLASSES = {"MemoryError", "OutOfMemoryError"}  # Python's and torch's, which this module must not import
+_MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory")  # torch's CPU and MPS allocators
+
+
+class WorkerLost(Exception):
+    """What drew for a job is gone, and may be tried again; `reason` says why, by language."""
+
+    def __init__(self, reason: reasons.Reason) -> None:
+        super().__init__(reason["en"])
+        self.reason = reason
+
+
+class LoadedModel(Protocol):
+    """The model in memory. `load_seconds` is what loading it took; the rest is as in WorkerStatus."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def load_seconds(self) -> float: ...
+    @property
+    def decisions(self) -> Sequence[Decision]: ...
+    @property
+    def versions(self) -> Mapping[str, str]: ...
+    @property
+    def asked(self) -> Mapping[str, Any]: ...
+    @property
+    def effective(self) -> Mapping[str, Any]: ...
+    @property
+    def capabilities(self) -> Sequence[Capability]: ...
+
+
+class Generator(Protocol):
+    """Keeps a model loaded and makes pictures with it."""
+
+    @property
+    def loaded(self) -> LoadedModel | None: ...
+
+    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> object: ...
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        on_progress: OnProgress,
+        is_cancelled: Callable[[], bool],
+        on_image: Callable[[GeneratedImage], None],
+        attempt: ResumeState,
+    ) -> GenerationResult:
+        """All pictures of the request but those that the attempt has already, each given to `on_image`."""
+        ...
+
+
+class LazyGenerator:
+    """A generator that is built when it is first needed: that imports torch, which takes its time."""
+
+    def __init__(self, build: Callable[[], Generator]) -> None:
+        self._build = build
+        self._built: Generator | None = None
+
+    def ready(self) -> Generator:
+        """The generator; whatever building it raises, the next call tries again."""
+        if self._built is None:
+            self._built = self._build()
+        return self._built
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """The model in memory, if there is one."""
+        return self._built.loaded if self._built is not None else None
+
+
+def build_generator(name: str, configs: Path, values: Mapping[str, Any]) -> Generator:
+    """Import "module:function" and call it with the configs folder and the settings."""
+    module, _, function = name.partition(":")
+    generator: Generator = getattr(importlib.import_module(module), function)(configs, values)
+    return generator
+
+
+def device_fault(error: BaseException) -> reasons.Reason | None:
+    """What to say when the card itself failed: from then on every call of this process to it fails too."""
+    words = (str(error).strip().splitlines() or [""])[0][:200]
+    broken = type(error).__name__ == "AcceleratorError" or words.startswith(("CUDA error", "HIP error"))
+    return reasons.device(words) if broken and "out of memory" not in words else None
+
+
+def as_studio_error(error: BaseException, request: GenerationRequest, device: str) -> StudioError:
+    """What a page can say of whatever a generation raised. `device` is where it ran."""
+    if isinstance(error, StudioError):
+        return error
+    words = str(error)
+    if _MEMORY_CLASSES & {kind.__name__ for kind in type(error).__mro__} or any(w in words for w in _MEMORY_WORDS):
+        return OutOfMemoryError(device=device, width=request.width, height=request.height)
+    first_line = (words.strip().splitlines() or [""])[0][:300]
+    return GenerationError(detail=f"{type(error).__name__}: {first_line}".rstrip(": "))

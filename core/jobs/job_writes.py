@@ -1,0 +1,115 @@
+"""What the queue's transactions are made of: each looks at one row of the jobs table, or changes it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from core.errors import JobStateError, KeyReusedError, QueueFullError, StudioError
+from core.jobs import job_queries
+from core.jobs.serialization import write_request
+from core.jobs.states import ACTIVE, ENDED, check_transition
+from core.storage.database import now, stamp
+from core.storage.tables import batches, jobs, previews
+from core.types import GenerationRequest, JobState, SubmitOptions
+
+AS_NEW: Mapping[str, Any] = {
+    "state": JobState.QUEUED,
+    "worker": None,
+    "progress": None,
+    "started_at": None,
+    "finished_at": None,
+    "cancel_requested": False,
+}
+
+
+def new_id() -> str:
+    """32 hex digits that sort by time of making (nanoseconds first, then 64 random bits)."""
+    return f"{time.time_ns():016x}{secrets.token_hex(8)}"
+
+
+def row_of(job_id: str, request: GenerationRequest, terms: SubmitOptions, place: int) -> dict[str, Any]:
+    """The row of a job that has just come."""
+    return {
+        "id": job_id,
+        "state": JobState.QUEUED,
+        "request": write_request(request),
+        "cancel_requested": False,
+        "created_at": now(),
+        "client": terms.client,
+        "priority": terms.priority,
+        "place": place,
+        "not_before": stamp(terms.not_before) if terms.not_before else None,
+        "held": terms.held,
+        "crashes": 0,
+        "key": terms.key,
+        "key_digest": terms.key_digest,
+    }
+
+
+def add_job(connection: Connection, request: GenerationRequest, terms: SubmitOptions) -> str:
+    """Put a request at the end, with what each picture of a batch has of its own; the job's id."""
+    job_id = new_id()
+    connection.execute(insert(jobs), row_of(job_id, request, terms, end_of_line(connection)))
+    if request.images:
+        own = [dict(image) for image in request.images]
+        connection.execute(insert(batches), {"job_id": job_id, "pictures": own})
+    return job_id
+
+
+def job_of_key(connection: Connection, terms: SubmitOptions) -> str | None:
+    """The job that this client's key made before; KeyReusedError when it was another request."""
+    if terms.key is None:
+        return None
+    same = select(jobs.c.id, jobs.c.key_digest).where(jobs.c.client == terms.client, jobs.c.key == terms.key)
+    row = connection.execute(same).one_or_none()
+    if row is not None and row.key_digest != terms.key_digest:
+        raise KeyReusedError(key=terms.key)
+    return row.id if row is not None else None
+
+
+def check_room(connection: Connection, client: str, most: int, adding: int = 1) -> None:
+    """Raise QueueFullError when this client would have more than `most` active jobs."""
+    mine = select(func.count()).where(jobs.c.client == client, jobs.c.state.in_(ACTIVE))
+    if (connection.scalar(mine) or 0) + adding > most:
+        raise QueueFullError(allowed=most)
+
+
+def end_of_line(connection: Connection) -> int:
+    """The place after all that there are."""
+    return (connection.scalar(select(func.max(jobs.c.place))) or 0) + 1
+
+
+def demand(connection: Connection, job_id: str, wish: str, allowed: Sequence[JobState]) -> None:
+    """Raise JobStateError unless the job is in one of `allowed`."""
+    state = job_queries.state_of(connection, job_id)
+    if state not in allowed:
+        raise JobStateError(job=job_id, state=state, wish=wish, allowed=", ".join(allowed))
+
+
+def cancel_job(connection: Connection, job_id: str) -> None:
+    """End a job that waits; mark one in work for its worker; leave an ended one."""
+    state = job_queries.state_of(connection, job_id)
+    if state is JobState.QUEUED:
+        end_job(connection, job_id, JobState.CANCELLED, None)
+    if state not in ENDED:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+
+
+def requeue_job(connection: Connection, job_id: str, more: Mapping[str, Any]) -> None:
+    """Let a job in work wait again, at its place, with `more` columns changed."""
+    check_transition(job_id, job_queries.state_of(connection, job_id), JobState.QUEUED)
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values({**AS_NEW, **more}))
+    connection.execute(delete(previews).where(previews.c.job_id == job_id))
+
+
+def end_job(connection: Connection, job_id: str, state: JobState, error: StudioError | None) -> None:
+    """End a job and drop its preview."""
+    check_transition(job_id, job_queries.state_of(connection, job_id), state)
+    values = {"state": state, "finished_at": now(), "held": False, "error": error.to_dict() if error else None}
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+    connection.execute(delete(previews).where(previews.c.job_id == job_id))

@@ -1,0 +1,169 @@
+"""Requests, progress, errors, jobs and worker statuses to JSON rows and back.
+
+Whatever a row holds (a newer version's fields, a hand-edited file), reading a job never raises, so that one bad row
+can't take the queue page down; only `read_request` is strict, because a worker must not guess what to draw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import cache, lru_cache
+from typing import Any, get_origin, get_type_hints
+
+from core.config.options import SCHEMA
+from core.errors import GenerationError, StudioError
+from core.storage.database import moment
+from core.types import (
+    OWN_FIELDS,
+    Capability,
+    ClusterNode,
+    ClusterWorker,
+    Decision,
+    GenerationRequest,
+    Job,
+    JobState,
+    Phase,
+    Progress,
+    WorkerStatus,
+)  # fmt: skip
+
+_OWN_WORDS = ("updated_at", "trouble")  # of a status: what others say of the worker, not it of itself
+
+
+class UnreadableRequest(ValueError):
+    """The stored request is not one."""
+
+
+def write_request(request: GenerationRequest) -> dict[str, Any]:
+    """The request as a JSON object, without the pictures of a batch, which have a table of their own."""
+    data = {f.name: getattr(request, f.name) for f in fields(request) if f.name != "images"}
+    return {**data, "options": dict(request.options), "inputs": dict(request.inputs)}
+
+
+def read_request(text: str, images: str | None = None) -> GenerationRequest:
+    """The request that `write_request` wrote; UnreadableRequest says what is wrong with the texts."""
+    data = _parsed(text)
+    if not isinstance(data, dict):
+        raise UnreadableRequest(f"the stored request is a {type(data).__name__}, not an object")
+    _check_fields(data, "the stored request")
+    if "prompt" not in data:
+        raise UnreadableRequest("the stored request has no prompt")
+    own = read_images(images) if images is not None else ()
+    return GenerationRequest(**{**data, "options": SCHEMA.current(data.get("options", {})), "images": own})
+
+
+@lru_cache(maxsize=16)  # read at every look at a job, and never written again
+def read_images(text: str) -> tuple[Mapping[str, Any], ...]:
+    """What each picture of a batch has of its own; UnreadableRequest says what is wrong with the text."""
+    data = _parsed(text)
+    if not isinstance(data, list) or not data:
+        raise UnreadableRequest(f"the stored pictures are a {type(data).__name__}, not a list of some")
+    for own in data:
+        if not isinstance(own, dict) or not set(own) <= set(OWN_FIELDS):
+            raise UnreadableRequest("a stored picture has fields that no picture has of its own")
+        _check_fields(own, "a stored picture")
+    return tuple(data)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UnreadableRequest(f"the stored request is not JSON ({error})") from None
+
+
+def _check_fields(data: Mapping[str, Any], what: str) -> None:
+    kinds = _request_kinds()
+    for name, value in data.items():
+        if name not in kinds:
+            raise UnreadableRequest(f"{what} has an unknown field {name}")
+        if isinstance(value, bool) or not isinstance(value, (int, float) if kinds[name] is float else kinds[name]):
+            raise UnreadableRequest(f"{name} of {what} is a {type(value).__name__}")
+
+
+def write_progress(progress: Progress) -> dict[str, Any]:
+    """The progress as a JSON object, without its preview, which has a table of its own."""
+    return {f.name: getattr(progress, f.name) for f in fields(progress) if f.name != "preview"}
+
+
+def read_progress(text: str | None) -> Progress | None:
+    """The progress that `write_progress` wrote; None when there is none or it can't be read."""
+    if text is None:
+        return None
+    try:
+        data = json.loads(text)
+        return Progress(**{**data, "phase": Phase(data["phase"])}) if data else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def read_error(text: str | None) -> StudioError | None:
+    """The error that `StudioError.to_dict` wrote; one that can't be read becomes a plain StudioError with its text."""
+    try:
+        data = json.loads(text) if text else None
+        return StudioError.from_dict(data) if data else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return StudioError(detail=text)
+
+
+def read_job(row: Mapping[str, Any], image_ids: Sequence[str]) -> Job:
+    """The job of a row whose JSON columns come as text."""
+    state = JobState(row["state"])
+    error = read_error(row["error"])
+    try:
+        request = read_request(row["request"], row["pictures"])
+    except UnreadableRequest as problem:
+        request, error = GenerationRequest(prompt=""), error or GenerationError(detail=problem)
+    created = moment(row["created_at"])
+    assert created is not None
+    return Job(
+        id=row["id"],
+        state=state,
+        request=request,
+        created_at=created,
+        started_at=moment(row["started_at"]),
+        finished_at=moment(row["finished_at"]),
+        progress=read_progress(row["progress"]),
+        image_ids=tuple(image_ids),
+        error=error,
+        position=row["position"],
+        cancel_requested=bool(row["cancel_requested"]),
+        client=row["client"],
+        priority=row["priority"],
+        not_before=moment(row["not_before"]),
+        held=bool(row["held"]),
+        crashes=row["crashes"],
+    )
+
+
+def write_status(status: WorkerStatus) -> dict[str, Any]:
+    """The status as a JSON object; a decision's values that JSON has no word for are stored as text."""
+    data = {f.name: getattr(status, f.name) for f in fields(status) if f.name not in _OWN_WORDS}
+    decisions = [{f.name: getattr(decision, f.name) for f in fields(decision)} for decision in status.decisions]
+    data |= {"decisions": decisions, "capabilities": [vars(capability) for capability in status.capabilities]}
+    data |= {"nodes": [vars(node) for node in status.nodes], "workers": [vars(worker) for worker in status.workers]}
+    plain: dict[str, Any] = json.loads(json.dumps(data, default=_plain))
+    return plain
+
+
+def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
+    """The status that `write_status` wrote, and when."""
+    decisions = tuple(Decision(**decision) for decision in data["decisions"])
+    capabilities = tuple(Capability(**capability) for capability in data.get("capabilities", ()))
+    nodes = tuple(ClusterNode(**node) for node in data.get("nodes", ()))
+    workers = tuple(ClusterWorker(**worker) for worker in data.get("workers", ()))
+    cluster = {"nodes": nodes, "workers": workers}
+    parts = {"decisions": decisions, "capabilities": capabilities, "updated_at": moment(updated_at)}
+    return WorkerStatus(**{**data, **parts, **cluster})
+
+
+@cache
+def _request_kinds() -> dict[str, type]:
+    """The type of each field of a request. Kept: working it out takes longer than reading the request."""
+    return {name: get_origin(hint) or hint for name, hint in get_type_hints(GenerationRequest).items()}
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)

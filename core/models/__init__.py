@@ -1,0 +1,1 @@
+"""Models on disk: the catalogue, validation of files, families, LoRAs, downloads. Nothing here loads weights."""

@@ -1,0 +1,258 @@
+"""Which models there are: one YAML file each in `configs/models/`, or a folder or single file by its path."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.config.loader import PROJECT_ROOT
+from core.errors import InputError, ModelError, NotWritableError, UnknownModelError
+from core.models import checkpoint
+from core.models.entries import OWN, Entry, read_entries
+from core.models.families import DEFAULT, FAMILIES
+from core.models.families.base import Family, Single, read_config
+from core.models.fingerprint import fingerprint, versions
+from core.models.model_limits import cannot, disk_bytes, folder_defaults, memory_bytes
+from core.models.model_paths import (
+    EMBEDDED,
+    ModelPaths,
+    default_places,
+    in_hugging_face_cache,
+    in_modelscope_cache,
+    is_path,
+    store_folder,
+)
+from core.models.single_file import check_whole, files_of, fits_base, itself, look_into
+from core.models.validation import check_place, problem
+from core.types import ModelInfo
+
+
+class Catalog:
+    """The entries of `<configs>/models/*.yaml`. Files are read at each call: they are few, and may change under us."""
+
+    def __init__(self, configs: Path, places: ModelPaths | None = None) -> None:
+        self._configs = configs
+        self._places = places or default_places(configs)
+
+    @property
+    def places(self) -> ModelPaths:
+        """Where models are looked for."""
+        return self._places
+
+    def models(self) -> Sequence[ModelInfo]:
+        """All entries, the embedded model first, the user's own last."""
+        entries = self._entries()
+        infos = (self._info(entry, entries) for entry in entries.values())
+        return sorted(infos, key=lambda info: (info.id != "demo", info.own))
+
+    def problems(self) -> Sequence[InputError]:
+        """What is wrong with the files that are no entries."""
+        return read_entries(self._configs / "models")[1]
+
+    def find(self, model: str) -> ModelInfo:
+        """The entry of that id, or what lies at that path; UnknownModelError when it is neither."""
+        # Only the wanted entry's folder is looked at: this runs at each draw of a page.
+        entries = self._entries()
+        if model in entries:
+            return self._info(entries[model], entries)
+        if not is_path(model):
+            raise UnknownModelError(value=model, known=", ".join(entries))
+        path = os.path.abspath(os.path.expanduser(model))  # the worker that will load it stands elsewhere
+        name = {"en": Path(path).name, "zh": Path(path).name}
+        return self._info(Entry(id=path, name=name, description={"en": "", "zh": ""}, path=path), entries)
+
+    def add(self, path: str, model: str | None = None) -> ModelInfo:
+        """Write an entry for a folder or file of this machine; ModelFileError when it can't be used, and nothing is written.
+
+        Whoever may write the catalogue's files may also allow a folder by that: the entry is the permission.
+        """
+        target = Path(os.path.abspath(os.path.expanduser(path)))
+        entries = self._entries()
+        name = model or _free_id(target.stem if target.is_file() else target.name, entries)
+        entry = Entry(id=name, name={"en": target.stem, "zh": target.stem}, description={"en": "", "zh": ""}, path=str(target),
+                      own=True)  # fmt: skip
+        info = self._info(entry, entries)
+        if info.problem is not None:
+            raise info.problem
+        file = self._configs / "models" / f"{name}{OWN}"
+        words = {"id": name, "name": target.stem, "path": str(target)}
+        try:
+            file.write_text(yaml.safe_dump(words, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        except OSError as error:
+            raise NotWritableError(path=file) from error
+        return info
+
+    def forget(self, model: str) -> bool:
+        """Remove the user's own entry; the files of the model stay. False when the user has no such entry."""
+        file = self._configs / "models" / f"{model}{OWN}"
+        entry = self._entries().get(model)
+        if entry is None or not entry.own or not file.is_file():
+            return False
+        file.unlink()
+        return True
+
+    # -- one entry -------------------------------------------------------------------------------------------------
+
+    def _entries(self) -> dict[str, Entry]:
+        return {entry.id: entry for entry in read_entries(self._configs / "models")[0]}
+
+    def _info(self, entry: Entry, entries: Mapping[str, Entry]) -> ModelInfo:
+        """Looked up on disk and checked; what is wrong stands in `problem`."""
+        path, place = self._found(entry)
+        base, frame, single = None, None, None
+        try:
+            self._check_place(entry, path, place)
+            if path is None:
+                raise problem(entry.id, "*.safetensors", "download")
+            single = check_whole(path, entry.id)
+            base, frame = self._rest(entry, path, single, entries) if single else (None, None)
+        except ModelError as error:
+            return self._described(entry, place, (path, None, None), error, single)
+        return self._described(entry, place, (path, base, frame), None, single)
+
+    def _check_place(self, entry: Entry, path: Path | None, place: str) -> None:
+        """A path that came with a request must lie in an allowed folder; one that the catalogue names is allowed by that."""
+        allowed = self._places.allowed()
+        if path is not None and place == "path" and entry.id == entry.path and allowed is not None:
+            check_place(path, allowed, entry.id)
+
+    def _found(self, entry: Entry) -> tuple[Path | None, str]:
+        """Where it lies: its own path, the studio's store, the caches; a whole one before a broken one."""
+        if entry.path is not None:
+            path = itself(PROJECT_ROOT / entry.path)
+            return path, "shipped" if path == EMBEDDED else "path"
+        candidates = [(store_folder(self._places.store, entry.id), "store")]
+        if (hub := entry.sources.get("huggingface")) is not None:
+            candidates.append((in_hugging_face_cache(hub.repository, hub.revision) or Path(), "huggingface"))
+        if (hub := entry.sources.get("modelscope")) is not None:
+            candidates.append((in_modelscope_cache(hub.repository) or Path(), "modelscope"))
+        there = [(itself(path, entry.file), place) for path, place in candidates if path != Path() and path.is_dir()]
+        whole = (pair for pair in there if _passes(pair[0], entry.id))
+        return next(whole, there[0] if there else (None, ""))
+
+    def _rest(
+        self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]
+    ) -> tuple[Path | None, Path | None]:
+        """The base and the frame: the entry's own `base`, else the first that fits. A whole model has a frame alone."""
+        if single.whole:
+            return None, self._frame(entry, path, single, entries)
+        for other, place in self._others(entry, entries):
+            if place.is_dir() and fits_base(place, single) and _passes(place, other.id):
+                return place, None
+            frame = self._frame_of(other, place, entries) if place.is_file() else None
+            if frame is not None and fits_base(place, single, frame):
+                return place, frame
+        plain = FAMILIES[single.pipeline].plain or single.pipeline
+        likely = [other.id for other in entries.values() if other.pipeline == plain and other.sources]
+        raise problem(entry.id, path.name, "base", needs=entry.base or ", ".join(likely) or plain)
+
+    def _others(self, entry: Entry, entries: Mapping[str, Entry]) -> Iterator[tuple[Entry, Path]]:
+        """The entries that may give what this one lacks, and where they lie."""
+        for name in [entry.base] if entry.base else entries:
+            other = entries.get(name)
+            path = self._found(other)[0] if other is not None and other.id != entry.id else None
+            if other is not None and path is not None:
+                yield other, path
+
+    def _frame(self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]) -> Path:
+        """What says how a checkpoint is built: the folder of its `base`, else one that is shipped, else the first that fits."""
+        shipped = () if entry.base else checkpoint.SHIPPED
+        for folder in (*shipped, *(place for _, place in self._others(entry, entries))):
+            if folder.is_dir() and checkpoint.fits_frame(folder, single.pipeline, single.parts, single.shape):
+                return folder
+        lacks = ", ".join(checkpoint.lacking(single.pipeline, single.parts))
+        if not lacks:
+            raise problem(entry.id, path.name, "frame", kind=FAMILIES[single.pipeline].label)
+        likely = [other.id for other in entries.values() if other.pipeline == single.pipeline and other.sources]
+        raise problem(
+            entry.id, path.name, "lacks", parts=lacks, needs=entry.base or ", ".join(likely) or single.pipeline
+        )
+
+    def _frame_of(self, other: Entry, path: Path, entries: Mapping[str, Entry]) -> Path | None:
+        """The frame of another entry, where that is a checkpoint that can be used."""
+        try:
+            single = look_into(path, other.id)
+            return self._frame(other, path, single, entries) if single.whole else None
+        except ModelError:
+            return None
+
+    def _described(
+        self,
+        entry: Entry,
+        place: str,
+        files: tuple[Path | None, Path | None, Path | None],
+        error: ModelError | None,
+        single: Single | None,
+    ) -> ModelInfo:
+        path, base, frame = files
+        folder = frame or base or path
+        family = FAMILIES[single.pipeline] if single else _family(entry, folder)
+        memory = entry.memory_bytes or entry.download_bytes
+        if path is not None and error is None:
+            memory = memory_bytes((path, base, frame))
+        defaults = {**folder_defaults(family, folder), **entry.defaults}
+        return ModelInfo(
+            id=entry.id,
+            name=entry.name,
+            description=entry.description,
+            path=str(path) if path else None,
+            default_width=int(defaults["width"]),
+            default_height=int(defaults["height"]),
+            default_steps=int(defaults["num_inference_steps"]),
+            default_guidance=float(defaults["guidance_scale"]),
+            size_multiple=family.size_multiple,
+            max_side=entry.max_side or family.max_side(folder),
+            problem=error,
+            pipeline=family.pipeline,
+            base=str(base) if base else None,
+            frame=str(frame) if frame else None,
+            place=place,
+            sources={hub: source.repository for hub, source in entry.sources.items()},
+            revisions={hub: source.revision for hub, source in entry.sources.items() if source.revision},
+            licence=entry.licence,
+            disk_bytes=disk_bytes(path),
+            download_bytes=entry.download_bytes,
+            memory_bytes=memory,
+            bounds=entry.limits,
+            cannot=cannot(family, entry.negative_prompt),
+            own=entry.own,
+            file=entry.file,
+            base_id=entry.base or "",
+            inputs=family.inputs,
+            trained_side=entry.trained_side or int(max(defaults["width"], defaults["height"])),
+            width=family.model_width(folder),
+            lora_kind=family.lora.kind,
+        )
+
+    def conditions(self, model: str) -> dict[str, Any]:
+        """What is known, without loading it, of what decides this model's pixels, as pictures' records name it."""
+        found: dict[str, Any] = {f"versions.{name}": number for name, number in versions().items()}
+        info = self.find(model)
+        if info.path is None:
+            return found
+        return {**found, "model.fingerprint": fingerprint(*files_of(info))}
+
+
+def _free_id(name: str, taken: Mapping[str, Entry]) -> str:
+    """An id made of a file's name."""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:48] or "model"
+    return next(one for one in (plain, *(f"{plain}-{k}" for k in range(2, 1000))) if one not in taken)
+
+
+def _passes(path: Path, model: str) -> bool:
+    try:
+        check_whole(path, model)
+    except ModelError:
+        return False
+    return True
+
+
+def _family(entry: Entry, folder: Path | None) -> Family:
+    """What the entry says, else what the folder says, else the studio's own kind."""
+    named = entry.pipeline or (read_config(folder / "model_index.json").get("_class_name") if folder else None)
+    return FAMILIES.get(str(named), DEFAULT)

@@ -1,0 +1,249 @@
+"""Run a family's pipeline: the steps of one image, each a method that a family overrides where it differs.
+
+A backend knows one family and keeps no state: it is given the loaded model at each call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import diffusers
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from torch import nn
+
+from core.config.options import SCHEMA
+from core.errors import Cancelled
+from core.inference import controlnet, output_checks, vae_tiling
+from core.inference.img2img import Canvas
+from core.models.families.base import CONTROLNET, Family
+from core.types import Capability, Decision, GenerationRequest, Phase, Progress
+
+if TYPE_CHECKING:  # the loader asks backends, too
+    from core.inference.pipeline_loader import LoadedModel
+
+IsCancelled = Callable[[], bool]
+OnProgress = Callable[[Progress], None]
+
+
+class Report(Protocol):
+    """Told after each step and at the decode; `step` counts from 1."""
+
+    def __call__(self, phase: Phase, step: int, preview: bytes | None = None) -> None: ...
+
+
+@dataclass(frozen=True)
+class PromptEmbeds:
+    """What the text encoders made of a prompt and a negative prompt, in the family's own order, and what was cut off."""
+
+    positive: Sequence[torch.Tensor]
+    negative: Sequence[torch.Tensor] | None
+    decisions: tuple[Decision, ...]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """What denoising starts from: the canvas, the seeded generator, and without an image the noise."""
+
+    canvas: Canvas
+    generator: torch.Generator
+    noise: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished denoising step: its index from 0, the latents before (None where unknown) and after it."""
+
+    index: int
+    before: torch.Tensor | None
+    after: torch.Tensor
+    scheduler: Any
+
+
+class Backend(ABC):
+    """The code of one family. Methods in the order in which a model and an image pass them."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+
+    # -- 1. a model after reading --------------------------------------------------------------------------------------
+
+    def prepare_weights(self, pipeline: Any, dtypes: Mapping[str, str]) -> None:
+        """Change what the family needs in these number formats, by component, once the weights are read."""
+        return
+
+    def offloadable(self, pipeline: Any, device: str) -> dict[str, nn.Module]:
+        """Return the parts that may be offloaded block by block, by name; all others have been moved to the device."""
+        parts = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
+        parts.pop("vae").to(device)  # small, and called past its hooks
+        return parts
+
+    def capabilities(self, pipeline: Any, device: str) -> tuple[Capability, ...]:
+        """Return which values of the family's options can be used on this machine."""
+        return ()
+
+    def network_from_file(self, path: Path, config: Mapping[str, Any], dtype: torch.dtype) -> Any:
+        """Read a ControlNet in one file; `config` is that of the base's denoiser. None when its layers can't be placed."""
+        return None
+
+    def prepare_adapters(self, pipeline: Any) -> None:
+        """Change what the family needs of the LoRAs that were put in just now."""
+        return
+
+    # -- 2. options ----------------------------------------------------------------------------------------------------
+
+    def apply_options(
+        self, model: LoadedModel, request: GenerationRequest, decisions: tuple[Decision, ...], on_progress: OnProgress
+    ) -> LoadedModel:
+        """Bring the loaded pipeline to what the options say, whatever the request before it had.
+
+        `decisions` are those of loading it.
+        """
+        vae_tiling.apply(model.pipeline.vae, vae_tiling.wanted_tiles(request.options))
+        return replace(model, decisions=decisions)
+
+    # -- 3. an image ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+        """Encode the prompt and, with guidance, the negative prompt."""
+
+    def prepare_latents(
+        self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
+    ) -> Start:
+        """Prepare what denoising starts from; of an image the pipeline itself makes the noisy latents.
+
+        The noise (1, channels, height / 8, width / 8) is sampled on the CPU, so that every device samples the same, in the
+        order of the pipeline's own `prepare_latents`.
+        """
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        if canvas.image is not None:
+            return Start(canvas, generator)
+        pipeline, (width, height) = model.pipeline, canvas.size
+        scale, denoiser = pipeline.vae_scale_factor, getattr(pipeline, self.family.denoiser)
+        shape = (1, denoiser.config.in_channels, height // scale, width // scale)
+        dtype = self.latents_dtype(embeds)
+        noise = randn_tensor(shape, generator=generator, device=pipeline._execution_device, dtype=dtype)
+        return Start(canvas, generator, noise)
+
+    def latents_dtype(self, embeds: PromptEmbeds) -> torch.dtype:
+        """Return the number format that the pipeline keeps latents in."""
+        return embeds.positive[0].dtype
+
+    def denoise(
+        self,
+        model: LoadedModel,
+        request: GenerationRequest,
+        embeds: PromptEmbeds,
+        start: Start,
+        report: Report,
+        is_cancelled: IsCancelled,
+    ) -> torch.Tensor:
+        """Run the pipeline's steps. Returns clean latents (1, channels, height / 8, width / 8).
+
+        Raises Cancelled within one step, BrokenPictureError for values that are not finite.
+        """
+        pipeline, before = self.pipeline_for(model.pipeline, start.canvas), start.noise
+        on_step = self.step_reporter(model, request, report)
+
+        def after_step(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            nonlocal before
+            if is_cancelled():
+                raise Cancelled  # raised here, the pipeline neither goes on nor decodes
+            after = tensors["latents"]
+            output_checks.check_latents(after, index + 1)
+            on_step(Step(index, before, after, pipe.scheduler))
+            before = after
+            return {}
+
+        with (
+            self.running(model, pipeline, request),
+            output_checks.checked_encoder(pipeline.vae, embeds.positive[0].dtype),
+        ):
+            result = pipeline(
+                **self.start_arguments(start),
+                num_inference_steps=request.num_inference_steps,
+                guidance_scale=request.guidance_scale + 1 - self.family.cfg_offset,
+                output_type="latent",
+                callback_on_step_end=after_step,
+                **self.embeds_arguments(embeds),
+                **controlnet.arguments(self.family.controlnet, request.options, start.canvas),
+                **self.extra_arguments(request),
+            )
+        latents: torch.Tensor = result.images
+        return latents
+
+    @abstractmethod
+    def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
+        """Return the pipeline's arguments for the prompt embeds."""
+
+    def pipeline_for(self, pipeline: Any, canvas: Canvas) -> Any:
+        """Return the loaded pipeline for noise alone, else its img2img or inpaint class made of the same parts."""
+        if canvas.image is None:
+            return pipeline
+        name = self.family.img2img if canvas.mask is None else self.family.inpaint
+        assert name is not None  # the role would have been refused: see Family.inputs
+        made = getattr(diffusers, name)(**pipeline.components, **self.family.arguments)
+        made.set_progress_bar_config(**getattr(pipeline, "_progress_bar_config", {}))
+        return made
+
+    def start_arguments(self, start: Start) -> dict[str, Any]:
+        """Return the arguments for the size and the noise, or for the image to start from and its mask."""
+        canvas = start.canvas
+        given = {"width": canvas.size[0], "height": canvas.size[1], "generator": start.generator}
+        if canvas.image is None:
+            return {**given, "latents": start.noise}
+        mask = {"mask_image": canvas.mask} if canvas.mask is not None else {}
+        return {**given, "image": canvas.image, "strength": canvas.strength, **mask}
+
+    def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
+        """Return what only this family's pipeline takes."""
+        return {}
+
+    @contextmanager
+    def running(self, model: LoadedModel, pipeline: Any, request: GenerationRequest) -> Iterator[None]:
+        """Hold what is changed for the steps of one image."""
+        yield
+
+    def step_reporter(self, model: LoadedModel, request: GenerationRequest, report: Report) -> Callable[[Step], None]:
+        """Return what is called after each step that was finite."""
+        return lambda step: report(Phase.STEPS, step.index + 1)
+
+    @abstractmethod
+    def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
+        """Decode latents to (1, 3, height, width) of -1 to 1, in the pipeline's own order of operations."""
+
+    # -- 4. the record -------------------------------------------------------------------------------------------------
+
+    def effective(self, model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
+        """Return what was in effect: every option that can act, resolved, and what the request does not hold."""
+        known = {**request.options, "model.device": model.device, "model.dtype": model.dtype, **model.effective}
+        return {
+            **{key: value for key, value in known.items() if key not in model.info.cannot},
+            **controlnet.effective(self.family.controlnet, request.options),
+            "model.fingerprint": model.fingerprint,
+            "model.load_seconds": round(model.load_seconds, 3),
+            "model.pipeline": model.info.pipeline,
+            "scheduler": type(model.pipeline.scheduler).__name__,
+            "versions": dict(model.versions),
+        }
+
+    def decisions(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+        """Return the options that were set and do nothing for this model. Loading has told those of the memory tier."""
+        cannot = model.info.cannot
+        return tuple(
+            Decision(key, value, SCHEMA.options[key].default, cannot[key])
+            for key, value in request.options.items()
+            if key in cannot and key not in model.held.implied and value != SCHEMA.options[key].default
+        )
+
+
+def network_of(pipeline: Any) -> Any | None:
+    """Return the pipeline's ControlNet, if it has one."""
+    return getattr(pipeline, CONTROLNET, None)

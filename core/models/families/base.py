@@ -1,0 +1,237 @@
+"""Describe a model family without torch: its parts and classes, defaults, limits, files, and what does not apply to it.
+
+Pages, the catalogue and the queue read descriptions; what computes is in the family's `backend.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.i18n import localize
+from core.models.weight_files import Tensor
+from core.types import CONTROL
+
+Text = Mapping[str, str]  # language -> sentence
+Tensors = Mapping[str, Tensor]  # name -> shape and dtype, as a file's header has them
+
+CONTROLNET = "controlnet"  # the part that a family with a ControlNet has besides
+
+
+@dataclass(frozen=True)
+class Part:
+    """One component: its library and the classes that it may be, its configuration file, whether it has weights."""
+
+    library: str
+    classes: tuple[str, ...]
+    config: str = "config.json"
+    weights: bool = True
+
+
+@dataclass(frozen=True)
+class Single:
+    """What a single file or a ControlNet's folder is.
+
+    `pipeline`: the class that it makes with its base. `parts`: those that it has. `shape`: what the base must have, too.
+    `whole`: a checkpoint with all parts, which needs a frame (see CheckpointLayout) in place of a base.
+    """
+
+    pipeline: str
+    parts: tuple[str, ...]
+    shape: tuple[int, ...]
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class CheckpointLayout:
+    """How a whole model lies in one file: the prefix of each part's tensor names, and the folder that is shipped as its frame.
+
+    A frame is a diffusers folder without weights, which says how the published shape is built.
+    """
+
+    prefixes: Mapping[str, str]  # part -> prefix
+    frame: Path
+
+
+@dataclass(frozen=True)
+class ControlNetUse:
+    """How the pipeline takes a ControlNet: its own default scale, and the name of the argument for the control image.
+
+    `window`: whether the pipeline has `control_guidance_start` and `control_guidance_end` itself.
+    """
+
+    scale: float
+    argument: str
+    window: bool
+
+
+Shape = tuple[int, ...]  # of a weight: (out, in) of a linear layer, (out, in, height, width) of a convolution
+Modules = Mapping[str, Shape]  # the layers of one part, by their names in diffusers or transformers
+LORA_PREFIXES = (  # regular expressions of what published files put before the names of a denoiser's layers
+    r"base_model\.model\.", r"transformer\.", r"(model\.)?diffusion_model\.", r"unet\.", r"(pipe\.)?dit\.",
+    r"lora_unet_+", r"lora_transformer_+", r"lycoris_(unet_|transformer_)?", r"lora_unet\.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Another name of a layer; `rows` is the range of its output rows when the published layer stacks several."""
+
+    name: str
+    module: str
+    rows: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class LoraPart:
+    """How published LoRAs name the layers of one part of a pipeline.
+
+    `prefixes`: regular expressions for what may stand before a layer's name; each is tried at the beginning, repeatedly.
+    `aliases` yields the published names of the layers of a network. `plain` turns the names in a weight file of that part into
+    diffusers' names, with the shapes that the loaded layers have.
+    """
+
+    part: str
+    prefixes: tuple[str, ...]
+    aliases: Callable[[Modules], Iterator[Alias]]
+    plain: Callable[[Modules], Modules]
+
+
+@dataclass(frozen=True)
+class LoraNames:
+    """The names of a family's layers in published LoRAs.
+
+    `parts` are those on which a LoRA may act, the denoiser first. `layers` matches any layer of the denoiser, with underscores for
+    dots; of those that match `width`, the input width tells two models of one family apart. `kind` is the same for families whose
+    LoRAs have the same names; `labels` says by the width what users call the LoRA, `label` where no width tells.
+    `text_layers` matches the layers of a LoRA that has text encoders alone.
+    """
+
+    kind: str
+    label: str
+    layers: re.Pattern[str]
+    width: re.Pattern[str]
+    parts: tuple[LoraPart, ...]
+    labels: Mapping[int, str] = field(default_factory=dict)
+    text_layers: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A pipeline class of diffusers and what is particular to it. Subclasses override the methods that differ.
+
+    `folder`: the package below `core/inference/families`, whose `backend.py` runs it.
+    `cfg_offset`: CFG minus what the pipeline's own `guidance_scale` means (1 where the pipeline counts from 0 = off).
+    `cannot`: prefix of an option's key -> the reason why the option does nothing here.
+    `arguments`: for the constructors of the pipeline and of its img2img and inpaint classes.
+    `plain`: of a family with a ControlNet, the pipeline class that has all other parts.
+    """
+
+    folder: str
+    pipeline: str
+    label: str
+    parts: Mapping[str, Part]
+    denoiser: str  # the part that removes the noise: "transformer" or "unet"
+    size_multiple: int  # px
+    steps: int  # default
+    guidance: float  # default, CFG - 1
+    width: int  # of the published models; see ModelInfo.width
+    lora: LoraNames
+    cfg_offset: float = 0.0
+    img2img: str | None = None
+    inpaint: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()  # parts that a folder may have and that are never read
+    cannot: Mapping[str, Text] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()  # the roles of the input images that it takes
+    controlnet: ControlNetUse | None = None
+    plain: str | None = None
+    checkpoint: CheckpointLayout | None = None
+    default: bool = False  # exactly one family: assumed for models that are not downloaded and say nothing
+
+    @property
+    def weighty(self) -> tuple[str, ...]:
+        """The parts that have weights."""
+        return tuple(name for name, part in self.parts.items() if part.weights)
+
+    # -- limits and defaults -------------------------------------------------------------------------------------------
+
+    def max_side(self, folder: Path | None) -> int:
+        """Return the longest side in pixels that the model in `folder` can generate."""
+        raise NotImplementedError
+
+    def native_side(self, folder: Path | None) -> int:
+        """Return the side in pixels of the square that the model in `folder` was made for."""
+        raise NotImplementedError
+
+    def model_width(self, folder: Path | None) -> int | None:
+        """Return the width that a LoRA must have; the family's own for a model that is not downloaded."""
+        raise NotImplementedError
+
+    def steps_run(self, steps: int, strength: float) -> int:
+        """Return how many of `steps` its img2img runs at `strength` (0 to 1): rounded down, as most pipelines do."""
+        return min(int(steps * strength), steps)
+
+    # -- single files --------------------------------------------------------------------------------------------------
+
+    def detect_file(self, tensors: Tensors) -> Single | None:
+        """Recognise a single weight file of this family by its tensor names; None when it is none."""
+        return None
+
+    def foreign_kind(self, tensors: Tensors) -> str | None:
+        """Name the kind of a file that has this family's layout and can't be used; asked when no family recognises it."""
+        return None
+
+    def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the numbers of a denoiser's config that a single file's `shape` must begin with or equal."""
+        return ()
+
+    def fits_network(self, config: Mapping[str, Any]) -> bool:
+        """Return True for the config.json of a ControlNet that this family's pipeline takes."""
+        part = self.parts.get(CONTROLNET)
+        return part is not None and config.get("_class_name") in part.classes
+
+    def network_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the shape that a ControlNet's base must have, too."""
+        return self.denoiser_shape(config)
+
+    def network_config(self, tensors: Tensors, denoiser: Mapping[str, Any], refines: bool) -> dict[str, Any] | None:
+        """Build the config of a ControlNet in one file, which has none; None when its layers can't be placed.
+
+        `refines`: whether the first layer of a `control_noise_refiner` has weights other than 0, which no header tells.
+        """
+        return None
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def scheduler_changes(self, tensors: Tensors) -> Mapping[str, Any]:
+        """Return what a checkpoint's own marks change of its scheduler's configuration."""
+        return {}
+
+
+def with_controlnet(plain: Family, pipeline: str, network: str, use: ControlNetUse, **changes: Any) -> Family:
+    """Return the description of `plain` with a ControlNet of the class `network`, run by the class `pipeline`."""
+    values = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
+    parts = {**plain.parts, CONTROLNET: Part("diffusers", (network,))}
+    cannot = {start: reason for start, reason in plain.cannot.items() if start != "controlnet."}
+    values |= {
+        "pipeline": pipeline, "label": f"{plain.label} ControlNet", "parts": parts, "cannot": cannot, "inputs": (CONTROL,),
+        "controlnet": use, "plain": plain.pipeline, "img2img": None, "inpaint": None, "checkpoint": None, "default": False,
+    }  # fmt: skip
+    return type(plain)(**{**values, **changes})
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Read a JSON file; {} when there is none."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+NO_CONTROLNET = localize("models.families.base.no_controlnet")

@@ -1,0 +1,79 @@
+"""Run Stable Diffusion 1.5 and SDXL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from core.i18n import localize
+from core.inference import output_checks
+from core.models.families.backend import Backend, PromptEmbeds, Start
+from core.types import Decision, GenerationRequest
+
+if TYPE_CHECKING:
+    from core.inference.pipeline_loader import LoadedModel
+
+TOKENS = 77  # of CLIP, begin and end included
+
+
+class StableDiffusionBackend(Backend):
+    """SD 1.5, SDXL, and SDXL with a ControlNet."""
+
+    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+        """`positive` and `negative` are [tokens] for SD 1.5 and [tokens, pooled] for SDXL."""
+        guided = request.guidance_scale > 0
+        found = model.pipeline.encode_prompt(
+            prompt=request.prompt,
+            device=model.pipeline._execution_device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=guided,
+            negative_prompt=request.negative_prompt or None,  # SDXL encodes none and an empty one differently
+        )
+        found = [tensor.to(model.pipeline.unet.dtype) if tensor is not None else None for tensor in found]
+        output_checks.check_embeds([tensor for tensor in found if tensor is not None])
+        positive, negative = list(found[0::2]), list(found[1::2])  # SDXL: positive, negative, pooled, negative pooled
+        return PromptEmbeds(positive, negative if guided else None, _cut_off(model, request))
+
+    def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
+        """SD 1.5 has no pooled embeds."""
+        names = ("prompt_embeds", "pooled_prompt_embeds")
+        negative = embeds.negative or ()
+        return {
+            **dict(zip(names, embeds.positive, strict=False)),
+            **{f"negative_{name}": tensor for name, tensor in zip(names, negative, strict=False)},
+        }
+
+    def start_arguments(self, start: Start) -> dict[str, Any]:
+        """These img2img pipelines take their size from the image."""
+        given = super().start_arguments(start)
+        if start.canvas.image is None or start.canvas.mask is not None:
+            return given
+        return {name: value for name, value in given.items() if name not in ("width", "height")}
+
+    def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
+        """(1, 4, h, w) -> (1, 3, 8 h, 8 w). SDXL's VAE overflows in float16 (`force_upcast`): it decodes in float32."""
+        widen = vae.dtype == torch.float16 and vae.config.force_upcast
+        if widen:
+            vae.to(torch.float32)
+        try:
+            scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+            pixels: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
+        finally:
+            if widen:
+                vae.to(torch.float16)
+        return pixels
+
+
+BACKEND = StableDiffusionBackend
+
+
+def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+    """Say that the prompt was longer than CLIP reads: diffusers cuts it and only logs it."""
+    tokens = len(model.pipeline.tokenizer(request.prompt, truncation=False).input_ids)
+    if tokens <= TOKENS:
+        return ()
+    reason = localize(
+        "models.families.stable_diffusion.backend.the_prompt_has_tokens_what_follows", tokens=tokens, tokens_2=TOKENS
+    )
+    return (Decision("generation.prompt", tokens, TOKENS, reason),)

@@ -1,0 +1,255 @@
+"""Describe Stable Diffusion 1.5 and SDXL: a U-Net, one or two CLIP text encoders, a VAE of 4 latent channels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.i18n import localize
+from core.models.families.base import (
+    NO_CONTROLNET,
+    CheckpointLayout,
+    ControlNetUse,
+    Family,
+    Part,
+    Single,
+    Tensors,
+    Text,
+    read_config,
+    with_controlnet,
+)
+from core.models.families.stable_diffusion.lora_names import LORA_SD15, LORA_SDXL
+from core.types import IMAGE, MASK
+
+MAX_SIDE = 2048  # px; a U-Net has no end of positions, but repeats itself long before
+_LATENTS = 4  # channels that a U-Net for text alone reads
+_V_PREDICTION, _ZERO_SNR = "v_pred", "ztsnr"  # empty tensors: what the U-Net predicts; its last timestep is pure noise
+_UNET = "model.diffusion_model."
+_ADDED = f"{_UNET}label_emb.0.0.weight"  # SDXL is told sizes, too
+_FOREIGN = {  # prefix of a tensor's name -> the kind of model that alone has it
+    "cond_stage_model.model.": "Stable Diffusion 2",
+    "conditioner.embedders.0.model.": "SDXL refiner",
+    f"{_UNET}joint_blocks.": "Stable Diffusion 3",
+    f"{_UNET}double_blocks.": "FLUX",
+    "edm_mean": "Playground 2.5",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableDiffusion(Family):
+    """Pipelines with a U-Net. `side`: of the native square in pixels, where a folder does not say otherwise."""
+
+    side: int = 1024
+    added: bool = False  # told sizes and a pooled text, as SDXL is
+
+    def max_side(self, folder: Path | None) -> int:
+        """The same for all."""
+        return MAX_SIDE
+
+    def native_side(self, folder: Path | None) -> int:
+        """Eight times the U-Net's sample size."""
+        size = read_config(folder / "unet" / "config.json").get("sample_size") if folder else None
+        return 8 * size if isinstance(size, int) else self.side
+
+    def model_width(self, folder: Path | None) -> int | None:
+        """The width of the prompt embeds that the U-Net reads."""
+        config = read_config(folder / "unet" / "config.json") if folder else {}
+        found = config.get("cross_attention_dim", self.width)
+        return found if isinstance(found, int) else None
+
+    def detect_file(self, tensors: Tensors) -> Single | None:
+        """A whole model in one file, as A1111 saves it."""
+        if self.checkpoint is None or not _has_unet(tensors) or (_ADDED in tensors) != self.added:
+            return None
+        if _foreign_kind(tensors, self.checkpoint.prefixes["text_encoder"]) is not None:
+            return None
+        parts = tuple(
+            part
+            for part, prefix in self.checkpoint.prefixes.items()
+            if any(name.startswith(prefix) for name in tensors)
+        )
+        return Single(self.pipeline, parts, _shape_in(tensors), whole=True)
+
+    def foreign_kind(self, tensors: Tensors) -> str | None:
+        """What else a file in the checkpoints' layout is."""
+        if self.checkpoint is None or (_ADDED in tensors) != self.added:
+            return None
+        return _foreign_kind(tensors, self.checkpoint.prefixes["text_encoder"])
+
+    def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """Widths of the prompt embeds and of what is added, then each block's channels and its transformers' depth."""
+        kinds, channels = config.get("down_block_types", ()), config.get("block_out_channels", ())
+        depth = config.get("transformer_layers_per_block", 1)
+        depths = depth if isinstance(depth, list) else [depth] * len(channels)
+        blocks = zip(channels, kinds, depths, strict=False)
+        return (
+            config.get("cross_attention_dim") or 0,
+            config.get("projection_class_embeddings_input_dim") or 0,
+            *(number for width, kind, deep in blocks for number in (width, deep if "CrossAttn" in kind else 0)),
+        )
+
+    def fits_network(self, config: Mapping[str, Any]) -> bool:
+        """ControlNetModel is SD 1.5's class, too: SDXL's are told sizes."""
+        return super().fits_network(config) and config.get("addition_embed_type") == "text_time"
+
+    def network_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """Widths and channels: a ControlNet may have blocks of another depth."""
+        keys = ("cross_attention_dim", "projection_class_embeddings_input_dim")
+        return (*(config.get(key) or 0 for key in keys), *config.get("block_out_channels", ()))
+
+    def scheduler_changes(self, tensors: Tensors) -> Mapping[str, Any]:
+        """v-prediction and zero terminal SNR, by the empty tensors that mark them."""
+        if _V_PREDICTION not in tensors:
+            return {}
+        zero_snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if _ZERO_SNR in tensors else {}
+        return {"prediction_type": "v_prediction", **zero_snr}
+
+
+# -- a checkpoint, by its tensors --------------------------------------------------------------------------------------
+
+
+def _has_unet(tensors: Tensors) -> bool:
+    return any(name.startswith(f"{_UNET}input_blocks.") for name in tensors)
+
+
+def _foreign_kind(tensors: Tensors, text_encoder: str) -> str | None:
+    for begin, kind in _FOREIGN.items():
+        if any(name.startswith(begin) for name in tensors):
+            return kind
+    texts = [name for name in tensors if name.startswith(("cond_stage_model.", "conditioner.embedders.0."))]
+    if texts and not any(name.startswith(text_encoder) for name in texts):
+        return "a text encoder with unknown tensor names"
+    first = tensors.get(f"{_UNET}input_blocks.0.0.weight")
+    if first is not None and len(first.shape) == 4 and first.shape[1] != _LATENTS:
+        return f"inpainting or editing, {first.shape[1]} channels"
+    return None
+
+
+def _shape_in(tensors: Tensors) -> tuple[int, ...]:
+    """The numbers of `denoiser_shape`, out of a checkpoint."""
+    texts = re.escape(_UNET) + r"(input_blocks\.\d+|middle_block)\.1\.transformer_blocks\.0\.attn2\.to_k\.weight$"
+    first = next((name for name in tensors if re.match(texts, name)), "")
+    blocks = (number for block in _blocks(tensors) for number in block)
+    return _side(tensors, first, 1), _side(tensors, _ADDED, 1), *blocks
+
+
+def _side(tensors: Tensors, name: str, index: int) -> int:
+    tensor = tensors.get(name)
+    return tensor.shape[index] if tensor is not None and len(tensor.shape) > index else 0
+
+
+def _blocks(tensors: Tensors) -> Iterator[tuple[int, int]]:
+    """Channels and depth of each down block: a layer that only halves the sides ends one."""
+    prefix = f"{_UNET}input_blocks."
+    names = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
+    layers = sorted({int(name.partition(".")[0]) for name in names} - {0})
+    width = depth = 0
+    for layer in layers:
+        if f"{prefix}{layer}.0.op.weight" in tensors:
+            yield width, depth
+            width = depth = 0
+            continue
+        width = _side(tensors, f"{prefix}{layer}.0.out_layers.3.weight", 0)
+        found = [re.match(rf"{layer}\.1\.transformer_blocks\.(\d+)\.", name) for name in names]
+        depth = max((int(one[1]) + 1 for one in found if one), default=depth)
+    yield width, depth
+
+
+# -- the families ------------------------------------------------------------------------------------------------------
+
+_NO_TRANSFORMER = localize("models.families.stable_diffusion.description.no_transformer")
+_FOR_TRANSFORMERS = localize("models.families.stable_diffusion.description.for_transformers")
+_CANNOT: Mapping[str, Text] = {
+    "transformer.": _NO_TRANSFORMER,
+    "compile.": _FOR_TRANSFORMERS,
+    "performance.": _FOR_TRANSFORMERS,
+    "tensorrt.": _FOR_TRANSFORMERS,
+    "memory.quantization": localize("models.families.stable_diffusion.description.cannot.memory_quantization"),
+    "cfg.": localize("models.families.stable_diffusion.description.cannot.cfg"),
+    "scheduler.shift": localize("models.families.stable_diffusion.description.cannot.scheduler_shift"),
+    "controlnet.": NO_CONTROLNET,
+}
+
+_SCHEDULERS = (
+    "PNDMScheduler",
+    "DDIMScheduler",
+    "DPMSolverMultistepScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "UniPCMultistepScheduler",
+)
+_TOKENIZER = Part("transformers", ("CLIPTokenizer", "CLIPTokenizerFast"), "tokenizer_config.json", weights=False)
+_PARTS = {
+    "scheduler": Part("diffusers", _SCHEDULERS, "scheduler_config.json", weights=False),
+    "text_encoder": Part("transformers", ("CLIPTextModel",)),
+    "tokenizer": _TOKENIZER,
+    "unet": Part("diffusers", ("UNet2DConditionModel",)),
+    "vae": Part("diffusers", ("AutoencoderKL",)),
+}
+_FRAMES = Path(__file__).with_name("frames")
+_VAE_PREFIXES = {"unet": _UNET, "vae": "first_stage_model."}
+
+SD15 = StableDiffusion(
+    folder="stable_diffusion",
+    pipeline="StableDiffusionPipeline",
+    label="SD 1.5",
+    parts=_PARTS,
+    denoiser="unet",
+    size_multiple=8,
+    steps=30,
+    guidance=6.5,
+    width=768,
+    lora=LORA_SD15,
+    img2img="StableDiffusionImg2ImgPipeline",
+    inpaint="StableDiffusionInpaintPipeline",
+    arguments={"requires_safety_checker": False},
+    unused=("safety_checker", "feature_extractor", "image_encoder"),
+    cannot=_CANNOT,
+    inputs=(IMAGE, MASK),
+    checkpoint=CheckpointLayout(
+        {**_VAE_PREFIXES, "text_encoder": "cond_stage_model.transformer.text_model."}, _FRAMES / "sd15"
+    ),
+    side=512,
+)
+SDXL = StableDiffusion(
+    folder="stable_diffusion",
+    pipeline="StableDiffusionXLPipeline",
+    label="SDXL",
+    parts={
+        **_PARTS,
+        "text_encoder_2": Part("transformers", ("CLIPTextModelWithProjection",)),
+        "tokenizer_2": _TOKENIZER,
+    },
+    denoiser="unet",
+    size_multiple=8,
+    steps=30,
+    guidance=4.0,
+    width=2048,
+    lora=LORA_SDXL,
+    img2img="StableDiffusionXLImg2ImgPipeline",
+    inpaint="StableDiffusionXLInpaintPipeline",
+    arguments={"add_watermarker": False},
+    unused=("feature_extractor", "image_encoder"),
+    cannot=_CANNOT,
+    inputs=(IMAGE, MASK),
+    checkpoint=CheckpointLayout(
+        {
+            **_VAE_PREFIXES,
+            "text_encoder": "conditioner.embedders.0.transformer.text_model.",
+            "text_encoder_2": "conditioner.embedders.1.model.",
+        },
+        _FRAMES / "sdxl",
+    ),
+    added=True,
+)
+_SDXL_CONTROL = with_controlnet(
+    SDXL,
+    "StableDiffusionXLControlNetPipeline",
+    "ControlNetModel",
+    ControlNetUse(scale=1.0, argument="image", window=True),
+)
+FAMILIES = (SD15, SDXL, _SDXL_CONTROL)

@@ -1,0 +1,352 @@
+"""Run Z-Image: its text encoding, positions, attention, compilation, half precision, ControlNet and preview."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import ZImageControlNetModel
+from safetensors import safe_open
+from torch import nn
+
+from core.config.options import SCHEMA
+from core.config.schema import AUTO, TakesEffect
+from core.i18n import localize
+from core.inference import (
+    attention,
+    attention_backends,
+    output_checks,
+    resolution,
+    rope,
+    text_encoding,
+    torch_compile,
+    vae_tiling,
+)
+from core.inference.latent_preview import PreviewBudget, Previewer
+from core.models.families.backend import Backend, OnProgress, PromptEmbeds, Report, Step, network_of
+from core.models.families.base import CONTROLNET
+from core.models.families.z_image import half_precision
+from core.models.weight_files import read_header
+from core.types import Capability, Decision, GenerationRequest, Phase, Progress
+
+if TYPE_CHECKING:
+    from core.inference.pipeline_loader import LoadedModel
+
+LIVE_OPTIONS = tuple(
+    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.LIVE and option.built
+)
+
+
+class ZImageBackend(Backend):
+    """Z-Image, with and without a ControlNet.
+
+    The ControlNet borrows most of its layers from the transformer; its own control layers, and the positions of its tokens,
+    follow the options as the transformer does.
+    """
+
+    # -- 1. a model after reading --------------------------------------------------------------------------------------
+
+    def prepare_weights(self, pipeline: Any, dtypes: Mapping[str, str]) -> None:
+        """Keep float16 finite: this transformer's activations reach 9e5."""
+        if dtypes["transformer"] != "float16":
+            return
+        for layers in (pipeline.transformer, own_layers(pipeline)):
+            if layers is not None:
+                half_precision.fit(layers)
+
+    def offloadable(self, pipeline: Any, device: str) -> dict[str, nn.Module]:
+        """With a ControlNet, which calls some of the transformer's layers itself, only the layers that are not shared."""
+        parts = super().offloadable(pipeline, device)
+        if own_layers(pipeline) is None:
+            return parts
+        parts.pop(CONTROLNET).to(device)
+        transformer = parts["transformer"]
+        for name, child in transformer.named_children():
+            if name != "layers":
+                child.to(device)
+        parts["transformer"] = nn.Module()
+        parts["transformer"].layers = transformer.layers
+        return parts
+
+    def capabilities(self, pipeline: Any, device: str) -> tuple[Capability, ...]:
+        """Attention backends and torch.compile."""
+        missing = torch_compile.problem(device)
+        compiler = Capability("compile.enabled", "torch.compile", missing is None, missing or _COMPILER)
+        return (*attention_backends.survey(pipeline.transformer, device), compiler)
+
+    def network_from_file(self, path: Path, config: Mapping[str, Any], dtype: torch.dtype) -> Any:
+        """Read a ControlNet in one file with a configuration made from its tensors."""
+        made = self.family.network_config(read_header(path), config, _refines(path))
+        if made is None:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "config.json").write_text(json.dumps(made), encoding="utf-8")
+            return ZImageControlNetModel.from_single_file(str(path), config=folder, dtype=dtype, local_files_only=True)
+
+    def prepare_adapters(self, pipeline: Any) -> None:
+        """Scale a LoRA's input in float16 as its layer's input is."""
+        half_precision.fit_adapters(pipeline)
+
+    # -- 2. options ----------------------------------------------------------------------------------------------------
+
+    def apply_options(
+        self, model: LoadedModel, request: GenerationRequest, decisions: tuple[Decision, ...], on_progress: OnProgress
+    ) -> LoadedModel:
+        """Apply tiles, shift, attention, compilation and what is saved of the work.
+
+        Compiling for the first time takes minutes; `on_progress` is told.
+        """
+        options, pipeline = request.options, model.pipeline
+        model = super().apply_options(model, request, decisions, on_progress)
+        pipeline.scheduler.set_shift(effective_shift(model, options))
+        compiles = options["compile.enabled"] and torch_compile.problem(model.device) is None
+        plan, chosen = _attention_plan(model, options, compiles)
+        _attend(pipeline, plan)
+        compiled = _compile(model, request, plan, on_progress)
+        if compiles and compiled is not None and not compiled.effective:
+            plan, chosen = _attention_plan(model, options, False)
+            _attend(pipeline, plan)
+        trims, why = text_encoding.trims(options["performance.trim_text"], model.device)
+        live = {key: options[key] for key in LIVE_OPTIONS}
+        resolved = {
+            "transformer.attention_backend": plan.backend,
+            "performance.trim_text": "always" if trims else "never",
+            "performance.real_rope": "always" if plan.real_rope else "never",
+            "compile.enabled": bool(compiled and compiled.effective),
+        }
+        return replace(
+            model,
+            plan=plan,
+            asked={**model.asked, **live},
+            effective={**model.effective, **live, **resolved},
+            decisions=(*model.decisions, *chosen, *(choice for choice in (compiled, why) if choice)),
+        )
+
+    # -- 3. an image ---------------------------------------------------------------------------------------------------
+
+    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+        """`positive` and `negative` are [(tokens, width)]."""
+        positive = _encoded(model, request, request.prompt)
+        negative = [_encoded(model, request, request.negative_prompt)] if request.guidance_scale > 0 else None
+        return PromptEmbeds([positive], negative, _cut_off(model, request, positive.shape[0]))
+
+    def latents_dtype(self, embeds: PromptEmbeds) -> torch.dtype:
+        """Z-Image keeps latents in float32."""
+        return torch.float32
+
+    def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
+        """The pipeline takes lists with a tensor for each image."""
+        return {"prompt_embeds": embeds.positive, "negative_prompt_embeds": embeds.negative}
+
+    def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
+        """The shape of guidance."""
+        return {
+            "cfg_normalization": request.options["cfg.normalization"],
+            "cfg_truncation": request.options["cfg.truncation"],
+        }
+
+    @contextmanager
+    def running(self, model: LoadedModel, pipeline: Any, request: GenerationRequest) -> Iterator[None]:
+        """Positions of the image's size (each image of a batch may have its own), dropout's seed, the ControlNet's window."""
+        rope.apply(pipeline.transformer, _positions(model, request))
+        network = network_of(pipeline)
+        if network is not None:
+            network.rope_embedder = pipeline.transformer.rope_embedder
+        refine_once = (
+            request.options["performance.refine_once"] and not model.plan.dropout
+        )  # dropout: other embeds each step
+        with ExitStack() as stack:
+            stack.enter_context(text_encoding.refined_once(pipeline.transformer, refine_once))
+            stack.enter_context(attention.seeded(model.plan, request.seed, model.device))
+            stack.enter_context(_control_window(network, request.options, request.num_inference_steps))
+            yield
+
+    def step_reporter(self, model: LoadedModel, request: GenerationRequest, report: Report) -> Callable[[Step], None]:
+        """Report with a preview as long as previews cost little, and fade positions that fade."""
+        budget = PreviewBudget(model.previewer)
+
+        def told(step: Step) -> None:
+            place = (step.scheduler.begin_index or 0) + step.index
+            budget.report(
+                lambda preview: report(Phase.STEPS, step.index + 1, preview),
+                _preview(request, step, step.scheduler.sigmas[place : place + 2]),
+            )
+            rope.fade_to(model.pipeline.transformer, float(step.scheduler.sigmas[place + 1]))
+
+        return told
+
+    def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
+        """(1, 16, h, w) normalised latents -> (1, 3, 8 h, 8 w)."""
+        scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
+        pixels: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
+        return pixels
+
+    # -- 4. the record -------------------------------------------------------------------------------------------------
+
+    def effective(self, model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
+        """All options, and shift, positions and tiles as they were resolved."""
+        return {
+            **request.options,
+            **super().effective(model, request),
+            "scheduler.shift": effective_shift(model, request.options),
+            "transformer.rope": _positions(model, request).record,
+            "vae.tiles": vae_tiling.wanted_tiles(request.options).record,
+        }
+
+    def decisions(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+        """Why positions were scaled for this size, where the user left it open."""
+        size = resolution.size_to_render(model.info, request)
+        chosen = rope.automatic_choice(request.options, _positions(model, request), size)
+        return (*super().decisions(model, request), *chosen)
+
+
+BACKEND = ZImageBackend
+
+
+# -- attention and compilation -----------------------------------------------------------------------------------------
+
+
+def _attend(pipeline: Any, plan: attention.AttentionPlan) -> None:
+    """Apply the plan to every attention of the transformer, and of a ControlNet's own layers."""
+    for layers in (pipeline.transformer, own_layers(pipeline)):
+        if layers is not None:
+            attention.apply(layers, plan)
+
+
+def _attention_plan(
+    model: LoadedModel, options: Mapping[str, Any], compiles: bool
+) -> tuple[attention.AttentionPlan, tuple[Decision, ...]]:
+    real_rope, why = text_encoding.real_rope(options["performance.real_rope"], compiles)
+    plan, missing = attention.choose(
+        options["transformer.attention_backend"],
+        options["transformer.attention_dropout"],
+        real_rope,
+        attention_backends.shape_of(model.pipeline.transformer, model.device),
+    )
+    return plan, (*missing, *((why,) if why else ()))
+
+
+def _compile(
+    model: LoadedModel, request: GenerationRequest, plan: attention.AttentionPlan, on_progress: OnProgress
+) -> Decision | None:
+    guided = request.guidance_scale > 0
+    with torch.inference_mode():  # the mode of generation: a graph of another mode would not serve it
+        return torch_compile.apply(
+            model.pipeline.transformer,
+            model.compiled,
+            request.options,
+            model.device,
+            (plan, guided),
+            lambda done, of: on_progress(Progress(Phase.LOADING, done, of, detail=f"torch.compile {done + 1} / {of}")),
+        )
+
+
+_COMPILER = localize("models.families.z_image.backend.compiler")
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+def _encoded(model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:
+    """One prompt's embeds (tokens, width), from the cache or the text encoder."""
+    limit = request.options["transformer.max_sequence_length"]
+    trimmed = text_encoding.trims(request.options["performance.trim_text"], model.device)[0]
+    key = (prompt, limit, trimmed)
+    known = model.texts.get(key) if request.options["performance.cache_text"] else None
+    if known is not None:
+        return known
+    embeds = text_encoding.encode(model.pipeline, prompt, limit, trimmed)
+    output_checks.check_embeds([embeds])
+    if request.options["performance.cache_text"]:
+        model.texts.put(key, embeds)
+    return embeds
+
+
+def _cut_off(model: LoadedModel, request: GenerationRequest, used: int) -> tuple[Decision, ...]:
+    """Say that the prompt was longer than the encoder reads: diffusers cuts it without a word."""
+    limit = request.options["transformer.max_sequence_length"]
+    if used < limit:
+        return ()
+    tokens = len(model.pipeline.tokenizer(request.prompt).input_ids)
+    reason = localize("models.families.z_image.backend.the_prompt_has_about_tokens_what", tokens=tokens, limit=limit)
+    return (Decision("transformer.max_sequence_length", tokens, limit, reason),)
+
+
+# -- steps -------------------------------------------------------------------------------------------------------------
+
+
+def effective_shift(model: LoadedModel, options: Mapping[str, Any]) -> float:
+    """Return the scheduler's shift: as set, or the model's own."""
+    wanted = options["scheduler.shift"]
+    return float(model.pipeline.scheduler.config.shift if wanted == AUTO else wanted)
+
+
+def _positions(model: LoadedModel, request: GenerationRequest) -> rope.RopePlan:
+    """How the request's options make the positions of an image of its size."""
+    size = resolution.size_to_render(model.info, request)
+    return rope.plan_positions(request.options, model.info.trained_side, size)
+
+
+def _preview(request: GenerationRequest, step: Step, sigmas: torch.Tensor) -> Callable[[Previewer], bytes] | None:
+    """Return what makes the preview after this step; None where none is wanted.
+
+    There is none after the first step of img2img, whose noisy beginning is inside the pipeline.
+    """
+    before, after = step.before, step.after
+    if (
+        before is None
+        or not request.options["preview.enabled"]
+        or (step.index + 1) % request.options["preview.interval"]
+    ):
+        return None
+    return lambda previewer: previewer.draw(before, after, *sigmas.tolist())
+
+
+# -- ControlNet --------------------------------------------------------------------------------------------------------
+
+
+def own_layers(pipeline: Any) -> nn.ModuleList | None:
+    """Return the layers of a ControlNet that are not the transformer's; None without one."""
+    network = network_of(pipeline)
+    if network is None:
+        return None
+    return nn.ModuleList([*network.control_layers, *(network.control_noise_refiner or ())])
+
+
+@contextmanager
+def _control_window(network: Any | None, options: Mapping[str, Any], steps: int) -> Iterator[None]:
+    """Scale the ControlNet by 0 outside of its start and end, by SDXL's rule: this pipeline has none.
+
+    The pipeline gives it the control image in the VAE's number format, which may be another than the network's.
+    """
+    if network is None:
+        yield
+        return
+    start, end, step = options["controlnet.start"], options["controlnet.end"], 0
+
+    def before(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        nonlocal step
+        acts = start <= step / steps and (step + 1) / steps <= end
+        step += 1
+        scale = named["conditioning_scale"] if acts else 0.0
+        *others, image = given
+        return (*others, image.to(network.dtype)), {**named, "conditioning_scale": scale}
+
+    handle = network.register_forward_pre_hook(before, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _refines(path: Path) -> bool:
+    """Return True when the noise refiner's first projection is there and not all zero: in version 2.0 it is not used."""
+    with safe_open(path, "pt") as file:
+        name = "control_noise_refiner.0.before_proj.weight"
+        return name in file.keys() and bool(file.get_tensor(name).any())  # noqa: SIM118  it is no mapping

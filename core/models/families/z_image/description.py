@@ -1,0 +1,134 @@
+"""Describe Z-Image: a single-stream diffusion transformer with Qwen3-4B as text encoder and FLUX's VAE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core.i18n import localize
+from core.models.families.base import (
+    CONTROLNET,
+    NO_CONTROLNET,
+    ControlNetUse,
+    Family,
+    Part,
+    Single,
+    Tensors,
+    read_config,
+    with_controlnet,
+)
+from core.models.families.z_image.lora_names import LORA
+from core.types import IMAGE, MASK
+
+PATCH = 16  # pixels of a token's side: 8 of the VAE times a patch of 2
+POSITIONS_LIMIT = 512  # tokens of a side in the published models, for a folder that can't be read
+CONTROL_STEPS = (2, 5)  # transformer layers from one control layer to the next, in the published ControlNets
+_CONTROL_EMBEDDER = "control_all_x_embedder."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZImage(Family):
+    """Z-Image's pipelines."""
+
+    def max_side(self, folder: Path | None) -> int:
+        """Beyond it the table of rotary positions ends (`axes_lens`, in tokens; the text axis first)."""
+        config = read_config(folder / "transformer" / "config.json") if folder else {}
+        lengths: Sequence[int] = config.get("axes_lens", [0, POSITIONS_LIMIT, POSITIONS_LIMIT])
+        return min(lengths[1:]) * PATCH
+
+    def native_side(self, folder: Path | None) -> int:
+        """The VAE's sample size: 1024 in the published models."""
+        config = read_config(folder / "vae" / "config.json") if folder else {}
+        side = config.get("sample_size", 1024)
+        return side if isinstance(side, int) else 1024
+
+    def model_width(self, folder: Path | None) -> int | None:
+        """The width of the transformer's tokens."""
+        found = read_config(folder / "transformer" / "config.json").get("dim", self.width) if folder else self.width
+        return found if isinstance(found, int) else None
+
+    def steps_run(self, steps: int, strength: float) -> int:
+        """Rounded up, as ZImageImg2ImgPipeline.get_timesteps does."""
+        return steps - int(max(steps - min(steps * strength, steps), 0))
+
+    def detect_file(self, tensors: Tensors) -> Single | None:
+        """A transformer by its caption embedder, whose shape is its width and the text encoder's; a ControlNet likewise."""
+        control = next((one for name, one in tensors.items() if name.startswith(_CONTROL_EMBEDDER)), None)
+        if self.controlnet is not None:
+            return Single(self.pipeline, (CONTROLNET,), control.shape[:1]) if control is not None else None
+        caption = next((one for name, one in tensors.items() if name.endswith("cap_embedder.1.weight")), None)
+        if control is not None or caption is None or len(caption.shape) != 2:
+            return None
+        return Single(self.pipeline, ("transformer",), caption.shape)
+
+    def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """The transformer's width and its text encoder's."""
+        return (config.get("dim", 0), config.get("cap_feat_dim", 0))
+
+    def network_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """A ControlNet has the transformer's width alone."""
+        return (config.get("dim", 0),)
+
+    def network_config(self, tensors: Tensors, denoiser: Mapping[str, Any], refines: bool) -> dict[str, Any] | None:
+        """From the number of control layers and the transformer's own configuration."""
+        layers = {int(found[1]) for name in tensors if (found := re.match(r"control_layers\.(\d+)\.", name))}
+        step, left = divmod(denoiser["n_layers"], max(1, len(layers)))
+        if left or step not in CONTROL_STEPS:
+            return None
+        embedder = next(one for name, one in tensors.items() if re.match(rf"{_CONTROL_EMBEDDER}.*weight", name))
+        second = step == min(CONTROL_STEPS) or any(
+            name.startswith("control_noise_refiner.0.after_proj") for name in tensors
+        )
+        kind = ("control_noise_refiner" if refines else "control_layers") if second else None
+        return {
+            **{key: denoiser[key] for key in _SHARED},
+            "_class_name": self.parts[CONTROLNET].classes[0],
+            "control_in_dim": embedder.shape[1]
+            // (denoiser["all_patch_size"][0] ** 2 * denoiser["all_f_patch_size"][0]),
+            "control_layers_places": list(range(0, denoiser["n_layers"], step)),
+            "control_refiner_layers_places": list(range(denoiser["n_refiner_layers"])),
+            "add_control_noise_refiner": kind,
+        }
+
+
+_SHARED = (  # of a ControlNet's and its transformer's configurations
+    "all_patch_size", "all_f_patch_size", "dim", "n_refiner_layers", "n_heads", "n_kv_heads", "norm_eps", "qk_norm",
+)  # fmt: skip
+
+_PLAIN = ZImage(
+    folder="z_image",
+    pipeline="ZImagePipeline",
+    label="Z-Image",
+    parts={
+        "scheduler": Part("diffusers", ("FlowMatchEulerDiscreteScheduler",), "scheduler_config.json", weights=False),
+        "text_encoder": Part("transformers", ("Qwen3Model", "Qwen3ForCausalLM")),
+        "tokenizer": Part(
+            "transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast"), "tokenizer_config.json", weights=False
+        ),
+        "transformer": Part("diffusers", ("ZImageTransformer2DModel",)),
+        "vae": Part("diffusers", ("AutoencoderKL",)),
+    },
+    denoiser="transformer",
+    size_multiple=PATCH,
+    steps=8,
+    guidance=0.0,
+    width=3840,
+    lora=LORA,
+    cfg_offset=1.0,  # ZImagePipeline guides above 0: pred = cond + guidance_scale (cond - uncond)
+    img2img="ZImageImg2ImgPipeline",
+    inpaint="ZImageInpaintPipeline",
+    cannot={"controlnet.": NO_CONTROLNET},
+    inputs=(IMAGE, MASK),
+    default=True,
+)
+_NO_ENGINE = localize("models.families.z_image.description.no_engine")
+_CONTROL = with_controlnet(
+    replace(_PLAIN, cannot={**_PLAIN.cannot, "tensorrt.": _NO_ENGINE}),
+    "ZImageControlNetPipeline",
+    "ZImageControlNetModel",
+    ControlNetUse(scale=0.75, argument="control_image", window=False),
+)
+FAMILIES = (_PLAIN, _CONTROL)

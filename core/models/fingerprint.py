@@ -1,0 +1,44 @@
+"""What a picture's pixels depend on beside its request, as far as it can be known without loading the model."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from core import __version__
+from core.models.single_file import weights_by_part
+
+LIBRARIES = ("torch", "diffusers", "transformers")
+
+
+def fingerprint(path: Path, base: Path | None = None, frame: Path | None = None) -> str:
+    """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds.
+
+    `path` is a folder, or a single file or ControlNet with the base that the other parts come from; or a file with a frame,
+    of which counts what the file lacks.
+    """
+    digest = hashlib.sha256()
+    folder = base or path
+    own = [] if base is None else [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
+    if frame is not None:
+        own, rest = [file for _, file in weights_by_part(path, base, frame)], []
+    else:
+        rest = sorted(folder.rglob("*.safetensors"))
+    for file in [*own, *rest]:
+        name = file.name if file in own else file.relative_to(folder).as_posix()
+        digest.update(f"{name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as opened:
+            digest.update(opened.read(65536))
+    return digest.hexdigest()[:10]
+
+
+def versions() -> dict[str, str]:
+    """The libraries that decide a picture's pixels, and the studio's own version; without one that is not installed."""
+    found = {"zdarkroom": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a page without the model's libraries
+            continue
+    return found

@@ -1,0 +1,118 @@
+"""What the process that downloads and those who watch it tell each other, as small files beside the models.
+
+<store>/.downloads/<model>.json   what the process last said (written by it alone)
+<store>/.downloads/<model>.pause  a wish: its presence stops the process
+<store>/.downloads/<model>.lock   held while a process works on the model
+<store>/<model>.part/             what has arrived; renamed to <store>/<model> when all of it is there and checked
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from core.errors import StudioError
+from core.types import Download
+
+FOLDER = ".downloads"
+PART = ".part"
+
+
+@dataclass(frozen=True)
+class DownloadRequests:
+    """What is to be fetched: one JSON line. No token: the process looks for one itself."""
+
+    model: str
+    pipeline: str
+    hub: str
+    repository: str
+    revision: str | None
+    endpoint: str
+    store: str
+    owner_pid: int  # the process stops when this one is gone, and goes on at the next start
+    file: str = ""  # the only one wanted of a repository that is no folder of a pipeline
+
+    def to_line(self) -> str:
+        """One line of plain ASCII."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @staticmethod
+    def from_line(line: str | bytes) -> DownloadRequests:
+        """The orders that `to_line` wrote."""
+        return DownloadRequests(**json.loads(line))
+
+
+class DownloadFiles:
+    """The files of one model's download."""
+
+    def __init__(self, store: Path, model: str) -> None:
+        folder = store / FOLDER
+        self._state, self._pause = folder / f"{model}.json", folder / f"{model}.pause"
+        self._lock = FileLock(folder / f"{model}.lock")
+        self.part = store / f"{model}{PART}"
+        self.target = store / model
+
+    def take(self) -> bool:
+        """Become the one process that works on this model; False when there is one."""
+        try:
+            self._state.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        return True
+
+    def give_back(self) -> None:
+        """End being that process."""
+        self._lock.release()
+
+    @property
+    def pause_wanted(self) -> bool:
+        """Whether someone asked the process to stop."""
+        return self._pause.exists()
+
+    def want_pause(self, wanted: bool) -> None:
+        """Ask the process to stop, or take that back."""
+        if wanted:
+            self._pause.parent.mkdir(parents=True, exist_ok=True)
+            self._pause.touch()
+        else:
+            self._pause.unlink(missing_ok=True)
+
+    def write(self, orders: DownloadRequests, download: Download) -> None:
+        """Put down how far it is; whole or not at all."""
+        told = {
+            "orders": asdict(orders),
+            "state": download.state,
+            "done_bytes": download.done_bytes,
+            "total_bytes": download.total_bytes,
+            "speed": download.speed,
+            "file": download.file,
+            "error": download.error.to_dict() if download.error else None,
+        }
+        part = self._state.with_suffix(".tmp")
+        self._state.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(told), encoding="utf-8")
+        part.replace(self._state)
+
+    def read(self) -> tuple[DownloadRequests, Download] | None:
+        """The orders and how far it is, as last said; None when there is no download."""
+        try:
+            told: Mapping[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
+            orders = DownloadRequests(**told["orders"])
+            error = StudioError.from_dict(told["error"]) if told["error"] else None
+            return orders, Download(
+                orders.model, orders.hub, orders.repository, told["state"], told["done_bytes"], told["total_bytes"],
+                told["speed"], told["file"], error,
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def remove(self) -> None:
+        """Forget the download; what has arrived is the caller's affair."""
+        for path in (self._state, self._pause):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,196 @@
+"""Downloads as the studio sees them: start, pause, go on, throw away; and removing a model that was fetched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from core.config.loader import PROJECT_ROOT, Settings
+from core.config.schema import AUTO
+from core.errors import NotWritableError
+from core.models.families import DEFAULT, FAMILIES
+from core.models.hub import tokens
+from core.models.hub.download_state import FOLDER, DownloadFiles, DownloadRequests
+from core.models.hub.errors import failure
+from core.models.hub.hub_api import HubError, endpoint_of
+from core.models.model_paths import hugging_face_cache, modelscope_caches
+from core.types import Download, ModelInfo
+
+END_SECONDS = 10.0
+LOG = "log.txt"
+
+
+class Downloads:
+    """Over the folder of models. Each download has a process; what it says is read from its file."""
+
+    def __init__(self, store: Path, endpoints: Mapping[str, str]) -> None:
+        self._store = store
+        self._endpoints = endpoints
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def store(self) -> Path:
+        """Where models are put."""
+        return self._store
+
+    def all(self) -> Sequence[Download]:
+        """Every download that is under way, paused or failed; and those that are done."""
+        names = sorted(path.stem for path in (self._store / FOLDER).glob("*.json"))
+        return [download for name in names if (download := self.get(name)) is not None]
+
+    def get(self, model: str) -> Download | None:
+        """The download of one model. One whose process is gone without a word was interrupted."""
+        files = DownloadFiles(self._store, model)
+        said = files.read()
+        if said is None:
+            return None
+        download = said[1]
+        if download.active and not self._lives(model):
+            said = files.read()  # it may have ended well meanwhile
+            download = said[1] if said else download
+            return replace(download, state="interrupted", speed=None) if download.active else download
+        return download
+
+    def start(self, info: ModelInfo, hub: str | None = None, endpoint: str | None = None) -> Download:
+        """Fetch a catalogue entry. DownloadError when it has no such source, or its pipeline can't be used."""
+        chosen = hub or next(iter(info.sources), "")
+        if chosen not in info.sources:
+            known = ", ".join(info.sources) or "-"
+            raise failure(info.id, chosen, "source", known)
+        try:
+            address = endpoint_of(chosen, endpoint or self._endpoints.get(chosen, AUTO))
+        except HubError as error:
+            raise failure(info.id, chosen, error.kind, error.detail) from None
+        orders = DownloadRequests(
+            model=info.id,
+            pipeline=info.pipeline if info.pipeline in FAMILIES else DEFAULT.pipeline,
+            hub=chosen,
+            repository=info.sources[chosen],
+            revision=info.revisions.get(chosen),
+            endpoint=address,
+            store=str(self._store.resolve()),
+            owner_pid=os.getpid(),
+            file=info.file,
+        )
+        return self._begin(orders)
+
+    def resume(self, model: str) -> Download | None:
+        """Go on with one that was paused, interrupted or failed, from where it was."""
+        said = DownloadFiles(self._store, model).read()
+        return self._begin(replace(said[0], owner_pid=os.getpid())) if said else None
+
+    def resume_interrupted(self) -> None:
+        """At the start of the app: go on with what the end of the last one cut off."""
+        for download in self.all():
+            if download.state == "interrupted":
+                self.resume(download.model)
+
+    def pause(self, model: str) -> None:
+        """Stop the process; what has arrived is kept."""
+        files = DownloadFiles(self._store, model)
+        files.want_pause(True)
+        self._await_end(model)
+        said = files.read()
+        if said is not None and said[1].active:  # it was killed before it could say so
+            files.write(said[0], replace(said[1], state="paused", speed=None))
+
+    def cancel(self, model: str) -> None:
+        """Stop, and throw away what has arrived."""
+        self.pause(model)
+        files = DownloadFiles(self._store, model)
+        shutil.rmtree(files.part, ignore_errors=True)
+        files.remove()
+
+    def stop(self) -> None:
+        """The app ends: its processes end by themselves within a moment; they are told so that nobody waits."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.terminate()
+
+    def remove_files(self, info: ModelInfo) -> bool:
+        """Delete what was fetched of a model, here or in a hub's cache. False when it is not the studio's to delete."""
+        path = Path(info.path) if info.path else None
+        if path is None or info.place not in ("store", "huggingface", "modelscope"):
+            return False
+        target = path if path.is_dir() else path.parent
+        if info.place == "huggingface":  # the whole repository: its snapshot alone is links
+            target = hugging_face_cache() / f"models--{info.sources['huggingface'].replace('/', '--')}"
+        roots = (self._store, hugging_face_cache(), *modelscope_caches())
+        if not any(root.resolve() in target.resolve().parents for root in roots):
+            return False
+        try:
+            shutil.rmtree(target)
+        except OSError as error:
+            raise NotWritableError(path=target) from error
+        DownloadFiles(self._store, info.id).remove()
+        return True
+
+    def save_token(self, hub: str, token: str) -> None:
+        """Keep it in a file of mode 0600 beside the models."""
+        tokens.save_token(hub, token, self._store)
+
+    def has_token(self, hub: str) -> bool:
+        """Whether there is one, in the environment or that file."""
+        return tokens.has_token(hub, self._store)
+
+    # -- processes -------------------------------------------------------------------------------------------------
+
+    def _begin(self, orders: DownloadRequests) -> Download:
+        files = DownloadFiles(self._store, orders.model)
+        waiting = Download(orders.model, orders.hub, orders.repository, "listing")
+        if self._lives(orders.model):
+            return self.get(orders.model) or waiting
+        files.want_pause(False)
+        said = files.read()
+        if said is not None:
+            waiting = replace(waiting, done_bytes=said[1].done_bytes, total_bytes=said[1].total_bytes)
+        try:
+            files.write(orders, waiting)
+            with (self._store / FOLDER / LOG).open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "core.models.hub.download_worker"],
+                    cwd=PROJECT_ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl+C is for the app: the process then ends because its owner is gone
+                )
+        except OSError as error:
+            raise NotWritableError(path=self._store) from error
+        assert process.stdin is not None
+        process.stdin.write(orders.to_line().encode("ascii"))
+        process.stdin.close()
+        self._processes[orders.model] = process
+        return waiting
+
+    def _lives(self, model: str) -> bool:
+        """Whether a process works on it: ours by its handle, another app's by the lock."""
+        ours = self._processes.get(model)
+        if ours is not None and ours.poll() is None:
+            return True
+        files = DownloadFiles(self._store, model)
+        if not files.take():
+            return True
+        files.give_back()
+        return False
+
+    def _await_end(self, model: str) -> None:
+        until = time.monotonic() + END_SECONDS
+        while self._lives(model) and time.monotonic() < until:
+            time.sleep(0.05)
+        ours = self._processes.get(model)
+        if ours is not None and ours.poll() is None:
+            ours.kill()
+            ours.wait()
+
+
+def downloads_of(settings: Settings, store: Path) -> Downloads:
+    """As the settings say."""
+    endpoints = {"huggingface": settings["models.hf_endpoint"], "modelscope": settings["models.modelscope_endpoint"]}
+    return Downloads(store, endpoints)

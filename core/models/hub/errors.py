@@ -1,0 +1,28 @@
+"""Why a download failed, in both languages, with the cure."""
+
+from __future__ import annotations
+
+from core.errors import DownloadError
+from core.i18n import localize
+
+HUB_NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
+_PROBLEMS = {
+    "network": localize("models.hub.errors.problems.network"),
+    "busy": localize("models.hub.errors.problems.busy"),
+    "gated": localize("models.hub.errors.problems.gated"),
+    "missing": localize("models.hub.errors.problems.missing"),
+    "answer": localize("models.hub.errors.problems.answer"),
+    "checksum": localize("models.hub.errors.problems.checksum"),
+    "safetensors": localize("models.hub.errors.problems.safetensors"),
+    "disk": localize("models.hub.errors.problems.disk"),
+    "offline": localize("models.hub.errors.problems.offline"),
+    "source": localize("models.hub.errors.problems.source"),
+    "address": localize("models.hub.errors.problems.address"),
+    "ended": localize("models.hub.errors.problems.ended"),
+}
+
+
+def failure(model: str, hub: str, name: str, detail: object = "", variable: str = "") -> DownloadError:
+    """The error for one of the problems above."""
+    words = {lang: text.format(detail=detail, variable=variable) for lang, text in _PROBLEMS[name].items()}
+    return DownloadError(model=model, source=HUB_NAMES.get(hub, hub), problem=words)

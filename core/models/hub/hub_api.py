@@ -1,0 +1,155 @@
+"""What a repository has, by each hub's own protocol: names, sizes, checksums and addresses of its files.
+
+Hugging Face is asked through its own library. ModelScope's is a heavy one, and its file interface is two addresses, so these are
+asked directly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlparse
+
+import requests
+
+from core.config.schema import AUTO
+
+ENDPOINTS = {"huggingface": "https://huggingface.co", "modelscope": "https://modelscope.cn"}
+TIMEOUT = (10.0, 30.0)  # seconds to connect, and of silence
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """`sha256` of large files on both hubs; `git` is the object id of small ones on Hugging Face."""
+
+    path: str
+    size: int
+    url: str
+    sha256: str | None = None
+    git: str | None = None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at one commit, so far as the hub tells it."""
+
+    revision: str
+    files: tuple[RemoteFile, ...]
+
+
+class HubError(Exception):
+    """`kind` is one of the names in `problems`; `wait` says that a later try may succeed, and after how many seconds."""
+
+    def __init__(self, kind: str, detail: object, wait: float | None = None) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind, self.detail, self.wait = kind, detail, wait
+
+
+def endpoint_of(hub: str, wanted: str) -> str:
+    """The address that is asked: the one wanted, else the environment's, else the hub's own. HubError when it is none."""
+    variable = {"huggingface": "HF_ENDPOINT", "modelscope": "MODELSCOPE_DOMAIN"}[hub]
+    chosen = (os.environ.get(variable) or ENDPOINTS[hub]) if wanted in (AUTO, "") else wanted
+    chosen = (chosen if "://" in chosen else f"https://{chosen}").rstrip("/")
+    told = urlparse(chosen)
+    if told.scheme not in ("http", "https") or not told.hostname or told.username or told.query:
+        raise HubError("address", wanted)
+    return chosen
+
+
+def new_session(hub: str, endpoint: str, token: str | None) -> requests.Session:
+    """Headers for the hub. The token goes to its own host alone: requests drops it where a redirect leads elsewhere."""
+    session = requests.Session()
+    session.headers.update({"User-Agent": "zdarkroom", "Accept-Encoding": "identity"})
+    safe = endpoint.startswith("https://") or urlparse(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
+    if token and safe:
+        session.headers["Authorization"] = f"Bearer {token}"
+        if hub == "modelscope":
+            session.cookies.set("m_session_id", token, domain=urlparse(endpoint).hostname or "")
+    return session
+
+
+def list_repository(
+    hub: str, repository: str, revision: str | None, endpoint: str, token: str | None, session: requests.Session
+) -> Repository:
+    """All files of the repository; HubError."""
+    if hub == "huggingface":
+        return _hugging_face(repository, revision, endpoint, token)
+    return _modelscope(repository, revision or "master", endpoint, session)
+
+
+def _hugging_face(repository: str, revision: str | None, endpoint: str, token: str | None) -> Repository:
+    from huggingface_hub import HfApi, hf_hub_url
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        info = HfApi(endpoint=endpoint, token=token or False).model_info(
+            repository, revision=revision, files_metadata=True, timeout=TIMEOUT[1]
+        )
+    except OfflineModeIsEnabled:
+        raise HubError("offline", "") from None
+    except GatedRepoError:
+        raise HubError("gated", 403) from None
+    except HfHubHTTPError as error:
+        raise status_error(error.response.status_code, error.response.headers, repository) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:  # what the library lets through of network and JSON
+        raise HubError("answer" if isinstance(error, ValueError | TypeError | KeyError) else "network",
+                       type(error).__name__, wait=0.0) from None  # fmt: skip
+    except Exception as error:  # its HTTP client's own errors, which derive from nothing of Python's
+        raise HubError("network", type(error).__name__, wait=0.0) from None
+    commit = info.sha or revision or "main"
+    return Repository(
+        commit, tuple(_sibling(one, repository, commit, endpoint, hf_hub_url) for one in info.siblings or ())
+    )
+
+
+def _sibling(one: Any, repository: str, commit: str, endpoint: str, address: Any) -> RemoteFile:
+    large = one.lfs.sha256 if one.lfs else None
+    url = address(repository, one.rfilename, revision=commit, endpoint=endpoint)
+    return RemoteFile(one.rfilename, int(one.size or 0), url, large, None if large else one.blob_id)
+
+
+def _modelscope(repository: str, revision: str, endpoint: str, session: requests.Session) -> Repository:
+    base = f"{endpoint}/api/v1/models/{quote(repository)}"
+    wanted = {"Revision": revision, "Recursive": "True"}
+    try:
+        answer = session.get(f"{base}/repo/files", params=wanted, timeout=TIMEOUT)
+    except requests.RequestException as error:
+        raise HubError("network", type(error).__name__, wait=0.0) from None
+    if answer.status_code != 200:
+        raise status_error(answer.status_code, answer.headers, repository)
+    try:
+        told = answer.json()
+        if told["Code"] != 200:
+            raise HubError("missing", repository)
+        files: Sequence[dict[str, Any]] = told["Data"]["Files"]
+        found = tuple(
+            RemoteFile(
+                one["Path"],
+                int(one["Size"]),
+                f"{base}/repo?Revision={quote(revision, safe='')}&FilePath={quote(one['Path'], safe='')}",
+                one.get("Sha256") or None,
+            )
+            for one in files
+            if one.get("Type") != "tree"
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise HubError("answer", type(error).__name__) from None
+    return Repository(revision, found)
+
+
+def status_error(status: int, headers: Any, what: str) -> HubError:
+    """What an HTTP status means, and whether waiting helps."""
+    if status in (401, 403):
+        return HubError("gated", status)
+    if status == 404:
+        return HubError("missing", what)
+    if status in (408, 425, 429) or status >= 500:
+        return HubError("busy", status, wait=_seconds(headers.get("Retry-After")))
+    return HubError("answer", status)
+
+
+def _seconds(told: str | None) -> float:
+    """Retry-After in seconds; a date is rare, and answered by our own waiting."""
+    return min(300.0, float(told)) if told and told.isdigit() else 0.0

@@ -1,0 +1,154 @@
+"""Match the layers of a LoRA with the layers of a network, by name and shape.
+
+The network is what is loaded, or what the headers of a model's files say it will be; a LoRA fits when its layers are found there,
+whatever names the file on disk has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from core.models.families import FAMILIES
+from core.models.families.base import LoraNames, LoraPart, Modules, Shape
+from core.models.lora_kinds import TEXT
+from core.models.lora_metadata import Layer, LoraHeader
+from core.models.single_file import Files, weights_by_part
+from core.models.weight_files import BadFile, read_header
+
+Network = Mapping[str, Modules]  # part of the pipeline -> its layers
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layer of the network that a LoRA's layer acts on; `rows` is the range of its rows that belongs to this layer."""
+
+    part: str
+    module: str
+    rows: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Match:
+    """What acts where. `missing` are layers that the network lacks, `misshapen` those that it has in another shape.
+
+    `unknown` are layers of a part whose layers are not known yet: they are matched when the model is loaded.
+    """
+
+    acting: Mapping[str, tuple[Target, ...]]
+    missing: tuple[str, ...] = ()
+    misshapen: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """Layers in the file that could act."""
+        return len(self.acting) + len(self.missing) + len(self.misshapen) + len(self.unknown)
+
+
+def match(header: LoraHeader, network: Network, pipeline: str) -> Match:
+    """Return where each layer of a LoRA acts in a network of this pipeline class."""
+    table = FAMILIES[pipeline].lora
+    indexes = {part.part: _index(part, network[part.part]) for part in table.parts if part.part in network}
+    acting: dict[str, tuple[Target, ...]] = {}
+    missing, misshapen, unknown = [], [], []
+    for name, layer in header.layers.items():
+        part, bare = _part_of(name, table)
+        if part is not None and part.part not in indexes:
+            unknown.append(name)
+            continue
+        found = indexes[part.part].get(bare) if part is not None else None
+        if part is None or not found:
+            missing.append(name)
+        elif not _fits(layer, found, network[part.part]):
+            misshapen.append(name)
+        else:
+            acting[name] = found
+    return Match(acting, tuple(missing), tuple(misshapen), tuple(unknown))
+
+
+def _part_of(name: str, table: LoraNames) -> tuple[LoraPart | None, str]:
+    """Return the part that a published name belongs to, and the rest of the name with underscores for dots."""
+    parts = table.parts[1:] if TEXT.match(name) else table.parts[:1]
+    for part in parts:
+        rest, cut = name, False
+        while True:
+            found = next((match for prefix in part.prefixes if (match := re.match(prefix, rest))), None)
+            if found is None:
+                break
+            cut = cut or found[0] != "base_model.model."
+            rest = rest[found.end() :]
+        if cut or part is table.parts[0]:
+            return part, rest.replace(".", "_").lstrip("_")
+    return None, ""
+
+
+def _index(part: LoraPart, modules: Modules) -> dict[str, tuple[Target, ...]]:
+    """Return the layers by each of their names, with underscores for dots; one name may stand for several stacked layers."""
+    found: dict[str, list[Target]] = {}
+    for alias in part.aliases(modules):
+        targets = found.setdefault(alias.name.replace(".", "_"), [])
+        if all(target.module != alias.module for target in targets):
+            targets.append(Target(part.part, alias.module, alias.rows))
+    return {name: tuple(targets) for name, targets in found.items()}
+
+
+def _fits(layer: Layer, targets: tuple[Target, ...], modules: Modules) -> bool:
+    rows = sum(modules[target.module][0] for target in targets)
+    return rows == layer.rows and all(_columns(modules[target.module]) == layer.columns for target in targets)
+
+
+def _columns(shape: Shape) -> int:
+    count = 1
+    for side in shape[1:]:
+        count *= side
+    return count
+
+
+# -- the network as the files' headers tell ----------------------------------------------------------------------------
+
+
+def network_of_files(files: Files, pipeline: str) -> Network:
+    """Return the layers that a model's files will give when it is loaded, under diffusers' names. Raises BadFile, OSError."""
+    stamps = tuple((part, file, file.stat().st_mtime_ns) for part, file in weights_by_part(*files))
+    return _kept_network(stamps, files[2], pipeline)
+
+
+@lru_cache(maxsize=8)
+def _kept_network(stamps: tuple[tuple[str, Path, int], ...], frame: Path | None, pipeline: str) -> Network:
+    found: dict[str, dict[str, Shape]] = {}
+    for part, file, _ in stamps:
+        for name, tensor in read_header(file).items():
+            if name.endswith(".weight") and len(tensor.shape) in (2, 4):
+                found.setdefault(part, {})[name.removesuffix(".weight")] = tensor.shape
+    parts = {part.part: part for part in FAMILIES[pipeline].lora.parts}
+    network = {part: parts[part].plain(modules) for part, modules in found.items() if part in parts}
+    if frame is not None:
+        network |= {part: _clip_layers(frame, part) for part in parts if part.startswith("text_encoder")}
+    return {part: modules for part, modules in network.items() if modules}
+
+
+def _clip_layers(frame: Path, part: str) -> Modules:
+    """Return the layers of a CLIP text encoder by its configuration; {} when that can't be read."""
+    try:
+        config = json.loads((frame / part / "config.json").read_text(encoding="utf-8"))
+        width, inner, count = (int(config[key]) for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    square = dict.fromkeys(
+        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"), (width, width)
+    )
+    shapes: Modules = {**square, "mlp.fc1": (inner, width), "mlp.fc2": (width, inner)}
+    return {f"encoder.layers.{layer}.{name}": shape for layer in range(count) for name, shape in shapes.items()}
+
+
+def try_network(files: Files, pipeline: str) -> Network | None:
+    """Return the network of a model's files, or None when they can't be read yet: then the loaded model decides."""
+    try:
+        return network_of_files(files, pipeline) or None
+    except (OSError, BadFile, ValueError, KeyError):
+        return None

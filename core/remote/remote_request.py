@@ -1,0 +1,45 @@
+"""What is ordered of another studio: one order for a job, or one for each picture of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.types import SET_FIELDS, GenerationRequest
+
+
+@dataclass(frozen=True)
+class RemoteRequest:
+    """What is asked for there at once. Its pictures are told apart by their seeds."""
+
+    request: GenerationRequest
+    there: GenerationRequest  # the same, with its input pictures as they are called there
+    key: str
+    before: int  # how many pictures of the job come before it
+    images: int  # of the job
+
+    @property
+    def per_image_requests(self) -> Mapping[int, GenerationRequest]:
+        """Each picture's request by its seed."""
+        return {single.seed: single for single in self.request.per_image_requests()}
+
+    @property
+    def places(self) -> Mapping[int, int]:
+        """Each picture's place in the job, from 1, by its seed."""
+        return {seed: self.before + k for k, seed in enumerate(self.per_image_requests, start=1)}
+
+
+def orders_of(request: GenerationRequest, there: GenerationRequest, job_id: str) -> list[RemoteRequest]:
+    """One, or one for each picture of a batch, whose prompts and sizes differ."""
+    if not request.images:
+        return [RemoteRequest(request, there, f"zdarkroom-{job_id}", 0, request.num_images)]
+    pairs = list(zip(request.per_image_requests(), there.per_image_requests(), strict=True))
+    return [RemoteRequest(*pair, f"zdarkroom-{job_id}-{k + 1}", k, len(pairs)) for k, pair in enumerate(pairs)]
+
+
+def values_of(request: GenerationRequest) -> dict[str, Any]:
+    """The request as the other studio takes it; the file comes as PNG, and the format asked for is made of it here."""
+    values: dict[str, Any] = {f"generation.{name}": getattr(request, name) for name in SET_FIELDS}
+    inputs = {"inputs": dict(request.inputs)} if request.inputs else {}
+    return {**request.options, **values, **inputs, "model.id": request.model, "output.format": "png"}

@@ -1,0 +1,55 @@
+"""The studio over HTTP, beside the pages: /api is its own dialect, /v1 is OpenAI's, /sdapi/v1 is A1111's.
+
+All three put jobs into the same queue, under the same limits, and give each caller the pictures of its own jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+from core.server import a1111, error_responses, openai
+from core.server.a1111 import create_a1111
+from core.server.auth.authenticator import Keys
+from core.server.auth.bind_address import Binding, read_binding
+from core.server.auth_middleware import Gate
+from core.server.docs import docs_routes, documents_of
+from core.server.login import LOGOUT
+from core.server.openai import create_openai
+from core.server.submission import BROWSER_COOKIE, USER_HEADER
+from core.server.unknown_paths import UnknownPaths
+from core.server.v1 import create_api
+from core.studio import Studio
+
+__all__ = [
+    "BROWSER_COOKIE",
+    "LOGOUT",
+    "USER_HEADER",
+    "Binding",
+    "Keys",
+    "create_api",
+    "gate",
+    "read_binding",
+    "service_routes",
+    "unknown_paths",
+]
+
+
+def gate(keys: Keys, binding: Binding) -> Middleware:
+    """What goes around pages and service alike; each dialect says in its own way who is not let in."""
+    dialects = {"/api": error_responses.problem, "/v1": openai.problem, "/sdapi": a1111.problem}
+    return Middleware(Gate, keys=keys, binding=binding, dialects=dialects, otherwise=error_responses.problem)
+
+
+def unknown_paths(pages: Collection[str]) -> Middleware:
+    """Return what answers programs with 404 as JSON on paths that are neither served nor a page."""
+    return Middleware(UnknownPaths, pages=pages)
+
+
+def service_routes(get_studio: Callable[[], Studio]) -> list[Mount]:
+    """What to mount. `get_studio` is called at each request, so that importing and mounting builds nothing."""
+    apps = {"/api": create_api(get_studio), "/v1": create_openai(get_studio), "/sdapi/v1": create_a1111(get_studio)}
+    apps["/api"].include_router(docs_routes(documents_of(apps)))
+    return [Mount(path, app=app) for path, app in apps.items()]

@@ -1,0 +1,39 @@
+"""What the history page reads by address: the list behind its grid, sheets, difference maps and exports.
+
+Made for our own pages, so it is not part of the documented service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse, Response
+
+from core.server import exports, listing
+from core.server.files import FOREVER
+from core.studio import Studio
+
+
+def archive_routes(get_studio: Callable[[], Studio]) -> APIRouter:
+    """The routes, beside those of `files`."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/differences/{one}/{other}")
+    def difference(one: str, other: str) -> Response:
+        return Response(get_studio().images.difference_map(one, other), media_type="image/png", headers=FOREVER)
+
+    @router.get("/sheets/{sheet_id}")
+    def sheet(sheet_id: str) -> Response:
+        path = get_studio().sweeps.file(sheet_id)
+        return FileResponse(path, media_type="image/png", filename=path.name, headers=FOREVER)
+
+    @router.get("/history")
+    def listing_of(request: Request) -> Response:
+        return listing.answer(get_studio(), request)
+
+    @router.get("/exports/{kind}")
+    def table(request: Request) -> Response:
+        return exports.answer(get_studio(), request)
+
+    return router

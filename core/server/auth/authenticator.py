@@ -1,0 +1,191 @@
+"""The lock: what opens it (a token, a user's password), and the sessions that browsers get in return.
+
+A session is a signed cookie with the name, a stamp of the password or token, and an id: another password ends it, and so
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlencode
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from core.config.loader import Settings
+from core.server.auth import passwords
+from core.server.auth.users import Users, session_secret
+
+_TOKEN = re.compile(r"[!-~]{16,}")  # printable ASCII, no space
+_NO_TOKEN = re.compile(r"[<>:]")  # the marks of an example, and what separates NAME:PASSWORD
+_REMEMBERED = 1000
+LINK_SECONDS = 3600  # a signed address is good for
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Someone who was let in. `name` is "" for the holder of the token and where nothing is guarded."""
+
+    name: str = ""
+
+
+def is_strong(token: str) -> bool:
+    """Whether a token can be one: 16 characters or more, as a header can carry them."""
+    return bool(_TOKEN.fullmatch(token)) and not _NO_TOKEN.search(token)
+
+
+class Keys:
+    """Over the settings and the users' file. Thread-safe; some methods take tenths of a second (see each)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._token = str(settings["access.token"])
+        self._directory: Path = settings.output_directory
+        self._seconds = int(3600 * settings["access.session_hours"])
+        self.users = Users(self._directory)
+        self._proven: OrderedDict[bytes, str] = OrderedDict()
+        self._closed: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def guarded(self) -> bool:
+        """Whether there is a token or a user. UsersFileError where the users can't be read."""
+        return bool(self._token) or bool(self.users.hashes())
+
+    @property
+    def has_users(self) -> bool:
+        """Whether a name belongs to a password."""
+        return bool(self.users.hashes())
+
+    @property
+    def session_seconds(self) -> int:
+        """How long a session lasts."""
+        return self._seconds
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+
+    def known(self, name: str, password: str) -> Visitor | None:
+        """The holder of the token (whatever the name), or a user who has shown this password before; at once."""
+        if self._token and hmac.compare_digest(password.encode("utf-8", "replace"), self._token.encode()):
+            return Visitor()
+        stored = self.users.hashes().get(name, "")
+        return Visitor(name) if stored and self._proof(name, password, stored) in self._proven else None
+
+    def check(self, name: str, password: str) -> Visitor | None:
+        """As `known`, and if need be by hashing: some tenths of a second, also where there is no such user."""
+        if (visitor := self.known(name, password)) is not None:
+            return visitor
+        hashes = self.users.hashes()
+        stored = hashes.get(name)
+        if not hashes or not passwords.matches(password, stored or passwords.NOBODY) or stored is None:
+            return None
+        self._proven[self._proof(name, password, stored)] = name
+        while len(self._proven) > _REMEMBERED:
+            self._proven.popitem(last=False)
+        return Visitor(name)
+
+    def digest(self, name: str, password: str) -> bytes:
+        """Return what stands for a key that was shown, as long as the user's password stays the same."""
+        return self._proof(name, password, self.users.hashes().get(name, ""))
+
+    def _proof(self, name: str, password: str, stored: str) -> bytes:
+        words = "\0".join((name, password, stored)).encode("utf-8", "surrogatepass")
+        return hmac.digest(self._secret, words, "sha256")
+
+    # -- signed addresses --------------------------------------------------------------------------------------------
+
+    def sign(self, path: str) -> str:
+        """Return the address of `path` that is answered without a key for an hour, as OpenAI's image addresses are."""
+        expires = int(time.time()) + LINK_SECONDS
+        return f"{path}?{urlencode({'expires': expires, 'signature': self._signature(path, expires)})}"
+
+    def is_signed(self, path: str, query: Mapping[str, str]) -> bool:
+        """Return True for an address that `sign` made and that has not expired."""
+        try:
+            expires = int(query.get("expires", ""))
+        except ValueError:
+            return False
+        shown = query.get("signature", "").encode("utf-8", "replace")
+        return time.time() < expires and hmac.compare_digest(shown, self._signature(path, expires).encode())
+
+    def _signature(self, path: str, expires: int) -> str:
+        return hmac.new(
+            self._secret, f"address\0{path}\0{expires}".encode("utf-8", "surrogatepass"), hashlib.sha256
+        ).hexdigest()
+
+    # -- sessions ----------------------------------------------------------------------------------------------------
+
+    def open_session(self, visitor: Visitor) -> str:
+        """A new session's cookie."""
+        ticket = {"name": visitor.name, "stamp": self._stamp(visitor.name), "id": secrets.token_hex(8)}
+        return str(self._signer.dumps(ticket))
+
+    def visitor_of(self, session: str) -> Visitor | None:
+        """Whose session this is; None when it is forged, too old, closed, or its user or password is gone."""
+        ticket = self._ticket(session)
+        if ticket is None or ticket["id"] in self._closed:
+            return None
+        wanted = self._stamp(ticket["name"])
+        valid = bool(wanted) and hmac.compare_digest(str(ticket["stamp"]), wanted)
+        return Visitor(str(ticket["name"])) if valid else None
+
+    def close_session(self, session: str) -> None:
+        """Log out: the cookie is worth nothing from now on (until the app ends; its browser has forgotten it too)."""
+        ticket = self._ticket(session)
+        if ticket is not None:
+            self._closed[str(ticket["id"])] = None
+            while len(self._closed) > _REMEMBERED:
+                self._closed.popitem(last=False)
+
+    def _ticket(self, session: str) -> dict[str, str] | None:
+        try:
+            ticket: dict[str, str] = self._signer.loads(session, max_age=self._seconds)
+        except BadSignature:  # which is also what a session too old raises
+            return None
+        return ticket
+
+    def _stamp(self, name: str) -> str:
+        """Changes with the password, or with the token; "" where the name opens nothing (any more)."""
+        key = self.users.hashes().get(name, "") if name else self._token
+        return hmac.new(self._secret, key.encode(), hashlib.sha256).hexdigest()[:24] if key else ""
+
+    @cached_property
+    def _secret(self) -> bytes:
+        return session_secret(self._directory)
+
+    @cached_property
+    def _signer(self) -> URLSafeTimedSerializer:
+        return URLSafeTimedSerializer(
+            self._secret, salt="session", signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        )
+
+
+def read_authorization(value: str) -> tuple[str, str] | None:
+    """(name, password) of an Authorization header: Basic, Bearer TOKEN, or Bearer NAME:PASSWORD; None for others."""
+    scheme, _, rest = value.strip().partition(" ")
+    rest = rest.strip()
+    if scheme.lower() == "bearer" and rest:
+        name, colon, password = _utf8(rest).partition(":")
+        return (name, password) if colon else ("", rest)
+    if scheme.lower() == "basic":
+        try:
+            name, colon, password = base64.b64decode(rest, validate=True).decode("utf-8").partition(":")
+        except (binascii.Error, ValueError):
+            return None
+        return (name, password) if colon else None
+    return None
+
+
+def _utf8(text: str) -> str:
+    """Headers are read as Latin-1; clients write names in UTF-8."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except ValueError:
+        return text

@@ -1,0 +1,125 @@
+"""Comparisons over HTTP: the list, one with its table and pictures, its CSV and its labelled picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from core.benchmark import contact_sheet, plan, results_table
+from core.benchmark.report import cancel, report
+from core.server.error_responses import Answer
+from core.server.submission import SOURCE, check_model, check_size, client_of
+from core.studio import Studio
+from core.types import SubmitOptions
+
+Refusals = Callable[..., dict[int | str, dict[str, Any]]]
+NO_STORE = {"Cache-Control": "no-store"}  # votes come, and pictures go
+
+
+class ColumnOrder(BaseModel):
+    """A model and what is set for it, by key or alias, over a profile of configs/profiles."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: Annotated[str, Field(strict=True, max_length=500)]
+    profile: Annotated[str, Field(strict=True, max_length=100)] = ""
+    options: dict[str, Any] = {}
+
+
+class ComparisonOrder(BaseModel):
+    """What is to be compared."""
+
+    model_config = ConfigDict(extra="forbid")
+    columns: list[ColumnOrder]
+    prompts: list[Annotated[str, Field(strict=True)]]
+    seeds: list[Annotated[int, Field(strict=True)]]
+
+
+def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> APIRouter:
+    """The routes; `refusals` documents what may be answered instead."""
+    router = APIRouter(prefix="/comparisons", tags=["comparisons"], responses=refusals(404, 422))
+
+    def described(comparison_id: str, status: int = 200) -> Response:
+        studio = get_studio()
+        found = report(studio, studio.benchmarks.get(comparison_id))
+        where = {"Location": f"/api/v1/comparisons/{comparison_id}"} if status == 202 else None
+        return Answer(results_table.as_json(found, studio.benchmarks.votes(comparison_id)), status, headers=where)
+
+    @router.post("", status_code=202, responses=refusals(404, 422, 429))
+    def add(request: Request, order: ComparisonOrder) -> Any:
+        """Queue a comparison: every column draws every prompt with every seed. Each column is one job."""
+        studio = get_studio()
+        for column in order.columns:
+            check_model(studio, column.model)
+        settings = studio.settings
+        limits = plan.Limits(
+            images=min(plan.MOST_IMAGES, settings["service.max_batch"]),
+            jobs=settings["service.queue_per_client"],
+            check=lambda one: check_size(one, settings),
+        )
+        wishes = [plan.ColumnSpec(column.model, column.profile, column.options) for column in order.columns]
+        seeds = plan.read_seeds(" ".join(map(str, order.seeds)), SOURCE)
+        terms = SubmitOptions(client=client_of(request))
+        comparison = plan.start(studio, wishes, order.prompts, seeds, terms, SOURCE, limits)
+        return described(comparison.id, 202)
+
+    @router.get("")
+    def latest(limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Any:
+        """The latest comparisons, newest first: what each of them compares."""
+        return Answer({
+            "comparisons": [
+                {
+                    "id": one.id,
+                    "created_at": one.created_at.isoformat(),
+                    "columns": [column.name for column in one.columns],
+                    "prompts": list(one.prompts),
+                    "seeds": list(one.seeds),
+                }
+                for one in get_studio().benchmarks.recent(limit)
+            ]
+        })  # fmt: skip
+
+    @router.get("/{comparison_id}")
+    def look(comparison_id: str) -> Any:
+        """The table, a column each, with the pictures by place; seconds, bytes, shares from 0 to 1."""
+        return described(comparison_id)
+
+    @router.delete("/{comparison_id}")
+    def stop(comparison_id: str) -> Any:
+        """Cancel what is not drawn yet; what is drawn stays."""
+        studio = get_studio()
+        cancel(studio, studio.benchmarks.get(comparison_id))
+        return described(comparison_id)
+
+    @router.get(
+        "/{comparison_id}/table",
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    )
+    def table(comparison_id: str) -> Response:
+        """The table as CSV, a line a column."""
+        studio = get_studio()
+        found = report(studio, studio.benchmarks.get(comparison_id))
+        data = results_table.csv(found, studio.benchmarks.votes(comparison_id))
+        return Response(data, media_type="text/csv; charset=utf-8", headers=_named(comparison_id, "csv"))
+
+    @router.get(
+        "/{comparison_id}/sheet",
+        response_class=Response,
+        responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
+    )
+    def image(comparison_id: str) -> Response:
+        """All pictures as one, with their labels."""
+        studio = get_studio()
+        data = contact_sheet.draw(studio, report(studio, studio.benchmarks.get(comparison_id)))
+        return Response(data, media_type="image/png", headers=_named(comparison_id, "png"))
+
+    return router
+
+
+def _named(comparison_id: str, kind: str) -> dict[str, str]:
+    """The id is one that a comparison has, so it is plain."""
+    return {**NO_STORE, "Content-Disposition": f'attachment; filename="comparison-{comparison_id}.{kind}"'}

@@ -1,0 +1,225 @@
+"""Read and check the body of every service call: its size, its encoding and, where it is JSON, its shape.
+
+Every sentence says what is wrong with the body itself, before a route looks at any field. HEAD is answered as GET without a body.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import anyio.to_thread
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import StudioError
+from core.studio import Studio
+
+Say = Callable[[StudioError, int], Response]
+MAX_DEPTH = 64  # lists and objects inside one another
+MAX_VALUES = 500_000  # values of one JSON body: 10,000 prompts with every field have half as many
+BACKGROUND_BYTES = 1 << 20  # a larger body is parsed in a thread
+_UNTYPED = ("", "text/plain", "application/x-www-form-urlencoded")  # what clients send that set no content type
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+class RefusedError(StudioError):
+    """A call that is not answered at all; `reason` says why, by language."""
+
+
+class BodyError(RefusedError):
+    """A body that cannot be read; its values are `status`, the HTTP status that says so, and `reason`, by language."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return int(self.values["status"])
+
+
+class Guard:
+    """ASGI middleware: reads the whole body, refuses what cannot be used, and hands it to the app."""
+
+    def __init__(self, app: ASGIApp, get_studio: Callable[[], Studio], say: Say) -> None:
+        self.app = app
+        self._get_studio = get_studio
+        self._say = say
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if scope["method"] == "HEAD":
+            scope, send, receive = _as_get(scope, send, receive)
+        try:
+            limit = 1024 * int(self._get_studio().settings["service.max_body_kb"])
+        except StudioError as error:  # the output folder can't be used
+            await self._say(error, 503)(scope, receive, send)
+            return
+        try:
+            body = await read_body(Headers(scope=scope), receive, limit)
+            scope = await _checked(scope, body)
+        except BodyError as error:
+            await self._say(error, error.status)(scope, receive, send)
+            return
+        await self.app(scope, _again(body, receive), send)
+
+
+def _as_get(scope: Scope, send: Send, receive: Receive) -> tuple[Scope, Send, Receive]:
+    """Return the call as GET, with a `send` that drops the body and a `receive` that ends a stream after its headers."""
+    started = False
+
+    async def send_headers(message: Message) -> None:
+        nonlocal started
+        if message["type"] == "http.response.start":
+            started = True
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def receive_until_started() -> Message:
+        return {"type": "http.disconnect"} if started else await receive()
+
+    return {**scope, "method": "GET"}, send_headers, receive_until_started
+
+
+async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """Return the whole body. Raises BodyError as soon as it is known to be longer than `limit` bytes."""
+    told = headers.get("content-length", "0")
+    if told.isdigit() and int(told) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+def _unreadable(status: int, en: str, zh: str) -> BodyError:
+    return BodyError(status=status, reason={"en": en, "zh": zh})
+
+
+def _too_large(limit: int) -> BodyError:
+    return _unreadable(
+        413,
+        f"The request is larger than {limit} bytes (service.max_body_kb); send a smaller one.",
+        f"请求超过 {limit} 字节（service.max_body_kb）；请缩小请求。",
+    )
+
+
+async def _checked(scope: Scope, body: bytes) -> Scope:
+    """Return the scope, with the content type of JSON where the body is JSON. Raises BodyError."""
+    headers = Headers(scope=scope)
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if body and encoding not in ("", "identity"):
+        raise _unreadable(
+            415,
+            f"The body is compressed ({encoding[:20]}), and compressed bodies are not read. Send it without "
+            "Content-Encoding.",
+            f"请求体经过压缩（{encoding[:20]}），本接口不读取压缩的请求体。请不要使用 Content-Encoding。",
+        )
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    named = kind == "application/json" or kind.endswith("+json")
+    untyped = kind in _UNTYPED and body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    if not body or not (named or untyped):
+        return scope
+    if len(body) > BACKGROUND_BYTES:
+        await anyio.to_thread.run_sync(parse_json, body)
+    else:
+        parse_json(body)
+    if named:
+        return scope
+    plain = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-type"]
+    return {**scope, "headers": [*plain, (b"content-type", b"application/json")]}
+
+
+def parse_json(body: bytes) -> Any:
+    """Return what a JSON body says. Raises BodyError, naming the byte or the line at fault."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable(
+            400,
+            f"The body is not UTF-8: byte 0x{body[error.start]:02x} at position {error.start}. Send JSON as UTF-8.",
+            f"请求体不是 UTF-8：第 {error.start} 个字节为 0x{body[error.start]:02x}。请以 UTF-8 发送 JSON。",
+        ) from None
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise _unreadable(
+            400,
+            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
+            f"请求体不是有效的 JSON：第 {error.lineno} 行第 {error.colno} 列，{error.msg}。",
+        ) from None
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:  # a number with more digits than Python converts
+        raise _unreadable(
+            400, "The body holds a number with too many digits.", "请求体中有一个位数过多的数字。"
+        ) from None
+    _check_shape(data, surrogates="\\u" in text)
+    return data
+
+
+def _no_constant(name: str) -> None:
+    raise _unreadable(
+        400,
+        f"The body is not valid JSON: {name} is no number of JSON.",
+        f"请求体不是有效的 JSON：{name} 不是 JSON 的数。",
+    )
+
+
+def _too_deep() -> BodyError:
+    return _unreadable(
+        400,
+        f"The JSON is nested too deeply; allowed: {MAX_DEPTH} lists and objects inside one another.",
+        f"JSON 嵌套过深；允许 {MAX_DEPTH} 层。",
+    )
+
+
+def _check_shape(data: Any, surrogates: bool) -> None:
+    """Raise BodyError for too many values, too deep a nesting, or text that UTF-8 has no bytes for."""
+    waiting: list[tuple[Any, int, str]] = [(data, 1, "")]
+    values = 0
+    while waiting:
+        value, depth, key = waiting.pop()
+        if isinstance(value, str):
+            if surrogates and _SURROGATE.search(value):
+                raise _unreadable(
+                    422,
+                    f"{key[:60] or 'The body'} holds half of a surrogate pair (such as \\ud800), which is no character.",
+                    f"{key[:60] or '请求体'} 含有不成对的代理项（如 \\ud800），它不是字符。",
+                )
+            continue
+        if not isinstance(value, dict | list):
+            continue
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        values += len(value)
+        if values > MAX_VALUES:
+            raise _unreadable(
+                413,
+                f"The JSON holds more than {MAX_VALUES} values; send less at once.",
+                f"JSON 中的值超过 {MAX_VALUES} 个；请分次发送。",
+            )
+        if isinstance(value, dict):
+            if surrogates and any(_SURROGATE.search(name) for name in value):
+                waiting.append(("\ud800", depth, "A key"))
+            waiting.extend((one, depth + 1, name) for name, one in value.items())
+        else:
+            waiting.extend((one, depth + 1, key) for one in value)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that hands out the body that was read, then what comes after it (that the caller has gone)."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return receive_again

@@ -1,0 +1,112 @@
+"""What an error is over HTTP: its status, and how the studio's own dialect says it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from core.errors import (
+    Cancelled,
+    DiskFullError,
+    InputError,
+    JobStateError,
+    KeyReusedError,
+    NotFoundError,
+    OptionError,
+    QueueFullError,
+    StudioError,
+)
+from core.i18n import localize
+from core.server.body_limit import RefusedError, Say
+from core.server.submission import StoppedError, WaitError
+
+
+class NotBuiltInError(StudioError):
+    """A part of A1111 that this studio does not have."""
+
+
+_STATUS: tuple[tuple[type[StudioError], int], ...] = (  # the first that fits
+    (NotFoundError, 404),
+    (KeyReusedError, 409),
+    (JobStateError, 409),
+    (StoppedError, 409),
+    (QueueFullError, 429),
+    (InputError, 422),
+    (WaitError, 504),
+    (NotBuiltInError, 501),
+    (DiskFullError, 507),
+)
+GONE = 499  # nobody reads it: the caller has hung up
+
+
+class Answer(JSONResponse):
+    """JSON in ASCII: a prompt may hold half a surrogate pair, for which UTF-8 has no bytes."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":"), default=jsonable_encoder).encode("ascii")
+
+
+def status_of(error: StudioError) -> int:
+    """The HTTP status that says the same as the error; 500 for what is this side's fault."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def problem(error: StudioError, status: int) -> Response:
+    """The error in both languages, with its code and the values it was made with."""
+    headers = {"Retry-After": "5"} if status == 429 else None
+    return Answer({"error": described(error)}, status_code=status, headers=headers)
+
+
+def described(error: StudioError) -> dict[str, Any]:
+    """An error as JSON."""
+    return {"code": error.code, "en": error.message("en"), "zh": error.message("zh"), "values": error.values}
+
+
+def nothing_here() -> RefusedError:
+    """For an address that no route has, and a method that a route has not."""
+    return RefusedError(reason=localize("server.error_responses.there_is_nothing_at_this_address"))
+
+
+def _unreadable_form(detail: str) -> RefusedError:
+    """For a form that Starlette cannot read: a missing boundary, too many fields."""
+    return RefusedError(reason=localize("server.error_responses.the_body_cannot_be_read", part=detail[:200]))
+
+
+def unusable(errors: Sequence[Mapping[str, Any]]) -> OptionError:
+    """FastAPI's complaints about a request: the first of them as an error of ours."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"])
+    given = first.get("input", "")
+    came = f"{len(given)} bytes" if isinstance(given, bytes) else str(given)[:60]
+    return OptionError(source="request", key=place, value=came, allowed=first["msg"])
+
+
+def install_errors(app: FastAPI, say: Say) -> None:
+    """Let `say` (the dialect's) answer for every error that a route raises."""
+
+    def studio_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, StudioError)
+        return say(error, status_of(error))
+
+    def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return say(unusable(error.errors()), 422)
+
+    def refused(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code in (404, 405):
+            return say(nothing_here(), error.status_code)
+        return say(_unreadable_form(str(error.detail)), error.status_code)
+
+    app.add_exception_handler(StudioError, studio_error)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(FileNotFoundError, lambda _request, _error: say(nothing_here(), 404))
+    app.add_exception_handler(Cancelled, lambda _request, _error: Response(status_code=GONE))

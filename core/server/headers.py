@@ -1,0 +1,47 @@
+"""The headers of every answer, and the cookie by which a browser's jobs are known."""
+
+from __future__ import annotations
+
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Message, Scope, Send
+
+from core.server.submission import BROWSER_COOKIE
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "frame-ancestors 'self'; base-uri 'self'; object-src 'none'",
+}
+
+
+def known_browser(headers: Headers) -> bool:
+    """Whether this browser was given its cookie."""
+    return f"{BROWSER_COOKIE}=" in headers.get("cookie", "")
+
+
+def new_browser(scope: Scope, headers: Headers) -> str:
+    """A cookie for a person's browser, "" for anything else: the first page of a new one must know its jobs by the second."""
+    if scope["method"] != "GET" or "text/html" not in headers.get("accept", ""):
+        return ""
+    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    year = 365 * 24 * 3600
+    return f"{BROWSER_COOKIE}={secrets.token_urlsafe(16)}; Path=/; Max-Age={year}; HttpOnly; SameSite=Strict{secure}"
+
+
+def with_headers(send: Send, cookie: str) -> Send:
+    """`send`, with these headers on every answer and, where there is one, that cookie."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            if cookie:
+                headers.append("Set-Cookie", cookie)
+        await send(message)
+
+    return send_with_headers

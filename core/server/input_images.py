@@ -1,0 +1,40 @@
+"""Input pictures over HTTP: bytes in, a digest out, and the picture by its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse, Response
+
+from core.server.error_responses import Answer
+from core.server.files import FOREVER, TYPES
+from core.studio import Studio
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {"requestBody": {"required": True, "content": dict.fromkeys(TYPES.values(), _BINARY)}}
+
+
+def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
+    """`refusals` documents what may be answered instead."""
+    router = APIRouter(tags=["pictures"], responses=refusals)
+
+    @router.post("/inputs", status_code=201, openapi_extra=_BODY)
+    async def keep(request: Request) -> Any:
+        """Store a picture (PNG, JPEG, WebP) that others can be made from; the same one is kept once."""
+        data = await request.body()
+        studio = await anyio.to_thread.run_sync(get_studio)
+        digest = await anyio.to_thread.run_sync(studio.input_images.keep, data, "body")
+        width, height = await anyio.to_thread.run_sync(studio.input_images.size, digest)
+        address = f"/api/v1/inputs/{digest}"
+        said = {"digest": digest, "width": width, "height": height, "url": address}
+        return Answer(said, 201, headers={"Location": address})
+
+    @router.get("/inputs/{digest}", response_class=Response, responses={200: {"content": {"image/png": _BINARY}}})
+    def image(digest: str) -> Response:
+        """An input picture, as PNG."""
+        return FileResponse(get_studio().input_images.file(digest), media_type="image/png", headers=FOREVER)
+
+    return router

@@ -1,0 +1,168 @@
+"""What there is to ask for, as JSON: the request's schema and the studio's capabilities, both out of the options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from core import __version__
+from core.batch.prompt_table import COLUMNS
+from core.config.options import SCHEMA
+from core.config.schema import AUTO, Option
+from core.server.error_responses import described
+from core.server.submission import REQUEST_KEYS
+from core.studio import Studio
+from core.types import ROLES, ImageRecord, Job, LoraInfo, ModelInfo
+
+_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "choice": "string", "list": "array"}
+TERMS: dict[str, Any] = {  # what may stand in an order beside the options
+    "priority": {"type": "integer", "minimum": -100, "maximum": 100, "description": "The highest runs first."},
+    "not_before": {"type": "string", "format": "date-time", "description": "With its zone; the job waits until then."},
+    "held": {"type": "boolean", "description": "The job waits until it is told to go on."},
+    "inputs": {
+        "type": "object",
+        "properties": {role: {"type": "string", "pattern": "^[0-9a-f]{64}$"} for role in ROLES},
+        "additionalProperties": False,
+        "description": "Digests of pictures that POST /inputs took, by what they are for.",
+    },
+    "parent": {
+        "type": "string",
+        "pattern": "^([0-9a-f]{32})?$",
+        "description": "The picture of the history that the input image is.",
+    },
+}
+PROMPTS = "prompts"  # the field of an order that makes a batch of it
+
+
+def request_options() -> list[Option]:
+    """Every option that a request may set."""
+    return [*(SCHEMA.options[key] for key in REQUEST_KEYS), *SCHEMA.request_options()]
+
+
+def short(key: str) -> str:
+    """The name under which the order's schema lists an option: aliases and whole keys are taken as well."""
+    return "model" if key == "model.id" else key.removeprefix("generation.")
+
+
+def order_schema() -> dict[str, Any]:
+    """The JSON schema of an order: what the page's form can set, a batch, and the terms."""
+    fields = {short(option.key): _schema_of(option) for option in request_options()}
+    return {
+        "type": "object",
+        "properties": {**fields, PROMPTS: _prompts_schema(fields), **TERMS},
+        "anyOf": [{"required": ["prompt"]}, {"required": [PROMPTS]}],
+        "additionalProperties": False,
+    }
+
+
+def _prompts_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A list of prompts, or of what each picture has other than the order itself."""
+    own = {key.removeprefix("generation."): fields[key.removeprefix("generation.")] for key in COLUMNS}
+    entry = {"anyOf": [{"type": "string"}, {"type": "object", "properties": own, "additionalProperties": False}]}
+    words = "One job of many pictures. {a|b} and __name__ are drawn by the seed of each picture. "
+    return {"type": "array", "items": entry, "minItems": 1, "description": words + "一个任务，多张图片。"}
+
+
+def _schema_of(option: Option) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": _TYPES[option.type], "description": f"{option.help['en']} {option.help['zh']}"}
+    if option.type in ("int", "float"):
+        schema |= {"minimum": option.minimum, "maximum": option.maximum}
+    if option.choices:
+        schema["enum"] = list(option.choices)
+    if option.type == "list":
+        schema["items"] = {"type": "string"}
+    if option.type == "str":
+        schema["maxLength"] = int(option.maximum or 10_000)
+    return {"anyOf": [schema, {"const": AUTO}]} if option.auto else schema
+
+
+def capabilities(studio: Studio) -> dict[str, Any]:
+    """Models, options with their ranges, limits."""
+    limits = {
+        key.removeprefix("service."): studio.settings[key] for key in SCHEMA.options if key.startswith("service.")
+    }
+    models = studio.catalog.models()
+    return {
+        "wildcards": studio.requests.wildcards(),
+        "version": __version__,
+        "models": [model_json(model) for model in models],
+        "loras": [lora_json(lora, models) for lora in studio.models.loras()],
+        "options": [_option_json(option) for option in request_options()],
+        "limits": limits,
+    }
+
+
+def model_json(model: ModelInfo) -> dict[str, Any]:
+    """A model without its folder, which is nobody's business over HTTP."""
+    hidden = {"path", "base", "frame", "problem"}
+    facts = {name: value for name, value in vars(model).items() if name not in hidden}
+    return {**facts, "problem": described(model.problem) if model.problem else None}
+
+
+def lora_json(lora: LoraInfo, models: Sequence[ModelInfo]) -> dict[str, Any]:
+    """A LoRA without its folder, and the models that it fits."""
+    facts = {name: value for name, value in vars(lora).items() if name not in ("path", "problem")}
+    fits = [model.id for model in models if lora.problem is None and lora.fits(model)]
+    return {**facts, "fits": fits, "problem": described(lora.problem) if lora.problem else None}
+
+
+def _option_json(option: Option) -> dict[str, Any]:
+    names = ("key", "type", "default", "minimum", "maximum", "step", "unit", "choices", "auto", "group", "built")
+    facts = {name: getattr(option, name) for name in names}
+    return {**facts, "takes_effect": option.takes_effect, "label": option.label, "help": option.help}
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """Everything about a job but who asked for it, and what each picture of a batch has of its own: they may be many."""
+    request, progress = job.request, job.progress
+    described_request = {name: value for name, value in vars(request).items() if name != "images"}
+    return {
+        "id": job.id,
+        "state": job.state,
+        "position": job.position,
+        "priority": job.priority,
+        "held": job.held,
+        "cancel_requested": job.cancel_requested,
+        "crashes": job.crashes,
+        "not_before": _moment(job.not_before),
+        "created_at": _moment(job.created_at),
+        "started_at": _moment(job.started_at),
+        "finished_at": _moment(job.finished_at),
+        "progress": None
+        if progress is None
+        else {
+            **{name: value for name, value in vars(progress).items() if name != "preview"},
+            "fraction": progress.fraction,
+        },
+        "error": described(job.error) if job.error else None,
+        "images": [{"id": image_id, "url": f"/api/v1/images/{image_id}"} for image_id in job.image_ids],
+        "preview": f"/api/v1/jobs/{job.id}/preview",
+        "request": {**described_request, "options": dict(request.options), "inputs": dict(request.inputs)},
+    }
+
+
+def record_json(record: ImageRecord) -> dict[str, Any]:
+    """Everything about a picture but where its file is and what people say of it."""
+    return {
+        "id": record.id,
+        "job_id": record.job_id,
+        "created_at": _moment(record.created_at),
+        "format": record.format,
+        "width": record.width,
+        "height": record.height,
+        "request": {
+            **vars(record.request),
+            "options": dict(record.request.options),
+            "inputs": dict(record.request.inputs),
+        },
+        "rendered_size": list(record.rendered_size),
+        "timings": dict(record.timings),
+        "effective": dict(record.effective),
+        "decisions": [{**vars(decision), "reason": dict(decision.reason)} for decision in record.decisions],
+        "peak_memory_bytes": record.peak_memory_bytes,
+    }
+
+
+def _moment(when: datetime | None) -> str | None:
+    return when.isoformat() if when else None

@@ -1,0 +1,152 @@
+"""From a call to a job, and from a job to its pictures: what the three dialects share."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from fastapi import Request
+
+from core.config.loader import Settings
+from core.config.options import SCHEMA
+from core.config.schema import AUTO
+from core.errors import Cancelled, OptionError, RunError, StudioError, UnknownModelError, UnknownOptionError
+from core.i18n import localize
+from core.studio import Studio
+from core.types import GenerationRequest, InputSources, Job, JobState, SubmitOptions
+
+SOURCE = "request"
+POLL_SECONDS = 0.1
+CLIENT_HEADER = "X-Client-Id"
+BROWSER_COOKIE = "zdarkroom_browser"
+USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
+SIGN = "zdarkroom.sign"  # in the scope of a guarded call: makes an image's address that needs no key
+REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
+
+
+class WaitError(RunError):
+    """The pictures were not there in time."""
+
+
+class StoppedError(RunError):
+    """Someone cancelled the job while its caller waited for it."""
+
+
+def client_of(request: Request) -> str:
+    """Who calls: the user, where there are users; else what the caller says of itself in X-Client-Id, or its address.
+
+    The last two as a digest, so that any text is fine.
+    """
+    if user := request.headers.get(USER_HEADER):
+        return f"user:{user}"
+    name = request.headers.get(CLIENT_HEADER) or (request.client.host if request.client else "")
+    return f"http:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def submit(
+    studio: Studio, values: Mapping[str, Any], terms: SubmitOptions, prompts: Sequence[Any] | None = None,
+    sources: InputSources | None = None,
+) -> Job:  # fmt: skip
+    """Check the values against schema, model and limits, and queue them. Raises InputError for the first that fails.
+
+    With `prompts` they are queued as one job, see `Studio.new_batch`.
+    """
+    named: dict[str, Any] = {}  # by key: an option has more names than one
+    for key, value in values.items():
+        option = SCHEMA.find(key, SOURCE)
+        if option.key not in REQUEST_KEYS and option not in SCHEMA.request_options():
+            raise UnknownOptionError(source=SOURCE, key=key, nearest="generation.prompt")
+        named[option.key] = value
+    SCHEMA.checked(values, SOURCE)  # two names of one option must agree
+    check_model(studio, named.get("model.id", studio.settings["model.id"]))
+    limits = studio.settings
+    if prompts is None:
+        request = _over(studio, studio.requests.new(named, SOURCE), sources, named)
+        bounded = replace(SCHEMA.options["generation.num_images"], maximum=limits["service.max_images"])
+        bounded.check(request.num_images, f"{SOURCE}, service.max_images")
+        check_size(request, limits)
+    else:
+        most = limits["service.max_batch"]
+        batch = studio.requests.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
+        request = _over(studio, batch, sources, named)
+    return studio.queue.submit(request, terms, limits["service.queue_per_client"])
+
+
+def _over(
+    studio: Studio, request: GenerationRequest, sources: InputSources | None, values: Mapping[str, Any]
+) -> GenerationRequest:
+    return request if sources is None else studio.requests.with_inputs(request, sources, values)
+
+
+def check_model(studio: Studio, model: object) -> None:
+    """Raise UnknownModelError for a model that has no entry: a caller must not probe folders of this machine."""
+    known = [info.id for info in studio.catalog.models()]
+    if model not in (*known, studio.settings["model.id"]):
+        raise UnknownModelError(value=str(model)[:60], known=", ".join(known))
+
+
+def check_size(request: GenerationRequest, limits: Settings) -> None:
+    """Raise OptionError for more pixels or steps than a caller may ask for."""
+    if request.width * request.height > limits["service.max_pixels"]:
+        raise OptionError(
+            source=SOURCE,
+            key="width x height",
+            value=f"{request.width}x{request.height}",
+            allowed=localize(
+                "server.submission.px_in_all_service_max_pixels", service_max_pixels=limits["service.max_pixels"]
+            ),
+        )
+    most, second = limits["service.max_steps"], request.options["hires.steps"]
+    for key, steps in (("num_inference_steps", request.num_inference_steps), ("hires.steps", second)):
+        if steps != AUTO and steps > most:
+            raise OptionError(source=SOURCE, key=key, value=steps, allowed=f"1 - {most} (service.max_steps)")
+
+
+async def watch(studio: Studio, job: Job, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[Job]:
+    """Yield the job ten times a second until it has ended, its last state included.
+
+    The job is cancelled when the caller has gone (Cancelled), when `service.wait_seconds` are over (WaitError), and when
+    no worker can run it (the worker's error).
+    """
+    seconds = float(studio.settings["service.wait_seconds"])
+    deadline = time.monotonic() + seconds
+    while job.state.active:
+        yield job
+        if await gone():
+            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
+            raise Cancelled
+        if time.monotonic() > deadline:
+            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
+            raise WaitError(seconds=seconds)
+        if job.state is JobState.QUEUED and (trouble := (await anyio.to_thread.run_sync(studio.worker.status)).trouble):
+            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
+            raise trouble
+        await anyio.sleep(POLL_SECONDS)
+        job = await anyio.to_thread.run_sync(studio.queue.get, job.id)
+    yield job
+
+
+async def ended(studio: Studio, job: Job, request: Request) -> Job:
+    """Wait for the job and return it in its last state, whichever that is. Raises as `watch` does."""
+    async for seen in watch(studio, job, request.is_disconnected):
+        job = seen
+    return job
+
+
+def demand_images(job: Job) -> Job:
+    """Return a job that is done. Raises its error, or StoppedError when it was cancelled."""
+    if job.state is JobState.FAILED:
+        raise job.error or StudioError(detail=f"job {job.id} failed")
+    if job.state is JobState.CANCELLED:
+        raise StoppedError(job=job.id)
+    return job
+
+
+def digest(values: object) -> str:
+    """What an idempotency key stands for."""
+    return hashlib.sha256(ascii(values).encode()).hexdigest()

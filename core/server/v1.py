@@ -1,0 +1,253 @@
+"""The studio's own dialect: /api/v1/jobs answers at once and is then asked, or listened to, for progress.
+
+POST /api/v1/jobs {"prompt": "...", "width": 256}  ->  202, Location: /api/v1/jobs/<id>
+POST /api/v1/jobs {"prompts": ["a {red|blue} house", {"prompt": "...", "seed": 7}], "width": 256}  ->  one job
+GET /api/v1/jobs/<id>, /preview, /events (server-sent), PATCH, DELETE (cancels), POST /retry
+GET /api/v1/queue, PATCH {"paused": true}, DELETE (cancels what waits)
+POST /api/v1/inputs (the bytes of a picture)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of an order
+POST /api/v1/comparisons {"columns": [{"model": "demo"}, {"model": "sdxl", "options": {"steps": 20}}], "prompts": ["..."],
+    "seeds": [7]}  ->  202, each column a job
+GET /api/v1/comparisons, /api/v1/comparisons/<id>, /table (CSV), /sheet (PNG), DELETE (cancels)
+GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/openapi.json
+
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Body, FastAPI, Header, Query, Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.responses import Response, StreamingResponse
+
+from core import __version__
+from core.errors import OptionError
+from core.server.archive import archive_routes
+from core.server.benchmarks import comparison_routes
+from core.server.body_limit import Guard
+from core.server.error_responses import Answer, install_errors, problem
+from core.server.files import file_routes
+from core.server.input_images import input_routes
+from core.server.schemas import PROMPTS, TERMS, capabilities, job_json, order_schema
+from core.server.submission import POLL_SECONDS, SOURCE, client_of, digest, submit
+from core.studio import Studio
+from core.types import InputSources, Job, SubmitOptions
+
+KEEP_ALIVE_SECONDS = 15.0  # a proxy closes a stream that says nothing for long
+GetStudio = Callable[[], Studio]
+KEYS = {  # what a guarded studio asks for; an open one takes any
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The token, or NAME:PASSWORD of a user."},
+    "basic": {"type": "http", "scheme": "basic", "description": "A user, or any name with the token."},
+}
+
+
+class ProblemText(BaseModel):
+    """An error in both languages."""
+
+    code: str
+    en: str
+    zh: str
+    values: dict[str, Any]
+
+
+class Problem(BaseModel):
+    """What every refusal says."""
+
+    error: ProblemText
+
+
+class JobChange(BaseModel):
+    """What can be changed of a job that is not done."""
+
+    model_config = ConfigDict(extra="forbid")
+    priority: Annotated[int, Field(strict=True, ge=-100, le=100)] | None = None
+    position: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
+    held: Annotated[bool, Field(strict=True)] | None = None
+    not_before: AwareDatetime | None = None
+
+
+class QueueChange(BaseModel):
+    """What can be changed of the whole queue."""
+
+    model_config = ConfigDict(extra="forbid")
+    paused: Annotated[bool, Field(strict=True)]
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document what may be answered instead: 401, 403 and 429 by the gate, 400, 413 and 415 for bodies, whatever is called."""
+    return {status: {"model": Problem} for status in sorted({400, 401, 403, 413, 415, 429, *statuses})}
+
+
+def create_api(get_studio: GetStudio) -> FastAPI:
+    """The app to be mounted at /api. What the pages' pictures need is there without the version as well."""
+    app = FastAPI(title="Z Darkroom / 造相暗房", version=__version__, docs_url=None, redoc_url=None)
+    files = file_routes(get_studio, refusals(404, 422))
+    files.include_router(input_routes(get_studio, refusals(404, 422)))
+    v1 = APIRouter(prefix="/v1")
+    _add_jobs(v1, get_studio)
+    _add_queue(v1, get_studio)
+    compared = comparison_routes(get_studio, refusals)
+    v1.include_router(files)
+    v1.include_router(compared)
+    app.include_router(v1)
+    app.include_router(files, include_in_schema=False)
+    app.include_router(compared, include_in_schema=False)
+    app.include_router(archive_routes(get_studio))
+    app.add_middleware(Guard, get_studio=get_studio, say=problem)
+    install_errors(app, problem)
+    _describe_keys(app)
+    return app
+
+
+def _describe_keys(app: FastAPI) -> None:
+    """Put the gate's keys into the document: no route knows of them."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        document["components"]["securitySchemes"] = KEYS
+        document["security"] = [{name: []} for name in KEYS]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
+    order_body = {"required": True, "content": {"application/json": {"schema": order_schema()}}}
+
+    @router.post(
+        "/jobs",
+        status_code=202,
+        responses=refusals(409, 422, 429),
+        openapi_extra={"requestBody": order_body},
+        tags=["jobs"],
+    )
+    def add(
+        request: Request,
+        order: Annotated[dict[str, Any], Body()],
+        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    ) -> Response:
+        """Queue an order. The same Idempotency-Key with the same order gives the same job, however often it is sent."""
+        values = {key: value for key, value in order.items() if key not in (*TERMS, PROMPTS)}
+        terms = SubmitOptions(
+            client=client_of(request),
+            priority=_term(order, "priority", Annotated[int, Field(strict=True, ge=-100, le=100)]) or 0,
+            not_before=_term(order, "not_before", AwareDatetime),
+            held=_term(order, "held", Annotated[bool, Field(strict=True)]) or False,
+            key=idempotency_key,
+            key_digest=digest(sorted(order.items(), key=lambda item: item[0])) if idempotency_key else None,
+        )
+        inputs, parent = _term(order, "inputs", dict[str, str]), _term(order, "parent", str)
+        sources = InputSources(inputs or {}, parent or "") if inputs or parent else None
+        job = submit(get_studio(), values, terms, _term(order, PROMPTS, list[Any]), sources)
+        return Answer(job_json(job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
+
+    @router.get("/jobs", responses=refusals(422), tags=["jobs"])
+    def latest(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50, mine: bool = False) -> Any:
+        """The latest jobs, newest first; with `mine` those of this caller only."""
+        jobs = get_studio().queue.recent(limit)
+        return Answer({"jobs": [job_json(job) for job in jobs if not mine or job.client == client_of(request)]})
+
+    @router.get("/jobs/{job_id}", responses=refusals(404, 422), tags=["jobs"])
+    def look(job_id: str) -> Any:
+        """State, progress and pictures."""
+        return Answer(job_json(get_studio().queue.get(job_id)))
+
+    @router.delete("/jobs/{job_id}", responses=refusals(404, 422), tags=["jobs"])
+    def cancel(job_id: str) -> Any:
+        """A queued job is cancelled at once, a running one within one step; an ended one stays as it is."""
+        return Answer(job_json(get_studio().queue.cancel(job_id)))
+
+    @router.patch("/jobs/{job_id}", responses=refusals(404, 409, 422), tags=["jobs"])
+    def change(job_id: str, wish: JobChange) -> Any:
+        """Pause or resume a job, give it another priority, another position, or a time to wait for (null: none)."""
+        studio = get_studio()
+        if "not_before" in wish.model_fields_set:
+            studio.queue.postpone(job_id, wish.not_before)
+        if wish.held is not None:
+            studio.queue.pause_job(job_id, wish.held)
+        if wish.priority is not None:
+            studio.queue.prioritise(job_id, wish.priority)
+        if wish.position is not None:
+            studio.queue.move(job_id, wish.position)
+        return Answer(job_json(studio.queue.get(job_id)))
+
+    @router.post("/jobs/{job_id}/retry", status_code=202, responses=refusals(404, 409, 422), tags=["jobs"])
+    def retry(job_id: str) -> Any:
+        """Queue a failed or cancelled job again; pictures that it has are not made twice."""
+        return Answer(job_json(get_studio().queue.retry(job_id)), 202)
+
+    @router.get(
+        "/jobs/{job_id}/events",
+        response_class=Response,
+        responses={**refusals(404, 422), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        tags=["jobs"],
+    )
+    async def events(job_id: str, request: Request) -> Response:
+        """The job as a server-sent event at each change; the last event is named `end`."""
+        studio = await anyio.to_thread.run_sync(get_studio)
+        job = await anyio.to_thread.run_sync(studio.queue.get, job_id)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(_stream(studio, job), media_type="text/event-stream", headers=headers)
+
+
+async def _stream(studio: Studio, job: Job) -> AsyncIterator[str]:
+    """Looks at the job until it has ended; ends with the connection."""
+    said, when = "", time.monotonic()
+    while True:
+        words = json.dumps(job_json(job))
+        if words != said:
+            name = "progress" if job.state.active else "end"
+            said, when = words, time.monotonic()
+            yield f"event: {name}\ndata: {words}\n\n"
+        elif time.monotonic() - when > KEEP_ALIVE_SECONDS:
+            when = time.monotonic()
+            yield ": still here\n\n"
+        if not job.state.active:
+            return
+        await anyio.sleep(POLL_SECONDS)
+        job = await anyio.to_thread.run_sync(studio.queue.get, job.id)
+
+
+def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
+    def queue_json() -> Response:
+        studio = get_studio()
+        return Answer({"paused": studio.queue.is_paused(), "jobs": [job_json(job) for job in studio.queue.active()]})
+
+    @router.get("/queue", responses=refusals(), tags=["queue"])
+    def queue() -> Any:
+        """What is in work, then what waits, in the order of running."""
+        return queue_json()
+
+    @router.patch("/queue", responses=refusals(422), tags=["queue"])
+    def change(wish: QueueChange) -> Any:
+        """While the queue is paused nothing new begins; what runs is finished."""
+        get_studio().queue.pause(wish.paused)
+        return queue_json()
+
+    @router.delete("/queue", responses=refusals(422), tags=["queue"])
+    def clear(request: Request, mine: bool = True) -> Any:
+        """Cancel all that waits: of this caller, or with mine=false of everyone."""
+        return {"cancelled": get_studio().queue.clear(client_of(request) if mine else None)}
+
+    @router.get("/capabilities", responses=refusals(), tags=["studio"])
+    def can() -> Any:
+        """Models, every option with its range, and the limits of this service."""
+        return capabilities(get_studio())
+
+
+def _term(order: dict[str, Any], name: str, kind: Any) -> Any:
+    """A term of the order, checked as `TERMS` documents it; None when it is not there."""
+    if name not in order:
+        return None
+    try:
+        value: Any = TypeAdapter(kind).validate_python(order[name])
+    except ValidationError as error:
+        allowed = error.errors()[0]["msg"]
+        raise OptionError(source=SOURCE, key=name, value=str(order[name])[:60], allowed=allowed) from None
+    return value

@@ -1,0 +1,174 @@
+"""Pictures that others are made from: `<outputs>/inputs/<digest>.png`, each once, however often it is used.
+
+A digest is the SHA-256 of what is seen, width, height and RGB pixels: the same picture has the same name whatever file it
+came in, on every machine, and what lies under a name can be checked.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from core.errors import InputImageError, NotFoundError
+from core.i18n import localize
+from core.storage.files import Files, files_of
+from core.storage.masks import has_holes, read_mask
+
+FOLDER = "inputs"
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_FILE = 64 << 20  # bytes
+MAX_SIDE = 8192  # px; a longer side than any model draws
+SMALLEST_SIDE = 16  # px
+FRESH_SECONDS = 24 * 3600  # what nothing refers to is kept this long: its job may be about to be queued
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def is_digest(text: object) -> bool:
+    """Whether `text` has the form of a digest; only then may it become part of a file name."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
+
+
+class InputImages:
+    """The input pictures among some files, or below one folder. For any number of threads and processes."""
+
+    def __init__(self, place: Files | Path) -> None:
+        self._files = files_of(place)
+
+    def keep(self, data: bytes, name: str = "") -> str:
+        """Store the picture in `data`; its digest. `name` is what people call the file, for errors only.
+
+        It is turned upright as its EXIF says, laid over white where it is transparent, and stored as RGB of 8 bits; of an
+        animation its first frame. Raises InputPictureError or StorageError.
+        """
+        return self._store(_decoded(data, name or "?"))
+
+    def keep_mask(
+        self, data: bytes, name: str, size: tuple[int, int], transparent: bool = False, invert: bool = False,
+        blur: float = 0.0,
+    ) -> str:  # fmt: skip
+        """Store the mask in `data` for an image of `size`, see `read_mask`; its digest. Raises as `keep`."""
+        with _opened(data, name or "?") as image:
+            mask = read_mask(_turned(image), size, transparent, invert, blur)
+        return self._store(mask.convert("RGB"))
+
+    def is_transparent(self, data: bytes, name: str = "") -> bool:
+        """Return True for an image that is not opaque everywhere. Raises InputPictureError."""
+        with _opened(data, name or "?") as image:
+            return has_holes(_turned(image))
+
+    def _store(self, image: Image.Image) -> str:
+        digest = _digest(image)
+        name = _name(digest)
+        if self._files.has(name) and self._files.freshen(name):  # used again just now
+            return digest
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=4)
+        self._files.write(name, buffer.getvalue())
+        return digest
+
+    def file(self, digest: str) -> Path:
+        """The PNG file. Raises NotFoundError."""
+        if is_digest(digest) and (path := self._files.path(_name(digest))) is not None:
+            return path
+        raise NotFoundError(kind="input picture", value=str(digest)[:64])
+
+    def size(self, digest: str) -> tuple[int, int]:
+        """Width and height in pixels, read from the file's head. Raises NotFoundError or InputPictureError."""
+        path = self.file(digest)
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                return image.size
+        except Exception as error:  # Pillow raises many kinds on damaged files
+            raise InputImageError(file=path.name, detail=_DAMAGED) from error
+
+    def read(self, digest: str) -> Image.Image:
+        """The picture, RGB, checked against its name. Raises NotFoundError or InputPictureError."""
+        path = self.file(digest)
+        image = _decoded(path.read_bytes(), path.name)
+        if _digest(image) != digest:
+            raise InputImageError(file=path.name, detail=_DAMAGED)
+        return image
+
+    def remove_others(self, kept: Collection[str]) -> int:
+        """Remove what is not among `kept` and not fresh; how many that were."""
+        known = {_name(digest) for digest in kept}
+        old = [entry.name for entry in self._files.entries(FOLDER) if _is_input(entry.name) and entry.name not in known
+               and entry.age() > FRESH_SECONDS]  # fmt: skip
+        for name in old:
+            self._files.remove(name)
+        return len(old)
+
+
+def _name(digest: str) -> str:
+    return f"{FOLDER}/{digest}.png"
+
+
+def _is_input(name: str) -> bool:
+    return name.endswith(".png") and is_digest(name.removeprefix(f"{FOLDER}/").removesuffix(".png"))
+
+
+def _decoded(data: bytes, name: str) -> Image.Image:
+    """The picture as it is seen. Raises InputPictureError; sizes are looked at before any pixel is decoded."""
+    with _opened(data, name) as image:
+        return _upright(image)
+
+
+@contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    """An image file of an allowed size. Raises InputPictureError, also for what the decoder raises within."""
+    if len(data) > MAX_FILE:
+        raise InputImageError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.size, name)
+            yield image
+    except InputImageError:
+        raise
+    except Exception as error:  # Pillow raises many kinds on what is no picture, and on bombs
+        raise InputImageError(file=name, detail=_NO_IMAGE) from error
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if not SMALLEST_SIDE <= min(size) <= max(size) <= MAX_SIDE:
+        came = f"{size[0]}x{size[1]}"
+        detail = localize(
+            "storage.input_images.it_has_pixels_and_sides_of",
+            value=came,
+            smallest_side=SMALLEST_SIDE,
+            max_side=MAX_SIDE,
+        )
+        raise InputImageError(file=name, detail=detail)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """RGB, turned as EXIF says, over white where it is transparent."""
+    turned = _turned(image)
+    if turned.has_transparency_data:
+        layer = turned.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return turned.convert("RGB")
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Decoded, and turned as EXIF says; 16 bits of grey become 8."""
+    image.load()
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):
+        turned = turned.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    return turned
+
+
+def _digest(image: Image.Image) -> str:
+    width, height = image.size
+    return sha256(f"{width}x{height} RGB\n".encode() + image.tobytes()).hexdigest()
+
+
+_NO_IMAGE = localize("storage.input_images.no_image")
+_DAMAGED = localize("storage.input_images.damaged")

@@ -1,0 +1,93 @@
+"""Build a studio from settings: the only place that wires its parts. Nothing runs until `Studio.start`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from core.config.loader import Settings
+from core.errors import OptionError, UnavailableError
+from core.history.benchmark_store import BenchmarkStore
+from core.history.store import History
+from core.history.sweeps import SweepStore
+from core.i18n import localize
+from core.jobs.queue import JobQueue
+from core.jobs.supervisor import WorkerSupervisor
+from core.jobs.worker_config import open_database, open_store
+from core.models.catalog import Catalog
+from core.models.hub.downloads import downloads_of
+from core.models.lora_library import LoraLibrary, lora_files
+from core.models.model_paths import ModelPaths, places_of
+from core.remote.catalog import RemoteCatalog
+from core.remote.client import Remote
+from core.remote.loras import RemoteLoras
+from core.storage.input_images import InputImages
+from core.storage.storage_identity import check_belonging
+from core.studio import Studio
+from core.studio.request_builder import RequestBuilder
+
+_NO_RAY = localize("studio.bootstrap.no_ray")
+_NOT_BOTH = localize("studio.bootstrap.not_both")
+PAGE_SECONDS = 2.0  # a page waits at most this long for a remote studio
+
+
+def build_studio(settings: Settings) -> Studio:
+    """Return the studio over the settings' output folder, after repairing what a crash left there.
+
+    Raises:
+        NotWritableError, DiskFullError: the folder can't be used.
+        OptionError: an address can't be one.
+    """
+    _check_executor(settings)
+    directory = settings.output_directory
+    places = places_of(settings)
+    catalog, loras = _catalog(settings, places), _loras(settings)
+    database = open_database(directory, settings.values)
+    store = open_store(directory, settings.values)
+    check_belonging(database, store)
+    history = History(database, store)
+    history.sweep()
+    input_images = InputImages(store)
+    requests = RequestBuilder(settings, catalog, loras, input_images)
+    return Studio(
+        settings=settings,
+        requests=requests,
+        queue=JobQueue(database, prepare=requests.prepare),
+        history=history,
+        catalog=catalog,
+        worker=WorkerSupervisor(settings, database),
+        sweeps=SweepStore(database, store),
+        downloads=downloads_of(settings, places.store),
+        input_images=input_images,
+        benchmarks=BenchmarkStore(database),
+        lora_files=loras,
+    )
+
+
+def _loras(settings: Settings) -> LoraLibrary | RemoteLoras:
+    """Return this machine's LoRA files, or those of the remote studio that generates for this one."""
+    server = str(settings["remote.url"])
+    if not server:
+        return lora_files(settings)
+    return RemoteLoras(Remote(server, str(settings["remote.token"]), reaching=PAGE_SECONDS))
+
+
+def _check_executor(settings: Settings) -> None:
+    """Raise for an executor that can't be used, before anything is opened. Only the dispatcher imports ray."""
+    if settings["worker.executor"] != "ray":
+        return
+    if settings["remote.url"]:
+        raise OptionError(
+            source=settings.origins["worker.executor"], key="worker.executor", value="ray", allowed=_NOT_BOTH
+        )
+    if find_spec("ray") is None:
+        raise UnavailableError(key="worker.executor", value="ray", reason=_NO_RAY)
+
+
+def _catalog(settings: Settings, places: ModelPaths) -> Catalog | RemoteCatalog:
+    """Return this machine's models, or those of the remote studio that generates for this one."""
+    own = Catalog(settings.configs, places)
+    server = str(settings["remote.url"])
+    if not server:
+        return own
+    remote = Remote(server, str(settings["remote.token"]), reaching=PAGE_SECONDS)
+    return RemoteCatalog(remote, own)

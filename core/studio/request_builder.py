@@ -1,0 +1,299 @@
+"""Build one complete request from values by schema key, and check it before it is queued."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from core.batch import expand as batch
+from core.batch.prompt_table import read_rows
+from core.batch.wildcard_files import WildcardFiles
+from core.config.loader import PROJECT_ROOT, Settings
+from core.config.lora_syntax import lora_specs_of, split_prompt
+from core.config.options import SCHEMA
+from core.config.schema import AUTO
+from core.errors import InputCombinationError, NotFoundError, OptionError, PromptError
+from core.history.record_codec import is_id
+from core.i18n import localize
+from core.inference import hires
+from core.inference.controlnet import MISSING, check_control, control_image
+from core.inference.img2img import laid
+from core.inference.resolution import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
+from core.models.catalog import Catalog
+from core.models.lora_library import LoraLibrary
+from core.remote.catalog import RemoteCatalog
+from core.remote.loras import RemoteLoras
+from core.storage.input_images import InputImages
+from core.types import CONTROL, IMAGE, MASK, ROLES, GenerationRequest, InputSources, ModelInfo
+
+
+class RequestBuilder:
+    """Build requests over the settings and the models' defaults."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog | RemoteCatalog,
+        loras: LoraLibrary | RemoteLoras,
+        input_images: InputImages,
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._loras = loras
+        self._input_images = input_images
+
+    def new(self, values: Mapping[str, Any] | None = None, source: str = "form") -> GenerationRequest:
+        """Return a complete, checked request: `values` (by key or alias) over the settings over the model's defaults.
+
+        Raises:
+            InputError: names `source` and the first value that can't be used.
+        """
+        given = checked(values or {}, source)
+        merged = {**self._settings.values, **given}
+        return build(merged, given, self._catalog.find(merged["model.id"]))
+
+    def new_batch(
+        self,
+        given: bytes | str | Sequence[Any],
+        values: Mapping[str, Any] | None = None,
+        source: str = "batch",
+        most: int | None = None,
+        check: Callable[[GenerationRequest], None] = lambda single: None,
+    ) -> GenerationRequest:
+        """Return one request of many images: one for each line of a text, row of a CSV file or entry of a list.
+
+        `values` are as for `new` and fill what a row leaves out. Wildcards are expanded here, with the seeds of the
+        images. `check` is called for each image. `source` is the name of the file, or of where the rows come from.
+
+        Raises:
+            BatchError: names every row that can't be used.
+        """
+        base = with_seed(self.new(values))
+        model = self._catalog.find(base.model)
+        if model.problem is not None:
+            raise model.problem
+
+        def check_image(single: GenerationRequest) -> None:
+            self.check_single(single, model, source)
+            check(single)
+
+        limit = min(self._settings["batch.max_images"], most or self._settings["batch.max_images"])
+        return batch.build(base, read_rows(given, source), self._wildcard_files(), limit, check_image, source)
+
+    def wildcards(self) -> tuple[str, ...]:
+        """Return the names that a batch can use as __name__."""
+        return self._wildcard_files().names()
+
+    def _wildcard_files(self) -> WildcardFiles:
+        shipped = self._settings.configs / "prompts" / "wildcards"
+        return WildcardFiles(shipped, PROJECT_ROOT / str(self._settings["batch.wildcards"]))
+
+    def with_inputs(
+        self, request: GenerationRequest, sources: InputSources, values: Mapping[str, Any]
+    ) -> GenerationRequest:
+        """Return the request with the input images of `sources`. `values` are those that it was made of, see `new`.
+
+        Where neither they nor the settings give a size, it is that of the image, or, where that is too large for the
+        model, its aspect ratio at the model's own area.
+
+        Raises:
+            InputsError: an input image does not exist or does not fit.
+        """
+        request = replace(request, inputs=dict(sources.inputs), parent=sources.parent)
+        merged = {**self._settings.values, **checked(values, "request")}
+        model = self._catalog.find(request.model)
+        check_inputs(request, model, self._input_images.size)
+        if IMAGE not in request.inputs or any(merged[key] != AUTO for key in ("generation.width", "generation.height")):
+            return request
+        native = model.default_width * model.default_height
+        size = self._input_images.size(request.inputs[IMAGE])
+        width, height = fitting_size(size, native, model.size_multiple, model.max_side)
+        return replace(request, width=width, height=height)
+
+    def steps_run(self, request: GenerationRequest) -> int:
+        """Return the number of denoising steps for each image of a complete request, over all its passes."""
+        return hires.all_steps(request, self._catalog.find(request.model).pipeline, IMAGE in request.inputs)
+
+    def control_image(self, request: GenerationRequest) -> bytes:
+        """Return, as PNG, what the ControlNet gets of the request's control image, at the rendered size.
+
+        Raises:
+            NotFoundError: the control image does not exist any more.
+            InputError: options contradict each other.
+        """
+        check_control(request.options, "form")
+        rendered = size_to_render(self._catalog.find(request.model), request)
+        with Image.open(self._input_images.file(request.inputs[CONTROL])) as stored:
+            size, resize = (request.width, request.height), not request.options["force_original_resolution"]
+            image = control_image(laid(stored.convert("RGB"), size, rendered, resize), request.options)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    def prepare(self, request: GenerationRequest) -> GenerationRequest:
+        """Return the request as it is queued: checked, and seed -1 replaced by a random one.
+
+        Raises:
+            InputError: a field, a LoRA or an input image can't be used.
+            ModelFileError: the model can't be used.
+        """
+        model = self._catalog.find(request.model)
+        for single in request.per_image_requests() if request.images else (request,):
+            self.check_single(single, model)
+        check_inputs(request, model, self._input_images.size)
+        return with_seed(request)
+
+    def check_single(self, request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+        """Raise InputError for a field of one image's request, or a LoRA, that can't be used with the model."""
+        check(request, model, source)
+        self._loras.check(lora_specs_of(request, source), model)
+
+
+def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The values by their own keys, in their own types. Raises InputError naming `source` for the first that can't be used."""
+    return SCHEMA.checked(values, source)
+
+
+def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo) -> GenerationRequest:
+    """The request of `chosen`, a value for every key; what is auto is the model's own. `given` came with the request."""
+    return GenerationRequest(
+        prompt=chosen["generation.prompt"],
+        negative_prompt=chosen["generation.negative_prompt"],
+        model=model.id,
+        width=_resolved(chosen["generation.width"], model.default_width),
+        height=_resolved(chosen["generation.height"], model.default_height),
+        num_inference_steps=_resolved(chosen["generation.num_inference_steps"], model.default_steps),
+        guidance_scale=_guidance(chosen, given, model.default_guidance),
+        seed=chosen["generation.seed"],
+        num_images=chosen["generation.num_images"],
+        options={option.key: chosen[option.key] for option in SCHEMA.request_options()},
+    )
+
+
+def with_seed(request: GenerationRequest) -> GenerationRequest:
+    """-1 becomes a real seed. A template is told only of a prompt that it makes with the picture's own seed."""
+    seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
+    drawn = bool(request.images) or (seed == request.seed and request.num_images == 1)
+    return replace(request, seed=seed, template=request.template if drawn else "")
+
+
+def check(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+    """Raise InputError when a field is out of range, or ModelFileError when the model can't be used."""
+    if model.problem is not None:
+        raise model.problem
+    prompt = SCHEMA.options["generation.prompt"]
+    for key in ("prompt", "negative_prompt"):
+        length = len(getattr(request, key))
+        if length > (prompt.maximum or 0) or (key == "prompt" and not split_prompt(request.prompt)[0].strip()):
+            raise PromptError(key=key, value=length, allowed=f"1 - {prompt.maximum:g}")
+    for key in ("width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"):
+        SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
+    for key, (low, high) in model.bounds.items():
+        bound = replace(SCHEMA.options[key], minimum=low, maximum=high, auto=False)
+        bound.check(getattr(request, key.removeprefix("generation.")), model.id)
+    check_sides(request.width, request.height, model.max_side, model.id)
+    check_passes(request, model, source)
+    for key, value in request.options.items():
+        SCHEMA.find(key, source).check(value, source)
+    lora_specs_of(request, source)
+
+
+def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[str], tuple[int, int]]) -> None:
+    """Raise InputsError for input pictures that are not there, do not fit each other, or are not for this model.
+
+    `size` gives (width, height) of a stored picture, or raises NotFoundError.
+    """
+    if request.parent and not is_id(request.parent):
+        raise InputCombinationError(role="parent", problem=_problem("parent", value=request.parent[:64]))
+    sizes = {}
+    for role, digest in request.inputs.items():
+        if role not in ROLES:
+            raise InputCombinationError(role=role[:60], problem=_problem("roles", allowed=", ".join(ROLES)))
+        if role not in model.inputs:
+            raise InputCombinationError(role=role, problem=_problem("model", model=model.id))
+        try:
+            sizes[role] = size(digest)
+        except NotFoundError:
+            raise InputCombinationError(role=role, problem=_problem("unknown", value=str(digest)[:64])) from None
+    if CONTROL in model.inputs:
+        if CONTROL not in sizes:
+            raise InputCombinationError(role=CONTROL, problem=MISSING)
+        check_control(request.options, "request")
+    if MASK in sizes and IMAGE not in sizes:
+        raise InputCombinationError(role=MASK, problem=_problem("alone"))
+    if MASK in sizes and sizes[MASK] != sizes[IMAGE]:
+        mask, image = (f"{width}x{height}" for width, height in (sizes[MASK], sizes[IMAGE]))
+        raise InputCombinationError(role=MASK, problem=_problem("size", mask=mask, image=image))
+
+
+def check_passes(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+    """Raise OptionError for a pass in which not one step would be run, or whose picture would be too small."""
+    options = {**{option.key: option.default for option in SCHEMA.request_options()}, **request.options}
+    complete = replace(request, options=options)
+    for one in hires.of(complete):
+        key = "hires.denoising_strength" if one.over_last else "img2img.denoising_strength"
+        if hires.steps_of(one, model.pipeline, IMAGE in request.inputs) < 1:
+            raise OptionError(
+                source=source, key=key, value=one.strength, allowed=_enough(one.request.num_inference_steps)
+            )
+    width, height = hires.base_size(complete)
+    if options["hires.enabled"] and IMAGE not in model.inputs:
+        raise OptionError(source=source, key="hires.enabled", value=True, allowed=_ONE_PASS)
+    if options["hires.enabled"] and min(width, height) < SMALLEST_SIDE:
+        allowed = f"1.25 - {min(request.width, request.height) / SMALLEST_SIDE:g} ({request.width}x{request.height})"
+        raise OptionError(source=source, key="hires.scale", value=options["hires.scale"], allowed=allowed)
+
+
+def _enough(steps: int) -> dict[str, str]:
+    least = f"{1 / steps:.3g}"
+    return localize("studio.request_builder.more_than_0_and_about_at", least=least, steps=steps)
+
+
+_ONE_PASS = localize("studio.request_builder.one_pass")
+
+
+def _problem(name: str, **values: str) -> dict[str, str]:
+    return {language: words.format(**values) for language, words in _PROBLEMS[name].items()}
+
+
+_PROBLEMS = {
+    "roles": localize("studio.request_builder.problems.roles"),
+    "model": localize("studio.request_builder.problems.model"),
+    "parent": localize("studio.request_builder.problems.parent"),
+    "unknown": localize("studio.request_builder.problems.unknown"),
+    "alone": localize("studio.request_builder.problems.alone"),
+    "size": localize("studio.request_builder.problems.size"),
+}
+
+
+def with_values(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
+    """`request` with values by schema key, each checked."""
+    checked = SCHEMA.checked(values, "sweep")
+    own = {key.removeprefix("generation."): value for key, value in checked.items() if key.startswith("generation.")}
+    options = {key: value for key, value in checked.items() if not key.startswith("generation.")}
+    template = "" if "seed" in own else request.template
+    return replace(request, **own, template=template, options={**request.options, **options}, num_images=1)
+
+
+def _resolved(value: Any, default: Any) -> Any:
+    return default if value == AUTO else value
+
+
+def _guidance(chosen: Mapping[str, Any], given: Mapping[str, Any], default: float) -> float:
+    """guidance_scale, else cfg_scale - 1 (Z-Image counts guidance from 0), else the model's own.
+
+    What is given with the request wins over what the files say, whichever of the two names it uses.
+    """
+    for values in (given, chosen):
+        if values.get("generation.guidance_scale", AUTO) != AUTO:
+            return float(values["generation.guidance_scale"])
+        if values.get("generation.cfg_scale", AUTO) != AUTO:
+            return max(
+                0.0, round(float(values["generation.cfg_scale"]) - 1.0, 6)
+            )  # 1.1 is 0.1, not 0.10000000000000009
+    return default

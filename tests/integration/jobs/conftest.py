@@ -1,0 +1,43 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.jobs.harness import Shop
+
+
+@pytest.fixture(scope="package")
+def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """One worker on a Ray of this machine, for all the tests of this folder: starting one takes seconds."""
+    shop = Shop(tmp_path_factory.mktemp("outputs"), **{"worker.executor": "ray", "worker.ray_workers": 1})
+    shop.supervisor.start()
+    yield shop
+    shop.close()
+
+
+@pytest.fixture(scope="module", params=["local", "ray"])
+def shared(
+    request: pytest.FixtureRequest,
+    dialect: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    place_of: Callable[[Path], Path | str],
+) -> Iterator[Shop]:
+    """One worker for all the tests of a file, of either executor: it must survive each of them."""
+    if request.param == "ray":
+        if dialect != "sqlite":
+            pytest.skip("Ray and the database know nothing of each other: one of them is enough")
+        yield request.getfixturevalue("on_ray")
+        return
+    folder = tmp_path_factory.mktemp("outputs")
+    shop = Shop(folder, place=place_of(folder))
+    shop.supervisor.start()
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, place_of: Callable[[Path], Path | str]) -> Iterator[Shop]:
+    """A folder of its own; the test starts the worker."""
+    shop = Shop(tmp_path, place=place_of(tmp_path))
+    yield shop
+    shop.close()

@@ -1,0 +1,181 @@
+"""Two apps, each with an output folder and a worker of its own, over one database and one storage; and what is killed of them."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import select, update
+
+from core.config.loader import PROJECT_ROOT
+from core.jobs import worker_registry as roster_module
+from core.jobs.reasons import MACHINE_GONE
+from core.jobs.worker_registry import WorkerRegistry, sweep, sweep_lost
+from core.storage.database import moment, now, stamp
+from core.storage.tables import jobs, workers
+from core.types import HistoryQuery, JobState, WorkerStatus
+from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.test_kills import active_or_parked
+from tests.postgres import Server
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+
+
+class App:
+    """One of the apps, in a process of its own."""
+
+    def __init__(self, folder: Path, place: str, storage: str) -> None:
+        self.arguments = [str(folder), place, storage]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def open(self) -> None:
+        """Start it unless it runs."""
+        if self.process is None or self.process.poll() is not None:
+            command = [sys.executable, "-m", "tests.integration.jobs.parent", *self.arguments]
+            self.process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+def worker_pids(shop: Shop) -> list[int]:
+    with shop.database.reading() as connection:
+        rows = connection.execute(select(workers)).all()
+    return [row.pid for row in rows if roster_module.is_alive(row.pid, row.status["process_started"])]
+
+
+def at_work(shop: Shop) -> set[str]:
+    """The workers that live and have a job in work."""
+    return shop.queue.holders() & WorkerRegistry(shop.database).living()
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a storage that both apps reach."""
+    if request.param == "mounted folder":
+        return f"file://{tmp_path}/shared"
+    return f"{request.getfixturevalue('object_store')}/{tmp_path.name}"
+
+
+def stored(shop: Shop) -> set[str]:
+    """The names of the pictures in the storage."""
+    files = shop.store
+    return {entry.name for folder in files.folders() if folder.startswith("20") for entry in files.entries(folder)
+            if entry.name.endswith(".png")}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("storage", "count", "kills"),
+    [
+        ("mounted folder", 8, 4),
+        pytest.param("object store", 8, 4, marks=pytest.mark.slow),
+        pytest.param("mounted folder", 80, 50, marks=pytest.mark.slow),
+    ],
+    indirect=["storage"],
+)
+@pytest.mark.timeout(1500)
+def test_after_any_kills_there_are_exactly_the_images_asked_for(
+    postgres: Server, storage: str, tmp_path: Path, count: int, kills: int
+) -> None:
+    dice = random.Random(20_261_125)
+    place = postgres.url(postgres.create())
+    shop = Shop(tmp_path / "looks", place=place, storage=storage)
+    apps = [App(tmp_path / name, place, storage) for name in "ab"]
+    asked = {
+        shop.submit(num_images=images, seed=1000 * k, fake_step_seconds=0.04): images
+        for k, images in enumerate(dice.choices((1, 2, 3), k=count), start=1)
+    }
+    hits, parked = Counter[str](), Counter[str]()
+    makers: set[str] = set()
+    try:
+        for _ in range(kills):
+            for app in apps:
+                app.open()
+            wait_for(lambda: at_work(shop) or not shop.queue.active(1))
+            time.sleep(dice.uniform(0.0, 0.8))
+            makers |= at_work(shop)
+            victim = dice.choice(("app", "worker", "all"))
+            hits[victim] += 1
+            hits["in mid job"] += bool(at_work(shop))
+            if victim != "app":
+                for pid in worker_pids(shop)[: None if victim == "all" else 1]:
+                    with suppress(psutil.NoSuchProcess):
+                        psutil.Process(pid).kill()
+            if victim != "worker":
+                for app in apps if victim == "all" else [dice.choice(apps)]:
+                    app.kill()
+        for app in apps:
+            app.open()
+        while active_or_parked(shop, asked, parked):
+            makers |= at_work(shop)
+            time.sleep(0.05)
+    finally:
+        for app in apps:
+            app.kill()
+        wait_for(lambda: not worker_pids(shop))
+    print(dict(hits), f"workers that drew: {len(makers)}, parked and retried: {len(parked)}")
+    made = [shop.queue.get(job_id) for job_id in asked]
+    assert {job.state for job in made} == {JobState.DONE}
+    seeds = [[shop.history.get(image).request.seed for image in job.image_ids] for job in made]
+    assert seeds == [[1000 * k + n for n in range(images)] for k, images in enumerate(asked.values(), start=1)]
+    shop.history.sweep()
+    page = shop.history.search(HistoryQuery(limit=500))
+    files = stored(shop)
+    assert page.total == sum(asked.values()) == len(files)
+    assert {record.file for record in page.records} == files and not any(record.missing for record in page.records)
+    assert len(makers) >= 2
+    shop.close()
+
+
+@pytest.mark.parametrize("storage", ["mounted folder", "object store"], indirect=True)
+def test_both_draw_at_once_and_the_first_that_came_begins_first(postgres: Server, storage: str, tmp_path: Path) -> None:
+    place = postgres.url(postgres.create())
+    shop = Shop(tmp_path / "looks", place=place, storage=storage)
+    apps = [App(tmp_path / name, place, storage) for name in "ab"]
+    ids = [shop.submit(seed=k, fake_step_seconds=0.2) for k in range(6)]
+    try:
+        for app in apps:
+            app.open()
+        wait_for(lambda: len(shop.queue.holders()) == 2)
+        ended = [shop.wait(job_id) for job_id in ids]
+    finally:
+        for app in apps:
+            app.kill()
+    began = [job.started_at for job in ended if job.started_at]
+    assert began == sorted(began) and all(len(job.image_ids) == 1 and job.crashes == 0 for job in ended)
+    shop.close()
+
+
+def test_the_jobs_of_a_machine_that_is_gone_are_taken_over_and_those_of_one_that_lives_are_not(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roster, job_id = WorkerRegistry(shop.database), shop.submit()
+    with monkeypatch.context() as there:
+        there.setattr(roster_module.socket, "gethostname", lambda: "another machine")
+        roster.write("far", WorkerStatus("busy", 1), 0)
+    with shop.database.writing() as connection:  # no process of this machine has its pid
+        connection.execute(update(workers).values(pid=2**22 + 1))
+    shop.queue.claim("far")
+    sweep(shop.queue, roster, MACHINE_GONE)
+    assert sweep_lost(shop.queue, roster, MACHINE_GONE) == 0 and roster.latest().state == "busy"
+    assert shop.queue.get(job_id).state is JobState.LOADING
+    with shop.database.writing() as connection:
+        present = moment(now())
+        assert present is not None
+        long_ago = stamp(present - timedelta(seconds=roster_module.AWAY_SECONDS + 1))
+        connection.execute(update(workers).values(updated_at=long_ago))
+    assert sweep_lost(shop.queue, roster, MACHINE_GONE) == 1 and roster.known() == set()
+    job = shop.queue.get(job_id)
+    assert job.state is JobState.QUEUED and job.crashes == 1 and "its machine" in str(job.error)
+    with shop.database.reading() as connection:
+        assert connection.scalar(select(jobs.c.worker)) is None

@@ -1,0 +1,202 @@
+"""What every model family must do, on a tiny random model of its real classes. A family's test file subclasses FamilyContract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from core.config.loader import PROJECT_ROOT
+from core.errors import Cancelled
+from core.inference import offload
+from core.inference.generator import Generator
+from core.jobs.queue import JobQueue
+from core.models.catalog import Catalog
+from core.models.families import FAMILIES, backend_of
+from core.models.lora_library import LoraLibrary
+from core.models.model_paths import ModelPaths
+from core.storage.database import Database
+from core.types import IMAGE, MASK, Phase, ResumeState
+from tests.databases import put_database
+from tests.models.loras import write_lora
+
+SIZE = {"width": 64, "height": 80}  # px; multiples of every family's size multiple
+
+
+class FamilyContract:
+    """Subclass as `TestName`, set `pipeline`, and build the model in `build`."""
+
+    pipeline: ClassVar[str]  # the class's name in diffusers
+    cfg: ClassVar[float] = 5.0  # for the tests with guidance
+    lora_parts: ClassVar[tuple[str, ...]] = ()  # by default the denoiser alone
+    lora_scale: ClassVar[float] = 0.08  # of its random numbers
+
+    def build(self, folder: Path) -> Path:
+        """Save a tiny random model as a diffusers folder."""
+        raise NotImplementedError
+
+    # -- fixtures ------------------------------------------------------------------------------------------------------
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        return self.build(tmp_path_factory.mktemp("family") / "model")
+
+    @pytest.fixture(scope="class")
+    def own(self, folder):
+        catalog = Catalog(PROJECT_ROOT / "configs", ModelPaths(folder.parent / "store"))
+        generator = Generator(catalog, loras=LoraLibrary(folder.parent / "loras"))
+        yield generator
+        generator.unload()
+
+    @pytest.fixture
+    def request_for(self, folder, request_of):
+        return lambda **fields: request_of(model=str(folder), **{**SIZE, "negative_prompt": "grey", **fields})
+
+    @property
+    def family(self):
+        return FAMILIES[self.pipeline]
+
+    def plain(self, folder, name=None, guided=False, **given):
+        """What plain diffusers generates: a new pipeline, nothing but its own arguments."""
+        pipeline = given.pop("pipeline", None)
+        if pipeline is None:
+            pipeline = getattr(diffusers, name or self.pipeline).from_pretrained(folder, dtype=torch.float32)
+        pipeline.set_progress_bar_config(disable=True)
+        cfg = self.cfg if guided else 1.0
+        given = {
+            "prompt": "a red house, day", "negative_prompt": "grey", "num_inference_steps": 4,
+            "guidance_scale": cfg - self.family.cfg_offset, "generator": torch.Generator().manual_seed(7), **given,
+        }  # fmt: skip
+        return pixels(pipeline(**given).images[0])
+
+    # -- the contract --------------------------------------------------------------------------------------------------
+
+    def test_catalogue_recognises_folder(self, own, folder):
+        info = own._catalog.find(str(folder))
+        assert info.problem is None
+        assert (info.pipeline, info.size_multiple) == (self.pipeline, self.family.size_multiple)
+
+    @pytest.mark.parametrize("guided", [False, True])
+    def test_txt2img_is_plain_diffusers(self, own, folder, request_for, guided):
+        mine = own.generate(request_for(guidance_scale=self.cfg - 1 if guided else 0.0)).images[0]
+        assert np.array_equal(pixels(mine.image), self.plain(folder, guided=guided, **SIZE))
+        assert mine.effective["model.pipeline"] == self.pipeline
+
+    def test_any_size_is_delivered(self, own, request_for):
+        image = own.generate(request_for(width=67, height=91, num_inference_steps=1)).images[0]
+        multiple = self.family.size_multiple
+        assert image.image.size == (67, 91)
+        assert image.rendered_size == (-(-67 // multiple) * multiple, -(-91 // multiple) * multiple)
+
+    def test_batch_is_its_images_alone(self, own, request_for):
+        batch = own.generate(request_for(num_images=2)).images
+        assert np.array_equal(pixels(batch[1].image), pixels(own.generate(request_for(seed=8)).images[0].image))
+        assert not np.array_equal(pixels(batch[0].image), pixels(batch[1].image))
+
+    def test_cancel_ends_within_a_step(self, own, request_for):
+        seen = []
+        with pytest.raises(Cancelled):
+            own.generate(
+                request_for(), seen.append, is_cancelled=lambda: sum(one.phase is Phase.STEPS for one in seen) >= 2
+            )
+        assert max(one.step for one in seen) == 2
+
+    def test_img2img_is_plain_diffusers(self, own, folder, request_for):
+        if self.family.img2img is None:
+            pytest.skip("the family has no img2img")
+        request = request_for(guidance_scale=self.cfg - 1, changed={"img2img.denoising_strength": 0.6})
+        mine = own.generate(request, attempt=ResumeState(inputs={IMAGE: scene()})).images[0]
+        theirs = self.plain(folder, self.family.img2img, guided=True, image=scene(), strength=0.6)
+        assert np.array_equal(pixels(mine.image), theirs)
+        assert mine.effective["img2img.steps"] == self.family.steps_run(4, 0.6)
+
+    def test_inpaint_is_plain_diffusers(self, own, folder, request_for):
+        if self.family.inpaint is None:
+            pytest.skip("the family has no inpainting")
+        given = {IMAGE: scene(), MASK: mask()}
+        request = request_for(guidance_scale=self.cfg - 1, changed={"img2img.denoising_strength": 1.0})
+        mine = pixels(own.generate(request, attempt=ResumeState(inputs=given)).images[0].image)
+        theirs = self.plain(folder, self.family.inpaint, guided=True, strength=1.0, **given, **SIZE)
+        white = pixels(mask())[..., 0] > 0
+        assert np.array_equal(mine[white], theirs[white])
+        assert np.array_equal(mine[~white], pixels(scene())[~white])
+
+    def test_lora_is_plain_diffusers(self, own, folder, request_for):
+        pipeline = getattr(diffusers, self.pipeline).from_pretrained(folder, dtype=torch.float32)
+        parts = self.lora_parts or (self.family.denoiser,)
+        file = write_lora(folder.parent / "loras" / "one.safetensors", pipeline, 3, parts=parts, scale=self.lora_scale)
+        before = pixels(own.generate(request_for()).images[0].image)
+        mine = pixels(own.generate(request_for(changed={"lora.use": ("one:0.7",)})).images[0].image)
+        pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="one")
+        pipeline.set_adapters(["one"], [0.7])
+        assert np.array_equal(mine, self.plain(folder, pipeline=pipeline, **SIZE))
+        assert not np.array_equal(mine, before)
+        assert np.array_equal(pixels(own.generate(request_for()).images[0].image), before)
+
+    def test_parts_are_offloaded(self, own, request_for):
+        whole = pixels(own.generate(request_for()).images[0].image)
+        offload.place(
+            own.loaded.pipeline, backend_of(self.pipeline), "cpu", "model"
+        )  # as on a GPU: hooks move each part
+        try:
+            assert own.loaded.pipeline._all_hooks
+            assert np.array_equal(pixels(own.generate(request_for()).images[0].image), whole)
+        finally:
+            own.unload()
+
+    def test_blocks_are_offloaded_to_disk(self, own, request_for):
+        changed = {"memory.tier": "4gb", "memory.offload": "disk"}
+        whole = pixels(own.generate(request_for()).images[0].image)
+        image = own.generate(request_for(changed=changed)).images[0]
+        assert image.effective["memory.offload"] == "disk"
+        assert {file.parent.name for file in own.loaded.blocks.glob("*/*.safetensors")} >= {self.family.denoiser}
+        assert np.abs(pixels(image.image) - whole).max() <= 2
+
+    def test_vae_is_tiled(self, own, request_for):
+        whole = pixels(own.generate(request_for()).images[0].image)
+        image = own.generate(request_for(changed={"vae.enable_tiling": True, "vae.tile_sample_min_size": 64}))
+        assert own.loaded.pipeline.vae.use_tiling
+        assert image.images[0].image.size == (SIZE["width"], SIZE["height"])
+        assert np.array_equal(pixels(own.generate(request_for()).images[0].image), whole)
+        assert not own.loaded.pipeline.vae.use_tiling
+
+    def test_queue_gives_the_same_image(self, own, request_for, tmp_path):
+        request = request_for(changed={"memory.offload": "auto"})
+        with_database = Database(put_database(tmp_path / "studio.db"))
+        try:
+            queue = JobQueue(with_database)
+            job = queue.submit(request)
+            stored = queue.claim("worker")
+            assert stored is not None and stored.id == job.id
+            assert stored.request == request
+        finally:
+            with_database.close()
+        images = [own.generate(one).images[0].image for one in (request, stored.request)]
+        assert np.array_equal(pixels(images[0]), pixels(images[1]))
+
+
+def pixels(image: Any) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def scene() -> Image.Image:
+    """An image with edges and colours."""
+    width, height = SIZE["width"], SIZE["height"]
+    image = Image.new("RGB", (width, height), (40, 90, 160))
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((width // 4, height // 3, width // 2, height), fill=(200, 60, 40))
+    pen.ellipse((width // 2, 5, width - 9, height // 2), fill=(240, 220, 90))
+    return image
+
+
+def mask() -> Image.Image:
+    """White on the right half but for a frame."""
+    width, height = SIZE["width"], SIZE["height"]
+    image = Image.new("RGB", (width, height), "black")
+    ImageDraw.Draw(image).rectangle((width // 2, 8, width - 9, height - 9), fill="white")
+    return image

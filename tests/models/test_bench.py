@@ -1,0 +1,39 @@
+"""`bench` on the embedded model: plain diffusers and the studio alike, each option's line, and what a machine cannot do."""
+
+from __future__ import annotations
+
+import json
+
+from core.bench.variants import variants, with_tiles
+from core.cli import main
+
+
+def bench(words, capfd):
+    assert main.main(f"bench --runs 1 --side 64 --steps 1 {words}".split()) == 0
+    lines = capfd.readouterr().out.splitlines()
+    return json.loads(lines[-1]), "\n".join(lines[:-1])
+
+
+def test_a_line_for_each_option_and_a_reason_where_there_is_none(capfd):
+    said, table = bench("--only enable_tiling --only sage --only _flash_3 --only offload=group", capfd)
+    assert said["max_pixel_distance"] == 0 and {"text", "steps", "decode", "save", "total"} <= set(said["studio"])
+    rows = said["variants"]
+    assert "FlashAttention 3" in rows["transformer.attention_backend=_flash_3"]["refused"]
+    assert "native" in rows["transformer.attention_backend=sage"]["refused"]
+    assert "nothing to offload from" in rows["memory.offload=group"]["refused"]
+    assert rows["vae.enable_tiling=true"]["total"] > 0
+    assert all(name in table for name in rows)
+
+
+def test_random_weights_of_the_architecture_reach_a_share_of_the_peak(capfd):
+    said, _ = bench("--architecture z-image-turbo --random-weights --only none", capfd)
+    assert "random weights, scaled down" in said["model"] and said["max_pixel_distance"] == 0
+    assert set(said["share_of_peak"]) == {"diffusers", "studio"} and said["tflop"] >= 0
+
+
+def test_tiles_are_smaller_than_the_image():
+    assert variants(["tiling_mode"]) == {
+        "vae.tiling_mode=exact": {"vae.enable_tiling": True, "vae.tiling_mode": "exact"}
+    }
+    assert with_tiles({"vae.enable_tiling": True}, 256)["vae.tile_sample_min_size"] == 128
+    assert with_tiles({"vae.decoder_tiling": True}, 1024) == {"vae.decoder_tiling": True}

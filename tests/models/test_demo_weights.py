@@ -1,0 +1,62 @@
+"""The shipped folder: plain diffusers opens it, it is small, and it draws what it is asked."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import ZImagePipeline
+from safetensors.torch import load_file
+
+from core.demo import evaluate
+from core.demo.training import export
+from core.demo.training.text_encoder import template
+
+FOLDER = export.WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    loaded = ZImagePipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def test_at_most_40_mb_and_only_safetensors():
+    files = [p for p in FOLDER.rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in files) <= 40_000_000
+    assert {p.suffix for p in files} <= {".safetensors", ".json", ".jinja", ".txt"}
+
+
+@pytest.mark.parametrize("prompt", ["a red house", "红色的房子，日落", "🚀🌙 hello", "שלום עולם", "two\nlines", ""])
+def test_any_text_becomes_tokens_and_text_again(pipeline, prompt):
+    tokenizer = pipeline.tokenizer
+    said = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=True
+    )
+    assert said == template([prompt])[0]
+    assert tokenizer.decode(tokenizer(said).input_ids) == said
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_plain_diffusers_draws_at_several_ratios(dtype):
+    loaded = ZImagePipeline.from_pretrained(FOLDER, torch_dtype=dtype)
+    loaded.set_progress_bar_config(disable=True)
+    for width, height in ((256, 256), (256, 144), (144, 256)):
+        image = loaded("a red house", width=width, height=height, num_inference_steps=2, guidance_scale=0.0).images[0]
+        assert image.size == (width, height)
+
+
+def test_preview_projection_shows_the_image(pipeline):
+    projection = load_file(FOLDER / "preview.safetensors")
+    assert projection["weight"].shape == (16, 3)
+    options = {"width": 128, "height": 128, "num_inference_steps": 4, "guidance_scale": 0.0}
+    latent = pipeline("夜晚", generator=torch.Generator().manual_seed(1), output_type="latent", **options).images[0]
+    real = pipeline("夜晚", generator=torch.Generator().manual_seed(1), output_type="pt", **options).images[0]
+    shown = torch.einsum("chw,cd->dhw", latent, projection["weight"]) + projection["bias"][:, None, None]
+    pooled = torch.nn.functional.avg_pool2d(real, 8)
+    assert (shown - pooled).abs().mean() < 0.06
+
+
+def test_it_draws_what_held_out_prompts_name():
+    report = evaluate.evaluate(evaluate.plain_pipeline(Path(FOLDER)), prompts=16, seed=3)
+    assert report.rate() >= 0.9, report.table()

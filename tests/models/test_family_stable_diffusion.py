@@ -1,0 +1,20 @@
+"""SD 1.5 and SDXL keep the contract of a family."""
+
+from tests.models import tiny_models
+from tests.models.family_contract import FamilyContract
+
+
+class TestSD15(FamilyContract):
+    pipeline = "StableDiffusionPipeline"
+    lora_parts = ("unet", "text_encoder")
+
+    def build(self, folder):
+        return tiny_models.stable_diffusion(folder)
+
+
+class TestSDXL(FamilyContract):
+    pipeline = "StableDiffusionXLPipeline"
+    lora_parts = ("unet", "text_encoder", "text_encoder_2")
+
+    def build(self, folder):
+        return tiny_models.stable_diffusion_xl(folder)

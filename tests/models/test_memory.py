@@ -1,0 +1,202 @@
+"""Tiers on the real model: offloading, quantised weights, and what happens when memory runs out."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from core.config.loader import PROJECT_ROOT
+from core.errors import OutOfMemoryError, UnavailableError
+from core.inference import memory, offload, quantization
+from core.inference.generator import build_generator
+from core.inference.pipeline_loader import load_model
+from core.models.families import backend_of
+from tests.options import measured
+
+
+@pytest.fixture
+def fresh():
+    """A generator of the test's own: what ran out of memory is remembered."""
+    generator = build_generator(PROJECT_ROOT / "configs")
+    yield generator
+    generator.unload()
+
+
+def drawn(generator, request):
+    image = generator.generate(request).images[0]
+    return image, np.asarray(image.image).astype(int)
+
+
+def weight_bytes(module):
+    return sum(p.untyped_storage().nbytes() for p in module.parameters())
+
+
+@pytest.mark.option("memory.offload", "memory.tier")
+def test_blocks_on_disk_draw_the_same_image_and_go_with_the_model(generator, request_of):
+    _, whole = drawn(generator, request_of())
+    image, blocks = drawn(generator, request_of(changed={"memory.tier": "4gb", "memory.offload": "disk"}))
+    folder = generator.loaded.blocks
+    files = list(folder.glob("*/*.safetensors"))
+    assert {file.parent.name for file in files} == {"text_encoder", "transformer"}
+    assert sum(file.stat().st_size for file in files) > 30_000_000
+    assert image.effective["memory.offload"] == "disk"
+    assert image.effective["vae.enable_tiling"] is True
+    assert image.request.options["vae.enable_tiling"] is False, "the request is kept as it was asked"
+    assert np.abs(whole - blocks).max() <= 2  # sums of weights at other addresses round otherwise
+    measured("memory.offload", f"disk: {len(files)} files, largest difference {np.abs(whole - blocks).max()}/255")
+    drawn(generator, request_of())
+    assert not folder.exists()
+
+
+def test_blocks_of_a_killed_process_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(offload.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(offload.tempfile, "tempdir", str(tmp_path))
+    dead, alive = tmp_path / f"{offload.PREFIX}999999999-x", tmp_path / f"{offload.PREFIX}1-x"
+    dead.mkdir(), alive.mkdir()
+    folder = offload._scratch()
+    assert not dead.exists() and alive.exists() and folder.is_dir()
+
+
+@pytest.mark.option("memory.offload")
+def test_parts_offloaded_one_by_one_draw_the_same_image(generator, request_of):
+    _, whole = drawn(generator, request_of())
+    pipeline = generator.loaded.pipeline
+    offload.place(
+        pipeline, backend_of("ZImagePipeline"), "cpu", "model"
+    )  # the mechanics of a card: hooks move each part
+    try:
+        assert pipeline._all_hooks
+        _, parts = drawn(generator, request_of())
+    finally:
+        pipeline.remove_all_hooks()
+    assert np.array_equal(whole, parts)
+
+
+def test_offloading_without_a_card_is_refused_with_its_reason(generator, request_of):
+    image, _ = drawn(generator, request_of(changed={"memory.offload": "group"}))
+    assert image.effective["memory.offload"] == "none"
+    assert any("nothing to offload from" in choice.reason["en"] for choice in image.decisions)
+
+
+@pytest.mark.option("memory.quantization")
+def test_int8_is_smaller_and_draws_nearly_the_same(generator, request_of):
+    _, whole = drawn(generator, request_of())
+    before = weight_bytes(generator.loaded.pipeline.transformer)
+    _, small = drawn(generator, request_of(changed={"memory.quantization": "int8"}))
+    kinds = {type(p).__name__ for p in generator.loaded.pipeline.transformer.layers[0].parameters()}
+    assert "Int8Tensor" in kinds
+    after = sum(stored(p) for p in generator.loaded.pipeline.transformer.parameters())
+    assert after < 0.35 * before
+    distance = np.abs(whole - small)
+    assert 0 < distance.mean() < 3
+    measured(
+        "memory.quantization", f"int8: {after / before:.0%} of the bytes, mean difference {distance.mean():.2f}/255"
+    )
+
+
+def stored(parameter):
+    names = getattr(parameter, "tensor_data_names", None)
+    return sum(getattr(parameter, n).nbytes for n in names) if names else parameter.untyped_storage().nbytes()
+
+
+@pytest.mark.parametrize("kind", ["fp8", "nf4", "gguf"])
+def test_what_the_cpu_cannot_do_is_refused_by_name(generator, request_of, kind):
+    with pytest.raises(UnavailableError, match=rf"memory\.quantization = {kind}") as caught:
+        generator.generate(request_of(changed={"memory.quantization": kind}))
+    assert kind in caught.value.message("zh")
+    assert generator.generate(request_of()).images
+
+
+def test_a_missing_package_is_named_in_both_languages(monkeypatch):
+    monkeypatch.setattr(quantization, "find_spec", lambda name: None)
+    words = quantization.missing("int8", "cpu")
+    assert "torchao" in words["en"] and "需要软件包 torchao" in words["zh"]
+
+
+@pytest.mark.option("tensorrt.enabled")
+def test_tensorrt_says_what_is_missing(generator, request_of):
+    with pytest.raises(UnavailableError, match=r"torch_tensorrt 2\.13 is needed.*; an NVIDIA card") as caught:
+        generator.generate(request_of(changed={"tensorrt.enabled": True}))
+    assert "需要 NVIDIA 显卡" in caught.value.message("zh")
+    measured("tensorrt.enabled", "refused where torch_tensorrt or an NVIDIA card is missing, naming both")
+
+
+@pytest.mark.option("memory.tier")
+def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypatch):
+    """Planted on the second of two pictures: the first is kept, the second comes from the lower tier."""
+    fresh.generate(request_of(num_inference_steps=1))
+    transformer, calls = fresh.loaded.pipeline.transformer, []
+    true_forward = transformer.forward
+
+    def forward(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("planted")
+        return true_forward(*args, **kwargs)
+
+    monkeypatch.setattr(transformer, "forward", forward)
+    first, second = fresh.generate(request_of(num_images=2, num_inference_steps=2)).images
+    assert [first.request.seed, second.request.seed] == [7, 8]
+    assert first.effective["memory.tier"] == "cpu"
+    assert second.effective["memory.tier"] == "4gb"
+    measured(
+        "memory.tier", "out of memory planted in the second of two pictures: the first kept, the second at tier 4gb"
+    )
+    (said,) = [choice for choice in second.decisions if choice.option == "memory.tier"]
+    assert (said.requested, said.effective) == ("cpu", "4gb")
+    assert "内存不足" in said.reason["zh"]
+    pipeline = fresh.loaded.pipeline
+    fresh.generate(request_of(num_inference_steps=1))
+    assert fresh.loaded.pipeline is pipeline, "the next picture does not run into it again"
+    fresh.generate(request_of(num_inference_steps=1, changed={"memory.empty_cache": True, "memory.reserved_mb": 1}))
+    assert fresh.loaded.held.tier.name == "cpu", "other options, another try"
+
+
+def test_out_of_memory_twice_is_an_error(fresh, request_of, monkeypatch):
+    tried = []
+
+    def place(pipeline, device, how):
+        tried.append(how)
+        raise torch.OutOfMemoryError("planted")
+
+    monkeypatch.setattr(offload, "place", place)
+    with pytest.raises(OutOfMemoryError, match="128x128"):
+        fresh.generate(request_of())
+    assert tried == ["none", "disk"]
+    monkeypatch.undo()
+    assert fresh.generate(request_of(num_inference_steps=1)).images
+
+
+@pytest.mark.option("memory.empty_cache")
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is memory given back by hand")
+def test_emptying_gives_memory_back(generator, request_of, monkeypatch):
+    kept = [torch.ones(16_000) for _ in range(3000)]  # 190 MB in pieces of 64 KB
+    del kept[:-1]
+    full = psutil.Process().memory_info().rss
+    generator.generate(request_of(num_inference_steps=1, changed={"memory.empty_cache": True}))
+    given_back = (full - psutil.Process().memory_info().rss) / 1e6
+    assert given_back > 100
+    measured("memory.empty_cache", f"{given_back:.0f} MB of 190 MB that were freed in pieces went back to the system")
+
+
+@pytest.mark.option("memory.reserved_mb")
+def test_what_is_reserved_may_not_be_used_on_a_card(monkeypatch):
+    told = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: type("Card", (), {"total_memory": 8 * 2**30}))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", told.append)
+    memory.reserve("cuda", 2048)
+    memory.reserve("cpu", 2048)
+    assert told == [0.75]
+    measured("memory.reserved_mb", "2048 on a card of 8 GB (planted): PyTorch may use 75%; 4096 of 24 GB: tier 16gb")
+
+
+def test_the_cpu_tier_needs_no_card(request_of):
+    from core.models.catalog import Catalog
+
+    info = Catalog(PROJECT_ROOT / "configs").find("demo")
+    loaded = load_model(info, request_of(changed={"memory.tier": "cpu"}).options)
+    assert (loaded.device, loaded.held.tier.name) == ("cpu", "cpu")
+    assert Path(info.path).is_dir()

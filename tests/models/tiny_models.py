@@ -1,0 +1,180 @@
+"""Models of the real classes with random weights, some hundred KB each: what the catalogue and the loader are tested on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+    ZImageControlNetModel,
+    ZImageTransformer2DModel,
+)
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from core.models.model_paths import EMBEDDED
+
+WIDTH = 32  # of the text encoders
+SIDES = (16, 32)  # of the U-Net's blocks
+SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+
+
+def stable_diffusion(folder: Path, **saving: object) -> Path:
+    """A StableDiffusionPipeline, as its repository has it but for the safety checker."""
+    torch.manual_seed(0)
+    pipeline = StableDiffusionPipeline(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_text_config()),
+        tokenizer=_tokenizer(folder.parent / "clip"),
+        unet=_unet(),
+        scheduler=PNDMScheduler(skip_prk_steps=True, **SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, **saving)
+    return folder
+
+
+def stable_diffusion_xl(folder: Path, second: int = WIDTH, **saving: object) -> Path:
+    """A StableDiffusionXLPipeline; `second` is the width of its second text encoder."""
+    torch.manual_seed(0)
+    time_ids = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
+    pipeline = StableDiffusionXLPipeline(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(hidden_size=second, projection_dim=second)),
+        tokenizer=_tokenizer(folder.parent / "clip"),
+        tokenizer_2=_tokenizer(folder.parent / "clip"),
+        unet=_unet(
+            cross_attention_dim=WIDTH + second, projection_class_embeddings_input_dim=second + 6 * 8, **time_ids
+        ),
+        scheduler=EulerDiscreteScheduler(**SCHEDULE),
+        add_watermarker=False,
+    )
+    pipeline.save_pretrained(folder, **saving)
+    return folder
+
+
+def stable_diffusion_xl_control(folder: Path) -> Path:
+    """A StableDiffusionXLControlNetPipeline in one folder."""
+    plain = StableDiffusionXLPipeline.from_pretrained(stable_diffusion_xl(folder.parent / "plain"))
+    network = ControlNetModel.from_pretrained(sdxl_network(folder.parent / "network"))
+    parts = {
+        name: part for name, part in plain.components.items() if name not in ("feature_extractor", "image_encoder")
+    }
+    StableDiffusionXLControlNetPipeline(**parts, controlnet=network, add_watermarker=False).save_pretrained(folder)
+    return folder
+
+
+def sdxl_network(folder: Path, second: int = WIDTH, **saving: object) -> Path:
+    """A ControlNetModel that fits `stable_diffusion_xl`."""
+    torch.manual_seed(1)
+    time_ids = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
+    unet = _unet(cross_attention_dim=WIDTH + second, projection_class_embeddings_input_dim=second + 6 * 8, **time_ids)
+    network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16, 16, 16))
+    _speak(network)
+    network.save_pretrained(folder, **saving)
+    return folder
+
+
+Z_IMAGE_SHAPE = {"dim": 32, "n_heads": 2, "n_kv_heads": 2, "n_refiner_layers": 2, "norm_eps": 1e-5, "qk_norm": True}
+
+
+def z_image(folder: Path, layers: int = 10) -> Path:
+    """The embedded model with another, tiny transformer."""
+    torch.manual_seed(0)
+    shutil.copytree(EMBEDDED, folder, ignore=lambda parent, names: {"preview.safetensors"} | {
+        name for name in names if Path(parent).name == "transformer" and name.endswith(".safetensors")})  # fmt: skip
+    ZImageTransformer2DModel(
+        **Z_IMAGE_SHAPE,
+        n_layers=layers,
+        cap_feat_dim=128,
+        in_channels=16,
+        axes_dims=[4, 6, 6],
+        axes_lens=[1536, 512, 512],
+    ).save_pretrained(folder / "transformer")
+    return folder
+
+
+def z_image_network(layers: int = 10, step: int = 5, kind: str | None = None) -> ZImageControlNetModel:
+    """A ZImageControlNetModel that fits `z_image`: of version 1, or of 2 with `kind`, when it has a mask's channels, too."""
+    torch.manual_seed(1)
+    network = ZImageControlNetModel(
+        **Z_IMAGE_SHAPE,
+        control_layers_places=list(range(0, layers, step)),
+        control_refiner_layers_places=[0, 1],
+        control_in_dim=33 if kind else 16,
+        add_control_noise_refiner=kind,
+    )
+    _speak(network)
+    return network
+
+
+def _speak(network: nn.Module) -> None:
+    """A new ControlNet is silent: what it says is multiplied by zeros."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            if not weight.any():
+                weight.normal_(0, 0.2)
+
+
+def _unet(**more: object) -> UNet2DConditionModel:
+    settings = {
+        "sample_size": 8,
+        "block_out_channels": SIDES,
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": WIDTH,
+        "attention_head_dim": 4,
+        "norm_num_groups": 8,
+    }
+    return UNet2DConditionModel(**{**settings, **more})
+
+
+def _vae() -> AutoencoderKL:
+    """Four blocks: 8 pixels to a latent, as the real ones have."""
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=64,
+    )
+
+
+def _text_config(**more: object) -> CLIPTextConfig:
+    settings = {
+        "vocab_size": 260,
+        "hidden_size": WIDTH,
+        "intermediate_size": 37,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "bos_token_id": 258,
+        "eos_token_id": 259,
+    }
+    return CLIPTextConfig(**{**settings, **more})
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    """A token a byte, with CLIP's own begin and end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [chr(256 + k) if k < 33 or 126 < k < 161 or k == 173 else chr(k) for k in range(256)]
+    words = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz")])
+    tokens = [*list(words)[:258], "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: k for k, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)

@@ -1,0 +1,205 @@
+"""The catalogue: shipped entries, models of the hubs' caches, the user's own, and what it says of unknown ones."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from core.config.loader import PROJECT_ROOT, load_settings
+from core.errors import ConfigFileError, ModelFileError, OptionError, UnknownModelError, UnknownOptionError
+from core.models import model_paths
+from core.models.catalog import Catalog
+from core.models.entries import read_entry
+from core.models.model_paths import EMBEDDED, ModelPaths, places_of
+from tests.options import measured
+
+
+@pytest.fixture
+def catalog(configs, tmp_path, monkeypatch):
+    """The shipped entries, and nothing on disk but the embedded model."""
+    monkeypatch.setattr(model_paths, "hugging_face_cache", lambda: tmp_path / "hf")
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+    return Catalog(configs, ModelPaths(tmp_path / "store", extra=()))
+
+
+def write(configs, name, text):
+    path = configs / "models" / f"{name}.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_shipped_entry_is_read(catalog):
+    assert catalog.problems() == []
+    infos = {info.id: info for info in catalog.models()}
+    assert list(infos) == ["demo", "sd15", "sdxl", "sdxl-canny", "z-image", "z-image-turbo", "z-image-turbo-control"]
+    assert infos["demo"].problem is None
+    assert infos["demo"].place == "shipped"
+    assert infos["demo"].max_side >= 1024
+    assert {info.id for info in infos.values() if info.problem is None} == {"demo"}
+
+
+def test_a_model_that_is_not_here_says_how_to_get_it(catalog):
+    turbo = catalog.find("z-image-turbo")
+    assert (turbo.default_width, turbo.default_steps, turbo.default_guidance) == (1024, 8, 0.0)
+    assert turbo.sources == {"huggingface": "Tongyi-MAI/Z-Image-Turbo", "modelscope": "Tongyi-MAI/Z-Image-Turbo"}
+    assert "models get" in turbo.problem.message("en")
+
+
+def test_what_a_model_cannot_do_has_a_reason(catalog):
+    cannot = catalog.find("sd15").cannot
+    assert "U-Net" in cannot["transformer.use_rope"]["en"]
+    assert {"cfg.truncation", "scheduler.shift"} <= set(cannot)
+    assert "vae.enable_tiling" not in cannot
+    assert {key.partition(".")[0] for key in catalog.find("demo").cannot} == {"controlnet"}
+
+
+def test_a_controlnet_is_an_entry_beside_its_base(catalog):
+    info = catalog.find("sdxl-canny")
+    assert (info.base_id, info.inputs) == ("sdxl", ("control_image",))
+    assert "models get" in info.problem.message("en")
+
+
+def put_into_hugging_face_cache(root, repository, revision, main=None):
+    kept = root / f"models--{repository.replace('/', '--')}"
+    shutil.copytree(EMBEDDED, kept / "snapshots" / revision)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(main or revision)
+    return kept / "snapshots" / revision
+
+
+def test_found_in_the_hugging_face_cache(catalog, tmp_path):
+    repository, revision = "Tongyi-MAI/Z-Image-Turbo", catalog.find("z-image-turbo").revisions["huggingface"]
+    folder = put_into_hugging_face_cache(tmp_path / "hf", repository, revision, main="0" * 40)
+    found = catalog.find("z-image-turbo")
+    assert (found.path, found.place, found.problem) == (str(folder), "huggingface", None)
+
+
+@pytest.mark.parametrize("layout", ["models/owner/Name-1___5", "owner/Name-1.5"])
+def test_found_in_the_modelscope_cache(catalog, configs, tmp_path, layout):
+    write(configs, "mine", "id: mine\nmodelscope: owner/Name-1.5\n")
+    shutil.copytree(EMBEDDED, tmp_path / "ms" / layout)
+    found = catalog.find("mine")
+    assert (found.path, found.place, found.problem) == (str(tmp_path / "ms" / layout), "modelscope", None)
+
+
+def test_a_whole_one_in_a_cache_wins_over_a_broken_one_in_the_store(catalog, tmp_path):
+    shutil.copytree(EMBEDDED, tmp_path / "store" / "z-image-turbo")
+    (tmp_path / "store" / "z-image-turbo" / "vae" / "config.json").unlink()
+    assert "vae/config.json" in catalog.find("z-image-turbo").problem.message("en")
+    put_into_hugging_face_cache(tmp_path / "hf", "Tongyi-MAI/Z-Image-Turbo", "1" * 40)
+    assert catalog.find("z-image-turbo").place == "huggingface"
+
+
+def test_a_path_must_lie_in_an_allowed_folder(catalog, configs, tmp_path):
+    folder = tmp_path / "elsewhere" / "mine"
+    shutil.copytree(EMBEDDED, folder)
+    assert "lies outside the folders that may be used" in catalog.find(str(folder)).problem.message("en")
+    allowed = Catalog(configs, ModelPaths(tmp_path / "store", extra=(folder.parent,)))
+    assert allowed.find(str(folder)).problem is None
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "link").symlink_to(folder)
+    trusting = Catalog(configs, ModelPaths(tmp_path / "store", extra=(tmp_path / "inside",)))
+    assert "lies outside" in trusting.find(str(tmp_path / "inside" / "link")).problem.message("en")
+    assert "lies outside" in trusting.find(f"{tmp_path}/inside/../elsewhere/mine").problem.message("en")
+
+
+@pytest.mark.option("models.folders", "model.id")
+def test_the_settings_allow_folders(configs, tmp_path):
+    folder = tmp_path / "elsewhere" / "mine"
+    shutil.copytree(EMBEDDED, folder)
+
+    def problem(**given):
+        settings = load_settings(configs, overrides={name.replace("__", "."): value for name, value in given.items()})
+        return Catalog(configs, places_of(settings)).find(str(folder)).problem
+
+    assert "models.folders" in problem().message("en")
+    assert problem(models__folders=[str(folder.parent)]) is None
+    measured(
+        "models.folders", "a model folder elsewhere is refused by the option's name, and allowed once it is listed"
+    )
+    assert problem(model__id=str(folder)) is None, "what the settings name is allowed by that"
+    measured("model.id", "a name of the catalogue or a folder; an unknown one is an error that names the nearest")
+
+
+def test_one_file_adds_a_model(catalog, configs, tmp_path):
+    shutil.copytree(EMBEDDED, tmp_path / "copy")
+    words = (
+        f"id: copy\nname: {{en: A copy, zh: 副本}}\npath: {tmp_path / 'copy'}\nlicence: MIT\n"
+        "negative_prompt: false\nlimits: {num_inference_steps: [4, 12]}\ndefaults: {width: 128}\n"
+    )
+    write(configs, "copy", words)
+    copy = catalog.find("copy")
+    assert copy.problem is None
+    assert (copy.name["zh"], copy.licence, copy.default_width, copy.default_steps) == ("副本", "MIT", 128, 8)
+    assert copy.bounds == {"generation.num_inference_steps": (4, 12)}
+    assert "generation.negative_prompt" in copy.cannot
+
+
+def test_add_and_forget(catalog, configs, tmp_path):
+    shutil.copytree(EMBEDDED, tmp_path / "Meine Häuser")
+    added = catalog.add(str(tmp_path / "Meine Häuser"))
+    assert added.id == "meine-h-user"
+    assert catalog.models()[-1].own
+    assert catalog.find(added.id).problem is None
+    assert not catalog.forget("demo")
+    assert catalog.forget(added.id)
+    assert (tmp_path / "Meine Häuser").is_dir()
+    with pytest.raises(UnknownModelError):
+        catalog.find(added.id)
+
+
+def test_what_cannot_be_used_is_not_added(catalog, configs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelFileError, match="model_index"):
+        catalog.add(str(tmp_path / "empty"))
+    assert not list((configs / "models").glob("*.local.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("- a\n", ConfigFileError, "not a mapping"),
+        ("id: [", ConfigFileError, "cannot be read"),
+        ("id: ../x\npath: a\n", OptionError, "id = ../x"),
+        ("id: a\npath: b\npipelin: X\n", UnknownOptionError, "pipelin"),
+        ("id: a\npath: b\npipeline: MyPipeline\n", OptionError, "allowed: ZImagePipeline"),
+        ("id: a\nhuggingface: a/../b\n", OptionError, "owner/name"),
+        ("id: a\nhuggingface: {id: a/b, revision: x/y}\n", OptionError, "revision"),
+        ("id: a\n", OptionError, "path, huggingface or modelscope"),
+        ("id: a\npath: b\ndefaults: {width: 3}\n", OptionError, "width"),
+        ("id: a\npath: b\nlimits: {seed: [1, 2]}\n", UnknownOptionError, "limits.seed"),
+        ("id: a\npath: b\nlimits: {guidance_scale: 3}\n", OptionError, "limits.guidance_scale"),
+        ("id: a\npath: b\nname: {en: x}\n", OptionError, "name"),
+    ],
+)
+def test_a_file_with_a_mistake_is_named_and_hides_no_other(catalog, configs, text, error, words):
+    path = write(configs, "wrong", text)
+    with pytest.raises(error, match=words.replace("(", r"\(").replace("[", r"\[")) as caught:
+        read_entry(path)
+    assert "models/wrong.yaml" in caught.value.message("zh")
+    assert len(catalog.problems()) == 1
+    assert catalog.find("demo").problem is None
+
+
+@pytest.mark.option("model.id")
+def test_a_folder_by_its_path(catalog):
+    info = catalog.find(str(PROJECT_ROOT / "core" / "demo" / "weights"))
+    assert info.problem is None
+
+
+def test_a_folder_that_is_no_model(catalog, tmp_path):
+    (tmp_path / "store").mkdir()
+    assert isinstance(catalog.find(str(tmp_path / "store")).problem, ModelFileError)
+
+
+def test_unknown_id(catalog):
+    with pytest.raises(UnknownModelError, match="demo"):
+        catalog.find("demmo")
+
+
+def test_the_embedded_model_needs_about_its_size(catalog):
+    demo = catalog.find("demo")
+    stored = sum(path.stat().st_size for path in (PROJECT_ROOT / "core/demo/weights").rglob("*.safetensors"))
+    assert demo.disk_bytes >= stored
+    assert 0 < demo.memory_bytes <= stored

@@ -1,0 +1,108 @@
+"""From the form to the queue: a picture, a batch, a quick check, the same once more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from core.config.options import SCHEMA
+from core.config.schema import TakesEffect
+from core.errors import StudioError
+from core.studio import Studio
+from core.studio.diagnostics import Issue
+from core.types import GenerationRequest
+from ui import prompts, state
+from ui.actions.form import open_form
+from ui.actions.input_images import with_images
+from ui.actions.studio_calls import submit
+
+CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it
+
+
+def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
+    """Submit the form, with `changes` by schema key. A problem leaves everything as it is and is shown.
+
+    What brings a prompt of its own, such as the quick check, is drawn from that alone.
+    """
+    values = {**state.form_values(), **(changes or {})}
+    try:
+        from_text = "generation.prompt" in (changes or {})
+        request = with_images(studio, studio.requests.new(values), values, from_text)
+    except StudioError as error:
+        state.set_errors([error])
+        return
+    if state.ask_reload(reloads(studio, request), changes or {}):
+        return
+    if submit(studio, request, state.terms()):
+        state.forget_when()
+
+
+def reloads(studio: Studio, request: GenerationRequest) -> dict[str, Any]:
+    """The options of the request that make the worker load its present model again, with the values it has now."""
+    worker = studio.worker.status()
+    if worker.model != request.model:
+        return {}
+    return {
+        option.key: worker.asked[option.key]
+        for option in SCHEMA.request_options()
+        if option.takes_effect is TakesEffect.RELOAD
+        and option.key in worker.asked
+        and worker.asked[option.key] != request.options[option.key]
+    }
+
+
+def reload_now(studio: Studio) -> None:
+    """The answer "go on" to the question; the same change is not asked about again."""
+    changes = state.agree_reload()
+    generate(studio, changes)
+
+
+def keep_loaded(values: Mapping[str, Any]) -> None:
+    """The answer "put it back": the form has the values that are in effect."""
+    state.drop_reload()
+    state.fill_form(values)
+
+
+def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
+    """Queue the pictures of a file or of pasted prompts as one job; the form says what they have in common."""
+    try:
+        values = state.form_values()
+        request = with_images(studio, studio.requests.new_batch(given, values, source), values)
+    except StudioError as error:
+        state.set_errors([error])
+        return
+    if submit(studio, request, state.terms()):
+        state.forget_when()
+
+
+def quick_check(studio: Studio) -> None:
+    """The same prompt and seed at the present settings: does it still draw?"""
+    library = prompts.library_for(state.form()["model.id"], studio.settings.configs / "prompts")
+    words = library.samples[0].text["en"] if library else "a house"
+    generate(studio, {"generation.prompt": words, "generation.seed": CHECK_SEED, "generation.num_images": 1})
+
+
+def is_check(request: GenerationRequest) -> bool:
+    return request.seed == CHECK_SEED and request.num_images == 1
+
+
+def use_sample(studio: Studio, sample: prompts.Sample) -> None:
+    """A sample card: its words and seed go into the form and into the queue, with no picture to start from."""
+    state.draw_from_text()
+    state.fill_form({"generation.prompt": sample.text[state.language()], "generation.seed": -1})
+    generate(studio, {"generation.seed": sample.seed})
+
+
+def run_again(studio: Studio, request: GenerationRequest, cure: Mapping[str, Any] | None = None) -> None:
+    """A failed request once more, with the option that cures it."""
+    submit(studio, replace(request, options={**request.options, **(cure or {})}))
+
+
+def cure(studio: Studio, fault: Issue) -> None:
+    """Put the cure into the form, and run again what had the fault."""
+    open_form(studio)
+    state.fill_form(fault.cure)
+    again = fault.cured()
+    if again is not None:
+        submit(studio, again)

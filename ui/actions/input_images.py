@@ -1,0 +1,87 @@
+"""Pictures that the form starts from or follows: given, sent from the history, or kept from before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import CONTROL, GenerationRequest, ImageRecord
+from ui import state
+from ui.actions.form import open_form
+
+
+def with_images(
+    studio: Studio, request: GenerationRequest, values: Mapping[str, Any], from_text: bool = False
+) -> GenerationRequest:
+    """The request of `values` with the form's pictures: the one to draw over unless `from_text`, and the control picture."""
+    if state.sources().inputs and not from_text:
+        request = studio.requests.with_inputs(request, state.sources(), values)
+    return with_control(studio, request)
+
+
+def with_control(studio: Studio, request: GenerationRequest) -> GenerationRequest:
+    """The request with the form's control picture, where its model takes one."""
+    takes = CONTROL in studio.catalog.find(request.model).inputs
+    return replace(request, inputs={**request.inputs, **(state.control_input() if takes else {})})
+
+
+def keep_control(studio: Studio, data: bytes | None, name: str = "") -> None:
+    """Store the picture that was given and put it into the form; None takes it out. A refusal is shown."""
+    state.set_errors(())
+    try:
+        state.set_control_input(studio.input_images.keep(data, name) if data is not None else "")
+    except StudioError as error:
+        state.set_errors([error])
+
+
+def start_from(studio: Studio, data: bytes, name: str, parent: str = "") -> bool:
+    """Draw over this picture from now on; the form gets the size that fits it. What is no picture is told."""
+    state.set_errors(())
+    try:
+        use(studio, studio.input_images.keep(data, name), parent)
+    except StudioError as error:
+        state.set_errors([error])
+        return False
+    return True
+
+
+def use(studio: Studio, digest: str, parent: str = "") -> None:
+    """Draw over a picture that is kept."""
+    state.start_from(digest, parent)
+    values = without_size(state.form_values())
+    with suppress(StudioError):  # a model that takes none: the card says so
+        request = studio.requests.with_inputs(studio.requests.new(values), state.sources(), values)
+        state.fill_form({"generation.width": request.width, "generation.height": request.height})
+
+
+def send_to_form(studio: Studio, record: ImageRecord) -> bool:
+    """Draw over a picture of the history, with its own words to begin with."""
+    open_form(studio)
+    try:
+        data = studio.history.file(record.id).read_bytes()
+    except (StudioError, OSError) as error:
+        state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
+        return False
+    own = {name: getattr(record.request, name) for name in ("prompt", "negative_prompt")}
+    state.fill_form({f"generation.{name}": words for name, words in own.items()})
+    return start_from(studio, data, record.file, record.id)
+
+
+def steps(studio: Studio) -> tuple[int, int] | None:
+    """Of the picture that the form asks for: (steps that will be run, steps asked for); None while it can't be made."""
+    try:
+        request = studio.requests.with_inputs(
+            studio.requests.new(state.form_values()), state.sources(), state.form_values()
+        )
+    except StudioError:
+        return None
+    return studio.requests.steps_run(request), request.num_inference_steps
+
+
+def without_size(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The guide draws at the model's own size: what it says holds for every size, and the wait is short."""
+    return {key: value for key, value in values.items() if key not in ("generation.width", "generation.height")}

@@ -1,0 +1,49 @@
+"""Calling the studio's verbs for a page: a refusal is shown as an error, and nothing is lost by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import GenerationRequest, Job, SubmitOptions
+from ui import state
+
+
+def ask(verb: Callable[..., object], *arguments: object) -> None:
+    """Call one of the studio's verbs; a refusal is shown, and the errors before it are done with."""
+    state.set_errors(())
+    try:
+        verb(*arguments)
+    except StudioError as error:
+        state.set_errors([error])
+
+
+def cancel(studio: Studio, job_id: str) -> None:
+    ask(studio.queue.cancel, job_id)
+
+
+def cancel_all(studio: Studio, job_ids: Sequence[str]) -> None:
+    for job_id in reversed(job_ids):  # the waiting ones first, so that none of them begins meanwhile
+        ask(studio.queue.cancel, job_id)
+
+
+def submit(studio: Studio, request: GenerationRequest, terms: SubmitOptions | None = None) -> bool:
+    """Queue a complete request and watch it."""
+    try:
+        state.watch(studio.queue.submit(request, terms or SubmitOptions(client=state.client())).id)
+    except StudioError as error:
+        state.set_errors([error])
+        return False
+    return True
+
+
+def known_jobs(studio: Studio, job_ids: Sequence[str]) -> list[Job]:
+    """Those that are still there."""
+    found = []
+    for job_id in job_ids:
+        try:
+            found.append(studio.queue.get(job_id))
+        except StudioError:
+            continue
+    return found

@@ -1,0 +1,148 @@
+"""What is to be compared: columns of a model and its options, prompts, seeds."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.benchmark import plan
+from core.config.loader import profile_names
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import ModelInfo, SubmitOptions
+from ui import prompts, state
+from ui.i18n import said, t
+
+MODELS_PAGE = "views/models.py"
+
+
+def draw(studio: Studio) -> None:
+    """The fields and the button. What is wrong with them is told when it is pressed, and nothing is queued then."""
+    models = {info.id: info for info in studio.catalog.models()}
+    _prefill(studio, models)
+    rows = state.comparison_rows()
+    with st.grid(4, min_column_width=250, gap="small", key="comparison_columns"):
+        for number, row in enumerate(rows, start=1):
+            with st.container(border=True, key=f"comparison_column_{number}"):
+                _column(studio, models, number, row, removable=len(rows) > plan.FEWEST)
+    st.button(
+        t("comparison.add"),
+        key="add_column",
+        icon=":material/add:",
+        disabled=len(rows) >= plan.MOST_COLUMNS,
+        on_click=state.add_comparison_row,
+    )
+    with st.grid(2, min_column_width=300, gap="small", key="comparison_shared"):
+        st.text_area(t("comparison.prompts"), key=state.PROMPTS, height=120, persist_state="session")
+        with st.container():
+            st.text_input(t("comparison.seeds"), key=state.SEEDS, persist_state="session")
+            st.text_area(
+                t("comparison.shared"),
+                key=state.SHARED,
+                height=68,
+                placeholder="generation.width = 512",
+                persist_state="session",
+            )
+    missing = [models[name] for row in rows if (name := state.column_text("model", row)) in models]
+    unusable = any(info.problem is not None for info in missing)
+    st.caption(_count(len(rows)))
+    st.button(
+        t("comparison.start"),
+        key="start_comparison",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=unusable,
+        on_click=_start,
+        args=(studio,),
+    )
+
+
+def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int, removable: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.text(t("comparison.column", number=number))
+        if removable:
+            st.button(
+                "",
+                key=f"remove_column_{number}",
+                icon=":material/close:",
+                help=t("comparison.remove"),
+                type="tertiary",
+                on_click=state.remove_comparison_row,
+                args=(row,),
+            )
+    st.selectbox(
+        t("comparison.model"),
+        list(models),
+        key=state.column_field("model", row),
+        format_func=lambda name: _name(models[name]),
+        persist_state="session",
+    )
+    info = models.get(state.column_text("model", row))
+    if info is not None and info.problem is not None:
+        st.text(info.problem.message(state.language()))
+        if st.button(t("comparison.get"), key=f"get_model_{number}", icon=":material/download:"):
+            st.switch_page(MODELS_PAGE)
+    st.selectbox(
+        t("comparison.profile"),
+        ["", *profile_names(studio.settings.configs)],
+        key=state.column_field("profile", row),
+        format_func=lambda name: name or t("comparison.no_profile"),
+        persist_state="session",
+    )
+    st.text_area(
+        t("comparison.options"),
+        key=state.column_field("options", row),
+        height=90,
+        placeholder="generation.num_inference_steps = 4",
+        help=t("comparison.options_help"),
+        persist_state="session",
+    )
+
+
+def _name(info: ModelInfo) -> str:
+    return said(info.name) if info.problem is None else t("comparison.not_here", name=said(info.name))
+
+
+def _prefill(studio: Studio, models: dict[str, ModelInfo]) -> None:
+    """The model of the settings against another one that is here; where there is none, against itself in a hurry."""
+    first = studio.settings["model.id"]
+    first = first if first in models else next(iter(models))
+    others = [info.id for info in models.values() if info.problem is None and info.id != first]
+    library = prompts.library_for(first, studio.settings.configs / "prompts")
+    words = [sample.text[state.language()] for sample in library.samples[:2]] if library else []
+    values: dict[str, object] = {state.PROMPTS: "\n".join(words), state.SEEDS: "1, 2"}
+    for row in state.comparison_rows():
+        values[state.column_field("model", row)] = others[0] if others and row != 1 else first
+        values[state.column_field("profile", row)] = "draft" if row == 2 and not others else ""
+    state.prefill_comparison(values)
+
+
+def _count(columns: int) -> str:
+    """How many pictures it will be; seeds that can't be read are told when it is started."""
+    words = len(_prompts())
+    try:
+        seeds = len(plan.read_seeds(state.comparison_text(state.SEEDS), "form"))
+    except StudioError:
+        return ""
+    return t("comparison.count", columns=columns, prompts=words, seeds=seeds, total=columns * words * seeds)
+
+
+def _prompts() -> list[str]:
+    return [line.strip() for line in state.comparison_text(state.PROMPTS).splitlines() if line.strip()]
+
+
+def _start(studio: Studio) -> None:
+    """Queue it and open it; a problem leaves everything as it is and is shown."""
+    state.set_errors(())
+    try:
+        shared = plan.read_values(state.comparison_text(state.SHARED), "form")
+        wishes = []
+        for number, row in enumerate(state.comparison_rows(), start=1):
+            own = plan.read_values(state.column_text("options", row), plan.place_of(number))
+            model, profile = state.column_text("model", row), state.column_text("profile", row)
+            wishes.append(plan.ColumnSpec(model, profile, {**shared, **own}))
+        seeds = plan.read_seeds(state.comparison_text(state.SEEDS), "form")
+        comparison = plan.start(studio, wishes, _prompts(), seeds, SubmitOptions(client=state.client()))
+    except StudioError as error:
+        state.set_errors([error])
+        return
+    state.set_open_comparison(comparison.id)

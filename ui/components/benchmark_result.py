@@ -1,0 +1,128 @@
+"""What a comparison found: the table of figures, and the grid of pictures.
+
+Both are text in HTML: names and prompts come from people.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core.benchmark.report import BenchmarkReport, ColumnResult, Metrics
+from core.benchmark.votes import tallies
+from core.types import ImageRecord, JobState, Vote
+from ui import formats, state
+from ui.components import custom_components, thumbnails
+from ui.i18n import t
+from ui.job_words import sentence
+
+WIDEST = 320  # px of a column of pictures: thumbnails are no larger
+ALIKE = 0.02  # values that are nearer to one another than this share of the best are as good
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: its name, how a column's value reads, and, where one is better, whether the least is."""
+
+    name: str
+    value: Callable[[Metrics], float | None]
+    said: Callable[[float], str]
+    least: bool | None = None
+
+
+def _obeyed(figures: Metrics) -> float | None:
+    return figures.obeyed[0] / figures.obeyed[1] if figures.obeyed else None
+
+
+ROWS = (
+    Row("load", lambda figures: figures.load_seconds, formats.seconds, least=True),
+    Row("seconds", lambda figures: figures.seconds, formats.seconds, least=True),
+    Row("pace", lambda figures: figures.steps_per_second, lambda value: f"{value:.2f}", least=False),
+    Row("memory", lambda figures: figures.peak_memory_bytes, lambda value: formats.size_of(int(value)), least=True),
+    Row("disk", lambda figures: figures.disk_bytes, lambda value: formats.size_of(int(value)), least=True),
+    Row("obeys", _obeyed, lambda value: f"{value:.1%}", least=False),
+    Row("sharpness", lambda figures: figures.sharpness, lambda value: f"{value:.1f}"),
+    Row("clipped", lambda figures: figures.clipped, lambda value: f"{value:.1%}"),
+    Row("cast", lambda figures: figures.cast, lambda value: f"{value:.0f}"),
+)
+
+
+def table(report: BenchmarkReport, votes: Sequence[Vote]) -> None:
+    """A column for each column, a line for each figure; the best of a line stands out where one is better."""
+    head = "".join(f"<th>{html.escape(measured.column.name)}</th>" for measured in report.columns)
+    lines = [f"<tr><th></th>{head}</tr>", _line(t("comparison.row_pictures"), [_made(one) for one in report.columns])]
+    lines += [_figures(row, report) for row in ROWS]
+    lines.append(_line(t("comparison.row_faults"), [_faults(measured.figures) for measured in report.columns]))
+    if votes:
+        counts = tallies(votes, len(report.columns))
+        wins = [t("comparison.tally", wins=one.wins, losses=one.losses, equal=one.equal) for one in counts]
+        lines.append(_line(t("comparison.row_votes"), wins))
+    st.html(f'<table class="zd-table zd-figures">{"".join(lines)}</table>')
+    custom_components.quiet(t("comparison.how"))
+
+
+def _figures(row: Row, report: BenchmarkReport) -> str:
+    values = [row.value(measured.figures) for measured in report.columns]
+    cells = [formats.plain(None) if value is None else row.said(value) for value in values]
+    if row.name == "obeys":
+        asked = [measured.figures.obeyed for measured in report.columns]
+        cells = [f"{cell} ({one[0]}/{one[1]})" if one else cell for cell, one in zip(cells, asked, strict=True)]
+    return _line(t(f"comparison.row_{row.name}"), cells, _best(values, row.least))
+
+
+def _best(values: Sequence[float | None], least: bool | None) -> list[bool]:
+    """Which values stand out: the best and what is as good, unless all are, or none is better than another."""
+    known = [value for value in values if value is not None]
+    if least is None or not known:
+        return [False] * len(values)
+    best = min(known) if least else max(known)
+    marked = [value is not None and abs(value - best) < ALIKE * abs(best) for value in values]
+    return marked if sum(marked) < len(known) else [False] * len(values)
+
+
+def _line(name: str, cells: Sequence[str], marked: Sequence[bool] = ()) -> str:
+    flags = marked or [False] * len(cells)
+    inner = "".join(
+        f'<td class="best">{html.escape(cell)}</td>' if flag else f"<td>{html.escape(cell)}</td>"
+        for cell, flag in zip(cells, flags, strict=True)
+    )
+    return f"<tr><th>{html.escape(name)}</th>{inner}</tr>"
+
+
+def _made(measured: ColumnResult) -> str:
+    words = f"{measured.figures.made} / {measured.figures.wanted}"
+    if measured.error is not None:
+        return f"{words} · {measured.error.message(state.language())}"
+    if measured.job is not None and measured.job.state is JobState.QUEUED:
+        return f"{words} · {sentence(measured.job)}"
+    return words
+
+
+def _faults(figures: Metrics) -> str:
+    """Such as: 2 × black."""
+    kinds = sorted(set(figures.faults))
+    return ", ".join(f"{figures.faults.count(kind)} × {t(f'comparison.fault_{kind}')}" for kind in kinds) or "0"
+
+
+def images(report: BenchmarkReport) -> None:
+    """A row for each prompt and seed, a cell for each column; a click opens the picture in the history."""
+    width = len(report.columns)
+    head = "".join(f"<th>{html.escape(measured.column.name)}</th>" for measured in report.columns)
+    lines = [f"<tr>{head}</tr>"]
+    for k, (prompt, seed) in enumerate(report.comparison.cells):
+        words = f"{prompt} · {t('fact.seed')} {seed}"
+        cells = "".join(_cell(measured, measured.images[k]) for measured in report.columns)
+        lines.append(f'<tr class="row"><th colspan="{width}">{html.escape(words)}</th></tr><tr>{cells}</tr>')
+    st.html(f'<table class="zd-sheet zd-cells" style="max-width: {width * WIDEST}px">{"".join(lines)}</table>')
+
+
+def _cell(measured: ColumnResult, record: ImageRecord | None) -> str:
+    if record is None:
+        words = t("comparison.waiting") if measured.active else t("vary.no_picture")
+        return f"<td><small>{html.escape(words)}</small></td>"
+    took = formats.seconds(sum(record.timings.values()))
+    image = thumbnails.linked(record.id, record.request.prompt)
+    return f"<td>{image}<small>{html.escape(took)}</small></td>"

@@ -1,0 +1,235 @@
+"""Small elements that Streamlit lacks: a picture by URL that changes without flicker, facts that copy, galleries.
+
+Their data is set as text and attributes by the scripts in ui/assets, never as HTML: a prompt can't become markup.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from core.server.listing import items, write_query
+from core.types import HistoryPage, HistoryQuery, ImageRecord, ImageSelection, Job, JobState
+from ui import progress_poll as ui_pulse
+from ui.job_words import sentence
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+def _component(name: str, frame: str) -> Callable:
+    script, style = (ASSETS / f"{name}.js", ASSETS / f"{name}.css")
+    return st.components.v2.component(
+        f"darkroom_{name}", html=frame, css=style.read_text(encoding="utf-8"), js=script.read_text(encoding="utf-8")
+    )
+
+
+_image = _component("picture", '<div class="frame empty"><a target="_blank" rel="noopener"><img alt=""></a></div>')
+_pulse = _component(
+    "pulse",
+    '<div class="pulse"><div class="words"></div>'
+    '<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i></i></div></div>',
+)
+_words = _component("words", '<p class="line"></p>')
+_facts = _component("facts", '<div class="facts"></div>')
+_gallery = _component("gallery", '<div class="gallery" role="group"></div>')
+_zoom = _component("zoom", '<div class="zoom" tabindex="0" role="img"><img alt=""></div>')
+_slider = _component(
+    "slider", '<div class="slider"><img alt=""><img alt="" class="over"><input type="range"><i>1</i><i>2</i></div>'
+)
+_pair = _component("pair", '<div class="pair" role="group" tabindex="0"></div>')
+_paste = _component("paste", '<div class="paste"><span></span><p role="alert"></p></div>')
+_board = _component(
+    "board",
+    '<div class="board"><div class="tools" role="toolbar"><button></button><button></button>'
+    '<input type="range" min="2" max="50" value="14"><button></button><button></button><button></button></div>'
+    '<div class="sheet"><img alt=""><canvas></canvas></div><p role="status"></p></div>',
+)
+_grid = _component("grid", '<div class="grid" role="group"><div class="space"></div></div>')
+
+
+def quiet(words: str) -> None:
+    """A small line of text that may come from a file or a library: nothing in it is read as Markdown."""
+    st.html(f'<p class="zd-quiet">{html.escape(words)}</p>')
+
+
+def image(src: str, alt: str, size: tuple[int, int], *, key: str, forming: str = "") -> None:
+    """A picture as large as fits; `forming` is the job of which it is a preview, or an empty frame that waits for one."""
+    data = {"src": src, "alt": alt, "width": size[0], "height": size[1], "forming": bool(forming), "job": forming}
+    _image(key=key, data=data)
+
+
+def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None, images: bool = False) -> None:
+    """Looks this often at how jobs in work get on, and has the fragment that it is in drawn again once `mark` is old.
+
+    With a job it is that job's progress bar, else nothing to be seen. `images`: drawn again with each of its pictures, too.
+    """
+    shown = {"job": job.id, **ui_pulse.shown(job)} if job else {"job": ""}
+    mark = f"{mark}.{shown['image']}" if job and images and job.state is not JobState.QUEUED else mark
+    _pulse(
+        key=key,
+        data={"url": ui_pulse.address(), "mark": mark, "seconds": seconds, "pictures": images, **shown},
+        on_changed_change=_drawn_again,
+    )
+
+
+def _drawn_again() -> None:
+    """That there is someone to tell is what makes Streamlit run the fragment."""
+
+
+def job_words(job: Job, *, key: str) -> None:
+    """Where a job is, kept up to date while there is a `pulse` on the page."""
+    _words(key=key, data={"job": job.id, "words": sentence(job)})
+
+
+def facts(rows: Sequence[tuple[str, str, str]], hint: str, done: str, *, key: str) -> None:
+    """(label, value, what a click copies) in one line; `done` is said after a copy."""
+    _facts(key=key, data={"facts": [list(row) for row in rows], "hint": hint, "done": done})
+
+
+def gallery(
+    records: Sequence[ImageRecord],
+    label: str,
+    on_pick: Callable[[str], None],
+    *,
+    key: str,
+    layout: str = "grid",
+    selected: str | None = None,
+) -> None:
+    """Thumbnails; `on_pick` gets the id of the one that is chosen."""
+    items = [{"id": record.id, "src": thumbnail_url(record.id), "alt": record.request.prompt} for record in records]
+
+    def picked() -> None:
+        image_id = st.session_state[key].get("picked")
+        if image_id:
+            on_pick(image_id)
+
+    _gallery(
+        key=key,
+        data={"items": items, "label": label, "layout": layout, "selected": selected},
+        on_picked_change=picked,
+    )
+
+
+def grid(
+    query: HistoryQuery,
+    page: HistoryPage,
+    label: str,
+    *,
+    key: str,
+    version: int,
+    selection: tuple[int, ImageSelection],
+    opened: str | None,
+    on_pick: Callable[[str], None],
+    on_choose: Callable[[list[str]], None],
+    on_favourite: Callable[[str], None],
+) -> None:
+    """All that `query` finds, as a gallery in which only the visible tiles exist; `page` is its beginning.
+
+    `version` changes when what was found may look different; `selection` is (a number that changes when the page, and not
+    the viewer, changed what is chosen; what is chosen). `on_choose` gets the chosen ids, or the exceptions while all are.
+    """
+    chosen = selection[1]
+    everything = isinstance(chosen, HistoryQuery)
+
+    def said(name: str, act: Callable[[Any], None]) -> Callable[[], None]:
+        def told() -> None:
+            value = st.session_state[key].get(name)
+            if value is not None:
+                act(value)
+
+        return told
+
+    _grid(
+        key=key,
+        data={
+            "query": write_query(query),
+            "version": version,
+            "total": page.total,
+            "items": items(page),
+            "label": label,
+            "selection": selection[0],
+            "all": everything,
+            "marked": list(chosen.without if isinstance(chosen, HistoryQuery) else chosen),
+            "open": opened,
+        },
+        on_picked_change=said("picked", on_pick),
+        on_chosen_change=said("chosen", on_choose),
+        on_favourite_change=said("favourite", on_favourite),
+    )
+
+
+def zoom(record: ImageRecord, hint: str, *, key: str, on_step: Callable[[int], None]) -> None:
+    """A picture to look into: the wheel and a double click zoom, dragging moves, arrows call `on_step` with -1 or 1."""
+
+    def stepped() -> None:
+        step = st.session_state[key].get("step")
+        if step:
+            on_step(int(step))
+
+    shown = {"src": image_url(record.id), "alt": record.request.prompt, "ratio": record.width / record.height}
+    _zoom(key=key, data={**shown, "hint": hint}, on_step_change=stepped)
+
+
+def paste(label: str, language: str, *, key: str, on_kept: Callable[[str], None]) -> None:
+    """Takes a picture that is pasted anywhere on the page, or dropped here; `on_kept` gets the digest that it was kept under."""
+
+    def kept() -> None:
+        digest = st.session_state[key].get("kept")
+        if digest:
+            on_kept(str(digest))
+
+    _paste(key=key, data={"label": label, "language": language}, on_kept_change=kept)
+
+
+def board(
+    image: str, mask: str, size: tuple[int, int], words: Mapping[str, str], language: str,
+    *, key: str, on_mask: Callable[[str], None],
+) -> None:  # fmt: skip
+    """An input picture on which a mask is painted; both by digest. `on_mask` gets that of the new mask, "" for none."""
+
+    def painted() -> None:
+        digest = st.session_state[key].get("mask")
+        if digest is not None:
+            on_mask(str(digest))
+
+    data = {
+        "src": input_url(image),
+        "mask": input_url(mask) if mask else "",
+        "width": size[0],
+        "height": size[1],
+        "alt": words["tools"],
+        "words": dict(words),
+        "language": language,
+    }
+    _board(key=key, data=data, on_mask_change=painted)
+
+
+def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> None:
+    """Two pictures on one another, with a line between them that moves."""
+    images = [{"src": image_url(record.id), "alt": record.request.prompt} for record in (first, second)]
+    _slider(key=key, data={"pictures": images, "label": label, "ratio": first.width / first.height})
+
+
+def pair(images: Sequence[tuple[str, str]], label: str, *, key: str) -> None:
+    """Two pictures beside one another, each an address and its alternative text; a new pair takes the focus."""
+    _pair(key=key, data={"pictures": [{"src": src, "alt": alt} for src, alt in images], "label": label})
+
+
+def difference_url(one: str, other: str) -> str:
+    return f"/api/differences/{one}/{other}"
+
+
+def image_url(image_id: str) -> str:
+    return f"/api/images/{image_id}"
+
+
+def input_url(digest: str) -> str:
+    return f"/api/inputs/{digest}"
+
+
+def thumbnail_url(image_id: str) -> str:
+    return f"/api/thumbnails/{image_id}"

@@ -1,0 +1,85 @@
+"""How the jobs in work are getting on, as a few hundred bytes for the scripts of open pages, which ask for it often.
+
+Drawing a page again costs a hundred times as much, so it is done only when the mark has changed: when a job came, began,
+ended, moved or was stopped. The answer is the same for every tab of a language and is made once for all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from core.errors import LANGUAGES
+from core.studio import Studio
+from core.types import Job, JobState, Progress, QueueSnapshot
+from ui import state
+from ui.job_words import sentence
+
+PATH = "/pulse"
+
+
+def route(get_studio: Callable[[], Studio]) -> Route:
+    """GET /pulse?lang=en. `get_studio` is called at each request."""
+    made: dict[str, tuple[QueueSnapshot, bytes]] = {}  # by language: the board that it was made of, and the answer
+
+    def pulse(request: Request) -> Response:
+        asked = request.query_params.get("lang", "")
+        language = asked if asked in LANGUAGES else LANGUAGES[0]
+        board = get_studio().queue.snapshot()
+        kept = made.get(language)
+        if kept is None or kept[0] is not board:
+            kept = made[language] = (board, answer(board, language))
+        return Response(kept[1], media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    return Route(PATH, pulse)
+
+
+def address() -> str:
+    """What this viewer's pages ask."""
+    return f"{PATH}?lang={state.language()}"
+
+
+def answer(board: QueueSnapshot, language: str) -> bytes:
+    """The mark, and what is to be shown of each job in work."""
+    with state.speaking(language):
+        jobs = {job.id: shown(job) for job in board.jobs if job.state is not JobState.QUEUED}
+    return json.dumps({"mark": mark(board), "jobs": jobs}, ensure_ascii=False).encode()
+
+
+def shown(job: Job) -> dict[str, Any]:
+    """Words, part done (0 to 1), the number of the picture in work and, while it forms, the address of its preview."""
+    progress = job.progress
+    return {
+        "words": sentence(job),
+        "done": progress.fraction if progress else 0.0,
+        "image": progress.image if progress else 0,
+        "src": preview_url(job.id, progress) if progress and progress.preview_step else "",
+    }
+
+
+def mark(board: QueueSnapshot) -> str:
+    """Changes with all that a page shows of the queue but the progress of what is in work."""
+    jobs = [
+        (
+            job.id,
+            job.state is JobState.QUEUED,
+            job.position,
+            job.held,
+            job.not_before,
+            job.cancel_requested,
+            str(job.error),
+        )
+        for job in board.jobs
+    ]
+    return hashlib.sha256(repr((jobs, board.paused, board.newest)).encode()).hexdigest()[:16]
+
+
+def preview_url(job_id: str, progress: Progress) -> str:
+    """Another one when there is something new to see, so that the browser asks again."""
+    return f"/api/jobs/{job_id}/preview?at={progress.image}.{progress.preview_step}"

@@ -1,0 +1,135 @@
+"""What Generate shows: the job that is watched, what went wrong, the question before a reload, when the next job begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.errors import StudioError
+from core.types import SubmitOptions
+from ui.state.form import form
+from ui.state.session import client
+from ui.timezone import local_zone
+
+_JOB = "job"
+_SHOWN = "shown_image"
+_ERRORS = "errors"
+_ORIGINAL = "original"
+_RELOAD = "reload_question"
+_AGREED = "reloads_agreed"
+
+
+def job_id() -> str | None:
+    """The job that this tab watches: F5 forgets the session, but not the address."""
+    if _JOB not in st.session_state and "job" in st.query_params:
+        st.session_state[_JOB] = st.query_params["job"]
+    return st.session_state.get(_JOB)
+
+
+def watch(job: str | None) -> None:
+    """Watch this job from now on; earlier errors and choices are done with."""
+    st.session_state[_JOB] = job
+    st.session_state[_SHOWN] = None
+    set_errors(())
+
+
+def put_job_in_address() -> None:
+    """Changing pages empties the address; this puts the job back."""
+    job = st.session_state.get(_JOB)
+    if job and st.query_params.get("job") != job:
+        st.query_params["job"] = job
+    elif not job and "job" in st.query_params:
+        del st.query_params["job"]
+
+
+def shown_image() -> str | None:
+    """The picture chosen from the strip; None: the watched job's."""
+    return st.session_state.get(_SHOWN)
+
+
+def show_image(image_id: str | None) -> None:
+    st.session_state[_SHOWN] = image_id
+
+
+def errors() -> tuple[StudioError, ...]:
+    """What went wrong with the last thing that was asked for."""
+    return tuple(StudioError.from_dict(data) for data in st.session_state.get(_ERRORS, ()))
+
+
+def set_errors(found: Iterable[StudioError]) -> None:
+    st.session_state[_ERRORS] = [error.to_dict() for error in found]
+
+
+def original() -> str | None:
+    """The picture that the watched job makes again."""
+    job, image_id = st.session_state.get(_ORIGINAL, (None, None))
+    return image_id if job is not None and job == job_id() else None
+
+
+def set_original(image_id: str) -> None:
+    """The job watched now makes this picture again."""
+    st.session_state[_ORIGINAL] = (job_id(), image_id)
+
+
+def ask_reload(present: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Keep the question whether to load the model again, unless there is none or it was agreed to before; whether it waits.
+
+    `present`: what would be replaced, by key. `changes`: what the request has that the form has not.
+    """
+    chosen = _chosen(present)
+    if not present or chosen in st.session_state.get(_AGREED, set()):
+        drop_reload()
+        return False
+    st.session_state[_RELOAD] = (chosen, dict(present), dict(changes))
+    return True
+
+
+def reload_question() -> Mapping[str, Any]:
+    """What loading again would replace, by key; empty when nothing is asked, or the form has changed since."""
+    chosen, present, _ = st.session_state.get(_RELOAD, ((), {}, {}))
+    return present if chosen == _chosen(present) else {}
+
+
+def agree_reload() -> Mapping[str, Any]:
+    """Yes to the question, now and later; the changes that waited with it."""
+    chosen, _, changes = st.session_state.pop(_RELOAD)
+    st.session_state.setdefault(_AGREED, set()).add(chosen)
+    return changes
+
+
+def drop_reload() -> None:
+    """The question is done with."""
+    st.session_state.pop(_RELOAD, None)
+
+
+def _chosen(keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, str(form().get(key))) for key in sorted(keys))
+
+
+WHEN, UNTIL = "when", "when_until"
+
+WHENS = NOW, HELD, AT_TIME = ("now", "held", "at")
+
+
+def when() -> str:
+    """NOW, HELD or AT_TIME: what the viewer chose for the next job."""
+    return str(st.session_state.get(WHEN) or NOW)
+
+
+def keep_when() -> None:
+    """The widget's value is laid here before it is drawn: with a default of its own as well, Streamlit would warn in the log."""
+    st.session_state[WHEN] = when()
+
+
+def terms() -> SubmitOptions:
+    """Whose the next job is, and when it begins."""
+    until = st.session_state.get(UNTIL) if when() == AT_TIME else None
+    not_before = until.replace(tzinfo=local_zone()) if until else None
+    return SubmitOptions(client=client(), held=when() == HELD, not_before=not_before)
+
+
+def forget_when() -> None:
+    """The choice was for one job: the next one begins at once again."""
+    st.session_state[WHEN] = NOW

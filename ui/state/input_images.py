@@ -1,0 +1,61 @@
+"""The pictures that the next one is made from: one to draw over with its mask, and one that a ControlNet follows."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.types import CONTROL, IMAGE, MASK, GenerationRequest, InputSources
+
+_SOURCES = "sources"
+_VERSION = "sources_version"
+_CONTROL = "control_picture"
+
+
+def sources() -> InputSources:
+    """The picture to draw over and its mask, by role and digest, and the picture of the history that the first one is."""
+    found: InputSources = st.session_state.get(_SOURCES) or InputSources()
+    return found
+
+
+def start_from(digest: str, parent: str = "") -> None:
+    """Draw over this picture; a mask was for the one before."""
+    _set(InputSources({IMAGE: digest}, parent))
+
+
+def set_mask(digest: str) -> None:
+    """Draw anew within this mask only; "" for everywhere."""
+    others = {role: known for role, known in sources().inputs.items() if role != MASK}
+    st.session_state[_SOURCES] = InputSources({**others, **({MASK: digest} if digest else {})}, sources().parent)
+
+
+def draw_from_text() -> None:
+    """Without a picture to start from."""
+    _set(InputSources())
+
+
+def set_sources_of(request: GenerationRequest) -> None:
+    """As this request had them."""
+    _set(InputSources({role: request.inputs[role] for role in (IMAGE, MASK) if role in request.inputs}, request.parent))
+    if CONTROL in request.inputs:
+        set_control_input(request.inputs[CONTROL])
+
+
+def sources_version() -> int:
+    """Part of the key of the upload field and the board: both are drawn anew when this number changes."""
+    return int(st.session_state.get(_VERSION, 0))
+
+
+def _set(found: InputSources) -> None:
+    st.session_state[_SOURCES] = found
+    st.session_state[_VERSION] = sources_version() + 1
+
+
+def control_input() -> dict[str, str]:
+    """The control picture as a request names it: its role and digest, or nothing."""
+    digest = st.session_state.get(_CONTROL, "")
+    return {CONTROL: digest} if digest else {}
+
+
+def set_control_input(digest: str) -> None:
+    """Put a stored picture's digest into the form; "" takes it out."""
+    st.session_state[_CONTROL] = digest

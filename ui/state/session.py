@@ -1,0 +1,69 @@
+"""Who looks, and in which language."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from urllib.parse import unquote
+
+import streamlit as st
+
+from core.config.schema import AUTO
+from core.errors import LANGUAGES
+from core.server import BROWSER_COOKIE, USER_HEADER
+
+_LANGUAGE = "language"
+_DEFAULT_LANGUAGE = "default_language"
+_SPOKEN: ContextVar[str] = ContextVar("spoken", default="")
+
+
+def choose_language(configured: str = AUTO) -> None:
+    """Once a run: what the viewer chose (kept in the address, so that F5 keeps it), else the setting, else the browser's."""
+    asked = st.query_params.get("lang")
+    if _LANGUAGE not in st.session_state and asked in LANGUAGES:
+        st.session_state[_LANGUAGE] = asked
+    browser = (st.context.locale or "").lower()
+    fallback = "zh" if browser.startswith("zh") else "en"
+    st.session_state[_DEFAULT_LANGUAGE] = configured if configured in LANGUAGES else fallback
+    if _LANGUAGE in st.session_state:
+        st.query_params["lang"] = st.session_state[_LANGUAGE]
+
+
+@contextmanager
+def speaking(chosen: str) -> Iterator[None]:
+    """Words in this language inside the block: for whoever asks without a page."""
+    token = _SPOKEN.set(chosen)
+    try:
+        yield
+    finally:
+        _SPOKEN.reset(token)
+
+
+def language() -> str:
+    """ "zh" or "en"."""
+    return _SPOKEN.get() or st.session_state.get(_LANGUAGE) or st.session_state.get(_DEFAULT_LANGUAGE, "en")
+
+
+def set_language(value: str) -> None:
+    """The viewer's own choice."""
+    st.session_state[_LANGUAGE] = value
+
+
+def user() -> str | None:
+    """Who is logged in: "" with the token, None where nothing is guarded."""
+    name = st.context.headers.get(USER_HEADER)
+    return None if name is None else unquote(name)
+
+
+def client() -> str:
+    """Whose jobs these are: the user; else the browser, by a digest of the cookie that came with its first page.
+
+    F5 and other tabs keep it. A user is the same over the service.
+    """
+    if name := st.context.headers.get(USER_HEADER):
+        return f"user:{name}"
+    cookie = st.context.cookies.get(BROWSER_COOKIE)
+    name = cookie if isinstance(cookie, str) else ""  # none in a page without a browser
+    return f"page:{hashlib.sha256(name.encode()).hexdigest()[:16]}"

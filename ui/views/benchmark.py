@@ -1,0 +1,135 @@
+"""Models and settings compared: put together, watched, read as a table and as pictures, voted on, kept."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.benchmark import report as reports
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import Benchmark, JobState
+from ui import actions, formats, progress_poll, resources, state
+from ui.components import benchmark_form, benchmark_result, benchmark_vote, custom_components, error_card, job_status
+from ui.i18n import t
+
+VIEWS = ("table", "pictures", "vote")
+SHOWN = 30  # comparisons of the list
+LEAST_POLL, IMAGES_A_SECOND = (
+    1.0,
+    50,
+)  # every look reads all pictures of the comparison, so many are looked at less often
+
+
+def page() -> None:
+    studio = resources.studio()
+    for number, error in enumerate(state.errors()):
+        error_card.draw(error, f"comparison{number}")
+    comparison_id = state.open_comparison()
+    if comparison_id is None:
+        st.text(t("comparison.text"))
+        benchmark_form.draw(studio)
+        _saved(studio)
+        return
+    state.put_comparison_in_address()
+    st.button(
+        t("comparison.new"),
+        key="new_comparison",
+        icon=":material/arrow_back:",
+        type="tertiary",
+        on_click=state.set_open_comparison,
+        args=(None,),
+    )
+    try:
+        comparison = studio.benchmarks.get(comparison_id)
+    except StudioError as error:
+        error_card.draw(error, "comparison")
+        return
+    _shown(studio, comparison)
+
+
+def _shown(studio: Studio, comparison: Benchmark) -> None:
+    active = any(job.state.active for job in reports.jobs(studio, comparison))
+    with st.container(horizontal=True, vertical_alignment="center", key="comparison_head"):
+        view = st.segmented_control(
+            t("history.view"), VIEWS, key=state.VIEW, default="table", required=True, label_visibility="collapsed",
+            format_func={name: t(f"comparison.view_{name}") for name in VIEWS}.get,
+        )  # fmt: skip
+        if not active:
+            address = f"/api/comparisons/{comparison.id}"
+            st.link_button(t("comparison.csv"), f"{address}/table", icon=":material/table:")
+            st.link_button(t("comparison.sheet"), f"{address}/sheet", icon=":material/grid_on:")
+    wanted = len(comparison.cells) * len(comparison.columns)
+    poll = max(LEAST_POLL, wanted / IMAGES_A_SECOND, job_status.poll_seconds(studio))
+    safety = max(poll, job_status.SAFETY_SECONDS) if active else None
+    st.fragment(_live, run_every=safety)(studio, comparison, view or VIEWS[0], poll, active)
+
+
+def _live(studio: Studio, comparison: Benchmark, view: str, poll: float, was_active: bool) -> None:
+    """As it stands now; drawn again with each picture, and the whole page when the last one has ended."""
+    mark = progress_poll.mark(studio.queue.snapshot())
+    with st.spinner(t("comparison.measuring"), show_time=False):
+        report = reports.report(studio, comparison)
+    if was_active and not report.active:
+        st.rerun()
+    votes = studio.benchmarks.votes(comparison.id)
+    _progress(studio, report, mark, poll)
+    if view == "vote":
+        benchmark_vote.draw(studio, report, votes)
+    elif view == "pictures":
+        benchmark_result.images(report)
+    else:
+        benchmark_result.table(report, votes)
+
+
+def _progress(studio: Studio, report: reports.BenchmarkReport, mark: str, poll: float) -> None:
+    """How far all of it is, and the button that stops it, or goes on with what is missing."""
+    comparison = report.comparison
+    with st.container(key="progress", horizontal=True, vertical_alignment="center"):
+        if report.active:
+            st.text(t("guide.done", done=report.made, total=report.wanted), width="content")
+            current = job_status.first_in_work(one.job for one in report.columns if one.job)
+            custom_components.pulse(mark, poll, key="pulse", job=current, images=True)
+            st.button(
+                t("job.cancel"),
+                key="cancel_comparison",
+                on_click=actions.ask,
+                args=(reports.cancel, studio, comparison),
+            )
+        elif any(one.job and one.job.state in (JobState.FAILED, JobState.CANCELLED) for one in report.columns):
+            st.text(t("comparison.stopped", done=report.made, total=report.wanted))
+            st.button(
+                t("comparison.go_on"), key="retry_comparison", icon=":material/replay:", on_click=actions.ask,
+                args=(reports.retry, studio, comparison),
+            )  # fmt: skip
+
+
+def _saved(studio: Studio) -> None:
+    """The comparisons that are kept, newest first; the words as text."""
+    found = studio.benchmarks.recent(SHOWN)
+    if not found:
+        return
+    st.subheader(t("comparison.saved"))
+    for comparison in found:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"saved_{comparison.id}"):
+            names = " | ".join(column.name for column in comparison.columns)
+            cells = len(comparison.cells)
+            count = t("comparison.saved_line", prompts=len(comparison.prompts), images=cells * len(comparison.columns))
+            st.text(f"{names}\n{formats.moment(comparison.created_at)} · {count}")
+            st.button(
+                t("comparison.open"),
+                key=f"open_{comparison.id}",
+                on_click=state.set_open_comparison,
+                args=(comparison.id,),
+            )
+            st.button(
+                "",
+                key=f"forget_{comparison.id}",
+                icon=":material/delete:",
+                help=t("comparison.forget"),
+                type="tertiary",
+                on_click=actions.ask,
+                args=(studio.benchmarks.forget, comparison.id),
+            )
+
+
+page()

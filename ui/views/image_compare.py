@@ -1,0 +1,122 @@
+"""Two to nine pictures beside one another: only what differs is said, and of two, where and how much."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import ImageRecord
+from ui import formats, resources, state
+from ui.components import custom_components, error_card, history_table
+from ui.i18n import t
+
+MOST = 9
+NOT_COMPARED = ("picture", "when", "bytes", "note")
+HISTORY_PAGE = "views/history.py"
+
+
+def page() -> None:
+    studio = resources.studio()
+    records = _records(studio)
+    if st.button(t("compare.back"), key="back", icon=":material/arrow_back:", type="tertiary"):
+        st.switch_page(HISTORY_PAGE)
+    if len(records) < 2:
+        st.info(t("compare.too_few", most=MOST), icon=":material/compare:")
+        return
+    if len(records) == 2:
+        _two(studio, records[0], records[1])
+    else:
+        _side_by_side(records)
+    frame, equal = history_table.without_equal(history_table.frame_of(tuple(records)))
+    _differences(frame.drop(columns=[name for name in NOT_COMPARED if name in frame]), len(equal))
+
+
+def _records(studio: Studio) -> list[ImageRecord]:
+    """The chosen pictures, in their order; the address keeps them over F5."""
+    if "ids" in st.query_params and not state.chosen_images():
+        state.choose_images(st.query_params["ids"].split(","), by_page=True)
+    chosen = state.chosen_images()[:MOST]
+    if chosen:
+        st.query_params["ids"] = ",".join(chosen)
+    found = []
+    for image_id in chosen:
+        try:
+            found.append(studio.history.get(image_id))
+        except StudioError as error:
+            error_card.draw(error, f"compare_{len(found)}")
+    return found
+
+
+def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
+    """Slider, side by side, or map, with the figures; pictures of different sizes only side by side."""
+    try:
+        gap = studio.images.difference(first.id, second.id)
+    except StudioError as error:
+        error_card.draw(error, "difference")
+        return
+    if not gap.same_size:
+        _side_by_side([first, second])
+        st.text(t("compare.sizes"))
+        return
+    views = ("slider", "beside", "map")
+    view = st.segmented_control(
+        t("history.view"), views, key="compare_view", default="slider", required=True, label_visibility="collapsed",
+        format_func={name: t(f"compare.{name}") for name in views}.get,
+    )  # fmt: skip
+    if view == "slider":
+        custom_components.slider(first, second, t("compare.slider"), key="compare_slider")
+    elif view == "beside":
+        _side_by_side([first, second])
+    else:
+        custom_components.image(
+            custom_components.difference_url(first.id, second.id),
+            t("compare.map"),
+            (first.width, first.height),
+            key="heat",
+        )
+    if gap.identical:
+        st.success(t("compare.identical"), icon=":material/check_circle:")
+        return
+    changed = f"{gap.changed:.1%}"
+    st.text(t("compare.figures", largest=gap.largest, mean=f"{gap.mean:.3g}", changed=changed, psnr=f"{gap.psnr:.1f}"))
+
+
+def _side_by_side(records: list[ImageRecord]) -> None:
+    across = 2 if len(records) in (2, 4) else 3
+    for start in range(0, len(records), across):
+        columns = st.columns(across)
+        for k, (column, record) in enumerate(zip(columns, records[start : start + across], strict=False)):
+            with column:
+                number = start + k + 1
+                custom_components.image(
+                    custom_components.image_url(record.id), record.request.prompt, (record.width, record.height),
+                    key=f"compared_{number}",
+                )  # fmt: skip
+                st.caption(str(number))
+
+
+def _differences(frame, equal: int) -> None:
+    """One column a picture, one row a parameter that differs."""
+    shown = [name for name in frame.columns if frame[name].nunique(dropna=False) > 1]
+    if not shown:
+        st.text(t("compare.nothing"))
+        return
+    head = "".join(f"<th>{k + 1}</th>" for k in range(len(frame)))
+    rows = "".join(
+        f"<tr><th>{html.escape(history_table.column_name(name))}</th>"
+        + "".join(f"<td>{html.escape(_said(name, value))}</td>" for value in frame[name])
+        + "</tr>"
+        for name in shown
+    )
+    st.html(f'<table class="zd-table"><tr><th></th>{head}</tr>{rows}</table>')
+    st.caption(t("compare.equal", count=equal))
+
+
+def _said(name: str, value: object) -> str:
+    return formats.seconds(value) if name == "seconds" and isinstance(value, float) else formats.plain(value)
+
+
+page()

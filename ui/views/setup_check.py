@@ -1,0 +1,86 @@
+"""The recipe in four steps: stable, quality, speed, control. Each sets its options, draws, and says what it found."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from core.studio import Studio, self_test
+from core.types import Job
+from ui import actions, formats, progress_poll, resources, state
+from ui.components import custom_components, error_card, job_status
+from ui.i18n import said, t
+
+
+def page() -> None:
+    studio = resources.studio()
+    actions.open_form(studio)
+    for number, error in enumerate(state.errors()):
+        error_card.draw(error, f"guide{number}")
+    st.text(t("guide.text"))
+    state.keep_guide_in_address()
+    runs = {key: actions.known_jobs(studio, ids) for key, ids in state.guide_runs().items()}
+    busy = any(job.state.active for jobs in runs.values() for job in jobs)
+    with st.grid(2, min_column_width=380, gap="small", key="steps"):
+        for number, step in enumerate(self_test.STEPS, start=1):
+            with st.container(border=True, key=f"step_{step.key}"):
+                _step(studio, number, step, runs.get(step.key, []), busy)
+
+
+def _step(studio: Studio, number: int, step: self_test.Step, jobs: list[Job], busy: bool) -> None:
+    st.subheader(f"{number} · {t(f'guide.{step.key}')}")
+    st.text(t(f"guide.{step.key}_text"))
+    st.caption(" · ".join(f"{key}: {formats.plain(value)}" for key, value in step.sets.items()))
+    if any(job.state.active for job in jobs):
+        st.fragment(_running, run_every=job_status.SAFETY_SECONDS)(studio, step, [job.id for job in jobs])
+        return
+    st.button(
+        t("guide.again") if jobs else t("guide.run"),
+        key=f"run_{step.key}",
+        icon=":material/play_arrow:",
+        type="secondary" if jobs else "primary",
+        disabled=busy,
+        on_click=actions.run_step,
+        args=(studio, step),
+    )
+    if jobs:
+        _findings(self_test.judge(studio, step, jobs))
+
+
+def _running(studio: Studio, step: self_test.Step, ids: list[str]) -> None:
+    """Drawn again when the queue has changed, until the last picture of the step has ended."""
+    mark = progress_poll.mark(studio.queue.snapshot())
+    jobs = actions.known_jobs(studio, ids)
+    active = [job for job in jobs if job.state.active]
+    if not active:
+        st.rerun()
+    with st.container(key=f"progress_{step.key}", horizontal=True, vertical_alignment="center"):
+        st.text(t("guide.done", done=len(jobs) - len(active), total=len(jobs)), width="content")
+        custom_components.pulse(
+            mark, job_status.poll_seconds(studio), key="pulse", job=job_status.first_in_work(active)
+        )
+        st.button(
+            t("job.cancel"),
+            key=f"cancel_{step.key}",
+            on_click=actions.cancel_all,
+            args=(studio, [job.id for job in active]),
+        )
+
+
+def _findings(checks: list[self_test.Check]) -> None:
+    """As text: an error may quote a path."""
+    passed = all(check.passed for check in checks)
+    rows = "".join(
+        f'<li class="{"yes" if check.passed else "no"}"><b>{html.escape(said(check.name))}</b> '
+        f"{html.escape(said(check.found))}</li>"
+        for check in checks
+    )
+    st.html(f'<section class="zd-checks"><ul>{rows}</ul></section>')
+    if passed:
+        st.success(t("guide.passed"), icon=":material/check_circle:")
+    else:
+        st.error(t("guide.failed"), icon=":material/error:")
+
+
+page()
