@@ -9,6 +9,7 @@ from core.history.importers import common
 from core.types import FoundParameters
 
 USED = ("positive_prompt", "negative_prompt", "prompt", "steps", "cfg_scale", "seed", "width", "height")
+LONGEST_FLAGS = 10_000  # characters of flags that are read
 _FLAGS = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg_scale", "A": "scheduler", "-steps": "steps",
           "-seed": "seed", "-width": "width", "-height": "height", "-cfg_scale": "cfg_scale", "-sampler": "scheduler"}  # fmt: skip
 
@@ -81,7 +82,7 @@ def _dream(text: str | None) -> dict[str, Any] | None:
     elif " -" in text:
         prompt, _, rest = text.partition(" -")
         rest = "-" + rest
-    return {**_split_brackets(prompt), **_flags(rest.split())}
+    return {**_split_brackets(prompt), **_flags(rest[:LONGEST_FLAGS].split())}
 
 
 def _flags(words: list[str]) -> dict[str, str]:

@@ -84,7 +84,7 @@ def _read_graph(graph: Graph) -> FoundParameters:
         else:
             raw = _without_sampler(graph, resolver)
         for number, node in enumerate(later, 1):
-            rest[f"{LATER} {number}"] = _line(node, describe(node, resolver))
+            rest[f"{LATER} {number}"] = _line(node, describe(node, Resolver(graph)))
     except TooComplex:
         rest["graph"] = "too complex"
     if raw.get("model") is None:
@@ -129,21 +129,24 @@ def _without_sampler(graph: Graph, resolver: Resolver) -> dict[str, Any]:
     names = {"prompt": ("prompt", "positive", "positive_prompt", "text"), "negative_prompt": ("negative_prompt", "negative"),
              "seed": ("seed", "noise_seed", "seed_value"), "steps": ("steps", "num_inference_steps"),
              "cfg_scale": ("cfg", "cfg_scale", "guidance_scale"), "sampler": ("sampler_name", "sampler"), "width": ("width",),
-             "height": ("height",), "model": MODELS}  # fmt: skip
+             "height": ("height",), "model": (*MODELS, "model")}  # fmt: skip
 
     def count(node: Node) -> int:
         return sum(any(name in node.inputs for name in known) for known in names.values())
 
     best = max(graph.nodes.values(), key=count)
-    if count(best) < 3:
+    if count(best) < 2 or not any(name in best.inputs for name in names["prompt"]):
         return {}
+    size = resolver.size_at(best)
     value = {field: next((best.inputs[n] for n in known if n in best.inputs), None) for field, known in names.items()}
     return {
         **{
             side: resolver.prompt_or_text(value[side], kind)
             for side, kind in (("prompt", "positive"), ("negative_prompt", "negative"))
         },
-        **{name: resolver.number(value[name], name) for name in ("seed", "steps", "cfg_scale", "width", "height")},
+        **{name: resolver.number(value[name], name) for name in ("seed", "steps", "cfg_scale")},
+        "width": size[0],
+        "height": size[1],
         **{name: resolver.text(value[name], "positive") for name in ("sampler", "model")},
     }
 

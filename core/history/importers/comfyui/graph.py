@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-MOST_NODES = 20_000
+MOST_NODES = 10_000
 
 
 class Link(NamedTuple):
@@ -45,6 +45,7 @@ class Graph:
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self.nodes = dict(nodes)
+        self._prompt_outputs: dict[str, list[int]] = {}
         self.consumers: dict[str, list[tuple[Node, str, int]]] = {}
         for node in self.nodes.values():
             for name, link in list(node.links()):
@@ -53,14 +54,21 @@ class Graph:
                     continue
                 self.consumers.setdefault(link.node, []).append((node, name, link.output))
 
+    def prompt_outputs(self, node: Node) -> list[int]:
+        """Return the outputs of a node that feed a prompt or a conditioning somewhere, in order."""
+        if node.id not in self._prompt_outputs:
+            names = self.consumers.get(node.id, ())
+            self._prompt_outputs[node.id] = sorted({output for _, name, output in names if _is_prompt(name.lower())})
+        return self._prompt_outputs[node.id]
+
     def source(self, value: Any) -> Node | None:
         """Return the node that a link comes from."""
         return self.nodes.get(value.node) if isinstance(value, Link) else None
 
-    def upstream(self, start: Node) -> dict[str, Node]:
-        """Return every node that `start` depends on, itself not included unless it is in a circle."""
+    def upstream(self, *starts: Node) -> dict[str, Node]:
+        """Return every node that `starts` depend on, themselves not included unless they are in a circle."""
         found: dict[str, Node] = {}
-        waiting = [start]
+        waiting = list(starts)
         while waiting:
             for _, link in waiting.pop().links():
                 if link.node not in found:
@@ -72,6 +80,10 @@ class Graph:
         """Return the nodes that save or show something; where there is none, those that feed no other."""
         named = [node for node in self.nodes.values() if is_output(node)]
         return named or [node for node in self.nodes.values() if node.id not in self.consumers]
+
+
+def _is_prompt(name: str) -> bool:
+    return any(mark in name for mark in ("positive", "negative")) or name.startswith(("cond", "pos", "neg", "uncond"))
 
 
 def read_api_graph(data: Mapping[str, Any]) -> Graph | None:

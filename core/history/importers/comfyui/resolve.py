@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from core.config.lora_syntax import split_prompt
 from core.history.importers import common
 from core.history.importers.comfyui.graph import Graph, Link, Node
 
 MOST_STEPS = 20_000  # nodes that are looked at for one image
-DEEPEST = 120  # links from one node to the next
+DEEPEST = 100  # links from one node to the next
 
 POSITIVE = (
     "positive", "positive_prompt", "text_positive", "positive_text", "prompt_positive", "base_positive", "pos",
@@ -45,7 +46,7 @@ MODELS = (
 )  # fmt: skip
 MODEL_LINKS = (
     "model", "model1", "model_1", "model_a", "MODEL", "unet", "base_model", "diffusion_model", "optional_model",
-    "model_opt", "transformer", "pipeline",
+    "model_opt", "opt_model", "transformer", "pipeline",
 )  # fmt: skip
 LATENTS = (
     "latent_image", "latent", "samples", "latents", "optional_latent", "latent_opt", "init_latent", "latent_in",
@@ -188,8 +189,8 @@ class Resolver:
             if size != (None, None):
                 return size[0 if hint == "width" else 1]
         names = _SEEDS if hint == "seed" else (hint,)
-        for name in (*names, *_NUMBERS):
-            found = self.number(inputs.get(name), hint)
+        for value in (self.field(node, names), *(inputs.get(name) for name in _NUMBERS)):
+            found = self.number(value, hint)
             if common.real(found) is not None:
                 return found
         literals = [v for v in inputs.values() if isinstance(v, int | float) and not isinstance(v, bool)]
@@ -238,18 +239,16 @@ class Resolver:
         return None
 
     def _joined(self, node: Node, side: str) -> str | None:
-        """Return the texts of a node that joins them with its delimiter; None for any other node."""
-        if not any(
-            mark in node.key
-            for mark in ("concat", "join", "combinestring", "combinetext", "stringcombine", "textcombine", "append")
+        """Return the texts of a node that joins several, with its delimiter; None for any other node."""
+        names = sorted((name for name in node.inputs if _is_text_part(name)), key=_part_order)
+        if not any(mark in node.key for mark in _JOINING) and not (
+            len(names) > 1 and {"text_a", "string_a"} & set(names)
         ):
             return None
         delimiter = next((node.inputs[name] for name in _DELIMITERS if isinstance(node.inputs.get(name), str)), None)
-        delimiter = (
-            "" if delimiter is None and "stringconcatenate" in node.key else ", " if delimiter is None else delimiter
-        )
-        names = [name for name in node.inputs if name not in _DELIMITERS and _is_text_part(name)]
-        parts = [self.text(node.inputs[name], side) for name in sorted(names, key=_part_order)]
+        if delimiter is None:
+            delimiter = ", " if str(node.inputs.get("tidy_tags", "")).lower() in ("yes", "true") else ""
+        parts = [self.text(node.inputs[name], side) for name in names]
         kept = [part for part in parts if part]
         return delimiter.replace("\\n", "\n").join(kept) if kept else None
 
@@ -354,8 +353,7 @@ class Resolver:
         for known in SIDES:
             if known[:3] in name.lower():
                 return known
-        used = sorted({out for consumer, what, out in self.graph.consumers.get(node.id, ())
-                       if what in POSITIVE or what in NEGATIVE or what.startswith("cond")})  # fmt: skip
+        used = self.graph.prompt_outputs(node)
         if len(used) >= 2:
             return {used[0]: "positive", used[1]: "negative"}.get(output, side)
         return "positive" if output == 0 and any(name in node.inputs for name in POSITIVE) else side
@@ -427,6 +425,10 @@ class Resolver:
     def size_at(self, node: Node) -> tuple[Any, Any]:
         """Return the size that a node's own inputs give, as two numbers or as text like "832 x 1216"."""
         inputs = node.inputs
+        if "resolution" in inputs and "empty_latent_width" in inputs:
+            size = common.size_of(self.text(inputs["resolution"], "positive") or "")
+            if size != (None, None):
+                return size
         for names in _SIZES:
             if all(inputs.get(name) is not None for name in names):
                 found = tuple(
@@ -506,6 +508,7 @@ _WRITERS = (
     "textgenerate", "llm", "ollama", "chatgpt", "gemini", "claude", "interrogat", "caption", "tagger", "florence",
     "regex",
 )  # fmt: skip
+_JOINING = ("concat", "join", "combinestring", "combinetext", "stringcombine", "textcombine", "append")
 _DELIMITERS = ("delimiter", "separator", "sep", "seperator", "joiner")
 _SIZES = (("width", "height"), ("empty_latent_width", "empty_latent_height"), ("custom_width", "custom_height"), ("w", "h"),
           ("image_width", "image_height"), ("target_width", "target_height"))  # fmt: skip
@@ -523,10 +526,12 @@ def _numbered(node: Node) -> Iterator[tuple[str, int]]:
 
 
 def _is_text_part(name: str) -> bool:
+    """Tell the inputs of a joining node that are joined, such as `string_a`, `text2`, `input_3`."""
     lower = name.lower()
-    return lower.startswith(
-        ("text", "string", "str", "prompt", "input", "part", "value", "a", "b", "c", "d")
-    ) and not lower.startswith(("clean", "append_", "delimiter", "add_", "action", "count", "inputcount", "linebreak"))
+    return lower in ("a", "b", "c", "d") or (
+        lower.startswith(("text", "string", "str_", "prompt", "input_", "part"))
+        and not lower.endswith(("count", "delimiter"))
+    )
 
 
 def _part_order(name: str) -> tuple[str, int]:
@@ -549,12 +554,25 @@ def _loras(node: Node, resolver: Resolver) -> Iterator[tuple[Any, Any, bool]]:
                 if isinstance(entry, dict) and entry.get("active", entry.get("on", True)):
                     file = common.first_of(entry, "name", "lora", "lora_name", "path")
                     yield from _acting(file, common.first_of(entry, "strength", "weight"), entry.get("clipStrength"))
+        elif isinstance(value, str) and "<lora:" in value and _applies_tags(node, lower):
+            for tag in split_prompt(value)[1]:
+                file, _, weight = tag.partition(":")
+                yield from _acting(file, weight.partition(":")[0] or 1.0, weight.partition(":")[2] or None)
         elif _names_lora(lower):
             number = "".join(mark for mark in lower if mark.isdigit())
             if (number and count is not None and int(number[:6]) > count) or _is_off(inputs, number):
                 continue
             weight, clip = _weights(node, number, resolver)
             yield from _acting(resolver.text(value, "positive"), weight, clip)
+
+
+def _applies_tags(node: Node, name: str) -> bool:
+    """Tell the inputs whose <lora:name:weight> tags act; in a plain text encoder's they are text like any other."""
+    return (
+        "lora" in name
+        or "lora" in node.key
+        or any(mark in node.key for mark in ("powerprompt", "wildcard", "promptcontrol"))
+    )
 
 
 def _names_lora(name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from core.history.importers.comfyui.graph import Graph, Link, Node
 from core.history.importers.comfyui.resolve import LATENTS, MODEL_LINKS, NEGATIVE, PIPES, POSITIVE, Resolver
 
-MOST_SAMPLERS = 200
+MOST_SAMPLERS = 60
 _SEEDS = ("seed", "noise_seed", "seed_num", "noise")
 _DRIVES = ("steps", "sigmas", "sampler_name", "sampler", "scheduler")
 _PROMPTS = (*POSITIVE, "guider", "conditioning", "cond", "text_embeds", "prompt_embeds", "prompt")
@@ -24,9 +24,8 @@ def find_samplers(graph: Graph) -> tuple[Node | None, list[Node]]:
     samplers = [node for node in graph.nodes.values() if is_sampler(node, graph)][:MOST_SAMPLERS]
     if not samplers:
         return None, []
-    saved: set[str] = set()
-    for node in graph.outputs(_saves):
-        saved |= {node.id, *graph.upstream(node)}
+    ends = graph.outputs(_saves)
+    saved = {node.id for node in ends} | graph.upstream(*ends).keys()
     used = [node for node in samplers if node.id in saved] or samplers
     before = {node.id: graph.upstream(node).keys() & {one.id for one in used} - {node.id} for node in used}
     first = [node for node in used if not before[node.id]] or used
@@ -84,8 +83,10 @@ def describe(node: Node, resolver: Resolver) -> dict[str, Any]:
     size = (
         resolver.size_at(node) if not any(isinstance(node.inputs.get(name), Link) for name in LATENTS) else (None, None)
     )
-    if size == (None, None):
-        size = resolver.size(get(*LATENTS))
+    pipes = [link for name, link in node.links() if "pipe" in name.lower() or name.lower() in PIPES]
+    for start in (get(*LATENTS), *pipes):
+        size = resolver.size(start) if size == (None, None) else size
+    model = get(*MODEL_LINKS) or (resolver.field(guider, MODEL_LINKS) if guider is not None else None)
     return {
         "prompt": positive,
         "negative_prompt": negative,
@@ -97,7 +98,7 @@ def describe(node: Node, resolver: Resolver) -> dict[str, Any]:
         "denoise": get("denoise", "denoise_strength") or sigmas.get("denoise"),
         "width": size[0],
         "height": size[1],
-        "model_link": get(*MODEL_LINKS) or (resolver.field(guider, MODEL_LINKS) if guider is not None else None),
+        "model_link": model or next(iter(pipes), None),
         "guided": guider is not None,
     }
 

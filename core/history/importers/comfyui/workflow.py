@@ -32,6 +32,12 @@ class _Level:
     instance: Mapping[str, Any] = field(default_factory=dict)
     children: dict[str, _Level] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.setters = {
+            _first_widget(node): node for node in reversed(self.nodes.values()) if node.get("type") == "SetNode"
+        }  # by the name that is set
+        self.results = {link[3]: number for number, link in reversed(self.links.items()) if link[2] == str(_OUTSIDE)}
+
 
 def read_workflow(data: Mapping[str, Any]) -> Graph | None:
     """Return the graph of a saved workflow; None when this is no such object."""
@@ -119,22 +125,11 @@ class _Reader:
             return level, _bypass(node, output, kind)
         if str(node["id"]) in level.children:
             inner = level.children[str(node["id"])]
-            declared = _declared(inner.definition, "outputs", output)
-            wanted = (
-                {str(one) for one in declared.get("linkIds", ())}
-                if isinstance(declared.get("linkIds"), list)
-                else set()
-            )
-            for number, link in inner.links.items():
-                if link[2] == str(_OUTSIDE) and (link[3] == output or number in wanted):
-                    return inner, number
-            return None
+            return (inner, inner.results[output]) if output in inner.results else None
         if node_type == "PrimitiveNode":
             return next((value for value in _listed(node.get("widgets_values")) if value is not None), None)
         if node_type == "GetNode":
-            name = next(iter(_listed(node.get("widgets_values"))), None)
-            setter = next((one for one in level.nodes.values() if one.get("type") == "SetNode"
-                           and next(iter(_listed(one.get("widgets_values"))), None) == name), None)  # fmt: skip
+            setter = level.setters.get(_first_widget(node))
             return (level, _first_link(setter)) if setter is not None else None
         if node_type in ("Reroute", "SetNode"):
             return level, _first_link(node)
@@ -203,6 +198,10 @@ def _output_names(node: Mapping[str, Any]) -> Iterator[str]:
 
 def _first_link(node: Mapping[str, Any]) -> Any:
     return next((slot["link"] for slot in _objects(node.get("inputs")) if slot.get("link") is not None), None)
+
+
+def _first_widget(node: Mapping[str, Any]) -> str:
+    return str(next(iter(_listed(node.get("widgets_values"))), ""))
 
 
 def _bypass(node: Mapping[str, Any], output: int, kind: str) -> Any:
