@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
         check_belonging(database, store)
         if arguments.action == "rebuild":
             report = rebuild(database, store)
-            print(words["rebuilt"].format(count=len(report.adopted), unknown=report.unknown))
+            print(words["rebuilt"].format(count=len(report.swept.adopted), unknown=report.swept.unknown))
+            print(words["backup" if report.replaced else "older_backup"].format(file=report.backup))
             return DONE
         found = check(database, store)
     finally:
@@ -93,8 +94,10 @@ _WORDS = {
         "does the old database.",
         "change": 'To use it, set storage.database to "{value}" in configs/local.yaml.',
         "place": 'To use it, put it at {file} and set storage.database to "" in configs/local.yaml.',
-        "rebuilt": "{count} pictures are in the history again; {unknown} files carry no record and were left alone.",
-        "pictures": "pictures",
+        "rebuilt": "{count} images are in the history again; {unknown} files carry no record and were left alone.",
+        "backup": "The database from before is kept: {file}",
+        "older_backup": "The copy of an earlier rebuild has more images and was kept: {file}",
+        "images": "images",
         "missing": "without their file",
         "adopted": "files that got their row back",
         "unknown": "files that nobody knows anything of, left alone",
@@ -109,7 +112,9 @@ _WORDS = {
         "change": "要改用它，请在 configs/local.yaml 中把 storage.database 设为“{value}”。",
         "place": "要改用它，请把它放到 {file}，并在 configs/local.yaml 中把 storage.database 设为空。",
         "rebuilt": "{count} 张图片已重新收入历史；{unknown} 个文件没有记录，未作改动。",
-        "pictures": "图片",
+        "backup": "重建前的数据库已备份：{file}",
+        "older_backup": "此前重建的备份包含更多图片，已保留：{file}",
+        "images": "图片",
         "missing": "文件缺失",
         "adopted": "找回记录的文件",
         "unknown": "来历不明的文件，未作改动",

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row
 
 from core.errors import NotFoundError, StorageError
 from core.history import annotation_files, image_rows, search
-from core.history.image_import import beside
+from core.history.record_codec import beside
 from core.storage.database import Database, moment, stamp
 from core.storage.files import Files
 from core.storage.thumbnails import Thumbnails

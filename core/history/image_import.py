@@ -25,6 +25,8 @@ from core.history.record_codec import (
     FORMAT,
     NOT_A_RECORD,
     VERSION,
+    beside,
+    encoded,
     image_record,
     image_row,
     new_id,
@@ -40,7 +42,6 @@ from core.storage.metadata import FileMetadata, read_metadata
 from core.storage.tables import images
 from core.types import FoundParameters, GenerationRequest, ImageRecord
 
-SUFFIX = ".record.json"
 MAX_FILE = 256 << 20  # bytes
 SIDES = ("generation.width", "generation.height")
 
@@ -64,11 +65,6 @@ def import_image(database: Database, files: Files, data: bytes, name: str, made:
     return _kept(database, files, data, metadata, record, own is None, digest), True
 
 
-def beside(image: str) -> str:
-    """The name of the record beside a picture."""
-    return image + SUFFIX
-
-
 def read_beside(files: Files, image: str) -> Mapping[str, Any] | None:
     """The record beside a picture that was taken in; None when there is none, or none that can be read."""
     try:
@@ -89,7 +85,7 @@ def _kept(
     typed = image_record(record, StoredFile(file, metadata.format, metadata.size, len(data), digest))
     try:
         if foreign:
-            files.write(beside(file), json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+            files.write(beside(file), encoded(record))
         files.write(file, data)
         with database.writing() as connection:
             image_rows.put(connection, typed, record, digest)

@@ -147,6 +147,11 @@ def _searchable(value: Any) -> Any:
     return [_searchable(item) for item in value] if isinstance(value, list) else value
 
 
+def records_of(connection: Connection, found: Sequence[Row[Any]]) -> dict[str, dict[str, Any]]:
+    """Return the JSON records of rows, by id."""
+    return _data(connection, [row.id for row in found])
+
+
 def _data(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The JSON records by id."""
     found = {}

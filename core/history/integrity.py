@@ -9,11 +9,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from core.errors import StorageError
 from core.history import annotation_files, image_import, image_rows
 from core.history.reconcile import DATED, ReconcileReport, sweep
+from core.history.record_codec import RECORD_SUFFIX, beside, encoded
 from core.storage.database import Database
 from core.storage.dialects import wording_of
 from core.storage.dialects.expressions import stored_text
@@ -25,6 +26,8 @@ from core.storage.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 
+REBUILD = "rebuild"  # the name of the copy that a rebuild keeps
+_COUNT = select(func.count()).select_from(images)
 PAGE = 500  # rows that are looked at in one transaction
 _DIGEST = re.compile(r'"([0-9a-f]{64})"')
 
@@ -69,14 +72,53 @@ def check(database: Database, place: Files | Path) -> CheckReport:
     )
 
 
-def rebuild(database: Database, place: Files | Path) -> ReconcileReport:
-    """Forget every row of the history and make it again from the pictures. The database is copied first."""
+@dataclass(frozen=True)
+class RebuildReport:
+    """What a rebuild found, and where the copy of the database from before is."""
+
+    swept: ReconcileReport
+    backup: str
+    replaced: bool  # False: the copy of an earlier rebuild has more images and was kept
+
+
+def rebuild(database: Database, place: Files | Path) -> RebuildReport:
+    """Make every row of the history again from the files.
+
+    The database is copied first, unless the copy that is there has more images. Rows whose image is there but carries no record
+    (`output.metadata: false` of earlier versions) get theirs written beside it, so that nothing is lost, however
+    often this is done.
+    """
+    files = files_of(place)
+    keep_records(database, files)
     with database.writing() as connection:
-        database.back_up(connection, "rebuild")
+        replaced = (database.backed_up_images(connection, REBUILD) or 0) <= connection.scalar(_COUNT)
+        backup = database.back_up(connection, REBUILD) if replaced else database.backup_name(REBUILD)
         wording_of(connection).clear_words(connection)
         for table in (image_inputs, image_labels, image_records, images):
             connection.execute(delete(table))
-    return sweep(database, place)
+    return RebuildReport(sweep(database, files), backup, replaced)
+
+
+def keep_records(database: Database, files: Files) -> int:
+    """Write the record beside every image that is there and carries none, and the marks that differ; return how many records."""
+    with database.reading() as connection:
+        numbers = list(connection.scalars(select(images.c.number).where(images.c.missing.is_(False))))
+    written = 0
+    for start in range(0, len(numbers), PAGE):
+        with database.reading() as connection:
+            found = connection.execute(select(images).where(images.c.number.in_(numbers[start : start + PAGE]))).all()
+            data, typed = image_rows.records_of(connection, found), image_rows.typed(connection, found)
+        for row, record in zip(found, typed, strict=True):
+            path = files.path(row.file)
+            if path is None:
+                continue
+            if annotation_files.read(files, row.file) != (record.marks, record.trashed_at):
+                annotation_files.write(files, row.file, record.marks, record.trashed_at)
+            metadata = read_metadata(path)
+            if metadata is not None and metadata.record is None and image_import.read_beside(files, row.file) is None:
+                files.write(beside(row.file), encoded(data[row.id]))
+                written += 1
+    return written
 
 
 def _inputs_in_use(database: Database) -> set[str]:
@@ -149,7 +191,7 @@ def _remove_lost(files: Files) -> int:
     removed = 0
     for folder in filter(DATED.fullmatch, files.folders()):
         names = {entry.name for entry in files.entries(folder)}
-        for suffix in (annotation_files.SUFFIX, image_import.SUFFIX):
+        for suffix in (annotation_files.SUFFIX, RECORD_SUFFIX):
             for name in names:
                 if name.endswith(suffix) and name.removesuffix(suffix) not in names:
                     files.remove(name)

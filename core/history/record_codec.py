@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import secrets
@@ -18,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from core.config.options import SCHEMA
+from core.i18n import localize
 from core.storage.database import stamp
 from core.storage.image_writer import StoredFile
 from core.storage.infotext import PROGRAM, well_formed
@@ -44,6 +46,25 @@ def is_id(text: object) -> bool:
 
 def _is_job_id(text: object) -> bool:
     return isinstance(text, str) and text.isascii() and 0 < len(text) <= 32
+
+
+RECORD_SUFFIX = ".record.json"  # of the file beside an image that holds its record
+
+
+def beside(image: str) -> str:
+    """Return the name of the file beside an image that holds its record where the image itself can't."""
+    return image + RECORD_SUFFIX
+
+
+def encoded(record: Mapping[str, Any]) -> bytes:
+    """Return a record as the bytes of a file."""
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def in_sidecar(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record that says of itself that it is kept beside its image, as it is too long for the file."""
+    told = vars(Decision("output.metadata", True, "sidecar", localize("history.record.too_long")))
+    return {**record, "decisions": [*record["decisions"], told]}
 
 
 def generated_record(image: GeneratedImage, image_id: str, job_id: str | None, created_at: datetime) -> dict[str, Any]:

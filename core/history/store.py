@@ -17,10 +17,11 @@ from core.history import image_rows, search, timing_stats
 from core.history.bulk_actions import BulkActions
 from core.history.image_import import import_image
 from core.history.reconcile import ReconcileReport, sweep
-from core.history.record_codec import generated_record, image_record, is_id, new_id
+from core.history.record_codec import beside, encoded, generated_record, image_record, in_sidecar, is_id, new_id
 from core.storage.database import Database
 from core.storage.files import Files, files_of
-from core.storage.image_writer import ImageWriter
+from core.storage.image_writer import ImageWriter, metadata_wanted
+from core.storage.metadata import fits
 from core.storage.thumbnails import Thumbnails
 from core.types import (
     AnnotationChange,
@@ -53,14 +54,20 @@ class History:
         created_at = datetime.now(UTC)
         image_id = new_id(created_at)
         data = generated_record(image, image_id, job_id, created_at)
+        format, in_file = image.request.options.get("output.format", "png"), metadata_wanted(image)
+        if in_file and not fits(format, data):
+            data, in_file = in_sidecar(data), False
         stored = self._images.write(image, image_id, created_at, data)
         try:
+            if not in_file:
+                self._files.write(beside(stored.file), encoded(data))
             record = image_record(data, stored)
             with self._database.writing(part=image_id) as connection:
                 image_rows.put(connection, record, data, stored.digest)
         except Exception as error:
             with suppress(StorageError):  # the first error is the one to tell
                 self._files.remove(stored.file)
+                self._files.remove(beside(stored.file))
             if isinstance(error, StorageError):
                 raise
             raise StorageError(path=self._database.name, detail=getattr(error, "orig", error)) from error

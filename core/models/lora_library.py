@@ -125,6 +125,10 @@ class LoraLibrary:
         """The SHA-256 of the file, and that of its tensors alone; computed now if they have not been."""
         return self._digests.of(Path(self.find(name).path or ""))
 
+    def file_hash(self, name: str) -> str | None:
+        """Return the SHA-256 of the file, computed now if it has not been. UnknownLoraError when there is none."""
+        return self.digests(name)[0]
+
     def named(self, name: str, digest: str) -> str:
         """The name here of a LoRA that goes by `name` elsewhere: of the file whose tensors' hash begins with `digest`.
 

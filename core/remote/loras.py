@@ -39,6 +39,10 @@ class RemoteLoras:
     def check(self, uses: Sequence[LoraSpec], model: ModelInfo) -> None:
         """For the other studio to do, when the order comes."""
 
+    def file_hash(self, name: str) -> str | None:
+        """Return None: what is in the files is not known here."""
+        return None
+
     def named(self, name: str, digest: str) -> str:
         """As it is: what is in their files is not known here."""
         return name

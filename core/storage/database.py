@@ -76,9 +76,18 @@ class Database:
         except _REFUSED as error:
             raise self._home.error(error) from error
 
-    def back_up(self, connection: Connection, version: str) -> None:
-        """Keep the database as it is, whole or not at all, under the name of `version`. Raises StorageError."""
+    def back_up(self, connection: Connection, version: str) -> str:
+        """Keep the database as it is, whole or not at all, under the name of `version`; return where. Raises StorageError."""
         self._home.back_up(connection, version)
+        return self.backup_name(version)
+
+    def backup_name(self, version: str) -> str:
+        """Return where the copy of `version` is, as people find it."""
+        return self._home.backup_name(version)
+
+    def backed_up_images(self, connection: Connection, version: str) -> int | None:
+        """Return how many images the copy of `version` has; None when there is no such copy."""
+        return self._home.backed_up_images(connection, version)
 
     def news(self) -> ChangeToken:
         """What tells whether anyone wrote since the last look. For one thread."""

@@ -50,8 +50,9 @@ class ImageWriter:
         local = created_at.astimezone()
         stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{image.request.seed}_{image_id[-8:]}"
         file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[format]}"
-        metadata = options.get("output.metadata", True)
-        extra = save_arguments(format, write_infotext(image.request, image.effective), record) if metadata else {}
+        extra = {}
+        if metadata_wanted(image):
+            extra = save_arguments(format, write_infotext(image.request, image.effective), record)
         data = _encoded(image.image, format, int(options.get("output.quality", 92)), extra, self._files.shown(file))
         self._files.write(file, data)
         return StoredFile(file, format, self._checked_size(file, image), len(data), sha256(data).hexdigest())
@@ -75,6 +76,11 @@ class ImageWriter:
             self._files.remove(file)
             raise
         return size
+
+
+def metadata_wanted(image: GeneratedImage) -> bool:
+    """Return whether the request asks for metadata inside the file."""
+    return bool(image.request.options.get("output.metadata", True))
 
 
 def _encoded(image: Image.Image, format: str, quality: int, extra: Mapping[str, Any], shown: str) -> bytes:

@@ -52,8 +52,7 @@ class FileMetadata:
 def save_arguments(format: str, parameters: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments of `Image.save` that put both into a file of `format`.
 
-    `parameters` must be encodable (see `infotext.well_formed`). What is too long for a JPEG segment (prompts of
-    thousands of emoji) is left out and logged: the picture and its row in the database matter more.
+    `parameters` must be encodable (see `infotext.well_formed`). What is too long for a JPEG segment is left out (see `fits`).
     """
     if format == "png":
         return {"pnginfo": _png_chunks(parameters, record)}
@@ -62,6 +61,11 @@ def save_arguments(format: str, parameters: str, record: Mapping[str, Any]) -> d
         for name in [name for name, block in blocks.items() if len(block) > JPEG_SEGMENT]:
             log.warning("%s of %d bytes does not fit into a JPEG and is left out", name, len(blocks.pop(name)))
     return blocks
+
+
+def fits(format: str, record: Mapping[str, Any]) -> bool:
+    """Return whether a file of `format` can hold the record: a JPEG segment takes 64 KB, prompts may have more."""
+    return format != "jpeg" or len(_xmp(record)) <= JPEG_SEGMENT
 
 
 def read_metadata(source: Path | IO[bytes]) -> FileMetadata | None:

@@ -68,7 +68,7 @@ class Studio:
         self.benchmarks = benchmarks
         self.lora_files = lora_files
         self.images = Images(history, lora_files)
-        self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images)
+        self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images, lora_files)
         self.models = Models(settings, catalog, lora_files, downloads, worker, history)
         self.system = System(settings, queue, history, catalog, worker)
 

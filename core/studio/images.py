@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -10,7 +11,7 @@ from itertools import product
 from pathlib import Path
 
 from core.config.lora_syntax import KEY, read_uses
-from core.errors import ImportFileError, OptionError
+from core.errors import ImportFileError, OptionError, StudioError
 from core.history import image_diff
 from core.history.image_import import MAX_FILE
 from core.history.image_quality import ImageStats, look
@@ -33,6 +34,7 @@ from core.types import (
     Difference,
     FoundParameters,
     GenerationRequest,
+    ImageRecord,
     ImportResult,
     ParameterSweep,
     RerunResult,
@@ -111,7 +113,9 @@ class Reruns:
         builder: RequestBuilder,
         sweeps: SweepStore,
         images: Images,
+        loras: LoraLibrary | RemoteLoras,
     ) -> None:
+        self._loras = loras
         self._history = history
         self._catalog = catalog
         self._worker = worker
@@ -123,8 +127,17 @@ class Reruns:
     def expected_changes(self, image_id: str) -> tuple[Change, ...]:
         """Return why a rerun would not be identical, as far as it is known before. UnknownModelError without the model."""
         record = self._history.get(image_id)
-        known = self._catalog.conditions(record.request.model)
+        known = self._catalog.conditions(record.request.model) | self._lora_conditions(record)
         return reproducibility.expected(record, known, self._worker.status())
+
+    def _lora_conditions(self, record: ImageRecord) -> dict[str, str]:
+        """Return the hash that each LoRA file of a record has now; those that are gone are left out, the run names them."""
+        now: dict[str, str] = {}
+        for name in reproducibility.lora_hashes(record.effective):
+            with suppress(StudioError, OSError):
+                if digest := self._loras.file_hash(name):
+                    now[reproducibility.lora_condition(name)] = digest
+        return now
 
     def result(self, image_id: str, again: str) -> RerunResult:
         """Compare an image with its rerun, pixel by pixel, with the reasons of a difference."""

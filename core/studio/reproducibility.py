@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from core.config.lora_syntax import FILES
 from core.config.schema import AUTO
 from core.types import Change, Difference, ImageRecord, RerunResult, WorkerStatus
 
@@ -22,12 +23,27 @@ CHOSEN = ("model.device", "model.dtype")  # by the request or, where it says "au
 
 
 def conditions(effective: Mapping[str, Any]) -> dict[str, Any]:
-    """What a picture was made under, flat: revision of the model, device, dtype, versions of libraries."""
+    """Return what decided the pixels, flat: the model's revision, device, dtype, library versions, the hash of every LoRA file."""
     found = {name: effective[name] for name in DECISIVE if name in effective}
     versions = effective.get("versions")
-    return found | (
-        {f"versions.{name}": value for name, value in versions.items()} if isinstance(versions, Mapping) else {}
-    )
+    if isinstance(versions, Mapping):
+        found |= {f"versions.{name}": value for name, value in versions.items()}
+    return found | {lora_condition(name): digest for name, digest in lora_hashes(effective).items()}
+
+
+def lora_condition(name: str) -> str:
+    """Return the name of the condition that this LoRA is the same file."""
+    return f"lora.{name}"
+
+
+def lora_hashes(effective: Mapping[str, Any]) -> dict[str, str]:
+    """Return name and SHA-256 of each LoRA file that took part, as the record has them."""
+    files = effective.get(FILES)
+    return {
+        str(file["name"]): str(file["sha256"])
+        for file in (files if isinstance(files, list | tuple) else ())
+        if isinstance(file, Mapping) and "name" in file and "sha256" in file
+    }
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:

@@ -85,7 +85,7 @@ def processes(http: httpx.Client) -> dict[str, psutil.Process]:
     return {"app": app, "worker": worker}
 
 
-@pytest.mark.parametrize(("pictures", "warm", "growth"), [(30, 20, 0.05), (500, 50, 0.02)])
+@pytest.mark.parametrize(("images", "warm", "growth"), [(30, 20, 0.05), (500, 50, 0.02)])
 @pytest.mark.timeout(7200)
 def test_images_by_the_hundred_leave_nothing_behind(http: httpx.Client, images: int, warm: int, growth: float) -> None:
     made: list[str] = []

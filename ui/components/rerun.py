@@ -67,7 +67,14 @@ def verdict(studio: Studio, job: Job) -> None:
 
 
 def _reasons(changes: Sequence[Change]) -> str:
-    return ", ".join(f"{_name(c.name)} {formats.plain(c.before)} → {formats.plain(c.now)}" for c in changes)
+    return ", ".join(_reason(change) for change in changes)
+
+
+def _reason(change: Change) -> str:
+    """A changed LoRA file is told by its name: hashes say nothing to people."""
+    if change.name.startswith("lora."):
+        return t("again.lora", name=change.name.removeprefix("lora."))
+    return f"{_name(change.name)} {formats.plain(change.before)} → {formats.plain(change.now)}"
 
 
 def _name(condition: str) -> str:

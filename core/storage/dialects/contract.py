@@ -57,6 +57,14 @@ class Backend(Protocol):
         """Keep a copy of all that is there, whole or not at all. Raises StorageError."""
         ...
 
+    def backup_name(self, version: str) -> str:
+        """Return where the copy of `version` is."""
+        ...
+
+    def backed_up_images(self, connection: Connection, version: str) -> int | None:
+        """Return how many images the copy of `version` has; None when there is no such copy."""
+        ...
+
     def error(self, error: DBAPIError) -> StorageError:
         """The error that says to a user what the database said to us."""
         ...

@@ -95,6 +95,16 @@ class PostgresBackend:
         except DBAPIError as error:
             raise self.error(error) from error
 
+    def backup_name(self, version: str) -> str:
+        return f"{self.name}, schema {BACKUP.format(version=version)}"
+
+    def backed_up_images(self, connection: Connection, version: str) -> int | None:
+        schema = BACKUP.format(version=version)
+        if not inspect(connection).has_table("images", schema=schema):
+            return None
+        quoted = connection.dialect.identifier_preparer.quote(schema)
+        return int(connection.exec_driver_sql(f"SELECT count(*) FROM {quoted}.images").scalar_one())
+
     def error(self, error: DBAPIError) -> StorageError:
         return DatabaseError(path=self.name, detail=_first_line(error.orig))
 

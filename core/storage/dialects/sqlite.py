@@ -56,7 +56,7 @@ class SqliteBackend:
 
     def back_up(self, connection: Connection, version: str) -> None:
         """As <file>.<version>.backup, beside it."""
-        target = self.path.with_name(f"{self.path.name}.{version}.backup")
+        target = Path(self.backup_name(version))
         half = target.with_name(f".{target.name}.tmp")
         try:
             with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(half)) as copy:
@@ -64,6 +64,19 @@ class SqliteBackend:
             os.replace(half, target)
         except (sqlite3.Error, OSError) as error:
             raise StorageError(path=target, detail=error) from error
+
+    def backup_name(self, version: str) -> str:
+        return str(self.path.with_name(f"{self.path.name}.{version}.backup"))
+
+    def backed_up_images(self, connection: Connection, version: str) -> int | None:
+        target = Path(self.backup_name(version))
+        if not target.is_file():
+            return None
+        try:
+            with closing(sqlite3.connect(f"{target.absolute().as_uri()}?mode=ro", uri=True)) as copy:
+                return int(copy.execute("SELECT count(*) FROM images").fetchone()[0])
+        except sqlite3.Error:  # no database any more
+            return None
 
     def error(self, error: DBAPIError) -> StorageError:
         words = str(error.orig)

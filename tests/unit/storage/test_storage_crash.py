@@ -171,7 +171,7 @@ def test_killed_two_hundred_times(tmp_path: Path, place_of: PlaceOf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "pictures"), [("before the name", 1), ("before the row", 2), ("before the file is removed", 1)]
+    ("place", "images"), [("before the name", 1), ("before the row", 2), ("before the file is removed", 1)]
 )
 def test_killed_at_the_worst_moment(tmp_path: Path, place_of: PlaceOf, place: str, images: int) -> None:
     words = words_of(started(tmp_path, place, place_of))

@@ -96,7 +96,7 @@ def test_a_row_that_cannot_be_written_takes_its_file_with_it(
         raise RuntimeError("planted")
 
     with monkeypatch.context() as planted, pytest.raises(StorageError, match="planted"):
-        planted.setattr(history_module.rows, "put", fail)
+        planted.setattr(history_module.image_rows, "put", fail)
         history.add(make_image(), None)
     assert files_below(outputs) == []
     assert history.search(HistoryQuery()).total == 0

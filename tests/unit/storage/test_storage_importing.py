@@ -14,8 +14,9 @@ from PIL import Image
 from sqlalchemy import delete
 
 from core.errors import DiskFullError, ImportFileError, StorageError
-from core.history import image_import, image_rows
+from core.history import image_rows
 from core.history.image_diff import compare, heat_map
+from core.history.record_codec import beside
 from core.history.store import History
 from core.storage.database import Database
 from core.storage.dialects import wording_of
@@ -91,7 +92,7 @@ def test_a_row_that_cannot_be_written_takes_all_files_with_it(
 
 def test_deleting_takes_the_record_beside_it(history: History, outputs: Path, files_below: FilesBelow) -> None:
     record, _ = history.import_image(png({"parameters": A1111}).getvalue(), "a", MADE)
-    assert Path(image_import.beside(str(history.file(record.id)))).is_file()
+    assert Path(beside(str(history.file(record.id)))).is_file()
     history.delete(record.id)
     assert files_below(outputs) == []
 
@@ -133,7 +134,7 @@ def test_a_full_disk_takes_nothing_in_and_harms_nothing(tiny_disk: Path) -> None
     assert history.search(HistoryQuery()).records == (kept,) and history.file(kept.id).read_bytes() == before
     all_generated = [path for path in (tiny_disk / "outputs").rglob("*") if path.is_file()]
     assert sorted(all_generated) == sorted(
-        [history.file(kept.id), Path(image_import.beside(str(history.file(kept.id))))]
+        [history.file(kept.id), Path(beside(str(history.file(kept.id))))]
     )
     filler.unlink()
     assert history.import_image(png({"parameters": "later"}).getvalue(), "c", MADE)[1]

@@ -15,8 +15,9 @@ from sqlalchemy import delete
 
 from core.config.loader import load_settings
 from core.errors import NotFoundError, OptionError, SharedStorageError, UnavailableError, WrongStorageError
-from core.history import annotation_files, image_import
+from core.history import annotation_files
 from core.history.integrity import check, rebuild
+from core.history.record_codec import beside
 from core.history.store import History
 from core.storage import object_store as shared
 from core.storage import storage_identity
@@ -100,7 +101,7 @@ def replaced_local(files: Files, local: Path) -> Files:
 def test_marks_trash_and_imports_lie_beside_it(make_image: Any, history: History, files: Files) -> None:
     own = history.add(make_image(), None)
     taken, new = history.import_image(png({"parameters": A1111}).getvalue(), "x")
-    assert new and names(files) == {own.file, taken.file, image_import.beside(taken.file)}
+    assert new and names(files) == {own.file, taken.file, beside(taken.file)}
     history.change([own.id], LOVED)
     history.trash([taken.id])
     assert (
@@ -141,7 +142,7 @@ def test_a_history_is_swept_checked_and_made_again_from_what_is_there(
     with Image.open(history.file(changed.id)) as image:
         assert image.size == (20, 10)
     before = history.get(kept.id), history.get(taken.id)
-    assert {kept.id, taken.id} <= set(rebuild(database, files).adopted)
+    assert {kept.id, taken.id} <= set(rebuild(database, files).swept.adopted)
     assert (history.get(kept.id), history.get(taken.id)) == before
     assert history.search(HistoryQuery(text="房子", tag="a")).total == 2
 
@@ -235,7 +236,7 @@ def test_a_database_and_a_storage_that_do_not_belong_together_are_refused(postgr
         chosen = {"output.directory": str(tmp_path / machine), "storage.images": storage, "storage.database": place}
         return build_studio(load_settings(overrides=chosen))
 
-    record, _ = build("one", f"file://{tmp_path}/mounted").import_image(png({"parameters": A1111}).getvalue(), "x")
+    record, _ = build("one", f"file://{tmp_path}/mounted").history.import_image(png({"parameters": A1111}).getvalue(), "x")
     assert not build("two", f"file://{tmp_path}/mounted").image(record.id).missing
     for storage in ("", f"file://{tmp_path}/not-mounted"):
         with pytest.raises(WrongStorageError, match=r"storage\.id says -"):

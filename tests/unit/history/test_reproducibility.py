@@ -1,0 +1,35 @@
+"""Why a rerun would not be, or was not, identical: the files that took part are compared by hash."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from core.studio import reproducibility
+from core.types import Change, Difference, GenerationRequest, ImageRecord, WorkerStatus
+
+
+def record(**hashes: str) -> ImageRecord:
+    files = [{"name": name, "weight": 1.0, "sha256": digest, "tensors_sha256": digest} for name, digest in hashes.items()]
+    effective: dict[str, Any] = {"model.fingerprint": "abc", "lora.files": files} if files else {"model.fingerprint": "abc"}
+    request = GenerationRequest("a red house", seed=1)
+    return ImageRecord("0" * 32, None, datetime.now(UTC), "x.png", "png", 8, 8, 1, request, (8, 8), {}, effective)
+
+
+def test_a_changed_lora_file_is_told_before_a_rerun() -> None:
+    known = {"model.fingerprint": "abc", "lora.ink": "new"}
+    found = reproducibility.expected(record(ink="old", neon="same"), {**known, "lora.neon": "same"}, WorkerStatus("idle"))
+    assert found == (Change("lora.ink", "old", "new"),)
+
+
+def test_a_changed_lora_file_is_the_reason_after_a_rerun() -> None:
+    different = Difference(same_size=True, largest=9, mean=1.0, changed=0.5, psnr=30.0)
+    found = reproducibility.judged(record(ink="old"), record(ink="new"), different)
+    assert found.reasons == (Change("lora.ink", "old", "new"),)
+    assert reproducibility.judged(record(ink="old"), record(ink="old"), different).reasons == ()
+
+
+def test_a_record_without_hashes_says_nothing() -> None:
+    odd = replace(record(), effective={"lora.files": ["ink", {"name": "a"}, 3]})
+    assert reproducibility.lora_hashes(odd.effective) == {}
