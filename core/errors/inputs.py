@@ -65,6 +65,10 @@ class InputImageError(InputError):
     """A file that cannot be an input picture."""
 
 
+class ImageTooLargeError(InputImageError):
+    """An image of more pixels than may be decoded."""
+
+
 class InputCombinationError(InputError):
     """Input pictures that do not fit each other or the model; `problem` says what, and the cure."""
 

@@ -9,23 +9,23 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from PIL import Image
 from sqlalchemy import select
 
 from core.config.lora_syntax import KEY
-from core.errors import ImportFileError
+from core.errors import ImageTooLargeError, ImportFileError
 from core.history import image_rows
 from core.history.importers import read_parameters
 from core.history.record_codec import (
     FORMAT,
+    LONGEST_MODEL,
     NOT_A_RECORD,
     VERSION,
     beside,
+    check_bounds,
     encoded,
     image_record,
     image_row,
@@ -39,11 +39,11 @@ from core.storage.files import Files
 from core.storage.image_writer import EXTENSIONS, StoredFile
 from core.storage.infotext import PROGRAM
 from core.storage.metadata import FileMetadata, read_metadata
+from core.storage.pixel_budget import decoding
 from core.storage.tables import images
 from core.types import FoundParameters, GenerationRequest, ImageRecord
 
 MAX_FILE = 256 << 20  # bytes
-SIDES = ("generation.width", "generation.height")
 
 
 def import_image(database: Database, files: Files, data: bytes, name: str, made: datetime) -> tuple[ImageRecord, bool]:
@@ -80,7 +80,8 @@ def _kept(
     """Write record, picture and rows in this order; what was written is taken back when the rest fails."""
     created_at = datetime.fromisoformat(record["created_at"])
     local = created_at.astimezone()
-    stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{record['requested']['seed']}_{record['id'][-8:]}"
+    seed = image_record(record, StoredFile("", metadata.format, metadata.size, len(data))).request.seed
+    stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{seed}_{record['id'][-8:]}"
     file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[metadata.format]}"
     typed = image_record(record, StoredFile(file, metadata.format, metadata.size, len(data), digest))
     try:
@@ -104,8 +105,11 @@ def _checked(data: bytes, name: str) -> FileMetadata:
     if metadata is None or metadata.format not in EXTENSIONS:
         raise ImportFileError(file=name, detail=localize("history.image_import.it_is_not_such_a_picture"))
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with decoding(io.BytesIO(data), name) as image:
             image.load()
+    except ImageTooLargeError as error:
+        detail = localize("history.image_import.too_large", value=error.values["value"], allowed=error.values["allowed"])
+        raise ImportFileError(file=name, detail=detail) from error
     except Exception as error:  # Pillow raises many kinds on damaged files
         detail = localize("history.image_import.it_is_damaged", error=error)
         raise ImportFileError(file=name, detail=detail) from error
@@ -118,6 +122,7 @@ def _own(metadata: FileMetadata, length: int) -> Mapping[str, Any] | None:
     try:
         record = image_record(metadata.record, StoredFile("x", metadata.format, metadata.size, length))
         image_row(record)
+        check_bounds(record)
     except NOT_A_RECORD:
         return None
     return metadata.record
@@ -126,7 +131,7 @@ def _own(metadata: FileMetadata, length: int) -> Mapping[str, Any] | None:
 def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, Any]:
     """A record of ours that says what the file says; what has no equivalent is kept in it, too."""
     found = read_parameters(io.BytesIO(data)) or FoundParameters("", {}, {})
-    request = _request(found, metadata.size)
+    asked = requested(_request(found, metadata.size)) | _unknown(found)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -134,9 +139,7 @@ def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, A
         "id": new_id(made),
         "job_id": None,
         "created_at": stamp(made),
-        "requested": requested(
-            replace(request, options={key: found.values[key] for key in (KEY,) if key in found.values})
-        ),
+        "requested": asked,
         "resolved": {"taken_in_from": found.program or "?", **found.unused},
         "decisions": [],
         "size": {"rendered": list(metadata.size), "delivered": list(metadata.size)},
@@ -146,16 +149,34 @@ def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, A
 
 
 def _request(found: FoundParameters, size: tuple[int, int]) -> GenerationRequest:
-    """Return what the file says as a request; the size is that of the image itself."""
+    """Return what the file says as a request; the size is that of the image itself, what is unknown has a placeholder."""
     facts = found.facts
-    cfg = 1.0 if facts.cfg_scale is None else facts.cfg_scale
     return GenerationRequest(
         prompt=facts.prompt or "",
         negative_prompt=facts.negative_prompt or "",
-        model=facts.model or found.program,
+        model=_printable(facts.model or ""),
         width=size[0],
         height=size[1],
-        num_inference_steps=facts.steps or GenerationRequest.num_inference_steps,
-        guidance_scale=max(0.0, cfg - 1.0),
+        num_inference_steps=facts.steps or 0,
+        guidance_scale=max(0.0, (facts.cfg_scale or 1.0) - 1.0),
         seed=facts.seed or 0,
+        options={KEY: found.values[KEY]} if KEY in found.values else {},
     )
+
+
+def _unknown(found: FoundParameters) -> dict[str, None]:
+    """Return the fields of the request that the file does not tell, as null."""
+    facts = found.facts
+    told = {
+        "prompt": facts.prompt,
+        "negative_prompt": facts.negative_prompt,
+        "model": facts.model,
+        "seed": facts.seed,
+        "num_inference_steps": facts.steps,
+        "guidance_scale": facts.cfg_scale,
+    }
+    return {name: None for name, value in told.items() if value is None}
+
+
+def _printable(name: str) -> str:
+    return "".join(mark if mark.isprintable() else " " for mark in name)[:LONGEST_MODEL]

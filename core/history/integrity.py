@@ -91,7 +91,7 @@ def rebuild(database: Database, place: Files | Path) -> RebuildReport:
     files = files_of(place)
     keep_records(database, files)
     with database.writing() as connection:
-        replaced = (database.backed_up_images(connection, REBUILD) or 0) <= connection.scalar(_COUNT)
+        replaced = (database.backed_up_images(connection, REBUILD) or 0) <= connection.scalars(_COUNT).one()
         backup = database.back_up(connection, REBUILD) if replaced else database.backup_name(REBUILD)
         wording_of(connection).clear_words(connection)
         for table in (image_inputs, image_labels, image_records, images):

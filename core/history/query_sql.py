@@ -132,6 +132,8 @@ def _filters(query: HistoryQuery, wording: Dialect) -> Conditions:
     for name, column, sign in RANGES:
         if (value := getattr(query, name)) is not None:
             where.append(f"{column} {sign} :{name}")
+            if sign == "<=":  # what is unknown is below 0 in the row, and matches no number
+                where.append(f"{column} >= 0")
             values[name] = value
     for name, sign in (("since", ">="), ("until", "<")):
         if (instant := getattr(query, name)) is not None:

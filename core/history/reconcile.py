@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select, update
 from core.errors import StorageError
 from core.history import annotation_files, image_import
 from core.history.image_rows import put, set_marks, set_trashed
-from core.history.record_codec import NOT_A_RECORD, image_record, image_row, with_new_id
+from core.history.record_codec import NOT_A_RECORD, check_bounds, image_record, image_row, with_new_id
 from core.storage.database import Database, stamp
 from core.storage.files import Entry, Files, LocalFiles, files_of, is_temporary
 from core.storage.image_writer import StoredFile
@@ -124,6 +124,7 @@ def _read(files: Files, file: str) -> tuple[ImageRecord, Mapping[str, Any]] | No
     try:
         record = image_record(found, StoredFile(file, metadata.format, metadata.size, path.stat().st_size))
         image_row(record)
+        check_bounds(record)
     except (*NOT_A_RECORD, OSError) as error:
         log.warning("%s is not taken in: %s: %s", file, type(error).__name__, error)
         return None

@@ -30,6 +30,10 @@ FORMAT, VERSION = "zdarkroom", 1
 # What reading foreign JSON as a record leads to.
 NOT_A_RECORD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 _ID = re.compile(r"[0-9a-f]{32}")
+UNKNOWABLE = ("prompt", "negative_prompt", "model", "seed", "num_inference_steps", "guidance_scale")
+UNKNOWN, UNKNOWN_SEED = -1, -(2**63)  # in the row: below everything that is searched for
+FIRST_YEAR, LAST_YEAR = 2000, 2100  # of a record from elsewhere
+MOST_SECONDS, MOST_BYTES = 1e7, 2**50
 LONGEST_MODEL = 500  # characters that are searched by; the record keeps all
 _SQLITE_INTEGER = 2**63  # the database holds whole numbers below this
 
@@ -113,6 +117,7 @@ def image_record(record: Mapping[str, Any], stored: StoredFile, missing: bool = 
         height=stored.size[1],
         bytes=stored.bytes,
         request=_request(record["requested"]),
+        unknown=_unknown(record),
         rendered_size=(int(rendered[0]), int(rendered[1])),
         timings={str(part): float(seconds) for part, seconds in record["timings"].items()},
         effective={SCHEMA.current_key(key): value for key, value in record["resolved"].items()},
@@ -125,7 +130,7 @@ def image_record(record: Mapping[str, Any], stored: StoredFile, missing: bool = 
 
 def image_row(record: ImageRecord) -> dict[str, Any]:
     """The row of the table `images`: what is searched and sorted by, in a form that every database can hold."""
-    seconds = sum(record.timings.values())
+    unknown = record.unknown
     return {
         "id": record.id,
         "job_id": record.job_id,
@@ -138,13 +143,37 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
         "prompt": well_formed(record.request.prompt),
         "negative_prompt": well_formed(record.request.negative_prompt),
         "model": well_formed(record.request.model)[:LONGEST_MODEL],
-        "seed": signed_seed(record.request.seed),
-        "num_inference_steps": record.request.num_inference_steps,
-        "guidance_scale": record.request.guidance_scale,
-        "seconds": seconds if math.isfinite(seconds) else 0.0,
+        "seed": UNKNOWN_SEED if "seed" in unknown else signed_seed(record.request.seed),
+        "num_inference_steps": UNKNOWN if "num_inference_steps" in unknown else record.request.num_inference_steps,
+        "guidance_scale": UNKNOWN if "guidance_scale" in unknown else record.request.guidance_scale,
+        "seconds": UNKNOWN if record.seconds is None or not math.isfinite(record.seconds) else record.seconds,
         "missing": record.missing,
         "place": record.place,
     }
+
+
+def _unknown(record: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fields of the request that the record does not know: null, or nothing at all of an image that said nothing."""
+    asked = record["requested"]
+    if record["resolved"].get("taken_in_from") == "?":  # earlier versions wrote made-up numbers
+        return frozenset(UNKNOWABLE)
+    named = {name for name in UNKNOWABLE if asked.get(name) is None}
+    return frozenset(named | ({"model"} if asked.get("model") == "" else set()))
+
+
+def check_bounds(record: ImageRecord) -> None:
+    """Raise ValueError for a record from elsewhere with values that no image of ours has: years, times and sizes out of bounds."""
+    if not FIRST_YEAR <= record.created_at.year <= LAST_YEAR:
+        raise ValueError(f"the year {record.created_at.year}")
+    if not all(math.isfinite(seconds) and 0 <= seconds < MOST_SECONDS for seconds in record.timings.values()):
+        raise ValueError("a time that is out of bounds")
+    if record.peak_memory_bytes is not None and not 0 <= record.peak_memory_bytes < MOST_BYTES:
+        raise ValueError("a memory peak that is out of bounds")
+    names = (record.request.model, record.job_id or "", *record.timings, *record.effective, *record.request.options)
+    if any(len(name) > LONGEST_MODEL or not name.isprintable() for name in names):
+        raise ValueError("a name with control characters, or of more than 500 characters")
+    if record.request.seed < 0:
+        raise ValueError("a seed below 0")
 
 
 def signed_seed(seed: int) -> int:
@@ -165,15 +194,18 @@ def with_new_id(record: Mapping[str, Any], created_at: datetime) -> dict[str, An
 
 
 def _request(data: Mapping[str, Any]) -> GenerationRequest:
+    def known(name: str, placeholder: Any) -> Any:
+        return placeholder if data[name] is None else data[name]
+
     request = GenerationRequest(
-        prompt=_string(data["prompt"]),
-        negative_prompt=_string(data["negative_prompt"]),
-        model=_string(data["model"]),
+        prompt=_string(known("prompt", "")),
+        negative_prompt=_string(known("negative_prompt", "")),
+        model=_string(known("model", "")),
         width=int(data["width"]),
         height=int(data["height"]),
-        num_inference_steps=int(data["num_inference_steps"]),
-        guidance_scale=float(data["guidance_scale"]),
-        seed=int(data["seed"]),
+        num_inference_steps=int(known("num_inference_steps", GenerationRequest.num_inference_steps)),
+        guidance_scale=float(known("guidance_scale", 0.0)),
+        seed=int(known("seed", 0)),
         num_images=int(data["num_images"]),
         options=SCHEMA.current(data["options"]),
         template=_string(data.get("template", "")),

@@ -31,6 +31,7 @@ def seconds_like(connection: Connection, request: GenerationRequest) -> float | 
         images.c.width == request.width,
         images.c.height == request.height,
         images.c.model == well_formed(request.model),
+        images.c.seconds >= 0,
         images.c.num_inference_steps == request.num_inference_steps,
         (images.c.guidance_scale > 0) == (request.guidance_scale > 0),
     )

@@ -12,6 +12,7 @@ from core.config.options import SCHEMA
 from core.storage.database import Database
 from core.storage.files import Files
 from core.storage.object_store import open_files
+from core.storage.pixel_budget import OPTION, set_budget
 
 DATABASE_FILE = "studio.db"
 LOCK_FILE = "worker.lock"
@@ -31,7 +32,12 @@ def open_database(directory: Path, values: Mapping[str, Any]) -> Database:
 
 
 def open_store(directory: Path, values: Mapping[str, Any]) -> Files:
-    """Where the settings keep pictures: in the output folder, or where several machines reach them. Raises as `open_files`."""
+    """Return where the settings keep images: in the output folder, or where several machines reach them; set the pixel budget.
+
+    Raises as `open_files`.
+    """
+    if (pixels := values.get(OPTION)) is not None:
+        set_budget(int(pixels))
     return open_files(str(values.get("storage.images") or ""), directory)
 
 

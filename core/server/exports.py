@@ -68,9 +68,9 @@ def row(record: ImageRecord) -> dict[str, Any]:
     values = {
         **{name: getattr(record, name) for name in ("id", "file", "format", "width", "height", "bytes")},
         "created_at": record.created_at.isoformat(),
-        **{name: getattr(request, name) for name in
+        **{name: record.known(name) for name in
            ("model", "prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed")},
-        "seconds": sum(record.timings.values()),
+        "seconds": record.seconds,
         **{name: getattr(marks, name) for name in ("rating", "favourite", "note")},
         "tags": "; ".join(marks.tags),
         "collections": "; ".join(marks.collections),

@@ -153,6 +153,7 @@ def record_json(record: ImageRecord) -> dict[str, Any]:
         "height": record.height,
         "request": {
             **vars(record.request),
+            **dict.fromkeys(sorted(record.unknown)),
             "options": dict(record.request.options),
             "inputs": dict(record.request.inputs),
         },

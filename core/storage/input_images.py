@@ -19,6 +19,7 @@ from core.errors import InputImageError, NotFoundError
 from core.i18n import localize
 from core.storage.files import Files, files_of
 from core.storage.masks import has_holes, read_mask
+from core.storage.pixel_budget import decoding
 
 FOLDER = "inputs"
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -125,7 +126,7 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
     if len(data) > MAX_FILE:
         raise InputImageError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with decoding(io.BytesIO(data), name, FORMATS) as image:
             _check_size(image.size, name)
             yield image
     except InputImageError:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-
-from core.errors import StorageError
+from core.errors import ImageTooLargeError, StorageError
 from core.storage.files import remove, write_atomically
+from core.storage.pixel_budget import decoding
 
 FOLDER = "thumbnails"
 SIDE = 256  # px, the longer side
@@ -40,10 +39,12 @@ class Thumbnails:
 def _shrunk(source: Path) -> bytes:
     buffer = BytesIO()
     try:
-        with Image.open(source) as image:
+        with decoding(source, source.name) as image:
             image.thumbnail((SIDE, SIDE))
             small = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
             small.save(buffer, "WEBP", quality=QUALITY)
+    except ImageTooLargeError as error:
+        raise StorageError(path=source, detail=error) from error
     except (OSError, ValueError, SyntaxError) as error:  # Pillow's for a damaged file
         raise StorageError(path=source, detail=f"it cannot be read: {error}") from error
     return buffer.getvalue()

@@ -127,7 +127,7 @@ class Reruns:
     def expected_changes(self, image_id: str) -> tuple[Change, ...]:
         """Return why a rerun would not be identical, as far as it is known before. UnknownModelError without the model."""
         record = self._history.get(image_id)
-        known = self._catalog.conditions(record.request.model) | self._lora_conditions(record)
+        known = {**self._catalog.conditions(record.request.model), **self._lora_conditions(record)}
         return reproducibility.expected(record, known, self._worker.status())
 
     def _lora_conditions(self, record: ImageRecord) -> dict[str, str]:

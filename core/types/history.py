@@ -59,6 +59,16 @@ class ImageRecord:
     marks: Annotations = Annotations()
     trashed_at: datetime | None = None  # aware, UTC; in the trash since then
     place: int | None = None  # which of its job's pictures this is, from 1; unknown of pictures of earlier versions
+    unknown: frozenset[str] = frozenset()  # fields of `request` with a placeholder, as an imported image does not tell them
+
+    def known(self, name: str) -> Any:
+        """Return a field of the request; None where it is unknown."""
+        return None if name in self.unknown else getattr(self.request, name)
+
+    @property
+    def seconds(self) -> float | None:
+        """What the image took in all; None where it is unknown."""
+        return sum(self.timings.values()) if self.timings else None
 
 
 @dataclass(frozen=True)

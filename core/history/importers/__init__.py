@@ -16,6 +16,7 @@ from core.history.stealth_alpha import read_stealth
 from core.storage.embedded_texts import COMMENT, PARAMETERS, SOFTWARE
 from core.storage.infotext import read_infotext
 from core.storage.metadata import read_texts
+from core.storage.pixel_budget import budget
 from core.types import FoundParameters, ImageParameters
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,6 @@ READERS: tuple[Reader, ...] = (
     own.read, invokeai.read, novelai.read, swarmui.read, fooocus.read, comfyui.read, json_programs.read, a1111.read,
 )  # fmt: skip
 EXPECTED = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
-HIDDEN_PIXELS = 40_000_000  # images beyond this are not searched for hidden text
 
 
 def read_parameters(source: Path | IO[bytes]) -> FoundParameters | None:
@@ -70,7 +70,7 @@ def _hidden(source: Path | IO[bytes]) -> Mapping[str, str] | None:
     """Return the texts that are hidden in the pixels: A1111's parameters, or a JSON object with NovelAI's texts."""
     if not isinstance(source, Path):
         source.seek(0)
-    text = read_stealth(source, HIDDEN_PIXELS)
+    text = read_stealth(source, budget())
     if text is None:
         return None
     data = common.parsed(text)

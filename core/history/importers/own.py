@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.config.lora_syntax import KEY
+from core.config.lora_syntax import KEY, read_uses
 from core.config.options import SCHEMA
-from core.errors import InputError
+from core.errors import InputError, OptionError
 from core.history.importers import common
 from core.storage.infotext import well_formed
 from core.storage.metadata import RECORD
@@ -40,7 +40,7 @@ def read(texts: Mapping[str, str]) -> FoundParameters | None:
 
 def _facts(data: Mapping[str, Any], requested: Mapping[str, Any]) -> FoundParameters:
     guidance = common.real(requested["guidance_scale"])
-    loras = [str(use).partition(":") for use in requested["options"].get(KEY, ())]
+    loras = _loras(requested["options"].get(KEY, ()))
     resolved = data.get("resolved")
     scheduler = resolved.get("scheduler") if isinstance(resolved, dict) else None
     raw = {
@@ -54,4 +54,11 @@ def _facts(data: Mapping[str, Any], requested: Mapping[str, Any]) -> FoundParame
         "height": requested["height"],
         "model": requested["model"],
     }
-    return common.found("Z Darkroom", raw, {}, [(name, weight or 1.0) for name, _, weight in loras])
+    return common.found("Z Darkroom", raw, {}, loras)
+
+
+def _loras(uses: Any) -> list[tuple[str, float]]:
+    try:
+        return [(use.name, use.weight) for use in read_uses(uses, "Z Darkroom")]
+    except OptionError:
+        return []

@@ -237,12 +237,12 @@ def test_a_database_and_a_storage_that_do_not_belong_together_are_refused(postgr
         return build_studio(load_settings(overrides=chosen))
 
     record, _ = build("one", f"file://{tmp_path}/mounted").history.import_image(png({"parameters": A1111}).getvalue(), "x")
-    assert not build("two", f"file://{tmp_path}/mounted").image(record.id).missing
+    assert not build("two", f"file://{tmp_path}/mounted").history.get(record.id).missing
     for storage in ("", f"file://{tmp_path}/not-mounted"):
         with pytest.raises(WrongStorageError, match=r"storage\.id says -"):
             build("two", storage)
     (tmp_path / "mounted").rename(tmp_path / "moved")
-    assert not build("two", f"file://{tmp_path}/moved").image(record.id).missing
+    assert not build("two", f"file://{tmp_path}/moved").history.get(record.id).missing
 
 
 def test_one_machine_of_its_own_has_no_such_word(tmp_path: Path) -> None:
