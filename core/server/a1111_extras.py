@@ -13,15 +13,20 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.errors import OptionError
+from core.history.importers import read_parameters
+from core.history.importers.common import size_of
 from core.i18n import localize
 from core.server.a1111_info import upscaler_names
 from core.server.a1111_request import UPSCALERS
 from core.server.error_responses import NotBuiltInError
 from core.server.submission import SOURCE
 from core.server.uploads import from_base64
+from core.storage.embedded_texts import PARAMETERS
+from core.storage.infotext import read_infotext
 from core.storage.input_images import MAX_SIDE
-from core.storage.metadata import read_metadata
+from core.storage.metadata import RECORD, read_texts
 from core.studio import Studio
+from core.types import ImageParameters
 
 LARGEST = MAX_SIDE * MAX_SIDE // 2  # pixels of an enlarged image; 100 MB in memory
 MOST_IMAGES = 64  # of one call
@@ -103,14 +108,41 @@ def add_extras(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
     @app.post("/png-info")
     def png_info(file: ImageFile) -> Any:
         """Return the parameters that an image file carries."""
-        found = read_metadata(io.BytesIO(from_base64(file.image, "image")))
-        words = (found.parameters if found else None) or ""
-        return {"info": words, "items": {"parameters": words} if words else {}, "parameters": {}}
+        return _png_info(from_base64(file.image, "image"))
 
     @app.post("/interrogate", status_code=501)
     def interrogate(_body: dict[str, Any] | None = None) -> Any:
         """Refuse: there is no model here that describes images."""
         raise NotBuiltInError(name="interrogate (CLIP, DeepDanbooru)")
+
+
+def _png_info(data: bytes) -> dict[str, Any]:
+    """Return A1111's text, the named texts of the file, and the parameters of any program by A1111's names."""
+    found, texts = read_parameters(io.BytesIO(data)), read_texts(io.BytesIO(data))
+    items = {name: text for name, text in (texts[1] if texts else {}).items() if name != RECORD}
+    words = items.get(PARAMETERS, "")
+    info = read_infotext(words)
+    if not info.fields and found is not None and found.program:
+        return {"info": words, "items": items, "parameters": _by_names(found.facts)}
+    told = {"Prompt": info.prompt, "Negative prompt": info.negative_prompt} if words else {}
+    width, height = size_of(info.fields.get("Size", ""))
+    sizes = {"Size-1": width, "Size-2": height} if width else {}
+    return {"info": words, "items": items, "parameters": {**told, **info.fields, **sizes}}
+
+
+def _by_names(facts: ImageParameters) -> dict[str, Any]:
+    named = {
+        "Prompt": facts.prompt,
+        "Negative prompt": facts.negative_prompt,
+        "Steps": facts.steps,
+        "Sampler": facts.sampler,
+        "CFG scale": facts.cfg_scale,
+        "Seed": facts.seed,
+        "Size-1": facts.width,
+        "Size-2": facts.height,
+        "Model": facts.model,
+    }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def enlarged(studio: Studio, data: bytes, name: str, body: Extras) -> str:

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from core.cli.main import main
 from core.history.importers import READERS, read_parameters
+from core.history.store import History
+from core.storage.database import Database
 from core.storage.embedded_texts import decode_comment, exif_texts, xmp_texts
 from core.storage.infotext import read_infotext
-from core.types import FoundParameters
+from core.types import FoundParameters, HistoryQuery
 from tests.unit.history.program_images import CASES, DOCS, INFOTEXT, Case, commented, parameters, png, table, text
 
 
@@ -263,3 +265,26 @@ def test_a_document_type_is_not_read() -> None:
 def test_readers_are_all_tried() -> None:
     modules = {reader.__module__.rpartition(".")[2] for reader in READERS}
     assert modules == {"own", "invokeai", "novelai", "swarmui", "fooocus", "comfyui", "json_programs", "a1111"}
+
+
+def test_png_info_tells_parameters_and_items_of_every_program() -> None:
+    from core.server.a1111_extras import _png_info
+
+    own = _png_info(parameters(INFOTEXT))
+    assert own["info"] == INFOTEXT and own["items"] == {"parameters": INFOTEXT}
+    assert (own["parameters"]["Prompt"], own["parameters"]["Steps"], own["parameters"]["Size-2"]) == ("a red house", "20", 384)
+    case = next(case for case in CASES if case.program == "InvokeAI")
+    told = _png_info(case.data)
+    assert told["parameters"]["Seed"] == 77 and set(told["items"]) == {"invokeai_metadata"}
+    assert _png_info(png()) == {"info": "", "items": {}, "parameters": {}}
+
+
+@pytest.mark.slow
+def test_a_thousand_mixed_files_are_imported_in_a_minute(tmp_path: Path) -> None:
+    database = Database(tmp_path / "studio.db")
+    history, start = History(database, tmp_path / "outputs"), time.monotonic()
+    for k in range(1000):
+        history.import_image(CASES[k % len(CASES)].data + k.to_bytes(2, "big"), f"{k}.png")
+    assert time.monotonic() - start < 60
+    assert history.search(HistoryQuery(limit=1)).total == 1000
+    database.close()
