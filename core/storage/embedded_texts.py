@@ -56,7 +56,7 @@ def decode_utf8(data: bytes) -> str:
 def decode_text(data: bytes) -> str:
     """Decode a text chunk: UTF-8 where the bytes are valid UTF-8, Latin-1 (the PNG standard) otherwise."""
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
 

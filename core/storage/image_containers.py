@@ -22,7 +22,8 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SIZE_MARKERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 _XMP_NAME, _XMP_MORE_NAME = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
-XMP_KEYWORDS = ("XML:com.adobe.xmp", "Raw profile type xmp")
+XMP_KEYWORD = "XML:com.adobe.xmp"
+RAW_PROFILES = {"Raw profile type exif": "exif", "Raw profile type APP1": "exif", "Raw profile type xmp": "xmp"}  # ImageMagick's
 
 
 @dataclass
@@ -110,12 +111,27 @@ def _png_chunk(kind: bytes, data: bytes, blocks: ImageBlocks) -> None:
             blocks.unicode_keywords.add(name)
     if text is None:
         return
-    if name in XMP_KEYWORDS:
+    if name == XMP_KEYWORD:
         blocks.xmp = blocks.xmp or text
+    elif name in RAW_PROFILES:
+        profile = _raw_profile(text)
+        if RAW_PROFILES[name] == "exif":
+            blocks.exif = blocks.exif or profile.removeprefix(b"Exif\0\0")
+        else:
+            blocks.xmp = blocks.xmp or profile
     elif (
         name not in blocks.texts or text
     ):  # as everywhere, the last of two chunks of one name counts, unless it is empty
         blocks.texts[name] = text
+
+
+def _raw_profile(text: bytes) -> bytes:
+    """Return the bytes of a profile that ImageMagick writes as text: its name, its length, hexadecimal digits."""
+    lines = text.strip().split(b"\n", 2)
+    try:
+        return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""
+    except ValueError:
+        return b""
 
 
 def _inflated(name: str, data: bytes, blocks: ImageBlocks) -> bytes | None:

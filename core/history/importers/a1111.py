@@ -25,7 +25,7 @@ def read(texts: Mapping[str, str]) -> FoundParameters | None:
         text = _with_fields(texts.get(DESCRIPTION), texts.get("Comment"))
     if text is None:
         return None
-    info = read_infotext(text.replace("\r\n", "\n"))
+    info = read_infotext(text.removeprefix("\ufeff").replace("\r\n", "\n"))
     if not info.fields and text.lstrip()[:1] in ("{", "["):
         return None  # JSON of a program that no reader knows
     return _found(info, _program(info, texts.get(SOFTWARE, "")))

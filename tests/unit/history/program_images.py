@@ -453,6 +453,7 @@ CIVITAI = dumped({"6": NODES["6"], "7": NODES["7"], "3": NODES["3"], "5": NODES[
                   "extraMetadata": dumped({"prompt": "a red house", "negativePrompt": "rain", "steps": 20, "seed": 77,
                   "cfgScale": 4.5,
                                            "sampler": "Euler a"})})  # fmt: skip
+PROFILE = b"Exif\0\0" + tiff({}, {0x9286: (7, b"UNICODE\0" + INFOTEXT.encode("utf-16-be"))}, ">")
 UTF_16_LE, UTF_16_BE = "utf-16-le", "utf-16-be"
 
 
@@ -529,6 +530,9 @@ def _encoding_cases() -> list[Case]:
              {**FULL, "prompt": "a ré house"}),
         Case("A1111", "PNG: EXIF chunk", png(chunk(b"eXIf", tiff({}, {0x9286: (7, b"UNICODE\0" +
         INFOTEXT.encode(UTF_16_BE))}, ">"))), FULL),
+        Case("A1111", "PNG: EXIF as ImageMagick keeps it", png(chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(
+            b"\nexif\n" + b"%8d\n" % len(PROFILE) + PROFILE.hex().encode()))), FULL),
+        Case("A1111", "PNG: a byte order mark", png(text("parameters", b"\xef\xbb\xbf" + INFOTEXT.encode())), FULL),
         Case("A1111", "JPEG comment", with_exif("JPEG", b"", comment=INFOTEXT.encode()), FULL),
         Case("A1111", "hidden in the alpha channel", stealth(INFOTEXT, b"stealth_pnginfo"), FULL),
         Case("A1111", "hidden and compressed", stealth(INFOTEXT, b"stealth_pngcomp"), FULL),
