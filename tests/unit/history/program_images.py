@@ -376,6 +376,11 @@ PROMOTED = json.loads(json.dumps(IN_SUBGRAPH))
 PROMOTED["nodes"][2] = ui(9, "sub-1", ["a red house"], [("model", "MODEL", 1)], ("LATENT",))
 PROMOTED["nodes"][2]["inputs"].append({"name": "text", "type": "STRING", "link": None, "widget": {"name": "text"}})
 
+PROXIED = json.loads(json.dumps(IN_SUBGRAPH))  # as the page's newer versions write it: widgets of the instance and of nodes in it
+PROXIED["nodes"][2] = ui(9, "sub-1", ["a red house", None, "fixed", 21], [("model", "MODEL", 1)], ("LATENT",), properties={
+    "proxyWidgets": [["-1", "text"], ["3", "seed"], ["3", "control_after_generate"], ["3", "steps"]]})
+PROXIED["nodes"][2]["inputs"].insert(0, {"name": "text", "type": "STRING", "link": None, "widget": {"name": "text"}})
+
 WORKFLOWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a workflow alone": (workflow(UI_NODES, UI_LINKS), {**FULL, "model": "some-xl", "sampler": "euler"}),
     "a reroute": (replaced(4, [20, 0], ui(20, "Reroute", None, [("", "*", 21)], ("",)), links=[[21, 6, 0, 20, 0, "*"]]), FULL),
@@ -399,6 +404,7 @@ WORKFLOWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "seed": 77, "steps": 20, "cfg": 4.5, "sampler_name": "euler", "scheduler": "normal"}}], UI_LINKS), FULL),
     "a subgraph": (IN_SUBGRAPH, {**FULL, "model": "some-xl"}),
     "a subgraph with a promoted text": (PROMOTED, FULL),
+    "a subgraph with proxy widgets": (PROXIED, {**FULL, "steps": 21, "model": "some-xl"}),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from core.history.importers.comfyui.widgets import CONTROLS, WIDGETS
 
 MUTED, BYPASSED = 2, 4
 _INSIDE, _OUTSIDE = -10, -20  # the nodes of a subgraph's own inputs and outputs
+_OWN_INPUT = "-1"
 _DEEPEST = 12  # subgraphs within subgraphs
 _LONGEST = 200  # reroutes and boundaries in a row
 _VIRTUAL = ("Reroute", "SetNode", "GetNode", "Note", "MarkdownNote", "PrimitiveNode")
@@ -33,6 +34,10 @@ class _Level:
     children: dict[str, _Level] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.overrides: dict[str, dict[str, Any]] = {}  # values that the instance has for widgets of the nodes in it
+        for node_id, name, value in _proxied(self.instance):
+            if value is not None and node_id != _OWN_INPUT:
+                self.overrides.setdefault(node_id, {})[name] = value
         self.setters = {
             _first_widget(node): node for node in reversed(self.nodes.values()) if node.get("type") == "SetNode"
         }  # by the name that is set
@@ -83,7 +88,7 @@ class _Reader:
                 yield Node(level.prefix + node_id, kind, self._inputs(level, node), tuple(_output_names(node)))
 
     def _inputs(self, level: _Level, node: Mapping[str, Any]) -> dict[str, Any]:
-        inputs = dict(widget_values(node))
+        inputs = {**dict(widget_values(node)), **level.overrides.get(str(node.get("id")), {})}
         for slot in _objects(node.get("inputs")):
             name = str(slot.get("name"))
             value = self._origin(level, slot.get("link"))
@@ -102,9 +107,10 @@ class _Reader:
                 return None
             source, output, _, _, kind = link
             if source == str(_INSIDE):
-                slot = _slot(level.instance, _declared(level.definition, "inputs", output), output)
+                declared = _declared(level.definition, "inputs", output)
+                slot = _slot(level, declared, output)
                 if slot is None or slot.get("link") is None:
-                    return _promoted(level.instance, slot)
+                    return _promoted(level.instance, declared, slot)
                 level, number = level.outer, slot["link"]
                 continue
             node = level.nodes.get(source)
@@ -225,20 +231,35 @@ def _declared(definition: Mapping[str, Any], side: str, index: int) -> Mapping[s
     return slots[index] if 0 <= index < len(slots) else {}
 
 
-def _slot(instance: Mapping[str, Any], declared: Mapping[str, Any], index: int) -> dict[str, Any] | None:
-    """Return the input of a subgraph's instance: by name, else by position."""
-    slots = _objects(instance.get("inputs"))
+def _slot(level: _Level, declared: Mapping[str, Any], index: int) -> dict[str, Any] | None:
+    """Return the input of a subgraph's instance: by name, else, where it lists them all, by position."""
+    slots = _objects(level.instance.get("inputs"))
     named = next(
         (slot for slot in slots if declared.get("name") is not None and slot.get("name") == declared["name"]), None
     )
-    return named or (slots[index] if 0 <= index < len(slots) else None)
+    if named is not None:
+        return named
+    complete = len(slots) >= len(_objects(level.definition.get("inputs")))
+    return slots[index] if complete and 0 <= index < len(slots) else None
 
 
-def _promoted(instance: Mapping[str, Any], slot: Mapping[str, Any] | None) -> Any:
-    """Return the value that an instance has for an input of its subgraph."""
+def _promoted(instance: Mapping[str, Any], declared: Mapping[str, Any], slot: Mapping[str, Any] | None) -> Any:
+    """Return the value that an instance has for an input of its subgraph; None where the node inside keeps it."""
+    if instance.get("properties") and (proxied := list(_proxied(instance))):
+        name = declared.get("name")
+        return next((value for node_id, widget, value in proxied if node_id == _OWN_INPUT and widget == name), None)
     if slot is None or not isinstance(slot.get("widget"), dict):
         return None
     slots = [one for one in _objects(instance.get("inputs")) if isinstance(one.get("widget"), dict)]
     values = [v for v in _listed(instance.get("widgets_values")) if not (isinstance(v, str) and v in CONTROLS)]
     place = next((k for k, one in enumerate(slots) if one is slot), len(values))
     return values[place] if place < len(values) else None
+
+
+def _proxied(instance: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield node, widget and value of what an instance shows of the nodes in it; the node -1 is the subgraph's own input."""
+    properties = instance.get("properties")
+    proxies = _listed(properties.get("proxyWidgets")) if isinstance(properties, dict) else []
+    for proxy, value in zip(proxies, _listed(instance.get("widgets_values")), strict=False):
+        if isinstance(proxy, list) and len(proxy) >= 2:
+            yield str(proxy[0]), str(proxy[1]), value
