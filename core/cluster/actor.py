@@ -1,7 +1,7 @@
-"""One worker of the cluster: a generator with its model kept in memory, made by the same factory as the local worker's.
+"""One worker of the cluster: a generator with its model in memory.
 
-Ray calls it from several threads: orders are carried out one after the other in a thread of its own, while `listen` hands
-out what there is to say and `stop` is heard within a step.
+Ray calls it from several threads: commands run one after another in a thread of their own, while `listen` returns
+messages and `stop` acts within a step.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any
 
 import psutil
 
-from core.cluster.messages import Ended, Facts, Heard, Step
+from core.cluster.transport import Ended, Facts, Heard, Step
 from core.errors import Cancelled, ModelLoadError, StudioError
 from core.jobs.generator_protocol import LazyGenerator, as_studio_error, build_generator, device_fault
-from core.jobs.heartbeat import status_of
 from core.jobs.runner import without_prompts
+from core.jobs.worker_registry import status_of
 from core.types import GeneratedImage, GenerationRequest, Progress, ResumeState, WorkerStatus
 
 LISTEN_SECONDS = 1.0  # a listener is answered at least this often, so that silence means something
 
 
 class GeneratorActor:
-    """Draws single pictures and loads models, as it is told."""
+    """Generate single images and load models on command."""
 
     def __init__(self, generator: str, configs: str, values: Mapping[str, Any]) -> None:
         self._generator = LazyGenerator(lambda: build_generator(generator, Path(configs), values))
-        self._orders: queue.SimpleQueue[Callable[[], Ended]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Callable[[], Ended]] = queue.SimpleQueue()
         self._said: list[Step | Ended] = []
         self._news = threading.Condition()
         self._shown = 0  # the ticket whose steps are looked at
@@ -44,24 +44,24 @@ class GeneratorActor:
 
     def prepare(self, ticket: int, model: str | None, options: Mapping[str, Any]) -> None:
         """Import the generator and, with `model`, load it."""
-        self._orders.put(lambda: self._load(ticket, model, options))
+        self._commands.put(lambda: self._load(ticket, model, options))
 
     def draw(self, ticket: int, request: GenerationRequest, attempt: ResumeState) -> None:
-        """Draw a single picture. Tickets rise."""
-        self._orders.put(lambda: self._draw(ticket, request, attempt))
+        """Generate a single image. Tickets increase."""
+        self._commands.put(lambda: self._draw(ticket, request, attempt))
 
     def stop(self, ticket: int) -> None:
-        """End the order within a step; it may not have come in yet."""
+        """End a command within a step; it may not have arrived yet."""
         self._stopped = max(self._stopped, ticket)
 
     def show(self, ticket: int) -> None:
-        """Tell the steps of this order as they happen; those of others, which nobody sees, come several at once."""
+        """Report each step of this command as it happens; steps of others are collected."""
         with self._news:
             self._shown = ticket
             self._news.notify_all()
 
     def listen(self) -> Heard:
-        """What was said since the last call, as soon as there is anything that can't wait."""
+        """Return the messages since the last call, as soon as one can't wait."""
         with self._news:
             self._news.wait_for(self._has_news, LISTEN_SECONDS)
             said, self._said = tuple(self._said), []
@@ -72,17 +72,17 @@ class GeneratorActor:
         return any(isinstance(message, Ended) or message.ticket == self._shown for message in self._said)
 
     def facts(self) -> Facts:
-        """What this actor is and holds."""
+        """Return what this actor is and has loaded."""
         status = status_of(self._state, self._generator)
         of_card = _facts_of_card(status) if self._began else None
         memory = psutil.virtual_memory()
         return of_card or Facts(status, "", memory.total, memory.available, status.memory_bytes or 0)
 
-    # -- in the thread of orders -----------------------------------------------------------------------------------
+    # -- in the command thread -------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while True:
-            order = self._orders.get()
+            order = self._commands.get()
             ended = order()
             self._state, self._began = "idle", True
             self._say(ended)
@@ -124,7 +124,7 @@ class GeneratorActor:
 
 
 def _facts_of_card(status: WorkerStatus) -> Facts | None:
-    """None without a card, and where the generator did not import what talks to one."""
+    """Return the facts of the GPU; None without one, or when torch was not imported."""
     if "torch" not in sys.modules:
         return None
     from core.inference import memory

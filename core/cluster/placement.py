@@ -1,4 +1,4 @@
-"""Which worker gets a picture, and how many workers each machine is to have. Plain functions."""
+"""Choose the worker for an image, and how many workers each machine gets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A worker that is free, and what it holds. Memory in bytes."""
+    """A free worker and what it has loaded. Memory in bytes."""
 
     id: str
     model: str | None = None
@@ -34,9 +34,9 @@ class Candidate:
 
 
 def best(free: Iterable[Candidate], model: str, options: Mapping[str, Any], need: int | None) -> Candidate:
-    """The one of at least one that has the model in memory as the options want it, else the freest with `need` bytes.
+    """Return the worker that has the model loaded with these options, else the one with most free memory.
 
-    None is refused for want of memory: the generator holds less of the model on the card, then, and says so.
+    Workers with too little memory rank last but stay eligible: the generator then offloads and says so.
     """
 
     def rank(one: Candidate) -> tuple[bool, bool, bool, int]:
@@ -48,9 +48,9 @@ def best(free: Iterable[Candidate], model: str, options: Mapping[str, Any], need
 
 
 def plan(nodes: Sequence[Node], workers: int | str) -> dict[str, int]:
-    """How many workers each machine has, by node: one for each card; `workers` on each machine without one.
+    """Return the number of workers for each node id: one for each GPU; `workers` on each machine without one.
 
-    AUTO is one on each machine where no machine has a card, and none there where some have.
+    AUTO is one on each machine if no machine has a GPU, and none on those without one otherwise.
     """
     any_card = any(node.cards for node in nodes)
     without = (0 if any_card else 1) if workers == AUTO else int(workers)
@@ -58,5 +58,5 @@ def plan(nodes: Sequence[Node], workers: int | str) -> dict[str, int]:
 
 
 def threads(node: Node, workers: int) -> int:
-    """The cores that one of so many workers may use."""
+    """Return the number of cores for one of `workers` workers on a machine."""
     return max(1, node.cpus // max(1, workers))

@@ -1,6 +1,6 @@
-"""The link to the actors that Ray keeps. The only module that imports ray, and only when it is used.
+"""Connect to actors through Ray. The only module that imports ray, and only when it is used.
 
-On this machine alone Ray listens on 127.0.0.1 and asks for a token that is made anew each time; nothing is reported to
+On one machine Ray listens on 127.0.0.1 with a new token each time; usage reports are off.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from typing import Any
 import psutil
 
 from core.cluster.actor import GeneratorActor
-from core.cluster.messages import Heard
 from core.cluster.placement import Node
-from core.cluster.transport import Handle, WorkerGone
-from core.jobs import reasons
-from core.jobs.cuda_allocator import VARIABLE
+from core.cluster.transport import Handle, Heard, WorkerGone
+from core.jobs import exit_reasons
+from core.jobs.worker_config import ALLOCATOR_VARIABLE
 
 LOOPBACK = "127.0.0.1"
 FOLDER = "zdarkroom-ray-"  # of Ray's sockets and logs, in the system's temporary folder: a path there is short enough
@@ -50,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 def join(address: str) -> ModuleType:
-    """Ray, started on this machine, or joined where it runs; OSError, ValueError or Ray's own when it can't be reached."""
+    """Start Ray on this machine, or join a running one. OSError, ValueError or Ray's own errors when that fails."""
     os.environ |= _QUIET
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if address.startswith((LOOPBACK, "localhost")) or not address:
@@ -75,13 +74,13 @@ def join(address: str) -> ModuleType:
 
 
 def _reach(address: str) -> None:
-    """Raise OSError or ValueError at once for an address where nobody listens: Ray itself would try for minutes."""
+    """Raise OSError or ValueError at once for an address where nobody listens; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
 
 
 def _own_folder() -> Path:
-    """A folder that only this user can read; those of processes that are gone are removed."""
+    """Return a new folder that only this user can read; folders of dead processes are removed."""
     for old in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
         if not psutil.pid_exists(int(old.name.removeprefix(FOLDER).split("-")[0])):
             shutil.rmtree(old, ignore_errors=True)
@@ -90,7 +89,7 @@ def _own_folder() -> Path:
 
 @dataclass(eq=False)
 class _Actor:
-    """An actor, where it is, and the call that is out: it answers as soon as the actor has something to say."""
+    """An actor, its machine, and the pending call: it returns as soon as the actor has a message."""
 
     handle: Any
     node: Node
@@ -98,7 +97,7 @@ class _Actor:
 
 
 class RayTransport:
-    """Actors that are made by Ray, each on the machine that it was asked for."""
+    """Start actors through Ray, each on the machine asked for."""
 
     def __init__(self, ray: ModuleType, generator: str, configs: Path, values: Mapping[str, Any]) -> None:
         self._ray = ray
@@ -106,15 +105,15 @@ class RayTransport:
         self._actor = ray.remote(GeneratorActor)
 
     def nodes(self) -> Sequence[Node]:
-        """The machines that are alive."""
+        """Return the machines that are alive."""
         return [_node(told) for told in self._ray.nodes() if told["Alive"]]
 
     def start(self, node: Node, threads: int) -> Handle:
-        """A new actor on that machine, with a card of its own where the machine has cards."""
+        """Start an actor on a machine, with a GPU of its own if the machine has any."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
-        variables |= {name: os.environ[name] for name in (VARIABLE,) if name in os.environ}
+        variables |= {name: os.environ[name] for name in (ALLOCATOR_VARIABLE,) if name in os.environ}
         handle = self._actor.options(
             num_cpus=0,  # not by Ray's count of cores, but by ours
             num_gpus=1 if node.cards else 0,
@@ -126,11 +125,11 @@ class RayTransport:
         return _Actor(handle, node, handle.listen.remote())
 
     def send(self, handle: Handle, verb: str, *arguments: Any) -> None:
-        """Call a verb of the actor. That it is gone is told to whoever listens."""
+        """Call a method of the actor without waiting. `hear` reports if it is gone."""
         getattr(handle.handle, verb).remote(*arguments)
 
     def hear(self, handles: Sequence[Handle], seconds: float) -> Sequence[tuple[Handle, Heard | WorkerGone]]:
-        """What they said. An actor that can't be reached counts as gone: something that it said may be lost."""
+        """Return the messages of actors. An unreachable actor counts as gone, as messages may be lost."""
         by_call = {actor.call: actor for actor in handles if actor.call is not None}
         if not by_call:
             time.sleep(seconds)
@@ -149,19 +148,19 @@ class RayTransport:
             actor.call = actor.handle.listen.remote()
         return heard
 
-    def _why(self, node: Node, error: Exception) -> reasons.Reason:
+    def _why(self, node: Node, error: Exception) -> exit_reasons.Reason:
         there = any(other.id == node.id for other in self.nodes())
         process = there and not isinstance(error, self._ray.exceptions.ActorUnavailableError)
-        return reasons.actor_gone(node.name) if process else reasons.node_gone(node.name)
+        return exit_reasons.actor_gone(node.name) if process else exit_reasons.node_gone(node.name)
 
     def end(self, handle: Handle) -> None:
-        """Kill the actor, whatever it is doing."""
+        """Kill the actor."""
         handle.call = None
         self._ray.kill(handle.handle)
 
 
 def _node(told: Mapping[str, Any]) -> Node:
-    """A machine as Ray tells of it: by the name that it was given, else its host's."""
+    """Return a machine as Ray describes it: by its given name, else its host name."""
     has, name = told["Resources"], told["NodeName"]
     name = told["NodeManagerHostname"] if name == told["NodeManagerAddress"] else name
     return Node(told["NodeID"], name, int(has.get("CPU", 1)), int(has.get("GPU", 0)))

@@ -1,36 +1,109 @@
-"""The workers of the cluster as the dispatcher sees them: which there are, what each holds, who has one in hand.
+"""Track the workers of a cluster: which exist, what each has loaded, which job has taken one.
 
-One thread listens to all of them; what belongs to an order goes into the inbox of whoever took the worker. A worker that
-is gone, or has said nothing for too long in the middle of an order, is replaced, and its order is told to be lost.
+One thread listens to all workers; messages go to the inbox of whoever has taken the worker. A worker that is gone or
+silent for too long is replaced, and whoever has taken it is told.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.cluster.messages import Ended, Freed, Heard, Lost
-from core.cluster.placement import Node, best, plan, threads
-from core.cluster.pool_worker import Inbox, PoolWorker, as_one
-from core.cluster.transport import Transport, WorkerGone
-from core.jobs import reasons
+from core.cluster.placement import Candidate, Node, best, plan, threads
+from core.cluster.transport import Ended, Facts, Freed, Handle, Heard, Lost, Message, Transport, WorkerGone
+from core.jobs import exit_reasons
 from core.types import ClusterNode, ClusterWorker, GenerationRequest, ResumeState, WorkerStatus
 
+log = logging.getLogger(__name__)
+
+HOUR = 3600.0  # seconds over which finished pictures are counted
+
+Inbox = queue.SimpleQueue[tuple[str, Message]]  # (worker, what it said)
+
+
+@dataclass
+class PoolWorker:
+    """One actor. `inbox` is set while a job has taken it."""
+
+    id: str
+    node: Node
+    handle: Handle
+    heard: float  # when it last said anything (monotonic)
+    facts: Facts = field(default_factory=lambda: Facts(WorkerStatus("starting")))
+    ready: bool = False
+    ticket: int = 0  # of the present or last order
+    busy: bool = False
+    draining: bool = False
+    inbox: Inbox | None = None
+    job: str | None = None
+    finished: deque[float] = field(default_factory=deque)  # when its pictures of the last hour were
+
+    @property
+    def free(self) -> bool:
+        """Return True if a job may take it."""
+        return self.ready and not (self.busy or self.draining or self.inbox)
+
+    def as_candidate(self) -> Candidate:
+        """Return what it has loaded, for the choice between several."""
+        facts = self.facts
+        memory = facts.memory_free + facts.memory_own
+        return Candidate(self.id, facts.status.model, facts.status.asked, facts.memory_total, memory)
+
+    def seen(self) -> ClusterWorker:
+        """Return what the page shows of it."""
+        facts, now = self.facts, time.monotonic()
+        while self.finished and now - self.finished[0] > HOUR:
+            self.finished.popleft()
+        state = "draining" if self.draining else "busy" if self.job else "loading" if self.busy else "idle"
+        return ClusterWorker(
+            id=self.id,
+            node=self.node.name,
+            state=state if self.ready else "starting",
+            pid=facts.status.pid,
+            device=facts.status.device,
+            card=facts.card,
+            memory_total=facts.memory_total,
+            memory_free=facts.memory_free,
+            memory_own=facts.memory_own,
+            model=facts.status.model,
+            job=self.job,
+            images_hour=len(self.finished),
+        )
+
+
+def combined_status(workers: Iterable[PoolWorker]) -> WorkerStatus:
+    """Return the status of all workers as one: of a worker with a model, if any has one."""
+    there = [worker for worker in workers if worker.ready]
+    shown = [worker.facts.status for worker in there]
+    loaded = [status for status in shown if status.model is not None]
+    first = (loaded or shown or [WorkerStatus("starting")])[0]
+    return replace(first, state=_state(there), memory_bytes=sum(status.memory_bytes or 0 for status in shown))
+
+
+def _state(there: list[PoolWorker]) -> str:
+    if not there:
+        return "starting"
+    if any(worker.job for worker in there):
+        return "busy"
+    return "loading" if all(worker.busy for worker in there) else "idle"
+
+
 HEAR_SECONDS = 0.25
-MOST_STARTS = 3  # workers in a row that ended before they could begin
+MAX_STARTS = 3  # workers in a row that ended before they could begin
 RESTART_SECONDS = 2.0  # from the end of a worker that never began to the next try
 
 Prepared = tuple[str | None, Mapping[str, Any]]  # the model that a new worker loads, and with which options
 
-log = logging.getLogger(__name__)
-
 
 class WorkerPool:
-    """Any thread may take workers and give them orders; `listen` is for one thread, `tend` for one other."""
+    """Take workers and send commands from any thread; call `listen` from one thread and `tend` from one other."""
 
     def __init__(
         self,
@@ -40,7 +113,7 @@ class WorkerPool:
         prepared: Prepared,
         need: Callable[[str], int | None],
     ) -> None:
-        """`need(model)` is the memory in bytes that a model wants; None where nobody knows."""
+        """`need(model)` returns the memory in bytes that a model needs; None if unknown."""
         self._link = link
         self._wanted = workers
         self._hang = hang_seconds
@@ -60,7 +133,7 @@ class WorkerPool:
     # -- which workers there are -----------------------------------------------------------------------------------
 
     def tend(self) -> None:
-        """Look at the machines: start the workers that are lacking, and let those go that are too many."""
+        """Update the list of machines, start missing workers, end surplus ones."""
         nodes = self._link.nodes()
         with self._guard:
             self._nodes = nodes
@@ -90,12 +163,12 @@ class WorkerPool:
         log.info("worker %s ends", worker.id)
 
     def add(self, node_id: str) -> None:
-        """One more worker on that machine."""
+        """Add one worker on a machine."""
         with self._guard:
             self._by_hand[node_id] = self._by_hand.get(node_id, 0) + 1
 
     def drain(self, worker_id: str) -> None:
-        """Let a worker finish its picture and take no other."""
+        """Let a worker finish its image and take no other."""
         with self._guard:
             worker = self._workers.get(worker_id)
             if worker is not None and not worker.draining:
@@ -103,7 +176,7 @@ class WorkerPool:
                 self._by_hand[worker.node.id] = self._by_hand.get(worker.node.id, 0) - 1
 
     def renew(self) -> int:
-        """End every worker at rest, which gives its memory back; fresh ones without a model come after. How many."""
+        """Restart every idle worker without a model, which frees its memory; return their number."""
         with self._guard:
             self._prepared = (None, {})
             idle = [worker for worker in self._workers.values() if worker.ready and worker.inbox is None]
@@ -113,20 +186,20 @@ class WorkerPool:
 
     @property
     def failing(self) -> bool:
-        """Whether no worker comes up: several in a row ended before they began, and none is there."""
-        return self._failed_starts >= MOST_STARTS and not any(worker.ready for worker in self._workers.values())
+        """Return True if no worker starts: several in a row ended early, and none is left."""
+        return self._failed_starts >= MAX_STARTS and not any(worker.ready for worker in self._workers.values())
 
-    # -- orders ----------------------------------------------------------------------------------------------------
+    # -- config ----------------------------------------------------------------------------------------------------
 
     def has_free(self) -> bool:
-        """Whether `take` would give a worker."""
+        """Return True if `take` would return a worker."""
         with self._guard:
             return bool(self._free())
 
     def take(self, request: GenerationRequest, job_id: str, inbox: Inbox) -> str | None:
-        """The best worker that is free, for the caller alone until it is released.
+        """Return the best free worker, for the caller alone until it is released.
 
-        None when there is none; the inbox is told, then, when there may be one.
+        None if there is none; the inbox then gets a message when one may be free.
         """
         with self._guard:
             free = self._free()
@@ -141,26 +214,26 @@ class WorkerPool:
             return worker.id
 
     def draw(self, worker_id: str, request: GenerationRequest, attempt: ResumeState) -> int:
-        """Have a worker that was taken draw a single picture; the ticket of the order."""
+        """Have a taken worker generate a single image; return the ticket of the command."""
         with self._guard:
             return self._order(self._workers[worker_id], "draw", request, attempt)
 
     def show(self, worker_id: str) -> None:
-        """Have a worker say each step of its order as it happens; the others say theirs now and then, several at once."""
+        """Have a worker report each step as it happens; the others collect theirs."""
         with self._guard:
             worker = self._workers.get(worker_id)
             if worker is not None:
                 self._link.send(worker.handle, "show", worker.ticket)
 
     def stop(self, worker_id: str) -> None:
-        """End a worker's order within a step. It still says how it ended."""
+        """End a worker's command within a step. It still reports its end."""
         with self._guard:
             worker = self._workers.get(worker_id)
             if worker is not None:
                 self._link.send(worker.handle, "stop", worker.ticket)
 
     def release(self, worker_id: str) -> None:
-        """Give a worker back. One with an order in hand stops, and is free when it has."""
+        """Release a worker. One with a command in progress stops, and is free then."""
         with self._guard:
             worker = self._workers.get(worker_id)
             if worker is None:
@@ -171,12 +244,12 @@ class WorkerPool:
             self._announce()
 
     def stays(self, worker_id: str) -> bool:
-        """Whether a worker that was taken may get another order."""
+        """Return True if a taken worker may get another command."""
         with self._guard:
             return worker_id in self._workers and not self._workers[worker_id].draining
 
     def load(self, model: str, options: Mapping[str, Any]) -> None:
-        """Have every worker at rest load a model, and those that come later."""
+        """Have every idle worker load a model, and later ones as well."""
         with self._guard:
             self.refused, self._prepared = None, (model, options)
             for worker in self._workers.values():
@@ -203,7 +276,7 @@ class WorkerPool:
     # -- what they say ---------------------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Hear what the workers say, once, and hand it on."""
+        """Receive messages once and deliver them."""
         with self._guard:
             by_handle = {worker.handle: worker for worker in self._workers.values()}
         heard = self._link.hear(list(by_handle), HEAR_SECONDS)
@@ -215,10 +288,10 @@ class WorkerPool:
                 if isinstance(said, WorkerGone):
                     self._lose(worker, said.reason)
                 else:
-                    self._take_in(worker, said)
-            self._end_the_deaf()
+                    self._receive(worker, said)
+            self._drop_silent()
 
-    def _take_in(self, worker: PoolWorker, said: Heard) -> None:
+    def _receive(self, worker: PoolWorker, said: Heard) -> None:
         worker.facts = said.facts or worker.facts
         for message in said.messages:
             worker.heard = time.monotonic()
@@ -243,7 +316,7 @@ class WorkerPool:
             self._retire(worker)
 
     def _lose(self, worker: PoolWorker, reason: Mapping[str, str]) -> None:
-        """A worker is gone: whoever has it in hand is told, and another is started at the next look."""
+        """Remove a worker that is gone and tell whoever has taken it; `tend` starts another."""
         log.error("worker %s: %s", worker.id, reason["en"])
         del self._workers[worker.id]
         self._link.end(worker.handle)
@@ -254,24 +327,24 @@ class WorkerPool:
             worker.inbox.put((worker.id, Lost(worker.ticket, reason)))
         self._announce()
 
-    def _end_the_deaf(self) -> None:
+    def _drop_silent(self) -> None:
         for worker in list(self._workers.values()):
             if self._hang and worker.busy and time.monotonic() - worker.heard > self._hang:
-                self._lose(worker, reasons.silent(self._hang))
+                self._lose(worker, exit_reasons.silent(self._hang))
 
     # -- what there is to see --------------------------------------------------------------------------------------
 
     def nodes(self) -> tuple[ClusterNode, ...]:
-        """The machines, for the page."""
+        """Return the machines, for the page."""
         with self._guard:
             return tuple(ClusterNode(node.id, node.name, node.cpus, node.cards) for node in self._nodes)
 
     def workers(self) -> tuple[ClusterWorker, ...]:
-        """The workers, for the page."""
+        """Return the workers, for the page."""
         with self._guard:
             return tuple(worker.seen() for worker in self._workers.values())
 
     def status(self) -> WorkerStatus:
-        """Of them all as if they were one."""
+        """Return the combined status of all workers."""
         with self._guard:
-            return as_one(self._workers.values())
+            return combined_status(self._workers.values())

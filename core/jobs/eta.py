@@ -1,4 +1,4 @@
-"""How long a job still takes: learned from past pictures of its kinds, then from its own."""
+"""Estimate the remaining time of a job, from past images of the same kind and from its own."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Callable, Collection
 
 from core.types import GeneratedImage, GenerationRequest, Progress
 
-MOST_ASKED = 20  # kinds of a job whose past is looked up; the rest is judged by these
+MAX_LOOKUPS = 20  # kinds of a job whose past is looked up; the rest is judged by these
 
 Kind = tuple[int, int, int, bool]  # width, height, steps, with guidance or without: what the time depends on in a job
 Past = Callable[[GenerationRequest], float | None]  # seconds that pictures like this one took; None before the first
 
 
 class EtaEstimator:
-    """Of one job in work. Of the places in `made` (from 1) the pictures are there and need no time."""
+    """Estimate the remaining time of one running job. Images in `made` (indices from 1) exist and need no time."""
 
     def __init__(self, request: GenerationRequest, made: Collection[int], past: Past) -> None:
         per_image_requests = request.per_image_requests()
         self._kinds = [_kind(single) for single in per_image_requests]
         self._made = made
         kinds = dict(zip(self._kinds, per_image_requests, strict=True))
-        self._past = {kind: past(single) if k < MOST_ASKED else None for k, (kind, single) in enumerate(kinds.items())}
+        self._past = {kind: past(single) if k < MAX_LOOKUPS else None for k, (kind, single) in enumerate(kinds.items())}
         self._own: dict[Kind, list[float]] = {}
         self._reads_each = len({(single.prompt, single.negative_prompt) for single in per_image_requests}) > 1
 
     def learn(self, image: GeneratedImage) -> None:
-        """A picture of this job is done: what it took tells more than any past. A prompt they share is read only once."""
+        """Use the timings of an image of this job, which tell more than past jobs. A shared prompt is encoded only once."""
         parts = [seconds for part, seconds in image.timings.items() if self._reads_each or part != "text"]
         self._own.setdefault(_kind(image.request), []).append(sum(parts))
 
     def left(self, progress: Progress) -> float | None:
-        """Seconds until the job's last picture; what the generator itself says where nothing is known yet."""
+        """Return the seconds until the job's last image; the generator's own estimate while nothing is known."""
         each = self._seconds()
         if not each:
             return progress.eta_seconds
@@ -41,7 +41,7 @@ class EtaEstimator:
         return (to_come + each[self._kinds[present]] * begun) / progress.workers
 
     def _seconds(self) -> dict[Kind, float]:
-        """What a picture of each kind takes; of kinds that are not known, by the work of those that are."""
+        """Return the seconds for an image of each kind; unknown kinds are scaled from known ones by their work."""
         known = {kind: seconds for kind, seconds in self._past.items() if seconds is not None}
         known |= {kind: statistics.fmean(seconds) for kind, seconds in self._own.items()}
         if not known:
@@ -55,6 +55,6 @@ def _kind(request: GenerationRequest) -> Kind:
 
 
 def _work(kind: Kind) -> int:
-    """Pixels that are looked at: with guidance every step goes over them twice."""
+    """Return the work of an image in pixel steps; with guidance each step runs twice."""
     width, height, steps, guided = kind
     return width * height * steps * (1 + guided)

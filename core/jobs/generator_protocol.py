@@ -1,4 +1,4 @@
-"""What a worker needs of a generator, and how it is found by name, so that torch is imported in the worker alone."""
+"""The interface between a worker and a generator, which is imported by name so that only the worker imports torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import GenerationError, OutOfMemoryError, StudioError
-from core.jobs import reasons
+from core.jobs import exit_reasons
 from core.types import Capability, Decision, GeneratedImage, GenerationRequest, GenerationResult, Progress, ResumeState
 
 DEFAULT_GENERATOR = "core.inference.generator:build_generator"
@@ -20,15 +20,15 @@ _MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory") 
 
 
 class WorkerLost(Exception):
-    """What drew for a job is gone, and may be tried again; `reason` says why, by language."""
+    """The process that generated for a job is gone; the job may be tried again. `reason` is by language."""
 
-    def __init__(self, reason: reasons.Reason) -> None:
+    def __init__(self, reason: exit_reasons.Reason) -> None:
         super().__init__(reason["en"])
         self.reason = reason
 
 
 class LoadedModel(Protocol):
-    """The model in memory. `load_seconds` is what loading it took; the rest is as in WorkerStatus."""
+    """The model in memory. `load_seconds` is the loading time; the rest is as in WorkerStatus."""
 
     @property
     def model(self) -> str: ...
@@ -49,7 +49,7 @@ class LoadedModel(Protocol):
 
 
 class Generator(Protocol):
-    """Keeps a model loaded and makes pictures with it."""
+    """Keep a model loaded and generate images with it."""
 
     @property
     def loaded(self) -> LoadedModel | None: ...
@@ -64,26 +64,26 @@ class Generator(Protocol):
         on_image: Callable[[GeneratedImage], None],
         attempt: ResumeState,
     ) -> GenerationResult:
-        """All pictures of the request but those that the attempt has already, each given to `on_image`."""
+        """Generate the images that the attempt does not have yet, and pass each to `on_image`."""
         ...
 
 
 class LazyGenerator:
-    """A generator that is built when it is first needed: that imports torch, which takes its time."""
+    """Build a generator when it is first needed, because that imports torch, which takes seconds."""
 
     def __init__(self, build: Callable[[], Generator]) -> None:
         self._build = build
         self._built: Generator | None = None
 
     def ready(self) -> Generator:
-        """The generator; whatever building it raises, the next call tries again."""
+        """Return the generator. If building it raises, the next call tries again."""
         if self._built is None:
             self._built = self._build()
         return self._built
 
     @property
     def loaded(self) -> LoadedModel | None:
-        """The model in memory, if there is one."""
+        """Return the model in memory, if there is one."""
         return self._built.loaded if self._built is not None else None
 
 
@@ -94,15 +94,15 @@ def build_generator(name: str, configs: Path, values: Mapping[str, Any]) -> Gene
     return generator
 
 
-def device_fault(error: BaseException) -> reasons.Reason | None:
-    """What to say when the card itself failed: from then on every call of this process to it fails too."""
+def device_fault(error: BaseException) -> exit_reasons.Reason | None:
+    """Return the reason if the GPU itself failed: every later call of this process to it would fail too."""
     words = (str(error).strip().splitlines() or [""])[0][:200]
     broken = type(error).__name__ == "AcceleratorError" or words.startswith(("CUDA error", "HIP error"))
-    return reasons.device(words) if broken and "out of memory" not in words else None
+    return exit_reasons.device(words) if broken and "out of memory" not in words else None
 
 
 def as_studio_error(error: BaseException, request: GenerationRequest, device: str) -> StudioError:
-    """What a page can say of whatever a generation raised. `device` is where it ran."""
+    """Return whatever a generation raised as an error for the user. `device` is where it ran."""
     if isinstance(error, StudioError):
         return error
     words = str(error)

@@ -1,12 +1,12 @@
-"""How rows of the jobs table are read: the snapshots that pages get, and whose turn is next.
+"""Read rows of the jobs table: states, snapshots for the pages, and the next job to run.
 
-A job waits for its turn when it is queued, not held, and its time has come. The highest priority is first, then the
+A job may run when it is queued, not paused, and its start time has come. The highest priority runs first, then the
 lowest place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -26,11 +26,39 @@ from sqlalchemy import (
 
 from core.errors import NotFoundError
 from core.jobs.serialization import read_job
-from core.jobs.states import ACTIVE, IN_WORK
 from core.storage.database import now
 from core.storage.dialects.expressions import stored_text
 from core.storage.tables import batches, images, jobs, switches
 from core.types import Job, JobState
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.LOADING, JobState.CANCELLED, JobState.FAILED}),
+    JobState.LOADING: frozenset(
+        {JobState.LOADING, JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.DONE, JobState.CANCELLED, JobState.FAILED}
+    ),
+    JobState.DONE: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
+}
+
+IN_WORK = (JobState.LOADING, JobState.RUNNING)  # a worker holds the job
+ACTIVE = (JobState.QUEUED, *IN_WORK)
+ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+class IllegalTransition(RuntimeError):
+    """A bug: the job can't go from its state to the one asked for."""
+
+
+def check_transition(job_id: str, present: JobState, following: JobState) -> None:
+    """Raise IllegalTransition unless `following` may come after `present`."""
+    if following not in TRANSITIONS[present]:
+        allowed = ", ".join(sorted(TRANSITIONS[present])) or "nothing"
+        raise IllegalTransition(f"job {job_id} is {present}; {following} was asked for, allowed: {allowed}")
+
 
 PAUSED = "paused"  # the switch that keeps every job waiting
 
@@ -50,26 +78,26 @@ _PLAIN = (
 _JSON = ("request", "progress", "error")  # read as text, so that a broken one is met in Python and not in the driver
 _IMAGES = stored_text(batches.c.pictures).label("pictures")
 _WITH_BATCH = jobs.outerjoin(batches, batches.c.job_id == jobs.c.id)
-TURN = (jobs.c.priority.desc(), jobs.c.place)  # the order in which jobs run
+RUN_ORDER = (jobs.c.priority.desc(), jobs.c.place)  # the order in which jobs run
 
 
-def one(connection: Connection, job_id: str) -> Job:
-    """The job; NotFoundError when there is none."""
-    found = read(connection, snapshots().where(jobs.c.id == job_id))
+def get_job(connection: Connection, job_id: str) -> Job:
+    """Return a job. NotFoundError when there is none."""
+    found = read_jobs(connection, select_jobs().where(jobs.c.id == job_id))
     if not found:
         raise NotFoundError(kind="job", value=job_id)
     return found[0]
 
 
-def read(connection: Connection, wanted: Select[Any]) -> list[Job]:
-    """The jobs that `wanted` (of `snapshots`) selects, with their pictures."""
+def read_jobs(connection: Connection, wanted: Select[Any]) -> list[Job]:
+    """Return the jobs that `wanted` (made of `select_jobs`) selects, with their image ids."""
     rows = [row._asdict() for row in connection.execute(wanted, {"now": now()})]
     made = _image_ids(connection, [row["id"] for row in rows])
     return [read_job(row, made.get(row["id"], ())) for row in rows]
 
 
 def state_of(connection: Connection, job_id: str) -> JobState:
-    """The job's state; NotFoundError when there is none."""
+    """Return a job's state. NotFoundError when there is none."""
     state = connection.scalar(select(jobs.c.state).where(jobs.c.id == job_id))
     if state is None:
         raise NotFoundError(kind="job", value=job_id)
@@ -77,22 +105,22 @@ def state_of(connection: Connection, job_id: str) -> JobState:
 
 
 @cache
-def paused() -> Select[Any]:
-    """A row while everything is kept waiting."""
+def select_paused() -> Select[Any]:
+    """Select a row while the queue is paused."""
     return select(switches.c.name).where(switches.c.name == PAUSED)
 
 
 @cache
-def next_in_line() -> Select[Any]:
-    """Id, request and pictures of the job whose turn it is; none while the queue is paused. Give it `now`."""
-    running = ~exists(paused())
+def select_next() -> Select[Any]:
+    """Select id, request and images of the job to run next; no row while the queue is paused. Bind `now`."""
+    running = ~exists(select_paused())
     waiting = select(jobs.c.id, stored_text(jobs.c.request).label("request"), _IMAGES).select_from(_WITH_BATCH)
-    return waiting.where(running, _may_run(jobs)).order_by(*TURN).limit(1)
+    return waiting.where(running, _may_run(jobs)).order_by(*RUN_ORDER).limit(1)
 
 
 @cache
-def snapshots() -> Select[Any]:
-    """Rows for `read_job`."""
+def select_jobs() -> Select[Any]:
+    """Select rows for `read_job`."""
     ahead = jobs.alias("ahead")
     earlier = or_(
         ahead.c.priority > jobs.c.priority, and_(ahead.c.priority == jobs.c.priority, ahead.c.place <= jobs.c.place)
@@ -104,10 +132,10 @@ def snapshots() -> Select[Any]:
 
 
 @cache
-def active() -> Select[Any]:
-    """Snapshots of all that can still change: what is in work, then what waits, in the order of running."""
+def select_active() -> Select[Any]:
+    """Select running jobs, then waiting ones in the order of running."""
     in_work = case((jobs.c.state.in_(IN_WORK), 0), else_=1)
-    return snapshots().where(jobs.c.state.in_(ACTIVE)).order_by(in_work, *TURN)
+    return select_jobs().where(jobs.c.state.in_(ACTIVE)).order_by(in_work, *RUN_ORDER)
 
 
 def _may_run(table: Any) -> ColumnElement[bool]:
@@ -116,7 +144,7 @@ def _may_run(table: Any) -> ColumnElement[bool]:
 
 
 def _image_ids(connection: Connection, job_ids: Iterable[str]) -> dict[str, Sequence[str]]:
-    """The pictures of each job, in the job's order: one that was interrupted makes some later."""
+    """Return the image ids of each job, in the job's order: an interrupted job makes some later."""
     of_jobs = select(images.c.job_id, images.c.id).where(images.c.job_id.in_(list(job_ids)))
     found: dict[str, list[str]] = {}
     for job_id, image_id in connection.execute(

@@ -1,4 +1,4 @@
-"""What the queue's transactions are made of: each looks at one row of the jobs table, or changes it."""
+"""Change single rows of the jobs table inside a transaction of the caller."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from core.errors import JobStateError, KeyReusedError, QueueFullError, StudioError
 from core.jobs import job_queries
+from core.jobs.job_queries import ACTIVE, ENDED, check_transition
 from core.jobs.serialization import write_request
-from core.jobs.states import ACTIVE, ENDED, check_transition
 from core.storage.database import now, stamp
 from core.storage.tables import batches, jobs, previews
 from core.types import GenerationRequest, JobState, SubmitOptions
@@ -28,12 +28,12 @@ AS_NEW: Mapping[str, Any] = {
 
 
 def new_id() -> str:
-    """32 hex digits that sort by time of making (nanoseconds first, then 64 random bits)."""
+    """Return 32 hex digits that sort by creation time (nanoseconds first, then 64 random bits)."""
     return f"{time.time_ns():016x}{secrets.token_hex(8)}"
 
 
 def row_of(job_id: str, request: GenerationRequest, terms: SubmitOptions, place: int) -> dict[str, Any]:
-    """The row of a job that has just come."""
+    """Return the row of a new job."""
     return {
         "id": job_id,
         "state": JobState.QUEUED,
@@ -52,9 +52,9 @@ def row_of(job_id: str, request: GenerationRequest, terms: SubmitOptions, place:
 
 
 def add_job(connection: Connection, request: GenerationRequest, terms: SubmitOptions) -> str:
-    """Put a request at the end, with what each picture of a batch has of its own; the job's id."""
+    """Insert a request at the end of the queue, with the own values of a batch's images; return the job's id."""
     job_id = new_id()
-    connection.execute(insert(jobs), row_of(job_id, request, terms, end_of_line(connection)))
+    connection.execute(insert(jobs), row_of(job_id, request, terms, last_place(connection)))
     if request.images:
         own = [dict(image) for image in request.images]
         connection.execute(insert(batches), {"job_id": job_id, "pictures": own})
@@ -62,7 +62,7 @@ def add_job(connection: Connection, request: GenerationRequest, terms: SubmitOpt
 
 
 def job_of_key(connection: Connection, terms: SubmitOptions) -> str | None:
-    """The job that this client's key made before; KeyReusedError when it was another request."""
+    """Return the job that this client's key made before. KeyReusedError when it was another request."""
     if terms.key is None:
         return None
     same = select(jobs.c.id, jobs.c.key_digest).where(jobs.c.client == terms.client, jobs.c.key == terms.key)
@@ -72,27 +72,27 @@ def job_of_key(connection: Connection, terms: SubmitOptions) -> str | None:
     return row.id if row is not None else None
 
 
-def check_room(connection: Connection, client: str, most: int, adding: int = 1) -> None:
+def check_client_limit(connection: Connection, client: str, most: int, adding: int = 1) -> None:
     """Raise QueueFullError when this client would have more than `most` active jobs."""
     mine = select(func.count()).where(jobs.c.client == client, jobs.c.state.in_(ACTIVE))
     if (connection.scalar(mine) or 0) + adding > most:
         raise QueueFullError(allowed=most)
 
 
-def end_of_line(connection: Connection) -> int:
-    """The place after all that there are."""
+def last_place(connection: Connection) -> int:
+    """Return the place after all existing ones."""
     return (connection.scalar(select(func.max(jobs.c.place))) or 0) + 1
 
 
-def demand(connection: Connection, job_id: str, wish: str, allowed: Sequence[JobState]) -> None:
-    """Raise JobStateError unless the job is in one of `allowed`."""
+def require_state(connection: Connection, job_id: str, wish: str, allowed: Sequence[JobState]) -> None:
+    """Raise JobStateError unless the job is in one of the `allowed` states."""
     state = job_queries.state_of(connection, job_id)
     if state not in allowed:
         raise JobStateError(job=job_id, state=state, wish=wish, allowed=", ".join(allowed))
 
 
 def cancel_job(connection: Connection, job_id: str) -> None:
-    """End a job that waits; mark one in work for its worker; leave an ended one."""
+    """Cancel a waiting job, mark a running one for its worker, leave an ended one."""
     state = job_queries.state_of(connection, job_id)
     if state is JobState.QUEUED:
         end_job(connection, job_id, JobState.CANCELLED, None)
@@ -101,14 +101,14 @@ def cancel_job(connection: Connection, job_id: str) -> None:
 
 
 def requeue_job(connection: Connection, job_id: str, more: Mapping[str, Any]) -> None:
-    """Let a job in work wait again, at its place, with `more` columns changed."""
+    """Put a running job back into the queue at its place, with `more` columns changed."""
     check_transition(job_id, job_queries.state_of(connection, job_id), JobState.QUEUED)
     connection.execute(update(jobs).where(jobs.c.id == job_id).values({**AS_NEW, **more}))
     connection.execute(delete(previews).where(previews.c.job_id == job_id))
 
 
 def end_job(connection: Connection, job_id: str, state: JobState, error: StudioError | None) -> None:
-    """End a job and drop its preview."""
+    """End a job and delete its preview."""
     check_transition(job_id, job_queries.state_of(connection, job_id), state)
     values = {"state": state, "finished_at": now(), "held": False, "error": error.to_dict() if error else None}
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))

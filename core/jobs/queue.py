@@ -1,31 +1,91 @@
-"""The durable queue: one row a job, by priority, then first in, first out.
+"""The durable queue: one row a job, ordered by priority, then first in, first out.
 
-Pages add jobs, look at them, reorder and stop them: that is here. What workers do with them is in `workbench`.
+Pages submit, look at, reorder and cancel jobs here; workers use `WorkerQueue`.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from core.jobs import job_queries
-from core.jobs.changes import ChangeWatch
-from core.jobs.job_writes import AS_NEW, add_job, cancel_job, check_room, demand, end_of_line, job_of_key
-from core.jobs.queue_cache import QueueCache
-from core.jobs.reordering import moved
-from core.jobs.states import ACTIVE
+from core.jobs.job_queries import ACTIVE
+from core.jobs.job_writes import AS_NEW, add_job, cancel_job, check_client_limit, job_of_key, last_place, require_state
 from core.jobs.worker_queue import WorkerQueue
 from core.storage.database import Database, stamp
 from core.storage.tables import jobs, previews, switches
 from core.types import GenerationRequest, Job, JobState, QueueSnapshot, SubmitOptions
 
-MOST_SHOWN = 200  # jobs on the board: nobody reads more
+
+class ChangeWatch:
+    """Tell whether another connection has committed to the database. For one thread at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._news = database.news()
+        self._seen: object = None
+
+    def changed(self) -> bool:
+        """Return True the first time and after each commit since the last call; takes microseconds."""
+        before, self._seen = self._seen, self._news.mark()
+        return before != self._seen
+
+    def close(self) -> None:
+        """Close the file handle or connection."""
+        self._news.close()
+
+
+class QueueCache:
+    """Keep the last snapshot that `read` returned. Thread-safe; opens the database at the first call."""
+
+    def __init__(self, watch: Callable[[], ChangeWatch], read: Callable[[], QueueSnapshot]) -> None:
+        self._watch = watch
+        self._read = read
+        self._changes: ChangeWatch | None = None
+        self._kept: QueueSnapshot | None = None
+        self._guard = threading.Lock()
+
+    def look(self) -> QueueSnapshot:
+        """Return the current snapshot; the same object until something is written."""
+        with self._guard:
+            if self._changes is None:
+                self._changes = self._watch()
+            if self._changes.changed():
+                self._kept = None
+            if self._kept is None:  # also when the last reading failed
+                self._kept = self._read()
+            return self._kept
+
+
+Ranked = tuple[str, int, int]  # id, priority, place
+
+
+def reordered(line: Sequence[Ranked], job_id: str, position: int) -> list[Ranked]:
+    """Return the entries of `line` that change when a job moves to `position` (from 1, clamped).
+
+    The job keeps its priority as far as its new neighbours allow. The existing places are redistributed, so they stay
+    unique and later arrivals stay behind.
+    """
+    mover = next(entry for entry in line if entry[0] == job_id)
+    rest = [entry for entry in line if entry[0] != job_id]
+    at = min(max(position - 1, 0), len(rest))
+    highest = rest[at - 1][1] if at > 0 else None
+    lowest = rest[at][1] if at < len(rest) else None
+    priority = mover[1] if lowest is None else max(mover[1], lowest)
+    priority = priority if highest is None else min(priority, highest)
+    order = [*rest[:at], (job_id, priority, mover[2]), *rest[at:]]
+    places = sorted(place for _, _, place in line)
+    new = [(name, rank, place) for (name, rank, _), place in zip(order, places, strict=True)]
+    return [entry for entry in new if entry not in line]
+
+
+MAX_SHOWN = 200  # jobs on the board: nobody reads more
 
 
 class JobQueue(WorkerQueue):
-    """The jobs table and its previews, all sides. Thread-safe as the database is; any number of processes may open it."""
+    """The jobs table with its previews. Thread-safe as the database is; any number of processes may open it."""
 
     def __init__(
         self,
@@ -54,10 +114,10 @@ class JobQueue(WorkerQueue):
         with self._database.writing() as connection:
             known = job_of_key(connection, terms)
             if known is not None:
-                return job_queries.one(connection, known)
+                return job_queries.get_job(connection, known)
             if most is not None:
-                check_room(connection, terms.client, most)
-            return job_queries.one(connection, add_job(connection, request, terms))
+                check_client_limit(connection, terms.client, most)
+            return job_queries.get_job(connection, add_job(connection, request, terms))
 
     def submit_all(
         self,
@@ -78,46 +138,48 @@ class JobQueue(WorkerQueue):
         terms = terms or SubmitOptions()
         with self._database.writing() as connection:
             if most is not None:
-                check_room(connection, terms.client, most, len(requests))
+                check_client_limit(connection, terms.client, most, len(requests))
             ids = [add_job(connection, request, terms) for request in requests]
             keep(connection, ids)
-            return [job_queries.one(connection, job_id) for job_id in ids]
+            return [job_queries.get_job(connection, job_id) for job_id in ids]
 
     def get(self, job_id: str) -> Job:
-        """A snapshot; NotFoundError when there is none."""
+        """Return a job. NotFoundError when there is none."""
         with self._database.reading() as connection:
-            return job_queries.one(connection, job_id)
+            return job_queries.get_job(connection, job_id)
 
     def recent(self, limit: int = 50) -> Sequence[Job]:
-        """The latest `limit` jobs, newest first."""
+        """Return the latest jobs, newest first."""
         with self._database.reading() as connection:
-            return job_queries.read(connection, job_queries.snapshots().order_by(jobs.c.number.desc()).limit(limit))
+            return job_queries.read_jobs(
+                connection, job_queries.select_jobs().order_by(jobs.c.number.desc()).limit(limit)
+            )
 
-    def active(self, limit: int = MOST_SHOWN) -> Sequence[Job]:
-        """All that can still change: what is in work, then what waits, in the order of running."""
+    def active(self, limit: int = MAX_SHOWN) -> Sequence[Job]:
+        """Return running jobs, then waiting ones in the order of running."""
         with self._database.reading() as connection:
-            return job_queries.read(connection, job_queries.active().limit(limit))
+            return job_queries.read_jobs(connection, job_queries.select_active().limit(limit))
 
     def snapshot(self) -> QueueSnapshot:
-        """What can still change, as one snapshot: the same object until somebody writes to the database."""
+        """Return running and waiting jobs as one snapshot: the same object until something is written."""
         return self._board.look()
 
     def _read_board(self) -> QueueSnapshot:
         with self._database.reading() as connection:
-            paused = connection.scalar(job_queries.paused()) is not None
+            paused = connection.scalar(job_queries.select_paused()) is not None
             newest = connection.scalar(select(func.max(jobs.c.number))) or 0
             return QueueSnapshot(
-                tuple(job_queries.read(connection, job_queries.active().limit(MOST_SHOWN))), paused, newest
+                tuple(job_queries.read_jobs(connection, job_queries.select_active().limit(MAX_SHOWN))), paused, newest
             )
 
     def cancel(self, job_id: str) -> Job:
-        """A queued job is cancelled now; one in work is marked for its worker; an ended one stays as it is."""
+        """Cancel a waiting job now, or mark a running one for its worker; an ended job stays as it is."""
         with self._database.writing() as connection:
             cancel_job(connection, job_id)
-            return job_queries.one(connection, job_id)
+            return job_queries.get_job(connection, job_id)
 
     def clear(self, client: str | None = None) -> int:
-        """Cancel everything that waits (of one client, or of all); how many that were. What is in work goes on."""
+        """Cancel all waiting jobs (of one client, or of all) and return their number. Running jobs continue."""
         waiting = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED)
         with self._database.writing() as connection:
             ids = list(connection.scalars(waiting if client is None else waiting.where(jobs.c.client == client)))
@@ -126,64 +188,66 @@ class JobQueue(WorkerQueue):
             return len(ids)
 
     def pause_job(self, job_id: str, paused: bool) -> Job:
-        """Pause or resume a job. One in work stops within a step and waits; its finished pictures are kept.
+        """Pause or resume a job. A running one stops within a step and waits; its finished images are kept.
 
         JobStateError when it has ended.
         """
         with self._database.writing() as connection:
-            demand(connection, job_id, "pause", ACTIVE)
+            require_state(connection, job_id, "pause", ACTIVE)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(held=paused))
-            return job_queries.one(connection, job_id)
+            return job_queries.get_job(connection, job_id)
 
     def retry(self, job_id: str) -> Job:
-        """Put a failed or cancelled job at the end again; only the pictures that it lacks are made."""
+        """Queue a failed or cancelled job again, at the end; only its missing images are generated."""
         with self._database.writing() as connection:
-            demand(connection, job_id, "retry", (JobState.FAILED, JobState.CANCELLED))
-            again = {**AS_NEW, "place": end_of_line(connection), "held": False, "crashes": 0, "error": None}
+            require_state(connection, job_id, "retry", (JobState.FAILED, JobState.CANCELLED))
+            again = {**AS_NEW, "place": last_place(connection), "held": False, "crashes": 0, "error": None}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values({**again, "not_before": None}))
-            return job_queries.one(connection, job_id)
+            return job_queries.get_job(connection, job_id)
 
     def move(self, job_id: str, position: int) -> Job:
-        """Put a queued job at `position` (from 1) of all that is queued; it takes the priority that this needs."""
+        """Put a queued job at `position` (from 1) of all queued jobs; its priority changes if that needs it."""
         with self._database.writing() as connection:
-            demand(connection, job_id, "move", (JobState.QUEUED,))
+            require_state(connection, job_id, "move", (JobState.QUEUED,))
             columns = select(jobs.c.id, jobs.c.priority, jobs.c.place)
-            line = connection.execute(columns.where(jobs.c.state == JobState.QUEUED).order_by(*job_queries.TURN)).all()
-            for changed, priority, place in moved(
+            line = connection.execute(
+                columns.where(jobs.c.state == JobState.QUEUED).order_by(*job_queries.RUN_ORDER)
+            ).all()
+            for changed, priority, place in reordered(
                 [(row.id, row.priority, row.place) for row in line], job_id, position
             ):
                 connection.execute(update(jobs).where(jobs.c.id == changed).values(priority=priority, place=place))
-            return job_queries.one(connection, job_id)
+            return job_queries.get_job(connection, job_id)
 
     def prioritise(self, job_id: str, priority: int) -> Job:
-        """Give a queued job another priority; it keeps its place among those that have it."""
+        """Give a queued job another priority; it keeps its place among jobs of equal priority."""
         with self._database.writing() as connection:
-            demand(connection, job_id, "priority", (JobState.QUEUED,))
+            require_state(connection, job_id, "priority", (JobState.QUEUED,))
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority))
-            return job_queries.one(connection, job_id)
+            return job_queries.get_job(connection, job_id)
 
     def postpone(self, job_id: str, not_before: datetime | None) -> Job:
-        """Let a queued job wait until then (aware), or no longer; it keeps its place."""
+        """Let a queued job wait until a time (aware), or no longer; it keeps its place."""
         with self._database.writing() as connection:
-            demand(connection, job_id, "run later", (JobState.QUEUED,))
+            require_state(connection, job_id, "run later", (JobState.QUEUED,))
             until = stamp(not_before) if not_before else None
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(not_before=until))
-            return job_queries.one(connection, job_id)
+            return job_queries.get_job(connection, job_id)
 
     def pause(self, paused: bool) -> None:
-        """Keep every waiting job waiting, or let them go on. What is in work is finished."""
+        """Pause or resume the whole queue. Running jobs are finished."""
         with self._database.writing() as connection:
             connection.execute(delete(switches).where(switches.c.name == job_queries.PAUSED))
             if paused:
                 connection.execute(insert(switches), {"name": job_queries.PAUSED})
 
     def is_paused(self) -> bool:
-        """Whether `pause` keeps everything waiting."""
+        """Return True while the queue is paused."""
         with self._database.reading() as connection:
-            return connection.scalar(job_queries.paused()) is not None
+            return connection.scalar(job_queries.select_paused()) is not None
 
     def preview(self, job_id: str) -> bytes | None:
-        """The latest preview of a job in work, a small WebP."""
+        """Return the latest preview of a running job, a small WebP."""
         with self._database.reading() as connection:
             image: bytes | None = connection.scalar(select(previews.c.image).where(previews.c.job_id == job_id))
             return image

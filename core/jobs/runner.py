@@ -1,4 +1,4 @@
-"""The course of one job in whatever process makes its pictures: claimed, generated, saved, settled."""
+"""Run one job from claim to end: generate, save, record the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.i18n import localize
 from core.jobs.eta import EtaEstimator
 from core.jobs.generator_protocol import LazyGenerator, WorkerLost, as_studio_error, device_fault
 from core.jobs.queue import JobQueue
-from core.jobs.retry_loop import RETRY_SECONDS
+from core.jobs.worker_main import RETRY_SECONDS
 from core.storage.database import Database
 from core.storage.files import Files
 from core.storage.input_images import InputImages
@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """Runs jobs of the queue under one worker's id, each in one thread; `stopping` ends them after a step.
+    """Run jobs under one worker's id, each in one thread; `stopping` ends them after a step.
 
-    A job that was interrupted before is gone on with: of its pictures only those that the history lacks are made.
-    `say` is told "loading" or "busy" with each report. After `device_failed` this process can draw no more.
+    An interrupted job is resumed: only the images that the history lacks are generated. `say` is called with "loading"
+    or "busy" at each report. After `device_failed` this process can't generate any more.
     """
 
     def __init__(
@@ -58,23 +58,23 @@ class JobRunner:
         self.device_failed = False
 
     def run_next(self) -> tuple[Job, JobState] | None:
-        """Claim the job whose turn it is and run it to its end; it, and how it ended. None when no job waits."""
+        """Claim the next job and run it to its end; return it and its final state. None when no job waits."""
         job = self.claim()
         return (job, self.run(job)) if job is not None else None
 
     def claim(self) -> Job | None:
-        """Take the job whose turn it is; who takes it runs it."""
+        """Claim the next job; the caller runs it."""
         return self._queue.claim(self._id)
 
     def import_orphans(self) -> None:
-        """A worker that was killed may have left a picture without its row: it must not be made twice."""
+        """Import images without a row, left by a worker that was killed, so that they are not generated twice."""
         try:
             self._history.sweep()
         except StorageError:
             log.exception("pictures without rows could not be looked for")
 
     def render_sweep_grids(self) -> None:
-        """Contact sheets of the sweeps that have ended. No job fails for want of one: its page draws it, then."""
+        """Render the contact sheets of finished sweeps. A failure fails no job: the page renders the sheet then."""
         try:
             self._sheets.draw_ended()
         except StorageError:
@@ -83,7 +83,7 @@ class JobRunner:
     # -- one job ---------------------------------------------------------------------------------------------------
 
     def run(self, job: Job) -> JobState:
-        """How a job that was claimed ended; queued means that it is to be gone on with."""
+        """Run a claimed job and return its final state; queued means that it will be resumed."""
         began = time.monotonic()
         log.info("job %s: begins, model %s", job.id, job.request.model)
         try:
@@ -98,7 +98,7 @@ class JobRunner:
         return state
 
     def _attempt(self, job: Job) -> tuple[JobState, StudioError | None]:
-        """Generate what the job lacks, and turn whatever is raised into a state and an error. Raises WorkerLost."""
+        """Generate the missing images, and turn whatever is raised into a state and an error. Raises WorkerLost."""
         try:
             self._generate(job)
         except Cancelled:
@@ -132,7 +132,7 @@ class JobRunner:
         )
 
     def _read_inputs(self, request: GenerationRequest) -> Mapping[str, Image]:
-        """The input pictures by role; InputPictureError for one that is gone since the job was queued."""
+        """Return the input images by role. InputPictureError for one that was deleted since the job was queued."""
         try:
             return {role: self._inputs.read(digest) for role, digest in request.inputs.items()}
         except NotFoundError as error:
@@ -146,7 +146,7 @@ class JobRunner:
         return self._stopping.is_set() or self._queue.is_stop_requested(job_id)
 
     def _save(self, job: Job, generated: GeneratedImage, pace: EtaEstimator, image: int) -> None:
-        """Keep a picture, the job's `image`th, the moment it is made, unless the user has asked to stop meanwhile."""
+        """Save an image, the job's `image`th, as soon as it is made, unless the job was cancelled meanwhile."""
         if self._queue.is_cancel_requested(job.id):
             raise Cancelled
         steps, images = generated.request.num_inference_steps, job.request.num_images
@@ -156,12 +156,12 @@ class JobRunner:
 
     def _settle(self, job_id: str, state: JobState, error: StudioError | None) -> None:
         if state is JobState.QUEUED:
-            self._write(job_id, lambda: self._queue.give_back(job_id))
+            self._write(job_id, lambda: self._queue.requeue(job_id))
         else:
             self._write(job_id, lambda: self._queue.finish(job_id, state, error))
 
     def _write(self, job_id: str, end: Callable[[], object]) -> None:
-        """Write how a job ended, and keep trying while the disk is full: a job must not stay running for ever."""
+        """Write how a job ended, and retry while the database can't: a job must not stay running for ever."""
         while True:
             try:
                 end()
@@ -173,7 +173,7 @@ class JobRunner:
 
 
 def without_prompts(text: str, request: GenerationRequest) -> str:
-    """`text` fit for the log: what people write is theirs, also where a library quotes it in its error."""
+    """Return `text` without prompts, for the log; libraries quote them in their errors."""
     parts = {
         text
         for single in request.per_image_requests()

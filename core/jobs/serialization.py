@@ -1,7 +1,7 @@
-"""Requests, progress, errors, jobs and worker statuses to JSON rows and back.
+"""Convert requests, progress, errors, jobs and worker statuses to JSON rows and back.
 
-Whatever a row holds (a newer version's fields, a hand-edited file), reading a job never raises, so that one bad row
-can't take the queue page down; only `read_request` is strict, because a worker must not guess what to draw.
+Reading a job never raises, whatever the row holds (fields of a newer version, manual edits), so one bad row does not
+break the queue page. Only `read_request` is strict: a worker must not guess what to generate.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _OWN_WORDS = ("updated_at", "trouble")  # of a status: what others say of the wo
 
 
 class UnreadableRequest(ValueError):
-    """The stored request is not one."""
+    """The stored request can't be read."""
 
 
 def write_request(request: GenerationRequest) -> dict[str, Any]:
-    """The request as a JSON object, without the pictures of a batch, which have a table of their own."""
+    """Return the request as a JSON object, without the images of a batch, which have their own table."""
     data = {f.name: getattr(request, f.name) for f in fields(request) if f.name != "images"}
     return {**data, "options": dict(request.options), "inputs": dict(request.inputs)}
 
 
 def read_request(text: str, images: str | None = None) -> GenerationRequest:
-    """The request that `write_request` wrote; UnreadableRequest says what is wrong with the texts."""
+    """Return the request that `write_request` wrote. UnreadableRequest says what is wrong."""
     data = _parsed(text)
     if not isinstance(data, dict):
         raise UnreadableRequest(f"the stored request is a {type(data).__name__}, not an object")
@@ -56,7 +56,7 @@ def read_request(text: str, images: str | None = None) -> GenerationRequest:
 
 @lru_cache(maxsize=16)  # read at every look at a job, and never written again
 def read_images(text: str) -> tuple[Mapping[str, Any], ...]:
-    """What each picture of a batch has of its own; UnreadableRequest says what is wrong with the text."""
+    """Return the own values of each image of a batch. UnreadableRequest says what is wrong."""
     data = _parsed(text)
     if not isinstance(data, list) or not data:
         raise UnreadableRequest(f"the stored pictures are a {type(data).__name__}, not a list of some")
@@ -84,12 +84,12 @@ def _check_fields(data: Mapping[str, Any], what: str) -> None:
 
 
 def write_progress(progress: Progress) -> dict[str, Any]:
-    """The progress as a JSON object, without its preview, which has a table of its own."""
+    """Return the progress as a JSON object, without its preview, which has its own table."""
     return {f.name: getattr(progress, f.name) for f in fields(progress) if f.name != "preview"}
 
 
 def read_progress(text: str | None) -> Progress | None:
-    """The progress that `write_progress` wrote; None when there is none or it can't be read."""
+    """Return the progress that `write_progress` wrote; None when there is none or it can't be read."""
     if text is None:
         return None
     try:
@@ -100,7 +100,7 @@ def read_progress(text: str | None) -> Progress | None:
 
 
 def read_error(text: str | None) -> StudioError | None:
-    """The error that `StudioError.to_dict` wrote; one that can't be read becomes a plain StudioError with its text."""
+    """Return the error that `StudioError.to_dict` wrote; an unreadable one becomes a plain StudioError with its text."""
     try:
         data = json.loads(text) if text else None
         return StudioError.from_dict(data) if data else None
@@ -109,7 +109,7 @@ def read_error(text: str | None) -> StudioError | None:
 
 
 def read_job(row: Mapping[str, Any], image_ids: Sequence[str]) -> Job:
-    """The job of a row whose JSON columns come as text."""
+    """Return the job of a row whose JSON columns are text."""
     state = JobState(row["state"])
     error = read_error(row["error"])
     try:
@@ -139,7 +139,7 @@ def read_job(row: Mapping[str, Any], image_ids: Sequence[str]) -> Job:
 
 
 def write_status(status: WorkerStatus) -> dict[str, Any]:
-    """The status as a JSON object; a decision's values that JSON has no word for are stored as text."""
+    """Return the status as a JSON object; values of decisions that JSON can't express become text."""
     data = {f.name: getattr(status, f.name) for f in fields(status) if f.name not in _OWN_WORDS}
     decisions = [{f.name: getattr(decision, f.name) for f in fields(decision)} for decision in status.decisions]
     data |= {"decisions": decisions, "capabilities": [vars(capability) for capability in status.capabilities]}
@@ -149,7 +149,7 @@ def write_status(status: WorkerStatus) -> dict[str, Any]:
 
 
 def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
-    """The status that `write_status` wrote, and when."""
+    """Return the status that `write_status` wrote, and when."""
     decisions = tuple(Decision(**decision) for decision in data["decisions"])
     capabilities = tuple(Capability(**capability) for capability in data.get("capabilities", ()))
     nodes = tuple(ClusterNode(**node) for node in data.get("nodes", ()))
@@ -161,7 +161,7 @@ def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
 
 @cache
 def _request_kinds() -> dict[str, type]:
-    """The type of each field of a request. Kept: working it out takes longer than reading the request."""
+    """Return the type of each field of a request. Cached: finding it takes longer than reading a request."""
     return {name: get_origin(hint) or hint for name, hint in get_type_hints(GenerationRequest).items()}
 
 

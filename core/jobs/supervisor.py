@@ -1,4 +1,4 @@
-"""Starts the worker process, waits on it, ends it when it hangs, tells the queue when it died, and starts it again."""
+"""Start the worker process, restart it when it dies, end it when it hangs, and requeue its jobs."""
 
 from __future__ import annotations
 
@@ -15,45 +15,54 @@ from typing import IO, Any, Literal
 
 from core.config.loader import PROJECT_ROOT, Settings
 from core.errors import NoRoomError, StudioError, WorkerStartError
-from core.jobs import cuda_allocator, reasons
+from core.jobs import exit_reasons
+from core.jobs.exit_reasons import EXIT_IDLE, EXIT_LOCKED
 from core.jobs.generator_protocol import DEFAULT_GENERATOR
 from core.jobs.job_writes import new_id
-from core.jobs.model_commands import ModelCommand, ModelCommands
+from core.jobs.model_commands import ModelCommand, ModelCommands, WorkerRequests
 from core.jobs.queue import JobQueue
-from core.jobs.worker_config import EXIT_IDLE, EXIT_LOCKED, OUTPUT_FILE, WorkerConfig
+from core.jobs.worker_config import ALLOCATOR_VARIABLE, OUTPUT_FILE, WorkerConfig, allocator_settings
 from core.jobs.worker_registry import WorkerRegistry, sweep, sweep_lost
-from core.jobs.worker_requests import WorkerRequests
 from core.storage.database import Database
 from core.types import WorkerStatus
 
 FIRST_DELAY = 0.2  # seconds until a worker that died is started again; doubled each time
 LONGEST_DELAY = 30.0
-MOST_STARTS = 3  # workers in a row that ended before they could begin: then it is said, and tried on
+MAX_STARTS = 3  # workers in a row that ended before they could begin: then it is said, and tried on
 GOOD_SECONDS = 60.0  # a worker that lived this long, or finished a job, was a good one
 LOCKED_DELAY = 5.0  # how often we look whether the worker of another app over this folder has ended
 TAKE_OVER_SECONDS = 15.0  # how often we look for workers of other apps over this database that are gone
 WATCH_SECONDS = 1.0  # how often a worker is looked at for having stopped moving
 CLOSE_SECONDS = 3.0  # a worker ends by itself this soon after its stdin is closed
 MAX_OUTPUT_BYTES = 1_000_000
-LEAST_ROOM = 40_000  # bytes, ten pages: below that SQLite's log may not take one more change
-ASLEEP = {"OMP_WAIT_POLICY": "passive"}  # threads that wait for one another don't turn on a core that others could use
+MIN_FREE_BYTES = 40_000  # bytes, ten pages: below that SQLite's log may not take one more change
+PASSIVE_WAIT = {
+    "OMP_WAIT_POLICY": "passive"
+}  # threads that wait for one another don't turn on a core that others could use
 _BEGUN = ("idle", "busy")  # states of a worker that takes jobs
-_MODULES = {"local": "core.jobs.worker", "ray": "core.cluster.dispatcher"}  # what is started, by worker.executor
 RAY_GRACE = 30.0  # seconds: the dispatcher itself ends the one that hangs, of several workers
 
 log = logging.getLogger(__name__)
 
 
 class WorkerSupervisor:
-    """One worker process at a time, kept alive by one thread from `start` to `stop`. Both may be called again."""
+    """Keep one worker process alive with one thread, from `start` to `stop`. Both may be called again."""
 
-    def __init__(self, settings: Settings, database: Database, generator: str = DEFAULT_GENERATOR) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        generator: str = DEFAULT_GENERATOR,
+        worker_module: str = "core.jobs.worker",
+    ) -> None:
+        """`worker_module` is started with `python -m`; `generator` ("module:function") is passed on to it."""
         self._settings = settings
+        self._module = worker_module
         self._generator = generator
         self._queue = JobQueue(database)
-        self._roster = WorkerRegistry(database)
-        self._wishes = ModelCommands(settings.output_directory)
-        self._staffing = WorkerRequests(settings.output_directory)
+        self._registry = WorkerRegistry(database)
+        self._commands = ModelCommands(settings.output_directory)
+        self._requests = WorkerRequests(settings.output_directory)
         self._guard = threading.Lock()  # over the three below
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -64,11 +73,11 @@ class WorkerSupervisor:
         self._looked_for_lost = time.monotonic()
 
     def start(self) -> None:
-        """Queue again the jobs that a crash left in work, then keep a worker alive; nothing when that is under way."""
+        """Requeue jobs that a crash left running, then keep a worker alive. Does nothing if already started."""
         with self._guard:
             if self._thread is not None:
                 return
-            sweep(self._queue, self._roster, reasons.APP_NOT_RUNNING)
+            sweep(self._queue, self._registry, exit_reasons.APP_NOT_RUNNING)
             self._stopping = threading.Event()
             self._thread = threading.Thread(
                 target=self._keep_alive, args=(self._stopping,), name="worker-supervisor", daemon=True
@@ -76,7 +85,7 @@ class WorkerSupervisor:
             self._thread.start()
 
     def stop(self) -> None:
-        """End the worker: politely, then firmly. Returns when it is gone."""
+        """End the worker, by force if it does not end by itself. Returns when it is gone."""
         with self._guard:
             self._stopping.set()
             process, thread, self._thread = self._process, self._thread, None
@@ -86,42 +95,42 @@ class WorkerSupervisor:
             thread.join()
 
     def status(self) -> WorkerStatus:
-        """What the living worker over this folder last said, be it ours or another app's; one small query."""
+        """Return the latest heartbeat of a live worker over this folder, of this app or another; one small query."""
         process = self._process
-        status = self._roster.latest(process.pid if process else None)
+        status = self._registry.latest(process.pid if process else None)
         if status.state == "stopped" and process is not None and process.poll() is None:
             status = WorkerStatus(state="starting", pid=process.pid)
         trouble = None if status.state in _BEGUN else self._trouble
-        return replace(status, trouble=self._no_room() or trouble)
+        return replace(status, trouble=self._disk_full() or trouble)
 
-    def _no_room(self) -> StudioError | None:
-        """What a worker can't say itself when its word can't be written; a folder that is gone is another trouble."""
+    def _disk_full(self) -> StudioError | None:
+        """Return an error if the disk is too full for the worker to write its own; None if the folder is gone."""
         directory = self._settings.output_directory
         try:
             free = shutil.disk_usage(directory).free
         except OSError:
             return None
-        return NoRoomError(path=directory) if free < LEAST_ROOM else None
+        return NoRoomError(path=directory) if free < MIN_FREE_BYTES else None
 
     def load(self, model: str, options: Mapping[str, Any]) -> None:
-        """Ask the worker to have this model in memory; the present one is freed first. It does so between two jobs."""
-        self._wishes.ask(ModelCommand(model, options))
+        """Ask the worker to load this model between two jobs; the present one is unloaded first."""
+        self._commands.ask(ModelCommand(model, options))
 
     def unload(self) -> None:
-        """Ask the worker to give the model's memory back: it ends, and a fresh one waits in its place."""
-        self._wishes.ask(ModelCommand(None, {}))
+        """Ask the worker to unload: it ends, which frees all memory, and a new one is started."""
+        self._commands.ask(ModelCommand(None, {}))
 
     def refusal(self) -> StudioError | None:
-        """Why the last wish could not be granted."""
-        return self._wishes.refusal()
+        """Return why the last command to load or unload failed."""
+        return self._commands.refusal()
 
     def add_worker(self, node: str) -> None:
-        """Ask the dispatcher for one more worker on that machine of the cluster."""
-        self._staffing.ask("add", node)
+        """Ask the dispatcher for one more worker on a machine of the cluster."""
+        self._requests.ask("add", node)
 
     def drain_worker(self, worker: str) -> None:
-        """Ask the dispatcher to let a worker of the cluster finish its picture and take no other."""
-        self._staffing.ask("drain", worker)
+        """Ask the dispatcher to let a worker of the cluster finish its image and take no other."""
+        self._requests.ask("drain", worker)
 
     # -- the thread ------------------------------------------------------------------------------------------------
 
@@ -129,7 +138,7 @@ class WorkerSupervisor:
         delay = FIRST_DELAY
         while not stopping.is_set():
             try:
-                life = self._one_life(stopping)
+                life = self._run_worker_once(stopping)
             except (
                 Exception
             ) as problem:  # no process, no disk, no database: whatever it is, the next try may find it mended
@@ -143,8 +152,8 @@ class WorkerSupervisor:
             stopping.wait(delay)
             delay = min(2 * delay, LONGEST_DELAY)
 
-    def _one_life(self, stopping: threading.Event) -> Literal["good", "bad", "locked"]:
-        """Start a worker, wait for its end, queue again what it had in hand; how its life was."""
+    def _run_worker_once(self, stopping: threading.Event) -> Literal["good", "bad", "locked"]:
+        """Start a worker, wait for its end, requeue its jobs; return how it went."""
         worker_id, began = new_id(), time.monotonic()
         with self._guard:
             if stopping.is_set():
@@ -153,50 +162,50 @@ class WorkerSupervisor:
         code, hang = self._watch(process, worker_id)
         if code == EXIT_LOCKED:
             return "locked"
-        last = self._roster.last_word(worker_id)
+        last = self._registry.last_status(worker_id)
         self._unloaded_from = last.memory_bytes if code == EXIT_IDLE else None
-        reason = reasons.APP_CLOSED if stopping.is_set() else hang or reasons.ended(code)
+        reason = exit_reasons.APP_CLOSED if stopping.is_set() else hang or exit_reasons.ended(code)
         lost = self._queue.abandon(worker_id, reason)
-        good_jobs = self._roster.remove(worker_id)
+        good_jobs = self._registry.remove(worker_id)
         quiet = stopping.is_set() or code == EXIT_IDLE
         self._count_start(quiet or bool(lost) or last.state in _BEGUN, reason)
         log.log(logging.INFO if quiet else logging.ERROR, "worker: %s; jobs interrupted: %d", reason["en"], len(lost))
         return "good" if good_jobs or quiet or time.monotonic() - began > GOOD_SECONDS else "bad"
 
-    def _count_start(self, began: bool, reason: reasons.Reason) -> None:
-        """A worker that ends before it can begin leaves no job that would tell of it: after some, the status does."""
+    def _count_start(self, began: bool, reason: exit_reasons.Reason) -> None:
+        """Count workers that end before they begin. No job reports that, so after MAX_STARTS the status does."""
         self._failed_starts = 0 if began else self._failed_starts + 1
         self._trouble = None
-        if self._failed_starts >= MOST_STARTS:
+        if self._failed_starts >= MAX_STARTS:
             log_file = self._settings.output_directory / OUTPUT_FILE
             self._trouble = WorkerStartError(times=self._failed_starts, detail=reason, log=log_file)
 
-    def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, reasons.Reason | None]:
-        """Wait for the worker's end, and end it when its job has not moved for too long: exit code, reason for that."""
+    def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, exit_reasons.Reason | None]:
+        """Wait for the worker's end, and kill it when its job stops moving; return exit code and reason."""
         limit = float(self._settings["worker.timeout"])
         limit += RAY_GRACE if limit and self._settings["worker.executor"] == "ray" else 0.0
         while True:
             try:
                 return process.wait(WATCH_SECONDS), None
             except subprocess.TimeoutExpired:
-                self._take_over()
+                self._requeue_lost()
                 if limit and self._silence(worker_id) > limit:
                     process.kill()
-                    return process.wait(), reasons.silent(limit)
+                    return process.wait(), exit_reasons.silent(limit)
 
-    def _take_over(self) -> None:
-        """Queue again what workers of other apps over this database had in work when their machines went."""
+    def _requeue_lost(self) -> None:
+        """Requeue the jobs of workers of other apps whose machines are gone."""
         if time.monotonic() - self._looked_for_lost < TAKE_OVER_SECONDS:
             return
         self._looked_for_lost = time.monotonic()
         try:
-            if lost := sweep_lost(self._queue, self._roster, reasons.MACHINE_GONE):
+            if lost := sweep_lost(self._queue, self._registry, exit_reasons.MACHINE_GONE):
                 log.warning("%d workers of other apps are gone; their jobs are queued again", lost)
         except Exception:
-            log.exception("the roster could not be read")
+            log.exception("the registry could not be read")
 
     def _silence(self, worker_id: str) -> float:
-        """Seconds without a report; 0 when the database can't say, so that no worker is ended for that."""
+        """Return the seconds since the last report; 0 when the database fails, so that no worker is killed for that."""
         try:
             return self._queue.silence(worker_id)
         except Exception:
@@ -204,18 +213,17 @@ class WorkerSupervisor:
             return 0.0
 
     def _spawn(self, worker_id: str) -> subprocess.Popen[bytes]:
-        orders = WorkerConfig(
+        config = WorkerConfig(
             worker_id=worker_id,
-            owner_pid=os.getpid(),
+            parent_pid=os.getpid(),
             output_directory=self._settings.output_directory,
             configs=self._settings.configs.resolve(),
             values={key: value for key, value in self._settings.values.items() if key != "access.token"},
             unloaded_from=self._unloaded_from,
         )
-        module = _MODULES[self._settings["worker.executor"]]
-        with _output_file(orders) as output:
+        with _output_file(config) as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, "--generator", self._generator],
+                [sys.executable, "-m", self._module, "--generator", self._generator],
                 cwd=PROJECT_ROOT,
                 env=_environment_of(self._settings.values),
                 stdin=subprocess.PIPE,
@@ -225,7 +233,7 @@ class WorkerSupervisor:
             )
         assert process.stdin is not None
         try:
-            process.stdin.write(orders.to_line().encode("ascii"))
+            process.stdin.write(config.to_line().encode("ascii"))
             process.stdin.flush()
         except OSError:  # it is dead already; who waits for it will see why
             log.warning("the worker ended before it was told what to do")
@@ -233,21 +241,21 @@ class WorkerSupervisor:
 
 
 def _environment_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """Ours, with what must be there before torch starts its threads and the card; what the user set is kept."""
-    chosen = cuda_allocator.settings(values, os.environ.get(cuda_allocator.VARIABLE, ""))
-    return {**ASLEEP, **os.environ, **({cuda_allocator.VARIABLE: chosen} if chosen else {})}
+    """Return our environment with what torch reads at start (threads, CUDA allocator); the user's own values win."""
+    chosen = allocator_settings(values, os.environ.get(ALLOCATOR_VARIABLE, ""))
+    return {**PASSIVE_WAIT, **os.environ, **({ALLOCATOR_VARIABLE: chosen} if chosen else {})}
 
 
 def _own_session() -> dict[str, Any]:
-    """Ctrl+C in the terminal is for the app: the worker then ends by its stdin, after the file in hand."""
+    """Return arguments that keep Ctrl+C from the worker: it ends by its stdin, after the file being written."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
 
 
-def _output_file(orders: WorkerConfig) -> IO[bytes]:
-    """Where the prints of libraries and the last words of a crash go; begun anew when it has grown large."""
-    path = orders.output_directory / OUTPUT_FILE
+def _output_file(config: WorkerConfig) -> IO[bytes]:
+    """Open the file for output of libraries and crash dumps; truncated when it has grown large."""
+    path = config.output_directory / OUTPUT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     large = path.exists() and path.stat().st_size > MAX_OUTPUT_BYTES
     return path.open("wb" if large else "ab")

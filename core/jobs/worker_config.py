@@ -1,14 +1,16 @@
-"""What a supervisor tells the worker that it starts, and where in the output folder both find their files."""
+"""Pass settings to a worker process, and locate the files that it shares with its supervisor."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.config.options import SCHEMA
+from core.config.schema import AUTO
 from core.storage.database import Database
 from core.storage.files import Files
 from core.storage.object_store import open_files
@@ -19,15 +21,9 @@ LOCK_FILE = "worker.lock"
 LOG_FILE = "logs/worker.log"
 OUTPUT_FILE = "logs/worker.out"  # what libraries print, and the last words of a crash
 
-EXIT_LOCKED = 75  # another worker lives over this folder (EX_TEMPFAIL: try again later)
-EXIT_DEVICE = 70  # the card failed in a way that only a new process mends; its job is queued again already
-EXIT_CLUSTER = 72  # the Ray cluster can't be reached
-EXIT_NO_WORKER = 73  # no worker of the cluster comes up
-EXIT_IDLE = 71  # the model was idle for long: a new process has its memory back
-
 
 def open_database(directory: Path, values: Mapping[str, Any]) -> Database:
-    """The database that the settings name: on a server, or the file in the output folder. Raises as `Database` does."""
+    """Open the database that the settings name: on a server, or the file in the output folder."""
     return Database(str(values.get("storage.database") or "") or directory / DATABASE_FILE)
 
 
@@ -43,28 +39,47 @@ def open_store(directory: Path, values: Mapping[str, Any]) -> Files:
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """Everything a worker needs to know to begin: one JSON line on its stdin. Paths are absolute."""
+    """All that a worker needs to begin: one JSON line on its stdin. Paths are absolute."""
 
     worker_id: str
-    owner_pid: int  # the worker ends when this process is gone
+    parent_pid: int  # the worker ends when this process is gone
     output_directory: Path
     configs: Path  # the folder with the model catalogue
     values: Mapping[str, Any]  # settings by schema key
     unloaded_from: int | None = None  # bytes of the worker before, which ended to give them back; load nothing unasked
 
     def to_line(self) -> str:
-        """One line of plain ASCII."""
+        """Return one line of ASCII."""
         return json.dumps({**vars(self), "values": dict(self.values)}, default=str) + "\n"
 
     @staticmethod
     def from_line(line: str | bytes) -> WorkerConfig:
-        """The orders that `to_line` wrote; ValueError or KeyError when it is anything else."""
+        """Read what `to_line` wrote. ValueError or KeyError for anything else."""
         data = json.loads(line)
         return WorkerConfig(
             worker_id=data["worker_id"],
-            owner_pid=data["owner_pid"],
+            parent_pid=data["parent_pid"],
             output_directory=Path(data["output_directory"]),
             configs=Path(data["configs"]),
             values=SCHEMA.current(data["values"]),
             unloaded_from=data["unloaded_from"],
         )
+
+
+ALLOCATOR_VARIABLE = "PYTORCH_CUDA_ALLOC_CONF"
+
+
+def allocator_settings(values: Mapping[str, Any], given: str = "", platform: str = sys.platform) -> str:
+    """Return settings for PyTorch's CUDA allocator, such as "expandable_segments:True,max_split_size_mb:128".
+
+    "" leaves all to PyTorch. `given` is the present value of the variable: set by the user, it wins. PyTorch reads the
+    variable when it starts and never again, so it is set for the new process.
+    """
+    if given:
+        return given
+    wanted = values["memory.expandable_segments"]
+    expand = platform == "linux" if wanted == AUTO else wanted == "on"
+    parts = {"expandable_segments": "True"} if expand else {}
+    if values["memory.max_split_size_mb"] != AUTO:
+        parts["max_split_size_mb"] = str(values["memory.max_split_size_mb"])
+    return ",".join(f"{name}:{value}" for name, value in parts.items())

@@ -1,33 +1,42 @@
-"""The workers table: what each worker process over this folder last said of itself, and whether it still lives."""
+"""Keep one row for each worker process: its heartbeat, status, and whether it is alive."""
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import psutil
 from sqlalchemy import Row, delete, insert, select
 
+from core.errors import StorageError
+from core.jobs.exit_reasons import Reason
+from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.queue import JobQueue
-from core.jobs.reasons import Reason
 from core.jobs.serialization import read_status, write_status
+from core.jobs.worker_config import ALLOCATOR_VARIABLE
 from core.storage.database import Database, moment, now
 from core.storage.tables import workers
 from core.types import WorkerStatus
+
+log = logging.getLogger(__name__)
 
 AWAY_SECONDS = 60.0  # a worker of another machine that was silent this long is gone; clocks may differ by half of it
 _SAME_START_SECONDS = 2.0  # a stepped clock moves the start times that the system reports a little
 
 
 class WorkerRegistry:
-    """One row a worker. Thread-safe as the database is."""
+    """One row for each worker. Thread-safe as the database is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def write(self, worker_id: str, status: WorkerStatus, good_jobs: int) -> None:
-        """Put the row of a worker, which must be the calling process: its start time goes with it."""
+        """Write the row of the calling process, with its start time."""
         process = psutil.Process()
         facts = {
             "status": write_status(status),
@@ -41,20 +50,20 @@ class WorkerRegistry:
             connection.execute(insert(workers), row)
 
     def remove(self, worker_id: str) -> int:
-        """Strike a dead worker off; how many jobs it had finished well."""
+        """Delete a dead worker's row; return how many jobs it had finished."""
         with self._database.writing() as connection:
             facts = connection.scalar(select(workers.c.status).where(workers.c.id == worker_id))
             connection.execute(delete(workers).where(workers.c.id == worker_id))
             return int(facts["good_jobs"]) if facts else 0
 
-    def last_word(self, worker_id: str) -> WorkerStatus:
-        """What this worker last said of itself, dead or alive; "stopped" when it said nothing."""
+    def last_status(self, worker_id: str) -> WorkerStatus:
+        """Return the last status of this worker, dead or alive; "stopped" without one."""
         with self._database.reading() as connection:
             row = connection.execute(select(workers).where(workers.c.id == worker_id)).one_or_none()
         return read_status(row.status["status"], row.updated_at) if row else WorkerStatus(state="stopped")
 
     def latest(self, own_pid: int | None = None) -> WorkerStatus:
-        """The status of a worker that is alive, or "stopped": the process `own_pid` first, then this machine's, then others'."""
+        """Return the status of a live worker, or "stopped": process `own_pid` first, then this machine's, then others."""
         with self._database.reading() as connection:
             rows = connection.execute(select(workers).order_by(workers.c.updated_at.desc())).all()
         for row in sorted(rows, key=lambda row: (not _is_here(row), row.pid != own_pid)):
@@ -63,39 +72,39 @@ class WorkerRegistry:
         return WorkerStatus(state="stopped")
 
     def living(self) -> set[str]:
-        """The ids of the workers that live: their processes here, their words lately elsewhere."""
+        """Return the ids of live workers: by process on this machine, by heartbeat elsewhere."""
         with self._database.reading() as connection:
             rows = connection.execute(select(workers)).all()
         return {row.id for row in rows if _lives(row)}
 
     def known(self) -> set[str]:
-        """The ids of all workers that have a row."""
+        """Return the ids of all workers that have a row."""
         with self._database.reading() as connection:
             return set(connection.scalars(select(workers.c.id)))
 
     def lost(self) -> set[str]:
-        """The ids of the workers that are gone and of which nobody has said so for long: their machine is gone, too."""
+        """Return the ids of dead workers without a recent heartbeat: their machine is gone, too."""
         with self._database.reading() as connection:
             rows = connection.execute(select(workers)).all()
         return {row.id for row in rows if _silent(row) > AWAY_SECONDS and not _lives(row)}
 
 
-def sweep(queue: JobQueue, roster: WorkerRegistry, detail: Reason) -> None:
-    """Queue again the jobs of workers that are gone, for the reason `detail`, and strike those workers off."""
-    held, known = queue.holders(), roster.known()
-    living = roster.living()  # looked up last: a worker is on the roster before it holds anything
+def sweep(queue: JobQueue, registry: WorkerRegistry, detail: Reason) -> None:
+    """Requeue the jobs of dead workers with the reason `detail`, and delete those workers' rows."""
+    held, known = queue.busy_workers(), registry.known()
+    living = registry.living()  # looked up last: a worker is on the registry before it holds anything
     for worker_id in held - living:
         queue.abandon(worker_id, detail)
     for worker_id in known - living:
-        roster.remove(worker_id)
+        registry.remove(worker_id)
 
 
-def sweep_lost(queue: JobQueue, roster: WorkerRegistry, detail: Reason) -> int:
-    """Queue again the jobs of workers whose app is gone, too, and strike those workers off; how many there were."""
-    lost = roster.lost()
+def sweep_lost(queue: JobQueue, registry: WorkerRegistry, detail: Reason) -> int:
+    """Requeue the jobs of workers whose app is gone, too, delete their rows, and return their number."""
+    lost = registry.lost()
     for worker_id in lost:
         queue.abandon(worker_id, detail)
-        roster.remove(worker_id)
+        registry.remove(worker_id)
     return len(lost)
 
 
@@ -111,16 +120,65 @@ def _lives(row: Row[Any]) -> bool:
 
 
 def _silent(row: Row[Any]) -> float:
-    """Seconds since a worker's last word."""
+    """Return the seconds since a worker's last heartbeat."""
     last = moment(row.updated_at)
     return (datetime.now(UTC) - last).total_seconds() if last is not None else AWAY_SECONDS + 1
 
 
 def is_alive(pid: int, started: float) -> bool:
-    """Whether that very process runs: a later one with the same pid has another start time; a zombie runs no more."""
+    """Return True if that very process runs: a reused pid has another start time, and a zombie does not run."""
     try:
         process = psutil.Process(pid)
         same = abs(process.create_time() - started) < _SAME_START_SECONDS
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+BEAT_SECONDS = 2.0  # a worker says this often that it lives
+
+
+class Heartbeat:
+    """Write the status of the calling process, from one thread, with `good_jobs`, the number of finished jobs."""
+
+    def __init__(self, worker_id: str, registry: WorkerRegistry, status: Callable[[str], WorkerStatus]) -> None:
+        """`status` returns the status for a state."""
+        self._id = worker_id
+        self._registry = registry
+        self._status = status
+        self._said: tuple[object, float] = ("", 0.0)  # what was last written, and when (monotonic seconds)
+        self.good_jobs = 0
+
+    def say(self, state: str, more: object = None) -> None:
+        """Write the row if `state` or `more` changed or the last one is old. A failure fails no job."""
+        said, when = self._said
+        if (state, more) == said and time.monotonic() - when < BEAT_SECONDS:
+            return
+        try:
+            self._registry.write(self._id, self._status(state), self.good_jobs)
+        except StorageError:
+            log.exception("the worker's status could not be written")
+        self._said = ((state, more), time.monotonic())
+
+
+def status_of(state: str, generator: LazyGenerator, unloaded_from: int | None = None) -> WorkerStatus:
+    """Return what this process is and has in memory."""
+    memory = psutil.Process().memory_info().rss
+    told = os.environ.get(ALLOCATOR_VARIABLE, "")
+    loaded = generator.loaded
+    if loaded is None:
+        return WorkerStatus(state, os.getpid(), memory_bytes=memory, unloaded_from=unloaded_from, allocator=told)
+    return WorkerStatus(
+        state=state,
+        pid=os.getpid(),
+        model=loaded.model,
+        device=loaded.device,
+        memory_bytes=memory,
+        load_seconds=loaded.load_seconds,
+        decisions=tuple(loaded.decisions),
+        versions=loaded.versions,
+        asked=loaded.asked,
+        effective=loaded.effective,
+        capabilities=tuple(loaded.capabilities),
+        allocator=told,
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from core.cluster import dispatcher
 from core.config.loader import Settings
 from core.errors import OptionError, UnavailableError
 from core.history.benchmark_store import BenchmarkStore
 from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.i18n import localize
+from core.jobs import worker
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.jobs.worker_config import open_database, open_store
@@ -54,13 +56,18 @@ def build_studio(settings: Settings) -> Studio:
         queue=JobQueue(database, prepare=requests.prepare),
         history=history,
         catalog=catalog,
-        worker=WorkerSupervisor(settings, database),
+        worker=WorkerSupervisor(settings, database, worker_module=worker_module(settings)),
         sweeps=SweepStore(database, store),
         downloads=downloads_of(settings, places.store),
         input_images=input_images,
         benchmarks=BenchmarkStore(database),
         lora_files=loras,
     )
+
+
+def worker_module(settings: Settings) -> str:
+    """Return the module that the worker process runs, as `worker.executor` says."""
+    return dispatcher.__name__ if settings["worker.executor"] == "ray" else worker.__name__
 
 
 def _loras(settings: Settings) -> LoraLibrary | RemoteLoras:

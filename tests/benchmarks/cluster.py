@@ -4,7 +4,7 @@
     python -m tests.benchmarks.cluster --card h200 --workers 4 8 --seconds 30
     python -m tests.benchmarks.cluster --side 256 --picture-seconds 0.5   the embedded model, as measured here
 
-Queue, database, dispatcher, fleet, files and history are those of the product, in this process; the workers are a
+Queue, database, dispatcher, pool, files and history are those of the product, in this process; the workers are a
 timetable: a step's word with its preview when a step is due, then a picture. What a picture takes on a card is 467 TFLOP
 over the card's published speed (no card draws faster than that, so no dispatcher is asked for more). Printed for each
 number of workers: pictures a second, the share of what the workers could draw, and the processor time of a picture.
@@ -33,9 +33,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from core.cluster.dispatcher import Dispatcher, need_of
-from core.cluster.messages import Ended, Facts, Heard, Step
 from core.cluster.placement import Node
-from core.cluster.transport import WorkerGone
+from core.cluster.transport import Ended, Facts, Heard, Step, WorkerGone
 from core.cluster.worker_pool import WorkerPool
 from core.history.store import History
 from core.jobs.job_writes import new_id
@@ -144,16 +143,16 @@ def measure(workers: int, seconds: float, side: int, images: int, length: float)
         jobs, history = JobQueue(database), History(database, directory)
         asked = make_request(width=side, height=side, num_inference_steps=STEPS)
         for k in range(int(workers * (2 * length + 10) / seconds / images) + 3 * workers):
-            jobs.add(replace(asked, seed=1000 * k, num_images=images))
+            jobs.submit(replace(asked, seed=1000 * k, num_images=images))
         settings = make_settings(directory)
-        orders = WorkerConfig(new_id(), os.getpid(), directory, settings.configs, settings.values)
+        config = WorkerConfig(new_id(), os.getpid(), directory, settings.configs, settings.values)
         stopping = threading.Event()
         need = need_of(Catalog(settings.configs, places_of(settings)))
-        fleet = WorkerPool(Timetable(workers, seconds, side), workers, 0.0, (None, {}), need)
-        dispatcher = threading.Thread(target=Dispatcher(orders, database, fleet, stopping).run)
+        pool = WorkerPool(Timetable(workers, seconds, side), workers, 0.0, (None, {}), need)
+        dispatcher = threading.Thread(target=Dispatcher(config, database, pool, stopping).run)
         dispatcher.start()
         until = time.monotonic() + max(10.0, 2 * seconds)
-        while (len(fleet.workers()) < workers or fleet.has_free()) and time.monotonic() < until:  # until all draw
+        while (len(pool.workers()) < workers or pool.has_free()) and time.monotonic() < until:  # until all draw
             time.sleep(0.01)
         before, busy, began = made(history), time.process_time(), time.monotonic()
         time.sleep(length)

@@ -13,10 +13,10 @@ import psutil
 from core.config.loader import Settings, load_settings
 from core.config.options import SCHEMA
 from core.history.store import History
-from core.jobs.changes import ChangeWatch
-from core.jobs.queue import JobQueue
+from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.jobs.worker_config import DATABASE_FILE, open_database, open_store
+from core.studio import bootstrap
 from core.types import GenerationRequest, Job, JobState
 from tests.databases import put_database
 
@@ -53,7 +53,8 @@ class Shop:
         self.queue = JobQueue(self.database)
         self.store = open_store(directory, values)
         self.history = History(self.database, self.store)
-        self.supervisor = WorkerSupervisor(make_settings(directory, **values), self.database, generator)
+        settings = make_settings(directory, **values)
+        self.supervisor = WorkerSupervisor(settings, self.database, generator, bootstrap.worker_module(settings))
 
     def submit(self, prompt: str = "a red house 红色的房子", **changes: Any) -> str:
         return self.queue.submit(make_request(prompt, **changes)).id

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ PROMPTS, SEEDS = ("红色的房子", "a blue car"), (7, 8, 9)
 @pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
     """A studio whose worker draws plain pictures, with three models that all can be drawn with."""
-    monkeypatch.setattr(bootstrap, "WorkerSupervisor", lambda *parts: WorkerSupervisor(*parts, generator=FAKE))
+    monkeypatch.setattr(bootstrap, "WorkerSupervisor", partial(WorkerSupervisor, generator=FAKE))
     built = build_studio(make_settings(tmp_path))
     known = built.catalog.find("demo")
     infos = {name: ModelInfo(**{**vars(known), "id": name, "place": "path"}) for name in ("one", "two")}
@@ -46,8 +47,8 @@ def _slow(request: Any) -> Any:
 
 
 def begin(studio: Studio, *models: str) -> Benchmark:
-    wishes = [plan.ColumnSpec(model, values={"num_inference_steps": 4, "width": 64, "height": 64}) for model in models]
-    return plan.start(studio, wishes, PROMPTS, SEEDS)
+    specs = [plan.ColumnSpec(model, values={"num_inference_steps": 4, "width": 64, "height": 64}) for model in models]
+    return plan.start(studio, specs, PROMPTS, SEEDS)
 
 
 def ended(studio: Studio, comparison: Benchmark) -> BenchmarkReport:

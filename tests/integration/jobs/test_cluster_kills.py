@@ -93,11 +93,11 @@ def test_after_any_kills_there_are_exactly_the_images_asked_for(
         for k, count in enumerate(dice.choices((1, 2, 4, 6), k=jobs), start=1)
     }
     for _ in range(kills):
-        wait_for(lambda: shop.queue.holders() or not active_or_parked(shop, asked, parked))
+        wait_for(lambda: shop.queue.busy_workers() or not active_or_parked(shop, asked, parked))
         time.sleep(dice.uniform(0.0, 2.0))
         victim = dice.choices(("worker", "machine", "dispatcher"), (3, 2, 1))[0]
         hits[victim] += 1
-        hits["in mid job"] += bool(shop.queue.holders())
+        hits["in mid job"] += bool(shop.queue.busy_workers())
         kill(victim, shop, ground, dice)
     while active_or_parked(shop, asked, parked):
         time.sleep(0.1)

@@ -49,7 +49,7 @@ def test_a_image_that_is_gone_fails_its_job_and_says_so(shop: Shop) -> None:
 
 
 def test_a_job_of_an_older_version_has_no_inputs(shop: Shop) -> None:
-    job = JobQueue(shop.database).add(make_request())
+    job = JobQueue(shop.database).submit(make_request())
     assert (job.request.inputs, job.request.parent) == ({}, "")
 
 

@@ -22,13 +22,12 @@ from core.errors import (
     StudioError,
     WorkerDiedError,
 )
-from core.jobs import reasons
+from core.jobs import exit_reasons
+from core.jobs.job_queries import ENDED, IN_WORK, TRANSITIONS, IllegalTransition
 from core.jobs.job_writes import new_id
-from core.jobs.queue import JobQueue
-from core.jobs.reordering import moved
+from core.jobs.queue import JobQueue, reordered
 from core.jobs.serialization import read_error, read_progress, read_status, write_status
-from core.jobs.states import ENDED, IN_WORK, TRANSITIONS, IllegalTransition
-from core.jobs.worker_queue import MOST_CRASHES
+from core.jobs.worker_queue import MAX_CRASHES
 from core.storage.database import Database, now, stamp
 from core.storage.tables import batches, jobs, previews, switches
 from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress, SubmitOptions, WorkerStatus
@@ -102,10 +101,10 @@ class Jobs(RuleBasedStateMachine):
             self.held.discard(job_id)
 
     @rule(job_id=ids)
-    def give_back(self, job_id: str) -> None:
+    def requeue(self, job_id: str) -> None:
         legal = self.states[job_id] in IN_WORK
         if legal or self.states[job_id] not in (JobState.FAILED, JobState.CANCELLED):
-            self._try(job_id, JobState.QUEUED, legal, lambda: self.queue.give_back(job_id))
+            self._try(job_id, JobState.QUEUED, legal, lambda: self.queue.requeue(job_id))
 
     def _try(self, job_id: str, state: JobState, legal: bool, call: Callable[[], object]) -> bool:
         try:
@@ -166,11 +165,11 @@ class Jobs(RuleBasedStateMachine):
     def abandon(self, worker: str) -> None:
         taken = [j for j, state in self.states.items() if state in IN_WORK and self.workers.get(j) == worker]
         doomed = {j for j in taken if self.queue.get(j).cancel_requested}
-        lost = self.queue.abandon(worker, reasons.ended(-9))
+        lost = self.queue.abandon(worker, exit_reasons.ended(-9))
         assert [job.id for job in lost] == taken
         for job in lost:
             self.crashes[job.id] += 1
-            parked = self.crashes[job.id] >= MOST_CRASHES
+            parked = self.crashes[job.id] >= MAX_CRASHES
             self.states[job.id] = (
                 JobState.CANCELLED if job.id in doomed else JobState.FAILED if parked else JobState.QUEUED
             )
@@ -251,7 +250,7 @@ def test_moving_puts_one_job_where_it_was_asked_and_leaves_the_rest_in_order(
 ) -> None:
     line = [(f"j{k}", rank, 10 * k) for k, rank in enumerate(ranks)]
     name, position = data.draw(st.sampled_from(line))[0], data.draw(st.integers(-1, len(line) + 2))
-    after = {**{entry[0]: entry for entry in line}, **{entry[0]: entry for entry in moved(line, name, position)}}
+    after = {**{entry[0]: entry for entry in line}, **{entry[0]: entry for entry in reordered(line, name, position)}}
     order = [entry[0] for entry in sorted(after.values(), key=lambda entry: (-entry[1], entry[2]))]
     rest = [entry[0] for entry in line if entry[0] != name]
     at = min(max(position - 1, 0), len(rest))
@@ -266,7 +265,7 @@ def test_a_job_for_later_waits_for_its_time(queue: JobQueue, monkeypatch: pytest
     following = queue.submit(REQUEST)
     assert later.position is None and later.not_before == then and following.position == 1
     assert claimed(queue).id == following.id and queue.claim("w") is None and not queue.has_waiting()
-    for module in ("workbench", "snapshots"):
+    for module in ("worker_queue", "job_queries"):
         monkeypatch.setattr(f"core.jobs.{module}.now", lambda: stamp(then))
     assert queue.has_waiting() and queue.get(later.id).position == 1 and claimed(queue).id == later.id
 
@@ -349,7 +348,7 @@ def test_ids_sort_by_time_and_fit() -> None:
 
 def test_jobs_outlive_the_process(tmp_path: Path, open_database: OpenDatabase) -> None:
     first = open_database(tmp_path / "studio.db")
-    ids = [JobQueue(first).add(REQUEST).id for _ in range(3)]
+    ids = [JobQueue(first).submit(REQUEST).id for _ in range(3)]
     first.close()
     again = open_database(tmp_path / "studio.db")
     assert [job.id for job in JobQueue(again).recent(10)] == ids[::-1]

@@ -38,12 +38,12 @@ class Theatre:
     def kill(self) -> None:
         """Kill something: mostly while a job is in work, sometimes while all of it is just starting."""
         if self.dice.random() < 0.85:
-            wait_for(lambda: self.shop.queue.holders() or not self.shop.queue.active(1))
+            wait_for(lambda: self.shop.queue.busy_workers() or not self.shop.queue.active(1))
         time.sleep(self.dice.uniform(0.0, 0.8))
         victim = self.dice.choice(("app", "worker", "both"))
         pid = self.shop.supervisor.status().pid
         self.hits[victim] += 1
-        self.hits["in mid job"] += bool(self.shop.queue.holders())
+        self.hits["in mid job"] += bool(self.shop.queue.busy_workers())
         if victim != "app" and pid is not None:
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).kill()

@@ -11,27 +11,27 @@ from tests.options import measured
 
 
 def test_a_wish_is_heard_once_and_a_later_one_replaces_it(tmp_path):
-    wishes = ModelCommands(tmp_path)
-    assert wishes.take() is None
-    wishes.ask(ModelCommand("one", {}))
-    wishes.ask(ModelCommand("two", {"model.dtype": "float32"}))
+    commands = ModelCommands(tmp_path)
+    assert commands.take() is None
+    commands.ask(ModelCommand("one", {}))
+    commands.ask(ModelCommand("two", {"model.dtype": "float32"}))
     assert ModelCommands(tmp_path).take() == ModelCommand("two", {"model.dtype": "float32"})
-    assert wishes.take() is None
+    assert commands.take() is None
 
 
 def test_a_refusal_lasts_until_the_next_wish(tmp_path):
-    wishes = ModelCommands(tmp_path)
-    wishes.refuse(ModelFileError(model="one", file="a", problem={"en": "why", "zh": "为何"}))
+    commands = ModelCommands(tmp_path)
+    commands.refuse(ModelFileError(model="one", file="a", problem={"en": "why", "zh": "为何"}))
     assert "why" in ModelCommands(tmp_path).refusal().message("en")
-    wishes.ask(ModelCommand("two", {}))
-    assert wishes.refusal() is None
+    commands.ask(ModelCommand("two", {}))
+    assert commands.refusal() is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
 def test_a_broken_file_is_no_wish(tmp_path, content):
-    (tmp_path / "model.wish").write_bytes(content)
+    (tmp_path / "model.command").write_bytes(content)
     assert ModelCommands(tmp_path).take() is None
-    assert not (tmp_path / "model.wish").exists()
+    assert not (tmp_path / "model.command").exists()
 
 
 @pytest.mark.option("model.last_at_start")

@@ -45,15 +45,15 @@ def two(tmp_path: Path) -> Iterator[tuple[JobQueue, JobQueue]]:
 
 def test_an_idle_look_asks_nothing_and_a_change_is_read_once_for_all(two: tuple[JobQueue, JobQueue]) -> None:
     page, worker = two
-    job_id = page.add(REQUEST).id
-    first = page.board()
+    job_id = page.submit(REQUEST).id
+    first = page.snapshot()
     with statements() as asked, ThreadPoolExecutor(10) as tabs:
-        looks = list(tabs.map(lambda _: page.board(), range(100)))
+        looks = list(tabs.map(lambda _: page.snapshot(), range(100)))
     assert asked == [] and all(look is first for look in looks)
     worker.claim("w")
     worker.report(job_id, Progress(Phase.STEPS, 2, 4))
     with statements() as asked, ThreadPoolExecutor(10) as tabs:
-        looks = list(tabs.map(lambda _: page.board(), range(100)))
+        looks = list(tabs.map(lambda _: page.snapshot(), range(100)))
     selects = [statement for statement in asked if statement.lstrip().startswith("SELECT")]
     assert len(selects) == 4, "paused, newest, the jobs, their pictures: once, not a hundred times"
     assert all(look is looks[0] for look in looks) and looks[0].jobs[0].progress == Progress(Phase.STEPS, 2, 4)
@@ -61,21 +61,21 @@ def test_an_idle_look_asks_nothing_and_a_change_is_read_once_for_all(two: tuple[
 
 def test_the_board_is_what_the_queue_says(two: tuple[JobQueue, JobQueue]) -> None:
     page, worker = two
-    assert page.board().jobs == () and page.board().newest == 0
-    ids = [page.add(REQUEST).id for _ in range(3)]
+    assert page.snapshot().jobs == () and page.snapshot().newest == 0
+    ids = [page.submit(REQUEST).id for _ in range(3)]
     worker.claim("w")
     page.move(ids[2], 1)
     page.pause(True)
-    board = page.board()
+    board = page.snapshot()
     assert board.jobs == tuple(page.active(10)) and [job.id for job in board.jobs] == [ids[0], ids[2], ids[1]]
     assert board.paused and board.newest == 3
 
 
 def test_a_reading_that_failed_is_tried_again(two: tuple[JobQueue, JobQueue], monkeypatch: pytest.MonkeyPatch) -> None:
     page, _ = two
-    page.add(REQUEST)
+    page.submit(REQUEST)
     with monkeypatch.context() as broken:
         broken.setattr(page._board, "_read", lambda: (_ for _ in ()).throw(StorageError(path="x", detail="y")))
         with pytest.raises(StorageError):
-            page.board()
-    assert len(page.board().jobs) == 1
+            page.snapshot()
+    assert len(page.snapshot().jobs) == 1

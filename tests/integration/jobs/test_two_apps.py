@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import select, update
 
 from core.config.loader import PROJECT_ROOT
-from core.jobs import worker_registry as roster_module
-from core.jobs.reasons import MACHINE_GONE
+from core.jobs import worker_registry as registry_module
+from core.jobs.exit_reasons import MACHINE_GONE
 from core.jobs.worker_registry import WorkerRegistry, sweep, sweep_lost
 from core.storage.database import moment, now, stamp
 from core.storage.tables import jobs, workers
@@ -51,12 +51,12 @@ class App:
 def worker_pids(shop: Shop) -> list[int]:
     with shop.database.reading() as connection:
         rows = connection.execute(select(workers)).all()
-    return [row.pid for row in rows if roster_module.is_alive(row.pid, row.status["process_started"])]
+    return [row.pid for row in rows if registry_module.is_alive(row.pid, row.status["process_started"])]
 
 
 def at_work(shop: Shop) -> set[str]:
     """The workers that live and have a job in work."""
-    return shop.queue.holders() & WorkerRegistry(shop.database).living()
+    return shop.queue.busy_workers() & WorkerRegistry(shop.database).living()
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_both_draw_at_once_and_the_first_that_came_begins_first(postgres: Server
     try:
         for app in apps:
             app.open()
-        wait_for(lambda: len(shop.queue.holders()) == 2)
+        wait_for(lambda: len(shop.queue.busy_workers()) == 2)
         ended = [shop.wait(job_id) for job_id in ids]
     finally:
         for app in apps:
@@ -159,22 +159,22 @@ def test_both_draw_at_once_and_the_first_that_came_begins_first(postgres: Server
 def test_the_jobs_of_a_machine_that_is_gone_are_taken_over_and_those_of_one_that_lives_are_not(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roster, job_id = WorkerRegistry(shop.database), shop.submit()
+    registry, job_id = WorkerRegistry(shop.database), shop.submit()
     with monkeypatch.context() as there:
-        there.setattr(roster_module.socket, "gethostname", lambda: "another machine")
-        roster.write("far", WorkerStatus("busy", 1), 0)
+        there.setattr(registry_module.socket, "gethostname", lambda: "another machine")
+        registry.write("far", WorkerStatus("busy", 1), 0)
     with shop.database.writing() as connection:  # no process of this machine has its pid
         connection.execute(update(workers).values(pid=2**22 + 1))
     shop.queue.claim("far")
-    sweep(shop.queue, roster, MACHINE_GONE)
-    assert sweep_lost(shop.queue, roster, MACHINE_GONE) == 0 and roster.latest().state == "busy"
+    sweep(shop.queue, registry, MACHINE_GONE)
+    assert sweep_lost(shop.queue, registry, MACHINE_GONE) == 0 and registry.latest().state == "busy"
     assert shop.queue.get(job_id).state is JobState.LOADING
     with shop.database.writing() as connection:
         present = moment(now())
         assert present is not None
-        long_ago = stamp(present - timedelta(seconds=roster_module.AWAY_SECONDS + 1))
+        long_ago = stamp(present - timedelta(seconds=registry_module.AWAY_SECONDS + 1))
         connection.execute(update(workers).values(updated_at=long_ago))
-    assert sweep_lost(shop.queue, roster, MACHINE_GONE) == 1 and roster.known() == set()
+    assert sweep_lost(shop.queue, registry, MACHINE_GONE) == 1 and registry.known() == set()
     job = shop.queue.get(job_id)
     assert job.state is JobState.QUEUED and job.crashes == 1 and "its machine" in str(job.error)
     with shop.database.reading() as connection:

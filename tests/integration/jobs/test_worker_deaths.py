@@ -20,14 +20,15 @@ from core.errors import (
     WorkerDiedError,
     WorkerStartError,
 )
-from core.jobs import reasons
+from core.jobs import exit_reasons
 from core.jobs import runner as runner_module
 from core.jobs import supervisor as supervisor_module
+from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_LOCKED
 from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.queue import JobQueue
 from core.jobs.runner import JobRunner
-from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, MOST_STARTS
-from core.jobs.worker_config import EXIT_DEVICE, EXIT_LOCKED, WorkerConfig
+from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, MAX_STARTS
+from core.jobs.worker_config import WorkerConfig
 from core.jobs.worker_registry import WorkerRegistry
 from core.types import JobState
 from tests.integration.jobs.fake_generator import DEADLY, FakeGenerator
@@ -167,11 +168,11 @@ def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_queued_again_by_the_n
 def test_a_worker_whose_stdin_is_held_open_still_sees_that_its_owner_is_gone(shop: Shop) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as owner:
         values = {**VALUES, "storage.database": shop.place}
-        orders = WorkerConfig("w", owner.pid, shop.directory, PROJECT_ROOT / "configs", values)
+        config = WorkerConfig("w", owner.pid, shop.directory, PROJECT_ROOT / "configs", values)
         command = [sys.executable, "-m", "core.jobs.worker", "--generator", FAKE]
         with subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE) as worker:
             assert worker.stdin is not None
-            worker.stdin.write(orders.to_line().encode())
+            worker.stdin.write(config.to_line().encode())
             worker.stdin.flush()
             wait_for(lambda: shop.supervisor.status().state == "idle")
             owner.kill()
@@ -287,7 +288,7 @@ class Waits(Event):
 
 def test_restarts_wait_longer_each_time_until_a_worker_was_good(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     lives = iter(["bad"] * 9 + ["locked", "bad", "good", "bad"])
-    monkeypatch.setattr(shop.supervisor, "_one_life", lambda stopping: next(lives))
+    monkeypatch.setattr(shop.supervisor, "_run_worker_once", lambda stopping: next(lives))
     waits = Waits(13)
     shop.supervisor._keep_alive(waits)
     doubled = [min(FIRST_DELAY * 2**n, LONGEST_DELAY) for n in range(9)]
@@ -306,7 +307,7 @@ def test_restarts_wait_longer_each_time_until_a_worker_was_good(shop: Shop, monk
     ],
 )
 def test_exit_codes_in_words(code: int, english: str, chinese: str) -> None:
-    assert reasons.ended(code) == {"en": english, "zh": chinese}
+    assert exit_reasons.ended(code) == {"en": english, "zh": chinese}
 
 
 @posix
@@ -319,7 +320,7 @@ def test_a_worker_that_ends_before_it_can_begin_is_told_of_until_one_begins(
         job_id = shop.submit()
         shop.supervisor.start()
         trouble = wait_for(lambda: shop.supervisor.status().trouble)
-        assert isinstance(trouble, WorkerStartError) and trouble.values["times"] >= MOST_STARTS
+        assert isinstance(trouble, WorkerStartError) and trouble.values["times"] >= MAX_STARTS
         assert "signal 9: killed" in trouble.message("en") and "信号 9，被强制结束" in trouble.message("zh")
         assert shop.queue.get(job_id).crashes == 0, "it is not the job's fault"
         monkeypatch.delenv(DEADLY)

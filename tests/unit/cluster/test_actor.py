@@ -3,7 +3,7 @@
 import pytest
 
 from core.cluster.actor import GeneratorActor
-from core.cluster.messages import Ended, Step
+from core.cluster.transport import Ended, Step
 from core.types import Phase, ResumeState
 from tests.integration.jobs.harness import make_request
 from tests.unit.cluster.threads import FAKE

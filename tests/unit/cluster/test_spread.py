@@ -40,23 +40,23 @@ class Order:
 
 
 def test_every_image_is_drawn_once_by_all_the_workers_and_is_that_of_its_own_single():
-    with running(ThreadLink(machine("one"), machine("two")), workers=2) as fleet:
-        spread = DistributedGenerator(fleet)
+    with running(ThreadLink(machine("one"), machine("two")), workers=2) as pool:
+        spread = DistributedGenerator(pool)
         own = tuple({"seed": 100 + k, "prompt": f"picture {k}"} for k in range(9))
         request = replace(make_request(fake_step_seconds=0.03), num_images=9, images=own)
         order = Order(spread, request, made={2, 5})
         order.run()
-        assert order.error is None and not spread.in_want
+        assert order.error is None and not spread.waiting
         drawn = {image.place: image.request for image in order.images}
         per_image_requests = dict(enumerate(request.per_image_requests(), start=1))
         assert drawn == {place: single for place, single in per_image_requests.items() if place not in (2, 5)}
         assert len(order.images) == 7
-        assert all(worker.images_hour for worker in fleet.workers())
+        assert all(worker.images_hour for worker in pool.workers())
 
 
 def test_progress_is_that_of_the_job_and_goes_forward():
-    with running(ThreadLink(machine()), workers=2) as fleet:
-        order = Order(DistributedGenerator(fleet), make_request(num_images=4, fake_step_seconds=0.05))
+    with running(ThreadLink(machine()), workers=2) as pool:
+        order = Order(DistributedGenerator(pool), make_request(num_images=4, fake_step_seconds=0.05))
         order.run()
         assert {told.images for told in order.progress} == {4}
         assert max(told.workers for told in order.progress) == 2
@@ -67,26 +67,26 @@ def test_progress_is_that_of_the_job_and_goes_forward():
 
 
 def test_a_cancel_stops_all_workers_within_a_step_and_what_is_finished_was_handed_over():
-    with running(ThreadLink(machine()), workers=2) as fleet:
+    with running(ThreadLink(machine()), workers=2) as pool:
         request = make_request(num_images=6, fake_step_seconds=0.1)
-        order = Order(DistributedGenerator(fleet), request).begin()
+        order = Order(DistributedGenerator(pool), request).begin()
         until(lambda: len(order.images) == 2)
         order.cancelled.set()
         order.end()
         assert isinstance(order.error, Cancelled) and 2 <= len(order.images) <= 4
-        until(fleet.has_free)
-        assert all(worker.job is None for worker in fleet.workers())
+        until(pool.has_free)
+        assert all(worker.job is None for worker in pool.workers())
 
 
 def test_a_lost_worker_ends_the_attempt_after_the_others_have_finished_theirs():
     link = ThreadLink(machine())
-    with running(link, workers=3) as fleet:
-        spread = DistributedGenerator(fleet)
+    with running(link, workers=3) as pool:
+        spread = DistributedGenerator(pool)
         request = make_request(num_images=7, fake_step_seconds=0.1)
         order = Order(spread, request).begin()
         until(lambda: len(order.images) == 3)
-        until(lambda: [worker.state for worker in fleet.workers()] == ["busy"] * 3)
-        link.kill(fleet.workers()[0].id, fleet)
+        until(lambda: [worker.state for worker in pool.workers()] == ["busy"] * 3)
+        link.kill(pool.workers()[0].id, pool)
         order.end()
         assert isinstance(order.error, WorkerLost) and order.error.reason["en"] == "the worker on one is gone"
         assert len(order.images) == 5
@@ -97,41 +97,41 @@ def test_a_lost_worker_ends_the_attempt_after_the_others_have_finished_theirs():
 
 
 def test_what_a_image_fails_of_is_the_jobs_error_and_the_workers_stay():
-    with running(ThreadLink(machine()), workers=2) as fleet:
-        before = [worker.id for worker in fleet.workers()]
-        order = Order(DistributedGenerator(fleet), make_request("a secret", num_images=4, fake_fails="value"))
+    with running(ThreadLink(machine()), workers=2) as pool:
+        before = [worker.id for worker in pool.workers()]
+        order = Order(DistributedGenerator(pool), make_request("a secret", num_images=4, fake_fails="value"))
         order.run()
         assert isinstance(order.error, GenerationError) and "ValueError" in str(order.error)
-        assert [worker.id for worker in fleet.workers()] == before and not order.images
+        assert [worker.id for worker in pool.workers()] == before and not order.images
 
 
 def test_a_card_that_failed_gets_a_new_worker():
-    with running(ThreadLink(machine()), workers=1) as fleet:
-        before = [worker.id for worker in fleet.workers()]
-        order = Order(DistributedGenerator(fleet), make_request(fake_fails="card"))
+    with running(ThreadLink(machine()), workers=1) as pool:
+        before = [worker.id for worker in pool.workers()]
+        order = Order(DistributedGenerator(pool), make_request(fake_fails="card"))
         order.run()
         assert isinstance(order.error, WorkerLost) and "CUDA error" in order.error.reason["en"]
-        until(fleet.has_free)
-        assert [worker.id for worker in fleet.workers()] != before
+        until(pool.has_free)
+        assert [worker.id for worker in pool.workers()] != before
 
 
 def test_a_image_that_cannot_be_kept_gives_the_workers_back():
     def refuse(image):
         raise OSError("no room")
 
-    with running(ThreadLink(machine()), workers=2) as fleet:
-        spread = DistributedGenerator(fleet)
+    with running(ThreadLink(machine()), workers=2) as pool:
+        spread = DistributedGenerator(pool)
         with pytest.raises(OSError, match="no room"):
             spread.generate(make_request(num_images=4), lambda told: None, lambda: False, refuse, ResumeState("job"))
-        assert not spread.in_want
-        until(lambda: [worker.state for worker in fleet.workers()] == ["idle", "idle"])
+        assert not spread.waiting
+        until(lambda: [worker.state for worker in pool.workers()] == ["idle", "idle"])
 
 
 def test_a_job_that_lacks_workers_says_so_until_all_its_images_are_given_out():
-    with running(ThreadLink(machine()), workers=1) as fleet:
-        spread = DistributedGenerator(fleet)
+    with running(ThreadLink(machine()), workers=1) as pool:
+        spread = DistributedGenerator(pool)
         order = Order(spread, make_request(num_images=2, fake_step_seconds=0.1)).begin()
-        until(lambda: spread.in_want)
+        until(lambda: spread.waiting)
         assert not spread.is_served(0.01)
         until(lambda: len(order.images) == 1)
         assert spread.is_served(60)
@@ -140,9 +140,9 @@ def test_a_job_that_lacks_workers_says_so_until_all_its_images_are_given_out():
 
 def test_a_wish_to_stop_is_looked_for_at_each_step_and_not_much_more_often():
     asked = []
-    with running(ThreadLink(machine()), workers=1) as fleet:
+    with running(ThreadLink(machine()), workers=1) as pool:
         request = make_request(num_images=3, fake_step_seconds=0.2)
-        DistributedGenerator(fleet).generate(
+        DistributedGenerator(pool).generate(
             request, lambda told: None, lambda: bool(asked.append(1)), lambda image: None, ResumeState("job")
         )
     said = 3 * (request.num_inference_steps + 4)  # steps, what is before and after them, the end

@@ -1,4 +1,4 @@
-"""A link whose actors are threads of this process: the real actors, fleet and generator, without Ray between them."""
+"""A link whose actors are threads of this process: the real actors, pool and generator, without Ray between them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from core.cluster.actor import GeneratorActor
-from core.cluster.messages import Heard
 from core.cluster.placement import Node
-from core.cluster.transport import WorkerGone
+from core.cluster.transport import Heard, WorkerGone
 from core.cluster.worker_pool import WorkerPool
-from core.jobs import reasons
+from core.jobs import exit_reasons
 
 FAKE = "tests.integration.jobs.fake_generator:build_generator"
 PATIENCE = 60.0  # seconds; only a failing test waits this long
@@ -67,11 +66,11 @@ class ThreadLink:
         handle.alive = False
         handle.actor.stop(1_000_000)
 
-    def kill(self, worker_id: str, fleet: WorkerPool) -> None:
+    def kill(self, worker_id: str, pool: WorkerPool) -> None:
         """The actor of this worker is gone at once."""
-        handle = fleet._workers[worker_id].handle
+        handle = pool._workers[worker_id].handle
         self.end(handle)
-        self._heard.put((handle, WorkerGone(reasons.actor_gone(handle.node.name))))
+        self._heard.put((handle, WorkerGone(exit_reasons.actor_gone(handle.node.name))))
 
 
 def machine(name: str = "one", cards: int = 0) -> Node:
@@ -80,22 +79,22 @@ def machine(name: str = "one", cards: int = 0) -> Node:
 
 @contextmanager
 def running(link: ThreadLink, workers: int | str = 2, hang: float = 0.0) -> Iterator[WorkerPool]:
-    """A fleet whose workers are up, tended and listened to."""
-    fleet, stopping = WorkerPool(link, workers, hang, (None, {}), lambda model: None), threading.Event()
+    """A pool whose workers are up, tended and listened to."""
+    pool, stopping = WorkerPool(link, workers, hang, (None, {}), lambda model: None), threading.Event()
 
     def keep(act: Callable[[], None]) -> None:
         while not stopping.is_set():
             act()
 
     threads = [
-        threading.Thread(target=keep, args=(fleet.listen,)),
-        threading.Thread(target=keep, args=(lambda: (fleet.tend(), time.sleep(0.01))[0],)),
+        threading.Thread(target=keep, args=(pool.listen,)),
+        threading.Thread(target=keep, args=(lambda: (pool.tend(), time.sleep(0.01))[0],)),
     ]
     for thread in threads:
         thread.start()
     try:
-        until(lambda: fleet.workers() and all(worker.state == "idle" for worker in fleet.workers()))
-        yield fleet
+        until(lambda: pool.workers() and all(worker.state == "idle" for worker in pool.workers()))
+        yield pool
     finally:
         stopping.set()
         for thread in threads:

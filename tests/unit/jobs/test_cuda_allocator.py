@@ -8,13 +8,13 @@ import psutil
 import pytest
 
 from core.config.options import SCHEMA
-from core.jobs import cuda_allocator
+from core.jobs.worker_config import ALLOCATOR_VARIABLE, allocator_settings
 from core.studio.bootstrap import build_studio
 from tests.options import measured
 
 
 def settings(given: str = "", platform: str = "linux", **changed: object) -> str:
-    return cuda_allocator.settings({**SCHEMA.defaults(), **changed}, given, platform)
+    return allocator_settings({**SCHEMA.defaults(), **changed}, given, platform)
 
 
 @pytest.mark.option("memory.max_split_size_mb", "memory.expandable_segments")
@@ -30,7 +30,7 @@ def test_the_allocators_line() -> None:
 @pytest.mark.option("memory.max_split_size_mb", "memory.expandable_segments")
 def test_it_is_in_the_workers_environment_and_in_its_report(make_settings, monkeypatch) -> None:
     monkeypatch.setattr("core.studio.bootstrap.WorkerSupervisor", _with_fake_generator)
-    monkeypatch.delenv(cuda_allocator.VARIABLE, raising=False)
+    monkeypatch.delenv(ALLOCATOR_VARIABLE, raising=False)
     studio = build_studio(make_settings(**{"memory.max_split_size_mb": 256}))
     studio.start()
     try:
@@ -55,7 +55,7 @@ def test_threads_of_the_worker_wait_asleep_unless_the_user_says_otherwise(shop, 
     assert psutil.Process(shop.worker_pid()).environ()["OMP_WAIT_POLICY"] == told
 
 
-def _with_fake_generator(settings, database):
+def _with_fake_generator(settings, database, worker_module):
     from core.jobs.supervisor import WorkerSupervisor
 
-    return WorkerSupervisor(settings, database, generator="tests.integration.jobs.fake_generator:build_generator")
+    return WorkerSupervisor(settings, database, "tests.integration.jobs.fake_generator:build_generator", worker_module)

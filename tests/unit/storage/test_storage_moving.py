@@ -70,7 +70,7 @@ def test_there_and_back_again(make_image: Any, url: str, tmp_path: Path) -> None
     assert database_copy.move(server, last) == there
     assert everything(History(last, tmp_path), last) == before
     new = History(server, tmp_path).add(make_image(), None)  # numbers go on after those that came
-    assert JobQueue(server).add(GenerationRequest(prompt="a", seed=1)).state is JobState.QUEUED
+    assert JobQueue(server).submit(GenerationRequest(prompt="a", seed=1)).state is JobState.QUEUED
     assert History(server, tmp_path).get(new.id) == new
     for database in (first, server, last):
         database.close()
@@ -79,7 +79,7 @@ def test_there_and_back_again(make_image: Any, url: str, tmp_path: Path) -> None
 def test_a_target_that_is_not_empty_is_left_alone(make_image: Any, url: str, tmp_path: Path) -> None:
     source, target = Database(tmp_path / "a.db"), Database(url)
     History(source, tmp_path).add(make_image(), None)
-    JobQueue(target).add(GenerationRequest(prompt="a", seed=1))
+    JobQueue(target).submit(GenerationRequest(prompt="a", seed=1))
     with pytest.raises(MoveError, match="1 rows in jobs already"):
         database_copy.move(source, target)
     assert History(target, tmp_path).search(HistoryQuery()).total == 0

@@ -22,9 +22,8 @@ from core.errors import Cancelled, DatabaseError, OptionError, UnavailableError
 from core.history import image_rows, search
 from core.history.query_sql import asked_by
 from core.history.store import History
-from core.jobs.changes import ChangeWatch
-from core.jobs.queue import JobQueue
-from core.jobs.reasons import MACHINE_GONE
+from core.jobs.exit_reasons import MACHINE_GONE
+from core.jobs.queue import ChangeWatch, JobQueue
 from core.storage import database as database_module
 from core.storage.database import Database
 from core.storage.dialects import home_of, wording_of
@@ -117,7 +116,7 @@ def test_the_password_comes_from_the_environment_and_is_never_told(
 def test_several_that_open_a_new_one_at_once_all_get_in(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(Database, [url] * 4))
-    JobQueue(opened[0]).add(REQUEST)
+    JobQueue(opened[0]).submit(REQUEST)
     assert [len(JobQueue(database).recent(5)) for database in opened] == [1] * 4
     for database in opened:
         database.close()
@@ -173,7 +172,7 @@ def test_a_worker_that_lost_its_job_has_no_say_in_it(served: Database) -> None:
     with pytest.raises(Cancelled):
         ours.report(job_id, Progress(Phase.TEXT))
     ours.finish(job_id, JobState.DONE)
-    ours.give_back(job_id)
+    ours.requeue(job_id)
     assert theirs.get(job_id).state is JobState.LOADING
     theirs.report(job_id, Progress(Phase.TEXT))
     assert theirs.get(job_id).state is JobState.RUNNING
