@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -29,6 +29,8 @@ class Server:
 
     socket: Path
     port: int
+    start: Callable[[], None] = lambda: None
+    stop: Callable[[], None] = lambda: None  # as `pg_ctl stop -m fast` does
 
     def url(self, name: str) -> str:
         return f"postgresql://studio@/{name}?host={self.socket}&port={self.port}"
@@ -85,14 +87,24 @@ def running() -> Iterator[Server]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     try:
         subprocess.run(making, check=True, capture_output=True, user=user, cwd=folder, env=plain)
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(serving, stdout=log, stderr=log, user=user, cwd=folder, env=plain)
-        try:
+        processes: list[subprocess.Popen[bytes]] = []
+
+        def start() -> None:
+            with (folder / "log").open("ab") as log:
+                processes.append(subprocess.Popen(serving, stdout=log, stderr=log, user=user, cwd=folder, env=plain))
             _wait(binaries, folder, port)
-            yield Server(folder, port)
+
+        def stop() -> None:
+            processes[-1].send_signal(signal.SIGINT)
+            processes.pop().wait(30)
+
+        try:
+            start()
+            yield Server(folder, port, start, stop)
         finally:
-            process.send_signal(signal.SIGQUIT)  # at once: nothing of it is needed any more
-            process.wait(30)
+            for process in processes:
+                process.send_signal(signal.SIGQUIT)  # at once: nothing of it is needed any more
+                process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

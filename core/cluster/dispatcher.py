@@ -109,7 +109,7 @@ class Dispatcher:
         """Start jobs in the order of the queue while workers are free."""
         self._waiting = True
         while self._pool.has_free() and self._generator.is_served(POLL_SECONDS):
-            job = self._runner.claim() if self._queue.has_waiting() else None
+            job = self._runner.claim() if self._runner.has_waiting() else None
             if job is None:
                 self._waiting = False
                 return

@@ -99,6 +99,7 @@ from core.errors.runs import (
 from core.errors.servers import NoServerError, ServerDeniedError, ServerError, ServerRefusedError, ServerVersionError
 from core.errors.storage import (
     DatabaseError,
+    DatabaseUnavailableError,
     DiskFullError,
     NewerDatabaseError,
     NoRoomError,
@@ -116,6 +117,7 @@ __all__ = [
     "CorruptImageError",
     "CrashLoopError",
     "DatabaseError",
+    "DatabaseUnavailableError",
     "DiskFullError",
     "DownloadError",
     "GenerationError",

@@ -6,7 +6,12 @@ from core.errors.base import StudioError
 
 
 class StorageError(StudioError):
-    """The picture or the database could not be written."""
+    """The image or the database could not be written.
+
+    `temporary` errors go away by themselves, when a server or a store is back: jobs wait for that.
+    """
+
+    temporary = False
 
 
 class DiskFullError(StorageError):
@@ -22,7 +27,13 @@ class NotWritableError(StorageError):
 
 
 class DatabaseError(StorageError):
-    """A database server refused, or did not answer."""
+    """A database server refused."""
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """A database server does not answer, is starting or stopping, or can't write at present."""
+
+    temporary = True
 
 
 class NewerDatabaseError(StorageError):
@@ -31,3 +42,5 @@ class NewerDatabaseError(StorageError):
 
 class SharedStorageError(StorageError):
     """An object store refused, or did not answer."""
+
+    temporary = True

@@ -39,6 +39,15 @@ def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], di
     return number
 
 
+def of_job(connection: Connection, job_id: str | None, place: int | None) -> str | None:
+    """Return the id of the image with index `place` (from 1) of a job; None if there is none."""
+    if job_id is None or place is None:
+        return None
+    wanted = select(images.c.id).where(images.c.job_id == job_id, images.c.place == place).limit(1)
+    found: str | None = connection.scalar(wanted)
+    return found
+
+
 def remove(connection: Connection, numbers: Sequence[int]) -> None:
     """Remove all rows of these pictures, at most CHUNK."""
     wording_of(connection).remove_words(connection, numbers)

@@ -12,10 +12,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.errors import NotFoundError, StorageError
+from core.errors import NotFoundError, SharedStorageError, StorageError
 from core.history import image_rows, search, timing_stats
 from core.history.bulk_actions import BulkActions
 from core.history.image_import import import_image
+from core.history.pending import PendingImage
 from core.history.reconcile import ReconcileReport, sweep
 from core.history.record_codec import beside, encoded, generated_record, image_record, in_sidecar, is_id, new_id
 from core.storage.database import Database
@@ -47,31 +48,60 @@ class History:
         self._order = BulkActions(database, self._files, self._thumbnails)
 
     def add(self, image: GeneratedImage, job_id: str | None) -> ImageRecord:
-        """Store a finished picture: its file, then its row. Both are durable when this returns.
+        """Store a finished image: its file, then its row. Both are durable when this returns.
 
         Raises StorageError (DiskFullError, NotWritableError) and leaves neither then.
         """
+        pending = self.prepare(image, job_id)
+        try:
+            return self.commit(pending)
+        except StorageError as error:
+            if not isinstance(error, SharedStorageError):  # a store that is away would only be waited for again
+                self.withdraw(pending)
+            raise
+
+    def withdraw(self, pending: PendingImage) -> None:
+        """Remove the file of a prepared image whose row could not be written."""
+        with suppress(StorageError):  # the first error is the one to raise
+            self._remove(pending)
+
+    def prepare(self, image: GeneratedImage, job_id: str | None) -> PendingImage:
+        """Return a finished image with its id, its record and its encoded file; nothing is written."""
         created_at = datetime.now(UTC)
         image_id = new_id(created_at)
-        data = generated_record(image, image_id, job_id, created_at)
+        record = generated_record(image, image_id, job_id, created_at)
         format, in_file = image.request.options.get("output.format", "png"), metadata_wanted(image)
-        if in_file and not fits(format, data):
-            data, in_file = in_sidecar(data), False
-        stored = self._images.write(image, image_id, created_at, data)
+        if in_file and not fits(format, record):
+            record, in_file = in_sidecar(record), False
+        stored, data = self._images.encode(image, image_id, created_at, record)
+        return PendingImage(stored, data, record, record_beside=not in_file)
+
+    def commit(self, pending: PendingImage) -> ImageRecord:
+        """Write file and row of a prepared image. May be called again after an error, whatever was written before it.
+
+        An image that its job has meanwhile, made by another worker, is not stored twice: its record is returned.
+        """
+        record = image_record(pending.record, pending.stored)
+        self._files.write(pending.stored.file, pending.data)
+        if pending.record_beside:
+            self._files.write(beside(pending.stored.file), encoded(pending.record))
         try:
-            if not in_file:
-                self._files.write(beside(stored.file), encoded(data))
-            record = image_record(data, stored)
-            with self._database.writing(part=image_id) as connection:
-                image_rows.put(connection, record, data, stored.digest)
+            with self._database.writing(part=pending.job_id or pending.id) as connection:
+                other = image_rows.of_job(connection, pending.job_id, pending.place)
+                if other is None or other == pending.id:
+                    image_rows.put(connection, record, pending.record, pending.stored.digest)
+                    return record
+        except StorageError:
+            raise
         except Exception as error:
-            with suppress(StorageError):  # the first error is the one to tell
-                self._files.remove(stored.file)
-                self._files.remove(beside(stored.file))
-            if isinstance(error, StorageError):
-                raise
             raise StorageError(path=self._database.name, detail=getattr(error, "orig", error)) from error
-        return record
+        self._remove(pending)
+        return self.get(other)
+
+    def _remove(self, pending: PendingImage) -> None:
+        self._files.remove(pending.stored.file)
+        if pending.record_beside:
+            self._files.remove(beside(pending.stored.file))
 
     def places_of(self, job_id: str) -> frozenset[int]:
         """Which of its pictures, from 1, this job has made."""

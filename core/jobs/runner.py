@@ -10,10 +10,12 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from PIL.Image import Image
 
 from core.errors import Cancelled, InputImageError, NotFoundError, StorageError, StudioError
+from core.history.pending import PendingImages
 from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.i18n import localize
@@ -22,11 +24,17 @@ from core.jobs.generator_protocol import LazyGenerator, WorkerLost, as_studio_er
 from core.jobs.queue import JobQueue
 from core.jobs.worker_main import RETRY_SECONDS
 from core.storage.database import Database
-from core.storage.files import Files
+from core.storage.files import Files, files_of
 from core.storage.input_images import InputImages
 from core.types import GeneratedImage, GenerationRequest, Job, JobState, Phase, Progress, ResumeState
 
 _GONE = localize("jobs.runner.gone")
+
+MAX_WAIT_SECONDS = 24 * 3600.0  # for a database or an object store that is away, from one error on
+MAX_PAUSE_SECONDS = 10.0  # between two tries
+MAX_PENDING = 100  # finished images of a job that are kept here; generation waits beyond that
+
+_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +44,9 @@ class JobRunner:
 
     An interrupted job is resumed: only the images that the history lacks are generated. `say` is called with "loading"
     or "busy" at each report. After `device_failed` this process can't generate any more.
+
+    While the database or the object store is away, generation goes on: finished images are kept on this machine and
+    written when it is back, and the job ends after that. `Job.error` says what it waits for.
     """
 
     def __init__(
@@ -50,11 +61,14 @@ class JobRunner:
         self._id = worker_id
         self._queue = JobQueue(database, worker_id)
         self._history = History(database, place)
+        self._pending = PendingImages(files_of(place).local)
         self._sheets = SweepStore(database, place)
         self._inputs = InputImages(place)
         self._generator = generator
         self._say = say
         self._stopping = stopping
+        self._running: set[str] = set()  # ids of claimed jobs
+        self._claim_unanswered = False
         self.device_failed = False
 
     def run_next(self) -> tuple[Job, JobState] | None:
@@ -64,14 +78,24 @@ class JobRunner:
 
     def claim(self) -> Job | None:
         """Claim the next job; the caller runs it."""
-        return self._queue.claim(self._id)
+        self._claim_unanswered = True
+        job = self._queue.claim(self._id, self._running)
+        self._claim_unanswered = False
+        if job is not None:
+            self._running.add(job.id)
+        return job
+
+    def has_waiting(self) -> bool:
+        """Return True if `claim` would return a job, also one whose claim the database committed but did not answer."""
+        return self._claim_unanswered or self._queue.has_waiting()
 
     def import_orphans(self) -> None:
         """Import images without a row, left by a worker that was killed, so that they are not generated twice."""
         try:
             self._history.sweep()
         except StorageError:
-            log.exception("pictures without rows could not be looked for")
+            log.exception("images without rows could not be imported")
+        self._commit_leftovers()
 
     def render_sweep_grids(self) -> None:
         """Render the contact sheets of finished sweeps. A failure fails no job: the page renders the sheet then."""
@@ -87,22 +111,31 @@ class JobRunner:
         began = time.monotonic()
         log.info("job %s: begins, model %s", job.id, job.request.model)
         try:
+            state = self._run(job)
+        finally:
+            self._running.discard(job.id)
+        self._commit_leftovers()
+        self.render_sweep_grids()
+        log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
+        return state
+
+    def _run(self, job: Job) -> JobState:
+        try:
             state, error = self._attempt(job)
             self._settle(job.id, state, error)
         except WorkerLost as lost:
             reason = lost.reason
             self._write(job.id, lambda: self._queue.abandon(self._id, reason, job.id))
-            state = self._queue.get(job.id).state
-        self.render_sweep_grids()
-        log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
+            state = JobState.QUEUED
         return state
 
     def _attempt(self, job: Job) -> tuple[JobState, StudioError | None]:
         """Generate the missing images, and turn whatever is raised into a state and an error. Raises WorkerLost."""
         try:
             self._generate(job)
+            self._wait_for_pending(job)
         except Cancelled:
-            return (JobState.CANCELLED if self._queue.is_cancel_requested(job.id) else JobState.QUEUED), None
+            return self._state_of_stopped(job), None
         except WorkerLost:
             raise
         except Exception as problem:
@@ -115,20 +148,30 @@ class JobRunner:
             return JobState.FAILED, as_studio_error(problem, job.request, (loaded and loaded.device) or "cpu")
         return JobState.DONE, None
 
+    def _state_of_stopped(self, job: Job) -> JobState:
+        """Return cancelled, or queued for a job that was paused or whose worker ends."""
+        try:
+            cancelled = self._patiently(job, lambda: self._queue.is_cancel_requested(job.id))
+        except Cancelled:
+            return JobState.QUEUED
+        return JobState.CANCELLED if cancelled else JobState.QUEUED
+
     def _generate(self, job: Job) -> None:
         request = job.request
-        made = self._history.places_of(job.id)
+        stored = self._patiently(job, lambda: self._history.places_of(job.id))
+        made = stored | self._pending.places_of(job.id)
         if len(made) >= request.num_images:
             self._report(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
             return
-        pace = EtaEstimator(request, made, self._history.seconds_of_past)
+        pace = self._patiently(job, lambda: EtaEstimator(request, made, self._history.seconds_of_past))
+        inputs = self._patiently(job, lambda: self._read_inputs(request))
         kept = itertools.count(len(made) + 1)
         self._generator.ready().generate(
             request,
             lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
             lambda: self._is_stopped(job.id),
             lambda image: self._save(job, image, pace, next(kept)),
-            ResumeState(job.id, made, self._read_inputs(request)),
+            ResumeState(job.id, made, inputs),
         )
 
     def _read_inputs(self, request: GenerationRequest) -> Mapping[str, Image]:
@@ -138,21 +181,89 @@ class JobRunner:
         except NotFoundError as error:
             raise InputImageError(file=error.values["value"], detail=_GONE) from error
 
-    def _report(self, job_id: str, progress: Progress) -> None:
-        self._queue.report(job_id, progress)
+    def _report(self, job_id: str, progress: Progress, waits_for: StorageError | None = None) -> None:
+        """Store a job's progress. A database that is away costs the report, not the job."""
+        try:
+            self._queue.report(job_id, progress, waits_for)
+        except StorageError as error:
+            if not error.temporary:
+                raise
+            log.warning("job %s: progress not written: %s", job_id, error)
         self._say("loading" if progress.phase is Phase.LOADING else "busy")
 
     def _is_stopped(self, job_id: str) -> bool:
-        return self._stopping.is_set() or self._queue.is_stop_requested(job_id)
+        return self._stopping.is_set() or self._asked(lambda: self._queue.is_stop_requested(job_id))
+
+    def _asked(self, look: Callable[[], bool]) -> bool:
+        """Return what the database says; False while it is away."""
+        try:
+            return look()
+        except StorageError as error:
+            if not error.temporary:
+                raise
+            return False
 
     def _save(self, job: Job, generated: GeneratedImage, pace: EtaEstimator, image: int) -> None:
         """Save an image, the job's `image`th, as soon as it is made, unless the job was cancelled meanwhile."""
-        if self._queue.is_cancel_requested(job.id):
+        if self._asked(lambda: self._queue.is_cancel_requested(job.id)):
             raise Cancelled
         steps, images = generated.request.num_inference_steps, job.request.num_images
-        self._report(job.id, Progress(Phase.SAVE, steps, steps, image, images))
-        self._history.add(generated, job.id)
+        progress = Progress(Phase.SAVE, steps, steps, image, images)
+        self._report(job.id, progress)
+        finished = self._history.prepare(generated, job.id)
+        try:
+            if self._pending.places_of(job.id):
+                self._pending.put(finished)  # what could not be written before it is tried first, at the job's end
+            else:
+                self._history.commit(finished)
+        except StorageError as error:
+            if not error.temporary:
+                self._history.withdraw(finished)
+                raise
+            log.warning("job %s: image %d is kept here until it can be written: %s", job.id, image, error)
+            self._pending.put(finished)
+            self._report(job.id, progress, error)
+        if len(self._pending.places_of(job.id)) >= MAX_PENDING:
+            self._wait_for_pending(job)
         pace.learn(generated)
+
+    # -- while the database or the object store is away --------------------------------------------------------------
+
+    def _commit_pending(self, job_id: str | None = None) -> None:
+        """Write pending images into the history. Raises StorageError at the first that can't be written."""
+        for image in self._pending.all(job_id):
+            self._history.commit(image)
+            self._pending.remove(image.id)
+
+    def _commit_leftovers(self) -> None:
+        """Write pending images of jobs that were cancelled meanwhile, if that is possible now."""
+        try:
+            self._commit_pending()
+        except StorageError as error:
+            log.warning("pending images stay here: %s", error)
+
+    def _wait_for_pending(self, job: Job) -> None:
+        """Return when all images of a job are in the history."""
+        self._patiently(job, lambda: self._commit_pending(job.id))
+
+    def _patiently(self, job: Job, step: Callable[[], _T]) -> _T:
+        """Do a step of a job, again and again while what it needs is away.
+
+        Raises Cancelled when the job is stopped meanwhile, and the step's error after MAX_WAIT_SECONDS.
+        """
+        began, pause = time.monotonic(), RETRY_SECONDS
+        while True:
+            try:
+                return step()
+            except StorageError as error:
+                if not error.temporary or time.monotonic() - began > MAX_WAIT_SECONDS:
+                    raise
+                log.warning("job %s waits: %s", job.id, error)
+                images = job.request.num_images
+                self._report(job.id, Progress(Phase.SAVE, image=images, images=images), error)
+            if self._stopping.wait(pause) or self._is_stopped(job.id):
+                raise Cancelled
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _settle(self, job_id: str, state: JobState, error: StudioError | None) -> None:
         if state is JobState.QUEUED:

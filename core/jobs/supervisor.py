@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from core.jobs.job_writes import new_id
 from core.jobs.model_commands import ModelCommand, ModelCommands, WorkerRequests
 from core.jobs.queue import JobQueue
 from core.jobs.worker_config import ALLOCATOR_VARIABLE, OUTPUT_FILE, WorkerConfig, allocator_settings
-from core.jobs.worker_registry import WorkerRegistry, sweep, sweep_lost
+from core.jobs.worker_registry import AWAY_SECONDS, WorkerRegistry, sweep, sweep_lost
 from core.storage.database import Database
 from core.types import WorkerStatus
 
@@ -71,6 +72,7 @@ class WorkerSupervisor:
         self._failed_starts = 0  # in a row
         self._trouble: StudioError | None = None
         self._looked_for_lost = time.monotonic()
+        self._database_failed = -math.inf  # when the database last gave no answer (monotonic)
 
     def start(self) -> None:
         """Requeue jobs that a crash left running, then keep a worker alive. Does nothing if already started."""
@@ -189,7 +191,8 @@ class WorkerSupervisor:
                 return process.wait(WATCH_SECONDS), None
             except subprocess.TimeoutExpired:
                 self._requeue_lost()
-                if limit and self._silence(worker_id) > limit:
+                silence = self._silence(worker_id)
+                if limit and silence > limit:
                     process.kill()
                     return process.wait(), exit_reasons.silent(limit)
 
@@ -198,19 +201,24 @@ class WorkerSupervisor:
         if time.monotonic() - self._looked_for_lost < TAKE_OVER_SECONDS:
             return
         self._looked_for_lost = time.monotonic()
+        if time.monotonic() - self._database_failed < AWAY_SECONDS:
+            return  # heartbeats are old because nobody could write them
         try:
             if lost := sweep_lost(self._queue, self._registry, exit_reasons.MACHINE_GONE):
                 log.warning("%d workers of other apps are gone; their jobs are queued again", lost)
         except Exception:
             log.exception("the registry could not be read")
+            self._database_failed = time.monotonic()
 
     def _silence(self, worker_id: str) -> float:
         """Return the seconds since the last report; 0 when the database fails, so that no worker is killed for that."""
         try:
-            return self._queue.silence(worker_id)
+            silence = self._queue.silence(worker_id)
         except Exception:
             log.exception("the worker's progress could not be read")
+            self._database_failed = time.monotonic()
             return 0.0
+        return min(silence, time.monotonic() - self._database_failed)  # an outage is nobody's silence
 
     def _spawn(self, worker_id: str) -> subprocess.Popen[bytes]:
         config = WorkerConfig(

@@ -71,7 +71,7 @@ class Worker:
         self._heartbeat.say("idle")
         # A look that failed, and a job whose time has come, are seen after the next beat, which is a change too.
         if self._changes.changed():
-            if self._queue.has_waiting():
+            if self._runner.has_waiting():
                 self._run_waiting()
             self._runner.render_sweep_grids()  # of a sweep whose last job was cancelled
         command = self._commands.take()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
+from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
@@ -40,9 +42,17 @@ class WorkerQueue:
         with self._database.reading() as connection:
             return connection.execute(job_queries.select_next(), {"now": now()}).first() is not None
 
-    def claim(self, worker_id: str) -> Job | None:
-        """Take the next job (state loading), or None. Jobs whose stored request can't be read fail here."""
+    def claim(self, worker_id: str, running: Collection[str] = ()) -> Job | None:
+        """Take the next job (state loading), or None. Jobs whose stored request can't be read fail here.
+
+        A job that this worker has already claimed and that is not in `running` comes first: the connection was lost
+        between the commit of its claim and the answer.
+        """
         with self._database.writing() as connection:
+            mine = select(jobs.c.id).where(jobs.c.state == JobState.LOADING, jobs.c.worker == worker_id)
+            for job_id in connection.scalars(mine.order_by(jobs.c.number)):
+                if job_id not in running:
+                    return job_queries.get_job(connection, job_id)
             while (row := connection.execute(job_queries.select_next(), {"now": now()}).first()) is not None:
                 try:
                     read_request(row.request, row.pictures)
@@ -55,9 +65,10 @@ class WorkerQueue:
                 return job_queries.get_job(connection, row.id)
             return None
 
-    def report(self, job_id: str, progress: Progress) -> None:
+    def report(self, job_id: str, progress: Progress, waits_for: StudioError | None = None) -> None:
         """Store a job's progress; it is running from the first phase after loading. A preview replaces the last one.
 
+        `waits_for` becomes the job's error: what keeps it from going on at present.
         Raises Cancelled when the job is not this worker's any more.
         """
         with self._database.writing(part=job_id) as connection:
@@ -69,7 +80,12 @@ class WorkerQueue:
             if present not in IN_WORK:
                 raise IllegalTransition(f"job {job_id} is {present} and reports without having been claimed")
             check_transition(job_id, present, following)
-            values = {"state": following, "progress": write_progress(progress), "reported_at": now()}
+            values: dict[str, Any] = {
+                "state": following,
+                "progress": write_progress(progress),
+                "reported_at": now(),
+                **({"error": waits_for.to_dict()} if waits_for is not None else {}),
+            }
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
             if progress.preview is not None:
                 latest = {"job_id": job_id, "image": progress.preview}

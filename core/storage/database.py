@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table
-from sqlalchemy.exc import DataError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError
 
 from core.errors import NewerDatabaseError, NotWritableError
 from core.storage.dialects import ChangeToken, home_of
@@ -16,7 +16,7 @@ from core.storage.dialects import ChangeToken, home_of
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))  # what a database is brought up to
 _VERSION = table("alembic_version", column("version_num"))
-_REFUSED = (OperationalError, DataError, InternalError)
+_REFUSED = (OperationalError, DataError, InternalError, InterfaceError)
 
 
 class Database:

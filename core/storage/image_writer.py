@@ -37,13 +37,13 @@ class ImageWriter:
     def __init__(self, files: Files) -> None:
         self._files = files
 
-    def write(
+    def encode(
         self, image: GeneratedImage, image_id: str, created_at: datetime, record: Mapping[str, Any]
-    ) -> StoredFile:
-        """Save a picture as its request's `output.*` options say; `record` goes into the file unless they say no.
+    ) -> tuple[StoredFile, bytes]:
+        """Return the file of an image as its request's `output.*` options say; `record` goes into it unless they say no.
 
-        Raises DiskFullError, NotWritableError or StorageError (also when the file hasn't the size that was asked for),
-        and leaves no file then.
+        Raises:
+            StorageError: the format can't hold the image, or the file hasn't the size that was asked for.
         """
         options = image.request.options
         format = options.get("output.format", "png")
@@ -53,29 +53,30 @@ class ImageWriter:
         extra = {}
         if metadata_wanted(image):
             extra = save_arguments(format, write_infotext(image.request, image.effective), record)
-        data = _encoded(image.image, format, int(options.get("output.quality", 92)), extra, self._files.shown(file))
-        self._files.write(file, data)
-        return StoredFile(file, format, self._checked_size(file, image), len(data), sha256(data).hexdigest())
-
-    def _checked_size(self, file: str, generated: GeneratedImage) -> tuple[int, int]:
-        """The size in pixels that the stored file really has, if it is the one asked for."""
-        asked = (generated.request.width, generated.request.height)
         shown = self._files.shown(file)
-        try:
-            path = self._files.path(file)
-            if path is None:
-                raise FileNotFoundError(shown)
-            with Image.open(path) as image:
-                size = image.size
-            if size != asked:
-                raise StorageError(path=shown, detail=f"it came out as {size[0]}x{size[1]}, not {asked[0]}x{asked[1]}")
-        except OSError as error:
-            self._files.remove(file)
-            raise StorageError(path=shown, detail=f"it cannot be read back: {error}") from error
-        except StorageError:
-            self._files.remove(file)
-            raise
-        return size
+        data = _encoded(image.image, format, int(options.get("output.quality", 92)), extra, shown)
+        size = _checked_size(data, (image.request.width, image.request.height), shown)
+        return StoredFile(file, format, size, len(data), sha256(data).hexdigest()), data
+
+    def write(
+        self, image: GeneratedImage, image_id: str, created_at: datetime, record: Mapping[str, Any]
+    ) -> StoredFile:
+        """Encode and save an image. Raises DiskFullError, NotWritableError or StorageError, and leaves no file then."""
+        stored, data = self.encode(image, image_id, created_at, record)
+        self._files.write(stored.file, data)
+        return stored
+
+
+def _checked_size(data: bytes, asked: tuple[int, int], shown: str) -> tuple[int, int]:
+    """Return the size in pixels of an encoded image, if it is the one asked for."""
+    try:
+        with Image.open(BytesIO(data)) as image:
+            size = image.size
+    except OSError as error:
+        raise StorageError(path=shown, detail=f"it cannot be read back: {error}") from error
+    if size != asked:
+        raise StorageError(path=shown, detail=f"it came out as {size[0]}x{size[1]}, not {asked[0]}x{asked[1]}")
+    return size
 
 
 def metadata_wanted(image: GeneratedImage) -> bool:

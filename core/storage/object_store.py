@@ -167,7 +167,8 @@ def _object_store(url: str) -> Any:
         import s3fs
     except ImportError as error:
         raise UnavailableError(key=KEY, value=url, reason=_NO_S3FS) from error
-    waits = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 3}}
+    # Together less than the minute after which a worker without a heartbeat counts as gone.
+    waits = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2}}
     return s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True, config_kwargs=waits)
 
 

@@ -58,7 +58,7 @@ class QueueSnapshot:
 class Job:
     """An immutable snapshot of one row of the queue.
 
-    While the job is active, `error` says what ended the attempt before this one.
+    While the job is active, `error` says what ended the attempt before this one, or what the job waits for.
     """
 
     id: str

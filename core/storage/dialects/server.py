@@ -16,7 +16,7 @@ from sqlalchemy import URL, Column, Connection, Engine, String, create_engine, i
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.compiler import compiles
 
-from core.errors import DatabaseError, OptionError, StorageError, UnavailableError
+from core.errors import DatabaseError, DatabaseUnavailableError, OptionError, StorageError, UnavailableError
 from core.i18n import localize
 
 KEY = "storage.database"
@@ -106,7 +106,12 @@ class PostgresBackend:
         return int(connection.exec_driver_sql(f"SELECT count(*) FROM {quoted}.images").scalar_one())
 
     def error(self, error: DBAPIError) -> StorageError:
-        return DatabaseError(path=self.name, detail=_first_line(error.orig))
+        return self.error_of(error.orig)
+
+    def error_of(self, error: BaseException | None) -> StorageError:
+        """Return a driver's error as one that says whether waiting helps."""
+        kind = DatabaseUnavailableError if _is_temporary(error) else DatabaseError
+        return kind(path=self.name, detail=_first_line(error))
 
     def news(self) -> PostgresChangeToken:
         return PostgresChangeToken(self)
@@ -143,7 +148,7 @@ class PostgresChangeToken:
             return self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()[0]
         except psycopg.Error as error:
             self.close()
-            raise DatabaseError(path=self._server.name, detail=_first_line(error)) from error
+            raise self._server.error_of(error) from error
 
     def _connect(self) -> Any:
         import psycopg
@@ -151,7 +156,7 @@ class PostgresChangeToken:
         try:
             return self._server.connect()
         except psycopg.Error as error:
-            raise DatabaseError(path=self._server.name, detail=_first_line(error)) from error
+            raise self._server.error_of(error) from error
 
     def close(self) -> None:
         if self._connection is not None:
@@ -189,6 +194,16 @@ def _demand_psycopg(name: str) -> None:
         import psycopg  # noqa: F401  (to see whether it can be)
     except ImportError as error:
         raise UnavailableError(key=KEY, value=name, reason=_NO_DRIVER) from error
+
+
+def _is_temporary(error: BaseException | None) -> bool:
+    """Return True for lost connections, a server that starts or stops, full disks, time-outs, and read-only replicas."""
+    import psycopg
+
+    read_only = "25006"  # after a failover, until the address leads to the new primary
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or (
+        getattr(error, "sqlstate", None) == read_only
+    )
 
 
 def _number(part: str) -> int:

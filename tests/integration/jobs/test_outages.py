@@ -1,0 +1,119 @@
+"""A database server that restarts, and an object store that is away: no job fails, no image is lost or stored twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from core.errors import SharedStorageError
+from core.history.pending import PendingImages
+from core.types import HistoryQuery, JobState
+from tests import object_store, postgres
+from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.switched_proxy import SwitchedProxy
+
+
+def check_all_done(shop: Shop, jobs: list[str], images: int) -> None:
+    """All jobs are done, each image is there once."""
+    for job_id in jobs:
+        job = shop.wait(job_id)
+        assert (job.state, job.error) == (JobState.DONE, None)
+        assert [shop.history.get(image).place for image in job.image_ids] == list(range(1, images + 1))
+    page = shop.history.search(HistoryQuery(limit=100))
+    assert page.total == images * len(jobs) and not any(record.missing for record in page.records)
+    names = [entry.name for folder in shop.store.folders() for entry in shop.store.entries(folder)]
+    assert len([name for name in names if name.startswith("20") and name.endswith(".png")]) == page.total
+    assert PendingImages(shop.directory).all() == []
+
+
+@pytest.fixture
+def server() -> Iterator[postgres.Server]:
+    """A server of its own: it is stopped and started again."""
+    with postgres.running() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "seconds", [2, pytest.param(20, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.slow)]
+)
+def test_database_restart(server: postgres.Server, tmp_path: Path, seconds: int) -> None:
+    shop = Shop(tmp_path, place=server.url(server.create()))
+    shop.supervisor.start()
+    try:
+        pid = shop.worker_pid()
+        jobs = [shop.submit(f"house {k}", num_images=3, fake_step_seconds=0.1) for k in range(3)]
+        for made in (1, 2):  # in the middle of two jobs
+            shop.until(jobs[made - 1], lambda job: len(job.image_ids) >= 1)
+            server.stop()
+            time.sleep(seconds)
+            server.start()
+        check_all_done(shop, jobs, 3)
+        assert shop.worker_pid() == pid and sum(shop.queue.get(job_id).crashes for job_id in jobs) == 0
+    finally:
+        shop.close()
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[SwitchedProxy]:
+    """The switch of the way to an object store, whose address is in the environment."""
+    with object_store.running() as address:
+        parts = urlsplit(address)
+        proxy = SwitchedProxy(str(parts.hostname), int(parts.port or 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        yield proxy
+        proxy.close()
+
+
+def begin(tmp_path: Path) -> tuple[Shop, list[str]]:
+    """Three jobs of three images each; the first has its first image."""
+    shop = Shop(tmp_path, storage=f"s3://{object_store.BUCKET}/{tmp_path.name}")
+    shop.supervisor.start()
+    jobs = [shop.submit(f"house {k}", num_images=3, fake_step_seconds=0.05) for k in range(3)]
+    shop.until(jobs[0], lambda job: len(job.image_ids) >= 1)
+    return shop, jobs
+
+
+@pytest.mark.parametrize("mode", ["off", pytest.param("hang", marks=pytest.mark.slow)])
+def test_store_away_keeps_jobs_waiting(store: SwitchedProxy, tmp_path: Path, mode: str) -> None:
+    shop, jobs = begin(tmp_path)
+    try:
+        store.switch(mode)
+        waiting = shop.until(jobs[0], lambda job: isinstance(job.error, SharedStorageError))
+        assert waiting.state is JobState.RUNNING
+        wait_for(lambda: len(PendingImages(tmp_path).all(jobs[0])) == 2)
+        assert [shop.queue.get(job_id).state for job_id in jobs[1:]] == [JobState.QUEUED] * 2
+        store.switch("on")
+        check_all_done(shop, jobs, 3)
+    finally:
+        shop.close()
+
+
+def test_pending_images_survive_a_restart(store: SwitchedProxy, tmp_path: Path) -> None:
+    shop, jobs = begin(tmp_path)
+    try:
+        store.switch("off")
+        wait_for(lambda: len(PendingImages(tmp_path).all(jobs[0])) == 2)
+        kept = {image.id for image in PendingImages(tmp_path).all()}
+        shop.supervisor.stop()
+        store.switch("on")
+        shop.supervisor.start()
+        shop.wait(jobs[0])
+        assert kept <= set(shop.queue.get(jobs[0]).image_ids)
+        check_all_done(shop, jobs, 3)
+    finally:
+        shop.close()
+
+
+def test_cancelled_while_the_store_is_away(store: SwitchedProxy, tmp_path: Path) -> None:
+    shop, jobs = begin(tmp_path)
+    try:
+        store.switch("off")
+        wait_for(lambda: len(PendingImages(tmp_path).all(jobs[0])) == 2)
+        shop.queue.cancel(jobs[0])
+        assert shop.wait(jobs[0]).state is JobState.CANCELLED
+    finally:
+        shop.close()
