@@ -81,11 +81,11 @@ class History:
 
         An image that its job has meanwhile, made by another worker, is not stored twice: its record is returned.
         """
-        record = image_record(pending.record, pending.stored)
-        self._files.write(pending.stored.file, pending.data)
-        if pending.record_beside:
-            self._files.write(beside(pending.stored.file), encoded(pending.record))
         try:
+            record = image_record(pending.record, pending.stored)
+            self._files.write(pending.stored.file, pending.data)
+            if pending.record_beside:
+                self._files.write(beside(pending.stored.file), encoded(pending.record))
             with self._database.writing(part=pending.job_id or pending.id) as connection:
                 other = image_rows.of_job(connection, pending.job_id, pending.place)
                 if other is None or other == pending.id:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    Case,
     ColumnElement,
     Connection,
     Select,
@@ -71,6 +72,7 @@ _PLAIN = (
     "finished_at",
     "client",
     "priority",
+    "place",
     "not_before",
     "held",
     "crashes",
@@ -91,9 +93,11 @@ def get_job(connection: Connection, job_id: str) -> Job:
 
 def read_jobs(connection: Connection, wanted: Select[Any]) -> list[Job]:
     """Return the jobs that `wanted` (made of `select_jobs`) selects, with their image ids."""
-    rows = [row._asdict() for row in connection.execute(wanted, {"now": now()})]
+    present = now()
+    rows = [row._asdict() for row in connection.execute(wanted)]
     made = _image_ids(connection, [row["id"] for row in rows])
-    return [read_job(row, made.get(row["id"], ())) for row in rows]
+    places = _positions(connection, [row for row in rows if _is_next_in_line(row, present)], present)
+    return [read_job({**row, "position": places.get(row["id"])}, made.get(row["id"], ())) for row in rows]
 
 
 def state_of(connection: Connection, job_id: str) -> JobState:
@@ -120,22 +124,52 @@ def select_next() -> Select[Any]:
 
 @cache
 def select_jobs() -> Select[Any]:
-    """Select rows for `read_job`."""
-    ahead = jobs.alias("ahead")
-    earlier = or_(
-        ahead.c.priority > jobs.c.priority, and_(ahead.c.priority == jobs.c.priority, ahead.c.place <= jobs.c.place)
-    )
-    place = select(func.count()).where(_may_run(ahead), earlier).correlate(jobs).scalar_subquery()
+    """Select rows for `read_jobs`."""
     as_text = [stored_text(jobs.c[name]).label(name) for name in _JSON]
-    position = case((_may_run(jobs), place)).label("position")
-    return select(*(jobs.c[name] for name in _PLAIN), *as_text, _IMAGES, position).select_from(_WITH_BATCH)
+    return select(*(jobs.c[name] for name in _PLAIN), *as_text, _IMAGES).select_from(_WITH_BATCH)
 
 
 @cache
 def select_active() -> Select[Any]:
     """Select running jobs, then waiting ones in the order of running."""
-    in_work = case((jobs.c.state.in_(IN_WORK), 0), else_=1)
-    return select_jobs().where(jobs.c.state.in_(ACTIVE)).order_by(in_work, *RUN_ORDER)
+    return select_jobs().where(jobs.c.state.in_(ACTIVE)).order_by(_waits(), *RUN_ORDER)
+
+
+def after(connection: Connection, job_id: str) -> ColumnElement[bool]:
+    """Return a condition for `select_active`: the jobs that follow this one. NotFoundError when there is none."""
+    row = connection.execute(select(_waits().label("waits"), jobs.c.priority, jobs.c.place).where(jobs.c.id == job_id))
+    here = row.one_or_none()
+    if here is None:
+        raise NotFoundError(kind="job", value=job_id)
+    behind = or_(jobs.c.priority < here.priority, and_(jobs.c.priority == here.priority, jobs.c.place > here.place))
+    return or_(_waits() > here.waits, and_(_waits() == here.waits, behind))
+
+
+def _waits() -> Case[Any]:
+    return case((jobs.c.state.in_(IN_WORK), 0), else_=1)
+
+
+def _is_next_in_line(row: Mapping[str, Any], present: str) -> bool:
+    """Return True if a row of `select_jobs` may run, as `_may_run` says it in SQL."""
+    due = row["not_before"] is None or row["not_before"] <= present
+    return bool(row["state"] == JobState.QUEUED and not row["held"] and due)
+
+
+def _positions(connection: Connection, rows: Sequence[Mapping[str, Any]], present: str) -> dict[str, int]:
+    """Return the position, from 1, of each of these rows among all jobs that may run."""
+    if not rows:
+        return {}
+    if len(rows) == 1:
+        (row,) = rows
+        earlier = or_(
+            jobs.c.priority > row["priority"], and_(jobs.c.priority == row["priority"], jobs.c.place <= row["place"])
+        )
+        ahead = select(func.count()).where(_may_run(jobs), earlier)
+        return {row["id"]: int(connection.scalar(ahead, {"now": present}) or 0)}
+    number = func.row_number().over(order_by=RUN_ORDER).label("position")
+    ranked = select(jobs.c.id, number).where(_may_run(jobs)).subquery()
+    wanted = {row["id"] for row in rows}
+    return {job_id: place for job_id, place in connection.execute(select(ranked), {"now": present}) if job_id in wanted}
 
 
 def _may_run(table: Any) -> ColumnElement[bool]:

@@ -17,6 +17,8 @@ from core.storage.database import now, stamp
 from core.storage.tables import batches, jobs, previews
 from core.types import GenerationRequest, JobState, SubmitOptions
 
+GAP = 64  # between the places of new jobs
+
 AS_NEW: Mapping[str, Any] = {
     "state": JobState.QUEUED,
     "worker": None,
@@ -80,8 +82,27 @@ def check_client_limit(connection: Connection, client: str, most: int, adding: i
 
 
 def last_place(connection: Connection) -> int:
-    """Return the place after all existing ones."""
-    return (connection.scalar(select(func.max(jobs.c.place))) or 0) + 1
+    """Return the place after all existing ones, with room for jobs that are moved between them."""
+    return (connection.scalar(select(func.max(jobs.c.place))) or 0) + GAP
+
+
+def place_before(connection: Connection, job_id: str, following: int) -> int:
+    """Return a place for a job just before `following`; where there is none, later jobs make room."""
+    others = select(func.max(jobs.c.place)).where(jobs.c.place < following, jobs.c.id != job_id)
+    previous = connection.scalar(others)
+    if previous is None:
+        return following - GAP
+    if following - previous < 2:
+        connection.execute(update(jobs).where(jobs.c.place >= following).values(place=jobs.c.place + GAP))
+        following += GAP
+    return int(previous + following) // 2
+
+
+def place_after(connection: Connection, job_id: str, previous: int) -> int:
+    """Return a place for a job just after `previous`."""
+    others = select(func.min(jobs.c.place)).where(jobs.c.place > previous, jobs.c.id != job_id)
+    following = connection.scalar(others)
+    return previous + GAP if following is None else place_before(connection, job_id, following)
 
 
 def require_state(connection: Connection, job_id: str, wish: str, allowed: Sequence[JobState]) -> None:

@@ -8,12 +8,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from core.jobs import job_queries
 from core.jobs.job_queries import ACTIVE
-from core.jobs.job_writes import AS_NEW, add_job, cancel_job, check_client_limit, job_of_key, last_place, require_state
+from core.jobs.job_writes import (
+    AS_NEW,
+    add_job,
+    cancel_job,
+    check_client_limit,
+    job_of_key,
+    last_place,
+    place_after,
+    place_before,
+    require_state,
+)
 from core.jobs.worker_queue import WorkerQueue
 from core.storage.database import Database, stamp
 from core.storage.tables import jobs, previews, switches
@@ -59,29 +70,7 @@ class QueueCache:
             return self._kept
 
 
-Ranked = tuple[str, int, int]  # id, priority, place
-
-
-def reordered(line: Sequence[Ranked], job_id: str, position: int) -> list[Ranked]:
-    """Return the entries of `line` that change when a job moves to `position` (from 1, clamped).
-
-    The job keeps its priority as far as its new neighbours allow. The existing places are redistributed, so they stay
-    unique and later arrivals stay behind.
-    """
-    mover = next(entry for entry in line if entry[0] == job_id)
-    rest = [entry for entry in line if entry[0] != job_id]
-    at = min(max(position - 1, 0), len(rest))
-    highest = rest[at - 1][1] if at > 0 else None
-    lowest = rest[at][1] if at < len(rest) else None
-    priority = mover[1] if lowest is None else max(mover[1], lowest)
-    priority = priority if highest is None else min(priority, highest)
-    order = [*rest[:at], (job_id, priority, mover[2]), *rest[at:]]
-    places = sorted(place for _, _, place in line)
-    new = [(name, rank, place) for (name, rank, _), place in zip(order, places, strict=True)]
-    return [entry for entry in new if entry not in line]
-
-
-MAX_SHOWN = 200  # jobs on the board: nobody reads more
+MAX_SHOWN = 200  # jobs of a snapshot; `JobQueue.active` reads on after the last of them
 
 
 class JobQueue(WorkerQueue):
@@ -96,7 +85,7 @@ class JobQueue(WorkerQueue):
         """`prepare` checks and completes each request before it is queued."""
         super().__init__(database, worker_id)
         self.prepare = prepare
-        self._board = QueueCache(lambda: ChangeWatch(database), self._read_board)
+        self._cache = QueueCache(lambda: ChangeWatch(database), self._read_snapshot)
 
     def submit(self, request: GenerationRequest, terms: SubmitOptions | None = None, most: int | None = None) -> Job:
         """Check a request and put it at the end of the queue. It is on disk when this returns.
@@ -155,22 +144,39 @@ class JobQueue(WorkerQueue):
                 connection, job_queries.select_jobs().order_by(jobs.c.number.desc()).limit(limit)
             )
 
-    def active(self, limit: int = MAX_SHOWN) -> Sequence[Job]:
-        """Return running jobs, then waiting ones in the order of running."""
+    def active(self, limit: int = MAX_SHOWN, client: str | None = None, after: str | None = None) -> Sequence[Job]:
+        """Return running jobs, then waiting ones in the order of running; of one client, or of all.
+
+        `after` is the id of a job: the jobs that follow it are returned. NotFoundError when there is none.
+        """
+        wanted = job_queries.select_active().limit(limit)
         with self._database.reading() as connection:
-            return job_queries.read_jobs(connection, job_queries.select_active().limit(limit))
+            if client is not None:
+                wanted = wanted.where(jobs.c.client == client)
+            if after is not None:
+                wanted = wanted.where(job_queries.after(connection, after))
+            return job_queries.read_jobs(connection, wanted)
+
+    def count_active(self, client: str | None = None) -> int:
+        """Return the number of running and waiting jobs, of one client or of all."""
+        counted = select(func.count()).select_from(jobs).where(jobs.c.state.in_(ACTIVE))
+        with self._database.reading() as connection:
+            return connection.scalar(counted if client is None else counted.where(jobs.c.client == client)) or 0
 
     def snapshot(self) -> QueueSnapshot:
         """Return running and waiting jobs as one snapshot: the same object until something is written."""
-        return self._board.look()
+        return self._cache.look()
 
-    def _read_board(self) -> QueueSnapshot:
+    def _read_snapshot(self) -> QueueSnapshot:
         with self._database.reading() as connection:
             paused = connection.scalar(job_queries.select_paused()) is not None
             newest = connection.scalar(select(func.max(jobs.c.number))) or 0
-            return QueueSnapshot(
-                tuple(job_queries.read_jobs(connection, job_queries.select_active().limit(MAX_SHOWN))), paused, newest
-            )
+            shown = job_queries.read_jobs(connection, job_queries.select_active().limit(MAX_SHOWN))
+            total = len(shown)
+            if total == MAX_SHOWN:
+                counted = select(func.count()).select_from(jobs).where(jobs.c.state.in_(ACTIVE))
+                total = connection.scalar(counted) or 0
+            return QueueSnapshot(tuple(shown), paused, newest, total)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a waiting job now, or mark a running one for its worker; an ended job stays as it is."""
@@ -209,15 +215,29 @@ class JobQueue(WorkerQueue):
         """Put a queued job at `position` (from 1) of all queued jobs; its priority changes if that needs it."""
         with self._database.writing() as connection:
             require_state(connection, job_id, "move", (JobState.QUEUED,))
-            columns = select(jobs.c.id, jobs.c.priority, jobs.c.place)
-            line = connection.execute(
-                columns.where(jobs.c.state == JobState.QUEUED).order_by(*job_queries.RUN_ORDER)
-            ).all()
-            for changed, priority, place in reordered(
-                [(row.id, row.priority, row.place) for row in line], job_id, position
-            ):
-                connection.execute(update(jobs).where(jobs.c.id == changed).values(priority=priority, place=place))
+            before, following = self._neighbours(connection, job_id, position)
+            mine = connection.execute(select(jobs.c.priority, jobs.c.place).where(jobs.c.id == job_id)).one()
+            priority = mine.priority if following is None else max(mine.priority, following.priority)
+            priority = priority if before is None else min(priority, before.priority)
+            place = mine.place
+            if following is not None and following.priority == priority:
+                place = place_before(connection, job_id, following.place)
+            elif before is not None and before.priority == priority:
+                place = place_after(connection, job_id, before.place)
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority, place=place))
             return job_queries.get_job(connection, job_id)
+
+    def _neighbours(self, connection: Connection, job_id: str, position: int) -> tuple[Any, Any]:
+        """Return the queued jobs that a job would stand between at `position` (from 1, clamped), without itself."""
+        others = select(jobs.c.priority, jobs.c.place).where(jobs.c.state == JobState.QUEUED, jobs.c.id != job_id)
+        line = others.order_by(*job_queries.RUN_ORDER)
+        if position <= 1:
+            return None, connection.execute(line.limit(1)).one_or_none()
+        found = connection.execute(line.offset(position - 2).limit(2)).all()
+        if not found:  # beyond the end
+            last = others.order_by(jobs.c.priority, jobs.c.place.desc()).limit(1)
+            return connection.execute(last).one_or_none(), None
+        return found[0], found[1] if len(found) > 1 else None
 
     def prioritise(self, job_id: str, priority: int) -> Job:
         """Give a queued job another priority; it keeps its place among jobs of equal priority."""

@@ -42,16 +42,16 @@ class WorkerQueue:
         with self._database.reading() as connection:
             return connection.execute(job_queries.select_next(), {"now": now()}).first() is not None
 
-    def claim(self, worker_id: str, running: Collection[str] = ()) -> Job | None:
+    def claim(self, worker_id: str, running: Collection[str] | None = None) -> Job | None:
         """Take the next job (state loading), or None. Jobs whose stored request can't be read fail here.
 
-        A job that this worker has already claimed and that is not in `running` comes first: the connection was lost
-        between the commit of its claim and the answer.
+        With `running`, the jobs that this worker knows of, another one that it has claimed comes first: the connection
+        was lost between the commit of that claim and the answer.
         """
         with self._database.writing() as connection:
             mine = select(jobs.c.id).where(jobs.c.state == JobState.LOADING, jobs.c.worker == worker_id)
-            for job_id in connection.scalars(mine.order_by(jobs.c.number)):
-                if job_id not in running:
+            for job_id in connection.scalars(mine.order_by(jobs.c.number)) if running is not None else ():
+                if job_id not in (running or ()):
                     return job_queries.get_job(connection, job_id)
             while (row := connection.execute(job_queries.select_next(), {"now": now()}).first()) is not None:
                 try:

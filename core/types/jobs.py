@@ -47,11 +47,12 @@ class SubmitOptions:
 
 @dataclass(frozen=True)
 class QueueSnapshot:
-    """What can still change, at one moment: what is in work, then what waits, in the order of running."""
+    """Running jobs, then waiting ones in the order of running, at one moment; at most the first 200."""
 
     jobs: tuple[Job, ...]
     paused: bool
     newest: int  # number of the job that came last, 0 before the first
+    total: int = 0  # of all that can change; `jobs` are the first of them
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -27,6 +28,8 @@ class SqliteBackend:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # SQLite's own wait for its lock is polling, in which a thread may starve: those of one process queue here.
+        self._writers = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -51,8 +54,13 @@ class SqliteBackend:
     @contextmanager
     def writing(self, engine: Engine, part: str) -> Iterator[Connection]:
         """It takes the write lock at once, whatever the part: SQLite has one lock."""
-        with engine.connect().execution_options(immediate=True) as connection, connection.begin():
-            yield connection
+        waited = self._writers.acquire(timeout=BUSY_SECONDS)
+        try:
+            with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+                yield connection
+        finally:
+            if waited:
+                self._writers.release()
 
     def back_up(self, connection: Connection, version: str) -> None:
         """As <file>.<version>.backup, beside it."""

@@ -1,5 +1,6 @@
 """The queue alone, in one process: the state machine against a model, and what is stored."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,7 +26,7 @@ from core.errors import (
 from core.jobs import exit_reasons
 from core.jobs.job_queries import ENDED, IN_WORK, TRANSITIONS, IllegalTransition
 from core.jobs.job_writes import new_id
-from core.jobs.queue import JobQueue, reordered
+from core.jobs.queue import MAX_SHOWN, JobQueue
 from core.jobs.serialization import read_error, read_progress, read_status, write_status
 from core.jobs.worker_queue import MAX_CRASHES
 from core.storage.database import Database, now, stamp
@@ -142,11 +143,16 @@ class Jobs(RuleBasedStateMachine):
     def move(self, job_id: str, position: int) -> None:
         queued = [j for j in self.line if self.states[j] is JobState.QUEUED]
         if self._try(job_id, JobState.QUEUED, job_id in queued, lambda: self.queue.move(job_id, position)):
-            places = [self.line.index(j) for j in queued]
             queued.remove(job_id)
-            queued.insert(max(position - 1, 0), job_id)
-            for place, j in zip(places, queued, strict=True):
-                self.line[place] = j
+            own = self.line.index(job_id)
+            self.line.remove(job_id)
+            at = min(max(position - 1, 0), len(queued))
+            if at < len(queued):
+                self.line.insert(self.line.index(queued[at]), job_id)
+            elif queued:
+                self.line.insert(self.line.index(queued[-1]) + 1, job_id)
+            else:
+                self.line.insert(own, job_id)
 
     @rule()
     def clear(self) -> None:
@@ -241,22 +247,41 @@ def test_a_moved_job_takes_the_priority_that_its_new_place_needs(queue: JobQueue
     assert queue.prioritise(low.id, -3).position == 2
 
 
-@given(
-    st.lists(st.integers(-2, 2), min_size=1, max_size=7).map(lambda ranks: sorted(ranks, reverse=True)),
-    st.data(),
-)
-def test_moving_puts_one_job_where_it_was_asked_and_leaves_the_rest_in_order(
-    ranks: list[int], data: st.DataObject
-) -> None:
-    line = [(f"j{k}", rank, 10 * k) for k, rank in enumerate(ranks)]
-    name, position = data.draw(st.sampled_from(line))[0], data.draw(st.integers(-1, len(line) + 2))
-    after = {**{entry[0]: entry for entry in line}, **{entry[0]: entry for entry in reordered(line, name, position)}}
-    order = [entry[0] for entry in sorted(after.values(), key=lambda entry: (-entry[1], entry[2]))]
-    rest = [entry[0] for entry in line if entry[0] != name]
-    at = min(max(position - 1, 0), len(rest))
-    assert order == [*rest[:at], name, *rest[at:]]
-    assert sorted(entry[2] for entry in after.values()) == [entry[2] for entry in line]
-    assert all(after[other][1] == rank for other, rank, _ in line if other != name)
+def test_move_puts_one_job_at_its_position_and_keeps_the_others_in_order(queue: JobQueue) -> None:
+    dice = random.Random(7)
+    for rank in (2, 1, 1, 0, 0, 0, -1):
+        queue.submit(REQUEST, SubmitOptions(priority=rank))
+    for _ in range(150):  # more often than gaps between places last
+        line = [job.id for job in queue.active(9)]
+        ranks = {job.id: job.priority for job in queue.active(9)}
+        name, position = dice.choice(line), dice.randrange(-1, len(line) + 3)
+        rest = [job_id for job_id in line if job_id != name]
+        at = min(max(position - 1, 0), len(rest))
+        moved = queue.move(name, position)
+        assert [job.id for job in queue.active(9)] == [*rest[:at], name, *rest[at:]]
+        assert moved.position == at + 1
+        assert all(job.priority == ranks[job.id] for job in queue.active(9) if job.id != name)
+
+
+def test_a_moved_job_stays_ahead_of_later_ones(queue: JobQueue) -> None:
+    first, second = queue.submit(REQUEST), queue.submit(REQUEST)
+    queue.move(first.id, 2)
+    later = queue.submit(REQUEST)
+    assert [job.id for job in queue.active()] == [second.id, first.id, later.id]
+
+
+def test_more_jobs_than_a_snapshot_shows(queue: JobQueue) -> None:
+    ids = [queue.submit(REQUEST, SubmitOptions(client="ab"[k % 2])).id for k in range(MAX_SHOWN + 6)]
+    running = claimed(queue)
+    shown = queue.snapshot()
+    assert [job.id for job in shown.jobs] == ids[:MAX_SHOWN] and shown.total == queue.count_active() == len(ids)
+    rest = queue.active(after=shown.jobs[-1].id)
+    assert [job.id for job in rest] == ids[MAX_SHOWN:] and rest[-1].position == len(ids) - 1
+    mine = queue.active(client="b", after=running.id, limit=1000)
+    assert [job.id for job in mine] == ids[1::2] and queue.count_active("b") == len(mine)
+    assert [job.position for job in mine[:3]] == [1, 3, 5]
+    with pytest.raises(NotFoundError):
+        queue.active(after="none")
 
 
 def test_a_job_for_later_waits_for_its_time(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def test_a_reading_that_failed_is_tried_again(two: tuple[JobQueue, JobQueue], mo
     page, _ = two
     page.submit(REQUEST)
     with monkeypatch.context() as broken:
-        broken.setattr(page._board, "_read", lambda: (_ for _ in ()).throw(StorageError(path="x", detail="y")))
+        broken.setattr(page._cache, "_read", lambda: (_ for _ in ()).throw(StorageError(path="x", detail="y")))
         with pytest.raises(StorageError):
             page.snapshot()
     assert len(page.snapshot().jobs) == 1
