@@ -11,32 +11,39 @@ from core.batch import wildcards
 from core.batch.prompt_table import COLUMNS, PROMPT, PromptRow
 from core.batch.row_errors import RowErrors
 from core.batch.wildcard_files import WildcardFiles
+from core.config.cfg import CFG, as_cfg
 from core.config.options import SCHEMA
 from core.errors import BatchError, InputError, WildcardError
 from core.i18n import localize
-from core.types import OWN_FIELDS, GenerationRequest
+from core.types import CFG_OFF, OWN_FIELDS, GenerationRequest
 
 Check = Callable[[GenerationRequest], None]  # raises InputError
 
-SEED, COUNT, CFG = "generation.seed", "generation.num_images", "generation.cfg_scale"
+SEED, COUNT = "generation.seed", "generation.num_images"
 _FIRM = {key: replace(SCHEMA.options[key], auto=False) for key in COLUMNS}  # what is not given is taken from the form
 
 
 def build(
-    base: GenerationRequest, rows: Sequence[PromptRow], files: WildcardFiles, most: int, check: Check, source: str
+    base: GenerationRequest,
+    rows: Sequence[PromptRow],
+    files: WildcardFiles,
+    most: int,
+    check: Check,
+    source: str,
+    cfg_offset: float = 0.0,
 ) -> GenerationRequest:
     """A request whose pictures are those of the rows, in order; what a row leaves out is that of `base`.
 
     A row makes as many pictures as it or `base` says, with seeds that count up; rows without a seed count on from the
     seed of `base`, which must be real. The wildcards of a prompt are drawn by the picture's own seed.
-    Raises BatchError naming every row that cannot be used.
+    `cfg_offset` is the model's, see ModelInfo. Raises BatchError naming every row that cannot be used.
     """
     problems = RowErrors(source)
     found: list[GenerationRequest] = []
     counted = 0
     for row in rows:
         try:
-            values = _checked(row)
+            values = _checked(row, cfg_offset)
             counted += (count := values.pop(COUNT, base.num_images))
             if counted <= most:
                 found.extend(_images(base, values, count, len(found), files, check))
@@ -54,17 +61,16 @@ def build(
     return replace(first, images=tuple(_own(first, single) for single in found))
 
 
-def _checked(row: PromptRow) -> dict[str, Any]:
-    """The values of a row by schema key, in their own types."""
-    return {key: _FIRM[key].check(value, "") for key, value in row.values.items()}
+def _checked(row: PromptRow, cfg_offset: float) -> dict[str, Any]:
+    """Return the values of a row by schema key, in their own types, and the CFG scale for whichever name it has."""
+    values = as_cfg({key: _FIRM[key].check(value, "") for key, value in row.values.items()}, cfg_offset, "")
+    return {**values, CFG: max(CFG_OFF, values[CFG])} if CFG in values else values
 
 
 def _images(
     base: GenerationRequest, values: Mapping[str, Any], count: int, before: int, files: WildcardFiles, check: Check
 ) -> list[GenerationRequest]:
-    fields = {key.removeprefix("generation."): value for key, value in values.items() if key != CFG}
-    if CFG in values and "guidance_scale" not in fields:
-        fields["guidance_scale"] = max(0.0, values[CFG] - 1.0)  # Z-Image counts guidance from 0
+    fields = {key.removeprefix("generation."): value for key, value in values.items()}
     first = values.get(SEED, base.seed + before)
     first = random.SystemRandom().randrange(2**32) if first < 0 else first
     template = values.get(PROMPT, base.prompt)

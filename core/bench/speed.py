@@ -38,7 +38,7 @@ from core.inference.pipeline_loader import DTYPES, LoadedModel
 from core.models.catalog import Catalog
 from core.storage.database import Database
 from core.studio import request_builder
-from core.types import GeneratedImage, GenerationRequest, ModelInfo
+from core.types import GeneratedImage, GenerationRequest, ModelInfo, guidance_of
 
 PROMPT = "夜晚，雪地，黄色的灯塔"
 PARTS = ("text", "steps", "decode", "save", "total")
@@ -119,7 +119,7 @@ def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationReques
         width=whole_number("--side", arguments.side or str(info.default_width), 64, info.max_side),
         height=whole_number("--side", arguments.side or str(info.default_height), 64, info.max_side),
         num_inference_steps=whole_number("--steps", arguments.steps or str(info.default_steps), 1, 200),
-        guidance_scale=info.default_guidance,
+        cfg_scale=info.default_cfg_scale,
         seed=1,
         options=options,
     )
@@ -199,7 +199,7 @@ def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
             width=request.width,
             height=request.height,
             num_inference_steps=request.num_inference_steps,
-            guidance_scale=request.guidance_scale,
+            guidance_scale=guidance_of(request.cfg_scale, loaded.info.cfg_offset),
             generator=torch.Generator().manual_seed(request.seed),
         ).images[0]
         decoded = _now(loaded.device)

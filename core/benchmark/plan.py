@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from core.config.cfg import as_cfg
 from core.config.loader import parse_yaml, profile_values
 from core.config.options import SCHEMA
 from core.config.schema import TakesEffect
@@ -17,7 +18,7 @@ from core.errors import ConfigFileError, OptionError, UnknownOptionError
 from core.history.record_codec import new_id
 from core.i18n import localize
 from core.studio import Studio
-from core.types import Benchmark, BenchmarkColumn, GenerationRequest, SubmitOptions
+from core.types import Benchmark, BenchmarkColumn, GenerationRequest, ModelInfo, SubmitOptions
 
 FEWEST, MOST_COLUMNS = 2, 8
 MOST_IMAGES = 400  # of all columns together
@@ -77,7 +78,10 @@ def start(
     """Queue a comparison; it and its jobs are on disk when this returns. InputError or ModelFileError when it can't be."""
     limits = limits or Limits()
     _check(wishes, prompts, seeds, source, limits.images)
-    checked = [replace(wish, values=_own(wish.values, place_of(number))) for number, wish in enumerate(wishes, start=1)]
+    checked = [
+        replace(wish, values=_own(wish.values, studio.catalog.find(wish.model), place_of(number)))
+        for number, wish in enumerate(wishes, start=1)
+    ]
     requests = [_request(studio, wish, number, prompts, seeds) for number, wish in enumerate(checked, start=1)]
     columns = [
         _column(studio, request, name, wish)
@@ -151,7 +155,8 @@ def _request(
 ) -> GenerationRequest:
     """All the pictures of a column as one request: its values over its profile over the settings."""
     source = place_of(number)
-    values = {**_profile(studio, wish.profile, source), **wish.values}
+    profile = as_cfg(_profile(studio, wish.profile, source), studio.catalog.find(wish.model).cfg_offset, source)
+    values = {**profile, **wish.values}
     shared = {"model.id": wish.model, "generation.prompt": prompts[0], "generation.seed": seeds[0]}
     base = studio.requests.new({**values, **shared, "generation.num_images": 1}, source)
     images = tuple({"prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds)
@@ -163,7 +168,7 @@ def place_of(number: int) -> Any:
     return localize("benchmark.plan.column", number=number)
 
 
-def _own(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _own(values: Mapping[str, Any], model: ModelInfo, source: str) -> dict[str, Any]:
     """The values of a column by key. Raises InputError for what no picture has, or what all columns share."""
     for name, value in values.items():
         option = SCHEMA.find(name, source)
@@ -171,7 +176,7 @@ def _own(values: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise OptionError(source=source, key=option.key, value=str(value)[:60], allowed=_NOT_HERE)
         if not _of_a_image(option.key):
             raise UnknownOptionError(source=source, key=name, nearest="generation.num_inference_steps")
-    return SCHEMA.checked(values, source)
+    return as_cfg(SCHEMA.checked(values, source), model.cfg_offset, source)
 
 
 _NOT_HERE = localize("benchmark.plan.not_here")

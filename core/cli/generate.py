@@ -25,6 +25,7 @@ FLAGS = {  # flag -> the option that it sets
     "--width": "generation.width",
     "--height": "generation.height",
     "--steps": "generation.num_inference_steps",
+    "--cfg": "generation.cfg_scale",
     "--guidance": "generation.guidance_scale",
     "--seed": "generation.seed",
     "--num-images": "generation.num_images",

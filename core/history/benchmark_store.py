@@ -5,18 +5,19 @@ A comparison is a row with its columns, prompts and seeds; what was drawn belong
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
 from core.config.options import SCHEMA
+from core.config.schema import AUTO
 from core.errors import NotFoundError
 from core.storage.database import Database, moment, stamp
 from core.storage.dialects import upsert
 from core.storage.infotext import well_formed
 from core.storage.tables import comparison_votes, comparisons
-from core.types import Benchmark, BenchmarkColumn, Vote
+from core.types import STORED_OFFSET, Benchmark, BenchmarkColumn, Vote, cfg_of
 
 VOTED_ON = ("comparison_id", "voter", "place", "one", "other")
 
@@ -78,5 +79,14 @@ class BenchmarkStore:
 def _comparison(row: Row[Any]) -> Benchmark:
     created_at = moment(row.created_at)
     assert created_at is not None
-    columns = tuple(BenchmarkColumn(**{**column, "values": SCHEMA.current(column["values"])}) for column in row.columns)
+    columns = tuple(BenchmarkColumn(**{**column, "values": _values(column["values"])}) for column in row.columns)
     return Benchmark(row.id, created_at, columns, tuple(row.prompts), tuple(row.seeds))
+
+
+def _values(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a column's values by present key; version 0.1.0 kept CFG - 1, and later ones the CFG scale."""
+    values = SCHEMA.current(stored)
+    guidance = values.pop("generation.guidance_scale", None)
+    if guidance is not None:
+        values["generation.cfg_scale"] = guidance if guidance == AUTO else cfg_of(guidance, STORED_OFFSET)
+    return values

@@ -41,7 +41,7 @@ from core.storage.infotext import PROGRAM
 from core.storage.metadata import FileMetadata, read_metadata
 from core.storage.pixel_budget import decoding
 from core.storage.tables import images
-from core.types import FoundParameters, GenerationRequest, ImageRecord
+from core.types import CFG_OFF, FoundParameters, GenerationRequest, ImageRecord
 
 MAX_FILE = 256 << 20  # bytes
 
@@ -158,7 +158,7 @@ def _request(found: FoundParameters, size: tuple[int, int]) -> GenerationRequest
         width=size[0],
         height=size[1],
         num_inference_steps=facts.steps or 0,
-        guidance_scale=max(0.0, (facts.cfg_scale or 1.0) - 1.0),
+        cfg_scale=max(CFG_OFF, facts.cfg_scale or CFG_OFF),
         seed=facts.seed or 0,
         options={KEY: found.values[KEY]} if KEY in found.values else {},
     )
@@ -173,7 +173,7 @@ def _unknown(found: FoundParameters) -> dict[str, None]:
         "model": facts.model,
         "seed": facts.seed,
         "num_inference_steps": facts.steps,
-        "guidance_scale": facts.cfg_scale,
+        "cfg_scale": facts.cfg_scale,
     }
     return {name: None for name, value in told.items() if value is None}
 

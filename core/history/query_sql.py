@@ -27,7 +27,7 @@ from core.types import HistoryQuery
 EXACT = ("model", "width", "height", "seed", "format", "favourite", "missing")
 RANGES = (
     ("min_steps", "num_inference_steps", ">="), ("max_steps", "num_inference_steps", "<="),
-    ("min_guidance", "guidance_scale", ">="), ("max_guidance", "guidance_scale", "<="),
+    ("min_cfg_scale", "cfg_scale", ">="), ("max_cfg_scale", "cfg_scale", "<="),
     ("min_rating", "rating", ">="),
 )  # fmt: skip
 USUAL = "created_at"  # the order of ix_images_filter

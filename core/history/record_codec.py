@@ -24,13 +24,13 @@ from core.storage.database import stamp
 from core.storage.image_writer import StoredFile
 from core.storage.infotext import PROGRAM, well_formed
 from core.storage.input_images import is_digest
-from core.types import ROLES, Decision, GeneratedImage, GenerationRequest, ImageRecord
+from core.types import CFG_OFF, ROLES, Decision, GeneratedImage, GenerationRequest, ImageRecord, with_cfg
 
 FORMAT, VERSION = "zdarkroom", 1
 # What reading foreign JSON as a record leads to.
 NOT_A_RECORD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 _ID = re.compile(r"[0-9a-f]{32}")
-UNKNOWABLE = ("prompt", "negative_prompt", "model", "seed", "num_inference_steps", "guidance_scale")
+UNKNOWABLE = ("prompt", "negative_prompt", "model", "seed", "num_inference_steps", "cfg_scale")
 UNKNOWN, UNKNOWN_SEED = -1, -(2**63)  # in the row: below everything that is searched for
 FIRST_YEAR, LAST_YEAR = 2000, 2100  # of a record from elsewhere
 MOST_SECONDS, MOST_BYTES = 1e7, 2**50
@@ -145,7 +145,7 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
         "model": well_formed(record.request.model)[:LONGEST_MODEL],
         "seed": UNKNOWN_SEED if "seed" in unknown else signed_seed(record.request.seed),
         "num_inference_steps": UNKNOWN if "num_inference_steps" in unknown else record.request.num_inference_steps,
-        "guidance_scale": UNKNOWN if "guidance_scale" in unknown else record.request.guidance_scale,
+        "cfg_scale": UNKNOWN if "cfg_scale" in unknown else record.request.cfg_scale,
         "seconds": UNKNOWN if record.seconds is None or not math.isfinite(record.seconds) else record.seconds,
         "missing": record.missing,
         "place": record.place,
@@ -154,7 +154,7 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
 
 def _unknown(record: Mapping[str, Any]) -> frozenset[str]:
     """Return the fields of the request that the record does not know: null, or nothing at all of an image that said nothing."""
-    asked = record["requested"]
+    asked = with_cfg(record["requested"])
     if record["resolved"].get("taken_in_from") == "?":  # earlier versions wrote made-up numbers
         return frozenset(UNKNOWABLE)
     named = {name for name in UNKNOWABLE if asked.get(name) is None}
@@ -193,7 +193,9 @@ def with_new_id(record: Mapping[str, Any], created_at: datetime) -> dict[str, An
     return {**record, "id": new_id(created_at)}
 
 
-def _request(data: Mapping[str, Any]) -> GenerationRequest:
+def _request(stored: Mapping[str, Any]) -> GenerationRequest:
+    data = with_cfg(stored)
+
     def known(name: str, placeholder: Any) -> Any:
         return placeholder if data[name] is None else data[name]
 
@@ -204,7 +206,7 @@ def _request(data: Mapping[str, Any]) -> GenerationRequest:
         width=int(data["width"]),
         height=int(data["height"]),
         num_inference_steps=int(known("num_inference_steps", GenerationRequest.num_inference_steps)),
-        guidance_scale=float(known("guidance_scale", 0.0)),
+        cfg_scale=float(known("cfg_scale", CFG_OFF)),
         seed=int(known("seed", 0)),
         num_images=int(data["num_images"]),
         options=SCHEMA.current(data["options"]),
@@ -212,7 +214,7 @@ def _request(data: Mapping[str, Any]) -> GenerationRequest:
         inputs=_inputs(data.get("inputs", {})),
         parent=_parent(data.get("parent", "")),
     )
-    numbers = (signed_seed(request.seed), request.num_inference_steps, request.guidance_scale)
+    numbers = (signed_seed(request.seed), request.num_inference_steps, request.cfg_scale)
     if not all(math.isfinite(number) and -_SQLITE_INTEGER <= number < _SQLITE_INTEGER for number in numbers):
         raise ValueError("a number that the database cannot hold")
     return request

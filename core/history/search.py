@@ -18,7 +18,7 @@ from core.storage.tables import images
 from core.types import HistoryQuery
 
 SORTS = (
-    "created_at", "seed", "width", "height", "num_inference_steps", "guidance_scale", "seconds", "rating", "favourite",
+    "created_at", "seed", "width", "height", "num_inference_steps", "cfg_scale", "seconds", "rating", "favourite",
     "model", "format", "bytes",
 )  # fmt: skip
 TEXT_SORTS = ("created_at", "model", "format")

@@ -21,7 +21,7 @@ from core.history.record_codec import is_id, new_id
 from core.storage.database import Database, moment, stamp
 from core.storage.files import Files, files_of, write_atomically
 from core.storage.tables import images, jobs, sheets
-from core.types import Axis, JobState, ParameterSweep
+from core.types import STORED_OFFSET, Axis, JobState, ParameterSweep, cfg_of
 
 FOLDER = "sheets"
 
@@ -97,8 +97,15 @@ class SweepStore:
 def _sheet(row: Row[Any]) -> ParameterSweep:
     created_at = moment(row.created_at)
     assert created_at is not None
-    axes = tuple(Axis(SCHEMA.current_key(axis["key"]), tuple(axis["values"])) for axis in row.axes)
+    axes = tuple(_axis(axis["key"], axis["values"]) for axis in row.axes)
     return ParameterSweep(row.id, created_at, row.image_id, axes, tuple(row.jobs))
+
+
+def _axis(key: str, values: Sequence[Any]) -> Axis:
+    """Return a stored axis under its option's present key; version 0.1.0 kept CFG - 1, and later ones the CFG scale."""
+    if key == "generation.guidance_scale":
+        return Axis("generation.cfg_scale", tuple(cfg_of(value, STORED_OFFSET) for value in values))
+    return Axis(SCHEMA.current_key(key), tuple(values))
 
 
 def _drawn(sheet: ParameterSweep, all_generated: Sequence[Path | None]) -> Image.Image:

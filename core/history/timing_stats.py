@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from core.config.options import SCHEMA
 from core.storage.infotext import well_formed
 from core.storage.tables import image_records, images
-from core.types import GenerationRequest
+from core.types import CFG_OFF, GenerationRequest
 
 LIKE_IMAGES = 15  # this many of the latest tell how long the next one takes
 
@@ -33,7 +33,7 @@ def seconds_like(connection: Connection, request: GenerationRequest) -> float | 
         images.c.model == well_formed(request.model),
         images.c.seconds >= 0,
         images.c.num_inference_steps == request.num_inference_steps,
-        (images.c.guidance_scale > 0) == (request.guidance_scale > 0),
+        (images.c.cfg_scale > CFG_OFF) == request.guided,
     )
     rows = select(images.c.seconds, image_records.c.record).join(image_records).where(*like)
     found = connection.execute(rows.order_by(images.c.created_at.desc()).limit(LIKE_IMAGES)).all()

@@ -188,7 +188,7 @@ class Generator:
             model = lora_adapters.described(plain, loras, notes)
             single = replace(single, options=_with_tier(model, single))
             # 1. Encode: images that differ in their seed share the prompt embeds.
-            prompts = (single.prompt, single.negative_prompt, single.guidance_scale > 0, loras)
+            prompts = (single.prompt, single.negative_prompt, single.guided, loras)
             if embeds is None or prompts != encoded:
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
                 embeds, encoded = _encode(backend, model, single), prompts
@@ -343,10 +343,10 @@ def _decode_once(backend: Backend, model: LoadedModel, latents: torch.Tensor, st
 
 
 def _unused_negative(request: GenerationRequest) -> tuple[Decision, ...]:
-    """Say that a negative prompt has no effect without guidance: diffusers ignores it without a word."""
-    if not request.negative_prompt or request.guidance_scale > 0:
+    """Say that a negative prompt has no effect while CFG is off: diffusers ignores it without a word."""
+    if not request.negative_prompt or request.guided:
         return ()
-    reason = localize("inference.generator.guidance_is_0_so_the_negative")
+    reason = localize("inference.generator.the_cfg_scale_is_1_off")
     return (Decision("generation.negative_prompt", request.negative_prompt, "", reason),)
 
 

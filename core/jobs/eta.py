@@ -51,7 +51,7 @@ class EtaEstimator:
 
 
 def _kind(request: GenerationRequest) -> Kind:
-    return request.width, request.height, request.num_inference_steps, request.guidance_scale > 0
+    return request.width, request.height, request.num_inference_steps, request.guided
 
 
 def _work(kind: Kind) -> int:

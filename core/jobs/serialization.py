@@ -27,6 +27,7 @@ from core.types import (
     Phase,
     Progress,
     WorkerStatus,
+    with_cfg,
 )  # fmt: skip
 
 _OWN_WORDS = ("updated_at", "trouble")  # of a status: what others say of the worker, not it of itself
@@ -47,6 +48,7 @@ def read_request(text: str, images: str | None = None) -> GenerationRequest:
     data = _parsed(text)
     if not isinstance(data, dict):
         raise UnreadableRequest(f"the stored request is a {type(data).__name__}, not an object")
+    data = with_cfg(data)
     _check_fields(data, "the stored request")
     if "prompt" not in data:
         raise UnreadableRequest("the stored request has no prompt")
@@ -60,8 +62,9 @@ def read_images(text: str) -> tuple[Mapping[str, Any], ...]:
     data = _parsed(text)
     if not isinstance(data, list) or not data:
         raise UnreadableRequest(f"the stored pictures are a {type(data).__name__}, not a list of some")
+    data = [with_cfg(own) if isinstance(own, dict) else own for own in data]
     for own in data:
-        if not isinstance(own, dict) or not set(own) <= set(OWN_FIELDS):
+        if not isinstance(own, Mapping) or not set(own) <= set(OWN_FIELDS):
             raise UnreadableRequest("a stored picture has fields that no picture has of its own")
         _check_fields(own, "a stored picture")
     return tuple(data)

@@ -17,7 +17,7 @@ from core.models.entries import OWN, Entry, read_entries
 from core.models.families import DEFAULT, FAMILIES
 from core.models.families.base import Family, Single, read_config
 from core.models.fingerprint import fingerprint, versions
-from core.models.model_limits import cannot, disk_bytes, folder_defaults, memory_bytes
+from core.models.model_limits import cannot, cfg_bounds, default_cfg, disk_bytes, folder_defaults, memory_bytes
 from core.models.model_paths import (
     EMBEDDED,
     ModelPaths,
@@ -204,7 +204,7 @@ class Catalog:
             default_width=int(defaults["width"]),
             default_height=int(defaults["height"]),
             default_steps=int(defaults["num_inference_steps"]),
-            default_guidance=float(defaults["guidance_scale"]),
+            default_cfg_scale=default_cfg(defaults, family),
             size_multiple=family.size_multiple,
             max_side=entry.max_side or family.max_side(folder),
             problem=error,
@@ -218,9 +218,10 @@ class Catalog:
             disk_bytes=disk_bytes(path),
             download_bytes=entry.download_bytes,
             memory_bytes=memory,
-            bounds=entry.limits,
+            bounds=cfg_bounds(entry.limits, family),
             cannot=cannot(family, entry.negative_prompt),
             own=entry.own,
+            cfg_offset=family.cfg_offset,
             file=entry.file,
             base_id=entry.base or "",
             inputs=family.inputs,

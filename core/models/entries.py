@@ -19,7 +19,8 @@ from core.models.weight_files import stamp
 
 HUBS = ("huggingface", "modelscope")
 OWN = ".local.yaml"  # how the files end that the studio writes for the user; updates leave them alone
-DEFAULTS = ("width", "height", "num_inference_steps", "guidance_scale")
+DEFAULTS = ("width", "height", "num_inference_steps", "cfg_scale", "guidance_scale")
+LIMITED = ("num_inference_steps", "cfg_scale", "guidance_scale")
 KEYS = (
     "id", "name", "description", "pipeline", "path", "base", *HUBS, "licence", "download_gb", "memory_gb", "defaults", "limits",
     "negative_prompt", "max_side", "trained_side", "file",
@@ -186,18 +187,27 @@ def _defaults(path: Path, written: Mapping[str, Any]) -> dict[str, float]:
     for key in written:
         if key not in DEFAULTS:
             raise UnknownOptionError(source=source, key=f"defaults.{key}", nearest=", ".join(DEFAULTS))
+    _one_cfg(path, "defaults", written)
     return {key: SCHEMA.options[f"generation.{key}"].check(value, source) for key, value in written.items()}
+
+
+def _one_cfg(path: Path, part: str, written: Mapping[str, Any]) -> None:
+    """Raise OptionError when both names of the CFG scale are given."""
+    if {"cfg_scale", "guidance_scale"} <= set(written):
+        allowed = localize("models.entries.cfg_scale_or_guidance_scale_not")
+        raise _wrong(path, f"{part}.guidance_scale", written["guidance_scale"], allowed)
 
 
 def _limits(path: Path, written: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Bounds that are narrower than the option's own."""
     found = {}
+    _one_cfg(path, "limits", written)
     for key, bounds in written.items():
-        if key not in ("num_inference_steps", "guidance_scale"):
+        if key not in LIMITED:
             raise UnknownOptionError(
                 source=f"{path.parent.name}/{path.name}",
                 key=f"limits.{key}",
-                nearest="num_inference_steps, guidance_scale",
+                nearest=", ".join(LIMITED),
             )
         if not (
             isinstance(bounds, Sequence) and len(bounds) == 2 and all(isinstance(end, int | float) for end in bounds)

@@ -252,7 +252,7 @@ def _info(job: Job, records: Sequence[ImageRecord], body: Body, ignored: Sequenc
         "width": request.width,
         "height": request.height,
         "sampler_name": told.get("Sampler", "Euler"),
-        "cfg_scale": request.guidance_scale + 1,
+        "cfg_scale": request.cfg_scale,
         "steps": request.num_inference_steps,
         "batch_size": body.batch_size,
         "n_iter": body.n_iter,

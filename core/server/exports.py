@@ -32,7 +32,7 @@ WHOLE, NUMBER, SEED = "int64", "float64", "uint64"
 COLUMNS = {
     "id": "string", "created_at": "string", "file": "string", "format": "string", "width": WHOLE, "height": WHOLE,
     "bytes": WHOLE, "model": "string", "prompt": "string", "negative_prompt": "string", "num_inference_steps": WHOLE,
-    "guidance_scale": NUMBER, "seed": SEED, "seconds": NUMBER, "rating": WHOLE, "favourite": "bool", "tags": "string",
+    "cfg_scale": NUMBER, "seed": SEED, "seconds": NUMBER, "rating": WHOLE, "favourite": "bool", "tags": "string",
     "collections": "string", "note": "string",
 }  # fmt: skip
 
@@ -69,7 +69,7 @@ def row(record: ImageRecord) -> dict[str, Any]:
         **{name: getattr(record, name) for name in ("id", "file", "format", "width", "height", "bytes")},
         "created_at": record.created_at.isoformat(),
         **{name: record.known(name) for name in
-           ("model", "prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed")},
+           ("model", "prompt", "negative_prompt", "num_inference_steps", "cfg_scale", "seed")},
         "seconds": record.seconds,
         **{name: getattr(marks, name) for name in ("rating", "favourite", "note")},
         "tags": "; ".join(marks.tags),

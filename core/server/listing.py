@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from core.errors import OptionError
 from core.studio import Studio
-from core.types import HistoryPage, HistoryQuery
+from core.types import STORED_OFFSET, HistoryPage, HistoryQuery, cfg_of
 
 PART = 100  # pictures that a gallery asks for at a time
 MAX_WORD = 60_000  # characters: what servers take as an address
@@ -26,7 +26,7 @@ LISTS = ("ids", "without")
 KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("text", "model", "format", "tag", "collection", "sort", "cursor", *TIMES), str),
     **dict.fromkeys(("width", "height", "seed", "min_steps", "max_steps", "min_rating", "limit", "offset"), int),
-    **dict.fromkeys(("min_guidance", "max_guidance"), (int, float)),
+    **dict.fromkeys(("min_cfg_scale", "max_cfg_scale"), (int, float)),
     **dict.fromkeys(("favourite", "missing", "trashed", "descending"), bool),
     "options": dict,
     **dict.fromkeys(LISTS, list),
@@ -47,9 +47,20 @@ def read_query(word: str) -> HistoryQuery:
         if len(word) > MAX_WORD:
             raise ValueError(len(word))
         data = json.loads(base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)) if word else "{}")
-        return HistoryQuery(**{name: _typed(name, value) for name, value in data.items()})
+        return HistoryQuery(**{name: _typed(name, value) for name, value in _present(data).items()})
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError) as error:
         raise OptionError(source="history", key="query", value=word[:60], allowed="the word of a page") from error
+
+
+def _present(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a question under their present names: version 0.1.0 asked for CFG - 1."""
+    found = dict(data)
+    for end in ("min", "max"):
+        if f"{end}_guidance" in found:
+            found[f"{end}_cfg_scale"] = cfg_of(found.pop(f"{end}_guidance"), STORED_OFFSET)
+    if found.get("sort") == "guidance_scale":
+        found["sort"] = "cfg_scale"
+    return found
 
 
 def answer(studio: Studio, request: Request) -> Response:

@@ -51,8 +51,7 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         "Steps": str(request.num_inference_steps),
         "Sampler": _sampler(str(effective.get("scheduler", ""))),
         "Schedule type": "Simple",
-        # Z-Image counts guidance from 0 (off); every reader of this line counts it from 1 (off).
-        "CFG scale": f"{request.guidance_scale + 1:g}",
+        "CFG scale": f"{request.cfg_scale:g}",
         "Seed": str(request.seed),
         "Size": f"{request.width}x{request.height}",
         "Model": request.model,

@@ -29,7 +29,7 @@ metadata = MetaData()
 TEXTS = "image_texts"  # the index of words, made by the dialects
 WHOLE = Integer().with_variant(BigInteger(), "postgresql")  # SQLite's integers have 64 bits anyway
 FILTERED = (
-    "created_at", "id", "model", "width", "height", "num_inference_steps", "guidance_scale", "seed", "seconds", "rating",
+    "created_at", "id", "model", "width", "height", "num_inference_steps", "cfg_scale", "seed", "seconds", "rating",
     "favourite", "format", "bytes", "missing", "option_set", "trashed_at",
 )  # fmt: skip
 
@@ -112,7 +112,7 @@ images = Table(
     Column("model", String(500), nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("num_inference_steps", WHOLE, nullable=False),
-    Column("guidance_scale", Float, nullable=False),
+    Column("cfg_scale", Float, nullable=False),
     Column("seconds", Float, nullable=False),  # text + steps + decode
     Column("missing", Boolean, nullable=False, default=False),
     Column("option_set", Integer, ForeignKey("option_sets.id")),

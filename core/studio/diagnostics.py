@@ -11,6 +11,7 @@ from core.errors import CorruptImageError, CrashLoopError, ModelFileError, OutOf
 from core.history.image_quality import ImageStats
 from core.types import GenerationRequest, ImageRecord, Job, JobState, ModelInfo
 
+LEAST_CFG = 2.0  # with which a negative prompt is seen to act
 KINDS = ("black", "memory", "size", "cast", "text", "guidance", "weights")
 NO_WRITING = "文字, 字母, 水印, 标志, text, letters, watermark, logo"
 WRITING = re.compile(
@@ -89,12 +90,12 @@ def _of_job(job: Job, models: Models) -> Iterator[Issue]:
         yield Issue("memory", _size(request), _first_new(request, *_smaller(request)), request, error=error)
     if job.state is JobState.FAILED and isinstance(error, ModelFileError):
         yield Issue("weights", {"model": request.model}, _embedded(models), request, error=error)
-    if request.negative_prompt.strip() and request.guidance_scale <= 0:
-        yield Issue("guidance", {"words": request.negative_prompt[:60]}, {"generation.guidance_scale": 1.0}, request)
+    if request.negative_prompt.strip() and not request.guided:
+        yield Issue("guidance", {"words": request.negative_prompt[:60]}, {"generation.cfg_scale": LEAST_CFG}, request)
     writing = WRITING.search(request.prompt)
     if job.state is JobState.DONE and writing and NO_WRITING not in request.negative_prompt:
         words = ", ".join(filter(None, (request.negative_prompt, NO_WRITING)))
-        cure = {"generation.negative_prompt": words, "generation.guidance_scale": max(1.0, request.guidance_scale)}
+        cure = {"generation.negative_prompt": words, "generation.cfg_scale": max(LEAST_CFG, request.cfg_scale)}
         yield Issue("text", {"words": writing[0]}, cure, request, next(iter(job.image_ids), None))
 
 
@@ -131,7 +132,7 @@ def _own_steps(request: GenerationRequest, models: Models) -> tuple[Values, ...]
     info = models(request.model)
     if info is None:
         return ()
-    return ({"generation.num_inference_steps": info.default_steps, "generation.guidance_scale": info.default_guidance},)
+    return ({"generation.num_inference_steps": info.default_steps, "generation.cfg_scale": info.default_cfg_scale},)
 
 
 def _smaller(request: GenerationRequest) -> tuple[Values, ...]:
@@ -174,7 +175,7 @@ def _embedded(models: Models) -> Values:
         "generation.width": info.default_width,
         "generation.height": info.default_height,
         "generation.num_inference_steps": info.default_steps,
-        "generation.guidance_scale": info.default_guidance,
+        "generation.cfg_scale": info.default_cfg_scale,
     }
 
 

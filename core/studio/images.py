@@ -10,7 +10,9 @@ from io import BytesIO
 from itertools import product
 from pathlib import Path
 
+from core.config.cfg import CFG, GUIDANCE
 from core.config.lora_syntax import KEY, read_uses
+from core.config.options import SCHEMA
 from core.errors import ImportFileError, OptionError, StudioError
 from core.history import image_diff
 from core.history.image_import import MAX_FILE
@@ -36,8 +38,10 @@ from core.types import (
     GenerationRequest,
     ImageRecord,
     ImportResult,
+    ModelInfo,
     ParameterSweep,
     RerunResult,
+    cfg_of,
 )
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -155,9 +159,18 @@ class Reruns:
             allowed = localize("studio.images.text_1_on_one_axis_or_two", max_cells=MAX_CELLS)
             raise OptionError(source="sweep", key="cells", value=len(cells), allowed=allowed)
         request = self._history.get(image_id).request
+        axes = [_cfg_axis(axis, self._catalog.find(request.model)) for axis in axes]
         per_image_requests: list[GenerationRequest] = []
         for cell in cells:
             values = {axis.key: value for axis, value in zip(reversed(axes), cell, strict=True)}
             per_image_requests.append(request_builder.with_values(request, values))
             self._builder.check_single(per_image_requests[-1], self._catalog.find(request.model), "sweep")
         return self._sweeps.add(image_id, axes, [self._queue.submit(single).id for single in per_image_requests])
+
+
+def _cfg_axis(axis: Axis, model: ModelInfo) -> Axis:
+    """Return an axis of `guidance_scale` as one of the CFG scale."""
+    if SCHEMA.canonical(axis.key) != GUIDANCE:
+        return axis
+    values = SCHEMA.options[GUIDANCE]
+    return Axis(CFG, tuple(cfg_of(values.check(value, "sweep"), model.cfg_offset) for value in axis.values))

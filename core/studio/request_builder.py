@@ -13,6 +13,7 @@ from PIL import Image
 from core.batch import expand as batch
 from core.batch.prompt_table import read_rows
 from core.batch.wildcard_files import WildcardFiles
+from core.config.cfg import CFG, GUIDANCE, as_cfg
 from core.config.loader import PROJECT_ROOT, Settings
 from core.config.lora_syntax import lora_specs_of, split_prompt
 from core.config.options import SCHEMA
@@ -29,7 +30,7 @@ from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.input_images import InputImages
-from core.types import CONTROL, IMAGE, MASK, ROLES, GenerationRequest, InputSources, ModelInfo
+from core.types import CFG_OFF, CONTROL, IMAGE, MASK, ROLES, GenerationRequest, InputSources, ModelInfo, cfg_of
 
 
 class RequestBuilder:
@@ -55,7 +56,7 @@ class RequestBuilder:
         """
         given = checked(values or {}, source)
         merged = {**self._settings.values, **given}
-        return build(merged, given, self._catalog.find(merged["model.id"]))
+        return build(merged, given, self._catalog.find(merged["model.id"]), source)
 
     def new_batch(
         self,
@@ -83,7 +84,9 @@ class RequestBuilder:
             check(single)
 
         limit = min(self._settings["batch.max_images"], most or self._settings["batch.max_images"])
-        return batch.build(base, read_rows(given, source), self._wildcard_files(), limit, check_image, source)
+        return batch.build(
+            base, read_rows(given, source), self._wildcard_files(), limit, check_image, source, model.cfg_offset
+        )
 
     def wildcards(self) -> tuple[str, ...]:
         """Return the names that a batch can use as __name__."""
@@ -159,7 +162,7 @@ def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return SCHEMA.checked(values, source)
 
 
-def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo) -> GenerationRequest:
+def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo, source: str) -> GenerationRequest:
     """The request of `chosen`, a value for every key; what is auto is the model's own. `given` came with the request."""
     return GenerationRequest(
         prompt=chosen["generation.prompt"],
@@ -168,7 +171,7 @@ def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo)
         width=_resolved(chosen["generation.width"], model.default_width),
         height=_resolved(chosen["generation.height"], model.default_height),
         num_inference_steps=_resolved(chosen["generation.num_inference_steps"], model.default_steps),
-        guidance_scale=_guidance(chosen, given, model.default_guidance),
+        cfg_scale=_cfg_scale(chosen, as_cfg(given, model.cfg_offset, source), model),
         seed=chosen["generation.seed"],
         num_images=chosen["generation.num_images"],
         options={option.key: chosen[option.key] for option in SCHEMA.request_options()},
@@ -191,7 +194,7 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
         length = len(getattr(request, key))
         if length > (prompt.maximum or 0) or (key == "prompt" and not split_prompt(request.prompt)[0].strip()):
             raise PromptError(key=key, value=length, allowed=f"1 - {prompt.maximum:g}")
-    for key in ("width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images"):
+    for key in ("width", "height", "num_inference_steps", "cfg_scale", "seed", "num_images"):
         SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
     for key, (low, high) in model.bounds.items():
         bound = replace(SCHEMA.options[key], minimum=low, maximum=high, auto=False)
@@ -272,7 +275,7 @@ _PROBLEMS = {
 
 
 def with_values(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
-    """`request` with values by schema key, each checked."""
+    """Return `request` with values by schema key, each checked; of the two names of the CFG scale only `cfg_scale`."""
     checked = SCHEMA.checked(values, "sweep")
     own = {key.removeprefix("generation."): value for key, value in checked.items() if key.startswith("generation.")}
     options = {key: value for key, value in checked.items() if not key.startswith("generation.")}
@@ -284,16 +287,13 @@ def _resolved(value: Any, default: Any) -> Any:
     return default if value == AUTO else value
 
 
-def _guidance(chosen: Mapping[str, Any], given: Mapping[str, Any], default: float) -> float:
-    """guidance_scale, else cfg_scale - 1 (Z-Image counts guidance from 0), else the model's own.
+def _cfg_scale(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo) -> float:
+    """Return the CFG scale of the request: what was given with it, else the settings' own, else the model's default.
 
-    What is given with the request wins over what the files say, whichever of the two names it uses.
+    `given` has no guidance_scale any more, see as_cfg. Of the settings' two names guidance_scale wins.
     """
-    for values in (given, chosen):
-        if values.get("generation.guidance_scale", AUTO) != AUTO:
-            return float(values["generation.guidance_scale"])
-        if values.get("generation.cfg_scale", AUTO) != AUTO:
-            return max(
-                0.0, round(float(values["generation.cfg_scale"]) - 1.0, 6)
-            )  # 1.1 is 0.1, not 0.10000000000000009
-    return default
+    asked = given.get(CFG, AUTO)
+    if asked == AUTO and chosen[GUIDANCE] != AUTO:
+        return cfg_of(chosen[GUIDANCE], model.cfg_offset)
+    cfg = chosen[CFG] if asked == AUTO else asked
+    return model.default_cfg_scale if cfg == AUTO else max(CFG_OFF, float(cfg))

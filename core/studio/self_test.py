@@ -208,7 +208,12 @@ SAFE = {
     "transformer.use_rope": True,
     "force_original_resolution": True,
 }
-OWN = {"generation.num_inference_steps": AUTO, "generation.guidance_scale": AUTO, "scheduler.shift": AUTO}
+OWN = {
+    "generation.num_inference_steps": AUTO,
+    "generation.cfg_scale": AUTO,
+    "generation.guidance_scale": AUTO,
+    "scheduler.shift": AUTO,
+}
 WHOLE = {"vae.enable_tiling": False, "vae.decoder_tiling": False, "memory.low_vram": False}
 FAST = {"preview.interval": 2, "memory.empty_cache": False, "memory.low_vram": False}
 STEPS = (

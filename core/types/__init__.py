@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from core.types.comparisons import Benchmark, BenchmarkColumn, Vote
 from core.types.generation import (
+    CFG_OFF,
     CONTROL,
     FIRST_ATTEMPT,
     IMAGE,
@@ -14,6 +15,7 @@ from core.types.generation import (
     OWN_FIELDS,
     ROLES,
     SET_FIELDS,
+    STORED_OFFSET,
     Decision,
     GeneratedImage,
     GenerationRequest,
@@ -22,6 +24,9 @@ from core.types.generation import (
     Phase,
     Progress,
     ResumeState,
+    cfg_of,
+    guidance_of,
+    with_cfg,
 )
 from core.types.history import (
     AnnotationChange,
@@ -55,6 +60,7 @@ from core.types.machine import (
 
 __all__ = [
     "CARDS",
+    "CFG_OFF",
     "CONTROL",
     "FIRST_ATTEMPT",
     "IMAGE",
@@ -62,6 +68,7 @@ __all__ = [
     "OWN_FIELDS",
     "ROLES",
     "SET_FIELDS",
+    "STORED_OFFSET",
     "AnnotationChange",
     "Annotations",
     "Axis",
@@ -100,4 +107,7 @@ __all__ = [
     "SystemReport",
     "Vote",
     "WorkerStatus",
+    "cfg_of",
+    "guidance_of",
+    "with_cfg",
 ]

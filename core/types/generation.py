@@ -22,11 +22,37 @@ class Phase(StrEnum):
 
 
 SET_FIELDS = (  # of a request: what the options generation.<name> set
-    "prompt", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images",
+    "prompt", "negative_prompt", "width", "height", "num_inference_steps", "cfg_scale", "seed", "num_images",
 )  # fmt: skip
 OWN_FIELDS = (  # of a request: what each picture of a batch may have of its own
-    "prompt", "template", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed",
+    "prompt", "template", "negative_prompt", "width", "height", "num_inference_steps", "cfg_scale", "seed",
 )  # fmt: skip
+
+
+CFG_OFF = 1.0
+CFG_DIGITS = 6  # 0.1 stays 0.1 when it becomes 1.1 and back
+STORED_OFFSET = 1.0  # records, queue rows and columns of version 0.1.0 hold CFG - 1 for every family
+
+
+def cfg_of(guidance: float, offset: float) -> float:
+    """Return the CFG scale of a pipeline's own `guidance_scale`; `offset` is CFG minus that, see ModelInfo.cfg_offset."""
+    return max(CFG_OFF, round(guidance + offset, CFG_DIGITS))
+
+
+def guidance_of(cfg: float, offset: float) -> float:
+    """Return the pipeline's own `guidance_scale` of a CFG scale."""
+    return round(cfg - offset, CFG_DIGITS)
+
+
+def with_cfg(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the stored fields of a request with the CFG scale in place of the CFG - 1 that version 0.1.0 kept."""
+    if "cfg_scale" in stored or "guidance_scale" not in stored:
+        return stored
+    guidance = stored["guidance_scale"]
+    if guidance is not None and (isinstance(guidance, bool) or not isinstance(guidance, int | float)):
+        return stored  # left to the checks of whoever reads it
+    rest = {name: value for name, value in stored.items() if name != "guidance_scale"}
+    return {**rest, "cfg_scale": None if guidance is None else cfg_of(guidance, STORED_OFFSET)}
 
 
 IMAGE, MASK, CONTROL = "image", "mask_image", "control_image"  # what an input picture is for; diffusers' own names
@@ -50,7 +76,7 @@ class GenerationRequest:
     width: int = 256
     height: int = 256
     num_inference_steps: int = 8
-    guidance_scale: float = 0.0
+    cfg_scale: float = 1.0  # 1 = off, for every family of models
     seed: int = -1
     num_images: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +84,11 @@ class GenerationRequest:
     images: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
     inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest, see Studio.keep_input
     parent: str = ""  # the id of the picture of the history that the input "image" is; "" = none
+
+    @property
+    def guided(self) -> bool:
+        """Whether classifier-free guidance acts: each step then takes two passes, and the negative prompt counts."""
+        return self.cfg_scale > CFG_OFF
 
     def per_image_requests(self) -> tuple[GenerationRequest, ...]:
         """One request for each picture, each the picture that its request makes alone. In no batch picture k has seed + k."""

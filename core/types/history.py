@@ -184,8 +184,8 @@ class HistoryQuery:
     format: str | None = None
     min_steps: int | None = None
     max_steps: int | None = None
-    min_guidance: float | None = None
-    max_guidance: float | None = None
+    min_cfg_scale: float | None = None
+    max_cfg_scale: float | None = None
     min_rating: int | None = None
     favourite: bool | None = None
     missing: bool | None = None
@@ -196,7 +196,7 @@ class HistoryQuery:
     without: tuple[str, ...] = ()  # and none of these
     parent: str | None = None  # made from this picture
     trashed: bool = False  # True: the trash, and nothing else
-    sort: str = "created_at"  # or seed, width, height, num_inference_steps, guidance_scale, seconds, rating, model ...
+    sort: str = "created_at"  # or seed, width, height, num_inference_steps, cfg_scale, seconds, rating, model ...
     descending: bool = True
     limit: int = 60
     cursor: str | None = None  # opaque: HistoryPage.next_cursor of the page before

@@ -26,7 +26,7 @@ class ModelInfo:
     default_width: int
     default_height: int
     default_steps: int
-    default_guidance: float
+    default_cfg_scale: float  # 1 = off
     size_multiple: int
     max_side: int
     pipeline: str  # class of diffusers; see core.models.families
@@ -47,6 +47,7 @@ class ModelInfo:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # option key -> what this model allows
     cannot: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # option key -> why it does nothing here
     own: bool = False  # added by the user
+    cfg_offset: float = 0.0  # CFG scale minus what the pipeline's own `guidance_scale` means
     inputs: tuple[str, ...] = ()  # the roles of input pictures that it takes, see ROLES
     trained_side: int = 1024  # the longest side that training showed; beyond it positions may be scaled
     width: int | None = (

@@ -83,7 +83,7 @@ class FamilyContract:
 
     @pytest.mark.parametrize("guided", [False, True])
     def test_txt2img_is_plain_diffusers(self, own, folder, request_for, guided):
-        mine = own.generate(request_for(guidance_scale=self.cfg - 1 if guided else 0.0)).images[0]
+        mine = own.generate(request_for(cfg_scale=self.cfg if guided else 1.0)).images[0]
         assert np.array_equal(pixels(mine.image), self.plain(folder, guided=guided, **SIZE))
         assert mine.effective["model.pipeline"] == self.pipeline
 
@@ -109,7 +109,7 @@ class FamilyContract:
     def test_img2img_is_plain_diffusers(self, own, folder, request_for):
         if self.family.img2img is None:
             pytest.skip("the family has no img2img")
-        request = request_for(guidance_scale=self.cfg - 1, changed={"img2img.denoising_strength": 0.6})
+        request = request_for(cfg_scale=self.cfg, changed={"img2img.denoising_strength": 0.6})
         mine = own.generate(request, attempt=ResumeState(inputs={IMAGE: scene()})).images[0]
         theirs = self.plain(folder, self.family.img2img, guided=True, image=scene(), strength=0.6)
         assert np.array_equal(pixels(mine.image), theirs)
@@ -119,7 +119,7 @@ class FamilyContract:
         if self.family.inpaint is None:
             pytest.skip("the family has no inpainting")
         given = {IMAGE: scene(), MASK: mask()}
-        request = request_for(guidance_scale=self.cfg - 1, changed={"img2img.denoising_strength": 1.0})
+        request = request_for(cfg_scale=self.cfg, changed={"img2img.denoising_strength": 1.0})
         mine = pixels(own.generate(request, attempt=ResumeState(inputs=given)).images[0].image)
         theirs = self.plain(folder, self.family.inpaint, guided=True, strength=1.0, **given, **SIZE)
         white = pixels(mask())[..., 0] > 0

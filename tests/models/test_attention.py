@@ -114,7 +114,7 @@ def test_a_missing_backend_is_replaced_with_its_reason(generator, small):
 def test_a_backend_without_masks_serves_guidance_with_prompts_of_unlike_length(generator, request_of, planted):
     """The same picture as with masks, to 2 of 255."""
     planted("flash", maskless)
-    long = {"negative_prompt": "a blue car, night, " * 6, "guidance_scale": 2.0}
+    long = {"negative_prompt": "a blue car, night, " * 6, "cfg_scale": 3.0}
     size = {"width": 64, "height": 64, "num_inference_steps": 2}
     masked = pixels(generator, request_of(**long, **size))
     image = generator.generate(request_of(changed={OPTION: "flash"}, **long, **size)).images[0]

@@ -97,13 +97,13 @@ def test_every_way_of_drawing_is_the_folders_own(pair, request_of):
     """With the same LoRA. Bit for bit where the texts are read alike: see `near`."""
     found = {}
     for model in ("folder", "file"):
-        request = request_of(model=model, guidance_scale=3.0, negative_prompt="grey", **SIZE)
+        request = request_of(model=model, cfg_scale=4.0, negative_prompt="grey", **SIZE)
         drawn(pair, request)
         parts = ("unet", "text_encoder", "text_encoder_2")
         write_lora(pair.root / "loras" / "ink.safetensors", pair.own.loaded.pipeline, 3, parts=parts)
         for way, (changed, given) in WAYS.items():
             request = request_of(
-                model=model, guidance_scale=3.0, negative_prompt="grey", changed=changed, num_inference_steps=3, **SIZE
+                model=model, cfg_scale=4.0, negative_prompt="grey", changed=changed, num_inference_steps=3, **SIZE
             )
             found[model, way] = drawn(pair, request, **given)
     for way in WAYS:
@@ -120,7 +120,7 @@ def test_every_way_of_drawing_is_the_folders_own(pair, request_of):
 
 @pytest.mark.parametrize("guidance", [0.0, 4.0])
 def test_pixels_are_those_of_plain_diffusers_over_the_same_file(pair, request_of, guidance):
-    request = request_of(model="file", guidance_scale=guidance, negative_prompt="grey", seed=5, **SIZE)
+    request = request_of(model="file", cfg_scale=guidance + 1, negative_prompt="grey", seed=5, **SIZE)
     kind = StableDiffusionXLPipeline if pair.xl else StableDiffusionPipeline
     plain = kind.from_single_file(str(pair.file), config=str(pair.folder), local_files_only=True, dtype=torch.float32)
     plain.set_progress_bar_config(disable=True)

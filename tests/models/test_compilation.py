@@ -62,9 +62,9 @@ UNLIKE = [
     {"prompt": "a blue car, night, " * 12, "width": 128},
 ]
 GUIDED = [
-    {"guidance_scale": 2.0},
-    {"guidance_scale": 1.0, "negative_prompt": "red, " * 30, "height": 160},
-    {"guidance_scale": 3.0, "prompt": "a blue car, night, " * 12, "width": 96},
+    {"cfg_scale": 3.0},
+    {"cfg_scale": 2.0, "negative_prompt": "red, " * 30, "height": 160},
+    {"cfg_scale": 4.0, "prompt": "a blue car, night, " * 12, "width": 96},
 ]
 
 

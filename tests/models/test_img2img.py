@@ -68,7 +68,7 @@ def drawn_by_diffusers(folder, kind, request, more, **given):
         prompt=request.prompt,
         negative_prompt=request.negative_prompt or None,
         num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale + more,
+        guidance_scale=request.cfg_scale - 1 + more,
         generator=torch.Generator().manual_seed(request.seed),
         **given,
     ).images[0]
@@ -80,7 +80,7 @@ def drawn_by_diffusers(folder, kind, request, more, **given):
 def test_from_a_image_it_is_plain_diffusers(own, family, request_of, guidance, strength):
     name, folder, stem, more = family
     request = request_of(
-        model=name, width=128, height=96, num_inference_steps=6, guidance_scale=guidance, negative_prompt="grey",
+        model=name, width=128, height=96, num_inference_steps=6, cfg_scale=guidance + 1, negative_prompt="grey",
         changed={"img2img.denoising_strength": strength},
     )  # fmt: skip
     seen = []
@@ -100,7 +100,7 @@ def test_from_a_image_it_is_plain_diffusers(own, family, request_of, guidance, s
 def test_within_a_mask_it_is_plain_diffusers_and_outside_the_input_itself(own, family, request_of, strength):
     name, folder, stem, more = family
     request = request_of(
-        model=name, width=128, height=96, num_inference_steps=5, guidance_scale=1.5,
+        model=name, width=128, height=96, num_inference_steps=5, cfg_scale=2.5,
         changed={"img2img.denoising_strength": strength},
     )  # fmt: skip
     given = {"image": scene(), "mask_image": hole()}

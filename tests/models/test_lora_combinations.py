@@ -58,7 +58,7 @@ def theirs(toy, name, request, **given):
     pipeline = kind(**toy.plain.components, **more, **extra)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline(
-        prompt=request.prompt, num_inference_steps=request.num_inference_steps, guidance_scale=request.guidance_scale + 1,
+        prompt=request.prompt, num_inference_steps=request.num_inference_steps, guidance_scale=request.cfg_scale,
         generator=torch.Generator().manual_seed(request.seed), **given,
     ).images[0]  # fmt: skip
     return np.asarray(image)
@@ -69,7 +69,7 @@ def drawn(generator, request, **inputs):
 
 
 def test_over_a_image(toy, request_of):
-    fields = {"model": "plain", "num_inference_steps": 5, "guidance_scale": 2.0, **SIZE}
+    fields = {"model": "plain", "num_inference_steps": 5, "cfg_scale": 3.0, **SIZE}
     request = request_of(changed={"lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6}, **fields)
     mine = drawn(toy.own, request, image=scene())
     assert np.array_equal(mine, theirs(toy, "Img2Img", request, image=scene(), strength=0.6))
@@ -79,7 +79,7 @@ def test_over_a_image(toy, request_of):
 
 
 def test_within_a_mask(toy, request_of):
-    fields = {"model": "plain", "num_inference_steps": 5, "guidance_scale": 2.0, **SIZE}
+    fields = {"model": "plain", "num_inference_steps": 5, "cfg_scale": 3.0, **SIZE}
     request = request_of(changed={"lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6}, **fields)
     mine = drawn(toy.own, request, image=scene(), mask_image=hole())
     other = theirs(toy, "Inpaint", request, image=scene(), mask_image=hole(), strength=0.6, **SIZE)
@@ -91,7 +91,7 @@ def test_within_a_mask(toy, request_of):
 def test_with_a_control_net(toy, request_of):
     if not toy.xl:
         pytest.skip("of SDXL alone")
-    fields = {"model": "control", "guidance_scale": 2.0, **SIZE}
+    fields = {"model": "control", "cfg_scale": 3.0, **SIZE}
     as_it_is = {"controlnet.preprocessor": "none"}
     request = request_of(changed={"lora.use": ("net:0.8",), **as_it_is}, **fields)
     mine = drawn(toy.own, request, **{CONTROL: scene()})

@@ -219,7 +219,7 @@ def toy(request, tmp_path_factory):
 
 @pytest.mark.parametrize("guidance", [0.0, 4.0])
 def test_a_u_nets_loras_are_plain_diffusers_own(toy, request_of, guidance):
-    small = {**SMALL, "model": str(toy.folder), "guidance_scale": guidance, "negative_prompt": "grey"}
+    small = {**SMALL, "model": str(toy.folder), "cfg_scale": guidance + 1, "negative_prompt": "grey"}
     _, before = drawn(toy.own, request_of(**small))
     request = request_of(changed={"lora.use": ("whole:0.9", "net:0.4")}, **small)
     _, mine = drawn(toy.own, request)

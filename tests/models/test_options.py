@@ -45,7 +45,7 @@ EFFECTS = [
 )
 @pytest.mark.parametrize("changed", EFFECTS, ids=lambda changed: ", ".join(changed))
 def test_option_acts_and_is_taken_back(generator, request_of, changed):
-    fields = {"guidance_scale": 2.0}
+    fields = {"cfg_scale": 3.0}
     before = pixels(generator, request_of(**fields))
     during = pixels(generator, request_of(changed=changed, **fields))
     after = pixels(generator, request_of(**fields))
@@ -158,7 +158,7 @@ def test_negative_prompt_acts_with_guidance_only(generator, request_of):
     without, with_it = made(), made(negative_prompt="a red house")
     assert np.array_equal(np.asarray(without.image), np.asarray(with_it.image))
     assert any(choice.option == "generation.negative_prompt" for choice in with_it.decisions)
-    guided = [made(guidance_scale=2.0, negative_prompt=words).image for words in ("", "a red house")]
+    guided = [made(cfg_scale=3.0, negative_prompt=words).image for words in ("", "a red house")]
     assert not np.array_equal(*map(np.asarray, guided))
     gap = np.abs(np.subtract(*(np.asarray(image).astype(int) for image in guided)))
     measured(

@@ -45,9 +45,7 @@ def counted(generator, request_of, monkeypatch):
     return watch
 
 
-@pytest.mark.parametrize(
-    "fields", [{}, {"guidance_scale": 2.0, "negative_prompt": "mountains, " * 20}], ids=["", "guided"]
-)
+@pytest.mark.parametrize("fields", [{}, {"cfg_scale": 3.0, "negative_prompt": "mountains, " * 20}], ids=["", "guided"])
 def test_each_alone_and_none_equal_plain_diffusers(generator, plain, request_of, fields):
     size = {"width": 64, "height": 64, "num_inference_steps": 2}
     right = drawn_by(plain, request_of(**size, **fields))

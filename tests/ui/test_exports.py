@@ -22,7 +22,7 @@ from core.server import create_api, exports
 from core.server.listing import read_query, write_query
 from core.types import AnnotationChange, HistoryQuery
 
-QUERY = HistoryQuery(text="雪山", tag="a", min_guidance=0.5, options={"vae.enable_tiling": True}, ids=("a", "b"),
+QUERY = HistoryQuery(text="雪山", tag="a", min_cfg_scale=1.5, options={"vae.enable_tiling": True}, ids=("a", "b"),
                      since=datetime(2026, 3, 1, tzinfo=UTC), trashed=True, descending=False)  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_parquet_keeps_kinds(studio, client):
     records = studio.fill_history(3)
     frame = parquet.read_table(io.BytesIO(client.get("/exports/parquet").content))
     assert frame.column("seed").to_pylist() == [record.request.seed for record in records]
-    assert str(frame.schema.field("guidance_scale").type) == "double"
+    assert str(frame.schema.field("cfg_scale").type) == "double"
     assert frame.column("prompt").to_pylist()[0] == records[0].request.prompt
 
 

@@ -83,7 +83,7 @@ def detail(studio, open_page) -> tuple[ImageRecord, object]:
         record.request,
         options={**record.request.options, "vae.enable_tiling": True, "scheduler.shift": 2.0},
         negative_prompt="rain",
-        guidance_scale=1.5,
+        cfg_scale=2.5,
         width=300,
     )
     studio.history.records[1] = replace(record, request=changed, width=300, height=192, rendered_size=(304, 192))
@@ -188,7 +188,7 @@ def test_more_filters_reach_the_query(studio, open_page, monkeypatch):
     page = open_page("history")
     page.selectbox(key="history_tag").set_value("summer")
     page.number_input(key="history_seed").set_value(7)
-    page.number_input(key="history_max_guidance").set_value(2.5)
+    page.number_input(key="history_max_cfg_scale").set_value(2.5)
     page.select_slider(key="history_min_rating").set_value(3)
     page.multiselect(key="history_options").set_value(["vae.enable_tiling", "scheduler.shift"]).run()
     page.selectbox(key="history_value_vae.enable_tiling").set_value("true")
@@ -196,7 +196,7 @@ def test_more_filters_reach_the_query(studio, open_page, monkeypatch):
     page.button(key="history_direction").click().run()
     assert not page.exception
     assert asked[-1] == HistoryQuery(
-        tag="summer", seed=7, max_guidance=1.5, min_rating=3, descending=False, limit=100,
+        tag="summer", seed=7, max_cfg_scale=2.5, min_rating=3, descending=False, limit=100,
         options={"vae.enable_tiling": True, "scheduler.shift": 2.5},
     )  # fmt: skip
     page.text_input(key="history_value_scheduler.shift").set_value("![x](http://127.0.0.1:9/)").run()
@@ -287,7 +287,7 @@ def test_a_dropped_image_shows_its_parameters_and_they_can_be_used(studio, open_
     assert not page.exception
     (asked,) = studio.queue.submitted
     assert (asked.prompt, asked.negative_prompt) == ("a <b>red</b> house", "rain")
-    assert (asked.num_inference_steps, asked.guidance_scale, asked.seed) == (20, 3.5, 77)
+    assert (asked.num_inference_steps, asked.cfg_scale, asked.seed) == (20, 4.5, 77)
     assert (asked.width, asked.height, asked.model) == (640, 384, "demo")
 
 

@@ -9,7 +9,6 @@ from core.config.options import SCHEMA
 from core.errors import InputError, OptionConflictError, StudioError
 from core.studio import Studio
 from ui import state
-from ui.cfg import cfg_of
 
 
 def open_form(studio: Studio) -> None:
@@ -29,14 +28,14 @@ def open_form(studio: Studio) -> None:
 
 
 def change_model(studio: Studio) -> None:
-    """Another model has its own size, steps and guidance."""
+    """Another model has its own size, steps and CFG scale."""
     model = studio.catalog.find(state.form()["model.id"])
     state.fill_form(
         {
             "generation.width": model.default_width,
             "generation.height": model.default_height,
             "generation.num_inference_steps": model.default_steps,
-            state.CFG: cfg_of(model.default_guidance),
+            state.CFG: model.default_cfg_scale,
         }
     )
 
@@ -63,8 +62,11 @@ def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError]
         pass  # in the list already
     if problems:
         return problems, []
+    present = state.form_values()
+    if state.GUIDANCE in values:  # another name of the CFG scale, so the form's own must not stand beside it
+        present.pop(state.CFG, None)
     try:
-        request = studio.requests.new({**state.form_values(), **values}, source)
+        request = studio.requests.new({**present, **values}, source)
     except InputError as problem:
         return [problem], []
     state.fill_form_from(request)

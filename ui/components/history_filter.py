@@ -15,13 +15,12 @@ from core.errors import InputError
 from core.studio import Studio
 from core.types import HistoryQuery
 from ui import state
-from ui.cfg import guidance_of
 from ui.components import custom_components
 from ui.i18n import said, t
 from ui.timezone import local_zone
 
 SORTS = (
-    "created_at", "rating", "favourite", "seconds", "seed", "width", "height", "num_inference_steps", "guidance_scale",
+    "created_at", "rating", "favourite", "seconds", "seed", "width", "height", "num_inference_steps", "cfg_scale",
     "model", "format", "bytes",
 )  # fmt: skip
 VIEWS = ("gallery", "table")
@@ -96,12 +95,12 @@ def _more(studio: Studio) -> dict[str, Any]:
         found["tag"] = _choice("tag", studio.history.labels("tag"), free=False)
         found["seed"] = _number("seed")
         found["min_steps"] = _number("min_steps")
-        found["min_guidance"] = _guidance("min_guidance")
+        found["min_cfg_scale"] = _number("min_cfg_scale", 0.5)
     with right:
         found["collection"] = _choice("collection", studio.history.labels("collection"), free=False)
         found["format"] = _choice("format", FORMATS, free=False)
         found["max_steps"] = _number("max_steps")
-        found["max_guidance"] = _guidance("max_guidance")
+        found["max_cfg_scale"] = _number("max_cfg_scale", 0.5)
     found["min_rating"] = st.select_slider(
         t("history.min_rating"), range(6), key="history_min_rating", on_change=state.first_page,
         format_func=lambda stars: "★" * stars or t("history.any"),
@@ -150,12 +149,6 @@ def _number(name: str, step: float = 1) -> Any:
         t(f"history.{name}"), min_value=type(step)(0), value=None, step=step, key=f"history_{name}",
         placeholder=t("history.any"), on_change=state.first_page,
     )  # fmt: skip
-
-
-def _guidance(name: str) -> float | None:
-    """Return the guidance of the CFG scale that is typed."""
-    cfg = _number(name, 0.5)
-    return None if cfg is None else guidance_of(cfg)
 
 
 def _sizes(studio: Studio) -> list[str]:

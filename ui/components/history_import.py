@@ -61,7 +61,7 @@ def _parameters(studio: Studio, name: str, found: FoundParameters | None, number
 
 
 def _use(studio: Studio, found: FoundParameters) -> None:
-    """Into the form, over the model's own settings; a CFG wins over the guidance that is there."""
+    """Into the form, over the model's own settings."""
     known = {model.id for model in studio.catalog.models()}
     values = {key: value for key, value in found.values.items() if key != "model.id" or value in known}
     try:

@@ -13,7 +13,6 @@ from core.config.options import GROUPS, SCHEMA
 from core.config.schema import AUTO
 from core.types import Decision, ImageRecord
 from ui import formats
-from ui.cfg import cfg_of
 from ui.components import image_card
 from ui.i18n import said, t
 
@@ -52,7 +51,7 @@ def draw(record: ImageRecord) -> None:
 def _main_sections(record: ImageRecord) -> list[Section]:
     request, total = record.request, sum(record.timings.values())
     delivered = formats.pixels(record.width, record.height)
-    values = {**vars(request), "cfg_scale": cfg_of(request.guidance_scale)}
+    values = vars(request)
     image = [
         Row(said(SCHEMA.options["model.id"].label), request.model),
         Row(t("fact.size"), formats.pixels(request.width, request.height), delivered, _why_resized(record)),

@@ -8,7 +8,6 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.types import HistoryPage, ImageRecord
 from ui import formats, state
-from ui.cfg import cfg_of
 from ui.components import custom_components
 from ui.i18n import said, t
 
@@ -56,7 +55,7 @@ def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
         "model": [record.request.model for record in records],
         "size": [formats.pixels(record.width, record.height) for record in records],
         "steps": [record.known("num_inference_steps") for record in records],
-        "guidance": [None if (value := record.known("guidance_scale")) is None else cfg_of(value) for record in records],
+        "guidance": [record.known("cfg_scale") for record in records],
         "seed": [record.known("seed") for record in records],
         "seconds": [record.seconds for record in records],
         "rating": [record.marks.rating for record in records],

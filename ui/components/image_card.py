@@ -9,7 +9,6 @@ import streamlit as st
 from core.studio import Studio
 from core.types import ImageRecord
 from ui import actions, formats, state
-from ui.cfg import cfg_of
 from ui.components import custom_components
 from ui.i18n import t
 
@@ -35,8 +34,8 @@ def facts(record: ImageRecord, key: str = "facts") -> None:
         (t("fact.steps"), _steps(record), str(request.num_inference_steps)),
         (t("fact.time"), f"{total} ({parts})", f"{total} ({parts})"),
     ]
-    if request.guidance_scale:
-        rows.insert(3, (t("fact.guidance"), *(f"{cfg_of(request.guidance_scale):g}",) * 2))
+    if request.guided:
+        rows.insert(3, (t("fact.guidance"), *(f"{request.cfg_scale:g}",) * 2))
     if record.peak_memory_bytes:
         peak = formats.size_of(record.peak_memory_bytes)
         rows.append((peak_label(record), peak, peak))

@@ -13,7 +13,6 @@ from core.config.options import GROUPS, SCHEMA
 from core.config.schema import AUTO, Option, TakesEffect
 from core.types import Decision, ModelInfo, WorkerStatus
 from ui import formats, state
-from ui.cfg import cfg_of
 from ui.i18n import said, t
 
 SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exactly: a number field can
@@ -114,8 +113,8 @@ def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]
 def bounded(option: Option, model: ModelInfo | None) -> Option:
     """The option as this model allows it."""
     if option.key == state.CFG:
-        low, high = (model.bounds if model else {}).get(state.GUIDANCE, (0.0, 19.0))
-        return replace(option, minimum=cfg_of(low), maximum=cfg_of(high), step=0.5)
+        low, high = (model.bounds if model else {}).get(state.CFG, (1.0, 20.0))
+        return replace(option, minimum=low, maximum=high, step=0.5)
     if model is None or option.key not in model.bounds:
         return option
     low, high = model.bounds[option.key]

@@ -19,7 +19,7 @@ from ui.i18n import said, t
 
 SHEET_PAGE = "views/sheet.py"
 COMPARE_PAGE = "views/compare.py"
-BASIC = ("num_inference_steps", "guidance_scale", "seed", "width", "height")
+BASIC = ("num_inference_steps", "cfg_scale", "seed", "width", "height")
 KINDS = ("int", "float", "bool", "choice")
 
 

@@ -10,14 +10,13 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.types import CONTROL, SET_FIELDS, GenerationRequest
-from ui.cfg import cfg_of
 from ui.state.input_images import set_control_input
 
 _FORM = "form"
 _WIDGET = "w:"
 
 GUIDANCE, CFG = "generation.guidance_scale", "generation.cfg_scale"
-REQUEST_KEYS = tuple(CFG if name == "guidance_scale" else f"generation.{name}" for name in SET_FIELDS)
+REQUEST_KEYS = tuple(f"generation.{name}" for name in SET_FIELDS)
 
 
 def widget_key(key: str) -> str:
@@ -43,7 +42,7 @@ def has_form() -> bool:
 
 def fill_form(values: Mapping[str, Any]) -> None:
     """Put `values` (by schema key) into the form and into those of its widgets that are on the page."""
-    values = _with_cfg(values)
+    values = {key: value for key, value in values.items() if key != GUIDANCE}  # pages show the CFG scale alone
     kept = {**form(), **{key: _for_widget(key, value) for key, value in values.items()}}
     st.session_state[_FORM] = kept
     for key in values:
@@ -89,15 +88,7 @@ def form_values() -> dict[str, Any]:
 def request_values(request: GenerationRequest) -> dict[str, Any]:
     """A request by schema key: what `new_request` takes and what YAML shows."""
     named = {f"generation.{name}": getattr(request, name) for name in SET_FIELDS}
-    return {"model.id": request.model, **_with_cfg(named), **request.options}
-
-
-def _with_cfg(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with the guidance, where there is one, as a CFG scale: the only one of the two that pages show."""
-    return {
-        CFG if key == GUIDANCE else key: cfg_of(value) if key == GUIDANCE and value != AUTO else value
-        for key, value in values.items()
-    }
+    return {"model.id": request.model, **named, **request.options}
 
 
 def _for_widget(key: str, value: Any) -> Any:

@@ -86,12 +86,12 @@ GENERATION = (
         auto=True,
         minimum=0.0,
         maximum=30.0,
-        step=0.5,
-        panel="basic",
-        label={"en": "Guidance (CFG - 1)", "zh": "引导强度（CFG − 1）"},
+        label={"en": "guidance_scale of diffusers", "zh": "diffusers 的 guidance_scale"},
         help={
-            "en": "How closely the image follows the prompt: CFG scale - 1. 0 = off; above 0 each step takes two passes.",
-            "zh": "图片遵循提示词的程度，等于 CFG − 1。0 为关闭，每步一次前向；大于 0 时每步两次。",
+            "en": "Another way to give the CFG scale: as the model's pipeline in diffusers counts it. Z-Image: CFG - 1, so 0 is "
+            "off; SD 1.5 and SDXL: CFG itself. Wins over generation.cfg_scale of the same settings.",
+            "zh": "CFG 的另一种写法，含义与该模型在 diffusers 中的管线一致。Z-Image：CFG − 1，0 为关闭；SD 1.5 与 SDXL：即 CFG。"
+            "同为设置文件时优先于 generation.cfg_scale。",
         },
     ),
     basic(
@@ -101,12 +101,14 @@ GENERATION = (
         auto=True,
         minimum=0.0,
         maximum=31.0,
+        step=0.5,
+        panel="basic",
         aliases=("cfg",),
         label={"en": "CFG scale (1 = off)", "zh": "提示词引导系数（CFG）"},
         help={
             "en": "How closely the image follows the prompt. 1 = off; above 1 each step takes twice as long and the negative "
-            "prompt acts. Used when guidance_scale is auto.",
-            "zh": "图片遵循提示词的程度。1 为关闭；大于 1 时每步耗时加倍，反向提示词起作用。仅在 guidance_scale 为 auto 时使用。",
+            "prompt acts. auto: the model's own.",
+            "zh": "图片遵循提示词的程度。1 为关闭；大于 1 时每步耗时加倍，反向提示词起作用。auto 为模型自带值。",
         },
     ),
     basic(

@@ -11,9 +11,9 @@ from core.errors import InputError, OptionError
 from core.history.importers import common
 from core.storage.infotext import well_formed
 from core.storage.metadata import RECORD
-from core.types import FoundParameters
+from core.types import FoundParameters, with_cfg
 
-NAMED = ("prompt", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed", "num_images")
+NAMED = ("prompt", "negative_prompt", "width", "height", "num_inference_steps", "cfg_scale", "seed", "num_images")
 
 
 def read(texts: Mapping[str, str]) -> FoundParameters | None:
@@ -21,7 +21,7 @@ def read(texts: Mapping[str, str]) -> FoundParameters | None:
     data = common.parsed(texts.get(RECORD))
     if data is None or data.get("format") != "zdarkroom":
         return None
-    requested = data["requested"]
+    requested = with_cfg(data["requested"])
     asked = {f"generation.{name}": requested[name] for name in NAMED}
     asked |= {"model.id": requested["model"], **requested["options"]}
     values: dict[str, Any] = {}
@@ -39,7 +39,6 @@ def read(texts: Mapping[str, str]) -> FoundParameters | None:
 
 
 def _facts(data: Mapping[str, Any], requested: Mapping[str, Any]) -> FoundParameters:
-    guidance = common.real(requested["guidance_scale"])
     loras = _loras(requested["options"].get(KEY, ()))
     resolved = data.get("resolved")
     scheduler = resolved.get("scheduler") if isinstance(resolved, dict) else None
@@ -48,7 +47,7 @@ def _facts(data: Mapping[str, Any], requested: Mapping[str, Any]) -> FoundParame
         "negative_prompt": requested["negative_prompt"],
         "seed": requested["seed"],
         "steps": requested["num_inference_steps"],
-        "cfg_scale": None if guidance is None else guidance + 1,
+        "cfg_scale": common.real(requested["cfg_scale"]),
         "sampler": requested["options"].get("sampler.name") or scheduler,
         "width": requested["width"],
         "height": requested["height"],

@@ -22,7 +22,7 @@ from core.errors import Cancelled
 from core.inference import controlnet, output_checks, vae_tiling
 from core.inference.img2img import Canvas
 from core.models.families.base import CONTROLNET, Family
-from core.types import Capability, Decision, GenerationRequest, Phase, Progress
+from core.types import Capability, Decision, GenerationRequest, Phase, Progress, guidance_of
 
 if TYPE_CHECKING:  # the loader asks backends, too
     from core.inference.pipeline_loader import LoadedModel
@@ -169,7 +169,7 @@ class Backend(ABC):
             result = pipeline(
                 **self.start_arguments(start),
                 num_inference_steps=request.num_inference_steps,
-                guidance_scale=request.guidance_scale + 1 - self.family.cfg_offset,
+                guidance_scale=guidance_of(request.cfg_scale, self.family.cfg_offset),
                 output_type="latent",
                 callback_on_step_end=after_step,
                 **self.embeds_arguments(embeds),

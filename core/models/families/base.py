@@ -138,7 +138,7 @@ class Family:
     denoiser: str  # the part that removes the noise: "transformer" or "unet"
     size_multiple: int  # px
     steps: int  # default
-    guidance: float  # default, CFG - 1
+    cfg_scale: float  # default, 1 = off
     width: int  # of the published models; see ModelInfo.width
     lora: LoraNames
     cfg_offset: float = 0.0

@@ -332,5 +332,5 @@ def test_a_worker_that_ends_before_it_can_begin_is_told_of_until_one_begins(
 
 
 def test_a_request_is_not_changed_by_the_queue(shop: Shop) -> None:
-    request = make_request("emoji 🏠, مرحبا,\nline", **{"guidance_scale": 1.5})
+    request = make_request("emoji 🏠, مرحبا,\nline", **{"cfg_scale": 2.5})
     assert shop.queue.get(shop.queue.submit(request).id).request == request

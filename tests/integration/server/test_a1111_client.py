@@ -28,7 +28,7 @@ def test_txt2img(served: Served, client: webuiapi.WebUIApi) -> None:
     assert "Negative prompt: car" in result.info["infotexts"][0]
     assert result.image.info["parameters"] == result.info["infotexts"][0]
     request = served.studio.queue.recent(1)[0].request
-    assert (request.num_inference_steps, request.guidance_scale) == (4, 0.0)
+    assert (request.num_inference_steps, request.cfg_scale) == (4, 1.0)
 
 
 def test_img2img(served: Served, client: webuiapi.WebUIApi) -> None:

@@ -38,7 +38,7 @@ def test_the_extra_fields_of_other_servers_reach_the_request(served: Served, cli
     extra = {"negative_prompt": "car", "num_inference_steps": 3, "guidance_scale": 1.5, "seed": 9}
     client.images.generate(model="demo", prompt="x", size="64x64", output_format="webp", extra_body=extra)
     request = served.studio.queue.recent(1)[0].request
-    assert (request.negative_prompt, request.num_inference_steps, request.guidance_scale) == ("car", 3, 1.5)
+    assert (request.negative_prompt, request.num_inference_steps, request.cfg_scale) == ("car", 3, 2.5)
     assert (request.seed, request.options["output.format"]) == (9, "webp")
 
 

@@ -107,7 +107,7 @@ def test_neutral_values_are_accepted(served: Served, fields: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("fields", "key", "value"),
     [
-        ({"true_cfg_scale": 4}, "guidance", 3.0),
+        ({"true_cfg_scale": 4}, "cfg", 4.0),
         ({"vae_use_tiling": True}, "vae.enable_tiling", True),
         ({"output_quality": "low"}, "output.quality", 35),
         ({"lora": {"name": "ink-print", "scale": 0.5}}, "lora.use", ("ink-print:0.5",)),
@@ -118,7 +118,7 @@ def test_neutral_values_are_accepted(served: Served, fields: dict[str, Any]) -> 
 def test_fields_of_other_servers_act(served: Served, fields: dict[str, Any], key: str, value: Any) -> None:
     assert post(served, **fields).status_code == 200
     request = served.studio.queue.recent(1)[0].request
-    assert (request.guidance_scale if key == "guidance" else request.options[key]) == value
+    assert (request.cfg_scale if key == "cfg" else request.options[key]) == value
 
 
 @pytest.mark.parametrize(

@@ -32,13 +32,11 @@ def test_rows_make_images_in_order_with_what_they_have_of_their_own(studio: Stud
     batch = studio.requests.new_batch(table.encode(), {"seed": 100, "height": 96, "model": "demo"}, "list.csv")
     per_image_requests = batch.per_image_requests()
     assert batch.num_images == len(per_image_requests) == 4
-    assert [
-        (one.prompt, one.negative_prompt, one.width, one.seed, one.guidance_scale) for one in per_image_requests
-    ] == [
-        ("a", "n", 128, 7, 0.0),
-        ("a", "n", 128, 8, 0.0),
-        ("b", "", 256, 102, 2.0),
-        ("c", "", 256, 90, 0.0),
+    assert [(one.prompt, one.negative_prompt, one.width, one.seed, one.cfg_scale) for one in per_image_requests] == [
+        ("a", "n", 128, 7, 1.0),
+        ("a", "n", 128, 8, 1.0),
+        ("b", "", 256, 102, 3.0),
+        ("c", "", 256, 90, 1.0),
     ]
     assert {one.height for one in per_image_requests} == {96} and all(
         not one.images and one.num_images == 1 for one in per_image_requests

@@ -16,7 +16,7 @@ from core.types import HistoryQuery
 
 from .program_images import INFOTEXT, parameters, png
 
-NUMBERS = ("seed", "num_inference_steps", "guidance_scale")
+NUMBERS = ("seed", "num_inference_steps", "cfg_scale")
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def test_unknown_matches_no_number(history: History) -> None:
     queries = [
         HistoryQuery(seed=0),
         HistoryQuery(max_steps=5),
-        HistoryQuery(max_guidance=1.0),
+        HistoryQuery(max_cfg_scale=2.0),
         HistoryQuery(min_steps=1, max_steps=10),
     ]
     assert all(history.search(query).records == () for query in queries)
-    assert history.search(HistoryQuery(max_steps=100, max_guidance=30.0)).records == (told,)
+    assert history.search(HistoryQuery(max_steps=100, max_cfg_scale=31.0)).records == (told,)
     assert {record.id for record in history.search(HistoryQuery()).records} == {plain.id, told.id}
     assert [
         record.id for record in history.search(HistoryQuery(sort="num_inference_steps", descending=False)).records

@@ -58,7 +58,7 @@ def test_a_job_knows_its_time_from_the_one_before(shop: Shop) -> None:
     shop.wait(shop.submit(fake_step_seconds=0.25))
     past = shop.history.seconds_of_past(make_request(fake_step_seconds=0.25))
     assert past is not None and past >= 1.0
-    for changed in ({"width": 128}, {"num_inference_steps": 5}, {"guidance_scale": 1.0}, {"model": "other"}):
+    for changed in ({"width": 128}, {"num_inference_steps": 5}, {"cfg_scale": 2.0}, {"model": "other"}):
         assert shop.history.seconds_of_past(make_request(fake_step_seconds=0.25, **changed)) is None
     assert shop.history.seconds_of_past(make_request(fake_step_seconds=0.3)) is None, "other options, another time"
     job_id = shop.submit(num_images=2, fake_step_seconds=0.25)

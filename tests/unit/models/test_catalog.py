@@ -41,7 +41,7 @@ def test_every_shipped_entry_is_read(catalog):
 
 def test_a_model_that_is_not_here_says_how_to_get_it(catalog):
     turbo = catalog.find("z-image-turbo")
-    assert (turbo.default_width, turbo.default_steps, turbo.default_guidance) == (1024, 8, 0.0)
+    assert (turbo.default_width, turbo.default_steps, turbo.default_cfg_scale) == (1024, 8, 1.0)
     assert turbo.sources == {"huggingface": "Tongyi-MAI/Z-Image-Turbo", "modelscope": "Tongyi-MAI/Z-Image-Turbo"}
     assert "models get" in turbo.problem.message("en")
 

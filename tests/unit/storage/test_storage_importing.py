@@ -36,7 +36,7 @@ def test_a_image_of_another_program(history: History, database: Database, format
     assert new and history.file(record.id).read_bytes() == data
     request = record.request
     assert (request.prompt, request.negative_prompt, request.model) == (PROMPT, NEGATIVE, "some-xl")
-    assert (request.num_inference_steps, request.guidance_scale, request.seed) == (20, 3.5, 77)
+    assert (request.num_inference_steps, request.cfg_scale, request.seed) == (20, 4.5, 77)
     assert (request.width, request.height) == (64, 48)  # of the file, not what is said in it
     assert record.created_at == MADE and record.effective["Sampler"] == "Euler a"
     assert history.search(HistoryQuery(text="房子")).total == 1

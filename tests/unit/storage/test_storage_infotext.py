@@ -15,7 +15,7 @@ PROMPTS = ANY_TEXT.filter(lambda text: not any(line.lstrip().startswith(NEGATIVE
 
 
 def test_the_lines_are_what_a1111_readers_expect() -> None:
-    request = GenerationRequest("红色的房子，日落", "rain,\nblur", "demo", 256, 512, 8, 0.0, 42)
+    request = GenerationRequest("红色的房子，日落", "rain,\nblur", "demo", 256, 512, 8, 1.0, 42)
     effective = {"scheduler": "FlowMatchEulerDiscreteScheduler", "model_hash": "0123456789"}
     assert write_infotext(request, effective) == (
         "红色的房子，日落\nNegative prompt: rain,\nblur\n"
@@ -24,10 +24,10 @@ def test_the_lines_are_what_a1111_readers_expect() -> None:
     )
 
 
-@pytest.mark.parametrize(("guidance", "scale"), [(0.0, "1"), (4.0, "5"), (0.5, "1.5"), (0.1, "1.1")])
-def test_cfg_scale_is_guidance_plus_one(guidance: float, scale: str) -> None:
-    text = write_infotext(GenerationRequest("a", guidance_scale=guidance), {})
-    assert read_infotext(text).fields["CFG scale"] == scale
+@pytest.mark.parametrize(("cfg", "text"), [(1.0, "1"), (5.0, "5"), (1.5, "1.5"), (1.1, "1.1")])
+def test_cfg_scale_is_written_as_it_is(cfg: float, text: str) -> None:
+    written = write_infotext(GenerationRequest("a", cfg_scale=cfg), {})
+    assert read_infotext(written).fields["CFG scale"] == text
 
 
 @given(PROMPTS, ANY_TEXT, ANY_TEXT.filter(lambda name: name.strip() == name and name))

@@ -132,6 +132,7 @@ def test_a_job_that_the_update_interrupts_keeps_the_places_of_its_images(
         data = generated_record(image, new_id(NOW), job_id, NOW)
         row = {**image_row(image_record(data, StoredFile(f"2026-03-01/{seed}.png", "png", (64, 64), 10))), "missing": 0}
         del row["place"]
+        row["guidance_scale"] = row.pop("cfg_scale") - 1
         names, marks = ", ".join(row), ", ".join("?" * len(row))
         connection.execute(f"INSERT INTO images ({names}) VALUES ({marks})", list(row.values()))
     connection.commit()

@@ -119,7 +119,7 @@ def test_our_own_is_read_exactly() -> None:
         Image.new("RGB", (8, 8)).save(buffer, format.upper(), **save_arguments(format, A1111, record))
         found = read_parameters(buffer)
         assert found is not None and found.program == "Z Darkroom" and found.unused == {}
-        assert found.values["vae.enable_tiling"] is True and found.values["generation.guidance_scale"] == 1.5
+        assert found.values["vae.enable_tiling"] is True and found.values["generation.cfg_scale"] == 2.5
 
 
 def test_a_value_that_cannot_be_used_is_listed() -> None:

@@ -53,7 +53,7 @@ def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str,
         width=size[0],
         height=size[1],
         num_inference_steps=rng.choice([4, 8, 50]),
-        guidance_scale=rng.choice([0.0, 0.1, 4.5]),
+        cfg_scale=rng.choice([1.0, 1.1, 5.5]),
         seed=rng.choice([0, 7, rng.randrange(2**53)]),
         options={**IMAGE.request.options, "scheduler.shift": rng.choice([1.0, 2.5, 3.0])},
     )
@@ -143,7 +143,7 @@ def matches(record: ImageRecord, query: HistoryQuery) -> bool:
         all(has_word(request.prompt, w) or has_word(request.negative_prompt, w) for w in query.text.split())
         and query.seed in (None, request.seed)
         and between(request.num_inference_steps, query.min_steps, query.max_steps)
-        and between(request.guidance_scale, query.min_guidance, query.max_guidance)
+        and between(request.cfg_scale, query.min_cfg_scale, query.max_cfg_scale)
         and between(record.marks.rating, query.min_rating, None)
         and query.tag in (None, *record.marks.tags)
         and query.collection in (None, *record.marks.collections)
@@ -215,8 +215,8 @@ queries = st.builds(
     seed=st.sampled_from([None, None, None, 0, 7, 8]),
     min_steps=st.sampled_from([None, 5]),
     max_steps=st.sampled_from([None, 8]),
-    min_guidance=st.sampled_from([None, 0.1]),
-    max_guidance=st.sampled_from([None, 0.1]),
+    min_cfg_scale=st.sampled_from([None, 1.1]),
+    max_cfg_scale=st.sampled_from([None, 1.1]),
     min_rating=st.sampled_from([None, 3]),
     tag=st.sampled_from([None, None, "third", "none"]),
     collection=st.sampled_from([None, None, "fifth"]),
@@ -396,8 +396,8 @@ def test_an_offset_is_a_place_in_the_sorted_list(filled: tuple[History, list[Ima
 
 
 EVERYTHING = HistoryQuery(
-    text="house", model="demo", width=1, height=1, seed=1, format="png", min_steps=1, max_steps=2, min_guidance=0.0,
-    max_guidance=1.0, min_rating=1, favourite=True, missing=False, tag="a", collection="b", options={"a": 1},
+    text="house", model="demo", width=1, height=1, seed=1, format="png", min_steps=1, max_steps=2, min_cfg_scale=1.0,
+    max_cfg_scale=2.0, min_rating=1, favourite=True, missing=False, tag="a", collection="b", options={"a": 1},
     since=START, until=START, ids=("a",), without=("b",), parent="c",
 )  # fmt: skip
 
@@ -430,10 +430,10 @@ def timed_pages(history: History, rounds: int) -> dict[str, tuple[float, float]]
         "tag": [HistoryQuery(tag="third"), HistoryQuery(tag="third", collection="fifth", sort="seed")],
         "rare word": [HistoryQuery(text="nowhere"), HistoryQuery(text="无此词", sort="seconds")],
         "steps, guidance, rating": [
-            HistoryQuery(min_steps=5, max_steps=8, min_guidance=0.1, min_rating=3, sort="seed")
+            HistoryQuery(min_steps=5, max_steps=8, min_cfg_scale=1.1, min_rating=3, sort="seed")
         ],
         "an advanced option": [HistoryQuery(options={"scheduler.shift": 2.5}, sort="seconds")],
-        "words and filters": [HistoryQuery(text="red hou", model="demo", min_rating=2, sort="guidance_scale")],
+        "words and filters": [HistoryQuery(text="red hou", model="demo", min_rating=2, sort="cfg_scale")],
         "the middle": [HistoryQuery(offset=HISTORY_MIDDLE), HistoryQuery(offset=HISTORY_MIDDLE, sort="seed")],
     }
     figures = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.errors import StudioError
 from core.types import GenerationRequest, HistoryQuery, ImageRecord, Job
 
 
@@ -25,7 +26,7 @@ def request_facts(request: GenerationRequest) -> dict[str, Any]:
         "width": request.width,
         "height": request.height,
         "steps": request.num_inference_steps,
-        "cfg_scale": request.guidance_scale + 1,
+        "cfg_scale": request.cfg_scale,
         "seed": request.seed,
         "images": request.num_images,
         "options": plain(request.options),
@@ -39,10 +40,7 @@ def request_facts(request: GenerationRequest) -> dict[str, Any]:
 def batch_facts(own: Any) -> dict[str, Any]:
     """Return what one image of a batch has of its own."""
     names = {"num_inference_steps": "steps"}
-    facts = {names.get(name, name): value for name, value in own.items() if name != "guidance_scale"}
-    if "guidance_scale" in own:
-        facts["cfg_scale"] = own["guidance_scale"] + 1
-    return facts
+    return {names.get(name, name): value for name, value in own.items()}
 
 
 def image_facts(record: ImageRecord) -> dict[str, Any]:
@@ -108,25 +106,18 @@ STORED_ERRORS = {  # an error class -> the code that version 0.1 stored it under
 }
 
 
-def error_facts(error):
+def error_facts(error: StudioError) -> dict[str, Any]:
     """Describe an error by the names that version 0.1 used."""
     values = {"came" if name == "value" else name: value for name, value in plain(error.values).items()}
     return {"code": STORED_ERRORS.get(error.code, error.code), "values": values}
 
 
-QUERY_NAMES = {  # the plain name of a filter -> what the code calls it
-    "min_cfg_scale": "min_guidance",
-    "max_cfg_scale": "max_guidance",
-}
-SORT_NAMES = {"cfg_scale": "guidance_scale", "steps": "num_inference_steps"}
+SORT_NAMES = {"steps": "num_inference_steps"}
 
 
 def query_of(facts: dict[str, Any]) -> HistoryQuery:
     """Return the question to the history that `facts` describe in plain words."""
-    named = {QUERY_NAMES.get(name, name): value for name, value in facts.items()}
-    for name in ("min_guidance", "max_guidance"):
-        if name in named:
-            named[name] -= 1
+    named = dict(facts)
     if "sort" in named:
         named["sort"] = SORT_NAMES.get(named["sort"], named["sort"])
     return HistoryQuery(**named)

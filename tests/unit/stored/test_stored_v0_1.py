@@ -31,6 +31,14 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {SCHEMA.canonical(key): value for key, value in values.items()}
 
 
+def with_cfg(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored values with the CFG scale that version 0.1.0 kept as CFG - 1 under `guidance_scale`."""
+    found = renamed(values)
+    if "generation.guidance_scale" in found:
+        found["generation.cfg_scale"] = found.pop("generation.guidance_scale") + 1
+    return found
+
+
 def known_options(facts: dict[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
     """Return `facts` without the options that came after version 0.1.0."""
     keys = renamed(expected)
@@ -130,7 +138,7 @@ def test_every_image_file_gives_its_parameters(studio: Studio, image_id: str) ->
     found = studio.images.read_parameters(studio.history.file(image_id).read_bytes())
     assert found is not None and found.program == expected["program"]
     values = renamed(plain(found.values))
-    assert {key: values.get(key) for key in renamed(expected["values"])} == renamed(expected["values"])
+    assert {key: values.get(key) for key in with_cfg(expected["values"])} == with_cfg(expected["values"])
     assert plain(found.unused) == expected["unused"]
 
 
@@ -163,8 +171,10 @@ def test_every_sweep_is_there(studio: Studio, expected: dict[str, Any]) -> None:
     sweep = studio.sweeps.get(expected["id"])
     assert (sweep.image_id, list(sweep.jobs)) == (expected["image"], expected["jobs"])
     assert sweep.created_at.isoformat() == expected["created_at"]
-    axes = [(axis.key, plain(axis.values)) for axis in sweep.axes]
-    assert axes == [(SCHEMA.canonical(axis["option"]), axis["values"]) for axis in expected["axes"]]
+    for axis, wanted in zip(sweep.axes, expected["axes"], strict=True):
+        assert [{axis.key: value} for value in axis.values] == [
+            with_cfg({wanted["option"]: value}) for value in wanted["values"]
+        ]
     assert studio.sweeps.file(sweep.id).is_file()
 
 
@@ -177,7 +187,7 @@ def test_every_comparison_keeps_columns_and_votes(studio: Studio, expected: dict
     for column, wanted in zip(found.columns, expected["columns"], strict=True):
         assert (column.name, column.model, column.job) == (wanted["name"], wanted["model"], wanted["job"])
         assert (column.disk_bytes, column.embedded) == (wanted["disk_bytes"], wanted["embedded"])
-        assert renamed(plain(column.values)) == renamed(wanted["options"])
+        assert plain(column.values) == with_cfg(wanted["options"])
     votes = [[vote.place, vote.one, vote.other, vote.winner, vote.voter] for vote in studio.benchmarks.votes(found.id)]
     assert sorted(votes, key=str) == expected["votes"]
 

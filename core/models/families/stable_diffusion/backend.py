@@ -22,7 +22,7 @@ class StableDiffusionBackend(Backend):
 
     def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
         """`positive` and `negative` are [tokens] for SD 1.5 and [tokens, pooled] for SDXL."""
-        guided = request.guidance_scale > 0
+        guided = request.guided
         found = model.pipeline.encode_prompt(
             prompt=request.prompt,
             device=model.pipeline._execution_device,

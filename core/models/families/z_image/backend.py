@@ -133,7 +133,7 @@ class ZImageBackend(Backend):
     def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
         """`positive` and `negative` are [(tokens, width)]."""
         positive = _encoded(model, request, request.prompt)
-        negative = [_encoded(model, request, request.negative_prompt)] if request.guidance_scale > 0 else None
+        negative = [_encoded(model, request, request.negative_prompt)] if request.guided else None
         return PromptEmbeds([positive], negative, _cut_off(model, request, positive.shape[0]))
 
     def latents_dtype(self, embeds: PromptEmbeds) -> torch.dtype:
@@ -235,7 +235,7 @@ def _attention_plan(
 def _compile(
     model: LoadedModel, request: GenerationRequest, plan: attention.AttentionPlan, on_progress: OnProgress
 ) -> Decision | None:
-    guided = request.guidance_scale > 0
+    guided = request.guided
     with torch.inference_mode():  # the mode of generation: a graph of another mode would not serve it
         return torch_compile.apply(
             model.pipeline.transformer,

@@ -114,7 +114,7 @@ _PLAIN = ZImage(
     denoiser="transformer",
     size_multiple=PATCH,
     steps=8,
-    guidance=0.0,
+    cfg_scale=1.0,
     width=3840,
     lora=LORA,
     cfg_offset=1.0,  # ZImagePipeline guides above 0: pred = cond + guidance_scale (cond - uncond)
