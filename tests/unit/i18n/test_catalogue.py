@@ -1,30 +1,39 @@
-"""Both catalogues have the same keys, and the code uses exactly these."""
+"""Both catalogues have the same keys, the code uses exactly these, and every placeholder gets its value."""
 
 import ast
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from core.errors.base import error_classes
-from core.i18n import LANGUAGES, catalogue, localize
+from core.i18n import LANGUAGES, catalogue, fill, localize
 
 CORE = Path(__file__).parents[3] / "core"
 
 
-def used_keys() -> set[str]:
-    """Return the first argument of every `localize(...)` call in core."""
-    found = set()
-    for path in CORE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "localize" and node.args:
-                key = node.args[0]
-                if isinstance(key, ast.Constant):
-                    found.add(key.value)
-                elif isinstance(key, ast.JoinedStr):  # a family of keys: all that begin so
-                    prefix = key.values[0].value
-                    found |= {known for known in catalogue("en") if known.startswith(prefix)}
-    return found
+def nodes() -> Iterator[ast.AST]:
+    """Yield every syntax node of core."""
+    for path in sorted(CORE.rglob("*.py")):
+        yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def calls() -> Iterator[tuple[str, set[str] | None]]:
+    """Yield key and names of values of every `localize(...)` call; None for values given as a mapping."""
+    for node in nodes():
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "localize" and node.args:
+            names = None if any(word.arg is None for word in node.keywords) else {str(w.arg) for w in node.keywords}
+            key = node.args[0]
+            if isinstance(key, ast.Constant):
+                yield key.value, names
+            elif isinstance(key, ast.JoinedStr):  # a family of keys: all that begin so
+                prefix = key.values[0].value
+                yield from ((known, names) for known in catalogue("en") if known.startswith(prefix))
+
+
+def placeholders(text: str) -> set[str]:
+    """Return the names in braces of a text."""
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
 def is_class_key(key: str) -> bool:
@@ -38,26 +47,33 @@ def test_languages_have_the_same_keys():
 
 def test_every_used_key_is_there_and_every_key_is_used():
     known = {key for key in catalogue("en") if not is_class_key(key)}
-    assert used_keys() - known == set()
-    assert known - used_keys() == set()
+    used = {key for key, _ in calls()}
+    assert used - known == set()
+    assert known - used == set()
 
 
-def test_every_error_has_a_text():
+def test_every_error_text_has_its_class():
     texts = {key.removeprefix("errors.") for key in catalogue("en") if is_class_key(key)}
-    assert texts - set(error_classes()) == set()
+    classes = {node.name for node in nodes() if isinstance(node, ast.ClassDef)}
+    assert texts - classes == set()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_placeholders_are_well_formed(language):
-    for text in catalogue(language).values():
-        assert text and list(string.Formatter().parse(text))
+def test_every_placeholder_gets_a_value(language):
+    for key, names in calls():
+        if names:  # without values a text is returned as it stands
+            assert placeholders(catalogue(language)[key]) <= names, key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_error_texts_can_be_filled_in(language):
+    for key, text in catalogue(language).items():
+        if is_class_key(key):
+            assert placeholders(text) == placeholders(catalogue("en")[key]), key
 
 
 def test_mapping_values_are_filled_in_by_language():
-    part = {"en": "one", "zh": "一"}
-    from core.i18n import fill
-
-    assert fill("{a} {b}", "zh", {"a": part, "b": 2}) == "一 2"
+    assert fill("{a} {b}", "zh", {"a": {"en": "one", "zh": "一"}, "b": 2}) == "一 2"
 
 
 def test_unknown_key_is_an_error():
