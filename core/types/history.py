@@ -77,6 +77,7 @@ class NamedLora:
 
     name: str
     weight: float | None = None
+    parts: tuple[tuple[str, float], ...] = ()  # weights of parts of the model that differ, as LoraSpec has them
 
 
 @dataclass(frozen=True)

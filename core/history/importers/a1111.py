@@ -12,6 +12,7 @@ from core.history.importers import common
 from core.storage.embedded_texts import DESCRIPTION, PARAMETERS, SOFTWARE
 from core.storage.infotext import Infotext, read_infotext, well_formed
 from core.types import FoundParameters
+from core.types.history import NamedLora
 
 LONGEST = 4_000_000  # characters of text that are read
 _USED = ("steps", "cfg scale", "seed", "size", "version", "app", "lora weights")
@@ -113,17 +114,17 @@ def _forge(version: str) -> str:
     return "reForge" if number[1] and number[2].isdigit() else "EasyReforge" if not number[1] else "Forge"
 
 
-def _loras(prompt: str) -> tuple[str, list[tuple[Any, Any]], bool]:
+def _loras(prompt: str) -> tuple[str, list[Any], bool]:
     """Return the prompt without its tags, what they name, and whether the option can say it; otherwise tags stay in the prompt."""
     plain, tags = split_prompt(well_formed(prompt))
     if not tags:
         return prompt, [], True
-    named = [(parts[0], parts[1] if len(parts) > 1 and parts[1] else 1.0) for parts in (tag.split(":") for tag in tags)]
     try:
-        read_uses(tags, "A1111")
+        specs = read_uses(tags, "A1111")
     except OptionError:
-        return prompt, named, False
-    return plain, named, True
+        pairs = [(parts[0], parts[1] if len(parts) > 1 and parts[1] else 1.0) for parts in (t.split(":") for t in tags)]
+        return prompt, [(common.file_stem(name), weight) for name, weight in pairs], False
+    return plain, [NamedLora(common.file_stem(spec.name), spec.weight, spec.parts) for spec in specs], True
 
 
 def _weights(text: str) -> Iterator[tuple[str, str]]:

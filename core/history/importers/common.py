@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.config.lora_syntax import FORBIDDEN, KEY, read_uses
+from core.config.lora_syntax import FORBIDDEN, KEY, LoraSpec, read_uses
 from core.config.options import SCHEMA
 from core.errors import InputError, OptionError
 from core.storage.infotext import well_formed
@@ -52,7 +52,7 @@ def found(
     program: str,
     raw: Mapping[str, Any],
     rest: Mapping[str, Any],
-    loras: Sequence[tuple[Any, Any]] = (),
+    loras: Sequence[Any] = (),
     loras_usable: bool = True,
     lora_names: Sequence[str] = (),
 ) -> FoundParameters:
@@ -60,7 +60,7 @@ def found(
 
     `raw` has values by the field names of ImageParameters, in whatever type the file has; what is no such value is
     listed with `rest`,
-    which has what has no equivalent here by the other program's names. `loras` are pairs of file name and weight; with
+    which has what has no equivalent here by the other program's names. `loras` are NamedLora or pairs of file name and weight; with
     `loras_usable` False they are named but not made the option (their text encoder weights differ). The entries `lora_names` of
     `rest` say the same as the option and are listed only where it can't be set.
     """
@@ -216,8 +216,12 @@ def _leading_number(text: str) -> int | None:
     return None
 
 
-def _named(loras: Sequence[tuple[Any, Any]]) -> Iterable[NamedLora]:
-    for file, weight in loras:
+def _named(loras: Sequence[Any]) -> Iterable[NamedLora]:
+    for lora in loras:
+        if isinstance(lora, NamedLora):
+            yield lora
+            continue
+        file, weight = lora
         name = file_stem(str(file))
         if name and name.lower() != "none":
             yield NamedLora(name, _real(weight))
@@ -234,7 +238,7 @@ def _uses(loras: Sequence[NamedLora]) -> tuple[str, ...] | None:
 
 
 def _lora_text(lora: NamedLora) -> str:
-    return lora.name if lora.weight is None else f"{lora.name}:{lora.weight:g}"
+    return lora.name if lora.weight is None else str(LoraSpec(lora.name, lora.weight, lora.parts))
 
 
 def _json(value: Any) -> str:

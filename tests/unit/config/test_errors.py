@@ -25,7 +25,6 @@ def example(kind: type[StudioError]) -> StudioError:
 
 @each_error
 def test_it_has_a_template_in_each_language(kind: type[StudioError]) -> None:
-    assert set(kind.text) == set(LANGUAGES)
     assert fields(kind, "en") == fields(kind, "zh")
 
 
