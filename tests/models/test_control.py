@@ -85,8 +85,8 @@ def image():
 
 
 @pytest.fixture
-def draw(own, request_of, generated):
-    def run(model, image=generated, **fields):
+def draw(own, request_of, image):
+    def run(model, image=image, **fields):
         request = request_of(model=model, **{**SIZE, **fields})
         return own.generate(request, attempt=ResumeState(inputs={CONTROL: image} if image else {})).images[0]
 
