@@ -19,9 +19,10 @@ from core.config.lora_syntax import FILES, KEY, LoraSpec, moved
 from core.errors import LoraFileError
 from core.i18n import localize
 from core.inference import lora_weights
+from core.inference.lora_problems import parts_reason, unmatched_problem
 from core.inference.pipeline_loader import LoadedModel
 from core.models.families import FAMILIES, backend_of
-from core.models.lora_library import LoraLibrary, parts_reason, unmatched_problem
+from core.models.lora_library import LoraLibrary
 from core.models.lora_match import Match, match
 from core.models.lora_metadata import LoraHeader
 from core.types import Decision, GenerationRequest
@@ -75,7 +76,7 @@ def wanted(uses: Sequence[LoraSpec], files: LoraLibrary, model: LoadedModel) -> 
 def _adapter(use: LoraSpec, files: LoraLibrary, model: LoadedModel, network: lora_weights.Network) -> LoraAdapter:
     header = files.header(use.name)
     matched = match(header, network, model.info.pipeline)
-    problem = unmatched_problem(header, matched, model.info)
+    problem = unmatched_problem(matched, model.info)
     if problem is not None:
         raise LoraFileError(name=use.name, problem=problem)
     targets = [(target.part, target.module) for found in matched.acting.values() for target in found]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import io
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -19,51 +16,24 @@ from core.config.loader import PROJECT_ROOT, Settings
 from core.config.lora_syntax import FORBIDDEN, LoraSpec
 from core.config.schema import AUTO
 from core.errors import LoraFileError, NotWritableError, UnknownLoraError
-from core.i18n import localize
+from core.inference.lora_index import Found, StampedStore, hashes, scan, stamp_of
+from core.inference.lora_problems import PROBLEMS, foreign_problem, problem_text, unmatched_problem
 from core.models.families import FAMILIES
 from core.models.lora_match import Match, match, try_network
 from core.models.lora_metadata import LoraHeader, read_lora
 from core.models.model_paths import places_of
 from core.models.single_file import files_of
-from core.models.validation import PROBLEMS as MODEL_PROBLEMS
 from core.models.weight_files import SAFETENSORS, BadFile
 from core.types import LoraInfo, ModelInfo
 
 SHIPPED = PROJECT_ROOT / "core" / "demo" / "lora"
 FOLDER = "loras"  # in the folder of models
-DIGESTS = ".digests.json"  # in the user's folder: what was hashed is not hashed again at the next start
-IMAGES = (".webp", ".png", ".jpg", ".jpeg", ".preview.png", ".preview.webp", ".preview.jpg", ".preview.jpeg")
-BLOCK = 1 << 20  # bytes
+DIGESTS, INDEX = ".digests.json", ".loras.json"  # in the user's folder: hashes, and what headers say
+INDEX_VERSION = 1  # of what is kept of a header; another one is read again
 AT_ONCE = 4_000_000  # bytes; larger files are hashed when they are first used, not when they are listed
 ENDINGS = (SAFETENSORS, ".pt", ".ckpt", ".bin", ".pth", ".gguf")
 PREVIEW_SIDE = 512  # px
 PREVIEW_PIXELS = 40_000_000  # an image with more is not decoded
-NAMED_LAYERS = 3  # in a sentence; then "and N more"
-
-_NO_SAFETENSORS = localize("models.lora_library.no_safetensors")
-PROBLEMS: Mapping[str, Mapping[str, str]] = {
-    **{name: MODEL_PROBLEMS[name] for name in ("truncated", "longer", "pickle")},
-    **dict.fromkeys(("header", "gguf", "quantisation"), _NO_SAFETENSORS),
-    "missing": localize("models.lora_library.problems.missing"),
-    "tensors": localize("models.lora_library.problems.tensors"),
-    "algorithm": localize("models.lora_library.problems.algorithm"),
-    "foreign": localize("models.lora_library.problems.foreign"),
-    "family": localize("models.lora_library.problems.family"),
-    "large": localize("models.lora_library.problems.large"),
-    "notes": localize("models.lora_library.problems.notes"),
-    "link": localize("models.lora_library.problems.link"),
-    "name": localize("models.lora_library.problems.name", forbidden=FORBIDDEN),
-    "twice": localize("models.lora_library.problems.twice"),
-    "shipped": localize("models.lora_library.problems.shipped"),
-}
-
-
-_WHAT_ZH = {  # what a file is, in Chinese
-    "a textual inversion embedding": "文本反转嵌入（embedding）", "an SD control LoRA": "SD 的 control LoRA",
-    "a ControlNet": " ControlNet", "an IP-Adapter": " IP-Adapter", "a hypernetwork": "超网络（hypernetwork）",
-    "a VAE": " VAE", "a text encoder": "文本编码器", "an upscaler": "放大模型", "a normalisation layer": "归一化层",
-    "a bias": "偏置", "replaced weights": "替换的权重", "?": "未知",
-}  # fmt: skip
 
 
 class LoraLibrary:
@@ -72,35 +42,95 @@ class LoraLibrary:
     def __init__(self, folder: Path, shipped: Path = SHIPPED) -> None:
         self.folder = folder
         self._shipped = shipped
-        self._digests = Digests(folder / DIGESTS)
+        self._digests = StampedStore(folder / DIGESTS)
+        self._index = StampedStore(folder / INDEX)
+
+    # -- listing -------------------------------------------------------------------------------------------------------
 
     def all(self) -> Sequence[LoraInfo]:
         """Return every file by name, the shipped ones last; of two of one name the second has a problem."""
-        found: dict[str, LoraInfo] = {}
+        seen: set[str] = set()
         listed: list[LoraInfo] = []
-        for path in self._files():
-            info = self._info(path)
-            listed.append(_with_problem(info, "twice") if info.name in found else info)
-            found.setdefault(info.name, info)
+        for found in self._files():
+            info = self._info(found)
+            listed.append(_with_problem(info, "twice") if info.name in seen else info)
+            seen.add(info.name)
+        self._index.flush()
+        self._digests.flush()
         return listed
 
     def find(self, name: str) -> LoraInfo:
         """Return the LoRA of that name. Raises UnknownLoraError naming the nearest."""
-        return self._info(self._path(name))
+        info = self._info(self._found(name))
+        self._index.flush()
+        self._digests.flush()
+        return info
 
-    def _path(self, name: str) -> Path:
-        paths = {path.stem: path for path in reversed(self._files())}
-        if name not in paths:
-            close = difflib.get_close_matches(name, paths, n=1, cutoff=0.0)
+    def _files(self) -> list[Found]:
+        return [*scan(self.folder, ENDINGS), *scan(self._shipped, ENDINGS)]
+
+    def _found(self, name: str) -> Found:
+        files = {found.path.stem: found for found in reversed(self._files())}
+        if name not in files:
+            close = difflib.get_close_matches(name, files, n=1, cutoff=0.0)
             raise UnknownLoraError(value=name[:100], nearest=close[0] if close else "-")
-        return paths[name]
+        return files[name]
+
+    def _info(self, found: Found) -> LoraInfo:
+        path, own = found.path, self._shipped not in found.path.parents
+        plain = LoraInfo(path.stem, str(path), found.bytes, preview=found.image is not None, own=own)
+        if any(mark in path.stem for mark in FORBIDDEN):
+            return _with_problem(plain, "name")
+        if found.linked:
+            return _with_problem(plain, "link")
+        facts = self._facts(found)
+        if facts["problem"]:
+            return _with_problem(plain, *facts["problem"])
+        if found.bytes <= AT_ONCE:
+            self._hash(found)
+        digests = self._digests.get(path, found.stamp)
+        info = replace(
+            plain,
+            **{**facts["info"], "triggers": tuple(facts["info"]["triggers"])},
+            digest=digests[0] if digests else None,
+        )
+        return info if info.kind else _with_problem(info, "family", info.family or "?")
+
+    def _facts(self, found: Found) -> Mapping[str, Any]:
+        """Return what the header says as plain values: from the index, or read now."""
+        facts = self._index.get(found.path, found.stamp)
+        if isinstance(facts, dict) and facts.get("version") == INDEX_VERSION:
+            return facts
+        facts = {"version": INDEX_VERSION, "problem": None, "info": {}}
+        try:
+            header = _header(found.path)
+            facts["info"] = {
+                "kind": header.kind,
+                "width": header.width,
+                "rank": header.rank,
+                "family": header.family or "",
+                "layout": header.layout,
+                "algorithm": ", ".join(header.algorithms),
+                "dtype": header.dtype,
+                "triggers": list(header.triggers),
+                "title": header.title,
+            }
+        except BadFile as bad:
+            facts["problem"] = [bad.kind, getattr(bad, "what", "")]
+        self._index.put(found.path, found.stamp, facts)
+        return facts
+
+    # -- one file ------------------------------------------------------------------------------------------------------
 
     def header(self, name: str) -> LoraHeader:
         """Return what the file's header says. Raises UnknownLoraError or LoraFileError."""
         info = self.find(name)
         if info.problem is not None:
             raise info.problem
-        return _header(Path(info.path or ""))
+        try:
+            return _header(Path(info.path or ""))
+        except BadFile as bad:
+            raise LoraFileError(name=name, problem=problem_text(bad.kind, getattr(bad, "what", ""))) from None
 
     def check(self, uses: Sequence[LoraSpec], model: ModelInfo) -> None:
         """Raise UnknownLoraError or LoraFileError for the first that can't be used with this model. No memory is taken."""
@@ -109,185 +139,76 @@ class LoraLibrary:
             if info.problem is not None:
                 raise info.problem
             if not info.fits(model):
-                raise LoraFileError(name=info.name, problem=_foreign(info, model))
-            self._check_layers(info, model)
-
-    def _check_layers(self, info: LoraInfo, model: ModelInfo) -> None:
-        """Match the layers with those that the model's files will give; without them the loaded model decides."""
-        matched = acts_on(Path(info.path or ""), model)
-        if matched is None:
-            return
-        problem = unmatched_problem(_header(Path(info.path or "")), matched, model)
-        if problem is not None:
-            raise LoraFileError(name=info.name, problem=problem)
+                raise LoraFileError(name=info.name, problem=foreign_problem(info, model))
+            matched = acts_on(Path(info.path or ""), model)  # without the model's files the loaded model decides
+            problem = unmatched_problem(matched, model) if matched is not None else None
+            if problem is not None:
+                raise LoraFileError(name=info.name, problem=problem)
 
     def digests(self, name: str) -> tuple[str, str]:
-        """The SHA-256 of the file, and that of its tensors alone; computed now if they have not been."""
-        return self._digests.of(Path(self.find(name).path or ""))
+        """Return the SHA-256 of the file, and that of its tensors alone; computed now if they have not been."""
+        digests = self._hash(self._found(name))
+        self._digests.flush()
+        return digests
+
+    def _hash(self, found: Found) -> tuple[str, str]:
+        kept = self._digests.get(found.path, found.stamp)
+        if not isinstance(kept, list) or len(kept) != 2:
+            kept = list(hashes(found.path))
+            self._digests.put(found.path, found.stamp, kept)
+        return str(kept[0]), str(kept[1])
 
     def file_hash(self, name: str) -> str | None:
         """Return the SHA-256 of the file, computed now if it has not been. UnknownLoraError when there is none."""
         return self.digests(name)[0]
 
     def named(self, name: str, digest: str) -> str:
-        """The name here of a LoRA that goes by `name` elsewhere: of the file whose tensors' hash begins with `digest`.
+        """Return the name here of a LoRA that goes by `name` elsewhere: of the file whose tensors' hash begins with `digest`.
 
         A name that is known here stays, and one that nothing here has.
         """
-        if not digest or any(path.stem == name for path in self._files()):
+        if not digest or any(found.path.stem == name for found in self._files()):
             return name
         good = [info for info in self.all() if info.problem is None]
         return next((info.name for info in good if self.digests(info.name)[1].startswith(digest.lower())), name)
 
     def preview(self, name: str) -> bytes | None:
         """Return the image beside the file as WebP, decoded and at most 512 pixels wide; None without one that can be decoded."""
-        path = self._image(self._path(name))
+        image = self._found(name).image
         try:
-            return _thumbnail(path, _stamp(path)) if path is not None else None
+            return _thumbnail(image, stamp_of(image)) if image is not None else None
         except OSError:
             return None
 
     def remove(self, name: str) -> None:
-        """Delete the user's own file and the picture beside it; LoraFileError for a shipped one."""
-        info = self.find(name)
-        if not info.own:
+        """Delete the user's own file and the image beside it. Raises LoraFileError for a shipped one."""
+        found = self._found(name)
+        if self._shipped in found.path.parents:
             raise LoraFileError(name=name, problem=PROBLEMS["shipped"])
-        path = Path(info.path or "")
-        image = self._image(path)
         try:
-            path.unlink()
-            if image is not None:
-                image.unlink()
+            found.path.unlink()
+            if found.image is not None:
+                found.image.unlink()
         except OSError as error:
-            raise NotWritableError(path=path) from error
-
-    def _files(self) -> list[Path]:
-        found = []
-        for folder in (self.folder, self._shipped):
-            for parent, folders, names in os.walk(folder, onerror=None):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                found += [
-                    Path(parent, name) for name in names if name.lower().endswith(ENDINGS) and not name.startswith("._")
-                ]
-        return sorted(
-            (path for path in found if path.is_file()), key=lambda path: (self._shipped in path.parents, path)
-        )
-
-    def _inside(self, path: Path) -> bool:
-        """Return False for a link that leads out of the folder that it lies in."""
-        folder = self._shipped if self._shipped in path.parents else self.folder
-        return path.resolve().is_relative_to(folder.resolve())
-
-    def _image(self, path: Path) -> Path | None:
-        beside = (path.with_suffix(end) for end in IMAGES)
-        return next((found for found in beside if found.is_file() and self._inside(found)), None)
-
-    def _info(self, path: Path) -> LoraInfo:
-        try:
-            size = path.stat().st_size
-        except OSError:
-            return _with_problem(LoraInfo(path.stem, str(path)), "missing")
-        own = self._shipped not in path.parents
-        plain = LoraInfo(path.stem, str(path), size, preview=self._image(path) is not None, own=own)
-        if any(mark in path.stem for mark in FORBIDDEN):
-            return _with_problem(plain, "name")
-        if not self._inside(path):
-            return _with_problem(plain, "link")
-        try:
-            header = _header(path)
-        except BadFile as bad:
-            return _with_problem(plain, bad.kind, getattr(bad, "what", ""))
-        digests = self._digests.of(path) if size <= AT_ONCE else self._digests.known(path)
-        info = replace(
-            plain,
-            kind=header.kind,
-            width=header.width,
-            rank=header.rank,
-            digest=digests[0] if digests else None,
-            family=header.family or "",
-            layout=header.layout,
-            algorithm=", ".join(header.algorithms),
-            dtype=header.dtype,
-            triggers=header.triggers,
-            title=header.title,
-        )
-        return info if header.kind else _with_problem(info, "family", header.family or "?")
+            raise NotWritableError(path=found.path) from error
 
 
 def lora_files(settings: Settings) -> LoraLibrary:
-    """As the settings say where."""
+    """Return the LoRAs of the folder that the settings name."""
     wanted = str(settings["lora.folder"])
     return LoraLibrary(
         places_of(settings).store / FOLDER if wanted == AUTO else PROJECT_ROOT / Path(wanted).expanduser()
     )
 
 
-class Digests:
-    """Two SHA-256 by file, of the whole and of what follows the header, kept in a JSON file while the LoRA stays as it is."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._read: tuple[str, dict[str, object]] = ("", {})  # what was read, with the file's stamp
-
-    def of(self, path: Path) -> tuple[str, str]:
-        """Computed now if they have not been."""
-        digests = self.known(path)
-        if digests is None:
-            digests = _hash(path)
-            self._keep(path, digests)
-        return digests
-
-    def known(self, path: Path) -> tuple[str, str] | None:
-        """Only if they have been computed."""
-        kept = self._kept().get(str(path))
-        if not isinstance(kept, list) or len(kept) != 3 or kept[0] != _stamp(path):
-            return None
-        return str(kept[1]), str(kept[2])
-
-    def _kept(self) -> dict[str, object]:
-        try:
-            stamp = _stamp(self._file)
-            if stamp != self._read[0]:
-                data = json.loads(self._file.read_text(encoding="utf-8"))
-                self._read = (stamp, data if isinstance(data, dict) else {})
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return self._read[1]
-
-    def _keep(self, path: Path, digests: tuple[str, str]) -> None:
-        """What can't be written is computed again next time."""
-        kept = {name: value for name, value in self._kept().items() if os.path.exists(name)}
-        temporary = self._file.with_suffix(f".{os.getpid()}")
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({**kept, str(path): [_stamp(path), *digests]}), encoding="utf-8")
-            temporary.replace(self._file)
-        except OSError:
-            return
-
-
-def _stamp(path: Path) -> str:
-    stat = path.stat()
-    return f"{stat.st_size} {stat.st_mtime_ns}"
-
-
-def _hash(path: Path) -> tuple[str, str]:
-    """Of the whole file, and of what follows a safetensors header: read once."""
-    whole, tensors = hashlib.sha256(), hashlib.sha256()
-    with path.open("rb") as file:
-        length = file.read(8)
-        header = file.read(int.from_bytes(length, "little"))
-        whole.update(length + header)
-        while block := file.read(BLOCK):
-            whole.update(block)
-            tensors.update(block)
-    return whole.hexdigest(), tensors.hexdigest()
+def _with_problem(info: LoraInfo, kind: str, what: str = "") -> LoraInfo:
+    return replace(info, problem=LoraFileError(name=info.name, problem=problem_text(kind, what)))
 
 
 def _header(path: Path) -> LoraHeader:
     """Return the header, read once for as long as the file stays as it is. Raises BadFile."""
     try:
-        found = _kept_header(path, _stamp(path))
+        found = _kept_header(path, stamp_of(path))
     except OSError:
         raise BadFile("missing") from None
     if isinstance(found, BadFile):
@@ -295,8 +216,8 @@ def _header(path: Path) -> LoraHeader:
     return found
 
 
-@lru_cache(maxsize=4096)
-def _kept_header(path: Path, stamp: str) -> LoraHeader | BadFile:
+@lru_cache(maxsize=64)
+def _kept_header(path: Path, _unchanged: str) -> LoraHeader | BadFile:
     try:
         return read_lora(path)
     except BadFile as bad:
@@ -304,7 +225,7 @@ def _kept_header(path: Path, stamp: str) -> LoraHeader | BadFile:
 
 
 @lru_cache(maxsize=256)
-def _thumbnail(path: Path, stamp: str) -> bytes | None:
+def _thumbnail(path: Path, _unchanged: str) -> bytes | None:
     """Return an image file decoded and encoded anew: nothing else of the file is given away."""
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
@@ -316,6 +237,9 @@ def _thumbnail(path: Path, stamp: str) -> bytes | None:
             return target.getvalue()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
+
+
+# -- what a file is ----------------------------------------------------------------------------------------------------
 
 
 def acts_on(path: Path, model: ModelInfo) -> Match | None:
@@ -331,17 +255,26 @@ def describe(path: Path, model: ModelInfo | None = None) -> dict[str, Any]:
 
     `use` is "yes" or the reason against it, in English; `acts_on` is [layers that act, layers in the file] with a model, else None.
     """
+    size = path.stat().st_size if path.is_file() else 0
     try:
         header = _header(path)
     except BadFile as bad:
-        reason = _problem(bad.kind, getattr(bad, "what", ""))
-        return {"kind": "lora", "family": None, "layout": None, "dtype": None, "size": _size_of(path), "use": reason["en"],
-                "acts_on": None}  # fmt: skip
-    use = "yes" if header.kind else _problem("family", header.family or "?")["en"]
+        reason = problem_text(bad.kind, getattr(bad, "what", ""))["en"]
+        return {
+            "kind": "lora",
+            "family": None,
+            "layout": None,
+            "dtype": None,
+            "size": size,
+            "use": reason,
+            "acts_on": None,
+        }
+    use = "yes" if header.kind else problem_text("family", header.family or "?")["en"]
     matched = acts_on(path, model) if model is not None and header.kind else None
     if model is not None and matched is not None:
-        problem = unmatched_problem(header, matched, model)
+        problem = unmatched_problem(matched, model)
         use = problem["en"] if problem else use
+    acting = len(matched.acting) + len(matched.unknown) if matched else 0
     return {
         "kind": "lora",
         "family": header.family,
@@ -349,71 +282,8 @@ def describe(path: Path, model: ModelInfo | None = None) -> dict[str, Any]:
         "algorithm": ", ".join(header.algorithms),
         "dtype": header.dtype,
         "rank": header.rank,
-        "size": _size_of(path),
+        "size": size,
         "triggers": list(header.triggers),
         "use": use,
-        "acts_on": [len(matched.acting) + len(matched.unknown), matched.total + len(header.unread)]
-        if matched
-        else None,
+        "acts_on": [acting, matched.total + len(header.unread)] if matched else None,
     }
-
-
-def _size_of(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _problem(kind: str, what: str = "") -> Mapping[str, str]:
-    said = PROBLEMS.get(kind, PROBLEMS["header"])
-    chinese = ", ".join(_WHAT_ZH.get(one, one) for one in what.split(", "))
-    return {"en": said["en"].replace("{what}", what), "zh": said["zh"].replace("{what}", chinese)}
-
-
-def _with_problem(info: LoraInfo, kind: str, what: str = "") -> LoraInfo:
-    return replace(info, problem=LoraFileError(name=info.name, problem=_problem(kind, what)))
-
-
-def _foreign(info: LoraInfo, model: ModelInfo) -> Mapping[str, str]:
-    made = f"{info.kind or '?'} {info.width or ''}".strip()
-    wanted = f"{model.lora_kind} {model.width or ''}".strip()
-    return localize("models.lora_library.it_was_made_for_another_model", made=made, id=model.id, wanted=wanted)
-
-
-def unmatched_problem(header: LoraHeader, matched: Match, model: ModelInfo) -> Mapping[str, str] | None:
-    """Return why a LoRA can't act on a network: a layer of another shape, or no layer at all; None when it can."""
-    if matched.misshapen:
-        layer = matched.misshapen[0]
-        return localize("models.lora_library.its_layer_has_another_shape_than", layer=layer, id=model.id)
-    if not matched.acting and not matched.unknown:
-        return localize(
-            "models.lora_library.has_none_of_its_layers_choose", id=model.id, missing=_named(matched.missing)
-        )
-    return None
-
-
-def parts_reason(header: LoraHeader, matched: Match) -> Mapping[str, str]:
-    """Return the sentence about a LoRA that acts in part: how many layers, and what is left out."""
-    count = f"{len(matched.acting)} of {matched.total + len(header.unread)} layers"
-    counted = f"{matched.total + len(header.unread)} 层中的 {len(matched.acting)} 层"
-    english, chinese = [], []
-    if matched.missing:
-        english.append(f"the model lacks {_named(matched.missing)}")
-        chinese.append(f"模型没有 {_named(matched.missing)}")
-    for what in sorted(set(header.unread.values())):
-        layers = tuple(name for name, one in header.unread.items() if one == what)
-        english.append(f"not read ({what}): {_named(layers)}")
-        chinese.append(f"未读取（{_WHAT_ZH.get(what, what)}）：{_named(layers)}")
-    if header.embeddings:
-        english.append(f"the embeddings in the file are not used: {', '.join(header.embeddings)}")
-        chinese.append(f"文件中的嵌入未使用：{', '.join(header.embeddings)}")
-    return localize(
-        "models.lora_library.acts_on",
-        count=count,
-        english="; ".join(english),
-        counted=counted,
-        chinese="；".join(chinese),
-    )
-
-
-def _named(layers: Sequence[str]) -> str:
-    first = ", ".join(name[:100] for name in layers[:NAMED_LAYERS])
-    return f"{first} (+{len(layers) - NAMED_LAYERS})" if len(layers) > NAMED_LAYERS else first

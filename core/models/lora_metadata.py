@@ -19,8 +19,8 @@ from core.models.families.base import LORA_PREFIXES
 from core.models.lora_kinds import FOREIGN, OTHER_FILES, TEXT
 from core.models.weight_files import SAFETENSORS, BadFile, Tensor, read_header, read_notes
 
-LONGEST_HEADER = 32_000_000  # bytes; a LoRA over all layers of a large model has less than 1 MB
-MOST_TENSORS = 100_000
+LONGEST_HEADER = 16_000_000  # bytes; real ones have up to 1 MB of layers, and some MB of captions in their metadata
+MOST_TENSORS = 30_000
 LONGEST_NAME = 1_000  # characters of a tensor's name
 PEFT_NOTES = "lora_adapter_metadata"  # where diffusers writes how an adapter was made, as JSON
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # peft's own way of saving
@@ -28,9 +28,7 @@ MOST_NOTES = 4_000_000  # bytes of one note that is read as JSON
 LORA, LOKR, LOHA, FULL = "LoRA", "LoKr", "LoHa", "full"
 
 _SLOT = r"(?:\.[A-Za-z0-9_-]+)?"  # peft's name of the adapter, when it was saved with it
-_ROLES = tuple(  # what a tensor is within its layer, by the end of its name
-    (role, re.compile(pattern + "$"))
-    for role, pattern in (
+_ROLE_ENDS = (  # what a tensor is within its layer, by the end of its name
         ("down", rf"(?:_lora)?\.(?:lora_A|lora_down|lora\.down|lora_linear_layer\.down|down){_SLOT}\.weight"),
         ("up", rf"(?:_lora)?\.(?:lora_B|lora_up|lora\.up|lora_linear_layer\.up|up){_SLOT}\.weight"),
         ("mid", r"\.lora_mid\.weight"),
@@ -44,8 +42,8 @@ _ROLES = tuple(  # what a tensor is within its layer, by the end of its name
         ("hada_w2_a", rf"\.hada_w2_a{_SLOT}"), ("hada_w2_b", rf"\.hada_w2_b{_SLOT}"),
         ("hada_t1", rf"\.hada_t1{_SLOT}"), ("hada_t2", rf"\.hada_t2{_SLOT}"),
         ("diff", r"\.diff"),
-    )
 )  # fmt: skip
+_ROLE = re.compile("|".join(f"(?P<{role}>{pattern}$)" for role, pattern in _ROLE_ENDS))
 _UNREAD = (  # algorithms that are not read, by the end of a tensor's name
     ("OFT or BOFT", re.compile(r"\.(oft_blocks|oft_diag|oft_R|boft_R|boft_s|oft_s)\b.*$")),
     ("GLoRA", re.compile(r"\.[ab][12]\.weight$")),
@@ -74,11 +72,6 @@ class Layer:
     rank: int | None
     alpha: float | None = None
     root: bool = False  # rank-stabilised: divided by the root of the rank
-
-    @property
-    def width(self) -> int:
-        """Features in, without the kernel of a convolution where the header tells it apart."""
-        return self.columns
 
 
 @dataclass(frozen=True)
@@ -224,17 +217,19 @@ def _sorted(
         if found := EMBEDDINGS.match(name):
             embeddings.add(found[1])
             continue
-        role = next(((role, match) for role, pattern in _ROLES if (match := pattern.search(name))), None)
-        if role is not None and role[1].start():
-            grouped.setdefault(_plain_name(name[: role[1].start()]), {}).setdefault(role[0], name)
+        if (found := _ROLE.search(name)) and found.start():
+            roles = grouped.setdefault(_plain_name(name[: found.start()]), {})
+            if roles.setdefault(str(found.lastgroup), name) != name:
+                raise BadFile("tensors")  # two adapters in one file
             continue
         other = next(((what, match) for what, pattern in _UNREAD if (match := pattern.search(name))), None)
         if other is not None and other[1].start():
             unread[name[: other[1].start()]] = other[0]
         else:
             rest.append(name)
-    for name in [name for name in rest if _layer_of(name) in unread]:
-        rest.remove(name)  # IA3 has a plain `.weight` beside what it is known by
+    rest = [
+        name for name in rest if _layer_of(name) not in unread
+    ]  # IA3 has a plain `.weight` beside what it is known by
     for name in [name for name, roles in grouped.items() if name in unread and set(roles) <= {"alpha"}]:
         del grouped[name]
     return grouped, unread, tuple(sorted(embeddings)), rest
@@ -401,16 +396,16 @@ def _ends_with(name: str, key: str) -> bool:
 # -- what it was made for ----------------------------------------------------------------------------------------------
 
 
+_FOREIGN = [(foreign, re.compile(foreign.pattern)) for foreign in FOREIGN]
+_BEFORE = re.compile(rf"(?:{'|'.join(LORA_PREFIXES)})+")
+
+
 def flat(name: str) -> str:
     """Return a layer's name with underscores for dots and without what trainers put before it; text encoders' stay marked."""
-    if TEXT.match(name):
-        return "text:" + TEXT.sub("", name).replace(".", "_").lstrip("_")
-    cut = name
-    while True:
-        shorter = next((re.sub(rf"^{p}", "", cut) for p in LORA_PREFIXES if re.match(p, cut)), cut)
-        if shorter == cut:
-            return cut.replace(".", "_").lstrip("_")
-        cut = shorter
+    if found := TEXT.match(name):
+        return "text:" + name[found.end() :].replace(".", "_").lstrip("_")
+    cut = _BEFORE.match(name)
+    return name[cut.end() if cut else 0 :].replace(".", "_").lstrip("_")
 
 
 def _made_for(layers: Mapping[str, Layer]) -> tuple[str | None, str | None, int | None]:
@@ -418,8 +413,7 @@ def _made_for(layers: Mapping[str, Layer]) -> tuple[str | None, str | None, int 
     names = {flat(name): layer for name, layer in layers.items()}
     main = {name: layer for name, layer in names.items() if not name.startswith("text:")}
     texts = [name.removeprefix("text:") for name in names if name.startswith("text:")]
-    for foreign in FOREIGN:
-        pattern = re.compile(foreign.pattern)
+    for foreign, pattern in _FOREIGN:
         for name, layer in main.items():
             if pattern.match(name) and (not foreign.widths or layer.columns in foreign.widths):
                 return foreign.family, None, None
