@@ -19,12 +19,12 @@ from core.config.lora_syntax import FILES, KEY, LoraSpec, moved
 from core.errors import LoraFileError
 from core.i18n import localize
 from core.inference import lora_weights
-from core.inference.lora_problems import parts_reason, unmatched_problem
 from core.inference.pipeline_loader import LoadedModel
 from core.models.families import FAMILIES, backend_of
 from core.models.lora_library import LoraLibrary
 from core.models.lora_match import Match, match
 from core.models.lora_metadata import LoraHeader
+from core.models.lora_problems import parts_reason, unmatched_problem
 from core.types import Decision, GenerationRequest
 
 log = logging.getLogger(__name__)

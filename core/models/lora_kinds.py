@@ -47,13 +47,14 @@ FOREIGN = (  # the first that matches wins; asked before the families that can b
     Kind("SDXL refiner", _UNET_TEXTS, (1280,)),
     Kind("Kolors", _UNET_TEXTS, (4096,)),
 )  # fmt: skip
-OTHER_FILES = (  # files that are no LoRA: what they are, and a pattern that the name of one of their tensors matches
-    ("a textual inversion embedding", r"(emb_params|clip_[lg]|string_to_param.*|string_to_token.*)$"),
-    ("an SD control LoRA", r"lora_controlnet$"),
-    ("a ControlNet", r"(control_model|controlnet_|control_layers|control_all_x_embedder|controlnet_down_blocks)[._\d]?"),
-    ("an IP-Adapter", r"(ip_adapter|image_proj)\."),
-    ("a hypernetwork", r"\d+\.\d+\.linear\."),
-    ("a VAE", r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|down|up|mid)"),
-    ("a text encoder", r"(text_model\.)?(encoder\.layers|model\.layers|embeddings|shared|encoder\.block)\b.*\.(weight|bias)$"),
-    ("an upscaler", r"(model\.)?(RRDB_trunk|conv_first|body\.\d+|layers\.\d+\.residual_group|model\.\d+\.sub)\b"),
+# Files that are no LoRA: what they are (a key of models.lora_problems.what), and a pattern that one of their tensors' names matches
+OTHER_FILES = (
+    ("textual_inversion", r"(emb_params|clip_[lg]|string_to_param.*|string_to_token.*)$"),
+    ("control_lora", r"lora_controlnet$"),
+    ("controlnet", r"(control_model|controlnet_|control_layers|control_all_x_embedder|controlnet_down_blocks)[._\d]?"),
+    ("ip_adapter", r"(ip_adapter|image_proj)\."),
+    ("hypernetwork", r"\d+\.\d+\.linear\."),
+    ("vae", r"(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv_in|down|up|mid)"),
+    ("text_encoder", r"(text_model\.)?(encoder\.layers|model\.layers|embeddings|shared|encoder\.block)\b.*\.(weight|bias)$"),
+    ("upscaler", r"(model\.)?(RRDB_trunk|conv_first|body\.\d+|layers\.\d+\.residual_group|model\.\d+\.sub)\b"),
 )  # fmt: skip

@@ -16,11 +16,11 @@ from core.config.loader import PROJECT_ROOT, Settings
 from core.config.lora_syntax import FORBIDDEN, LoraSpec
 from core.config.schema import AUTO
 from core.errors import LoraFileError, NotWritableError, UnknownLoraError
-from core.inference.lora_index import Found, StampedStore, hashes, scan, stamp_of
-from core.inference.lora_problems import PROBLEMS, foreign_problem, problem_text, unmatched_problem
 from core.models.families import FAMILIES
+from core.models.lora_index import Found, StampedStore, hashes, scan, stamp_of
 from core.models.lora_match import Match, match, try_network
 from core.models.lora_metadata import LoraHeader, read_lora
+from core.models.lora_problems import PROBLEMS, foreign_problem, problem_text, unmatched_problem
 from core.models.model_paths import places_of
 from core.models.single_file import files_of
 from core.models.weight_files import SAFETENSORS, BadFile
@@ -94,7 +94,7 @@ class LoraLibrary:
             **{**facts["info"], "triggers": tuple(facts["info"]["triggers"])},
             digest=digests[0] if digests else None,
         )
-        return info if info.kind else _with_problem(info, "family", info.family or "?")
+        return info if info.kind else _with_problem(info, "family", info.family or "another")
 
     def _facts(self, found: Found) -> Mapping[str, Any]:
         """Return what the header says as plain values: from the index, or read now."""
@@ -269,7 +269,7 @@ def describe(path: Path, model: ModelInfo | None = None) -> dict[str, Any]:
             "use": reason,
             "acts_on": None,
         }
-    use = "yes" if header.kind else problem_text("family", header.family or "?")["en"]
+    use = "yes" if header.kind else problem_text("family", header.family or "another")["en"]
     matched = acts_on(path, model) if model is not None and header.kind else None
     if model is not None and matched is not None:
         problem = unmatched_problem(matched, model)

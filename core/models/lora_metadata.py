@@ -49,9 +49,9 @@ _UNREAD = (  # algorithms that are not read, by the end of a tensor's name
     ("GLoRA", re.compile(r"\.[ab][12]\.weight$")),
     ("IA3", re.compile(r"\.(on_input|ia3_l)$")),
     ("VeRA or VB-LoRA", re.compile(r"\.(vera_lambda_[bd]|vblora_.*)$")),
-    ("a bias", re.compile(r"\.(diff_b|lora_A(?:\.[A-Za-z0-9_-]+)?\.bias)$")),
-    ("a normalisation layer", re.compile(r"\.(w_norm|b_norm)$")),
-    ("replaced weights", re.compile(r"\.(set_weight|reshape_weight)$")),
+    ("bias", re.compile(r"\.(diff_b|lora_A(?:\.[A-Za-z0-9_-]+)?\.bias)$")),
+    ("normalisation", re.compile(r"\.(w_norm|b_norm)$")),
+    ("replaced", re.compile(r"\.(set_weight|reshape_weight)$")),
 )
 EMBEDDINGS = re.compile(r"^bundle_emb\.([^.]+)\.")
 _CHANGED_BASE = re.compile(r"(pissa|olora|corda|loftq|lora_ga|mica)", re.IGNORECASE)
@@ -181,9 +181,9 @@ def parse(
         )
         if foreign or any(name.endswith(".weight") and _is_whole(name, tensors[name]) for name in rest):
             raise ForeignFile("foreign", foreign) if foreign else BadFile("tensors")
-        unread.update(dict.fromkeys(rest, "?"))
+        unread.update(dict.fromkeys(rest, "unknown"))
     if not layers:
-        raise ForeignFile("algorithm", ", ".join(sorted(set(unread.values()) - {"?"}) or ["?"]))
+        raise ForeignFile("algorithm", ", ".join(sorted(set(unread.values()))))
     family, kind, width = _made_for(layers)
     return LoraHeader(
         layers=layers,
@@ -254,10 +254,10 @@ def _layer(name: str, roles: dict[str, str], tensors: Mapping[str, Tensor], scal
     if "down" in roles or "up" in roles:
         size = _lora_shape(shapes)
         if dora and math.prod(shapes["magnitude"]) != size[0]:
-            return "DoRA along the inputs"
+            return "dora_inputs"
         return Layer(LORA, roles, *size, shapes["down"][0], alpha, root)
     if any(role.startswith(("lokr_", "hada_")) for role in roles) and dora:
-        return "LoKr or LoHa with DoRA"
+        return "lycoris_dora"
     if any(role.startswith("lokr_") for role in roles):
         rows, columns, rank = _lokr_shape(shapes)
         return Layer(LOKR, roles, rows, columns, rank, alpha if rank else None, root)
@@ -266,7 +266,7 @@ def _layer(name: str, roles: dict[str, str], tensors: Mapping[str, Tensor], scal
         return Layer(LOHA, roles, rows, columns, rank, alpha, root)
     if "diff" in roles:
         shape = shapes["diff"]
-        return Layer(FULL, roles, shape[0], math.prod(shape[1:]), None) if len(shape) > 1 else "a normalisation layer"
+        return Layer(FULL, roles, shape[0], math.prod(shape[1:]), None) if len(shape) > 1 else "normalisation"
     raise BadFile("tensors")
 
 
