@@ -28,6 +28,7 @@ StudioError
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
 |   |-- ModelFileError       a file of the model is missing, truncated or unsafe
 |   |-- UnknownLoraError     no file of that name
+|   |-- EmbeddingError       a textual inversion embedding that can't be used, or not with this model
 |   |-- LoraFileError        a LoRA that can't be used, or not with this model
 |   |-- UnavailableError     an option that this machine cannot follow
 |   |-- ModelLoadError       the files are there, loading failed
@@ -79,6 +80,7 @@ from core.errors.inputs import (
 )
 from core.errors.models import (
     DownloadError,
+    EmbeddingError,
     LoraFileError,
     ModelError,
     ModelFileError,
@@ -120,6 +122,7 @@ __all__ = [
     "DatabaseUnavailableError",
     "DiskFullError",
     "DownloadError",
+    "EmbeddingError",
     "GenerationError",
     "ImageFileError",
     "ImageTooLargeError",

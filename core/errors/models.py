@@ -34,5 +34,9 @@ class LoraFileError(ModelError, InputError):
     """A LoRA that can't be used, or not with this model; `problem` says why, and the cure."""
 
 
+class EmbeddingError(ModelError, InputError):
+    """A textual inversion embedding that can't be used, or not with this model; `problem` says why, and the cure."""
+
+
 class DownloadError(ModelError):
     """A hub did not give the model, or gave something else; `problem` says which, and the cure."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, text
+from sqlalchemy import Connection, Row, Text, cast, delete, insert, select, text
 
 from core.errors import NotFoundError
 from core.history.record_codec import image_record, image_row, is_id
@@ -126,6 +126,15 @@ def labels(connection: Connection, kind: str) -> list[str]:
     """All names of a kind that some picture has, in alphabetical order."""
     named = select(image_labels.c.name).where(image_labels.c.kind == kind).distinct().order_by(image_labels.c.name)
     return list(connection.scalars(named))
+
+
+def option_members(connection: Connection, key: str) -> set[str]:
+    """Return the members of a list option in all images that are not in the trash, each up to its first colon."""
+    used = select(images.c.option_set).where(images.c.trashed_at.is_(None))
+    filled = cast(option_sets.c.options, Text).like(f'%"{key}": [_%]%')  # an empty list is `[]`
+    sets = select(option_sets.c.options).where(filled, option_sets.c.id.in_(used))
+    lists = (found.get(key) for found in connection.scalars(sets) if isinstance(found, dict))
+    return {str(member).partition(":")[0] for members in lists if isinstance(members, list) for member in members}
 
 
 def _put_inputs(connection: Connection, number: int, request: GenerationRequest) -> None:

@@ -184,6 +184,11 @@ class History:
         with self._database.reading() as connection:
             return tuple(image_rows.labels(connection, kind))
 
+    def option_members(self, key: str) -> set[str]:
+        """Return the members of a list option in all images that are not in the trash, each up to its first colon."""
+        with self._database.reading() as connection:
+            return image_rows.option_members(connection, key)
+
     def sweep(self) -> ReconcileReport:
         """Put right what a crash left behind; to be called at start."""
         return sweep(self._database, self._files)

@@ -21,13 +21,25 @@ from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
 from core.errors import CorruptImageError, OutOfMemoryError
 from core.i18n import localize
-from core.inference import hires, img2img, lora_adapters, memory, memory_tiers, offload, output_checks, precision
+from core.inference import (
+    hires,
+    img2img,
+    lora_adapters,
+    memory,
+    memory_tiers,
+    offload,
+    output_checks,
+    precision,
+    textual_inversion,
+)
 from core.inference.img2img import Inputs
 from core.inference.pipeline_loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model
 from core.inference.pipeline_reading import read_pipeline
 from core.inference.precision_fallback import PrecisionFallback
 from core.inference.resolution import check_sides, deliver, size_to_render
 from core.models.catalog import Catalog
+from core.models.embedding_library import FOLDER as EMBEDDING_FOLDER
+from core.models.embedding_library import Embedding, EmbeddingLibrary
 from core.models.families import backend_of
 from core.models.families.backend import Backend, IsCancelled, OnProgress, PromptEmbeds, Report
 from core.models.lora_library import FOLDER as LORA_FOLDER
@@ -65,6 +77,7 @@ class Generator:
         """`read` stands in for the reading of weights, where these are made up. LoRAs lie beside the models by default."""
         self._catalog = catalog
         self._loras = loras or LoraLibrary(catalog.places.store / LORA_FOLDER)
+        self._embeddings = EmbeddingLibrary(catalog.places.store / EMBEDDING_FOLDER)
         self._read = read
         self._failed: tuple[tuple[Any, ...], str] | None = None  # what ran out of memory, and at which tier
         self._loaded: LoadedModel | None = None
@@ -145,6 +158,7 @@ class Generator:
         for single in request.per_image_requests():
             check_sides(single.width, single.height, info.max_side, request.model)
             self._loras.check([use for use in lora_specs_of(single) if use.acts], info)
+            self._embeddings.named_in((single.prompt, single.negative_prompt), info.pipeline)
 
     def _use_smaller_tier(self, wanted: tuple[Any, ...], error: torch.OutOfMemoryError) -> bool:
         """Unload what ran out of memory and remember to load it one tier lower; False when there is none.
@@ -188,10 +202,11 @@ class Generator:
             model = lora_adapters.described(plain, loras, notes)
             single = replace(single, options=_with_tier(model, single))
             # 1. Encode: images that differ in their seed share the prompt embeds.
-            prompts = (single.prompt, single.negative_prompt, single.guided, loras)
+            named = self._embeddings.named_in((single.prompt, single.negative_prompt), model.info.pipeline)
+            prompts = (single.prompt, single.negative_prompt, single.guided, loras, named)
             if embeds is None or prompts != encoded:
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
-                embeds, encoded = _encode(backend, model, single), prompts
+                embeds, encoded = _encode(backend, model, single, named), prompts
             steps = hires.all_steps(single, model.info.pipeline, IMAGE in inputs)
             report = _Reporter(on_progress, steps, k, request.num_images)
             image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled)
@@ -303,10 +318,14 @@ def _run_pass(
     return _PassResult(image, size, steps, timings, repaired)
 
 
-def _encode(backend: Backend, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+def _encode(
+    backend: Backend, model: LoadedModel, request: GenerationRequest, embeddings: Sequence[Embedding]
+) -> PromptEmbeds:
     began = time.perf_counter()
-    embeds = backend.encode(model, request)
-    return replace(embeds, seconds=_now(model.device) - began)
+    with textual_inversion.with_embeddings(model.pipeline, request, embeddings) as tokenized:
+        embeds = backend.encode(model, tokenized)
+    decisions = (*embeds.decisions, *textual_inversion.decisions(embeddings))
+    return replace(embeds, decisions=decisions, seconds=_now(model.device) - began)
 
 
 def _decode(

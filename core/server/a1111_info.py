@@ -26,7 +26,7 @@ def upscaler_names() -> list[str]:
 
 def add_facts(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
     """Add the routes that list."""
-    _add_empty(app)
+    _add_empty(app, get_studio)
 
     @app.get("/loras")
     def loras() -> Any:
@@ -85,7 +85,7 @@ def add_facts(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
         return {"ram": {**ram, "worker": used}, "cuda": {"error": "not measured here"}}
 
 
-def _add_empty(app: FastAPI) -> None:
+def _add_empty(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
     def nothing() -> list[Any]:
         """List nothing: this studio has none."""
         return []
@@ -100,8 +100,14 @@ def _add_empty(app: FastAPI) -> None:
 
     @app.get("/embeddings")
     def embeddings() -> Any:
-        """List no embeddings."""
-        return {"loaded": {}, "skipped": {}}
+        """List the textual inversion embeddings; those that can't be used are skipped."""
+        usable, skipped = get_studio().models.embeddings()
+        loaded = {
+            one.name: {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "vectors": one.vectors,
+                       "shape": one.widths["text_encoder"]}
+            for one in usable
+        }  # fmt: skip
+        return {"loaded": loaded, "skipped": {name: {} for name in skipped}}
 
 
 def _model(model: ModelInfo) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from core.history.store import History
 from core.i18n import localize
 from core.jobs.supervisor import WorkerSupervisor
 from core.models.catalog import Catalog
+from core.models.embedding_library import FOLDER, Embedding, EmbeddingLibrary
 from core.models.hub.downloads import Downloads
 from core.models.lora_library import LoraLibrary
+from core.models.model_paths import places_of
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.types import Download, HistoryQuery, ImageRecord, LoraInfo
@@ -69,11 +71,14 @@ class Models:
             for one in wanted
         )
 
+    def embeddings(self) -> tuple[Sequence[Embedding], Sequence[str]]:
+        """Return the textual inversion embeddings of this machine that can be used, and the names of those that can't."""
+        return EmbeddingLibrary(places_of(self._settings).store / FOLDER).all()
+
     def loras(self) -> Sequence[LoraInfo]:
         """Return the LoRA files, with the reason where one can't be used, and whether a preview exists."""
-        return [
-            replace(lora, preview=lora.preview or bool(self._made_with(lora.name))) for lora in self._lora_files.all()
-        ]
+        shown = self._history.option_members(KEY)
+        return [replace(lora, preview=lora.preview or lora.name in shown) for lora in self._lora_files.all()]
 
     def lora_preview(self, name: str) -> bytes:
         """Return a WebP: the image beside a LoRA file, else the thumbnail of the newest image made with it.

@@ -145,6 +145,7 @@ class Family:
     img2img: str | None = None
     inpaint: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    embeddings: tuple[str, ...] = ()  # the text encoders that take textual inversion embeddings
     unused: tuple[str, ...] = ()  # parts that a folder may have and that are never read
     cannot: Mapping[str, Text] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()  # the roles of the input images that it takes

@@ -482,3 +482,7 @@ def test_a_member_of_a_list_is_found_by_its_name(history: History) -> None:
         for asked in ("ink", "ink:1", "neon", "inky", "in", "%")
     }
     assert found == {"ink": 2, "ink:1": 1, "neon": 1, "inky": 1, "in": 0, "%": 0}
+    assert history.option_members("lora.use") == {"ink", "neon", "inky"}
+    for record in history.search(HistoryQuery(options={"lora.use": "neon"})).records:
+        history.trash([record.id])
+    assert history.option_members("lora.use") == {"ink", "inky"}
