@@ -17,8 +17,8 @@ from core.i18n import localize
 from core.types import Decision, GenerationRequest
 
 KEY = "lora.use"
-FILES = "lora.files"  # in a picture's record: name, weight and hashes of each file that acted
-LARGEST = 4.0  # of a weight, either way; beyond 2 hardly a picture is left
+FILES = "lora.files"  # in an image's record: name, weights, hashes and layers of each file that acted
+LARGEST = 4.0  # of a weight, either way; beyond 2 images fall apart
 MOST = 16  # at once
 FORBIDDEN = ",:<>"  # in a name: each has a meaning where names are written
 
@@ -81,7 +81,7 @@ def _names(name: str, layer: str) -> bool:
 
 
 def read_uses(texts: Sequence[str], source: str) -> tuple[LoraSpec, ...]:
-    """The option's value; OptionError naming `source` for the first entry that can't be used."""
+    """Parse the option's value. Raises OptionError naming `source` for the first entry that can't be used."""
     uses = tuple(_read(text, source) for text in texts)
     names = [use.name for use in uses]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -119,7 +119,7 @@ def _read_part(text: str, source: str) -> tuple[str, float]:
 
 
 def _number(text: str) -> float:
-    """A weight, 1 when it was left out; not a number for anything else."""
+    """Return a weight, 1 when it was left out; NaN for anything that is no number."""
     try:
         return float(text) if text.strip() else 1.0
     except ValueError:
@@ -131,7 +131,7 @@ def _unusable(source: str, came: object, allowed: Mapping[str, str] | None = Non
 
 
 def split_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:
-    """The prompt without its tags, and what they say: `a house <lora:ink:0.5>` gives `a house` and `ink:0.5`."""
+    """Return the prompt without its tags, and the tags: `a house <lora:ink:0.5>` gives `a house` and `ink:0.5`."""
     tags = tuple(match[1].strip() for match in _TAG.finditer(prompt))
     if not tags:
         return prompt, ()
@@ -151,7 +151,7 @@ def _written(use: LoraSpec) -> str:
 
 
 def lora_specs_of(request: GenerationRequest, source: str = "request") -> tuple[LoraSpec, ...]:
-    """What a request asks for: the option's, then the prompt's own, which win where both name one. OptionError."""
+    """Return the LoRAs of a request: the option's, then those of the prompt, which override it. Raises OptionError."""
     uses = {use.name: use for use in read_uses(tuple(request.options.get(KEY, ())), source)}
     uses |= {use.name: use for use in read_uses(split_prompt(request.prompt)[1], source)}
     if len(uses) > MOST:
@@ -160,7 +160,7 @@ def lora_specs_of(request: GenerationRequest, source: str = "request") -> tuple[
 
 
 def moved(request: GenerationRequest) -> tuple[GenerationRequest, tuple[Decision, ...]]:
-    """A single request as it is drawn: tags out of the prompt and into the option, and the decision that says so."""
+    """Move the tags of a request's prompt into the option; return it with the decision that says so."""
     plain, tags = split_prompt(request.prompt)
     if not tags:
         return request, ()

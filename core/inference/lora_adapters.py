@@ -46,22 +46,25 @@ class LoraAdapter:
 
     @property
     def name(self) -> str:
-        """The name that the user gave."""
+        """Return the name that the user gave."""
         return self.use.name
 
     @property
     def slot(self) -> str:
-        """The name for peft: none of a user's, as dots have a meaning there."""
+        """Return the adapter name for peft, where dots in a file's name would have a meaning."""
         return f"sha_{self.digest[:24]}"
 
     @property
     def acts_on(self) -> tuple[int, int]:
-        """Layers that act, and layers in the file."""
+        """Return (layers that act, layers in the file)."""
         return len(self.matched.acting), self.matched.total + len(self.header.unread)
 
 
 def wanted(uses: Sequence[LoraSpec], files: LoraLibrary, model: LoadedModel) -> tuple[LoraAdapter, ...]:
-    """Return the LoRAs with a weight other than 0, matched with the loaded model. UnknownLoraError or LoraFileError."""
+    """Return the LoRAs with a weight other than 0, matched with the loaded model.
+
+    Raises UnknownLoraError or LoraFileError.
+    """
     acting = [use for use in uses if use.acts]
     if not acting:
         return ()
@@ -91,10 +94,7 @@ def _parts(model: LoadedModel) -> tuple[str, ...]:
 
 
 def apply(model: LoadedModel, adapters: Sequence[LoraAdapter]) -> None:
-    """Bring the pipeline to exactly these, in this order. LoraFileError.
-
-    When one can't be put in, none is: the pipeline is plain again.
-    """
+    """Let exactly these adapters act, in this order; when one can't be loaded, none does. Raises LoraFileError."""
     pipeline, present = model.pipeline, model.adapters
     before = _text_weights(model)
     try:
@@ -131,7 +131,7 @@ def _text_weights(model: LoadedModel) -> tuple[tuple[str, str, float], ...]:
 
 
 def _remove(model: LoadedModel, keep: set[str]) -> None:
-    """Take out the slots that are not to be kept; without any left, the layers themselves stand where they stood."""
+    """Remove the adapters that are not in `keep`; without any left, the original layers are back in their places."""
     present = model.adapters
     gone = present - keep
     if gone:
@@ -154,7 +154,7 @@ def _load(pipeline: Any, adapter: LoraAdapter) -> None:
 def as_drawn(
     request: GenerationRequest, adapters: Sequence[LoraAdapter]
 ) -> tuple[GenerationRequest, tuple[Decision, ...]]:
-    """A single as it is drawn with these adapters: its prompt without tags, and without compiling; with what to say of it."""
+    """Return the request without tags in its prompt and, with adapters, without compiling; and the decisions about it."""
     single, notes = moved(request)
     if not adapters or not single.options["compile.enabled"]:
         return single, notes

@@ -281,6 +281,8 @@ def _fill(adapted: Any, slot: str, layer: Layer, tensors: Tensors, target: Targe
     adapted.lora_A[slot], adapted.lora_B[slot] = pair.down, pair.up
     adapted.r[slot], adapted.lora_alpha[slot] = pair.rank, pair.alpha
     if pair.magnitude is not None:
+        if dtype == torch.float16 and base._forward_pre_hooks:  # its input is scaled, which would change DoRA's norm
+            raise ValueError("DoRA does not act on this layer in float16; set transformer.dtype to bfloat16 or float32")
         size = (1, -1, 1, 1) if isinstance(base, nn.Conv2d) else (-1,)
         holder = adapted.lora_magnitude_vector[slot]
         holder.weight = nn.Parameter(pair.magnitude.reshape(size), requires_grad=False)

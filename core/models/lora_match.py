@@ -46,7 +46,7 @@ class Match:
 
     @property
     def total(self) -> int:
-        """Layers in the file that could act."""
+        """Return the number of layers in the file that can be read."""
         return len(self.acting) + len(self.missing) + len(self.misshapen) + len(self.unknown)
 
 

@@ -96,12 +96,12 @@ class LoraHeader:
 
     @property
     def rank(self) -> int | None:
-        """The largest."""
+        """Return the largest rank of a layer."""
         return max((layer.rank for layer in self.layers.values() if layer.rank), default=None)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """The algorithms that are read, most frequent first, with DoRA apart from LoRA."""
+        """Return the algorithms that are read, most frequent first, with DoRA apart from LoRA."""
         names = ["DoRA" if "magnitude" in layer.tensors else layer.algorithm for layer in self.layers.values()]
         return tuple(sorted(set(names), key=lambda name: -names.count(name)))
 
@@ -115,7 +115,7 @@ class ForeignFile(BadFile):
 
 
 def read_lora(path: Path) -> LoraHeader:
-    """Read a header. Raises BadFile with one of the kinds of `lora_files.PROBLEMS` when the file can't be used."""
+    """Read a header. Raises BadFile with one of the kinds of `lora_problems.PROBLEMS` when the file can't be used."""
     if path.suffix.lower() != SAFETENSORS:
         read_header(path)  # a pickle is called one
         raise BadFile("header")

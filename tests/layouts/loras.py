@@ -444,3 +444,14 @@ _layout("xl-dora-kohya", XL, "OneTrainer, LyCORIS")(_dora(XL, _kohya_sgm, CONV, 
 def _full(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
     deltas = {key: source.delta(key, 1.0) for key in source.keys(CONV, "unet")[::5]}
     return {f"{_kohya_sgm(*key)}.diff": delta for key, delta in deltas.items()}, dict(deltas), {}
+
+
+# -- the table in docs/lora-formats.md ---------------------------------------------------------------------------------
+
+_FAMILIES = {Z: "Z-Image", XL: "SDXL", SD: "SD 1.5"}
+
+
+def table() -> str:
+    """Return the layouts as a Markdown table."""
+    rows = [f"| `{name}` | {_FAMILIES[layout.family]} | {layout.publisher} |" for name, layout in LAYOUTS.items()]
+    return "\n".join(["| layout | family | written by |", "| --- | --- | --- |", *rows])

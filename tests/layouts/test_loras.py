@@ -18,7 +18,7 @@ from core.inference.pipeline_loader import load_model
 from core.models.catalog import Catalog
 from core.models.lora_library import LoraLibrary, describe
 from core.models.model_paths import ModelPaths
-from tests.layouts.loras import LAYOUTS, Source, write
+from tests.layouts.loras import LAYOUTS, Source, table, write
 from tests.models import tiny_models
 
 BUILD = {"z_image": tiny_models.z_image, "sdxl": tiny_models.stable_diffusion_xl, "sd": tiny_models.stable_diffusion}
@@ -82,6 +82,11 @@ def check_acts(toy, name: str, weight: float = 1.0) -> None:
         lora_adapters.apply(toy.model, ())
     assert all(module is toy.plain[part, layer] for part, layer in deltas
                for module in [getattr(toy.model.pipeline, part).get_submodule(layer)])  # fmt: skip
+
+
+def test_documented() -> None:
+    """docs/lora-formats.md lists the layouts that are tested."""
+    assert table() in (PROJECT_ROOT / "docs" / "lora-formats.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("family", BUILD)

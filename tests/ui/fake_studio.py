@@ -124,6 +124,10 @@ class FakeHistory:
         self.folder = folder
         self.records: list[ImageRecord] = []
 
+    def option_members(self, key: str) -> set[str]:
+        members = (member for record in self.records for member in record.request.options.get(key, ()))
+        return {str(member).partition(":")[0] for member in members}
+
     def add(
         self,
         request: GenerationRequest,
@@ -573,13 +577,26 @@ def system_report(worker: WorkerStatus) -> SystemReport:
 
 
 LORAS = (
-    LoraInfo("ink-print", None, 350_000, kind="transformer", width=240, rank=4, digest="ab" * 32, preview=True),
+    LoraInfo(
+        "ink-print",
+        None,
+        350_000,
+        kind="transformer",
+        width=240,
+        rank=4,
+        digest="ab" * 32,
+        preview=True,
+        triggers=("ink print",),
+    ),
     LoraInfo("xl-glow", None, 120_000_000, kind="unet", width=2048, rank=16, own=True),
     LoraInfo(
-        "broken", None, 9, own=True,
+        "broken",
+        None,
+        9,
+        own=True,
         problem=LoraFileError(name="broken", problem={"en": "the file is shorter", "zh": "文件不完整"}),
     ),
-)  # fmt: skip
+)
 
 
 class FakeLoras:

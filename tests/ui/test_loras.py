@@ -75,3 +75,22 @@ def test_use_and_remove(studio, open_page):
     )
     page.button(key="delete_lora_1").click().run()
     assert [lora.name for lora in studio.models.loras()] == ["ink-print", "broken"]
+
+
+def test_trigger_words_go_into_the_prompt_once(studio, open_page):
+    page = open_page("generate")
+    page.text_area(key="w:generation.prompt").set_value("a red house").run()
+    page.multiselect(key="lora_names").select("ink-print").run()
+    page.button(key="lora_words_ink-print").click().run()
+    assert page.text_area(key="w:generation.prompt").value == "a red house, ink print"
+    page.button(key="lora_words_ink-print").click().run()
+    assert page.text_area(key="w:generation.prompt").value == "a red house, ink print"
+
+
+def test_part_weights_survive_the_slider(studio, open_page):
+    page = open_page("generate")
+    page.text_area(key="yaml_0").set_value("lora: {use: ['ink-print:0.8:te=0:layers.0-3=0.5']}").run()
+    page.button(key="yaml_apply").click().run()
+    assert "te 0, layers.0-3 0.5" in all_text(page)
+    page.slider(key="lora_weight:ink-print").set_value(0.6).run()
+    assert draw(page, studio).options["lora.use"] == ("ink-print:0.6:te=0:layers.0-3=0.5",)

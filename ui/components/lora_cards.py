@@ -56,9 +56,13 @@ def _facts(lora: LoraInfo, models: Sequence[ModelInfo]) -> list[tuple[str, str]]
     rows = [(t("loras.size"), formats.size_of(lora.bytes))]
     if lora.problem is None:
         fits = [said(model.name) for model in models if lora.fits(model)]
-        made = f"{lora.kind or '?'} {lora.width or ''}".strip()
+        made = f"{lora.family or lora.kind or '?'} {lora.width or ''}".strip()
         rows.insert(0, (t("loras.fits"), ", ".join(fits) or t("loras.fits_none", made=made)))
-        rows.append((t("loras.rank"), str(lora.rank)))
+        rows.append((t("loras.format"), ", ".join(one for one in (lora.algorithm, lora.layout, lora.dtype) if one)))
+        if lora.rank:
+            rows.append((t("loras.rank"), str(lora.rank)))
+        if lora.triggers:
+            rows.append((t("loras.triggers"), ", ".join(lora.triggers)))
         rows.append(("SHA-256", lora.digest[:16] + "…" if lora.digest else t("loras.unhashed")))
     return rows
 

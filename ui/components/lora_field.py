@@ -1,4 +1,4 @@
-"""The LoRAs of the next picture: chosen from a list that fits the model, each with its weight and what it looks like."""
+"""Select the LoRAs of the next image from those that fit the model, with weight, preview and trigger words of each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import streamlit as st
 
+from core.config.lora_syntax import LoraSpec
 from core.config.schema import Option
 from core.studio import Studio
 from core.types import LoraInfo, ModelInfo
@@ -18,7 +19,7 @@ USUAL = (0.0, 2.0)  # what a slider offers; what is set elsewhere widens it
 
 
 def draw(studio: Studio, model: ModelInfo | None, option: Option, badge: str) -> None:
-    """The list and, under it, a row for each that is chosen."""
+    """Show the list and, below it, a row for each selected LoRA."""
     uses = state.lora_uses()
     known = {lora.name: lora for lora in studio.models.loras()}
     fitting = [name for name, lora in known.items() if lora.problem is None and (model is None or lora.fits(model))]
@@ -34,10 +35,11 @@ def draw(studio: Studio, model: ModelInfo | None, option: Option, badge: str) ->
         on_change=state.take_loras,
     )
     for use in uses:
-        _row(use.name, use.weight, known, use.name in fitting)
+        _row(use, known, use.name in fitting)
 
 
-def _row(name: str, weight: float, known: Mapping[str, LoraInfo], fits: bool) -> None:
+def _row(use: LoraSpec, known: Mapping[str, LoraInfo], fits: bool) -> None:
+    name, weight = use.name, use.weight
     with st.container(horizontal=True, vertical_alignment="center", key=f"lora_row_{name}"):
         if name in known and known[name].preview:
             st.html(preview(name), width=64)
@@ -49,6 +51,18 @@ def _row(name: str, weight: float, known: Mapping[str, LoraInfo], fits: bool) ->
             key=state.lora_weight_key(name),
             on_change=state.take_loras,
         )
+    if use.parts:
+        st.caption(t("loras.parts", parts=", ".join(f"{part} {one:g}" for part, one in use.parts)))
+    if name in known and known[name].triggers:
+        words = ", ".join(known[name].triggers)
+        st.button(
+            t("loras.add_triggers", words=words),
+            key=f"lora_words_{name}",
+            icon=":material/add:",
+            type="tertiary",
+            on_click=state.add_to_prompt,
+            args=(words,),
+        )
     if not fits:
         problem = known[name].problem if name in known else None
         unfit = t("loras.unfit") if name in known else t("loras.unknown")
@@ -57,6 +71,6 @@ def _row(name: str, weight: float, known: Mapping[str, LoraInfo], fits: bool) ->
 
 
 def preview(name: str) -> str:
-    """The picture of a LoRA by its address, as HTML."""
+    """Return the preview of a LoRA as HTML."""
     address = f"/api/loras/{quote(name, safe='')}/preview"
     return f'<img class="zd-lora" src="{html.escape(address)}" alt="{html.escape(name)}">'

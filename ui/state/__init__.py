@@ -100,7 +100,7 @@ from ui.state.input_images import (
     start_from,
 )
 from ui.state.loras import NAMES as LORA_NAMES
-from ui.state.loras import lay_out_loras, lora_uses, take_loras, toggle_lora
+from ui.state.loras import add_to_prompt, lay_out_loras, lora_uses, take_loras, toggle_lora
 from ui.state.loras import weight_key as lora_weight_key
 from ui.state.pages import empty_model_field, guide_runs, keep_guide_in_address, model_field, model_text, set_guide_run
 from ui.state.session import choose_language, client, language, set_language, speaking, user
@@ -121,6 +121,7 @@ __all__ = [
     "WHEN",
     "WHENS",
     "add_comparison_row",
+    "add_to_prompt",
     "agree_reload",
     "ask_reload",
     "choose_found",

@@ -12,6 +12,7 @@ from core.errors import OptionError
 from ui.state.form import fill_form, form, give_widget
 
 NAMES = "lora_names"
+PROMPT = "generation.prompt"
 _WEIGHT = "lora_weight:"
 
 
@@ -49,3 +50,10 @@ def toggle_lora(name: str) -> None:
     uses = lora_uses()
     kept = [use for use in uses if use.name != name]
     fill_form({KEY: tuple(str(use) for use in (kept if len(kept) < len(uses) else [*uses, LoraSpec(name)]))})
+
+
+def add_to_prompt(words: str) -> None:
+    """Append words, such as a LoRA's trigger words, to the prompt unless they are in it."""
+    prompt = str(form().get(PROMPT) or "")
+    if words not in prompt:
+        fill_form({PROMPT: f"{prompt}, {words}" if prompt.strip() else words})
