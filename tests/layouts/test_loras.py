@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
@@ -16,10 +19,12 @@ from core.errors import LoraFileError
 from core.inference import lora_adapters
 from core.inference.pipeline_loader import load_model
 from core.models.catalog import Catalog
+from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary, describe
+from core.models.lora_match import match
 from core.models.model_paths import ModelPaths
 from tests.layouts.loras import LAYOUTS, Source, table, write
-from tests.models import tiny_models
+from tests.models import originals, tiny_models
 
 BUILD = {"z_image": tiny_models.z_image, "sdxl": tiny_models.stable_diffusion_xl, "sd": tiny_models.stable_diffusion}
 PARTS = ("transformer", "unet", "text_encoder", "text_encoder_2")
@@ -159,3 +164,48 @@ def test_a_lora_of_another_family_is_refused(toy) -> None:
     write(other, fake, toy.files.folder)
     with pytest.raises(LoraFileError, match="another model"):
         lora_adapters.wanted([LoraSpec(other)], toy.files, toy.model)
+
+
+@each_family
+def test_single_files_are_matched_by_their_headers(toy, tmp_path) -> None:
+    """In the names that checkpoints and ComfyUI's files have, a LoRA has the same layers to act on."""
+    name = {"z_image": "z-all-layers", "sdxl": "xl-kohya-texts", "sd": "sd-kohya"}[toy.family]
+    deltas = write(name, toy.source, toy.files.folder)
+    header = toy.files.header(name)
+    file, folder = tmp_path / "model.safetensors", Path(toy.info.path)
+    if toy.family == "z_image":
+        one_z_image_file(folder, file)
+    else:
+        originals.one_file(folder, file)
+    part = "transformer" if toy.family == "z_image" else "unet"
+    shapes = {
+        key.removesuffix(".weight"): tuple(tensor.shape)
+        for key, tensor in load_file(file).items()
+        if key.endswith(".weight")
+    }
+    prefix = "model.diffusion_model." if any(key.startswith("model.diffusion_model.") for key in shapes) else ""
+    own = {key: shape for key, shape in shapes.items() if key.startswith(prefix)}
+    table = FAMILIES[toy.info.pipeline].lora
+    matched = match(header, {part: table.parts[0].plain(own)}, toy.info.pipeline)
+    assert {target.module for found in matched.acting.values() for target in found} == {
+        layer for own_part, layer in deltas if own_part == part
+    }
+    assert not matched.missing and not matched.misshapen
+
+
+def one_z_image_file(folder: Path, file: Path) -> None:
+    """The transformer in the names that ComfyUI publishes, with query, key and value in one layer."""
+    weights = load_file(next((folder / "transformer").glob("*.safetensors")))
+    found = {}
+    for name, tensor in weights.items():
+        if re.search(r"attention\.to_[kv]\.", name):
+            continue
+        if "attention.to_q." in name:
+            tensor = torch.cat([weights[name.replace("to_q", one)] for one in ("to_q", "to_k", "to_v")])
+        for own, original in (
+            ("attention.to_q", "attention.qkv"), ("attention.to_out.0", "attention.out"), ("all_x_embedder.2-1", "x_embedder"),
+            ("all_final_layer.2-1", "final_layer"), ("norm_q", "q_norm"), ("norm_k", "k_norm"),
+        ):  # fmt: skip
+            name = name.replace(own, original)
+        found[f"model.diffusion_model.{name}"] = tensor.contiguous()
+    save_file(found, file)
