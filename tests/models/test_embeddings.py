@@ -70,7 +70,7 @@ def by_diffusers(toy, request, prompt, negative):
 
 @pytest.mark.parametrize("written", ["easy-ink", "embedding:Easy-Ink"])
 def test_embedding_equals_plain_diffusers(toy, request_of, written: str) -> None:
-    given = {"model": str(toy.folder), "guidance_scale": 4.0, **SMALL}
+    given = {"model": str(toy.folder), "cfg_scale": 5.0, **SMALL}
     request = request_of(prompt=f"a house, {written}, snow", negative_prompt=f"{written}, grey", **given)
     image, mine = generated(toy, request)
     theirs = by_diffusers(toy, request, "a house, <ink> , snow", "<ink> , grey")
