@@ -6,41 +6,44 @@ in configs/service_config.yaml.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio.to_thread
 import streamlit as st
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from streamlit.web import bootstrap
 
 from core.config.loader import PROJECT_ROOT, Settings, load_settings
 from core.errors import StudioError
-from core.server import Keys, gate, read_binding, service_routes, unknown_paths
+from core.server import Keys, gate, health, listener, read_binding, service_routes, unknown_paths
 from ui import progress_poll, resources
 from ui.components import error_card
 from ui.i18n import t
 
+WEBSOCKETS: dict[str, Any] = {  # of open pages
+    "ws": "websockets-sansio",
+    "ws_ping_interval": 30.0,
+    "ws_ping_timeout": 30.0,
+    "ws_max_size": 32 << 20,  # bytes of one message: a painted mask
+    "ws_per_message_deflate": False,
+}
+
 
 @asynccontextmanager
 async def _worker_alive(_app: st.App) -> AsyncIterator[None]:
-    """The worker process starts with the server and ends with it; neither may block the event loop."""
-    try:
-        studio = await anyio.to_thread.run_sync(resources.studio)
-    except StudioError as error:  # the pages show it, and try again
-        print(error, file=sys.stderr)
-        studio = None
+    """Start the worker process with the server, and stop it with it; neither may block the event loop."""
+    studio = await anyio.to_thread.run_sync(resources.studio)
     try:
         yield
     finally:
-        if studio is not None:
-            await anyio.to_thread.run_sync(studio.stop)
+        await anyio.to_thread.run_sync(studio.stop)
 
 
 def create_app(settings: Settings | None = None) -> st.App:
@@ -56,7 +59,11 @@ def create_app(settings: Settings | None = None) -> st.App:
             progress_poll.route(resources.studio),
             Mount("/samples", app=StaticFiles(directory=PROJECT_ROOT / "ui" / "assets" / "samples")),
         ],
-        middleware=[gate(keys, read_binding(settings, keys)), unknown_paths(page_paths())],
+        middleware=[
+            gate(keys, read_binding(settings, keys)),
+            health(resources.studio, keys),
+            unknown_paths(page_paths()),
+        ],
         lifespan=_worker_alive,
         on_script_error=_say_it,
     )
@@ -88,37 +95,28 @@ def main() -> int:
     except StudioError as error:
         print(f"{error.message('en')}\n{error.message('zh')}", file=sys.stderr)
         return 2
-    problem = _taken(binding.address, binding.port)
-    if problem:
-        print(problem, file=sys.stderr)
-        return 2
-    print(f"Z Darkroom / 造相暗房: {binding.url}", flush=True)
-    config = {
-        "server.port": binding.port,
-        "server.address": binding.address,
-        "server.allowedHosts": ["*"] if binding.for_others else ["127.0.0.1", "localhost"],  # the gate has asked before
-        "logger.hideWelcomeMessage": True,  # for it, Streamlit asks a server elsewhere for this network's address
-    }
-    with suppress(KeyboardInterrupt):  # Ctrl+C is how one closes it; the worker has ended by then
-        app.run(config=config)
-    return 0
-
-
-def _taken(address: str, port: int) -> str:
-    """What keeps the port from being listened at; "" when nothing does."""
+    descriptors = listener.raise_descriptor_limit()
     try:
-        family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
-            probe.bind(place)
-    except OSError as error:
-        if error.errno in (errno.EADDRNOTAVAIL, None) or isinstance(error, socket.gaierror):
-            return f"{address} is no address of this machine (server.host)."
-        return (
-            f"Port {port} is in use: is the studio already open at http://127.0.0.1:{port} ? "
-            f"Close it, or choose another port with ZDARKROOM_SERVER__PORT={port + 1}."
-        )
-    return ""
+        listening = listener.listen(binding.address, binding.port)
+        resources.studio()  # a database or a store that does not answer ends the start, with one sentence
+    except StudioError as error:
+        print(f"{error.message('en')}\n{error.message('zh')}", file=sys.stderr)
+        return 2
+    bootstrap.load_config_options(
+        {
+            "server.port": binding.port,
+            "server.address": binding.address,
+            "server.allowedHosts": ["*"]
+            if binding.for_others
+            else ["127.0.0.1", "localhost"],  # the gate has asked before
+            "logger.hideWelcomeMessage": True,  # for it, Streamlit asks a server elsewhere for this network's address
+        }
+    )
+    server = listener.server(app, descriptors, **WEBSOCKETS)
+    print(f"Z Darkroom / 造相暗房: {binding.url}", flush=True)
+    with suppress(KeyboardInterrupt):  # Ctrl+C is how one closes it; the worker has ended by then
+        server.run(sockets=[listening])
+    return 0 if server.started else 3
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from core.server.auth.authenticator import Keys
 from core.server.auth.bind_address import Binding, read_binding
 from core.server.auth_middleware import Gate
 from core.server.docs import docs_routes, documents_of
+from core.server.health import Health
 from core.server.login import LOGOUT
 from core.server.openai import create_openai
 from core.server.submission import BROWSER_COOKIE, USER_HEADER
@@ -31,6 +32,7 @@ __all__ = [
     "Keys",
     "create_api",
     "gate",
+    "health",
     "read_binding",
     "service_routes",
     "unknown_paths",
@@ -46,6 +48,11 @@ def gate(keys: Keys, binding: Binding) -> Middleware:
 def unknown_paths(pages: Collection[str]) -> Middleware:
     """Return what answers programs with 404 as JSON on paths that are neither served nor a page."""
     return Middleware(UnknownPaths, pages=pages)
+
+
+def health(get_studio: Callable[[], Studio | None], keys: Keys) -> Middleware:
+    """Return what answers /_stcore/health; reasons are told in words where nobody has to show a key."""
+    return Middleware(Health, get_studio=get_studio, in_detail=lambda: not keys.guarded)
 
 
 def service_routes(get_studio: Callable[[], Studio]) -> list[Mount]:

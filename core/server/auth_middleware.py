@@ -75,7 +75,7 @@ class Gate:
         scope = self._single_slashes(behind_proxy(scope, headers, self._binding.proxies))
         origin = ""
         if scope["type"] == "http":
-            send = with_headers(send, "" if known_browser(headers) else new_browser(scope, headers))
+            send = with_headers(send, "" if known_browser(headers) else new_browser(scope, headers), scope["path"])
             if self._dialect(scope) is not None and (origin := allowed_origin(headers, self._binding)):
                 send = with_origin(send, headers)
         foreign = _foreign(headers, scope.get("method", "GET"), self._binding, bool(origin))

@@ -11,11 +11,15 @@ from core.server.submission import BROWSER_COOKIE
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "SAMEORIGIN",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "frame-ancestors 'self'; base-uri 'self'; object-src 'none'",
 }
+_OWN_SOURCES = (  # nothing is loaded from, or sent to, another server, whatever a file name or a prompt makes of a page
+    "base-uri 'self'; object-src 'none'; form-action 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' data: blob:; font-src 'self' data:; frame-src 'self' data: blob:"
+)
+_SELF, _NOBODY = "'self'", "'none'"
+_FRAMED = "/component/"  # below it are frames of our own pages
 
 
 def known_browser(headers: Headers) -> bool:
@@ -32,13 +36,19 @@ def new_browser(scope: Scope, headers: Headers) -> str:
     return f"{BROWSER_COOKIE}={secrets.token_urlsafe(16)}; Path=/; Max-Age={year}; HttpOnly; SameSite=Strict{secure}"
 
 
-def with_headers(send: Send, cookie: str) -> Send:
-    """`send`, with these headers on every answer and, where there is one, that cookie."""
+def with_headers(send: Send, cookie: str, path: str) -> Send:
+    """Return a `send` with these headers on every answer and, where there is one, that cookie."""
+    framed = path.startswith(_FRAMED)
+    own = {
+        **_HEADERS,
+        "X-Frame-Options": "SAMEORIGIN" if framed else "DENY",
+        "Content-Security-Policy": f"frame-ancestors {_SELF if framed else _NOBODY}; {_OWN_SOURCES}",
+    }
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
+            for name, value in own.items():
                 headers.setdefault(name, value)
             if cookie:
                 headers.append("Set-Cookie", cookie)

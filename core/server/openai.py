@@ -128,8 +128,7 @@ async def _serve(
         stream = _events(studio, job, body, event, request)
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
     job = demand_images(await ended(studio, job, request))
-    as_url = body.response_format == "url" or (body.response_format is None and body.model in _MODELS_WITH_URLS)
-    data = await anyio.to_thread.run_sync(_data, studio, job, request if as_url else None)
+    data = await anyio.to_thread.run_sync(_data, studio, job, body, request)
     if isinstance(body, EditBody) and body.revised:
         data = [{**entry, "revised_prompt": job.request.prompt} for entry in data]
     answer = {
@@ -164,13 +163,20 @@ def _sources(studio: Studio, images: Images) -> InputSources:
     return InputSources(kept)
 
 
-def _data(studio: Studio, job: Job, address_for: Request | None) -> list[dict[str, str]]:
-    """Return the images in the order of their seeds: as addresses for a request, else as base64."""
-    if address_for is None:
-        return [{"b64_json": _base64(studio, image_id)} for image_id in job.image_ids]
-    sign = address_for.scope.get(SIGN, str)
-    origin = f"{address_for.url.scheme}://{address_for.headers['host']}"
-    return [{"url": f"{origin}{sign(f'/api/v1/images/{image_id}')}"} for image_id in job.image_ids]
+def _data(studio: Studio, job: Job, body: ImageBody, request: Request) -> list[dict[str, str]]:
+    """Return the images in the order of their seeds, as addresses or as base64.
+
+    A client that names neither a format nor a model may be of either age of OpenAI's models, so it gets both.
+    """
+    sign = request.scope.get(SIGN, str)
+    origin = f"{request.url.scheme}://{request.headers['host']}"
+    undecided = body.response_format is None and not body.model
+    as_url = body.response_format == "url" or (body.response_format is None and body.model in _MODELS_WITH_URLS)
+    data = []
+    for image_id in job.image_ids:
+        address = {"url": f"{origin}{sign(f'/api/v1/images/{image_id}')}"}
+        data.append(address if as_url else {"b64_json": _base64(studio, image_id)} | (address if undecided else {}))
+    return data
 
 
 def _base64(studio: Studio, image_id: str) -> str:

@@ -1,0 +1,1 @@
+"""Attacks, and what stands against each: docs/security.md lists them."""

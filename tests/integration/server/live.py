@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 
 from core.jobs.supervisor import WorkerSupervisor
-from core.server import Keys, gate, read_binding, service_routes
+from core.server import Keys, gate, listener, read_binding, service_routes
 from core.studio import Studio, bootstrap
 from core.types import GenerationRequest
 from tests.integration.jobs.harness import FAKE, make_settings, wait_for
@@ -57,8 +56,9 @@ def serving(folder: Path, **values: Any) -> Iterator[Served]:
     settings = replace(studio.settings, values={**studio.settings.values, "server.port": port})
     keys = Keys(settings)
     app = Starlette(routes=service_routes(lambda: studio), middleware=[gate(keys, read_binding(settings, keys))])
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
+    listening = listener.listen("127.0.0.1", port)
+    server = listener.server(app, 4096, log_level="warning", lifespan="off")
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     studio.start()
     thread.start()
     try:

@@ -63,17 +63,17 @@ def test_strict_models_are_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "kind"),
+    ("fields", "kinds"),
     [
-        ({}, "b64_json"),
-        ({"model": "gpt-image-1"}, "b64_json"),
-        ({"model": "dall-e-3"}, "url"),
-        ({"model": "dall-e-2", "response_format": "b64_json"}, "b64_json"),
-        ({"response_format": "url"}, "url"),
+        ({}, ["b64_json", "url"]),
+        ({"model": "gpt-image-1"}, ["b64_json"]),
+        ({"model": "dall-e-3"}, ["url"]),
+        ({"model": "dall-e-2", "response_format": "b64_json"}, ["b64_json"]),
+        ({"response_format": "url"}, ["url"]),
     ],
 )
-def test_dall_e_clients_get_an_address(served: Served, fields: dict[str, Any], kind: str) -> None:
-    assert list(post(served, **fields).json()["data"][0]) == [kind]
+def test_dall_e_clients_get_an_address(served: Served, fields: dict[str, Any], kinds: list[str]) -> None:
+    assert list(post(served, **fields).json()["data"][0]) == kinds
 
 
 def test_an_address_works_without_the_key(tmp_path: Path) -> None:
