@@ -44,7 +44,9 @@ def ended(connection: socket.socket) -> bool:
     """True when the server has closed the connection (waits for it)."""
     connection.settimeout(30)
     try:
-        return connection.recv(4096) == b""
+        while connection.recv(4096):
+            pass
+        return True
     except ConnectionResetError:
         return True
 
