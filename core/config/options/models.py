@@ -54,6 +54,18 @@ MODELS = (
             "zh": "auto 为 MODELSCOPE_DOMAIN，否则为 modelscope.cn。",
         },
     ),
+    basic(
+        "models.allowed_mirrors",
+        type="list",
+        default=(),
+        takes_effect=START,
+        label={"en": "Allowed mirrors", "zh": "允许的镜像"},
+        help={
+            "en": "Mirrors that may be typed on the Models page although they lie in this network or have a path. No token is "
+            "sent to them.",
+            "zh": "可在模型页面填写的镜像，即使其位于本地网络或带有路径。不会向其发送令牌。",
+        },
+    ),
 )
 
 LORA_FOLDER = (

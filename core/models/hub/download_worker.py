@@ -26,6 +26,7 @@ from core.models.hub.errors import failure
 from core.models.hub.file_selection import needed
 from core.models.hub.http_download import LONGEST_WAIT, MOST_FAILURES, Stopped, fetch
 from core.models.hub.hub_api import HubError, RemoteFile, Repository, list_repository, new_session
+from core.models.hub.mirrors import guard_hugging_face, guard_session, may_have_token
 from core.models.hub.tokens import VARIABLES, token_of
 from core.models.single_file import check_whole, itself
 from core.models.validation import MANIFEST
@@ -75,7 +76,10 @@ class Downloader:
     def _fetch_all(self) -> None:
         orders = self._orders
         self._say()
-        session = new_session(orders.hub, orders.endpoint, token_of(orders.hub, Path(orders.store)))
+        session = new_session(orders.hub, orders.endpoint, self._token())
+        if orders.typed and not orders.internal:
+            guard_session(session)
+            guard_hugging_face()
         repository = self._listed(session)
         wanted = needed(repository.files, FAMILIES[orders.pipeline], orders.file)
         part = self._files.part
@@ -89,12 +93,20 @@ class Downloader:
             self._before += file.size
         self._finish(repository, wanted)
 
+    def _token(self) -> str | None:
+        """Return the token of the hub, where the address may see it."""
+        orders = self._orders
+        if not may_have_token(orders.endpoint, orders.typed):
+            return None
+        return token_of(orders.hub, Path(orders.store))
+
     def _listed(self, session: requests.Session) -> Repository:
         orders, failures = self._orders, 0
-        token = token_of(orders.hub, Path(orders.store))
         while True:
             try:
-                return list_repository(orders.hub, orders.repository, orders.revision, orders.endpoint, token, session)
+                return list_repository(
+                    orders.hub, orders.repository, orders.revision, orders.endpoint, self._token(), session
+                )
             except HubError as error:
                 failures += 1
                 if error.wait is None or failures >= MOST_FAILURES:

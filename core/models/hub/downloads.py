@@ -19,6 +19,7 @@ from core.models.hub import tokens
 from core.models.hub.download_state import FOLDER, DownloadFiles, DownloadRequests
 from core.models.hub.errors import failure
 from core.models.hub.hub_api import HubError, endpoint_of
+from core.models.hub.mirrors import typed_mirror
 from core.models.model_paths import hugging_face_cache, modelscope_caches
 from core.types import Download, ModelInfo
 
@@ -29,9 +30,10 @@ LOG = "log.txt"
 class Downloads:
     """Over the folder of models. Each download has a process; what it says is read from its file."""
 
-    def __init__(self, store: Path, endpoints: Mapping[str, str]) -> None:
+    def __init__(self, store: Path, endpoints: Mapping[str, str], allowed_mirrors: Sequence[str] = ()) -> None:
         self._store = store
         self._endpoints = endpoints
+        self._allowed = tuple(one if "://" in one else f"https://{one}" for one in allowed_mirrors)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -64,7 +66,8 @@ class Downloads:
             known = ", ".join(info.sources) or "-"
             raise failure(info.id, chosen, "source", known)
         try:
-            address = endpoint_of(chosen, endpoint or self._endpoints.get(chosen, AUTO))
+            configured = endpoint_of(chosen, self._endpoints.get(chosen, AUTO))
+            address = typed_mirror(endpoint, self._allowed) if endpoint else configured
         except HubError as error:
             raise failure(info.id, chosen, error.kind, error.detail) from None
         orders = DownloadRequests(
@@ -77,6 +80,8 @@ class Downloads:
             store=str(self._store.resolve()),
             owner_pid=os.getpid(),
             file=info.file,
+            typed=address != configured,
+            internal=bool(endpoint) and address.lower() in {one.lower().rstrip("/") for one in self._allowed},
         )
         return self._begin(orders)
 
@@ -193,4 +198,4 @@ class Downloads:
 def downloads_of(settings: Settings, store: Path) -> Downloads:
     """As the settings say."""
     endpoints = {"huggingface": settings["models.hf_endpoint"], "modelscope": settings["models.modelscope_endpoint"]}
-    return Downloads(store, endpoints)
+    return Downloads(store, endpoints, settings["models.allowed_mirrors"])

@@ -18,6 +18,8 @@ _PROBLEMS = {
     "offline": localize("models.hub.errors.problems.offline"),
     "source": localize("models.hub.errors.problems.source"),
     "address": localize("models.hub.errors.problems.address"),
+    "mirror": localize("models.hub.errors.problems.mirror"),
+    "private": localize("models.hub.errors.problems.private"),
     "ended": localize("models.hub.errors.problems.ended"),
 }
 

@@ -59,11 +59,13 @@ def endpoint_of(hub: str, wanted: str) -> str:
 
 
 def new_session(hub: str, endpoint: str, token: str | None) -> requests.Session:
-    """Headers for the hub. The token goes to its own host alone: requests drops it where a redirect leads elsewhere."""
+    """Return a session with the headers for the hub. `token` is one that this endpoint may see (`mirrors.may_have_token`).
+
+    requests drops it where a redirect leads to another host.
+    """
     session = requests.Session()
     session.headers.update({"User-Agent": "zdarkroom", "Accept-Encoding": "identity"})
-    safe = endpoint.startswith("https://") or urlparse(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
-    if token and safe:
+    if token:
         session.headers["Authorization"] = f"Bearer {token}"
         if hub == "modelscope":
             session.cookies.set("m_session_id", token, domain=urlparse(endpoint).hostname or "")
@@ -87,6 +89,8 @@ def _hugging_face(repository: str, revision: str | None, endpoint: str, token: s
         info = HfApi(endpoint=endpoint, token=token or False).model_info(
             repository, revision=revision, files_metadata=True, timeout=TIMEOUT[1]
         )
+    except HubError:  # of `mirrors`
+        raise
     except OfflineModeIsEnabled:
         raise HubError("offline", "") from None
     except GatedRepoError:

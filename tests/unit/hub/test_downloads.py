@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +54,7 @@ def in_process(hub, tmp_path):
         orders = DownloadRequests(
             "toy", Z_IMAGE, name, "owner/toy", None, hub.address, str(tmp_path / "store"), os.getpid()
         )
+        orders = replace(orders, **{"typed": False, **changes})
         files = DownloadFiles(tmp_path / "store", "toy")
         assert files.take()
         fetcher = Downloader(orders, files, None)
@@ -377,3 +380,26 @@ def test_one_file_of_a_repository_is_all_that_is_fetched(configs, tmp_path):
     assert found.path == str(tmp_path / "store" / "net" / "one.safetensors")
     assert "same family and shape, such as demo" in found.problem.message("en"), "the embedded model has another width"
     assert made.remove_files(found) and not (tmp_path / "store" / "net").exists()
+
+
+@pytest.mark.option("models.allowed_mirrors")
+@pytest.mark.parametrize("name", HUBS)
+def test_a_mirror_that_was_typed_gets_no_token(catalog, in_process, hub, tmp_path, name):
+    tokens.save_token(name, "hf_secret_of_a_person", tmp_path / "store")
+    assert in_process(name).state == "done"
+    assert "Bearer hf_secret_of_a_person" in {shown for _, _, shown in hub.requests}
+    shutil.rmtree(tmp_path / "store" / "toy")
+    hub.requests.clear()
+    assert in_process(name, typed=True, internal=True).state == "done"
+    assert {shown for _, _, shown in hub.requests} == {None}
+    measured("models.allowed_mirrors", "a mirror in this network: refused unless it is named, and it gets no token")
+
+
+def test_a_typed_mirror_in_this_network_is_refused_before_anything_is_asked(catalog, hub, tmp_path):
+    made = Downloads(tmp_path / "store", {})
+    with pytest.raises(DownloadError, match="allowed_mirrors"):
+        made.start(catalog.find("toy"), "huggingface", hub.address)
+    allowed = Downloads(tmp_path / "store", {}, [hub.address])
+    allowed.start(catalog.find("toy"), "huggingface", hub.address)
+    wait_for(allowed, lambda now: now.state == "done")
+    assert not made.get("toy").active

@@ -1,0 +1,92 @@
+"""Which addresses a download may ask, and which of them may see a token.
+
+A token goes to the hub's own host, or to an address that the configuration or the environment names, over https (loopback
+excepted). A mirror that somebody types on a page gets none, must be a plain https address, and must not lie in this
+network unless `models.allowed_mirrors` names it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlparse
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from core.models.hub.hub_api import HubError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def typed_mirror(text: str, allowed: Sequence[str] = ()) -> str:
+    """Return the address of a mirror that was typed: https://NAME, no path. Raises HubError for any other.
+
+    A mirror among `allowed` (addresses as the configuration names them) is taken as it is named there.
+    """
+    address = (text if "://" in text else f"https://{text}").strip().rstrip("/")
+    if address.lower() in (_whole(one) for one in allowed):
+        return address
+    told = urlparse(address)
+    try:
+        plain = told.scheme == "https" and bool(told.hostname) and not (told.username or told.password)
+        plain = plain and not (told.path or told.params or told.query or told.fragment) and told.port in (None, 443)
+    except ValueError:  # a port that is none
+        plain = False
+    if not plain:
+        raise HubError("mirror", text[:100])
+    demand_public(str(told.hostname))
+    return address
+
+
+def _whole(text: str) -> str:
+    return (text if "://" in text else f"https://{text}").strip().rstrip("/").lower()
+
+
+def demand_public(host: str) -> None:
+    """Raise HubError for a host that has an address in this machine or network, or that cannot be resolved."""
+    try:
+        found = {str(one[4][0]) for one in socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError) as error:
+        raise HubError("network", f"{host}: {type(error).__name__}", wait=0.0) from None
+    for text in found:
+        address = ipaddress.ip_address(text.partition("%")[0])
+        if address.version == 6 and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if not address.is_global or address.is_multicast:
+            raise HubError("private", host)
+
+
+def may_have_token(endpoint: str, typed: bool) -> bool:
+    """Return True for an address that may see a token."""
+    told = urlparse(endpoint)
+    return not typed and (told.scheme == "https" or told.hostname in LOOPBACK)
+
+
+class PublicAdapter(HTTPAdapter):
+    """Refuses, at every redirect too, an address in this machine or network."""
+
+    def send(self, request: requests.PreparedRequest, *given: Any, **more: Any) -> requests.Response:
+        """Send it where it may go. Raises HubError."""
+        demand_public(str(urlparse(str(request.url)).hostname))
+        return super().send(request, *given, **more)
+
+
+def guard_session(session: requests.Session) -> requests.Session:
+    """Return the session, kept out of this machine and network."""
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, PublicAdapter())
+    return session
+
+
+def guard_hugging_face() -> None:
+    """Keep the client of huggingface_hub, of this process alone, out of this machine and network."""
+    import httpx2 as httpx
+    from huggingface_hub import set_client_factory
+
+    def check(request: httpx.Request) -> None:
+        demand_public(request.url.host)
+
+    set_client_factory(lambda: httpx.Client(event_hooks={"request": [check]}, follow_redirects=True, timeout=None))
