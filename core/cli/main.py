@@ -184,7 +184,9 @@ def _add_models(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_users(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("action", choices=("add", "list", "remove"), help=WORDS[language]["users-action"])
+    command.add_argument(
+        "action", choices=("add", "list", "remove", "admin", "user", "logout"), help=WORDS[language]["users-action"]
+    )
     command.add_argument("name", nargs="?", metavar="NAME", help=WORDS[language]["users-name"])
 
 

@@ -19,7 +19,7 @@ from core.server.docs import docs_routes, documents_of
 from core.server.health import Health
 from core.server.login import LOGOUT
 from core.server.openai import create_openai
-from core.server.submission import BROWSER_COOKIE, USER_HEADER
+from core.server.submission import BROWSER_COOKIE, ROLE_HEADER, USER_HEADER
 from core.server.unknown_paths import UnknownPaths
 from core.server.v1 import create_api
 from core.studio import Studio
@@ -27,6 +27,7 @@ from core.studio import Studio
 __all__ = [
     "BROWSER_COOKIE",
     "LOGOUT",
+    "ROLE_HEADER",
     "USER_HEADER",
     "Binding",
     "Keys",

@@ -34,7 +34,7 @@ from core.server.body_limit import RefusedError, Say
 from core.server.cors import allowed_origin, is_preflight, preflight, with_origin
 from core.server.headers import known_browser, new_browser, with_headers
 from core.server.page import language_of
-from core.server.submission import SIGN, USER_HEADER
+from core.server.submission import ROLE_HEADER, SIGN, USER_HEADER
 
 _CONTAINER_NAMES = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
 _SLASHES = re.compile("/{2,}")
@@ -282,9 +282,9 @@ def _foreign(headers: Headers, method: str, binding: Binding, allowed: bool) -> 
 
 
 def _named(scope: Scope, visitor: Visitor | None) -> Scope:
-    """The scope with the visitor's name in a header that nobody else can set."""
-    name = USER_HEADER.lower().encode()
-    kept = [(key, value) for key, value in scope["headers"] if key.lower() != name]
+    """Return the scope with the visitor's name and role in headers that nobody else can set."""
+    name, role = USER_HEADER.lower().encode(), ROLE_HEADER.lower().encode()
+    kept = [(key, value) for key, value in scope["headers"] if key.lower() not in (name, role)]
     if visitor is not None:
-        kept.append((name, quote(visitor.name).encode("ascii")))
+        kept += [(name, quote(visitor.name).encode("ascii")), (role, visitor.role.encode("ascii"))]
     return {**scope, "headers": kept}

@@ -25,6 +25,7 @@ POLL_SECONDS = 0.1
 CLIENT_HEADER = "X-Client-Id"
 BROWSER_COOKIE = "zdarkroom_browser"
 USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
+ROLE_HEADER = "X-Zdarkroom-Role"  # of the user, set by the gate alone: admin or user
 SIGN = "zdarkroom.sign"  # in the scope of a guarded call: makes an image's address that needs no key
 REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
 

@@ -84,9 +84,10 @@ class Images:
         """Import every image in a folder of this machine, without subfolders. Links are not followed."""
         known, new, refused = 0, [], []
         try:
-            paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
-        except OSError as error:
-            raise ImportFileError(file=folder, detail=error.strerror or error) from error
+            paths = sorted(path for path in folder.expanduser().iterdir() if path.is_file() and not path.is_symlink())
+        except (OSError, ValueError, RuntimeError) as error:  # the last two: a NUL, a home that there is not
+            detail = getattr(error, "strerror", None) or error
+            raise ImportFileError(file=folder, detail=detail) from error
         for path in paths:
             if path.suffix.lower() not in IMAGE_SUFFIXES:
                 continue

@@ -38,6 +38,8 @@ def _content(studio: Studio) -> None:
         _take_in(studio, [(file.name, file.getvalue()) for file in files])
     for number, file in enumerate(files[:MOST_SHOWN]):
         _parameters(studio, file.name, studio.images.read_parameters(file.getvalue()), number)
+    if not state.is_admin():  # what a folder of this machine holds is nobody else's business
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         folder = st.text_input(t("import.folder"), key="import_folder")
         if st.button(t("import.take_in_folder"), key="take_in_folder"):
@@ -89,7 +91,7 @@ def _take_in_folder(studio: Studio, folder: str) -> None:
     if not folder.strip():
         return
     try:
-        taken = studio.images.import_folder(Path(folder.strip()).expanduser())
+        taken = studio.images.import_folder(Path(folder.strip()))
     except StudioError as error:
         _tell(0, 0, [error])
     else:

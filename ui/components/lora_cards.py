@@ -75,6 +75,8 @@ def _toggle(studio: Studio, name: str) -> None:
 
 def _remove(studio: Studio, lora: LoraInfo, number: int) -> None:
     """Behind a second click."""
+    if not state.is_admin():
+        return
     with st.popover(t("loras.remove"), icon=":material/delete:", key=f"remove_lora_{number}"):
         st.text(t("loras.remove_text", name=lora.name, size=formats.size_of(lora.bytes)))
         st.button(

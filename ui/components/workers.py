@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import NotFoundError
 from core.studio import Studio
 from core.types import ClusterNode, ClusterWorker, WorkerStatus
-from ui import actions, formats
+from ui import actions, formats, state
 from ui.components import custom_components, job_status
 from ui.i18n import t
 
@@ -45,7 +45,7 @@ def _head(studio: Studio, node: ClusterNode, workers: int) -> None:
             key=f"add_{node.id}",
             icon=":material/add:",
             help=t("workers.add_full") if node.cards else t("workers.add_help"),
-            disabled=bool(node.cards) and workers >= node.cards,
+            disabled=not state.is_admin() or (bool(node.cards) and workers >= node.cards),
             on_click=actions.ask,
             args=(studio.worker.add_worker, node.id),
         )
@@ -73,7 +73,7 @@ def _row(studio: Studio, worker: ClusterWorker) -> None:
             icon=":material/logout:",
             type="tertiary",
             help=t("workers.drain_help"),
-            disabled=worker.state == "draining",
+            disabled=not state.is_admin() or worker.state == "draining",
             on_click=actions.ask,
             args=(studio.worker.drain_worker, worker.id),
         )

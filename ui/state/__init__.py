@@ -103,7 +103,7 @@ from ui.state.loras import NAMES as LORA_NAMES
 from ui.state.loras import add_to_prompt, lay_out_loras, lora_uses, take_loras, toggle_lora
 from ui.state.loras import weight_key as lora_weight_key
 from ui.state.pages import empty_model_field, guide_runs, keep_guide_in_address, model_field, model_text, set_guide_run
-from ui.state.session import choose_language, client, language, set_language, speaking, user
+from ui.state.session import choose_language, client, is_admin, language, set_language, speaking, user
 
 __all__ = [
     "AT_TIME",
@@ -153,6 +153,7 @@ __all__ = [
     "has_form",
     "history_version",
     "importing",
+    "is_admin",
     "job_id",
     "keep_form",
     "keep_guide_in_address",

@@ -12,7 +12,7 @@ import streamlit as st
 
 from core.config.schema import AUTO
 from core.errors import LANGUAGES
-from core.server import BROWSER_COOKIE, USER_HEADER
+from core.server import BROWSER_COOKIE, ROLE_HEADER, USER_HEADER
 
 _LANGUAGE = "language"
 _DEFAULT_LANGUAGE = "default_language"
@@ -55,6 +55,14 @@ def user() -> str | None:
     """Who is logged in: "" with the token, None where nothing is guarded."""
     name = st.context.headers.get(USER_HEADER)
     return None if name is None else unquote(name)
+
+
+def is_admin() -> bool:
+    """Return True for whoever may change the machine: models, downloads, tokens, folders, workers.
+
+    Everyone where nothing is guarded, and the holder of the token.
+    """
+    return st.context.headers.get(ROLE_HEADER) in (None, "admin")
 
 
 def client() -> str:

@@ -24,6 +24,9 @@ def page() -> None:
     error_card.settings_problems(studio.catalog.problems())
     st.fragment(_draw, run_every=REFRESH_SECONDS)(studio)
     lora_cards.draw(studio)
+    if not state.is_admin():
+        st.caption(t("models.admin_only"))
+        return
     with st.expander(t("models.add"), icon=":material/add:", key="add_model"):
         st.text_input(t("models.add_path"), key=state.model_field("path"))
         st.button(t("models.add_button"), key="add_button", on_click=_add, args=(studio,))
@@ -95,9 +98,10 @@ def _card(studio: Studio, info: ModelInfo, worker: WorkerStatus, download: Downl
         with st.container(horizontal=True):
             if info.problem is None:
                 _use(studio, info, worker)
-            elif info.sources and not on_its_way:
+            elif info.sources and not on_its_way and state.is_admin():
                 _get(studio, info)
-            _remove(studio, info)
+            if state.is_admin():
+                _remove(studio, info)
 
 
 def _facts(info: ModelInfo) -> list[tuple[str, str]]:
@@ -156,6 +160,8 @@ def _progress(studio: Studio, download: Download) -> None:
         st.caption(f"{HUBS.get(download.hub, download.hub)} · {download.repository} · {download.file}")
     if download.error is not None:
         error_card.draw(download.error, f"download_{download.model}")
+    if not state.is_admin():
+        return
     with st.container(horizontal=True):
         if download.active:
             _button("pause", "pause", studio.downloads.pause, download.model)

@@ -23,7 +23,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from core.config.loader import Settings
 from core.server.auth import passwords
-from core.server.auth.users import Users, session_secret
+from core.server.auth.users import ADMIN, USER, ClosedSessions, Role, Users, session_secret
 
 _TOKEN = re.compile(r"[!-~]{16,}")  # printable ASCII, no space
 _NO_TOKEN = re.compile(r"[<>:]")  # the marks of an example, and what separates NAME:PASSWORD
@@ -33,9 +33,10 @@ LINK_SECONDS = 3600  # a signed address is good for
 
 @dataclass(frozen=True)
 class Visitor:
-    """Someone who was let in. `name` is "" for the holder of the token and where nothing is guarded."""
+    """Someone who was let in. `name` is "" for the holder of the token, who is admin."""
 
     name: str = ""
+    role: Role = ADMIN
 
 
 def is_strong(token: str) -> bool:
@@ -52,7 +53,7 @@ class Keys:
         self._seconds = int(3600 * settings["access.session_hours"])
         self.users = Users(self._directory)
         self._proven: OrderedDict[bytes, str] = OrderedDict()
-        self._closed: OrderedDict[str, None] = OrderedDict()
+        self._closed = ClosedSessions(self._directory)
 
     @property
     def guarded(self) -> bool:
@@ -76,7 +77,12 @@ class Keys:
         if self._token and hmac.compare_digest(password.encode("utf-8", "replace"), self._token.encode()):
             return Visitor()
         stored = self.users.hashes().get(name, "")
-        return Visitor(name) if stored and self._proof(name, password, stored) in self._proven else None
+        return self._visitor(name) if stored and self._proof(name, password, stored) in self._proven else None
+
+    def _visitor(self, name: str) -> Visitor:
+        """Return the holder of the token, or a user with the present role."""
+        account = self.users.accounts().get(name) if name else None
+        return Visitor(name, account.role if account else ADMIN if not name else USER)
 
     def check(self, name: str, password: str) -> Visitor | None:
         """As `known`, and if need be by hashing: some tenths of a second, also where there is no such user."""
@@ -89,7 +95,7 @@ class Keys:
         self._proven[self._proof(name, password, stored)] = name
         while len(self._proven) > _REMEMBERED:
             self._proven.popitem(last=False)
-        return Visitor(name)
+        return self._visitor(name)
 
     def digest(self, name: str, password: str) -> bytes:
         """Return what stands for a key that was shown, as long as the user's password stays the same."""
@@ -134,15 +140,13 @@ class Keys:
             return None
         wanted = self._stamp(ticket["name"])
         valid = bool(wanted) and hmac.compare_digest(str(ticket["stamp"]), wanted)
-        return Visitor(str(ticket["name"])) if valid else None
+        return self._visitor(str(ticket["name"])) if valid else None
 
     def close_session(self, session: str) -> None:
-        """Log out: the cookie is worth nothing from now on (until the app ends; its browser has forgotten it too)."""
+        """Log out: the cookie is worth nothing from now on, also after a restart."""
         ticket = self._ticket(session)
         if ticket is not None:
-            self._closed[str(ticket["id"])] = None
-            while len(self._closed) > _REMEMBERED:
-                self._closed.popitem(last=False)
+            self._closed.add(str(ticket["id"]), time.time() + self._seconds)
 
     def _ticket(self, session: str) -> dict[str, str] | None:
         try:
@@ -152,8 +156,9 @@ class Keys:
         return ticket
 
     def _stamp(self, name: str) -> str:
-        """Changes with the password, or with the token; "" where the name opens nothing (any more)."""
-        key = self.users.hashes().get(name, "") if name else self._token
+        """Changes with the password, the token, or the user's generation; "" where the name opens nothing (any more)."""
+        account = self.users.accounts().get(name) if name else None
+        key = self._token if not name else f"{account.hash} {account.generation}" if account else ""
         return hmac.new(self._secret, key.encode(), hashlib.sha256).hexdigest()[:24] if key else ""
 
     @cached_property
