@@ -23,6 +23,8 @@ from core.errors import ConfigFileError, InputError, NotWritableError, SecretSho
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_FILES = ("config.yaml", "advanced_config.yaml", "ui_config.yaml", "service_config.yaml")
 ENVIRONMENT_PREFIX = "ZDARKROOM_"
+MAX_YAML_BYTES = 64 << 10  # of a file or a paste
+MAX_YAML_NODES = 4000  # 2,000 keys and their values
 PROFILE_KEY = "profile"  # may stand in local.yaml, in ZDARKROOM_PROFILE and after --profile
 TOKEN_VARIABLE = "ZDARKROOM_TOKEN"  # for `generate --server`: another studio's, and no setting of this one
 COMMAND_LINE = "command line"
@@ -168,7 +170,7 @@ def variable_of(key: str) -> str:
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Dotted keys and values of a YAML mapping. ConfigFileError names the line and what is wrong, tabs included."""
     try:
-        data = _loaded(text)
+        data = load_yaml(text)
         if data is None:
             return {}
         if not isinstance(data, dict):
@@ -183,13 +185,34 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=32)
-def _loaded(text: str) -> Any:
-    """What the text holds, for reading only: the shipped files are read again with each change of the settings."""
+def load_yaml(text: str) -> Any:
+    """Return what YAML from outside holds, for reading only: no aliases, at most 64 KB and 2,000 keys.
+
+    The shipped files are read again with each change of the settings, hence the cache. Raises yaml.YAMLError.
+    """
+    if len(text) > MAX_YAML_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_YAML_BYTES:
+        raise yaml.YAMLError(f"it is larger than {MAX_YAML_BYTES >> 10} KB")
     return yaml.load(text, Loader=_StrictLoader)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A key that is written twice is a mistake: the first of the two would be dropped in silence."""
+    """A key that is written twice is a mistake: the first of the two would be dropped in silence.
+
+    Aliases expand without end in a few bytes, so there are none.
+    """
+
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(problem="aliases (*name) are not read", problem_mark=mark)
+        self.nodes += 1
+        if self.nodes > MAX_YAML_NODES:
+            raise yaml.composer.ComposerError(
+                problem=f"more than {MAX_YAML_NODES // 2} keys and values", problem_mark=self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from core.config.loader import load_yaml
 from core.config.options import SCHEMA
 from core.errors import ConfigFileError, InputError, OptionError, UnknownOptionError
 from core.i18n import localize
@@ -96,8 +97,8 @@ def read_entry(path: Path) -> Entry:
     """One file; InputError names the file, the key, what came and what is allowed."""
     source = f"{path.parent.name}/{path.name}"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        data = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigFileError(source=source, detail=" ".join(str(error).split())[:200]) from None
     if not isinstance(data, dict):
         raise ConfigFileError(source=source, detail="it is not a mapping")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from starlette.middleware import Middleware
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 
 from core.server import a1111, error_responses, openai
 from core.server.a1111 import create_a1111
@@ -18,6 +18,7 @@ from core.server.auth_middleware import Gate
 from core.server.docs import docs_routes, documents_of
 from core.server.health import Health
 from core.server.login import LOGOUT
+from core.server.metrics import metrics_route
 from core.server.openai import create_openai
 from core.server.submission import BROWSER_COOKIE, ROLE_HEADER, USER_HEADER
 from core.server.unknown_paths import UnknownPaths
@@ -56,8 +57,8 @@ def health(get_studio: Callable[[], Studio | None], keys: Keys) -> Middleware:
     return Middleware(Health, get_studio=get_studio, in_detail=lambda: not keys.guarded)
 
 
-def service_routes(get_studio: Callable[[], Studio]) -> list[Mount]:
+def service_routes(get_studio: Callable[[], Studio]) -> list[Mount | Route]:
     """What to mount. `get_studio` is called at each request, so that importing and mounting builds nothing."""
     apps = {"/api": create_api(get_studio), "/v1": create_openai(get_studio), "/sdapi/v1": create_a1111(get_studio)}
     apps["/api"].include_router(docs_routes(documents_of(apps)))
-    return [Mount(path, app=app) for path, app in apps.items()]
+    return [metrics_route(get_studio), *(Mount(path, app=app) for path, app in apps.items())]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+
+from fastapi.encoders import jsonable_encoder
 
 from core import __version__
 from core.batch.prompt_table import COLUMNS
@@ -75,6 +79,23 @@ def _schema_of(option: Option) -> dict[str, Any]:
     if option.type == "str":
         schema["maxLength"] = int(option.maximum or 10_000)
     return {"anyOf": [schema, {"const": AUTO}]} if option.auto else schema
+
+
+class CapabilitiesCache:
+    """The answer of /capabilities, made again only when a model, a LoRA or a wildcard file has changed."""
+
+    def __init__(self) -> None:
+        self._made_of: tuple[Any, ...] | None = None
+        self._text = b""
+
+    def text(self, studio: Studio) -> bytes:
+        """Return the JSON."""
+        minute = time.monotonic() // 60  # an image may have become the preview of a LoRA
+        made_of = (studio.catalog.models(), studio.lora_files.all(), studio.requests.wildcards(), minute)
+        if made_of != self._made_of:
+            self._text = json.dumps(capabilities(studio), default=jsonable_encoder).encode("ascii")
+            self._made_of = made_of
+        return self._text
 
 
 def capabilities(studio: Studio) -> dict[str, Any]:

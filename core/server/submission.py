@@ -15,7 +15,15 @@ from fastapi import Request
 from core.config.loader import Settings
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.errors import Cancelled, OptionError, RunError, StudioError, UnknownModelError, UnknownOptionError
+from core.errors import (
+    Cancelled,
+    OptionError,
+    QueueFullError,
+    RunError,
+    StudioError,
+    UnknownModelError,
+    UnknownOptionError,
+)
 from core.i18n import localize
 from core.studio import Studio
 from core.types import GenerationRequest, InputSources, Job, JobState, SubmitOptions
@@ -66,6 +74,10 @@ def submit(
     SCHEMA.checked(values, SOURCE)  # two names of one option must agree
     check_model(studio, named.get("model.id", studio.settings["model.id"]))
     limits = studio.settings
+    check_total(studio)
+    if prompts is not None and len(prompts) > limits["service.max_batch"]:  # before any row is read
+        allowed = f"1 - {limits['service.max_batch']} (service.max_batch)"
+        raise OptionError(source=SOURCE, key="prompts", value=len(prompts), allowed=allowed)
     if prompts is None:
         request = _over(studio, studio.requests.new(named, SOURCE), sources, named)
         bounded = replace(SCHEMA.options["generation.num_images"], maximum=limits["service.max_images"])
@@ -82,6 +94,18 @@ def _over(
     studio: Studio, request: GenerationRequest, sources: InputSources | None, values: Mapping[str, Any]
 ) -> GenerationRequest:
     return request if sources is None else studio.requests.with_inputs(request, sources, values)
+
+
+class QueueTotalError(QueueFullError):
+    """The queue holds as many jobs as it may, of all clients together."""
+
+
+def check_total(studio: Studio) -> None:
+    """Raise QueueTotalError when the queue is full."""
+    totals = studio.queue.totals()
+    most = studio.settings["service.queue_total"]
+    if sum(count for state, count in totals.items() if JobState(state).active) >= most:
+        raise QueueTotalError(allowed=most)
 
 
 def check_model(studio: Studio, model: object) -> None:

@@ -14,9 +14,7 @@ GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/ope
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import anyio
@@ -33,12 +31,13 @@ from core.server.body_limit import Guard
 from core.server.error_responses import Answer, install_errors, problem
 from core.server.files import file_routes
 from core.server.input_images import input_routes
-from core.server.schemas import PROMPTS, TERMS, capabilities, job_json, order_schema
-from core.server.submission import POLL_SECONDS, SOURCE, client_of, digest, submit
+from core.server.job_events import JobEvents
+from core.server.schemas import PROMPTS, TERMS, CapabilitiesCache, job_json, order_schema
+from core.server.submission import SOURCE, client_of, digest, submit
 from core.studio import Studio
-from core.types import InputSources, Job, SubmitOptions
+from core.types import InputSources, JobState, SubmitOptions
 
-KEEP_ALIVE_SECONDS = 15.0  # a proxy closes a stream that says nothing for long
+PAGE = 200  # jobs that the queue lists unless more are asked for
 GetStudio = Callable[[], Studio]
 KEYS = {  # what a guarded studio asks for; an open one takes any
     "bearer": {"type": "http", "scheme": "bearer", "description": "The token, or NAME:PASSWORD of a user."},
@@ -118,6 +117,7 @@ def _describe_keys(app: FastAPI) -> None:
 
 
 def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
+    open_streams = JobEvents()
     order_body = {"required": True, "content": {"application/json": {"schema": order_schema()}}}
 
     @router.post(
@@ -191,44 +191,46 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
     async def events(job_id: str, request: Request) -> Response:
         """The job as a server-sent event at each change; the last event is named `end`."""
         studio = await anyio.to_thread.run_sync(get_studio)
-        job = await anyio.to_thread.run_sync(studio.queue.get, job_id)
+        open_streams.admit(client_of(request))
+        await anyio.to_thread.run_sync(studio.queue.get, job_id)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_stream(studio, job), media_type="text/event-stream", headers=headers)
-
-
-async def _stream(studio: Studio, job: Job) -> AsyncIterator[str]:
-    """Looks at the job until it has ended; ends with the connection."""
-    said, when = "", time.monotonic()
-    while True:
-        words = json.dumps(job_json(job))
-        if words != said:
-            name = "progress" if job.state.active else "end"
-            said, when = words, time.monotonic()
-            yield f"event: {name}\ndata: {words}\n\n"
-        elif time.monotonic() - when > KEEP_ALIVE_SECONDS:
-            when = time.monotonic()
-            yield ": still here\n\n"
-        if not job.state.active:
-            return
-        await anyio.sleep(POLL_SECONDS)
-        job = await anyio.to_thread.run_sync(studio.queue.get, job.id)
+        stream = open_streams.stream(studio, job_id, client_of(request))
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
-    def queue_json() -> Response:
-        studio = get_studio()
-        return Answer({"paused": studio.queue.is_paused(), "jobs": [job_json(job) for job in studio.queue.active()]})
+    cache = CapabilitiesCache()
 
-    @router.get("/queue", responses=refusals(), tags=["queue"])
-    def queue() -> Any:
-        """What is in work, then what waits, in the order of running."""
-        return queue_json()
+    def queue_json(request: Request, limit: int = PAGE, after: str = "", mine: bool = False) -> Response:
+        studio, client = get_studio(), client_of(request)
+        jobs = studio.queue.page(limit, after, client if mine else None)
+        own = [] if mine or after else studio.queue.page(limit, client=client)
+        totals = studio.queue.totals()
+        active = {state: totals.get(state, 0) for state in (JobState.QUEUED, JobState.LOADING, JobState.RUNNING)}
+        return Answer({
+            "paused": studio.queue.is_paused(),
+            "total": sum(active.values()),
+            "states": active,
+            "own": [job_json(job) for job in own],
+            "jobs": [job_json(job) for job in jobs],
+            "next": jobs[-1].id if len(jobs) == limit else None,
+        })  # fmt: skip
+
+    @router.get("/queue", responses=refusals(404, 422), tags=["queue"])
+    def queue(
+        request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = PAGE, after: str = "", mine: bool = False
+    ) -> Any:
+        """List what is in work, then what waits, in the order of running, and how many there are in all.
+
+        The caller's own jobs stand in `own` whatever their position. `next` is what `after` takes for the next page.
+        """
+        return queue_json(request, limit, after, mine)
 
     @router.patch("/queue", responses=refusals(422), tags=["queue"])
-    def change(wish: QueueChange) -> Any:
+    def change(request: Request, wish: QueueChange) -> Any:
         """While the queue is paused nothing new begins; what runs is finished."""
         get_studio().queue.pause(wish.paused)
-        return queue_json()
+        return queue_json(request)
 
     @router.delete("/queue", responses=refusals(422), tags=["queue"])
     def clear(request: Request, mine: bool = True) -> Any:
@@ -238,7 +240,7 @@ def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
     @router.get("/capabilities", responses=refusals(), tags=["studio"])
     def can() -> Any:
         """Models, every option with its range, and the limits of this service."""
-        return capabilities(get_studio())
+        return Response(cache.text(get_studio()), media_type="application/json")
 
 
 def _term(order: dict[str, Any], name: str, kind: Any) -> Any:

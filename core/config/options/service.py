@@ -165,6 +165,16 @@ SERVER = (
 
 ACCESS = (
     service(
+        "server.metrics",
+        type="bool",
+        default=False,
+        label={"en": "Metrics", "zh": "监控指标"},
+        help={
+            "en": "Serve /metrics in the text format of Prometheus, to whoever may use the studio.",
+            "zh": "以 Prometheus 文本格式提供 /metrics，可使用工作室的人均可访问。",
+        },
+    ),
+    service(
         "access.token",
         aliases=("token",),
         type="str",
@@ -239,6 +249,19 @@ SERVICE = (
         help={
             "en": "How many jobs may be queued or running at once; one more is refused with status 429.",
             "zh": "可同时排队或运行的任务数；超出的请求以状态码 429 拒绝。",
+        },
+    ),
+    service(
+        "service.queue_total",
+        type="int",
+        default=10_000,
+        minimum=1,
+        maximum=1_000_000,
+        unit="jobs",
+        label={"en": "Jobs in the queue", "zh": "队列任务总数"},
+        help={
+            "en": "How many may wait or run at once, of all clients together; one more over HTTP is refused with status 429.",
+            "zh": "所有客户端合计可同时排队或运行的任务数；超出的 HTTP 请求以状态码 429 拒绝。",
         },
     ),
     service(
