@@ -9,6 +9,7 @@
     python3 start.py inspect FILE      how an image was made, by whatever program (--json for scripts)
     python3 start.py history check     hold rows and files against each other; rebuild: rows from files
     python3 start.py users add NAME    let a person in with a password, which is asked for; list, remove NAME
+    python3 start.py doctor --security  check address, users, permissions, proxies, origins and packages
     python3 start.py demo-eval         how well the embedded model obeys prompts
     python3 start.py verify            ten pictures in a row, each as it should be (--all: the guide's four steps)
     python3 start.py bench             times and memory on this machine
@@ -39,6 +40,7 @@ COMMANDS = (
     "history",
     "inspect",
     "users",
+    "doctor",
     "demo-eval",
     "verify",
     "bench",

@@ -22,7 +22,7 @@ from streamlit.web import bootstrap
 
 from core.config.loader import PROJECT_ROOT, Settings, load_settings
 from core.errors import StudioError
-from core.server import Keys, gate, health, listener, read_binding, service_routes, unknown_paths
+from core.server import Keys, gate, health, keep_private, listener, read_binding, service_routes, unknown_paths
 from ui import progress_poll, resources
 from ui.components import error_card
 from ui.i18n import t
@@ -95,6 +95,7 @@ def main() -> int:
     except StudioError as error:
         print(f"{error.message('en')}\n{error.message('zh')}", file=sys.stderr)
         return 2
+    keep_private(settings, Keys(settings))
     descriptors = listener.raise_descriptor_limit()
     try:
         listening = listener.listen(binding.address, binding.port)

@@ -74,6 +74,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.cli import models
 
         return models.run(parsed, language, configs)
+    if parsed.command == "doctor":
+        from core.cli import doctor
+
+        return doctor.run(parsed, language, configs, os.environ)
     if parsed.command == "users":
         from core.cli import users
 
@@ -129,6 +133,7 @@ def build_parser(language: str) -> argparse.ArgumentParser:
         "history": _add_history,
         "inspect": _add_inspect,
         "users": _add_users,
+        "doctor": _add_doctor,
         "demo-eval": _add_evaluate,
         "verify": _add_verify,
         "bench": _add_bench,
@@ -181,6 +186,10 @@ def _add_models(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--source", metavar="HUB", help=words["source"])
     command.add_argument("--mirror", metavar="URL", help=words["mirror"])
     command.add_argument("--id", metavar="ID", help=words["id"])
+
+
+def _add_doctor(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("--security", action="store_true", help=WORDS[language]["doctor-security"])
 
 
 def _add_users(command: argparse.ArgumentParser, language: str) -> None:

@@ -14,6 +14,7 @@ from core.server import a1111, error_responses, openai
 from core.server.a1111 import create_a1111
 from core.server.auth.authenticator import Keys
 from core.server.auth.bind_address import Binding, read_binding
+from core.server.auth.private_files import keep_private
 from core.server.auth_middleware import Gate
 from core.server.docs import docs_routes, documents_of
 from core.server.health import Health
@@ -35,6 +36,7 @@ __all__ = [
     "create_api",
     "gate",
     "health",
+    "keep_private",
     "read_binding",
     "service_routes",
     "unknown_paths",

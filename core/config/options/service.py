@@ -197,6 +197,16 @@ ACCESS = (
         label={"en": "Session length", "zh": "登录有效期"},
         help={"en": "After this time a browser has to log in again.", "zh": "超过此时间后浏览器须重新登录。"},
     ),
+    service(
+        "access.share_files",
+        type="bool",
+        default=False,
+        label={"en": "Share files with other accounts of this machine", "zh": "与本机其他账户共享文件"},
+        help={
+            "en": "false: where a token or users are set, only the studio's own account can read what it writes (0600, 0700).",
+            "zh": "false：设置令牌或用户后，只有运行工作室的账户能读取其写入的文件（0600、0700）。",
+        },
+    ),
 )
 
 SERVICE = (

@@ -1,0 +1,130 @@
+"""`doctor --security`: look at a set-up as an attacker would, and say what to change."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from core.config.loader import Settings, load_settings
+from core.errors import StudioError
+from core.i18n import localize
+from core.server.auth.authenticator import Keys
+from core.server.auth.bind_address import ANY_ORIGIN, read_binding
+
+Level = Literal["ok", "note", "bad"]
+MARKS: Mapping[Level, str] = {"ok": "ok  ", "note": "note", "bad": "BAD "}
+AUDIT_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: how it stands, and with what."""
+
+    level: Level
+    key: str  # of the catalogue, below cli.doctor
+    values: Mapping[str, object]
+
+    def text(self, language: str) -> str:
+        """Return the sentence."""
+        return localize(f"cli.doctor.{self.key}", **self.values)[language]
+
+
+def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
+    """Print the findings; 1 when one is bad."""
+    settings = load_settings(configs, environment=environment)
+    findings = list(check(settings))
+    if arguments.security:
+        findings += check_packages()
+    for finding in findings:
+        print(f"{MARKS[finding.level]}  {finding.text(language)}")
+    return 1 if any(finding.level == "bad" for finding in findings) else 0
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Yield what the settings and the files on disk say."""
+    keys = Keys(settings)
+    try:
+        binding = read_binding(settings, keys)
+    except StudioError as error:
+        yield Finding("bad", "refused", {"reason": error.message("en")})
+        return
+    host = binding.address
+    if not binding.for_others:
+        yield Finding("ok", "local", {"host": host})
+    else:
+        yield Finding(
+            "ok" if keys.guarded else "bad", "open", {"host": host, "names": ", ".join(binding.names[3:]) or "-"}
+        )
+        yield Finding("note", "plain_http", {})
+    accounts = keys.users.accounts()
+    if accounts:
+        admins = [name for name, account in accounts.items() if account.role == "admin"]
+        yield Finding("ok", "users", {"count": len(accounts), "admins": ", ".join(admins)})
+    elif keys.guarded:
+        yield Finding("note", "token_only", {})
+    else:
+        yield Finding("note", "no_key", {})
+    yield from _cross_origin(settings)
+    if settings["server.trusted_proxies"]:
+        yield Finding("note", "proxies", {"proxies": ", ".join(settings["server.trusted_proxies"])})
+    if settings["models.allowed_mirrors"]:
+        yield Finding("note", "mirrors", {"mirrors": ", ".join(settings["models.allowed_mirrors"])})
+    yield from _permissions(settings, keys.guarded)
+
+
+def _cross_origin(settings: Settings) -> Iterator[Finding]:
+    origins = settings["server.cors_origins"]
+    if ANY_ORIGIN in origins:
+        yield Finding("bad", "any_origin", {})
+    elif origins:
+        yield Finding("note", "origins", {"origins": ", ".join(origins)})
+    else:
+        yield Finding("ok", "no_origins", {})
+
+
+def _permissions(settings: Settings, guarded: bool) -> Iterator[Finding]:
+    """Yield secrets that others on this machine can read, and the output folder where a key is set."""
+    if os.name == "nt":
+        return
+    output: Path = settings.output_directory
+    secrets = [
+        *(output / "access").glob("*"),
+        output / "models" / "tokens.json",
+        settings.configs / "local.yaml",
+    ]
+    wide = [path for path in secrets if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
+    for path in wide:
+        holds_secret = path.name != "local.yaml" or b"token" in path.read_bytes()
+        yield Finding("bad" if holds_secret else "note", "readable", {"path": path})
+    if not wide:
+        yield Finding("ok", "secrets", {})
+    if guarded and output.is_dir() and output.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding("note" if settings["access.share_files"] else "bad", "output", {"path": output})
+
+
+def check_packages() -> Iterator[Finding]:
+    """Yield what pip-audit knows of the installed versions; a note where it is not installed."""
+    if importlib.util.find_spec("pip_audit") is None:
+        yield Finding("note", "no_audit", {})
+        return
+    command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=AUDIT_SECONDS, check=False)
+        packages = json.loads(done.stdout)["dependencies"]
+    except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired) as error:
+        yield Finding("note", "audit_failed", {"reason": type(error).__name__})
+        return
+    known = [(one["name"], one["version"], flaw["id"]) for one in packages for flaw in one.get("vulns", ())]
+    for name, version, flaw in known:
+        yield Finding("bad", "advisory", {"package": f"{name} {version}", "advisory": flaw})
+    if not known:
+        yield Finding("ok", "no_advisories", {"count": len(packages)})
