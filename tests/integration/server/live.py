@@ -15,7 +15,7 @@ import pytest
 from starlette.applications import Starlette
 
 from core.jobs.supervisor import WorkerSupervisor
-from core.server import Keys, gate, listener, read_binding, service_routes
+from core.server import Keys, gate, listener, read_binding, service_routes, unknown_paths
 from core.studio import Studio, bootstrap
 from core.types import GenerationRequest
 from tests.integration.jobs.harness import FAKE, make_settings, wait_for
@@ -55,7 +55,9 @@ def serving(folder: Path, **values: Any) -> Iterator[Served]:
         port = probe.getsockname()[1]
     settings = replace(studio.settings, values={**studio.settings.values, "server.port": port})
     keys = Keys(settings)
-    app = Starlette(routes=service_routes(lambda: studio), middleware=[gate(keys, read_binding(settings, keys))])
+    app = Starlette(
+        routes=service_routes(lambda: studio), middleware=[gate(keys, read_binding(settings, keys)), unknown_paths([])]
+    )
     listening = listener.listen("127.0.0.1", port)
     server = listener.server(app, 4096, log_level="warning", lifespan="off")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
