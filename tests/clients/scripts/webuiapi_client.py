@@ -24,5 +24,3 @@ for listed in (
 ):
     getattr(client, f"get_{listed}", lambda: None)()
 client.refresh_checkpoints()
-client.unload_checkpoint()
-client.reload_checkpoint()

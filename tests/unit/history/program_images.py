@@ -376,9 +376,17 @@ PROMOTED = json.loads(json.dumps(IN_SUBGRAPH))
 PROMOTED["nodes"][2] = ui(9, "sub-1", ["a red house"], [("model", "MODEL", 1)], ("LATENT",))
 PROMOTED["nodes"][2]["inputs"].append({"name": "text", "type": "STRING", "link": None, "widget": {"name": "text"}})
 
-PROXIED = json.loads(json.dumps(IN_SUBGRAPH))  # as the page's newer versions write it: widgets of the instance and of nodes in it
-PROXIED["nodes"][2] = ui(9, "sub-1", ["a red house", None, "fixed", 21], [("model", "MODEL", 1)], ("LATENT",), properties={
-    "proxyWidgets": [["-1", "text"], ["3", "seed"], ["3", "control_after_generate"], ["3", "steps"]]})
+PROXIED = json.loads(
+    json.dumps(IN_SUBGRAPH)
+)  # as the page's newer versions write it: widgets of the instance and of nodes in it
+PROXIED["nodes"][2] = ui(
+    9,
+    "sub-1",
+    ["a red house", None, "fixed", 21],
+    [("model", "MODEL", 1)],
+    ("LATENT",),
+    properties={"proxyWidgets": [["-1", "text"], ["3", "seed"], ["3", "control_after_generate"], ["3", "steps"]]},
+)
 PROXIED["nodes"][2]["inputs"].insert(0, {"name": "text", "type": "STRING", "link": None, "widget": {"name": "text"}})
 
 WORKFLOWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

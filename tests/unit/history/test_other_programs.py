@@ -272,7 +272,11 @@ def test_png_info_tells_parameters_and_items_of_every_program() -> None:
 
     own = _png_info(parameters(INFOTEXT))
     assert own["info"] == INFOTEXT and own["items"] == {"parameters": INFOTEXT}
-    assert (own["parameters"]["Prompt"], own["parameters"]["Steps"], own["parameters"]["Size-2"]) == ("a red house", "20", 384)
+    assert (own["parameters"]["Prompt"], own["parameters"]["Steps"], own["parameters"]["Size-2"]) == (
+        "a red house",
+        "20",
+        384,
+    )
     case = next(case for case in CASES if case.program == "InvokeAI")
     told = _png_info(case.data)
     assert told["parameters"]["Seed"] == 77 and set(told["items"]) == {"invokeai_metadata"}

@@ -11,15 +11,21 @@ from core.types import Change, Difference, GenerationRequest, ImageRecord, Worke
 
 
 def record(**hashes: str) -> ImageRecord:
-    files = [{"name": name, "weight": 1.0, "sha256": digest, "tensors_sha256": digest} for name, digest in hashes.items()]
-    effective: dict[str, Any] = {"model.fingerprint": "abc", "lora.files": files} if files else {"model.fingerprint": "abc"}
+    files = [
+        {"name": name, "weight": 1.0, "sha256": digest, "tensors_sha256": digest} for name, digest in hashes.items()
+    ]
+    effective: dict[str, Any] = (
+        {"model.fingerprint": "abc", "lora.files": files} if files else {"model.fingerprint": "abc"}
+    )
     request = GenerationRequest("a red house", seed=1)
     return ImageRecord("0" * 32, None, datetime.now(UTC), "x.png", "png", 8, 8, 1, request, (8, 8), {}, effective)
 
 
 def test_a_changed_lora_file_is_told_before_a_rerun() -> None:
     known = {"model.fingerprint": "abc", "lora.ink": "new"}
-    found = reproducibility.expected(record(ink="old", neon="same"), {**known, "lora.neon": "same"}, WorkerStatus("idle"))
+    found = reproducibility.expected(
+        record(ink="old", neon="same"), {**known, "lora.neon": "same"}, WorkerStatus("idle")
+    )
     assert found == (Change("lora.ink", "old", "new"),)
 
 

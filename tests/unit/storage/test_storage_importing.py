@@ -133,9 +133,7 @@ def test_a_full_disk_takes_nothing_in_and_harms_nothing(tiny_disk: Path) -> None
             history.import_image(buffer.getvalue(), "b", MADE)
     assert history.search(HistoryQuery()).records == (kept,) and history.file(kept.id).read_bytes() == before
     all_generated = [path for path in (tiny_disk / "outputs").rglob("*") if path.is_file()]
-    assert sorted(all_generated) == sorted(
-        [history.file(kept.id), Path(beside(str(history.file(kept.id))))]
-    )
+    assert sorted(all_generated) == sorted([history.file(kept.id), Path(beside(str(history.file(kept.id))))])
     filler.unlink()
     assert history.import_image(png({"parameters": "later"}).getvalue(), "c", MADE)[1]
     database.close()

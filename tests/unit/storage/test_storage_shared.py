@@ -236,7 +236,9 @@ def test_a_database_and_a_storage_that_do_not_belong_together_are_refused(postgr
         chosen = {"output.directory": str(tmp_path / machine), "storage.images": storage, "storage.database": place}
         return build_studio(load_settings(overrides=chosen))
 
-    record, _ = build("one", f"file://{tmp_path}/mounted").history.import_image(png({"parameters": A1111}).getvalue(), "x")
+    record, _ = build("one", f"file://{tmp_path}/mounted").history.import_image(
+        png({"parameters": A1111}).getvalue(), "x"
+    )
     assert not build("two", f"file://{tmp_path}/mounted").history.get(record.id).missing
     for storage in ("", f"file://{tmp_path}/not-mounted"):
         with pytest.raises(WrongStorageError, match=r"storage\.id says -"):
