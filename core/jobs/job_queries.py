@@ -172,19 +172,6 @@ def _positions(connection: Connection, rows: Sequence[Mapping[str, Any]], presen
     return {job_id: place for job_id, place in connection.execute(select(ranked), {"now": present}) if job_id in wanted}
 
 
-def active_after(connection: Connection, job_id: str) -> Select[Any]:
-    """Snapshots of `active` that come after this job; NotFoundError when it was never there."""
-    columns = select(jobs.c.state, jobs.c.priority, jobs.c.place).where(jobs.c.id == job_id)
-    row = connection.execute(columns).one_or_none()
-    if row is None:
-        raise NotFoundError(kind="job", value=job_id)
-    later = or_(jobs.c.priority < row.priority, and_(jobs.c.priority == row.priority, jobs.c.place > row.place))
-    waiting = jobs.c.state == JobState.QUEUED
-    if row.state in IN_WORK:
-        return active().where(or_(waiting, and_(jobs.c.state.in_(IN_WORK), later)))
-    return active().where(waiting, later)
-
-
 def _may_run(table: Any) -> ColumnElement[bool]:
     due = or_(table.c.not_before.is_(None), table.c.not_before <= bindparam("now", type_=String))
     return and_(table.c.state == JobState.QUEUED, ~table.c.held, due)

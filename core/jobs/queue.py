@@ -163,6 +163,12 @@ class JobQueue(WorkerQueue):
         with self._database.reading() as connection:
             return connection.scalar(counted if client is None else counted.where(jobs.c.client == client)) or 0
 
+    def totals(self) -> dict[str, int]:
+        """Return the number of jobs in each state."""
+        with self._database.reading() as connection:
+            counted = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
+            return {str(state): int(count) for state, count in counted}
+
     def snapshot(self) -> QueueSnapshot:
         """Return running and waiting jobs as one snapshot: the same object until something is written."""
         return self._cache.look()

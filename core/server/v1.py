@@ -203,8 +203,8 @@ def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
 
     def queue_json(request: Request, limit: int = PAGE, after: str = "", mine: bool = False) -> Response:
         studio, client = get_studio(), client_of(request)
-        jobs = studio.queue.page(limit, after, client if mine else None)
-        own = [] if mine or after else studio.queue.page(limit, client=client)
+        jobs = studio.queue.active(limit, client if mine else None, after or None)
+        own = [] if mine or after else studio.queue.active(limit, client)
         totals = studio.queue.totals()
         active = {state: totals.get(state, 0) for state in (JobState.QUEUED, JobState.LOADING, JobState.RUNNING)}
         return Answer({
