@@ -1,10 +1,12 @@
-"""What people say of pictures, kept twice: in the rows, where it is searched, and in a small file beside each picture.
+"""Annotations of images (rating, favourite, note, tags, collections, trash) as a small JSON file beside each image.
 
-    <picture>.marks.json: {"format": "zdarkroom-marks", "version": 1, "rating": 4, "favourite": true, "note": "...",
+    <image>.marks.json: {"format": "zdarkroom-marks", "version": 1, "rating": 4, "favourite": true, "note": "...",
                            "tags": [...], "collections": [...], "trashed_at": null}
 
-The file is why a history can be made again from the pictures alone with nothing lost. It is written after the row: a crash
-between the two leaves the row right and the file old, which `history check` finds. A picture that nobody marked has none.
+They are searched in the rows; with the files a history can be rebuilt from the images alone without a loss. A file is written after
+its row: after a crash between the two the row is right and the file old, which `history check` corrects. An image
+without annotations
+has no file.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ MAX_RATING = 5
 
 
 def changed(marks: Annotations, change: AnnotationChange) -> Annotations:
-    """`marks` with the change. Raises OptionError for a rating, a name or a note that can't be kept."""
+    """Return `marks` with the change. Raises OptionError for a rating, a name or a note that can't be kept."""
     new = replace(
         marks,
         **{name: value for name in ("rating", "favourite", "note") if (value := getattr(change, name)) is not None},
@@ -62,7 +64,7 @@ def write(files: Files, image: str, marks: Annotations, trashed_at: datetime | N
 
 
 def read(files: Files, image: str) -> tuple[Annotations, datetime | None]:
-    """What the file beside `image` says; nothing when there is none, or one that can't be read."""
+    """Return what the file beside `image` says; nothing when there is none, or one that can't be read."""
     try:
         data = json.loads(files.read(beside(image), MAX_FILE).decode("utf-8"))
         return _typed(data), _instant(data.get("trashed_at"))
@@ -74,7 +76,7 @@ def read(files: Files, image: str) -> tuple[Annotations, datetime | None]:
 
 
 def beside(image: str) -> str:
-    """The name of the file beside a picture."""
+    """Return the name of the file beside an image."""
     return image + SUFFIX
 
 
@@ -99,7 +101,7 @@ def _instant(words: Any) -> datetime | None:
 
 
 def _names(names: tuple[str, ...], without: tuple[str, ...]) -> tuple[str, ...]:
-    """Each name once, without the blanks around it, in alphabetical order."""
+    """Return each name once, without the blanks around it, in alphabetical order."""
     removed = {well_formed(name).strip() for name in without}
     kept = sorted({well_formed(name).strip() for name in names} - removed - {""})
     if len(kept) > MAX_LABELS or any(len(name) > MAX_NAME for name in kept):

@@ -1,4 +1,4 @@
-"""Comparisons of models and options, and the votes about them.
+"""Benchmarks (comparisons of models and options) and the votes about them.
 
 A comparison is a row with its columns, prompts and seeds; what was drawn belongs to the jobs of its columns.
 """
@@ -40,7 +40,7 @@ class BenchmarkStore:
         connection.execute(insert(comparisons).values(values))
 
     def get(self, comparison_id: str) -> Benchmark:
-        """Raises NotFoundError."""
+        """Return a benchmark. Raises NotFoundError."""
         with self._database.reading() as connection:
             row = connection.execute(select(comparisons).where(comparisons.c.id == comparison_id)).one_or_none()
         if row is None:
@@ -48,26 +48,26 @@ class BenchmarkStore:
         return _comparison(row)
 
     def recent(self, limit: int = 50) -> Sequence[Benchmark]:
-        """The latest, newest first."""
+        """Return the latest benchmarks, the newest first."""
         latest = select(comparisons).order_by(comparisons.c.created_at.desc(), comparisons.c.id.desc()).limit(limit)
         with self._database.reading() as connection:
             return [_comparison(row) for row in connection.execute(latest)]
 
     def forget(self, comparison_id: str) -> None:
-        """Delete the comparison with its votes; its pictures and jobs stay. Raises NotFoundError."""
+        """Delete the comparison with its votes; its images and jobs stay. Raises NotFoundError."""
         self.get(comparison_id)
         with self._database.writing() as connection:
             connection.execute(delete(comparisons).where(comparisons.c.id == comparison_id))
 
     def vote(self, comparison_id: str, vote: Vote) -> None:
-        """Keep a vote; another one by the same voter about the same two pictures takes its place. NotFoundError."""
+        """Keep a vote; another one by the same voter about the same two images takes its place. NotFoundError."""
         self.get(comparison_id)
         values = {"comparison_id": comparison_id, **vars(vote)}
         with self._database.writing() as connection:
             upsert(connection, comparison_votes, values, *VOTED_ON)
 
     def votes(self, comparison_id: str) -> Sequence[Vote]:
-        """All votes about a comparison, in the order of its pictures."""
+        """Return all votes about a comparison, in the order of its images."""
         columns = comparison_votes.c
         found = select(columns.place, columns.one, columns.other, columns.winner, columns.voter)
         mine = found.where(columns.comparison_id == comparison_id)

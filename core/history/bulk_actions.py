@@ -1,7 +1,7 @@
-"""Keeping order among the pictures: what people say of them, the trash, and the end of what is in it.
+"""Actions on one image or many: annotate, move to the trash, restore, delete.
 
-One picture or a hundred thousand, the way is the same: parts of PART pictures, each in one transaction, so that nobody
-else waits long for the database. Files beside pictures are written after their rows.
+Images are handled in parts of PART, each in one transaction, so that nobody waits long for the database. Files beside images are
+written after their rows.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from core.storage.files import Files
 from core.storage.thumbnails import Thumbnails
 from core.types import AnnotationChange, Annotations, HistoryQuery, ImageSelection
 
-PART = 200  # pictures of one transaction: some tenths of a second
-Said = tuple[Annotations, datetime | None]  # what is said of a picture, and since when it is in the trash
+PART = 200  # images of one transaction: some tenths of a second
+Said = tuple[Annotations, datetime | None]  # what is said of an image, and since when it is in the trash
 Rows = Sequence[Row[Any]]
 
 
 class BulkActions:
-    """What is done with the pictures below one output directory. For any number of threads and processes."""
+    """What is done with the images below one output directory. For any number of threads and processes."""
 
     def __init__(self, database: Database, files: Files, thumbnails: Thumbnails) -> None:
         self._database = database
@@ -34,7 +34,7 @@ class BulkActions:
         self._thumbnails = thumbnails
 
     def change(self, chosen: ImageSelection, change: AnnotationChange) -> None:
-        """Change the marks of these pictures. Raises NotFoundError for an id that is not there, OptionError or StorageError."""
+        """Change the marks of these images. Raises NotFoundError for an id that is not there, OptionError or StorageError."""
 
         def act(connection: Connection, found: Rows) -> None:
             said = zip(found, image_rows.marks_of(connection, found), strict=True)
@@ -45,14 +45,14 @@ class BulkActions:
         self._each_part(chosen, act)
 
     def set_trashed(self, chosen: ImageSelection, instant: datetime | None) -> None:
-        """Into the trash at `instant`, or out of it again. Raises NotFoundError or StorageError."""
+        """Move images to the trash at `instant`, or out of it (None). Raises NotFoundError or StorageError."""
         words = stamp(instant) if instant else None
         self._each_part(
             chosen, lambda connection, found: image_rows.set_trashed(connection, [row.number for row in found], words)
         )
 
     def empty_trash(self) -> int:
-        """Delete all that is in the trash for good; how many pictures that was. Raises StorageError."""
+        """Delete all that is in the trash for good; how many images that was. Raises StorageError."""
         gone = 0
         for part in _parts(self._ids(HistoryQuery(trashed=True))):
             with self._database.writing() as connection:  # what came out of the trash meanwhile stays
@@ -63,14 +63,14 @@ class BulkActions:
         return gone
 
     def delete(self, image_id: str) -> None:
-        """Delete a picture for good; a file that is gone already is fine. Raises NotFoundError or StorageError."""
+        """Delete an image for good; a file that is gone already is fine. Raises NotFoundError or StorageError."""
         with self._database.writing() as connection:
             row = image_rows.find(connection, image_id)
             image_rows.remove(connection, [row.number])
         self._remove_files([row])
 
     def _each_part(self, chosen: ImageSelection, act: Callable[[Connection, Rows], None]) -> None:
-        """`act` in one transaction for each part; of pictures that a query found, those that are gone are left out."""
+        """Call `act` in one transaction for each part; images that a query found and that are gone are left out."""
         asked = isinstance(chosen, HistoryQuery)
         ids = self._ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
         for part in _parts(ids):
@@ -88,7 +88,7 @@ class BulkActions:
             return search.ids(connection, query)
 
     def _write_marks(self, ids: Sequence[str], durable: bool) -> None:
-        """Files beside pictures, as the rows are; again where a row has changed since, so that the last one is right."""
+        """Write the files beside images as the rows are; again where a row has changed since."""
         written: dict[str, Said] = {}
         while stale := {row: said for row, said in self._said(ids) if written.get(row.id) != said}:
             for row, said in stale.items():
@@ -105,7 +105,7 @@ class BulkActions:
             ]
 
     def _remove_files(self, found: Rows) -> None:
-        """Thumbnail, picture, and what is beside it. Raises the first error when the others have been tried.
+        """Remove thumbnail, image and the files beside it; try all, then raise the first error.
 
         What a crash or an error leaves behind is taken in again at the next start. Hence marks come last: they say that
         it was in the trash.

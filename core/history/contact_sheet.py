@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows and columns with their labels, as one picture."""
+"""Contact sheets: images in rows and columns with their labels, as one image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw(
     label_width: int = LABEL_WIDTH,
     least_width: int = 0,
 ) -> Image.Image:
-    """`images` row by row, None for an empty cell; a label for each column and row, `head` lines above all.
+    """Draw `images` row by row, None for an empty cell, with labels for columns and rows and `head` lines above.
 
     A label may have several lines and is wrapped; a column is at least `least_width` px wide. Without labels for the rows
     (one empty text) their column is left out.
@@ -61,7 +61,7 @@ def draw(
 
 
 def readable(text: str) -> bool:
-    """Whether this machine has a font for `text`: Pillow's own knows Latin letters only."""
+    """Return whether this machine has a font for `text`: Pillow's own knows Latin letters only."""
     return not _is_wide(text) or _wide_font() is not None
 
 
@@ -90,7 +90,7 @@ def _write(pen: ImageDraw.ImageDraw, corner: tuple[int, int], lines: Sequence[st
 
 
 def _wrapped(label: str, width: int) -> list[str]:
-    """The lines of a label, none wider than `width`; what is too much ends with an ellipsis."""
+    """Return the lines of a label, none wider than `width`; what is too much ends with an ellipsis."""
     lines: list[str] = []
     for part in label.split("\n"):
         line = ""
@@ -104,7 +104,7 @@ def _wrapped(label: str, width: int) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    """What a line may be broken behind: words, and each letter of a script without spaces."""
+    """Return the parts between which a line may break: words, and each letter of a script without spaces."""
     found: list[str] = [""]
     for letter in text:
         found[-1] += letter
@@ -114,7 +114,7 @@ def _words(text: str) -> list[str]:
 
 
 def _small(path: Path | None) -> Image.Image | None:
-    """A cell's picture; none where it was not made, or its file is gone or damaged."""
+    """Return a cell's image; None where it was not made, or its file is gone or damaged."""
     if path is None:
         return None
     try:

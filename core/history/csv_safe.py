@@ -1,4 +1,4 @@
-"""Lines of a CSV that a spreadsheet may open without running anything in them."""
+"""Lines of a CSV in which a spreadsheet runs no formulas."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def csv_line(values: Sequence[Any]) -> bytes:
-    """One line of a CSV, in UTF-8."""
+    """Return one line of a CSV, in UTF-8."""
     buffer = io.StringIO(newline="")
     csv.writer(buffer).writerow(values)
     return buffer.getvalue().encode()
 
 
 def harmless(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula, with the mark that makes it text."""
+    """Return text that a spreadsheet would take for a formula with the mark that makes it text."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -1,4 +1,4 @@
-"""How two pictures differ, in figures and as a map."""
+"""Compare two images: metrics and a heat map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.types import Difference
 
 
 def compare(one: Path, other: Path) -> Difference:
-    """The figures over all channels, in steps of 8 bits. Raises StorageError when a file can't be read."""
+    """Return the figures over all channels, in steps of 8 bits. Raises StorageError when a file can't be read."""
     first, second = _pixels(one), _pixels(other)
     if first.shape != second.shape:
         return Difference(same_size=False)
@@ -30,7 +30,7 @@ def compare(one: Path, other: Path) -> Difference:
 
 
 def heat_map(one: Path, other: Path) -> bytes:
-    """A PNG: black where they are equal, through red and yellow to white where they differ most. Raises StorageError."""
+    """Return a PNG: black where equal, over red and yellow to white where different. Raises StorageError."""
     first, second = _pixels(one), _pixels(other)
     if first.shape != second.shape:
         raise StorageError(path=other, detail="the pictures have different sizes")

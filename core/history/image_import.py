@@ -1,7 +1,10 @@
-"""Pictures from elsewhere become part of the history: the file as it is, byte for byte, under a name of ours.
+"""Import image files into the history: the file is stored byte for byte under a new name.
 
-One of our own keeps its record, its time and its id (a new one where that is taken). Of any other, what its file says is
-read, and the record that follows is kept beside the copy, as <picture>.record.json, so that it outlives the database.
+An image of this studio keeps its record, its time and its id (a new id if that is taken). From any other image the
+parameters are read,
+and the record made of them is stored beside the copy as <image>.record.json, so that it outlives the database. What
+the file does not
+tell is null in the record.
 """
 
 from __future__ import annotations
@@ -47,9 +50,9 @@ MAX_FILE = 256 << 20  # bytes
 
 
 def import_image(database: Database, files: Files, data: bytes, name: str, made: datetime) -> tuple[ImageRecord, bool]:
-    """The record of the picture in `data`, and whether it is new here. `name` is what people call it, for errors only.
+    """Import the image in `data`; return its record and whether it is new. `name` is used in errors only.
 
-    Raises PictureFileError when it can't be taken in, or StorageError.
+    Raises ImportFileError when it can't be taken in, or StorageError.
     """
     metadata = _checked(data, name)
     digest = sha256(data).hexdigest()
@@ -66,7 +69,7 @@ def import_image(database: Database, files: Files, data: bytes, name: str, made:
 
 
 def read_beside(files: Files, image: str) -> Mapping[str, Any] | None:
-    """The record beside a picture that was taken in; None when there is none, or none that can be read."""
+    """Return the record beside an image that was taken in; None when there is none, or none that can be read."""
     try:
         data = json.loads(files.read(beside(image), MAX_FILE).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -77,7 +80,7 @@ def read_beside(files: Files, image: str) -> Mapping[str, Any] | None:
 def _kept(
     database: Database, files: Files, data: bytes, metadata: FileMetadata, record: Mapping[str, Any], foreign: bool, digest: str
 ) -> ImageRecord:  # fmt: skip
-    """Write record, picture and rows in this order; what was written is taken back when the rest fails."""
+    """Write record, image and rows in this order; what was written is taken back when the rest fails."""
     created_at = datetime.fromisoformat(record["created_at"])
     local = created_at.astimezone()
     seed = image_record(record, StoredFile("", metadata.format, metadata.size, len(data))).request.seed
@@ -98,7 +101,7 @@ def _kept(
 
 
 def _checked(data: bytes, name: str) -> FileMetadata:
-    """What the file says, when it is a whole picture of a kind that is kept here. Raises PictureFileError."""
+    """Return what the file says if it is a whole image of a supported kind. Raises ImportFileError."""
     if len(data) > MAX_FILE:
         raise ImportFileError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
     metadata = read_metadata(io.BytesIO(data))
@@ -129,7 +132,7 @@ def _own(metadata: FileMetadata, length: int) -> Mapping[str, Any] | None:
 
 
 def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, Any]:
-    """A record of ours that says what the file says; what has no equivalent is kept in it, too."""
+    """Return a record of ours that says what the file says; what has no equivalent is kept in it, too."""
     found = read_parameters(io.BytesIO(data)) or FoundParameters("", {}, {})
     asked = requested(_request(found, metadata.size)) | _unknown(found)
     return {

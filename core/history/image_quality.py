@@ -1,4 +1,4 @@
-"""What a finished picture looks like, in figures: how sharp, how much of it clipped; too dark, of one colour, without
+"""What a finished image looks like, in figures: how sharp, how much of it clipped; too dark, of one colour, without
 colour, or with a cast.
 
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-BLACK_LIGHT = 16  # of 255: in a black picture all but one pixel of a hundred are darker
-FLAT_RANGE = 8  # of 255: the channels of a flat picture span less
+BLACK_LIGHT = 16  # of 255: in a black image all but one pixel of a hundred are darker
+FLAT_RANGE = 8  # of 255: the channels of a flat image span less
 GREY_CHROMA = 4.0  # of 255: mean distance from grey
 CAST_SHIFT = 25.0  # of 255: how far the mean colour is from grey ...
 CAST_RATIO = 3.0  # ... and how many times the spread of its colours that is: everything is tinted alike
@@ -39,7 +39,7 @@ class ImageStats:
 
     @property
     def fault(self) -> str | None:
-        """black, flat, grey, cast, or None."""
+        """Return black, flat, grey, cast, or None."""
         if self.light < BLACK_LIGHT:
             return "black"
         if self.span < FLAT_RANGE:
@@ -52,7 +52,7 @@ class ImageStats:
 
 
 def look(file: Path) -> ImageStats:
-    """Open the file and look. OSError when it is gone or no picture."""
+    """Open the file and look. OSError when it is gone or no image."""
     return _look(file, file.stat().st_mtime_ns)
 
 
@@ -80,7 +80,7 @@ def _look(file: Path, _changed: int) -> ImageStats:
 
 
 def _sharpness(grey: Image.Image) -> float:
-    """The mean size of four times a pixel less its four neighbours; 0 where there are no inner pixels."""
+    """Return the mean size of four times a pixel less its four neighbours; 0 where there are no inner pixels."""
     light = np.asarray(grey, np.int16)
     if min(light.shape) < 3:
         return 0.0

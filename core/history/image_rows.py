@@ -1,4 +1,4 @@
-"""A picture's rows, written and read as one: what is searched, its words, its options, its record, its marks."""
+"""Read and write all rows of an image: searched columns, words, options, record, annotations."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from core.storage.tables import image_inputs, image_labels, image_records, image
 from core.types import Annotations, GenerationRequest, ImageRecord
 
 TAG, COLLECTION = "tag", "collection"
-PARENT = "parent"  # in the place of a role: the picture of the history that "image" is
+PARENT = "parent"  # in the place of a role: the image of the history that "image" is
 CHUNK = 500  # fewer than the variables that SQLite takes in one statement
 
 
 def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], digest: str | None = None) -> int:
-    """Write all rows of a picture, over those that another process may have made from its file; its number."""
+    """Write all rows of an image, over those that another process may have made from its file; its number."""
     row = {**image_row(record), "option_set": _option_set(connection, record.request.options)}
     if digest is not None:
         row["digest"] = digest
@@ -49,13 +49,13 @@ def of_job(connection: Connection, job_id: str | None, place: int | None) -> str
 
 
 def remove(connection: Connection, numbers: Sequence[int]) -> None:
-    """Remove all rows of these pictures, at most CHUNK."""
+    """Remove all rows of these images, at most CHUNK."""
     wording_of(connection).remove_words(connection, numbers)
     connection.execute(delete(images).where(images.c.number.in_(numbers)))  # records and labels go with them
 
 
 def find(connection: Connection, image_id: str) -> Row[Any]:
-    """The row of `images`. Raises NotFoundError."""
+    """Return the row of `images`. Raises NotFoundError."""
     row = connection.execute(select(images).where(images.c.id == image_id)).one_or_none() if is_id(image_id) else None
     if row is None:
         raise NotFoundError(kind="picture", value=image_id)
@@ -63,7 +63,7 @@ def find(connection: Connection, image_id: str) -> Row[Any]:
 
 
 def typed(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[ImageRecord, ...]:
-    """The records of rows of `images`, in their order."""
+    """Return the records of rows of `images`, in their order."""
     data = _data(connection, [row.id for row in rows])
     return tuple(
         replace(
@@ -76,12 +76,12 @@ def typed(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[ImageRecord
 
 
 def listed(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
-    """The rows of `images` of those that are there, in any order; `ids` are at most CHUNK."""
+    """Return the rows of `images` of those that are there, in any order; `ids` are at most CHUNK."""
     return list(connection.execute(select(images).where(images.c.id.in_(ids))))
 
 
 def marks_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[Annotations]:
-    """What people said of the pictures of these rows, in their order."""
+    """Return what people said of the images of these rows, in their order."""
     labels = _labels(connection, [row.number for row in rows])
     return [
         Annotations(
@@ -118,12 +118,12 @@ def set_marks(connection: Connection, marked: Mapping[int, Annotations]) -> None
 
 
 def set_trashed(connection: Connection, numbers: Sequence[int], instant: str | None) -> None:
-    """Into the trash at `instant`, or out of it; at most CHUNK."""
+    """Move images, at most CHUNK, to the trash at `instant`, or out of it."""
     connection.execute(images.update().where(images.c.number.in_(numbers)).values(trashed_at=instant))
 
 
 def labels(connection: Connection, kind: str) -> list[str]:
-    """All names of a kind that some picture has, in alphabetical order."""
+    """Return all names of a kind that some image has, in alphabetical order."""
     named = select(image_labels.c.name).where(image_labels.c.kind == kind).distinct().order_by(image_labels.c.name)
     return list(connection.scalars(named))
 
@@ -157,7 +157,7 @@ def _option_set(connection: Connection, options: Mapping[str, Any]) -> int:
 
 
 def _searchable(value: Any) -> Any:
-    """`value` in a form that every database can look into; the record keeps it as it is."""
+    """Return `value` in a form that every database can look into; the record keeps it as it is."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, dict):
@@ -171,7 +171,7 @@ def records_of(connection: Connection, found: Sequence[Row[Any]]) -> dict[str, d
 
 
 def _data(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The JSON records by id."""
+    """Return the JSON records by id."""
     found = {}
     for start in range(0, len(ids), CHUNK):
         chosen = image_records.c.image_id.in_(ids[start : start + CHUNK])
@@ -180,7 +180,7 @@ def _data(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any
 
 
 def _labels(connection: Connection, numbers: Sequence[int]) -> dict[tuple[int, str], list[str]]:
-    """Names by (number, kind), in alphabetical order."""
+    """Return names by (number, kind), in alphabetical order."""
     found: dict[tuple[int, str], list[str]] = {}
     for start in range(0, len(numbers), CHUNK):
         chosen = image_labels.c.number.in_(numbers[start : start + CHUNK])

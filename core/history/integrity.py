@@ -1,4 +1,5 @@
-"""The files are the truth: rows and files held against each other to the last byte, and a history made from files alone."""
+"""Compare rows with files to the last byte, and rebuild the history from the files alone. Where they differ, the
+files are right."""
 
 from __future__ import annotations
 
@@ -39,16 +40,16 @@ class CheckReport:
     images: int = 0
     missing: int = 0  # rows whose file is not there
     adopted: int = 0  # files that got their row
-    unknown: int = 0  # picture files that nobody knows anything of
+    unknown: int = 0  # image files that nobody knows anything of
     changed: tuple[str, ...] = ()  # files that are not what was written: the row takes their new size and sum
-    damaged: tuple[str, ...] = ()  # files that are no pictures any more
+    damaged: tuple[str, ...] = ()  # files that are no images any more
     thumbnails: int = 0  # that were made
-    marks: int = 0  # files beside pictures that were written or removed again
-    inputs: int = 0  # input pictures removed, as nothing refers to them
+    marks: int = 0  # files beside images that were written or removed again
+    inputs: int = 0  # input images removed, as nothing refers to them
 
 
 def check(database: Database, place: Files | Path) -> CheckReport:
-    """Hold everything against everything. Raises StorageError when the database can't be written."""
+    """Compare every row with every file and correct the rows. Raises StorageError when the database can't be written."""
     files = files_of(place)
     swept = sweep(database, files)
     found = _Findings(database, files)
@@ -122,7 +123,7 @@ def keep_records(database: Database, files: Files) -> int:
 
 
 def _inputs_in_use(database: Database) -> set[str]:
-    """The digests that a picture (in the trash, too) or a job of any state refers to."""
+    """Return the digests that an image (in the trash, too) or a job of any state refers to."""
     with database.reading() as connection:
         used = set(connection.scalars(select(image_inputs.c.source).where(image_inputs.c.role != image_rows.PARENT)))
         for request in connection.scalars(select(stored_text(jobs.c.request))):
@@ -181,13 +182,13 @@ class _Findings:
         try:
             self._thumbnails.make(image_id, path)
             self.thumbnails += 1
-        except StorageError as error:  # a header without its picture
+        except StorageError as error:  # a header without its image
             log.warning("%s", error)
             self.damaged.append(file)
 
 
 def _remove_lost(files: Files) -> int:
-    """Remove what stood beside pictures that are gone for good: a crash between the two left it."""
+    """Remove what stood beside images that are gone for good: a crash between the two left it."""
     removed = 0
     for folder in filter(DATED.fullmatch, files.folders()):
         names = {entry.name for entry in files.entries(folder)}

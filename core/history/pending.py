@@ -37,7 +37,7 @@ class PendingImage:
 
     @property
     def place(self) -> int | None:
-        """The image's index in its job, from 1."""
+        """Return the image's index in its job, from 1."""
         place: int | None = self.record["place"]
         return place
 

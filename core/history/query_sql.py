@@ -1,9 +1,9 @@
-"""What a query of the history asks for, as SQL, and the quicker of two ways to the pictures.
+"""Turn a query of the history into SQL, over the quicker of two indexes.
 
 Two indexes hold everything that is filtered and sorted by, so that only the rows of a page itself are read. One is in the
-usual order (ix_images_filter): a question without words is one walk over it, 13 MB for 100,000 pictures, whatever its
+usual order (ix_images_filter): a question without words is one walk over it, 13 MB for 100,000 images, whatever its
 filters are. The other is by number (ix_images_number): words and tags, which have lists of numbers of their own, look their
-pictures up in it.
+images up in it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RANGES = (
     ("min_rating", "rating", ">="),
 )  # fmt: skip
 USUAL = "created_at"  # the order of ix_images_filter
-FEW = 2000  # pictures that are sorted sooner than a walk over the index meets a page of them
+FEW = 2000  # images that are sorted sooner than a walk over the index meets a page of them
 _LISTS = {option.key for option in SCHEMA.request_options() if option.type == "list"}
 
 
@@ -39,7 +39,7 @@ _LISTS = {option.key for option in SCHEMA.request_options() if option.type == "l
 class QuerySql:
     """The parts of the SQL."""
 
-    sets: list[str]  # each the numbers of all pictures that have something: words, a tag
+    sets: list[str]  # each the numbers of all images that have something: words, a tag
     where: list[str]  # of columns that both indexes have
     values: dict[str, Any]
     unindexed: bool  # whether all that is asked for is text that no index has
@@ -48,17 +48,17 @@ class QuerySql:
 
     @property
     def by_number(self) -> bool:
-        """Whether pictures can be looked up by number; those in the trash are in neither index."""
+        """Return whether images can be looked up by number; those in the trash are in neither index."""
         return bool(self.sets) and not self.trashed
 
     def dear(self, sort: str) -> str | None:
-        """Where pictures are found at such a cost that this is done once: they are kept while they're counted and sorted."""
+        """Return the source to be kept while it is counted and sorted, where finding it once is cheaper; else None."""
         if self.by_number and (self.where or self.sets[1:]):
             return self.looked_up()
         return self.walked(sort) if self.unindexed and sort != USUAL else None
 
     def walked(self, sort: str | None = USUAL) -> str:
-        """All pictures, each looked for in the sets. In the usual order, which the index has, a page stops early."""
+        """Return all images, each looked up in the sets. In the usual order, which the index has, a page stops early."""
         trash = f"trashed_at IS {'NOT ' if self.trashed else ''}NULL"
         source = self.wording.read if self.unindexed and sort != USUAL else self.wording.walked
         if self.trashed:
@@ -66,18 +66,18 @@ class QuerySql:
         return f"{source} WHERE {' AND '.join([trash, *self.where, *_within(self.sets)])}"
 
     def looked_up(self) -> str:
-        """The pictures of the first set by their numbers."""
+        """Return the images of the first set by their numbers."""
         first, *others = self.sets
         where = ["trashed_at IS NULL", *self.where, *_within(others)]
         return f"({first}) AS named {self.wording.joined} USING (number) WHERE {' AND '.join(where)}"
 
     def source(self, sort: str, total: int | None = None) -> str:
-        """The quicker way to a page; how many match is known or not."""
+        """Return the quicker way to a page; how many match is known or not."""
         few = total is not None and total <= FEW
         return self.looked_up() if self.by_number and (few or sort != USUAL) else self.walked(sort)
 
     def count(self) -> str:
-        """How many match. Of a set alone no picture is looked up."""
+        """Return the query that counts all that match. Of a set alone no image is looked up."""
         if self.by_number and not self.where and not self.sets[1:]:
             trash = "SELECT number FROM images WHERE trashed_at IS NOT NULL"
             return f"SELECT count(*) FROM ({self.sets[0]}) AS named WHERE number NOT IN ({trash})"
@@ -85,7 +85,7 @@ class QuerySql:
 
 
 def asked_by(query: HistoryQuery, wording: Dialect) -> QuerySql:
-    """Everything that `query` asks for. Raises OptionError for options that can't be asked for."""
+    """Return everything that `query` asks for as SQL. Raises OptionError for options that can't be queried."""
     sets, named = _sets(query, wording)
     where, values = _filters(query, wording)
     _, unknown = split(query.text)
@@ -98,7 +98,7 @@ def _within(sets: Sequence[str]) -> list[str]:
 
 
 def _sets(query: HistoryQuery, wording: Dialect) -> Conditions:
-    """What lists of numbers are kept for, words last, as they find the most."""
+    """Return the conditions for which lists of numbers are kept, words last, as they find the most."""
     sets: list[str] = []
     values: dict[str, Any] = {}
     if query.ids:
@@ -120,7 +120,7 @@ def _sets(query: HistoryQuery, wording: Dialect) -> Conditions:
 
 
 def _filters(query: HistoryQuery, wording: Dialect) -> Conditions:
-    """What each row is asked; since <= created_at < until."""
+    """Return the conditions on the columns of a row; since <= created_at < until."""
     where: list[str] = []
     values: dict[str, Any] = {}
     for name in EXACT:
@@ -154,7 +154,7 @@ def _listed(image_ids: Sequence[str]) -> str:
 
 
 def _options(query: HistoryQuery, wording: Dialect) -> Conditions:
-    """Each advanced option at exactly this value; a picture that does not know the option does not match.
+    """Return the condition for advanced options at exactly these values; images without the option do not match.
 
     Of a list one of its members is asked for, whole or by the name before its colon: `ink` finds `ink:0.5`.
     """
@@ -173,5 +173,5 @@ def _options(query: HistoryQuery, wording: Dialect) -> Conditions:
 
 
 def unusable(name: str, came: object, allowed: str) -> OptionError:
-    """The error for a part of a query."""
+    """Return the error for a part of a query."""
     return OptionError(source="history", key=name, value=came, allowed=allowed)

@@ -1,7 +1,7 @@
-"""What a crash left behind, put right at start: one walk over the folders of dates, one query.
+"""Correct at start what a crash left behind: one walk over the folders of dates, one query.
 
-A picture without its row gets it back from the record that it carries; a row without its file is marked, never deleted
-(the disk may only be unplugged). Safe while another process adds pictures: rows are read before the files, and a row
+An image without its row gets it back from its record; a row without its file is marked as missing, never deleted
+(the disk may only be unplugged). Safe while another process adds images: rows are read before the files, and a row
 that came in between is left as it is.
 """
 
@@ -33,17 +33,17 @@ from core.types import ImageRecord
 log = logging.getLogger(__name__)
 
 TEMPORARY_SECONDS = 300  # a temporary file older than this belongs to no one: writing takes well under a second
-PORTION = 200  # pictures that get their rows in one transaction, some tenths of a second
+PORTION = 200  # images that get their rows in one transaction, some tenths of a second
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
 class ReconcileReport:
-    """What a sweep found and did. `unknown` counts picture files that have neither a row nor a record of ours."""
+    """What a sweep found and did. `unknown` counts image files that have neither a row nor a record of ours."""
 
     temporary_removed: int = 0
-    adopted: tuple[str, ...] = ()  # ids of pictures that got a row, or whose row found its moved file
+    adopted: tuple[str, ...] = ()  # ids of images that got a row, or whose row found its moved file
     missing: int = 0  # rows newly marked
     returned: int = 0  # rows whose file is back
     unknown: int = 0
@@ -72,7 +72,7 @@ def sweep(database: Database, place: Files | Path) -> ReconcileReport:
 
 
 def _walk(files: Files) -> tuple[int, set[str]]:
-    """Remove old temporary files; return how many, and every picture below the folders of dates, as rows name them."""
+    """Remove old temporary files; return how many, and every image below the folders of dates, as rows name them."""
     removed = 0
     found: set[str] = set()
     for folder in files.folders():
@@ -115,7 +115,7 @@ def _take_in(database: Database, files: Files, orphans: list[str]) -> tuple[list
 
 
 def _read(files: Files, file: str) -> tuple[ImageRecord, Mapping[str, Any]] | None:
-    """The record that a file without a row carries, typed and as it is; None when it is not one of ours."""
+    """Return the record that a file without a row carries, typed and as it is; None when it is not one of ours."""
     path = files.path(file)
     metadata = read_metadata(path) if path is not None else None
     found = None if metadata is None else metadata.record or image_import.read_beside(files, file)
@@ -132,7 +132,7 @@ def _read(files: Files, file: str) -> tuple[ImageRecord, Mapping[str, Any]] | No
 
 
 def _adopt(connection: Connection, files: Files, record: ImageRecord, data: Mapping[str, Any]) -> str | None:
-    """Give a picture its row. Where its id is taken, the file was moved (the row follows it) or copied (a new id)."""
+    """Give an image its row. Where its id is taken, the file was moved (the row follows it) or copied (a new id)."""
     owner = connection.execute(select(images.c.file).where(images.c.id == record.id)).one_or_none()
     if owner is not None and owner.file == record.file:  # its writer was faster
         return None

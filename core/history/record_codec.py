@@ -1,10 +1,10 @@
-"""A picture's record in its three shapes: JSON in file and database, `ImageRecord`, and the row that is searched.
+"""An image's record in its three shapes: JSON in file and database, `ImageRecord`, and the row that is searched.
 
 {"format": "zdarkroom", "version": 1, "program": "Z Darkroom 0.1.0", "id": ..., "job_id": ..., "created_at": ...,
  "requested": {every field of GenerationRequest}, "resolved": {what was in effect, with the versions of libraries},
  "decisions": [{"option", "requested", "effective", "reason": {language: sentence}}],
  "size": {"rendered": [width, height], "delivered": [width, height]},
- "timings": {part: seconds}, "peak_memory_bytes": ..., "place": which picture of its job, from 1}
+ "timings": {part: seconds}, "peak_memory_bytes": ..., "place": which image of its job, from 1}
 
 """
 
@@ -39,12 +39,12 @@ _SQLITE_INTEGER = 2**63  # the database holds whole numbers below this
 
 
 def new_id(created_at: datetime) -> str:
-    """32 hex digits in the order of time: 48 bits of milliseconds, then random, as in a UUID of version 7."""
+    """Return 32 hex digits in the order of time: 48 bits of milliseconds, then random, as in UUID version 7."""
     return f"{int(created_at.timestamp() * 1000):012x}{secrets.token_hex(10)}"
 
 
 def is_id(text: object) -> bool:
-    """Whether `text` has the form of an id; only then may it become part of a file name."""
+    """Return whether `text` has the form of an id; only then may it become part of a file name."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
@@ -72,7 +72,7 @@ def in_sidecar(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def generated_record(image: GeneratedImage, image_id: str, job_id: str | None, created_at: datetime) -> dict[str, Any]:
-    """The JSON for a new picture."""
+    """Return the JSON for a new image."""
     request = image.request
     record = {
         "format": FORMAT,
@@ -93,7 +93,7 @@ def generated_record(image: GeneratedImage, image_id: str, job_id: str | None, c
 
 
 def image_record(record: Mapping[str, Any], stored: StoredFile, missing: bool = False) -> ImageRecord:
-    """The typed record; what the file itself says (its size) wins over what is written in it.
+    """Return the typed record; what the file itself says (its size) wins over what is written in it.
 
     Raises one of NOT_A_RECORD when `record` is not one of ours, or one of a newer version.
     """
@@ -129,7 +129,7 @@ def image_record(record: Mapping[str, Any], stored: StoredFile, missing: bool = 
 
 
 def image_row(record: ImageRecord) -> dict[str, Any]:
-    """The row of the table `images`: what is searched and sorted by, in a form that every database can hold."""
+    """Return the row of the table `images`: what is searched and sorted by, in a form that every database can hold."""
     unknown = record.unknown
     return {
         "id": record.id,
@@ -182,14 +182,14 @@ def signed_seed(seed: int) -> int:
 
 
 def requested(request: GenerationRequest) -> dict[str, Any]:
-    """A single as it is kept; that it was one of many says its place."""
+    """Return a single request as it is kept."""
     data = {**vars(request), "options": dict(request.options), "inputs": dict(request.inputs)}
     del data["images"]
     return data
 
 
 def with_new_id(record: Mapping[str, Any], created_at: datetime) -> dict[str, Any]:
-    """The same record for a copy of the file."""
+    """Return the same record for a copy of the file."""
     return {**record, "id": new_id(created_at)}
 
 
@@ -221,7 +221,7 @@ def _request(stored: Mapping[str, Any]) -> GenerationRequest:
 
 
 def _inputs(data: Mapping[str, Any]) -> dict[str, str]:
-    """Only what can name one of our files: a record may come from anywhere."""
+    """Return the inputs if all can name one of our files: a record may come from anywhere."""
     if not all(role in ROLES and is_digest(digest) for role, digest in data.items()):
         raise ValueError("an input picture that cannot be ours")
     return dict(data)
@@ -250,7 +250,7 @@ def _string(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as JSON will give it back, so that a record is the same before and after it was stored."""
+    """Return `value` as JSON will give it back, so that a record is the same before and after it was stored."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float) and math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Pages of the history: found, counted, in any order, by key, so that page 1,000 costs what page 1 does."""
+"""Find and count images, a page at a time and in any order. Pages continue by key, so page 1,000 costs what page 1 does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_OPTIONS = 50
 
 
 def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]], str | None, int]:
-    """Rows of `images`, the cursor of the next page (None on the last), how many match in all. Raises OptionError."""
+    """Return rows of `images`, the cursor of the next page (None on the last), how many match in all. Raises OptionError."""
     _check(query)
     asked = asked_by(query, wording_of(connection))
     if (dear := asked.dear(query.sort)) is not None:
@@ -45,14 +45,14 @@ def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]
 
 
 def ids(connection: Connection, query: HistoryQuery) -> list[str]:
-    """The ids of all that match, in the query's order; its page and cursor do not count."""
+    """Return the ids of all that match, in the query's order; its page and cursor do not count."""
     _check(query)
     asked = asked_by(query, wording_of(connection))
     return list(connection.scalars(text(f"SELECT id FROM {asked.source(query.sort)} {_order(query)}"), asked.values))
 
 
 def neighbours(connection: Connection, query: HistoryQuery, row: Row[Any]) -> tuple[str | None, str | None]:
-    """The ids before and after `row` in the query's order; None at an end."""
+    """Return the ids before and after `row` in the query's order; None at an end."""
     _check(query)
     asked = asked_by(query, wording_of(connection))
     found = []
@@ -71,7 +71,7 @@ def _count(connection: Connection, asked: QuerySql) -> int:
 def _page(
     connection: Connection, query: HistoryQuery, source: str, values: dict[str, Any], keeping: bool = False
 ) -> tuple[Sequence[Row[Any]], str | None]:
-    """(number, id, value of the sort column) of the pictures of one page, and the cursor of the next.
+    """Return (number, id, sort value) of the images of one page, and the cursor of the next.
 
     `keeping` all that `source` finds for a moment, so that it's counted, too: `total` in each row.
     """
@@ -121,7 +121,7 @@ def _encoded(query: HistoryQuery, value: Any, image_id: str) -> str:
 
 
 def _decoded(query: HistoryQuery) -> tuple[Any, str]:
-    """(value of the sort column, id) of the last row of the page before. Raises OptionError."""
+    """Return (sort value, id) of the last row of the page before. Raises OptionError."""
     try:
         sort, descending, value, image_id = json.loads(base64.urlsafe_b64decode(str(query.cursor)))
     except (ValueError, TypeError, RecursionError) as error:

@@ -1,8 +1,10 @@
-"""The history: pictures on disk and their rows, together or not at all.
+"""The history: images on disk and their rows, together or not at all.
 
-The order of writing is what makes it so. Adding: the file (whole and durable), then the row; a file whose row fails is
-removed. Deleting: the row, then thumbnail and file. Between the two, a crash leaves a picture without a row, which
-`sweep` takes in again: nothing that was made is lost, and no row ever points at a picture that was never written.
+Adding writes the file (whole and durable), then the row; a file whose row fails is removed. Deleting removes the row,
+then thumbnail
+and file. A crash between the two leaves an image without a row, which `sweep` adopts: no image is lost, and no row
+points at an image
+that was never written.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class History:
-    """The pictures among some files, or below one folder. For any number of threads and processes."""
+    """The images among some files, or below one folder. For any number of threads and processes."""
 
     def __init__(self, database: Database, place: Files | Path) -> None:
         self._database = database
@@ -104,32 +106,32 @@ class History:
             self._files.remove(beside(pending.stored.file))
 
     def places_of(self, job_id: str) -> frozenset[int]:
-        """Which of its pictures, from 1, this job has made."""
+        """Return which of its images, from 1, this job has made."""
         with self._database.reading() as connection:
             return timing_stats.places_of(connection, job_id)
 
     def seconds_of_past(self, request: GenerationRequest) -> float | None:
-        """What pictures like those of `request` took on this machine; None before the first."""
+        """Return what images like those of `request` took on this machine; None before the first."""
         with self._database.reading() as connection:
             return timing_stats.seconds_like(connection, request)
 
     def import_image(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
-        """A picture from elsewhere, and whether it is new here. Raises PictureFileError or StorageError."""
+        """Import an image file; return its record and whether it is new. Raises ImportFileError or StorageError."""
         return import_image(self._database, self._files, data, name, made or datetime.now(UTC))
 
     def search(self, query: HistoryQuery) -> HistoryPage:
-        """One page. Raises OptionError for a sort, a limit, a text or a cursor that can't be used."""
+        """Return one page. Raises OptionError for a sort, a limit, a text or a cursor that can't be used."""
         with self._database.reading() as connection:
             found, cursor, total = search.find(connection, query)
             return HistoryPage(image_rows.typed(connection, found), cursor, total)
 
     def get(self, image_id: str) -> ImageRecord:
-        """One record. Raises NotFoundError."""
+        """Return one record. Raises NotFoundError."""
         with self._database.reading() as connection:
             return image_rows.typed(connection, [image_rows.find(connection, image_id)])[0]
 
     def file(self, image_id: str) -> Path:
-        """The picture's file, or a copy of it. Raises NotFoundError when the row or the file is gone, or lies elsewhere."""
+        """Return the image's file, or a copy of it. Raises NotFoundError when the row or the file is gone, or lies elsewhere."""
         with self._database.reading() as connection:
             row = image_rows.find(connection, image_id)
         path = self._files.path(row.file)
@@ -138,7 +140,7 @@ class History:
         return path
 
     def thumbnail(self, image_id: str) -> Path:
-        """A WebP of at most 256 px, made now unless it is there; one that is there needs no look into the database.
+        """Return a WebP of at most 256 px, made now unless it is there; that needs no look into the database.
 
         Raises NotFoundError, or StorageError when it can't be made.
         """
@@ -147,19 +149,19 @@ class History:
         return self._thumbnails.make(image_id, self.file(image_id))
 
     def change(self, chosen: ImageSelection, change: AnnotationChange) -> None:
-        """Change the marks of these pictures. Raises NotFoundError, OptionError or StorageError."""
+        """Change the marks of these images. Raises NotFoundError, OptionError or StorageError."""
         self._order.change(chosen, change)
 
     def trash(self, chosen: ImageSelection) -> None:
-        """Put these pictures into the trash: out of every search but the trash's own. Raises NotFoundError."""
+        """Put these images into the trash: out of every search but the trash's own. Raises NotFoundError."""
         self._order.set_trashed(chosen, datetime.now(UTC))
 
     def restore(self, chosen: ImageSelection) -> None:
-        """Take these pictures out of the trash again, with all that was said of them. Raises NotFoundError."""
+        """Take these images out of the trash again, with all that was said of them. Raises NotFoundError."""
         self._order.set_trashed(chosen, None)
 
     def empty_trash(self) -> int:
-        """Delete all that is in the trash for good; how many pictures that was."""
+        """Delete all that is in the trash for good; how many images that was."""
         return self._order.empty_trash()
 
     def delete(self, image_id: str) -> None:
@@ -170,17 +172,17 @@ class History:
         self._order.delete(image_id)
 
     def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
-        """The ids before and after this picture in the query's order; None at an end. Raises NotFoundError."""
+        """Return the ids before and after this image in the query's order; None at an end. Raises NotFoundError."""
         with self._database.reading() as connection:
             return search.neighbours(connection, query, image_rows.find(connection, image_id))
 
     def ids(self, query: HistoryQuery) -> tuple[str, ...]:
-        """The ids of all that match, in the query's order."""
+        """Return the ids of all that match, in the query's order."""
         with self._database.reading() as connection:
             return tuple(search.ids(connection, query))
 
     def labels(self, kind: str) -> tuple[str, ...]:
-        """The names of all tags ("tag") or collections ("collection")."""
+        """Return the names of all tags ("tag") or collections ("collection")."""
         with self._database.reading() as connection:
             return tuple(image_rows.labels(connection, kind))
 

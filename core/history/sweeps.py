@@ -1,4 +1,4 @@
-"""Sweeps: one picture drawn again over the values of one or two options, and the contact sheet of them all.
+"""Sweeps: one image drawn again over the values of one or two options, and the contact sheet of them all.
 
 A sweep is a row with its axes and its jobs, in reading order; its sheet is a file beside the folders of dates,
 """
@@ -36,7 +36,7 @@ class SweepStore:
         self._settled: set[str] = set()  # ids of sweeps whose sheets are there
 
     def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> ParameterSweep:
-        """Remember a sweep whose jobs are in the queue."""
+        """Store a sweep whose jobs are in the queue."""
         created_at = datetime.now(UTC)
         sheet_id = new_id(created_at)
         values = {
@@ -51,7 +51,7 @@ class SweepStore:
         return self.get(sheet_id)
 
     def get(self, sheet_id: str) -> ParameterSweep:
-        """Raises NotFoundError."""
+        """Return a sweep. Raises NotFoundError."""
         with self._database.reading() as connection:
             row = connection.execute(select(sheets).where(sheets.c.id == sheet_id)).one_or_none()
         if row is None:
@@ -81,7 +81,7 @@ class SweepStore:
         return self._directory / f"{sheet_id}.png"
 
     def _draw(self, sheet: ParameterSweep) -> bool:
-        """Whether all jobs have ended, and the sheet is drawn. A job that is not there any more has ended."""
+        """Draw the sheet if all jobs have ended, and return whether they have. A missing job has ended."""
         with self._database.reading() as connection:
             chosen = select(jobs.c.state).where(jobs.c.id.in_(sheet.jobs))
             if any(JobState(state).active for state in connection.scalars(chosen)):
@@ -109,7 +109,7 @@ def _axis(key: str, values: Sequence[Any]) -> Axis:
 
 
 def _drawn(sheet: ParameterSweep, all_generated: Sequence[Path | None]) -> Image.Image:
-    """Columns are the values of the first axis, rows those of the second, each with its label."""
+    """Draw the sheet: columns are the values of the first axis, rows those of the second."""
     across, *down = sheet.axes
     rows = down[0].values if down else ("",)
     return contact_sheet.draw(
@@ -122,5 +122,5 @@ def _label(value: Any) -> str:
 
 
 def _name(axis: Axis) -> str:
-    """The option's key: the font that is everywhere has no Chinese."""
+    """Return the option's key: the font that is everywhere has no Chinese."""
     return axis.key.removeprefix("generation.")

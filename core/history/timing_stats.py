@@ -1,4 +1,4 @@
-"""What the pictures of the past tell the present: which of a job are made, and how long pictures like these took."""
+"""Tell which images of a job exist, and how long similar images took."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ LIKE_IMAGES = 15  # this many of the latest tell how long the next one takes
 
 
 def places_of(connection: Connection, job_id: str) -> frozenset[int]:
-    """Which of its pictures, from 1, this job has made."""
+    """Return which of its images, from 1, this job has made."""
     made = select(images.c.place).where(images.c.job_id == job_id, images.c.place.is_not(None))
     return frozenset(connection.scalars(made))
 
 
 def seconds_like(connection: Connection, request: GenerationRequest) -> float | None:
-    """The median of what the latest pictures like those of `request` took; None before the first.
+    """Return the median of what the latest images like those of `request` took; None before the first.
 
-    Alike are those of the same model, size, steps, options and kinds of input pictures, with guidance or without.
+    Alike are those of the same model, size, steps, options and kinds of input images, with guidance or without.
     """
     like = (
         images.c.width == request.width,

@@ -36,12 +36,12 @@ class Database:
 
     @property
     def name(self) -> str:
-        """What to call it in errors and pages; never a password."""
+        """Return the name for errors and pages; never a password."""
         return self._home.name
 
     @property
     def is_shared(self) -> bool:
-        """Whether other machines can reach it."""
+        """Return whether other machines can reach it."""
         return self._home.is_shared
 
     def _migrate(self) -> None:
@@ -57,7 +57,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A snapshot that never waits for writers."""
+        """Open a snapshot that never waits for writers."""
         try:
             with self._home.reading(self._engine) as connection:
                 yield connection
@@ -66,9 +66,9 @@ class Database:
 
     @contextmanager
     def writing(self, part: str = "") -> Iterator[Connection]:
-        """One transaction that takes the write lock at once, so that what it reads stays true until it commits.
+        """Open a transaction that takes the write lock at once, so that what it reads stays true until it commits.
 
-        `part` names all that it touches (a job, a worker, a new picture): a server lets others write elsewhere meanwhile.
+        `part` names all that it touches (a job, a worker, a new image): a server lets others write elsewhere meanwhile.
         """
         try:
             with self._home.writing(self._engine, part) as connection:
@@ -90,7 +90,7 @@ class Database:
         return self._home.backed_up_images(connection, version)
 
     def news(self) -> ChangeToken:
-        """What tells whether anyone wrote since the last look. For one thread."""
+        """Return the token that tells whether anyone wrote since the last look. For one thread."""
         return self._home.news()
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Database:
 
 
 def _version_of(connection: Connection) -> str | None:
-    """The number of the last migration that was applied; None for a database that is new."""
+    """Return the number of the last migration that was applied; None for a database that is new."""
     if not inspect(connection).has_table(_VERSION.name):
         return None
     version: str | None = connection.scalar(select(_VERSION.c.version_num))
@@ -118,15 +118,15 @@ def _upgrade(connection: Connection) -> None:
 
 
 def now() -> str:
-    """The present instant as the tables store it."""
+    """Return the present instant as the tables store it."""
     return stamp(datetime.now(UTC))
 
 
 def stamp(moment: datetime) -> str:
-    """An aware datetime as the tables store it: UTC, always 32 characters, so that text order is time order."""
+    """Return an aware datetime as the tables store it: UTC, always 32 characters, so that text order is time order."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def moment(text_: str | None) -> datetime | None:
-    """The aware datetime that `stamp` wrote."""
+    """Return the aware datetime that `stamp` wrote."""
     return datetime.fromisoformat(text_) if text_ else None

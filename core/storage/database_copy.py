@@ -1,4 +1,4 @@
-"""A whole database moved to another one, row by row, all or nothing, and what arrived compared with what was sent.
+"""Copy a whole database into another one, row by row, all or nothing, and compare the copy with the original.
 
 What works the same everywhere is moved; previews and the words of dead workers are not worth it, and the index of words is
 """
@@ -106,7 +106,7 @@ class _Sums:
 
 
 def _parts(connection: Connection, table: Table) -> Iterator[list[dict[str, Any]]]:
-    """All rows, PART at a time, with JSON as text in one spelling."""
+    """Return all rows, PART at a time, with JSON as text in one spelling."""
     columns = [
         stored_text(column).label(column.name) if isinstance(column.type, JSON) else column for column in table.columns
     ]
@@ -117,7 +117,7 @@ def _parts(connection: Connection, table: Table) -> Iterator[list[dict[str, Any]
 
 
 def _plain(table: Table, name: str, value: Any) -> Any:
-    """A value as both databases can hold it: NaN becomes a word, and what is no JSON a text, which is read as broken as it was."""
+    """Return a value as both databases can hold it: NaN becomes a word, what is no JSON a text."""
     if value is None or not isinstance(table.columns[name].type, JSON):
         return well_formed(value) if isinstance(value, str) else value
     try:
@@ -128,7 +128,7 @@ def _plain(table: Table, name: str, value: Any) -> Any:
 
 
 def _parsed(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for an insert."""
+    """Return a row for an insert."""
     return {
         name: json.loads(value) if value is not None and isinstance(table.columns[name].type, JSON) else value
         for name, value in row.items()

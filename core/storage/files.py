@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: `Files` is what the rest asks for, `LocalFiles` those of a folder."""
+"""Files that exist whole or not at all: the protocol `Files`, and `LocalFiles` for a folder."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class Files(Protocol):
 
     @property
     def local(self) -> Path:
-        """The output folder of this machine, for what can be made again."""
+        """Return the output folder of this machine, for what can be made again."""
         ...
 
     @property
     def is_shared(self) -> bool:
-        """Whether they are elsewhere than in this machine's output folder."""
+        """Return whether they are elsewhere than in this machine's output folder."""
         ...
 
     def shown(self, name: str) -> str:
-        """What to call a file in errors."""
+        """Return the name of a file for errors."""
         ...
 
     def reaches(self, name: str) -> bool:
-        """Whether a file of this name could be there: it leads nowhere else, and its folder is not gone."""
+        """Return whether a file of this name could be there: it leads nowhere else, and its folder exists."""
         ...
 
     def write(self, name: str, data: bytes, durable: bool = True) -> None:
@@ -54,11 +54,11 @@ class Files(Protocol):
         ...
 
     def read(self, name: str, most: int | None = None) -> bytes:
-        """Raises OSError (FileNotFoundError; or when it has more than `most` bytes), or StorageError."""
+        """Return the content. Raises OSError (FileNotFoundError; or for more than `most` bytes), or StorageError."""
         ...
 
     def remove(self, name: str) -> None:
-        """One that is gone already is fine. Raises StorageError."""
+        """Remove a file; one that is gone already is fine. Raises StorageError."""
         ...
 
     def has(self, name: str) -> bool: ...
@@ -68,7 +68,7 @@ class Files(Protocol):
         ...
 
     def path(self, name: str) -> Path | None:
-        """A file of this machine with its content, not to be changed; None when there is none of that name."""
+        """Return a file of this machine with its content, not to be changed; None when there is none of that name."""
         ...
 
     def forget_copy(self, name: str) -> None:
@@ -76,11 +76,11 @@ class Files(Protocol):
         ...
 
     def folders(self) -> list[str]:
-        """The names of the folders below the root."""
+        """Return the names of the folders below the root."""
         ...
 
     def entries(self, folder: str) -> Iterator[Entry]:
-        """The files in a folder, in any order; links are left out."""
+        """Return the files in a folder, in any order; links are left out."""
         ...
 
     def settle(self) -> None:
@@ -152,7 +152,7 @@ class LocalFiles:
 
 
 def files_of(place: Files | Path) -> Files:
-    """A folder is where its files are."""
+    """Return the files of a place; a folder is wrapped."""
     return LocalFiles(place) if isinstance(place, Path) else place
 
 
@@ -193,7 +193,7 @@ def remove(path: Path) -> None:
 
 
 def inside(directory: Path, relative: str) -> Path | None:
-    """The file that `relative` names below `directory`, or None where it leads out, by `..`, a root or a link."""
+    """Return the file that `relative` names below `directory`, or None where it leads out, by `..`, a root or a link."""
     try:
         root = directory.resolve()
         path = (root / relative).resolve()
@@ -203,12 +203,12 @@ def inside(directory: Path, relative: str) -> Path | None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether `write_atomically` made this name for a file on its way."""
+    """Return whether `write_atomically` made this name for a file on its way."""
     return name.startswith(".") and name.endswith(TEMPORARY)
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
-    """The error that says to a user what the system said to us."""
+    """Return the error that says to a user what the system said to us."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(path=path)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -1,4 +1,4 @@
-"""Picture files: `<outputs>/2026-11-22/20261122-124754-123_42_1a2b3c4d.png`."""
+"""Image files: `<outputs>/2026-11-22/20261122-124754-123_42_1a2b3c4d.png`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A picture on disk. `file` is relative to the output directory, with forward slashes."""
+    """An image on disk. `file` is relative to the output directory, with forward slashes."""
 
     file: str
     format: str
@@ -32,7 +32,7 @@ class StoredFile:
 
 
 class ImageWriter:
-    """The pictures among some files, in a folder for each local date."""
+    """The images among some files, in a folder for each local date."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -85,7 +85,7 @@ def metadata_wanted(image: GeneratedImage) -> bool:
 
 
 def _encoded(image: Image.Image, format: str, quality: int, extra: Mapping[str, Any], shown: str) -> bytes:
-    """The file's bytes. In memory first: writing to a file, Pillow hides a full disk behind a bare "encoder error"."""
+    """Return the file's bytes, encoded in memory: into a file, Pillow hides a full disk behind "encoder error"."""
     if format == "jpeg" and image.mode not in ("RGB", "L"):
         image = image.convert("RGB")
     buffer = BytesIO()

@@ -41,12 +41,12 @@ class Infotext:
 
 
 def well_formed(text: str) -> str:
-    """`text` with half surrogate pairs and NUL, which UTF-8 and text chunks cannot hold, shown as U+FFFD."""
+    """Return `text` with half surrogate pairs and NUL, which UTF-8 and text chunks cannot hold, shown as U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
 
 
 def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> str:
-    """The text for a single request. `effective` may name `scheduler` (a diffusers class) and `model.fingerprint`."""
+    """Return the text for a single request. `effective` may name `scheduler` (a diffusers class) and `model.fingerprint`."""
     fields = {
         "Steps": str(request.num_inference_steps),
         "Sampler": _sampler(str(effective.get("scheduler", ""))),
@@ -86,7 +86,7 @@ def read_infotext(text: str) -> Infotext:
 
 
 def _is_json(text: str) -> bool:
-    """Whether this is a JSON object or list, which has "name: value" pairs of its own."""
+    """Return whether this is a JSON object or list, which has "name: value" pairs of its own."""
     stripped = text.strip()
     if not (stripped[:1] in ("{", "[") and stripped[-1:] in ("}", "]")):
         return False
@@ -247,7 +247,7 @@ def _split_negative(text: str, fields: Mapping[str, str], inline: bool) -> Infot
 
 
 def _untold(request: GenerationRequest) -> list[LoraSpec]:
-    """The LoRAs of the option that the prompt does not name: readers of this text know them by tags in the prompt alone."""
+    """Return the LoRAs of the option that the prompt does not name: readers know LoRAs by tags alone."""
     try:
         told = {use.name for use in read_uses(split_prompt(request.prompt)[1], "")}
         return [use for use in read_uses(request.options.get(KEY, ()), "") if use.name not in told]
@@ -262,13 +262,13 @@ def _lora_hashes(effective: Mapping[str, Any]) -> str:
 
 
 def read_lora_hashes(text: str) -> dict[str, str]:
-    """Name to hash, of what `_lora_hashes` or A1111 wrote."""
+    """Return hash by name of a text that `_lora_hashes` or A1111 wrote."""
     pairs = [part.rpartition(":") for part in text.split(",")]
     return {name.strip(): digest.strip() for name, _, digest in pairs if name.strip() and digest.strip()}
 
 
 def _sampler(scheduler: str) -> str:
-    """FlowMatchEulerDiscreteScheduler -> Euler, the name that readers of this text know."""
+    """Return the name that readers know: FlowMatchEulerDiscreteScheduler -> Euler."""
     return scheduler.removeprefix("FlowMatch").removesuffix("Scheduler").removesuffix("Discrete") or "Euler"
 
 

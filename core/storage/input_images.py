@@ -1,7 +1,8 @@
-"""Pictures that others are made from: `<outputs>/inputs/<digest>.png`, each once, however often it is used.
+"""Input images of img2img, inpaint and ControlNet: `<outputs>/inputs/<digest>.png`, each stored once.
 
-A digest is the SHA-256 of what is seen, width, height and RGB pixels: the same picture has the same name whatever file it
-came in, on every machine, and what lies under a name can be checked.
+A digest is the SHA-256 of width, height and RGB pixels: the same image has the same name whatever file it came in, on
+every machine,
+and a stored image can be checked against its name.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def is_digest(text: object) -> bool:
-    """Whether `text` has the form of a digest; only then may it become part of a file name."""
+    """Return whether `text` has the form of a digest; only then may it become part of a file name."""
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
 class InputImages:
-    """The input pictures among some files, or below one folder. For any number of threads and processes."""
+    """The input images among some files, or below one folder. For any number of threads and processes."""
 
     def __init__(self, place: Files | Path) -> None:
         self._files = files_of(place)
 
     def keep(self, data: bytes, name: str = "") -> str:
-        """Store the picture in `data`; its digest. `name` is what people call the file, for errors only.
+        """Store the image in `data`; its digest. `name` is what people call the file, for errors only.
 
         It is turned upright as its EXIF says, laid over white where it is transparent, and stored as RGB of 8 bits; of an
-        animation its first frame. Raises InputPictureError or StorageError.
+        animation its first frame. Raises InputImageError or StorageError.
         """
         return self._store(_decoded(data, name or "?"))
 
@@ -59,7 +60,7 @@ class InputImages:
         return self._store(mask.convert("RGB"))
 
     def is_transparent(self, data: bytes, name: str = "") -> bool:
-        """Return True for an image that is not opaque everywhere. Raises InputPictureError."""
+        """Return True for an image that is not opaque everywhere. Raises InputImageError."""
         with _opened(data, name or "?") as image:
             return has_holes(_turned(image))
 
@@ -74,13 +75,13 @@ class InputImages:
         return digest
 
     def file(self, digest: str) -> Path:
-        """The PNG file. Raises NotFoundError."""
+        """Return the PNG file. Raises NotFoundError."""
         if is_digest(digest) and (path := self._files.path(_name(digest))) is not None:
             return path
         raise NotFoundError(kind="input picture", value=str(digest)[:64])
 
     def size(self, digest: str) -> tuple[int, int]:
-        """Width and height in pixels, read from the file's head. Raises NotFoundError or InputPictureError."""
+        """Return width and height in pixels from the file's header. Raises NotFoundError or InputImageError."""
         path = self.file(digest)
         try:
             with Image.open(path, formats=FORMATS) as image:
@@ -89,7 +90,7 @@ class InputImages:
             raise InputImageError(file=path.name, detail=_DAMAGED) from error
 
     def read(self, digest: str) -> Image.Image:
-        """The picture, RGB, checked against its name. Raises NotFoundError or InputPictureError."""
+        """Return the image, RGB, checked against its name. Raises NotFoundError or InputImageError."""
         path = self.file(digest)
         image = _decoded(path.read_bytes(), path.name)
         if _digest(image) != digest:
@@ -115,14 +116,14 @@ def _is_input(name: str) -> bool:
 
 
 def _decoded(data: bytes, name: str) -> Image.Image:
-    """The picture as it is seen. Raises InputPictureError; sizes are looked at before any pixel is decoded."""
+    """Return the image as it is seen. Raises InputImageError; sizes are looked at before any pixel is decoded."""
     with _opened(data, name) as image:
         return _upright(image)
 
 
 @contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
-    """An image file of an allowed size. Raises InputPictureError, also for what the decoder raises within."""
+    """Open an image file of an allowed size. Raises InputImageError, also for what the decoder raises within."""
     if len(data) > MAX_FILE:
         raise InputImageError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
     try:
@@ -131,7 +132,7 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
             yield image
     except InputImageError:
         raise
-    except Exception as error:  # Pillow raises many kinds on what is no picture, and on bombs
+    except Exception as error:  # Pillow raises many kinds on what is no image, and on bombs
         raise InputImageError(file=name, detail=_NO_IMAGE) from error
 
 
@@ -148,7 +149,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """RGB, turned as EXIF says, over white where it is transparent."""
+    """Return RGB, turned as EXIF says, over white where it is transparent."""
     turned = _turned(image)
     if turned.has_transparency_data:
         layer = turned.convert("RGBA")
@@ -158,7 +159,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    """Decoded, and turned as EXIF says; 16 bits of grey become 8."""
+    """Decode and turn as EXIF says; 16 bits of grey become 8."""
     image.load()
     turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I;16"):

@@ -1,4 +1,4 @@
-"""Parameters inside picture files: the A1111 text and our own record, in PNG, JPEG and WebP.
+"""Parameters inside image files: the A1111 text and our own record, in PNG, JPEG and WebP.
 
 | format | A1111 text                                           | our record (JSON)               |
 | PNG    | chunk `parameters`: tEXt if ASCII, else iTXt         | iTXt chunk `zdarkroom`          |
@@ -41,7 +41,7 @@ _XMP = (
 
 @dataclass(frozen=True)
 class FileMetadata:
-    """What a picture file says of itself. `size` is (width, height) in pixels; `format` is png, jpeg, webp ..."""
+    """What an image file says of itself. `size` is (width, height) in pixels; `format` is png, jpeg, webp ..."""
 
     format: str
     size: tuple[int, int]
@@ -50,7 +50,7 @@ class FileMetadata:
 
 
 def save_arguments(format: str, parameters: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of `Image.save` that put both into a file of `format`.
+    """Return the keyword arguments of `Image.save` that put both into a file of `format`.
 
     `parameters` must be encodable (see `infotext.well_formed`). What is too long for a JPEG segment is left out (see `fits`).
     """
@@ -116,7 +116,7 @@ def _bytes(value: Any) -> bytes:
 
 
 def _json(record: Mapping[str, Any]) -> bytes:
-    """UTF-8 that is readable in any viewer. Half surrogates, which UTF-8 can't hold, become their JSON escapes."""
+    """Return UTF-8 that any viewer shows. Half surrogates, which UTF-8 can't hold, become JSON escapes."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
@@ -151,7 +151,7 @@ def _xmp(record: Mapping[str, Any]) -> bytes:
 
 
 def _exif(parameters: str) -> bytes:
-    """An EXIF block with Software and UserComment.
+    """Return an EXIF block with Software and UserComment.
 
     Written by hand because Pillow marks the comment as BYTE and A1111 reads only UNDEFINED, as the standard has it.
     """

@@ -1,7 +1,7 @@
 """Files in an object store, by an fsspec URL such as s3://bucket/folder, for several machines. Needs s3fs, which is optional.
 
 Each file is sent with one request, so it is there whole or not at all. What is read often is copied to this machine once:
-pictures never change. Keys come from the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, a machine's role), never from a URL.
+images never change. Keys come from the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, a machine's role), never from a URL.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALLOWED = "s3://bucket/folder, file:///folder"
 
 
 def open_files(url: str, directory: Path) -> Files:
-    """Where pictures are kept: in `directory`, in a folder that is mounted, or in an object store.
+    """Open the place of images: `directory`, a mounted folder, or an object store.
 
     Raises OptionError for a URL that can't be used, UnavailableError without s3fs.
     """
@@ -95,7 +95,7 @@ class ObjectFiles:
         return False  # it has no other way than to write it once more
 
     def path(self, name: str) -> Path | None:
-        """A copy on this machine, fetched now unless it is there; None when there is no such file."""
+        """Return a copy on this machine, fetched now unless it is there; None when there is no such file."""
         if not _is_below(name) or (copy := inside(self._copies, name)) is None:
             return None
         if copy.is_file():
@@ -119,7 +119,7 @@ class ObjectFiles:
                 yield Entry(f"{folder}/{name}", partial(_age, found.get("LastModified")))
 
     def settle(self) -> None:
-        """Nothing: whatever was sent is there."""
+        """Do nothing: whatever was sent is there."""
 
     def _listed(self, folder: str) -> list[dict[str, Any]]:
         try:
@@ -138,7 +138,7 @@ class ObjectFiles:
             remove(copy)
 
     def _make_room(self) -> None:
-        """Now and then, let go of the copies that were not looked at for longest."""
+        """Remove, now and then, the copies that were not used for longest."""
         self._made += 1
         if self._made % LOOK_EVERY:
             return
@@ -152,7 +152,7 @@ class ObjectFiles:
 
     @contextmanager
     def _telling(self, name: str) -> Iterator[None]:
-        """What the store says, as an error of ours; that a file is not there stays what it is."""
+        """Turn an error of the store into ours; that a file is not there stays what it is."""
         try:
             yield
         except (FileNotFoundError, StorageError):
@@ -173,7 +173,7 @@ def _object_store(url: str) -> Any:
 
 
 def _is_below(name: str) -> bool:
-    """Whether a name leads nowhere but down."""
+    """Return whether a name leads nowhere but down."""
     parts = name.split("/")
     return bool(name) and not any(part in ("", ".", "..") for part in parts) and "\0" not in name and "\\" not in name
 
@@ -187,7 +187,7 @@ def _age(written: datetime | None) -> float:
 
 
 def _shown(url: str) -> str:
-    """Without what stands before an @ or after a question mark, where keys would be."""
+    """Return the name without what stands before an @ or after a question mark, where keys would be."""
     head, _, rest = url.partition("://")
     return f"{head}://{rest.rsplit('@', 1)[-1]}".split("?")[0] if rest else "?"
 

@@ -1,4 +1,4 @@
-"""A database on a server and the storage of its pictures know each other, so that no studio takes the wrong ones together.
+"""A database on a server and the storage of its images know each other, so that no studio takes the wrong ones together.
 
 Else rows would be marked as missing for want of a mounted folder, or of a line in the settings. The storage has a file with
 """
@@ -36,7 +36,7 @@ def check_belonging(database: Database, files: Files) -> None:
 
 
 def _read(files: Files) -> str | None:
-    """The word in the storage; none in a new one."""
+    """Return the identity in the storage; None in a new one."""
     try:
         return files.read(FILE, 100).decode("ascii").strip()[:24] or None
     except (FileNotFoundError, UnicodeDecodeError):

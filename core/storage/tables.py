@@ -35,7 +35,7 @@ FILTERED = (
 
 
 def _only(condition: str) -> dict[str, Any]:
-    """An index over these rows alone."""
+    """Return an index over these rows alone."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
@@ -73,7 +73,7 @@ switches = Table(  # a switch is on while its row is there
     Column("name", String(32), primary_key=True),
 )
 
-previews = Table(  # apart from jobs, so that reading a job never reads a picture
+previews = Table(  # apart from jobs, so that reading a job never reads an image
     "previews",
     metadata,
     Column("job_id", String(32), primary_key=True),
@@ -84,10 +84,10 @@ batches = Table(  # apart from jobs: written once, where a job is written at eve
     "batches",
     metadata,
     Column("job_id", String(32), primary_key=True),
-    Column("pictures", JSON, nullable=False),  # what each picture has of its own, see GenerationRequest
+    Column("pictures", JSON, nullable=False),  # what each image has of its own, see GenerationRequest
 )
 
-option_sets = Table(  # the advanced options of pictures: many pictures share one set, so a filter reads few rows
+option_sets = Table(  # the advanced options of images: many images share one set, so a filter reads few rows
     "option_sets",
     metadata,
     Column("id", Integer, primary_key=True),
@@ -121,17 +121,17 @@ images = Table(
     Column("favourite", Boolean, nullable=False, default=False, server_default="0"),
     Column("note", Text, nullable=False, default="", server_default=""),
     Column("trashed_at", String(32)),
-    Column("place", WHOLE),  # which of its job's pictures, from 1
+    Column("place", WHOLE),  # which of its job's images, from 1
     Index("ix_images_job_id", "job_id", "place", "id"),  # all that a look at a job asks for, without reading rows
     Index("ix_images_digest", "digest"),
     Index("ix_images_trashed_at", "trashed_at", **_only("trashed_at IS NOT NULL")),
-    # All that is filtered and sorted by, in the usual order: any question is one walk over it, see asked.py.
+    # All that is filtered and sorted by, in the usual order: any question is one walk over it, see query_sql.py.
     Index("ix_images_filter", *FILTERED, **_only("trashed_at IS NULL")),
     # The same for those who know the numbers: words, tags.
     Index("ix_images_number", "number", *FILTERED, **_only("trashed_at IS NULL")),
 )
 
-image_labels = Table(  # tags, and the collections that a picture is in
+image_labels = Table(  # tags, and the collections that an image is in
     "image_labels",
     metadata,
     Column("kind", String(16), primary_key=True),
@@ -144,19 +144,19 @@ image_records = Table(  # apart from images: only what is shown is read
     "image_records",
     metadata,
     Column("image_id", String(32), ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
-    Column("record", JSON, nullable=False),  # the same record that the picture file carries, see records.py
+    Column("record", JSON, nullable=False),  # the same record that the image file carries, see record_codec.py
 )
 
-image_inputs = Table(  # what a picture was made from
+image_inputs = Table(  # what an image was made from
     "image_inputs",
     metadata,
-    Column("role", String(16), primary_key=True),  # of an input picture, or "parent"
-    Column("source", String(64), primary_key=True),  # its digest, or the id of the picture of the history
+    Column("role", String(16), primary_key=True),  # of an input image, or "parent"
+    Column("source", String(64), primary_key=True),  # its digest, or the id of the image of the history
     Column("number", Integer, ForeignKey("images.number", ondelete="CASCADE"), primary_key=True),
     Index("ix_image_inputs_number", "number"),
 )
 
-sheets = Table(  # sweeps: one picture over the values of one or two options
+sheets = Table(  # sweeps: one image over the values of one or two options
     "sheets",
     metadata,
     Column("id", String(32), primary_key=True),
@@ -166,7 +166,7 @@ sheets = Table(  # sweeps: one picture over the values of one or two options
     Column("jobs", JSON, nullable=False),
 )
 
-comparisons = Table(  # the same prompts and seeds by several columns; a column's pictures are those of its job
+comparisons = Table(  # the same prompts and seeds by several columns; a column's images are those of its job
     "comparisons",
     metadata,
     Column("id", String(32), primary_key=True),
@@ -177,7 +177,7 @@ comparisons = Table(  # the same prompts and seeds by several columns; a column'
     Index("ix_comparisons_created_at", "created_at"),
 )
 
-comparison_votes = Table(  # one of each voter for each pair of pictures
+comparison_votes = Table(  # one of each voter for each pair of images
     "comparison_votes",
     metadata,
     Column("comparison_id", String(32), ForeignKey("comparisons.id", ondelete="CASCADE"), primary_key=True),

@@ -1,4 +1,4 @@
-"""Small pictures for galleries: `<outputs>/thumbnails/ab/<id>.webp`, made when first asked for and again when missing."""
+"""Small images for galleries: `<outputs>/thumbnails/ab/<id>.webp`, made when first asked for and again when missing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Thumbnails:
         self.directory = directory / FOLDER
 
     def path(self, image_id: str) -> Path:
-        """Where the thumbnail is or will be. By the last two digits: the first of a time-sorted id hardly change."""
+        """Return where the thumbnail is, by the last two digits: the first of an id sorted by time hardly change."""
         return self.directory / image_id[-2:] / f"{image_id}.webp"
 
     def make(self, image_id: str, source: Path) -> Path:
-        """The thumbnail of the picture `source`, made now unless it is there. Raises StorageError."""
+        """Return the thumbnail of the image `source`, made now unless it is there. Raises StorageError."""
         path = self.path(image_id)
         if not path.is_file():
             write_atomically(path, _shrunk(source))

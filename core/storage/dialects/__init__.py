@@ -20,7 +20,7 @@ _SQLITE: Dialect = SqliteDialect()
 
 
 def home_of(where: Path | str) -> Backend:
-    """A file, or the server that a `postgresql://` URL names. Raises OptionError for a URL that can't be used."""
+    """Return the backend for a file or a `postgresql://` URL. Raises OptionError for a URL that can't be used."""
     if isinstance(where, Path):
         return SqliteBackend(where)
     from core.storage.dialects.server import PostgresBackend
@@ -29,7 +29,7 @@ def home_of(where: Path | str) -> Backend:
 
 
 def wording_of(connection: Connection) -> Dialect:
-    """How the database of this connection says it."""
+    """Return the dialect of this connection."""
     if connection.dialect.name == "sqlite":
         return _SQLITE
     from core.storage.dialects.postgresql import PostgresDialect

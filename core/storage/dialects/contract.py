@@ -12,14 +12,14 @@ from sqlalchemy.exc import DBAPIError
 from core.errors import StorageError
 
 Conditions = tuple[list[str], dict[str, Any]]  # SQL, and the values of its parameters
-Words = tuple[int, str, str]  # a picture's number, prompt, negative prompt
+Words = tuple[int, str, str]  # an image's number, prompt, negative prompt
 
 
 class ChangeToken(Protocol):
     """Tells whether anyone wrote. One thread asks at a time, and not always the same."""
 
     def mark(self) -> object:
-        """Something that is another one after each commit of anyone; some microseconds."""
+        """Return something that differs after each commit of anyone; takes some microseconds."""
         ...
 
     def close(self) -> None:
@@ -32,22 +32,22 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call it in errors and pages; never a password."""
+        """Return the name for errors and pages; never a password."""
         ...
 
     @property
     def is_shared(self) -> bool:
-        """Whether other machines can reach it."""
+        """Return whether other machines can reach it."""
         ...
 
     def engine(self) -> Engine: ...
 
     def reading(self, engine: Engine) -> AbstractContextManager[Connection]:
-        """A snapshot that never waits for writers."""
+        """Open a snapshot that never waits for writers."""
         ...
 
     def writing(self, engine: Engine, part: str) -> AbstractContextManager[Connection]:
-        """One transaction in which what is read stays true until it commits.
+        """Open a transaction in which what is read stays true until it commits.
 
         `part`: it touches only what this names, and others may write elsewhere meanwhile; "" for everything.
         """
@@ -66,7 +66,7 @@ class Backend(Protocol):
         ...
 
     def error(self, error: DBAPIError) -> StorageError:
-        """The error that says to a user what the database said to us."""
+        """Return the error that says to a user what the database said to us."""
         ...
 
     def news(self) -> ChangeToken: ...
@@ -84,7 +84,7 @@ class Dialect(Protocol):
         ...
 
     def put_words(self, connection: Connection, rows: Sequence[Words]) -> None:
-        """Write the words of pictures that have none yet."""
+        """Write the words of images that have none yet."""
         ...
 
     def remove_words(self, connection: Connection, numbers: Sequence[int]) -> None: ...
@@ -92,11 +92,11 @@ class Dialect(Protocol):
     def clear_words(self, connection: Connection) -> None: ...
 
     def with_words(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-        """A subquery: the numbers of pictures with every word in one of the prompts; the last part of a word may go on."""
+        """Return a subquery: the numbers of images with every word in one of the prompts; the last part of a word may go on."""
         ...
 
     def has_text(self, words: Sequence[str]) -> Conditions:
-        """Every text in one of the prompts, letter by letter."""
+        """Return the condition that every text is in one of the prompts, letter by letter."""
         ...
 
     def has_options(self, options: Mapping[tuple[str, ...], Any]) -> Conditions:
@@ -104,23 +104,23 @@ class Dialect(Protocol):
         ...
 
     def has_members(self, options: Mapping[str, str]) -> Conditions:
-        """Of `option_sets`: each option, a list, has this member, whole or before its colon."""
+        """Return the condition on `option_sets` that each list option has this member, whole or before its colon."""
         ...
 
     def listed(self, name: str) -> str:
-        """A subquery of the texts in the JSON list that is the parameter `name`."""
+        """Return a subquery of the texts in the JSON list that is the parameter `name`."""
         ...
 
     def sorted_value(self, column: str, value: Any) -> Any:
-        """`value`, as read from a cursor, so that it can be compared with `column`."""
+        """Return `value`, as read from a cursor, so that it can be compared with `column`."""
         ...
 
     def json_number(self, column: str, key: str) -> str:
-        """The whole number under `key` in a JSON column."""
+        """Return the whole number under `key` in a JSON column."""
         ...
 
     def is_json(self, column: str) -> str:
-        """Whether what a JSON column holds can be read."""
+        """Return whether what a JSON column holds can be read."""
         ...
 
     def take_time(self, connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL's own wording. Words are in a table beside the pictures, as a tsvector of our own splitting."""
+"""PostgreSQL's own wording. Words are in a table beside the images, as a tsvector of our own splitting."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PostgresDialect:
         return [f"(strpos(prompt, :{name}) > 0 OR strpos(negative_prompt, :{name}) > 0)" for name in values], values
 
     def has_options(self, options: Mapping[tuple[str, ...], Any]) -> Conditions:
-        """By the text of the JSON, which we wrote: reading it would fail where it has what PostgreSQL's text can't hold."""
+        """Return the condition by the text of the JSON: reading it would fail where PostgreSQL can't hold a text."""
         parts: list[str] = []
         values: dict[str, Any] = {}
         for k, (keys, value) in enumerate(options.items()):
@@ -102,7 +102,7 @@ class PostgresDialect:
 
 
 def vector(prompt: str, negative: str) -> str:
-    """Both prompts as a tsvector is written, with a place between them that no phrase can cross."""
+    """Return both prompts as a tsvector is written, with a gap between them that no phrase can cross."""
     first, second = tokens(prompt), tokens(negative)
     places: dict[str, list[str]] = {}
     for start, words in ((1, first), (len(first) + 2, second)):
@@ -112,13 +112,13 @@ def vector(prompt: str, negative: str) -> str:
 
 
 def question(words: Sequence[str]) -> str:
-    """The tsquery for rows with every word; the parts of a word follow each other, and the last may go on."""
+    """Return the tsquery for rows with every word; the parts of a word follow each other, the last may go on."""
     phrases = [" <-> ".join(f"'{part[:LONGEST]}'" for part in parts) for word in words if (parts := tokens(word))]
     return " & ".join(f"({phrase}:*)" for phrase in phrases)
 
 
 def _spellings(value: Any) -> list[str]:
-    """How JSON that equals `value` can be written; as in SQLite, true is 1 and 1 is 1.0."""
+    """Return how JSON that equals `value` can be written; as in SQLite, true is 1 and 1 is 1.0."""
     if isinstance(value, str):
         return [json.dumps(value)]
     found = {json.dumps(value), json.dumps(float(value))}

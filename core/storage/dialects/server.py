@@ -72,7 +72,7 @@ class PostgresBackend:
 
     @contextmanager
     def writing(self, engine: Engine, part: str) -> Iterator[Connection]:
-        """One lock for everything keeps the order of the queue as strict as SQLite's; who writes a part of its own shares it.
+        """Take the one lock for everything, or share it and take that of `part`: as strict as SQLite, and parallel.
 
         Each statement sees what was committed before it, and the lock comes first.
         """
@@ -83,7 +83,7 @@ class PostgresBackend:
             yield connection
 
     def back_up(self, connection: Connection, version: str) -> None:
-        """Every table as it is, in a schema of its own, within the transaction that changes them: pg_dump may not be here."""
+        """Copy every table into a schema of its own, within the transaction: pg_dump may not be here."""
         schema = BACKUP.format(version=version)
         tables = inspect(connection).get_table_names()
         quote = connection.dialect.identifier_preparer.quote
@@ -117,14 +117,14 @@ class PostgresBackend:
         return PostgresChangeToken(self)
 
     def connect(self) -> Any:
-        """A connection of psycopg's own that commits by itself."""
+        """Return a connection of psycopg's own that commits by itself."""
         import psycopg
 
         given: dict[str, Any] = self._url.translate_connect_args(username="user", database="dbname")
         return psycopg.connect(autocommit=True, **{**given, **self._url.query, **self._arguments()})
 
     def _arguments(self) -> dict[str, str]:
-        """What the URL does not say itself."""
+        """Return what the URL does not say itself."""
         session = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
         return {name: value for name, value in {**_CONNECT, "options": session}.items() if name not in self._url.query}
 
@@ -166,13 +166,13 @@ class PostgresChangeToken:
 
 @compiles(String, "postgresql")
 def _by_code_point(kind: String, compiler: Any, **given: Any) -> str:
-    """Columns of short text sort and compare as SQLite's do, whatever the language of the server."""
+    """Make columns of short text sort and compare as SQLite's do, whatever the language of the server."""
     words = str(compiler.visit_string(kind, **given))
     return f'{words} COLLATE "C"' if isinstance(given.get("type_expression"), Column) else words
 
 
 def _checked(url: str) -> URL:
-    """The URL for SQLAlchemy. Raises OptionError, which does not repeat a password."""
+    """Return the URL for SQLAlchemy. Raises OptionError, which does not repeat a password."""
     try:
         made = make_url(url)
     except ArgumentError as error:
@@ -207,12 +207,12 @@ def _is_temporary(error: BaseException | None) -> bool:
 
 
 def _number(part: str) -> int:
-    """A number for a lock, of 31 bits; two parts that have the same wait for each other, and no more."""
+    """Return a number for a lock, of 31 bits; two parts with the same number wait for each other."""
     return zlib.crc32(part.encode()) & 0x7FFFFFFF
 
 
 def _json(value: Any) -> str:
-    """NaN and the infinities, which SQLite keeps and PostgreSQL refuses, become words."""
+    """Return JSON with NaN and the infinities as words: SQLite keeps them, PostgreSQL refuses them."""
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:

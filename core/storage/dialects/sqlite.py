@@ -53,7 +53,7 @@ class SqliteBackend:
 
     @contextmanager
     def writing(self, engine: Engine, part: str) -> Iterator[Connection]:
-        """It takes the write lock at once, whatever the part: SQLite has one lock."""
+        """Take the write lock at once, whatever the part: SQLite has one lock."""
         waited = self._writers.acquire(timeout=BUSY_SECONDS)
         try:
             with engine.connect().execution_options(immediate=True) as connection, connection.begin():
@@ -63,7 +63,7 @@ class SqliteBackend:
                 self._writers.release()
 
     def back_up(self, connection: Connection, version: str) -> None:
-        """As <file>.<version>.backup, beside it."""
+        """Copy the database to <file>.<version>.backup, beside it."""
         target = Path(self.backup_name(version))
         half = target.with_name(f".{target.name}.tmp")
         try:
@@ -183,10 +183,10 @@ class SqliteDialect:
         return f"json_valid({column})"
 
     def take_time(self, connection: Connection) -> None:
-        """Nothing: no pause ends it."""
+        """Do nothing: no pause ends it."""
 
     def after_copy(self, connection: Connection) -> None:
-        """Nothing: SQLite goes on after the highest by itself."""
+        """Do nothing: SQLite goes on after the highest by itself."""
 
 
 def _prepare(connection: Any, _record: Any) -> None:
