@@ -334,3 +334,33 @@ def test_two_of_one_size_have_figures_and_a_map(studio, open_page):
 
 def test_one_image_is_not_compared(studio, open_page):
     assert "Select 2 to 9" in all_text(open_page("compare", ids=studio.fill_history(1)[0].id))
+
+
+UNKNOWN = frozenset({"prompt", "negative_prompt", "model", "seed", "num_inference_steps", "cfg_scale"})
+
+
+def imported(studio, open_page, unknown, **known):
+    """The detail of an imported image that does not tell `unknown`."""
+    record = studio.fill_history(1)[0]
+    placeholder = replace(record.request, model="", seed=0, options={}, **known)
+    told = replace(record, request=placeholder, unknown=unknown, effective={"taken_in_from": "?"}, timings={}, decisions=())
+    studio.history.records[:] = [told]
+    page = open_page("history", image=told.id)
+    assert not page.exception
+    return page
+
+
+def test_the_detail_of_an_imported_image_invents_nothing(studio, open_page):
+    page = imported(studio, open_page, UNKNOWN)
+    tables = "".join(element.proto.body for element in page.get("html"))
+    assert tables.count("unknown") >= 4 and "0.00 s" not in tables
+    assert page.button(key="use_settings").disabled
+
+
+def test_settings_of_an_imported_image_keep_the_present_model(studio, open_page):
+    page = imported(studio, open_page, UNKNOWN - {"prompt"}, prompt="a house from elsewhere")
+    page.button(key="use_settings").click().run()
+    assert not page.exception
+    page.button(key="generate").click().run()
+    request = studio.queue.submitted[0]
+    assert (request.prompt, request.model) == ("a house from elsewhere", "demo")

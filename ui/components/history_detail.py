@@ -64,8 +64,14 @@ def _step_button(name: str, icon: str, step: Callable[[int], None], towards: int
 def _buttons(studio: Studio, record: ImageRecord) -> None:
     made_here = "taken_in_from" not in record.effective  # the model of any other picture is not here
     with st.container(horizontal=True, key="detail_buttons"):
-        if st.button(t("history.use"), key="use_settings", type="primary", icon=":material/tune:"):
-            state.fill_form_from(record.request)
+        known = made_here or state.known_values(record, {model.id for model in studio.catalog.models()})
+        if st.button(
+            t("history.use"), key="use_settings", type="primary", icon=":material/tune:", disabled=not known
+        ):
+            if isinstance(known, dict):
+                state.fill_form(known)
+            else:
+                state.fill_form_from(record.request)
             state.set_sources_of(record.request)
             st.switch_page(image_card.GENERATE_PAGE)
         if made_here:

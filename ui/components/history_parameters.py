@@ -51,11 +51,15 @@ def draw(record: ImageRecord) -> None:
 def _main_sections(record: ImageRecord) -> list[Section]:
     request, total = record.request, sum(record.timings.values())
     delivered = formats.pixels(record.width, record.height)
-    values = vars(request)
+    values = {**vars(request), **dict.fromkeys(record.unknown)}
+
+    def known(name: str) -> str:
+        return t("fact.unknown") if values[name] is None else formats.plain(values[name])
+
     image = [
-        Row(said(SCHEMA.options["model.id"].label), request.model),
+        Row(said(SCHEMA.options["model.id"].label), known("model")),
         Row(t("fact.size"), formats.pixels(request.width, request.height), delivered, _why_resized(record)),
-        *(Row(said(SCHEMA.options[f"generation.{name}"].label), formats.plain(values[name])) for name in BASIC),
+        *(Row(said(SCHEMA.options[f"generation.{name}"].label), known(name)) for name in BASIC),
     ]
     spent = [Row(t(f"phase_short.{name}"), formats.seconds(value)) for name, value in record.timings.items()]
     spent += [Row(t("detail.total"), formats.seconds(total))] if len(spent) > 1 else []

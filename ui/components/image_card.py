@@ -27,12 +27,12 @@ def facts(record: ImageRecord, key: str = "facts") -> None:
     """Seed, size, steps, guidance, times and memory; a click on one copies it."""
     request, times = record.request, record.timings
     parts = ", ".join(f"{t(f'phase_short.{name}')} {formats.seconds(value)}" for name, value in times.items())
-    total = formats.seconds(sum(times.values()))
+    took = f"{formats.seconds(sum(times.values()))} ({parts})" if times else t("fact.unknown")
     rows = [
-        (t("fact.seed"), str(request.seed), str(request.seed)),
+        (t("fact.seed"), *(_known(record, "seed"),) * 2),
         (t("fact.size"), formats.pixels(record.width, record.height), f"{record.width}x{record.height}"),
-        (t("fact.steps"), _steps(record), str(request.num_inference_steps)),
-        (t("fact.time"), f"{total} ({parts})", f"{total} ({parts})"),
+        (t("fact.steps"), _steps(record), _known(record, "num_inference_steps")),
+        (t("fact.time"), took, took),
     ]
     if request.guided:
         rows.insert(3, (t("fact.guidance"), *(f"{request.cfg_scale:g}",) * 2))
@@ -47,9 +47,15 @@ def peak_label(record: ImageRecord) -> str:
     return t("fact.peak_cpu") if str(record.effective.get("device", "")).startswith("cpu") else t("fact.peak")
 
 
+def _known(record: ImageRecord, name: str) -> str:
+    """Return a field of the request as text; an imported image may not tell it."""
+    value = record.known(name)
+    return t("fact.unknown") if value is None else str(value)
+
+
 def _steps(record: ImageRecord) -> str:
     """As asked for; over a picture, how many of them were run, and those of a second pass."""
-    asked, effective = str(record.request.num_inference_steps), record.effective
+    asked, effective = _known(record, "num_inference_steps"), record.effective
     parts = [f"{effective['img2img.steps']} / {asked}" if "img2img.steps" in effective else asked]
     return " + ".join([*parts, *([str(effective["hires.steps_run"])] if "hires.steps_run" in effective else [])])
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import streamlit as st
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.types import CONTROL, SET_FIELDS, GenerationRequest
+from core.types import CONTROL, SET_FIELDS, GenerationRequest, ImageRecord
 from ui.state.input_images import set_control_input
 
 _FORM = "form"
@@ -83,6 +83,17 @@ def give_widget(key: str, value: Any) -> None:
 def form_values() -> dict[str, Any]:
     """The form as `Studio.new_request` takes it."""
     return {key: _from_widget(key, value) for key, value in form().items()}
+
+
+def known_values(record: ImageRecord, models: Collection[str]) -> dict[str, Any]:
+    """Return what an imported image tells, by schema key; the model only if it is here. {} when it tells nothing but its size."""
+    values = request_values(record.request)
+    for name in record.unknown:
+        values.pop(f"generation.{name}", None)
+    if record.request.model not in models:
+        values.pop("model.id")
+    sizes = {"generation.width", "generation.height", "generation.num_images", "generation.negative_prompt"}
+    return values if values.keys() - sizes else {}
 
 
 def request_values(request: GenerationRequest) -> dict[str, Any]:
