@@ -95,7 +95,7 @@ def _read_graph(graph: Graph) -> FoundParameters:
         for node in list(graph.nodes.values())[:_MOST_TEXTS]:
             resolver.misunderstood(node)
     usable = all(same for _, _, same in loras)
-    files = [(file, weight) for file, weight, _ in loras]
+    files = list({common.file_stem(str(file)): (file, weight) for file, weight, _ in reversed(loras)}.values())[::-1]
     result = common.found("ComfyUI", raw, rest, files, usable, lora_names=("lora_name",))
     unknown = ", ".join(list(resolver.unknown)[:_MOST_TEXTS])
     long = {name: well_formed(text)[: common.LONGEST_LISTED] for name, text in resolver.extra.items()}

@@ -230,7 +230,7 @@ class Resolver:
             if name in node.inputs:
                 found = self.text(node.inputs[name], side)
                 if found is not None:
-                    return found
+                    return split_prompt(found)[0] if _applies_tags(node, "") else found
         texts = [v for name, v in node.inputs.items() if isinstance(v, str) and len(node.inputs) == 1]
         links = [link for name, link in node.links() if name.lower() not in _NOT_TEXT]
         if texts or len(links) == 1:
@@ -335,6 +335,8 @@ class Resolver:
         texts = {name: text for name in names if (text := self.text(node.inputs[name], side)) is not None}
         if not texts:
             return None
+        if _applies_tags(node, ""):
+            texts = {name: split_prompt(text)[0] for name, text in texts.items()}
         self.read.add(node.id)
         filled = {name: text for name, text in texts.items() if text.strip()}
         main = next(iter(filled or texts))
@@ -596,10 +598,14 @@ def _is_off(inputs: dict[str, Any], number: str) -> bool:
 def _weights(node: Node, number: str, resolver: Resolver) -> tuple[Any, Any]:
     """Return the weights for model and text encoders of the LoRA with this number; the second is None where there is one weight."""
     model = clip = None
+    simple = (
+        str(node.inputs.get("input_mode", "")).lower() == "simple"
+    )  # of an Efficiency stacker, which has both kinds
+    marks = ("wt", "weight") if simple else ("strength", "weight", "wt", "_str")
     for name, value in node.inputs.items():
         lower = name.lower()
         digits = "".join(mark for mark in lower if mark.isdigit())
-        if digits != number or not any(mark in lower for mark in ("strength", "weight", "wt", "_str")):
+        if digits != number or not any(mark in lower for mark in marks):
             continue
         found = resolver.number(value, "weight")
         if "clip" in lower:

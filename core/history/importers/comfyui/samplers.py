@@ -116,7 +116,8 @@ def _sides(node: Node, guider: Node | None, resolver: Resolver) -> tuple[list[st
     )
     negative = resolver.field(source, (*NEGATIVE, "neg"))
     if negative is None and "text_embeds" in source.inputs:
-        negative = source.inputs["text_embeds"]
+        embeds = resolver.graph.source(source.inputs["text_embeds"])
+        negative = None if embeds is None else resolver.field(resolver.behind(embeds), NEGATIVE)
     texts = resolver.prompt_or_text(positive, "positive")
     if negative is not None:
         return texts, resolver.prompt_or_text(negative, "negative")
