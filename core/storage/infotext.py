@@ -114,9 +114,10 @@ def _find_fields(text: str) -> tuple[int, int, dict[str, str]] | None:
     stripped = text.rstrip()
     last = stripped.rfind("\n") + 1
     fields, end = _parse_fields(scanner, last)
-    if len(fields) >= FEWEST_FIELDS and _KNOWN.intersection(name.lower() for name in fields):
+    known = [name.lower() in _KNOWN for name in fields]
+    if len(fields) >= FEWEST_FIELDS and any(known):
         inline = text.rfind(_STEPS, last, len(stripped))
-        if inline <= last or text[inline - 1].isalnum():
+        if known[0] or inline <= last or text[inline - 1].isalnum():
             return last, end, fields
     inline = text.rfind(_STEPS, last, len(stripped))
     if inline > 0 and not text[inline - 1].isalnum():

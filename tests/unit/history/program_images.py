@@ -515,6 +515,8 @@ def _text_cases() -> list[Case]:
         ("A1111", "all on one line", f"a red house.Negative prompt: rain.{LINE}", {**FULL, "prompt": "a red house.",
         "negative_prompt": "rain."}, ()),
         ("A1111", "CFG Scale with a capital", INFOTEXT.replace("scale", "Scale"), FULL, ()),
+        ("A1111", "parameters in another order",
+         "a red house\nNegative prompt: rain\nSize: 640x384, Seed: 77, Steps: 20, Sampler: Euler, CFG scale: 4.5", FULL, ()),
         ("A1111", "Windows line ends", INFOTEXT.replace("\n", "\r\n"), FULL, ()),
         ("A1111", "no negative prompt", f"a red house\n{LINE}", {**FULL, "negative_prompt": ""}, ()),
         ("A1111", "a prompt that begins like parameters", f"Steps: 3, to: heaven\na red house\nNegative prompt: rain\n{LINE}",
