@@ -424,6 +424,9 @@ WORKFLOWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         *UI_NODES[4]["inputs"], *({"name": name, "type": "INT", "link": None, "widget": {"name": name}}
                                   for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"))]}],
                                   UI_LINKS), FULL),
+    "an empty control behind the seed": (workflow([*UI_NODES[:4], {**UI_NODES[4], "type": "KSampler (Efficient)",
+    "widgets_values": [
+        77, None, 20, 4.5, "euler", "normal", 1, "auto", "true"]}], UI_LINKS), {**FULL, "sampler": "euler"}),
     "widgets as an object": (workflow([*UI_NODES[:4], {**UI_NODES[4], "type": "OtherKSampler", "widgets_values": {
         "seed": 77, "steps": 20, "cfg": 4.5, "sampler_name": "euler", "scheduler": "normal"}}], UI_LINKS), FULL),
     "a subgraph": (IN_SUBGRAPH, {**FULL, "model": "some-xl"}),

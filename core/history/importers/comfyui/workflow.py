@@ -169,7 +169,9 @@ def widget_values(node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _aligned(order: tuple[str, ...], values: list[Any], bare: list[Any]) -> list[Any]:
-    """Return the values without what the page keeps behind a seed (fixed, randomize ...)."""
+    """Return the values without what the page keeps behind a seed (fixed, randomize ..., or nothing)."""
+    if len(bare) > len(order) and None in bare:
+        bare = [value for value in bare if value is not None]
     return bare if len(values) > len(order) or any(isinstance(v, str) and v in CONTROLS for v in values) else values
 
 
