@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import locale
 import sys
 from collections.abc import Mapping, Sequence
 
 from core.config.schema import Option, TakesEffect
-from core.errors import InputError, StorageError, StudioError
+from core.errors import DiskFullError, FileAccessError, InputError, StorageError, StudioError
 from core.i18n import localize
 from core.types import Job, JobState, Phase
 
@@ -48,6 +49,14 @@ def whole_number(flag: str, text: str, low: int, high: int) -> int:
 def exit_code(error: StudioError) -> int:
     """2 for what the user can correct before trying again (input, disk, permissions), 1 for a run that failed."""
     return BAD_INPUT if isinstance(error, InputError | StorageError) else FAILED
+
+
+def file_error(error: OSError) -> StudioError:
+    """Return the error to be told for what the system did not allow."""
+    path = error.filename if error.filename is not None else "-"
+    if error.errno == errno.ENOSPC:
+        return DiskFullError(path=path)
+    return FileAccessError(path=path, detail=error.strerror or error)
 
 
 def complain(error: StudioError, language: str) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.config.loader import PROFILE_KEY, load_settings
 from core.config.options import SCHEMA
-from core.errors import InputError, OptionError
+from core.errors import InputError, OptionError, StorageError
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.types import CONTROL, IMAGE, MASK, GenerationRequest, InputSources, Job, JobState
@@ -169,8 +170,10 @@ def _follow(studio: Studio, job: Job, line: ProgressLine) -> Job:
     """Wait until the job is over, drawing its progress. Ctrl+C cancels it; WorkerStartError when nobody can draw it."""
     try:
         while job.state.active:
-            if job.state is JobState.QUEUED and (trouble := studio.worker.status().trouble):
-                studio.queue.cancel(job.id)
+            trouble = studio.worker.status().trouble
+            if trouble is not None and (job.state is JobState.QUEUED or isinstance(trouble, StorageError)):
+                with suppress(StorageError):  # a full disk does not take the cancellation either
+                    studio.queue.cancel(job.id)
                 raise trouble
             line.show(job)
             time.sleep(POLL_SECONDS)

@@ -8,18 +8,22 @@ Exit codes: 0 done, 1 the run failed, 2 the input can't be used, 130 stopped by 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from core.cli.console import STOPPED, choose_language, complain
+from core.cli.console import STOPPED, choose_language, complain, file_error
 from core.cli.help_texts import WORDS
 from core.config.loader import PROJECT_ROOT
 from core.config.options import SCHEMA
-from core.errors import InputError, StudioError
+from core.errors import InputError, StudioError, UnexpectedError
 
 
 class CommandLineError(InputError):
@@ -27,16 +31,35 @@ class CommandLineError(InputError):
 
 
 def main(arguments: Sequence[str] | None = None, configs: Path = PROJECT_ROOT / "configs") -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code. Whatever goes wrong is told in one line, never as a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     language = choose_language(given, os.environ)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may not know every character
     try:
         parsed = build_parser(language).parse_args(given)
-        return _run(parsed, language, configs)
+        code = _run(parsed, language, configs)
+        sys.stdout.flush()
+        return code
     except StudioError as error:
         return complain(error, language)
+    except BrokenPipeError:  # whoever read the output has gone; __main__ ends the run
+        raise
     except KeyboardInterrupt:
         return STOPPED
+    except OSError as error:
+        return complain(file_error(error), language)
+    except Exception as error:
+        return complain(_unexpected(error), language)
+
+
+def _unexpected(error: Exception) -> StudioError:
+    """Return the error to be told for a fault of the program; the traceback goes into a file."""
+    path = Path(tempfile.gettempdir()) / f"z-darkroom-error-{os.getpid()}.txt"
+    with suppress(OSError):
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+    return UnexpectedError(detail=f"{type(error).__name__}: {error}"[:200], path=path)
 
 
 def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:

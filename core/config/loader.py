@@ -6,6 +6,7 @@ schema where it comes in, and every problem is an error that names its source; n
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +28,19 @@ MAX_YAML_BYTES = 64 << 10  # of a file or a paste
 MAX_YAML_NODES = 4000  # 2,000 keys and their values
 PROFILE_KEY = "profile"  # may stand in local.yaml, in ZDARKROOM_PROFILE and after --profile
 TOKEN_VARIABLE = "ZDARKROOM_TOKEN"  # for `generate --server`: another studio's, and no setting of this one
+HOME_VARIABLE = "ZDARKROOM_HOME"  # the folder of the user's files, and no setting
 COMMAND_LINE = "command line"
+
+
+def data_folder() -> Path:
+    """Return the folder that relative paths of the user's files start from: ZDARKROOM_HOME, else the project's own."""
+    return Path(os.environ.get(HOME_VARIABLE) or PROJECT_ROOT)
+
+
+def local_file(configs: Path) -> Path:
+    """Return the file of the user's own settings: beside the shipped ones, but for those of a project elsewhere."""
+    home = os.environ.get(HOME_VARIABLE)
+    return Path(home) / "local.yaml" if home and configs == PROJECT_ROOT / "configs" else configs / "local.yaml"
 
 
 @dataclass(frozen=True)
@@ -51,8 +64,8 @@ class Settings:
 
     @property
     def output_directory(self) -> Path:
-        """Absolute; relative values are taken from the project's root."""
-        return (PROJECT_ROOT / str(self.values["output.directory"])).resolve()
+        """Return the absolute path; a relative value lies in the data folder."""
+        return (data_folder() / str(self.values["output.directory"])).resolve()
 
     def raise_problems(self) -> None:
         """For the command line: the first problem ends the run."""
@@ -75,7 +88,7 @@ def load_settings(
     """All layers merged. `overrides` are the command line's, by key or alias; `profile` wins over the ones configured."""
     problems: list[InputError] = []
     shipped = [_file_layer(configs / name, problems) for name in SHIPPED_FILES]
-    local = _file_layer(configs / "local.yaml", problems)
+    local = _file_layer(local_file(configs), problems)
     variables = _environment_layer(environment or {})
     command_line = _Layer(COMMAND_LINE, overrides or {})
     name = profile or _profile_of(command_line) or _profile_of(variables) or _profile_of(local)
@@ -157,7 +170,7 @@ def _environment_layer(environment: Mapping[str, str]) -> _Layer:
     values = {
         name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", "."): text
         for name, text in environment.items()
-        if name.startswith(ENVIRONMENT_PREFIX) and name != TOKEN_VARIABLE
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in (TOKEN_VARIABLE, HOME_VARIABLE)
     }
     return _Layer("environment", values)
 
@@ -269,7 +282,7 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 
 def save_local(settings: Settings, values: Mapping[str, Any]) -> None:
     """Write checked `values` into configs/local.yaml beside what is there; comments of that file are not kept."""
-    path = settings.configs / "local.yaml"
+    path = local_file(settings.configs)
     checked = SCHEMA.checked(values, "form")
     present = parse_yaml(path.read_text(encoding="utf-8"), f"configs/{path.name}") if path.exists() else {}
     kept = {SCHEMA.current_key(key): value for key, value in present.items() if SCHEMA.canonical(key) not in checked}

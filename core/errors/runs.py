@@ -40,3 +40,7 @@ class CorruptImageError(RunError):
 
 class GenerationError(RunError):
     """Anything else that the pipeline raised."""
+
+
+class UnexpectedError(RunError):
+    """A fault of the program itself; `path` is the file with the traceback."""

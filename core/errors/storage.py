@@ -14,6 +14,10 @@ class StorageError(StudioError):
     temporary = False
 
 
+class FileAccessError(StorageError):
+    """A file or folder that the system does not let the program use."""
+
+
 class DiskFullError(StorageError):
     """No space left on the device."""
 

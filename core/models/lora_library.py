@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from core.config.loader import PROJECT_ROOT, Settings
+from core.config.loader import PROJECT_ROOT, Settings, data_folder
 from core.config.lora_syntax import FORBIDDEN, LoraSpec
 from core.config.schema import AUTO
 from core.errors import LoraFileError, NotWritableError, UnknownLoraError
@@ -197,7 +197,7 @@ def lora_files(settings: Settings) -> LoraLibrary:
     """Return the LoRAs of the folder that the settings name."""
     wanted = str(settings["lora.folder"])
     return LoraLibrary(
-        places_of(settings).store / FOLDER if wanted == AUTO else PROJECT_ROOT / Path(wanted).expanduser()
+        places_of(settings).store / FOLDER if wanted == AUTO else data_folder() / Path(wanted).expanduser()
     )
 
 

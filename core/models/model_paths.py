@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.config.loader import PROJECT_ROOT, Settings, load_settings
+from core.config.loader import PROJECT_ROOT, Settings, data_folder, load_settings
 from core.config.schema import AUTO
 
 EMBEDDED = PROJECT_ROOT / "core" / "demo" / "weights"
@@ -34,10 +34,10 @@ def places_of(settings: Settings, guarded: bool = True) -> ModelPaths:
     Not `guarded` where requests arrive that have been let in already: the worker draws what is in the queue.
     """
     wanted = settings["models.store"]
-    store = settings.output_directory / STORE if wanted == AUTO else (PROJECT_ROOT / Path(wanted).expanduser())
+    store = settings.output_directory / STORE if wanted == AUTO else (data_folder() / Path(wanted).expanduser())
     if not guarded:
         return ModelPaths(store)
-    named = [PROJECT_ROOT / Path(folder).expanduser() for folder in settings["models.folders"]]
+    named = [data_folder() / Path(folder).expanduser() for folder in settings["models.folders"]]
     model = str(settings["model.id"])
     own = [Path(os.path.abspath(os.path.expanduser(model)))] if is_path(model) else []
     return ModelPaths(store, (*named, *own))

@@ -14,7 +14,7 @@ from core.batch import expand as batch
 from core.batch.prompt_table import read_rows
 from core.batch.wildcard_files import WildcardFiles
 from core.config.cfg import CFG, GUIDANCE, as_cfg
-from core.config.loader import PROJECT_ROOT, Settings
+from core.config.loader import Settings, data_folder
 from core.config.lora_syntax import lora_specs_of, split_prompt
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
@@ -94,7 +94,7 @@ class RequestBuilder:
 
     def _wildcard_files(self) -> WildcardFiles:
         shipped = self._settings.configs / "prompts" / "wildcards"
-        return WildcardFiles(shipped, PROJECT_ROOT / str(self._settings["batch.wildcards"]))
+        return WildcardFiles(shipped, data_folder() / str(self._settings["batch.wildcards"]))
 
     def with_inputs(
         self, request: GenerationRequest, sources: InputSources, values: Mapping[str, Any]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from core.config.loader import Settings, variable_of
+from core.config.loader import Settings, local_file, variable_of
 from core.errors import ConfigFileError, InputError, OptionError
 from core.i18n import localize
 from core.server.auth.authenticator import Keys, is_strong
@@ -93,7 +93,7 @@ def _demand_readable(settings: Settings) -> None:
 def _mentions_access(settings: Settings) -> bool:
     """Return True if the file that can't be read may say who is let in."""
     try:
-        text = (settings.configs / "local.yaml").read_bytes()
+        text = local_file(settings.configs).read_bytes()
         return any(section in text for section in (b"access", b"server"))
     except OSError:
         return True

@@ -1,16 +1,21 @@
-"""start.py prepares once, again when the requirements change, and says plainly what went wrong."""
+"""start.py and the launcher: parsed by old Pythons, prepares once, again when the requirements change, one-line errors."""
 
 from __future__ import annotations
 
-import importlib.util
+import ast
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from core.config.loader import PROJECT_ROOT
+from core.cli import launcher
+from core.config.loader import PROJECT_ROOT, load_settings, save_local
 
 COLLECTING = "Collecting torch==2.13.0 (from -r requirements.txt (line 5))\n"
 NONE_FOUND = (
@@ -21,15 +26,11 @@ NONE_FOUND = (
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The file as a module, in a project folder of the test's own, in English."""
-    spec = importlib.util.spec_from_file_location("start", PROJECT_ROOT / "start.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(module, "VENV", tmp_path / ".venv")
+    """The launcher in a project folder of the test's own, in English."""
+    monkeypatch.setattr(launcher, "ROOT", tmp_path)
+    monkeypatch.delenv(launcher.HOME_VARIABLE, raising=False)
     monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
-    return module
+    return launcher
 
 
 @pytest.fixture
@@ -90,11 +91,124 @@ def test_a_failed_install_names_package_and_cure(start: ModuleType, said: str, p
     assert "\n" not in str(stop)
 
 
-def test_a_python_that_does_not_fit_says_which_does(start: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "OLDEST", (3, 98))
-    monkeypatch.setattr(start, "NEWEST", (3, 99))
-    with pytest.raises(start.Stop, match=r"need Python 3\.98 - 3\.99"):
-        start.find_python()
+@pytest.mark.parametrize("reachable", [True, False])
+def test_no_versions_found_is_a_network_fault_if_the_index_is_out_of_reach(
+    start: ModuleType, monkeypatch: pytest.MonkeyPatch, reachable: bool
+) -> None:
+    """Without retries pip says only that it found no version."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if reachable:
+            server.listen()
+            threading.Thread(target=answer, args=(server,), daemon=True).start()
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.getsockname()[1]}/simple")
+        found = NONE_FOUND.replace("7.2.1, 7.2.2", "none")
+        assert ("network" in str(start.explain_failure([found], Path("install.log")))) is not reachable
+
+
+def answer(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+    connection.close()
+
+
+# -- old Pythons -----------------------------------------------------------------------------------------------------
+
+
+def test_start_py_has_no_syntax_that_old_pythons_do_not_know() -> None:
+    tree = ast.parse((PROJECT_ROOT / "start.py").read_text(encoding="utf-8"), feature_version=(3, 4))
+    new = (ast.JoinedStr, ast.AnnAssign, ast.NamedExpr, ast.Starred)
+    stars = {id(node) for call in ast.walk(tree) if isinstance(call, ast.Call) for node in call.args}
+    assert not [node for node in ast.walk(tree) if isinstance(node, new) and id(node) not in stars]
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert not [one for one in functions if one.returns or any(each.annotation for each in one.args.args)]
+    futures = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    assert [name.name for node in futures for name in node.names] == ["print_function"]
+
+
+def old_pythons() -> list[str]:
+    """Return the Pythons of this machine that are too old."""
+    probe = "import sys; sys.exit(sys.version_info[:2] >= (3, 11))"
+    named = [shutil.which(f"python{version}") for version in ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10")]
+    return [path for path in named if path and subprocess.call([path, "-c", probe], stderr=subprocess.DEVNULL) == 0]
+
+
+def test_an_old_python_says_which_is_needed(tmp_path: Path) -> None:
+    pythons = old_pythons()
+    if not pythons:
+        pytest.skip("no Python before 3.11 on this machine")
+    shutil.copy(PROJECT_ROOT / "start.py", tmp_path)
+    for python in pythons:
+        run = subprocess.run([python, "start.py"], cwd=tmp_path, capture_output=True, text=True, env={"LC_ALL": "C"})
+        assert run.returncode == 1 and "need Python 3.11 - 3.14" in run.stderr and run.stderr.count("\n") == 1
+
+
+# -- folders ---------------------------------------------------------------------------------------------------------
+
+
+def test_home_is_the_project_unless_it_is_read_only(
+    start: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start.home() == tmp_path
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(start.os, "access", lambda path, mode: False)  # root may write anywhere
+    assert start.home() != tmp_path
+    monkeypatch.setenv(start.HOME_VARIABLE, str(tmp_path / "named"))
+    assert start.home() == tmp_path / "named" and start.venv() == tmp_path / "named" / ".venv"
+
+
+def test_outputs_and_local_settings_lie_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(launcher.HOME_VARIABLE, str(tmp_path))
+    (tmp_path / "local.yaml").write_text("generation: {seed: 7}")
+    settings = load_settings(environment=os.environ)
+    assert settings.problems == () and settings["generation.seed"] == 7
+    assert settings.output_directory == tmp_path / "outputs"
+    save_local(settings, {"generation.num_images": 2})
+    assert load_settings()["generation.num_images"] == 2
+
+
+def test_start_works_through_a_link_from_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "zd").symlink_to(PROJECT_ROOT / "start.py")
+    run = subprocess.run([sys.executable, str(tmp_path / "zd"), "paint"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 2 and "paint" in run.stderr
+
+
+def test_a_second_first_start_waits(start: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entered = threading.Event()
+
+    def second() -> None:
+        with start.alone(tmp_path / ".setup.lock"):
+            entered.set()
+
+    with start.alone(tmp_path / ".setup.lock"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while "waiting" not in capsys.readouterr().out:
+            assert thread.is_alive() and not entered.is_set()
+    thread.join()
+    assert entered.is_set()
+
+
+# -- uv --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_uv_installs_where_it_is_and_pip_where_it_fails(
+    start: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    (tmp_path / "requirements.txt").write_text("# nothing to install\n")
+    (tmp_path / ".venv").mkdir()
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(f'#!/bin/sh\necho "$@" "$UV_DEFAULT_INDEX" > {tmp_path}/called\nexit {code}\n')
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", str(uv.parent), prepend=os.pathsep)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://mirror.example/simple")
+    start.install(sys.executable, "requirements.txt")
+    called = (tmp_path / "called").read_text()
+    assert f"pip install --python {sys.executable}" in called and "http://mirror.example/simple" in called
+    assert ("trying pip" in capsys.readouterr().out) is bool(code)
 
 
 def test_a_broken_environment_is_seen(start: ModuleType, tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""Run the command line: python -m core.cli. However it ends, no traceback is shown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+
+def run() -> int:
+    """Run one command and return its exit code; Ctrl+C ends it while modules are still being imported as well."""
+    try:
+        from core.cli.main import main
+
+        code = main()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl+C must not interrupt the end
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,385 @@
+"""Prepare the virtual environment and run a command in it. Imports nothing but the standard library.
+
+start.py calls `main` in a Python whose version fits. The environment lies in `home()`, the folder that the user may
+write to: ZDARKROOM_HOME, else the project's own folder, else a folder for data of the user's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import locale
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME_VARIABLE = "ZDARKROOM_HOME"
+DEFAULT_INDEX = "https://pypi.org/simple"
+PROBE_SECONDS = 5.0
+COMMANDS = (
+    "generate",
+    "compare",
+    "models",
+    "history",
+    "inspect",
+    "users",
+    "doctor",
+    "demo-eval",
+    "verify",
+    "bench",
+    "options",
+)  # answered by core.cli.main
+LINTERS = (
+    ("ruff", ["-m", "ruff", "check", "."]),
+    ("mypy", ["-m", "mypy"]),
+    ("import-linter", ["-c", "from importlinter.cli import lint_imports_command as run; run(['--no-logo'])"]),
+)
+
+# Three at a time, each file by one of them: on two cores there is always one that waits for a server, a worker or a page. More
+# would each load the model again. Each computes in one thread, or six would wait for two cores. Arguments of one's own: one at
+# a time, in as many threads as there are cores.
+WHOLE_SUITE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")  # the longest files are among the first
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+OPEN_BROWSER = """
+import os, socket, time, webbrowser
+from core.config.loader import load_settings
+settings = load_settings(environment=os.environ)
+port, address = settings["server.port"], settings["server.host"]
+host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
+for _ in range(120):
+    try:
+        socket.create_connection((host, port), 1).close()
+        webbrowser.open(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+        break
+    except OSError:
+        time.sleep(0.5)
+"""
+CURES = (  # what pip said -> what to try; the first that fits
+    (
+        r"No space left|Errno 28",
+        "free some disk space (10 GB with CUDA) and start again",
+        "腾出磁盘空间（含 CUDA 约 10 GB）后重试",
+    ),
+    (
+        r"connection broken|Connection|timed out|Timeout|SSLError|ProxyError|resolution",
+        "check the network, and PIP_INDEX_URL or PIP_PROXY if you need a mirror or a proxy, then start again",
+        "检查网络；需要镜像或代理时设置 PIP_INDEX_URL 或 PIP_PROXY，然后重试",
+    ),
+    (
+        r"No matching distribution|Requires-Python|Failed building|Failed to build|subprocess-exited",
+        "there is no build of it for this Python and system, or PIP_INDEX_URL names an index without it: "
+        "use 64-bit Python 3.11 to 3.14, remove .venv and start again",
+        "没有适用于此 Python 和系统的版本，或 PIP_INDEX_URL 所指的源中没有它：请用 64 位 Python 3.11 至 3.14，删除 .venv 后重试",
+    ),
+    (r"", "start again, or remove .venv first", "重试，或先删除 .venv"),
+)
+
+
+def main(arguments: list[str], usage: str) -> int:
+    """Run a command; return 0, 2 for bad input, 130 for Ctrl+C, else the exit code of what was run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may not know every character
+    command, rest = (arguments[0], arguments[1:]) if arguments and arguments[0][0:1] != "-" else ("app", arguments)
+    if command in ("app", "test") and rest[:1] in (["-h"], ["--help"]):
+        print(usage)
+        return 0
+    try:
+        if command == "app":
+            return start_app(rest)
+        if command == "test":
+            return run_tests(rest)
+        if command in COMMANDS:
+            python = prepare("requirements.txt")
+            return hand_over([python, "-P", "-m", "core.cli", command, *rest])
+        raise Stop(
+            f"there is no command {command}; known: test, {', '.join(COMMANDS)}, or none for the app",
+            f"没有命令 {command}；可用：test、{'、'.join(COMMANDS)}，不带命令则启动应用",
+            code=2,
+        )
+    except Stop as stop:
+        print(f"start.py: {stop}", file=sys.stderr)
+        return stop.code
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"start.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("Stopped.", "已停止。")
+        return 130
+
+
+class Stop(Exception):
+    """Ends the run with one line for the user."""
+
+    def __init__(self, english: str, chinese: str, code: int = 1) -> None:
+        super().__init__(chinese if speaks_chinese() else english)
+        self.code = code
+
+
+def say(english: str, chinese: str) -> None:
+    """One plain line about what happens now."""
+    print(chinese if speaks_chinese() else english, flush=True)
+
+
+def speaks_chinese() -> bool:
+    """By the locale of the terminal."""
+    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    language = next((name for name in named if name), None) or locale.getlocale()[0] or ""
+    return language.lower().startswith(("zh", "chinese"))
+
+
+# -- the commands ----------------------------------------------------------------------------------------------------
+
+
+def start_app(arguments: list[str]) -> int:
+    """The pages until Ctrl+C; for this machine alone unless server.host says otherwise."""
+    unknown = [argument for argument in arguments if argument != "--open"]
+    if unknown:
+        raise Stop(f"the app knows only --open, not {unknown[0]}", f"应用只接受 --open，不接受 {unknown[0]}", code=2)
+    python = prepare("requirements.txt")
+    if arguments:
+        subprocess.Popen([python, "-c", OPEN_BROWSER], cwd=ROOT)
+    return hand_over([python, "-m", "ui.serve"], folder=ROOT)
+
+
+def run_tests(arguments: list[str]) -> int:
+    """Linters first, so that the last lines are pytest's summary; the first failure decides the exit code."""
+    python = prepare("requirements.txt", "requirements-test.txt")
+    failed = []
+    for name, command in LINTERS:
+        say(f"-- {name}", f"-- {name}")
+        if subprocess.call([python, *command], cwd=ROOT):
+            failed.append(name)
+    if failed:
+        say(f"Failed so far, see above: {', '.join(failed)}.", f"以上检查未通过：{'、'.join(failed)}。")
+    say("-- pytest", "-- pytest")
+    environment = os.environ | ({} if arguments else ONE_THREAD)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of some hundred processes compiles the project anew
+    code = subprocess.call([python, "-m", "pytest", *(arguments or WHOLE_SUITE)], cwd=ROOT, env=environment)
+    return code or (1 if failed else 0)
+
+
+def hand_over(command: list[str], folder: Path | None = None) -> int:
+    """Become `command`, which finds the project from any folder. Windows has no such thing: there, wait for it."""
+    environment = dict(os.environ, PYTHONUTF8="1", HF_HUB_DISABLE_TELEMETRY="1")
+    if home() != ROOT:
+        environment[HOME_VARIABLE] = str(home())
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    sys.stdout.flush()
+    if os.name == "posix":
+        os.chdir(folder or Path.cwd())
+        os.execve(command[0], command, environment)
+    process = subprocess.Popen(command, cwd=folder, env=environment)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # it went to the child as well, which ends by itself
+            continue
+
+
+# -- the virtual environment -----------------------------------------------------------------------------------------
+
+
+def home() -> Path:
+    """Return the folder for .venv, outputs and local.yaml."""
+    if named := os.environ.get(HOME_VARIABLE):
+        return Path(named).expanduser().resolve()
+    if os.access(ROOT, os.W_OK):
+        return ROOT
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "z-darkroom"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "z-darkroom"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "z-darkroom"
+
+
+def venv() -> Path:
+    """Return the folder of the virtual environment."""
+    return home() / ".venv"
+
+
+def venv_python() -> Path:
+    """Return the path of the environment's Python, whether it is there or not."""
+    return venv() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def prepare(*requirements: str) -> str:
+    """Return the path of a Python that has the packages of these files; make and install what is missing."""
+    if is_ready(*requirements):
+        return str(venv_python())
+    home().mkdir(parents=True, exist_ok=True)
+    with alone(home() / ".setup.lock"):
+        if not works(str(venv_python())):
+            make_venv()
+        for name in requirements:
+            stamp = venv() / f"{name}.installed"
+            if not stamp.exists() or stamp.read_text() != digest(name):
+                install(str(venv_python()), name)
+                stamp.write_text(digest(name))
+    return str(venv_python())
+
+
+def digest(requirements: str) -> str:
+    """Return the SHA-256 of a requirements file."""
+    return hashlib.sha256((ROOT / requirements).read_bytes()).hexdigest()
+
+
+def is_ready(*requirements: str) -> bool:
+    """Return True if the environment works and has the packages of these files."""
+    stamps = [(venv() / f"{name}.installed", digest(name)) for name in requirements]
+    return all(stamp.exists() and stamp.read_text() == wanted for stamp, wanted in stamps) and works(str(venv_python()))
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock on a file, so that two first starts do not install into one environment; say when it is waited for."""
+    with path.open("a+b") as file:
+        if not lock(file.fileno(), wait=False):
+            say("Another start is installing; waiting for it ...", "另一个启动正在安装，等待其完成 ……")
+            lock(file.fileno(), wait=True)
+        yield  # closing the file, or the end of this process, gives the lock back
+
+
+def lock(descriptor: int, wait: bool) -> bool:
+    """Lock an open file; return False if another process holds it and `wait` is False."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        if wait and os.name == "nt":  # LK_LOCK gives up after ten seconds
+            return lock(descriptor, wait)
+        return False
+    return True
+
+
+def works(python: str) -> bool:
+    """False for a half-made environment, and for one whose Python was removed or replaced by another version."""
+    if not Path(python).exists():
+        return False
+    probe = "import importlib.util as u, sys; sys.exit(u.find_spec('pip') is None)"
+    return subprocess.call([python, "-c", probe], stderr=subprocess.DEVNULL) == 0
+
+
+def make_venv() -> None:
+    """A fresh .venv, with the reason in plain words when Python can't make one."""
+    python = sys.executable
+    if subprocess.call([python, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL):
+        raise Stop(
+            "this Python lacks the venv module; on Debian and Ubuntu: sudo apt install python3-venv; then start again",
+            "此 Python 缺少 venv 模块；Debian 和 Ubuntu 上请先运行 sudo apt install python3-venv，再重新启动",
+        )
+    say(f"Making the environment {venv()} with {python} ...", f"正在用 {python} 创建环境 {venv()} ……")
+    command = [python, "-m", "venv", "--clear", str(venv())]
+    made = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if made.returncode:
+        reason = (made.stderr or made.stdout).strip().splitlines() or ["?"]
+        raise Stop(
+            f"{venv()} could not be made: {reason[-1]}. Check that the folder is writable and the disk is not full",
+            f"无法创建 {venv()}：{reason[-1]}。请检查文件夹可写、磁盘未满",
+        )
+
+
+def install(python: str, requirements: str) -> None:
+    """Install a requirements file with uv where there is one, else with pip. All output is kept in .venv/install.log."""
+    say(f"Installing {requirements} ...", f"正在安装 {requirements} ……")
+    if requirements == "requirements.txt" and not (venv() / f"{requirements}.installed").exists():
+        say("  the first time: up to some GB, several minutes", "  首次安装：最多数 GB，约几分钟")
+    log = venv() / "install.log"
+    uv = shutil.which("uv")
+    if uv and run_installer(uv_command(uv, python, requirements), uv_environment(), log) is None:
+        return
+    if uv:
+        say("  uv could not install it; trying pip", "  uv 安装失败，改用 pip")
+    command = [python, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(ROOT / requirements)]
+    output = run_installer(command, None, log)
+    if output is not None:
+        raise explain_failure(output, log)
+
+
+def uv_command(uv: str, python: str, requirements: str) -> list[str]:
+    """Return uv's command for the same packages that pip would choose."""
+    return [
+        uv, "pip", "install", "--python", python, "--index-strategy", "unsafe-best-match", "-r", str(ROOT / requirements),
+    ]  # fmt: skip
+
+
+def uv_environment() -> dict[str, str]:
+    """Return the environment with pip's variables under the names that uv knows."""
+    names = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_PROXY": "ALL_PROXY"}
+    told = {theirs: os.environ[ours] for ours, theirs in names.items() if ours in os.environ}
+    return {**told, **os.environ}
+
+
+def run_installer(command: list[str], environment: dict[str, str] | None, log: Path) -> list[str] | None:
+    """Run pip or uv and show what is fetched; return None when it worked, else the lines of its output."""
+    output: list[str] = []
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
+            env=environment,
+        )  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            output.append(line)
+            file.write(line)
+            fetched = re.match(r"\s*(?:Downloading|Using cached) ([^/\s]+?)(?:-[\d.]+\S*)? ?(\(.*\))?$", line)
+            if fetched:
+                print(f"  {fetched[1]} {fetched[2] or ''}", flush=True)
+            elif line.startswith("Installing collected packages"):
+                say(f"  unpacking {line.count(',') + 1} packages ...", f"  正在解包 {line.count(',') + 1} 个软件包……")
+    return output if process.wait() else None
+
+
+def explain_failure(said: list[str], log: Path) -> Stop:
+    """Return the error that names the package and what to try, read from pip's output."""
+    text = "".join(said)
+    package = failed_package(text)
+    if "(from versions: none)" in text and not index_answers():  # without retries pip does not say why it found none
+        text += "Connection"
+    english, chinese = next((en, zh) for pattern, en, zh in CURES if re.search(pattern, text))
+    return Stop(
+        f"{package} could not be installed: {english}. pip's own words: {log}",
+        f"无法安装 {package}：{chinese}。pip 的完整输出：{log}",
+    )
+
+
+def index_answers() -> bool:
+    """Return True if the package index can be reached: any answer counts, an error status too."""
+    try:
+        with urllib.request.urlopen(os.environ.get("PIP_INDEX_URL") or DEFAULT_INDEX, timeout=PROBE_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def failed_package(text: str) -> str:
+    """The package that pip names in its error, else the last one that it was busy with."""
+    named = re.findall(
+        r"(?:No matching distribution found for|Failed building wheel for|Cannot install|requires to build|"
+        r"Could not find a version that satisfies the requirement) ([^\s,()]+)",
+        text,
+    )
+    busy = re.findall(r"^\s*(?:Collecting|Building wheel for) (\S+)", text, re.MULTILINE)
+    return (named or busy[-1:] or ["pip"])[0]
+
