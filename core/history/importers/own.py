@@ -30,9 +30,8 @@ def read(texts: Mapping[str, str]) -> FoundParameters | None:
         if value is None:
             continue
         try:
-            values[key] = SCHEMA.find(key, "Z Darkroom").check(
-                well_formed(value) if isinstance(value, str) else value, "Z Darkroom"
-            )
+            option = SCHEMA.find(key, "Z Darkroom")
+            values[option.key] = option.check(well_formed(value) if isinstance(value, str) else value, "Z Darkroom")
         except InputError:
             unused[key] = common.shown(value)
     return FoundParameters("Z Darkroom", values, unused, _facts(data, requested).facts)

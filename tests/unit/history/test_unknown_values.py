@@ -42,7 +42,7 @@ def test_an_image_that_says_nothing_has_unknown_values(history: History, databas
 
 def test_what_a_file_tells_is_known(history: History) -> None:
     record, _ = history.import_image(parameters(INFOTEXT), "a1111.png")
-    assert [record.known(name) for name in NUMBERS] == [77, 20, 3.5] and record.known("model") == "some-xl"
+    assert [record.known(name) for name in NUMBERS] == [77, 20, 4.5] and record.known("model") == "some-xl"
     assert record.unknown == frozenset()
 
 

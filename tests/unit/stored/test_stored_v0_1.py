@@ -137,7 +137,7 @@ def test_every_image_file_gives_its_parameters(studio: Studio, image_id: str) ->
     expected = OUTPUTS["parameters"][image_id]
     found = studio.images.read_parameters(studio.history.file(image_id).read_bytes())
     assert found is not None and found.program == expected["program"]
-    values = renamed(plain(found.values))
+    values = plain(found.values)
     assert {key: values.get(key) for key in with_cfg(expected["values"])} == with_cfg(expected["values"])
     assert plain(found.unused) == expected["unused"]
 
