@@ -30,7 +30,7 @@ def main() -> None:
     except StudioError as error:  # the output folder can't be used: nothing works, and the card says what to do
         error_card.draw(error, "start")
         return
-    state.choose_language(studio.settings["ui.language"])
+    state.choose_language(studio.settings.ui.language)
     pages = [
         st.Page("views/generate.py", title=t("nav.generate"), icon=":material/photo_camera:", default=True),
         st.Page("views/queue.py", title=t("nav.queue"), icon=":material/format_list_numbered:", url_path="queue"),

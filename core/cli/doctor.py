@@ -74,15 +74,15 @@ def check(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("note", "no_key", {})
     yield from _cross_origin(settings)
-    if settings["server.trusted_proxies"]:
-        yield Finding("note", "proxies", {"proxies": ", ".join(settings["server.trusted_proxies"])})
-    if settings["models.allowed_mirrors"]:
-        yield Finding("note", "mirrors", {"mirrors": ", ".join(settings["models.allowed_mirrors"])})
+    if settings.server.trusted_proxies:
+        yield Finding("note", "proxies", {"proxies": ", ".join(settings.server.trusted_proxies)})
+    if settings.models.allowed_mirrors:
+        yield Finding("note", "mirrors", {"mirrors": ", ".join(settings.models.allowed_mirrors)})
     yield from _permissions(settings, keys.guarded)
 
 
 def _cross_origin(settings: Settings) -> Iterator[Finding]:
-    origins = settings["server.cors_origins"]
+    origins = settings.server.cors_origins
     if ANY_ORIGIN in origins:
         yield Finding("bad", "any_origin", {})
     elif origins:
@@ -108,7 +108,7 @@ def _permissions(settings: Settings, guarded: bool) -> Iterator[Finding]:
     if not wide:
         yield Finding("ok", "secrets", {})
     if guarded and output.is_dir() and output.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        yield Finding("note" if settings["access.share_files"] else "bad", "output", {"path": output})
+        yield Finding("note" if settings.access.share_files else "bad", "output", {"path": output})
 
 
 def check_packages() -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from core.cli.console import DONE
+from core.config import settings_types
 from core.config.loader import PROJECT_ROOT
 from core.config.options import SCHEMA
 from core.config.schema import Option
@@ -40,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table, or write it."""
     text = document()
     if arguments.write:
-        FILE.write_text(text, encoding="utf-8")
-        print(FILE)
+        for file, content in ((FILE, text), (settings_types.FILE, settings_types.document())):
+            file.write_text(content, encoding="utf-8")
+            print(file)
     else:
         print(text, end="")
     return DONE

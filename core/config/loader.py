@@ -19,6 +19,7 @@ import yaml
 
 from core.config.options import SCHEMA
 from core.config.schema import conflict
+from core.config.typed_settings import Sections
 from core.errors import ConfigFileError, InputError, NotWritableError, SecretShownError, UnknownOptionError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -44,10 +45,11 @@ def local_file(configs: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Sections):
     """Checked values by schema key, where each came from, and the problems met on the way.
 
     A value with a problem is replaced by the layer below it, so that the app always starts in a safe state and can show why.
+    Read a value as `settings.server.port`; `settings[key]` is for keys that are known at run time only.
     """
 
     values: Mapping[str, Any]

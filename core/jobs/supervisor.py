@@ -184,8 +184,8 @@ class WorkerSupervisor:
 
     def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, exit_reasons.Reason | None]:
         """Wait for the worker's end, and kill it when its job stops moving; return exit code and reason."""
-        limit = float(self._settings["worker.timeout"])
-        limit += RAY_GRACE if limit and self._settings["worker.executor"] == "ray" else 0.0
+        limit = self._settings.worker.timeout
+        limit += RAY_GRACE if limit and self._settings.worker.executor == "ray" else 0.0
         while True:
             try:
                 return process.wait(WATCH_SECONDS), None

@@ -195,7 +195,7 @@ class LoraLibrary:
 
 def lora_files(settings: Settings) -> LoraLibrary:
     """Return the LoRAs of the folder that the settings name."""
-    wanted = str(settings["lora.folder"])
+    wanted = settings.lora.folder
     return LoraLibrary(
         places_of(settings).store / FOLDER if wanted == AUTO else data_folder() / Path(wanted).expanduser()
     )

@@ -33,12 +33,12 @@ def places_of(settings: Settings, guarded: bool = True) -> ModelPaths:
 
     Not `guarded` where requests arrive that have been let in already: the worker draws what is in the queue.
     """
-    wanted = settings["models.store"]
+    wanted = settings.models.store
     store = settings.output_directory / STORE if wanted == AUTO else (data_folder() / Path(wanted).expanduser())
     if not guarded:
         return ModelPaths(store)
-    named = [data_folder() / Path(folder).expanduser() for folder in settings["models.folders"]]
-    model = str(settings["model.id"])
+    named = [data_folder() / Path(folder).expanduser() for folder in settings.models.folders]
+    model = settings.model.id
     own = [Path(os.path.abspath(os.path.expanduser(model)))] if is_path(model) else []
     return ModelPaths(store, (*named, *own))
 

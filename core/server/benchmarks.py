@@ -56,8 +56,8 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
             check_model(studio, column.model)
         settings = studio.settings
         limits = plan.Limits(
-            images=min(plan.MOST_IMAGES, settings["service.max_batch"]),
-            jobs=settings["service.queue_per_client"],
+            images=min(plan.MOST_IMAGES, settings.service.max_batch),
+            jobs=settings.service.queue_per_client,
             check=lambda one: check_size(one, settings),
         )
         wishes = [plan.ColumnSpec(column.model, column.profile, column.options) for column in order.columns]

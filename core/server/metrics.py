@@ -26,7 +26,7 @@ def metrics_route(get_studio: Callable[[], Studio]) -> Route:
 
     def metrics(_request: Request) -> Response:
         studio = get_studio()
-        if not studio.settings["server.metrics"]:
+        if not studio.settings.server.metrics:
             return problem(nothing_here(), 404)
         return PlainTextResponse("".join(write(studio)), media_type=KIND)
 

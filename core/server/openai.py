@@ -109,7 +109,7 @@ def model_for(studio: Studio, name: str | None) -> str | None:
     for model in models:
         if model.problem is None and repository in (source.lower() for source in model.sources.values()):
             return model.id
-    if studio.settings["service.openai_models"] == "strict" and name != studio.settings["model.id"]:
+    if studio.settings.service.openai_models == "strict" and name != studio.settings.model.id:
         raise UnknownModelError(value=name[:60], known=", ".join(model.id for model in models))
     return None
 

@@ -72,22 +72,22 @@ def submit(
             raise UnknownOptionError(source=SOURCE, key=key, nearest="generation.prompt")
         named[option.key] = value
     SCHEMA.checked(values, SOURCE)  # two names of one option must agree
-    check_model(studio, named.get("model.id", studio.settings["model.id"]))
+    check_model(studio, named.get("model.id", studio.settings.model.id))
     limits = studio.settings
     check_total(studio)
-    if prompts is not None and len(prompts) > limits["service.max_batch"]:  # before any row is read
+    if prompts is not None and len(prompts) > limits.service.max_batch:  # before any row is read
         allowed = f"1 - {limits['service.max_batch']} (service.max_batch)"
         raise OptionError(source=SOURCE, key="prompts", value=len(prompts), allowed=allowed)
     if prompts is None:
         request = _over(studio, studio.requests.new(named, SOURCE), sources, named)
-        bounded = replace(SCHEMA.options["generation.num_images"], maximum=limits["service.max_images"])
+        bounded = replace(SCHEMA.options["generation.num_images"], maximum=limits.service.max_images)
         bounded.check(request.num_images, f"{SOURCE}, service.max_images")
         check_size(request, limits)
     else:
-        most = limits["service.max_batch"]
+        most = limits.service.max_batch
         batch = studio.requests.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
         request = _over(studio, batch, sources, named)
-    return studio.queue.submit(request, terms, limits["service.queue_per_client"])
+    return studio.queue.submit(request, terms, limits.service.queue_per_client)
 
 
 def _over(
@@ -103,7 +103,7 @@ class QueueTotalError(QueueFullError):
 def check_total(studio: Studio) -> None:
     """Raise QueueTotalError when the queue is full."""
     totals = studio.queue.totals()
-    most = studio.settings["service.queue_total"]
+    most = studio.settings.service.queue_total
     if sum(count for state, count in totals.items() if JobState(state).active) >= most:
         raise QueueTotalError(allowed=most)
 
@@ -111,22 +111,22 @@ def check_total(studio: Studio) -> None:
 def check_model(studio: Studio, model: object) -> None:
     """Raise UnknownModelError for a model that has no entry: a caller must not probe folders of this machine."""
     known = [info.id for info in studio.catalog.models()]
-    if model not in (*known, studio.settings["model.id"]):
+    if model not in (*known, studio.settings.model.id):
         raise UnknownModelError(value=str(model)[:60], known=", ".join(known))
 
 
 def check_size(request: GenerationRequest, limits: Settings) -> None:
     """Raise OptionError for more pixels or steps than a caller may ask for."""
-    if request.width * request.height > limits["service.max_pixels"]:
+    if request.width * request.height > limits.service.max_pixels:
         raise OptionError(
             source=SOURCE,
             key="width x height",
             value=f"{request.width}x{request.height}",
             allowed=localize(
-                "server.submission.px_in_all_service_max_pixels", service_max_pixels=limits["service.max_pixels"]
+                "server.submission.px_in_all_service_max_pixels", service_max_pixels=limits.service.max_pixels
             ),
         )
-    most, second = limits["service.max_steps"], request.options["hires.steps"]
+    most, second = limits.service.max_steps, request.options["hires.steps"]
     for key, steps in (("num_inference_steps", request.num_inference_steps), ("hires.steps", second)):
         if steps != AUTO and steps > most:
             raise OptionError(source=SOURCE, key=key, value=steps, allowed=f"1 - {most} (service.max_steps)")
@@ -138,7 +138,7 @@ async def watch(studio: Studio, job: Job, gone: Callable[[], Awaitable[bool]]) -
     The job is cancelled when the caller has gone (Cancelled), when `service.wait_seconds` are over (WaitError), and when
     no worker can run it (the worker's error).
     """
-    seconds = float(studio.settings["service.wait_seconds"])
+    seconds = studio.settings.service.wait_seconds
     deadline = time.monotonic() + seconds
     while job.state.active:
         yield job

@@ -67,22 +67,22 @@ def build_studio(settings: Settings) -> Studio:
 
 def worker_module(settings: Settings) -> str:
     """Return the module that the worker process runs, as `worker.executor` says."""
-    return dispatcher.__name__ if settings["worker.executor"] == "ray" else worker.__name__
+    return dispatcher.__name__ if settings.worker.executor == "ray" else worker.__name__
 
 
 def _loras(settings: Settings) -> LoraLibrary | RemoteLoras:
     """Return this machine's LoRA files, or those of the remote studio that generates for this one."""
-    server = str(settings["remote.url"])
+    server = settings.remote.url
     if not server:
         return lora_files(settings)
-    return RemoteLoras(Remote(server, str(settings["remote.token"]), reaching=PAGE_SECONDS))
+    return RemoteLoras(Remote(server, settings.remote.token, reaching=PAGE_SECONDS))
 
 
 def _check_executor(settings: Settings) -> None:
     """Raise for an executor that can't be used, before anything is opened. Only the dispatcher imports ray."""
-    if settings["worker.executor"] != "ray":
+    if settings.worker.executor != "ray":
         return
-    if settings["remote.url"]:
+    if settings.remote.url:
         raise OptionError(
             source=settings.origins["worker.executor"], key="worker.executor", value="ray", allowed=_NOT_BOTH
         )
@@ -93,8 +93,8 @@ def _check_executor(settings: Settings) -> None:
 def _catalog(settings: Settings, places: ModelPaths) -> Catalog | RemoteCatalog:
     """Return this machine's models, or those of the remote studio that generates for this one."""
     own = Catalog(settings.configs, places)
-    server = str(settings["remote.url"])
+    server = settings.remote.url
     if not server:
         return own
-    remote = Remote(server, str(settings["remote.token"]), reaching=PAGE_SECONDS)
+    remote = Remote(server, settings.remote.token, reaching=PAGE_SECONDS)
     return RemoteCatalog(remote, own)

@@ -83,7 +83,7 @@ class RequestBuilder:
             self.check_single(single, model, source)
             check(single)
 
-        limit = min(self._settings["batch.max_images"], most or self._settings["batch.max_images"])
+        limit = min(self._settings.batch.max_images, most or self._settings.batch.max_images)
         return batch.build(
             base, read_rows(given, source), self._wildcard_files(), limit, check_image, source, model.cfg_offset
         )
@@ -94,7 +94,7 @@ class RequestBuilder:
 
     def _wildcard_files(self) -> WildcardFiles:
         shipped = self._settings.configs / "prompts" / "wildcards"
-        return WildcardFiles(shipped, data_folder() / str(self._settings["batch.wildcards"]))
+        return WildcardFiles(shipped, data_folder() / self._settings.batch.wildcards)
 
     def with_inputs(
         self, request: GenerationRequest, sources: InputSources, values: Mapping[str, Any]

@@ -52,7 +52,7 @@ class System:
     def faults(self) -> tuple[Issue, ...]:
         """Return what went wrong lately or will go wrong, each with its cure."""
         jobs = self._queue.recent(RECENT_JOBS)
-        return find(Evidence(jobs, tuple(self._looks(jobs)), self._model_or_none, self._settings["model.id"]))
+        return find(Evidence(jobs, tuple(self._looks(jobs)), self._model_or_none, self._settings.model.id))
 
     def _looks(self, jobs: Sequence[Job]) -> Iterator[tuple[ImageRecord, ImageStats]]:
         """Yield the first image of each job, if it still exists, with its statistics; the others were made alike."""

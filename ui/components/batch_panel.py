@@ -22,7 +22,7 @@ def draw(studio: Studio) -> None:
         st.text_area(t("batch.text"), key=TEXT, height=104, placeholder=t("batch.hint"))
         file = st.file_uploader(t("batch.file"), FILES, key=FILE)
         names = " ".join(f"`__{name}__`" for name in studio.requests.wildcards())
-        st.caption(t("batch.wildcards", names=names, folder=studio.settings["batch.wildcards"]))
+        st.caption(t("batch.wildcards", names=names, folder=studio.settings.batch.wildcards))
         text = str(st.session_state[TEXT] or "")
         if file is not None:
             _offer(studio, file.getvalue(), file.name)

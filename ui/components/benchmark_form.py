@@ -104,7 +104,7 @@ def _name(info: ModelInfo) -> str:
 
 def _prefill(studio: Studio, models: dict[str, ModelInfo]) -> None:
     """The model of the settings against another one that is here; where there is none, against itself in a hurry."""
-    first = studio.settings["model.id"]
+    first = studio.settings.model.id
     first = first if first in models else next(iter(models))
     others = [info.id for info in models.values() if info.problem is None and info.id != first]
     library = prompts.library_for(first, studio.settings.configs / "prompts")

@@ -56,7 +56,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
         with st.popover(t("history.more"), icon=":material/tune:", key="more_filters"):
             more = _more(studio)
         view = st.segmented_control(
-            t("history.view"), VIEWS, key="history_view", default=studio.settings["ui.history_view"], required=True,
+            t("history.view"), VIEWS, key="history_view", default=studio.settings.ui.history_view, required=True,
             format_func={name: t(f"view.{name}") for name in VIEWS}.get, label_visibility="collapsed",
         )  # fmt: skip
     width, height = parse_size(size)
@@ -72,7 +72,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
         height=height,
         sort=sort,
         descending=not upwards,
-        limit=int(studio.settings["ui.history_page_size"]),
+        limit=studio.settings.ui.history_page_size,
         cursor=state.cursors()[-1],
         **more,
     )

@@ -72,7 +72,7 @@ def first_in_work(jobs: Iterable[Job]) -> Job | None:
 
 def poll_seconds(studio: Studio) -> float:
     """How often the browser looks."""
-    return float(studio.settings["ui.poll_seconds"])
+    return studio.settings.ui.poll_seconds
 
 
 def _others(studio: Studio, board: QueueSnapshot, watched: str | None) -> None:

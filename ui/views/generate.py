@@ -44,7 +44,7 @@ def page() -> None:
             if _controlled(model):
                 control_panel.draw(studio)
             if model is not None:
-                sizes.draw(studio.settings["ui.size_presets"], model)
+                sizes.draw(studio.settings.ui.size_presets, model)
             prompt_field.basic(studio, model)
             prompt_field.model_choice(studio)
             input_card.draw(studio, model)

@@ -197,5 +197,5 @@ class Downloads:
 
 def downloads_of(settings: Settings, store: Path) -> Downloads:
     """As the settings say."""
-    endpoints = {"huggingface": settings["models.hf_endpoint"], "modelscope": settings["models.modelscope_endpoint"]}
-    return Downloads(store, endpoints, settings["models.allowed_mirrors"])
+    endpoints = {"huggingface": settings.models.hf_endpoint, "modelscope": settings.models.modelscope_endpoint}
+    return Downloads(store, endpoints, settings.models.allowed_mirrors)

@@ -48,9 +48,9 @@ class Keys:
     """Over the settings and the users' file. Thread-safe; some methods take tenths of a second (see each)."""
 
     def __init__(self, settings: Settings) -> None:
-        self._token = str(settings["access.token"])
+        self._token = settings.access.token
         self._directory: Path = settings.output_directory
-        self._seconds = int(3600 * settings["access.session_hours"])
+        self._seconds = int(3600 * settings.access.session_hours)
         self.users = Users(self._directory)
         self._proven: OrderedDict[bytes, str] = OrderedDict()
         self._closed = ClosedSessions(self._directory)

@@ -49,26 +49,26 @@ class Binding:
 def read_binding(settings: Settings, keys: Keys) -> Binding:
     """Checked: nobody else is let in without a token or a user. Raises StudioError with what to do."""
     _demand_readable(settings)
-    token = str(settings["access.token"])
+    token = settings.access.token
     if token and not is_strong(token):
         raise WeakTokenError(value=len(token), variable=variable_of("access.token"))
-    address = str(settings["server.host"]).strip().lower()
-    names = tuple(str(name).strip().lower().strip("[]") for name in settings["server.allowed_hosts"])
+    address = settings.server.host.strip().lower()
+    names = tuple(str(name).strip().lower().strip("[]") for name in settings.server.allowed_hosts)
     for_others = not _is_loopback(address) or bool(names)
     if for_others and not keys.guarded:
         key = "server.allowed_hosts" if _is_loopback(address) else f"server.host = {address}"
         raise UnguardedError(key=key, line=LINE)
-    origins = read_origins(settings["server.cors_origins"])
+    origins = read_origins(settings.server.cors_origins)
     if ANY_ORIGIN in origins and not keys.guarded:
         raise UnguardedError(key=f"{CORS_KEY}: [{ANY_ORIGIN}]", line=LINE)
     return Binding(
         address,
-        int(settings["server.port"]),
+        settings.server.port,
         (*LOOPBACK, *names),
         for_others,
         cors_origins=origins,
         any_origin=ANY_ORIGIN in origins,
-        proxies=read_proxies(settings["server.trusted_proxies"]),
+        proxies=read_proxies(settings.server.trusted_proxies),
     )
 
 

@@ -16,7 +16,7 @@ def keep_private(settings: Settings, keys: Keys) -> bool:
 
     Nothing changes without a key, or with `access.share_files`. Returns True when it was done.
     """
-    if os.name == "nt" or not keys.guarded or settings["access.share_files"]:
+    if os.name == "nt" or not keys.guarded or settings.access.share_files:
         return False
     os.umask(PRIVATE_MASK)
     folder: Path = settings.output_directory

@@ -6,11 +6,19 @@ A test says which options it shows: `@pytest.mark.option("vae.enable_tiling")`.
 from __future__ import annotations
 
 import ast
+import functools
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from core.cli import options_reference
-from core.config.loader import PROJECT_ROOT
+from core.config import settings_types
+from core.config.loader import PROJECT_ROOT, load_settings
 from core.config.options import SCHEMA
 
 TESTS = PROJECT_ROOT / "tests"
@@ -51,3 +59,31 @@ def test_what_was_measured_is_of_options() -> None:
 def test_the_table_of_options_is_up_to_date() -> None:
     written = Path(options_reference.FILE).read_text(encoding="utf-8")
     assert written == options_reference.document(), "run: python3 start.py options --write"
+
+
+def test_typed_settings_are_up_to_date() -> None:
+    written = settings_types.FILE.read_text(encoding="utf-8")
+    assert written == settings_types.document(), "run: python3 start.py options --write"
+
+
+def test_every_option_is_an_attribute_of_the_settings() -> None:
+    settings = load_settings()
+    for key in SCHEMA.options:
+        value: Any = settings
+        for name in key.split("."):
+            value = getattr(value, name)
+        assert value == settings.values[key], key
+    for wrong in ("server.prot", "nothing", "nothing.at_all"):
+        with pytest.raises(AttributeError):
+            functools.reduce(getattr, wrong.split("."), settings)
+
+
+@pytest.mark.slow  # half a minute of mypy
+def test_mypy_knows_names_and_types_of_the_settings(tmp_path: Path) -> None:
+    lines = ["right: int = settings.server.port", "settings.server.prot", "wrong: int = settings.server.host", "settings.sever"]
+    code = "from core.config.loader import load_settings\nsettings = load_settings()\n" + "\n".join(lines)
+    (tmp_path / "use.py").write_text(code)
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(tmp_path / "use.py")]
+    run = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    found = re.findall(r"use\.py:(\d+): error: .*\[([\w-]+)\]", run.stdout)
+    assert found == [("4", "attr-defined"), ("5", "assignment"), ("6", "attr-defined")], run.stdout

@@ -1,0 +1,326 @@
+"""The settings by section and name, such as `settings.server.port`, for mypy and for editors.
+
+Generated from core/config/options by `python3 start.py options --write`; do not edit it by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+
+class Section:
+    """The options whose keys begin with one word. A name that no option has raises AttributeError."""
+
+    def __init__(self, name: str, values: Mapping[str, Any]) -> None:
+        self._name = name
+        self._values = values
+
+    if not TYPE_CHECKING:  # mypy is to know the declared names only
+
+        def __getattr__(self, name: str) -> Any:
+            key = f"{self._name}.{name}"
+            if name.startswith("_") or key not in self._values:
+                raise AttributeError(f"there is no option {key}")
+            return self._values[key]
+
+
+class GenerationSection(Section):
+    """The options `generation.*`."""
+
+    prompt: str
+    negative_prompt: str
+    width: int | Literal["auto"]
+    height: int | Literal["auto"]
+    num_inference_steps: int | Literal["auto"]
+    guidance_scale: float | Literal["auto"]
+    cfg_scale: float | Literal["auto"]
+    seed: int
+    num_images: int
+
+
+class BatchSection(Section):
+    """The options `batch.*`."""
+
+    max_images: int
+    wildcards: str
+
+
+class ModelSection(Section):
+    """The options `model.*`."""
+
+    id: str
+    preload: bool
+    last_at_start: bool
+    device: Literal["auto", "cuda", "mps", "cpu"]
+    dtype: Literal["auto", "bfloat16", "float16", "float32"]
+
+
+class OutputSection(Section):
+    """The options `output.*`."""
+
+    directory: str
+    format: Literal["png", "jpeg", "webp"]
+    quality: int
+    metadata: bool
+
+
+class StorageSection(Section):
+    """The options `storage.*`."""
+
+    images: str
+    database: str
+
+
+class ModelsSection(Section):
+    """The options `models.*`."""
+
+    store: str
+    folders: tuple[str, ...]
+    hf_endpoint: str
+    modelscope_endpoint: str
+    allowed_mirrors: tuple[str, ...]
+
+
+class LoraSection(Section):
+    """The options `lora.*`."""
+
+    folder: str
+    use: tuple[str, ...]
+
+
+class Img2imgSection(Section):
+    """The options `img2img.*`."""
+
+    denoising_strength: float
+
+
+class ControlnetSection(Section):
+    """The options `controlnet.*`."""
+
+    preprocessor: Literal["canny", "none"]
+    canny_low: int
+    canny_high: int
+    scale: float | Literal["auto"]
+    start: float
+    end: float
+
+
+class HiresSection(Section):
+    """The options `hires.*`."""
+
+    enabled: bool
+    scale: float
+    denoising_strength: float
+    steps: int | Literal["auto"]
+    upscaler: Literal["lanczos", "bicubic", "bilinear", "nearest"]
+
+
+class TextEncoderSection(Section):
+    """The options `text_encoder.*`."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"]
+
+
+class TransformerSection(Section):
+    """The options `transformer.*`."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"]
+    use_rope: bool
+    rope_scaling: Literal["auto", "none", "linear", "ntk", "yarn", "dype"]
+    rope_base_resolution: int | Literal["auto"]
+    rope_factor: float | Literal["auto"]
+    dype_scale: float
+    dype_exponent: float
+    attention_backend: Literal[
+        "native",
+        "_native_math",
+        "_native_efficient",
+        "_native_flash",
+        "_native_cudnn",
+        "flex",
+        "flash",
+        "_flash_3",
+        "sage",
+        "xformers",
+    ]
+    attention_dropout: float
+    max_sequence_length: int
+
+
+class CfgSection(Section):
+    """The options `cfg.*`."""
+
+    normalization: float
+    truncation: float
+
+
+class SchedulerSection(Section):
+    """The options `scheduler.*`."""
+
+    shift: float | Literal["auto"]
+
+
+class VaeSection(Section):
+    """The options `vae.*`."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"]
+    enable_tiling: bool
+    tiling_mode: Literal["blend", "exact"]
+    tile_sample_min_size: int
+    tile_overlap_factor: float
+    decoder_tiling: bool
+    decoder_tile_size: int
+
+
+class PrecisionSection(Section):
+    """The options `precision.*`."""
+
+    auto_retry: bool
+
+
+class PerformanceSection(Section):
+    """The options `performance.*`."""
+
+    cache_text: bool
+    trim_text: Literal["auto", "always", "never"]
+    refine_once: bool
+    real_rope: Literal["auto", "always", "never"]
+
+
+class CompileSection(Section):
+    """The options `compile.*`."""
+
+    enabled: bool
+    mode: Literal["default", "max-autotune"]
+    fullgraph: bool
+
+
+class TensorrtSection(Section):
+    """The options `tensorrt.*`."""
+
+    enabled: bool
+
+
+class MemorySection(Section):
+    """The options `memory.*`."""
+
+    low_vram: bool
+    tier: Literal["auto", "24gb", "16gb", "12gb", "8gb", "6gb", "4gb", "cpu"]
+    quantization: Literal["auto", "none", "int8", "fp8", "nf4", "gguf"]
+    offload: Literal["auto", "none", "model", "group", "disk"]
+    max_split_size_mb: int | Literal["auto"]
+    expandable_segments: Literal["auto", "on", "off"]
+    empty_cache: bool
+    reserved_mb: int
+
+
+class PreviewSection(Section):
+    """The options `preview.*`."""
+
+    enabled: bool
+    interval: int
+
+
+class UiSection(Section):
+    """The options `ui.*`."""
+
+    language: Literal["auto", "zh", "en"]
+    poll_seconds: float
+    history_page_size: int
+    history_view: Literal["gallery", "table"]
+    size_presets: tuple[str, ...]
+
+
+class WorkerSection(Section):
+    """The options `worker.*`."""
+
+    timeout: float
+    unload_minutes: float
+    executor: Literal["local", "ray"]
+    ray_address: str
+    ray_workers: int | Literal["auto"]
+
+
+class RemoteSection(Section):
+    """The options `remote.*`."""
+
+    url: str
+    token: str
+
+
+class ServerSection(Section):
+    """The options `server.*`."""
+
+    host: str
+    port: int
+    allowed_hosts: tuple[str, ...]
+    cors_origins: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    metrics: bool
+
+
+class AccessSection(Section):
+    """The options `access.*`."""
+
+    token: str
+    session_hours: float
+    share_files: bool
+
+
+class ServiceSection(Section):
+    """The options `service.*`."""
+
+    max_pixels: int
+    max_steps: int
+    max_images: int
+    max_batch: int
+    queue_per_client: int
+    queue_total: int
+    max_body_kb: int
+    wait_seconds: float
+    openai_models: Literal["default", "strict"]
+
+
+class Sections:
+    """All options, by section. The class that inherits it has them in `values`."""
+
+    generation: GenerationSection
+    batch: BatchSection
+    model: ModelSection
+    output: OutputSection
+    storage: StorageSection
+    models: ModelsSection
+    lora: LoraSection
+    img2img: Img2imgSection
+    controlnet: ControlnetSection
+    hires: HiresSection
+    text_encoder: TextEncoderSection
+    transformer: TransformerSection
+    cfg: CfgSection
+    scheduler: SchedulerSection
+    vae: VaeSection
+    precision: PrecisionSection
+    performance: PerformanceSection
+    compile: CompileSection
+    tensorrt: TensorrtSection
+    memory: MemorySection
+    preview: PreviewSection
+    ui: UiSection
+    worker: WorkerSection
+    remote: RemoteSection
+    server: ServerSection
+    access: AccessSection
+    service: ServiceSection
+    force_original_resolution: bool
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or name == "values":
+                raise AttributeError(name)
+            if name in self.values:
+                return self.values[name]
+            if any(key.startswith(f"{name}.") for key in self.values):
+                return Section(name, self.values)
+            raise AttributeError(f"there are no options {name}")
