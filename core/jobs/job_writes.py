@@ -121,6 +121,12 @@ def cancel_job(connection: Connection, job_id: str) -> None:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
 
 
+def not_before(connection: Connection, job_id: str, moment: str) -> str:
+    """Return `moment`, or the time of the job's creation or start if the clock was set back since."""
+    times = connection.execute(select(jobs.c.created_at, jobs.c.started_at).where(jobs.c.id == job_id)).one()
+    return max(moment, times.created_at, times.started_at or "")
+
+
 def requeue_job(connection: Connection, job_id: str, more: Mapping[str, Any]) -> None:
     """Put a running job back into the queue at its place, with `more` columns changed."""
     check_transition(job_id, job_queries.state_of(connection, job_id), JobState.QUEUED)
@@ -131,6 +137,7 @@ def requeue_job(connection: Connection, job_id: str, more: Mapping[str, Any]) ->
 def end_job(connection: Connection, job_id: str, state: JobState, error: StudioError | None) -> None:
     """End a job and delete its preview."""
     check_transition(job_id, job_queries.state_of(connection, job_id), state)
-    values = {"state": state, "finished_at": now(), "held": False, "error": error.to_dict() if error else None}
+    finished = not_before(connection, job_id, now())
+    values = {"state": state, "finished_at": finished, "held": False, "error": error.to_dict() if error else None}
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
     connection.execute(delete(previews).where(previews.c.job_id == job_id))

@@ -72,6 +72,10 @@ class WorkerSupervisor:
         self._failed_starts = 0  # in a row
         self._trouble: StudioError | None = None
         self._looked_for_lost = time.monotonic()
+        self._last_report: tuple[str | None, float] = (
+            None,
+            0.0,
+        )  # its time there, and when it was first seen (monotonic)
         self._database_failed = -math.inf  # when the database last gave no answer (monotonic)
 
     def start(self) -> None:
@@ -211,14 +215,19 @@ class WorkerSupervisor:
             self._database_failed = time.monotonic()
 
     def _silence(self, worker_id: str) -> float:
-        """Return the seconds since the last report; 0 when the database fails, so that no worker is killed for that."""
+        """Return the seconds since the last report, by this process's own clock: nobody can set that one.
+
+        The time of an outage of the database does not count, so that no worker is killed for it.
+        """
         try:
-            silence = self._queue.silence(worker_id)
+            last = self._queue.last_report(worker_id)
         except Exception:
             log.exception("the worker's progress could not be read")
             self._database_failed = time.monotonic()
             return 0.0
-        return min(silence, time.monotonic() - self._database_failed)  # an outage is nobody's silence
+        if last != self._last_report[0]:
+            self._last_report = (last, time.monotonic())
+        return time.monotonic() - max(self._last_report[1], self._database_failed) if last is not None else 0.0
 
     def _spawn(self, worker_id: str) -> subprocess.Popen[bytes]:
         config = WorkerConfig(

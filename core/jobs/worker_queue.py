@@ -12,9 +12,9 @@ from core.errors import Cancelled, CrashLoopError, GenerationError, StudioError,
 from core.jobs import job_queries
 from core.jobs.exit_reasons import Reason
 from core.jobs.job_queries import ENDED, IN_WORK, IllegalTransition, check_transition
-from core.jobs.job_writes import end_job, requeue_job
+from core.jobs.job_writes import end_job, not_before, requeue_job
 from core.jobs.serialization import UnreadableRequest, read_request, write_progress
-from core.storage.database import Database, moment, now
+from core.storage.database import Database, now
 from core.storage.dialects import upsert
 from core.storage.tables import jobs, previews
 from core.types import Job, JobState, Phase, Progress
@@ -59,7 +59,7 @@ class WorkerQueue:
                 except UnreadableRequest as problem:
                     end_job(connection, row.id, JobState.FAILED, GenerationError(detail=problem))
                     continue
-                began = now()
+                began = not_before(connection, row.id, now())
                 taken = {"state": JobState.LOADING, "worker": worker_id, "started_at": began, "reported_at": began}
                 connection.execute(update(jobs).where(jobs.c.id == row.id).values(taken))
                 return job_queries.get_job(connection, row.id)
@@ -132,13 +132,12 @@ class WorkerQueue:
         with self._database.reading() as connection:
             return set(connection.scalars(select(jobs.c.worker).where(jobs.c.state.in_(IN_WORK))))
 
-    def silence(self, worker_id: str) -> float:
-        """Return the seconds since this worker reported on its running job; 0 without one."""
-        held = select(func.max(jobs.c.reported_at)).where(jobs.c.state.in_(IN_WORK), jobs.c.worker == worker_id)
+    def last_report(self, worker_id: str) -> str | None:
+        """Return when this worker last reported on a running job, by its clock; None without one."""
+        running = select(func.max(jobs.c.reported_at)).where(jobs.c.state.in_(IN_WORK), jobs.c.worker == worker_id)
         with self._database.reading() as connection:
-            last = moment(connection.scalar(held))
-        present = moment(now())
-        return (present - last).total_seconds() if last and present else 0.0
+            last: str | None = connection.scalar(running)
+            return last
 
     def abandon(self, worker_id: str, detail: Reason, job_id: str | None = None) -> list[Job]:
         """Requeue what a dead worker was running, all jobs or one; return them as they are then.

@@ -1,7 +1,6 @@
 """The queue alone, in one process: the state machine against a model, and what is stored."""
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -356,14 +355,37 @@ def test_a_client_has_only_so_many_jobs_at_once(queue: JobQueue) -> None:
     assert queue.clear("a") == 2 and len(queue.active(9)) == 1
 
 
-def test_a_worker_that_reports_is_not_silent(queue: JobQueue) -> None:
+def test_last_report_changes_with_each_report(queue: JobQueue) -> None:
     job = queue.submit(REQUEST)
-    assert queue.silence("w") == 0.0
+    assert queue.last_report("w") is None
     queue.claim("w")
-    time.sleep(1.5)
-    assert queue.silence("w") >= 1.5 and queue.silence("another") == 0.0
+    claimed_at = queue.last_report("w")
+    assert claimed_at is not None and queue.last_report("another") is None
     queue.report(job.id, Progress(Phase.TEXT))
-    assert queue.silence("w") < 1.5
+    reported_at = queue.last_report("w")
+    assert reported_at is not None and reported_at > claimed_at
+
+
+def test_times_do_not_run_backwards_when_the_clock_is_set(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = queue.submit(REQUEST)
+    past = stamp(datetime.now(UTC) - timedelta(hours=1))
+    for module in ("worker_queue", "job_writes"):
+        monkeypatch.setattr(f"core.jobs.{module}.now", lambda: past)
+    queue.claim("w")
+    queue.report(job.id, Progress(Phase.TEXT))
+    queue.finish(job.id, JobState.DONE)
+    ended = queue.get(job.id)
+    assert ended.started_at is not None and ended.finished_at is not None
+    assert ended.created_at <= ended.started_at <= ended.finished_at
+
+
+def test_a_claim_without_an_answer_is_found_again(queue: JobQueue) -> None:
+    first, second = queue.submit(REQUEST), queue.submit(REQUEST)
+    claimed(queue)  # committed, and the connection is lost before the worker hears of it
+    again = queue.claim("w", running=set())
+    assert again is not None and again.id == first.id
+    following = queue.claim("w", running={first.id})
+    assert following is not None and following.id == second.id
 
 
 def test_ids_sort_by_time_and_fit() -> None:
