@@ -29,6 +29,8 @@ from core.storage.database import Database
 from core.types import JobState, WorkerStatus
 
 POLL_SECONDS = 0.05  # an idle worker looks for a job this often
+QUICK_POLL_SECONDS = 0.005  # and this often in the QUICK_SECONDS after a job: a look into a file takes microseconds
+QUICK_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Worker:
         store = open_store(directory, config.values)
         self._values = config.values
         self._unloaded_from = config.unloaded_from
+        self._is_shared = database.is_shared  # a look is a question to a server
         self._queue = JobQueue(database)
         self._registry = WorkerRegistry(database)
         self._changes = ChangeWatch(database)
@@ -81,7 +84,8 @@ class Worker:
             return EXIT_DEVICE
         if self._is_idle_too_long():
             return EXIT_IDLE
-        self._stopping.wait(POLL_SECONDS)
+        quick = not self._is_shared and time.monotonic() - self._busy_until < QUICK_SECONDS
+        self._stopping.wait(QUICK_POLL_SECONDS if quick else POLL_SECONDS)
         return None
 
     def _status(self, state: str) -> WorkerStatus:

@@ -71,7 +71,7 @@ class WorkerQueue:
         `waits_for` becomes the job's error: what keeps it from going on at present.
         Raises Cancelled when the job is not this worker's any more.
         """
-        with self._database.writing(part=job_id) as connection:
+        with self._database.writing(part=job_id, durable=False) as connection:
             if not self._owns(connection, job_id):
                 raise Cancelled
             present = job_queries.state_of(connection, job_id)

@@ -45,7 +45,7 @@ class WorkerRegistry:
             "host": socket.gethostname(),
         }
         row = {"id": worker_id, "pid": process.pid, "status": facts, "updated_at": now()}
-        with self._database.writing(part=worker_id) as connection:
+        with self._database.writing(part=worker_id, durable=False) as connection:
             connection.execute(delete(workers).where(workers.c.id == worker_id))
             connection.execute(insert(workers), row)
 

@@ -65,13 +65,14 @@ class Database:
             raise self._home.error(error) from error
 
     @contextmanager
-    def writing(self, part: str = "") -> Iterator[Connection]:
+    def writing(self, part: str = "", durable: bool = True) -> Iterator[Connection]:
         """Open a transaction that takes the write lock at once, so that what it reads stays true until it commits.
 
         `part` names all that it touches (a job, a worker, a new image): a server lets others write elsewhere meanwhile.
+        Not `durable`: a power cut may undo it, as nothing waits for the disk; for progress and heartbeats.
         """
         try:
-            with self._home.writing(self._engine, part) as connection:
+            with self._home.writing(self._engine, part, durable) as connection:
                 yield connection
         except _REFUSED as error:
             raise self._home.error(error) from error

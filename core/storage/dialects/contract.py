@@ -46,8 +46,8 @@ class Backend(Protocol):
         """Open a snapshot that never waits for writers."""
         ...
 
-    def writing(self, engine: Engine, part: str) -> AbstractContextManager[Connection]:
-        """Open a transaction in which what is read stays true until it commits.
+    def writing(self, engine: Engine, part: str, durable: bool = True) -> AbstractContextManager[Connection]:
+        """Open a transaction in which what is read stays true until it commits. Not `durable`: a power cut may undo it.
 
         `part`: it touches only what this names, and others may write elsewhere meanwhile; "" for everything.
         """

@@ -71,7 +71,7 @@ class PostgresBackend:
             yield connection
 
     @contextmanager
-    def writing(self, engine: Engine, part: str) -> Iterator[Connection]:
+    def writing(self, engine: Engine, part: str, durable: bool = True) -> Iterator[Connection]:
         """Take the one lock for everything, or share it and take that of `part`: as strict as SQLite, and parallel.
 
         Each statement sees what was committed before it, and the lock comes first.
@@ -79,6 +79,8 @@ class PostgresBackend:
         whole = f"pg_advisory_xact_lock({LOCK}, 0)"
         own = f"pg_advisory_xact_lock_shared({LOCK}, 0), pg_advisory_xact_lock({PARTS}, {_number(part)})"
         with engine.connect() as connection, connection.begin():
+            if not durable:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             connection.exec_driver_sql(f"SELECT {own if part else whole}")
             yield connection
 

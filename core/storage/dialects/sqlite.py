@@ -52,11 +52,12 @@ class SqliteBackend:
             yield connection
 
     @contextmanager
-    def writing(self, engine: Engine, part: str) -> Iterator[Connection]:
+    def writing(self, engine: Engine, part: str, durable: bool = True) -> Iterator[Connection]:
         """Take the write lock at once, whatever the part: SQLite has one lock."""
         waited = self._writers.acquire(timeout=BUSY_SECONDS)
         try:
-            with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+            options = {"immediate": True, "durable": durable}
+            with engine.connect().execution_options(**options) as connection, connection.begin():
                 yield connection
         finally:
             if waited:
@@ -213,5 +214,9 @@ def _switch_to_wal(cursor: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("immediate"):  # without fsync nothing is torn in WAL mode: the last transactions may be missing
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options['durable'] else 'NORMAL'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")
