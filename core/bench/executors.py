@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
     os.environ |= dict.fromkeys(THREADS, "1")  # of this process too: what it starts inherits them
     with ExitStack() as stack:
         sides = {
-            "local": stack.enter_context(_studio(configs, {})),
-            "ray": stack.enter_context(_studio(configs, {"worker.executor": "ray", "worker.ray_workers": workers})),
+            "local": stack.enter_context(running_studio(configs, {})),
+            "ray": stack.enter_context(running_studio(configs, {"worker.executor": "ray", "worker.ray_workers": workers})),
         }
         _wait_for_workers(sides["ray"], workers)
         model = sides["local"].catalog.find(arguments.model)
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
 
 
 @contextmanager
-def _studio(configs: Path, values: Mapping[str, Any]) -> Iterator[Studio]:
+def running_studio(configs: Path, values: Mapping[str, Any]) -> Iterator[Studio]:
     """A studio that runs, over a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         overrides = {"output.directory": folder, "model.preload": True, **values}

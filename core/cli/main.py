@@ -130,6 +130,10 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
         from core.bench import rope
 
         return rope.run(parsed, configs)
+    if parsed.what == "overhead":
+        from core.bench import overhead
+
+        return overhead.run(parsed, configs)
     from core.bench import speed
 
     return speed.run(parsed, configs)
@@ -261,7 +265,7 @@ def _add_options(command: argparse.ArgumentParser, language: str) -> None:
 
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     words = WORDS[language]
-    command.add_argument("what", nargs="?", choices=("speed", "vae", "rope"), default="speed", help=words["what"])
+    command.add_argument("what", nargs="?", choices=("speed", "vae", "rope", "overhead"), default="speed", help=words["what"])
     command.add_argument("--architecture", choices=("z-image-turbo",), help=words["architecture"])
     command.add_argument("--random-weights", action="store_true", help=words["random-weights"])
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])

@@ -78,10 +78,11 @@ class History:
         stored, data = self._images.encode(image, image_id, created_at, record)
         return PendingImage(stored, data, record, record_beside=not in_file)
 
-    def commit(self, pending: PendingImage) -> ImageRecord:
+    def commit(self, pending: PendingImage, late: bool = False) -> ImageRecord:
         """Write file and row of a prepared image. May be called again after an error, whatever was written before it.
 
-        An image that its job has meanwhile, made by another worker, is not stored twice: its record is returned.
+        `late`: another worker may have made this image of the job meanwhile; then it is not stored twice, and the record
+        of the other one is returned.
         """
         try:
             record = image_record(pending.record, pending.stored)
@@ -89,7 +90,7 @@ class History:
             if pending.record_beside:
                 self._files.write(beside(pending.stored.file), encoded(pending.record))
             with self._database.writing(part=pending.job_id or pending.id) as connection:
-                other = image_rows.of_job(connection, pending.job_id, pending.place)
+                other = image_rows.of_job(connection, pending.job_id, pending.place) if late else None
                 if other is None or other == pending.id:
                     image_rows.put(connection, record, pending.record, pending.stored.digest)
                     return record

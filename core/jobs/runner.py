@@ -232,7 +232,7 @@ class JobRunner:
     def _commit_pending(self, job_id: str | None = None) -> None:
         """Write pending images into the history. Raises StorageError at the first that can't be written."""
         for image in self._pending.all(job_id):
-            self._history.commit(image)
+            self._history.commit(image, late=True)
             self._pending.remove(image.id)
 
     def _commit_leftovers(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from core.bench.overhead import PARTS
 from core.bench.variants import variants, with_tiles
 from core.cli import main
 
@@ -23,6 +24,14 @@ def test_a_line_for_each_option_and_a_reason_where_there_is_none(capfd):
     assert "nothing to offload from" in rows["memory.offload=group"]["refused"]
     assert rows["vae.enable_tiling=true"]["total"] > 0
     assert all(name in table for name in rows)
+
+
+def test_overhead_names_every_part(capfd):
+    assert main.main(["bench", "overhead", "--runs", "1", "--side", "64", "--steps", "2"]) == 0
+    *table, last = capfd.readouterr().out.splitlines()
+    seconds = json.loads(last)["seconds"]
+    assert set(seconds) == {*PARTS, "total", "overhead"} and all(value >= 0 for value in seconds.values())
+    assert all(any(line.startswith(part) for line in table) for part in seconds)
 
 
 def test_random_weights_of_the_architecture_reach_a_share_of_the_peak(capfd):
