@@ -36,18 +36,22 @@ def main() -> None:
         st.Page("views/queue.py", title=t("nav.queue"), icon=":material/format_list_numbered:", url_path="queue"),
         st.Page("views/history.py", title=t("nav.history"), icon=":material/photo_library:", url_path="history"),
         st.Page(
-            "views/compare.py",
+            "views/image_compare.py",
             title=t("nav.compare"),
             icon=":material/compare:",
             url_path="compare",
             visibility="hidden",
         ),
         st.Page(
-            "views/sheet.py", title=t("nav.sheet"), icon=":material/grid_on:", url_path="sheet", visibility="hidden"
+            "views/sweep_grid.py",
+            title=t("nav.sheet"),
+            icon=":material/grid_on:",
+            url_path="sheet",
+            visibility="hidden",
         ),
         st.Page("views/models.py", title=t("nav.models"), icon=":material/deployed_code:", url_path="models"),
-        st.Page("views/comparison.py", title=t("nav.comparison"), icon=":material/leaderboard:", url_path="comparison"),
-        st.Page("views/guide.py", title=t("nav.guide"), icon=":material/checklist:", url_path="guide"),
+        st.Page("views/benchmark.py", title=t("nav.comparison"), icon=":material/leaderboard:", url_path="comparison"),
+        st.Page("views/setup_check.py", title=t("nav.guide"), icon=":material/checklist:", url_path="guide"),
         st.Page("views/system.py", title=t("nav.system"), icon=":material/memory:", url_path="system"),
     ]
     current = st.navigation(pages, position="top")

@@ -59,6 +59,7 @@ def shown(job: Job) -> dict[str, Any]:
         "words": sentence(job),
         "done": progress.fraction if progress else 0.0,
         "image": progress.image if progress else 0,
+        "images": list(job.image_ids),
         "src": preview_url(job.id, progress) if progress and progress.preview_step else "",
     }
 

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.config.loader import PROFILE_KEY, load_settings
 from core.config.options import SCHEMA
+from core.config.presets import Presets
 from core.errors import InputError, OptionError, StorageError
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
@@ -77,7 +78,7 @@ class Order:
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     """Make the pictures; the exit code. Raises StudioError for what can't be started."""
-    order = read_order(arguments)
+    order = with_preset(read_order(arguments), arguments.preset, configs, os.environ)
     settings = load_settings(configs, os.environ, order.values, order.profile)
     settings.raise_problems()
     studio = build_studio(settings)
@@ -87,6 +88,14 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
         return _finish(studio, _follow(studio, job, ProgressLine(language, order.progress)), order, language)
     finally:
         studio.stop()
+
+
+def with_preset(order: Order, name: str | None, configs: Path, environment: Mapping[str, str]) -> Order:
+    """Return the order with the preset under what was typed; UnknownOptionError names the presets that there are."""
+    if name is None:
+        return order
+    presets = Presets(load_settings(configs, environment, profile=order.profile))
+    return replace(order, values=presets.under(name, order.values, SOURCE))
 
 
 def _request(studio: Studio, order: Order) -> GenerationRequest:

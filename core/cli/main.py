@@ -188,6 +188,7 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--low-vram", action="store_true", help=SCHEMA.options["memory.low_vram"].help[language])
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])
     command.add_argument("--profile", metavar="NAME", help=words["profile"])
+    command.add_argument("--preset", metavar="NAME", help=words["preset"])
     command.add_argument("--server", metavar="URL", help=words["server"])
     command.add_argument("--token-file", metavar="FILE", help=words["token-file"])
     command.add_argument("--no-progress", action="store_true", help=words["no-progress"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
-from core.cli.generate import CANCEL_SECONDS, Order, put_files, read_inputs, read_order
+from core.cli.generate import CANCEL_SECONDS, Order, put_files, read_inputs, read_order, with_preset
 from core.config.loader import COMMAND_LINE, TOKEN_VARIABLE, Settings, load_settings
 from core.config.options import SCHEMA
 from core.errors import InputError, NoServerError
@@ -32,7 +32,7 @@ class TokenFileError(InputError):
 
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
     """Have the pictures made there; the exit code. Raises StudioError for what can't be started."""
-    order = read_order(arguments)
+    order = with_preset(read_order(arguments), arguments.preset, configs, environment)
     settings = load_settings(configs, environment, order.values, order.profile)
     settings.raise_problems()
     token = _token(arguments.token_file, environment)

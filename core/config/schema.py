@@ -24,6 +24,9 @@ Entries = Callable[
 ]  # a list's entries and their source; OptionError for what makes no sense
 
 
+Need = tuple[str, tuple[Any, ...]]  # key of another option, and the values with which this one has an effect
+
+
 class TakesEffect(StrEnum):
     """When a changed value acts."""
 
@@ -43,6 +46,8 @@ class Option:
     accepted but has no effect yet: pages then show it greyed, and setting it away from the default is reported. The value
     of a `secret` one is never shown, whoever asks, and not taken from a command line, which every user of a machine can read.
     `former` are the keys that the option had in earlier versions: read for ever, written never.
+    `synonyms` are words of other programs that the search finds it by; `level` is how deep the page puts it. It has an
+    effect only while all of `needs` hold.
     """
 
     key: str
@@ -65,6 +70,18 @@ class Option:
     entries: Entries | None = None
     aliases: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
+    synonyms: tuple[str, ...] = ()
+    level: Literal["basic", "advanced", "expert"] = "advanced"
+    needs: tuple[Need, ...] = ()
+
+    def unmet(self, values: Mapping[str, Any]) -> Need | None:
+        """Return the first of `needs` that these values (by key) do not meet; None if the option has an effect."""
+        return next((need for need in self.needs if values.get(need[0]) not in need[1]), None)
+
+    def matches(self, search: str) -> bool:
+        """Return True if every word of `search` is in its key, names, synonyms or help, in either language."""
+        texts = (self.key, *self.aliases, *self.synonyms, *self.label.values(), *self.help.values())
+        return all(part in " ".join(texts).lower() for part in search.lower().split())
 
     @property
     def allowed(self) -> Text:

@@ -35,6 +35,11 @@ TERMS: dict[str, Any] = {  # what may stand in an order beside the options
         "pattern": "^([0-9a-f]{32})?$",
         "description": "The picture of the history that the input image is.",
     },
+    "preset": {
+        "type": "string",
+        "maxLength": 60,
+        "description": "A preset, see GET /presets; the other fields win over it.",
+    },
 }
 PROMPTS = "prompts"  # the field of an order that makes a batch of it
 

@@ -24,6 +24,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 from starlette.responses import Response, StreamingResponse
 
 from core import __version__
+from core.config.presets import Presets
 from core.errors import OptionError
 from core.server.archive import archive_routes
 from core.server.benchmarks import comparison_routes
@@ -142,6 +143,8 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
             key=idempotency_key,
             key_digest=digest(sorted(order.items(), key=lambda item: item[0])) if idempotency_key else None,
         )
+        if preset := _term(order, "preset", str):
+            values = Presets(get_studio().settings).under(preset, values, SOURCE)
         inputs, parent = _term(order, "inputs", dict[str, str]), _term(order, "parent", str)
         sources = InputSources(inputs or {}, parent or "") if inputs or parent else None
         job = submit(get_studio(), values, terms, _term(order, PROMPTS, list[Any]), sources)
@@ -236,6 +239,15 @@ def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
     def clear(request: Request, mine: bool = True) -> Any:
         """Cancel all that waits: of this caller, or with mine=false of everyone."""
         return {"cancelled": get_studio().queue.clear(client_of(request) if mine else None)}
+
+    @router.get("/presets", responses=refusals(), tags=["studio"])
+    def presets() -> Any:
+        """The presets: their names, whether they are shipped, and what each sets by key."""
+        store = Presets(get_studio().settings)
+        found = [store.get(name) for name in store.names()]
+        return Answer(
+            {"presets": [{"name": one.name, "shipped": one.shipped, "values": dict(one.values)} for one in found]}
+        )
 
     @router.get("/capabilities", responses=refusals(), tags=["studio"])
     def can() -> Any:

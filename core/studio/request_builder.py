@@ -27,6 +27,7 @@ from core.inference.img2img import laid
 from core.inference.resolution import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
 from core.models.catalog import Catalog
 from core.models.lora_library import LoraLibrary
+from core.models.token_counter import count_tokens
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.input_images import InputImages
@@ -87,6 +88,10 @@ class RequestBuilder:
         return batch.build(
             base, read_rows(given, source), self._wildcard_files(), limit, check_image, source, model.cfg_offset
         )
+
+    def count_tokens(self, model_id: str, prompt: str, limit: int) -> tuple[int, int] | None:
+        """Return (tokens of the prompt, tokens that are read); None where the model's tokenizer is not on this machine."""
+        return count_tokens(self._catalog.find(model_id), prompt, limit)
 
     def wildcards(self) -> tuple[str, ...]:
         """Return the names that a batch can use as __name__."""

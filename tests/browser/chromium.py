@@ -96,15 +96,29 @@ def new_page(context: BrowserContext, width: int = 1440, height: int = 900, sche
     return page
 
 
-def open_generate(page: Page, address: str, language: str = "") -> None:
-    """Open the Generate page and wait until its button is there; without a language in the browser's own."""
+def open_generate(page: Page, address: str, language: str = "", draft: bool = False) -> None:
+    """Open the Generate page and wait until its button is there; without a language in the browser's own.
+
+    All tabs of the tests share one storage: unless `draft`, what another test typed is forgotten first.
+    """
+    if not draft:
+        page.goto(f"{address}/_stcore/health")
+        page.evaluate("localStorage.clear()")
     page.goto(f"{address}/?lang={language}" if language else address)
     page.locator(".st-key-generate button").wait_for()
 
 
 def prompt_of(page: Page):
     """The prompt's field."""
-    return page.locator(".st-key-ask textarea")
+    return page.locator(".st-key-prompt textarea")
+
+
+def open_section(page: Page, name: str) -> Locator:
+    """Open an accordion of the form and return it."""
+    section = page.locator(f".st-key-section_{name}")
+    if section.locator("details[open]").count() == 0:
+        section.locator("summary").click()
+    return section
 
 
 def stage_image(page: Page):

@@ -33,34 +33,32 @@ def test_a_pasted_image_is_painted_on_and_the_mask_is_kept(app, browser):
         "response", lambda answer: kept.append(answer.json()["digest"]) if answer.request.method == "POST" else None
     )
     open_generate(page, app, "en")
-    card = page.locator(".st-key-inputs")
-    card.locator("summary").click()
-    expect(card.locator(".paste")).to_be_visible()
-    page.evaluate(PASTE)
-    canvas = card.locator("canvas")
+    stage, source = page.locator(".st-key-stage"), page.locator(".st-key-section_img2img")
+    page.evaluate(PASTE)  # while the panel is closed
+    canvas = stage.locator("canvas")
     expect(canvas).to_be_visible()
     expect(page.get_by_label("Width (px)", exact=True)).to_have_value("320")
 
     stroke(page, canvas, 0.2, 0.6)
-    expect(card).to_contain_text("Only the masked area is regenerated")
+    expect(source).to_contain_text("Only the masked area is regenerated")
     mask = Image.open(io.BytesIO(page.request.get(f"{app}/api/inputs/{kept[-1]}").body()))
     assert mask.size == (320, 160)
     assert [mask.getpixel((x, 80))[0] for x in (20, 128, 300)] == [0, 255, 0]
-    card.get_by_role("button", name="Invert mask").click()
+    stage.get_by_role("button", name="Invert mask").click()
     page.wait_for_timeout(1500)
     page.get_by_role("link", name="History").click()
     expect(page.locator(".st-key-ask")).to_have_count(0)
     page.get_by_role("link", name="Generate").click()
-    expect(card).to_contain_text("Only the masked area")
+    expect(source).to_contain_text("Only the masked area")
     assert canvas.evaluate(PAINTED), "the mask is there again"
     mask = Image.open(io.BytesIO(page.request.get(f"{app}/api/inputs/{kept[-1]}").body()))
     assert [mask.getpixel((x, 80))[0] for x in (20, 128, 300)] == [255, 0, 255]
-    card.get_by_role("button", name="Clear mask").click()
-    expect(card).to_contain_text("Without a mask the whole image")
+    stage.get_by_role("button", name="Clear mask").click()
+    expect(source).to_contain_text("Without a mask the whole image")
     stroke(page, canvas, 0.4, 0.5)
-    expect(card).to_contain_text("Only the masked area")
-    card.get_by_role("button", name="Undo").press("Enter")
-    expect(card).to_contain_text("Without a mask the whole image")
+    expect(source).to_contain_text("Only the masked area")
+    stage.get_by_role("button", name="Undo").press("Enter")
+    expect(source).to_contain_text("Without a mask the whole image")
     page.close()
 
 

@@ -87,8 +87,8 @@ def test_a_reload_in_mid_run_finds_the_job_and_esc_cancels_it(app, browser):
 def test_a_word_of_the_library_keeps_what_was_typed_and_not_yet_sent(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
-    page.locator(".st-key-ideas summary").click()
     prompt_of(page).press_sequentially("a quiet poster")
+    page.locator(".st-key-ideas button").first.click()
     page.get_by_role("button", name="lighthouse", exact=True).or_(
         page.get_by_role("radio", name="lighthouse", exact=True)
     ).first.click()
@@ -96,35 +96,34 @@ def test_a_word_of_the_library_keeps_what_was_typed_and_not_yet_sent(app, browse
     page.close()
 
 
-def test_a_click_that_is_let_go_while_a_list_still_opens_is_not_lost(app, browser):
+def test_a_click_that_is_let_go_while_an_accordion_still_opens_is_not_lost(app, browser):
     page = new_page(browser)
     page.add_init_script(HELD_FOLDING)
     open_generate(page, app, "en")
-    line, words = page.locator(".st-key-ideas summary"), page.locator(".st-key-slot_scene_object")
+    line, box = page.locator(".st-key-section_output summary"), page.get_by_label("Live preview")
     line.click()
-    prompt_of(page).fill("a quiet poster")
+    was = box.is_checked()
     page.evaluate("folding(0.98)")
-    words.get_by_text("lighthouse", exact=True).hover()
+    page.locator(".st-key-w-preview-enabled").get_by_text("Live preview", exact=True).hover()
     page.mouse.down()
     page.evaluate("folding(1)")
     page.mouse.up()
-    expect(prompt_of(page)).to_have_value("a quiet poster, lighthouse")
+    expect(box).to_be_checked(checked=not was)
     line.click()
-    expect(words).to_be_hidden()
-    folded = page.locator(".st-key-ideas details").bounding_box()["height"]
+    expect(page.locator(".st-key-w-preview-enabled")).to_have_count(0)
+    folded = page.locator(".st-key-section_output details").bounding_box()["height"]
     assert folded <= line.bounding_box()["height"] + 2, "what is below moves up at once, too"
     page.close()
 
 
-def test_on_a_phone_the_image_comes_before_the_options(app, browser):
+def test_on_a_phone_the_image_comes_first_and_generate_stays_in_view(app, browser):
     page = new_page(browser, width=420)
     open_generate(page, app)
     stage_image(page).or_(page.locator(".st-key-samples")).first.wait_for()
-    tops = [
-        page.locator(f".st-key-{part}").bounding_box()["y"]
-        for part in ("ask", "generate", "stage", "knobs", "size_chips")
-    ]
+    tops = [page.locator(f".st-key-{part}").bounding_box()["y"] for part in ("stage", "prompt", "size_chips")]
     assert tops == sorted(tops)
+    foot = page.locator(".st-key-generate").bounding_box()
+    assert foot["y"] + foot["height"] <= 900, "the button is in view wherever the page is"
     widest = page.evaluate("document.scrollingElement.scrollWidth")
     assert widest <= 420, "nothing sticks out at the side"
     page.close()

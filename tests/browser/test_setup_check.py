@@ -15,6 +15,7 @@ from tests.browser.chromium import (
     finished_image,
     new_page,
     open_generate,
+    open_section,
     prompt_of,
     running_app,
     stage_image,
@@ -39,8 +40,7 @@ def shown(page):
 def test_a_lora_is_chosen_weighed_and_drawn_with(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
-    page.locator(".st-key-advanced summary").first.click()
-    field = page.locator(".st-key-advanced [data-testid=stMultiSelect] input")
+    field = open_section(page, "lora").locator("[data-testid=stMultiSelect] input")
     field.click()
     field.fill("ink")
     expect(page.get_by_role("option")).to_have_text(["ink-print"])
@@ -91,7 +91,7 @@ def test_a_control_image_is_shown_as_it_will_be_seen(browser, tmp_path):
     with running_app(tmp_path / "outputs", ZDARKROOM_MODEL__ID=str(folder)) as app:
         page = new_page(browser)
         open_generate(page, app, "en")
-        card = page.locator(".st-key-control")
+        card = open_section(page, "control")
         expect(card).to_contain_text("Add one above")
         card.locator("input[type=file]").set_input_files(
             {"name": "square.png", "mimeType": "image/png", "buffer": outlines()}

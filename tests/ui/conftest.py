@@ -15,8 +15,10 @@ from streamlit.testing.v1 import AppTest
 from core.config.loader import PROJECT_ROOT, load_settings
 from tests.ui.fake_studio import FakeStudio
 from ui import resources
+from ui.components import accordions
 
 APP = PROJECT_ROOT / "ui" / "app.py"
+FILES = {"compare": "image_compare", "sheet": "sweep_grid", "comparison": "benchmark", "guide": "setup_check"}  # by address
 SECONDS = 30  # a page takes a tenth of a second; the machine may be busy
 
 
@@ -42,15 +44,17 @@ def use(monkeypatch: pytest.MonkeyPatch, studio: FakeStudio) -> FakeStudio:
 
 @pytest.fixture
 def open_page(studio: FakeStudio) -> Callable[..., AppTest]:
-    """Open a page of the app as a browser would, with the address's parameters."""
+    """Open a page of the app as a browser would, with the address's parameters; accordions are open, with all options."""
 
     def opened(page: str = "", **parameters: str) -> AppTest:
         test = AppTest.from_file(str(APP), default_timeout=SECONDS)
+        test.session_state["sections_open"] = frozenset(section.name for section in accordions.SECTIONS)
+        test.session_state["option_level"] = "expert"
         for name, value in parameters.items():
             test.query_params[name] = value
         test.run()
         if page:
-            test.switch_page(f"views/{page}.py")
+            test.switch_page(f"views/{FILES.get(page, page)}.py")
             for name, value in parameters.items():
                 test.query_params[name] = value
             test.run()

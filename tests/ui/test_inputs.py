@@ -84,12 +84,14 @@ def test_a_image_of_the_history_is_sent_to_the_form_and_is_the_parent(studio, op
 
 
 def test_the_finished_image_is_drawn_over_at_a_click(studio, open_page):
-    record = studio.fill_history()[0]
-    page = open_page()
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
+    studio.queue.finish(job.id)
+    record = studio.history.records[0]
+    page = open_page(job=job.id)
     page.button(key="start_from").click().run()
     assert page.slider(key="w:img2img.denoising_strength").value == 0.6
     page.button(key="generate").click().run()
-    assert only(studio).parent == record.id
+    assert studio.queue.submitted[-1].parent == record.id
 
 
 def test_the_detail_shows_where_a_image_comes_from_and_what_was_made_of_it(studio, open_page):

@@ -82,9 +82,11 @@ def test_the_page_has_the_mark_of_what_it_shows(studio, open_page, ask):
 def test_a_row_of_a_job_in_work_is_kept_up_to_date_by_the_browser(studio, open_page):
     watched, other = new_job(studio), new_job(studio)
     studio.queue.advance(other, 4)
-    for page in (open_page(job=watched), open_page("queue"), open_page()):
-        [line] = component_data(page, "words")
-        assert line["job"] == other and line["words"].startswith("Step 4 of 8")
+    [line] = component_data(open_page("queue"), "words")
+    assert line["job"] == other and line["words"].startswith("Step 4 of 8")
+    [strip] = component_data(open_page(job=other), "session")
+    assert [job["id"] for job in strip["jobs"]] == [other], "of jobs of others only the one that is watched"
+    assert strip["jobs"][0]["words"].startswith("Step 4 of 8") and watched not in str(strip)
 
 
 def test_guide_sheet_and_comparison_look_the_same_way(studio, open_page, ask):

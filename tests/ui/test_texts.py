@@ -49,7 +49,7 @@ def used() -> tuple[set[str], set[str]]:
     keys, beginnings = set(), set()
     for path in SOURCES:
         for call in calls(path):
-            if name_of(call) not in ("t", "known") or not call.args:
+            if not isinstance(call.func, ast.Name) or call.func.id not in ("t", "known") or not call.args:
                 continue
             for node in ast.walk(call.args[0]):
                 if isinstance(node, ast.JoinedStr):

@@ -38,7 +38,7 @@ def test_each_machine_and_worker_is_shown_as_text(studio, open_page, monkeypatch
         "NVIDIA H100 · demo · uses 20.0 GB, 60.0 GB of 80.0 GB free · images in the last hour: 41",
         "finishing its image",
         "&lt;b&gt;tower&lt;/b&gt;",
-        "16 cores · 2 cards<",
+        "16 cores · 2 GPUs<",
         "8 cores · no card<",
         "Machines: 2 · images in the last hour: 42",
     ):

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from ui.actions.annotate import empty_trash, mark, restore, toggle_favourite, trash
-from ui.actions.form import apply_yaml, change_model, open_form
+from ui.actions.annotate import empty_trash, mark, restore, toggle_favourite, trash, trash_shown
+from ui.actions.form import apply_yaml, change_model, open_form, restore_draft
 from ui.actions.generate import (
     cure,
+    expanded,
     generate,
+    hires,
     is_check,
+    is_template,
     keep_loaded,
     quick_check,
     reload_now,
     run_again,
     submit_batch,
+    use_parameters,
     use_sample,
 )
 from ui.actions.input_images import keep_control, send_to_form, start_from, steps, use, with_control
+from ui.actions.presets import apply_preset, delete_preset, import_preset, is_modified, save_preset
 from ui.actions.setup_check import run_step
 from ui.actions.studio_calls import ask, cancel, cancel_all, known_jobs, submit
 
 __all__ = [
+    "apply_preset",
     "apply_yaml",
     "ask",
     "cancel",
     "cancel_all",
     "change_model",
     "cure",
+    "delete_preset",
     "empty_trash",
+    "expanded",
     "generate",
+    "hires",
+    "import_preset",
     "is_check",
+    "is_modified",
+    "is_template",
     "keep_control",
     "keep_loaded",
     "known_jobs",
@@ -37,8 +49,10 @@ __all__ = [
     "quick_check",
     "reload_now",
     "restore",
+    "restore_draft",
     "run_again",
     "run_step",
+    "save_preset",
     "send_to_form",
     "start_from",
     "steps",
@@ -46,7 +60,9 @@ __all__ = [
     "submit_batch",
     "toggle_favourite",
     "trash",
+    "trash_shown",
     "use",
+    "use_parameters",
     "use_sample",
     "with_control",
 ]

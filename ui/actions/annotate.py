@@ -33,6 +33,12 @@ def trash(studio: Studio, chosen: ImageSelection) -> None:
         _let_go(chosen)
 
 
+def trash_shown(studio: Studio, image_id: str) -> None:
+    """Move the image on the stage to the trash, and say how to have it back."""
+    trash(studio, [image_id])
+    st.toast(t("picture.trashed"), icon=":material/delete:")
+
+
 def restore(studio: Studio, chosen: ImageSelection) -> None:
     if _try(lambda: studio.history.restore(chosen), many=isinstance(chosen, HistoryQuery)):
         _let_go(chosen)

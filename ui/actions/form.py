@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from core.config.loader import parse_yaml
 from core.config.options import SCHEMA
 from core.errors import InputError, OptionConflictError, StudioError
 from core.studio import Studio
+from core.types import InputSources
 from ui import state
 
 
@@ -25,6 +28,33 @@ def open_form(studio: Studio) -> None:
         except StudioError as error:
             state.watch(None)
             state.set_errors([error])
+    state.forget_fills()
+
+
+def restore_draft(studio: Studio, values: Mapping[str, Any]) -> None:
+    """Put what the browser has kept of this tab back into the form; what can't be used any more is left out."""
+    state.set_draft_asked()
+    known = {model.id for model in studio.catalog.models()}
+    found = {}
+    for key in state.form_keys():
+        value = values.get(key)
+        if key not in values or (key == "model.id" and value not in known):
+            continue
+        with suppress(InputError):
+            found[key] = None if value is None else SCHEMA.options[key].check(value, "draft")
+    state.fill_form(found)
+    if isinstance(values.get("batch"), str):
+        state.set_batch_text(values["batch"])
+    if values.get("level") in state.LEVELS:
+        state.set_level(values["level"])
+    inputs = values.get("inputs")
+    if isinstance(inputs, dict) and not state.sources().inputs:
+        with suppress(StudioError):
+            for digest in inputs.values():
+                studio.input_images.size(str(digest))
+            state.set_sources(
+                InputSources({str(role): str(digest) for role, digest in inputs.items()}, str(values.get("parent", "")))
+            )
 
 
 def change_model(studio: Studio) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,12 +12,15 @@ from core.config.schema import TakesEffect
 from core.errors import StudioError
 from core.studio import Studio
 from core.studio.diagnostics import Issue
-from core.types import GenerationRequest
+from core.types import GenerationRequest, ImageRecord
 from ui import prompts, state
 from ui.actions.form import open_form
 from ui.actions.input_images import with_images
 from ui.actions.studio_calls import submit
+from ui.i18n import t
 
+_CHOICE = re.compile(r"(?<!\\)\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\|")
+_WILDCARD = re.compile(r"(?<![\w\\])__[a-z0-9-]+(?:_[a-z0-9-]+)*__(?!\w)")
 CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it
 
 
@@ -28,7 +32,7 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     values = {**state.form_values(), **(changes or {})}
     try:
         from_text = "generation.prompt" in (changes or {})
-        request = with_images(studio, studio.requests.new(values), values, from_text)
+        request = with_images(studio, expanded(studio, studio.requests.new(values), values), values, from_text)
     except StudioError as error:
         state.set_errors([error])
         return
@@ -36,6 +40,23 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
         return
     if submit(studio, request, state.terms()):
         state.forget_when()
+
+
+def is_template(prompt: str) -> bool:
+    """Return True if different seeds may make different prompts of it: {a|b} or __name__. Other braces are text."""
+    return bool(_CHOICE.search(prompt) or _WILDCARD.search(prompt))
+
+
+def expanded(studio: Studio, request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
+    """Return the request with the wildcards of its prompt expanded by the seed of each image; the template is kept.
+
+    Raises BatchError naming what can't be expanded.
+    """
+    if not is_template(request.prompt):
+        return request
+    return studio.requests.new_batch(
+        [{"prompt": request.prompt}], {**values, "generation.seed": request.seed}, t("wildcards.source")
+    )
 
 
 def reloads(studio: Studio, request: GenerationRequest) -> dict[str, Any]:
@@ -85,6 +106,22 @@ def quick_check(studio: Studio) -> None:
 
 def is_check(request: GenerationRequest) -> bool:
     return request.seed == CHECK_SEED and request.num_images == 1
+
+
+def use_parameters(record: ImageRecord) -> None:
+    """Put everything that made the image into the form, with its own template where it had one."""
+    state.fill_form_from(record.request)
+    if record.request.template:
+        state.fill_form({"generation.prompt": record.request.template})
+    state.set_sources_of(record.request)
+
+
+def hires(studio: Studio, record: ImageRecord) -> None:
+    """Generate the image again, twice as large: same prompt and seed, with Hires. fix."""
+    request = record.request
+    options = {**request.options, "hires.enabled": True, "hires.scale": 2.0}
+    larger = replace(request, width=2 * request.width, height=2 * request.height, options=options)
+    submit(studio, larger)
 
 
 def use_sample(studio: Studio, sample: prompts.Sample) -> None:

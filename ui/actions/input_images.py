@@ -50,8 +50,10 @@ def start_from(studio: Studio, data: bytes, name: str, parent: str = "") -> bool
 
 
 def use(studio: Studio, digest: str, parent: str = "") -> None:
-    """Draw over a picture that is kept."""
+    """Use a stored image as the source image, and show it on the stage for its mask."""
     state.start_from(digest, parent)
+    state.set_section("img2img", True)
+    state.set_stage_tab(state.MASK)
     values = without_size(state.form_values())
     with suppress(StudioError):  # a model that takes none: the card says so
         request = studio.requests.with_inputs(studio.requests.new(values), state.sources(), values)

@@ -17,17 +17,27 @@ TEXT, FILE = "batch_text", "batch_file"
 
 
 def draw(studio: Studio) -> None:
-    """The panel, folded. What is in it is checked at every look, so the button never leads to an error card."""
-    with st.expander(t("batch.title"), icon=":material/dynamic_feed:", key="batch"):
-        st.text_area(t("batch.text"), key=TEXT, height=104, placeholder=t("batch.hint"))
-        file = st.file_uploader(t("batch.file"), FILES, key=FILE)
-        names = " ".join(f"`__{name}__`" for name in studio.requests.wildcards())
-        st.caption(t("batch.wildcards", names=names, folder=studio.settings.batch.wildcards))
-        text = str(st.session_state[TEXT] or "")
-        if file is not None:
-            _offer(studio, file.getvalue(), file.name)
-        elif text.strip():
-            _offer(studio, text, "batch")
+    """What is in the panel is checked at every look, so the button never leads to an error card."""
+    state.give_widget(TEXT, state.batch_text())
+    st.text_area(t("batch.text"), key=TEXT, height=104, placeholder=t("batch.hint"), on_change=_keep)
+    file = st.file_uploader(t("batch.file"), FILES, key=FILE)
+    names = " ".join(f"`__{name}__`" for name in studio.requests.wildcards())
+    st.caption(t("batch.wildcards", names=names, folder=studio.settings.batch.wildcards))
+    text = state.batch_text()
+    if file is not None:
+        _offer(studio, file.getvalue(), file.name)
+    elif text.strip():
+        _offer(studio, text, "batch")
+
+
+def summary() -> str:
+    """Return how many prompts there are, for the header of the panel."""
+    count = sum(bool(line.strip()) for line in state.batch_text().splitlines())
+    return t("summary.prompts", count=count) if count else ""
+
+
+def _keep() -> None:
+    state.set_batch_text(str(st.session_state.get(TEXT) or ""))
 
 
 def _offer(studio: Studio, given: bytes | str, source: str) -> None:

@@ -72,7 +72,7 @@ def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int,
     st.selectbox(
         t("comparison.model"),
         list(models),
-        key=state.column_field("model", row),
+        key=state.labelled(state.column_field("model", row)),
         format_func=lambda name: _name(models[name]),
         persist_state="session",
     )
@@ -84,7 +84,7 @@ def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int,
     st.selectbox(
         t("comparison.profile"),
         ["", *profile_names(studio.settings.configs)],
-        key=state.column_field("profile", row),
+        key=state.labelled(state.column_field("profile", row)),
         format_func=lambda name: name or t("comparison.no_profile"),
         persist_state="session",
     )

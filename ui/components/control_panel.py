@@ -17,12 +17,7 @@ _UPLOAD = "control_upload"
 
 
 def draw(studio: Studio) -> None:
-    """The field for the picture, its options, and the preview."""
-    with st.expander(t("control.title"), icon=":material/draw:", key="control", expanded=True):
-        _field(studio)
-
-
-def _field(studio: Studio) -> None:
+    """The field for the image, its options, and the preview."""
     st.file_uploader(
         t("control.picture"),
         type=TYPES,

@@ -28,6 +28,15 @@ def _component(name: str, frame: str) -> Callable:
 
 
 _image = _component("picture", '<div class="frame empty"><a target="_blank" rel="noopener"><img alt=""></a></div>')
+_viewer = _component(
+    "viewer",
+    '<div class="viewer empty"><div class="view" tabindex="0" role="img"><img alt="" draggable="false"></div>'
+    '<div class="bar" role="toolbar"><button data-do="fit"></button><button data-do="actual"></button>'
+    '<button data-do="out">−</button><button data-do="in">+</button></div></div>',
+)
+_session = _component("session", '<div class="session" role="group"></div>')
+_batch = _component("batch", '<div class="batch" role="group"></div>')
+_draft = _component("draft", '<div class="draft"><button type="button"></button></div>')
 _pulse = _component(
     "pulse",
     '<div class="pulse"><div class="words"></div>'
@@ -56,10 +65,69 @@ def quiet(words: str) -> None:
     st.html(f'<p class="zd-quiet">{html.escape(words)}</p>')
 
 
-def image(src: str, alt: str, size: tuple[int, int], *, key: str, forming: str = "") -> None:
-    """A picture as large as fits; `forming` is the job of which it is a preview, or an empty frame that waits for one."""
-    data = {"src": src, "alt": alt, "width": size[0], "height": size[1], "forming": bool(forming), "job": forming}
+def image(src: str, alt: str, size: tuple[int, int], *, key: str) -> None:
+    """Show an image as large as fits."""
+    data = {"src": src, "alt": alt, "width": size[0], "height": size[1], "forming": False, "job": ""}
     _image(key=key, data=data)
+
+
+def viewer(src: str, alt: str, size: tuple[int, int], words: Mapping[str, str], *, key: str, forming: str = "") -> None:
+    """Show an image that can be zoomed and moved; `forming` is the job of which it is a preview."""
+    data = {"src": src, "alt": alt, "width": size[0], "height": size[1], "forming": bool(forming), "job": forming}
+    _viewer(key=key, data={**data, "words": dict(words)})
+
+
+def session(
+    jobs: Sequence[Job], records: Sequence[ImageRecord], label: str, selected: str | None,
+    *, key: str, on_pick: Callable[[str], None], on_job: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Show jobs that have not ended with their progress, then images; new images of these jobs are added by themselves."""
+    running = [
+        {"id": job.id, "alt": job.request.prompt, "queued": job.state is JobState.QUEUED, **ui_pulse.shown(job)}
+        for job in jobs
+    ]
+    images = [{"id": one.id, "src": thumbnail_url(one.id), "alt": one.request.prompt} for one in records]
+    data = {"jobs": running, "items": images, "label": label, "selected": selected or ""}
+    _session(
+        key=key, data=data, on_picked_change=_told(key, "picked", on_pick), on_job_change=_told(key, "job", on_job)
+    )
+
+
+def batch(job: Job, total: int, label: str, selected: str | None, *, key: str, on_pick: Callable[[str], None]) -> None:
+    """Show a place for each image of a job; the grid fills by itself while the job runs."""
+    data = {"job": job.id, "images": list(job.image_ids), "total": total, "label": label, "alt": job.request.prompt}
+    _batch(key=key, data={**data, "selected": selected or ""}, on_picked_change=_told(key, "picked", on_pick))
+
+
+def draft(
+    values: Mapping[str, Any], fields: Mapping[str, str], first: str, skip: str,
+    *, key: str, fresh: bool, fills: int, on_restored: Callable[[Mapping[str, Any]], None],
+) -> None:  # fmt: skip
+    """Keep the form in the browser's storage; `fields` are the CSS selectors of its text fields, by key.
+
+    `fresh`: this session has not asked for a draft yet. `fills` changes when the page's program changes a text field.
+    `skip` labels a link to the field `first`, for who comes by keyboard.
+    """
+    data = {
+        "values": dict(values),
+        "fields": dict(fields),
+        "first": first,
+        "skip": skip,
+        "fresh": fresh,
+        "fills": fills,
+    }
+    _draft(key=key, data=data, on_restored_change=_told(key, "restored", on_restored))
+
+
+def _told(key: str, name: str, act: Callable[[Any], None]) -> Callable[[], None]:
+    """Return the callback of a component's trigger that calls `act` with its value."""
+
+    def told() -> None:
+        value = st.session_state[key].get(name)
+        if value is not None:
+            act(value)
+
+    return told
 
 
 def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None, images: bool = False) -> None:
@@ -135,14 +203,6 @@ def grid(
     chosen = selection[1]
     everything = isinstance(chosen, HistoryQuery)
 
-    def said(name: str, act: Callable[[Any], None]) -> Callable[[], None]:
-        def told() -> None:
-            value = st.session_state[key].get(name)
-            if value is not None:
-                act(value)
-
-        return told
-
     _grid(
         key=key,
         data={
@@ -156,9 +216,9 @@ def grid(
             "marked": list(chosen.without if isinstance(chosen, HistoryQuery) else chosen),
             "open": opened,
         },
-        on_picked_change=said("picked", on_pick),
-        on_chosen_change=said("chosen", on_choose),
-        on_favourite_change=said("favourite", on_favourite),
+        on_picked_change=_told(key, "picked", on_pick),
+        on_chosen_change=_told(key, "chosen", on_choose),
+        on_favourite_change=_told(key, "favourite", on_favourite),
     )
 
 

@@ -19,11 +19,24 @@ CURES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def draw(error: StudioError, key: str, run_again: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+def draw(
+    error: StudioError, key: str, run_again: Callable[[Mapping[str, Any]], None] | None = None,
+    on_close: Callable[[], None] | None = None,
+) -> None:  # fmt: skip
     """`run_again` is called with the options that cure the error (none where no option does); without it no button is shown."""
     title = t(f"error.{error.code}") if known(f"error.{error.code}") else t("error.other")
     with st.container(border=True, key=f"problem_{key}"):
-        block(title, error.message(state.language()))
+        with st.container(horizontal=True, vertical_alignment="top", key=f"{key}_head"):
+            block(title, error.message(state.language()))
+            if on_close is not None:
+                st.button(
+                    "",
+                    key=f"{key}_close",
+                    icon=":material/close:",
+                    help=t("error.close"),
+                    type="tertiary",
+                    on_click=on_close,
+                )
         cure = CURES.get(error.code, {})
         if run_again:
             label = t("error.cure", what=_said(cure)) if cure else t("error.again")

@@ -65,9 +65,7 @@ def _buttons(studio: Studio, record: ImageRecord) -> None:
     made_here = "taken_in_from" not in record.effective  # the model of any other picture is not here
     with st.container(horizontal=True, key="detail_buttons"):
         known = made_here or state.known_values(record, {model.id for model in studio.catalog.models()})
-        if st.button(
-            t("history.use"), key="use_settings", type="primary", icon=":material/tune:", disabled=not known
-        ):
+        if st.button(t("history.use"), key="use_settings", type="primary", icon=":material/tune:", disabled=not known):
             if isinstance(known, dict):
                 state.fill_form(known)
             else:

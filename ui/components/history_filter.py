@@ -44,7 +44,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
         sort = st.selectbox(
             t("history.sort"),
             SORTS,
-            key="history_sort",
+            key=state.labelled("history_sort"),
             format_func={name: t(f"sort.{name}") for name in SORTS}.get,
             on_change=state.first_page,
         )
@@ -56,7 +56,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
         with st.popover(t("history.more"), icon=":material/tune:", key="more_filters"):
             more = _more(studio)
         view = st.segmented_control(
-            t("history.view"), VIEWS, key="history_view", default=studio.settings.ui.history_view, required=True,
+            t("history.view"), VIEWS, key=state.labelled("history_view"), default=studio.settings.ui.history_view, required=True,
             format_func={name: t(f"view.{name}") for name in VIEWS}.get, label_visibility="collapsed",
         )  # fmt: skip
     width, height = parse_size(size)
@@ -72,7 +72,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
         height=height,
         sort=sort,
         descending=not upwards,
-        limit=studio.settings.ui.history_page_size,
+        limit=int(studio.settings.ui.history_page_size),
         cursor=state.cursors()[-1],
         **more,
     )
@@ -82,7 +82,7 @@ def draw(studio: Studio) -> tuple[HistoryQuery, str]:
 def _more(studio: Studio) -> dict[str, Any]:
     """What is filtered by now and then; by the name of its field in HistoryQuery."""
     place = st.segmented_control(
-        t("history.place"), PLACES, key="history_place", default="all", required=True, on_change=state.first_page,
+        t("history.place"), PLACES, key=state.labelled("history_place"), default="all", required=True, on_change=state.first_page,
         format_func={name: t(f"place.{name}") for name in PLACES}.get,
     )  # fmt: skip
     found: dict[str, Any] = {
@@ -102,7 +102,7 @@ def _more(studio: Studio) -> dict[str, Any]:
         found["max_steps"] = _number("max_steps")
         found["max_cfg_scale"] = _number("max_cfg_scale", 0.5)
     found["min_rating"] = st.select_slider(
-        t("history.min_rating"), range(6), key="history_min_rating", on_change=state.first_page,
+        t("history.min_rating"), range(6), key=state.labelled("history_min_rating"), on_change=state.first_page,
         format_func=lambda stars: "★" * stars or t("history.any"),
     ) or None  # fmt: skip
     found["options"] = _options()
@@ -113,7 +113,7 @@ def _options() -> dict[str, Any]:
     """Any advanced options, each at exactly a value."""
     options = {option.key: option for option in SCHEMA.request_options()}
     keys = st.multiselect(
-        t("history.options"), list(options), key="history_options", placeholder=t("history.any"),
+        t("history.options"), list(options), key=state.labelled("history_options"), placeholder=t("history.any"),
         format_func=lambda key: said(options[key].label), on_change=state.first_page,
     )  # fmt: skip
     found = {}

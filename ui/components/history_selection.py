@@ -14,7 +14,7 @@ from ui import actions, state
 from ui.components import history_import
 from ui.i18n import t
 
-COMPARE_PAGE = "views/compare.py"
+COMPARE_PAGE = "views/image_compare.py"
 MOST_COMPARED = 9
 NAMES = ("add_tags", "remove_tags", "add_collections", "remove_collections")
 
@@ -94,7 +94,7 @@ def _keep_order(studio: Studio, chosen: ImageSelection, count: int) -> None:
         ):
             st.multiselect(t(f"history.{name}"), known, accept_new_options=free, key=name, placeholder=hint)
         st.segmented_control(
-            t("column.favourite"), (True, False), key="set_favourite",
+            t("column.favourite"), (True, False), key=state.labelled("set_favourite"),
             format_func={True: t("history.favourite_yes"), False: t("history.favourite_no")}.get,
         )  # fmt: skip
         st.button(

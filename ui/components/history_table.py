@@ -23,7 +23,7 @@ def draw(found: HistoryPage) -> None:
         with st.popover(t("history.columns"), icon=":material/view_column:", key="columns"):
             names = list(frame.columns)
             shown = st.multiselect(
-                t("history.columns"), names, list(SHOWN), key="history_columns", format_func=column_name,
+                t("history.columns"), names, list(SHOWN), key=state.labelled("history_columns"), format_func=column_name,
                 label_visibility="collapsed",
             )  # fmt: skip
             vary = st.toggle(t("history.vary"), value=True, key="history_vary")

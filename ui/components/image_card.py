@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import streamlit as st
@@ -17,10 +18,15 @@ GENERATE_PAGE = "views/generate.py"
 START_ICON = ":material/add_photo_alternate:"
 
 
-def large(record: ImageRecord) -> None:
-    """The same element as the preview's, so that the preview turns into the picture."""
-    size = (record.width, record.height)
-    custom_components.image(custom_components.image_url(record.id), record.request.prompt, size, key="stage_picture")
+def brief(record: ImageRecord) -> None:
+    """Seed, size and time, always visible; a click copies one."""
+    total = formats.seconds(sum(record.timings.values()))
+    rows = [
+        (t("fact.seed"), str(record.request.seed), str(record.request.seed)),
+        (t("fact.size"), formats.pixels(record.width, record.height), f"{record.width}x{record.height}"),
+        (t("fact.time"), total, total),
+    ]
+    custom_components.facts(rows, t("fact.copy"), t("fact.copied"), key="facts")
 
 
 def facts(record: ImageRecord, key: str = "facts") -> None:
@@ -61,34 +67,74 @@ def _steps(record: ImageRecord) -> str:
 
 
 def buttons(studio: Studio, record: ImageRecord) -> None:
-    """Under the picture on Generate."""
-    with st.container(horizontal=True, horizontal_alignment="center", key="picture_buttons"):
-        download(studio, record, "download")
-        st.button(
-            t("picture.reuse_seed"),
-            key="reuse_seed",
-            icon=":material/push_pin:",
-            on_click=lambda: state.fill_form({"generation.seed": record.request.seed}),
+    """What can be done with the image on the stage, in one row."""
+    favourite = record.marks.favourite
+    with st.container(
+        horizontal=True, horizontal_alignment="center", vertical_alignment="center", key="picture_buttons"
+    ):
+        _icon(
+            "favorite",
+            t("picture.favorite"),
+            "stage_favorite",
+            actions.toggle_favourite,
+            studio,
+            record.id,
+            on=favourite,
         )
-        st.button(
+        _icon("tune", t("history.use"), "use_parameters", actions.use_parameters, record, label=t("picture.use_short"))
+        again = replace(record.request, seed=-1)
+        _icon(
+            "casino",
             t("picture.new_seed"),
-            key="new_seed",
-            icon=":material/casino:",
-            on_click=actions.submit,
-            args=(studio, replace(record.request, seed=-1)),
+            "new_seed",
+            actions.submit,
+            studio,
+            again,
+            label=t("picture.new_seed_short"),
         )
-        st.button(
-            t("picture.start_from"),
-            key="start_from",
-            icon=START_ICON,
-            on_click=actions.send_to_form,
-            args=(studio, record),
+        _icon(
+            "push_pin", t("picture.reuse_seed"), "reuse_seed", state.fill_form, {"generation.seed": record.request.seed}
         )
-        if st.button(t("picture.history"), key="open_history", icon=":material/photo_library:"):
+        _icon("add_photo_alternate", t("picture.start_from"), "start_from", actions.send_to_form, studio, record,
+              label=t("picture.start_from_short"))  # fmt: skip
+        _icon("hd", t("picture.hires"), "stage_hires", actions.hires, studio, record, label=t("section.hires"))
+        download(studio, record, "download", quiet=True)
+        with st.popover(
+            t("picture.facts"),
+            icon=":material/info:",
+            key="stage_facts",
+            help=t("picture.facts"),
+            type="tertiary",
+            on_change="rerun",
+        ) as panel:
+            if panel.open:
+                facts(record, "all_facts")
+                st.code(record.request.prompt, language=None, wrap_lines=True)
+                if record.request.template:
+                    st.caption(t("detail.template"))
+                    st.code(record.request.template, language=None, wrap_lines=True)
+        if st.button(
+            t("picture.history"),
+            key="open_history",
+            icon=":material/photo_library:",
+            help=t("picture.history"),
+            type="tertiary",
+        ):
             st.switch_page(HISTORY_PAGE, query_params={"image": record.id})
+        _icon("delete", t("history.trash"), "stage_trash", actions.trash_shown, studio, record.id)
 
 
-def download(studio: Studio, record: ImageRecord, key: str) -> None:
+def _icon(
+    icon: str, hint: str, key: str, act: Callable[..., object], *arguments: object, on: bool = False, label: str = ""
+) -> None:
+    """A button of an icon, named by its tooltip, with a short label where there is room for one."""
+    st.button(
+        label or hint, key=key, icon=f":material/{icon}:", help=hint, type="primary" if on else "tertiary", on_click=act,
+        args=arguments,
+    )  # fmt: skip
+
+
+def download(studio: Studio, record: ImageRecord, key: str, quiet: bool = False) -> None:
     """The file as it is on disk, metadata and all; read only when asked for."""
     st.download_button(
         t("picture.download"),
@@ -97,6 +143,8 @@ def download(studio: Studio, record: ImageRecord, key: str) -> None:
         mime=f"image/{record.format}",
         key=key,
         icon=":material/download:",
+        help=t("picture.download") if quiet else None,
+        type="tertiary" if quiet else "secondary",
         on_click="ignore",
         disabled=record.missing,
     )

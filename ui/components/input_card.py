@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
+
 import streamlit as st
 
 from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import IMAGE, MASK, ModelInfo
-from ui import actions, state
+from ui import actions, formats, state
 from ui.components import custom_components, parameter_panel
 from ui.i18n import t
 
@@ -19,13 +21,9 @@ STRENGTH = f"{GROUP}.denoising_strength"
 
 
 def draw(studio: Studio, model: ModelInfo | None) -> None:
-    """The card, folded until there is a picture."""
-    image, icon = state.sources().inputs.get(IMAGE), ":material/add_photo_alternate:"
-    with (
-        st.container(key="inputs"),
-        # another key for another picture: a card that is on the page already would stay as it is folded
-        st.expander(t("inputs.title"), image is not None, icon=icon, key=f"inputs_{state.sources_version()}"),
-    ):
+    """The field for a source image; with one, how much of it is regenerated and where the mask is painted."""
+    image = state.sources().inputs.get(IMAGE)
+    with st.container(key="inputs"):
         if model is not None and IMAGE not in model.inputs:
             st.caption(t("inputs.not_here"))
             if image is not None:
@@ -50,26 +48,55 @@ def _choose(studio: Studio) -> None:
     )
 
 
+def paste_anywhere(studio: Studio) -> None:
+    """Take an image that is pasted while the panel is closed."""
+    with st.container(key="paste_closed"):
+        custom_components.paste("", state.language(), key="paste_input", on_kept=lambda kept: actions.use(studio, kept))
+
+
 def _chosen(studio: Studio, image: str) -> None:
     try:
-        size = studio.input_images.size(image)
+        width, height = studio.input_images.size(image)
     except StudioError as error:
         st.warning(error.message(state.language()))
         return _remove()
-    mask = state.sources().inputs.get(MASK, "")
-    words = {name: t(f"inputs.board.{name}") for name in BOARD}
-    custom_components.board(
-        image, mask, size, words, state.language(), key=f"board_{state.sources_version()}", on_mask=state.set_mask
-    )
-    st.caption(t("inputs.mask_on") if mask else t("inputs.mask_off"))
-    parameter_panel.field(SCHEMA.options[STRENGTH])
-    if steps := actions.steps(studio):
-        st.caption(t("inputs.steps", run=steps[0], steps=steps[1]))
+    masked = MASK in state.sources().inputs
+    with st.container(horizontal=True, vertical_alignment="center", key="source_row"):
+        st.html(
+            f'<img class="zd-source" src="{custom_components.input_url(image)}" alt="{html.escape(t("inputs.source"))}">',
+            width=72,
+        )
+        with st.container(key="source_text"):
+            st.caption(f"{formats.pixels(width, height)} · {t('inputs.mask_on') if masked else t('inputs.mask_off')}")
     with st.container(horizontal=True, key="input_buttons"):
+        st.button(
+            t("inputs.paint"),
+            key="paint_mask",
+            icon=":material/brush:",
+            on_click=state.set_stage_tab,
+            args=(state.MASK,),
+        )
         _remove()
         parent = state.sources().parent
         if parent and st.button(t("inputs.parent"), key="open_parent", icon=":material/photo_library:"):
             st.switch_page(HISTORY_PAGE, query_params={"image": parent})
+    parameter_panel.field(SCHEMA.options[STRENGTH])
+    if steps := actions.steps(studio):
+        st.caption(t("inputs.steps", run=steps[0], steps=steps[1]))
+
+
+def mask(studio: Studio, image: str) -> None:
+    """The source image on the stage, with the mask that is painted on it at its own size."""
+    try:
+        size = studio.input_images.size(image)
+    except StudioError as error:
+        st.warning(error.message(state.language()))
+        return
+    painted = state.sources().inputs.get(MASK, "")
+    words = {name: t(f"inputs.board.{name}") for name in BOARD}
+    custom_components.board(
+        image, painted, size, words, state.language(), key=f"board_{state.sources_version()}", on_mask=state.set_mask
+    )
 
 
 BOARD = ("tools", "paint", "erase", "size", "undo", "invert", "clear", "saving", "failed")

@@ -2,75 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from core.config.loader import Settings
-from core.config.options import GROUPS, SCHEMA
+from core.config.options import SCHEMA
 from core.config.schema import AUTO, Option, TakesEffect
 from core.types import Decision, ModelInfo, WorkerStatus
 from ui import formats, state
 from ui.i18n import said, t
 
 SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exactly: a number field can
-SEARCH = "option_search"
 
 
-def advanced(
-    settings: Settings,
-    worker: WorkerStatus,
-    cannot: Mapping[str, Mapping[str, str]],
-    own: Mapping[str, Callable[[Option, str], None]],
-    elsewhere: Collection[str] = (),
-) -> None:
-    """All options of the advanced panel by group, a search over them, and one button to set them back.
-
-    `cannot`: what the chosen model has nothing to do with, by key, and why. `own` draws options that no single widget can
-    hold, by key; each gets its option and its badge. `elsewhere`: groups that have a place of their own on the page.
-    """
-    search = st.text_input(
-        t("options.search"), key=SEARCH, placeholder=t("options.search_hint"), label_visibility="collapsed"
-    )
-    found = [
-        option for option in SCHEMA.panel("advanced") if option.group not in elsewhere and _matches(option, search)
-    ]
+def group(options: Sequence[Option], worker: WorkerStatus) -> None:
+    """The fields of these options; one without an effect at the present settings is greyed, with the reason."""
     decisions = {decision.option: decision for decision in worker.decisions}
-    for group, name in GROUPS.items():
-        members = [option for option in found if option.group == group]
-        if members:
-            st.caption(said(name))
-            _group([option for option in members if option.key not in own], decisions, worker, cannot)
-            for option in members:
-                if option.key in own:
-                    own[option.key](option, _badge(option, worker))
-    if not found:
-        st.caption(t("options.none"))
-    st.button(
-        t("options.reset"),
-        key="options_reset",
-        icon=":material/restart_alt:",
-        on_click=lambda: state.fill_form(settings.request_options()),
-    )
-
-
-def _group(
-    members: Sequence[Option],
-    decisions: Mapping[str, Decision],
-    worker: WorkerStatus,
-    cannot: Mapping[str, Mapping[str, str]],
-) -> None:
-    for option in members:
+    for option in options:
         decision = decisions.get(option.key)
-        reason = said(cannot[option.key]) if option.key in cannot else ""
-        badge = f":gray-badge[{t('options.not_here')}]" if reason else _badge(option, worker)
-        field(option, badge=badge, placeholder=_automatic(decision), reason=reason)
+        reason = unmet(option)
+        field(option, badge=_badge(option, worker), placeholder=_automatic(decision), reason=reason)
         if decision and option.built and decision.effective != state.form().get(option.key):
             st.caption(t("options.in_effect", value=formats.plain(decision.effective), reason=said(decision.reason)))
         elif _differs(option, worker):
             st.caption(t("options.now", value=formats.plain(worker.effective[option.key])))
+
+
+def unmet(option: Option) -> str:
+    """Return why the option has no effect at the settings of the form; "" if it has one."""
+    need = option.unmet(state.form_values())
+    if need is None:
+        return ""
+    key, allowed = need
+    values = " / ".join(formats.plain(value) for value in allowed)
+    return t("options.needs", name=said(SCHEMA.options[key].label), value=values)
 
 
 def _differs(option: Option, worker: WorkerStatus) -> bool:
@@ -80,22 +47,30 @@ def _differs(option: Option, worker: WorkerStatus) -> bool:
     return option.key in worker.effective and chosen != worker.asked.get(option.key, chosen)
 
 
-def field(option: Option, *, badge: str = "", placeholder: str = "", label: str | None = None, reason: str = "") -> Any:
-    """The widget of one option; its value is kept in the form under the option's key. With a `reason` it is greyed."""
+def field(
+    option: Option, *, badge: str = "", placeholder: str = "", label: str | None = None, reason: str = "", exact: bool = False,
+    on_change: Callable[[], None] | None = None,
+) -> Any:  # fmt: skip
+    """The widget of one option; its value is kept in the form under the option's key. With a `reason` it is greyed.
+
+    `exact` gives a number field where a slider would do.
+    """
     key = state.seed_widget(option.key)
     unit = f" ({option.unit})" if option.unit else ""
     words = (label or said(option.label)) + unit + (f" {badge}" if badge else "")
     shared: dict[str, Any] = {"key": key, "help": _help(option, reason), "disabled": not option.built or bool(reason)}
+    if on_change is not None:
+        shared["on_change"] = on_change
     if option.type == "bool":
         return st.toggle(words, **shared)
     if option.type == "choice":
         return st.selectbox(words, option.choices, **shared)
     if option.type in ("int", "float"):
-        return _number(option, words, placeholder, shared)
+        return _number(option, words, placeholder, shared, exact)
     return st.text_input(words, **shared)
 
 
-def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]) -> Any:
+def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any], exact: bool) -> Any:
     """A slider where each position can be hit, else a number field; an empty field is "auto", or a random seed."""
     convert = int if option.type == "int" else float
     low, high = convert(option.minimum or 0), convert(option.maximum or 0)
@@ -105,7 +80,7 @@ def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]
         return st.number_input(words, 0, high, value=None, placeholder=placeholder, **shape, **shared)
     if option.auto and option.panel == "advanced":
         return st.number_input(words, low, high, value=None, placeholder=placeholder or AUTO, **shape, **shared)
-    if (high - low) / step < SLIDER_POSITIONS:
+    if not exact and (high - low) / step < SLIDER_POSITIONS:
         return st.slider(words, low, high, **shape, **shared)
     return st.number_input(words, low, high, **shape, **shared)
 
@@ -124,7 +99,7 @@ def bounded(option: Option, model: ModelInfo | None) -> Option:
 def _help(option: Option, reason: str) -> str:
     lines = [said(option.help), f"`{option.key}` · {said(option.allowed)}"]
     if reason:
-        lines.insert(0, t("options.cannot", reason=reason))
+        lines.insert(0, reason)
     if not option.built:
         lines.insert(0, t("options.not_built"))
     return "\n\n".join(lines)
@@ -142,8 +117,3 @@ def _badge(option: Option, worker: WorkerStatus) -> str:
 
 def _automatic(decision: Decision | None) -> str:
     return f"{AUTO}: {formats.plain(decision.effective)}" if decision else AUTO
-
-
-def _matches(option: Option, search: str) -> bool:
-    words = " ".join((option.key, *option.aliases, *option.label.values(), *option.help.values())).lower()
-    return all(part in words for part in (search or "").lower().split())

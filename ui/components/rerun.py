@@ -17,8 +17,8 @@ from ui import actions, formats, state
 from ui.components import custom_components, error_card, image_card
 from ui.i18n import said, t
 
-SHEET_PAGE = "views/sheet.py"
-COMPARE_PAGE = "views/compare.py"
+SHEET_PAGE = "views/sweep_grid.py"
+COMPARE_PAGE = "views/image_compare.py"
 BASIC = ("num_inference_steps", "cfg_scale", "seed", "width", "height")
 KINDS = ("int", "float", "bool", "choice")
 
@@ -97,17 +97,22 @@ def vary(studio: Studio, record: ImageRecord) -> None:
         ):
             st.switch_page(image_card.GENERATE_PAGE)
         st.divider()
-        axes = [axis for name in ("x", "y") if (axis := _axis(name, record))]
-        cells = 1
-        for axis in axes:
-            cells *= len(axis.values)
-        clash = len(axes) == 2 and axes[0].key == axes[1].key
-        ready = bool(axes) and not clash and 1 <= cells <= MAX_CELLS
-        if st.button(
-            t("vary.sweep", count=cells if axes else 0), key="vary_sweep", type="primary", disabled=not ready,
-            icon=":material/grid_on:",
-        ):  # fmt: skip
-            _sweep(studio, record, axes)
+        axes(studio, record)
+
+
+def axes(studio: Studio, record: ImageRecord) -> None:
+    """One or two options with their values, and the button that generates the grid."""
+    chosen = [axis for name in ("x", "y") if (axis := _axis(name, record))]
+    cells = 1
+    for axis in chosen:
+        cells *= len(axis.values)
+    clash = len(chosen) == 2 and chosen[0].key == chosen[1].key
+    ready = bool(chosen) and not clash and 1 <= cells <= MAX_CELLS
+    if st.button(
+        t("vary.sweep", count=cells if chosen else 0), key="vary_sweep", type="primary", disabled=not ready,
+        icon=":material/grid_on:",
+    ):  # fmt: skip
+        _sweep(studio, record, chosen)
 
 
 def _axis(name: str, record: ImageRecord) -> Axis | None:
@@ -116,7 +121,7 @@ def _axis(name: str, record: ImageRecord) -> Axis | None:
     left, right = st.columns(2)
     with left:
         key = st.selectbox(
-            t(f"vary.{name}"), list(options), index=None, key=f"vary_{name}", placeholder=t("vary.none"),
+            t(f"vary.{name}"), list(options), index=None, key=state.labelled(f"vary_{name}"), placeholder=t("vary.none"),
             format_func=lambda key: said(options[key].label),
         )  # fmt: skip
     if key is None:

@@ -1,80 +1,189 @@
-"""The large picture and all that is said about it: how it forms, what came out, what can be done with it."""
+"""The stage: the image of the running job as it forms, or a finished one; its batch; the mask of the source image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import HistoryQuery, ImageRecord, Job, JobState
-from ui import actions, state
-from ui.components import custom_components, error_card, image_card, job_status, rerun
+from core.types import IMAGE, ImageRecord, Job, JobState, QueueSnapshot
+from ui import actions, progress_poll, state
+from ui.components import (
+    custom_components,
+    error_card,
+    image_card,
+    input_card,
+    job_status,
+    rerun,
+    schedule,
+    session_strip,
+)
 from ui.i18n import t
+from ui.job_words import title
 
-STRIP_LENGTH = 24
 
-
-def draw(studio: Studio, welcome: Callable[[], None]) -> None:
-    """The watched job while it runs, else its picture, else the latest one; `welcome` when there is none at all."""
+def draw(studio: Studio, board: QueueSnapshot, mine: session_strip.Session, welcome: Callable[[], None]) -> None:
+    """The tabs, then the one that is selected, under what went wrong; `welcome` while there is nothing to show."""
+    job = _focus(studio, mine)
+    image_id = _image(studio, job, mine)
+    state.set_stage_image(image_id)
     for number, error in enumerate(state.errors()):
-        error_card.draw(error, f"asked{number}")
-    job = _watched(studio)
-    latest = studio.history.search(HistoryQuery(limit=STRIP_LENGTH)).records
-    if job and job.state.active and not state.shown_image():
-        st.fragment(job_status.live, run_every=job_status.SAFETY_SECONDS)(studio, job.id)
-    else:
-        _finished(studio, job, latest, welcome)
-        st.fragment(job_status.others)(studio)
-    if latest:
-        custom_components.gallery(
-            latest, t("generate.strip"), state.show_image, key="strip", layout="strip", selected=_on_stage(job)
+        error_card.draw(error, f"asked{number}", on_close=_close_errors)
+    tab = _tabs(job)
+    if tab == state.MASK:
+        input_card.mask(studio, state.sources().inputs[IMAGE])
+    elif tab == state.BATCH and job is not None:
+        custom_components.batch(
+            job, job.request.num_images, t("stage.batch"), image_id, key="batch_grid", on_pick=_show_of_batch
         )
+    elif job is not None and job.state.active and not state.shown_image():
+        _forming(job)
+    else:
+        _finished(studio, job, image_id, mine, welcome)
+    if job is not None and job.state.active:
+        _progress(studio, board, job)
+    elif any(one.state.active for one in board.jobs):
+        st.fragment(_watch, run_every=job_status.SAFETY_SECONDS)(studio, progress_poll.mark(board), None)
 
 
-def _watched(studio: Studio) -> Job | None:
+def viewer_words() -> Mapping[str, str]:
+    """The labels of the viewer's buttons."""
+    return {
+        "fit": t("viewer.fit"), "actual": t("viewer.actual"), "in": t("viewer.in"), "out": t("viewer.out"),
+        "hint": t("viewer.hint"),
+    }  # fmt: skip
+
+
+def _focus(studio: Studio, mine: session_strip.Session) -> Job | None:
+    """The job in work, or, while none is, the one that was watched last, or else the next that waits."""
+    if mine.running is not None:
+        return mine.running
     job_id = state.job_id()
-    if not job_id:
-        return None
-    try:
-        return studio.queue.get(job_id)
-    except StudioError as error:
-        state.watch(None)
-        state.set_errors([error])
-        return None
+    if job_id:
+        try:
+            return studio.queue.get(job_id)
+        except StudioError as error:
+            state.watch(None)
+            state.set_errors([error])
+    return mine.waiting[0] if mine.waiting else None
 
 
-def _finished(studio: Studio, job: Job | None, latest: tuple[ImageRecord, ...], welcome: Callable[[], None]) -> None:
-    if job and not state.shown_image():
+def _image(studio: Studio, job: Job | None, mine: session_strip.Session) -> str | None:
+    if state.shown_image():
+        return state.shown_image()
+    if job is not None and (job.image_ids or job.state is not JobState.QUEUED):
+        return job.image_ids[0] if job.image_ids and not job.state.active else None
+    return mine.records[0].id if mine.records else None
+
+
+def _tabs(job: Job | None) -> str:
+    """Which tab is shown: Batch and Mask only while there is one."""
+    there = [
+        state.RESULT,
+        *([state.BATCH] if job is not None and job.request.num_images > 1 else []),
+        *([state.MASK] if IMAGE in state.sources().inputs else []),
+    ]
+    present = state.stage_tab() if state.stage_tab() in there else state.RESULT
+    pinned = bool(state.shown_image()) and job is not None and job.state.active
+    if len(there) == 1 and not pinned:
+        return present
+    with st.container(horizontal=True, vertical_alignment="center", key="stage_tabs"):
+        if len(there) > 1:
+            key = state.labelled("stage_tab_select")
+            state.give_widget(key, present)
+            st.segmented_control(
+                t("stage.tabs"), there, key=key, required=True, label_visibility="collapsed",
+                format_func={name: t(f"stage.{name}") for name in there}.get,
+                on_change=lambda: state.set_stage_tab(st.session_state[key]),
+            )  # fmt: skip
+        if pinned:
+            st.button(
+                t("stage.follow"), key="follow", icon=":material/keep_off:", help=t("stage.follow_help"), type="tertiary",
+                on_click=state.show_image, args=(None,),
+            )  # fmt: skip
+    return present
+
+
+def _forming(job: Job) -> None:
+    request = job.request
+    custom_components.viewer(
+        progress_poll.shown(job)["src"], request.prompt, (request.width, request.height), viewer_words(), key="stage_picture",
+        forming=job.id,
+    )  # fmt: skip
+
+
+def _progress(studio: Studio, board: QueueSnapshot, job: Job) -> None:
+    """Where the job is, with its bar; the page is drawn again when the queue has changed."""
+    with st.container(key="progress"):
+        if state.shown_image():
+            custom_components.quiet(title(job.request, 80))
+        st.fragment(_watch, run_every=job_status.SAFETY_SECONDS)(studio, progress_poll.mark(board), job.id)
+        if board.paused and job.state is JobState.QUEUED:
+            custom_components.quiet(t("queue.paused"))
+            st.button(t("queue.go_on"), key="go_on", on_click=actions.ask, args=(studio.queue.pause, False))
+        if schedule.waits(job):
+            st.button(
+                t("later.run_now"), key="run_now", type="primary", on_click=schedule.run_now, args=(studio, job.id)
+            )
+        if job.error:
+            custom_components.quiet(job.error.message(state.language()))
+
+
+def _watch(studio: Studio, drawn: str, job_id: str | None) -> None:
+    """Draw the whole page again once the queue is not what it was when the page was drawn."""
+    board = studio.queue.snapshot()
+    if progress_poll.mark(board) != drawn:
+        st.rerun()
+    job = next((job for job in board.jobs if job.id == job_id), None)
+    custom_components.pulse(drawn, job_status.poll_seconds(studio), key="pulse", job=job)
+
+
+def _finished(
+    studio: Studio, job: Job | None, image_id: str | None, mine: session_strip.Session, welcome: Callable[[], None]
+) -> None:
+    if job is not None and not state.shown_image():
         _outcome(studio, job)
-    image_id = _on_stage(job)
-    if image_id is None and job is None and latest:
-        image_id = latest[0].id
     if image_id is None:
-        if not latest and not state.errors():
+        if not mine.records and not state.errors() and (job is None or not job.state.active):
             welcome()
         return
     try:
         record = studio.history.get(image_id)
     except StudioError as error:
-        error_card.draw(error, "stage")
+        error_card.draw(error, "stage", on_close=lambda: state.show_image(None))
         return
-    image_card.large(record)
-    image_card.facts(record)
-    image_card.buttons(studio, record)
+    _shown(studio, record)
 
 
-def _on_stage(job: Job | None) -> str | None:
-    return state.shown_image() or (job.image_ids[0] if job and job.image_ids else None)
+def _shown(studio: Studio, record: ImageRecord) -> None:
+    custom_components.viewer(
+        custom_components.image_url(record.id), record.request.prompt, (record.width, record.height), viewer_words(),
+        key="stage_picture",
+    )  # fmt: skip
+    with st.container(key="stage_actions"):
+        image_card.buttons(studio, record)
+        image_card.brief(record)
 
 
 def _outcome(studio: Studio, job: Job) -> None:
-    """What became of the job, where the picture alone does not say it."""
+    """What became of the job, where the image alone does not say it."""
     if actions.is_check(job.request):
         job_status.verdict(studio, job)
     rerun.verdict(studio, job)
     if job.state is JobState.FAILED and job.error:
         error_card.draw(job.error, "job", lambda cure: actions.run_again(studio, job.request, cure))
     elif job.state is JobState.CANCELLED:
-        st.info(t("job.cancelled"), icon=":material/cancel:")
+        made = len(job.image_ids)
+        words = t("job.cancelled_after", made=made, total=job.request.num_images) if made else t("job.cancelled")
+        st.info(words, icon=":material/cancel:")
+
+
+def _show_of_batch(image_id: str) -> None:
+    state.show_image(image_id)
+    state.set_stage_tab(state.RESULT)
+
+
+def _close_errors() -> None:
+    state.set_errors(())

@@ -18,7 +18,11 @@ def choice() -> None:
     state.keep_when()
     with st.popover(t(f"later.{state.when()}"), icon=":material/schedule:", key="later", type="tertiary"):
         st.segmented_control(
-            t("later.title"), state.WHENS, format_func=lambda name: t(f"later.{name}"), required=True, key=state.WHEN
+            t("later.title"),
+            state.WHENS,
+            format_func=lambda name: t(f"later.{name}"),
+            required=True,
+            key=state.labelled(state.WHEN),
         )
         if state.when() == state.AT_TIME:
             st.datetime_input(t("later.until"), _soon(), key=state.UNTIL)

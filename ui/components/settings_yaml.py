@@ -16,17 +16,16 @@ _RESULT = "yaml_result"
 
 def draw(studio: Studio) -> None:
     """The effective settings, and a field that takes them back. What cannot be used changes nothing and stays in the field."""
-    with st.expander(t("yaml.title"), icon=":material/code:", key="yaml"):
-        try:
-            request = studio.requests.new(state.form_values())
-        except StudioError as error:
-            error_card.draw(error, "yaml_now")
-        else:
-            st.code(to_yaml(state.request_values(request)), language="yaml", height=240)
-        field = f"yaml_{state.yaml_version()}"
-        st.text_area(t("yaml.paste"), key=field, height=120, placeholder="generation:\n  cfg_scale: 3.0")
-        st.button(t("yaml.apply"), key="yaml_apply", on_click=_apply, args=(studio, field))
-        _show_result()
+    try:
+        request = studio.requests.new(state.form_values())
+    except StudioError as error:
+        error_card.draw(error, "yaml_now")
+    else:
+        st.code(to_yaml(state.request_values(request)), language="yaml", height=240)
+    field = f"yaml_{state.yaml_version()}"
+    st.text_area(t("yaml.paste"), key=field, height=120, placeholder="generation:\n  cfg_scale: 3.0")
+    st.button(t("yaml.apply"), key="yaml_apply", on_click=_apply, args=(studio, field))
+    _show_result()
 
 
 def _apply(studio: Studio, field: str) -> None:

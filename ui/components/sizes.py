@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -43,13 +44,45 @@ def draw(presets: Sequence[str], model: ModelInfo) -> None:
         preset = st.session_state.get(CHIPS)
         if preset:
             state.fill_form({WIDTH: sizes[preset][0], HEIGHT: sizes[preset][1]})
+            if state.ratio() is not None:
+                state.set_ratio(sizes[preset][0] / sizes[preset][1])
 
     st.pills(t("generate.size"), list(sizes), key=CHIPS, on_change=choose, help=_legend(sizes))
-    left, right = st.columns(2)
-    with left:
-        parameter_panel.field(SCHEMA.options[WIDTH])
-    with right:
-        parameter_panel.field(SCHEMA.options[HEIGHT])
+    with st.container(horizontal=True, vertical_alignment="bottom", key="size_row"):
+        parameter_panel.field(SCHEMA.options[WIDTH], on_change=partial(_keep_ratio, WIDTH, HEIGHT, model))
+        st.button(
+            t("generate.swap"), key="size_swap", icon=":material/swap_horiz:", help=t("generate.swap"), on_click=_swap
+        )
+        parameter_panel.field(SCHEMA.options[HEIGHT], on_change=partial(_keep_ratio, HEIGHT, WIDTH, model))
+        locked = state.ratio() is not None
+        words = t("generate.unlock") if locked else t("generate.lock")
+        st.button(
+            words, key="size_lock", icon=":material/lock:" if locked else ":material/lock_open:", help=words,
+            type="primary" if locked else "secondary", on_click=_toggle_lock,
+        )  # fmt: skip
+
+
+def _swap() -> None:
+    width, height = state.form()[WIDTH], state.form()[HEIGHT]
+    state.fill_form({WIDTH: height, HEIGHT: width})
+    if state.ratio() is not None:
+        state.set_ratio(height / width)
+
+
+def _toggle_lock() -> None:
+    width, height = state.form()[WIDTH], state.form()[HEIGHT]
+    state.set_ratio(None if state.ratio() is not None else width / height)
+
+
+def _keep_ratio(changed: str, other: str, model: ModelInfo) -> None:
+    """While the ratio is locked, the other side follows, on the grid of the model."""
+    ratio, side = state.ratio(), state.form()[changed]
+    if ratio is None or not side:
+        return
+    exact = side / ratio if changed == WIDTH else side * ratio
+    option, grid = SCHEMA.options[other], model.size_multiple
+    low, high = int(option.minimum or grid), int(option.maximum or exact)
+    state.fill_form({other: min(high, max(low, round(exact / grid) * grid))})
 
 
 def _legend(sizes: dict[str, tuple[int, int]]) -> str:

@@ -10,8 +10,9 @@ from core.errors import NotFoundError
 from core.studio import Studio
 from core.types import ClusterNode, ClusterWorker, WorkerStatus
 from ui import actions, formats, state
-from ui.components import custom_components, job_status
+from ui.components import custom_components
 from ui.i18n import t
+from ui.job_words import title
 
 SHOWN = 64  # workers of a machine: each has a row and a button
 
@@ -81,6 +82,6 @@ def _row(studio: Studio, worker: ClusterWorker) -> None:
 
 def _title(studio: Studio, job_id: str) -> str:
     try:
-        return job_status.title(studio.queue.get(job_id).request, 60)
+        return title(studio.queue.get(job_id).request, 60)
     except NotFoundError:
         return job_id

@@ -13,9 +13,11 @@ from core.types import CONTROL, SET_FIELDS, GenerationRequest, ImageRecord
 from ui.state.input_images import set_control_input
 
 _FORM = "form"
+_FILLS = "form_fills"
 _WIDGET = "w:"
 
 GUIDANCE, CFG = "generation.guidance_scale", "generation.cfg_scale"
+TEXT_KEYS = ("generation.prompt", "generation.negative_prompt")
 REQUEST_KEYS = tuple(f"generation.{name}" for name in SET_FIELDS)
 
 
@@ -43,7 +45,10 @@ def has_form() -> bool:
 def fill_form(values: Mapping[str, Any]) -> None:
     """Put `values` (by schema key) into the form and into those of its widgets that are on the page."""
     values = {key: value for key, value in values.items() if key != GUIDANCE}  # pages show the CFG scale alone
-    kept = {**form(), **{key: _for_widget(key, value) for key, value in values.items()}}
+    before = form()
+    kept = {**before, **{key: _for_widget(key, value) for key, value in values.items()}}
+    if kept != before:
+        st.session_state[_FILLS] = fills() + 1
     st.session_state[_FORM] = kept
     for key in values:
         if widget_key(key) in st.session_state:
@@ -118,6 +123,16 @@ def _from_widget(key: str, value: Any) -> Any:
     return value
 
 
+def fills() -> int:
+    """Return how often the program, and not the viewer, has changed the form since it was opened."""
+    return int(st.session_state.get(_FILLS, 0))
+
+
+def forget_fills() -> None:
+    """Count from now on."""
+    st.session_state[_FILLS] = 0
+
+
 _SLOT_TEXT = "slot_text"
 
 
@@ -128,6 +143,18 @@ def slot_text() -> str:
 
 def set_slot_text(words: str) -> None:
     st.session_state[_SLOT_TEXT] = words
+
+
+_BATCH_TEXT = "batch_prompts"
+
+
+def batch_text() -> str:
+    """Return the prompts of the batch panel, as they were typed."""
+    return str(st.session_state.get(_BATCH_TEXT, ""))
+
+
+def set_batch_text(text: str) -> None:
+    st.session_state[_BATCH_TEXT] = text
 
 
 _VERSION = "yaml_version"

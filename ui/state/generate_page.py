@@ -19,6 +19,16 @@ _ERRORS = "errors"
 _ORIGINAL = "original"
 _RELOAD = "reload_question"
 _AGREED = "reloads_agreed"
+_SECTIONS = "sections_open"
+_TAB = "stage_tab"
+_RATIO = "locked_ratio"
+_ON_STAGE = "stage_image"
+_DRAFTED = "draft_asked"
+_PRESET = "preset"
+
+LEVELS = BASIC, ADVANCED, EXPERT = ("basic", "advanced", "expert")
+LEVEL = "option_level"
+TABS = RESULT, BATCH, MASK = ("result", "batch", "mask")
 
 
 def job_id() -> str | None:
@@ -51,6 +61,76 @@ def shown_image() -> str | None:
 
 def show_image(image_id: str | None) -> None:
     st.session_state[_SHOWN] = image_id
+
+
+def section_key(name: str) -> str:
+    """Return the session key of the accordion of that name."""
+    return f"section_{name}"
+
+
+def section_open(name: str) -> bool:
+    """Return True if the accordion is open; leaving the page does not close it."""
+    return name in st.session_state.get(_SECTIONS, ())
+
+
+def set_section(name: str, is_open: bool) -> None:
+    """Open or close an accordion."""
+    others = st.session_state.get(_SECTIONS, frozenset()) - {name}
+    st.session_state[_SECTIONS] = others | {name} if is_open else others
+
+
+def stage_tab() -> str:
+    """Return which tab of the stage was selected: RESULT, BATCH or MASK."""
+    return str(st.session_state.get(_TAB) or RESULT)
+
+
+def set_stage_tab(name: str) -> None:
+    st.session_state[_TAB] = name
+
+
+def stage_image() -> str | None:
+    """Return the image that was on the stage when the page was last drawn."""
+    return st.session_state.get(_ON_STAGE)
+
+
+def set_stage_image(image_id: str | None) -> None:
+    st.session_state[_ON_STAGE] = image_id
+
+
+def level() -> str:
+    """Return which options are shown: BASIC, ADVANCED or EXPERT."""
+    return str(st.session_state.get(LEVEL) or ADVANCED)
+
+
+def set_level(name: str) -> None:
+    st.session_state[LEVEL] = name
+
+
+def ratio() -> float | None:
+    """Return the locked ratio of width to height; None while it is free."""
+    return st.session_state.get(_RATIO)
+
+
+def set_ratio(value: float | None) -> None:
+    st.session_state[_RATIO] = value
+
+
+def draft_asked() -> bool:
+    """Return True once the browser has been asked for the draft of this tab."""
+    return bool(st.session_state.get(_DRAFTED))
+
+
+def set_draft_asked() -> None:
+    st.session_state[_DRAFTED] = True
+
+
+def preset() -> str:
+    """Return the name of the preset that was applied last; "" for none."""
+    return str(st.session_state.get(_PRESET, ""))
+
+
+def set_preset(name: str) -> None:
+    st.session_state[_PRESET] = name
 
 
 def errors() -> tuple[StudioError, ...]:

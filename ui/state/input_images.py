@@ -28,6 +28,11 @@ def set_mask(digest: str) -> None:
     st.session_state[_SOURCES] = InputSources({**others, **({MASK: digest} if digest else {})}, sources().parent)
 
 
+def set_sources(found: InputSources) -> None:
+    """Use these source images."""
+    _set(found)
+
+
 def draw_from_text() -> None:
     """Without a picture to start from."""
     _set(InputSources())

@@ -16,6 +16,7 @@ from core.server import BROWSER_COOKIE, ROLE_HEADER, USER_HEADER
 
 _LANGUAGE = "language"
 _DEFAULT_LANGUAGE = "default_language"
+_LABELLED = "labelled_fields"
 _SPOKEN: ContextVar[str] = ContextVar("spoken", default="")
 
 
@@ -47,8 +48,21 @@ def language() -> str:
 
 
 def set_language(value: str) -> None:
-    """The viewer's own choice."""
+    """Speak this language from now on.
+
+    Browsers hold the label of what is selected, not its id: every field with labels is given its id again, so that the new
+    label goes to the browser with it.
+    """
     st.session_state[_LANGUAGE] = value
+    for key in st.session_state.get(_LABELLED, ()):
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
+
+
+def labelled(key: str) -> str:
+    """Return the key of a field whose choices have labels in the viewer's language, and remember it for `set_language`."""
+    st.session_state[_LABELLED] = st.session_state.get(_LABELLED, frozenset()) | {key}
+    return key
 
 
 def user() -> str | None:

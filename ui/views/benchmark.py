@@ -51,7 +51,7 @@ def _shown(studio: Studio, comparison: Benchmark) -> None:
     active = any(job.state.active for job in reports.jobs(studio, comparison))
     with st.container(horizontal=True, vertical_alignment="center", key="comparison_head"):
         view = st.segmented_control(
-            t("history.view"), VIEWS, key=state.VIEW, default="table", required=True, label_visibility="collapsed",
+            t("history.view"), VIEWS, key=state.labelled(state.VIEW), default="table", required=True, label_visibility="collapsed",
             format_func={name: t(f"comparison.view_{name}") for name in VIEWS}.get,
         )  # fmt: skip
         if not active:

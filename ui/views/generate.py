@@ -1,26 +1,24 @@
-"""The page on which pictures are made. Picture first: the form at its left, the options under the form."""
+"""The page on which images are generated: the form at the left, the stage in the middle, the session at the right."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import CONTROL, ModelInfo
+from core.types import ModelInfo
 from ui import actions, prompts, resources, state
 from ui.components import (
-    batch_panel,
-    control_panel,
+    accordions,
+    custom_components,
+    generate_foot,
+    generate_form,
     input_card,
-    lora_field,
-    parameter_panel,
-    prompt_field,
-    reload_question,
     result,
-    settings_yaml,
-    sizes,
+    session_strip,
     welcome,
 )
 from ui.i18n import t
@@ -30,50 +28,45 @@ def page() -> None:
     studio = resources.studio()
     actions.open_form(studio)
     state.put_job_in_address()
+    _draft(studio)
+    board = studio.queue.snapshot()
+    mine = session_strip.session(studio, board)
     library = prompts.library_for(state.form()["model.id"], studio.settings.configs / "prompts")
-    with st.container(key="darkroom"):
-        with st.container(key="ask"):
-            prompt_field.draw(studio)
-            reload_question.draw(studio)
+    with st.container(key="workspace"):
+        with st.container(key="form_zone"):
+            with st.container(key="ask"):
+                model = _model(studio)
+                generate_form.draw(studio, model, library)
+                accordions.draw(studio, model)
+            with st.container(key="foot"):
+                generate_foot.draw(studio, board, mine.running or (mine.waiting[0] if mine.waiting else None))
         with st.container(key="stage"):
-            result.draw(studio, lambda: welcome.draw(studio, library))
-        with st.container(key="knobs"):
-            prompt_field.ideas(library)
-            model = _model(studio)
-            prompt_field.negative(library, model)
-            if _controlled(model):
-                control_panel.draw(studio)
-            if model is not None:
-                sizes.draw(studio.settings.ui.size_presets, model)
-            prompt_field.basic(studio, model)
-            prompt_field.model_choice(studio)
-            input_card.draw(studio, model)
-            batch_panel.draw(studio)
-            st.button(
-                t("check.button"),
-                key="quick_check",
-                icon=":material/fact_check:",
-                help=t("check.help"),
-                width="stretch",
-                on_click=actions.quick_check,
-                args=(studio,),
-            )
-            with st.expander(t("options.title"), icon=":material/tune:", key="advanced"):
-                own = {"lora.use": partial(lora_field.draw, studio, model)}
-                elsewhere = {input_card.GROUP, *({control_panel.GROUP} if _controlled(model) else ())}
-                parameter_panel.advanced(
-                    studio.settings, studio.worker.status(), model.cannot if model else {}, own, elsewhere
-                )
-            settings_yaml.draw(studio)
+            result.draw(studio, board, mine, lambda: welcome.draw(studio, library))
+        with st.container(key="session"):
+            session_strip.draw(mine)
+    if not state.section_open("img2img"):
+        input_card.paste_anywhere(studio)
     state.keep_form()
 
 
-def _controlled(model: ModelInfo | None) -> bool:
-    return model is not None and CONTROL in model.inputs
+def _draft(studio: Studio) -> None:
+    """Keep the form in the browser, and take back what it had kept."""
+
+    def restored(values: Mapping[str, Any]) -> None:
+        actions.restore_draft(studio, values)
+
+    custom_components.draft(
+        {
+            **state.form(), "batch": state.batch_text(), "level": state.level(),
+            "inputs": dict(state.sources().inputs), "parent": state.sources().parent,
+        },
+        generate_form.SELECTORS, generate_form.PROMPT, t("generate.skip"), key="draft",
+        fresh=not state.draft_asked() and not state.fills(), fills=state.fills(), on_restored=restored,
+    )  # fmt: skip
 
 
 def _model(studio: Studio) -> ModelInfo | None:
-    """The chosen model; None, with the reason on the page, when there is no such model any more."""
+    """The selected model; None, with the reason on the page, when there is no such model any more."""
     try:
         return studio.catalog.find(state.form()["model.id"])
     except StudioError as error:

@@ -63,7 +63,7 @@ def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
         return
     views = ("slider", "beside", "map")
     view = st.segmented_control(
-        t("history.view"), views, key="compare_view", default="slider", required=True, label_visibility="collapsed",
+        t("history.view"), views, key=state.labelled("compare_view"), default="slider", required=True, label_visibility="collapsed",
         format_func={name: t(f"compare.{name}") for name in views}.get,
     )  # fmt: skip
     if view == "slider":

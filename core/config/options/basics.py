@@ -229,6 +229,7 @@ MODEL = (
         group="precision",
         takes_effect=RELOAD,
         aliases=("dtype", "torch_dtype"),
+        synonyms=("fp16", "bf16", "fp32", "half", "半精度"),
         label={"en": "Precision", "zh": "精度"},
         help={
             "en": "Number format of the weights. auto: bfloat16 on GPUs that support it, else float16 on a GPU; on a CPU "
@@ -273,6 +274,7 @@ OUTPUT = (
         maximum=100,
         step=1,
         group="output",
+        needs=(("output.format", ("jpeg", "webp")),),
         label={"en": "JPEG and WebP quality", "zh": "JPEG 与 WebP 质量"},
         help={
             "en": "Higher values give larger files with fewer artifacts. PNG ignores it.",

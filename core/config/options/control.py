@@ -34,6 +34,7 @@ CONTROL = (
         minimum=0,
         maximum=255,
         step=5,
+        needs=(("controlnet.preprocessor", ("canny",)),),
         label={"en": "Canny low threshold", "zh": "Canny 低阈值"},
         help={
             "en": "Edges continue where the gradient exceeds this; lower keeps fainter edges.",
@@ -48,6 +49,7 @@ CONTROL = (
         minimum=0,
         maximum=255,
         step=5,
+        needs=(("controlnet.preprocessor", ("canny",)),),
         label={"en": "Canny high threshold", "zh": "Canny 高阈值"},
         help={
             "en": "Edges start where the gradient exceeds this; lower finds more edges. Not below the low threshold.",

@@ -32,6 +32,7 @@ SPEED = (
         default=True,
         group="performance",
         takes_effect=LIVE,
+        level="expert",
         label={"en": "Cache prompt embeds", "zh": "缓存文本嵌入"},
         help={
             "en": "Reuses the embeddings of a prompt while the model stays loaded. Changes no pixel.",
@@ -46,6 +47,7 @@ SPEED = (
         default=AUTO,
         group="performance",
         takes_effect=LIVE,
+        level="expert",
         label={"en": "Encode without padding", "zh": "编码时去除填充"},
         help={
             "en": "diffusers pads each prompt to the longest length and cuts the padding off afterwards; always pads to the "
@@ -61,6 +63,7 @@ SPEED = (
         default=True,
         group="performance",
         takes_effect=LIVE,
+        level="expert",
         label={"en": "Cache the context refiner", "zh": "缓存文本精炼层"},
         help={
             "en": "The output of the context refiner is the same at every step, so it is computed once per image. Changes no "
@@ -76,6 +79,7 @@ SPEED = (
         default=AUTO,
         group="performance",
         takes_effect=LIVE,
+        level="expert",
         label={"en": "Real-valued RoPE", "zh": "实数 RoPE"},
         help={
             "en": "Rotates with real instead of complex numbers: on the CPU the same bits. auto: when compiled, because "
@@ -93,6 +97,7 @@ COMPILATION = (
         default=False,
         group="compile",
         takes_effect=LIVE,
+        synonyms=("speed", "compile", "加速", "编译"),
         label={"en": "torch.compile", "zh": "torch.compile"},
         help={
             "en": "Compiles the blocks of the transformer: the first image waits for it (a minute or more), later ones of any "
@@ -109,6 +114,8 @@ COMPILATION = (
         default="default",
         group="compile",
         takes_effect=LIVE,
+        level="expert",
+        needs=(("compile.enabled", (True,)),),
         label={"en": "Compile mode", "zh": "编译模式"},
         help={
             "en": "max-autotune benchmarks several kernels for each operation and takes far longer to warm up. It runs without "
@@ -122,6 +129,8 @@ COMPILATION = (
         default=False,
         group="compile",
         takes_effect=LIVE,
+        level="expert",
+        needs=(("compile.enabled", (True,)),),
         label={"en": "Full graph", "zh": "完整计算图"},
         help={
             "en": "Each block becomes one graph, or is not compiled and the reason is shown. Off: what cannot be compiled is "
@@ -135,6 +144,7 @@ COMPILATION = (
         default=False,
         group="compile",
         takes_effect=RELOAD,
+        level="expert",
         label={"en": "TensorRT", "zh": "TensorRT"},
         help={
             "en": "Runs the blocks of the transformer as TensorRT engines. Needs torch_tensorrt for this version of PyTorch and an "
@@ -153,6 +163,7 @@ MEMORY = (
         group="memory",
         takes_effect=RELOAD,
         aliases=("low_vram",),
+        synonyms=("vram", "medvram", "lowvram", "out of memory", "显存", "爆显存"),
         label={"en": "Low VRAM", "zh": "低显存"},
         help={
             "en": "Each component is on the GPU only while it is used, and the VAE is tiled. Slower.",
@@ -167,6 +178,7 @@ MEMORY = (
         default=AUTO,
         group="memory",
         takes_effect=RELOAD,
+        synonyms=("vram", "gpu memory", "显存"),
         label={"en": "VRAM profile", "zh": "显存档位"},
         help={
             "en": "Precision, CPU offload and tiling for a GPU of this size. auto: the fastest profile that fits the weights of "
@@ -183,6 +195,7 @@ MEMORY = (
         group="memory",
         takes_effect=RELOAD,
         aliases=("quantization",),
+        synonyms=("vram", "int8", "fp8", "nf4", "gguf", "显存"),
         label={"en": "Quantization", "zh": "量化"},
         help={
             "en": "Smaller weights, slightly different images. int8 and fp8 need torchao (fp8 a GPU of sm_89 or newer), nf4 "
@@ -199,6 +212,7 @@ MEMORY = (
         group="memory",
         takes_effect=RELOAD,
         aliases=("offload",),
+        synonyms=("vram", "sequential offload", "cpu", "显存"),
         label={"en": "CPU offload", "zh": "显存卸载（Offload）"},
         help={
             "en": "What is moved out of VRAM while it is not used. model: whole components; group: block by block, with the "
@@ -217,6 +231,7 @@ MEMORY = (
         unit="MB",
         group="memory",
         takes_effect=START,
+        level="expert",
         label={"en": "Max split size", "zh": "最大可分割块"},
         help={
             "en": "CUDA allocator: larger blocks are not split, which reduces fragmentation. auto: the default of PyTorch. Set "
@@ -231,6 +246,7 @@ MEMORY = (
         default=AUTO,
         group="memory",
         takes_effect=START,
+        level="expert",
         label={"en": "Expandable segments", "zh": "可扩展内存段"},
         help={
             "en": "CUDA allocator: grows segments instead of adding new ones, which reduces fragmentation. auto: on "
@@ -244,6 +260,7 @@ MEMORY = (
         default=False,
         group="memory",
         takes_effect=LIVE,
+        synonyms=("vram", "显存"),
         label={"en": "Empty the CUDA cache after each image", "zh": "每张图后清空显存缓存"},
         help={
             "en": "Returns unused cached memory to the GPU, or to the system. A little slower.",
@@ -259,6 +276,7 @@ MEMORY = (
         unit="MB",
         group="memory",
         takes_effect=RELOAD,
+        synonyms=("vram", "显存"),
         label={"en": "Reserved VRAM", "zh": "预留显存"},
         help={
             "en": "Memory left free for other programs: it counts as used when the VRAM profile is selected, and on a GPU PyTorch "

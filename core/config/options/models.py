@@ -90,6 +90,7 @@ LORA = (
         default=(),
         entries=read_uses,
         group="lora",
+        synonyms=("lycoris", "style", "风格"),
         label={"en": "LoRAs", "zh": "LoRA"},
         help={
             "en": "Small additions to a model, such as a style. Several can be combined, each with its own weight. "

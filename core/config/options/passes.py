@@ -15,6 +15,7 @@ IMG2IMG = (
         maximum=1.0,
         step=0.05,
         group="img2img",
+        synonyms=("denoise", "denoising", "strength", "redraw", "重绘", "降噪"),
         label={"en": "Denoising strength", "zh": "重绘幅度"},
         help={
             "en": "For img2img and inpaint: how much of the source image is regenerated. 0 keeps it, 1 ignores it. About "
@@ -31,6 +32,7 @@ HIRES = (
         type="bool",
         default=False,
         group="hires",
+        synonyms=("hires fix", "highres", "upscale", "高清", "高分辨率"),
         label={"en": "Hires. fix", "zh": "高清修复"},
         help={
             "en": "Generates a small image, upscales it, and runs img2img at the requested size, so that large images keep one "
@@ -47,6 +49,8 @@ HIRES = (
         maximum=4.0,
         step=0.25,
         group="hires",
+        synonyms=("hires fix", "upscale", "高清"),
+        needs=(("hires.enabled", (True,)),),
         label={"en": "Upscale by", "zh": "放大倍率"},
         help={
             "en": "The first pass has width and height divided by this.",
@@ -62,6 +66,8 @@ HIRES = (
         maximum=1.0,
         step=0.05,
         group="hires",
+        synonyms=("hires fix", "denoise", "重绘"),
+        needs=(("hires.enabled", (True,)),),
         label={"en": "Hires denoising", "zh": "高清修复重绘幅度"},
         help={
             "en": "How much of the upscaled image is regenerated: low keeps it, high adds detail and may repeat things.",
@@ -77,6 +83,8 @@ HIRES = (
         maximum=200,
         step=1,
         group="hires",
+        synonyms=("hires fix", "高清"),
+        needs=(("hires.enabled", (True,)),),
         label={"en": "Hires steps", "zh": "高清修复步数"},
         help={
             "en": "About these steps x Hires denoising are run. auto: as many as Steps.",
@@ -89,6 +97,8 @@ HIRES = (
         choices=("lanczos", "bicubic", "bilinear", "nearest"),
         default="lanczos",
         group="hires",
+        synonyms=("hires fix", "upscale", "resampling", "放大"),
+        needs=(("hires.enabled", (True,)),),
         label={"en": "Upscaler", "zh": "放大算法"},
         help={
             "en": "lanczos is the sharpest, nearest keeps hard pixels.",

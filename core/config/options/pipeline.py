@@ -47,6 +47,7 @@ VAE = (
         default=False,
         group="vae",
         takes_effect=LIVE,
+        synonyms=("vram", "tile", "tiled vae", "显存"),
         label={"en": "Tiled VAE", "zh": "VAE 分块"},
         help={
             "en": "Encodes and decodes in tiles, with far less memory. The cost depends on the tiling mode.",
@@ -60,6 +61,7 @@ VAE = (
         default="blend",
         group="vae",
         takes_effect=LIVE,
+        needs=(("vae.enable_tiling", (True,)),),
         label={"en": "Tiling mode", "zh": "分块方式"},
         help={
             "en": "blend: as diffusers does; each tile is normalized by itself, so colors shift and seams are blended. "
@@ -80,6 +82,8 @@ VAE = (
         unit="px",
         group="vae",
         takes_effect=LIVE,
+        synonyms=("tile size", "vram", "显存"),
+        needs=(("vae.enable_tiling", (True,)),),
         label={"en": "Tile size", "zh": "分块大小"},
         help={
             "en": "Side of a tile in image pixels, rounded down to a multiple of 8. Smaller images are not tiled. "
@@ -96,6 +100,7 @@ VAE = (
         step=0.025,
         group="vae",
         takes_effect=LIVE,
+        needs=(("vae.enable_tiling", (True,)), ("vae.tiling_mode", ("blend",))),
         label={"en": "Tile overlap", "zh": "分块重叠"},
         help={
             "en": "In blend mode: share of a tile that overlaps its neighbor; more hides seams and takes longer. "
@@ -125,6 +130,7 @@ VAE = (
         unit="px",
         group="vae",
         takes_effect=LIVE,
+        needs=(("vae.decoder_tiling", (True,)),),
         label={"en": "Decoder tile size", "zh": "解码器分块大小"},
         help={"en": "Used when Separate decoder tiles is on.", "zh": "解码器单独分块时使用。"},
     ),
@@ -152,6 +158,7 @@ PREVIEW = (
         step=1,
         unit="steps",
         group="preview",
+        needs=(("preview.enabled", (True,)),),
         label={"en": "Preview interval", "zh": "预览间隔"},
         help={
             "en": "Minimum number of steps between two previews. Previews take at most 1% of the sampling time: where "

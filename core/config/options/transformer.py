@@ -34,6 +34,7 @@ TRANSFORMER = (
         default=True,
         group="rope",
         takes_effect=LIVE,
+        level="expert",
         label={"en": "Rotary position embedding (RoPE)", "zh": "旋转位置编码（RoPE）"},
         help={
             "en": "Off: no rotation, so the model loses the positions of tokens. For study only; images fall apart.",
@@ -47,6 +48,7 @@ TRANSFORMER = (
         default=AUTO,
         group="rope",
         takes_effect=LIVE,
+        synonyms=("ntk", "yarn", "dype", "high resolution", "超分辨率"),
         label={"en": "RoPE scaling", "zh": "RoPE 缩放"},
         help={
             "en": "How positions beyond the base resolution are scaled; up to it nothing changes. none: as trained. "
@@ -102,6 +104,8 @@ TRANSFORMER = (
         step=0.25,
         group="rope",
         takes_effect=LIVE,
+        level="expert",
+        needs=(("transformer.rope_scaling", ("dype",)),),
         label={"en": "DyPE scale", "zh": "DyPE 强度"},
         help={
             "en": "For RoPE scaling dype: how many frequencies are scaled at the first step. 1: as yarn. 0: none.",
@@ -117,6 +121,8 @@ TRANSFORMER = (
         step=0.25,
         group="rope",
         takes_effect=LIVE,
+        level="expert",
+        needs=(("transformer.rope_scaling", ("dype",)),),
         label={"en": "DyPE exponent", "zh": "DyPE 指数"},
         help={
             "en": "For RoPE scaling dype: how fast it fades out. 0: never. 1: linearly with the noise. 2 and more: early.",
@@ -131,6 +137,7 @@ TRANSFORMER = (
         group="attention",
         takes_effect=LIVE,
         aliases=("attention_backend",),
+        synonyms=("xformers", "flash attention", "sdpa", "sage"),
         label={"en": "Attention backend", "zh": "注意力后端"},
         help={
             "en": "native: scaled_dot_product_attention of PyTorch, which selects a memory-efficient kernel; the names are those "
@@ -149,6 +156,7 @@ TRANSFORMER = (
         step=0.05,
         group="attention",
         takes_effect=LIVE,
+        level="expert",
         label={"en": "Attention dropout", "zh": "注意力丢弃率"},
         help={
             "en": "Share of attention weights dropped at random at each step, determined by the seed of the image. "
@@ -166,6 +174,7 @@ TRANSFORMER = (
         step=16,
         unit="tokens",
         group="attention",
+        synonyms=("token limit", "prompt length", "提示词长度"),
         label={"en": "Max prompt tokens", "zh": "最大 token 数"},
         help={
             "en": "Longer prompts are truncated, and the record of the image says so.",
@@ -182,6 +191,7 @@ TRANSFORMER = (
         step=0.1,
         group="cfg",
         aliases=("cfg_normalization",),
+        synonyms=("guidance rescale", "cfg rescale", "sampler", "采样器"),
         label={"en": "CFG normalization", "zh": "CFG 归一化"},
         help={
             "en": "Upper bound of the norm of the guided prediction, as a multiple of the unguided one. 0 = off.",
@@ -198,6 +208,7 @@ TRANSFORMER = (
         step=0.05,
         group="cfg",
         aliases=("cfg_truncation",),
+        synonyms=("guidance end", "cfg end", "sampler", "采样器"),
         label={"en": "CFG truncation", "zh": "CFG 截断"},
         help={
             "en": "CFG is applied until this share of denoising is done. 1 = to the end.",
@@ -214,6 +225,7 @@ TRANSFORMER = (
         step=0.1,
         group="cfg",
         takes_effect=LIVE,
+        synonyms=("sampler", "scheduler", "sigma shift", "timestep shift", "flow shift", "采样器", "调度器"),
         label={"en": "Shift", "zh": "采样偏移（Shift）"},
         help={
             "en": "Higher values spend more steps on composition, lower ones on details. auto: set by the model (Turbo: 3).",

@@ -293,3 +293,13 @@ def test_a_slow_reader_does_not_hold_up_the_others(served: Served, http: httpx.C
         began = time.monotonic()
         job = ended(http, http.post("/jobs", json=SMALL).json()["id"])
         assert job["state"] == "done" and time.monotonic() - began < 30
+
+
+def test_presets_are_listed_and_lie_under_the_order(http: httpx.Client) -> None:
+    names = {one["name"]: one for one in http.get("/presets").json()["presets"]}
+    assert names["draft"]["shipped"] and names["draft"]["values"]["generation.num_inference_steps"] == 4
+    order = {key: value for key, value in SMALL.items() if key != "num_inference_steps"}
+    job = http.post("/jobs", json={**order, "preset": "draft", "output.quality": 50}).json()
+    assert job["request"]["num_inference_steps"] == 4
+    assert (job["request"]["options"]["output.format"], job["request"]["options"]["output.quality"]) == ("webp", 50)
+    assert http.post("/jobs", json={**order, "preset": "no such preset"}).status_code == 422

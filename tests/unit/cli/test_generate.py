@@ -253,3 +253,11 @@ def test_a_control_image_is_stored_and_named_by_the_request(run: Run, tmp_path: 
     (tmp_path / "no.png").write_text("no picture")
     said = run("generate", "x", "--control-image", str(tmp_path / "no.png"), "--lang", "en")
     assert said.code == 2 and "no.png cannot be used" in said.line
+
+
+def test_a_preset_lies_under_what_is_typed(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "a.webp"
+    said = run("generate", "x", "--preset", "draft", "--set", "output.quality=50", "--out", str(target))
+    assert (said.code, said.err) == (0, "")
+    said = run("generate", "x", "--preset", "no such preset")
+    assert said.code != 0 and "draft" in said.err, "the ones that there are are named"

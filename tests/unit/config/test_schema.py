@@ -252,3 +252,34 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str) -> None:
 )
 def test_nearest_key_of_common_mistakes(typo: str, nearest: str) -> None:
     assert SCHEMA.nearest(typo) == nearest
+
+
+@pytest.mark.parametrize(
+    ("search", "key"),
+    [
+        ("sampler", "scheduler.shift"),
+        ("采样器", "scheduler.shift"),
+        ("denoise", "img2img.denoising_strength"),
+        ("重绘", "img2img.denoising_strength"),
+        ("hires fix", "hires.enabled"),
+        ("vram", "memory.low_vram"),
+        ("显存", "memory.low_vram"),
+        ("tile overlap", "vae.tile_overlap_factor"),
+    ],
+)
+def test_search_knows_synonyms(search, key):
+    assert SCHEMA.options[key].matches(search)
+    assert not SCHEMA.options[key].matches(search + " nothing-of-it")
+
+
+def test_needs_name_options_and_values_that_there_are():
+    for option in SCHEMA.options.values():
+        for key, values in option.needs:
+            assert all(SCHEMA.options[key].check(value, "needs") == value for value in values), option.key
+
+
+def test_unmet_needs():
+    overlap = SCHEMA.options["vae.tile_overlap_factor"]
+    assert overlap.unmet({"vae.enable_tiling": False}) == ("vae.enable_tiling", (True,))
+    assert overlap.unmet({"vae.enable_tiling": True, "vae.tiling_mode": "exact"}) == ("vae.tiling_mode", ("blend",))
+    assert overlap.unmet({"vae.enable_tiling": True, "vae.tiling_mode": "blend"}) is None

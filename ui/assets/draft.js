@@ -1,0 +1,45 @@
+// What is typed is never lost: the form lies in the browser's storage of this tab, and each letter of a text field the moment
+// it is typed. A page that is opened anew asks for it back; a new tab begins with what was typed last in any tab.
+const TAB = "zd-draft", LAST = "zd-draft-last";
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const box = parentElement.querySelector(".draft");
+  const skip = box.querySelector("button");
+  skip.textContent = data.skip;
+  skip.onclick = () => document.querySelector(`${data.fields[data.first]} textarea`)?.focus();
+  const kept = read();
+  const typed = unsent(kept, data);
+  if (!box.asked && kept && data.fresh) setTriggerValue("restored", { ...kept.values, ...kept.typed });
+  else if (!box.asked && typed) setTriggerValue("restored", typed);
+  else write({ values: data.values, typed: typed ?? {}, fills: data.fills });
+  box.asked = true;
+  if (box.hear) document.removeEventListener("input", box.hear, true);
+  box.hear = (event) => {
+    if (!box.isConnected) return document.removeEventListener("input", box.hear, true);
+    const key = Object.keys(data.fields).find((one) => event.target.closest?.(data.fields[one]));
+    if (!key) return;
+    write({ values: data.values, typed: { ...read()?.typed, [key]: event.target.value }, fills: data.fills });
+  };
+  document.addEventListener("input", box.hear, true);
+}
+
+// What was typed and has not reached the page's program, unless that has put other words there since.
+function unsent(kept, { values, fills, fresh }) {
+  if (!kept?.typed || (!fresh && kept.fills !== fills)) return null;
+  const other = Object.entries(kept.typed).filter(([key, words]) => words !== (values[key] ?? ""));
+  return other.length ? Object.fromEntries(other) : null;
+}
+
+function read() {
+  try {
+    return JSON.parse(sessionStorage.getItem(TAB) ?? localStorage.getItem(LAST));
+  } catch { return null; }
+}
+
+function write(draft) {
+  try {
+    const text = JSON.stringify(draft);
+    sessionStorage.setItem(TAB, text);
+    localStorage.setItem(LAST, text);
+  } catch { /* storage is off or full: nothing else depends on it */ }
+}

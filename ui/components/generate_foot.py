@@ -1,0 +1,31 @@
+"""The foot of the form, always in view: Generate with the queue count, when to start, Cancel, and what it will cost."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.studio import Studio
+from core.types import Job, QueueSnapshot
+from ui import actions
+from ui.components import cost, custom_components, schedule
+from ui.i18n import t
+
+
+def draw(studio: Studio, board: QueueSnapshot, running: Job | None) -> None:
+    """`running` is the viewer's job that Cancel and Esc end."""
+    count = len(board.jobs)
+    if words := cost.words(studio):
+        custom_components.quiet(words)
+    with st.container(horizontal=True, vertical_alignment="center", key="foot_buttons"):
+        st.button(
+            t("generate.button_queue", count=count) if count else t("generate.button"),
+            key="generate", type="primary", icon=":material/photo_camera:", shortcut="Ctrl+Enter",
+            on_click=actions.generate, args=(studio,),
+        )  # fmt: skip
+        schedule.choice()
+        if running is not None:
+            st.button(
+                t("job.cancelling") if running.cancel_requested else t("job.cancel"),
+                key="cancel", shortcut="Escape", disabled=running.cancel_requested,
+                on_click=actions.cancel, args=(studio, running.id),
+            )  # fmt: skip

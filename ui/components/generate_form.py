@@ -1,0 +1,158 @@
+"""The form's upper part: model and preset, prompts, size, and what is changed most: steps, CFG scale, images, seed."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+import streamlit as st
+
+from core.config.options import SCHEMA
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import ModelInfo
+from ui import actions, prompts, state
+from ui.components import custom_components, parameter_panel, presets_menu, prompt_builder, reload_question, sizes
+from ui.i18n import said, t
+
+PROMPT = "generation.prompt"
+NEGATIVE = "generation.negative_prompt"
+SELECTORS: Mapping[str, str] = {PROMPT: ".st-key-prompt", NEGATIVE: ".st-key-negative", "batch": ".st-key-batch_text"}
+
+
+def draw(studio: Studio, model: ModelInfo | None, library: prompts.Library | None) -> None:
+    """All of it, in the order of the keyboard."""
+    with st.container(horizontal=True, vertical_alignment="bottom", key="top_row"):
+        problem = _model(studio)
+        presets_menu.draw(studio)
+    if problem:
+        st.warning(problem, icon=":material/info:")
+    reload_question.draw(studio)
+    _prompt(studio, library)
+    _negative(library, model)
+    _numbers(studio, model)
+    if model is not None:
+        sizes.draw(studio.settings.ui.size_presets, model)
+
+
+def _model(studio: Studio) -> str:
+    """Which model generates; returns why one can't be used here, "" if it can."""
+    models = {
+        model.id: model for model in studio.catalog.models() if model.problem is None or model.sources or model.path
+    }
+    present = state.form()["model.id"]
+    ids = list(models) if present in models else [*models, present]
+    key = state.labelled(state.seed_widget("model.id"))
+    names = {model_id: said(models[model_id].name) if model_id in models else model_id for model_id in ids}
+    chosen = models.get(present)
+    about = said(chosen.description) if chosen else ""
+    st.selectbox(
+        said(SCHEMA.options["model.id"].label), ids, format_func=lambda model_id: names.get(model_id, model_id), key=key,
+        help=f"{about}\n\n{said(SCHEMA.options['model.id'].help)}".strip(), on_change=actions.change_model, args=(studio,),
+    )  # fmt: skip
+    return chosen.problem.message(state.language()) if chosen and chosen.problem else ""
+
+
+def _prompt(studio: Studio, library: prompts.Library | None) -> None:
+    option = SCHEMA.options[PROMPT]
+    with st.container(key="prompt"):
+        st.text_area(
+            said(option.label), key=state.seed_widget(PROMPT), height=112, placeholder=t("generate.prompt_hint"),
+            on_change=state.keep_form,
+        )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", key="prompt_tools"):
+        prompt_builder.draw(library)
+        _tokens(studio)
+        if actions.is_template(state.form()[PROMPT] or ""):
+            with st.popover(
+                t("wildcards.button"), icon=":material/casino:", key="wildcard_preview", on_change="rerun"
+            ) as one:
+                if one.open:
+                    _preview(studio)
+
+
+def _tokens(studio: Studio) -> None:
+    """How many tokens the prompt has, of those that the text encoder reads; red where the rest is cut off."""
+    prompt = state.form()[PROMPT] or ""
+    try:
+        counted = studio.requests.count_tokens(
+            state.form()["model.id"], prompt, int(state.form_values()["transformer.max_sequence_length"])
+        )
+    except StudioError:
+        return
+    if counted is None or not prompt.strip():
+        return
+    used, limit = counted
+    words = (
+        t("generate.tokens_cut", used=used, limit=limit)
+        if used > limit
+        else t("generate.tokens", used=used, limit=limit)
+    )
+    st.html(f'<p class="zd-quiet{" zd-over" if used > limit else ""}">{html.escape(words)}</p>')
+
+
+def _preview(studio: Studio) -> None:
+    """What the next images will be asked for."""
+    try:
+        request = actions.expanded(studio, studio.requests.new(state.form_values()), state.form_values())
+    except StudioError as error:
+        custom_components.quiet(error.message(state.language()))
+        return
+    st.caption(t("wildcards.example") if state.form_values()["generation.seed"] < 0 else t("wildcards.next"))
+    st.code(
+        "\n".join(f"{one.seed}: {one.prompt}" for one in request.per_image_requests()[:4]),
+        language=None,
+        wrap_lines=True,
+    )
+
+
+def _negative(library: prompts.Library | None, model: ModelInfo | None) -> None:
+    """The negative prompt: open while it can act, else one line that says why it does not."""
+    if model is not None and NEGATIVE in model.cannot:
+        return
+    acts = (state.form()[state.CFG] or 1) > 1
+    filled = bool((state.form()[NEGATIVE] or "").strip())
+    if not acts and not filled:
+        custom_components.quiet(t("generate.negative_off"))
+        return
+    with st.container(key="negative"):
+        st.text_area(
+            said(SCHEMA.options[NEGATIVE].label), key=state.seed_widget(NEGATIVE), height=68,
+            help=said(SCHEMA.options[NEGATIVE].help), on_change=state.keep_form,
+        )  # fmt: skip
+    if not acts:
+        st.warning(t("generate.negative_idle"), icon=":material/info:")
+    elif library and not filled:
+        st.button(
+            t("generate.ready_negative"), key="ready_negative", type="tertiary", icon=":material/playlist_add:",
+            on_click=lambda: state.fill_form({NEGATIVE: said(library.negative)}),
+        )  # fmt: skip
+
+
+def _numbers(studio: Studio, model: ModelInfo | None) -> None:
+    """Steps, CFG scale, number of images and seed."""
+    options = {key: parameter_panel.bounded(option, model) for key, option in SCHEMA.options.items()}
+    keys = ("generation.num_inference_steps", state.CFG, "generation.num_images")
+    labels = {state.CFG: t("generate.cfg")}
+    with st.container(key="numbers"):
+        for column, key in zip(st.columns(3, gap="small"), keys, strict=True):
+            with column:
+                parameter_panel.field(options[key], label=labels.get(key), exact=True)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="seed_row"):
+        parameter_panel.field(options["generation.seed"], placeholder=t("generate.random"))
+        st.button(
+            t("generate.random_help"), key="seed_random", icon=":material/casino:", help=t("generate.random_help"),
+            on_click=lambda: state.fill_form({"generation.seed": -1}),
+        )  # fmt: skip
+        last = last_seed(studio)
+        st.button(
+            t("generate.reuse"), key="seed_reuse", icon=":material/history:", help=t("generate.reuse"), disabled=last is None,
+            on_click=lambda: state.fill_form({"generation.seed": last}),
+        )  # fmt: skip
+
+
+def last_seed(studio: Studio) -> int | None:
+    """Return the seed of the job that was submitted last."""
+    for job in studio.queue.recent(1):
+        return job.request.seed
+    return None

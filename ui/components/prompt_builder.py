@@ -1,0 +1,61 @@
+"""The prompt builder: words by topic from the prompt library, written into the prompt at a click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from ui import prompts, state
+from ui.i18n import said, t
+
+PROMPT = "generation.prompt"
+
+
+def draw(library: prompts.Library | None) -> None:
+    """Words by slot. A choice writes its words into the prompt, in the place of the ones chosen before."""
+    if library is None:
+        return
+    with st.popover(t("generate.ideas"), icon=":material/lightbulb:", key="ideas", on_change="rerun") as panel:
+        if not panel.open:
+            return
+        names = {kind.id: said(kind.name) for kind in library.kinds}
+        chosen = library.kinds[0].id
+        if len(names) > 1:
+            chosen = st.segmented_control(
+                t("generate.kind"),
+                list(names),
+                format_func=names.get,
+                default=chosen,
+                required=True,
+                key=state.labelled("idea_kind"),
+                label_visibility="collapsed",
+            )
+        kind = next(kind for kind in library.kinds if kind.id == chosen)
+        write = _writer(library, kind)
+        for slot in kind.slots:
+            words = [said(word) for word in slot.words]
+            st.pills(
+                said(slot.name),
+                range(len(words)),
+                format_func=words.__getitem__,
+                key=state.labelled(_slot_key(kind, slot)),
+                on_change=write,
+            )
+
+
+def _slot_key(kind: prompts.Kind, slot: prompts.Slot) -> str:
+    return f"slot_{kind.id}_{slot.id}"
+
+
+def _writer(library: prompts.Library, kind: prompts.Kind) -> Callable[[], None]:
+    def write() -> None:
+        picked = {slot.id: st.session_state.get(_slot_key(kind, slot)) for slot in kind.slots}
+        chosen = {slot: number for slot, number in picked.items() if number is not None}
+        words = prompts.compose(library, kind, chosen, state.language())
+        separator = library.separator[state.language()]
+        prompt = prompts.replace_words(state.form()[PROMPT] or "", state.slot_text(), words, separator)
+        state.fill_form({PROMPT: prompt})
+        state.set_slot_text(words)
+
+    return write
