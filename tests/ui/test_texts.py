@@ -48,8 +48,9 @@ def used() -> tuple[set[str], set[str]]:
     """(keys, beginnings of keys that are put together) of every t(...) and known(...)."""
     keys, beginnings = set(), set()
     for path in SOURCES:
+        names = ("t", "known") if "from ui.i18n import known" in path.read_text(encoding="utf-8") else ("t",)
         for call in calls(path):
-            if not isinstance(call.func, ast.Name) or call.func.id not in ("t", "known") or not call.args:
+            if not isinstance(call.func, ast.Name) or call.func.id not in names or not call.args:
                 continue
             for node in ast.walk(call.args[0]):
                 if isinstance(node, ast.JoinedStr):
