@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.batch.row_errors import RowErrors
-from core.config.options import SCHEMA
+from core.config.options import FIELDS, SCHEMA
 from core.i18n import localize
 
 PROMPT = "generation.prompt"
-COLUMNS = tuple(key for key in SCHEMA.options if key.startswith("generation."))
+COLUMNS = FIELDS
 SHORT = ", ".join(key.removeprefix("generation.") for key in COLUMNS)
 TABLES = (".csv", ".tsv")  # files of these names are tables, whatever their first line looks like
 COMMENT = "#"  # a line of a text that begins with it is left out

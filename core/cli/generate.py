@@ -32,6 +32,8 @@ FLAGS = {  # flag -> the option that it sets
     "--seed": "generation.seed",
     "--num-images": "generation.num_images",
     "--model": "model.id",
+    "--sampler": "generation.sampler",
+    "--schedule": "generation.schedule",
     "--strength": "img2img.denoising_strength",
 }
 INPUT_FLAGS = {

@@ -36,6 +36,7 @@ COMMANDS = (
     "verify",
     "bench",
     "options",
+    "samplers",
 )  # answered by core.cli.main
 LINTERS = (
     ("ruff", ["-m", "ruff", "check", "."]),

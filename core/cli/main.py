@@ -85,6 +85,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.cli import options_reference
 
         return options_reference.run(parsed)
+    if parsed.command == "samplers":
+        from core.cli import samplers
+
+        return samplers.run(parsed.json)
     if parsed.command == "history":
         from core.cli import history
 
@@ -165,6 +169,7 @@ def build_parser(language: str) -> argparse.ArgumentParser:
         "verify": _add_verify,
         "bench": _add_bench,
         "options": _add_options,
+        "samplers": _add_samplers,
     }
     for name, add in adding.items():
         command = commands.add_parser(name, parents=[common], help=words[name], allow_abbrev=False)
@@ -262,6 +267,10 @@ def _add_verify(command: argparse.ArgumentParser, language: str) -> None:
 
 def _add_options(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--write", action="store_true", help=WORDS[language]["write"])
+
+
+def _add_samplers(command: argparse.ArgumentParser, language: str) -> None:
+    command.add_argument("--json", action="store_true", help=WORDS[language]["samplers-json"])
 
 
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:

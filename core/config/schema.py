@@ -69,6 +69,7 @@ class Option:
     secret: bool = False
     entries: Entries | None = None
     aliases: tuple[str, ...] = ()
+    spellings: Callable[[str], str | None] | None = None  # another program's name for a choice -> the choice
     former: tuple[str, ...] = ()
     synonyms: tuple[str, ...] = ()
     level: Literal["basic", "advanced", "expert"] = "advanced"
@@ -128,6 +129,8 @@ class Option:
         if self.type == "float":
             return self._in_range(_finite(value))
         if self.type == "choice":
+            if isinstance(value, str) and value not in self.choices and self.spellings is not None:
+                value = self.spellings(value)
             return _one_of(value, self.choices)
         if self.type == "list":
             return _texts(value)

@@ -38,20 +38,13 @@ class Previewer:
         nothing = torch.zeros(1, weight.shape[0], 32, 32)
         for _ in range(2):  # the first one loads libraries; the second tells what one costs
             began = time.perf_counter()
-            self.draw(nothing, nothing, 1.0, 0.5)
+            self.draw(nothing)
             self.seconds = time.perf_counter() - began + HANDING_SECONDS
 
-    def draw(self, before: torch.Tensor, after: torch.Tensor, sigma_before: float, sigma_after: float) -> bytes:
-        """The clean picture that one Euler step points at, as a WebP of at most SIDE pixels a side.
-
-        Both latents are (1, 16, h, w), normalised. Rectified flow: x = (1 - s) clean + s noise, so dx/ds is constant along a
-        straight path and clean = x - s dx/ds, a weighted sum of the two.
-        """
-        height, width = after.shape[2:]
-        reach = sigma_after - sigma_before
-        colours = self._projected(before, sigma_after / reach)
-        colours -= self._projected(after, sigma_before / reach)
-        colours += self._bias[:, None]
+    def draw(self, clean: torch.Tensor) -> bytes:
+        """Turn clean latents (1, channels, h, w) into a WebP of at most SIDE pixels a side."""
+        height, width = clean.shape[2:]
+        colours = self._projected(clean) + self._bias[:, None]
         levels = (colours.T.clip(0, 1) * 255).round().astype(np.uint8).reshape(height, width, 3)
         scale = min(GROWTH, SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -59,10 +52,10 @@ class Previewer:
         Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC).save(buffer, "WEBP", quality=90, method=0)
         return buffer.getvalue()
 
-    def _projected(self, latents: torch.Tensor, factor: float) -> np.ndarray:
+    def _projected(self, latents: torch.Tensor) -> np.ndarray:
         """(3, h w), by numpy: torch would wake all its threads for this."""
         flat = latents[0].float().cpu().numpy().reshape(latents.shape[1], -1)
-        projected: np.ndarray = (self._weight.T * np.float32(factor)) @ flat
+        projected: np.ndarray = self._weight.T @ flat
         return projected
 
 
@@ -83,7 +76,7 @@ class PreviewBudget:
         if previewer:
             previewer.seconds *= TRUST
 
-    def report(self, send: Send, draw: Callable[[Previewer], bytes] | None) -> None:
+    def report(self, send: Send, draw: Callable[[Previewer], bytes | None] | None) -> None:
         """Report a step by `send`: with the preview that `draw` makes where one is wanted and can be paid."""
         began = self._clock()
         previewer = self._previewer

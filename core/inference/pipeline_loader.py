@@ -54,6 +54,7 @@ class LoadedModel:
     device: str
     dtype: str
     pipeline: Any
+    scheduler: Any  # its own, whatever the sampler of the last image was
     previewer: Previewer | None
     fingerprint: str
     load_seconds: float
@@ -118,6 +119,7 @@ def load_model(
         device=str(device.effective),
         dtype=str(dtype.effective),
         pipeline=pipeline,
+        scheduler=pipeline.scheduler,
         previewer=load_previewer(frame or base or path),
         fingerprint=fingerprint(*files),
         load_seconds=seconds,

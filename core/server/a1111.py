@@ -22,9 +22,10 @@ from starlette.responses import Response
 from core import __version__
 from core.errors import OptionError, StudioError
 from core.i18n import localize
+from core.models.families import FAMILIES
 from core.server.a1111_extras import add_extras
 from core.server.a1111_info import add_facts
-from core.server.a1111_request import CHECKPOINT, Body, ImageBody, Reading, TextBody, read_body
+from core.server.a1111_request import CHECKPOINT, Body, ImageBody, Reading, TextBody, fit_sampler, read_body
 from core.server.a1111_sessions import Ending, Sessions, find_model, options_of, read_options
 from core.server.body_limit import Guard
 from core.server.error_responses import Answer, described, install_errors
@@ -59,6 +60,7 @@ def _add_generation(app: FastAPI, get_studio: GetStudio, sessions: Sessions) -> 
         client = client_of(request)
         reading = read_body(body, sessions.options(client))
         await anyio.to_thread.run_sync(_set_model, studio, body, reading)
+        await anyio.to_thread.run_sync(_fit_sampler, studio, reading)
         sources = None
         if isinstance(body, ImageBody):
             sources = await anyio.to_thread.run_sync(_sources, studio, body)
@@ -154,6 +156,12 @@ def _set_model(studio: Studio, body: Body, reading: Reading) -> None:
         reading.ignore(f"override_settings.{CHECKPOINT}: {str(name)[:60]}")
     else:
         reading.values["model.id"] = model.id
+
+
+def _fit_sampler(studio: Studio, reading: Reading) -> None:
+    model = studio.catalog.find(str(reading.values.get("model.id", studio.settings["model.id"])))
+    if model.pipeline in FAMILIES:
+        fit_sampler(reading, FAMILIES[model.pipeline].prediction)
 
 
 def _sources(studio: Studio, body: ImageBody) -> InputSources:

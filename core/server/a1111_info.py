@@ -8,11 +8,12 @@ from typing import Any
 import psutil
 from fastapi import FastAPI
 
+from core.config.samplers import SAMPLERS, SCHEDULES, Schedule
+from core.config.schema import AUTO
 from core.server.a1111_request import UPSCALERS
 from core.studio import Studio
 from core.types import ModelInfo
 
-SAMPLER, SCHEDULE = "Euler", "Simple"
 _EMPTY_LISTS = (  # what A1111 lists and this studio has none of
     "sd-vae", "sd-modules", "hypernetworks", "face-restorers", "prompt-styles", "realesrgan-models",
     "latent-upscale-modes", "script-info", "extensions",
@@ -43,13 +44,24 @@ def add_facts(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
 
     @app.get("/samplers")
     def samplers() -> Any:
-        """List the sampler of the flow models."""
-        return [{"name": SAMPLER, "aliases": ["euler", "k_euler"], "options": {}}]
+        """List the samplers; which of them a model has, `start.py samplers` says."""
+        return [
+            {"name": one.name, "aliases": [one.id, *one.aliases.split()], "options": {}} for one in SAMPLERS.values()
+        ]
 
     @app.get("/schedulers")
     def schedulers() -> Any:
-        """List the noise schedule."""
-        return [{"name": "simple", "label": SCHEDULE, "aliases": [], "default_rho": -1.0, "need_inner_model": False}]
+        """List the noise schedules."""
+        return [
+            {
+                "name": one.id,
+                "label": one.name,
+                "aliases": list(one.aliases),
+                "default_rho": -1.0,
+                "need_inner_model": False,
+            }
+            for one in (Schedule(AUTO, "Automatic", None), *SCHEDULES.values())
+        ]
 
     @app.get("/upscalers")
     def upscalers() -> Any:

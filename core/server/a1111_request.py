@@ -15,6 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from core.config.lora_syntax import KEY as LORA_KEY
 from core.config.options import SCHEMA
+from core.config.samplers import SAMPLER, SCHEDULE, Prediction, parse_sampler, parse_schedule, usable
+from core.config.schema import AUTO
 from core.errors import OptionError
 from core.i18n import localize
 from core.server.submission import SOURCE
@@ -31,7 +33,7 @@ HIRES_STRENGTH = 0.75  # A1111's own, where a body leaves it out
 _REFUSED = ("restore_faces", "tiling", "script_name")  # these ask for what is not here
 _SILENT = (  # these never change an image
     "do_not_save_samples", "do_not_save_grid", "save_images", "send_images", "force_task_id", "comments", "script_args",
-    "override_settings_restore_afterwards", "include_init_images", "sampler_index", "infotext", "alwayson_scripts",
+    "override_settings_restore_afterwards", "include_init_images", "infotext", "alwayson_scripts",
     "session_hash", "id_task", "show_grid", "user", "is_api",
 )  # fmt: skip
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {  # of fields that do not act: values that ask for what happens anyway
@@ -39,8 +41,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {  # of fields that do not act: values
     "subseed_strength": (0,),
     "seed_resize_from_h": (-1, 0),
     "seed_resize_from_w": (-1, 0),
-    "sampler_name": ("", "Euler", "euler"),
-    "scheduler": ("", "Automatic", "automatic", "Simple", "simple"),
     "refiner_checkpoint": ("", "None"),
     "disable_extra_networks": (False,),
     "firstphase_width": (0,),
@@ -206,6 +206,7 @@ def read_body(body: Body, chosen: Mapping[str, Any]) -> Reading:
     reading.values |= {key: value for key, value in given.items() if value is not None}
     if uses := _loras(body.lora):
         reading.values[LORA_KEY] = uses
+    _read_sampler(body, reading)
     for name, value in body.override_settings.items():
         read_setting(name, value, reading, "override_settings.")
     _name_ignored(body, reading)
@@ -214,6 +215,36 @@ def read_body(body: Body, chosen: Mapping[str, Any]) -> Reading:
     elif isinstance(body, ImageBody) and body.denoising_strength is not None:
         reading.values["img2img.denoising_strength"] = body.denoising_strength
     return reading
+
+
+def _read_sampler(body: Body, reading: Reading) -> None:
+    """Read the sampler and the schedule by their names in any program; an unknown one is named, and the model's own is used."""
+    name = body.sampler_name or body.sampler_index
+    found = parse_sampler(name) if name else (AUTO, AUTO)
+    if found is None:
+        reading.ignore(f"sampler_name: {str(name)[:60]} (unknown; the model's own is used)")
+        found = AUTO, AUTO
+    sampler, schedule = found
+    if body.scheduler:
+        read = parse_schedule(body.scheduler)
+        if read is None:
+            reading.ignore(f"scheduler: {body.scheduler[:60]} (unknown; the model's own is used)")
+        schedule = schedule if read in (None, AUTO) else str(read)
+    reading.values |= {key: value for key, value in ((SAMPLER, sampler), (SCHEDULE, schedule)) if value != AUTO}
+
+
+def fit_sampler(reading: Reading, prediction: Prediction) -> None:
+    """Drop a sampler or a schedule that models of this kind have not, and name it: clients send those of other models."""
+    known = usable(prediction)
+    sampler = reading.values.get(SAMPLER, AUTO)
+    if sampler != AUTO and sampler not in known:
+        reading.ignore(f"sampler_name: {sampler} (not for this model; its own is used)")
+        del reading.values[SAMPLER]
+        sampler = AUTO
+    schedule = reading.values.get(SCHEDULE, AUTO)
+    if schedule != AUTO and schedule not in known["euler" if sampler == AUTO else sampler]:
+        reading.ignore(f"scheduler: {schedule} (not for this sampler; the model's own is used)")
+        del reading.values[SCHEDULE]
 
 
 def read_setting(name: str, value: Any, reading: Reading, prefix: str = "") -> None:
@@ -277,7 +308,7 @@ _ACTING = (
     "prompt", "negative_prompt", "seed", "width", "height", "steps", "cfg_scale", "batch_size", "n_iter",
     "denoising_strength", "override_settings", "enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y",
     "hr_second_pass_steps", "hr_upscaler", "init_images", "mask", "resize_mode", "mask_blur", "mask_blur_x", "mask_blur_y",
-    "inpainting_mask_invert", "lora",
+    "inpainting_mask_invert", "lora", "sampler_name", "sampler_index", "scheduler",
 )  # fmt: skip
 
 

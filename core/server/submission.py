@@ -13,7 +13,7 @@ import anyio.to_thread
 from fastapi import Request
 
 from core.config.loader import Settings
-from core.config.options import SCHEMA
+from core.config.options import FIELDS, SCHEMA
 from core.config.schema import AUTO
 from core.errors import (
     Cancelled,
@@ -35,7 +35,7 @@ BROWSER_COOKIE = "zdarkroom_browser"
 USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
 ROLE_HEADER = "X-Zdarkroom-Role"  # of the user, set by the gate alone: admin or user
 SIGN = "zdarkroom.sign"  # in the scope of a guarded call: makes an image's address that needs no key
-REQUEST_KEYS = ("model.id", *(key for key in SCHEMA.options if key.startswith("generation.")))
+REQUEST_KEYS = ("model.id", *FIELDS)
 
 
 class WaitError(RunError):

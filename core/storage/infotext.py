@@ -17,6 +17,7 @@ from typing import Any
 
 from core import __version__
 from core.config.lora_syntax import FILES, KEY, LoraSpec, read_uses, split_prompt, write_tags
+from core.config.samplers import SAMPLER, SAMPLERS, SCHEDULE, SCHEDULES
 from core.errors import OptionError
 from core.types import GenerationRequest
 
@@ -46,11 +47,11 @@ def well_formed(text: str) -> str:
 
 
 def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> str:
-    """Return the text for a single request. `effective` may name `scheduler` (a diffusers class) and `model.fingerprint`."""
+    """Return the text for a single request. `effective` may name sampler, schedule, scheduler class and `model.fingerprint`."""
     fields = {
         "Steps": str(request.num_inference_steps),
-        "Sampler": _sampler(str(effective.get("scheduler", ""))),
-        "Schedule type": "Simple",
+        "Sampler": _sampler(effective),
+        "Schedule type": _schedule(effective),
         "CFG scale": f"{request.cfg_scale:g}",
         "Seed": str(request.seed),
         "Size": f"{request.width}x{request.height}",
@@ -268,9 +269,19 @@ def read_lora_hashes(text: str) -> dict[str, str]:
     return {name.strip(): digest.strip() for name, _, digest in pairs if name.strip() and digest.strip()}
 
 
-def _sampler(scheduler: str) -> str:
-    """Return the name that readers know: FlowMatchEulerDiscreteScheduler -> Euler."""
+def _sampler(effective: Mapping[str, Any]) -> str:
+    """A1111's name of the sampler in effect; of a record before samplers could be selected, that of the scheduler's class."""
+    known = SAMPLERS.get(str(effective.get(SAMPLER, "")))
+    if known is not None:
+        return known.name
+    scheduler = str(effective.get("scheduler", ""))
     return scheduler.removeprefix("FlowMatch").removesuffix("Scheduler").removesuffix("Discrete") or "Euler"
+
+
+def _schedule(effective: Mapping[str, Any]) -> str:
+    """A1111's name of the schedule in effect; "Automatic" where the model's own has no name."""
+    schedule = str(effective.get(SCHEDULE, "simple"))
+    return SCHEDULES[schedule].name if schedule in SCHEDULES else "Automatic"
 
 
 def _quoted(value: str) -> str:

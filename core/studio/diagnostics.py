@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from core.config.options import FIELDS
 from core.errors import CorruptImageError, CrashLoopError, ModelFileError, OutOfMemoryError, StudioError
 from core.history.image_quality import ImageStats
 from core.types import GenerationRequest, ImageRecord, Job, JobState, ModelInfo
@@ -65,10 +66,10 @@ def find(evidence: Evidence) -> tuple[Issue, ...]:
 
 def with_values(request: GenerationRequest, values: Values) -> GenerationRequest:
     """`request` with values by schema key, which are taken as they are."""
-    fields = {key.removeprefix("generation."): value for key, value in values.items() if key.startswith("generation.")}
+    fields = {key.removeprefix("generation."): value for key, value in values.items() if key in FIELDS}
     if "model.id" in values:
         fields["model"] = values["model.id"]
-    options = {key: value for key, value in values.items() if not key.startswith("generation.") and key != "model.id"}
+    options = {key: value for key, value in values.items() if key not in FIELDS and key != "model.id"}
     return replace(request, **fields, options={**request.options, **options})
 
 

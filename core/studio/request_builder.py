@@ -13,10 +13,11 @@ from PIL import Image
 from core.batch import expand as batch
 from core.batch.prompt_table import read_rows
 from core.batch.wildcard_files import WildcardFiles
+from core.config import samplers
 from core.config.cfg import CFG, GUIDANCE, as_cfg
 from core.config.loader import Settings, data_folder
 from core.config.lora_syntax import lora_specs_of, split_prompt
-from core.config.options import SCHEMA
+from core.config.options import FIELDS, SCHEMA
 from core.config.schema import AUTO
 from core.errors import InputCombinationError, NotFoundError, OptionError, PromptError
 from core.history.record_codec import is_id
@@ -26,6 +27,7 @@ from core.inference.controlnet import MISSING, check_control, control_image
 from core.inference.img2img import laid
 from core.inference.resolution import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
 from core.models.catalog import Catalog
+from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary
 from core.models.token_counter import count_tokens
 from core.remote.catalog import RemoteCatalog
@@ -208,6 +210,8 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
     check_passes(request, model, source)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
+    if model.pipeline in FAMILIES:  # another studio's server may have newer ones
+        samplers.check(request.options, FAMILIES[model.pipeline].prediction, source)
     lora_specs_of(request, source)
 
 
@@ -282,8 +286,8 @@ _PROBLEMS = {
 def with_values(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
     """Return `request` with values by schema key, each checked; of the two names of the CFG scale only `cfg_scale`."""
     checked = SCHEMA.checked(values, "sweep")
-    own = {key.removeprefix("generation."): value for key, value in checked.items() if key.startswith("generation.")}
-    options = {key: value for key, value in checked.items() if not key.startswith("generation.")}
+    own = {key.removeprefix("generation."): value for key, value in checked.items() if key in FIELDS}
+    options = {key: value for key, value in checked.items() if key not in FIELDS}
     template = "" if "seed" in own else request.template
     return replace(request, **own, template=template, options={**request.options, **options}, num_images=1)
 

@@ -14,17 +14,36 @@ from core.config.options.machine import COMPILATION, GUARD, MEMORY, SPEED
 from core.config.options.models import LORA, LORA_FOLDER, MODELS
 from core.config.options.passes import HIRES, IMG2IMG
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, VAE
+from core.config.options.sampling import SAMPLING
 from core.config.options.service import ACCESS, REMOTE, SERVER, SERVICE, WORKER
 from core.config.options.storage import STORAGE
 from core.config.options.transformer import TRANSFORMER
 from core.config.schema import Schema
 
-_REQUESTS = (GENERATION, BATCH, MODEL, OUTPUT, STORAGE, MODELS, LORA_FOLDER, SIZE, IMG2IMG, CONTROL, HIRES, LORA)
+_REQUESTS = (
+    GENERATION,
+    BATCH,
+    MODEL,
+    OUTPUT,
+    STORAGE,
+    MODELS,
+    LORA_FOLDER,
+    SAMPLING,
+    SIZE,
+    IMG2IMG,
+    CONTROL,
+    HIRES,
+    LORA,
+)
 _PIPELINE = (TEXT_ENCODER, TRANSFORMER, VAE, GUARD, SPEED, COMPILATION, MEMORY)
 _STUDIO = (PREVIEW, UI, WORKER, REMOTE, SERVER, ACCESS, SERVICE)
 SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))
+FIELDS = tuple(  # keys of what a request has as fields of its own, cfg_scale as another way to say one
+    key for key, option in SCHEMA.options.items() if key.startswith("generation.") and option.panel != "advanced"
+)
 
 GROUPS: dict[str, dict[str, str]] = {
+    "sampling": {"en": "Sampling", "zh": "采样"},
     "lora": {"en": "LoRA", "zh": "LoRA"},
     "size": {"en": "Resolution", "zh": "分辨率"},
     "img2img": {"en": "Img2img / Inpaint", "zh": "图生图 / 局部重绘"},

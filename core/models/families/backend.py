@@ -17,10 +17,13 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
+from core.config import samplers
 from core.config.options import SCHEMA
 from core.errors import Cancelled
-from core.inference import controlnet, output_checks, vae_tiling
+from core.inference import controlnet, output_checks, schedulers, vae_tiling
 from core.inference.img2img import Canvas
+from core.inference.latent_preview import PreviewBudget, Previewer
+from core.inference.schedulers import StepTap
 from core.models.families.base import CONTROLNET, Family
 from core.types import Capability, Decision, GenerationRequest, Phase, Progress, guidance_of
 
@@ -58,12 +61,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Step:
-    """One finished denoising step: its index from 0, the latents before (None where unknown) and after it."""
+    """A finished evaluation of the model: the step that it belongs to, from 1, its own index from 0, and what went into it."""
 
+    number: int
     index: int
-    before: torch.Tensor | None
-    after: torch.Tensor
-    scheduler: Any
+    tap: StepTap
 
 
 class Backend(ABC):
@@ -106,7 +108,14 @@ class Backend(ABC):
         `decisions` are those of loading it.
         """
         vae_tiling.apply(model.pipeline.vae, vae_tiling.wanted_tiles(request.options))
+        model.pipeline.scheduler = schedulers.build(
+            model.scheduler, request.options, self.family.prediction, self.shift(model, request.options)
+        )
         return replace(model, decisions=decisions)
+
+    def shift(self, model: LoadedModel, options: Mapping[str, Any]) -> float | None:
+        """Return the shift of the noise schedule; None for a family without one."""
+        return None
 
     # -- 3. an image ---------------------------------------------------------------------------------------------------
 
@@ -149,23 +158,24 @@ class Backend(ABC):
 
         Raises Cancelled within one step, BrokenPictureError for values that are not finite.
         """
-        pipeline, before = self.pipeline_for(model.pipeline, start.canvas), start.noise
+        pipeline = self.pipeline_for(model.pipeline, start.canvas)
         on_step = self.step_reporter(model, request, report)
-
-        def after_step(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            nonlocal before
-            if is_cancelled():
-                raise Cancelled  # raised here, the pipeline neither goes on nor decodes
-            after = tensors["latents"]
-            output_checks.check_latents(after, index + 1)
-            on_step(Step(index, before, after, pipe.scheduler))
-            before = after
-            return {}
+        order = pipeline.scheduler.order  # evaluations of the model for each step
 
         with (
             self.running(model, pipeline, request),
             output_checks.checked_encoder(pipeline.vae, embeds.positive[0].dtype),
+            schedulers.tapped(pipeline.scheduler, start.generator) as tap,
         ):
+
+            def after_step(_pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+                if is_cancelled():
+                    raise Cancelled  # raised here, the pipeline neither goes on nor decodes
+                number = -(-(index + 1) // order)
+                output_checks.check_latents(tensors["latents"], number)
+                on_step(Step(number, index, tap))
+                return {}
+
             result = pipeline(
                 **self.start_arguments(start),
                 num_inference_steps=request.num_inference_steps,
@@ -212,8 +222,22 @@ class Backend(ABC):
         yield
 
     def step_reporter(self, model: LoadedModel, request: GenerationRequest, report: Report) -> Callable[[Step], None]:
-        """Return what is called after each step that was finite."""
-        return lambda step: report(Phase.STEPS, step.index + 1)
+        """Return what is called after each step that was finite: it reports, with a preview as long as previews cost little."""
+        budget = PreviewBudget(model.previewer)
+        sampler = samplers.of_class(type(model.pipeline.scheduler).__name__, self.family.prediction)
+        solver = sampler.solver(self.family.prediction) if sampler is not None else None
+        wanted = request.options["preview.enabled"] and solver is not None
+        preview = solver.preview if solver is not None else "flow"
+
+        def told(step: Step) -> None:
+            def draw(previewer: Previewer) -> bytes | None:
+                clean = schedulers.predicted(step.tap, preview)
+                return None if clean is None else previewer.draw(clean)
+
+            due = wanted and step.number % request.options["preview.interval"] == 0
+            budget.report(lambda image: report(Phase.STEPS, step.number, image), draw if due else None)
+
+        return told
 
     @abstractmethod
     def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
@@ -231,6 +255,7 @@ class Backend(ABC):
             "model.load_seconds": round(model.load_seconds, 3),
             "model.pipeline": model.info.pipeline,
             "scheduler": type(model.pipeline.scheduler).__name__,
+            **schedulers.resolved(model.pipeline.scheduler, request.options, self.family.prediction),
             "versions": dict(model.versions),
         }
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.config.samplers import Prediction
 from core.i18n import localize
 from core.models.weight_files import Tensor
 from core.types import CONTROL
@@ -136,6 +137,7 @@ class Family:
     label: str
     parts: Mapping[str, Part]
     denoiser: str  # the part that removes the noise: "transformer" or "unet"
+    prediction: Prediction  # which samplers apply: see core.config.samplers
     size_multiple: int  # px
     steps: int  # default
     cfg_scale: float  # default, 1 = off

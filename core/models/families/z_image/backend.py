@@ -28,7 +28,6 @@ from core.inference import (
     torch_compile,
     vae_tiling,
 )
-from core.inference.latent_preview import PreviewBudget, Previewer
 from core.models.families.backend import Backend, OnProgress, PromptEmbeds, Report, Step, network_of
 from core.models.families.base import CONTROLNET
 from core.models.families.z_image import half_precision
@@ -104,7 +103,6 @@ class ZImageBackend(Backend):
         """
         options, pipeline = request.options, model.pipeline
         model = super().apply_options(model, request, decisions, on_progress)
-        pipeline.scheduler.set_shift(effective_shift(model, options))
         compiles = options["compile.enabled"] and torch_compile.problem(model.device) is None
         plan, chosen = _attention_plan(model, options, compiles)
         _attend(pipeline, plan)
@@ -127,6 +125,11 @@ class ZImageBackend(Backend):
             effective={**model.effective, **live, **resolved},
             decisions=(*model.decisions, *chosen, *(choice for choice in (compiled, why) if choice)),
         )
+
+    def shift(self, model: LoadedModel, options: Mapping[str, Any]) -> float:
+        """As set, or the model's own."""
+        wanted = options["scheduler.shift"]
+        return float(model.scheduler.config.shift if wanted == AUTO else wanted)
 
     # -- 3. an image ---------------------------------------------------------------------------------------------------
 
@@ -168,16 +171,12 @@ class ZImageBackend(Backend):
             yield
 
     def step_reporter(self, model: LoadedModel, request: GenerationRequest, report: Report) -> Callable[[Step], None]:
-        """Report with a preview as long as previews cost little, and fade positions that fade."""
-        budget = PreviewBudget(model.previewer)
+        """Besides, fade positions that fade."""
+        tell = super().step_reporter(model, request, report)
 
         def told(step: Step) -> None:
-            place = (step.scheduler.begin_index or 0) + step.index
-            budget.report(
-                lambda preview: report(Phase.STEPS, step.index + 1, preview),
-                _preview(request, step, step.scheduler.sigmas[place : place + 2]),
-            )
-            rope.fade_to(model.pipeline.transformer, float(step.scheduler.sigmas[place + 1]))
+            tell(step)
+            rope.fade_to(model.pipeline.transformer, float(step.tap.scheduler.sigmas[step.tap.index + 1]))
 
         return told
 
@@ -194,7 +193,7 @@ class ZImageBackend(Backend):
         return {
             **request.options,
             **super().effective(model, request),
-            "scheduler.shift": effective_shift(model, request.options),
+            "scheduler.shift": self.shift(model, request.options),
             "transformer.rope": _positions(model, request).record,
             "vae.tiles": vae_tiling.wanted_tiles(request.options).record,
         }
@@ -281,31 +280,10 @@ def _cut_off(model: LoadedModel, request: GenerationRequest, used: int) -> tuple
 # -- steps -------------------------------------------------------------------------------------------------------------
 
 
-def effective_shift(model: LoadedModel, options: Mapping[str, Any]) -> float:
-    """Return the scheduler's shift: as set, or the model's own."""
-    wanted = options["scheduler.shift"]
-    return float(model.pipeline.scheduler.config.shift if wanted == AUTO else wanted)
-
-
 def _positions(model: LoadedModel, request: GenerationRequest) -> rope.RopePlan:
     """How the request's options make the positions of an image of its size."""
     size = resolution.size_to_render(model.info, request)
     return rope.plan_positions(request.options, model.info.trained_side, size)
-
-
-def _preview(request: GenerationRequest, step: Step, sigmas: torch.Tensor) -> Callable[[Previewer], bytes] | None:
-    """Return what makes the preview after this step; None where none is wanted.
-
-    There is none after the first step of img2img, whose noisy beginning is inside the pipeline.
-    """
-    before, after = step.before, step.after
-    if (
-        before is None
-        or not request.options["preview.enabled"]
-        or (step.index + 1) % request.options["preview.interval"]
-    ):
-        return None
-    return lambda previewer: previewer.draw(before, after, *sigmas.tolist())
 
 
 # -- ControlNet --------------------------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ _PLAIN = ZImage(
         "vae": Part("diffusers", ("AutoencoderKL",)),
     },
     denoiser="transformer",
+    prediction="flow",
     size_multiple=PATCH,
     steps=8,
     cfg_scale=1.0,
