@@ -235,4 +235,4 @@ def test_previews_of_a_forming_image_are_told(own, request_of, monkeypatch):
     seen = []
     request = request_of(width=128, height=96, changed={"img2img.denoising_strength": 1.0, "preview.interval": 1})
     own.generate(request, seen.append, attempt=ResumeState(inputs={"image": scene()}))
-    assert sum(told.preview is not None for told in seen) == 3, "but for the first step"
+    assert sum(told.preview is not None for told in seen) == 4, "and the first step, too"

@@ -10,6 +10,8 @@ from typing import Any
 
 from core.config.lora_syntax import FORBIDDEN, KEY, LoraSpec, read_uses
 from core.config.options import SCHEMA
+from core.config.samplers import SAMPLER, SCHEDULE, parse_sampler, parse_schedule
+from core.config.schema import AUTO
 from core.errors import InputError, OptionError
 from core.storage.infotext import well_formed
 from core.types import FoundParameters, ImageParameters, NamedLora
@@ -104,6 +106,7 @@ def checked(result: FoundParameters, loras_usable: bool = True) -> FoundParamete
             values[option.key] = option.check(value, result.program)
         except InputError:
             unused[key] = shown(value)
+    _read_sampler(result, values, unused)
     if result.facts.loras:
         uses = _uses(result.facts.loras) if loras_usable else None
         if uses is None:
@@ -111,6 +114,32 @@ def checked(result: FoundParameters, loras_usable: bool = True) -> FoundParamete
         else:
             values[KEY] = uses
     return replace(result, values=values, unused=unused)
+
+
+def _read_sampler(result: FoundParameters, values: dict[str, Any], unused: dict[str, str]) -> None:
+    """Read the sampler and the schedule, which some programs write into one name; what is unknown here is listed."""
+    sampler, schedule = result.facts.sampler, AUTO
+    if sampler is not None:
+        found = parse_sampler(sampler)
+        if found is None:
+            unused.setdefault("Sampler", shown(sampler))
+            return
+        values[SAMPLER], schedule = found
+        for name in _SAMPLER_FIELDS:
+            if name in unused and parse_sampler(unused[name]) == found:
+                del unused[name]
+    for name in _SCHEDULE_FIELDS:
+        read = parse_schedule(unused[name]) if name in unused else None
+        if read is not None:
+            schedule = read if read != AUTO else schedule
+            del unused[name]
+    if sampler is not None or schedule != AUTO:
+        values[SCHEDULE] = schedule
+
+
+# Names of the sampler and of the schedule in other programs; InvokeAI calls its samplers schedulers.
+_SAMPLER_FIELDS = ("Sampler", "sampler", "sampler_name", "comfyuisampler", "scheduler", "Scheduler")
+_SCHEDULE_FIELDS = ("Schedule type", "scheduler", "Scheduler")
 
 
 def merged(first: FoundParameters, other: FoundParameters) -> FoundParameters:

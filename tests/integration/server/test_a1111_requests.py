@@ -42,6 +42,28 @@ def call(served: Served) -> Any:
     return call
 
 
+# -- samplers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wish", "options", "told"),
+    [
+        ({"sampler_name": "Euler a"}, ("euler_ancestral", "auto"), None),
+        ({"sampler_name": "DPM++ 2M Karras"}, ("dpmpp_2m", "karras"), None),
+        ({"sampler_name": "DPM++ 2M", "scheduler": "SGM Uniform"}, ("dpmpp_2m", "sgm_uniform"), None),
+        ({"sampler_index": "UniPC", "scheduler": "Automatic"}, ("unipc", "auto"), None),
+        ({"sampler_name": "Restart"}, ("auto", "auto"), "sampler_name: Restart (unknown; the model's own is used)"),
+        ({"sampler_name": "DPM++ SDE"}, ("auto", "auto"), "sampler_name: dpmpp_sde (not for this model; its own is used)"),
+        ({"scheduler": "Turbo"}, ("auto", "auto"), "scheduler: Turbo (unknown; the model's own is used)"),
+    ],
+)
+def test_sampler_acts_or_is_named(served: Served, call: Any, wish: Any, options: Any, told: str | None) -> None:
+    answer = call("txt2img", {**SMALL, **wish}).json()
+    request = served.studio.queue.recent(1)[0].request
+    assert (request.options["generation.sampler"], request.options["generation.schedule"]) == options
+    assert answer["ignored"] == ([told] if told else [])
+
+
 # -- options ---------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from core.config.loader import PROJECT_ROOT
 from core.config.options import SCHEMA
 from core.models.families import DEFAULT, FAMILIES, backend_of
 
-PACKAGE = PROJECT_ROOT / "core" / "model" / "families"
+PACKAGE = PROJECT_ROOT / "core" / "models" / "families"
 # The embedded model and its training are a Z-Image; a benchmark of random weights at true size builds one.
 BUILDS_ONE = ("core/demo/", "core/bench/random_weights.py")
 NAMED = re.compile(

@@ -62,17 +62,28 @@ ADVANCED = {
 }  # fmt: skip
 
 
+SAMPLED = {  # sampler and schedule of each case
+    "a1111": ("euler_ancestral", "karras"),
+    "forge": ("euler_ancestral", "karras"),
+    "swarm": ("euler", "auto"),
+    "fooocus": ("euler", "auto"),
+    "invoke": ("euler", "auto"),
+    "comfy": ("euler", "auto"),
+    "comfy advanced": ("", "simple"),
+}
+
+
 def dumped(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False)
 
 
 CASES: dict[str, tuple[str, dict[str, str], set[str]]] = {
-    "a1111": ("A1111", {"parameters": A1111}, {"Sampler", "Schedule type", "Model"}),
+    "a1111": ("A1111", {"parameters": A1111}, {"Model"}),
     "forge": ("Forge", {"parameters": FORGE}, {"Distilled CFG Scale", "Model"}),
-    "swarm": ("SwarmUI", {"parameters": dumped(SWARM)}, {"model", "sampler", "sui_extra_data"}),
-    "fooocus": ("Fooocus", {"parameters": dumped(FOOOCUS)}, {"base_model", "sampler"}),
-    "invoke": ("InvokeAI", {"invokeai_metadata": dumped(INVOKE)}, {"model", "scheduler"}),
-    "comfy": ("ComfyUI", {"prompt": dumped(COMFY), "workflow": "{}"}, {"ckpt_name", "sampler_name", "workflow"}),
+    "swarm": ("SwarmUI", {"parameters": dumped(SWARM)}, {"model", "sui_extra_data"}),
+    "fooocus": ("Fooocus", {"parameters": dumped(FOOOCUS)}, {"base_model"}),
+    "invoke": ("InvokeAI", {"invokeai_metadata": dumped(INVOKE)}, {"model"}),
+    "comfy": ("ComfyUI", {"prompt": dumped(COMFY), "workflow": "{}"}, {"ckpt_name", "workflow"}),
     "comfy advanced": ("ComfyUI", {"prompt": dumped(ADVANCED)}, {"unet_name"}),
 }
 
@@ -105,7 +116,11 @@ def test_what_a_program_wrote_is_read(case: str, format: str) -> None:
     program, texts, unused = CASES[case]
     found = read_parameters(png(texts) if format == "PNG" else other(format, texts))
     assert found is not None and found.program == program
-    assert dict(found.values) == USED
+    sampled = {key: value for key, value in found.values.items() if key not in USED}
+    assert {key: value for key, value in found.values.items() if key in USED} == USED
+    assert sampled == {
+        f"generation.{key}": value for key, value in zip(("sampler", "schedule"), SAMPLED[case], strict=True) if value
+    }
     assert unused <= set(found.unused)
 
 
@@ -209,7 +224,7 @@ def test_a_chunk_of_fifty_megabytes_and_a_bomb() -> None:
     assert found is None or found.values.get(PROMPT_KEY, "") == ""
     good = png({"parameters": A1111}).getvalue()
     found = read_parameters(io.BytesIO(good[:33] + chunk(b"tEXt", b"prompt\0" + b"a" * FIFTY) + good[33:]))
-    assert found is not None and dict(found.values) == USED
+    assert found is not None and {key: found.values[key] for key in USED} == USED
 
 
 @pytest.mark.parametrize(
