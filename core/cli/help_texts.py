@@ -66,7 +66,8 @@ WORDS = {
         "executor": "ray: measure several workers on Ray against the local worker instead, each on one thread",
         "workers": "how many, with --executor ray",
         "what": "speed: against plain diffusers; vae: ways of tiling; rope: scalings of positions at 2 and 3 times the size; "
-        "overhead: what queue, previews and saving add to a job",
+        "overhead: what queue, previews and saving add to a job; "
+        "samplers: each sampler and schedule at 4, 8 and 16 steps",
         "tile": "of vae: side of a tile",
         "minutes": "of rope: about how long to measure",
         "most": "of rope: at most so many prompts",
@@ -130,7 +131,8 @@ WORDS = {
         "executor": "ray：改为比较 Ray 上的多个工作进程与本机工作进程，各用一个线程",
         "workers": "使用 --executor ray 时的工作进程数",
         "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放；"
-        "overhead：队列、预览和保存为任务增加的时间",
+        "overhead：队列、预览和保存为任务增加的时间；"
+        "samplers：各采样器与调度在 4、8、16 步的表现",
         "tile": "vae 时的分块边长",
         "minutes": "rope 时大约测多久",
         "most": "rope 时最多用多少条提示词",

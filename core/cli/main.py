@@ -138,6 +138,10 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
         from core.bench import overhead
 
         return overhead.run(parsed, configs)
+    if parsed.what == "samplers":
+        from core.bench import samplers
+
+        return samplers.run(parsed, configs)
     from core.bench import speed
 
     return speed.run(parsed, configs)
@@ -275,7 +279,9 @@ def _add_samplers(command: argparse.ArgumentParser, language: str) -> None:
 
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     words = WORDS[language]
-    command.add_argument("what", nargs="?", choices=("speed", "vae", "rope", "overhead"), default="speed", help=words["what"])
+    command.add_argument(
+        "what", nargs="?", choices=("speed", "vae", "rope", "overhead", "samplers"), default="speed", help=words["what"]
+    )
     command.add_argument("--architecture", choices=("z-image-turbo",), help=words["architecture"])
     command.add_argument("--random-weights", action="store_true", help=words["random-weights"])
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words["set"])

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from core.demo.prompt_attributes import attributes
 from core.demo.scenes import ATTRIBUTES
 
-WEIGHTS = Path(__file__).with_name("recogniser.safetensors")
+WEIGHTS = Path(__file__).with_name("classifier.safetensors")
 SIDE = 128  # px: what is looked at
 GROUPS = 8  # of every normalisation
 STRIDES = {0: 2, 3: 2, 6: 2, 9: 2, 12: 1}  # of the convolutions, by their places in the trunk

@@ -232,7 +232,7 @@ def test_image_of_a_diffusion_sampler_is_plain_diffusers(own, toy, plain_toy, re
     solver = SAMPLERS[sampler].diffusion
     pipeline.scheduler = getattr(diffusers, solver.cls).from_config(scheduler.config, **solver.arguments, **changes)
     image = own.generate(
-        request_of(model=str(toy), width=64, height=64, guidance_scale=2.0, changed=asked(sampler, schedule))
+        request_of(model=str(toy), width=64, height=64, cfg_scale=3.0, changed=asked(sampler, schedule))
     )
     theirs = pipeline(
         "a red house, day", width=64, height=64, num_inference_steps=4, guidance_scale=3.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.config.options.basics import MAX_SEED
 from core.config.options.declare import LIVE, advanced
 from core.config.samplers import SAMPLERS, SCHEDULES, parse_sampler, parse_schedule
 from core.config.schema import AUTO
@@ -44,6 +45,65 @@ SAMPLING = (
             "sampler takes some, simple none; sgm_uniform is trailing spacing, as Lightning and Turbo models of SDXL need.",
             "zh": "噪声强度在各步之间的分布。auto：模型自带。流匹配模型全部可用；其他模型视采样器而定，且不支持 simple；"
             "sgm_uniform 即 trailing 间隔，SDXL 的 Lightning 与 Turbo 模型需要它。",
+        },
+    ),
+    advanced(
+        "generation.variation_strength",
+        type="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        group="sampling",
+        label={"en": "Variation strength", "zh": "差异强度"},
+        help={
+            "en": "Mixes the noise of the seed with that of the variation seed. 0 = off, 1 = the variation seed alone. 0.1 to 0.3 "
+            "gives siblings of one image.",
+            "zh": "将随机种子的噪声与差异种子的噪声混合。0 为关闭，1 为只用差异种子。0.1 至 0.3 得到同一图片的近似变体。",
+        },
+    ),
+    advanced(
+        "generation.variation_seed",
+        type="int",
+        default=0,
+        minimum=0,
+        maximum=MAX_SEED,
+        step=1,
+        group="sampling",
+        label={"en": "Variation seed", "zh": "差异随机种子"},
+        help={
+            "en": "The seed of the noise that is mixed in. It acts when the variation strength is above 0.",
+            "zh": "混入噪声所用的种子。仅当差异强度大于 0 时起作用。",
+        },
+    ),
+    advanced(
+        "generation.prompt_noise",
+        type="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=2.0,
+        step=0.05,
+        group="sampling",
+        label={"en": "Prompt noise", "zh": "提示词噪声"},
+        help={
+            "en": "Adds noise to the prompt embeds by the seed, in shares of their standard deviation, so that seeds differ more. "
+            "0 = off; high values lose the prompt.",
+            "zh": "按种子向提示词嵌入加入噪声（以其标准差为单位），使不同种子差别更大。0 为关闭；过高会偏离提示词。",
+        },
+    ),
+    advanced(
+        "generation.short_prompt_steps",
+        type="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=0.5,
+        step=0.05,
+        group="sampling",
+        label={"en": "Steps on a shortened prompt", "zh": "缩短提示词的步数比例"},
+        help={
+            "en": "This share of the steps, the first ones, uses the first clause of the prompt alone, so that compositions differ "
+            "more between seeds. 0 = off.",
+            "zh": "最初这一比例的步数只使用提示词的第一个分句，使不同种子的构图差别更大。0 为关闭。",
         },
     ),
 )

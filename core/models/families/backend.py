@@ -20,7 +20,7 @@ from torch import nn
 from core.config import samplers
 from core.config.options import SCHEMA
 from core.errors import Cancelled
-from core.inference import controlnet, output_checks, schedulers, vae_tiling
+from core.inference import controlnet, output_checks, schedulers, vae_tiling, variety
 from core.inference.img2img import Canvas
 from core.inference.latent_preview import PreviewBudget, Previewer
 from core.inference.schedulers import StepTap
@@ -48,6 +48,7 @@ class PromptEmbeds:
     negative: Sequence[torch.Tensor] | None
     decisions: tuple[Decision, ...]
     seconds: float = 0.0
+    short: Sequence[torch.Tensor] | None = None  # of the shortened prompt that the first steps use
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Backend(ABC):
         shape = (1, denoiser.config.in_channels, height // scale, width // scale)
         dtype = self.latents_dtype(embeds)
         noise = randn_tensor(shape, generator=generator, device=pipeline._execution_device, dtype=dtype)
-        return Start(canvas, generator, noise)
+        return Start(canvas, generator, variety.varied_noise(noise, request.options))
 
     def latents_dtype(self, embeds: PromptEmbeds) -> torch.dtype:
         """Return the number format that the pipeline keeps latents in."""
@@ -161,11 +162,15 @@ class Backend(ABC):
         pipeline = self.pipeline_for(model.pipeline, start.canvas)
         on_step = self.step_reporter(model, request, report)
         order = pipeline.scheduler.order  # evaluations of the model for each step
+        embeds = replace(embeds, positive=variety.varied_embeds(embeds.positive, request.options, request.seed))
+        short = variety.short_steps(request.options, request.num_inference_steps) if embeds.short is not None else 0
+        first = replace(embeds, positive=embeds.short) if short and embeds.short is not None else embeds
 
         with (
             self.running(model, pipeline, request),
             output_checks.checked_encoder(pipeline.vae, embeds.positive[0].dtype),
             schedulers.tapped(pipeline.scheduler, start.generator) as tap,
+            variety.varied_img2img(pipeline.scheduler, request.options),
         ):
 
             def after_step(_pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +179,7 @@ class Backend(ABC):
                 number = -(-(index + 1) // order)
                 output_checks.check_latents(tensors["latents"], number)
                 on_step(Step(number, index, tap))
-                return {}
+                return self.next_embeds(embeds) if short and index + 1 == short * order else {}
 
             result = pipeline(
                 **self.start_arguments(start),
@@ -182,7 +187,7 @@ class Backend(ABC):
                 guidance_scale=guidance_of(request.cfg_scale, self.family.cfg_offset),
                 output_type="latent",
                 callback_on_step_end=after_step,
-                **self.embeds_arguments(embeds),
+                **self.embeds_arguments(first),
                 **controlnet.arguments(self.family.controlnet, request.options, start.canvas),
                 **self.extra_arguments(request),
             )
@@ -192,6 +197,10 @@ class Backend(ABC):
     @abstractmethod
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
         """Return the pipeline's arguments for the prompt embeds."""
+
+    def next_embeds(self, embeds: PromptEmbeds) -> dict[str, Any]:
+        """Return what a callback gives the pipeline so that the next step uses these embeds."""
+        raise NotImplementedError
 
     def pipeline_for(self, pipeline: Any, canvas: Canvas) -> Any:
         """Return the loaded pipeline for noise alone, else its img2img or inpaint class made of the same parts."""

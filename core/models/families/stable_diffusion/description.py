@@ -170,6 +170,7 @@ _CANNOT: Mapping[str, Text] = {
     "memory.quantization": localize("models.families.stable_diffusion.description.cannot.memory_quantization"),
     "cfg.": localize("models.families.stable_diffusion.description.cannot.cfg"),
     "scheduler.shift": localize("models.families.stable_diffusion.description.cannot.scheduler_shift"),
+    "generation.short_prompt_steps": localize("models.families.stable_diffusion.description.cannot.short_prompt"),
     "controlnet.": NO_CONTROLNET,
 }
 

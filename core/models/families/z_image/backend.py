@@ -27,6 +27,7 @@ from core.inference import (
     text_encoding,
     torch_compile,
     vae_tiling,
+    variety,
 )
 from core.models.families.backend import Backend, OnProgress, PromptEmbeds, Report, Step, network_of
 from core.models.families.base import CONTROLNET
@@ -137,7 +138,10 @@ class ZImageBackend(Backend):
         """`positive` and `negative` are [(tokens, width)]."""
         positive = _encoded(model, request, request.prompt)
         negative = [_encoded(model, request, request.negative_prompt)] if request.guided else None
-        return PromptEmbeds([positive], negative, _cut_off(model, request, positive.shape[0]))
+        short = None
+        if variety.short_steps(request.options, request.num_inference_steps) > 0:
+            short = [_encoded(model, request, variety.shortened(request.prompt))]
+        return PromptEmbeds([positive], negative, _cut_off(model, request, positive.shape[0]), short=short)
 
     def latents_dtype(self, embeds: PromptEmbeds) -> torch.dtype:
         """Z-Image keeps latents in float32."""
@@ -146,6 +150,10 @@ class ZImageBackend(Backend):
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
         """The pipeline takes lists with a tensor for each image."""
         return {"prompt_embeds": embeds.positive, "negative_prompt_embeds": embeds.negative}
+
+    def next_embeds(self, embeds: PromptEmbeds) -> dict[str, Any]:
+        """The pipeline keeps both lists apart and takes each from the callback."""
+        return {"prompt_embeds": list(embeds.positive)}
 
     def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
         """The shape of guidance."""
