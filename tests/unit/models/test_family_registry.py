@@ -16,9 +16,7 @@ from core.models.families import DEFAULT, FAMILIES, backend_of
 PACKAGE = PROJECT_ROOT / "core" / "models" / "families"
 # The embedded model and its training are a Z-Image; a benchmark of random weights at true size builds one.
 BUILDS_ONE = ("core/demo/", "core/bench/random_weights.py")
-NAMED = re.compile(
-    r"ZImage|Z_IMAGE|z_image|StableDiffusion|stable_diffusion|\bSDXL?\b(?=\s*[,)\]:=])|StableDiffusionXL"
-)
+NAMED = re.compile(r"ZImage|Z_IMAGE|z_image|StableDiffusion|stable_diffusion")
 
 
 def sources():
