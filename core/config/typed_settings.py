@@ -37,6 +37,29 @@ class GenerationSection(Section):
     cfg_scale: float | Literal["auto"]
     seed: int
     num_images: int
+    sampler: Literal[
+        "auto",
+        "euler",
+        "euler_ancestral",
+        "heun",
+        "dpm_2",
+        "dpm_2_ancestral",
+        "dpmpp_2m",
+        "dpmpp_sde",
+        "dpmpp_2m_sde",
+        "lms",
+        "ddim",
+        "pndm",
+        "unipc",
+        "deis",
+        "lcm",
+        "tcd",
+    ]
+    schedule: Literal["auto", "simple", "normal", "karras", "exponential", "beta", "sgm_uniform"]
+    variation_strength: float
+    variation_seed: int
+    prompt_noise: float
+    short_prompt_steps: float
 
 
 class BatchSection(Section):
