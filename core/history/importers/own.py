@@ -7,6 +7,7 @@ from typing import Any
 
 from core.config.lora_syntax import KEY, read_uses
 from core.config.options import SCHEMA
+from core.config.samplers import SAMPLER, SAMPLERS
 from core.errors import InputError, OptionError
 from core.history.importers import common
 from core.storage.infotext import well_formed
@@ -40,7 +41,9 @@ def read(texts: Mapping[str, str]) -> FoundParameters | None:
 def _facts(data: Mapping[str, Any], requested: Mapping[str, Any]) -> FoundParameters:
     loras = _loras(requested["options"].get(KEY, ()))
     resolved = data.get("resolved")
-    scheduler = resolved.get("scheduler") if isinstance(resolved, dict) else None
+    resolved = resolved if isinstance(resolved, dict) else {}
+    known = SAMPLERS.get(str(resolved.get(SAMPLER, "")))
+    scheduler = known.name if known is not None else resolved.get("scheduler")
     raw = {
         "prompt": requested["prompt"],
         "negative_prompt": requested["negative_prompt"],
