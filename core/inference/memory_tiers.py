@@ -18,7 +18,7 @@ from core.types import Decision
 Text = Mapping[str, str]
 
 GIGA = 10**9
-MEGA = 2**20  # options count in these
+MEGA = 10**6  # options count in these, as GPUs and disks are sold
 WEIGHT_BYTES = {"none": 2.0, "int8": 1.06, "fp8": 1.06, "nf4": 0.5625, "gguf": 1.07}  # of a parameter, with its scales
 QUANTISED = ("text_encoder", "transformer")  # the VAE is small and stays as it is
 GROUP_SHARE = 0.15  # of the largest part that is on the card at once: an embedding table and two blocks, with room

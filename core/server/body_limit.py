@@ -54,7 +54,7 @@ class Guard:
         if scope["method"] == "HEAD":
             scope, send, receive = _as_get(scope, send, receive)
         try:
-            limit = 1024 * self._get_studio().settings.service.max_body_kb
+            limit = 1000 * self._get_studio().settings.service.max_body_kb
         except StudioError as error:  # the output folder can't be used
             await self._say(error, 503)(scope, receive, send)
             return
