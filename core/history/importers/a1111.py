@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
-from core.config.lora_syntax import KEY, read_uses, split_prompt
+from core.config.lora_syntax import read_uses, split_prompt
 from core.errors import OptionError
 from core.history.importers import common
 from core.storage.embedded_texts import DESCRIPTION, PARAMETERS, SOFTWARE
@@ -56,8 +55,6 @@ def _found(info: Infotext, program: str) -> FoundParameters:
     }
     rest = {name: value for name, value in info.fields.items() if name.lower() not in _USED}
     result = common.found(program, raw, rest, loras, usable)
-    if usable and KEY in result.values and (specs := _part_weights(info.prompt)):
-        result = replace(result, values={**result.values, KEY: specs})
     for name in (RESOURCES, CIVITAI_DATA):  # what other tools look up by: kept whole
         if name in info.fields:
             kept = well_formed(info.fields[name])[: common.LONGEST_LISTED]
@@ -128,16 +125,6 @@ def _loras(prompt: str) -> tuple[str, list[Any], bool]:
         pairs = [(parts[0], parts[1] if len(parts) > 1 and parts[1] else 1.0) for parts in (t.split(":") for t in tags)]
         return prompt, [(common.file_stem(name), weight) for name, weight in pairs], False
     return plain, [NamedLora(common.file_stem(spec.name), spec.weight, spec.parts) for spec in specs], True
-
-
-def _part_weights(prompt: str) -> tuple[str, ...]:
-    """Return the tags as the option says them where one has weights for parts of the model, such as `te=0`; else ()."""
-    try:
-        specs = read_uses(split_prompt(well_formed(prompt))[1], "A1111")
-    except OptionError:
-        return ()
-    named = tuple(str(replace(spec, name=common.file_stem(spec.name))) for spec in specs)
-    return named if any(spec.parts for spec in specs) else ()
 
 
 def _weights(text: str) -> Iterator[tuple[str, str]]:
