@@ -16,14 +16,17 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import NoReturn
 
 from core.cli.console import STOPPED, choose_language, complain, file_error
 from core.cli.help_texts import WORDS
-from core.config.loader import PROJECT_ROOT
+from core.config.loader import PROJECT_ROOT, load_settings
 from core.config.options import SCHEMA
 from core.errors import InputError, StudioError, UnexpectedError
+
+COMMAND_LOG = "logs/commands.log"  # in the output folder
 
 
 class CommandLineError(InputError):
@@ -63,6 +66,7 @@ def _unexpected(error: Exception) -> StudioError:
 
 
 def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
+    _log_libraries(configs)
     if parsed.command == "generate" and parsed.server is not None:
         from core.cli import remote_generate
 
@@ -114,14 +118,28 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
     return demo_eval.run(parsed, configs)
 
 
-def _quiet_libraries() -> None:
-    """diffusers imports torchao where it is installed, and both would tell of it in the middle of our lines."""
+def _log_libraries(configs: Path) -> None:
+    """Write what the libraries tell into a log file: between the lines of a command it would mislead.
+
+    diffusers imports torchao where it is installed, and both warn of it; so do PyTorch and transformers of other things.
+    """
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torch has a handler of its own, on the terminal
+    if logging.getLogger().handlers:
+        return
+    try:
+        file = load_settings(configs, os.environ).output_directory / COMMAND_LOG
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = RotatingFileHandler(file, maxBytes=1_000_000, backupCount=1, encoding="utf-8", delay=True)
+    except (StudioError, OSError):  # the command itself says what is wrong with them
+        handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
 
 
 def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
-    _quiet_libraries()
     if parsed.executor is not None:
         from core.bench import executors
 
@@ -217,12 +235,15 @@ def _add_inspect(command: argparse.ArgumentParser, language: str) -> None:
 def _add_models(command: argparse.ArgumentParser, language: str) -> None:
     words = WORDS[language]
     command.add_argument(
-        "action", nargs="?", choices=("list", "get", "add", "remove"), default="list", help=words["models_action"]
+        "action", nargs="?", choices=("list", "get", "add", "remove", "check"), default="list", help=words["models_action"]
     )
     command.add_argument("target", nargs="?", metavar="ID|PATH", help=words["target"])
     command.add_argument("--source", metavar="HUB", help=words["source"])
     command.add_argument("--mirror", metavar="URL", help=words["mirror"])
     command.add_argument("--id", metavar="ID", help=words["id"])
+    command.add_argument("more", nargs="*", metavar="PATH", help=words["models_more"])
+    command.add_argument("--json", action="store_true", help=words["models_json"])
+    command.add_argument("--model", metavar="ID", help=words["models_for"])
 
 
 def _add_doctor(command: argparse.ArgumentParser, language: str) -> None:

@@ -1,22 +1,28 @@
-"""`models`: which there are, LoRAs too, fetch one, add a folder or file of this machine, remove one; as the Models page does."""
+"""`models`: list them, LoRAs too, fetch one, add a folder or file of this machine, remove one, say what a file is."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from core.cli.console import DONE, SOURCE, STOPPED, complain
+from core.cli.console import BAD_INPUT, DONE, FAILED, SOURCE, STOPPED, complain
 from core.config.loader import load_settings
-from core.errors import InputError, OptionError
+from core.errors import InputError, ModelError, OptionError
 from core.i18n import localize
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
-from core.types import Download
+from core.types import Download, ModelInfo
 
-ACTIONS = ("list", "get", "add", "remove")
+if TYPE_CHECKING:
+    from core.models.catalog import Catalog
+
+ACTIONS = ("list", "get", "add", "remove", "check")
 SOURCES = ("huggingface", "modelscope")
 POLL_SECONDS = 0.5
 
@@ -25,14 +31,22 @@ class TargetError(InputError):
     """An action without what it acts on."""
 
 
+class NoPathError(InputError):
+    """A path that does not exist or can't be read."""
+
+
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     """Do it; the exit code. Raises StudioError."""
     action, target = arguments.action, arguments.target
     if action != "list" and not target:
-        what = localize("cli.models.a_path") if action == "add" else localize("cli.models.a_model_s_id")
+        what = localize("cli.models.a_path") if action in ("add", "check") else localize("cli.models.a_model_s_id")
         raise TargetError(action=action, what=what)
     settings = load_settings(configs, os.environ)
     settings.raise_problems()
+    if action == "check":
+        return check(
+            [target, *arguments.more], arguments.json, arguments.model or settings.model.id, configs, language
+        )
     studio = build_studio(settings)
     if action == "get":
         return _get(studio, target, arguments, language)
@@ -43,6 +57,53 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     else:
         _list(studio, language)
     return DONE
+
+
+def check(paths: Sequence[str], as_json: bool, model: str, configs: Path, language: str) -> int:
+    """Say what each path is; exit code 2 when one does not exist, 1 when it can't be told of one."""
+    from core.models.catalog import Catalog
+    from core.models.describe import Description, describe
+    from core.models.model_paths import default_places
+
+    catalog = Catalog(configs, default_places(configs))
+    found: list[Description] = []
+    missing = False
+    for name in paths:
+        try:
+            found.append(
+                describe(Path(os.path.abspath(os.path.expanduser(name))), catalog, _lora_model(catalog, model))
+            )
+        except OSError as error:
+            missing = True
+            complain(NoPathError(path=name, detail=error.strerror or str(error)), language)
+    if as_json and found:
+        objects = [one.as_json() for one in found]
+        print(json.dumps(objects[0] if len(paths) == 1 else objects, ensure_ascii=False, indent=2))
+    elif not as_json:
+        for one in found:
+            _print_description(one.as_json())
+    return BAD_INPUT if missing else DONE if all(one.told for one in found) else FAILED
+
+
+def _lora_model(catalog: Catalog, model: str) -> ModelInfo | None:
+    try:
+        return catalog.find(model)
+    except ModelError:
+        return None
+
+
+def _print_description(found: Mapping[str, Any]) -> None:
+    facts = [
+        found["kind"],
+        found["family"],
+        found["layout"],
+        found["dtype"],
+        ", ".join(found["parts"]),
+        _size(found["size"]),
+    ]
+    print(f"{found['path']}\n    {' | '.join(fact for fact in facts if fact)}\n    use: {found['use']}")
+    if found.get("acts_on"):
+        print(f"    acts on {found['acts_on']}")
 
 
 def _list(studio: Studio, language: str) -> None:

@@ -15,7 +15,12 @@ class UnknownModelError(ModelError, InputError):
 
 
 class ModelFileError(ModelError, InputError):
-    """A file of the model is missing, truncated or unsafe; `problem` says which, and the cure."""
+    """A file of the model is missing, truncated or unsafe; `problem` says which, and the cure.
+
+    `kind`: the reason's key in `core.models.validation.PROBLEMS`, for those that decide by it.
+    """
+
+    kind = ""
 
 
 class ModelLoadError(ModelError):

@@ -80,15 +80,15 @@ class Plan:
         return {**held, "vae.enable_tiling": True} if self.tier.tiling else held
 
 
-def needed(tier: Tier, parameters: Mapping[str, int], pixels: int) -> int:
+def needed(tier: Tier, parameters: Mapping[str, int], pixels: int, stored: Mapping[str, int] | None = None) -> int:
     """Bytes on the card at the peak, in 16-bit arithmetic, for one picture of `pixels`.
 
-    `parameters` counts those of text_encoder, transformer and vae.
+    `parameters` counts those of text_encoder, transformer and vae; `stored` has the bytes of parts that stay as in their file.
     """
     size = {
         name: count * WEIGHT_BYTES[tier.quantization if name in QUANTISED else "none"]
         for name, count in parameters.items()
-    }
+    } | {name: float(count) for name, count in (stored or {}).items()}
     vae = size.get("vae", 0.0)
     network = size.pop("controlnet", 0.0)  # it works in the same step as the transformer or U-Net, and stays beside it
     others = [value for name, value in size.items() if name != "vae"] or [0.0]
@@ -105,6 +105,7 @@ def choose(
     parameters: Mapping[str, int],
     pixels: int,
     failed: str | None = None,
+    stored: Mapping[str, int] | None = None,
 ) -> Plan:
     """The tier of `memory.tier`, or the first that fits; then what the other options and the machine make of it.
 
@@ -117,7 +118,9 @@ def choose(
     elif options["memory.tier"] != AUTO:
         tier, decision = _named(options, machine), None
     else:
-        tier, decision = _first_that_fits(replace(machine, free=machine.free - reserved), parameters, pixels)
+        tier, decision = _first_that_fits(
+            replace(machine, free=machine.free - reserved), parameters, pixels, stored or {}
+        )
     decisions = [decision] if decision else []
     tier = _overridden(tier, options, machine, failed is not None)
     tier, refused = _possible(tier, machine, sum(parameters.values()))
@@ -131,11 +134,13 @@ def ladder(machine: DeviceMemory) -> tuple[Tier, ...]:
     return tuple(tier for tier in TIERS if tier.quantization == "none" or machine.missing(tier.quantization) is None)
 
 
-def _first_that_fits(machine: DeviceMemory, parameters: Mapping[str, int], pixels: int) -> tuple[Tier, Decision]:
+def _first_that_fits(
+    machine: DeviceMemory, parameters: Mapping[str, int], pixels: int, stored: Mapping[str, int]
+) -> tuple[Tier, Decision]:
     candidates = ladder(machine)
-    fitting = next((tier for tier in candidates if needed(tier, parameters, pixels) <= machine.free), None)
+    fitting = next((tier for tier in candidates if needed(tier, parameters, pixels, stored) <= machine.free), None)
     tier = fitting or candidates[-1]
-    wants, free = needed(tier, parameters, pixels) / GIGA, max(0, machine.free) / GIGA
+    wants, free = needed(tier, parameters, pixels, stored) / GIGA, max(0, machine.free) / GIGA
     reason = localize("inference.memory_tiers.needs_gb_of_gb_free", part=_DOES[tier.offload], wants=wants, free=free)
     if fitting is None:
         reason = {"en": reason["en"] + "; nothing smaller is left", "zh": reason["zh"] + "；已没有更小的方式"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from core.inference.latent_preview import Previewer, load_previewer
 from core.inference.pipeline_reading import check_model, gguf_in, is_gguf, option_part, read_denoiser, read_pipeline
 from core.models.families import FAMILIES, backend_of
 from core.models.fingerprint import fingerprint, versions
-from core.models.single_file import count_parameters, files_of, look_into, weights_by_part
+from core.models.part_sources import count_parameters, files_of, stored_bytes, weights_by_part
+from core.models.single_file import look_into
 from core.types import Capability, Decision, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -94,19 +96,21 @@ def load_model(
     began = time.perf_counter()
     check_model(info)
     files, backend = files_of(info), backend_of(info.pipeline)
-    path, base, frame = files
+    path, base, frame, _ = files
     wanted, changed = _that_act(options, info)
     on_cpu = wanted["memory.tier"] == "cpu" and wanted["model.device"] == AUTO
     device = choose_device("cpu" if on_cpu else wanted["model.device"], info.id)
     dtype = choose_dtype(wanted["model.dtype"], str(device.effective), info)
     dtypes = precision.wanted_dtypes(wanted, str(dtype.effective))
     machine = memory.machine(str(device.effective), info)
-    held = memory_tiers.choose(
-        wanted, machine, count_parameters(*files), info.default_width * info.default_height, failed
-    )
+    pixels = info.default_width * info.default_height
+    held = memory_tiers.choose(wanted, machine, count_parameters(*files), pixels, failed, stored_bytes(*files))
     memory.reserve(str(device.effective), wanted["memory.reserved_mb"])
     try:
-        pipeline = _read(info, dtypes, held.tier.quantization, read or read_pipeline)
+        notes: list[str] = []
+        noting = partial(read_pipeline, notes=notes)
+        taken = read if read is not None and read is not read_pipeline else noting
+        pipeline = _read(info, dtypes, held.tier.quantization, taken)
         backend.prepare_weights(pipeline, dtypes)
         blocks = _place(pipeline, info, str(device.effective), held.tier, wanted)
     except torch.OutOfMemoryError as error:
@@ -123,7 +127,12 @@ def load_model(
         previewer=load_previewer(frame or base or path),
         fingerprint=fingerprint(*files),
         load_seconds=seconds,
-        decisions=(*(choice for choice in (device, dtype) if choice.requested == AUTO), *changed, *held.decisions),
+        decisions=(
+            *(choice for choice in (device, dtype) if choice.requested == AUTO),
+            *changed,
+            *held.decisions,
+            *_unused(info, notes),
+        ),
         versions=versions(),
         dtypes=dtypes,
         asked={key: options[key] for key in RELOAD_OPTIONS},
@@ -138,6 +147,16 @@ def load_model(
         held=held,
         blocks=blocks,
     )
+
+
+def _unused(info: ModelInfo, notes: Sequence[str]) -> tuple[Decision, ...]:
+    """Say which tensors of the files nothing uses."""
+    if not notes:
+        return ()
+    log.warning("%s: %d tensors are not used: %s", info.id, len(notes), ", ".join(notes[:20]))
+    shown = ", ".join(notes[:3])
+    reason = localize("inference.pipeline_loader.tensors_of_the_file_are_not", count=len(notes), shown=shown)
+    return (Decision("model.id", info.id, info.id, reason),)
 
 
 def _that_act(options: Mapping[str, Any], info: ModelInfo) -> tuple[dict[str, Any], tuple[Decision, ...]]:

@@ -1,9 +1,15 @@
-"""From files to a pipeline in memory: a diffusers folder of any family, or a single file or ControlNet and the rest of a base."""
+"""From files to a pipeline in memory: a diffusers folder of any family, a single file, a ControlNet, or parts from anywhere."""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+import lzma
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,190 +17,203 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import GGUFQuantizationConfig
-from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
-from safetensors import safe_open
 
 from core.errors import ModelFileError
 from core.i18n import localize
+from core.inference.part_reading import account, read_part
 from core.models import checkpoint
 from core.models.families import FAMILIES, backend_of
-from core.models.families.base import CONTROLNET
-from core.models.single_file import files_of, look_into, network_variant
-from core.models.validation import check_folder, problem, read_json, variant_of
-from core.models.weight_files import GGUF, read_header
+from core.models.families.base import CONTROLNET, Family
+from core.models.part_sources import Source, check_sources, files_of, skeleton_of, sources
+from core.models.single_file import look_into
+from core.models.validation import check_folder, problem, read_json
+from core.models.weight_files import GGUF, read_all
 from core.types import ModelInfo
 
 _LACKS_GGUF = localize("inference.pipeline_reading.lacks_gguf")
 
-MAPPED = 64_000_000  # bytes of a checkpoint at a time, see _weights
 _LIKE = {
     "unet": "transformer",
     CONTROLNET: "transformer",
     "text_encoder_2": "text_encoder",
 }  # part -> the one whose options it has
+_RULES = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+PACKED_TOKENIZER = "tokenizer.json.xz"
+_BOM = b"\xef\xbb\xbf"
 
 
 def option_part(part: str) -> str:
-    """The component whose options a part of any family follows: text_encoder, transformer or vae."""
+    """Return the component whose options a part of any family follows: text_encoder, transformer or vae."""
     return _LIKE.get(part, part)
 
 
 def is_gguf(info: ModelInfo) -> bool:
-    """Whether the model is a single GGUF file."""
-    return bool(info.base) and Path(info.path or "").suffix.lower() == GGUF
+    """Return True when the model is a single GGUF file."""
+    return Path(info.path or "").suffix.lower() == GGUF
 
 
 def gguf_in(folder: Path) -> Path | None:
-    """The transformer of a diffusers folder as GGUF, if it lies beside the other weights."""
+    """Return the transformer of a diffusers folder as GGUF, if it lies beside the other weights."""
     return next(iter(sorted((folder / "transformer").glob(f"*{GGUF}"))), None)
 
 
 def check_model(info: ModelInfo) -> None:
-    """Everything that can be known of the files before memory is taken; ModelFileError."""
-    path, base, frame = files_of(info)
+    """Check everything that can be known of the files before memory is allocated; ModelFileError."""
+    path, base, frame, parts = files_of(info)
+    skeleton = skeleton_of(path, base, frame)
     if frame is None:
-        check_folder(base or path, info.id)
+        check_folder(skeleton, info.id)
     else:
-        single = look_into(base or path, info.id)
-        checkpoint.check_frame(frame, single.pipeline, single.parts, info.id)
+        pipeline = look_into(base or path, info.id).pipeline
+        checkpoint.check_frame(frame, pipeline, tuple(sources(path, base, frame, parts)), info.id)
     if base:
         look_into(path, info.id)
-        if is_gguf(info) and find_spec("gguf") is None:
-            raise ModelFileError(model=info.id, file=path.name, problem=_LACKS_GGUF)
+    check_sources(info.id, path, base, frame, parts)
+    for source in sources(path, base, frame, parts).values():
+        if source.path.suffix.lower() == GGUF and find_spec("gguf") is None:
+            raise ModelFileError(model=info.id, file=source.path.name, problem=_LACKS_GGUF)
 
 
-def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype]) -> Any:
-    """The pipeline on the CPU; `dtypes` of text_encoder, transformer (or U-Net) and vae.
+def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype], notes: list[str] | None = None) -> Any:
+    """Return the pipeline on the CPU; `dtypes` of text_encoder, transformer (or U-Net) and vae.
 
-    Only the libraries' own classes, only safetensors and GGUF, nothing from the network.
+    Only the libraries' own classes, only safetensors and GGUF, nothing from the network. Tensors that nothing uses are added to
+    `notes`.
+
+    Raises:
+        ModelFileError: weights are missing or not understood.
     """
-    _silence_libraries()
+    silence_libraries()
     family = FAMILIES[info.pipeline]
-    kinds = {part: dtypes[option_part(part)] for part in family.weighty}
-    folder = Path(info.base or info.path or "")
+    files = files_of(info)
     kind = getattr(diffusers, family.pipeline)
     given = dict.fromkeys(part for part in family.unused if part in kind._optional_components)
-    given = {**given, **_read_own(info, kinds), **family.arguments}
-    if info.frame:
-        pipeline = _read_checkpoint(kind, folder, Path(info.frame), kinds, given)
-    else:
-        pipeline = kind.from_pretrained(
-            folder, variant=variant_of(folder, info.id) or None, dtype=kinds, **given, **_RULES
-        )
+    unused: list[str] = notes if notes is not None else []
+    with _readable(skeleton_of(*files[:3])) as skeleton:
+        parts: dict[str, Any] = {}
+        for part, source in sources(*files).items():
+            dtype = dtypes[option_part(part)]
+            if part == CONTROLNET:
+                parts[part] = _read_network(source, skeleton, dtype, info, unused)
+            else:
+                parts[part] = read_part(part, _moved(source, files, skeleton), skeleton, dtype, unused)
+        if (skeleton / "tokenizer" / PACKED_TOKENIZER).is_file():
+            parts["tokenizer"] = packed_tokenizer(skeleton / "tokenizer")
+        else:
+            parts |= _auto_tokenizers(skeleton, family)
+        pipeline = kind.from_pretrained(skeleton, **parts, **given, **family.arguments, **_RULES)
+    _set_prediction(pipeline, family, files[1] or files[0])
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-_RULES = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+def _auto_tokenizers(skeleton: Path, family: Family) -> dict[str, Any]:
+    """The tokenizers that the folder names by AutoTokenizer, which diffusers does not load."""
+    index = read_json(skeleton, "model_index.json", skeleton.name)
+    rules = {"local_files_only": True, "trust_remote_code": False}
+    return {
+        name: transformers.AutoTokenizer.from_pretrained(skeleton / name, **rules)
+        for name in family.parts
+        if index.get(name) == ["transformers", "AutoTokenizer"]
+    }
 
 
-def _read_checkpoint(
-    kind: Any, file: Path, frame: Path, kinds: Mapping[str, torch.dtype], given: Mapping[str, Any]
-) -> Any:
-    """A whole model in one file: its parts by diffusers' own reading, each in its format; what it lacks from the frame."""
-    tensors = read_header(file)
-    single = look_into(file, file.name)
-    parts = {part: _read_part(frame, part, kinds[part]) for part in checkpoint.lacking(single.pipeline, single.parts)}
-    for part in single.parts:
-        names = [name for name in tensors if name.startswith(checkpoint.prefixes(single.pipeline)[part])]
-        parts[part] = _converted(frame, part, _weights(file, names, kinds[part]), kinds[part])
-    pipeline = kind.from_pretrained(frame, **parts, **given, **_RULES)
-    changed = FAMILIES[single.pipeline].scheduler_changes(tensors)
-    if changed:
-        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changed)
-    return pipeline
+def packed_tokenizer(folder: Path) -> Any:
+    """Return a tokenizer whose vocabulary is shipped compressed."""
+    import tokenizers
+
+    text = lzma.decompress((folder / PACKED_TOKENIZER).read_bytes()).decode("utf-8")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    told = {key: value for key, value in config.items() if key not in ("tokenizer_class", "added_tokens_decoder")}
+    return transformers.Qwen2TokenizerFast(tokenizer_object=tokenizers.Tokenizer.from_str(text), **told)
 
 
-def _weights(file: Path, names: Sequence[str], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Some tensors of a file in this format. What is stored in it stays mapped; of the rest no more than MAPPED bytes are
-    mapped at a time, so that what was stored and what was made of it are not both in memory."""
-    found: dict[str, torch.Tensor] = {}
-    left = list(names)
-    while left:
-        with safe_open(file, "pt") as opened:
-            copied = 0
-            while left and copied < MAPPED:
-                tensor = opened.get_tensor(left[-1])
-                found[left.pop()] = tensor.to(dtype)
-                copied += 0 if tensor.dtype == dtype else tensor.numel() * tensor.element_size()
-    return {name: found[name] for name in names}
+def read_denoiser(pipeline: str, path: Path, base: str, dtype: torch.dtype) -> Any:
+    """Return a transformer or U-Net out of a single file, of the shape that the folder `base` has."""
+    part = FAMILIES[pipeline].denoiser
+    return read_part(part, Source(path, look_into(path, path.name).components[part]), Path(base), dtype, [])
 
 
-def _converted(frame: Path, part: str, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> Any:
-    """A part made of its weights by their first names; ValueError where some are missing."""
-    kind = _class_of(frame, part)
-    here: dict[str, Any] = {"config": str(frame), "subfolder": part, "local_files_only": True}
-    lacks = f"the file lacks some of the weights of {part}"
+# -- configurations ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[Path]:
+    """A folder whose JSON files the libraries can read: where some begin with a byte order mark, a copy with links to the rest."""
+    marked = [path for path in folder.rglob("*.json") if path.is_file() and path.open("rb").read(3) == _BOM]
+    if not marked:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="zdarkroom-view-") as name:
+        view = Path(name)
+        for path in folder.rglob("*"):
+            target = view / path.relative_to(folder)
+            if path.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".json":
+                target.write_bytes(path.read_bytes().removeprefix(_BOM))
+            else:
+                _link(path.resolve(), target)
+        yield view
+
+
+def _link(path: Path, target: Path) -> None:
     try:
-        if part.startswith("text_encoder"):
-            made = create_diffusers_clip_model_from_ldm(kind, checkpoint=weights, torch_dtype=dtype, **here)
-        else:
-            made = kind.from_single_file(weights, dtype=dtype, **here)
-    except NotImplementedError as error:  # torch's, where it is to move a weight that is in no memory
-        raise ValueError(lacks) from error
-    if any(weight.is_meta for weight in made.parameters()):
-        raise ValueError(lacks)
-    return made
+        os.symlink(path, target)
+    except OSError:  # Windows without the right to make links
+        shutil.copyfile(path, target)
 
 
-def _class_of(frame: Path, part: str) -> Any:
-    """The class that a folder, which has been checked, names for a part."""
-    library, name = read_json(frame, "model_index.json", frame.name)[part]
-    return getattr({"diffusers": diffusers, "transformers": transformers}[library], name)
+def _moved(source: Source, files: Any, skeleton: Path) -> Source:
+    """A source in the folder itself, in the readable copy of it."""
+    folder = skeleton_of(*files[:3])
+    if folder == skeleton or folder not in source.path.parents or source.component is not None:
+        return source
+    return Source(skeleton / source.path.relative_to(folder), variant=source.variant)
 
 
-def _read_part(frame: Path, part: str, dtype: torch.dtype) -> Any:
-    """One part out of a diffusers folder."""
-    variant = checkpoint.variant_for(frame, (part,), frame.name) or None
-    return _class_of(frame, part).from_pretrained(
-        frame, subfolder=part, variant=variant, dtype=dtype, use_safetensors=True, local_files_only=True
-    )
+def _set_prediction(pipeline: Any, family: Family, file: Path) -> None:
+    """Follow what a checkpoint says of its scheduler, such as velocity prediction."""
+    changed = dict(family.scheduler_changes(read_all(file))) if file.is_file() else {}
+    if changed:
+        kind = getattr(diffusers, changed.pop("_class_name", type(pipeline.scheduler).__name__))
+        plain = kind is not type(pipeline.scheduler)
+        pipeline.scheduler = kind(**changed) if plain else kind.from_config(pipeline.scheduler.config, **changed)
 
 
-def _read_own(info: ModelInfo, kinds: Mapping[str, torch.dtype]) -> dict[str, Any]:
-    """The parts that do not come from the base, by name."""
-    path, base = Path(info.path or ""), info.base
-    if base is None:
-        return {}
-    single = look_into(path, info.id)
-    if CONTROLNET in single.parts:
-        return {CONTROLNET: _read_network(path, base, kinds[CONTROLNET], info)}
-    denoiser = FAMILIES[info.pipeline].denoiser
-    return {denoiser: read_denoiser(info.pipeline, path, base, kinds[denoiser])}
+# -- ControlNets -------------------------------------------------------------------------------------------------------
 
 
-def _read_network(path: Path, base: str, dtype: torch.dtype, info: ModelInfo) -> Any:
+def _read_network(source: Source, skeleton: Path, dtype: torch.dtype, info: ModelInfo, notes: list[str]) -> Any:
     """Read a ControlNet from its folder, or from a single file whose configuration its family makes."""
-    family = FAMILIES[info.pipeline]
+    path = source.path
     if path.is_dir():
-        kind = getattr(diffusers, family.parts[CONTROLNET].classes[0])
-        variant = network_variant(path, info.id) or None
-        return kind.from_pretrained(path, variant=variant, dtype=dtype, use_safetensors=True, local_files_only=True)
-    config = read_json(Path(base), f"{family.denoiser}/config.json", info.id)
-    network = backend_of(info.pipeline).network_from_file(path, config, dtype)
+        kind = getattr(diffusers, FAMILIES[info.pipeline].parts[CONTROLNET].classes[0])
+        with _readable(path) as folder:
+            told = {
+                "variant": source.variant or None,
+                "dtype": dtype,
+                "use_safetensors": True,
+                "local_files_only": True,
+            }
+            made, found = kind.from_pretrained(folder, output_loading_info=True, **told)
+        account(CONTROLNET, path, found["missing_keys"], found["unexpected_keys"], _names_of(made), notes)
+        return made
+    config = read_json(skeleton, f"{FAMILIES[info.pipeline].denoiser}/config.json", info.id)
+    network = backend_of(info.pipeline).network_from_file(path, config, dtype, notes)
     if network is None:
         raise problem(info.id, path.name, "places")
     return network
 
 
-def read_denoiser(pipeline: str, path: Path, base: str, dtype: torch.dtype) -> Any:
-    """Read a transformer or U-Net out of a single file, of the shape that the folder `base` has.
-
-    A GGUF file stays quantised in memory, and is multiplied out layer by layer.
-    """
-    quantised = (
-        {"quantization_config": GGUFQuantizationConfig(compute_dtype=dtype)} if path.suffix.lower() == GGUF else {}
-    )
-    family = FAMILIES[pipeline]
-    kind = getattr(diffusers, family.parts[family.denoiser].classes[0])
-    return kind.from_single_file(
-        str(path), config=base, subfolder=family.denoiser, dtype=dtype, local_files_only=True, **quantised
-    )
+def _names_of(made: Any) -> set[str]:
+    return {name for name, _ in made.named_modules()}
 
 
-def _silence_libraries() -> None:
-    """Their progress bars would stand in the middle of ours, and in the log."""
+def silence_libraries() -> None:
+    """Keep the libraries' progress bars and warnings out of the terminal and of our own log."""
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     # The pipelines warn of a cut prompt with its words; what people write does not belong into a log, and the record says it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from core.models.entries import OWN, Entry, read_entries
 from core.models.families import DEFAULT, FAMILIES
 from core.models.families.base import Family, Single, read_config
 from core.models.fingerprint import fingerprint, versions
+from core.models.model_folders import find_part, models_in
 from core.models.model_limits import cannot, cfg_bounds, default_cfg, disk_bytes, folder_defaults, memory_bytes
 from core.models.model_paths import (
     EMBEDDED,
@@ -27,7 +30,8 @@ from core.models.model_paths import (
     is_path,
     store_folder,
 )
-from core.models.single_file import check_whole, files_of, fits_base, itself, look_into
+from core.models.part_sources import Files, Parts, check_sources, files_of, source_of
+from core.models.single_file import check_whole, fits_base, itself, look_into
 from core.models.validation import check_place, problem
 from core.types import ModelInfo
 
@@ -47,7 +51,7 @@ class Catalog:
     def models(self) -> Sequence[ModelInfo]:
         """All entries, the embedded model first, the user's own last."""
         entries = self._entries()
-        infos = (self._info(entry, entries) for entry in entries.values())
+        infos = (self._info(entry, entries) for entry in entries.values() if not entry.part)
         return sorted(infos, key=lambda info: (info.id != "demo", info.own))
 
     def problems(self) -> Sequence[InputError]:
@@ -99,21 +103,43 @@ class Catalog:
     # -- one entry -------------------------------------------------------------------------------------------------
 
     def _entries(self) -> dict[str, Entry]:
-        return {entry.id: entry for entry in read_entries(self._configs / "models")[0]}
+        """Those of the YAML files, then what lies in the folders that the user has named."""
+        entries = {entry.id: entry for entry in read_entries(self._configs / "models")[0]}
+        known = {str(PROJECT_ROOT / entry.path) for entry in entries.values() if entry.path}
+        for root in self._places.folders:
+            for path in models_in(root):
+                if str(path) not in known and not any(part.path == str(path) for part in entries.values()):
+                    name = {"en": path.stem, "zh": path.stem}
+                    free = _free_id(path.stem if path.is_file() else path.name, entries)
+                    entries[free] = Entry(id=free, name=name, description={"en": "", "zh": ""}, path=str(path))
+        return entries
 
     def _info(self, entry: Entry, entries: Mapping[str, Entry]) -> ModelInfo:
-        """Looked up on disk and checked; what is wrong stands in `problem`."""
+        """Looked up on disk and checked; what is wrong stands in `problem`. The download counts the parts that are missing."""
+        info = self._looked_up(entry, entries)
+        if info.download_bytes is None or not info.part_ids:
+            return info
+        missing = [entries[name] for name in info.part_ids if name in entries and self._found(entries[name])[0] is None]
+        return replace(info, download_bytes=info.download_bytes + sum(part.download_bytes or 0 for part in missing))
+
+    def _looked_up(self, entry: Entry, entries: Mapping[str, Entry]) -> ModelInfo:
         path, place = self._found(entry)
-        base, frame, single = None, None, None
+        files, single = None, None
         try:
             self._check_place(entry, path, place)
             if path is None:
                 raise problem(entry.id, "*.safetensors", "download")
+            if entry.part:
+                source_of(path, entry.part)
+                return self._described(entry, place, path, None, None, None)
             single = check_whole(path, entry.id)
-            base, frame = self._rest(entry, path, single, entries) if single else (None, None)
+            files = (
+                self._rest(entry, path, single, entries) if single else (path, None, None, self._parts(entry, entries))
+            )
+            check_sources(entry.id, *files)
         except ModelError as error:
-            return self._described(entry, place, (path, None, None), error, single)
-        return self._described(entry, place, (path, base, frame), None, single)
+            return self._described(entry, place, path, files if path else None, error, single)
+        return self._described(entry, place, path, files, None, single)
 
     def _check_place(self, entry: Entry, path: Path | None, place: str) -> None:
         """A path that came with a request must lie in an allowed folder; one that the catalogue names is allowed by that."""
@@ -128,47 +154,82 @@ class Catalog:
             return path, "shipped" if path == EMBEDDED else "path"
         candidates = [(store_folder(self._places.store, entry.id), "store")]
         if (hub := entry.sources.get("huggingface")) is not None:
-            candidates.append((in_hugging_face_cache(hub.repository, hub.revision) or Path(), "huggingface"))
+            candidates += [(path, "huggingface") for path in in_hugging_face_cache(hub.repository, hub.revision)]
         if (hub := entry.sources.get("modelscope")) is not None:
-            candidates.append((in_modelscope_cache(hub.repository) or Path(), "modelscope"))
-        there = [(itself(path, entry.file), place) for path, place in candidates if path != Path() and path.is_dir()]
+            candidates += [(path, "modelscope") for path in in_modelscope_cache(hub.repository, hub.revision)]
+        there = [(itself(path, entry.file), place) for path, place in candidates if path.is_dir()]
         whole = (pair for pair in there if _passes(pair[0], entry.id))
         return next(whole, there[0] if there else (None, ""))
 
-    def _rest(
-        self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]
-    ) -> tuple[Path | None, Path | None]:
-        """The base and the frame: the entry's own `base`, else the first that fits. A whole model has a frame alone."""
+    def _parts(self, entry: Entry, entries: Mapping[str, Entry]) -> Parts:
+        """The files and folders of single parts: of other entries, or as the entry names them."""
+        found = []
+        for part, written in entry.parts.items():
+            other = entries.get(written)
+            path = self._found(other)[0] if other is not None else PROJECT_ROOT / Path(written).expanduser()
+            if path is None:
+                label = FAMILIES[entry.pipeline].label if entry.pipeline else entry.id
+                raise problem(entry.id, written, "parts", parts=part, family=label, needs=written)
+            found.append((part, path))
+        return tuple(found)
+
+    def _rest(self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]) -> Files:
+        """All files: with the entry's own `base`, else the first that fits; a whole model has a frame alone."""
+        parts = self._parts(entry, entries)
         if single.whole:
-            return None, self._frame(entry, path, single, entries)
+            held = (*single.parts, *(part for part, _ in parts))
+            return path, None, self._frame(entry, path, single, held, entries), parts
         for other, place in self._others(entry, entries):
             if place.is_dir() and fits_base(place, single) and _passes(place, other.id):
-                return place, None
+                return path, place, None, parts
             frame = self._frame_of(other, place, entries) if place.is_file() else None
             if frame is not None and fits_base(place, single, frame):
-                return place, frame
+                return path, place, frame, parts
+        frame = FAMILIES[single.pipeline].frame
+        if frame is not None and not entry.base and fits_base(frame, single):
+            return path, None, frame, self._found_parts(entry, path, single, parts, entries)
         plain = FAMILIES[single.pipeline].plain or single.pipeline
-        likely = [other.id for other in entries.values() if other.pipeline == plain and other.sources]
+        likely = [other.id for other in entries.values() if other.pipeline == plain and other.sources and not other.file]
         raise problem(entry.id, path.name, "base", needs=entry.base or ", ".join(likely) or plain)
+
+    def _found_parts(
+        self, entry: Entry, path: Path, single: Single, parts: Parts, entries: Mapping[str, Entry]
+    ) -> Parts:
+        """The parts that a transformer lacks, from the folders of parts on this machine."""
+        family, found = FAMILIES[single.pipeline], dict(parts)
+        for part in checkpoint.lacking(single.pipeline, (*single.parts, *found)):
+            place = find_part(part, path, self._places, family)
+            if place is not None:
+                found[part] = place
+        lacks = checkpoint.lacking(single.pipeline, (*single.parts, *found))
+        if lacks:
+            same = (other for other in entries.values() if other.pipeline == single.pipeline and not other.file)
+            needs = ", ".join(other.id for other in same if other.sources) or single.pipeline
+            raise problem(entry.id, path.name, "parts", parts=", ".join(lacks), family=family.label, needs=needs)
+        return tuple(found.items())
 
     def _others(self, entry: Entry, entries: Mapping[str, Entry]) -> Iterator[tuple[Entry, Path]]:
         """The entries that may give what this one lacks, and where they lie."""
         for name in [entry.base] if entry.base else entries:
             other = entries.get(name)
+            if other is not None and other.part:
+                continue
             path = self._found(other)[0] if other is not None and other.id != entry.id else None
             if other is not None and path is not None:
                 yield other, path
 
-    def _frame(self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]) -> Path:
+    def _frame(
+        self, entry: Entry, path: Path, single: Single, held: Sequence[str], entries: Mapping[str, Entry]
+    ) -> Path:
         """What says how a checkpoint is built: the folder of its `base`, else one that is shipped, else the first that fits."""
         shipped = () if entry.base else checkpoint.SHIPPED
         for folder in (*shipped, *(place for _, place in self._others(entry, entries))):
-            if folder.is_dir() and checkpoint.fits_frame(folder, single.pipeline, single.parts, single.shape):
+            if folder.is_dir() and checkpoint.fits_frame(folder, single.pipeline, held, single.shape):
                 return folder
-        lacks = ", ".join(checkpoint.lacking(single.pipeline, single.parts))
+        lacks = ", ".join(checkpoint.lacking(single.pipeline, held))
         if not lacks:
             raise problem(entry.id, path.name, "frame", kind=FAMILIES[single.pipeline].label)
-        likely = [other.id for other in entries.values() if other.pipeline == single.pipeline and other.sources]
+        likely = [other.id for other in entries.values() if other.pipeline == single.pipeline and other.sources and not other.file]
         raise problem(
             entry.id, path.name, "lacks", parts=lacks, needs=entry.base or ", ".join(likely) or single.pipeline
         )
@@ -177,7 +238,7 @@ class Catalog:
         """The frame of another entry, where that is a checkpoint that can be used."""
         try:
             single = look_into(path, other.id)
-            return self._frame(other, path, single, entries) if single.whole else None
+            return self._frame(other, path, single, single.parts, entries) if single.whole else None
         except ModelError:
             return None
 
@@ -185,16 +246,17 @@ class Catalog:
         self,
         entry: Entry,
         place: str,
-        files: tuple[Path | None, Path | None, Path | None],
+        path: Path | None,
+        files: Files | None,
         error: ModelError | None,
         single: Single | None,
     ) -> ModelInfo:
-        path, base, frame = files
+        base, frame, parts = files[1:] if files else (None, None, ())
         folder = frame or base or path
         family = FAMILIES[single.pipeline] if single else _family(entry, folder)
         memory = entry.memory_bytes or entry.download_bytes
-        if path is not None and error is None:
-            memory = memory_bytes((path, base, frame))
+        if files is not None and error is None:
+            memory = memory_bytes(files)
         defaults = {**folder_defaults(family, folder), **entry.defaults}
         return ModelInfo(
             id=entry.id,
@@ -224,6 +286,9 @@ class Catalog:
             cfg_offset=family.cfg_offset,
             file=entry.file,
             base_id=entry.base or "",
+            parts={part: str(place) for part, place in parts},
+            part=entry.part,
+            part_ids=tuple(written for written in entry.parts.values() if not is_path(written)),
             inputs=family.inputs,
             trained_side=entry.trained_side or int(max(defaults["width"], defaults["height"])),
             width=family.model_width(folder),
@@ -240,9 +305,11 @@ class Catalog:
 
 
 def _free_id(name: str, taken: Mapping[str, Entry]) -> str:
-    """An id made of a file's name."""
+    """Return an id made of a file's name."""
     plain = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:48] or "model"
-    return next(one for one in (plain, *(f"{plain}-{k}" for k in range(2, 1000))) if one not in taken)
+    if plain not in taken:
+        return plain
+    return next(one for k in count(2) if (one := f"{plain}-{k}") not in taken)
 
 
 def _passes(path: Path, model: str) -> bool:

@@ -24,11 +24,11 @@ DEFAULTS = ("width", "height", "num_inference_steps", "cfg_scale", "guidance_sca
 LIMITED = ("num_inference_steps", "cfg_scale", "guidance_scale")
 KEYS = (
     "id", "name", "description", "pipeline", "path", "base", *HUBS, "licence", "download_gb", "memory_gb", "defaults", "limits",
-    "negative_prompt", "max_side", "trained_side", "file",
+    "negative_prompt", "max_side", "trained_side", "file", "parts", "part",
 )  # fmt: skip
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_FILE = re.compile(r"[A-Za-z0-9_][\w.-]*\.safetensors")
+_FILE = re.compile(r"([\w.-]+/)*[A-Za-z0-9_][\w.-]*\.(safetensors|gguf)")
 _REVISION = re.compile(r"[\w.-]{1,64}")
 
 
@@ -52,6 +52,8 @@ class Entry:
     path: str | None = None
     base: str | None = None
     file: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict)  # part -> the id of an entry that is one, a file or a folder
+    part: str = ""  # this entry is no model, but a part of others
     sources: Mapping[str, Source] = field(default_factory=dict)
     licence: str = ""
     download_bytes: int | None = None
@@ -126,6 +128,8 @@ def _entry(path: Path, data: Mapping[str, Any]) -> Entry:
         path=str(data["path"]) if data.get("path") else None,
         base=str(data["base"]) if data.get("base") else None,
         file=_file(path, data.get("file") or ""),
+        parts=_parts(path, data.get("parts") or {}),
+        part=_part(path, data.get("part") or ""),
         sources=sources,
         licence=str(data.get("licence") or ""),
         download_bytes=_gigabytes(path, "download_gb", data),
@@ -180,6 +184,29 @@ def _file(path: Path, written: object) -> str:
     """A plain name of a weight file, or ""."""
     if written and not _FILE.fullmatch(str(written)):
         raise _wrong(path, "file", written, localize("models.entries.the_name_of_a_safetensors_file"))
+    return str(written)
+
+
+PARTS = ("transformer", "unet", "text_encoder", "text_encoder_2", "vae")
+
+
+def _parts(path: Path, written: object) -> dict[str, str]:
+    """Paths of single parts, by part."""
+    if not isinstance(written, dict) or any(
+        part not in PARTS or not isinstance(place, str) for part, place in written.items()
+    ):
+        raise _wrong(
+            path,
+            "parts",
+            written,
+            localize("models.entries.a_path_for_any_of", parts=", ".join(PARTS), parts_2="、".join(PARTS)),
+        )
+    return {str(part): place for part, place in written.items()}
+
+
+def _part(path: Path, written: object) -> str:
+    if written and written not in PARTS:
+        raise _wrong(path, "part", written, ", ".join(PARTS))
     return str(written)
 
 

@@ -7,12 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from core import __version__
-from core.models.single_file import weights_by_part
+from core.models.part_sources import Parts, weights_by_part
 
 LIBRARIES = ("torch", "diffusers", "transformers")
 
 
-def fingerprint(path: Path, base: Path | None = None, frame: Path | None = None) -> str:
+def fingerprint(path: Path, base: Path | None = None, frame: Path | None = None, parts: Parts = ()) -> str:
     """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds.
 
     `path` is a folder, or a single file or ControlNet with the base that the other parts come from; or a file with a frame,
@@ -22,7 +22,8 @@ def fingerprint(path: Path, base: Path | None = None, frame: Path | None = None)
     folder = base or path
     own = [] if base is None else [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
     if frame is not None:
-        own, rest = [file for _, file in weights_by_part(path, base, frame)], []
+        named = sorted(weights_by_part(path, base, frame, parts), key=lambda pair: _rank(path, *pair))
+        own, rest = list(dict.fromkeys(file for _, file in named)), []
     else:
         rest = sorted(folder.rglob("*.safetensors"))
     for file in [*own, *rest]:
@@ -31,6 +32,12 @@ def fingerprint(path: Path, base: Path | None = None, frame: Path | None = None)
         with file.open("rb") as opened:
             digest.update(opened.read(65536))
     return digest.hexdigest()[:10]
+
+
+def _rank(path: Path, part: str, file: Path) -> tuple[bool, int]:
+    """The model's own files first, then by part: the order decides the fingerprint, which images' records hold."""
+    parts = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "controlnet")
+    return file != path and path not in file.parents, parts.index(part)
 
 
 def versions() -> dict[str, str]:

@@ -22,7 +22,7 @@ from core.models.lora_match import Match, match, try_network
 from core.models.lora_metadata import LoraHeader, read_lora
 from core.models.lora_problems import PROBLEMS, foreign_problem, problem_text, unmatched_problem
 from core.models.model_paths import places_of
-from core.models.single_file import files_of
+from core.models.part_sources import files_of
 from core.models.weight_files import SAFETENSORS, BadFile
 from core.types import LoraInfo, ModelInfo
 

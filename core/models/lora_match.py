@@ -17,7 +17,7 @@ from core.models.families import FAMILIES
 from core.models.families.base import LoraNames, LoraPart, Modules, Shape
 from core.models.lora_kinds import TEXT
 from core.models.lora_metadata import Layer, LoraHeader
-from core.models.single_file import Files, weights_by_part
+from core.models.part_sources import Files, weights_by_part
 from core.models.weight_files import BadFile, read_header
 
 Network = Mapping[str, Modules]  # part of the pipeline -> its layers

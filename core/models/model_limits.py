@@ -11,8 +11,7 @@ from core.config.options import SCHEMA
 from core.i18n import localize
 from core.models.families.base import Family
 from core.models.model_paths import size_of
-from core.models.single_file import Files, count_parameters, weights_by_part
-from core.models.weight_files import GGUF
+from core.models.part_sources import Files, count_parameters, stored_bytes
 from core.types import CFG_OFF, cfg_of
 
 
@@ -57,19 +56,6 @@ def disk_bytes(path: Path | None) -> int:
 
 
 def memory_bytes(files: Files) -> int:
-    """Of all weights as they are loaded: in 16 bits, but a GGUF file as it is stored."""
-    if files[2] is not None:  # a checkpoint may have what is not read, in other formats
-        return 2 * sum(count_parameters(*files).values())
-    total = 0
-    for _, file in weights_by_part(*files):
-        size = file.stat().st_size
-        total += size if file.suffix == GGUF else size // (2 if _is_float32(file) else 1)
-    return total
-
-
-def _is_float32(file: Path) -> bool:
-    """By the first tensor: a file's weights are stored in one format."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        head = opened.read(min(length, 65_536))
-    return b'"F32"' in head
+    """Return the bytes of all weights as they are held: in 16 bits, but what is quantised in a GGUF file as it is stored."""
+    kept = stored_bytes(*files)
+    return sum(kept.values()) + sum(2 * count for part, count in count_parameters(*files).items() if part not in kept)

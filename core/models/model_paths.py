@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,14 @@ STORE = "models"  # in the output folder
 
 @dataclass(frozen=True)
 class ModelPaths:
-    """`store` is where downloads go. `extra` are folders that a path may point into; None allows every path."""
+    """`store` is where downloads go. `extra` are folders that a path may point into; None allows every path.
+
+    `folders` are those that the user has named: models and parts are looked for in them.
+    """
 
     store: Path
     extra: tuple[Path, ...] | None = None
+    folders: tuple[Path, ...] = ()
 
     def allowed(self) -> tuple[Path, ...] | None:
         """The folders in which a model may lie, or None when any may be used."""
@@ -35,12 +40,12 @@ def places_of(settings: Settings, guarded: bool = True) -> ModelPaths:
     """
     wanted = settings.models.store
     store = settings.output_directory / STORE if wanted == AUTO else (data_folder() / Path(wanted).expanduser())
-    if not guarded:
-        return ModelPaths(store)
     named = [data_folder() / Path(folder).expanduser() for folder in settings.models.folders]
+    if not guarded:
+        return ModelPaths(store, folders=tuple(named))
     model = settings.model.id
     own = [Path(os.path.abspath(os.path.expanduser(model)))] if is_path(model) else []
-    return ModelPaths(store, (*named, *own))
+    return ModelPaths(store, (*named, *own), tuple(named))
 
 
 def model_paths_of_values(configs: Path, values: Mapping[str, object]) -> ModelPaths:
@@ -66,30 +71,44 @@ def hugging_face_cache() -> Path:
 
 
 def modelscope_caches() -> tuple[Path, ...]:
-    """The same of ModelScope's, by its newer and its older layout."""
+    """Return where ModelScope's tools keep what they fetched, in its newer and its older layouts."""
     root = Path(os.environ.get("MODELSCOPE_CACHE") or Path.home() / ".cache" / "modelscope" / "hub")
-    return (root / "models", root)
+    return (root / "models", root, root / "hub" / "models", root / "hub")
 
 
-def in_hugging_face_cache(repository: str, revision: str | None) -> Path | None:
-    """The folder of a repository that the cache holds: at the pinned revision, else as it was last fetched. No network."""
-    kept = hugging_face_cache() / f"models--{repository.replace('/', '--')}"
-    named = kept / "refs" / "main"
-    latest = named.read_text(encoding="utf-8").strip() if named.is_file() else None
-    for wanted in (revision, latest):
-        if wanted and (kept / "snapshots" / wanted).is_dir():
-            return kept / "snapshots" / wanted
-    return None
+def in_hugging_face_cache(repository: str, revision: str | None) -> list[Path]:
+    """Return the folders of a repository that the cache holds: the pinned revision, what `main` names, then the newest first.
+
+    A revision may be there in part only, and a repository that was fetched by its commit has no refs. No network.
+    """
+    return _snapshots(hugging_face_cache() / f"models--{repository.replace('/', '--')}", revision)
 
 
-def in_modelscope_cache(repository: str) -> Path | None:
-    """The folder of a repository in ModelScope's cache; its tools write a dot of the name as three underlines."""
+def _snapshots(kept: Path, revision: str | None) -> list[Path]:
+    names = [revision] if revision else []
+    for ref in (kept / "refs" / "main", kept / "refs" / "master"):
+        with suppress(OSError, UnicodeDecodeError):
+            names.append(ref.read_text(encoding="utf-8").strip())
+    folders = [folder for folder in (kept / "snapshots").glob("*") if folder.is_dir()]
+    newest = sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)
+    wanted = [kept / "snapshots" / name for name in names if name and Path(name).name == name]
+    return list(dict.fromkeys(folder for folder in (*wanted, *newest) if folder.is_dir()))
+
+
+def in_modelscope_cache(repository: str, revision: str | None = None) -> list[Path]:
+    """Return the folders of a repository in ModelScope's caches.
+
+    Before 1.38 they are OWNER/NAME, a dot of the name written as three underlines; since then OWNER--NAME/snapshots/REVISION.
+    """
     owner, _, name = repository.partition("/")
+    found: list[Path] = []
     for root in modelscope_caches():
         for written in dict.fromkeys((name.replace(".", "___"), name)):
+            for start in ("", "models--"):
+                found += _snapshots(root / f"{start}{owner}--{written}", revision)
             if any((root / owner / written).glob("*.*")):
-                return root / owner / written
-    return None
+                found.append(root / owner / written)
+    return list(dict.fromkeys(found))
 
 
 def store_folder(store: Path, model: str) -> Path:

@@ -1,4 +1,4 @@
-"""Is this folder or file a model that may be loaded? Answered from names, sizes and headers, before any memory is taken."""
+"""Check whether a folder or file is a model that may be loaded, by names, sizes and headers, before memory is allocated."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from core.errors import ModelFileError
 from core.i18n import localize
 from core.models.families import FAMILIES
 from core.models.families.base import Family
-from core.models.weight_files import SAFETENSORS, BadFile, Tensor, is_pickle, read_header
+from core.models.weight_files import SAFETENSORS, BadFile, Tensor, read_header
 
 MANIFEST = ".zdarkroom.json"  # what the studio's own download knows of its files
 VARIANTS = (
@@ -22,6 +23,8 @@ VARIANTS = (
     "",
 )  # of weights that are stored more than once: 16 bits before 32, which take twice the space
 
+WEIGHT_NAMES = ("diffusion_pytorch_model", "model")  # what the libraries look for in a part's folder
+
 
 def _either(labels: Iterable[str]) -> dict[str, str]:
     """A list of families in both languages."""
@@ -29,8 +32,7 @@ def _either(labels: Iterable[str]) -> dict[str, str]:
     return {"en": " or ".join(names), "zh": "、".join(names)}
 
 
-_WHOLE = _either(family.label for family in FAMILIES.values() if family.checkpoint is not None)
-_OTHERS = _either(family.label for family in FAMILIES.values() if family.checkpoint is None and family.plain is None)
+_MODELS = _either(family.label for family in FAMILIES.values() if family.plain is None)
 _NETWORKS = _either(FAMILIES[family.plain].label for family in FAMILIES.values() if family.plain is not None)
 _AGAIN = localize("models.validation.again")
 PROBLEMS = {
@@ -42,14 +44,30 @@ PROBLEMS = {
     "truncated": localize("models.validation.problems.truncated"),
     "longer": localize("models.validation.problems.longer"),
     "header": localize("models.validation.problems.header"),
+    "empty": localize("models.validation.problems.empty"),
+    "lfs": localize("models.validation.problems.lfs"),
+    "web_page": localize("models.validation.problems.web_page"),
+    "json_answer": localize("models.validation.problems.json_answer"),
+    "scheme": localize("models.validation.problems.scheme"),
+    "scheme_broken": localize("models.validation.problems.scheme_broken"),
+    "part_absent": localize("models.validation.problems.part_absent"),
+    "part_alone": localize("models.validation.problems.part_alone"),
+    "no_model": localize("models.validation.problems.no_model", models=_MODELS),
+    "ema": localize("models.validation.problems.ema"),
+    "weights_missing": localize("models.validation.problems.weights_missing"),
+    "weights_unknown": localize("models.validation.problems.weights_unknown"),
+    "weights_shape": localize("models.validation.problems.weights_shape"),
+    "quantised_folder": localize("models.validation.problems.quantised_folder"),
+    "only_pickle": localize("models.validation.problems.only_pickle"),
+    "parts": localize("models.validation.problems.parts"),
     "gguf": localize("models.validation.problems.gguf"),
     "quantisation": localize("models.validation.problems.quantisation"),
     "pickle": localize("models.validation.problems.pickle"),
     "outside": localize("models.validation.problems.outside"),
     "download": localize("models.validation.problems.download"),
     "kind": localize("models.validation.problems.kind"),
-    "tensors": localize("models.validation.problems.tensors", whole=_WHOLE, others=_OTHERS),
-    "kin": localize("models.validation.problems.kin", whole=_WHOLE),
+    "tensors": localize("models.validation.problems.tensors", models=_MODELS, networks=_NETWORKS),
+    "kin": localize("models.validation.problems.kin", models=_MODELS),
     "frame": localize("models.validation.problems.frame"),
     "lacks": localize("models.validation.problems.lacks"),
     "base": localize("models.validation.problems.base"),
@@ -58,31 +76,77 @@ PROBLEMS = {
 }
 
 
-def problem(model: str, file: str, name: str, **values: str) -> ModelFileError:
-    """The error for one of PROBLEMS; `values` fill its braces."""
+def problem(model: str, file: str, name: str, /, **values: str) -> ModelFileError:
+    """Return the error for one of PROBLEMS; `values` fill its braces."""
     words = {language: text.format(**values) if values else text for language, text in PROBLEMS[name].items()}
-    return ModelFileError(model=model, file=file, problem=words)
+    error = ModelFileError(model=model, file=file, problem=words)
+    error.kind = name
+    return error
 
 
 # -- a folder ----------------------------------------------------------------------------------------------------------
 
 
 def check_folder(folder: Path, model: str) -> None:
-    """Raise ModelFileError naming the first file that is missing, unsafe, truncated or unreadable."""
+    """Raise ModelFileError naming the first file that is missing, unsafe, truncated or unreadable.
+
+    Files that no loader reads, such as a pickle beside the safetensors, are not judged.
+    """
     if not os.path.isdir(folder):  # False, where Path.is_dir raises, for a name that no file system takes
         raise problem(model, str(folder), "folder")
-    refuse_pickles(folder, model)
     family = family_of(folder, model)
     for component, part in family.parts.items():
-        config = read_json(folder, f"{component}/{part.config}", model)
-        if "auto_map" in config:  # transformers' way to name code that comes with the weights
-            raise problem(model, f"{component}/{part.config}", "foreign")
+        check_config(folder, f"{component}/{part.config}", model)
+        if not part.weights:
+            refuse_pointers(folder, component, model)
     for name in weight_names(folder, model):
         check_weights(folder / name, name, model)
 
 
+def check_config(folder: Path, name: str, model: str) -> dict[str, Any]:
+    """Return a part's configuration; ModelFileError where it names code of its own, an adapter, or a foreign quantisation."""
+    config = read_json(folder, name, model)
+    if "auto_map" in config:  # transformers' way to name code that comes with the weights
+        raise problem(model, name, "foreign")
+    quantised = config.get("quantization_config")
+    if isinstance(quantised, dict):
+        missing = missing_for_quantised(quantised)
+        if missing is not None:
+            method = str(quantised.get("quant_method", "?"))
+            reasons = {language: {"scheme": method, "reason": text} for language, text in missing.items()}
+            words = {
+                language: PROBLEMS["quantised_folder"][language].format(**reasons[language]) for language in reasons
+            }
+            raise ModelFileError(model=model, file=name, problem=words)
+    return config
+
+
+QUANTISERS = {
+    "bitsandbytes": "bitsandbytes",
+    "torchao": "torchao",
+    "sdnq": "sdnq",
+    "nunchaku_lite": "kernels",
+    "gguf": "gguf",
+}
+
+
+def missing_for_quantised(config: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Return what a part that was saved quantised needs and this machine lacks; None when diffusers can read it here."""
+    method = str(config.get("quant_method", ""))
+    package = QUANTISERS.get(method)
+    if package is None:
+        return localize(
+            "models.validation.known_are_take_the_model_in",
+            quantisers=", ".join(QUANTISERS),
+            quantisers_2="、".join(QUANTISERS),
+        )
+    if find_spec(package) is None:
+        return localize("models.validation.it_needs_the_package_which_is", package=package)
+    return None
+
+
 def family_of(folder: Path, model: str) -> Family:
-    """What the folder says it is, when each of its classes is one that belongs there; ModelFileError otherwise."""
+    """Return what the folder says it is, when each of its classes is one that belongs there; ModelFileError otherwise."""
     index = read_json(folder, "model_index.json", model)
     name = index.get("_class_name")
     family = FAMILIES.get(name) if isinstance(name, str) else None  # a list names a pipeline's own file
@@ -91,26 +155,36 @@ def family_of(folder: Path, model: str) -> Family:
     for component, named in index.items():
         if component.startswith("_") or component in family.unused or not isinstance(named, list):
             continue
+        if named == [None, None]:  # a part that the pipeline can do without
+            continue
         part = family.parts.get(component)
         if part is None or named[:1] != [part.library] or named[1:] not in [[one] for one in part.classes]:
             raise problem(model, f"model_index.json ({component})", "foreign")
     return family
 
 
-def refuse_pickles(folder: Path, model: str) -> None:
-    """ModelFileError for the first pickle. Of every file, by content: what a library would open is its affair, and changes."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and is_pickle(path):
-            raise problem(model, path.relative_to(folder).as_posix(), "pickle")
+def refuse_pointers(folder: Path, part: str, model: str) -> None:
+    """Raise ModelFileError for a Git LFS pointer in place of a tokenizer's file."""
+    for path in sorted((folder / part).glob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            with path.open("rb") as file:
+                if file.read(42).startswith(b"version https://git-lfs.github.com/spec/"):
+                    raise problem(model, path.relative_to(folder).as_posix(), "lfs")
 
 
 def read_json(folder: Path, name: str, model: str) -> dict[str, Any]:
+    """Return a configuration; a byte order mark before it is skipped. ModelFileError when it is missing or no JSON."""
     path = folder / name
     if not path.is_file():
         raise problem(model, name, "missing")
+    text = path.read_bytes()
+    if text.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise problem(model, name, "lfs")
+    if text.lstrip()[:1] == b"<":
+        raise problem(model, name, "web_page")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError):
+        data = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
         raise problem(model, name, "json") from None
     if not isinstance(data, dict):
         raise problem(model, name, "json")
@@ -121,22 +195,44 @@ def read_json(folder: Path, name: str, model: str) -> dict[str, Any]:
 
 
 def weight_names(folder: Path, model: str) -> list[str]:
-    """The weight files that are read, relative to the folder; ModelFileError when a part has none."""
-    family, variant = family_of(folder, model), variant_of(folder, model)
-    return [name for part in family.weighty for name in files_of_part(folder, part, variant, model)]
+    """Return the weight files that are read, relative to the folder; ModelFileError when a part has none."""
+    chosen = variants_by_part(folder, model)
+    return [name for part, variant in chosen.items() for name in files_of_part(folder, part, variant, model)]
 
 
-def variant_of(folder: Path, model: str) -> str:
-    """Of the stored variants the first of VARIANTS that every part has: "bf16", "fp16", or "" for files without a mark."""
-    family = family_of(folder, model)
-    for variant in variants_of(folder, family.weighty):
-        return variant
-    lacking = next(part for part in family.weighty if not _stored(folder, part, ""))
-    raise problem(model, f"{lacking}/*.safetensors", "missing")
+def variants_by_part(folder: Path, model: str) -> dict[str, str]:
+    """Return each part's variant: "bf16", "fp16" or "". One that all parts have comes first, then each part's own first."""
+    return choose_variants(folder, family_of(folder, model).weighty, model)
+
+
+def choose_variants(folder: Path, parts: Iterable[str], model: str) -> dict[str, str]:
+    """Return the variant of each of these parts; the part "" is the folder itself."""
+    names = tuple(parts)
+    for variant in variants_of(folder, names):
+        return dict.fromkeys(names, variant)
+    return {part: _own_variant(folder, part, model) for part in names}
+
+
+def _own_variant(folder: Path, part: str, model: str) -> str:
+    found = next(iter(variants_of(folder, (part,))), None)
+    if found is None:
+        pickled = [path for path in (folder / part).glob("*") if path.suffix in PICKLED]
+        raise problem(model, f"{part}/*.safetensors".removeprefix("/"), "only_pickle" if pickled else "missing")
+    return found
+
+
+PICKLED = (".bin", ".ckpt", ".pt", ".pth")  # how weights end that are never opened
+
+
+def unread_weights(folder: Path) -> list[str]:
+    """Return the weight files of a folder that are not opened, since they are pickles or another program's."""
+    endings = (*PICKLED, ".msgpack", ".h5", ".onnx", ".onnx_data")
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.name.endswith(endings))
+    return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
 
 
 def variants_of(folder: Path, parts: Iterable[str]) -> list[str]:
-    """Those of VARIANTS that every one of the parts has; the part "" is the folder itself."""
+    """Return those of VARIANTS that every one of the parts has; the part "" is the folder itself."""
     return [variant for variant in VARIANTS if all(_stored(folder, part, variant) for part in parts)]
 
 
@@ -148,9 +244,15 @@ def is_variant(name: str, variant: str) -> bool:
 
 
 def _stored(folder: Path, part: str, variant: str) -> list[Path]:
+    names = _listed(folder, part)
+    return [path for path in names if is_variant(path.name, variant)]
+
+
+def _listed(folder: Path, part: str) -> list[Path]:
+    """Weight files and indexes; a name that begins with a dot is some system's own."""
     names = sorted((folder / part).glob(f"*{SAFETENSORS}")) + sorted((folder / part).glob(f"*{SAFETENSORS}.index*"))
     names += sorted((folder / part).glob("*.index.*.json"))
-    return [path for path in names if is_variant(path.name, variant)]
+    return [path for path in names if not path.name.startswith(".")]
 
 
 def _plain_index(name: str) -> str:
@@ -161,32 +263,36 @@ def _plain_index(name: str) -> str:
 
 
 def files_of_part(folder: Path, part: str, variant: str, model: str) -> list[str]:
-    """The shards that the part's index names, or its single file; relative to the folder."""
+    """Return the shards that the part's index names, or its single file; relative to the folder."""
     stored = _stored(folder, part, variant)
     index = next((path for path in stored if path.suffix == ".json"), None)
     if index is None:
-        return [next(path for path in stored if path.suffix == SAFETENSORS).relative_to(folder).as_posix()]
+        plain = [path for path in stored if path.suffix == SAFETENSORS]
+        named = [path for path in plain if path.name.partition(".")[0] in WEIGHT_NAMES]
+        return [(named or plain)[0].relative_to(folder).as_posix()]
     name = index.relative_to(folder).as_posix()
     shards = read_json(folder, name, model).get("weight_map")
-    names = sorted(set(shards.values())) if isinstance(shards, dict) else []
-    if not names:
+    values = list(shards.values()) if isinstance(shards, dict) else []
+    if not values or any(not isinstance(shard, str) for shard in values):
         raise problem(model, name, "json")
-    if any(not isinstance(shard, str) or Path(shard).name != shard for shard in names):
+    if any(Path(shard).name != shard for shard in values):
         raise problem(model, name, "outside")
-    return [(Path(part) / shard).as_posix() for shard in names]
+    return [(Path(part) / shard).as_posix() for shard in sorted(set(values))]
 
 
 # -- one file ----------------------------------------------------------------------------------------------------------
 
 
 def check_weights(path: Path, name: str, model: str) -> Mapping[str, Tensor]:
-    """The tensors of a weight file; ModelFileError when it is missing, no such file, or not as long as it must be."""
+    """Return the tensors of a weight file; ModelFileError when it is missing, no such file, or of the wrong length."""
     if not path.is_file():
         raise problem(model, name, "missing")
     try:
         return read_header(path)
     except BadFile as bad:
-        raise problem(model, name, bad.kind) from None
+        raise problem(model, name, bad.kind, **bad.values) from None
+    except OSError:
+        raise problem(model, name, "missing") from None
 
 
 # -- where it may lie --------------------------------------------------------------------------------------------------

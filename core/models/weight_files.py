@@ -1,220 +1,289 @@
-"""The two formats that weights are read from, judged by their headers alone: safetensors and GGUF. And what a pickle looks like.
+"""Read the headers of safetensors and GGUF files, and recognise files that are neither.
 
-A header says how long its file must be: a cut or padded file is found in milliseconds, before any memory is taken.
+A header states how long its file must be, so a cut or padded file is found in milliseconds, before memory is allocated.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import pickletools
+import mmap
 import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+from core.models.pickles import is_pickle
 
 SAFETENSORS, GGUF = ".safetensors", ".gguf"
 LONGEST_HEADER = 100_000_000  # bytes; the safetensors format's own limit
 MOST_ENTRIES = 1_000_000  # tensors or keys of a GGUF file; real ones have thousands
-ALIGNMENT = 32  # of a GGUF file's data, unless it names another
+ALIGNMENT = 32  # bytes, of a GGUF file's data unless the file states another
 
-_BYTES_OF = {
+BYTES_OF_DTYPE = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
     "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I8": 1, "U8": 1, "BOOL": 1, "C64": 8,
 }  # fmt: skip
-# GGML's number of a type -> (values of a block, bytes of a block): those that diffusers can read.
-_BLOCKS = {
-    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84),
-    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 30: (1, 2),
+# GGML's type number -> (name, values of a block, bytes of a block); the types that diffusers can dequantise.
+_GGML_TYPES = {
+    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210), 20: ("IQ4_NL", 32, 18), 23: ("IQ4_XS", 256, 136), 30: ("BF16", 1, 2),
 }  # fmt: skip
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}  # GGUF's values
+UNQUANTISED = ("F64", "F32", "F16", "BF16")
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}  # GGUF's values
 _STRING, _ARRAY = 8, 9
+_SHORT_ARRAY = 64  # values of an array that are kept; longer ones, such as vocabularies, are skipped
 
 
 class BadFile(Exception):
-    """`kind` is one of core.models.validation.PROBLEMS."""
+    """A weight file that can't be used. `kind` is one of core.models.validation.PROBLEMS, `values` fill its braces."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, **values: str) -> None:
         super().__init__(kind)
         self.kind = kind
+        self.values = values
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """Of a header. `shape` as torch has it, in both formats; `bytes` as stored."""
+    """A tensor of a header. `shape` in torch's order in both formats; `bytes` as stored; `offset` from the file's start."""
 
     shape: tuple[int, ...]
     bytes: int
+    dtype: str = ""
+    offset: int = 0
+
+    @property
+    def values(self) -> int:
+        """The number of values."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Header:
+    """All that a weight file's header holds. `metadata`: safetensors' texts, or the short values of a GGUF file."""
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, Any]
+    is_gguf: bool = False
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """What changes when a file does, so that what was read of it may be kept: time (ns) and size (bytes). Raises OSError."""
+    """Return modification time (ns) and size (bytes): equal while what was read of a file may be kept. Raises OSError."""
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_size
 
 
 def read_header(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a safetensors or GGUF file by name; BadFile when it is neither, or not as long as it must be."""
-    if is_pickle(path):
-        raise BadFile("pickle")
-    with path.open("rb") as file:
-        magic = file.read(4)
-        file.seek(0)
-        size = path.stat().st_size
-        return _gguf(file, size) if magic == b"GGUF" else _safetensors(file, size)
+    """Return the tensors of a safetensors or GGUF file by name.
+
+    Raises:
+        BadFile: the file is neither, or not as long as its header says.
+    """
+    return read_all(path).tensors
 
 
 def read_notes(path: Path) -> Mapping[str, str]:
-    """The `__metadata__` of a safetensors file whose header `read_header` has found good: texts by name."""
+    """Return the `__metadata__` of a safetensors file, or the short values of a GGUF header, as texts."""
+    return {str(name): str(text) for name, text in read_all(path).metadata.items()}
+
+
+def read_all(path: Path) -> Header:
+    """Return the whole header, from memory while the file stays as it is; raises as `read_header` does, and OSError."""
+    return _read(path, stamp(path))
+
+
+@lru_cache(maxsize=256)  # a large header takes 50 ms, and pages ask at each draw
+def _read(path: Path, _unchanged: tuple[int, int]) -> Header:
+    size = path.stat().st_size
+    if size == 0:
+        raise BadFile("empty")
     with path.open("rb") as file:
-        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-    notes = header.get("__metadata__")
-    return {str(name): str(text) for name, text in notes.items()} if isinstance(notes, dict) else {}
+        head = file.read(1024)
+    _refuse_stand_ins(head)
+    if head[:4] == b"GGUF":
+        return _gguf(path, size)
+    if is_pickle(path):
+        raise BadFile("pickle")
+    return _safetensors(path, size)
+
+
+def read_bytes(path: Path, tensor: Tensor) -> bytes:
+    """Return the stored bytes of one small tensor."""
+    with path.open("rb") as file:
+        file.seek(tensor.offset)
+        return file.read(tensor.bytes)
+
+
+# -- files that stand where weights should be --------------------------------------------------------------------------
+
+
+def _refuse_stand_ins(head: bytes) -> None:
+    """Raise BadFile for a Git LFS pointer, a saved web page, and the JSON of a refused download."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise BadFile("lfs")
+    if text[:1] == b"<" and any(
+        mark in text[:512].lower() for mark in (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")
+    ):
+        raise BadFile("web_page")
+    if text[:1] == b"{" or (text[:1] == b"[" and text[1:2] in b'"{['):  # eight bytes of length precede a real header
+        raise BadFile("json_answer")
 
 
 # -- safetensors -------------------------------------------------------------------------------------------------------
 
 
-def _safetensors(file: BinaryIO, size: int) -> Mapping[str, Tensor]:
-    """8 bytes length, a header in JSON, the tensors' bytes one after the other."""
-    start = file.read(8)
-    if len(start) < 8:
-        raise BadFile("truncated")
-    (length,) = struct.unpack("<Q", start)
-    if length > LONGEST_HEADER:
-        raise BadFile("header")
-    if length > size - 8:
-        raise BadFile("truncated")
+def _safetensors(path: Path, size: int) -> Header:
+    """Read 8 bytes of length, a header in JSON, then the tensors' bytes one after the other."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        if len(start) < 8:
+            raise BadFile("truncated")
+        (length,) = struct.unpack("<Q", start)
+        first = file.read(1)
+        if length > LONGEST_HEADER or (first and first != b"{"):
+            raise BadFile("header")
+        if length > size - 8:
+            raise BadFile("truncated")
+        text = first + file.read(length - 1)
     try:
-        header = json.loads(file.read(length))
-        entries = {name: _entry(entry) for name, entry in header.items() if name != "__metadata__"}
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        header = json.loads(text.decode("utf-8"))
+        entries = {name: _entry(entry, 8 + length) for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise BadFile("header") from None
-    end = 0
-    for begin, stop, _tensor in sorted(entries.values(), key=lambda entry: entry[:2]):
-        if begin != end:
+    end = 8 + length
+    for tensor in sorted(entries.values(), key=lambda tensor: (tensor.offset, tensor.bytes)):
+        if tensor.offset != end:
             raise BadFile("header")  # a gap or an overlap
-        end = stop
-    if size < 8 + length + end:
+        end += tensor.bytes
+    if size < end:
         raise BadFile("truncated")
-    if size > 8 + length + end:
+    if size > end:
         raise BadFile("longer")
-    return {name: tensor for name, (_begin, _stop, tensor) in entries.items()}
+    notes = header.get("__metadata__")
+    return Header(entries, notes if isinstance(notes, dict) else {})
 
 
-def _entry(entry: Mapping[str, Any]) -> tuple[int, int, Tensor]:
+def _entry(entry: Mapping[str, Any], data: int) -> Tensor:
     begin, stop = entry["data_offsets"]
-    shape = tuple(int(side) for side in entry["shape"])
-    width = _BYTES_OF.get(entry["dtype"])
-    if width is not None and stop - begin != width * math.prod(shape):
+    shape = tuple(entry["shape"])
+    dtype = entry["dtype"]
+    if not all(type(number) is int and number >= 0 for number in (begin, stop, *shape)) or not isinstance(dtype, str):
         raise ValueError(entry)
-    return begin, stop, Tensor(shape, stop - begin)
+    width = BYTES_OF_DTYPE.get(dtype)
+    if stop < begin or (width is not None and stop - begin != width * math.prod(shape)):
+        raise ValueError(entry)
+    return Tensor(shape, stop - begin, dtype, data + begin)
 
 
 # -- GGUF --------------------------------------------------------------------------------------------------------------
 
 
-def _gguf(file: BinaryIO, size: int) -> Mapping[str, Tensor]:
-    """Magic, version, counts; keys with values; tensors with shape, type and offset; then the data, aligned."""
-    try:
-        version, tensors, keys = struct.unpack("<IQQ", _exactly(file, 24)[4:])
-        if version not in (2, 3) or max(tensors, keys) > MOST_ENTRIES:
-            raise BadFile("gguf")
-        facts = {_text(file, size): _value(file, size) for _ in range(keys)}
-        found = [_described(file, size) for _ in range(tensors)]
-    except UnicodeDecodeError:
-        raise BadFile("gguf") from None
-    alignment = int(facts.get("general.alignment") or ALIGNMENT)
-    begin = -(-file.tell() // alignment) * alignment
-    if found and size < begin + max(offset + tensor.bytes for _name, offset, tensor in found):
-        raise BadFile("truncated")
-    return {name: tensor for name, _offset, tensor in found}
+def _gguf(path: Path, size: int) -> Header:
+    """Read magic, version and counts, the keys with their values, the tensors' descriptions, then the aligned data.
 
-
-def _exactly(file: BinaryIO, count: int) -> bytes:
-    data = file.read(count)
-    if len(data) < count:
-        raise BadFile("truncated")
-    return data
-
-
-def _text(file: BinaryIO, size: int) -> str:
-    (length,) = struct.unpack("<Q", _exactly(file, 8))
-    if length > size:
+    Not by gguf.GGUFReader: it makes an array of each of a vocabulary's 300,000 texts, which takes seconds, and does not compare
+    the length of the file with the header.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        cursor = _Cursor(data, size)
+        try:
+            cursor.skip(4)
+            version, count, keys = cursor.unpack("<IQQ")
+            if version not in (2, 3) or max(count, keys) > MOST_ENTRIES:
+                raise BadFile("gguf")
+            facts = {cursor.text(): cursor.value() for _ in range(keys)}
+            found = [_described(cursor) for _ in range(count)]
+        except (UnicodeDecodeError, RecursionError):
+            raise BadFile("gguf") from None
+        end = cursor.place
+    alignment = facts.get("general.alignment", ALIGNMENT)
+    if not isinstance(alignment, int) or not 0 < alignment <= 2**20 or len({name for name, _ in found}) != len(found):
         raise BadFile("gguf")
-    return _exactly(file, length).decode("utf-8")
+    begin = -(-end // alignment) * alignment
+    tensors = {name: Tensor(one.shape, one.bytes, one.dtype, begin + one.offset) for name, one in found}
+    if any(tensor.offset + tensor.bytes > size for tensor in tensors.values()):
+        raise BadFile("truncated")
+    _refuse_overlaps(tensors)
+    return Header(tensors, facts, is_gguf=True)
 
 
-def _value(file: BinaryIO, size: int) -> Any:
-    (kind,) = struct.unpack("<I", _exactly(file, 4))
-    return _value_of(kind, file, size)
-
-
-def _value_of(kind: int, file: BinaryIO, size: int) -> Any:
-    if kind == _STRING:
-        return _text(file, size)
-    if kind == _ARRAY:
-        inner, length = struct.unpack("<IQ", _exactly(file, 12))
-        if length > size or inner == _ARRAY:
+def _refuse_overlaps(tensors: Mapping[str, Tensor]) -> None:
+    end = 0
+    for tensor in sorted(tensors.values(), key=lambda tensor: tensor.offset):
+        if tensor.offset < end:
             raise BadFile("gguf")
-        return [_value_of(inner, file, size) for _ in range(length)]
-    if kind not in _NUMBERS:
-        raise BadFile("gguf")
-    layout = f"<{_NUMBERS[kind]}"
-    return struct.unpack(layout, _exactly(file, struct.calcsize(layout)))[0]
+        end = tensor.offset + tensor.bytes
 
 
-def _described(file: BinaryIO, size: int) -> tuple[str, int, Tensor]:
-    name = _text(file, size)
-    (count,) = struct.unpack("<I", _exactly(file, 4))
+class _Cursor:
+    """A place in a mapped file; BadFile where it would leave the file."""
+
+    def __init__(self, data: mmap.mmap, size: int) -> None:
+        self._data, self._size, self.place = data, size, 0
+
+    def skip(self, count: int) -> int:
+        """Move on, and return where it was."""
+        before = self.place
+        if count > self._size - before:
+            raise BadFile("truncated")
+        self.place += count
+        return before
+
+    def unpack(self, layout: str) -> tuple[Any, ...]:
+        return struct.unpack_from(layout, self._data, self.skip(struct.calcsize(layout)))
+
+    def text(self) -> str:
+        (length,) = self.unpack("<Q")
+        if length > self._size:
+            raise BadFile("gguf")
+        begin = self.skip(length)
+        return self._data[begin : begin + length].decode("utf-8")
+
+    def value(self) -> Any:
+        """A number or text, a list of few of them, or None for a longer list."""
+        (kind,) = self.unpack("<I")
+        return self._value(kind)
+
+    def _value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self.text()
+        if kind == _ARRAY:
+            inner, length = self.unpack("<IQ")
+            if length > self._size or inner == _ARRAY:
+                raise BadFile("gguf")
+            if length <= _SHORT_ARRAY:
+                return [self._value(inner) for _ in range(length)]
+            return self._skip_values(inner, length)
+        if kind not in _SCALARS:
+            raise BadFile("gguf")
+        return self.unpack(f"<{_SCALARS[kind]}")[0]
+
+    def _skip_values(self, kind: int, length: int) -> None:
+        if kind in _SCALARS:
+            self.skip(length * struct.calcsize(f"<{_SCALARS[kind]}"))
+            return
+        if kind != _STRING:
+            raise BadFile("gguf")
+        for _ in range(length):
+            self.skip(self.unpack("<Q")[0])
+
+
+def _described(cursor: _Cursor) -> tuple[str, Tensor]:
+    """A tensor with its offset from the beginning of the data."""
+    name = cursor.text()
+    (count,) = cursor.unpack("<I")
     if count > 8:
         raise BadFile("gguf")
-    sides = struct.unpack(f"<{count}Q", _exactly(file, 8 * count))
-    kind, offset = struct.unpack("<IQ", _exactly(file, 12))
-    if kind not in _BLOCKS:
+    sides = cursor.unpack(f"<{count}Q")
+    kind, offset = cursor.unpack("<IQ")
+    if kind not in _GGML_TYPES:
         raise BadFile("quantisation")
-    values, width = _BLOCKS[kind]
-    return name, offset, Tensor(tuple(reversed(sides)), math.prod(sides) // values * width)
-
-
-# -- pickles -----------------------------------------------------------------------------------------------------------
-
-_HEAD = 65_536
-_CALLS = {"GLOBAL", "STACK_GLOBAL", "INST", "REDUCE", "OBJ", "NEWOBJ", "NEWOBJ_EX"}  # what lets a pickle run code
-
-
-def is_pickle(path: Path) -> bool:
-    """By content, whatever the name: a pickle of any protocol, or a zip archive that has one in it, as torch writes."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER:
-        return False  # a safetensors header, whose length may look like a pickle's first bytes
-    if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        return True
-    if head.startswith(b"PK\x03\x04"):
-        return _holds_pickle(path)
-    return _calls(head)
-
-
-def _holds_pickle(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return True  # torch's archives have the directory at their end: a cut one is still a pickle's
-
-
-def _calls(head: bytes) -> bool:
-    """The protocols 0 and 1 have no mark. Their operations are read, not run, up to one that names or calls a function."""
-    if head[:1] not in b"(c]}N\x80IKM" or not head:
-        return False
-    try:
-        for operation, _argument, _place in pickletools.genops(io.BytesIO(head)):
-            if operation.name in _CALLS:
-                return True
-    except Exception:  # not a pickle: genops raises whatever its readers meet
-        return False
-    return False
+    dtype, values, width = _GGML_TYPES[kind]
+    if math.prod(sides) > 2**40 or (sides and sides[0] % values):
+        raise BadFile("gguf")
+    return name, Tensor(tuple(reversed(sides)), math.prod(sides) // values * width, dtype, offset)

@@ -58,10 +58,13 @@ class Models:
     def download(self, model_id: str, hub: str | None = None, endpoint: str | None = None) -> tuple[Download, ...]:
         """Download a model of the catalogue in a process of its own, from `hub`, else from the first hub that has it.
 
-        A ControlNet brings its base model, where that is missing, as a download of its own.
+        A ControlNet brings its base model, and a model made of parts brings these, each as a download of its own.
         """
         info = self._catalog.find(model_id)
         wanted = [info]
+        if info.part_ids:
+            parts = [part for name in info.part_ids if (part := self._catalog.find(name)).path is None]
+            wanted = [*parts, *([] if info.path and parts else [info])]
         if info.base_id:
             base = self._catalog.find(info.base_id)
             missing = base.problem is not None and bool(base.sources)

@@ -35,6 +35,9 @@ class ModelInfo:
     frame: str | None = (
         None  # of a whole model in one file, or one whose base is that: the folder that says how it is built
     )
+    parts: Mapping[str, str] = field(default_factory=dict)  # part -> the file or folder of its own that it comes from
+    part: str = ""  # of an entry that is no model, but a part of others
+    part_ids: tuple[str, ...] = ()  # the entries that its parts come from
     base_id: str = ""  # the entry that has them
     file: str = ""  # the one file of the repository that is wanted
     place: str = ""  # where it was found: shipped, store, huggingface, modelscope, path; "" = nowhere

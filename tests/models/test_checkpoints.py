@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from core.config.loader import PROJECT_ROOT, load_settings
-from core.errors import ModelFileError, ModelLoadError
+from core.errors import ModelFileError
 from core.inference.generator import Generator
 from core.models.catalog import Catalog
 from core.models.checkpoint import SHIPPED
 from core.models.lora_library import LoraLibrary
 from core.models.model_paths import ModelPaths
-from core.models.single_file import count_parameters, files_of
+from core.models.part_sources import count_parameters, files_of
 from core.types import CONTROL, ResumeState
 from tests.models import originals, tiny_models
 from tests.models.loras import write_lora
@@ -246,7 +246,7 @@ def test_missing_weights_are_named(pair, request_of, tmp_path):
     gone = next(name for name in tensors if "middle_block.0.in_layers.2.weight" in name)
     save_file({name: tensor for name, tensor in tensors.items() if name != gone}, tmp_path / "holes.safetensors")
     entries = {"folder": {"path": str(pair.folder)}, "holes": {"path": str(tmp_path / "holes.safetensors")}}
-    with pytest.raises(ModelLoadError, match="lacks some of the weights of unet"):
+    with pytest.raises(ModelFileError, match="weights of the unet are missing"):
         Generator(catalog_of(tmp_path, **entries)).generate(request_of(model="holes", **SIZE))
 
 

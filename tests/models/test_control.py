@@ -28,7 +28,7 @@ from core.inference.generator import Generator
 from core.models.catalog import Catalog
 from core.models.families.z_image.backend import own_layers
 from core.models.model_paths import ModelPaths
-from core.models.single_file import count_parameters
+from core.models.part_sources import count_parameters
 from core.types import CONTROL, ResumeState
 from tests.models import tiny_models
 from tests.options import measured

@@ -21,7 +21,7 @@ from core.inference.pipeline_loader import load_model
 from core.models.catalog import Catalog
 from core.models.families import backend_of
 from core.models.model_paths import EMBEDDED, ModelPaths
-from core.models.single_file import count_parameters
+from core.models.part_sources import count_parameters
 from core.types import Phase
 from tests.models import tiny_models
 

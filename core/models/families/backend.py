@@ -91,8 +91,11 @@ class Backend(ABC):
         """Return which values of the family's options can be used on this machine."""
         return ()
 
-    def network_from_file(self, path: Path, config: Mapping[str, Any], dtype: torch.dtype) -> Any:
-        """Read a ControlNet in one file; `config` is that of the base's denoiser. None when its layers can't be placed."""
+    def network_from_file(self, path: Path, config: Mapping[str, Any], dtype: torch.dtype, notes: list[str]) -> Any:
+        """Read a ControlNet in one file; `config` is that of the base's denoiser. None when its layers can't be placed.
+
+        Tensors that nothing uses are added to `notes`.
+        """
         return None
 
     def prepare_adapters(self, pipeline: Any) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from core.config.samplers import Prediction
 from core.i18n import localize
-from core.models.weight_files import Tensor
+from core.models.identify import Component
+from core.models.weight_files import Header, Tensor
 from core.types import CONTROL
 
 Text = Mapping[str, str]  # language -> sentence
@@ -38,13 +39,15 @@ class Single:
     """What a single file or a ControlNet's folder is.
 
     `pipeline`: the class that it makes with its base. `parts`: those that it has. `shape`: what the base must have, too.
-    `whole`: a checkpoint with all parts, which needs a frame (see CheckpointLayout) in place of a base.
+    `whole`: a checkpoint with all parts, which needs a frame (see CheckpointLayout) in place of a base. `components`: where in
+    the file each part is.
     """
 
     pipeline: str
     parts: tuple[str, ...]
     shape: tuple[int, ...]
     whole: bool = False
+    components: Mapping[str, Component] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ class Family:
     controlnet: ControlNetUse | None = None
     plain: str | None = None
     checkpoint: CheckpointLayout | None = None
+    frame: Path | None = None  # a shipped folder without weights, which says how the published model is built
     default: bool = False  # exactly one family: assumed for models that are not downloaded and say nothing
 
     @property
@@ -211,9 +215,23 @@ class Family:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-    def scheduler_changes(self, tensors: Tensors) -> Mapping[str, Any]:
-        """Return what a checkpoint's own marks change of its scheduler's configuration."""
+    def scheduler_changes(self, header: Header) -> Mapping[str, Any]:
+        """Return what a checkpoint's own marks change of its scheduler's configuration; `_class_name` names another class."""
         return {}
+
+    # -- names of weights ----------------------------------------------------------------------------------------------
+
+    def expected_weights(self, component: Component, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]] | None:
+        """Return each weight of a part with its shape, by the names of its class; None where only loading can tell."""
+        return None
+
+    def weight_names(self, component: Component, name: str) -> tuple[str, ...]:
+        """Return the names of its class for a stored tensor without its prefix: several for parts of equal rows, () for none."""
+        return (name,)
+
+    def fits_part(self, component: Component) -> bool:
+        """Return True when a part that lies in a file of its own can be this family's, as far as its kind tells."""
+        return False
 
 
 def with_controlnet(plain: Family, pipeline: str, network: str, use: ControlNetUse, **changes: Any) -> Family:
@@ -223,7 +241,8 @@ def with_controlnet(plain: Family, pipeline: str, network: str, use: ControlNetU
     cannot = {start: reason for start, reason in plain.cannot.items() if start != "controlnet."}
     values |= {
         "pipeline": pipeline, "label": f"{plain.label} ControlNet", "parts": parts, "cannot": cannot, "inputs": (CONTROL,),
-        "controlnet": use, "plain": plain.pipeline, "img2img": None, "inpaint": None, "checkpoint": None, "default": False,
+        "controlnet": use, "plain": plain.pipeline, "img2img": None, "inpaint": None, "checkpoint": None, "frame": None,
+        "default": False,
     }  # fmt: skip
     return type(plain)(**{**values, **changes})
 
@@ -231,7 +250,7 @@ def with_controlnet(plain: Family, pipeline: str, network: str, use: ControlNetU
 def read_config(file: Path) -> dict[str, Any]:
     """Read a JSON file; {} when there is none."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

@@ -35,6 +35,7 @@ class DownloadRequests:
     endpoint: str
     store: str
     owner_pid: int  # the process stops when this one is gone, and goes on at the next start
+    part: str = ""  # of a model, when no whole model is fetched
     file: str = ""  # the only one wanted of a repository that is no folder of a pipeline
     typed: bool = True  # the address was typed on a page: it gets no token
     internal: bool = False  # the configuration allows it although it may lie in this network

@@ -28,6 +28,7 @@ from core.models.hub.http_download import LONGEST_WAIT, MOST_FAILURES, Stopped, 
 from core.models.hub.hub_api import HubError, RemoteFile, Repository, list_repository, new_session
 from core.models.hub.mirrors import guard_hugging_face, guard_session, may_have_token
 from core.models.hub.tokens import VARIABLES, token_of
+from core.models.part_sources import source_of
 from core.models.single_file import check_whole, itself
 from core.models.validation import MANIFEST
 from core.types import Download
@@ -138,7 +139,10 @@ class Downloader:
             "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in wanted},
         }
         (part / ".origin").unlink()
-        check_whole(itself(part, self._orders.file), self._orders.model)
+        if self._orders.part:
+            source_of(itself(part, self._orders.file), self._orders.part)
+        else:
+            check_whole(itself(part, self._orders.file), self._orders.model)
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         if target.exists():  # a broken one, else nobody would have asked for this
             shutil.rmtree(target)

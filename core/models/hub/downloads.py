@@ -20,7 +20,7 @@ from core.models.hub.download_state import FOLDER, DownloadFiles, DownloadReques
 from core.models.hub.errors import failure
 from core.models.hub.hub_api import HubError, endpoint_of
 from core.models.hub.mirrors import typed_mirror
-from core.models.model_paths import hugging_face_cache, modelscope_caches
+from core.models.model_paths import hugging_face_cache, modelscope_caches, store_folder
 from core.types import Download, ModelInfo
 
 END_SECONDS = 10.0
@@ -82,6 +82,7 @@ class Downloads:
             file=info.file,
             typed=address != configured,
             internal=bool(endpoint) and address.lower() in {one.lower().rstrip("/") for one in self._allowed},
+            part=info.part,
         )
         return self._begin(orders)
 
@@ -124,6 +125,8 @@ class Downloads:
         if path is None or info.place not in ("store", "huggingface", "modelscope"):
             return False
         target = path if path.is_dir() else path.parent
+        if info.place == "store":
+            target = store_folder(self._store, info.id)
         if info.place == "huggingface":  # the whole repository: its snapshot alone is links
             target = hugging_face_cache() / f"models--{info.sources['huggingface'].replace('/', '--')}"
         roots = (self._store, hugging_face_cache(), *modelscope_caches())

@@ -22,13 +22,16 @@ from core.models.families.base import (
     with_controlnet,
 )
 from core.models.families.stable_diffusion.lora_names import LORA_SD15, LORA_SDXL
+from core.models.identify import DIFFUSERS, Component, components_of
+from core.models.weight_files import Header
 from core.types import IMAGE, MASK
 
 MAX_SIDE = 2048  # px; a U-Net has no end of positions, but repeats itself long before
 _LATENTS = 4  # channels that a U-Net for text alone reads
 _V_PREDICTION, _ZERO_SNR = "v_pred", "ztsnr"  # empty tensors: what the U-Net predicts; its last timestep is pure noise
+_EDM = "edm_vpred.sigma_max"  # CosXL
+_COSXL = {"sigma_min": 0.002, "sigma_max": 120.0, "sigma_data": 1.0, "sigma_schedule": "exponential"}
 _UNET = "model.diffusion_model."
-_ADDED = f"{_UNET}label_emb.0.0.weight"  # SDXL is told sizes, too
 _FOREIGN = {  # prefix of a tensor's name -> the kind of model that alone has it
     "cond_stage_model.model.": "Stable Diffusion 2",
     "conditioner.embedders.0.model.": "SDXL refiner",
@@ -62,22 +65,16 @@ class StableDiffusion(Family):
 
     def detect_file(self, tensors: Tensors) -> Single | None:
         """A whole model in one file, as A1111 saves it."""
-        if self.checkpoint is None or not _has_unet(tensors) or (_ADDED in tensors) != self.added:
+        found = {component.part: component for component in components_of(tensors)}
+        unet = found.get("unet")
+        if self.checkpoint is None or unet is None or unet.family != self.label or _foreign_kind(tensors) is not None:
             return None
-        if _foreign_kind(tensors, self.checkpoint.prefixes["text_encoder"]) is not None:
-            return None
-        parts = tuple(
-            part
-            for part, prefix in self.checkpoint.prefixes.items()
-            if any(name.startswith(prefix) for name in tensors)
-        )
-        return Single(self.pipeline, parts, _shape_in(tensors), whole=True)
+        parts = tuple(part for part in self.checkpoint.prefixes if part in found)
+        return Single(self.pipeline, parts, _shape_in(tensors, unet), whole=True, components=found)
 
     def foreign_kind(self, tensors: Tensors) -> str | None:
         """What else a file in the checkpoints' layout is."""
-        if self.checkpoint is None or (_ADDED in tensors) != self.added:
-            return None
-        return _foreign_kind(tensors, self.checkpoint.prefixes["text_encoder"])
+        return None if self.checkpoint is None else _foreign_kind(tensors)
 
     def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
         """Widths of the prompt embeds and of what is added, then each block's channels and its transformers' depth."""
@@ -100,40 +97,54 @@ class StableDiffusion(Family):
         keys = ("cross_attention_dim", "projection_class_embeddings_input_dim")
         return (*(config.get(key) or 0 for key in keys), *config.get("block_out_channels", ()))
 
-    def scheduler_changes(self, tensors: Tensors) -> Mapping[str, Any]:
-        """v-prediction and zero terminal SNR, by the empty tensors that mark them."""
-        if _V_PREDICTION not in tensors:
+    def scheduler_changes(self, header: Header) -> Mapping[str, Any]:
+        """v-prediction and zero terminal SNR, by empty tensors or the metadata that mark them; CosXL's noise levels are EDM's."""
+        if _EDM in header.tensors:
+            return {"_class_name": "EDMEulerScheduler", "prediction_type": "v_prediction", **_COSXL}
+        told = str(header.metadata.get("modelspec.prediction_type", "")).strip().lower()
+        if _V_PREDICTION not in header.tensors and told not in ("v", "v_prediction", "v-prediction", "vpred"):
             return {}
-        zero_snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if _ZERO_SNR in tensors else {}
+        marked = _ZERO_SNR in header.tensors
+        zero_snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if marked else {}
         return {"prediction_type": "v_prediction", **zero_snr}
+
+    def fits_part(self, component: Component) -> bool:
+        """A VAE with 4 latent channels, and CLIP."""
+        return component.family == "SD 1.5 or SDXL" if component.part == "vae" else component.family.startswith("CLIP")
 
 
 # -- a checkpoint, by its tensors --------------------------------------------------------------------------------------
 
 
-def _has_unet(tensors: Tensors) -> bool:
-    return any(name.startswith(f"{_UNET}input_blocks.") for name in tensors)
+_TEXT_NAMES = re.compile(
+    r"(cond_stage_model|conditioner\.embedders\.0)\.transformer\.(text_model\.)?embeddings\.token_embedding\."
+)
+_TEXTS = re.compile(
+    r"((input_blocks\.\d+|middle_block)\.1|(down_blocks\.\d+|mid_block)\.attentions\.\d+)"
+    r"\.transformer_blocks\.0\.attn2\.to_k\.weight$"
+)
 
 
-def _foreign_kind(tensors: Tensors, text_encoder: str) -> str | None:
+def _foreign_kind(tensors: Tensors) -> str | None:
     for begin, kind in _FOREIGN.items():
         if any(name.startswith(begin) for name in tensors):
             return kind
     texts = [name for name in tensors if name.startswith(("cond_stage_model.", "conditioner.embedders.0."))]
-    if texts and not any(name.startswith(text_encoder) for name in texts):
+    if texts and not any(_TEXT_NAMES.match(name) for name in texts):
         return "a text encoder with unknown tensor names"
-    first = tensors.get(f"{_UNET}input_blocks.0.0.weight")
+    first = tensors.get(f"{_UNET}input_blocks.0.0.weight") or tensors.get("input_blocks.0.0.weight")
     if first is not None and len(first.shape) == 4 and first.shape[1] != _LATENTS:
         return f"inpainting or editing, {first.shape[1]} channels"
     return None
 
 
-def _shape_in(tensors: Tensors) -> tuple[int, ...]:
-    """The numbers of `denoiser_shape`, out of a checkpoint."""
-    texts = re.escape(_UNET) + r"(input_blocks\.\d+|middle_block)\.1\.transformer_blocks\.0\.attn2\.to_k\.weight$"
-    first = next((name for name in tensors if re.match(texts, name)), "")
-    blocks = (number for block in _blocks(tensors) for number in block)
-    return _side(tensors, first, 1), _side(tensors, _ADDED, 1), *blocks
+def _shape_in(tensors: Tensors, unet: Component) -> tuple[int, ...]:
+    """The numbers of `denoiser_shape`, out of a file."""
+    own = {name.removeprefix(unet.prefix): tensor for name, tensor in tensors.items() if name.startswith(unet.prefix)}
+    added = "add_embedding.linear_1.weight" if unet.layout == DIFFUSERS else "label_emb.0.0.weight"
+    blocks = _diffusers_blocks(own) if unet.layout == DIFFUSERS else _blocks(own)
+    texts = next((name for name in own if _TEXTS.match(name)), "")
+    return _side(own, texts, 1), _side(own, added, 1), *(number for block in blocks for number in block)
 
 
 def _side(tensors: Tensors, name: str, index: int) -> int:
@@ -143,19 +154,28 @@ def _side(tensors: Tensors, name: str, index: int) -> int:
 
 def _blocks(tensors: Tensors) -> Iterator[tuple[int, int]]:
     """Channels and depth of each down block: a layer that only halves the sides ends one."""
-    prefix = f"{_UNET}input_blocks."
-    names = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
-    layers = sorted({int(name.partition(".")[0]) for name in names} - {0})
+    names = [name.removeprefix("input_blocks.") for name in tensors if name.startswith("input_blocks.")]
+    layers = sorted({int(number) for name in names if (number := name.partition(".")[0]).isdecimal()} - {0})
     width = depth = 0
     for layer in layers:
-        if f"{prefix}{layer}.0.op.weight" in tensors:
+        if f"input_blocks.{layer}.0.op.weight" in tensors:
             yield width, depth
             width = depth = 0
             continue
-        width = _side(tensors, f"{prefix}{layer}.0.out_layers.3.weight", 0)
+        width = _side(tensors, f"input_blocks.{layer}.0.out_layers.3.weight", 0)
         found = [re.match(rf"{layer}\.1\.transformer_blocks\.(\d+)\.", name) for name in names]
         depth = max((int(one[1]) + 1 for one in found if one), default=depth)
     yield width, depth
+
+
+def _diffusers_blocks(tensors: Tensors) -> Iterator[tuple[int, int]]:
+    pattern = re.compile(r"down_blocks\.(\d+)\.(?:attentions\.\d+\.transformer_blocks\.(\d+)\.)?")
+    depths: dict[int, int] = {}
+    for found in filter(None, map(pattern.match, tensors)):
+        block = int(found[1])
+        depths[block] = max(depths.get(block, 0), int(found[2]) + 1 if found[2] else 0)
+    for block in sorted(depths):
+        yield _side(tensors, f"down_blocks.{block}.resnets.0.conv1.weight", 0), depths[block]
 
 
 # -- the families ------------------------------------------------------------------------------------------------------
@@ -182,8 +202,19 @@ _SCHEDULERS = (
     "EulerAncestralDiscreteScheduler",
     "LMSDiscreteScheduler",
     "UniPCMultistepScheduler",
+    "HeunDiscreteScheduler",
+    "LCMScheduler",
+    "TCDScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "EDMEulerScheduler",
 )
-_TOKENIZER = Part("transformers", ("CLIPTokenizer", "CLIPTokenizerFast"), "tokenizer_config.json", weights=False)
+_TOKENIZER = Part(
+    "transformers", ("CLIPTokenizer", "CLIPTokenizerFast", "AutoTokenizer"), "tokenizer_config.json", weights=False
+)
 _PARTS = {
     "scheduler": Part("diffusers", _SCHEDULERS, "scheduler_config.json", weights=False),
     "text_encoder": Part("transformers", ("CLIPTextModel",)),

@@ -29,9 +29,12 @@ from core.inference import (
     vae_tiling,
     variety,
 )
+from core.inference.part_reading import account
+from core.inference.weight_reading import read_tensors
 from core.models.families.backend import Backend, OnProgress, PromptEmbeds, Report, Step, network_of
 from core.models.families.base import CONTROLNET
 from core.models.families.z_image import half_precision
+from core.models.single_file import storage_of
 from core.models.weight_files import read_header
 from core.types import Capability, Decision, GenerationRequest, Phase, Progress
 
@@ -80,14 +83,25 @@ class ZImageBackend(Backend):
         compiler = Capability("compile.enabled", "torch.compile", missing is None, missing or _COMPILER)
         return (*attention_backends.survey(pipeline.transformer, device), compiler)
 
-    def network_from_file(self, path: Path, config: Mapping[str, Any], dtype: torch.dtype) -> Any:
+    def network_from_file(self, path: Path, config: Mapping[str, Any], dtype: torch.dtype, notes: list[str]) -> Any:
         """Read a ControlNet in one file with a configuration made from its tensors."""
-        made = self.family.network_config(read_header(path), config, _refines(path))
-        if made is None:
+        names = read_header(path)
+        told = self.family.network_config(names, config, _refines(path))
+        if told is None:
             return None
+        unused = storage_of(path).unused
+        weights = read_tensors(path, [name for name in names if name not in unused], dtype)
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "config.json").write_text(json.dumps(made), encoding="utf-8")
-            return ZImageControlNetModel.from_single_file(str(path), config=folder, dtype=dtype, local_files_only=True)
+            Path(folder, "config.json").write_text(json.dumps(told), encoding="utf-8")
+            made = ZImageControlNetModel.from_single_file(
+                dict(weights), config=folder, dtype=dtype, local_files_only=True
+            )
+        own = made.state_dict()
+        # Version 2.0 has a noise refiner that acts through the control layers: its own weights are not read.
+        left = [name for name in weights if name not in own and not name.startswith("control_noise_refiner.")]
+        missing = [name for name, weight in made.named_parameters() if weight.is_meta]
+        account(CONTROLNET, path, missing, left, {name for name, _ in made.named_modules()}, notes)
+        return made
 
     def prepare_adapters(self, pipeline: Any) -> None:
         """Scale a LoRA's input in float16 as its layer's input is."""

@@ -20,12 +20,14 @@ from core.models.families.base import (
     read_config,
     with_controlnet,
 )
+from core.models.families.z_image import layout, text_encoder_layout
 from core.models.families.z_image.lora_names import LORA
+from core.models.identify import LLAMA_CPP, Component, components_of
 from core.types import IMAGE, MASK
 
 PATCH = 16  # pixels of a token's side: 8 of the VAE times a patch of 2
 POSITIONS_LIMIT = 512  # tokens of a side in the published models, for a folder that can't be read
-CONTROL_STEPS = (2, 5)  # transformer layers from one control layer to the next, in the published ControlNets
+CONTROL_STEPS = (2, 5, 10)  # transformer layers from one control layer to the next, in the published ControlNets
 _CONTROL_EMBEDDER = "control_all_x_embedder."
 
 
@@ -55,18 +57,44 @@ class ZImage(Family):
         return steps - int(max(steps - min(steps * strength, steps), 0))
 
     def detect_file(self, tensors: Tensors) -> Single | None:
-        """A transformer by its caption embedder, whose shape is its width and the text encoder's; a ControlNet likewise."""
-        control = next((one for name, one in tensors.items() if name.startswith(_CONTROL_EMBEDDER)), None)
-        if self.controlnet is not None:
-            return Single(self.pipeline, (CONTROLNET,), control.shape[:1]) if control is not None else None
-        caption = next((one for name, one in tensors.items() if name.endswith("cap_embedder.1.weight")), None)
-        if control is not None or caption is None or len(caption.shape) != 2:
+        """A transformer, alone or with the text encoder and the VAE; a ControlNet likewise."""
+        found = {component.part: component for component in components_of(tensors)}
+        if self.controlnet is not None or CONTROLNET in found:
+            control = next((one for name, one in tensors.items() if name.startswith(_CONTROL_EMBEDDER)), None)
+            if self.controlnet is None or control is None:
+                return None
+            return Single(self.pipeline, (CONTROLNET,), control.shape[:1], components=found)
+        if "transformer" not in found or found["transformer"].family != self.label:
             return None
-        return Single(self.pipeline, ("transformer",), caption.shape)
+        prefix = found["transformer"].prefix
+        own = {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+        parts = tuple(part for part in self.weighty if part in found)
+        return Single(self.pipeline, parts, self.denoiser_shape(layout.config_of(own)), components=found)
 
     def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
-        """The transformer's width and its text encoder's."""
-        return (config.get("dim", 0), config.get("cap_feat_dim", 0))
+        """The transformer's width and its text encoder's, its layers and refining layers."""
+        return tuple(config.get(key, 0) for key in ("dim", "cap_feat_dim", "n_layers", "n_refiner_layers"))
+
+    def expected_weights(self, component: Component, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]] | None:
+        """Of the transformer and of Qwen3."""
+        if component.part == "transformer":
+            return layout.expected({**_PATCHES, **config})
+        return text_encoder_layout.expected(config) if component.part == "text_encoder" else None
+
+    def weight_names(self, component: Component, name: str) -> tuple[str, ...]:
+        """ComfyUI's names of the transformer, llama.cpp's of Qwen3."""
+        if component.part == "transformer":
+            return layout.targets(name)
+        if component.part != "text_encoder":
+            return (name,)
+        renamed = text_encoder_layout.from_llama_cpp(name) if component.layout == LLAMA_CPP else name
+        return () if renamed in text_encoder_layout.UNUSED else (renamed,)
+
+    def fits_part(self, component: Component) -> bool:
+        """Qwen3, and a VAE with 16 latent channels."""
+        return (
+            component.family == "Z-Image or FLUX.1" if component.part == "vae" else component.family.startswith("Qwen3")
+        )
 
     def network_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
         """A ControlNet has the transformer's width alone."""
@@ -94,19 +122,30 @@ class ZImage(Family):
         }
 
 
+_PATCHES = {"all_patch_size": [2], "all_f_patch_size": [1], "in_channels": 16}  # where a configuration leaves them out
 _SHARED = (  # of a ControlNet's and its transformer's configurations
     "all_patch_size", "all_f_patch_size", "dim", "n_refiner_layers", "n_heads", "n_kv_heads", "norm_eps", "qk_norm",
 )  # fmt: skip
 
+_SCHEDULERS = (
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "FlowMatchLCMScheduler",
+    "UniPCMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+)
 _PLAIN = ZImage(
     folder="z_image",
     pipeline="ZImagePipeline",
     label="Z-Image",
     parts={
-        "scheduler": Part("diffusers", ("FlowMatchEulerDiscreteScheduler",), "scheduler_config.json", weights=False),
+        "scheduler": Part("diffusers", _SCHEDULERS, "scheduler_config.json", weights=False),
         "text_encoder": Part("transformers", ("Qwen3Model", "Qwen3ForCausalLM")),
         "tokenizer": Part(
-            "transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast"), "tokenizer_config.json", weights=False
+            "transformers",
+            ("Qwen2Tokenizer", "Qwen2TokenizerFast", "AutoTokenizer"),
+            "tokenizer_config.json",
+            weights=False,
         ),
         "transformer": Part("diffusers", ("ZImageTransformer2DModel",)),
         "vae": Part("diffusers", ("AutoencoderKL",)),
@@ -123,6 +162,7 @@ _PLAIN = ZImage(
     inpaint="ZImageInpaintPipeline",
     cannot={"controlnet.": NO_CONTROLNET},
     inputs=(IMAGE, MASK),
+    frame=Path(__file__).with_name("frame"),
     default=True,
 )
 _NO_ENGINE = localize("models.families.z_image.description.no_engine")

@@ -1,0 +1,249 @@
+"""The table of weight layouts: what is written, who publishes it, and what must come of it. `python -m tests.layouts.table`
+writes docs/formats.md from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from core.config.loader import PROJECT_ROOT
+from tests.layouts import weights as w
+from tests.layouts.weights import F8, F8_5, PREFIX, Layout, Weights
+
+Change = Callable[[Weights], Weights]
+Edit = Callable[[Path], None]
+PAGE = PROJECT_ROOT / "docs" / "formats.md"
+
+
+def _comfy_prefixed(weights: Weights) -> Weights:
+    return w.comfy(weights, PREFIX)
+
+
+def _prefixed(weights: Weights, prefix: str = PREFIX) -> Weights:
+    return {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+
+
+def _model_prefixed(weights: Weights) -> Weights:
+    return _prefixed(weights, "model.")
+
+
+def _with_head(weights: Weights) -> Weights:
+    return {**_model_prefixed(weights), "lm_head.weight": weights["embed_tokens.weight"].clone()}
+
+
+def _with_norm(weights: Weights) -> Weights:
+    return {**w.comfy(weights), "norm_final.weight": torch.ones(96)}
+
+
+def _nvfp4(weights: Weights) -> Weights:
+    made = w.beside(".weight_scale_2", weight=torch.uint8)(weights)
+    return made
+
+
+def _comfy_format(name: str, extra: str = "") -> Change:
+    text = f'{{"format": "{name}"{extra}}}'
+    mark = torch.tensor(list(text.encode()), dtype=torch.uint8)
+    return w.with_more(
+        lambda made: {"layers.0.attention.qkv.comfy_quant": mark, "layers.0.attention.qkv.weight_scale": torch.ones(())}
+    )
+
+
+def _without(part: str) -> Change:
+    return lambda weights: {name: tensor for name, tensor in w.comfy(weights).items() if part not in name}
+
+
+def _gguf(name: str, quant: str, names: Change = w.comfy, **given: object) -> w.Write:
+    def write(base: Path, out: Path) -> Path:
+        truth = w.write_gguf(out / name, names(w.weights_of(base, "transformer")), quant, **given)  # type: ignore[arg-type]
+        save_file({key: value.contiguous() for key, value in truth.items()}, out / "truth.safetensors")
+        return out / name
+
+    return write
+
+
+SINGLE = "z_image_turbo.safetensors"
+_ONE = w.single
+FILES: tuple[Layout, ...] = (
+    Layout("bf16, fused qkv", "Comfy-Org", _ONE(SINGLE, w.comfy)),
+    Layout("fp16", "community", _ONE(SINGLE, w.cast(torch.float16, all_of_it=True))),
+    Layout("fp32", "community", _ONE(SINGLE, w.cast(torch.float32, all_of_it=True))),
+    Layout("prefix model.diffusion_model.", "ComfyUI's CheckpointSave", _ONE(SINGLE, _comfy_prefixed)),
+    Layout("diffusers names", "diffusers' save", _ONE(SINGLE, dict)),
+    Layout("diffusers names with a prefix", "converters", _ONE(SINGLE, _prefixed)),
+    Layout("with norm_final", "the publisher's original", _ONE(SINGLE, _with_norm)),
+    Layout("fp8 e4m3fn, matrices", "community", _ONE(SINGLE, w.cast(F8))),
+    Layout("fp8 e4m3fn, every tensor", "simple converters", _ONE(SINGLE, w.cast(F8, all_of_it=True))),
+    Layout("fp8 e5m2", "community", _ONE(SINGLE, w.cast(F8_5))),
+    Layout("fp8 scaled, scale_weight [1]", "Kijai", _ONE(SINGLE, w.scaled("kj"))),
+    Layout("fp8 scaled, scale_weight per row", "Kijai", _ONE(SINGLE, w.scaled("kj", "row"))),
+    Layout("fp8 scaled, scale_input", "ComfyUI before 0.3.7", _ONE(SINGLE, w.scaled("comfy-old"))),
+    Layout("fp8 scaled, comfy_quant", "Comfy-Org", _ONE(SINGLE, w.scaled("comfy-new"))),
+    Layout("fp8 e5m2 scaled, comfy_quant", "convert_to_quant", _ONE(SINGLE, w.scaled("comfy-new", dtype=F8_5))),
+    Layout("fp8 scaled by blocks, weight_scale_inv", "block-scaled converters", _ONE(SINGLE, w.scaled("inverse", "block"))),
+    Layout("int8 by rows, comfy_quant", "convert_to_quant", _ONE(SINGLE, w.scaled("comfy-new", "row", torch.int8))),
+    Layout("all-in-one", "ComfyUI's CheckpointSave", w.all_in_one),
+    Layout("GGUF Q8_0, BF16 pad tokens", "jayn7, unsloth (city96's converter)", _gguf("z.gguf", "Q8_0", high="BF16")),
+    Layout("GGUF Q8_0", "city96's converter", _gguf("z.gguf", "Q8_0")),
+    Layout("GGUF Q4_0", "city96's converter", _gguf("z.gguf", "Q4_0")),
+    Layout("GGUF Q4_1", "city96's converter", _gguf("z.gguf", "Q4_1")),
+    Layout("GGUF Q5_0", "city96's converter", _gguf("z.gguf", "Q5_0")),
+    Layout("GGUF Q5_1", "city96's converter", _gguf("z.gguf", "Q5_1")),
+    Layout("GGUF BF16", "city96's converter", _gguf("z.gguf", "BF16")),
+    Layout("GGUF F16", "city96's converter", _gguf("z.gguf", "F16", high="F16")),
+    Layout("GGUF, pad tokens [D]", "leejet (stable-diffusion.cpp)", _gguf("z.gguf", "Q8_0", flat=True)),
+    Layout("GGUF without architecture, prefixed", "stable-diffusion.cpp",
+           _gguf("z.gguf", "Q8_0", _comfy_prefixed, arch="", flat=True)),
+    Layout("GGUF, architecture z_image", "converters", _gguf("z.gguf", "Q8_0", arch="z_image")),
+    Layout("GGUF, diffusers names", "converters", _gguf("z.gguf", "Q8_0", dict)),
+    *(
+        Layout(f"GGUF {quant}", "jayn7, unsloth", _gguf("z.gguf", quant), wide=True)
+        for quant in ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+    ),
+    Layout("NVFP4", "Comfy-Org", _ONE(SINGLE, _nvfp4), refused="NVFP4"),
+    Layout("MXFP8, comfy_quant", "convert_to_quant", _ONE(SINGLE, _comfy_format("mxfp8")), refused="MXFP8"),
+    Layout(
+        "int8 ConvRot", "convert_to_quant", _ONE(SINGLE, _comfy_format("int8_tensorwise", ', "convrot": true')), refused="convrot"
+    ),
+    Layout("SVDQuant", "Nunchaku", _ONE(SINGLE, w.beside(".wscales")), refused="SVDQuant (Nunchaku)"),
+    Layout("SDNQ", "SD.Next", _ONE(SINGLE, w.beside(".zero_point")), refused="SDNQ"),
+    Layout("bitsandbytes NF4", "Forge", _ONE(SINGLE, w.beside(".quant_state.bitsandbytes__nf4")), refused="bitsandbytes 4-bit"),
+    Layout("GPTQ", "community", _ONE(SINGLE, w.beside(".qzeros")), refused="GPTQ or AWQ"),
+    Layout("int8 without a scale", "-", _ONE(SINGLE, w.beside(".note", weight=torch.int8)), refused="I8 without a scale"),
+    Layout("an unknown scale", "-", _ONE(SINGLE, w.beside(".magnitude")), refused="are not understood"),
+    Layout("a layer is missing", "-", _ONE(SINGLE, _without("layers.1.feed_forward.w2")), refused="are missing"),
+    Layout("scale that does not fit", "-", _ONE(SINGLE, w.with_more(
+        lambda made: {"layers.0.attention.out.scale_weight": torch.ones(7)})), refused="does not fit"),
+)  # fmt: skip
+
+
+def _encoder(name: str, change: Change) -> w.Write:
+    def write(base: Path, out: Path) -> Path:
+        save_file(
+            {key: value.contiguous() for key, value in change(w.weights_of(base, "text_encoder")).items()}, out / name
+        )
+        return out / name
+
+    return write
+
+
+def _encoder_gguf(quant: str) -> w.Write:
+    def write(base: Path, out: Path) -> Path:
+        truth = w.write_gguf(
+            out / "qwen3.gguf", w.llama_cpp(w.weights_of(base, "text_encoder")), quant, arch="qwen3", high="Q8_0"
+        )
+        save_file({key: value.contiguous() for key, value in truth.items()}, out / "truth.safetensors")
+        return out / "qwen3.gguf"
+
+    return write
+
+
+def _folder_of(part: str) -> w.Write:
+    def write(base: Path, out: Path) -> Path:
+        shutil.copytree(base / part, out / part)
+        return out / part
+
+    return write
+
+
+def _vae_file(base: Path, out: Path) -> Path:
+    return Path(shutil.copy(next((base / "vae").glob("*.safetensors")), out))
+
+
+ENCODERS: tuple[Layout, ...] = (
+    Layout("text encoder, prefix model.", "Comfy-Org", _encoder("q.safetensors", _model_prefixed),
+           kind="text_encoder"),
+    Layout("text encoder, bare names", "transformers' Qwen3Model", _encoder("q.safetensors", dict), kind="text_encoder"),
+    Layout("text encoder, with lm_head", "Qwen", _encoder("q.safetensors", _with_head), kind="text_encoder"),
+    Layout("text encoder, GGUF Q8_0", "unsloth, llama.cpp", _encoder_gguf("Q8_0"), kind="text_encoder"),
+    Layout("text encoder, GGUF Q4_0", "unsloth, llama.cpp", _encoder_gguf("Q4_0"), kind="text_encoder"),
+    Layout("text encoder, folder", "Hugging Face", _folder_of("text_encoder"), kind="text_encoder"),
+    Layout("VAE, original names", "FLUX's ae.safetensors", w.original_vae_beside, kind="vae"),
+    Layout("VAE, diffusers names", "diffusers", _vae_file, kind="vae"),
+    Layout("VAE, folder", "Hugging Face", _folder_of("vae"), kind="vae"),
+)  # fmt: skip
+
+
+def _bom(folder: Path) -> None:
+    for file in folder.rglob("*.json"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+
+def _text(name: str, text: str) -> Edit:
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+    return change
+
+
+def _index(**parts: list[str]) -> Edit:
+    def change(folder: Path) -> None:
+        told = json.loads((folder / "model_index.json").read_text()) | parts
+        (folder / "model_index.json").write_text(json.dumps(told))
+
+    return change
+
+
+def _pointers(folder: Path) -> None:
+    for file in folder.rglob("*.safetensors"):
+        file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9973693184\n")
+
+
+def _all_variants(folder: Path) -> None:
+    for part in w.PARTS:
+        w.rename(part, "fp16")(folder)
+
+
+FOLDERS: tuple[Layout, ...] = (
+    Layout("diffusers folder", "Tongyi-MAI", w.copied(lambda folder: None)),
+    Layout("in shards with an index", "Tongyi-MAI", w.copied(w.sharded)),
+    Layout("variant fp16", "many", w.copied(_all_variants)),
+    Layout("parts of different variants", "many", w.copied(w.rename("transformer", "bf16"))),
+    Layout(".bin beside safetensors", "many", w.copied(_text("text_encoder/pytorch_model.bin", "not opened"))),
+    Layout("configurations with a byte order mark", "Windows editors", w.copied(_bom)),
+    Layout("spaces and Chinese in the path", "-", w.copied(lambda folder: None, "我的 模型 (最终版)")),
+    Layout("CITATION.cff beside the model", "GitHub", w.copied(_text("CITATION.cff", "cff-version: 1.2.0\nmessage: cite\n"))),
+    Layout("LICENSE that begins with (c)", "-", w.copied(_text("LICENSE", "(c) 2025 Somebody\nAll rights reserved.\n"))),
+    Layout(".DS_Store and ._ files", "macOS", w.copied(_text("transformer/._diffusion_pytorch_model.safetensors", "\0\5\26\7"))),
+    Layout("hf download --local-dir", "huggingface_hub", w.copied(
+        _text(".cache/huggingface/download/model_index.json.metadata", "c0ffee\nabc\n1.0\n"))),
+    Layout(".mdl and .msc", "modelscope before 1.38", w.copied(_text(".mdl", "\x80\x04not opened"))),
+    Layout("AutoTokenizer in model_index.json", "savers", w.copied(_index(tokenizer=["transformers", "AutoTokenizer"]))),
+    Layout("a scheduler of the library", "savers", w.copied(_index(scheduler=["diffusers", "FlowMatchHeunDiscreteScheduler"]))),
+    Layout("Git LFS pointers", "git clone without git lfs", w.copied(_pointers), refused="git lfs pull"),
+    Layout("a class of its own", "-", w.copied(_index(transformer=["my_code", "Mine"])), refused="a class of its own"),
+)  # fmt: skip
+
+
+def page() -> str:
+    """Return docs/formats.md."""
+    lines = [
+        "# File formats of weights",
+        "",
+        "Every layout below is written with the same random weights by `tests/layouts` and read by the product's own catalogue and",
+        "loader; the weights are compared one by one. `start.py models check PATH` says of any file what it is.",
+        "This page is made by `python -m tests.layouts.table`.",
+    ]
+    for title, layouts in (
+        ("Transformer in one file", FILES),
+        ("Text encoder and VAE", ENCODERS),
+        ("Folders", FOLDERS),
+    ):
+        lines += ["", f"## {title}", "", "| Layout | Published by | Result |", "| --- | --- | --- |"]
+        lines += [f"| {one.name} | {one.publisher} | {_result(one)} |" for one in layouts]
+    return "\n".join(lines) + "\n"
+
+
+def _result(layout: Layout) -> str:
+    if layout.refused:
+        return f"refused: {layout.refused}"
+    return "read, weights equal to 0.1% of the largest" if "GGUF" in layout.name else "read, weights equal"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
