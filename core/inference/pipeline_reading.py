@@ -89,7 +89,7 @@ def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype], notes: lis
     kind = getattr(diffusers, family.pipeline)
     given = dict.fromkeys(part for part in family.unused if part in kind._optional_components)
     unused: list[str] = notes if notes is not None else []
-    with _readable(skeleton_of(*files[:3])) as skeleton:
+    with _readable(skeleton_of(*files[:3]), family) as skeleton:
         parts: dict[str, Any] = {}
         for part, source in sources(*files).items():
             dtype = dtypes[option_part(part)]
@@ -99,23 +99,10 @@ def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype], notes: lis
                 parts[part] = read_part(part, _moved(source, files, skeleton), skeleton, dtype, unused)
         if (skeleton / "tokenizer" / PACKED_TOKENIZER).is_file():
             parts["tokenizer"] = packed_tokenizer(skeleton / "tokenizer")
-        else:
-            parts |= _auto_tokenizers(skeleton, family)
         pipeline = kind.from_pretrained(skeleton, **parts, **given, **family.arguments, **_RULES)
     _set_prediction(pipeline, family, files[1] or files[0])
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def _auto_tokenizers(skeleton: Path, family: Family) -> dict[str, Any]:
-    """The tokenizers that the folder names by AutoTokenizer, which diffusers does not load."""
-    index = read_json(skeleton, "model_index.json", skeleton.name)
-    rules = {"local_files_only": True, "trust_remote_code": False}
-    return {
-        name: transformers.AutoTokenizer.from_pretrained(skeleton / name, **rules)
-        for name in family.parts
-        if index.get(name) == ["transformers", "AutoTokenizer"]
-    }
 
 
 def packed_tokenizer(folder: Path) -> Any:
@@ -138,10 +125,12 @@ def read_denoiser(pipeline: str, path: Path, base: str, dtype: torch.dtype) -> A
 
 
 @contextmanager
-def _readable(folder: Path) -> Iterator[Path]:
-    """A folder whose JSON files the libraries can read: where some begin with a byte order mark, a copy with links to the rest."""
+def _readable(folder: Path, family: Family | None = None) -> Iterator[Path]:
+    """A folder that the libraries can read: a copy with links where JSON begins with a byte order mark or names AutoTokenizer."""
     marked = [path for path in folder.rglob("*.json") if path.is_file() and path.open("rb").read(3) == _BOM]
-    if not marked:
+    index = folder / "model_index.json"
+    renamed = index.is_file() and b'"AutoTokenizer"' in index.read_bytes()
+    if not marked and not renamed:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="zdarkroom-view-") as name:
@@ -156,7 +145,18 @@ def _readable(folder: Path) -> Iterator[Path]:
                 target.write_bytes(path.read_bytes().removeprefix(_BOM))
             else:
                 _link(path.resolve(), target)
+        if renamed and family is not None:
+            _name_tokenizers(view / "model_index.json", family)
         yield view
+
+
+def _name_tokenizers(index: Path, family: Family) -> None:
+    """Put the family's own class in place of AutoTokenizer, which diffusers does not load."""
+    told = json.loads(index.read_text(encoding="utf-8"))
+    for name, part in family.parts.items():
+        if told.get(name) == ["transformers", "AutoTokenizer"]:
+            told[name] = [part.library, part.classes[0]]
+    index.write_text(json.dumps(told), encoding="utf-8")
 
 
 def _link(path: Path, target: Path) -> None:

@@ -236,7 +236,25 @@ def page() -> str:
     ):
         lines += ["", f"## {title}", "", "| Layout | Published by | Result |", "| --- | --- | --- |"]
         lines += [f"| {one.name} | {one.publisher} | {_result(one)} |" for one in layouts]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_PARTS]) + "\n"
+
+
+_PARTS = (
+    "",
+    "## A model made of parts",
+    "",
+    "A transformer in one file takes what it lacks from the folders beside it (`text_encoders`, `vae`) or from those that",
+    "`models.folders` names: ComfyUI, Forge, SwarmUI and InvokeAI folders are searched by content. To name the parts, write",
+    "an entry into `configs/models/`:",
+    "",
+    "```yaml",
+    "id: my-z-image",
+    "path: /models/diffusion_models/z_image_turbo_bf16.safetensors",
+    "parts:",
+    "  text_encoder: /models/text_encoders/qwen_3_4b.safetensors",
+    "  vae: /models/vae/ae.safetensors",
+    "```",
+)
 
 
 def _result(layout: Layout) -> str:
