@@ -259,7 +259,7 @@ def test_missing_weights_are_named(pair, request_of, tmp_path):
         ({"model.diffusion_model.joint_blocks.0.x": 4}, "Stable Diffusion 3"),
         ({"edm_mean": 4}, "Playground 2.5"),
         ({"model.diffusion_model.input_blocks.0.0.weight": (8, 9, 3, 3)}, "inpainting or editing, 9 channels"),
-        ({"cond_stage_model.transformer.embeddings.x": 4}, "other names"),
+        ({"cond_stage_model.transformer.embeddings.x": 4}, "a text encoder with unknown tensor names"),
     ],
 )
 def test_other_kinds_are_refused_by_name(tmp_path, more, kind):
