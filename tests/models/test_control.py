@@ -140,7 +140,7 @@ def same(one, other):
 @pytest.mark.parametrize("guidance", [0.0, 3.0])
 @pytest.mark.option("controlnet.preprocessor")
 def test_pixels_are_those_of_plain_diffusers(toy_box, draw, image, model, guidance):
-    used_as_it_is = draw(model, guidance_scale=guidance, changed={"controlnet.preprocessor": "none"})
+    used_as_it_is = draw(model, cfg_scale=guidance + 1, changed={"controlnet.preprocessor": "none"})
     assert same(used_as_it_is.image, theirs(toy_box, model, image, guidance))
     outlines = Image.fromarray(cv2.Canny(np.asarray(image), 100, 200)).convert("RGB")
     assert same(draw(model, cfg_scale=guidance + 1).image, theirs(toy_box, model, outlines, guidance))
