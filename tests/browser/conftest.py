@@ -1,4 +1,4 @@
-"""Skips with a reason where there is no Chromium or no embedded model; else one server and one browser for all tests."""
+"""Share one server and one browser among the tests of this folder; skip, with a reason, without Chromium or the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.studio.bootstrap import build_studio
 chromium = pytest.importorskip("tests.browser.chromium", reason="Playwright is not installed")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[object]:
     if not Path(chromium.CHROMIUM).exists():
         pytest.skip("there is no Chromium on this machine")
@@ -25,7 +25,7 @@ def browser() -> Iterator[object]:
         context.browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def app(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the real app with the embedded model."""
     outputs = tmp_path_factory.mktemp("outputs")
