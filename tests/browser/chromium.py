@@ -131,3 +131,8 @@ def finished_image(page: Page) -> Locator:
     image = stage_image(page)
     expect(image).to_have_attribute("src", re.compile("/api/images/[0-9a-f]{32}$"))
     return image
+
+
+def download_button(page: Page) -> Locator:
+    """The finished image's download; Streamlit draws a button with a tooltip twice, for wide and for narrow windows."""
+    return page.locator(".st-key-download button:visible")

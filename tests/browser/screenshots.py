@@ -23,7 +23,7 @@ from core.config.loader import PROJECT_ROOT, load_settings
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.types import GenerationRequest
-from tests.browser.chromium import launch, new_page, prompt_of, running_app, stage_image
+from tests.browser.chromium import download_button, launch, new_page, prompt_of, running_app, stage_image
 from ui.prompts import library_for
 
 SAMPLES = PROJECT_ROOT / "ui" / "assets" / "samples"
@@ -126,7 +126,7 @@ def make_one(page: Page, address: str, language: str, prompt: str) -> None:
     prompt_of(page).press("Control+Enter")
     page.locator(".st-key-progress").wait_for()  # until then the picture before it stands there, with its buttons
     page.locator(".st-key-progress").wait_for(state="hidden", timeout=DRAWING_SECONDS * 1000)
-    page.locator(".st-key-download button").wait_for()
+    download_button(page).wait_for()
     stage_image(page).wait_for()
 
 

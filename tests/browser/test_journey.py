@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chromium import PATIENCE, new_page, open_generate, prompt_of, stage_image
+from tests.browser.chromium import PATIENCE, download_button, new_page, open_generate, prompt_of, stage_image
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE)
@@ -45,7 +45,7 @@ def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(app, browse
     prompt_of(page).press_sequentially(PROMPT)
     prompt_of(page).press("Control+Enter")
     expect(page.locator(".st-key-progress")).to_be_visible()
-    expect(page.locator(".st-key-download button")).to_be_visible()
+    expect(download_button(page)).to_be_visible()
     expect(stage_image(page)).to_have_attribute("alt", PROMPT)
     expect(stage_image(page)).to_have_attribute("src", re.compile(r"^/api/images/[0-9a-f]{32}(\?.*)?$"))  # once loaded
     sides = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
@@ -100,7 +100,7 @@ def test_a_click_that_is_let_go_while_an_accordion_still_opens_is_not_lost(app, 
     page = new_page(browser)
     page.add_init_script(HELD_FOLDING)
     open_generate(page, app, "en")
-    line, box = page.locator(".st-key-section_output summary"), page.get_by_label("Live preview")
+    line, box = page.locator(".st-key-section_output summary"), page.get_by_role("switch", name="Live preview")
     line.click()
     was = box.is_checked()
     page.evaluate("folding(0.98)")

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from tests.browser.chromium import (
     PATIENCE,
+    download_button,
     finished_image,
     new_page,
     open_generate,
@@ -60,7 +61,7 @@ def test_a_lora_is_chosen_weighed_and_drawn_with(app, browser):
     page.get_by_label("Steps", exact=True).fill("2")
     prompt_of(page).fill("a red house, day")
     prompt_of(page).press("Control+Enter")
-    expect(page.locator(".st-key-download button")).to_be_visible()
+    expect(download_button(page)).to_be_visible()
     expect(stage_image(page)).to_have_attribute("alt", "a red house, day")
     assert shown(page)["request"]["options"]["lora.use"] == ["ink-print:0.25"]
     page.close()
@@ -101,7 +102,7 @@ def test_a_control_image_is_shown_as_it_will_be_seen(browser, tmp_path):
         expect(card).to_contain_text("Preprocessor preview")
         assert seen.evaluate(COLOURS) == [0, 255], "outlines, white on black"
         shoot(page, "control")
-        card.locator(".st-key-w-control-preprocess input").click()
+        card.locator(".st-key-w-controlnet-preprocessor input").click()
         page.get_by_role("option", name="none").click()
         expect(card.locator("[data-testid=stSlider]")).to_have_count(2)
         page.wait_for_timeout(1000)
@@ -109,7 +110,7 @@ def test_a_control_image_is_shown_as_it_will_be_seen(browser, tmp_path):
         page.get_by_label("Steps", exact=True).fill("2")
         prompt_of(page).fill("a box")
         prompt_of(page).press("Control+Enter")
-        expect(page.locator(".st-key-download button")).to_be_visible()
+        expect(download_button(page)).to_be_visible()
         inputs = shown(page)["request"]["inputs"]
         assert list(inputs) == ["control_image"]
         shoot(page, "control-drawn")

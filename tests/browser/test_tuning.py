@@ -13,7 +13,15 @@ from core.config.loader import load_settings
 from core.errors import CorruptImageError, OutOfMemoryError
 from core.studio.bootstrap import build_studio
 from core.types import JobState
-from tests.browser.chromium import finished_image, new_page, open_generate, prompt_of, running_app, stage_image
+from tests.browser.chromium import (
+    download_button,
+    finished_image,
+    new_page,
+    open_generate,
+    prompt_of,
+    running_app,
+    stage_image,
+)
 from tests.browser.screenshots import draw
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -56,7 +64,7 @@ def finished(page, before=""):
     """The address of the picture that is done, another one than `before`."""
     expect(stage_image(page)).not_to_have_attribute("src", before)
     image = finished_image(page)
-    expect(page.locator(".st-key-download button")).to_be_visible()
+    expect(download_button(page)).to_be_visible()
     return image.get_attribute("src")
 
 
