@@ -143,6 +143,22 @@ def _over_sigmas(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"set_timesteps": set_timesteps, "scale_noise": scale_noise})
 
 
+def begin_by_steps(pipeline: Any, steps: int) -> None:
+    """Have an img2img or inpaint pipeline, made for one image, count its strength in steps.
+
+    Given sigmas, diffusers' `retrieve_timesteps` returns the number of evaluations instead, two for each of Heun's steps, and
+    `get_timesteps` would begin past the end.
+    """
+    if pipeline.scheduler.order == 1:
+        return
+    get_timesteps = pipeline.get_timesteps
+
+    def by_steps(_evaluations: int, *given: Any, **named: Any) -> Any:
+        return get_timesteps(steps, *given, **named)
+
+    pipeline.get_timesteps = by_steps
+
+
 # -- a step ------------------------------------------------------------------------------------------------------------
 
 

@@ -198,6 +198,21 @@ def test_z_image_has_a_start_and_an_end_by_the_same_rule(own, draw, start, end, 
         told.remove()
 
 
+@pytest.mark.parametrize(("end", "heard"), [(1.0, 7), (0.5, 3)])
+def test_window_counts_both_evaluations_of_a_heun_step(own, draw, end, heard):
+    draw("v1")
+    scales = []
+    told = own.loaded.pipeline.controlnet.register_forward_hook(
+        lambda _, given, named, out: scales.append(named["conditioning_scale"]), with_kwargs=True
+    )
+    try:
+        draw("v1", changed={"generation.sampler": "heun", "controlnet.end": end})
+    finally:
+        told.remove()
+    assert [index for index, scale in enumerate(scales) if scale] == list(range(heard))
+    assert len(scales) == 7
+
+
 @pytest.mark.option("controlnet.canny_low", "controlnet.canny_high")
 def test_thresholds_of_the_outlines():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 120, (64, 64, 3), np.uint8))

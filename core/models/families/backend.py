@@ -163,6 +163,8 @@ class Backend(ABC):
         Raises Cancelled within one step, BrokenPictureError for values that are not finite.
         """
         pipeline = self.pipeline_for(model.pipeline, start.canvas)
+        if start.canvas.image is not None:
+            schedulers.begin_by_steps(pipeline, request.num_inference_steps)
         on_step = self.step_reporter(model, request, report)
         order = pipeline.scheduler.order  # evaluations of the model for each step
         embeds = replace(embeds, positive=variety.varied_embeds(embeds.positive, request.options, request.seed))

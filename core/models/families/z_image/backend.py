@@ -186,10 +186,12 @@ class ZImageBackend(Backend):
         refine_once = (
             request.options["performance.refine_once"] and not model.plan.dropout
         )  # dropout: other embeds each step
+        order = pipeline.scheduler.order
+        evaluations = order * (request.num_inference_steps - 1) + 1  # the last of Heun's steps has one
         with ExitStack() as stack:
             stack.enter_context(text_encoding.refined_once(pipeline.transformer, refine_once))
             stack.enter_context(attention.seeded(model.plan, request.seed, model.device))
-            stack.enter_context(_control_window(network, request.options, request.num_inference_steps))
+            stack.enter_context(_control_window(network, request.options, evaluations))
             yield
 
     def step_reporter(self, model: LoadedModel, request: GenerationRequest, report: Report) -> Callable[[Step], None]:
@@ -320,7 +322,7 @@ def own_layers(pipeline: Any) -> nn.ModuleList | None:
 
 
 @contextmanager
-def _control_window(network: Any | None, options: Mapping[str, Any], steps: int) -> Iterator[None]:
+def _control_window(network: Any | None, options: Mapping[str, Any], evaluations: int) -> Iterator[None]:
     """Scale the ControlNet by 0 outside of its start and end, by SDXL's rule: this pipeline has none.
 
     The pipeline gives it the control image in the VAE's number format, which may be another than the network's.
@@ -328,12 +330,12 @@ def _control_window(network: Any | None, options: Mapping[str, Any], steps: int)
     if network is None:
         yield
         return
-    start, end, step = options["controlnet.start"], options["controlnet.end"], 0
+    start, end, index = options["controlnet.start"], options["controlnet.end"], 0
 
     def before(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        nonlocal step
-        acts = start <= step / steps and (step + 1) / steps <= end
-        step += 1
+        nonlocal index
+        acts = start <= index / evaluations and (index + 1) / evaluations <= end
+        index += 1
         scale = named["conditioning_scale"] if acts else 0.0
         *others, image = given
         return (*others, image.to(network.dtype)), {**named, "conditioning_scale": scale}
