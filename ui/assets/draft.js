@@ -4,12 +4,14 @@ const TAB = "zd-draft", LAST = "zd-draft-last";
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".draft");
-  const skip = box.querySelector("button");
+  const skip = skipLink();
   skip.textContent = data.skip;
   skip.onclick = () => document.querySelector(`${data.fields[data.first]} textarea`)?.focus();
   const kept = read();
   const typed = unsent(kept, data);
-  if (!box.asked && kept && data.fresh) setTriggerValue("restored", { ...kept.values, ...kept.typed });
+  const whole = { ...kept?.values, ...kept?.typed };
+  // What the page has already is not sent back: by the time it arrives, more may have been typed.
+  if (!box.asked && kept && data.fresh && differs(whole, data.values)) setTriggerValue("restored", whole);
   else if (!box.asked && typed) setTriggerValue("restored", typed);
   else write({ values: data.values, typed: typed ?? {}, fills: data.fills });
   box.asked = true;
@@ -21,6 +23,16 @@ export default function ({ data, parentElement, setTriggerValue }) {
     write({ values: data.values, typed: { ...read()?.typed, [key]: event.target.value }, fills: data.fills });
   };
   document.addEventListener("input", box.hear, true);
+  return () => setTimeout(() => { if (!box.isConnected) skip.remove(); });
+}
+
+// The keyboard's first stop: before the bar at the top of the page, which no component can be.
+function skipLink() {
+  const link = document.querySelector(".zd-skip") ?? document.createElement("button");
+  link.type = "button";
+  link.className = "zd-skip";
+  if (document.body.firstElementChild !== link) document.body.prepend(link);
+  return link;
 }
 
 // What was typed and has not reached the page's program, unless that has put other words there since.
@@ -28,6 +40,10 @@ function unsent(kept, { values, fills, fresh }) {
   if (!kept?.typed || (!fresh && kept.fills !== fills)) return null;
   const other = Object.entries(kept.typed).filter(([key, words]) => words !== (values[key] ?? ""));
   return other.length ? Object.fromEntries(other) : null;
+}
+
+function differs(kept, values) {
+  return Object.keys(kept).some((key) => JSON.stringify(kept[key]) !== JSON.stringify(values[key]));
 }
 
 function read() {

@@ -36,7 +36,7 @@ _viewer = _component(
 )
 _session = _component("session", '<div class="session" role="group"></div>')
 _batch = _component("batch", '<div class="batch" role="group"></div>')
-_draft = _component("draft", '<div class="draft"><button type="button"></button></div>')
+_draft = _component("draft", '<div class="draft"></div>')
 _pulse = _component(
     "pulse",
     '<div class="pulse"><div class="words"></div>'
