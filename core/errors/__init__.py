@@ -14,10 +14,10 @@ StudioError
 |   |-- JobStateError        a job that is not in the state for what was asked
 |   |-- MoveError            a database that a history cannot be moved to
 |   |-- WrongStorageError    a database and a storage that do not belong together
-|   |-- PictureFileError     a file that cannot become part of the history
+|   |-- ImportFileError      a file that cannot become part of the history
 |   |-- ImageFileError       a file that can't be inspected
-|   |-- InputPictureError    a file that cannot be an input picture
-|   |-- InputsError          input pictures that do not fit each other or the model
+|   |-- InputImageError      a file that cannot be an input image
+|   |-- InputCombinationError  input images that do not fit each other or the model
 |   `-- ServerError          another studio that was asked over HTTP
 |       |-- NoServerError        nobody answers there
 |       |-- ServerDeniedError    it wants another token, or none of ours
@@ -45,7 +45,7 @@ StudioError
     |-- WorkerStartError     no worker process comes up
     |-- CrashLoopError       the worker process died of this job too often
     |-- OutOfMemoryError
-    |-- BrokenPictureError   NaN, Inf or a flat picture
+    |-- CorruptImageError   NaN, Inf or a flat picture
     `-- GenerationError      anything else that the pipeline raised
 Cancelled                    not an error: the user asked to stop
 

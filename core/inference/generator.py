@@ -122,7 +122,7 @@ class Generator:
         `on_image` gets each as soon as it is finished; the result then holds none, as there may be thousands. A broken image
         is tried again in a higher precision, what runs out of memory at a smaller memory tier.
 
-        Raises Cancelled within one step of `is_cancelled()` turning true, BrokenPictureError, OutOfMemoryError, ModelError.
+        Raises Cancelled within one step of `is_cancelled()` turning true, CorruptImageError, OutOfMemoryError, ModelError.
         """
         request = _complete(request)
         self._check(request)

@@ -38,7 +38,7 @@ class Canvas:
 def prepare(inputs: Inputs, asked: Size, size: Size, resize: bool, strength: float) -> Canvas:
     """Return the canvas of `size` for an image requested at `asked`; with `resize` the two are of different scale.
 
-    Raises InputsError for a mask without any white.
+    Raises InputCombinationError for a mask without any white.
     """
     control = laid(inputs[CONTROL], asked, size, resize) if CONTROL in inputs else None
     if IMAGE not in inputs:
@@ -59,7 +59,7 @@ def fitted(image: Image.Image, asked: Size) -> Image.Image:
 
 
 def mask_of(inputs: Inputs, asked: Size) -> Image.Image:
-    """Return the mask (L) for an image of `asked`. Raises InputsError when it is black everywhere."""
+    """Return the mask (L) for an image of `asked`. Raises InputCombinationError when it is black everywhere."""
     mask = fitted(inputs[MASK].convert("L"), asked)
     if int(np.asarray(mask).max()) < 128:  # the pipelines repaint from the middle on
         raise InputCombinationError(role=MASK, problem=_BLACK)

@@ -1,4 +1,4 @@
-"""Check what the parts of a model return: NaN, infinity and flat colour raise BrokenPictureError, which names a cure."""
+"""Check what the parts of a model return: NaN, infinity and flat colour raise CorruptImageError, which names a cure."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ CURES: Mapping[str, Mapping[str, str]] = {
 
 
 def check_embeds(embeds: Sequence[torch.Tensor]) -> None:
-    """Raise BrokenPictureError when prompt embeds are NaN or infinite. Step 0: before the first."""
+    """Raise CorruptImageError when prompt embeds are NaN or infinite. Step 0: before the first."""
     if not all(bool(torch.isfinite(tensor).all()) for tensor in embeds):
         raise CorruptImageError(component="text_encoder", value=NOT_FINITE, step=0)
 
 
 def check_latents(latents: torch.Tensor, step: int) -> None:
-    """Raise BrokenPictureError when any value after `step` is NaN or infinite."""
+    """Raise CorruptImageError when any value after `step` is NaN or infinite."""
     if not bool(torch.isfinite(latents).all()):
         raise CorruptImageError(component="transformer", value=NOT_FINITE, step=step)
 
@@ -71,7 +71,7 @@ def check_decoded(pixels: torch.Tensor, step: int) -> None:
 
 
 def check_image(image: Image.Image, step: int) -> None:
-    """Raise BrokenPictureError when the finished image is black or of one flat colour."""
+    """Raise CorruptImageError when the finished image is black or of one flat colour."""
     pixels = np.asarray(image).reshape(-1, 3)
     if int(np.ptp(pixels, axis=0).max()) < FLAT_RANGE:
         colour = tuple(int(c) for c in pixels[0])

@@ -175,7 +175,7 @@ class JobRunner:
         )
 
     def _read_inputs(self, request: GenerationRequest) -> Mapping[str, Image]:
-        """Return the input images by role. InputPictureError for one that was deleted since the job was queued."""
+        """Return the input images by role. InputImageError for one that was deleted since the job was queued."""
         try:
             return {role: self._inputs.read(digest) for role, digest in request.inputs.items()}
         except NotFoundError as error:

@@ -146,7 +146,7 @@ def _by_names(facts: ImageParameters) -> dict[str, Any]:
 
 
 def enlarged(studio: Studio, data: bytes, name: str, body: Extras) -> str:
-    """Return the enlarged image as base64 of a PNG. Raises OptionError and InputPictureError."""
+    """Return the enlarged image as base64 of a PNG. Raises OptionError and InputImageError."""
     main, second = (_filter(getattr(body, key), key) for key in ("upscaler_1", "upscaler_2"))
     share = body.extras_upscaler_2_visibility if second is not None else 0.0
     digest = studio.input_images.keep(data, name)

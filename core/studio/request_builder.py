@@ -112,7 +112,7 @@ class RequestBuilder:
         model, its aspect ratio at the model's own area.
 
         Raises:
-            InputsError: an input image does not exist or does not fit.
+            InputCombinationError: an input image does not exist or does not fit.
         """
         request = replace(request, inputs=dict(sources.inputs), parent=sources.parent)
         merged = {**self._settings.values, **checked(values, "request")}
@@ -216,7 +216,7 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
 
 
 def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[str], tuple[int, int]]) -> None:
-    """Raise InputsError for input pictures that are not there, do not fit each other, or are not for this model.
+    """Raise InputCombinationError for input pictures that are not there, do not fit each other, or are not for this model.
 
     `size` gives (width, height) of a stored picture, or raises NotFoundError.
     """

@@ -26,12 +26,12 @@ from core.config.loader import PROJECT_ROOT, load_settings
 from core.inference import memory
 from core.models.catalog import Catalog
 from core.inference.generator import Generator
-from core.models.model_paths import Places
+from core.models.model_paths import ModelPaths
 from pathlib import Path
 import psutil, torch
 folder, dtype = sys.argv[1:]
 options = {**load_settings().request_options(), "model.dtype": dtype}
-generator = Generator(Catalog(PROJECT_ROOT / "configs", Places(Path(folder).parent)))
+generator = Generator(Catalog(PROJECT_ROOT / "configs", ModelPaths(Path(folder).parent)))
 rss = lambda: psutil.Process().memory_info().rss
 load = lambda model: generator.load(model, options, lambda progress: None)
 load("demo")
@@ -42,7 +42,7 @@ for turn in range(2):
     large = load(folder)
     parts = [part for part in large.pipeline.components.values() if isinstance(part, torch.nn.Module)]
     weights = [weight for part in parts for weight in part.parameters()]
-    for weight in weights:  # what is only mapped is not read yet: a picture would read all of it
+    for weight in weights:  # what is only mapped is not read yet: an image would read all of it
         weight.view(torch.uint8).max()
     peak = memory.read_peak("cpu")
     held = sum(weight.numel() * weight.element_size() for weight in weights)

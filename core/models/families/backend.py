@@ -160,7 +160,7 @@ class Backend(ABC):
     ) -> torch.Tensor:
         """Run the pipeline's steps. Returns clean latents (1, channels, height / 8, width / 8).
 
-        Raises Cancelled within one step, BrokenPictureError for values that are not finite.
+        Raises Cancelled within one step, CorruptImageError for values that are not finite.
         """
         pipeline = self.pipeline_for(model.pipeline, start.canvas)
         if start.canvas.image is not None:

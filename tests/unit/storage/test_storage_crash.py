@@ -31,11 +31,12 @@ ROOT = Path(__file__).parents[3]
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from core.storage import files, history as module
+from core.storage import files
+from core.history import store as module
 from core.storage.database import Database
 from core.history.store import History
-from core.types import HistoryQuery, MarkChange
-from tests.unit.storage.conftest import build_picture
+from core.types import HistoryQuery, AnnotationChange
+from tests.unit.storage.conftest import build_image
 from tests.unit.storage.test_storage_readers import A1111, png
 
 folder, place, where = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -51,16 +52,16 @@ print("ready", flush=True)
 if place == "anywhere":
     kept = []
     while True:
-        kept.append(history.add(build_picture((96, 64), noise=True), "job"))
+        kept.append(history.add(build_image((96, 64), noise=True), "job"))
         say(f"added {kept[-1].id}")
-        history.change([kept[-1].id], MarkChange(rating=3, add_tags=("kept",)))
+        history.change([kept[-1].id], AnnotationChange(rating=3, add_tags=("kept",)))
         say(f"rated {kept[-1].id}")
-        taken, _ = history.take_in(png({"parameters": f"{A1111} {len(kept)} {kept[-1].id}"}).getvalue(), "elsewhere")
+        taken, _ = history.import_image(png({"parameters": f"{A1111} {len(kept)} {kept[-1].id}"}).getvalue(), "elsewhere")
         say(f"added {taken.id}")
         history.trash([taken.id])
         say(f"trashed {taken.id}")
         history.thumbnail(taken.id)
-        history.change(HistoryQuery(), MarkChange(favourite=True))
+        history.change(HistoryQuery(), AnnotationChange(favourite=True))
         say(f"loved {kept[-1].id}")
         if len(kept) % 3 == 2:
             bin = history.ids(HistoryQuery(trashed=True))
@@ -74,18 +75,18 @@ if place == "anywhere":
             say(f"deleting {gone.id}")
             history.delete(gone.id)
             say(f"deleted {gone.id}")
-first = history.add(build_picture(), "job")
+first = history.add(build_image(), "job")
 say(f"added {first.id}")
 history.thumbnail(first.id)
 if place == "before the name":
     files.os.replace = die
 elif place == "before the row":
-    module.rows.put = die
+    module.image_rows.put = die
 elif place == "before the file is removed":
     files.LocalFiles.remove = die
     say(f"deleting {first.id}")
     history.delete(first.id)
-history.add(build_picture(), "job")
+history.add(build_image(), "job")
 """
 
 
@@ -183,10 +184,10 @@ def test_killed_at_the_worst_moment(tmp_path: Path, place_of: PlaceOf, place: st
 REBUILD = """
 import sys
 from pathlib import Path
-from core.storage import sweep
+from core.history import reconcile
 from core.history.integrity import rebuild
 from core.storage.database import Database
-sweep.PORTION = 3
+reconcile.PORTION = 3
 folder, where = Path(sys.argv[1]), sys.argv[2]
 database = Database(where if "://" in where else Path(where))
 print("ready", flush=True)
@@ -268,16 +269,16 @@ import sys
 from pathlib import Path
 from core.storage.database import Database
 from core.history.store import History
-from core.types import HistoryQuery, MarkChange
-from tests.unit.storage.conftest import build_picture
+from core.types import HistoryQuery, AnnotationChange
+from tests.unit.storage.conftest import build_image
 print("ready", flush=True)
 sys.stdin.readline()
 folder, me = Path(sys.argv[1]), sys.argv[2]
 history = History(Database(folder / "studio.db"), folder / "outputs")
 mine = []
 for k in range(6):
-    mine.append(history.add(build_picture(), None).id)
-    history.change(HistoryQuery(), MarkChange(rating=k % 6, add_tags=(f"{me}{k}",)))
+    mine.append(history.add(build_image(), None).id)
+    history.change(HistoryQuery(), AnnotationChange(rating=k % 6, add_tags=(f"{me}{k}",)))
     history.trash(mine[-2:])  # its own only: what lies in the trash meanwhile is not marked by the others
     history.restore(mine[-2:])
 print("done", flush=True)
