@@ -27,6 +27,9 @@ PROGRAM = f"Z Darkroom {__version__}"
 FEWEST_FIELDS = 3  # a last line with fewer "Name: value" pairs is prompt; A1111 draws the line at the same number
 MOST_FIELDS = 1000
 LONGEST_NAME = 100  # characters of a field's name
+_MARKS = str.maketrans("", "", "_ -/.()+#&")  # that a name may have beside letters and digits
+
+_DECODER = json.JSONDecoder(strict=False)  # one for all values: making it costs more than a short value
 
 _STEPS = "Steps:"
 _KNOWN = {"sampler", "seed", "cfg scale", "size", "model", "model hash", "steps"}
@@ -169,7 +172,7 @@ def _field_name(text: str, at: int) -> tuple[str, int]:
         at += 1
     colon = text.find(":", at, at + LONGEST_NAME)
     name = text[at:colon] if colon > at else ""
-    if name and name[0].isalnum() and all(mark.isalnum() or mark in "_ -/.()+#&" for mark in name):
+    if name and name[0].isalnum() and name.translate(_MARKS).isalnum():
         return name.rstrip(), colon + 1
     return "", at
 
@@ -293,7 +296,7 @@ def _quoted(value: str) -> str:
 def _unquoted(value: str) -> str:
     if value.startswith('"') and value.endswith('"'):
         try:
-            return str(json.loads(value, strict=False))
+            return str(_DECODER.decode(value))
         except ValueError:
             return value[1:-1] if len(value) > 1 else value
     return value
