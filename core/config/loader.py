@@ -127,7 +127,7 @@ def _file_layer(path: Path, problems: list[InputError]) -> _Layer:
     if not path.exists():
         return _Layer(source, {})
     try:
-        return _Layer(source, parse_yaml(path.read_text(encoding="utf-8"), source))
+        return _Layer(source, parse_yaml(path.read_text(encoding="utf-8"), source, aliases=True))
     except UnicodeDecodeError as error:
         problems.append(ConfigFileError(source=source, detail=f"it is not UTF-8 ({error.reason})"))
     except OSError as error:
@@ -182,10 +182,10 @@ def variable_of(key: str) -> str:
     return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
 
 
-def parse_yaml(text: str, source: str) -> dict[str, Any]:
+def parse_yaml(text: str, source: str, aliases: bool = False) -> dict[str, Any]:
     """Dotted keys and values of a YAML mapping. ConfigFileError names the line and what is wrong, tabs included."""
     try:
-        data = load_yaml(text)
+        data = load_yaml(text, aliases)
         if data is None:
             return {}
         if not isinstance(data, dict):
@@ -200,14 +200,14 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=32)
-def load_yaml(text: str) -> Any:
-    """Return what YAML from outside holds, for reading only: no aliases, at most 64 KB and 2,000 keys.
+def load_yaml(text: str, aliases: bool = False) -> Any:
+    """Return what YAML holds, for reading only: at most 64 KB and 2,000 keys. Only files of one's own may have aliases.
 
     The shipped files are read again with each change of the settings, hence the cache. Raises yaml.YAMLError.
     """
     if len(text) > MAX_YAML_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_YAML_BYTES:
         raise yaml.YAMLError(f"it is larger than {MAX_YAML_BYTES >> 10} KB")
-    return yaml.load(text, Loader=_StrictLoader)
+    return yaml.load(text, Loader=_OwnLoader if aliases else _StrictLoader)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -218,8 +218,10 @@ class _StrictLoader(yaml.SafeLoader):
 
     nodes = 0
 
+    aliases = False
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
+        if not self.aliases and self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
             raise yaml.composer.ComposerError(problem="aliases (*name) are not read", problem_mark=mark)
         self.nodes += 1
@@ -238,6 +240,12 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+class _OwnLoader(_StrictLoader):
+    """For files in configs/: whoever can write them may use aliases."""
+
+    aliases = True
 
 
 def _where(error: yaml.YAMLError) -> str:

@@ -270,3 +270,10 @@ def test_saving_writes_present_keys_only(configs: Path) -> None:
     save_local(load_settings(configs), {"precision.auto_retry": False})
     written = parse_yaml((configs / "local.yaml").read_text(encoding="utf-8"), "x")
     assert written == {"performance.cache_text": False, "precision.auto_retry": False}
+
+
+def test_own_files_may_have_aliases_and_pasted_text_may_not() -> None:
+    text = "vae: &shared {enable_tiling: true}\ncopy: *shared"
+    assert parse_yaml(text, "local.yaml", aliases=True)["copy.enable_tiling"] is True
+    with pytest.raises(ConfigFileError, match="aliases"):
+        parse_yaml(text, "form")
