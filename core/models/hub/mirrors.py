@@ -8,6 +8,7 @@ network unless `models.allowed_mirrors` names it.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +37,7 @@ def typed_mirror(text: str, allowed: Sequence[str] = ()) -> str:
     except ValueError:  # a port that is none
         plain = False
     if not plain:
-        raise HubError("mirror", text[:100])
+        raise HubError("mirror", re.sub(r"//[^/@]*@", "//…@", text)[:100])  # a password stays out of pages and logs
     demand_public(str(told.hostname))
     return address
 
