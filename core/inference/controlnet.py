@@ -59,7 +59,7 @@ def scale(use: ControlNetUse, options: Mapping[str, Any]) -> float:
 
 
 def arguments(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Canvas) -> dict[str, Any]:
-    """Return the pipeline's arguments for the ControlNet; none without one. Raises InputCombinationError without a control image."""
+    """Return the arguments for the ControlNet, none without one. Raises InputCombinationError without a control image."""
     if use is None:
         return {}
     if canvas.control is None:
