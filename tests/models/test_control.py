@@ -227,7 +227,7 @@ def test_another_size_is_covered_and_cut(own, draw):
     wide.paste("white", (100, 0, 200, 100))
     seen, plain = [], controlnet.control_image
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controlnet, "control_picture", lambda image, options: seen.append(image) or plain(image, options))
+        patch.setattr(controlnet, "control_image", lambda image, options: seen.append(image) or plain(image, options))
         draw("beside", image=wide, width=67, height=67)
     assert seen[0].size == (72, 72)
     assert pixels(seen[0]).min() > 230, "the middle of it, not the whole pressed together"
