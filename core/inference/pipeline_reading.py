@@ -209,7 +209,9 @@ def _read_network(source: Source, skeleton: Path, dtype: torch.dtype, info: Mode
 
 
 def _names_of(made: Any) -> set[str]:
-    return {name for name, _ in made.named_modules()}
+    """Return its modules by name; the whole only when it has weights of its own, not those of the base that lie beside it."""
+    whole = next(made.parameters(recurse=False), None) is not None
+    return {name for name, _ in made.named_modules() if name or whole}
 
 
 def silence_libraries() -> None:

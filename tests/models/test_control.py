@@ -332,7 +332,7 @@ def test_a_control_net_that_does_not_fit_is_named(toy_box, tmp_path, change, sai
 
 
 def test_a_file_whose_layers_have_unknown_places_is_refused(toy_box, own, request_of, image):
-    network = tiny_models.z_image_network(layers=10, step=10)
+    network = tiny_models.z_image_network(layers=10, step=3)
     save_file(network.state_dict(), toy_box / "odd.safetensors")
     with pytest.raises(ModelFileError, match="number of control layers"):
         own.generate(
