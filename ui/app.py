@@ -54,6 +54,8 @@ def main() -> None:
         st.Page("views/setup_check.py", title=t("nav.guide"), icon=":material/checklist:", url_path="guide"),
         st.Page("views/system.py", title=t("nav.system"), icon=":material/memory:", url_path="system"),
     ]
+    if state.has_form():  # what was typed last may come with the click that leads to another page
+        state.keep_form()
     current = st.navigation(pages, position="top")
     header.draw(studio)
     error_card.settings_problems(studio.settings.problems)

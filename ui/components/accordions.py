@@ -106,7 +106,8 @@ class _Panel:
             return
         key, is_open = state.section_key(section.name), state.section_open(section.name)
         state.give_widget(key, is_open)
-        summary = self._summary(section, options)
+        # while it is open its header stays as it was: another label would be another element, and closed
+        summary = state.section_summary(section.name, self._summary(section, options))
         panel = st.expander(
             f"{t(f'section.{section.name}')} :gray[· {summary}]" if summary else t(f"section.{section.name}"),
             key=key, icon=f":material/{section.icon}:",

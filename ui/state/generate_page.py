@@ -20,6 +20,7 @@ _ORIGINAL = "original"
 _RELOAD = "reload_question"
 _AGREED = "reloads_agreed"
 _SECTIONS = "sections_open"
+_SUMMARIES = "_section_summaries"  # name -> what its header says
 _TAB = "stage_tab"
 _RATIO = "locked_ratio"
 _ON_STAGE = "stage_image"
@@ -77,6 +78,14 @@ def set_section(name: str, is_open: bool) -> None:
     """Open or close an accordion."""
     others = st.session_state.get(_SECTIONS, frozenset()) - {name}
     st.session_state[_SECTIONS] = others | {name} if is_open else others
+
+
+def section_summary(name: str, present: str) -> str:
+    """Return what an accordion's header says is set: `present`, or what it said when it was opened, as long as it is open."""
+    kept = st.session_state.setdefault(_SUMMARIES, {})
+    if not section_open(name):
+        kept[name] = present
+    return str(kept.setdefault(name, present))
 
 
 def stage_tab() -> str:
