@@ -53,8 +53,11 @@ def read_query(word: str) -> HistoryQuery:
 
 
 def _present(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a question under their present names: version 0.1.0 asked for CFG - 1."""
-    found = dict(data)
+    """Return the fields of a question under their present names: version 0.1.0 asked for CFG - 1.
+
+    Raises AttributeError for what is no object.
+    """
+    found = dict(data.items())
     for end in ("min", "max"):
         if f"{end}_guidance" in found:
             found[f"{end}_cfg_scale"] = cfg_of(found.pop(f"{end}_guidance"), STORED_OFFSET)
