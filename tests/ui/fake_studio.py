@@ -261,6 +261,11 @@ class FakeQueue:
     def submit(self, request: GenerationRequest, terms: SubmitOptions | None = None, most: int | None = None) -> Job:
         return self.put(self.prepare(request), terms, most)
 
+    def totals(self) -> dict[str, int]:
+        """Return the number of jobs in each state."""
+        states = [str(job.state) for job in self.jobs.values()]
+        return {state: states.count(state) for state in states}
+
     def put(self, request: GenerationRequest, terms: SubmitOptions | None = None, most: int | None = None) -> Job:
         """Queue a request without checking it."""
         terms = terms or SubmitOptions()

@@ -281,7 +281,7 @@ def test_a_dropped_image_shows_its_parameters_and_they_can_be_used(studio, open_
     page.file_uploader(key="import_files").upload("one.png", data, "image/png").run()
     assert not page.exception
     tables = "".join(element.proto.body for element in page.get("html"))
-    assert "a &lt;b&gt;red&lt;/b&gt; house" in tables and "Euler a" in tables and "<b>red" not in tables
+    assert "a &lt;b&gt;red&lt;/b&gt; house" in tables and "euler_ancestral" in tables and "<b>red" not in tables
     page.button(key="use_found_0").click().run()
     page.button(key="generate").click().run()
     assert not page.exception

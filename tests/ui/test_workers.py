@@ -39,7 +39,7 @@ def test_each_machine_and_worker_is_shown_as_text(studio, open_page, monkeypatch
         "finishing its image",
         "&lt;b&gt;tower&lt;/b&gt;",
         "16 cores · 2 GPUs<",
-        "8 cores · no card<",
+        "8 cores · no GPU<",
         "Machines: 2 · images in the last hour: 42",
     ):
         assert words in rows, words
