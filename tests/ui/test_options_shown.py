@@ -3,7 +3,7 @@
 import pytest
 
 from core.config.loader import load_settings
-from core.errors import BatchError
+from core.errors import OptionError
 from core.server.submission import submit
 from core.types import SubmitOptions
 from tests.options import measured
@@ -40,5 +40,5 @@ def test_cfg_scale_of_a_request(tmp_path, given, cfg):
 def test_a_batch_of_a_caller_has_a_limit(tmp_path):
     studio = FakeStudio(tmp_path, load_settings(overrides={"service.max_batch": 2}))
     assert submit(studio, {}, SubmitOptions(), [{"prompt": "a"}, {"prompt": "b"}]).request.num_images == 2
-    with pytest.raises(BatchError, match="2 pictures"):
+    with pytest.raises(OptionError, match=r"1 - 2 \(service.max_batch\)"):
         submit(studio, {}, SubmitOptions(), [{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}])
