@@ -15,6 +15,11 @@ from tests.unit.hub.conftest import hub, online, toy  # noqa: F401  # fixtures
 Run = Callable[..., Said]
 
 
+def allow_mirror(configs: Path, address: str) -> None:
+    """Name an address of this machine in the settings: typed alone, only public ones are used."""
+    (configs / "local.yaml").write_text(f"models: {{allowed_mirrors: ['{address}']}}\n")
+
+
 def test_the_list_has_a_line_a_model(run: Run) -> None:
     said = run("models", "--lang", "en")
     assert said.code == 0
@@ -27,6 +32,7 @@ def test_the_list_has_a_line_a_model(run: Run) -> None:
 def test_a_model_is_fetched_once(run: Run, hub, configs: Path, tmp_path: Path, source: str) -> None:  # noqa: F811
     entry = "id: toy\npipeline: ZImagePipeline\nhuggingface: owner/toy\nmodelscope: owner/toy\n"
     (configs / "models" / "toy.yaml").write_text(entry)
+    allow_mirror(configs, hub.address)
     said = run("models", "get", "toy", "--source", source, "--mirror", hub.address)
     folder = tmp_path / "outputs" / "models" / "toy"
     assert (said.code, said.out.strip()) == (0, str(folder))
@@ -40,6 +46,7 @@ def test_a_model_is_fetched_once(run: Run, hub, configs: Path, tmp_path: Path, s
 def test_what_an_own_entry_fetched_goes_before_the_entry(run: Run, hub, configs: Path, tmp_path: Path) -> None:  # noqa: F811
     entry = configs / "models" / "toy.local.yaml"
     entry.write_text("id: toy\npipeline: ZImagePipeline\nhuggingface: owner/toy\n")
+    allow_mirror(configs, hub.address)
     assert run("models", "get", "toy", "--mirror", hub.address).code == 0
     assert run("models", "remove", "toy").code == 0
     assert not (tmp_path / "outputs" / "models" / "toy").exists() and entry.is_file()
@@ -62,7 +69,7 @@ def test_add_and_remove(run: Run, configs: Path, tmp_path: Path) -> None:
         (("add",), "needs a path"),
         (("get", "nothing"), "There is no model nothing"),
         (("get", "z-image-turbo", "--source", "elsewhere"), "allowed: huggingface, modelscope"),
-        (("get", "z-image-turbo", "--mirror", "ftp://x"), "no address of a hub"),
+        (("get", "z-image-turbo", "--mirror", "ftp://x"), "cannot be used as a mirror"),
         (("remove", "demo"), "were not fetched by the studio"),
         (("add", "/nowhere/at/all"), "there is no such folder"),
         (("fetch", "x"), "invalid choice"),
