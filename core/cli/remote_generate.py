@@ -26,7 +26,7 @@ POLL_SECONDS = 0.2
 AWAY_SECONDS = 60.0  # a studio that restarts is waited for this long
 
 
-class TokenFileError(InputError):
+class TokenFlagError(InputError):
     """The file of --token-file can't be read."""
 
 
@@ -63,7 +63,7 @@ def _token(file: str | None, environment: Mapping[str, str]) -> str:
         return (Path(file).read_text(encoding="utf-8").splitlines() or [""])[0].strip()
     except (OSError, ValueError) as error:
         detail = getattr(error, "strerror", None) or "it is not text"
-        raise TokenFileError(path=file, detail=detail) from error
+        raise TokenFlagError(path=file, detail=detail) from error
 
 
 def _follow(remote: Remote, now: RemoteJob, line: ProgressLine) -> RemoteJob:

@@ -322,4 +322,4 @@ def test_the_models_are_those_of_the_server(far: Served, tmp_path: Path) -> None
     with pytest.raises(ModelFileError):
         studio.models.remove("demo")
     away = build_studio(make_settings(tmp_path, **{"remote.url": "http://127.0.0.1:9"}))
-    assert "demo" in [model.id for model in away.models()], "its own entries, while it does not answer"
+    assert "demo" in [model.id for model in away.catalog.models()], "its own entries, while it does not answer"
