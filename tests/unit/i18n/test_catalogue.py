@@ -31,6 +31,15 @@ def calls() -> Iterator[tuple[str, set[str] | None]]:
                 yield from ((known, names) for known in catalogue("en") if known.startswith(prefix))
 
 
+def families() -> Iterator[str]:
+    """Yield the keys that an f-string outside of a call names by their beginning, such as f"models.lora_problems.what.{kind}"."""
+    for node in nodes():
+        if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+            prefix = str(node.values[0].value)
+            if prefix.count(".") >= 2 and prefix.endswith("."):
+                yield from (known for known in catalogue("en") if known.startswith(prefix))
+
+
 def placeholders(text: str) -> set[str]:
     """Return the names in braces of a text."""
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
@@ -47,7 +56,7 @@ def test_languages_have_the_same_keys():
 
 def test_every_used_key_is_there_and_every_key_is_used():
     known = {key for key in catalogue("en") if not is_class_key(key)}
-    used = {key for key, _ in calls()}
+    used = {key for key, _ in calls()} | set(families())
     assert used - known == set()
     assert known - used == set()
 
