@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core.config.lora_syntax import KEY
+from core.config.options import FIELDS
 from core.errors import ImageTooLargeError, ImportFileError
 from core.history import image_rows
 from core.history.importers import read_parameters
@@ -163,7 +163,7 @@ def _request(found: FoundParameters, size: tuple[int, int]) -> GenerationRequest
         num_inference_steps=facts.steps or 0,
         cfg_scale=max(CFG_OFF, facts.cfg_scale or CFG_OFF),
         seed=facts.seed or 0,
-        options={KEY: found.values[KEY]} if KEY in found.values else {},
+        options={key: value for key, value in found.values.items() if key not in FIELDS},
     )
 
 

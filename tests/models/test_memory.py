@@ -158,7 +158,7 @@ def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypa
 def test_out_of_memory_twice_is_an_error(fresh, request_of, monkeypatch):
     tried = []
 
-    def place(pipeline, device, how):
+    def place(pipeline, backend, device, how):
         tried.append(how)
         raise torch.OutOfMemoryError("planted")
 
@@ -183,14 +183,14 @@ def test_emptying_gives_memory_back(generator, request_of, monkeypatch):
 
 
 @pytest.mark.option("memory.reserved_mb")
-def test_what_is_reserved_may_not_be_used_on_a_card(monkeypatch):
+def test_what_is_reserved_may_not_be_used_on_a_gpu(monkeypatch):
     told = []
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: type("Card", (), {"total_memory": 8 * 2**30}))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: type("Card", (), {"total_memory": 8 * 10**9}))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", told.append)
-    memory.reserve("cuda", 2048)
-    memory.reserve("cpu", 2048)
+    memory.reserve("cuda", 2000)
+    memory.reserve("cpu", 2000)
     assert told == [0.75]
-    measured("memory.reserved_mb", "2048 on a card of 8 GB (planted): PyTorch may use 75%; 4096 of 24 GB: tier 16gb")
+    measured("memory.reserved_mb", "2000 on a GPU of 8 GB (planted): PyTorch may use 75%; 4096 of 24 GB: tier 16gb")
 
 
 def test_the_cpu_tier_needs_no_card(request_of):

@@ -133,7 +133,7 @@ def test_what_no_precision_repairs_fails_with_step_component_and_cure(
 def test_without_retry_and_without_memory_it_fails_at_once(generator, request_of, poison, monkeypatch):
     request = small(request_of, **{"model.dtype": "bfloat16"})
     poison(request, "transformer", [torch.bfloat16])
-    with pytest.raises(CorruptImageError, match=r"Switch guard\.retry on"):
+    with pytest.raises(CorruptImageError, match=r"Switch precision\.auto_retry on"):
         generator.generate(small(request_of, **{"model.dtype": "bfloat16", "precision.auto_retry": False}))
     monkeypatch.setattr("core.inference.precision_fallback.fits", lambda *_: False)
     with pytest.raises(CorruptImageError, match="does not fit the free memory"):
@@ -207,4 +207,4 @@ def test_float16_is_fitted_and_leaves_the_vae_in_float32(generator, request_of):
     assert image.effective["transformer.dtype"] == "float16"
     assert image.effective["vae.dtype"] == "float32"
     block = generator.loaded.pipeline.transformer.layers[0]
-    assert block.feed_forward._forward_silu_gating is precision._shrunken_gate
+    assert block.feed_forward._forward_silu_gating is half_precision._shrunken_gate

@@ -320,6 +320,7 @@ def fill_first_version(path: Path, count: int, monkeypatch: pytest.MonkeyPatch) 
     data = generated_record(build_image(prompt="雪山"), new_id(made), None, made)
     row = {**image_row(image_record(data, StoredFile("x", "png", (64, 64), 10))), "missing": 0}
     del row["place"]
+    row["guidance_scale"] = row.pop("cfg_scale")  # what the column was called
     with closing(sqlite3.connect(path)) as connection:
         for k in range(count):
             data["id"] = row["id"] = new_id(made)

@@ -165,7 +165,7 @@ def test_each_job_is_claimed_once_and_in_order(url: str, served: Database) -> No
 
 def test_a_worker_that_lost_its_job_has_no_say_in_it(served: Database) -> None:
     ours, theirs = JobQueue(served, "a"), JobQueue(served, "b")
-    job_id = ours.add(REQUEST).id
+    job_id = ours.submit(REQUEST).id
     ours.claim("a")
     ours.abandon("a", MACHINE_GONE)
     theirs.claim("b")

@@ -14,14 +14,12 @@ from PIL import Image, PngImagePlugin
 from sqlalchemy import delete
 
 from core.errors import NotFoundError
-from core.history import store as history_module
 from core.history.reconcile import TEMPORARY_SECONDS, ReconcileReport
-from core.history.record_codec import image_record
 from core.history.store import History
 from core.storage.database import Database
 from core.storage.metadata import read_metadata, save_arguments
 from core.storage.tables import images
-from core.types import HistoryQuery, ImageRecord
+from core.types import HistoryQuery
 from tests.unit.storage.test_storage_search import fill
 
 
@@ -183,12 +181,13 @@ def test_a_sweep_between_file_and_row_of_a_living_writer(
 ) -> None:
     reports = []
 
-    def late(*given: Any) -> ImageRecord:  # called when the file has its name and before its row is written
-        if not reports:
-            reports.append(history.sweep())
-        return image_record(*given)
+    write = history._files.write
 
-    monkeypatch.setattr(history_module, "image_record", late)
+    def late(*given: Any) -> None:
+        write(*given)
+        reports.append(history.sweep())  # the file has its name, its row is not written yet
+
+    monkeypatch.setattr(history._files, "write", late)
     record = history.add(make_image(), None)
     assert reports[0].adopted == (record.id,)
     assert history.get(record.id) == record
