@@ -24,7 +24,7 @@ def variants(only: Sequence[str] = ()) -> dict[str, Mapping[str, Any]]:
     found = {
         (name := f"{option.key}={_said(value)}"): {**BESIDE.get(name, {}), option.key: value}
         for option in SCHEMA.request_options()
-        if option.group in GROUPS and option.built and option.key not in NOT_ALONE
+        if option.group in GROUPS and option.implemented and option.key not in NOT_ALONE
         for value in _others(option)
     }
     return {name: change for name, change in found.items() if not only or any(text in name for text in only)}

@@ -63,7 +63,7 @@ def _table(options: Iterable[Option], measured: Mapping[str, str]) -> str:
     rows = ["| option | what it does | values (default) | takes effect | measured |", "| --- | --- | --- | --- | --- |"]
     for option in options:
         what = f"**{option.label['en']} · {option.label['zh']}** {option.help['en']} {option.help['zh']}"
-        built = "" if option.built else " *(no effect yet · 尚无效果)*"
+        built = "" if option.implemented else " *(no effect yet · 尚无效果)*"
         values = f"{option.allowed['en']} (`{_default(option)}`)"
         found = measured.get(option.key, _NO_FIGURE)
         cells = (f"`{option.key}`", what + built, values, _EFFECT[option.takes_effect], found)

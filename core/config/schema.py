@@ -42,7 +42,7 @@ class Option:
 
     `key` is its dotted path in YAML; `file` the shipped file that lists it; `panel` where the page offers it ("basic",
     "advanced" or "" for nowhere). `auto` allows the value "auto". Numbers have both
-    bounds, texts the `maximum` of their characters; `entries` reads a list's own. `built` is False while an option is
+    bounds, texts the `maximum` of their characters; `entries` reads a list's own. `implemented` is False while an option is
     accepted but has no effect yet: pages then show it greyed, and setting it away from the default is reported. The value
     of a `secret` one is never shown, whoever asks, and not taken from a command line, which every user of a machine can read.
     `former` are the keys that the option had in earlier versions: read for ever, written never.
@@ -65,7 +65,7 @@ class Option:
     unit: str = ""
     choices: tuple[str, ...] = ()
     auto: bool = False
-    built: bool = True
+    implemented: bool = True
     secret: bool = False
     entries: Entries | None = None
     aliases: tuple[str, ...] = ()

@@ -1,39 +1,39 @@
-"""Every error a user can meet, with its sentence in both languages.
+"""Every error that a user can meet; the messages are in `core.i18n`.
 
 StudioError
-|-- InputError               what the user gave cannot be used (command line: exit code 2)
+|-- InputError               unusable user input (command line: exit code 2)
 |   |-- OptionError          a value of the wrong type or out of range
 |   |-- UnknownOptionError   a key that no option has
 |   |-- ConfigFileError      a YAML file that cannot be read
-|   |-- SecretShownError     a secret where everyone can read it
+|   |-- SecretShownError     a secret on the command line
 |   |-- PromptError          an empty or endless prompt
-|   |-- WildcardError        a template with braces or names that lead nowhere
+|   |-- WildcardError        a template with unbalanced braces or unknown names
 |   |-- BatchError           rows of a batch that cannot be used
-|   |-- QueueFullError       too many jobs of one client
-|   |-- KeyReusedError       an idempotency key that came with another request
-|   |-- JobStateError        a job that is not in the state for what was asked
-|   |-- MoveError            a database that a history cannot be moved to
+|   |-- QueueFullError       one client has too many jobs in the queue
+|   |-- KeyReusedError       an idempotency key that was used with another request
+|   |-- JobStateError        an action that the state of the job does not allow
+|   |-- MoveError            a database that the history cannot be copied to
 |   |-- WrongStorageError    a database and a storage that do not belong together
-|   |-- ImportFileError      a file that cannot become part of the history
+|   |-- ImportFileError      a file that cannot be imported into the history
 |   |-- ImageFileError       a file that can't be inspected
 |   |-- InputImageError      a file that cannot be an input image
 |   |-- InputCombinationError  input images that do not fit each other or the model
-|   `-- ServerError          another studio that was asked over HTTP
-|       |-- NoServerError        nobody answers there
-|       |-- ServerDeniedError    it wants another token, or none of ours
-|       |-- ServerVersionError   it is no studio of this version
-|       `-- ServerRefusedError   it says no; its own sentence
-|-- NotFoundError            a job or a picture that is not there (any more)
+|   `-- ServerError          another studio, asked over HTTP
+|       |-- NoServerError        no answer from its address
+|       |-- ServerDeniedError    it does not accept the token
+|       |-- ServerVersionError   not a studio, or one of another version
+|       `-- ServerRefusedError   it refused the request; `reason` is its message
+|-- NotFoundError            a job or an image that does not exist (any more)
 |-- ModelError               a model that cannot be used
 |   |-- UnknownModelError    no catalogue entry and no folder of that name
 |   |-- ModelFileError       a file of the model is missing, truncated or unsafe
 |   |-- UnknownLoraError     no file of that name
 |   |-- EmbeddingError       a textual inversion embedding that can't be used, or not with this model
 |   |-- LoraFileError        a LoRA that can't be used, or not with this model
-|   |-- UnavailableError     an option that this machine cannot follow
+|   |-- UnavailableError     an option that this machine does not support
 |   |-- ModelLoadError       the files are there, loading failed
-|   `-- DownloadError        a hub did not give the model
-|-- StorageError             the picture or the database could not be written
+|   `-- DownloadError        a download from a hub failed
+|-- StorageError             the image or the database could not be written
 |   |-- DatabaseError        a database server refused, or did not answer
 |   |-- DiskFullError
 |   |   `-- NoRoomError
@@ -42,131 +42,247 @@ StudioError
 |   `-- SharedStorageError   an object store refused, or did not answer
 `-- RunError                 the job itself failed
     |-- WorkerDiedError      the worker process is gone; the job is run again
-    |-- WorkerStartError     no worker process comes up
-    |-- CrashLoopError       the worker process died of this job too often
+    |-- WorkerStartError     no worker process starts
+    |-- CrashLoopError       the worker process died too often on this job
     |-- OutOfMemoryError
-    |-- CorruptImageError   NaN, Inf or a flat picture
+    |-- CorruptImageError   NaN, Inf or an image of one color
     `-- GenerationError      anything else that the pipeline raised
-Cancelled                    not an error: the user asked to stop
+Cancelled                    not an error: the user cancelled
 
-An error is a class (its `code`) and the values it was made with; it can be stored as a dictionary and read back, so that a
-page can say it in the language of whoever looks. Sentences say what came, what is allowed and what to do.
+An error is a class (its `code`) and the values of its constructor. It is stored as a dictionary and read back, so that a page
+shows it in the language of its reader. Messages say what the value was, what is allowed and what to do.
 """
 
 from __future__ import annotations
 
-from core.errors.base import Cancelled, StudioError, error_classes
-from core.errors.inputs import (
-    BatchError,
-    ConfigFileError,
-    ImageFileError,
-    ImageTooLargeError,
-    ImportFileError,
-    InputCombinationError,
-    InputError,
-    InputImageError,
-    JobStateError,
-    KeyReusedError,
-    MoveError,
-    NotFoundError,
-    OptionConflictError,
-    OptionError,
-    PromptError,
-    QueueFullError,
-    SecretShownError,
-    UnknownOptionError,
-    WildcardError,
-    WrongStorageError,
-)
-from core.errors.models import (
-    DownloadError,
-    EmbeddingError,
-    LoraFileError,
-    ModelError,
-    ModelFileError,
-    ModelLoadError,
-    UnavailableError,
-    UnknownLoraError,
-    UnknownModelError,
-)
-from core.errors.runs import (
-    CorruptImageError,
-    CrashLoopError,
-    GenerationError,
-    OutOfMemoryError,
-    RunError,
-    UnexpectedError,
-    WorkerDiedError,
-    WorkerStartError,
-)
-from core.errors.servers import NoServerError, ServerDeniedError, ServerError, ServerRefusedError, ServerVersionError
-from core.errors.storage import (
-    DatabaseError,
-    DatabaseUnavailableError,
-    DiskFullError,
-    FileAccessError,
-    NewerDatabaseError,
-    NoRoomError,
-    NotWritableError,
-    SharedStorageError,
-    StorageError,
-)
-from core.i18n import LANGUAGES
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-__all__ = [
-    "LANGUAGES",
-    "BatchError",
-    "Cancelled",
-    "ConfigFileError",
-    "CorruptImageError",
-    "CrashLoopError",
-    "DatabaseError",
-    "DatabaseUnavailableError",
-    "DiskFullError",
-    "DownloadError",
-    "EmbeddingError",
-    "FileAccessError",
-    "GenerationError",
-    "ImageFileError",
-    "ImageTooLargeError",
-    "ImportFileError",
-    "InputCombinationError",
-    "InputError",
-    "InputImageError",
-    "JobStateError",
-    "KeyReusedError",
-    "LoraFileError",
-    "ModelError",
-    "ModelFileError",
-    "ModelLoadError",
-    "MoveError",
-    "NewerDatabaseError",
-    "NoRoomError",
-    "NoServerError",
-    "NotFoundError",
-    "NotWritableError",
-    "OptionConflictError",
-    "OptionError",
-    "OutOfMemoryError",
-    "PromptError",
-    "QueueFullError",
-    "RunError",
-    "SecretShownError",
-    "ServerDeniedError",
-    "ServerError",
-    "ServerRefusedError",
-    "ServerVersionError",
-    "SharedStorageError",
-    "StorageError",
-    "StudioError",
-    "UnavailableError",
-    "UnexpectedError",
-    "UnknownLoraError",
-    "UnknownModelError",
-    "UnknownOptionError",
-    "WildcardError",
-    "WorkerDiedError",
-    "WorkerStartError",
-    "WrongStorageError",
-    "error_classes",
-]
+from core.errors.base import Cancelled as Cancelled
+from core.errors.base import StudioError as StudioError
+from core.errors.base import error_classes as error_classes
+from core.i18n import LANGUAGES as LANGUAGES
+from core.i18n import localize
+
+
+class InputError(StudioError):
+    """Unusable user input."""
+
+
+class OptionError(InputError):
+    """`source` is where the value came from: a file, the environment, the command line or the form."""
+
+
+class UnknownOptionError(InputError):
+    """A key that no option has; `nearest` is the known key that looks most like it."""
+
+
+class OptionConflictError(InputError):
+    """Two names of one option (a former key, an alias) that are given different values in the same place."""
+
+
+class ConfigFileError(InputError):
+    """A YAML file that cannot be read."""
+
+
+class SecretShownError(InputError):
+    """A token on the command line: every user of the machine can read it there."""
+
+
+class PromptError(InputError):
+    """An empty prompt, or one longer than `allowed` characters."""
+
+
+class WildcardError(InputError):
+    """A template of a prompt that cannot be expanded."""
+
+
+class BatchError(InputError):
+    """Rows of a batch that cannot be used; `detail` names each."""
+
+
+class KeyReusedError(InputError):
+    """An idempotency key that was used with another request."""
+
+
+class QueueFullError(InputError):
+    """One client has too many jobs in the queue."""
+
+
+class JobStateError(InputError):
+    """An action that the state of the job does not allow."""
+
+
+class ImportFileError(InputError):
+    """A file that cannot be imported into the history."""
+
+
+class ImageFileError(InputError):
+    """A file that can't be inspected."""
+
+
+class InputImageError(InputError):
+    """A file that cannot be an input image."""
+
+
+class ImageTooLargeError(InputImageError):
+    """An image of more pixels than may be decoded."""
+
+
+class InputCombinationError(InputError):
+    """Input images that do not fit each other or the model; `problem` says what, and the cure."""
+
+
+class WrongStorageError(InputError):
+    """A database and an image storage that do not belong together."""
+
+
+class MoveError(InputError):
+    """A database that the history cannot be copied to."""
+
+
+class NotFoundError(StudioError):
+    """A job or an image that does not exist (any more)."""
+
+
+class ServerError(InputError):
+    """Another studio, asked over HTTP. `server` is its address without any secret."""
+
+
+class NoServerError(ServerError):
+    """No answer from its address, or the connection was lost."""
+
+
+class ServerDeniedError(ServerError):
+    """It does not accept the token."""
+
+
+class ServerVersionError(ServerError):
+    """The answer is not that of a studio, or of one of another version."""
+
+
+class ServerRefusedError(ServerError):
+    """It refused the request; `reason` is its message."""
+
+
+class ModelError(StudioError):
+    """A model that cannot be used."""
+
+
+class UnknownModelError(ModelError, InputError):
+    """Neither a catalogue entry nor a folder."""
+
+
+class ModelFileError(ModelError, InputError):
+    """A file of the model is missing, truncated or unsafe; `problem` says which, and the cure.
+
+    `kind`: the reason's key in `core.models.validation.PROBLEMS`, for those that decide by it.
+    """
+
+    kind = ""
+
+
+class ModelLoadError(ModelError):
+    """The files are there, loading failed."""
+
+
+class UnavailableError(ModelError, InputError):
+    """An option that this machine does not support; `reason` says what is missing."""
+
+
+class UnknownLoraError(ModelError, InputError):
+    """No file of that name in the folders of LoRAs; `nearest` looks most like it."""
+
+
+class LoraFileError(ModelError, InputError):
+    """A LoRA that can't be used, or not with this model; `problem` says why, and the cure."""
+
+
+class EmbeddingError(ModelError, InputError):
+    """A textual inversion embedding that can't be used, or not with this model; `problem` says why, and the cure."""
+
+
+class DownloadError(ModelError):
+    """A download from a hub failed or returned something else; `problem` says which, and the cure."""
+
+
+class StorageError(StudioError):
+    """The image or the database could not be written.
+
+    `temporary` errors go away by themselves, when a server or a store is back: jobs wait for that.
+    """
+
+    temporary = False
+
+
+class FileAccessError(StorageError):
+    """A file or folder that the program has no permission to use."""
+
+
+class DiskFullError(StorageError):
+    """No space left on the device."""
+
+
+class NoRoomError(DiskFullError):
+    """The database cannot write either: no job can be finished or marked as failed."""
+
+
+class NotWritableError(StorageError):
+    """The output directory is not writable."""
+
+
+class DatabaseError(StorageError):
+    """A database server refused."""
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """A database server does not answer, is starting or stopping, or can't write at present."""
+
+    temporary = True
+
+
+class NewerDatabaseError(StorageError):
+    """The database was brought up to a version that this program does not know."""
+
+
+class SharedStorageError(StorageError):
+    """An object store refused, or did not answer."""
+
+    temporary = True
+
+
+class RunError(StudioError):
+    """The job itself failed."""
+
+
+class WorkerDiedError(RunError):
+    """The worker process is gone; the job waits to be run again, and its finished images are kept."""
+
+
+class WorkerStartError(RunError):
+    """Workers exit before they take a job; `log` is the end of their log."""
+
+
+class CrashLoopError(RunError):
+    """The worker process died so often on this job that it is not run again automatically."""
+
+
+class OutOfMemoryError(RunError):
+    """Neither the GPU nor the machine had enough memory."""
+
+
+class CorruptImageError(RunError):
+    """NaN, Inf or an image of one color, which is never saved. `cure` is a sentence; there is a default."""
+
+    usual_cure: ClassVar[Mapping[str, str]] = localize("errors.runs.set_model_dtype_to_float32_and")
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**{"cure": self.usual_cure, **values})
+
+
+class GenerationError(RunError):
+    """Anything else that the pipeline raised."""
+
+
+class UnexpectedError(RunError):
+    """A bug of the program; `path` is the file with the traceback."""

@@ -14,7 +14,7 @@ from diffusers.models.attention_dispatch import (
     dispatch_attention_fn,
 )
 
-from core.config.options.transformer import ATTENTION_BACKENDS
+from core.config.options.pipeline import ATTENTION_BACKENDS
 from core.i18n import localize
 from core.types import Capability
 

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 DTYPES = precision.DTYPES
 RELOAD_OPTIONS = tuple(  # a change of these loads the model again
-    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.RELOAD and option.built
+    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.RELOAD and option.implemented
 )
 
 

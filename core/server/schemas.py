@@ -134,9 +134,10 @@ def lora_json(lora: LoraInfo, models: Sequence[ModelInfo]) -> dict[str, Any]:
 
 
 def _option_json(option: Option) -> dict[str, Any]:
-    names = ("key", "type", "default", "minimum", "maximum", "step", "unit", "choices", "auto", "group", "built")
+    names = ("key", "type", "default", "minimum", "maximum", "step", "unit", "choices", "auto", "group", "implemented")
     facts = {name: getattr(option, name) for name in names}
-    return {**facts, "takes_effect": option.takes_effect, "label": option.label, "help": option.help}
+    texts = {"takes_effect": option.takes_effect, "label": option.label, "help": option.help}
+    return {**facts, "built": option.implemented, **texts}  # clients of version 0.1 read `built`
 
 
 def job_json(job: Job) -> dict[str, Any]:

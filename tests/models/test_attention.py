@@ -6,7 +6,7 @@ import torch
 from diffusers.models import attention_dispatch
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
-from core.config.options.transformer import ATTENTION_BACKENDS
+from core.config.options.pipeline import ATTENTION_BACKENDS
 from core.inference import attention, attention_backends
 from core.inference.attention import AttentionPlan
 from core.inference.attention_backends import Shape

@@ -29,7 +29,7 @@ def others(option):
 CHANGES = {
     option.key: others(option)
     for option in SCHEMA.request_options()
-    if option.built
+    if option.implemented
     and option.takes_effect is not TakesEffect.START
     and option.type in ("bool", "choice", "int", "float")
     and option.key not in {"model.device"}

@@ -258,7 +258,7 @@ def test_yaml_that_cannot_be_used_changes_nothing_and_stays_in_the_field(studio,
 
 
 def test_options_that_are_not_built_cannot_be_touched_and_the_search_finds(studio, open_page, monkeypatch):
-    unbuilt = replace(SCHEMA.options["tensorrt.enabled"], built=False)
+    unbuilt = replace(SCHEMA.options["tensorrt.enabled"], implemented=False)
     monkeypatch.setitem(SCHEMA.options, unbuilt.key, unbuilt)
     page = open_page()
     assert page.toggle(key="w:tensorrt.enabled").disabled

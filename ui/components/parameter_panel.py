@@ -24,7 +24,7 @@ def group(options: Sequence[Option], worker: WorkerStatus) -> None:
         decision = decisions.get(option.key)
         reason = unmet(option)
         field(option, badge=_badge(option, worker), placeholder=_automatic(decision), reason=reason)
-        if decision and option.built and decision.effective != state.form().get(option.key):
+        if decision and option.implemented and decision.effective != state.form().get(option.key):
             st.caption(t("options.in_effect", value=formats.plain(decision.effective), reason=said(decision.reason)))
         elif _differs(option, worker):
             st.caption(t("options.now", value=formats.plain(worker.effective[option.key])))
@@ -58,7 +58,7 @@ def field(
     key = state.seed_widget(option.key)
     unit = f" ({option.unit})" if option.unit else ""
     words = (label or said(option.label)) + unit + (f" {badge}" if badge else "")
-    shared: dict[str, Any] = {"key": key, "help": _help(option, reason), "disabled": not option.built or bool(reason)}
+    shared: dict[str, Any] = {"key": key, "help": _help(option, reason), "disabled": not option.implemented or bool(reason)}
     if on_change is not None:
         shared["on_change"] = on_change
     if option.type == "bool":
@@ -100,14 +100,14 @@ def _help(option: Option, reason: str) -> str:
     lines = [said(option.help), f"`{option.key}` · {said(option.allowed)}"]
     if reason:
         lines.insert(0, reason)
-    if not option.built:
+    if not option.implemented:
         lines.insert(0, t("options.not_built"))
     return "\n\n".join(lines)
 
 
 def _badge(option: Option, worker: WorkerStatus) -> str:
     """Return what a change costs, or "" for the normal case: it acts on the next image."""
-    if not option.built:
+    if not option.implemented:
         return f":gray-badge[{t('options.soon')}]"
     if option.takes_effect is TakesEffect.RELOAD:
         last = f" {formats.seconds(worker.load_seconds)}" if worker.load_seconds else ""

@@ -147,7 +147,7 @@ def _axis(name: str, record: ImageRecord) -> Axis | None:
 def _options() -> dict[str, Option]:
     basic = [SCHEMA.options[f"generation.{name}"] for name in BASIC]
     return {option.key: option for option in (*basic, *SCHEMA.request_options())
-            if option.built and option.type in KINDS}  # fmt: skip
+            if option.implemented and option.type in KINDS}  # fmt: skip
 
 
 def _sweep(studio: Studio, record: ImageRecord, axes: Sequence[Axis]) -> None:

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 from itertools import chain
 
-from core.config.options.basics import BATCH, GENERATION, MODEL, OUTPUT
-from core.config.options.control import CONTROL
-from core.config.options.interface import UI
-from core.config.options.machine import COMPILATION, GUARD, MEMORY, SPEED
-from core.config.options.models import LORA, LORA_FOLDER, MODELS
-from core.config.options.passes import HIRES, IMG2IMG
-from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, VAE
-from core.config.options.sampling import SAMPLING
-from core.config.options.service import ACCESS, REMOTE, SERVER, SERVICE, WORKER
-from core.config.options.storage import STORAGE
-from core.config.options.transformer import TRANSFORMER
+from core.config.options.general import BATCH, GENERATION, LORA, LORA_FOLDER, MODEL, MODELS, OUTPUT, STORAGE
+from core.config.options.img2img import CONTROL, HIRES, IMG2IMG
+from core.config.options.performance import COMPILATION, GUARD, MEMORY, SPEED
+from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
+from core.config.options.sampling import CFG, SAMPLING
+from core.config.options.service import ACCESS, REMOTE, SERVER, SERVICE, UI, WORKER
 from core.config.schema import Schema
 
 _REQUESTS = (
@@ -35,7 +30,7 @@ _REQUESTS = (
     HIRES,
     LORA,
 )
-_PIPELINE = (TEXT_ENCODER, TRANSFORMER, VAE, GUARD, SPEED, COMPILATION, MEMORY)
+_PIPELINE = (TEXT_ENCODER, TRANSFORMER, CFG, VAE, GUARD, SPEED, COMPILATION, MEMORY)
 _STUDIO = (PREVIEW, UI, WORKER, REMOTE, SERVER, ACCESS, SERVICE)
 SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))
 FIELDS = tuple(  # keys of what a request has as fields of its own, cfg_scale as another way to say one

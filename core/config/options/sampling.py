@@ -1,9 +1,9 @@
-"""The sampler and the noise schedule."""
+"""The sampler, the noise schedule and CFG."""
 
 from __future__ import annotations
 
-from core.config.options.basics import MAX_SEED
-from core.config.options.declare import LIVE, advanced
+from core.config.options.general import MAX_SEED
+from core.config.options.helpers import LIVE, advanced
 from core.config.samplers import SAMPLERS, SCHEDULES, parse_sampler, parse_schedule
 from core.config.schema import AUTO
 
@@ -104,6 +104,60 @@ SAMPLING = (
             "en": "This share of the steps, the first ones, uses the first clause of the prompt alone, so that compositions differ "
             "more between seeds. 0 = off.",
             "zh": "最初这一比例的步数只使用提示词的第一个分句，使不同种子的构图差别更大。0 为关闭。",
+        },
+    ),
+)
+
+CFG = (
+    advanced(
+        "cfg.normalization",
+        former=("guidance.normalization",),
+        type="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=5.0,
+        step=0.1,
+        group="cfg",
+        aliases=("cfg_normalization",),
+        synonyms=("guidance rescale", "cfg rescale", "sampler", "采样器"),
+        label={"en": "CFG normalization", "zh": "CFG 归一化"},
+        help={
+            "en": "Upper bound of the norm of the guided prediction, as a multiple of the unguided one. 0 = off.",
+            "zh": "CFG 预测的范数上限，为未引导预测范数的倍数。0 为关闭。",
+        },
+    ),
+    advanced(
+        "cfg.truncation",
+        former=("guidance.truncation",),
+        type="float",
+        default=1.0,
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        group="cfg",
+        aliases=("cfg_truncation",),
+        synonyms=("guidance end", "cfg end", "sampler", "采样器"),
+        label={"en": "CFG truncation", "zh": "CFG 截断"},
+        help={
+            "en": "CFG is applied until this share of denoising is done. 1 = to the end.",
+            "zh": "去噪进度不超过此值时应用 CFG。1 为直到结束。",
+        },
+    ),
+    advanced(
+        "scheduler.shift",
+        type="float",
+        default=AUTO,
+        auto=True,
+        minimum=0.1,
+        maximum=20.0,
+        step=0.1,
+        group="cfg",
+        takes_effect=LIVE,
+        synonyms=("sampler", "scheduler", "sigma shift", "timestep shift", "flow shift", "采样器", "调度器"),
+        label={"en": "Shift", "zh": "采样偏移（Shift）"},
+        help={
+            "en": "Higher values spend more steps on composition, lower ones on details. auto: set by the model (Turbo: 3).",
+            "zh": "越高，越多的步用于构图；越低，越多用于细节。auto：模型自带值（Turbo 为 3）。",
         },
     ),
 )

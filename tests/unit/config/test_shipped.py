@@ -47,7 +47,7 @@ def test_a_profile_has_no_problems_and_changes_something(path: Path) -> None:
     changed = [key for key, origin in settings.origins.items() if origin == f"profiles/{path.name}"]
     assert not [problem for problem in settings.problems if path.name in str(problem)]
     assert any(settings[key] != SCHEMA.options[key].default for key in changed)
-    assert all(SCHEMA.options[key].built for key in changed), "a profile sets only what has an effect"
+    assert all(SCHEMA.options[key].implemented for key in changed), "a profile sets only what has an effect"
 
 
 def test_the_guide_profile_has_the_guides_values(configs: Path) -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from core.inference.pipeline_loader import LoadedModel
 
 LIVE_OPTIONS = tuple(
-    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.LIVE and option.built
+    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.LIVE and option.implemented
 )
 
 

@@ -1,8 +1,9 @@
-"""What every picture needs, the model, and where files go."""
+"""Options of the request itself, of models and LoRAs, and of where files are stored."""
 
 from __future__ import annotations
 
-from core.config.options.declare import RELOAD, START, advanced, basic
+from core.config.lora_syntax import read_uses
+from core.config.options.helpers import RELOAD, START, advanced, basic
 from core.config.schema import AUTO
 
 MAX_SEED = 2**53 - 1  # the largest whole number that JSON readers and browsers keep exact
@@ -290,6 +291,134 @@ OUTPUT = (
         help={
             "en": "The prompt and all settings, readable by A1111-style tools. Off: the file contains the image only.",
             "zh": "写入提示词和全部设置，A1111 类工具可读取。关闭后文件中只有图像。",
+        },
+    ),
+)
+
+MODELS = (
+    basic(
+        "models.store",
+        type="str",
+        default=AUTO,
+        maximum=1000,
+        takes_effect=START,
+        label={"en": "Models folder", "zh": "模型文件夹"},
+        help={
+            "en": "Where downloads are stored. auto: the folder models in the output folder.",
+            "zh": "下载的模型存放处。auto 为输出文件夹下的 models。",
+        },
+    ),
+    basic(
+        "models.folders",
+        type="list",
+        default=(),
+        takes_effect=START,
+        label={"en": "Allowed folders", "zh": "允许的文件夹"},
+        help={
+            "en": "A model given by its path must lie in one of these, in the models folder, or in the hubs' caches.",
+            "zh": "以路径指定的模型必须位于这些文件夹、模型文件夹或模型站缓存之中。",
+        },
+    ),
+    basic(
+        "models.hf_endpoint",
+        type="str",
+        default=AUTO,
+        maximum=200,
+        takes_effect=START,
+        label={"en": "Hugging Face address", "zh": "Hugging Face 地址"},
+        help={
+            "en": "Or a mirror's, such as https://hf-mirror.com. auto: HF_ENDPOINT, else huggingface.co.",
+            "zh": "也可填镜像，如 https://hf-mirror.com。auto 为 HF_ENDPOINT，否则为 huggingface.co。",
+        },
+    ),
+    basic(
+        "models.modelscope_endpoint",
+        type="str",
+        default=AUTO,
+        maximum=200,
+        takes_effect=START,
+        label={"en": "ModelScope address", "zh": "魔搭地址"},
+        help={
+            "en": "auto: MODELSCOPE_DOMAIN, else modelscope.cn.",
+            "zh": "auto 为 MODELSCOPE_DOMAIN，否则为 modelscope.cn。",
+        },
+    ),
+    basic(
+        "models.allowed_mirrors",
+        type="list",
+        default=(),
+        takes_effect=START,
+        label={"en": "Allowed mirrors", "zh": "允许的镜像"},
+        help={
+            "en": "Mirrors that may be typed on the Models page although they lie in this network or have a path. No token is "
+            "sent to them.",
+            "zh": "可在模型页面填写的镜像，即使其位于本地网络或带有路径。不会向其发送令牌。",
+        },
+    ),
+)
+
+LORA_FOLDER = (
+    basic(
+        "lora.folder",
+        type="str",
+        default=AUTO,
+        maximum=1000,
+        takes_effect=START,
+        label={"en": "LoRA folder", "zh": "LoRA 文件夹"},
+        help={
+            "en": "Where your LoRA files are; subfolders are searched, too. auto: the folder loras in the models folder.",
+            "zh": "存放 LoRA 文件的文件夹，可含子文件夹。auto 为模型文件夹下的 loras。",
+        },
+    ),
+)
+
+LORA = (
+    advanced(
+        "lora.use",
+        type="list",
+        default=(),
+        entries=read_uses,
+        group="lora",
+        synonyms=("lycoris", "style", "风格"),
+        label={"en": "LoRAs", "zh": "LoRA"},
+        help={
+            "en": "Small additions to a model, such as a style. Several can be combined, each with its own weight. "
+            "As text: name:weight, name:weight. 0 = off. The model is not reloaded.",
+            "zh": "对模型的小型补充，例如一种画风；可同时使用多个，强度由各自的权重决定。"
+            "文本写法：名称:权重, 名称:权重。0 为不使用。无需重新加载模型。",
+        },
+    ),
+)
+
+STORAGE = (
+    basic(
+        "storage.images",
+        former=("output.storage",),
+        type="str",
+        default="",
+        maximum=1000,
+        takes_effect=START,
+        label={"en": "Shared storage", "zh": "共享存储"},
+        help={
+            "en": "s3://bucket/folder, or file:///folder for a mounted one: images, their sidecar files and input "
+            "images are stored there, for several machines. Keys come from the environment (AWS_ACCESS_KEY_ID ...). "
+            "Empty: the output folder, which always holds thumbnails and logs.",
+            "zh": "s3://桶/文件夹，或挂载的文件夹 file:///文件夹：图片、其旁的文件和输入图片存放在那里，供多台机器共用。"
+            "密钥取自环境变量（AWS_ACCESS_KEY_ID 等）。留空则存放在输出文件夹；缩略图和日志始终在输出文件夹。",
+        },
+    ),
+    basic(
+        "storage.database",
+        type="str",
+        default="",
+        maximum=1000,
+        takes_effect=START,
+        label={"en": "Database server", "zh": "数据库服务器"},
+        help={
+            "en": "postgresql://user@host:5432/name stores queue and history on a PostgreSQL server, for several machines. "
+            "The password comes from PGPASSWORD or PGPASSFILE. Empty: a file in the output folder.",
+            "zh": "postgresql://user@host:5432/name 把队列和历史放在 PostgreSQL 服务器上，供多台机器共用。"
+            "密码取自 PGPASSWORD 或 PGPASSFILE。留空则使用输出文件夹中的文件。",
         },
     ),
 )

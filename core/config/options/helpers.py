@@ -1,4 +1,4 @@
-"""How the declarations are written: one helper for each of the shipped files."""
+"""Declare an option of one of the shipped files: a helper for each."""
 
 from __future__ import annotations
 

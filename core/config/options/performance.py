@@ -1,8 +1,8 @@
-"""The advanced options that fit the pipeline to the machine: compilation and memory."""
+"""Options that fit the pipeline to the machine: retries, lossless optimizations, compilation, memory."""
 
 from __future__ import annotations
 
-from core.config.options.declare import LIVE, RELOAD, START, advanced
+from core.config.options.helpers import LIVE, RELOAD, START, advanced
 from core.config.schema import AUTO
 
 GUARD = (
