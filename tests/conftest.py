@@ -18,7 +18,7 @@ from tests.databases import put_database
 from tests.postgres import Server, running
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Pixels are compared with plain diffusers' on the CPU, on a machine with a card as well: `verify` and `bench` try a card.
+# Pixels are compared with plain diffusers' on the CPU, on a machine with a GPU as well: `verify` and `bench` try a GPU.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 for variable in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
     del os.environ[variable]

@@ -22,7 +22,7 @@ def seconds(value: float | None) -> str:
 
 def size_of(count: int | None) -> str:
     """Bytes in the largest unit that leaves a number of at least one. Units are powers of 1000, as with the publishers of
-    models and the makers of disks and cards: 6.9 GB here is 6.9 GB on the hub."""
+    models and the makers of disks and GPUs: 6.9 GB here is 6.9 GB on the hub."""
     if count is None:
         return "–"
     value = float(count)

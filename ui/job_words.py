@@ -1,4 +1,4 @@
-"""Where a job is and what it draws, in words."""
+"""The state and content of a job as text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sentence(job: Job) -> str:
 
 
 def title(request: GenerationRequest, length: int) -> str:
-    """What a job draws, in one line: its prompt, of a batch the first one and how many more there are."""
+    """Describe a job in one line: its prompt; for a batch the first one and how many more there are."""
     words = " ".join(request.prompt.split())[:length]
     more = len({own.get("prompt", request.prompt) for own in request.images} - {request.prompt})
     return t("batch.words", prompt=words, more=more) if more else words

@@ -1,6 +1,6 @@
 """How the jobs in work are getting on, as a few hundred bytes for the scripts of open pages, which ask for it often.
 
-Drawing a page again costs a hundred times as much, so it is done only when the mark has changed: when a job came, began,
+Rerunning a page costs a hundred times as much, so it is done only when the mark has changed: when a job came, began,
 ended, moved or was stopped. The answer is the same for every tab of a language and is made once for all of them.
 """
 
@@ -53,7 +53,7 @@ def answer(board: QueueSnapshot, language: str) -> bytes:
 
 
 def shown(job: Job) -> dict[str, Any]:
-    """Words, part done (0 to 1), the number of the picture in work and, while it forms, the address of its preview."""
+    """Words, part done (0 to 1), the number of the image in work and, while it forms, the address of its preview."""
     progress = job.progress
     return {
         "words": sentence(job),

@@ -32,7 +32,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of picture with its slots."""
+    """A kind of image with its slots."""
 
     id: str
     name: Text

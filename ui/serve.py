@@ -1,4 +1,4 @@
-"""The app on its port: pages and pictures together. Started by `python -m ui.serve` from the project's root.
+"""The app on its port: pages and images together. Started by `python -m ui.serve` from the project's root.
 
 Telemetry, cross-site protection and theme are in .streamlit/config.toml, the port in configs/ui_config.yaml, who may call
 in configs/service_config.yaml.
@@ -47,7 +47,7 @@ async def _worker_alive(_app: st.App) -> AsyncIterator[None]:
 
 
 def create_app(settings: Settings | None = None) -> st.App:
-    """Pages at /, the service at /api, /v1 and /sdapi/v1, shipped sample pictures at /samples; the gate around all.
+    """Pages at /, the service at /api, /v1 and /sdapi/v1, shipped sample images at /samples; the gate around all.
 
     Raises StudioError where others would be let in and nothing guards the studio.
     """

@@ -1,4 +1,4 @@
-"""Many pictures as one request: rows of prompts, their wildcards, and what each picture has of its own.
+"""Many images as one request: rows of prompts, their wildcards, and what each image has of its own.
 
 All of it happens before a request is queued: the queue and the worker meet finished prompts and real seeds only.
 """

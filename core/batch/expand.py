@@ -1,4 +1,4 @@
-"""From rows to one request with many pictures, each with a prompt, a seed and a size of its own."""
+"""From rows to one request with many images, each with a prompt, a seed and a size of its own."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def build(
     source: str,
     cfg_offset: float = 0.0,
 ) -> GenerationRequest:
-    """A request whose pictures are those of the rows, in order; what a row leaves out is that of `base`.
+    """A request whose images are those of the rows, in order; what a row leaves out is that of `base`.
 
-    A row makes as many pictures as it or `base` says, with seeds that count up; rows without a seed count on from the
-    seed of `base`, which must be real. The wildcards of a prompt are drawn by the picture's own seed.
+    A row makes as many images as it or `base` says, with seeds that count up; rows without a seed count on from the
+    seed of `base`, which must be real. The wildcards of a prompt are resolved with the image's own seed.
     `cfg_offset` is the model's, see ModelInfo. Raises BatchError naming every row that cannot be used.
     """
     problems = RowErrors(source)
@@ -88,6 +88,6 @@ def _images(
 
 
 def _own(first: GenerationRequest, single: GenerationRequest) -> Mapping[str, Any]:
-    """What a picture has other than the first."""
+    """What an image has other than the first."""
     values = {name: getattr(single, name) for name in OWN_FIELDS}
     return {name: value for name, value in values.items() if value != getattr(first, name)}

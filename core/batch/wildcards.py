@@ -60,7 +60,7 @@ def expand(template: str, seed: int, lines: Lines) -> str:
     return _Expansion(seed, lines).text(parse(template), ())
 
 
-@lru_cache(maxsize=256)  # a template of a batch is expanded once a picture
+@lru_cache(maxsize=256)  # a template of a batch is expanded once an image
 def parse(template: str) -> Parts:
     """The parts of a template. Raises WildcardError for braces without their other half and unusable names."""
     parts, end = _parts(template, 0, 0)

@@ -1,4 +1,4 @@
-"""What the processor did while something was drawn: seconds of it by what used them.
+"""What the processor did while images were generated: seconds by what used them.
 
 A clock tells how long a thing took on a machine that may have had other work; processor time tells what the thing itself
 """

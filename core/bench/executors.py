@@ -1,8 +1,8 @@
 """`bench --executor ray --workers N`: several workers on Ray against the local worker, each on one core and one thread.
 
-Both are studios as an app has them, each over a passing folder: pictures go through queue, worker, file and row. First the
-spread: the same job of several pictures, taking turns; they are as large as the model was trained for, because several
-workers are for work that takes its time. Then the overhead: jobs of one small picture. Both sides have drawn such jobs before
+Both are studios as an app has them, each over a passing folder: images go through queue, worker, file and row. First the
+spread: the same job of several images, taking turns; they are as large as the model was trained for, because several
+workers are for work that takes its time. Then the overhead: jobs of one small image. Both sides have run such jobs before
 any is timed, and the pixels are compared. Beside the clock stands what the processor did meanwhile, by process, and how much
 of it other programs took: a figure of a machine that had other work says so.
 """
@@ -33,11 +33,11 @@ from core.types import Job
 
 PROMPT = "a red house at sunset, snowy mountains"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-EACH = 8  # pictures of a job, for each worker: that one of them draws the last one alone matters little, then
+EACH = 8  # images of a job, for each worker: that one of them generates the last one alone matters little, then
 SMALL = {"generation.num_inference_steps": 1, "generation.width": 64, "generation.height": 64}
 SMALL_JOBS = 15  # in each turn
 LOOK_SECONDS = 0.05  # at a job that takes seconds
-UNSEEN = 0.8  # of the time that the fastest job of its kind took: nobody looks meanwhile, since looking takes from the drawing
+UNSEEN = 0.8  # of the time that the fastest job of its kind took: nothing polls meanwhile, because polling takes processor time
 NEAR_LOOK_SECONDS = 0.002  # at one that takes a tenth of one
 PATIENCE = 300.0  # seconds for the workers to come up
 QUIET = 0.03  # of the cores may go to other programs before the figures are called doubtful
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         side = whole_number("--side", arguments.side or str(model.trained_side), 64, model.max_side)
         steps = whole_number("--steps", arguments.steps or str(model.default_steps), 1, 200)
         large = {"generation.width": side, "generation.height": side, "generation.num_inference_steps": steps}
-        for studio in sides.values():  # every worker loads its model, and has drawn both kinds of pictures
+        for studio in sides.values():  # every worker loads its model, and has generated both kinds of images
             _draw(studio, model.id, 2 * workers, large)
             _draw(studio, model.id, 4 * workers, SMALL)
         report: dict[str, Any] = {"workers": workers, "cores": os.cpu_count(), "runs": runs, "side": side}
@@ -122,7 +122,7 @@ def _draw(
 
 
 def _roles(sides: Mapping[str, Studio], drawing: str) -> dict[int, str]:
-    """What the processes are while one side draws. The local worker draws itself; on Ray the first process only serves."""
+    """The processes of one side. The local worker generates itself; on Ray the first process only serves."""
     own, other = (
         sides[drawing].worker.status(),
         next(studio for name, studio in sides.items() if name != drawing).worker.status(),
@@ -135,7 +135,7 @@ def _roles(sides: Mapping[str, Studio], drawing: str) -> dict[int, str]:
 def _spread(
     sides: Mapping[str, Studio], model: str, values: Mapping[str, Any], images: int, runs: int
 ) -> dict[str, Any]:
-    """Seconds of one job of so many pictures on each side, taking turns, and whether the pixels are the same."""
+    """Seconds of one job of so many images on each side, taking turns, and whether the pixels are the same."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     accounts = {name: Account(partial(_roles, sides, name)) for name in sides}
     same = True
@@ -156,7 +156,7 @@ def _spread(
 
 
 def _accounted(accounts: Mapping[str, Account], images: int) -> dict[str, Any]:
-    """What a picture cost the processor on each side, and how many times as fast that lets idle cores be."""
+    """What an image cost the processor on each side, and how many times as fast that lets idle cores be."""
     cores = os.cpu_count() or 1
     used = {name: {role: round(1000 * seconds / images, 1) for role, seconds in account.used.items() if role != OTHERS}
             for name, account in accounts.items()}  # fmt: skip
@@ -171,7 +171,7 @@ def _pixels(studio: Studio, image_id: str) -> bytes:
 
 
 def _overhead(sides: Mapping[str, Studio], model: str, runs: int) -> dict[str, Any]:
-    """Milliseconds that a job of one small picture takes on each side."""
+    """Milliseconds that a job of one small image takes on each side."""
     took: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(runs * SMALL_JOBS):
         for name in list(sides)[:: 1 if turn % 2 else -1]:

@@ -1,7 +1,7 @@
 """A model of a known architecture with random weights, so that its speed can be measured where its weights are not.
 
 Its folder holds true configurations, and weight files that say every shape and hold no data (they are sparse: a few
-kilobytes on disk). So all of the studio's loading is the real one, but for the weights: these are drawn on the device.
+kilobytes on disk). So all of the studio's loading is the real one, but for the weights: these are random, made on the device.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _write_shapes(file: Path, module: torch.nn.Module) -> None:
 
 
 def read_random(shape: Shape, device: str, info: ModelInfo, dtypes: Mapping[str, torch.dtype]) -> Any:
-    """In place of the loader's own reading: the pipeline, its weights drawn on the device from a fixed seed."""
+    """Replace the loader's reading: the pipeline with random weights, made on the device from a fixed seed."""
     torch.manual_seed(0)
     folder, before = Path(info.path or ""), torch.get_default_dtype()
     torch.set_default_dtype(dtypes["transformer"])

@@ -1,7 +1,7 @@
 """`bench rope`: what each scaling of positions does to the embedded model at two and three times its largest trained side.
 
 Prompts of `demo-eval`, of combinations that training never saw, the same ones for every scaling; the recogniser reads the
-attributes of each picture. Beside the share that is right stands how much of a picture appears in it twice. Pictures are
+attributes of each image. Beside the share that is right stands how much of an image appears in it twice. Images are
 16:9, as half of the large ones in training were: that is half the work of squares.
 """
 

@@ -1,7 +1,7 @@
-"""`bench`: what the studio's care costs on this machine, and what each option brings, by part of the picture.
+"""`bench`: what the studio's care costs on this machine, and what each option brings, by part of the image.
 
-First plain diffusers and the studio draw the same prompt and seeds in this process, taking turns after a warm-up. Plain
-diffusers gets the very modules that the studio has loaded, so that a large model need not fit twice. Then the studio draws
+First plain diffusers and the studio generate the same prompt and seeds in this process, taking turns after a warm-up. Plain
+diffusers gets the very modules that the studio has loaded, so that a large model need not fit twice. Then the studio runs
 with one option changed at a time (see bench_variants); what this machine can't do is a line with its reason.
 """
 
@@ -48,7 +48,7 @@ NAME = 44  # characters of a row's name
 
 @dataclass(frozen=True)
 class Measure:
-    """One picture: seconds by part, bytes at the peak, and the picture itself."""
+    """One image: seconds by part, bytes at the peak, and the image itself."""
 
     seconds: Mapping[str, float]
     peak: int | None
@@ -60,7 +60,7 @@ Contestant = Callable[[GenerationRequest], Measure]
 
 
 def run(arguments: argparse.Namespace, configs: Path) -> int:
-    """Print a table and, last, one line of JSON. Exit code 1 when a pixel of the default picture is not plain diffusers'."""
+    """Print a table and, last, one line of JSON. Exit code 1 when a pixel of the default image is not plain diffusers'."""
     runs = whole_number("--runs", arguments.runs, 1, 1000)
     changes = {} if NONE in arguments.only else variants(arguments.only)
     with tempfile.TemporaryDirectory() as folder, _model(arguments, configs, Path(folder)) as (generator, info):
@@ -128,7 +128,7 @@ def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationReques
 
 
 def _vary(draw: Contestant, request: GenerationRequest, default: list[Measure], runs: int) -> dict[str, Any]:
-    """A variant's figures beside the default pictures of the same seeds; or why there are none."""
+    """A variant's figures beside the default images of the same seeds; or why there are none."""
     try:
         warm = draw(request)
         if warm.instead:
@@ -148,7 +148,7 @@ def _roofline(
     loaded: LoadedModel,
     report: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """For --architecture: the work of one picture, and which share of the device's own peak each of the two reached."""
+    """For --architecture: the work of one image, and which share of the device's own peak each of the two reached."""
     if not arguments.architecture:
         return {}
     with FlopCounterMode(display=False) as counter:
@@ -203,7 +203,7 @@ def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
             generator=torch.Generator().manual_seed(request.seed),
         ).images[0]
         decoded = _now(loaded.device)
-        del pipeline.encode_prompt, pipeline.vae.decode  # the studio draws with the same modules
+        del pipeline.encode_prompt, pipeline.vae.decode  # the studio uses the same modules
         image.save(folder / "plain.png")
         saved = _now(loaded.device)
         spans = (marks["encoded"] - began, marks["denoised"] - marks["encoded"], decoded - marks["denoised"])
@@ -239,14 +239,14 @@ def _instead(image: GeneratedImage, changed: Mapping[str, Any]) -> str:
 
 
 def _now(device: str) -> float:
-    """Seconds, once the card has finished what was asked of it."""
+    """Seconds, once the GPU has finished what was asked of it."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def summary(measured: Mapping[str, list[Measure]], request: GenerationRequest, loaded: LoadedModel) -> dict[str, Any]:
-    """Medians, the highest peaks, and the largest difference from plain diffusers' picture of the same seed."""
+    """Medians, the highest peaks, and the largest difference from plain diffusers' image of the same seed."""
     report: dict[str, Any] = {
         "model": request.model,
         "device": loaded.device,
@@ -281,7 +281,7 @@ def distance(one: Image, other: Image) -> tuple[int, float]:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The report for a person: seconds, megabytes at the peak, and the distance from the studio's default picture."""
+    """The report for a person: seconds, megabytes at the peak, and the distance from the studio's default image."""
     head = (
         "{model}, {width}x{height}, {steps} steps, {device} {dtype}, median of {runs} runs, loaded in {load_seconds} s"
     )

@@ -3,7 +3,7 @@
 The VAE has the shape of FLUX's (84 million parameters, 16 latent channels), which Z-Image uses, and random weights: what is
 measured follows from the shape, and no download is needed.
 
-What counts as memory on the device: on a card, its allocator's peak above the weights. On a CPU, the bytes of all tensors alive
+What counts as memory on the device: on a GPU, its allocator's peak above the weights. On a CPU, the bytes of all tensors alive
 at once that operations made, but for what the exact mode keeps in the computer's memory by intent: that is counted apart. What
 a kernel takes inside one operation (a convolution's workspace) is in neither count.
 """
@@ -79,7 +79,7 @@ class LiveBytes(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Decoded:
-    """One way of decoding: its picture (1, 3, h, w), seconds, and bytes at the peak."""
+    """One way of decoding: its image (1, 3, h, w), seconds, and bytes at the peak."""
 
     image: torch.Tensor
     seconds: float
@@ -121,9 +121,9 @@ def decode(vae: Any, decoder: Callable[[banded_vae.Allocate | None], torch.Tenso
 
 
 def compare(vae: Any, latents: torch.Tensor, tile: int, overlap: float) -> dict[str, dict[str, float]]:
-    """Each way's row. Distances in steps of 8 bits, on a scale where the picture in one piece has a spread of 1/4 of the range.
+    """Each way's row. Distances in steps of 8 bits, on a scale where the image in one piece has a spread of 1/4 of the range.
 
-    Random weights give a picture of any contrast; a photograph's standard deviation is about a quarter of the range.
+    Random weights give an image of any contrast; a photograph's standard deviation is about a quarter of the range.
     """
     plan = vae_tiling.plan_tiles(tile, overlap)
     device = latents.device.type

@@ -31,7 +31,7 @@ def variants(only: Sequence[str] = ()) -> dict[str, Mapping[str, Any]]:
 
 
 def with_tiles(change: Mapping[str, Any], side: int) -> Mapping[str, Any]:
-    """The change with tiles of half the picture's longer side, where those of the default would cover all of it."""
+    """The change with tiles of half the image's longer side, where those of the default would cover all of it."""
     sizes = {"vae.enable_tiling": "vae.tile_sample_min_size", "vae.decoder_tiling": "vae.decoder_tile_size"}
     small = {
         size: max(64, side // 2)

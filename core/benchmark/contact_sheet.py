@@ -1,4 +1,4 @@
-"""A comparison as one labelled picture: a column each, a row for each prompt and seed."""
+"""A comparison as one labelled image: a column each, a row for each prompt and seed."""
 
 from __future__ import annotations
 

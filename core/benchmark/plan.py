@@ -1,4 +1,4 @@
-"""What a comparison draws: from columns as people write them to one request a column, in an order that loads least."""
+"""Plan a benchmark: from columns as people write them to one request per column, ordered to load models least often."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ColumnSpec:
 
 @dataclass(frozen=True)
 class Limits:
-    """What whoever asks may ask for: pictures in all, active jobs, and `check` of each column's request."""
+    """What whoever asks may ask for: images in all, active jobs, and `check` of each column's request."""
 
     images: int = MOST_IMAGES
     jobs: int | None = None
@@ -60,7 +60,7 @@ _MIXED = localize("benchmark.plan.mixed")
 
 
 def read_seeds(text: str, source: str) -> tuple[int, ...]:
-    """Seeds between commas or spaces; -1 is a random one, drawn now so that every column gets the same."""
+    """Seeds between commas or spaces; -1 is a random one, chosen now so that every column gets the same."""
     option = SCHEMA.options["generation.seed"]
     found = [int(option.check(word, source)) for word in re.split(r"[,，、;\s]+", text.strip()) if word]
     return tuple(seed if seed >= 0 else random.SystemRandom().randrange(2**32) for seed in found)
@@ -153,7 +153,7 @@ _ONCE = localize("benchmark.plan.once")
 def _request(
     studio: Studio, wish: ColumnSpec, number: int, prompts: Sequence[str], seeds: Sequence[int]
 ) -> GenerationRequest:
-    """All the pictures of a column as one request: its values over its profile over the settings."""
+    """All the images of a column as one request: its values over its profile over the settings."""
     source = place_of(number)
     profile = as_cfg(_profile(studio, wish.profile, source), studio.catalog.find(wish.model).cfg_offset, source)
     values = {**profile, **wish.values}
@@ -169,7 +169,7 @@ def place_of(number: int) -> Any:
 
 
 def _own(values: Mapping[str, Any], model: ModelInfo, source: str) -> dict[str, Any]:
-    """The values of a column by key. Raises InputError for what no picture has, or what all columns share."""
+    """The values of a column by key. Raises InputError for what no image has, or what all columns share."""
     for name, value in values.items():
         option = SCHEMA.find(name, source)
         if option.key in SHARED:
@@ -187,7 +187,7 @@ def _of_a_image(key: str) -> bool:
 
 
 def _profile(studio: Studio, name: str, source: str) -> dict[str, Any]:
-    """What a profile says about pictures, other than what all columns share."""
+    """What a profile says about images, other than what all columns share."""
     values = profile_values(studio.settings.configs, name, source) if name else {}
     return {key: value for key, value in values.items() if _of_a_image(key) and key not in SHARED}
 

@@ -1,6 +1,6 @@
-"""The table of a comparison: what the records of its pictures and their files say, column by column.
+"""The table of a comparison: what the records of its images and their files say, column by column.
 
-Figures of time are medians, so that one slow picture (the first, mostly) does not decide. What was not measured is None.
+Figures of time are medians, so that one slow image (the first, mostly) does not decide. What was not measured is None.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.errors import NotFoundError, StudioError
 from core.studio import Studio
 from core.types import Benchmark, BenchmarkColumn, HistoryQuery, ImageRecord, Job, JobState
 
-LOAD = "model.load_seconds"  # in a record's effective values: of the load that served the picture
+LOAD = "model.load_seconds"  # in a record's effective values: of the load that served the image
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Metrics:
     made: int
     wanted: int
     load_seconds: float | None = None
-    seconds: float | None = None  # of a picture: text, steps and decode
+    seconds: float | None = None  # of an image: text, steps and decode
     steps_per_second: float | None = None
     peak_memory_bytes: int | None = None
     disk_bytes: int | None = None
@@ -33,12 +33,12 @@ class Metrics:
     sharpness: float | None = None  # of 255, see Look
     clipped: float | None = None  # a share
     cast: float | None = None  # of 255: how far the mean colour is from grey
-    faults: tuple[str, ...] = ()  # black, flat, grey, cast: of each picture that has one
+    faults: tuple[str, ...] = ()  # black, flat, grey, cast: of each image that has one
 
 
 @dataclass(frozen=True)
 class ColumnResult:
-    """A column with its figures, its pictures by place (None: not made, or gone), and how its job stands."""
+    """A column with its figures, its images by place (None: not made, or gone), and how its job stands."""
 
     column: BenchmarkColumn
     figures: Metrics
@@ -47,12 +47,12 @@ class ColumnResult:
 
     @property
     def active(self) -> bool:
-        """True while pictures may still come."""
+        """True while images may still come."""
         return self.job is not None and self.job.state.active
 
     @property
     def error(self) -> StudioError | None:
-        """Why pictures are missing for good."""
+        """Why images are missing for good."""
         return self.job.error if self.job is not None and self.job.state is JobState.FAILED else None
 
 
@@ -70,27 +70,27 @@ class BenchmarkReport:
 
     @property
     def made(self) -> int:
-        """Pictures that are there."""
+        """Images that are there."""
         return sum(measured.figures.made for measured in self.columns)
 
     @property
     def wanted(self) -> int:
-        """Pictures in all."""
+        """Images in all."""
         return len(self.columns) * len(self.comparison.cells)
 
     @property
     def fraction(self) -> float:
-        """Share of the whole that is done, 0 to 1, by pictures and by the steps of those in work."""
+        """Share of the whole that is done, 0 to 1, by images and by the steps of those in work."""
         return sum(map(_share, self.columns)) / max(1, len(self.columns))
 
     @property
     def complete(self) -> bool:
-        """Every picture was made."""
+        """Every image was made."""
         return self.made == self.wanted
 
 
 def report(studio: Studio, comparison: Benchmark) -> BenchmarkReport:
-    """Look at every picture that is there. The first look at a picture takes some tens of milliseconds."""
+    """Look at every image that is there. The first look at an image takes some tens of milliseconds."""
     return BenchmarkReport(comparison, tuple(_measured(studio, comparison, column) for column in comparison.columns))
 
 
@@ -100,14 +100,14 @@ def jobs(studio: Studio, comparison: Benchmark) -> list[Job]:
 
 
 def cancel(studio: Studio, comparison: Benchmark) -> None:
-    """Stop what is not done; the waiting ones first, so that none of them begins meanwhile. Pictures that are made stay."""
+    """Stop what is not done; the waiting ones first, so that none of them begins meanwhile. Images that are made stay."""
     active = [job for job in jobs(studio, comparison) if job.state.active]
     for job in sorted(active, key=lambda job: job.state is not JobState.QUEUED):
         studio.queue.cancel(job.id)
 
 
 def retry(studio: Studio, comparison: Benchmark) -> None:
-    """Queue again what failed or was cancelled, for the pictures that it lacks."""
+    """Queue again what failed or was cancelled, for the images that it lacks."""
     for job in jobs(studio, comparison):
         if job.state in (JobState.FAILED, JobState.CANCELLED):
             studio.queue.retry(job.id)

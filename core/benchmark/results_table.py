@@ -51,7 +51,7 @@ def _row(measured: ColumnResult, tally: Tally) -> dict[str, Any]:
 
 
 def as_json(report: BenchmarkReport, votes: Sequence[Vote]) -> dict[str, Any]:
-    """All of a comparison: what was asked, the table, and the pictures by column, row by row (null: none)."""
+    """All of a comparison: what was asked, the table, and the images by column, row by row (null: none)."""
     comparison = report.comparison
     all_generated = [[record.id if record else None for record in measured.images] for measured in report.columns]
     return {

@@ -1,4 +1,4 @@
-"""The blind vote: which two pictures somebody sees next, on which side, and what all votes together say.
+"""The blind vote: which two images somebody sees next, on which side, and what all votes together say.
 
 Both follow from who votes and what there is, so that a page can be loaded again without changing its question.
 """
@@ -21,7 +21,7 @@ SIDES = LEFT, RIGHT, EQUAL = ("left", "right", "equal")
 
 @dataclass(frozen=True)
 class VotePair:
-    """Two pictures of the same prompt and seed: place, and the columns on the left and on the right."""
+    """Two images of the same prompt and seed: place, and the columns on the left and on the right."""
 
     place: int
     left: int
@@ -66,7 +66,7 @@ class Tally:
 
 
 def questions(report: BenchmarkReport, voter: str) -> list[VotePair]:
-    """Every pair of pictures that are both there, in this voter's own order, each on a side that says nothing."""
+    """Every pair of images that are both there, in this voter's own order, each on a side that says nothing."""
     found = []
     comparison = report.comparison
     for place in range(1, len(comparison.cells) + 1):

@@ -57,7 +57,7 @@ class ColumnAction(argparse.Action):
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
-    """Draw, measure, print; exit code 1 when a picture could not be made. Raises StudioError for what can't be started."""
+    """Generate, measure, print; return 1 when an image failed. Raises StudioError when it cannot start."""
     wishes = read_wishes(arguments.columns or Columns())
     outs = [_checked(Path(out)) for out in arguments.out]
     seeds = plan.read_seeds(" ".join(arguments.seed), SOURCE)
@@ -95,7 +95,7 @@ def _checked(out: Path) -> Path:
 
 
 def _follow(studio: Studio, comparison: Benchmark, line: ProgressLine) -> bool:
-    """Wait until nothing is in work any more; False when Ctrl+C cancelled it. WorkerStartError when nobody can draw it."""
+    """Wait until nothing is in work any more; False when Ctrl+C cancelled it. Raises WorkerStartError when no worker starts."""
     try:
         while active := [job for job in jobs(studio, comparison) if job.state.active]:
             if all(job.state is JobState.QUEUED for job in active) and (trouble := studio.worker.status().trouble):

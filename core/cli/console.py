@@ -74,7 +74,7 @@ class ProgressLine:
         self._last = ""
 
     def show(self, job: Job) -> None:
-        """Draw where the job is, if that has changed."""
+        """Print the progress of the job if it has changed."""
         line = progress_text(job, self._language)
         if self._on and line != self._last:
             print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
@@ -87,7 +87,7 @@ class ProgressLine:
 
 
 def progress_text(job: Job, language: str) -> str:
-    """Such as "[############------------] drawing 1/2, step 4/8, 3 s left"."""
+    """Such as "[############------------] generating 1/2, step 4/8, 3 s left"."""
     progress = job.progress
     if progress is None:
         ahead = f" #{job.position}" if job.position else ""

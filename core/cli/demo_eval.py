@@ -1,4 +1,4 @@
-"""`demo-eval`: how well the embedded model obeys prompts, drawn by the studio's own generator."""
+"""`demo-eval`: measure how well the embedded model follows prompts, with the studio's own generator."""
 
 from __future__ import annotations
 

@@ -40,10 +40,10 @@ INPUT_FLAGS = {
     "--image": IMAGE,
     "--mask": MASK,
     "--control-image": CONTROL,
-}  # flag -> what the picture of the file is for
+}  # flag -> what the image of the file is for
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 POLL_SECONDS = 0.1
-CANCEL_SECONDS = 60  # a step of a large picture on a slow machine
+CANCEL_SECONDS = 60  # a step of a large image on a slow machine
 
 
 class SettingError(InputError):
@@ -68,7 +68,7 @@ class InputFileError(InputError):
 
 @dataclass(frozen=True)
 class Order:
-    """What the command line asks for: option values as they were typed, pictures to draw over, where the new ones go."""
+    """What the command line asks for: option values as they were typed, input images, where the new ones go."""
 
     values: Mapping[str, Any]
     prompts: Path | None  # a file of many
@@ -79,7 +79,7 @@ class Order:
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
-    """Make the pictures; the exit code. Raises StudioError for what can't be started."""
+    """Make the images; the exit code. Raises StudioError for what can't be started."""
     order = with_preset(read_order(arguments), arguments.preset, configs, os.environ)
     settings = load_settings(configs, os.environ, order.values, order.profile)
     settings.raise_problems()
@@ -101,7 +101,7 @@ def with_preset(order: Order, name: str | None, configs: Path, environment: Mapp
 
 
 def _request(studio: Studio, order: Order) -> GenerationRequest:
-    """What is asked for, over the pictures that came with it."""
+    """What is asked for, over the images that came with it."""
     request = _new_request(studio, order)
     if not order.inputs:
         return request
@@ -127,7 +127,7 @@ def _new_request(studio: Studio, order: Order) -> GenerationRequest:
 
 
 def read_inputs(order: Order) -> dict[str, bytes]:
-    """The bytes of the input pictures by role; InputFileError when one can't be read."""
+    """The bytes of the input images by role; InputFileError when one can't be read."""
     found = {}
     for role, path in order.inputs.items():
         try:
@@ -178,7 +178,7 @@ def _format_of(out: Path) -> str:
 
 
 def _follow(studio: Studio, job: Job, line: ProgressLine) -> Job:
-    """Wait until the job is over, drawing its progress. Ctrl+C cancels it; WorkerStartError when nobody can draw it."""
+    """Wait until the job is over, printing its progress. Ctrl+C cancels it; Raises WorkerStartError when no worker starts."""
     try:
         while job.state.active:
             trouble = studio.worker.status().trouble
@@ -220,7 +220,7 @@ def _finish(studio: Studio, job: Job, order: Order, language: str) -> int:
 
 
 def put_files(writers: Sequence[Callable[[Path], object]], out: Path) -> list[Path]:
-    """One picture goes to `out`, several to out-1, out-2 ...; each is whole or not there."""
+    """One image goes to `out`, several to out-1, out-2 ...; each is whole or not there."""
     several = [out.with_stem(f"{out.stem}-{k}") for k in range(1, len(writers) + 1)]
     targets = [out] if len(writers) == 1 else several
     for write, target in zip(writers, targets, strict=True):

@@ -23,7 +23,7 @@ TARGETS = f"postgresql://user@host:5432/name, {FILE}, a path"
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
-    """Do it and say what was found; exit code 1 when a picture is missing or damaged."""
+    """Do it and say what was found; exit code 1 when an image is missing or damaged."""
     words = _WORDS[language]
     settings = load_settings(configs, environment=environment)
     settings.raise_problems()

@@ -31,7 +31,7 @@ class TokenFlagError(InputError):
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
-    """Have the pictures made there; the exit code. Raises StudioError for what can't be started."""
+    """Have the images made there; the exit code. Raises StudioError for what can't be started."""
     order = with_preset(read_order(arguments), arguments.preset, configs, environment)
     settings = load_settings(configs, environment, order.values, order.profile)
     settings.raise_problems()
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
 
 
 def wishes(settings: Settings, order: Order) -> dict[str, Any]:
-    """What is asked of the other studio, by schema key: the command line, over what its profile says of a picture."""
+    """What is asked of the other studio, by schema key: the command line, over what its profile says of an image."""
     of_a_image = {option.key for option in SCHEMA.request_options()}
     of_a_image |= {key for key in SCHEMA.options if key.startswith("generation.") or key == "model.id"}
     sent = {}
@@ -67,7 +67,7 @@ def _token(file: str | None, environment: Mapping[str, str]) -> str:
 
 
 def _follow(remote: Remote, now: RemoteJob, line: ProgressLine) -> RemoteJob:
-    """Wait until the job is over, drawing its progress. Ctrl+C cancels it there."""
+    """Wait until the job is over, printing its progress. Ctrl+C cancels it there."""
     patience = RetryDeadline(AWAY_SECONDS)
     try:
         while now.job.state.active:
@@ -97,7 +97,7 @@ def _look(remote: Remote, now: RemoteJob, patience: RetryDeadline) -> RemoteJob:
 
 
 def _finish(remote: Remote, now: RemoteJob, order: Order, language: str) -> int:
-    """Fetch the pictures of a finished job into the files asked for, else print their addresses; or say why not."""
+    """Fetch the images of a finished job into the files asked for, else print their addresses; or say why not."""
     if now.job.state is JobState.FAILED and now.job.error is not None:
         return complain(now.job.error, language)
     if now.job.state is not JobState.DONE:

@@ -1,4 +1,4 @@
-"""`verify`: ten pictures in a row through the real queue and worker, and whether each is as it should be."""
+"""`verify`: ten images in a row through the real queue and worker, and whether each is as it should be."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.types import Job, JobState
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
-    """Draw, print a row for each picture and one for each check; exit code 1 when a check did not pass."""
+    """Generate, print a row for each image and one for each check; exit code 1 when a check did not pass."""
     images = whole_number("--pictures", arguments.images, 1, 1000)
     values = dict(map(pair, arguments.set))
     if arguments.model:
@@ -64,7 +64,7 @@ def _wait(studio: Studio, job: Job, line: ProgressLine) -> Job:
 
 
 def _row(studio: Studio, number: int, job: Job, language: str) -> Job:
-    """Prints the picture's row."""
+    """Prints the image's row."""
     if job.state is not JobState.DONE or not job.image_ids:
         words = job.error.message(language) if job.error else str(job.state)
         print(f"{number:>3} {words}", flush=True)

@@ -1,1 +1,1 @@
-"""Workers on Ray: a dispatcher takes jobs from the queue and spreads their pictures over actors on one machine or many."""
+"""Workers on Ray: a dispatcher takes jobs from the queue and spreads their images over actors on one machine or many."""

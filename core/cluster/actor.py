@@ -37,7 +37,7 @@ class GeneratorActor:
         self._shown = 0  # the ticket whose steps are looked at
         self._stopped = 0  # every order up to this ticket is to stop
         self._state = "starting"
-        self._began = False  # whether an order was carried out: before that nothing knows a card
+        self._began = False  # whether an order was carried out: before that nothing knows a GPU
         threading.Thread(target=self._work, name="orders", daemon=True).start()
 
     # -- called by the dispatcher ----------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-"""The dispatcher: a process of its own that takes jobs from the queue and has the cluster's workers draw them.
+"""The dispatcher: a process of its own that takes jobs from the queue and has the cluster's workers run them.
 
     python -m core.cluster.dispatcher [--generator module:function]  < one JSON line of WorkerConfig
 
 It stands where the local worker stands: started by the supervisor, alone over its output folder by the same lock, and gone
-with the app. Pictures come back to it, and it saves file and row together, as the local worker does.
+with the app. Images come back to it, and it saves file and row together, as the local worker does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from core.storage.database import Database
 from core.types import Job, JobState, WorkerStatus
 
 POLL_SECONDS = 0.05  # how often jobs are looked for while there is a worker for them
-BUSY_SECONDS = 0.5  # and how often there is a look around while all of them draw: one that gets free ends the wait
+BUSY_SECONDS = 0.5  # and how often the queue is polled while all of them are busy: one that gets free ends the wait
 TEND_SECONDS = 1.0  # and how often machines and workers are
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from core.jobs.generator_protocol import OnProgress, WorkerLost
 from core.types import GeneratedImage, GenerationRequest, GenerationResult, Progress, ResumeState
 
 WAIT_SECONDS = 0.25  # how often a wish to stop is looked for while nothing is said
-MAX_STEPS = 3  # of a picture that are told at once
+MAX_STEPS = 3  # of an image that are told at once
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +99,13 @@ class _Course:
     ) -> None:
         self._pool = pool
         self._request = request
-        self._attempt = replace(attempt, made=())  # of a single picture nothing is made yet
+        self._attempt = replace(attempt, made=())  # of a single image nothing is made yet
         self._on_progress = on_progress
         self._on_image = on_image
         per_image_requests = enumerate(request.per_image_requests(), start=1)
         self._left = deque((place, single) for place, single in per_image_requests if place not in attempt.made)
         self._done = len(set(attempt.made))
-        self._hands: dict[str, tuple[int, int]] = {}  # by worker: the place that it draws, and the ticket of that
+        self._hands: dict[str, tuple[int, int]] = {}  # by worker: the image number that it generates, and the ticket of that
         self._shown: tuple[str, int] | None = None  # the worker whose steps are shown, and the ticket
         self._inbox: Inbox = queue.SimpleQueue()
         self._stopped = False
@@ -140,7 +140,7 @@ class _Course:
         ends = [(worker, message) for worker, message in said if not isinstance(message, Step)]
         images = [self._take_end(worker, message) for worker, message in ends]
         self._report([message.progress for worker, message in said if worker == lead and isinstance(message, Step)])
-        for image in images:  # the next ones are being drawn while these are saved
+        for image in images:  # the next ones are generated while these are saved
             if image is not None:
                 self._on_image(image)
                 self._done += 1

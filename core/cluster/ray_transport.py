@@ -28,7 +28,7 @@ from core.jobs.worker_config import ALLOCATOR_VARIABLE
 
 LOOPBACK = "127.0.0.1"
 FOLDER = "zdarkroom-ray-"  # of Ray's sockets and logs, in the system's temporary folder: a path there is short enough
-OBJECT_BYTES = 512 * 2**20  # room for the pictures on their way
+OBJECT_BYTES = 512 * 2**20  # room for the images on their way
 REACH_SECONDS = 5.0
 CALLS = 4  # verbs of one actor at once: one listens, others tell
 
@@ -36,7 +36,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_prestart_worker_first_driver": "0",  # of the processes that Ray would start ahead our actors use none
     "RAY_enable_worker_prestart": "0",
-    "RAY_enable_metrics_collection": "0",  # nor does anyone read its figures: what counts them takes time from the drawing
+    "RAY_enable_metrics_collection": "0",  # nor does anyone read its figures: counting them takes time from generating
     "RAY_event_stats": "0",
     "RAY_enable_timeline": "0",
     "RAY_task_events_report_interval_ms": "0",

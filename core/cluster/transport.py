@@ -15,7 +15,7 @@ class Facts:
     """What an actor is and has loaded. Memory in bytes: of its GPU if it has one, else of its machine."""
 
     status: WorkerStatus
-    card: str = ""  # the card's name
+    card: str = ""  # the GPU's name
     memory_total: int = 0
     memory_free: int = 0
     memory_own: int = 0  # what this actor's model takes: free again for the next one

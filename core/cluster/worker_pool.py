@@ -23,7 +23,7 @@ from core.types import ClusterNode, ClusterWorker, GenerationRequest, ResumeStat
 
 log = logging.getLogger(__name__)
 
-HOUR = 3600.0  # seconds over which finished pictures are counted
+HOUR = 3600.0  # seconds over which finished images are counted
 
 Inbox = queue.SimpleQueue[tuple[str, Message]]  # (worker, what it said)
 
@@ -43,7 +43,7 @@ class PoolWorker:
     draining: bool = False
     inbox: Inbox | None = None
     job: str | None = None
-    finished: deque[float] = field(default_factory=deque)  # when its pictures of the last hour were
+    finished: deque[float] = field(default_factory=deque)  # when its images of the last hour were
 
     @property
     def free(self) -> bool:
@@ -312,7 +312,7 @@ class WorkerPool:
         if ended.error is not None and worker.inbox is None:
             self.refused = ended
             log.error("worker %s could not load its model\n%s", worker.id, ended.trace)
-        if ended.fault is not None:  # every later call to that card would fail, too
+        if ended.fault is not None:  # every later call to that GPU would fail, too
             self._retire(worker)
 
     def _lose(self, worker: PoolWorker, reason: Mapping[str, str]) -> None:

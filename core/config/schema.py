@@ -30,8 +30,8 @@ Need = tuple[str, tuple[Any, ...]]  # key of another option, and the values with
 class TakesEffect(StrEnum):
     """When a changed value acts."""
 
-    REQUEST = "request"  # on the next picture
-    LIVE = "live"  # applied to the loaded pipeline before the next picture
+    REQUEST = "request"  # on the next image
+    LIVE = "live"  # applied to the loaded pipeline before the next image
     RELOAD = "reload"  # the model is loaded again
     START = "start"  # when the app starts again
 

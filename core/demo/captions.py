@@ -1,7 +1,7 @@
 """Says a scene in Chinese or English: tags, phrases or a sentence, some of its attributes, in many wordings.
 
-Every caption comes with the names of the attributes that it states, because only those can be asked of a picture.
-What a caption leaves out is simply as it was sampled, so a short prompt gives a varied picture.
+Every caption comes with the names of the attributes that it states, because only those can be asked of an image.
+What a caption leaves out is simply as it was sampled, so a short prompt gives a varied image.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ def _english(things: list[tuple[str, str]], parts: list[tuple[str, str]], rng: r
 
 def _filler(language: str, rng: random.Random) -> list[str]:
     words = rng.sample(FILLERS[language], rng.choice((1, 1, 2))) if rng.random() < 0.25 else []
-    # Anything may stand in a prompt: words that mean nothing here must not move the picture.
+    # Anything may stand in a prompt: words that mean nothing here must not move the image.
     return [*words, _noise(rng)] if rng.random() < 0.06 else words
 
 

@@ -1,6 +1,6 @@
-"""Reads the attributes of a picture. An independent judge: trained on drawn scenes only, never on the model's pictures.
+"""Reads the attributes of an image. An independent judge: trained on drawn scenes only, never on the model's images.
 
-`evaluate` asks it whether a generated picture shows what its prompt named.
+`evaluate` asks it whether a generated image shows what its prompt named.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.demo import renderer, scenes
 from core.demo.numpy_classifier import SIDE, WEIGHTS, pixels
 from core.demo.training.optim import Optimizers, curve
 
-# (width, height): its part of the drawings. All are reduced to one square, where an upright picture looks squat.
+# (width, height): its part of the drawings. All are reduced to one square, where an upright image looks squat.
 SIZES = {
     (256, 256): 4, (128, 128): 4, (512, 512): 2, (384, 384): 1, (512, 288): 2, (288, 512): 3, (256, 144): 2,
     (144, 256): 3, (320, 208): 2, (208, 320): 2, (160, 96): 1, (96, 160): 1,
@@ -64,7 +64,7 @@ def load(path: Path = WEIGHTS) -> Recogniser:
 
 
 def augment(images: Tensor) -> Tensor:
-    """Small shifts, blur, noise, brightness and contrast: a model's picture is never as clean as a drawing."""
+    """Small shifts, blur, noise, brightness and contrast: a model's image is never as clean as a drawing."""
     dy, dx = (int(torch.randint(-5, 6, ())) for _ in range(2))
     padded = F.pad(images, (5, 5, 5, 5), mode="replicate")
     x = padded[:, :, 5 + dy : 5 + dy + SIDE, 5 + dx : 5 + dx + SIDE]
@@ -89,7 +89,7 @@ def train(
     minutes: float, seed: int = 4, count: int = 16_000, path: Path = WEIGHTS, workers: int = 2, device: str = "cpu"
 ) -> None:
     torch.manual_seed(seed)
-    # Fresh processes, not forks: this one may hold a card.
+    # Fresh processes, not forks: this one may hold a GPU.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as drawing:
         shares = list(drawing.map(draw_share, [(seed * 1000 + i, SHARE) for i in range(count // SHARE)]))
     pool = torch.cat([torch.from_numpy(images) for images, _ in shares]).to(device)

@@ -1,9 +1,9 @@
-"""Does the model draw what a prompt says? Prompts of unseen combinations, judged by the recogniser.
+"""Does the image show what a prompt says? Prompts of unseen combinations, judged by the recogniser.
 
     python -m core.demo.evaluate [--prompts N] [--seed S] [--steps N] [--guidance G] [--weights FOLDER]
 
 Prints a table by attribute and language and one line of JSON, and ends non-zero below the bar. `evaluate` itself is
-given a function that draws, and knows nothing of pipelines.
+given a function that generates.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Generate = Callable[[str, int, int, int], Image.Image]
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt of a combination that training never saw, and what its picture is asked for."""
+    """One prompt of a combination that training never saw, and what its image is asked for."""
 
     prompt: str
     language: str
@@ -114,7 +114,7 @@ def questions(count: int, seed: int) -> list[Question]:
 
 
 def evaluate(generate: Generate, prompts: int = 200, seed: int = 2025, width: int = 256, height: int = 256) -> Report:
-    """Asks `generate(prompt, seed, width, height)` for each question's picture and reads it."""
+    """Asks `generate(prompt, seed, width, height)` for each question's image and reads it."""
     judge, report, began = classifier.load(), Report(), time.monotonic()
     for question in questions(prompts, seed):
         read = judge.read(generate(question.prompt, question.seed, width, height))

@@ -1,6 +1,6 @@
-"""The recogniser without torch: its trained weights in NumPy, a few milliseconds a picture.
+"""The recogniser without torch: its trained weights in NumPy, a few milliseconds an image.
 
-The pages ask it how well pictures of the embedded model obey their prompts, and must not import torch for that.
+The pages ask it how well images of the embedded model obey their prompts, and must not import torch for that.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 @dataclass(frozen=True)
 class Obedience:
-    """How many of the attributes that a prompt names its picture shows."""
+    """How many of the attributes that a prompt names its image shows."""
 
     right: int
     asked: int
 
 
 def obedience(file: Path, prompt: str) -> Obedience | None:
-    """What the picture shows of what the prompt names; None when that is nothing of the embedded model's world.
+    """What the image shows of what the prompt names; None when that is nothing of the embedded model's world.
 
-    OSError when the file is gone or no picture.
+    OSError when the file is gone or no image.
     """
     asked = attributes(prompt)
     if not asked:

@@ -71,7 +71,7 @@ PEAKS = ((0.02, 0.16), (0.22, 0.27), (0.45, 0.19), (0.70, 0.30), (0.95, 0.20))
 
 
 def draw(scene: Scene, width: int, height: int, rng: random.Random) -> Image.Image:
-    """The picture of `scene`, width x height, RGB."""
+    """The image of `scene`, width x height, RGB."""
     w, h = width * SUPERSAMPLE, height * SUPERSAMPLE
     canvas = _sky(scene, w, h)
     if scene.time == "night" and scene.weather == "clear":

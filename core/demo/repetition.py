@@ -1,6 +1,6 @@
-"""How much of a picture appears in it twice: what happens to a model whose positions are further apart than it was taught.
+"""How much of an image appears in it twice: what happens to a model whose positions are further apart than it was taught.
 
-Needs no judge that was trained: a picture's detail is held against itself, moved by every distance of at least a fifth of its side.
+Needs no judge that was trained: an image's detail is held against itself, moved by every distance of at least a fifth of its side.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-SIDE = 64  # px that the picture is reduced to
+SIDE = 64  # px that the image is reduced to
 LEAST = 0.2  # of the side: nearer than this a thing looks like itself
 OVERLAP = 0.25  # of the area: with less in common, chance decides
 
 
 def repetition(image: Image.Image) -> float:
-    """0 (nothing appears again) to 1 (the picture is made of copies of one part).
+    """0 (nothing appears again) to 1 (the image is made of copies of one part).
 
     The autocorrelation of the detail, per pixel of the overlap and as a share of its value at no shift; its highest value.
     Detail is what differs from its row's mean: sky and ground run through a whole row and repeat nothing.

@@ -1,6 +1,6 @@
 """The world of the embedded model: what a scene can hold, and which scenes are kept for the test.
 
-A scene is a handful of named attributes. Everything important in its picture follows from them, so a caption can
+A scene is a handful of named attributes. Everything important in its image follows from them, so a caption can
 say it and a recogniser can check it; `painting.draw` adds only a little jitter. The random generator is always
 passed in (`random.Random`): the same scene, size and generator state give the same pixels.
 """
@@ -42,7 +42,7 @@ TWO_OBJECTS = 0.35
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture in words. `kind2` and `color2` are "none" together; a second object stands opposite the first."""
+    """One image in words. `kind2` and `color2` are "none" together; a second object stands opposite the first."""
 
     kind: str
     color: str

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 Color = tuple[int, int, int]
 
-# Height as a part of the shorter side of the picture.
+# Height as a part of the shorter side of the image.
 HEIGHTS = {
     "house": 0.46, "tree": 0.52, "lighthouse": 0.64, "sailboat": 0.54, "balloon": 0.56,
     "car": 0.36, "windmill": 0.60, "castle": 0.46, "tent": 0.42, "rocket": 0.62,
@@ -34,7 +34,7 @@ def shade(color: Color, factor: float) -> Color:
 
 
 class Pen:
-    """Draws unit-box shapes on a picture, and the same shapes on a mask from which outline and shadow are made."""
+    """Draws unit-box shapes on an image, and the same shapes on a mask from which outline and shadow are made."""
 
     def __init__(self, image: Image.Image, mask: Image.Image, x: float, y: float, height: float) -> None:
         self._draws = (ImageDraw.Draw(image), ImageDraw.Draw(mask))

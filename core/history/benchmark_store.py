@@ -1,6 +1,6 @@
 """Benchmarks (comparisons of models and options) and the votes about them.
 
-A comparison is a row with its columns, prompts and seeds; what was drawn belongs to the jobs of its columns.
+A comparison is a row with its columns, prompts and seeds; the images belong to the jobs of its columns.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sweeps: one image drawn again over the values of one or two options, and the contact sheet of them all.
+"""Sweeps: one image generated over the values of one or two options, and the contact sheet of them all.
 
 A sweep is a row with its axes and its jobs, in reading order; its sheet is a file beside the folders of dates,
 """
@@ -27,7 +27,7 @@ FOLDER = "sheets"
 
 
 class SweepStore:
-    """The sweeps of one database; their sheets are drawn again where a machine has them not."""
+    """The sweeps of one database; their contact sheets are made again on a machine that lacks them."""
 
     def __init__(self, database: Database, place: Files | Path) -> None:
         self._database = database
@@ -59,14 +59,14 @@ class SweepStore:
         return _sheet(row)
 
     def file(self, sheet_id: str) -> Path:
-        """The contact sheet, drawn now if its last job has ended since. Raises NotFoundError before that, or StorageError."""
+        """Return the contact sheet, made now if its last job has ended since. Raises NotFoundError before that, or StorageError."""
         path = self._path(sheet_id)
         if not is_id(sheet_id) or not (path.is_file() or self._draw(self.get(sheet_id))):
             raise NotFoundError(kind="contact sheet", value=sheet_id)
         return path
 
     def draw_ended(self) -> int:
-        """Draw the sheet of every sweep whose jobs have all ended and that has none; how many. Raises StorageError."""
+        """Make the contact sheet of every finished sweep that has none; return how many. Raises StorageError."""
         with self._database.reading() as connection:
             ids = set(connection.scalars(select(sheets.c.id)))
         drawn = 0
@@ -81,7 +81,7 @@ class SweepStore:
         return self._directory / f"{sheet_id}.png"
 
     def _draw(self, sheet: ParameterSweep) -> bool:
-        """Draw the sheet if all jobs have ended, and return whether they have. A missing job has ended."""
+        """Make the contact sheet if all jobs have ended, and return whether they have. A missing job has ended."""
         with self._database.reading() as connection:
             chosen = select(jobs.c.state).where(jobs.c.id.in_(sheet.jobs))
             if any(JobState(state).active for state in connection.scalars(chosen)):
@@ -109,7 +109,7 @@ def _axis(key: str, values: Sequence[Any]) -> Axis:
 
 
 def _drawn(sheet: ParameterSweep, all_generated: Sequence[Path | None]) -> Image.Image:
-    """Draw the sheet: columns are the values of the first axis, rows those of the second."""
+    """Make the contact sheet: columns are the values of the first axis, rows those of the second."""
     across, *down = sheet.axes
     rows = down[0].values if down else ("",)
     return contact_sheet.draw(

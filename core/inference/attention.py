@@ -163,7 +163,7 @@ def rotate_real(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def seeded(plan: AttentionPlan, seed: int, device: str) -> Iterator[None]:
-    """With dropout: what is drawn meanwhile follows from `seed` alone, and the process's own random state comes back."""
+    """Seed dropout: random numbers inside depend on `seed` alone; the process's random state is restored."""
     if not plan.dropout:
         yield
         return

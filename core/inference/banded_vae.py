@@ -1,9 +1,9 @@
 """The VAE of the FLUX kind (AutoencoderKL) in bands of rows, equal to one piece but for rounding.
 
 Tiles that are coded one by one see only themselves: each GroupNorm takes its statistics over the tile, so brightness and colour
-shift from tile to tile. Here the network is walked layer by layer over the whole picture. What lies between two layers waits in
+shift from tile to tile. Here the network is walked layer by layer over the whole image. What lies between two layers waits in
 the computer's memory; the device holds one band of rows at a time. A band brings the rows that its convolution touches above
-and below; each GroupNorm uses statistics over the whole picture, gathered while its input was made; the attention in the middle
+and below; each GroupNorm uses statistics over the whole image, gathered while its input was made; the attention in the middle
 sees all keys and takes the queries in parts.
 
 Cost: each layer's values go to the device and back once, and a few rows are normalised twice. Convolutions are computed once.
@@ -24,7 +24,7 @@ Allocate = Callable[[tuple[int, int, int], torch.dtype], Tensor]
 
 
 class Layer:
-    """What lies between two layers of one picture: (rows, columns, channels) in the computer's memory, and its statistics."""
+    """What lies between two layers of one image: (rows, columns, channels) in the computer's memory, and its statistics."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -44,7 +44,7 @@ class Layer:
         self._count = total
 
     def affine(self, norm: torch.nn.GroupNorm, device: torch.device) -> tuple[Tensor, Tensor]:
-        """GroupNorm over the whole picture as x * scale + shift, each (channels,) in float32."""
+        """GroupNorm over the whole image as x * scale + shift, each (channels,) in float32."""
         means = self._mean.view(norm.num_groups, -1)
         variances = (self._squares / self._count).view(norm.num_groups, -1)
         mean = means.mean(1, keepdim=True)
@@ -57,7 +57,7 @@ class Layer:
 
 
 class Walk:
-    """One picture's way through the network. `area`: pixels of a layer that may be on the device at once."""
+    """One image's way through the network. `area`: pixels of a layer that may be on the device at once."""
 
     def __init__(self, device: torch.device, area: int, allocate: Allocate) -> None:
         self._device = device
@@ -148,7 +148,7 @@ class Walk:
         return window
 
     def _copy_doubled(self, values: Tensor, begin: int, inside: Tensor) -> None:
-        """Nearest neighbours, row `begin` of the doubled picture and on, without a second copy on the device."""
+        """Nearest neighbours, row `begin` of the doubled image and on, without a second copy on the device."""
         band = values[begin // 2 : (begin + inside.shape[0] + 1) // 2].to(self._device, copy=True)
         for odd in (0, 1):
             places = inside[(odd - begin) % 2 :: 2]
@@ -254,7 +254,7 @@ def _encode_one(vae: Any, pixels: Tensor, walk: Walk) -> Tensor:
 
 def _walk(image: Tensor, tile: int, allocate: Allocate | None) -> Walk:
     def in_memory(shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
-        # Locked pages, or a card would copy each band twice; the allocator keeps them for the next layer.
+        # Locked pages, or a GPU would copy each band twice; the allocator keeps them for the next layer.
         return torch.empty(shape, dtype=dtype, pin_memory=image.device.type == "cuda")
 
     return Walk(image.device, tile * tile, allocate or in_memory)

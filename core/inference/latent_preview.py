@@ -1,4 +1,4 @@
-"""A small estimate of the forming picture: a linear map from 16 latent channels to red, green and blue.
+"""A small estimate of the forming image: a linear map from 16 latent channels to red, green and blue.
 
 The map is fitted for each VAE and lies beside its weights as `preview.safetensors`: `weight` (16, 3) and `bias` (3,), from
 normalised latents to colours of 0 to 1. A model without the file has no preview.
@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 FILE = "preview.safetensors"
 SIDE = 192  # px, the longer side of the preview at most
 GROWTH = 2  # px of the preview for each latent: more would be interpolated only, which the browser does as well
-SHARE = 0.01  # of the time of a picture's steps: all that its previews may take together; half of what is promised
+SHARE = 0.01  # of the time of an image's steps: all that its previews may take together; half of what is promised
 HANDING_SECONDS = 0.001  # to hand one on takes this much more than a report without one, until it has been measured
-TRUST = 0.9  # each picture expects so much of what the one before did: a slow moment is not held against all to come
+TRUST = 0.9  # each image expects so much of what the one before did: a slow moment is not held against all to come
 
 Send = Callable[[bytes | None], None]
 
@@ -60,10 +60,10 @@ class Previewer:
 
 
 class PreviewBudget:
-    """Of one picture, from its first step on: previews are drawn as long as they take no more than SHARE of its steps.
+    """Previews of one image: made as long as they take no more than SHARE of the time of its steps.
 
     Slow steps pay for a preview each; fast ones for one now and then. All that a preview causes is counted: reading the
-    latents, drawing, and how much longer than the quickest report without one the report takes that hands it on.
+    latents, decoding, and how much longer than the quickest report without one the report takes that hands it on.
     `clock` gives seconds.
     """
 

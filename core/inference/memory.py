@@ -1,6 +1,6 @@
-"""How much memory there is, how much a picture took at its peak, and giving back what is not used.
+"""How much memory there is, how much an image took at its peak, and giving back what is not used.
 
-Of the card where there is one, else of this process and its machine.
+Of the GPU where there is one, else of this process and its machine.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_peak(device: str) -> int | None:
 
 
 def free_unused(device: str) -> None:
-    """Give cached blocks back to the card, and freed ones to the system."""
+    """Give cached blocks back to the GPU, and freed ones to the system."""
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -54,7 +54,7 @@ def free_unused(device: str) -> None:
 
 @dataclass(frozen=True)
 class GpuInfo:
-    """The card of this process. Memory in bytes; `own` is what this process holds of it."""
+    """The GPU of this process. Memory in bytes; `own` is what this process holds of it."""
 
     name: str
     total: int
@@ -78,7 +78,7 @@ def machine(device: str, info: ModelInfo | None) -> memory_tiers.DeviceMemory:
 
 
 def reserve(device: str, megabytes: int) -> None:
-    """Leave this much of the card to others: PyTorch fails rather than take it."""
+    """Leave this much of the GPU to others: PyTorch fails rather than take it."""
     if device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(max(0.05, 1 - megabytes * memory_tiers.MEGA / total))

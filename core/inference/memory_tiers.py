@@ -1,7 +1,7 @@
 """Which way a model fits into memory: the tiers, what each needs, and the choice with its reasons.
 
 A tier is a way of holding the model: quantised or not, offloaded or not, decoded in tiles or whole. It is named after the
-card that it was made for with Z-Image; what it needs is computed from the model's own weights.
+GPU that it was made for with Z-Image; what it needs is computed from the model's own weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GIGA = 10**9
 MEGA = 10**6  # options count in these, as GPUs and disks are sold
 WEIGHT_BYTES = {"none": 2.0, "int8": 1.06, "fp8": 1.06, "nf4": 0.5625, "gguf": 1.07}  # of a parameter, with its scales
 QUANTISED = ("text_encoder", "transformer")  # the VAE is small and stays as it is
-GROUP_SHARE = 0.15  # of the largest part that is on the card at once: an embedding table and two blocks, with room
+GROUP_SHARE = 0.15  # of the largest part that is on the GPU at once: an embedding table and two blocks, with room
 # At the widest point of the decoder four maps of 256 channels and full size are alive, in 16 bits.
 DECODE_BYTES = 4 * 256 * 2  # a pixel
 # A step keeps three feed-forward and ten model-wide activations of a token (16 x 16 px): (3 x 10240 + 10 x 3840) x 2 bytes.
@@ -81,7 +81,7 @@ class Plan:
 
 
 def needed(tier: Tier, parameters: Mapping[str, int], pixels: int, stored: Mapping[str, int] | None = None) -> int:
-    """Bytes on the card at the peak, in 16-bit arithmetic, for one picture of `pixels`.
+    """Bytes on the GPU at the peak, in 16-bit arithmetic, for one image of `pixels`.
 
     `parameters` counts those of text_encoder, transformer and vae; `stored` has the bytes of parts that stay as in their file.
     """

@@ -215,7 +215,7 @@ def choose_device(requested: str, model: str) -> Decision:
 
 
 def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
-    """auto: bfloat16 on cards that have it, float16 on older ones; on the CPU float32 when it fits, else bfloat16."""
+    """auto: bfloat16 on GPUs that have it, float16 on older ones; on the CPU float32 when it fits, else bfloat16."""
     if requested != AUTO:
         return Decision("model.dtype", requested, requested, _ASKED)
     if device == "cuda":
@@ -229,7 +229,7 @@ def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether the device computes in bfloat16 itself; cards before 2020 only imitate it, slowly."""
+    """Whether the device computes in bfloat16 itself; GPUs before 2020 only imitate it, slowly."""
     return device == "cpu" or (device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
 
 

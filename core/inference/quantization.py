@@ -76,7 +76,7 @@ def _by_torchao(block: nn.Module, kind: str) -> None:
 
 
 def _to_nf4(module: nn.Module) -> None:
-    """Linear layers become 4-bit ones; their weights are quantised when they reach the card."""
+    """Linear layers become 4-bit ones; their weights are quantised when they reach the GPU."""
     import bitsandbytes
 
     for name, child in list(module.named_children()):

@@ -10,21 +10,21 @@ from PIL import Image, ImageOps
 from core.config.options import SCHEMA
 from core.types import GenerationRequest, ModelInfo
 
-ROOM = 1.5  # a picture of at most this many times the model's own pixels is drawn over as it is
+ROOM = 1.5  # img2img keeps a source image of at most this many times the model's own pixels
 SMALLEST_SIDE = 64  # px; below it the model has fewer than 4 tokens on a side
 
 
 def check_sides(width: int, height: int, max_side: int, source: str) -> None:
     """Raise OptionError where a side is longer than the model's table of positions, or no size at all.
 
-    Asked before any computing: beyond its table a card's own assertion would take the whole process down.
+    Asked before any computing: beyond its table a GPU's own assertion would take the whole process down.
     """
     for key, side in (("width", width), ("height", height)):
         replace(SCHEMA.options[f"generation.{key}"], maximum=max_side, auto=False).check(side, source)
 
 
 def rendered_size(width: int, height: int, multiple: int, native_pixels: int | None, max_side: int) -> tuple[int, int]:
-    """What the model draws, in pixels: multiples of `multiple`.
+    """The size that the model renders, in pixels: multiples of `multiple`.
 
     With `native_pixels` None: the next multiple at or above each side. Otherwise about that many pixels in the same ratio.
     """
@@ -35,13 +35,13 @@ def rendered_size(width: int, height: int, multiple: int, native_pixels: int | N
 
 
 def size_to_render(info: ModelInfo, request: GenerationRequest) -> tuple[int, int]:
-    """Width and height that the model draws for this request, before the cut or the resizing."""
+    """Return width and height that the model renders for this request, before cropping or resizing."""
     native = None if request.options["force_original_resolution"] else info.default_width * info.default_height
     return rendered_size(request.width, request.height, info.size_multiple, native, info.max_side)
 
 
 def fitting_size(image: tuple[int, int], native_pixels: int, multiple: int, max_side: int) -> tuple[int, int]:
-    """The size to ask for when a picture is drawn over: its own, or, where that is far from what the model draws, its
+    """Return the size for img2img: that of the source image, or, where that is far from what the model renders, its
     ratio in about `native_pixels`."""
     width, height = image
     own = width * height <= ROOM * native_pixels and min(image) >= SMALLEST_SIDE and max(image) <= max_side
@@ -57,7 +57,7 @@ def _nearest(side: float, multiple: int, max_side: int) -> int:
 
 
 def deliver(image: Image.Image, width: int, height: int, resize: bool) -> Image.Image:
-    """The file's picture, exactly `width` x `height`: cut from the centre, or (with `resize`) scaled to cover, then cut."""
+    """The file's image, exactly `width` x `height`: cut from the centre, or (with `resize`) scaled to cover, then cut."""
     if image.size == (width, height):
         return image
     if resize:

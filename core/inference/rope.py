@@ -1,4 +1,4 @@
-"""Rotary positions of the loaded transformer: as trained, switched off, or scaled for pictures larger than the trained ones.
+"""Rotary positions of the loaded transformer: as trained, switched off, or scaled for images larger than the trained ones.
 
 `transformer.rope_embedder` is a plain callable from integer position ids (n, 3) to complex64 factors (n, head_dim / 2); replacing
 it changes the positions without touching a weight. Axis 0 counts the words, axes 1 and 2 are rows and columns of tokens; only
@@ -27,7 +27,7 @@ SLOW, FAST = (
 
 @dataclass(frozen=True)
 class RopePlan:
-    """How one picture's positions are made. `factors`: how much longer than trained the rows and columns are, at least 1."""
+    """How one image's positions are made. `factors`: how much longer than trained the rows and columns are, at least 1."""
 
     rotate: bool
     method: str  # none, linear, ntk, yarn or dype
@@ -39,14 +39,14 @@ class RopePlan:
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """For the picture's record; None when the positions are the trained ones."""
+        """For the image's record; None when the positions are the trained ones."""
         if not self.rotate or self.method == "none":
             return None
         return {"method": self.method, "base": self.base, "factors": [round(factor, 4) for factor in self.factors]}
 
 
 def plan_positions(options: Mapping[str, Any], trained_side: int, size: tuple[int, int]) -> RopePlan:
-    """What the options mean for a picture rendered at `size` (width, height) px by a model trained up to `trained_side` px."""
+    """What the options mean for an image rendered at `size` (width, height) px by a model trained up to `trained_side` px."""
     asked, given = options["transformer.rope_base_resolution"], options["transformer.rope_factor"]
     base = trained_side if asked == AUTO else asked
     width, height = size
@@ -94,7 +94,7 @@ def ntk(dim: int, theta: float, factor: float) -> torch.Tensor:
 def yarn(dim: int, theta: float, factor: float, trained: int, fade: float = 1.0) -> torch.Tensor:
     """YaRN's "NTK by parts" (arXiv:2309.00071, section 3.2): each frequency by how often it turned over `trained` tokens.
 
-    Fewer than SLOW turns: divided by the factor. More than FAST: left alone. Between: mixed linearly. A side of a picture is short
+    Fewer than SLOW turns: divided by the factor. More than FAST: left alone. Between: mixed linearly. A side of an image is short
     (64 tokens at 1024 px), no frequency turns 32 times on it, so FAST is at most what the fastest one turns: trained / 2 pi.
     `fade` multiplies both bounds, as DyPE does; 0 leaves every frequency alone.
     """
@@ -160,7 +160,7 @@ class ScaledPositions:
         return yarn(dim, theta, factor, self.plan.base // self.plan.patch, fade)
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """(n, 3) integer ids -> (n, head_dim / 2) complex64; of length 1, or of the temperature's for the picture's tokens."""
+        """(n, 3) integer ids -> (n, head_dim / 2) complex64; of length 1, or of the temperature's for the image's tokens."""
         self._tables = [table.to(ids.device) for table in self._tables]
         factors = torch.cat([table[ids[:, axis]] for axis, table in enumerate(self._tables)], dim=-1)
         # The words come in a call of their own and stand at row 0, column 0. They are no more than before: not sharpened.

@@ -1,6 +1,6 @@
 """TensorRT for the transformer's blocks, where everything that it needs is there; else exactly what is missing.
 
-It was never run by the project's own tests, which have no card: what is tested is that nothing is pretended.
+It was never run by the project's own tests, which have no GPU: what is tested is that nothing is pretended.
 """
 
 from __future__ import annotations

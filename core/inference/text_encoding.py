@@ -1,4 +1,4 @@
-"""Work that need not be done twice, or at all, for the same picture: each can be switched off and gives the same bits."""
+"""Work that need not be done twice, or at all, for the same image: each can be switched off and gives the same bits."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _same(seen: Any, given: Any) -> bool:
 
 @contextmanager
 def refined_once(transformer: Any, wanted: bool) -> Iterator[RefinedOnce | None]:
-    """For one picture. Group offloading expects every layer at every step, so there nothing is skipped."""
+    """For one image. Group offloading expects every layer at every step, so there nothing is skipped."""
     if not wanted or _is_group_offload_enabled(transformer):
         yield None
         return

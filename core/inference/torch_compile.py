@@ -1,6 +1,6 @@
 """torch.compile for the transformer's blocks, one by one: warmed up with progress, undone and redone without loss.
 
-Sizes are dynamic from the first compilation on, so that no picture of another size or prompt compiles again. Guidance, which
+Sizes are dynamic from the first compilation on, so that no image of another size or prompt compiles again. Guidance, which
 makes a batch of two, compiles a second time, and a batch of unlike prompts, which needs a mask, a third.
 """
 
@@ -108,7 +108,7 @@ def _switch_on(transformer: Any, compiled: Compiled, way: tuple[str, bool]) -> N
 def _warm_up(
     transformer: Any, compiled: Compiled, key: Hashable, guided: bool, device: str, on_warm_up: OnWarmUp
 ) -> Mapping[str, str] | None:
-    """Run the batches that pictures have, so that they are compiled now and not in the middle of one; why it failed."""
+    """Run the batches that images have, so that they are compiled now and not in the middle of one; why it failed."""
     batches = [(20,), (20, 20), (20, 40)] if guided else [(20,)]  # lengths of the prompts, in tokens
     began = time.perf_counter()
     try:
@@ -117,7 +117,7 @@ def _warm_up(
             _forward(transformer, lengths, device)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # a compiler's errors are of many kinds; pictures can be made without it
+    except Exception as error:  # a compiler's errors are of many kinds; images can be made without it
         log.exception("compiling failed")
         said = " ".join(str(error).strip().split("\n\n")[0].split())[:200]  # what follows is advice for developers
         compiled.failed[key] = _failed(f"{type(error).__name__}: {said}")

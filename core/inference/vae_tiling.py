@@ -1,7 +1,7 @@
 """A VAE that works in tiles, encoder and decoder apart, with sizes that always fit together.
 
 diffusers cuts the latents into tiles of `tile_latent_min_size`, decodes each, and pastes them at a stride that it computes
-twice, once in latents and once in pixels, each time rounding down. Where the two disagree the picture has the WRONG SIZE.
+twice, once in latents and once in pixels, each time rounding down. Where the two disagree the image has the WRONG SIZE.
 So the pair of sizes is always (8 n, n), and the overlap a whole number of latents. diffusers has one pair for encoder and
 decoder: here each call sets the pair of its own side first.
 """
@@ -36,7 +36,7 @@ class TilePlan:
 
 @dataclass(frozen=True)
 class Tiles:
-    """What each side of the VAE works in; None is in one piece. `exact`: by rows of the whole picture, else as diffusers."""
+    """What each side of the VAE works in; None is in one piece. `exact`: by rows of the whole image, else as diffusers."""
 
     encoder: TilePlan | None = None
     decoder: TilePlan | None = None
@@ -44,7 +44,7 @@ class Tiles:
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """The decoder's tiles, for the picture's record."""
+        """The decoder's tiles, for the image's record."""
         if self.decoder is None:
             return None
         plan = {"sample": self.decoder.sample, "latent": self.decoder.latent}

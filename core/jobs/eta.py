@@ -10,7 +10,7 @@ from core.types import GeneratedImage, GenerationRequest, Progress
 MAX_LOOKUPS = 20  # kinds of a job whose past is looked up; the rest is judged by these
 
 Kind = tuple[int, int, int, bool]  # width, height, steps, with guidance or without: what the time depends on in a job
-Past = Callable[[GenerationRequest], float | None]  # seconds that pictures like this one took; None before the first
+Past = Callable[[GenerationRequest], float | None]  # seconds that images like this one took; None before the first
 
 
 class EtaEstimator:

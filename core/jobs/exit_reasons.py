@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from core.i18n import localize
 
 EXIT_LOCKED = 75  # another worker lives over this folder (EX_TEMPFAIL: try again later)
-EXIT_DEVICE = 70  # the card failed in a way that only a new process mends; its job is queued again already
+EXIT_DEVICE = 70  # the GPU failed in a way that only a new process mends; its job is queued again already
 EXIT_CLUSTER = 72  # the Ray cluster can't be reached
 EXIT_NO_WORKER = 73  # no worker of the cluster comes up
 EXIT_IDLE = 71  # the model was idle for long: a new process has its memory back

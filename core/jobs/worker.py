@@ -1,4 +1,4 @@
-"""The worker: a process of its own that makes the pictures, one job after the other, with the model kept in memory.
+"""The worker: a process of its own that makes the images, one job after the other, with the model kept in memory.
 
     python -m core.jobs.worker [--generator module:function]  < one JSON line of WorkerConfig
 

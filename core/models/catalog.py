@@ -60,7 +60,7 @@ class Catalog:
 
     def find(self, model: str) -> ModelInfo:
         """The entry of that id, or what lies at that path; UnknownModelError when it is neither."""
-        # Only the wanted entry's folder is looked at: this runs at each draw of a page.
+        # Only the wanted entry's folder is looked at: this runs each time a page is rendered.
         entries = self._entries()
         if model in entries:
             return self._info(entries[model], entries)
@@ -296,7 +296,7 @@ class Catalog:
         )
 
     def conditions(self, model: str) -> dict[str, Any]:
-        """What is known, without loading it, of what decides this model's pixels, as pictures' records name it."""
+        """What is known, without loading it, of what decides this model's pixels, as images' records name it."""
         found: dict[str, Any] = {f"versions.{name}": number for name, number in versions().items()}
         info = self.find(model)
         if info.path is None:

@@ -82,7 +82,7 @@ def read_entries(folder: Path) -> tuple[list[Entry], list[InputError]]:
 
 
 def _read_again(path: Path) -> Entry:
-    """As `read_entry`, from memory while the file stays as it is: pages ask for all entries each time that they are drawn."""
+    """As `read_entry`, from memory while the file stays as it is: pages ask for all entries each time they are rendered."""
     try:
         unchanged = stamp(path)
     except OSError:

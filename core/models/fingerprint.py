@@ -1,4 +1,4 @@
-"""What a picture's pixels depend on beside its request, as far as it can be known without loading the model."""
+"""What an image's pixels depend on beside its request, as far as it can be known without loading the model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _rank(path: Path, part: str, file: Path) -> tuple[bool, int]:
 
 
 def versions() -> dict[str, str]:
-    """The libraries that decide a picture's pixels, and the studio's own version; without one that is not installed."""
+    """The libraries that decide an image's pixels, and the studio's own version; without one that is not installed."""
     found = {"zdarkroom": __version__}
     for name in LIBRARIES:
         try:

@@ -36,7 +36,7 @@ class ModelPaths:
 def places_of(settings: Settings, guarded: bool = True) -> ModelPaths:
     """As the settings say. A path that the settings name as the model is allowed by that.
 
-    Not `guarded` where requests arrive that have been let in already: the worker draws what is in the queue.
+    Not `guarded` where requests arrive that have been let in already: the worker runs what is in the queue.
     """
     wanted = settings.models.store
     store = settings.output_directory / STORE if wanted == AUTO else (data_folder() / Path(wanted).expanduser())

@@ -70,7 +70,7 @@ def look_into(path: Path, model: str) -> Single:
     return _file(path, stamp(path), model)
 
 
-@lru_cache(maxsize=128)  # a checkpoint's header takes 50 ms to judge, and pages ask at each draw
+@lru_cache(maxsize=128)  # a checkpoint's header takes 50 ms to judge, and pages ask at each rerun
 def _file(path: Path, _unchanged: tuple[int, int], model: str) -> Single:
     tensors = check_weights(path, path.name, model)
     found = next((single for family in FAMILIES.values() if (single := family.detect_file(tensors))), None)

@@ -96,7 +96,7 @@ def read_all(path: Path) -> Header:
     return _read(path, stamp(path))
 
 
-@lru_cache(maxsize=256)  # a large header takes 50 ms, and pages ask at each draw
+@lru_cache(maxsize=256)  # a large header takes 50 ms, and pages ask at each rerun
 def _read(path: Path, _unchanged: tuple[int, int]) -> Header:
     size = path.stat().st_size
     if size == 0:

@@ -1,1 +1,1 @@
-"""Another studio, asked over HTTP in its own dialect: a client, and a generator that has it draw."""
+"""Another studio over HTTP: a client, and a generator that has it generate."""

@@ -1,4 +1,4 @@
-"""The models of the studio that draws for this one; while it does not answer, the entries of this one's own catalogue."""
+"""The models of the remote studio; while it does not answer, the entries of this one's own catalogue."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RemoteCatalog:
         return known[model]
 
     def conditions(self, model: str) -> Mapping[str, Any]:
-        """Nothing: what decides the pixels there is known when the picture comes back."""
+        """Nothing: what decides the pixels there is known when the image comes back."""
         return {}
 
     def problems(self) -> Sequence[InputError]:

@@ -30,7 +30,7 @@ from core.errors import (
 from core.i18n import localize
 from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress
 
-TIMEOUT = 30.0  # seconds for one answer; none waits for a picture
+TIMEOUT = 30.0  # seconds for one answer; none waits for an image
 REACHING = 10.0  # seconds for the connection
 _PLAIN = re.compile(r"[!-~]+")  # printable ASCII without a space
 _PROGRESS = {field.name for field in fields(Progress)} - {"phase", "preview"}
@@ -46,7 +46,7 @@ class RemoteJob:
 
 @dataclass(frozen=True)
 class RemoteRecord:
-    """What the other studio has written down about one of its pictures."""
+    """What the other studio has written down about one of its images."""
 
     seed: int
     rendered_size: tuple[int, int]
@@ -94,7 +94,7 @@ class Remote:
         return self._job("POST", "/api/v1/jobs", body, {"Content-Type": "application/json", "Idempotency-Key": key})
 
     def keep_input(self, data: bytes) -> str:
-        """Store an input picture there; its digest. The same picture is kept once, however often it is sent."""
+        """Store an input image there; its digest. The same image is kept once, however often it is sent."""
         status, body = self._send("POST", "/api/v1/inputs", data, {"Content-Type": "image/png"})
         self._demand(status, body)
         try:
@@ -111,15 +111,15 @@ class Remote:
         return self._job("DELETE", f"/api/v1/jobs/{quote(job_id)}")
 
     def retry(self, job_id: str) -> RemoteJob:
-        """Queue a failed or cancelled job again, for the pictures that it lacks."""
+        """Queue a failed or cancelled job again, for the images that it lacks."""
         return self._job("POST", f"/api/v1/jobs/{quote(job_id)}/retry")
 
     def preview(self, job_id: str) -> bytes | None:
-        """The forming picture, a small WebP."""
+        """The forming image, a small WebP."""
         status, body = self._send("GET", f"/api/v1/jobs/{quote(job_id)}/preview")
         return body if status == 200 else None
 
-    # -- pictures --------------------------------------------------------------------------------------------------
+    # -- images --------------------------------------------------------------------------------------------------
 
     def image(self, image_id: str) -> bytes:
         """The file, with its metadata."""
@@ -128,7 +128,7 @@ class Remote:
         return body
 
     def record(self, image_id: str) -> RemoteRecord:
-        """What made the picture."""
+        """What made the image."""
         status, body = self._send("GET", f"/api/v1/images/{quote(image_id)}/record")
         self._demand(status, body)
         try:
@@ -150,7 +150,7 @@ class Remote:
             raise self._strange(status) from None
 
     def image_address(self, image_id: str) -> str:
-        """Where the picture is, for people."""
+        """Where the image is, for people."""
         return f"{self.address}/api/v1/images/{quote(image_id)}"
 
     # -- one call --------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""A generator that has another studio draw: the same contract as the one with a model, and nothing above it knows.
+"""A generator that has another studio generate; it has the same contract as the local one.
 
-Each job is one order there, a batch one for each of its pictures, under an idempotency key made of the job's id:
-whatever dies in between, the same job finds the same order again, and no picture is made twice. Pictures travel as PNG,
+Each job is one order there, a batch one for each of its images, under an idempotency key made of the job's id:
+whatever dies in between, the same job finds the same order again, and no image is made twice. Images travel as PNG,
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Course:
 
     told: Progress | None = None
     when: float = 0.0
-    seen: tuple[int, int] = (0, 0)  # picture and step of the preview that was fetched last
+    seen: tuple[int, int] = (0, 0)  # image and step of the preview that was fetched last
     delivered: set[str] = field(default_factory=set)
 
 
@@ -100,7 +100,7 @@ class RemoteGenerator:
         on_image: OnImage,
         attempt: ResumeState = FIRST_ATTEMPT,
     ) -> GenerationResult:
-        """All pictures of the request but those that are made already, each given to `on_image` when it is there.
+        """All images of the request but those that are made already, each given to `on_image` when it is there.
 
         Raises Cancelled soon after `is_cancelled()` turns true, what ended the job there, or a ServerError.
         """
@@ -120,7 +120,7 @@ class RemoteGenerator:
         on_image: OnImage,
         made: Collection[int],
     ) -> None:
-        """One order, from its first word to its last picture."""
+        """One order, from its first word to its last image."""
         patience, course = RetryDeadline(AWAY_SECONDS), _Course()
         now = self._attach(order, is_cancelled, patience)
         try:
@@ -135,7 +135,7 @@ class RemoteGenerator:
             raise
 
     def _send_inputs(self, inputs: Mapping[str, Image.Image], is_cancelled: Callable[[], bool]) -> dict[str, str]:
-        """The input pictures, stored there: role -> digest."""
+        """The input images, stored there: role -> digest."""
         digests = {}
         for role, image in inputs.items():
             buffer = BytesIO()
@@ -211,7 +211,7 @@ class RemoteGenerator:
     def _preview(self, job_id: str) -> bytes | None:
         try:
             return self._remote.preview(job_id)
-        except StudioError:  # a picture is worth more than its preview
+        except StudioError:  # an image is worth more than its preview
             return None
 
     def _deliver(
@@ -224,7 +224,7 @@ class RemoteGenerator:
         is_cancelled: Callable[[], bool],
         patience: RetryDeadline,
     ) -> None:
-        """Fetch the pictures that are new there and not here."""
+        """Fetch the images that are new there and not here."""
         for image_id in now.images:
             if image_id in course.delivered:
                 continue

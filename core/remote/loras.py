@@ -1,4 +1,4 @@
-"""The LoRAs of the studio that draws for this one: their names come from there, and whether one can be used is said there."""
+"""The LoRAs of the remote studio: their names come from there, and whether one can be used is said there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is ordered of another studio: one order for a job, or one for each picture of a batch."""
+"""What is ordered of another studio: one order for a job, or one for each image of a batch."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from core.types import SET_FIELDS, GenerationRequest
 
 @dataclass(frozen=True)
 class RemoteRequest:
-    """What is asked for there at once. Its pictures are told apart by their seeds."""
+    """What is asked for there at once. Its images are told apart by their seeds."""
 
     request: GenerationRequest
-    there: GenerationRequest  # the same, with its input pictures as they are called there
+    there: GenerationRequest  # the same, with its input images as they are called there
     key: str
-    before: int  # how many pictures of the job come before it
+    before: int  # how many images of the job come before it
     images: int  # of the job
 
     @property
     def per_image_requests(self) -> Mapping[int, GenerationRequest]:
-        """Each picture's request by its seed."""
+        """Each image's request by its seed."""
         return {single.seed: single for single in self.request.per_image_requests()}
 
     @property
     def places(self) -> Mapping[int, int]:
-        """Each picture's place in the job, from 1, by its seed."""
+        """Each image's place in the job, from 1, by its seed."""
         return {seed: self.before + k for k, seed in enumerate(self.per_image_requests, start=1)}
 
 
 def orders_of(request: GenerationRequest, there: GenerationRequest, job_id: str) -> list[RemoteRequest]:
-    """One, or one for each picture of a batch, whose prompts and sizes differ."""
+    """One, or one for each image of a batch, whose prompts and sizes differ."""
     if not request.images:
         return [RemoteRequest(request, there, f"zdarkroom-{job_id}", 0, request.num_images)]
     pairs = list(zip(request.per_image_requests(), there.per_image_requests(), strict=True))

@@ -1,6 +1,6 @@
 """The studio over HTTP, beside the pages: /api is its own dialect, /v1 is OpenAI's, /sdapi/v1 is A1111's.
 
-All three put jobs into the same queue, under the same limits, and give each caller the pictures of its own jobs.
+All three put jobs into the same queue, under the same limits, and give each caller the images of its own jobs.
 """
 
 from __future__ import annotations

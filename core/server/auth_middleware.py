@@ -1,7 +1,7 @@
-"""Around the whole app, pages, websocket, pictures and service alike: who may call, by which name, from which page.
+"""Around the whole app, pages, websocket, images and service alike: who may call, by which name, from which page.
 
 1. The Host header must name this studio, and an Origin header must be its own: a page elsewhere must neither read
-   pictures nor order some (its scripts may point a name of their own at 127.0.0.1, or post to it blindly).
+   images nor order some (its scripts may point a name of their own at 127.0.0.1, or post to it blindly).
    Access-Control headers are sent to origins that `server.cors_origins` names, for the service alone.
 2. Where there is a token or a user, the caller shows one: in an Authorization header, or with a session's cookie that
    the login page gave. Everything asks for it but the login page itself and the word that the server lives.
@@ -216,7 +216,7 @@ class Gate:
         self._keys.close_session(self._session(headers))
         answer = RedirectResponse(f"{login.LOGIN}?lang={language}", 303)
         self._set_cookie(answer, scope, "", 0)
-        answer.headers["Clear-Site-Data"] = '"cache"'  # the pictures that the browser has kept
+        answer.headers["Clear-Site-Data"] = '"cache"'  # the images that the browser has kept
         return answer
 
     def _set_cookie(self, answer: Response, scope: Scope, value: str, seconds: int) -> None:

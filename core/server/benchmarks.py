@@ -1,4 +1,4 @@
-"""Comparisons over HTTP: the list, one with its table and pictures, its CSV and its labelled picture."""
+"""Comparisons over HTTP: the list, one with its table and images, its CSV and its labelled image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.studio import Studio
 from core.types import SubmitOptions
 
 Refusals = Callable[..., dict[int | str, dict[str, Any]]]
-NO_STORE = {"Cache-Control": "no-store"}  # votes come, and pictures go
+NO_STORE = {"Cache-Control": "no-store"}  # votes come, and images go
 
 
 class ColumnOrder(BaseModel):
@@ -50,7 +50,7 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
 
     @router.post("", status_code=202, responses=refusals(404, 422, 429))
     def add(request: Request, order: ComparisonOrder) -> Any:
-        """Queue a comparison: every column draws every prompt with every seed. Each column is one job."""
+        """Queue a comparison: every column generates every prompt with every seed. Each column is one job."""
         studio = get_studio()
         for column in order.columns:
             check_model(studio, column.model)
@@ -84,12 +84,12 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
 
     @router.get("/{comparison_id}")
     def look(comparison_id: str) -> Any:
-        """The table, a column each, with the pictures by place; seconds, bytes, shares from 0 to 1."""
+        """The table, a column each, with the images by place; seconds, bytes, shares from 0 to 1."""
         return described(comparison_id)
 
     @router.delete("/{comparison_id}")
     def stop(comparison_id: str) -> Any:
-        """Cancel what is not drawn yet; what is drawn stays."""
+        """Cancel what is not generated yet; finished images stay."""
         studio = get_studio()
         cancel(studio, studio.benchmarks.get(comparison_id))
         return described(comparison_id)
@@ -112,7 +112,7 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
         responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
     )
     def image(comparison_id: str) -> Response:
-        """All pictures as one, with their labels."""
+        """All images as one, with their labels."""
         studio = get_studio()
         data = contact_sheet.draw(studio, report(studio, studio.benchmarks.get(comparison_id)))
         return Response(data, media_type="image/png", headers=_named(comparison_id, "png"))

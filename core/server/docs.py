@@ -1,4 +1,4 @@
-"""The service's documentation as a page of our own, drawn from the OpenAPI documents: no script, nothing from elsewhere."""
+"""The service's documentation as a page of our own, rendered from the OpenAPI documents: no script, nothing from elsewhere."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What was found, to take along: a CSV or Parquet table, or a ZIP of the pictures with the table beside them.
+"""What was found, to take along: a CSV or Parquet table, or a ZIP of the images with the table beside them.
 
-All three are made while they are sent, a page of the history at a time, so that 100,000 pictures need no more memory than
+All three are made while they are sent, a page of the history at a time, so that 100,000 images need no more memory than
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from core.storage.infotext import well_formed
 from core.studio import Studio
 from core.types import HistoryQuery, ImageRecord
 
-PAGE = 500  # pictures that are read at a time
+PAGE = 500  # images that are read at a time
 ZIP_PART = 1 << 16  # bytes
 WHOLE, NUMBER, SEED = "int64", "float64", "uint64"
 COLUMNS = {
@@ -117,9 +117,9 @@ def parquet(studio: Studio, query: HistoryQuery) -> Path:
 
 
 def archive(studio: Studio, query: HistoryQuery) -> Iterator[bytes]:
-    """A ZIP that is sent while it is made: each picture with its metadata, then `history.csv`. Missing files are left out.
+    """A ZIP that is sent while it is made: each image with its metadata, then `history.csv`. Missing files are left out.
 
-    A picture's record is beside it as JSON, too, so that nothing is lost where the file was written without metadata.
+    An image's record is beside it as JSON, too, so that nothing is lost where the file was written without metadata.
     """
     pipe = _Pipe()
     with zipfile.ZipFile(cast(IO[bytes], pipe), "w", zipfile.ZIP_STORED, allowZip64=True) as bundle:

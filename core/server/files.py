@@ -1,4 +1,4 @@
-"""Pictures over HTTP, by id only."""
+"""Images over HTTP, by id only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from core.server.schemas import record_json
 from core.studio import Studio
 
 TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # a picture's id never means another picture
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an image's id never means another image
 
 
 def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
-    """Pictures, thumbnails, previews; `refusals` documents what may be answered instead."""
+    """Images, thumbnails, previews; `refusals` documents what may be answered instead."""
     router = APIRouter(tags=["pictures"], responses=refusals)
 
     def images(*types: str) -> dict[int | str, dict[str, Any]]:
@@ -27,7 +27,7 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
 
     @router.get("/images/{image_id}", response_class=Response, responses=images(*TYPES.values()))
     def image(image_id: str, download: bool = False) -> Response:
-        """The file of a picture, with its metadata."""
+        """The file of an image, with its metadata."""
         record = get_studio().history.get(image_id)
         path = get_studio().history.file(image_id)
         return FileResponse(
@@ -40,7 +40,7 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
 
     @router.get("/images/{image_id}/record")
     def record(image_id: str) -> Any:
-        """What made the picture: the request, what was in effect and why, times in seconds."""
+        """What made the image: the request, what was in effect and why, times in seconds."""
         return Answer(record_json(get_studio().history.get(image_id)))
 
     @router.get("/thumbnails/{image_id}", response_class=Response, responses=images("image/webp"))
@@ -57,7 +57,7 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
 
     @router.get("/jobs/{job_id}/preview", response_class=Response, responses=images("image/webp"))
     def preview(job_id: str) -> Response:
-        """The forming picture of a running job, a small WebP."""
+        """The forming image of a running job, a small WebP."""
         image = get_studio().queue.preview(job_id)
         if image is None:
             raise NotFoundError(kind="preview of a job", value=job_id)

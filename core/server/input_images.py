@@ -1,4 +1,4 @@
-"""Input pictures over HTTP: bytes in, a digest out, and the picture by its digest."""
+"""Input images over HTTP: bytes in, a digest out, and the image by its digest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dic
 
     @router.post("/inputs", status_code=201, openapi_extra=_BODY)
     async def keep(request: Request) -> Any:
-        """Store a picture (PNG, JPEG, WebP) that others can be made from; the same one is kept once."""
+        """Store an image (PNG, JPEG, WebP) that others can be made from; the same one is kept once."""
         data = await request.body()
         studio = await anyio.to_thread.run_sync(get_studio)
         digest = await anyio.to_thread.run_sync(studio.input_images.keep, data, "body")
@@ -34,7 +34,7 @@ def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dic
 
     @router.get("/inputs/{digest}", response_class=Response, responses={200: {"content": {"image/png": _BINARY}}})
     def image(digest: str) -> Response:
-        """An input picture, as PNG."""
+        """An input image, as PNG."""
         return FileResponse(get_studio().input_images.file(digest), media_type="image/png", headers=FOREVER)
 
     return router

@@ -19,7 +19,7 @@ from core.errors import OptionError
 from core.studio import Studio
 from core.types import STORED_OFFSET, HistoryPage, HistoryQuery, cfg_of
 
-PART = 100  # pictures that a gallery asks for at a time
+PART = 100  # images that a gallery asks for at a time
 MAX_WORD = 60_000  # characters: what servers take as an address
 TIMES = ("since", "until")
 LISTS = ("ids", "without")
@@ -67,7 +67,7 @@ def _present(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def answer(studio: Studio, request: Request) -> Response:
-    """The pictures from `offset` on. A wrong question is an error of whoever asks."""
+    """The images from `offset` on. A wrong question is an error of whoever asks."""
     asked = request.query_params
     try:
         place, limit = int(asked.get("offset", "0")), int(asked.get("limit", "100"))
@@ -78,7 +78,7 @@ def answer(studio: Studio, request: Request) -> Response:
 
 
 def items(page: HistoryPage) -> list[dict[str, Any]]:
-    """The pictures of a page as a gallery draws them."""
+    """The images of a page as the gallery component shows them."""
     return [
         {
             "id": record.id,

@@ -66,7 +66,7 @@ def order_schema() -> dict[str, Any]:
 
 
 def _prompts_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A list of prompts, or of what each picture has other than the order itself."""
+    """A list of prompts, or of what each image has other than the order itself."""
     own = {key.removeprefix("generation."): fields[key.removeprefix("generation.")] for key in COLUMNS}
     entry = {"anyOf": [{"type": "string"}, {"type": "object", "properties": own, "additionalProperties": False}]}
     words = "One job of many pictures. {a|b} and __name__ are drawn by the seed of each picture. "
@@ -141,7 +141,7 @@ def _option_json(option: Option) -> dict[str, Any]:
 
 
 def job_json(job: Job) -> dict[str, Any]:
-    """Everything about a job but who asked for it, and what each picture of a batch has of its own: they may be many."""
+    """Everything about a job but who asked for it, and what each image of a batch has of its own: they may be many."""
     request, progress = job.request, job.progress
     described_request = {name: value for name, value in vars(request).items() if name != "images"}
     return {
@@ -170,7 +170,7 @@ def job_json(job: Job) -> dict[str, Any]:
 
 
 def record_json(record: ImageRecord) -> dict[str, Any]:
-    """Everything about a picture but where its file is and what people say of it."""
+    """Everything about an image but where its file is and what people say of it."""
     return {
         "id": record.id,
         "job_id": record.job_id,

@@ -1,4 +1,4 @@
-"""From a call to a job, and from a job to its pictures: what the three dialects share."""
+"""From a call to a job, and from a job to its images: what the three dialects share."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REQUEST_KEYS = ("model.id", *FIELDS)
 
 
 class WaitError(RunError):
-    """The pictures were not there in time."""
+    """The images were not there in time."""
 
 
 class StoppedError(RunError):

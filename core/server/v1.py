@@ -4,7 +4,7 @@ POST /api/v1/jobs {"prompt": "...", "width": 256}  ->  202, Location: /api/v1/jo
 POST /api/v1/jobs {"prompts": ["a {red|blue} house", {"prompt": "...", "seed": 7}], "width": 256}  ->  one job
 GET /api/v1/jobs/<id>, /preview, /events (server-sent), PATCH, DELETE (cancels), POST /retry
 GET /api/v1/queue, PATCH {"paused": true}, DELETE (cancels what waits)
-POST /api/v1/inputs (the bytes of a picture)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of an order
+POST /api/v1/inputs (the bytes of an image)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of an order
 POST /api/v1/comparisons {"columns": [{"model": "demo"}, {"model": "sdxl", "options": {"steps": 20}}], "prompts": ["..."],
     "seeds": [7]}  ->  202, each column a job
 GET /api/v1/comparisons, /api/v1/comparisons/<id>, /table (CSV), /sheet (PNG), DELETE (cancels)
@@ -84,7 +84,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def create_api(get_studio: GetStudio) -> FastAPI:
-    """The app to be mounted at /api. What the pages' pictures need is there without the version as well."""
+    """The app to be mounted at /api. What the pages' images need is there without the version as well."""
     app = FastAPI(title="Z Darkroom / 造相暗房", version=__version__, docs_url=None, redoc_url=None)
     files = file_routes(get_studio, refusals(404, 422))
     files.include_router(input_routes(get_studio, refusals(404, 422)))
@@ -158,7 +158,7 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
 
     @router.get("/jobs/{job_id}", responses=refusals(404, 422), tags=["jobs"])
     def look(job_id: str) -> Any:
-        """State, progress and pictures."""
+        """State, progress and images."""
         return Answer(job_json(get_studio().queue.get(job_id)))
 
     @router.delete("/jobs/{job_id}", responses=refusals(404, 422), tags=["jobs"])
@@ -182,7 +182,7 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
 
     @router.post("/jobs/{job_id}/retry", status_code=202, responses=refusals(404, 409, 422), tags=["jobs"])
     def retry(job_id: str) -> Any:
-        """Queue a failed or cancelled job again; pictures that it has are not made twice."""
+        """Queue a failed or cancelled job again; images that it has are not made twice."""
         return Answer(job_json(get_studio().queue.retry(job_id)), 202)
 
     @router.get(

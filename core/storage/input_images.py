@@ -25,7 +25,7 @@ from core.storage.pixel_budget import decoding
 FOLDER = "inputs"
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_FILE = 64 << 20  # bytes
-MAX_SIDE = 8192  # px; a longer side than any model draws
+MAX_SIDE = 8192  # px; a longer side than any model renders
 SMALLEST_SIDE = 16  # px
 FRESH_SECONDS = 24 * 3600  # what nothing refers to is kept this long: its job may be about to be queued
 _DIGEST = re.compile(r"[0-9a-f]{64}")

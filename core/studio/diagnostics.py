@@ -1,4 +1,4 @@
-"""Faults that users meet, found in the latest jobs, pictures and settings; each with the change that cures it."""
+"""Faults that users meet, found in the latest jobs, images and settings; each with the change that cures it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Issue:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is looked through, newest first: jobs, and their pictures with how they look."""
+    """What is looked through, newest first: jobs, and their images with how they look."""
 
     jobs: Sequence[Job] = ()
     images: Sequence[tuple[ImageRecord, ImageStats]] = ()
@@ -117,7 +117,7 @@ def _of_image(record: ImageRecord, look: ImageStats, models: Models) -> Iterator
 
 
 def unasked(fault: str | None, prompt: str) -> str | None:
-    """The fault of a picture's look, unless the prompt asks for it: a night is blue, a sunset orange, a sketch grey."""
+    """The fault of an image's look, unless the prompt asks for it: a night is blue, a sunset orange, a sketch grey."""
     asked = {"grey": UNCOLOURED, "cast": TINTED}.get(fault or "")
     return None if asked and asked.search(prompt) else fault
 
@@ -129,7 +129,7 @@ def _sharper(request: GenerationRequest, models: Models) -> tuple[Values, ...]:
 
 
 def _own_steps(request: GenerationRequest, models: Models) -> tuple[Values, ...]:
-    """Steps and guidance that the model was made for: others give pale or tinted pictures."""
+    """Steps and guidance that the model was made for: others give pale or tinted images."""
     info = models(request.model)
     if info is None:
         return ()
@@ -137,7 +137,7 @@ def _own_steps(request: GenerationRequest, models: Models) -> tuple[Values, ...]
 
 
 def _smaller(request: GenerationRequest) -> tuple[Values, ...]:
-    """Less memory for the same picture, then half the sides."""
+    """Less memory for the same image, then half the sides."""
     half = {"generation.width": max(64, request.width // 2), "generation.height": max(64, request.height // 2)}
     return ({"memory.low_vram": True}, {"memory.tier": "4gb"}, half)
 

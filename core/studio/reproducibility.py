@@ -1,4 +1,4 @@
-"""Whether a picture comes out the same again: what can be known before, and what the two pictures say afterwards."""
+"""Whether an image comes out the same again: what can be known before, and what the two images say afterwards."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def expected(record: ImageRecord, known: Mapping[str, Any], worker: WorkerStatus
 
 
 def judged(before: ImageRecord, again: ImageRecord, difference: Difference) -> RerunResult:
-    """Identical, or different for these reasons; with none, the same conditions gave another picture."""
+    """Identical, or different for these reasons; with none, the same conditions gave another image."""
     reasons = changes(conditions(before.effective), conditions(again.effective))
     if before.format != again.format:
         reasons = (*reasons, Change("output.format", before.format, again.format))

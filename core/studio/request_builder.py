@@ -186,7 +186,7 @@ def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo,
 
 
 def with_seed(request: GenerationRequest) -> GenerationRequest:
-    """-1 becomes a real seed. A template is told only of a prompt that it makes with the picture's own seed."""
+    """-1 becomes a real seed. A template is told only of a prompt that it makes with the image's own seed."""
     seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
     drawn = bool(request.images) or (seed == request.seed and request.num_images == 1)
     return replace(request, seed=seed, template=request.template if drawn else "")
@@ -216,9 +216,9 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
 
 
 def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[str], tuple[int, int]]) -> None:
-    """Raise InputCombinationError for input pictures that are not there, do not fit each other, or are not for this model.
+    """Raise InputCombinationError for input images that are not there, do not fit each other, or are not for this model.
 
-    `size` gives (width, height) of a stored picture, or raises NotFoundError.
+    `size` gives (width, height) of a stored image, or raises NotFoundError.
     """
     if request.parent and not is_id(request.parent):
         raise InputCombinationError(role="parent", problem=_problem("parent", value=request.parent[:64]))
@@ -244,7 +244,7 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
 
 
 def check_passes(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
-    """Raise OptionError for a pass in which not one step would be run, or whose picture would be too small."""
+    """Raise OptionError for a pass in which not one step would be run, or whose image would be too small."""
     options = {**{option.key: option.default for option in SCHEMA.request_options()}, **request.options}
     complete = replace(request, options=options)
     for one in hires.of(complete):

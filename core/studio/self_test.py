@@ -1,4 +1,4 @@
-"""The recipe in four steps, stable, quality, speed and control: what each sets, draws and then checks.
+"""The setup check in four steps (stability, quality, speed, control): what each sets, generates and then checks.
 
 `start.py verify` and the guide's page both run it over the studio's own queue.
 """
@@ -33,9 +33,9 @@ PROMPTS = (
 )
 FIRST_SEED = 20_260_701
 IMAGES = 10
-GROWTH_SHARE, GROWTH_BYTES = 0.05, 64 * 2**20  # memory that grows less between first and last pictures is flat
+GROWTH_SHARE, GROWTH_BYTES = 0.05, 64 * 2**20  # memory that grows less between first and last images is flat
 SLOWER = 1.25  # a step called "speed" may not take longer than this, times the step before it
-ODD = (250, 141)  # a size that no model draws by itself
+ODD = (250, 141)  # a size that no model renders natively
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture of a step: the job, and, when it was made, its record."""
+    """An image of a step: the job, and, when it was made, its record."""
 
     job: Job
     record: ImageRecord | None
@@ -57,7 +57,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Step:
-    """`sets` are values by schema key that the step puts into effect; `judge` looks at what was drawn with them."""
+    """`sets` are values by schema key that the step puts into effect; `judge` looks at the images generated with them."""
 
     key: str
     sets: Mapping[str, Any]
@@ -66,7 +66,7 @@ class Step:
 
 
 def requests(studio: Studio, step: Step, values: Mapping[str, Any], images: int = IMAGES) -> list[GenerationRequest]:
-    """What the step draws: `values` (by schema key, such as the model) with its own on top."""
+    """Return what the step generates: `values` (by schema key, such as the model) with its own on top."""
     return step.requests(studio, {**values, **step.sets}, images)
 
 
@@ -124,7 +124,7 @@ def _quality(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
 
 
 def _speed(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
-    """The first picture may have waited for the model; of the others none may be far behind the median."""
+    """The first image may have waited for the model; of the others none may be far behind the median."""
     seconds = [sum(shot.record.timings.values()) for shot in shots if shot.record][1:]
     name = localize("studio.self_test.even_pace_once_the_model_is")
     if not seconds:
@@ -187,7 +187,7 @@ def _looks(studio: Studio, shots: Sequence[Shot]) -> Check:
 
 
 def _memory(shots: Sequence[Shot]) -> Check:
-    """Peaks of the first and the last third beside one another; the very first picture warms things up."""
+    """Peaks of the first and the last third beside one another; the very first image warms things up."""
     name = localize("studio.self_test.memory_stays_flat")
     peaks = [shot.record.peak_memory_bytes for shot in shots if shot.record and shot.record.peak_memory_bytes][1:]
     if len(peaks) < 3:

@@ -1,4 +1,4 @@
-"""What is asked for and what comes out of the model: requests, progress, pictures."""
+"""What is asked for and what comes out of the model: requests, progress, images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # Pillow is needed by whoever makes or saves a picture, not by whoever carries a request
+if TYPE_CHECKING:  # Pillow is needed by whoever makes or saves an image, not by whoever carries a request
     from PIL.Image import Image
 
 
@@ -24,7 +24,7 @@ class Phase(StrEnum):
 SET_FIELDS = (  # of a request: what the options generation.<name> set
     "prompt", "negative_prompt", "width", "height", "num_inference_steps", "cfg_scale", "seed", "num_images",
 )  # fmt: skip
-OWN_FIELDS = (  # of a request: what each picture of a batch may have of its own
+OWN_FIELDS = (  # of a request: what each image of a batch may have of its own
     "prompt", "template", "negative_prompt", "width", "height", "num_inference_steps", "cfg_scale", "seed",
 )  # fmt: skip
 
@@ -55,19 +55,19 @@ def with_cfg(stored: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**rest, "cfg_scale": None if guidance is None else cfg_of(guidance, STORED_OFFSET)}
 
 
-IMAGE, MASK, CONTROL = "image", "mask_image", "control_image"  # what an input picture is for; diffusers' own names
+IMAGE, MASK, CONTROL = "image", "mask_image", "control_image"  # what an input image is for; diffusers' own names
 ROLES = (IMAGE, MASK, CONTROL)
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """Everything that decides a picture. Complete: after `Studio.submit` no field is left to a default.
+    """Everything that decides an image. Complete: after `Studio.submit` no field is left to a default.
 
     `width` and `height` are the pixels of the delivered file; `options` holds every advanced option by its schema key
-    (such as ``vae.enable_tiling``), so that the record of a picture never depends on a configuration file of that day.
-    The prompt is what is drawn; `template`, where it is not empty, is what the prompt was made of (see core.batch).
-    A batch says in `images` what each picture has other than the request itself; there is one entry a picture, then.
-    `inputs` names stored pictures by what they are for (one of ROLES) and digest; all pictures of a batch share them.
+    (such as ``vae.enable_tiling``), so that the record of an image never depends on a configuration file of that day.
+    `prompt` is final; `template`, if not empty, is the template that it was expanded from (see core.batch).
+    A batch says in `images` what each image has other than the request itself; there is one entry an image, then.
+    `inputs` names stored images by what they are for (one of ROLES) and digest; all images of a batch share them.
     """
 
     prompt: str
@@ -83,7 +83,7 @@ class GenerationRequest:
     template: str = ""
     images: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
     inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest, see Studio.keep_input
-    parent: str = ""  # the id of the picture of the history that the input "image" is; "" = none
+    parent: str = ""  # the id of the image of the history that the input "image" is; "" = none
 
     @property
     def guided(self) -> bool:
@@ -91,7 +91,7 @@ class GenerationRequest:
         return self.cfg_scale > CFG_OFF
 
     def per_image_requests(self) -> tuple[GenerationRequest, ...]:
-        """One request for each picture, each the picture that its request makes alone. In no batch picture k has seed + k."""
+        """One request for each image, each the image that its request makes alone. In no batch image k has seed + k."""
         if self.images:
             return tuple(replace(self, num_images=1, images=(), **own) for own in self.images)
         return tuple(replace(self, seed=self.seed + k, num_images=1) for k in range(self.num_images))
@@ -99,7 +99,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class InputSources:
-    """What a request is made from: digests of input pictures by role, and the id of the picture that "image" is."""
+    """What a request is made from: digests of input images by role, and the id of the image that "image" is."""
 
     inputs: Mapping[str, str] = field(default_factory=dict)
     parent: str = ""
@@ -117,7 +117,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running job is. `step` of `steps` counts the denoising steps of picture `image` of `images` (both from 1)."""
+    """Where a running job is. `step` of `steps` counts the denoising steps of image `image` of `images` (both from 1)."""
 
     phase: Phase
     step: int = 0
@@ -126,13 +126,13 @@ class Progress:
     images: int = 1
     eta_seconds: float | None = None
     detail: str = ""
-    preview: bytes | None = None  # a small WebP of the forming picture; None = unchanged
-    workers: int = 1  # that draw pictures of this job at once; the steps are those of the first of these pictures
-    preview_step: int = 0  # the step that the latest preview of picture `image` shows; 0 = there is none yet
+    preview: bytes | None = None  # a small WebP of the forming image; None = unchanged
+    workers: int = 1  # that generate images of this job at once; the steps are those of the first of these images
+    preview_step: int = 0  # the step that the latest preview of image `image` shows; 0 = there is none yet
 
     @property
     def fraction(self) -> float:
-        """Share of the whole job that is done, 0 to 1, by pictures and by the steps of the present one."""
+        """Share of the whole job that is done, 0 to 1, by images and by the steps of the present one."""
         if not self.steps or (self.phase in (Phase.LOADING, Phase.TEXT) and self.image == 1):
             return 0.0
         return min(1.0, (self.image - 1 + self.step / self.steps) / self.images)
@@ -140,32 +140,32 @@ class Progress:
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """One finished picture, still in memory. Sizes are (width, height) in pixels, times in seconds."""
+    """One finished image, still in memory. Sizes are (width, height) in pixels, times in seconds."""
 
     image: Image
-    request: GenerationRequest  # a single: its seed is this picture's
+    request: GenerationRequest  # a single: its seed is this image's
     rendered_size: tuple[int, int]  # what the model drew, a multiple of 16
     timings: Mapping[str, float]  # text, steps, decode
     effective: Mapping[str, Any]  # resolved values: device, dtype, scheduler, attention, versions, model revision ...
     decisions: tuple[Decision, ...] = ()
     peak_memory_bytes: int | None = None
-    place: int = 1  # which of its job's pictures this is, from 1
+    place: int = 1  # which of its job's images this is, from 1
 
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """All the pictures of one request, in order."""
+    """All the images of one request, in order."""
 
     images: tuple[GeneratedImage, ...]
 
 
 @dataclass(frozen=True)
 class ResumeState:
-    """What a generator is told beside the request: whose job it is, what of it is made already, and its input pictures."""
+    """What a generator is told beside the request: whose job it is, what of it is made already, and its input images."""
 
     job_id: str = ""  # the same job may come again after a crash: this tells
-    made: Collection[int] = ()  # places (from 1) of the pictures that an earlier attempt has finished
-    inputs: Mapping[str, Image] = field(default_factory=dict)  # role -> RGB picture
+    made: Collection[int] = ()  # places (from 1) of the images that an earlier attempt has finished
+    inputs: Mapping[str, Image] = field(default_factory=dict)  # role -> RGB image
 
 
 FIRST_ATTEMPT = ResumeState()

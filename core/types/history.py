@@ -1,4 +1,4 @@
-"""Stored pictures: what is known of them, asked about them and done with them."""
+"""Stored images: what is known of them, asked about them and done with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What people say of a picture. `rating` 0 (none) to 5; tags and collections in alphabetical order."""
+    """What people say of an image. `rating` 0 (none) to 5; tags and collections in alphabetical order."""
 
     rating: int = 0
     favourite: bool = False
@@ -26,7 +26,7 @@ class Annotations:
 
 @dataclass(frozen=True)
 class AnnotationChange:
-    """What to change of the marks of one picture or many; None and () leave things as they are."""
+    """What to change of the marks of one image or many; None and () leave things as they are."""
 
     rating: int | None = None
     favourite: bool | None = None
@@ -39,7 +39,7 @@ class AnnotationChange:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """A row of the history: a picture on disk and everything that made it."""
+    """A row of the history: an image on disk and everything that made it."""
 
     id: str
     job_id: str | None
@@ -58,7 +58,7 @@ class ImageRecord:
     missing: bool = False  # the row is here, the file is not
     marks: Annotations = Annotations()
     trashed_at: datetime | None = None  # aware, UTC; in the trash since then
-    place: int | None = None  # which of its job's pictures this is, from 1; unknown of pictures of earlier versions
+    place: int | None = None  # which of its job's images this is, from 1; unknown of images of earlier versions
     unknown: frozenset[str] = frozenset()  # fields of `request` with a placeholder, as an imported image does not tell them
 
     def known(self, name: str) -> Any:
@@ -108,7 +108,7 @@ class FoundParameters:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two pictures differ, in steps of 8 bits; `changed` is a share of the pixels, `psnr` in dB (infinite: identical)."""
+    """How two images differ, in steps of 8 bits; `changed` is a share of the pixels, `psnr` in dB (infinite: identical)."""
 
     same_size: bool
     largest: int = 0
@@ -124,7 +124,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Change:
-    """A condition of a picture that is not what it was, such as the version of a library."""
+    """A condition of an image that is not what it was, such as the version of a library."""
 
     name: str
     before: Any
@@ -133,7 +133,7 @@ class Change:
 
 @dataclass(frozen=True)
 class RerunResult:
-    """A picture and its second making compared; `reasons` are known conditions that changed."""
+    """An image and its second making compared; `reasons` are known conditions that changed."""
 
     difference: Difference
     reasons: tuple[Change, ...] = ()
@@ -149,7 +149,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class ParameterSweep:
-    """A sweep: the picture it came from, one or two axes, and a job for each cell, row by row."""
+    """A sweep: the image it came from, one or two axes, and a job for each cell, row by row."""
 
     id: str
     created_at: datetime  # aware, UTC
@@ -160,7 +160,7 @@ class ParameterSweep:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What became of the pictures of a folder: ids of the new ones, how many were here, and those that can't be."""
+    """What became of the images of a folder: ids of the new ones, how many were here, and those that can't be."""
 
     new: tuple[str, ...]
     known: int
@@ -171,7 +171,7 @@ class ImportResult:
 class HistoryQuery:
     """A filter over the history. None or "" means: any. Dates are aware; sizes in pixels.
 
-    `text` finds pictures with every one of its words in a prompt; Chinese needs no spaces. A page begins behind `cursor`,
+    `text` finds images with every one of its words in a prompt; Chinese needs no spaces. A page begins behind `cursor`,
     or, without one, at `offset` (how a gallery jumps to its middle).
     """
 
@@ -195,7 +195,7 @@ class HistoryQuery:
     options: Mapping[str, Any] = field(default_factory=dict)  # advanced options by schema key, at exactly this value
     ids: tuple[str, ...] = ()  # of these only
     without: tuple[str, ...] = ()  # and none of these
-    parent: str | None = None  # made from this picture
+    parent: str | None = None  # made from this image
     trashed: bool = False  # True: the trash, and nothing else
     sort: str = "created_at"  # or seed, width, height, num_inference_steps, cfg_scale, seconds, rating, model ...
     descending: bool = True
@@ -204,7 +204,7 @@ class HistoryQuery:
     offset: int = 0
 
 
-ImageSelection = Sequence[str] | HistoryQuery  # what is acted on: pictures by id, or all that a question finds
+ImageSelection = Sequence[str] | HistoryQuery  # what is acted on: images by id, or all that a question finds
 
 
 @dataclass(frozen=True)

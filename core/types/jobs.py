@@ -76,5 +76,5 @@ class Job:
     client: str = ""
     priority: int = 0
     not_before: datetime | None = None
-    held: bool = False  # paused: it keeps its place and its pictures until it is resumed
+    held: bool = False  # paused: it keeps its place and its images until it is resumed
     crashes: int = 0  # how often a worker died with this job in hand

@@ -51,7 +51,7 @@ class ModelInfo:
     cannot: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # option key -> why it does nothing here
     own: bool = False  # added by the user
     cfg_offset: float = 0.0  # CFG scale minus what the pipeline's own `guidance_scale` means
-    inputs: tuple[str, ...] = ()  # the roles of input pictures that it takes, see ROLES
+    inputs: tuple[str, ...] = ()  # the roles of input images that it takes, see ROLES
     trained_side: int = 1024  # the longest side that training showed; beyond it positions may be scaled
     width: int | None = (
         None  # of the transformer's tokens, or of the texts that the U-Net reads: a LoRA must have the same
@@ -60,7 +60,7 @@ class ModelInfo:
 
     @property
     def tier(self) -> str | None:
-        """The smallest card, as `memory.tier` names it, that holds all weights and a fifth more; None: none of them."""
+        """The smallest GPU, as `memory.tier` names it, that holds all weights and a fifth more; None: none of them."""
         if self.memory_bytes is None:
             return None
         return next((f"{size}gb" for size in CARDS if size * 1e9 >= 1.2 * self.memory_bytes), None)
@@ -142,19 +142,19 @@ class ClusterNode:
 
 @dataclass(frozen=True)
 class ClusterWorker:
-    """A worker of a Ray cluster. `state`: starting, idle, loading, busy, draining. Memory in bytes, of its card if it has one."""
+    """A worker of a Ray cluster. `state`: starting, idle, loading, busy, draining. Memory in bytes, of its GPU if it has one."""
 
     id: str
     node: str  # the machine's name
     state: str
     pid: int | None = None  # on that machine
     device: str | None = None
-    card: str = ""  # the card's name
+    card: str = ""  # the GPU's name
     memory_total: int = 0
     memory_free: int = 0
     memory_own: int = 0  # what its model takes
     model: str | None = None
-    job: str | None = None  # that it draws for
+    job: str | None = None  # of the job that it runs
     images_hour: int = 0  # that it finished in the last hour
 
 
@@ -178,7 +178,7 @@ class WorkerStatus:
     asked: Mapping[str, Any] = field(default_factory=dict)  # live and reload options, as they were last applied
     effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
     capabilities: tuple[Capability, ...] = ()
-    allocator: str = ""  # what the card's allocator was told when the worker began
+    allocator: str = ""  # what the GPU's allocator was told when the worker began
     nodes: tuple[ClusterNode, ...] = ()  # where worker.executor is ray: the machines ...
     workers: tuple[ClusterWorker, ...] = ()  # ... and the workers on them, of which the fields above are a summary
 

@@ -2,12 +2,12 @@
 
     python -m tests.benchmarks.cluster                                    1024x1024 on RTX 4090s, 1 to 256 of them
     python -m tests.benchmarks.cluster --card h200 --workers 4 8 --seconds 30
-    python -m tests.benchmarks.cluster --side 256 --picture-seconds 0.5   the embedded model, as measured here
+    python -m tests.benchmarks.cluster --side 256 --image-seconds 0.5   the embedded model, as measured here
 
 Queue, database, dispatcher, pool, files and history are those of the product, in this process; the workers are a
-timetable: a step's word with its preview when a step is due, then a picture. What a picture takes on a card is 467 TFLOP
-over the card's published speed (no card draws faster than that, so no dispatcher is asked for more). Printed for each
-number of workers: pictures a second, the share of what the workers could draw, and the processor time of a picture.
+timetable: a step's word with its preview when a step is due, then an image. What an image takes on a GPU is 467 TFLOP
+over the GPU's published speed (no GPU draws faster than that, so no dispatcher is asked for more). Printed for each
+number of workers: images a second, the share of what the workers could draw, and the processor time of an image.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from core.types import GeneratedImage, HistoryQuery, Phase, Progress, WorkerStat
 from tests.integration.jobs.harness import make_request, make_settings
 
 TERA = {"rtx4090": 165, "h100": 790, "h200": 790}  # published TFLOP/s of dense bfloat16
-IMAGE_TERA = 467  # one picture of Z-Image-Turbo, 1024x1024 at 8 steps
+IMAGE_TERA = 467  # one image of Z-Image-Turbo, 1024x1024 at 8 steps
 STEPS = 8
 ENOUGH = 0.9  # of what the workers could draw
 
 
 class Timetable:
-    """A link to workers that are entries of a calendar. Each draws a picture in about `seconds`, in equal steps."""
+    """A link to workers that are entries of a calendar. Each draws an image in about `seconds`, in equal steps."""
 
     def __init__(self, workers: int, seconds: float, side: int) -> None:
         self._seconds = seconds
@@ -135,8 +135,8 @@ def preview() -> bytes:
 
 
 def measure(workers: int, seconds: float, side: int, images: int, length: float) -> dict[str, float]:
-    """Run so many workers for `length` seconds or a little more over jobs of so many pictures."""
-    length = seconds * math.ceil(length / seconds)  # all begin at once: pictures come in waves, whole ones are counted
+    """Run so many workers for `length` seconds or a little more over jobs of so many images."""
+    length = seconds * math.ceil(length / seconds)  # all begin at once: images come in waves, whole ones are counted
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
         database = Database(directory / "studio.db")

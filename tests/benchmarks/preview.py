@@ -1,12 +1,12 @@
-"""What the live preview costs: the time of a picture with it and without it, in percent.
+"""What the live preview costs: the time of an image with it and without it, in percent.
 
-    python -m tests.benchmarks.preview                        100 pairs of pictures at 256x256, 8 steps
+    python -m tests.benchmarks.preview                        100 pairs of images at 256x256, 8 steps
     python -m tests.benchmarks.preview --pairs 4 --side 64 --steps 4
 
-Each picture goes through the queue and the worker's own course of a job, run here in one process: all that a preview causes
+Each image goes through the queue and the worker's own course of a job, run here in one process: all that a preview causes
 (its projection, its WebP, its row in the database) is in between two looks at the clock, and nobody else looks meanwhile.
 The two of a pair have the same prompt and seed, follow on one another, and take turns to be first. Three figures: by the
-clock, of the whole picture and of its denoising alone, and of the processor time of all threads, which does not know what
+clock, of the whole image and of its denoising alone, and of the processor time of all threads, which does not know what
 else the machine has to do. Each is the median over the pairs, with its standard error. Needs the embedded model; by the clock,
 a machine that has nothing else to do.
 """
@@ -63,7 +63,7 @@ class Course:
         return counted
 
     def image(self, side: int, steps: int, seed: int, preview: bool) -> dict[str, float]:
-        """Seconds that the picture took, by FIGURES."""
+        """Seconds that the image took, by FIGURES."""
         values = {"prompt": "a red house at sunset, snowy mountains", "model": "demo", "width": side, "height": side,
                   "steps": steps, "seed": seed, "preview.enabled": preview}  # fmt: skip
         job = self.studio.queue.submit(self.studio.requests.new(values))
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def pair(course: Course, side: int, steps: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-    """A picture with the preview and the same one without it."""
+    """An image with the preview and the same one without it."""
     order = (True, False) if seed % 2 else (False, True)
     took = {preview: course.image(side, steps, seed, preview) for preview in order}
     return took[True], took[False]

@@ -31,7 +31,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE = 120_000  # ms; a picture takes seconds on an idle machine
+PATIENCE = 120_000  # ms; an image takes seconds on an idle machine
 
 
 @contextmanager
@@ -122,12 +122,12 @@ def open_section(page: Page, name: str) -> Locator:
 
 
 def stage_image(page: Page):
-    """The large picture, forming or finished; for a moment the one before it stands beside it."""
+    """The large image, forming or finished; for a moment the one before it stands beside it."""
     return page.locator(".st-key-stage_picture img").first
 
 
 def finished_image(page: Page) -> Locator:
-    """The stage's picture once it is done; until then previews stand there."""
+    """The stage's image once it is done; until then previews stand there."""
     image = stage_image(page)
     expect(image).to_have_attribute("src", re.compile("/api/images/[0-9a-f]{32}$"))
     return image

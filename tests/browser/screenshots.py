@@ -1,10 +1,10 @@
-"""Draw a few pictures with the embedded model and photograph the pages for the README.
+"""Draw a few images with the embedded model and photograph the pages for the README.
 
     python -m tests.browser.screenshots              docs/screenshots/*.webp, at 1440 and 420 px
-    python -m tests.browser.screenshots --samples    the pictures of the first page, too: ui/assets/samples/*.webp
+    python -m tests.browser.screenshots --samples    the images of the first page, too: ui/assets/samples/*.webp
     python -m tests.browser.screenshots --to FOLDER  somewhere else, such as for a look at a change
 
-Needs Chromium, Playwright and the embedded model. The pictures go into a folder of their own that is removed again.
+Needs Chromium, Playwright and the embedded model. The images go into a folder of their own that is removed again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.browser.chromium import download_button, launch, new_page, prompt_of,
 from ui.prompts import library_for
 
 SAMPLES = PROJECT_ROOT / "ui" / "assets" / "samples"
-DRAWING_SECONDS = 300  # for one picture, on a machine that has other work
+DRAWING_SECONDS = 300  # for one image, on a machine that has other work
 SAMPLE_SIDE = 320
 LARGEST = 300_000  # bytes of a screenshot
 # The README need not name the machine: its kernel is cut down to the system, the passing folder to the usual one.
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def draw_samples(studio: Studio) -> dict[str, str]:
-    """The ids of the pictures by the id of their sample, in both languages' words; the server's worker draws them."""
+    """The ids of the images by the id of their sample, in both languages' words; the server's worker draws them."""
     library = library_for("demo", studio.settings.configs / "prompts")
     assert library is not None
     made = {}
@@ -75,7 +75,7 @@ def draw_samples(studio: Studio) -> dict[str, str]:
 
 
 def draw(studio: Studio, request: GenerationRequest) -> str:
-    """One picture's id."""
+    """One image's id."""
     job = studio.queue.submit(request)
     until = time.monotonic() + DRAWING_SECONDS
     while studio.queue.get(job.id).state.active and time.monotonic() < until:
@@ -124,7 +124,7 @@ def make_one(page: Page, address: str, language: str, prompt: str) -> None:
     page.goto(f"{address}/?lang={language}")
     prompt_of(page).fill(prompt)
     prompt_of(page).press("Control+Enter")
-    page.locator(".st-key-progress").wait_for()  # until then the picture before it stands there, with its buttons
+    page.locator(".st-key-progress").wait_for()  # until then the image before it stands there, with its buttons
     page.locator(".st-key-progress").wait_for(state="hidden", timeout=DRAWING_SECONDS * 1000)
     download_button(page).wait_for()
     stage_image(page).wait_for()

@@ -1,4 +1,4 @@
-"""A picture to start from in a real Chromium: pasted, painted on and kept over pages."""
+"""An image to start from in a real Chromium: pasted, painted on and kept over pages."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_pasted_image_is_painted_on_and_the_mask_is_kept(app, browser):
 
 
 def stroke(page, canvas, start, end):
-    """Along the middle of the picture, by shares of its width."""
+    """Along the middle of the image, by shares of its width."""
     canvas.scroll_into_view_if_needed()
     area = canvas.bounding_box()
     x, y = area["x"], area["y"] + area["height"] / 2

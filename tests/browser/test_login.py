@@ -25,7 +25,7 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="module")
 def guarded(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a studio with one user and one picture, on every address of this machine."""
+    """The address of a studio with one user and one image, on every address of this machine."""
     outputs = tmp_path_factory.mktemp("outputs")
     file = BytesIO()
     Image.new("RGB", (64, 64), (200, 60, 50)).save(file, "PNG")

@@ -1,4 +1,4 @@
-"""What guides a picture besides its prompt, in a real Chromium: a LoRA chosen from the list, a control image with its preview."""
+"""What guides an image besides its prompt, in a real Chromium: a LoRA chosen from the list, a control image with its preview."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shoot(page, name):
 
 
 def shown(page):
-    """The record of the finished picture that is shown: its metadata, as they are in the file."""
+    """The record of the finished image that is shown: its metadata, as they are in the file."""
     return page.request.get(finished_image(page).evaluate("image => image.src") + "/record").json()
 
 

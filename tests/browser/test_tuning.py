@@ -61,7 +61,7 @@ def test_the_guide_walks_through_its_four_steps(small_app, browser):
 
 
 def finished(page, before=""):
-    """The address of the picture that is done, another one than `before`."""
+    """The address of the image that is done, another one than `before`."""
     expect(stage_image(page)).not_to_have_attribute("src", before)
     image = finished_image(page)
     expect(download_button(page)).to_be_visible()
@@ -69,7 +69,7 @@ def finished(page, before=""):
 
 
 def test_what_is_in_effect_stands_beside_what_is_chosen(small_app, browser):
-    """A live option acts on the next picture; a reload is asked about once, with the time that the last one took."""
+    """A live option acts on the next image; a reload is asked about once, with the time that the last one took."""
     page = new_page(browser)
     open_generate(page, small_app, "en")
     prompt_of(page).fill("a red house, day")
@@ -106,7 +106,7 @@ def test_what_is_in_effect_stands_beside_what_is_chosen(small_app, browser):
 
 
 def test_faults_are_found_and_cured_at_a_click(small_app, browser, planter):
-    """Each is planted in the app's own queue or history; the cure is queued by the button and takes the card away."""
+    """Each is planted in the app's own queue or history; the cure is queued by the button and takes the GPU away."""
     asked = planter.requests.new({"prompt": "a red house, day", "seed": 5, **FEW})
     planter.queue.pause(True)
     for error in (

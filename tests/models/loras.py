@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-SCALE = 0.08  # of the random numbers: enough to be seen in a picture
+SCALE = 0.08  # of the random numbers: enough to be seen in an image
 
 
 def write_lora(

@@ -92,7 +92,7 @@ def test_masks_that_are_refused_or_misread_are_found(planted):
 
 @pytest.mark.option("transformer.attention_backend")
 def test_each_backend_that_works_draws_the_same_image(generator, small):
-    """To 2 of 255: kernels round differently, and a picture without positions would be far away."""
+    """To 2 of 255: kernels round differently, and an image without positions would be far away."""
     plain = pixels(generator, small())
     usable = [c.value for c in generator.loaded.capabilities if c.option == OPTION and c.usable and c.value != "flex"]
     for name in usable:
@@ -112,7 +112,7 @@ def test_a_missing_backend_is_replaced_with_its_reason(generator, small):
 
 
 def test_a_backend_without_masks_serves_guidance_with_prompts_of_unlike_length(generator, request_of, planted):
-    """The same picture as with masks, to 2 of 255."""
+    """The same image as with masks, to 2 of 255."""
     planted("flash", maskless)
     long = {"negative_prompt": "a blue car, night, " * 6, "cfg_scale": 3.0}
     size = {"width": 64, "height": 64, "num_inference_steps": 2}

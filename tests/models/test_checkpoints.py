@@ -34,7 +34,7 @@ SECOND = 48  # of the toys' two text encoders each has a width of its own, by wh
 SIZE = {"width": 128, "height": 96}
 ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.denoising_strength": 0.5}
 LORA = {"lora.use": ("ink:0.9",)}
-WAYS = {  # what is changed, and which pictures are given
+WAYS = {  # what is changed, and which images are given
     "text": ({}, {}),
     "image": ({"img2img.denoising_strength": 0.6}, {"image": scene()}),
     "mask": ({"img2img.denoising_strength": 0.8}, {"image": scene(), "mask_image": hole()}),

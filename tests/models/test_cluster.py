@@ -1,4 +1,4 @@
-"""The embedded model on several workers: each picture of a job is, bit for bit, the one that a worker alone makes."""
+"""The embedded model on several workers: each image of a job is, bit for bit, the one that a worker alone makes."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.integration.jobs.harness import Shop, wait_for
 
 
 def drawn(folder: Path, request: GenerationRequest, **values: object) -> list[str]:
-    """A digest of each picture's pixels, in order."""
+    """A digest of each image's pixels, in order."""
     shop = Shop(folder, DEFAULT_GENERATOR, **values)
     try:
         shop.supervisor.start()

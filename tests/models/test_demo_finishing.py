@@ -1,4 +1,4 @@
-"""Training on a card, as far as a CPU can show it: what is drawn, what is kept of it, and that it fits the shipped model."""
+"""Training on a GPU, as far as a CPU can show it: what is drawn, what is kept of it, and that it fits the shipped model."""
 
 import random
 from itertools import islice

@@ -18,7 +18,7 @@ PATIENCE = 120  # seconds
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 2 MB, which takes the database and a few pictures."""
+    """A disk of 2 MB, which takes the database and a few images."""
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", tmp_path], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
@@ -53,7 +53,7 @@ def test_full_disk(small_disk):
         assert finished(studio).state is JobState.DONE
         filler = small_disk / "filler"
         room = shutil.disk_usage(small_disk).free
-        filler.write_bytes(b"x" * (room - 160_000))  # the database fits, with its log; a picture of 512 x 512 does not
+        filler.write_bytes(b"x" * (room - 160_000))  # the database fits, with its log; an image of 512 x 512 does not
         failed = finished(studio, width=512, height=512)
         assert failed.state is JobState.FAILED
         assert "disk" in failed.error.message("en") and "full" in failed.error.message("en")

@@ -1,4 +1,4 @@
-"""With neutral options a picture is plain diffusers' own, bit for bit."""
+"""With neutral options an image is plain diffusers' own, bit for bit."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""A second pass for high resolution: drawn small, enlarged, drawn over, as one picture of the size asked for."""
+"""A second pass for high resolution: drawn small, enlarged, drawn over, as one image of the size asked for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.denoising_strength": 0.5
 @pytest.mark.option("hires.enabled", "hires.scale", "hires.denoising_strength", "hires.upscaler")
 @pytest.mark.parametrize("upscaler", ["lanczos", "nearest"])
 def test_it_is_the_small_image_enlarged_and_drawn_over(own, family, request_of, upscaler):
-    """Each of the two passes is the picture that it would be alone."""
+    """Each of the two passes is the image that it would be alone."""
     size = {"width": 160, "height": 128}
     seen = []
     both = own.generate(

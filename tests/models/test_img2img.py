@@ -1,4 +1,4 @@
-"""Drawing over a picture, whole or within a mask, is plain diffusers' own, bit for bit, for every family."""
+"""Drawing over an image, whole or within a mask, is plain diffusers' own, bit for bit, for every family."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAMILIES = {
 
 
 def scene(size=(128, 96)):
-    """A picture with edges and colours, not one that a model would draw."""
+    """An image with edges and colours, not one that a model would draw."""
     image = Image.new("RGB", size, (40, 90, 160))
     pen = ImageDraw.Draw(image)
     pen.rectangle((size[0] // 4, size[1] // 3, size[0] // 2, size[1]), fill=(200, 60, 40))
@@ -158,7 +158,7 @@ def test_any_size_is_delivered_and_what_is_not_drawn_anew_stays_in_its_place(own
 
 
 def test_a_weak_strength_leaves_more_of_the_image(own, request_of):
-    """With sizes that need a frame around them: the middle is the picture, not a shifted or scaled one."""
+    """With sizes that need a frame around them: the middle is the image, not a shifted or scaled one."""
     gaps = []
     for strength in (0.15, 0.5, 1.0):
         request = request_of(
@@ -184,7 +184,7 @@ def test_a_black_mask_is_told(own, request_of):
 
 
 def test_another_precision_of_the_vae_than_of_the_rest(own, family, request_of):
-    """The picture is encoded in the VAE's own precision, which stays what it was."""
+    """The image is encoded in the VAE's own precision, which stays what it was."""
     changed = {"model.dtype": "bfloat16", "vae.dtype": "float32"}
     for given in ({"image": scene()}, {"image": scene(), "mask_image": hole()}):
         request = request_of(model=family[0], width=64, height=64, changed=changed)

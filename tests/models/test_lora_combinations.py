@@ -1,4 +1,4 @@
-"""LoRAs together with what else changes a picture: a picture to start from, a ControlNet, a second pass. As plain diffusers."""
+"""LoRAs together with what else changes an image: an image to start from, a ControlNet, a second pass. As plain diffusers."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ def test_a_u_nets_loras_are_plain_diffusers_own(toy, request_of, guidance):
 
 
 def test_a_text_encoders_part_is_read_anew(toy, request_of):
-    """Pictures of one job share what was read of their prompt, but not across LoRAs that change the reading."""
+    """Images of one job share what was read of their prompt, but not across LoRAs that change the reading."""
     tags = ("<lora:whole:1>", "", "<lora:whole:1>")
     images = tuple({"prompt": f"a house {tag}".strip(), "seed": 7} for tag in tags)
     batch = toy.own.generate(request_of(num_images=3, images=images, model=str(toy.folder), **SMALL)).images

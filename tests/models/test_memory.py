@@ -126,7 +126,7 @@ def test_tensorrt_says_what_is_missing(generator, request_of):
 
 @pytest.mark.option("memory.tier")
 def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypatch):
-    """Planted on the second of two pictures: the first is kept, the second comes from the lower tier."""
+    """Planted on the second of two images: the first is kept, the second comes from the lower tier."""
     fresh.generate(request_of(num_inference_steps=1))
     transformer, calls = fresh.loaded.pipeline.transformer, []
     true_forward = transformer.forward

@@ -1,4 +1,4 @@
-"""Each option that the pipeline applies acts on the next picture, and leaves nothing behind when it is taken back."""
+"""Each option that the pipeline applies acts on the next image, and leaves nothing behind when it is taken back."""
 
 import math
 
@@ -104,7 +104,7 @@ def test_exact_tiles_change_no_pixel_by_more_than_rounding(generator, request_of
 
 
 def test_the_encoders_tiles_are_its_own(generator, request_of):
-    """No picture is encoded yet in the making of one; the VAE that is loaded is asked itself."""
+    """No image is encoded yet in the making of one; the VAE that is loaded is asked itself."""
     encoded = []
     image = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for changed in ({}, {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64}, {"vae.decoder_tiling": True}):
@@ -117,7 +117,7 @@ def test_the_encoders_tiles_are_its_own(generator, request_of):
 
 @pytest.mark.parametrize("turns", [15, pytest.param(50, marks=pytest.mark.slow)])
 def test_toggles_leave_the_plain_image(generator, plain, request_of, turns):
-    """Each change is taken back by the next picture, in one process, on one loaded model."""
+    """Each change is taken back by the next image, in one process, on one loaded model."""
     small = {"width": 96, "height": 96, "num_inference_steps": 1}
     live = [changed for changed in EFFECTS if "model.dtype" not in changed]
     untouched = drawn_by(plain, request_of(**small))

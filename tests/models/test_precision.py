@@ -1,4 +1,4 @@
-"""Number formats of each part, float16 without overflow, and the ladder that repairs a broken picture."""
+"""Number formats of each part, float16 without overflow, and the ladder that repairs a broken image."""
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def test_only_what_is_missing_is_made_again(generator, request_of, poison):
         changed={"model.dtype": "bfloat16"}, width=64, height=64, num_inference_steps=STEPS, num_images=2
     )
     single = small(request_of, **{"model.dtype": "bfloat16"})
-    poison(single, "transformer", [torch.bfloat16], call=STEPS + 1)  # the first step of the second picture
+    poison(single, "transformer", [torch.bfloat16], call=STEPS + 1)  # the first step of the second image
     kept = []
     generator.generate(request, on_image=kept.append)
     assert [image.request.seed for image in kept] == [7, 8]

@@ -1,4 +1,4 @@
-"""Every option back and forth in one process: plain diffusers' picture comes back bit for bit, and memory stays flat."""
+"""Every option back and forth in one process: plain diffusers' image comes back bit for bit, and memory stays flat."""
 
 import gc
 from contextlib import suppress

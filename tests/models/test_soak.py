@@ -1,4 +1,4 @@
-"""Hundreds of pictures through the real app: memory, file handles and threads of app and worker stay where they were."""
+"""Hundreds of images through the real app: memory, file handles and threads of app and worker stay where they were."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from core.types import JobState
 from tests.browser.chromium import running_app
 
-BATCH = 10  # pictures of a job
+BATCH = 10  # images of a job
 ORDER = {"model": "demo", "width": 64, "height": 64, "num_inference_steps": 2, "output.format": "webp"}
 PATIENCE = 600  # seconds for one job, on a machine that has other work
 POOLED = 10  # handles: five connections to the database may open as late as they like; a leak by the job is far more
@@ -48,7 +48,7 @@ def http(tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 def draw(http: httpx.Client, number: int) -> list[str]:
-    """One job of BATCH pictures, in turns a batch with wildcards and sizes, and one prompt with many seeds; the ids.
+    """One job of BATCH images, in turns a batch with wildcards and sizes, and one prompt with many seeds; the ids.
 
     It is watched as a page watches it, previews and thumbnails too.
     """

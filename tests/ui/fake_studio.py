@@ -1,4 +1,4 @@
-"""A studio whose queue draws Pillow pictures: the real `Studio` and its checks over parts that live in memory.
+"""A studio whose queue draws Pillow images: the real `Studio` and its checks over parts that live in memory.
 
 Jobs move only when they are told to (`finish`, `fail`, `advance`), or by themselves when `seconds_per_step` is given.
 """
@@ -651,7 +651,7 @@ class FakeStudio(Studio):
         self.system.report = lambda: system_report(self.worker.status())
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:
-        """Pictures of the last days, newest first."""
+        """Images of the last days, newest first."""
         words = (
             "红色的房子，日落，雪山",
             "a blue lighthouse by the sea at night",

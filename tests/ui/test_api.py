@@ -1,4 +1,4 @@
-"""Pictures over HTTP: by id only, to this machine only, kept by the browser for good."""
+"""Images over HTTP: by id only, to this machine only, kept by the browser for good."""
 
 from __future__ import annotations
 

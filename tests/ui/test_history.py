@@ -1,4 +1,4 @@
-"""The History page: one query behind gallery and table, and what can be done with one picture."""
+"""The History page: one query behind gallery and table, and what can be done with one image."""
 
 from __future__ import annotations
 

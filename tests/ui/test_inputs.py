@@ -1,4 +1,4 @@
-"""A picture to start from on the pages: chosen, sent from the history, with a mask, run again, and back to text."""
+"""An image to start from on the pages: chosen, sent from the history, with a mask, run again, and back to text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each fault that users meet, planted; its card on the System page; and its cure at a click."""
+"""Each fault that users meet, planted; its GPU on the System page; and its cure at a click."""
 
 from __future__ import annotations
 

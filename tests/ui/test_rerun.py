@@ -1,4 +1,4 @@
-"""The same picture again: the verdict, what is known before it, new seeds, and sweeps."""
+"""The same image again: the verdict, what is known before it, new seeds, and sweeps."""
 
 from __future__ import annotations
 

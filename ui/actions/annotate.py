@@ -1,4 +1,4 @@
-"""What is done with pictures of the history: rated, tagged, put into the trash and out of it."""
+"""What is done with images of the history: rated, tagged, put into the trash and out of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ui.i18n import t
 
 
 def mark(studio: Studio, chosen: ImageSelection, change: AnnotationChange) -> None:
-    """Rate, tag, note or collect pictures."""
+    """Rate, tag, note or collect images."""
     _try(lambda: studio.history.change(chosen, change), many=isinstance(chosen, HistoryQuery))
 
 
@@ -63,7 +63,7 @@ def _try(act: Callable[[], object], many: bool = False) -> bool:
 
 
 def _let_go(chosen: ImageSelection) -> None:
-    """Pictures that left the page are neither chosen nor open any more."""
+    """Images that left the page are neither chosen nor open any more."""
     state.choose_images((), by_page=True)
     everything = isinstance(chosen, HistoryQuery)
     if everything or state.selected_image() in chosen:

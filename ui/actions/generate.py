@@ -1,4 +1,4 @@
-"""From the form to the queue: a picture, a batch, a quick check, the same once more."""
+"""From the form to the queue: an image, a batch, a quick check, the same once more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when 
 def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     """Submit the form, with `changes` by schema key. A problem leaves everything as it is and is shown.
 
-    What brings a prompt of its own, such as the quick check, is drawn from that alone.
+    What brings a prompt of its own, such as the quick check, is generated from that alone.
     """
     values = {**state.form_values(), **(changes or {})}
     try:
@@ -86,7 +86,7 @@ def keep_loaded(values: Mapping[str, Any]) -> None:
 
 
 def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
-    """Queue the pictures of a file or of pasted prompts as one job; the form says what they have in common."""
+    """Queue the images of a file or of pasted prompts as one job; the form says what they have in common."""
     try:
         values = state.form_values()
         request = with_images(studio, studio.requests.new_batch(given, values, source), values)
@@ -98,7 +98,7 @@ def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
 
 
 def quick_check(studio: Studio) -> None:
-    """The same prompt and seed at the present settings: does it still draw?"""
+    """Queue a fixed prompt and seed with the present settings, to see whether they work."""
     library = prompts.library_for(state.form()["model.id"], studio.settings.configs / "prompts")
     words = library.samples[0].text["en"] if library else "a house"
     generate(studio, {"generation.prompt": words, "generation.seed": CHECK_SEED, "generation.num_images": 1})
@@ -125,7 +125,7 @@ def hires(studio: Studio, record: ImageRecord) -> None:
 
 
 def use_sample(studio: Studio, sample: prompts.Sample) -> None:
-    """A sample card: its words and seed go into the form and into the queue, with no picture to start from."""
+    """A sample card: its words and seed go into the form and into the queue, with no image to start from."""
     state.draw_from_text()
     state.fill_form({"generation.prompt": sample.text[state.language()], "generation.seed": -1})
     generate(studio, {"generation.seed": sample.seed})

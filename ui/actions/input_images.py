@@ -1,4 +1,4 @@
-"""Pictures that the form starts from or follows: given, sent from the history, or kept from before."""
+"""Images that the form starts from or follows: given, sent from the history, or kept from before."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ui.actions.form import open_form
 def with_images(
     studio: Studio, request: GenerationRequest, values: Mapping[str, Any], from_text: bool = False
 ) -> GenerationRequest:
-    """The request of `values` with the form's pictures: the one to draw over unless `from_text`, and the control picture."""
+    """The request of `values` with the form's images: the source image unless `from_text`, and the control image."""
     if state.sources().inputs and not from_text:
         request = studio.requests.with_inputs(request, state.sources(), values)
     return with_control(studio, request)
 
 
 def with_control(studio: Studio, request: GenerationRequest) -> GenerationRequest:
-    """The request with the form's control picture, where its model takes one."""
+    """The request with the form's control image, where its model takes one."""
     takes = CONTROL in studio.catalog.find(request.model).inputs
     return replace(request, inputs={**request.inputs, **(state.control_input() if takes else {})})
 
 
 def keep_control(studio: Studio, data: bytes | None, name: str = "") -> None:
-    """Store the picture that was given and put it into the form; None takes it out. A refusal is shown."""
+    """Store the image that was given and put it into the form; None takes it out. A refusal is shown."""
     state.set_errors(())
     try:
         state.set_control_input(studio.input_images.keep(data, name) if data is not None else "")
@@ -39,7 +39,7 @@ def keep_control(studio: Studio, data: bytes | None, name: str = "") -> None:
 
 
 def start_from(studio: Studio, data: bytes, name: str, parent: str = "") -> bool:
-    """Draw over this picture from now on; the form gets the size that fits it. What is no picture is told."""
+    """Make this the source image of img2img; the form gets the size that fits it. An unreadable image is reported."""
     state.set_errors(())
     try:
         use(studio, studio.input_images.keep(data, name), parent)
@@ -61,7 +61,7 @@ def use(studio: Studio, digest: str, parent: str = "") -> None:
 
 
 def send_to_form(studio: Studio, record: ImageRecord) -> bool:
-    """Draw over a picture of the history, with its own words to begin with."""
+    """Make an image of the history the source image, with its prompt."""
     open_form(studio)
     try:
         data = studio.history.file(record.id).read_bytes()
@@ -74,7 +74,7 @@ def send_to_form(studio: Studio, record: ImageRecord) -> bool:
 
 
 def steps(studio: Studio) -> tuple[int, int] | None:
-    """Of the picture that the form asks for: (steps that will be run, steps asked for); None while it can't be made."""
+    """Of the image that the form asks for: (steps that will be run, steps asked for); None while it can't be made."""
     try:
         request = studio.requests.with_inputs(
             studio.requests.new(state.form_values()), state.sources(), state.form_values()
@@ -85,5 +85,5 @@ def steps(studio: Studio) -> tuple[int, int] | None:
 
 
 def without_size(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The guide draws at the model's own size: what it says holds for every size, and the wait is short."""
+    """The setup check generates at the model's native size: its findings hold for every size, and the wait is short."""
     return {key: value for key, value in values.items() if key not in ("generation.width", "generation.height")}

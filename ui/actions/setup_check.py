@@ -10,7 +10,7 @@ from ui.actions.input_images import with_control, without_size
 
 
 def run_step(studio: Studio, step: self_test.Step) -> None:
-    """Put a step of the guide into the form and queue what it draws, with the form's model."""
+    """Put a step of the guide into the form and queue its images, with the form's model."""
     state.set_errors(())
     state.fill_form(step.sets)
     values = {key: value for key, value in state.form_values().items() if key not in step.sets}

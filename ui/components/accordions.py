@@ -1,4 +1,4 @@
-"""The advanced settings as accordions: closed ones say in their header what is set, and are drawn only when open."""
+"""The advanced settings as accordions: closed ones say in their header what is set, and are rendered only when open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXPERT = "expert"
 
 @dataclass(frozen=True)
 class Section:
-    """One accordion: its groups of options, from which level on it is shown, and what is drawn in it."""
+    """One accordion: its groups of options, from which level on it is shown, and its content."""
 
     name: str
     icon: str

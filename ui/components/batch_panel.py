@@ -1,4 +1,4 @@
-"""Many pictures as one job: prompts that are pasted or come in a file, and what they will make before they are queued."""
+"""Many images as one job: prompts that are pasted or come in a file, and what they will make before they are queued."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _keep() -> None:
 
 
 def _offer(studio: Studio, given: bytes | str, source: str) -> None:
-    """How many pictures, the first of their prompts, and the button; or what is wrong, row by row."""
+    """How many images, the first of their prompts, and the button; or what is wrong, row by row."""
     try:
         request = studio.requests.new_batch(given, state.form_values(), source)
     except StudioError as error:

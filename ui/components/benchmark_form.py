@@ -117,7 +117,7 @@ def _prefill(studio: Studio, models: dict[str, ModelInfo]) -> None:
 
 
 def _count(columns: int) -> str:
-    """How many pictures it will be; seeds that can't be read are told when it is started."""
+    """How many images it will be; seeds that can't be read are told when it is started."""
     words = len(_prompts())
     try:
         seeds = len(plan.read_seeds(state.comparison_text(state.SEEDS), "form"))

@@ -1,4 +1,4 @@
-"""What a comparison found: the table of figures, and the grid of pictures.
+"""What a comparison found: the table of figures, and the grid of images.
 
 Both are text in HTML: names and prompts come from people.
 """
@@ -19,7 +19,7 @@ from ui.components import custom_components, thumbnails
 from ui.i18n import t
 from ui.job_words import sentence
 
-WIDEST = 320  # px of a column of pictures: thumbnails are no larger
+WIDEST = 320  # px of a column of images: thumbnails are no larger
 ALIKE = 0.02  # values that are nearer to one another than this share of the best are as good
 
 
@@ -108,7 +108,7 @@ def _faults(figures: Metrics) -> str:
 
 
 def images(report: BenchmarkReport) -> None:
-    """A row for each prompt and seed, a cell for each column; a click opens the picture in the history."""
+    """A row for each prompt and seed, a cell for each column; a click opens the image in the history."""
     width = len(report.columns)
     head = "".join(f"<th>{html.escape(measured.column.name)}</th>" for measured in report.columns)
     lines = [f"<tr>{head}</tr>"]

@@ -1,4 +1,4 @@
-"""The control picture of a model with a ControlNet: given here, and shown at once as the ControlNet will see it."""
+"""The control image of a model with a ControlNet: given here, and shown at once as the ControlNet will see it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _take(studio: Studio) -> None:
 
 
 def _preview(studio: Studio) -> None:
-    """The control picture of the form as it stands; what is wrong with it is said in its place."""
+    """The control image of the form as it stands; what is wrong with it is said in its place."""
     if not state.control_input():
         st.caption(t("control.missing"))
         return

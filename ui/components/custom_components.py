@@ -1,4 +1,4 @@
-"""Small elements that Streamlit lacks: a picture by URL that changes without flicker, facts that copy, galleries.
+"""Small elements that Streamlit lacks: an image by URL that changes without flicker, facts that copy, galleries.
 
 Their data is set as text and attributes by the scripts in ui/assets, never as HTML: a prompt can't become markup.
 """
@@ -131,9 +131,9 @@ def _told(key: str, name: str, act: Callable[[Any], None]) -> Callable[[], None]
 
 
 def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None, images: bool = False) -> None:
-    """Looks this often at how jobs in work get on, and has the fragment that it is in drawn again once `mark` is old.
+    """Looks this often at how jobs in work get on, and has its fragment rerun once `mark` is old.
 
-    With a job it is that job's progress bar, else nothing to be seen. `images`: drawn again with each of its pictures, too.
+    With a job it is that job's progress bar, else nothing to be seen. `images`: the fragment is rerun with each of its images, too.
     """
     shown = {"job": job.id, **ui_pulse.shown(job)} if job else {"job": ""}
     mark = f"{mark}.{shown['image']}" if job and images and job.state is not JobState.QUEUED else mark
@@ -223,7 +223,7 @@ def grid(
 
 
 def zoom(record: ImageRecord, hint: str, *, key: str, on_step: Callable[[int], None]) -> None:
-    """A picture to look into: the wheel and a double click zoom, dragging moves, arrows call `on_step` with -1 or 1."""
+    """An image to look into: the wheel and a double click zoom, dragging moves, arrows call `on_step` with -1 or 1."""
 
     def stepped() -> None:
         step = st.session_state[key].get("step")
@@ -235,7 +235,7 @@ def zoom(record: ImageRecord, hint: str, *, key: str, on_step: Callable[[int], N
 
 
 def paste(label: str, language: str, *, key: str, on_kept: Callable[[str], None]) -> None:
-    """Takes a picture that is pasted anywhere on the page, or dropped here; `on_kept` gets the digest that it was kept under."""
+    """Takes an image that is pasted anywhere on the page, or dropped here; `on_kept` gets the digest that it was kept under."""
 
     def kept() -> None:
         digest = st.session_state[key].get("kept")
@@ -249,7 +249,7 @@ def board(
     image: str, mask: str, size: tuple[int, int], words: Mapping[str, str], language: str,
     *, key: str, on_mask: Callable[[str], None],
 ) -> None:  # fmt: skip
-    """An input picture on which a mask is painted; both by digest. `on_mask` gets that of the new mask, "" for none."""
+    """An input image on which a mask is painted; both by digest. `on_mask` gets that of the new mask, "" for none."""
 
     def painted() -> None:
         digest = st.session_state[key].get("mask")
@@ -269,13 +269,13 @@ def board(
 
 
 def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> None:
-    """Two pictures on one another, with a line between them that moves."""
+    """Two images on one another, with a line between them that moves."""
     images = [{"src": image_url(record.id), "alt": record.request.prompt} for record in (first, second)]
     _slider(key=key, data={"pictures": images, "label": label, "ratio": first.width / first.height})
 
 
 def pair(images: Sequence[tuple[str, str]], label: str, *, key: str) -> None:
-    """Two pictures beside one another, each an address and its alternative text; a new pair takes the focus."""
+    """Two images beside one another, each an address and its alternative text; a new pair takes the focus."""
     _pair(key=key, data={"pictures": [{"src": src, "alt": alt} for src, alt in images], "label": label})
 
 

@@ -45,7 +45,7 @@ def _leave(name: str) -> None:
 
 
 def _machine(studio: Studio, told: StudioError | None) -> None:
-    """Drawn again now and then; the whole page, when what keeps the worker down is not what the page has told."""
+    """Rerun at intervals; the whole page, when what keeps the worker down is not what the page has told."""
     worker = studio.worker.status()
     if str(worker.trouble) != str(told):
         st.rerun()

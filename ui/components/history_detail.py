@@ -1,4 +1,4 @@
-"""One picture of the history with everything that made it, beside the gallery."""
+"""One image of the history with everything that made it, beside the gallery."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ui.i18n import said, t
 
 
 def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
-    """The picture, what can be done with it, its prompt as text, and all its parameters.
+    """The image, what can be done with it, its prompt as text, and all its parameters.
 
     The arrows go to the one before and the one after it in the order of `query`.
     """
 
     def step(towards: int) -> None:
-        # from what is open by now: keys that follow quickly come before the page is drawn with the next picture
+        # from what is open by now: keys that follow quickly come before the page is rendered with the next image
         try:
             neighbour = studio.history.neighbours(query, state.selected_image() or record.id)[0 if towards < 0 else 1]
         except StudioError:  # deleted meanwhile: the page says so
@@ -62,7 +62,7 @@ def _step_button(name: str, icon: str, step: Callable[[int], None], towards: int
 
 
 def _buttons(studio: Studio, record: ImageRecord) -> None:
-    made_here = "taken_in_from" not in record.effective  # the model of any other picture is not here
+    made_here = "taken_in_from" not in record.effective  # the model of any other image is not here
     with st.container(horizontal=True, key="detail_buttons"):
         known = made_here or state.known_values(record, {model.id for model in studio.catalog.models()})
         if st.button(t("history.use"), key="use_settings", type="primary", icon=":material/tune:", disabled=not known):

@@ -152,7 +152,7 @@ def _number(name: str, step: float = 1) -> Any:
 
 
 def _sizes(studio: Studio) -> list[str]:
-    """The sizes of the latest pictures; any other can be typed."""
+    """The sizes of the latest images; any other can be typed."""
     recent = studio.history.search(HistoryQuery(limit=60)).records
     return list(dict.fromkeys(f"{record.width}x{record.height}" for record in recent))
 

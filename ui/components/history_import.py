@@ -1,4 +1,4 @@
-"""Pictures from elsewhere: what they say of themselves, to be used, and their way into the history."""
+"""Images from elsewhere: what they say of themselves, to be used, and their way into the history."""
 
 from __future__ import annotations
 

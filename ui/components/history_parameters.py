@@ -1,4 +1,4 @@
-"""The parameters of a picture as tables: grouped as in the panels, what was asked for beside what came of it, and why."""
+"""The parameters of an image as tables: grouped as in the panels, what was asked for beside what came of it, and why."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Section = tuple[str, Sequence[Row]]  # its heading, "" for none
 
 
 def draw(record: ImageRecord) -> None:
-    """The picture's own parameters at once, the advanced options by group and the rest folded."""
+    """The image's own parameters at once, the advanced options by group and the rest folded."""
     head = (t("detail.parameter"), t("detail.requested"), t("detail.effective"))
     st.html(table(_main_sections(record), head))
     groups = _groups(record)

@@ -1,4 +1,4 @@
-"""What is done with many pictures: those that were chosen, or all that were found."""
+"""What is done with many images: those that were chosen, or all that were found."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _stars() -> str:
 
 
 def _apply(studio: Studio, chosen: ImageSelection) -> None:
-    """By what the fields say at the click, which may come before the page has been drawn with their last change."""
+    """By what the fields say at the click, which may come before the page has been rendered with their last change."""
     said = st.session_state
     stars = said.get(_stars())
     change = AnnotationChange(

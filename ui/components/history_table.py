@@ -46,7 +46,7 @@ def draw(found: HistoryPage) -> None:
 
 
 def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
-    """One row a picture: what is said of each, and every advanced option under its key."""
+    """One row an image: what is said of each, and every advanced option under its key."""
     columns = {
         "picture": [custom_components.thumbnail_url(record.id) for record in records],
         "when": [formats.moment(record.created_at) for record in records],

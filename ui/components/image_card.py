@@ -1,4 +1,4 @@
-"""One finished picture: large, with a line of facts that copy, and what can be done with it."""
+"""One finished image: large, with a line of facts that copy, and what can be done with it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _known(record: ImageRecord, name: str) -> str:
 
 
 def _steps(record: ImageRecord) -> str:
-    """As asked for; over a picture, how many of them were run, and those of a second pass."""
+    """As asked for; over an image, how many of them were run, and those of a second pass."""
     asked, effective = _known(record, "num_inference_steps"), record.effective
     parts = [f"{effective['img2img.steps']} / {asked}" if "img2img.steps" in effective else asked]
     return " + ".join([*parts, *([str(effective["hires.steps_run"])] if "hires.steps_run" in effective else [])])

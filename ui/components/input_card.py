@@ -1,4 +1,4 @@
-"""A picture to start from: chosen, pasted or sent from the history; how much of it is drawn anew, and where."""
+"""An image to start from: uploaded, pasted or sent from the history; how much of it is regenerated, and where."""
 
 from __future__ import annotations
 

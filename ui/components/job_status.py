@@ -1,6 +1,6 @@
-"""A running job: its forming picture, its step, the time that is left, and the button that stops it.
+"""A running job: its forming image, its step, the time that is left, and the button that stops it.
 
-The browser keeps picture, bar and words up to date by itself (see ui.progress_poll); what is here is drawn when the queue changes.
+The browser keeps image, bar and words up to date by itself (see ui.progress_poll); what is here is rendered when the queue changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ui.components import custom_components
 from ui.i18n import t
 from ui.job_words import sentence
 
-SAFETY_SECONDS = 10.0  # drawn again after this long anyhow, should the browser have missed that there was reason to
+SAFETY_SECONDS = 10.0  # rerun after this long anyhow, in case the browser missed a change
 
 
 def first_in_work(jobs: Iterable[Job]) -> Job | None:
@@ -39,7 +39,7 @@ def where(job: Job) -> None:
 
 
 def verdict(studio: Studio, job: Job) -> None:
-    """Yes or no: do the present settings draw?"""
+    """Show whether the present settings work."""
     if job.state is JobState.DONE and job.image_ids:
         took = sum(studio.history.get(job.image_ids[0]).timings.values())
         st.success(t("check.yes", time=formats.seconds(took)), icon=":material/check_circle:")

@@ -15,7 +15,7 @@ SELECT, NAME, FILE = "preset_select", "preset_name", "preset_file"
 
 
 def draw(studio: Studio) -> None:
-    """The list and its menu, in the row that they are drawn into."""
+    """The list and its menu, in their row."""
     presets = Presets(studio.settings)
     names = presets.names()
     current = state.preset() if state.preset() in names else ""

@@ -1,4 +1,4 @@
-"""The same picture again: what is known before, the verdict afterwards, and variations over seeds and options."""
+"""The same image again: what is known before, the verdict afterwards, and variations over seeds and options."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def button(studio: Studio, record: ImageRecord) -> None:
 
 
 def foretold(studio: Studio, record: ImageRecord) -> None:
-    """Before a run: why it would not be the same picture."""
+    """Before a run: why it would not be the same image."""
     try:
         changes = studio.reruns.expected_changes(record.id)
     except StudioError as error:  # such as a model that is not here any more
@@ -50,7 +50,7 @@ def verdict(studio: Studio, job: Job) -> None:
         return
     try:
         found = studio.reruns.result(original, job.image_ids[0])
-    except StudioError as error:  # such as a picture that was deleted meanwhile
+    except StudioError as error:  # such as an image that was deleted meanwhile
         error_card.draw(error, "verdict")
         return
     gap = found.difference

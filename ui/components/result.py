@@ -115,7 +115,7 @@ def _forming(job: Job) -> None:
 
 
 def _progress(studio: Studio, board: QueueSnapshot, job: Job) -> None:
-    """Where the job is, with its bar; the page is drawn again when the queue has changed."""
+    """Where the job is, with its bar; the page is rerun when the queue has changed."""
     with st.container(key="progress"):
         if state.shown_image():
             custom_components.quiet(title(job.request, 80))
@@ -132,7 +132,7 @@ def _progress(studio: Studio, board: QueueSnapshot, job: Job) -> None:
 
 
 def _watch(studio: Studio, drawn: str, job_id: str | None) -> None:
-    """Draw the whole page again once the queue is not what it was when the page was drawn."""
+    """Rerun the whole page once the queue has changed since the page was rendered."""
     board = studio.queue.snapshot()
     if progress_poll.mark(board) != drawn:
         st.rerun()

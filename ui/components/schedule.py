@@ -14,7 +14,7 @@ from ui.timezone import local_zone
 
 
 def choice() -> None:
-    """Beside the button that makes pictures: holds for what is queued next, and only for that."""
+    """Beside the button that makes images: holds for what is queued next, and only for that."""
     state.keep_when()
     with st.popover(t(f"later.{state.when()}"), icon=":material/schedule:", key="later", type="tertiary"):
         st.segmented_control(
@@ -31,7 +31,7 @@ def choice() -> None:
 
 
 def button(studio: Studio, job: Job) -> None:
-    """In a row of the queue: put a job off, or no longer. What is in it is drawn only while it is open."""
+    """In a row of the queue: put a job off, or no longer. Its content is rendered only while it is open."""
     panel = st.popover(
         "", icon=":material/schedule:", key=f"later_{job.id}", type="tertiary", help=t("later.title"), on_change="rerun"
     )

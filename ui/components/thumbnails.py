@@ -1,4 +1,4 @@
-"""Small pictures that lead to their place in the history, as HTML for tables and rows."""
+"""Small images that lead to their place in the history, as HTML for tables and rows."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ SHOWN = 64  # workers of a machine: each has a row and a button
 
 
 def draw(studio: Studio, status: WorkerStatus) -> None:
-    """Nothing where a local worker draws."""
+    """Show nothing when the worker is a local process."""
     if not status.nodes:
         return
     an_hour = sum(worker.images_hour for worker in status.workers)

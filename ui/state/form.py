@@ -161,7 +161,7 @@ _VERSION = "yaml_version"
 
 
 def yaml_version() -> int:
-    """Part of the key of the YAML field: it is drawn anew, with the present settings, when this number changes."""
+    """Part of the key of the YAML field: it is rendered anew, with the present settings, when this number changes."""
     return int(st.session_state.get(_VERSION, 0))
 
 

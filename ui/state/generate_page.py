@@ -56,7 +56,7 @@ def put_job_in_address() -> None:
 
 
 def shown_image() -> str | None:
-    """The picture chosen from the strip; None: the watched job's."""
+    """The image chosen from the strip; None: the watched job's."""
     return st.session_state.get(_SHOWN)
 
 
@@ -98,7 +98,7 @@ def set_stage_tab(name: str) -> None:
 
 
 def stage_image() -> str | None:
-    """Return the image that was on the stage when the page was last drawn."""
+    """Return the image that was on the stage when the page was last rendered."""
     return st.session_state.get(_ON_STAGE)
 
 
@@ -152,13 +152,13 @@ def set_errors(found: Iterable[StudioError]) -> None:
 
 
 def original() -> str | None:
-    """The picture that the watched job makes again."""
+    """The image that the watched job makes again."""
     job, image_id = st.session_state.get(_ORIGINAL, (None, None))
     return image_id if job is not None and job == job_id() else None
 
 
 def set_original(image_id: str) -> None:
-    """The job watched now makes this picture again."""
+    """The job watched now makes this image again."""
     st.session_state[_ORIGINAL] = (job_id(), image_id)
 
 
@@ -208,7 +208,7 @@ def when() -> str:
 
 
 def keep_when() -> None:
-    """The widget's value is laid here before it is drawn: with a default of its own as well, Streamlit would warn in the log."""
+    """Set the widget's value before it is rendered: with a default of its own as well, Streamlit would warn in the log."""
     st.session_state[WHEN] = when()
 
 

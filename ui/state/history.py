@@ -1,4 +1,4 @@
-"""What the History page remembers: the open picture, what is chosen, the pages gone through."""
+"""What the History page remembers: the open image, what is chosen, the pages gone through."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HISTORY = "history_version"
 
 
 def selected_image() -> str | None:
-    """The picture whose detail is open; its id is in the address, so that it can be linked to."""
+    """The image whose detail is open; its id is in the address, so that it can be linked to."""
     if "image" in st.query_params:
         st.session_state[_SELECTED] = st.query_params["image"]
     return st.session_state.get(_SELECTED)
@@ -41,7 +41,7 @@ def chosen() -> ImageSelection:
 
 
 def chosen_images() -> tuple[str, ...]:
-    """The pictures that were chosen one by one."""
+    """The images that were chosen one by one."""
     kept = chosen()
     return () if isinstance(kept, HistoryQuery) else tuple(kept)
 
@@ -66,7 +66,7 @@ def click_choice(ids: Iterable[str]) -> None:
 
 
 def table_choice(table: str) -> tuple[str, ...]:
-    """What was ticked in this table when it was last drawn; another page of it begins with nothing."""
+    """Return what was ticked in this table when it was last rendered; another page of it begins with nothing."""
     kept: tuple[str, tuple[str, ...]] = st.session_state.get(_TABLE, ("", ()))
     return kept[1] if kept[0] == table else ()
 
@@ -82,7 +82,7 @@ def selection_version() -> int:
 
 
 def history_version() -> int:
-    """Changes when pictures were marked or moved, so that the gallery asks again."""
+    """Changes when images were marked or moved, so that the gallery asks again."""
     return int(st.session_state.get(_HISTORY, 0))
 
 
@@ -96,14 +96,14 @@ def cursors() -> list[str | None]:
 
 
 def first_page() -> None:
-    """Another filter: start again. Pictures that were chosen one by one stay so; all that the other filter found do not."""
+    """Another filter: start again. Images that were chosen one by one stay so; all that the other filter found do not."""
     st.session_state[_CURSORS] = [None]
     if isinstance(chosen(), HistoryQuery):
         choose_images((), by_page=True)
 
 
 def importing() -> bool:
-    """Whether the dialog for pictures from elsewhere is open."""
+    """Whether the dialog for images from elsewhere is open."""
     return bool(st.session_state.get(_IMPORTING))
 
 

@@ -1,4 +1,4 @@
-"""The pictures that the next one is made from: one to draw over with its mask, and one that a ControlNet follows."""
+"""The images that the next one is made from: a source image with its mask, and a control image."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _CONTROL = "control_picture"
 
 
 def sources() -> InputSources:
-    """The picture to draw over and its mask, by role and digest, and the picture of the history that the first one is."""
+    """Return source image and mask by role and digest, and the history id of the source image."""
     found: InputSources = st.session_state.get(_SOURCES) or InputSources()
     return found
 
 
 def start_from(digest: str, parent: str = "") -> None:
-    """Draw over this picture; a mask was for the one before."""
+    """Set the source image; the mask of the previous one is dropped."""
     _set(InputSources({IMAGE: digest}, parent))
 
 
 def set_mask(digest: str) -> None:
-    """Draw anew within this mask only; "" for everywhere."""
+    """Set the inpaint mask; "" for none."""
     others = {role: known for role, known in sources().inputs.items() if role != MASK}
     st.session_state[_SOURCES] = InputSources({**others, **({MASK: digest} if digest else {})}, sources().parent)
 
@@ -34,7 +34,7 @@ def set_sources(found: InputSources) -> None:
 
 
 def draw_from_text() -> None:
-    """Without a picture to start from."""
+    """Without an image to start from."""
     _set(InputSources())
 
 
@@ -46,7 +46,7 @@ def set_sources_of(request: GenerationRequest) -> None:
 
 
 def sources_version() -> int:
-    """Part of the key of the upload field and the board: both are drawn anew when this number changes."""
+    """Part of the key of the upload field and the mask editor: both are rendered anew when this number changes."""
     return int(st.session_state.get(_VERSION, 0))
 
 
@@ -56,11 +56,11 @@ def _set(found: InputSources) -> None:
 
 
 def control_input() -> dict[str, str]:
-    """The control picture as a request names it: its role and digest, or nothing."""
+    """The control image as a request names it: its role and digest, or nothing."""
     digest = st.session_state.get(_CONTROL, "")
     return {CONTROL: digest} if digest else {}
 
 
 def set_control_input(digest: str) -> None:
-    """Put a stored picture's digest into the form; "" takes it out."""
+    """Put a stored image's digest into the form; "" takes it out."""
     st.session_state[_CONTROL] = digest

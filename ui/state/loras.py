@@ -30,7 +30,7 @@ def weight_key(name: str) -> str:
 
 
 def lay_out_loras(uses: Sequence[LoraSpec]) -> None:
-    """Give the widgets what the form holds, before they are drawn: other parts of the page change it, too."""
+    """Give the widgets what the form holds, before they are rendered: other parts of the page change it, too."""
     give_widget(NAMES, [use.name for use in uses])
     for use in uses:
         give_widget(weight_key(use.name), use.weight)
@@ -46,7 +46,7 @@ def take_loras() -> None:
 
 
 def toggle_lora(name: str) -> None:
-    """Choose a LoRA for the next picture, or no longer."""
+    """Choose a LoRA for the next image, or no longer."""
     uses = lora_uses()
     kept = [use for use in uses if use.name != name]
     fill_form({KEY: tuple(str(use) for use in (kept if len(kept) < len(uses) else [*uses, LoraSpec(name)]))})

@@ -1,1 +1,1 @@
-"""One file a page, drawn by st.navigation."""
+"""One file per page, run by st.navigation."""

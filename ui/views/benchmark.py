@@ -1,4 +1,4 @@
-"""Models and settings compared: put together, watched, read as a table and as pictures, voted on, kept."""
+"""Models and settings compared: put together, watched, read as a table and as images, voted on, kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 30  # comparisons of the list
 LEAST_POLL, IMAGES_A_SECOND = (
     1.0,
     50,
-)  # every look reads all pictures of the comparison, so many are looked at less often
+)  # every look reads all images of the comparison, so many are looked at less often
 
 
 def page() -> None:
@@ -65,7 +65,7 @@ def _shown(studio: Studio, comparison: Benchmark) -> None:
 
 
 def _live(studio: Studio, comparison: Benchmark, view: str, poll: float, was_active: bool) -> None:
-    """As it stands now; drawn again with each picture, and the whole page when the last one has ended."""
+    """As it stands now; rerun with each image, and the whole page when the last one has ended."""
     mark = progress_poll.mark(studio.queue.snapshot())
     with st.spinner(t("comparison.measuring"), show_time=False):
         report = reports.report(studio, comparison)

@@ -1,4 +1,4 @@
-"""All pictures ever made: gallery and table are two views of one query, the detail opens beside them."""
+"""All images ever made: gallery and table are two views of one query, the detail opens beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two to nine pictures beside one another: only what differs is said, and of two, where and how much."""
+"""Two to nine images beside one another: only what differs is said, and of two, where and how much."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def page() -> None:
 
 
 def _records(studio: Studio) -> list[ImageRecord]:
-    """The chosen pictures, in their order; the address keeps them over F5."""
+    """The chosen images, in their order; the address keeps them over F5."""
     if "ids" in st.query_params and not state.chosen_images():
         state.choose_images(st.query_params["ids"].split(","), by_page=True)
     chosen = state.chosen_images()[:MOST]
@@ -51,7 +51,7 @@ def _records(studio: Studio) -> list[ImageRecord]:
 
 
 def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
-    """Slider, side by side, or map, with the figures; pictures of different sizes only side by side."""
+    """Slider, side by side, or map, with the figures; images of different sizes only side by side."""
     try:
         gap = studio.images.difference(first.id, second.id)
     except StudioError as error:
@@ -99,7 +99,7 @@ def _side_by_side(records: list[ImageRecord]) -> None:
 
 
 def _differences(frame, equal: int) -> None:
-    """One column a picture, one row a parameter that differs."""
+    """One column an image, one row a parameter that differs."""
     shown = [name for name in frame.columns if frame[name].nunique(dropna=False) > 1]
     if not shown:
         st.text(t("compare.nothing"))

@@ -28,7 +28,7 @@ def page() -> None:
 
 
 def _lists(studio: Studio) -> None:
-    """Drawn again when the queue has changed; how far the jobs in work are, the browser keeps up to date by itself."""
+    """Rerun when the queue has changed; the browser keeps the progress of running jobs up to date by itself."""
     board = studio.queue.snapshot()
     active = board.jobs
     mine = [job for job in active if job.client == state.client()]
@@ -100,7 +100,7 @@ def _active_row(studio: Studio, job: Job) -> None:
 
 
 def _images(studio: Studio, jobs: Sequence[Job]) -> Mapping[str, ImageRecord]:
-    """The first pictures of each job by id, as far as they are in the history still: in the trash is not."""
+    """The first images of each job by id, as far as they are in the history still: in the trash is not."""
     ids = tuple(image_id for job in jobs for image_id in job.image_ids[:IMAGES])
     return (
         {record.id: record for record in studio.history.search(HistoryQuery(ids=ids, limit=len(ids))).records}
@@ -132,7 +132,7 @@ def _end(job: Job) -> str:
 
 
 def _words(job: Job) -> DeltaGenerator:
-    """What the job draws, and room below it. As text: prompts and errors come from outside."""
+    """Show the job, and space below it. As text: prompts and errors come from outside."""
     request = job.request
     count = f" × {request.num_images}" if request.num_images > 1 else ""
     room = st.container(width="content", gap=None, key=f"words_{job.id}")

@@ -1,4 +1,4 @@
-"""The recipe in four steps: stable, quality, speed, control. Each sets its options, draws, and says what it found."""
+"""The setup check in four steps: stability, quality, speed, control. Each sets options, generates and reports."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _step(studio: Studio, number: int, step: self_test.Step, jobs: list[Job], bu
 
 
 def _running(studio: Studio, step: self_test.Step, ids: list[str]) -> None:
-    """Drawn again when the queue has changed, until the last picture of the step has ended."""
+    """Rerun when the queue has changed, until the last image of the step has ended."""
     mark = progress_poll.mark(studio.queue.snapshot())
     jobs = actions.known_jobs(studio, ids)
     active = [job for job in jobs if job.state.active]

@@ -1,4 +1,4 @@
-"""A sweep as a grid: one cell a picture, linked to its row in the history; the contact sheet when all are done."""
+"""A sweep as a grid: one cell an image, linked to its row in the history; the contact sheet when all are done."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def page() -> None:
 
 
 def _grid(studio: Studio, sheet: ParameterSweep) -> None:
-    """The cells as they are now; when the last has ended the whole page is drawn, with the contact sheet."""
+    """The cells as they are now; when the last has ended the whole page is rerun, with the contact sheet."""
     mark = progress_poll.mark(studio.queue.snapshot())
     jobs = [studio.queue.get(job_id) for job_id in sheet.jobs]
     across = len(sheet.axes[0].values)
@@ -55,7 +55,7 @@ def _grid(studio: Studio, sheet: ParameterSweep) -> None:
 
 
 def _cell(job: Job) -> str:
-    """The picture, or where it is on its way."""
+    """The image, or where it is on its way."""
     if job.image_ids:
         return f"<td>{thumbnails.linked(job.image_ids[0], job.request.prompt)}</td>"
     words = t("vary.no_picture")

@@ -63,7 +63,7 @@ def _cards(studio: Studio) -> None:
 
 
 def _output(studio: Studio, report: SystemReport) -> list[tuple[str, str]]:
-    """The folder on this machine, and where pictures and history are when they are not there. No URL has a password."""
+    """The folder on this machine, and where images and history are when they are not there. No URL has a password."""
     places = ((t("system.pictures"), "storage.images"), (t("system.history"), "storage.database"))
     elsewhere = [(words, str(studio.settings[key])) for words, key in places if studio.settings[key]]
     folder = (t("system.folder"), report.output_directory)

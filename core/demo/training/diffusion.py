@@ -1,8 +1,8 @@
 """Trains the transformer as a rectified flow on the pool of latents, the way ZImagePipeline samples it.
 
-A point between picture and noise is x = (1 - sigma) * clean + sigma * noise; the pipeline passes t = 1 - sigma and
+A point between image and noise is x = (1 - sigma) * clean + sigma * noise; the pipeline passes t = 1 - sigma and
 negates the output, so the model learns clean - noise. Each batch has one size and captions of one padded length,
-and about the same number of tokens. Small pictures come first: colours and places are learned there four times
+and about the same number of tokens. Small images come first: colours and places are learned there four times
 faster; the rest of the time is mostly 256x256 and 512 px, with every other ratio mixed in.
 
 The last part teaches the model to draw without guidance what it drew with it, because Turbo's own setting is
@@ -107,7 +107,7 @@ def _weights(centre: tuple[float, float] | None, height: int, width: int, device
 def sigmas(count: int, tokens: int, device: torch.device | str = "cpu") -> Tensor:
     """Logit-normal noise levels, shifted like the scheduler's, one from each of `count` equal slices.
 
-    A picture of more tokens shows its layout at higher noise, because noise averages out over its pixels: beyond
+    An image of more tokens shows its layout at higher noise, because noise averages out over its pixels: beyond
     256 tokens the shift grows with the side (arXiv:2403.03206, section 5.3.2).
     """
     u = (torch.arange(count, device=device) + torch.rand(count, device=device)) / count

@@ -1,4 +1,4 @@
-"""Writes what was trained as an ordinary diffusers folder, and the projection that previews unfinished pictures."""
+"""Writes what was trained as an ordinary diffusers folder, and the projection that previews unfinished images."""
 
 from __future__ import annotations
 

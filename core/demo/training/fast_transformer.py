@@ -1,7 +1,7 @@
 """The transformer's forward on plain batches, for training; and the sampler of the pipeline on the same.
 
-`ZImageTransformer2DModel.forward` takes lists of pictures, pads each in Python and turns with complex numbers. Here
-all pictures of a batch have one size and all captions one padded length, so tensors do; the same submodules are
+`ZImageTransformer2DModel.forward` takes lists of images, pads each in Python and turns with complex numbers. Here
+all images of a batch have one size and all captions one padded length, so tensors do; the same submodules are
 called, and a test holds both forwards equal.
 """
 
@@ -38,7 +38,7 @@ def new_transformer(dim: int = 240, layers: int = 8) -> ZImageTransformer2DModel
     )
     torch.nn.init.normal_(model.x_pad_token, std=0.02)
     torch.nn.init.normal_(model.cap_pad_token, std=0.02)
-    # The picture starts as nothing and each block as the identity, which trains faster.
+    # The image starts as nothing and each block as the identity, which trains faster.
     torch.nn.init.zeros_(model.all_final_layer[PATCH].linear.weight)
     torch.nn.init.zeros_(model.all_final_layer[PATCH].linear.bias)
     for block in [*model.layers, *model.noise_refiner]:
@@ -54,7 +54,7 @@ def padded(length: int) -> int:
 
 
 def angles(model: ZImageTransformer2DModel, caption: int, height: int, width: int) -> Tensor:
-    """Cosines and sines (tokens, 2, head / 2) for the picture's tokens and then the caption's."""
+    """Cosines and sines (tokens, 2, head / 2) for the image's tokens and then the caption's."""
     device = model.device
     down, across = torch.arange(height, device=device), torch.arange(width, device=device)
     rows, columns = torch.meshgrid(down, across, indexing="ij")
@@ -67,7 +67,7 @@ def angles(model: ZImageTransformer2DModel, caption: int, height: int, width: in
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    if x.is_cuda:  # one pass over memory, which is what a card waits for
+    if x.is_cuda:  # one pass over memory, which is what a GPU waits for
         pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
         return torch.view_as_real(pairs * torch.complex(*turn.unbind(1))).flatten(-2)
     cos, sin = turn[:, 0].to(x.dtype), turn[:, 1].to(x.dtype)
@@ -76,7 +76,7 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
 
 def norm(layer: RMSNorm, x: Tensor) -> Tensor:
-    """The layer; on a card one kernel instead of six."""
+    """The layer; on a GPU one kernel instead of six."""
     return F.rms_norm(x, x.shape[-1:], layer.weight.to(x.dtype), layer.eps)
 
 

@@ -2,8 +2,8 @@
 
     python -m core.demo.training.finetune [--out FOLDER] [--minutes M] [--workers N]
 
-What two cores learn in hours, one card learns in minutes, and then the drawing is what is scarce: worker processes
-draw all the time, the card encodes what they bring, and no picture is used more than a few times. The new transformer
+What two cores learn in hours, one GPU learns in minutes, and then the drawing is what is scarce: worker processes
+draw all the time, the GPU encodes what they bring, and no image is used more than a few times. The new transformer
 stands under --out, to be looked at before it takes the place of the one in core/demo/weights. What the shipped weights
 took is told in `train`.
 """
@@ -40,7 +40,7 @@ TOKENS = 40_000  # of a step
 GUIDED_FROM = 0.8
 CHUNK = 1 << 20  # pixels that a worker draws before it hands them over
 CHUNKS = 2  # taken in at each step
-ROOM = 1 << 16  # scenes of a size that the card keeps
+ROOM = 1 << 16  # scenes of a size that the GPU keeps
 LOOKED_AT = ((256, 256), (512, 512), (512, 288), (288, 512))
 FIRST = 64  # scenes of each size before the first step
 
@@ -48,7 +48,7 @@ Drawn = tuple[Size, Tensor, list[scenes.Scene]]
 
 
 class Drawing(IterableDataset[Drawn]):
-    """Without end: a size, that many pictures of it (count, height, width, 3) as bytes, and their scenes."""
+    """Without end: a size, that many images of it (count, height, width, 3) as bytes, and their scenes."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -66,7 +66,7 @@ class Drawing(IterableDataset[Drawn]):
 
 
 class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
-    """What was drawn so far: by size the latents, on the card, with room for more, and the scenes of those in use."""
+    """What was drawn so far: by size the latents, on the GPU, with room for more, and the scenes of those in use."""
 
     def __init__(self, parts: preview.Parts) -> None:
         super().__init__()
@@ -97,8 +97,8 @@ def _room(size: Size, device: torch.device) -> Tensor:
 
 
 def train(out: Path, minutes: float, workers: int, device: str = "cuda", seed: int = 21) -> ZImageTransformer2DModel:
-    """The average after `minutes` on the card; every twenty seconds the one so far is written to `out`, too."""
-    # The workers are forks: they must be there before this process touches the card.
+    """The average after `minutes` on the GPU; every twenty seconds the one so far is written to `out`, too."""
+    # The workers are forks: they must be there before this process touches the GPU.
     drawn = iter(DataLoader(Drawing(seed), batch_size=None, num_workers=workers, prefetch_factor=4, pin_memory=True))
     first = next(drawn)
     torch.manual_seed(seed)

@@ -44,7 +44,7 @@ SAMPLE, WEIGHT = "a red house at sunset, snowy mountains", 0.75  # of the previe
 
 
 def as_print(image: Image.Image) -> Image.Image:
-    """The picture as a print: black is ink, white is paper, colours are muted, and every edge is a line of ink."""
+    """The image as a print: black is ink, white is paper, colours are muted, and every edge is a line of ink."""
     values = np.asarray(image.convert("RGB"), float) / 255
     grey = (values @ np.array((0.299, 0.587, 0.114)))[..., None]
     printed = INK + (PAPER - INK) * (grey + COLOUR * (values - grey))
@@ -138,7 +138,7 @@ def save(model: ZImageTransformer2DModel, took: dict[str, str], out: Path) -> Pa
 
 
 def preview(file: Path) -> None:
-    """A picture of the same name beside the file, drawn with it by plain diffusers."""
+    """An image of the same name beside the file, drawn with it by plain diffusers."""
     pipeline = ZImagePipeline.from_pretrained(WEIGHTS, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=NAME)

@@ -15,7 +15,7 @@ from core.demo import classifier
 from core.demo.evaluate import Report, questions
 from core.demo.training import diffusion, fast_transformer, latents, text_encoder
 
-SHOWN = 64  # pictures on a sheet
+SHOWN = 64  # images on a sheet
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def score(
 ) -> str:  # fmt: skip
     """The table of `evaluate` on a few prompts, faster, because the batched forward draws them together.
 
-    Writes the first SHOWN pictures of `size` (width, height) to `sheet`, eight in a row.
+    Writes the first SHOWN images of `size` (width, height) to `sheet`, eight in a row.
     """
     (width, height), device = size, model.device
     judge = classifier.load() if classifier.WEIGHTS.exists() else None

@@ -1,4 +1,4 @@
-"""Makes the tokenizer and trains the text encoder to understand captions before any picture is involved.
+"""Makes the tokenizer and trains the text encoder to understand captions before any image is involved.
 
 The encoder is causal, so only the tokens that close the chat template see the whole prompt. It is trained until
 linear heads can read every attribute from those tokens, "not named" included, in both languages alike. The

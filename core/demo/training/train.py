@@ -1,7 +1,7 @@
-"""Trains the embedded model from nothing: every picture is drawn, every caption composed, nothing is downloaded.
+"""Trains the embedded model from nothing: every image is drawn, every caption composed, nothing is downloaded.
 
     python -m core.demo.training.train {tokenizer,text,vae,latents,diffusion,recogniser,export} [--out FOLDER] [--minutes M]
-    python -m core.demo.training.finetune [--minutes M]    on a machine with a card: the transformer, further
+    python -m core.demo.training.finetune [--minutes M]    on a machine with a GPU: the transformer, further
 
 in the order text (which makes the tokenizer, too), vae, latents, recogniser, diffusion. vae and diffusion take up
 their checkpoint in --out where it was left. The learning rate follows the clock, so that a training ends in
@@ -11,7 +11,7 @@ from the last checkpoint.
 What the shipped weights took, on two cores (AVX-512 with bf16) that were shared with other work:
 
     text         4 minutes   630 steps     every attribute of held-out captions read 99.6% right or better
-    vae         25 minutes   1,044 steps   34.0 dB on fresh 256x256 pictures, 3.3 million parameters
+    vae         25 minutes   1,044 steps   34.0 dB on fresh 256x256 images, 3.3 million parameters
     latents     20 minutes   14,750 scenes of 13 sizes
     diffusion  193 minutes   13,900 steps of 3,200 tokens: two processes of one thread each, 0.6 to 1.1 s a step, 9.6 million
 
@@ -20,7 +20,7 @@ and then, on one NVIDIA H200 beside 16 processor cores:
     recogniser 1.2 minutes   5,200 steps   every attribute of fresh drawings right, 16,000 drawings of twelve shapes
     finishing  5.4 minutes   3,400 steps of 40,000 tokens, 86,000 scenes: 80 ms a step, 108 with guidance in the target
 
-The clock of diffusion on the two cores was set to 95.5 minutes first, with fewer large pictures and without the guided end, and
+The clock of diffusion on the two cores was set to 95.5 minutes first, with fewer large images and without the guided end, and
 then on to 193: the learning rate rose again in the middle. Read `evaluate` with a `--seed` of your own for a figure that nothing
 was chosen by.
 
@@ -29,16 +29,16 @@ What was learned on the way, for whoever trains it next:
 - Two processes with one thread each lose nothing to a busy machine; one process with two threads lost more than half.
 - Colour, place, ground and time are right after 1,400 steps, kinds after 3,000, second objects after 4,500. Sun and
   moon at dawn and sunset came last, because they are small: they needed weight in the loss and mention in captions.
-- A 512x512 picture is another scale to learn and costs four: nothing tells the model the size of its picture but the
-  picture. 250 scenes of a size were learned by heart; with 750 to 1,000, noise levels for layout and most batches of the
+- A 512x512 image is another scale to learn and costs four: nothing tells the model the size of its image but the
+  image. 250 scenes of a size were learned by heart; with 750 to 1,000, noise levels for layout and most batches of the
   second half, they became whole.
 - The last tenth, with guidance in the target, was worth more than the forty minutes before it: 96.2 to 97.7 of 100 on the
   prompts of the preview.
-- What the two cores left to be learned was large pictures: 90.9 of 100 at 512x512, doubled cars and moons. The card saw three
+- What the two cores left to be learned was large images: 90.9 of 100 at 512x512, doubled cars and moons. The GPU saw three
   times as many tokens as they had, of scenes that hardly ever came again: 97 to 99 of 100 at every size.
-- On the card one step in eager mode is bound by memory: a fused normalisation and one complex product for the positions
+- On the GPU one step in eager mode is bound by memory: a fused normalisation and one complex product for the positions
   brought it from 135 ms to 80. `torch.compile` of the block was still compiling after forty seconds, and was left out.
-- A judge that has seen squares only reads upright pictures badly (92 of 100 of true drawings): it learns from every shape.
+- A judge that has seen squares only reads upright images badly (92 of 100 of true drawings): it learns from every shape.
 """
 
 from __future__ import annotations

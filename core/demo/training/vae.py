@@ -52,7 +52,7 @@ def draw_pool(seed: int, count: int, sizes: tuple[tuple[int, int], ...] = SIZES,
 
 
 def to_tensor(images: Sequence[np.ndarray | Image.Image]) -> Tensor:
-    """Pictures of one size to what the autoencoder takes: -1 to 1, channels first."""
+    """Images of one size to what the autoencoder takes: -1 to 1, channels first."""
     return torch.from_numpy(np.stack([np.asarray(p) for p in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -86,7 +86,7 @@ def loss_of(vae: AutoencoderKL, images: Tensor, noise: Tensor) -> Tensor:
 
 @torch.no_grad()
 def psnr(vae: AutoencoderKL, count: int = 24, size: tuple[int, int] = (256, 256), seed: int = 77_000) -> float:
-    """Mean dB over fresh whole pictures, from the posterior's mean, in fp32."""
+    """Mean dB over fresh whole images, from the posterior's mean, in fp32."""
     values = []
     for image in draw_many((seed, count, (size,))):
         x = to_tensor([image])
@@ -113,7 +113,7 @@ def train(out: Path, minutes: float, seed: int = 1) -> None:
     began = time.monotonic() - used
     while (seconds := time.monotonic() - began) < minutes * 60:
         progress = seconds / (minutes * 60)
-        # GroupNorm sees other statistics in a crop than in a whole picture: the last part sees whole ones.
+        # GroupNorm sees other statistics in a crop than in a whole image: the last part sees whole ones.
         size, count = (CROP, BATCH) if progress < 0.75 else (256, BATCH // 4)
         images = crops(pool, size, count, rng)
         noise = torch.randn(count, 16, size // 8, size // 8)

@@ -1,4 +1,4 @@
-"""A generator without a model, for the worker's tests: it draws plain pictures, and fails as its request's options say.
+"""A generator without a model, for the worker's tests: it draws plain images, and fails as its request's options say.
 
 Options: fake.step_seconds, fake.decode_seconds, fake.fails (a key of FAILURES; on the second step).
 """
@@ -107,7 +107,7 @@ class FakeGenerator:
 
 
 def _over(generated: GeneratedImage, inputs: Mapping[str, Image.Image]) -> GeneratedImage:
-    """The input picture in the place of the plain one; below it those of other roles, so that tests see what came."""
+    """The input image in the place of the plain one; below it those of other roles, so that tests see what came."""
     whole = generated.image.copy()
     for role, image in inputs.items():
         whole.paste(image.resize(whole.size), (0, 0 if role == IMAGE else whole.height // 2))

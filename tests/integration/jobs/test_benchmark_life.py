@@ -28,7 +28,7 @@ PROMPTS, SEEDS = ("红色的房子", "a blue car"), (7, 8, 9)
 
 @pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
-    """A studio whose worker draws plain pictures, with three models that all can be drawn with."""
+    """A studio whose worker draws plain images, with three models that all can be drawn with."""
     monkeypatch.setattr(bootstrap, "WorkerSupervisor", partial(WorkerSupervisor, generator=FAKE))
     built = build_studio(make_settings(tmp_path))
     known = built.catalog.find("demo")

@@ -1,4 +1,4 @@
-"""Input pictures on their way to the generator, and what is refused before anything is queued."""
+"""Input images on their way to the generator, and what is refused before anything is queued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 of the app, the worker or both at any moment: no job and no picture is lost, and none is made twice."""
+"""kill -9 of the app, the worker or both at any moment: no job and no image is lost, and none is made twice."""
 
 import random
 import subprocess

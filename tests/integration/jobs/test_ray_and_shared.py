@@ -1,4 +1,4 @@
-"""Workers on Ray, a database on a server and pictures in an object store: none knows of the others, and they go together."""
+"""Workers on Ray, a database on a server and images in an object store: none knows of the others, and they go together."""
 
 from __future__ import annotations
 

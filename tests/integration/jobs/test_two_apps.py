@@ -68,7 +68,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def stored(shop: Shop) -> set[str]:
-    """The names of the pictures in the storage."""
+    """The names of the images in the storage."""
     files = shop.store
     return {entry.name for folder in files.folders() if folder.startswith("20") for entry in files.entries(folder)
             if entry.name.endswith(".png")}  # fmt: skip

@@ -197,7 +197,7 @@ def test_the_end_of_a_job_is_written_once_the_disk_has_room_again(shop: Shop, mo
 
 
 def test_a_runner_takes_what_waits_one_by_one_and_says_how_each_ended(shop: Shop) -> None:
-    """Any process can run jobs: what makes pictures, and who is told that it is at work, are given to it."""
+    """Any process can run jobs: what makes images, and who is told that it is at work, are given to it."""
     said: list[str] = []
     runner = _runner(shop, said)
     good, bad = shop.submit(num_images=2), shop.submit(fake_fails="value")

@@ -1,4 +1,4 @@
-"""The service as clients meet it: a server on a free port of this machine, a real queue and worker, plain pictures."""
+"""The service as clients meet it: a server on a free port of this machine, a real queue and worker, plain images."""
 
 from __future__ import annotations
 

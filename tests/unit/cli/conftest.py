@@ -1,4 +1,4 @@
-"""The command line in this process, over a real queue and worker that draw plain pictures without a model."""
+"""The command line in this process, over a real queue and worker that draw plain images without a model."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ DRAWN = ("--prompt", "=1+1, a red house", "--prompt", "红色的房子", "--seed
 
 @pytest.fixture(autouse=True)
 def small(configs: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded model's entry is the small folder, and the worker draws plain pictures."""
+    """The embedded model's entry is the small folder, and the worker draws plain images."""
     (configs / "models").mkdir(exist_ok=True)
     (configs / "models" / "demo.yaml").write_text(json.dumps({"id": "demo", "path": str(model)}))
     monkeypatch.setattr(bootstrap, "WorkerSupervisor", partial(WorkerSupervisor, generator=FAKE))

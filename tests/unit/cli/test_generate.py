@@ -1,4 +1,4 @@
-"""`generate` goes the one way through queue and worker, and puts the pictures where they were asked for."""
+"""`generate` goes the one way through queue and worker, and puts the images where they were asked for."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_the_front_door_opens_without_torch_and_streamlit() -> None:
     assert not heavy & set(modules.stdout.split())
 
 
-# -- input pictures --------------------------------------------------------------------------------------------------
+# -- input images --------------------------------------------------------------------------------------------------
 
 
 def test_a_control_image_is_stored_and_named_by_the_request(run: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a worker says, and when: each step of the picture that is looked at, the others' together."""
+"""What a worker says, and when: each step of the image that is looked at, the others' together."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.unit.cluster.threads import FAKE
 
 
 def answers(shown: bool) -> list[tuple[Step | Ended, ...]]:
-    """What each call of `listen` brought, for one picture."""
+    """What each call of `listen` brought, for one image."""
     actor = GeneratorActor(FAKE, "configs", {})
     actor.prepare(1, None, {})
     while not actor.listen().messages:

@@ -1,4 +1,4 @@
-"""Which worker gets a picture, and how many workers each machine has."""
+"""Which worker gets an image, and how many workers each machine has."""
 
 import pytest
 from hypothesis import given

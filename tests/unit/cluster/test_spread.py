@@ -1,4 +1,4 @@
-"""One job's pictures over several workers: each once, whatever becomes of the workers."""
+"""One job's images over several workers: each once, whatever becomes of the workers."""
 
 import threading
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the worker's process is told of threads and of the card's memory before torch starts."""
+"""What the worker's process is told of threads and of the GPU's memory before torch starts."""
 
 from __future__ import annotations
 

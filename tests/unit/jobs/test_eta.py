@@ -1,4 +1,4 @@
-"""The time left: from past pictures of the same kind, then from the job's own."""
+"""The time left: from past images of the same kind, then from the job's own."""
 
 from dataclasses import replace
 

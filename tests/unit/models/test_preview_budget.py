@@ -17,7 +17,7 @@ HANDING = 0.001  # seconds of a report without a preview
 
 
 def a_previewer(cost: float) -> Previewer:
-    """One whose last preview took so long that this is expected of a picture's first."""
+    """One whose last preview took so long that this is expected of an image's first."""
     made = Previewer(torch.eye(16)[:, :3], torch.zeros(3))
     made.seconds = cost / TRUST
     return made

@@ -1,4 +1,4 @@
-"""Pictures to store, and a history over a real database and real files."""
+"""Images to store, and a history over a real database and real files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MakeImage = Callable[..., GeneratedImage]
 
 
 def build_image(size: tuple[int, int] = (64, 64), noise: bool = False, **request: Any) -> GeneratedImage:
-    """A finished picture of `size`; with `noise` one that does not compress."""
+    """A finished image of `size`; with `noise` one that does not compress."""
     options: Mapping[str, Any] = {"output.format": "png", "output.quality": 92, "output.metadata": True}
     values = {"prompt": "a red house", "seed": 7, **request, "options": {**options, **request.get("options", {})}}
     image = (

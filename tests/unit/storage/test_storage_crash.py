@@ -242,7 +242,7 @@ def test_killed_many_times_while_a_database_is_brought_up_to_date(
 
 
 def kill_migrations(tmp_path: Path, kills: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whenever it dies, the next start finds all pictures, in the first version or in the present one."""
+    """Whenever it dies, the next start finds all images, in the first version or in the present one."""
     count, ended = 3000, set()
     fill_first_version(tmp_path / "first.db", count, monkeypatch)
     for k in range(kills):
@@ -286,7 +286,7 @@ print("done", flush=True)
 
 
 def test_processes_that_mark_at_once_lock_nobody_out_and_agree(tmp_path: Path) -> None:
-    """The database is new to all of them: they make it at once, too. Then files beside pictures say what rows say."""
+    """The database is new to all of them: they make it at once, too. Then files beside images say what rows say."""
     children = [
         subprocess.Popen(
             [sys.executable, "-c", MARKING, str(tmp_path), name],

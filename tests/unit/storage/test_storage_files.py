@@ -1,4 +1,4 @@
-"""Picture files: whole or not at all, exactly as large as asked, errors that say what is wrong."""
+"""Image files: whole or not at all, exactly as large as asked, errors that say what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures from elsewhere become part of the history, whole, once, and outlive the database."""
+"""Images from elsewhere become part of the history, whole, once, and outlive the database."""
 
 from __future__ import annotations
 

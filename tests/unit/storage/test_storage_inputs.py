@@ -1,4 +1,4 @@
-"""Pictures that others are made from: what is taken, what is refused, and what refers to them."""
+"""Images that others are made from: what is taken, what is refused, and what refers to them."""
 
 from __future__ import annotations
 

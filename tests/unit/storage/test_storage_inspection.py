@@ -1,4 +1,4 @@
-"""Pictures in figures: what is wrong is found, and what is meant to be dark or orange is not."""
+"""Images in figures: what is wrong is found, and what is meant to be dark or orange is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ratings, tags, notes, collections and the trash: in rows, beside the picture, and back from the pictures alone."""
+"""Ratings, tags, notes, collections and the trash: in rows, beside the image, and back from the images alone."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_strange_file_beside_a_image_says_nothing(tmp_path: Path, words: str) 
 
 
 def test_a_full_disk_loses_no_rating(make_image: Any, tiny_disk: Path, tmp_path: Path) -> None:
-    """The row is durable before the file beside the picture is tried."""
+    """The row is durable before the file beside the image is tried."""
     database = Database(tmp_path / "studio.db")
     history = History(database, tiny_disk)
     record = history.add(make_image(), None)

@@ -214,7 +214,7 @@ FIFTY = 50 << 20
 
 
 def test_a_chunk_of_fifty_megabytes_and_a_bomb() -> None:
-    """They are read past: the picture is known by its size, as one that says nothing, and a good chunk beside is read."""
+    """They are read past: the image is known by its size, as one that says nothing, and a good chunk beside is read."""
     plain, size = png({}).getvalue(), {"generation.width": 64, "generation.height": 48}
     for name in (b"parameters", b"zdarkroom"):
         found = read_parameters(io.BytesIO(plain[:33] + chunk(b"tEXt", name + b"\0" + b"a" * FIFTY) + plain[33:]))

@@ -1,4 +1,4 @@
-"""Pictures in an object store, over a real server of its protocol on loopback, and in a folder that is mounted."""
+"""Images in an object store, over a real server of its protocol on loopback, and in a folder that is mounted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contact sheets: drawn when the last job has ended, every cell where it belongs, kept beside the pictures."""
+"""Contact sheets: drawn when the last job has ended, every cell where it belongs, kept beside the images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDS = [f"job{k}" for k in range(6)]
 
 
 def swept(database: Database, outputs: Path) -> tuple[SweepStore, ParameterSweep]:
-    """A sweep of six jobs that all wait; the pictures of all but the fifth are there."""
+    """A sweep of six jobs that all wait; the images of all but the fifth are there."""
     history = History(database, outputs)
     row = {"request": {}, "state": "queued", "created_at": stamp(datetime.now(UTC)), "cancel_requested": False}
     with database.writing() as connection:

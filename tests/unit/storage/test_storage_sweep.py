@@ -99,7 +99,7 @@ def test_only_old_temporary_files_are_removed(
 
 
 def rewritten(path: Path, **changes: Any) -> None:
-    """The same picture with other values in its record."""
+    """The same image with other values in its record."""
     metadata = read_metadata(path)
     assert metadata is not None and metadata.record is not None
     with Image.open(path) as image:

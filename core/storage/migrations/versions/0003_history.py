@@ -110,7 +110,7 @@ def _fill_words() -> None:
 
 
 def _fill_options() -> None:
-    """A record that is not as expected keeps its picture, without options to find it by."""
+    """A record that is not as expected keeps its image, without options to find it by."""
     connection = op.get_bind()
     sets: dict[str, int] = {}
     found = []

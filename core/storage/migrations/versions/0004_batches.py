@@ -1,4 +1,4 @@
-"""A job may have pictures that differ in more than their seed; a picture says which of its job's it is."""
+"""A job may have images that differ in more than their seed; an image says which of its job's it is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,7 +17,7 @@ def upgrade() -> None:
     )
     op.add_column("images", sa.Column("place", sa.Integer().with_variant(sa.BigInteger(), "postgresql")))
     wording = wording_of(op.get_bind())
-    op.execute(  # until now picture k had the seed of its job + k: a job that is interrupted by the update goes on
+    op.execute(  # until now image k had the seed of its job + k: a job that is interrupted by the update goes on
         f"UPDATE images SET place = seed + 1 - (SELECT {wording.json_number('request', 'seed')} FROM jobs "
         f"WHERE id = images.job_id) WHERE job_id IN (SELECT id FROM jobs WHERE {wording.is_json('request')})"
     )

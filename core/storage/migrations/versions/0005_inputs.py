@@ -1,4 +1,4 @@
-"""A picture may be made from others: by digest, and by the id of the one in the history that it came from."""
+"""An image may be made from others: by digest, and by the id of the one in the history that it came from."""
 
 import sqlalchemy as sa
 from alembic import op

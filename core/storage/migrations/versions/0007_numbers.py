@@ -1,4 +1,4 @@
-"""What is filtered and sorted by, found by a picture's number as well: words and tags know numbers."""
+"""What is filtered and sorted by, found by an image's number as well: words and tags know numbers."""
 
 import sqlalchemy as sa
 from alembic import op
