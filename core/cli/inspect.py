@@ -92,7 +92,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     },
     "zh": {
         "program": "生成程序", "nothing": "未知（文件中没有生成参数）", "unknown": "未知", "prompt": "提示词",
-        "negative_prompt": "负面提示词", "seed": "种子", "steps": "步数", "cfg_scale": "CFG", "sampler": "采样器", "width": "宽度",
+        "negative_prompt": "反向提示词", "seed": "种子", "steps": "步数", "cfg_scale": "CFG", "sampler": "采样器", "width": "宽度",
         "height": "高度", "model": "模型", "unused": "此处没有对应项的内容",
     },
 }  # fmt: skip

@@ -111,7 +111,9 @@ def _checked(data: bytes, name: str) -> FileMetadata:
         with decoding(io.BytesIO(data), name) as image:
             image.load()
     except ImageTooLargeError as error:
-        detail = localize("history.image_import.too_large", value=error.values["value"], allowed=error.values["allowed"])
+        detail = localize(
+            "history.image_import.too_large", value=error.values["value"], allowed=error.values["allowed"]
+        )
         raise ImportFileError(file=name, detail=detail) from error
     except Exception as error:  # Pillow raises many kinds on damaged files
         detail = localize("history.image_import.it_is_damaged", error=error)

@@ -14,7 +14,7 @@ from core.storage.infotext import Infotext, read_infotext, well_formed
 from core.types import FoundParameters
 from core.types.history import NamedLora
 
-LONGEST = 4_000_000  # characters of text that are read
+LONGEST = 1_000_000  # characters of text that are read
 _USED = ("steps", "cfg scale", "seed", "size", "version", "app", "lora weights")
 RESOURCES, CIVITAI_DATA = "Civitai resources", "Civitai metadata"
 

@@ -16,7 +16,7 @@ from core.errors import InputError, OptionError
 from core.storage.infotext import well_formed
 from core.types import FoundParameters, ImageParameters, NamedLora
 
-LONGEST = 8_000_000  # characters of JSON that are read; real workflows have a hundredth of it
+LONGEST = 2_000_000  # characters of JSON that are read; real workflows have a tenth of it
 LONGEST_VALUE = 300  # characters of a value that has no equivalent
 LONGEST_LISTED = 20_000  # of a text that is kept whole, such as the prompt of a later pass
 MOST_VALUES = 200  # such values

@@ -19,7 +19,19 @@ from core.storage.database import Database
 from core.storage.embedded_texts import decode_comment, exif_texts, xmp_texts
 from core.storage.infotext import read_infotext
 from core.types import FoundParameters, HistoryQuery
-from tests.unit.history.program_images import CASES, DOCS, INFOTEXT, Case, commented, parameters, png, table, text
+from tests.unit.history.program_images import (
+    CASES,
+    DOCS,
+    INFOTEXT,
+    Case,
+    commented,
+    graph,
+    node,
+    parameters,
+    png,
+    table,
+    text,
+)
 
 
 def stated(found: FoundParameters) -> dict[str, Any]:
@@ -133,24 +145,64 @@ def test_a_megabyte_of_anything_is_read_in_under_a_second(attack: str, name: str
     assert time.process_time() - start < 1.0
 
 
-def test_a_graph_of_switches_within_switches_ends() -> None:
-    """Each of 60 nodes joins the one before twice: 2^60 ways, of which a bounded number is followed."""
-    nodes: dict[str, Any] = {
-        str(k): {
-            "class_type": "StringConcatenate",
-            "inputs": {"string_a": [str(k - 1), 0], "string_b": [str(k - 1), 0]},
-        }
-        for k in range(1, 61)
+def chained(kind: str, count: int, start: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+    """Return a graph that encodes the last of `count` nodes; an input named `string_*` is the node before."""
+    links = {name: value for name, value in inputs.items() if not name.startswith("string")}
+    before = [name for name in inputs if name.startswith("string")]
+    nodes = {str(k): node(kind, **links, **{name: [str(k - 1), 0] for name in before}) for k in range(1, count + 1)}
+    return nodes | {
+        "0": start,
+        "e": node("CLIPTextEncode", text=[str(count), 0], clip=["0", 0]),
+        "s": node("KSampler", seed=77, steps=20, positive=["e", 0], negative=["e", 0], latent_image=["0", 0]),
     }
-    nodes["0"] = {"class_type": "PrimitiveString", "inputs": {"value": "x" * 50}}
-    nodes["70"] = {"class_type": "CLIPTextEncode", "inputs": {"text": ["60", 0], "clip": ["80", 0]}}
-    nodes["71"] = {
-        "class_type": "KSampler",
-        "inputs": {"seed": 77, "steps": 20, "positive": ["70", 0], "latent_image": ["70", 0]},
+
+
+def tangled(kind: str, name: str) -> dict[str, Any]:
+    """Return a graph of 700 nodes, each of which takes in 50 others, with 60 samplers."""
+    nodes = {
+        str(k): node(kind, **{f"{name}_{i}": [str((k * 7 + i * 13) % 700), 0] for i in range(50)}) for k in range(700)
     }
+    samplers = {
+        f"s{k}": node("KSampler", seed=k, steps=3, positive=[str(k), 0], latent_image=[f"s{k - 1}" if k else "0", 0])
+        for k in range(60)
+    }
+    return nodes | samplers
+
+
+GRAPHS: dict[str, dict[str, Any]] = {
+    "2^60 ways": chained("StringConcatenate", 60, node("PrimitiveString", value="x"), string_a=0, string_b=0),
+    "a text of gigabytes": chained(
+        "StringConcatenate", 14, node("PrimitiveString", value="x" * 100_000), string_a=0, string_b=0
+    ),
+    "a word that grows": chained(
+        "StringReplace", 12, node("PrimitiveString", value="x" * 1000), string=0, find="x", replace="x" * 10
+    ),
+    "a long chain": chained("Foo", 4000, node("CLIPTextEncode", text="x"), string=0),
+    "tangled conditionings": tangled("ConditioningCombine", "conditioning"),
+    "tangled texts": tangled("Text Concatenate", "text"),
+    "thousands of LoRAs": graph(
+        {"model": ["12", 0]},
+        n12=node(
+            "LoraLoader", **{f"lora_name_{k}": "a" for k in range(3000)}, **{f"strength_{k}": 1 for k in range(3000)}
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_made_to_take_long_is_read_in_bounded_work(name: str) -> None:
     start = time.process_time()
-    found = read_parameters(io.BytesIO(png(text("prompt", json.dumps(nodes).encode()))))
-    assert found is not None and found.program == "ComfyUI" and time.process_time() - start < 2.0
+    found = read_parameters(io.BytesIO(png(text("prompt", json.dumps(GRAPHS[name]).encode()))))
+    assert found is not None and found.program == "ComfyUI"
+    assert time.process_time() - start < 2.0
+
+
+@pytest.mark.parametrize("words", ['{"a": [' + "[]," * 1_000_000 + "1]}", "Steps: 1, " + "a: b, " * 600_000])
+def test_a_text_that_is_too_long_is_named_as_not_read(words: str) -> None:
+    start = time.process_time()
+    found = read_parameters(io.BytesIO(png(text("parameters", words.encode()))))
+    assert found is not None and found.program == "" and found.unused["parameters"].endswith("…")
+    assert time.process_time() - start < 2.0
 
 
 KINDS = st.sampled_from(

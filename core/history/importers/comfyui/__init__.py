@@ -8,8 +8,13 @@ from typing import Any
 
 from core.history.importers import common
 from core.history.importers.comfyui.graph import Graph, Node, read_api_graph
-from core.history.importers.comfyui.resolve import MODELS, TEXTS, Resolver, TooComplex
+from core.history.importers.comfyui.models import read_model
+from core.history.importers.comfyui.names import MODELS, TEXTS
+from core.history.importers.comfyui.prompts import read_prompt_or_text
 from core.history.importers.comfyui.samplers import describe, find_samplers
+from core.history.importers.comfyui.sizes import size_at
+from core.history.importers.comfyui.texts import read_text
+from core.history.importers.comfyui.walk import TooComplex, Walk
 from core.history.importers.comfyui.workflow import read_workflow
 from core.storage.embedded_texts import COMMENT, DESCRIPTION, PARAMETERS
 from core.storage.infotext import well_formed
@@ -71,34 +76,37 @@ def _known(found: FoundParameters) -> int:
 
 def _read_graph(graph: Graph) -> FoundParameters:
     base, later = find_samplers(graph)
-    resolver = Resolver(graph)
+    walk = Walk(graph)
     rest: dict[str, Any] = {}
     raw: dict[str, Any] = {}
     loras: list[tuple[Any, Any, bool]] = []
     try:
         if base is not None:
-            raw = describe(base, resolver)
-            model, loras = resolver.model(raw["model_link"])
+            raw = describe(base, walk)
+            model, loras = read_model(walk, raw["model_link"])
             raw["model"] = model
             rest |= _other_inputs(base, raw)
         else:
-            raw = _without_sampler(graph, resolver)
+            raw = _without_sampler(graph, walk)
+        spent = walk.spent
         for number, node in enumerate(later, 1):
-            rest[f"{LATER} {number}"] = _line(node, describe(node, Resolver(graph)))
+            other = Walk(graph, spent)
+            rest[f"{LATER} {number}"] = _line(node, describe(node, other))
+            spent = other.spent
     except TooComplex:
         rest["graph"] = "too complex"
     if raw.get("model") is None:
         raw["model"] = _only_model(graph)
     raw |= {side: _joined(raw.get(side)) for side in ("prompt", "negative_prompt")}
-    rest |= _models(graph) | _other_texts(graph, resolver, raw)
+    rest |= _models(graph) | _other_texts(graph, walk, raw)
     if base is None:
         for node in list(graph.nodes.values())[:_MOST_TEXTS]:
-            resolver.misunderstood(node)
+            walk.misunderstood(node)
     usable = all(same for _, _, same in loras)
     files = list({common.file_stem(str(file)): (file, weight) for file, weight, _ in reversed(loras)}.values())[::-1]
     result = common.found("ComfyUI", raw, rest, files, usable, lora_names=("lora_name",))
-    unknown = ", ".join(list(resolver.unknown)[:_MOST_TEXTS])
-    long = {name: well_formed(text)[: common.LONGEST_LISTED] for name, text in resolver.extra.items()}
+    unknown = ", ".join(list(walk.unknown)[:_MOST_TEXTS])
+    long = {name: well_formed(text)[: common.LONGEST_LISTED] for name, text in walk.extra.items()}
     listed = {**result.unused, **long, **({UNKNOWN: unknown} if unknown else {})}
     return replace(result, unused=listed)
 
@@ -124,7 +132,7 @@ def _other_inputs(node: Node, raw: Mapping[str, Any]) -> dict[str, Any]:
     return found if raw.get("sampler") is None else {"sampler_name": raw["sampler"], **found}
 
 
-def _without_sampler(graph: Graph, resolver: Resolver) -> dict[str, Any]:
+def _without_sampler(graph: Graph, walk: Walk) -> dict[str, Any]:
     """Return the parameters of the node that has most of them, such as one that calls a service or saves what it was told."""
     names = {"prompt": ("prompt", "positive", "positive_prompt", "text"), "negative_prompt": ("negative_prompt", "negative"),
              "seed": ("seed", "noise_seed", "seed_value"), "steps": ("steps", "num_inference_steps"),
@@ -137,17 +145,17 @@ def _without_sampler(graph: Graph, resolver: Resolver) -> dict[str, Any]:
     best = max(graph.nodes.values(), key=count)
     if count(best) < 2 or not any(name in best.inputs for name in names["prompt"]):
         return {}
-    size = resolver.size_at(best)
+    size = size_at(walk, best)
     value = {field: next((best.inputs[n] for n in known if n in best.inputs), None) for field, known in names.items()}
     return {
         **{
-            side: resolver.prompt_or_text(value[side], kind)
+            side: read_prompt_or_text(walk, value[side], kind)
             for side, kind in (("prompt", "positive"), ("negative_prompt", "negative"))
         },
-        **{name: resolver.number(value[name], name) for name in ("seed", "steps", "cfg_scale")},
+        **{name: walk.number(value[name], name) for name in ("seed", "steps", "cfg_scale")},
         "width": size[0],
         "height": size[1],
-        **{name: resolver.text(value[name], "positive") for name in ("sampler", "model")},
+        **{name: read_text(walk, value[name], "positive") for name in ("sampler", "model")},
     }
 
 
@@ -179,7 +187,7 @@ def _only_model(graph: Graph) -> str | None:
     return files.pop() if len(files) == 1 else None
 
 
-def _other_texts(graph: Graph, resolver: Resolver, raw: Mapping[str, Any]) -> dict[str, str]:
+def _other_texts(graph: Graph, walk: Walk, raw: Mapping[str, Any]) -> dict[str, str]:
     """Return the texts of encoders that are not part of the base pass: of regions, of later passes, of what is not connected."""
     told = {raw.get("prompt"), raw.get("negative_prompt"), None, ""}
     found: dict[str, str] = {}
@@ -192,7 +200,7 @@ def _other_texts(graph: Graph, resolver: Resolver, raw: Mapping[str, Any]) -> di
                 isinstance(text, str)
                 and text.strip()
                 and text not in told
-                and (node.id not in resolver.read)
+                and (node.id not in walk.read)
                 and len(found) < _MOST_TEXTS
             ):
                 found[f"{node.label} {name}"] = text

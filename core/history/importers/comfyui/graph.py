@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-MOST_NODES = 10_000
+MOST_NODES = 5_000
 
 
 class Link(NamedTuple):

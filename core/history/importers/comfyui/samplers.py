@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from core.history.importers.comfyui.graph import Graph, Link, Node
-from core.history.importers.comfyui.resolve import LATENTS, MODEL_LINKS, NEGATIVE, PIPES, POSITIVE, Resolver
+from core.history.importers.comfyui.names import LATENTS, MODEL_LINKS, NEGATIVE, PIPES, POSITIVE
+from core.history.importers.comfyui.prompts import read_prompt_or_text
+from core.history.importers.comfyui.sizes import read_size, size_at
+from core.history.importers.comfyui.walk import Walk
 
 MOST_SAMPLERS = 60
 _SEEDS = ("seed", "noise_seed", "seed_num", "noise")
@@ -61,39 +64,37 @@ def is_sampler(node: Node, graph: Graph) -> bool:
     return (prompt or pipe) and seed and drive and (latent or "steps" in inputs)
 
 
-def describe(node: Node, resolver: Resolver) -> dict[str, Any]:
+def describe(node: Node, walk: Walk) -> dict[str, Any]:
     """Return what a sampler does, by the field names of ImageParameters, and `scheduler`, `denoise`."""
 
     def get(*names: str) -> Any:
-        return resolver.field(node, names)
+        return walk.field(node, names)
 
-    guider, noise = resolver.graph.source(get("guider")), resolver.graph.source(get("noise"))
-    guider = resolver.behind(guider) if guider is not None else None
-    noise = resolver.behind(noise) if noise is not None else None
-    sigmas = resolver.sigmas(get("sigmas"))
-    positive, negative = _sides(node, guider, resolver)
+    guider, noise = walk.graph.source(get("guider")), walk.graph.source(get("noise"))
+    guider = walk.behind(guider) if guider is not None else None
+    noise = walk.behind(noise) if noise is not None else None
+    sigmas = _sigmas(walk, get("sigmas"))
+    positive, negative = _sides(node, guider, walk)
     seed = get("seed", "noise_seed", "seed_num")
     if seed is None and noise is not None:
-        seed = resolver.field(noise, ("noise_seed", "seed"))
+        seed = walk.field(noise, ("noise_seed", "seed"))
     cfg = get(*_CFG)
     if cfg is None and guider is not None:
-        cfg = resolver.field(guider, _CFG)
+        cfg = walk.field(guider, _CFG)
         cfg = 1.0 if cfg is None and guider.key == "basicguider" else cfg
     steps = get("steps", "num_steps", "num_inference_steps")
-    size = (
-        resolver.size_at(node) if not any(isinstance(node.inputs.get(name), Link) for name in LATENTS) else (None, None)
-    )
+    size = size_at(walk, node) if not any(isinstance(node.inputs.get(name), Link) for name in LATENTS) else (None, None)
     pipes = [link for name, link in node.links() if "pipe" in name.lower() or name.lower() in PIPES]
     for start in (get(*LATENTS), *pipes):
-        size = resolver.size(start) if size == (None, None) else size
-    model = get(*MODEL_LINKS) or (resolver.field(guider, MODEL_LINKS) if guider is not None else None)
+        size = read_size(walk, start) if size == (None, None) else size
+    model = get(*MODEL_LINKS) or (walk.field(guider, MODEL_LINKS) if guider is not None else None)
     return {
         "prompt": positive,
         "negative_prompt": negative,
-        "seed": resolver.number(seed, "seed"),
-        "steps": resolver.number(steps, "steps") if steps is not None else sigmas.get("steps"),
-        "cfg_scale": resolver.number(cfg, "cfg"),
-        "sampler": resolver.sampler_name(get("sampler_name", "sampler")),
+        "seed": walk.number(seed, "seed"),
+        "steps": walk.number(steps, "steps") if steps is not None else sigmas.get("steps"),
+        "cfg_scale": walk.number(cfg, "cfg"),
+        "sampler": _sampler_name(walk, get("sampler_name", "sampler")),
         "scheduler": get("scheduler") or sigmas.get("scheduler"),
         "denoise": get("denoise", "denoise_strength") or sigmas.get("denoise"),
         "width": size[0],
@@ -103,24 +104,22 @@ def describe(node: Node, resolver: Resolver) -> dict[str, Any]:
     }
 
 
-def _sides(node: Node, guider: Node | None, resolver: Resolver) -> tuple[list[str] | None, list[str] | None]:
+def _sides(node: Node, guider: Node | None, walk: Walk) -> tuple[list[str] | None, list[str] | None]:
     """Return the texts of the prompt and of the negative prompt. A sampler or guider that takes no negative one has
     an empty one."""
     source = (
-        guider
-        if guider is not None and resolver.field(guider, (*POSITIVE, "conditioning", "cond1")) is not None
-        else node
+        guider if guider is not None and walk.field(guider, (*POSITIVE, "conditioning", "cond1")) is not None else node
     )
-    positive = resolver.field(
+    positive = walk.field(
         source, (*POSITIVE, "conditioning", "cond1", "cond", "text_embeds", "prompt_embeds", "prompt")
     )
-    negative = resolver.field(source, (*NEGATIVE, "neg"))
+    negative = walk.field(source, (*NEGATIVE, "neg"))
     if negative is None and "text_embeds" in source.inputs:
-        embeds = resolver.graph.source(source.inputs["text_embeds"])
-        negative = None if embeds is None else resolver.field(resolver.behind(embeds), NEGATIVE)
-    texts = resolver.prompt_or_text(positive, "positive")
+        embeds = walk.graph.source(source.inputs["text_embeds"])
+        negative = None if embeds is None else walk.field(walk.behind(embeds), NEGATIVE)
+    texts = read_prompt_or_text(walk, positive, "positive")
     if negative is not None:
-        return texts, resolver.prompt_or_text(negative, "negative")
+        return texts, read_prompt_or_text(walk, negative, "negative")
     return texts, [] if texts is not None else None
 
 
@@ -141,3 +140,49 @@ def _number(node_id: str) -> tuple[int, str]:
     """Sort ids as numbers: 9 before 10, subgraphs by the number of their instance."""
     head = node_id.partition(":")[0]
     return (int(head), node_id) if head.isdigit() and len(head) < 18 else (10**18, node_id)
+
+
+def _sigmas(walk: Walk, value: Any) -> dict[str, Any]:
+    """Return steps and scheduler behind sigmas."""
+    return walk.at("sigmas", value, lambda node, _: _sigmas_of(walk, node)) or {}
+
+
+def _sigmas_of(walk: Walk, node: Node) -> dict[str, Any]:
+    chosen = walk.chosen(node)
+    if chosen is not None:
+        return _sigmas(walk, chosen)
+    if "steps" in node.inputs:
+        scheduler = node.inputs.get("scheduler", node.kind)
+        return {
+            "steps": walk.number(node.inputs["steps"], "steps"),
+            "scheduler": scheduler,
+            "denoise": node.inputs.get("denoise"),
+        }
+    listed = node.inputs.get("sigmas")
+    if isinstance(listed, str):
+        return {"steps": max(0, len(listed.replace(",", " ").split()) - 1) or None, "scheduler": node.kind}
+    links = [link for name, link in node.links() if name.startswith("sigmas")] or [link for _, link in node.links()]
+    if links:
+        return _sigmas(walk, links[0])
+    walk.misunderstood(node)
+    return {}
+
+
+def _sampler_name(walk: Walk, value: Any) -> str | None:
+    """Return the name of the sampler that a text or a link to a node that makes one tells."""
+    if isinstance(value, str):
+        return value
+    found = walk.at("sampler", value, lambda node, _: _name_of(walk, node))
+    return found if isinstance(found, str) else None
+
+
+def _name_of(walk: Walk, node: Node) -> str | None:
+    chosen = walk.chosen(node)
+    if chosen is not None:
+        return _sampler_name(walk, chosen)
+    for name in ("sampler_name", "sampler", "value", "string", "text"):
+        if name in node.inputs:
+            return _sampler_name(walk, node.inputs[name])
+    if node.kind.startswith("Sampler") and len(node.kind) > len("Sampler"):
+        return node.kind[len("Sampler") :].lower()
+    return None
