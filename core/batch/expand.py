@@ -52,7 +52,7 @@ def build(
         except InputError as error:
             problems.add_error(row.number, "", error)
     if counted > most:
-        allowed = localize("batch.expand.pictures_in_all_batch_max_images", most=most)
+        allowed = localize("batch.expand.images_in_all", most=most)
         problems.add(rows[-1].number, COUNT.removeprefix("generation."), str(counted), allowed)
     problems.raise_any()
     if not found:

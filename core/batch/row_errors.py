@@ -26,7 +26,7 @@ class RowErrors:
         words = {"en": allowed, "zh": allowed} if isinstance(allowed, str) else allowed
         self._found.append(
             localize(
-                "batch.row_errors.row_came_allowed",
+                "batch.row_errors.row_value_allowed",
                 row=row,
                 part=column and f", {column}",
                 value=came,

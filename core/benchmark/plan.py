@@ -72,7 +72,7 @@ def start(
     prompts: Sequence[str],
     seeds: Sequence[int],
     terms: SubmitOptions | None = None,
-    source: str = "comparison",
+    source: str = "benchmark",
     limits: Limits | None = None,
 ) -> Benchmark:
     """Queue a comparison; it and its jobs are on disk when this returns. InputError or ModelFileError when it can't be."""

@@ -1,4 +1,4 @@
-"""What all errors have in common: a code, values, and a sentence in each language."""
+"""The base class of errors: a code, values, and a message in each language."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Cancelled(Exception):
 class StudioError(Exception):
     """The root of all errors that a user can meet.
 
-    The sentence comes from the catalogue (`core.i18n`, key "errors." and the class name, or that of the nearest base
-    class), filled with the values given to the constructor. A value that reads differently in the two languages is given
-    as a mapping from language to text.
+    The message comes from the catalogue (`core.i18n`, key "errors." and the class name, or that of the nearest base
+    class), filled with the values of the constructor. A value that differs between languages is a mapping from language to
+    text.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -26,31 +26,34 @@ class StudioError(Exception):
 
     @property
     def code(self) -> str:
-        """The name under which the error is stored."""
+        """Return the name under which the error is stored."""
         return type(self).__name__
 
     def message(self, language: str = "en") -> str:
-        """One line in `language` ("zh" or "en")."""
-        words = {name: self.said(name, language) for name in self.values}
+        """Return the message as one line in `language` ("zh" or "en")."""
+        words = {name: self.localized(name, language) for name in self.values}
         return " ".join(self.template(language).format(**words).split())
 
     @classmethod
     def template(cls, language: str) -> str:
-        """Return the sentence of this class with its placeholders, in `language`."""
+        """Return the message of this class with its placeholders, in `language`."""
         texts = catalogue(language)
         return next(texts[f"errors.{kind.__name__}"] for kind in cls.__mro__ if f"errors.{kind.__name__}" in texts)
 
-    def said(self, name: str, language: str) -> Any:
-        """One of the values, in `language`."""
-        return _said(self.values[name], language)
+    def localized(self, name: str, language: str) -> Any:
+        """Return one of the values, in `language`."""
+        value = self.values[name]
+        if isinstance(value, Mapping):
+            return value[language]
+        return _TERMS.get(name, {}).get(value, value) if language == "zh" else value
 
     def to_dict(self) -> dict[str, Any]:
-        """For the database; `from_dict` reads it back."""
+        """Return the error for the database; `from_dict` reads it back."""
         return {"code": self.code, "values": self.values}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> StudioError:
-        """The error that `to_dict` described; an unknown code (of a newer version) becomes a plain StudioError."""
+        """Return the error that `to_dict` described; an unknown code (of a newer version) becomes a plain StudioError."""
         code = str(data["code"])
         kind = error_classes().get(_RENAMED.get(code, code))
         if kind is None:
@@ -65,38 +68,64 @@ _RENAMED = {
     "InputsError": "InputCombinationError",
     "PictureFileError": "ImportFileError",
 }
-_RENAMED_VALUES = {"came": "value"}
+_RENAMED_VALUES = {"came": "value", "wish": "action"}
 
 
-# Where a value came from, as the code names it; files are named by their path in both languages.
-_SOURCES = {
-    "form": "表单",
-    "command line": "命令行",
-    "environment": "环境变量",
-    "request": "请求",
-    "history": "历史",
-    "profile": "配置档",
-    "batch": "批量",
-    "comparison": "模型对比",
-    "storage": "存储",
+# Values that are terms of the program, by the name of the value, as Chinese messages write them.
+_TERMS = {
+    "source": {
+        "form": "表单",
+        "command line": "命令行",
+        "environment": "环境变量",
+        "request": "请求",
+        "history": "历史",
+        "profile": "配置档",
+        "batch": "批量",
+        "benchmark": "模型评测",
+        "comparison": "模型评测",  # as version 0.1 stored it
+        "settings": "设置",
+        "storage": "存储",
+        "sweep": "X/Y 图表",
+    },
+    "kind": {
+        "benchmark": "模型评测",
+        "contact sheet": "网格图",
+        "export": "导出",
+        "image": "图片",
+        "image file": "图片文件",
+        "input image": "输入图片",
+        "job": "任务",
+        "preview of a LoRA": "LoRA 预览图",
+        "preview of a job": "任务预览",
+        "X/Y plot": "X/Y 图表",
+    },
+    "state": {
+        "queued": "排队中",
+        "loading": "加载中",
+        "running": "运行中",
+        "done": "已完成",
+        "failed": "失败",
+        "cancelled": "已取消",
+    },
+    "action": {
+        "pause": "暂挂",
+        "retry": "重试",
+        "move": "移动",
+        "priority": "更改优先级",
+        "run later": "定时",
+    },
 }
 
 
 def _plain(value: Any) -> Any:
-    """As it can be stored: a number, words, or words by language."""
+    """Return `value` as it can be stored: a number, a text, or texts by language."""
     if isinstance(value, int | float | bool):
         return value
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-def _said(value: Any, language: str) -> Any:
-    if isinstance(value, Mapping):
-        return value[language]
-    return _SOURCES.get(value, value) if language == "zh" and isinstance(value, str) else value
-
-
 def error_classes() -> dict[str, type[StudioError]]:
-    """Every error by its code."""
+    """Return every imported error class by its code."""
     found: dict[str, type[StudioError]] = {}
     waiting: list[type[StudioError]] = [StudioError]
     while waiting:

@@ -44,7 +44,7 @@ class BenchmarkStore:
         with self._database.reading() as connection:
             row = connection.execute(select(comparisons).where(comparisons.c.id == comparison_id)).one_or_none()
         if row is None:
-            raise NotFoundError(kind="comparison", value=comparison_id)
+            raise NotFoundError(kind="benchmark", value=comparison_id)
         return _comparison(row)
 
     def recent(self, limit: int = 50) -> Sequence[Benchmark]:

@@ -77,7 +77,7 @@ class BulkActions:
             with self._database.writing() as connection:
                 found = image_rows.listed(connection, part)
                 if lost := set() if asked else set(part).difference(row.id for row in found):
-                    raise NotFoundError(kind="picture", value=min(lost))
+                    raise NotFoundError(kind="image", value=min(lost))
                 act(connection, found)
             self._write_marks([row.id for row in found], durable=len(ids) <= PART)
         if len(ids) > PART:

@@ -106,7 +106,7 @@ def _checked(data: bytes, name: str) -> FileMetadata:
         raise ImportFileError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
     metadata = read_metadata(io.BytesIO(data))
     if metadata is None or metadata.format not in EXTENSIONS:
-        raise ImportFileError(file=name, detail=localize("history.image_import.it_is_not_such_a_picture"))
+        raise ImportFileError(file=name, detail=localize("history.image_import.not_such_an_image"))
     try:
         with decoding(io.BytesIO(data), name) as image:
             image.load()

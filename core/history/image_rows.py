@@ -58,7 +58,7 @@ def find(connection: Connection, image_id: str) -> Row[Any]:
     """Return the row of `images`. Raises NotFoundError."""
     row = connection.execute(select(images).where(images.c.id == image_id)).one_or_none() if is_id(image_id) else None
     if row is None:
-        raise NotFoundError(kind="picture", value=image_id)
+        raise NotFoundError(kind="image", value=image_id)
     return row
 
 

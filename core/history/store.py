@@ -137,7 +137,7 @@ class History:
             row = image_rows.find(connection, image_id)
         path = self._files.path(row.file)
         if path is None:
-            raise NotFoundError(kind="picture file", value=image_id)
+            raise NotFoundError(kind="image file", value=image_id)
         return path
 
     def thumbnail(self, image_id: str) -> Path:

@@ -55,7 +55,7 @@ class SweepStore:
         with self._database.reading() as connection:
             row = connection.execute(select(sheets).where(sheets.c.id == sheet_id)).one_or_none()
         if row is None:
-            raise NotFoundError(kind="sheet", value=sheet_id)
+            raise NotFoundError(kind="X/Y plot", value=sheet_id)
         return _sheet(row)
 
     def file(self, sheet_id: str) -> Path:

@@ -33,7 +33,7 @@ from core.inference import (
     textual_inversion,
 )
 from core.inference.img2img import Inputs
-from core.inference.pipeline_loader import RELOAD_OPTIONS, LoadedModel, NoRoomError, Read, load_model
+from core.inference.pipeline_loader import RELOAD_OPTIONS, LoadedModel, NotEnoughMemoryError, Read, load_model
 from core.inference.pipeline_reading import read_pipeline
 from core.inference.precision_fallback import PrecisionFallback
 from core.inference.resolution import check_sides, deliver, size_to_render
@@ -165,7 +165,7 @@ class Generator:
 
         It is remembered until other options are asked for: the next image would run out of memory again.
         """
-        if isinstance(error, NoRoomError):
+        if isinstance(error, NotEnoughMemoryError):
             tier, device = error.tier, error.device
         elif self._loaded is not None:
             tier, device = self._loaded.held.tier.name, self._loaded.device
@@ -340,7 +340,7 @@ def _decode(
         if present == "float32" or not request.options["precision.auto_retry"]:
             raise
         reason = {
-            language: words.format(step=step, value=broken.said("value", language), dtype=present)
+            language: words.format(step=step, value=broken.localized("value", language), dtype=present)
             for language, words in _DECODED_AGAIN.items()
         }
     with precision.in_float32(model.pipeline.vae):

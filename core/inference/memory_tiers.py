@@ -221,5 +221,5 @@ _DOES: Mapping[str, Text] = {
     "group": localize("inference.memory_tiers.does.group"),
     "disk": localize("inference.memory_tiers.does.disk"),
 }
-_NO_CARD = localize("inference.memory_tiers.no_card")
+_NO_CARD = localize("inference.memory_tiers.no_gpu")
 _NO_HOST = localize("inference.memory_tiers.no_host")

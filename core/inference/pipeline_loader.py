@@ -78,7 +78,7 @@ class LoadedModel:
 Read = Callable[[ModelInfo, Mapping[str, torch.dtype]], Any]  # (model, dtype of each component) -> pipeline
 
 
-class NoRoomError(torch.OutOfMemoryError):
+class NotEnoughMemoryError(torch.OutOfMemoryError):
     """Out of memory while the weights were read or moved, at this tier."""
 
     def __init__(self, tier: str, device: str) -> None:
@@ -114,7 +114,7 @@ def load_model(
         backend.prepare_weights(pipeline, dtypes)
         blocks = _place(pipeline, info, str(device.effective), held.tier, wanted)
     except torch.OutOfMemoryError as error:
-        raise NoRoomError(held.tier.name, str(device.effective)) from error
+        raise NotEnoughMemoryError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
     log.info("%s loaded in %.1f s: %s, %s", info.id, seconds, device.effective, dtype.effective)
     return LoadedModel(
@@ -219,7 +219,7 @@ def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
     if requested != AUTO:
         return Decision("model.dtype", requested, requested, _ASKED)
     if device == "cuda":
-        chosen, reason = ("bfloat16", "card") if has_bfloat16(device) else ("float16", "old_card")
+        chosen, reason = ("bfloat16", "card") if has_bfloat16(device) else ("float16", "old_gpu")
         return Decision("model.dtype", AUTO, chosen, _DTYPE_REASONS[reason])
     if device != "cpu":
         return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["no_bf16"])
@@ -252,7 +252,7 @@ _DEVICE_REASONS = {
 }
 _DTYPE_REASONS = {
     "card": localize("inference.pipeline_loader.dtype_reasons.card"),
-    "old_card": localize("inference.pipeline_loader.dtype_reasons.old_card"),
+    "old_gpu": localize("inference.pipeline_loader.dtype_reasons.old_gpu"),
     "no_bf16": localize("inference.pipeline_loader.dtype_reasons.no_bf16"),
     "cpu": localize("inference.pipeline_loader.dtype_reasons.cpu"),
     "cpu_small": localize("inference.pipeline_loader.dtype_reasons.cpu_small"),

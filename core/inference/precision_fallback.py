@@ -42,6 +42,6 @@ class PrecisionFallback:
 def _reason(broken: CorruptImageError) -> Mapping[str, str]:
     words = localize("inference.precision_fallback.the_gave_at_step_so_the")
     return {
-        language: sentence.format(**{name: broken.said(name, language) for name in ("component", "value", "step")})
+        language: sentence.format(**{name: broken.localized(name, language) for name in ("component", "value", "step")})
         for language, sentence in words.items()
     }

@@ -30,9 +30,9 @@ def missing(kind: str, device: str, info: ModelInfo | None = None) -> Mapping[st
     if find_spec(package) is None:
         return localize("inference.quantization.needs_the_package_pip_install_r", kind=kind, package=package)
     if kind == "fp8" and not (device == "cuda" and torch.cuda.get_device_capability() >= FP8_CAPABILITY):
-        return localize("inference.quantization.fp8_needs_a_card_that_multiplies")
+        return localize("inference.quantization.fp8_needs")
     if kind == "nf4" and device != "cuda":
-        return localize("inference.quantization.nf4_needs_an_nvidia_card_on")
+        return localize("inference.quantization.nf4_needs")
     if kind == "gguf" and (info is None or not _has_gguf(info)):
         return localize("inference.quantization.gguf_needs_a_gguf_file_in")
     return None

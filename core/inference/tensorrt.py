@@ -42,7 +42,7 @@ def _lacks_package() -> Mapping[str, str] | None:
 def _lacks_card(device: str) -> Mapping[str, str] | None:
     if device == "cuda" and torch.version.cuda is not None:
         return None
-    return localize("inference.tensorrt.an_nvidia_card_and_py_torch", device=device)
+    return localize("inference.tensorrt.needs_cuda", device=device)
 
 
 def apply(transformer: Any, device: str) -> None:

@@ -105,11 +105,11 @@ def place_after(connection: Connection, job_id: str, previous: int) -> int:
     return previous + GAP if following is None else place_before(connection, job_id, following)
 
 
-def require_state(connection: Connection, job_id: str, wish: str, allowed: Sequence[JobState]) -> None:
+def require_state(connection: Connection, job_id: str, action: str, allowed: Sequence[JobState]) -> None:
     """Raise JobStateError unless the job is in one of the `allowed` states."""
     state = job_queries.state_of(connection, job_id)
     if state not in allowed:
-        raise JobStateError(job=job_id, state=state, wish=wish, allowed=", ".join(allowed))
+        raise JobStateError(job=job_id, state=state, action=action, allowed=", ".join(allowed))
 
 
 def cancel_job(connection: Connection, job_id: str) -> None:

@@ -268,7 +268,7 @@ class RemoteGenerator:
 
     def _decision(self) -> Decision:
         server = self._remote.address
-        reason = localize("remote.generator.drawn_by_another_studio_as_remote")
+        reason = localize("remote.generator.generated_by_another_studio")
         return Decision(SERVER, server, server, reason)
 
 
@@ -278,5 +278,5 @@ def _decoded(data: bytes, address: str) -> Image.Image:
             image.load()
             return image.convert("RGB") if image.mode not in ("RGB", "RGBA", "L") else image.copy()
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        reason = localize("remote.generator.it_sent_no_picture", error=error)
+        reason = localize("remote.generator.it_sent_no_image", error=error)
         raise ServerRefusedError(server=address, reason=reason) from error

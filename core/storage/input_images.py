@@ -78,7 +78,7 @@ class InputImages:
         """Return the PNG file. Raises NotFoundError."""
         if is_digest(digest) and (path := self._files.path(_name(digest))) is not None:
             return path
-        raise NotFoundError(kind="input picture", value=str(digest)[:64])
+        raise NotFoundError(kind="input image", value=str(digest)[:64])
 
     def size(self, digest: str) -> tuple[int, int]:
         """Return width and height in pixels from the file's header. Raises NotFoundError or InputImageError."""

@@ -139,15 +139,15 @@ def _control(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
     return [
         _drawn(shots),
         _pair(studio, ids[0], ids[1], True, localize("studio.self_test.the_same_seed_gives_the_same")),
-        _pair(studio, ids[0], ids[2], False, localize("studio.self_test.another_seed_gives_another")),
-        _pair(studio, ids[0], ids[3], False, localize("studio.self_test.another_prompt_gives_another")),
+        _pair(studio, ids[0], ids[2], False, localize("studio.self_test.another_seed")),
+        _pair(studio, ids[0], ids[3], False, localize("studio.self_test.another_prompt")),
         _sizes(studio, shots),
     ]
 
 
 def _pair(studio: Studio, one: str | None, other: str | None, alike: bool, name: Text) -> Check:
     if one is None or other is None:
-        return Check(name, localize("studio.self_test.not_drawn"), False)
+        return Check(name, localize("studio.self_test.not_generated"), False)
     gap = studio.images.difference(one, other)
     found = localize("studio.self_test.of_the_pixels_differ", changed=gap.changed)
     return Check(name, found, gap.identical is alike)
@@ -159,7 +159,7 @@ def _drawn(shots: Sequence[Shot]) -> Check:
     error = next((shot.job.error for shot in shots if shot.job.error), None)
     if error:
         found = {language: f"{words}. {error.message(language)}" for language, words in found.items()}
-    return Check(localize("studio.self_test.drawn_without_an_error"), found, len(done) == len(shots))
+    return Check(localize("studio.self_test.generated_without_an_error"), found, len(done) == len(shots))
 
 
 def _sizes(studio: Studio, shots: Sequence[Shot]) -> Check:
@@ -191,7 +191,7 @@ def _memory(shots: Sequence[Shot]) -> Check:
     name = localize("studio.self_test.memory_stays_flat")
     peaks = [shot.record.peak_memory_bytes for shot in shots if shot.record and shot.record.peak_memory_bytes][1:]
     if len(peaks) < 3:
-        return Check(name, localize("studio.self_test.too_few_pictures_to_tell"), True)
+        return Check(name, localize("studio.self_test.too_few_images_to_tell"), True)
     third = max(1, len(peaks) // 3)
     first, last = (statistics.median(part) for part in (peaks[:third], peaks[-third:]))
     found = f"{first / 1e6:.0f} → {last / 1e6:.0f} MB"

@@ -240,7 +240,7 @@ def test_any_size_is_delivered_exactly(draw, model):
 
 @pytest.mark.parametrize("model", ["whole", "v1"])
 def test_without_a_control_image_nothing_is_drawn(draw, model):
-    with pytest.raises(InputCombinationError, match="control_image: this model draws after a control picture"):
+    with pytest.raises(InputCombinationError, match="control_image: this model needs a control image"):
         draw(model, image=None)
 
 

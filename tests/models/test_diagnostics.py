@@ -68,7 +68,7 @@ def test_black_image_is_found(generator, request_of, monkeypatch):
     decoder = generator.loaded.pipeline.vae.decoder
     true_forward = decoder.forward
     monkeypatch.setattr(decoder, "forward", lambda *a, **k: true_forward(*a, **k) * 0 - 1)
-    with pytest.raises(CorruptImageError, match="flat picture"):
+    with pytest.raises(CorruptImageError, match="image of one color"):
         generator.generate(request_of())
 
 

@@ -154,7 +154,7 @@ def test_however_the_model_is_held_a_lora_acts_and_goes(own, request_of, changed
 
 def test_blocks_on_disk_are_refused_with_the_reason(own, request_of):
     changed = {"memory.tier": "4gb", "memory.offload": "disk", "lora.use": ("two:1",)}
-    with pytest.raises(LoraFileError, match=r"blocks lie on the disk.*memory\.offload"):
+    with pytest.raises(LoraFileError, match=r"blocks are on the disk.*memory\.offload"):
         own.generate(request_of(changed=changed, **SMALL))
     own.unload()
 

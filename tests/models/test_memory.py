@@ -118,10 +118,10 @@ def test_a_missing_package_is_named_in_both_languages(monkeypatch):
 
 @pytest.mark.option("tensorrt.enabled")
 def test_tensorrt_says_what_is_missing(generator, request_of):
-    with pytest.raises(UnavailableError, match=r"torch_tensorrt 2\.13 is needed.*; an NVIDIA card") as caught:
+    with pytest.raises(UnavailableError, match=r"torch_tensorrt 2\.13 is needed.*; an NVIDIA GPU") as caught:
         generator.generate(request_of(changed={"tensorrt.enabled": True}))
     assert "需要 NVIDIA 显卡" in caught.value.message("zh")
-    measured("tensorrt.enabled", "refused where torch_tensorrt or an NVIDIA card is missing, naming both")
+    measured("tensorrt.enabled", "refused where torch_tensorrt or an NVIDIA GPU is missing, naming both")
 
 
 @pytest.mark.option("memory.tier")

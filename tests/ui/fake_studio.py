@@ -195,7 +195,7 @@ class FakeHistory:
         for record in self.records:
             if record.id == image_id:
                 return record
-        raise NotFoundError(kind="picture", value=image_id)
+        raise NotFoundError(kind="image", value=image_id)
 
     def file(self, image_id: str) -> Path:
         return self.folder / self.get(image_id).file
@@ -528,7 +528,7 @@ class FakeSheets:
 
     def get(self, sheet_id: str) -> ParameterSweep:
         if sheet_id not in self.sheets:
-            raise NotFoundError(kind="sheet", value=sheet_id)
+            raise NotFoundError(kind="X/Y plot", value=sheet_id)
         return self.sheets[sheet_id]
 
     def file(self, sheet_id: str) -> Path:
@@ -550,7 +550,7 @@ class FakeComparisons:
 
     def get(self, comparison_id: str) -> Benchmark:
         if comparison_id not in self.known:
-            raise NotFoundError(kind="comparison", value=comparison_id)
+            raise NotFoundError(kind="benchmark", value=comparison_id)
         return self.known[comparison_id]
 
     def recent(self, limit: int = 50) -> Sequence[Benchmark]:

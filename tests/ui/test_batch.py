@@ -41,7 +41,7 @@ def test_bad_rows_are_told_and_there_is_nothing_to_press(studio, open_page):
     page = open_page()
     page.text_area(key="batch_text").set_value("prompt,width\na,64\n<b>x</b>,9\n").run()
     words = all_text(page)
-    assert "row 3, width: &#x27;9&#x27; came" in words and "Nothing was queued" in words
+    assert "row 3, width: got &#x27;9&#x27;" in words and "Nothing was queued" in words
     assert not [button for button in page.button if button.key == "queue_batch"] and not studio.queue.submitted
 
 

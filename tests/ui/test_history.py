@@ -309,7 +309,7 @@ def test_dropped_images_and_folders_are_taken_in(studio, open_page, tmp_path):
     page.button(key="open_import").click().run()
     page.text_input(key="import_folder").set_value(str(folder / "none")).run()
     page.button(key="take_in_folder").click().run()
-    assert "cannot be taken in" in "".join(element.proto.body for element in page.get("html"))
+    assert "cannot be imported" in "".join(element.proto.body for element in page.get("html"))
 
 
 def test_compared_images_show_what_differs_and_nothing_else(studio, open_page):

@@ -127,7 +127,7 @@ def test_a_model_that_takes_no_image_says_so(studio, open_page, monkeypatch):
     page.run()
     assert "does not support img2img" in all_text(page)
     page.button(key="generate").click().run()
-    assert "demo takes no such picture" in all_text(page)
+    assert "demo takes no such image" in all_text(page)
 
 
 def test_the_quick_check_is_drawn_from_text(studio, open_page):

@@ -47,7 +47,7 @@ def test_control_compares_the_images(studio, open_page):
     finish(studio)
     page.run()
     findings = "".join(element.proto.body for element in page.get("html"))
-    assert '<li class="yes"><b>The same seed gives the same picture</b> 0.0%' in findings
+    assert '<li class="yes"><b>The same seed gives the same image</b> 0.0%' in findings
 
 
 def test_progress_and_cancel(studio, open_page):

@@ -60,21 +60,21 @@ BOTH = ("image", "mask_image")
 
 def size(digest: str) -> tuple[int, int]:
     if digest not in SIZES:
-        raise NotFoundError(kind="input picture", value=digest)
+        raise NotFoundError(kind="input image", value=digest)
     return SIZES[digest]
 
 
 @pytest.mark.parametrize(
     ("roles", "inputs", "words"),
     [
-        (BOTH, {"mask_image": A}, "there is no picture"),
+        (BOTH, {"mask_image": A}, "there is no image"),
         (BOTH, {"image": A, "mask_image": C}, "64x32"),
         (BOTH, {"image": "d" * 64}, "d" * 64),
         (BOTH, {"image": "../../etc/passwd"}, "upload it again"),
         (BOTH, {"imagee": A}, "image, mask_image, control_image"),
         (("image",), {"image": A, "mask_image": B}, "another model"),
         ((), {"image": A}, "another model"),
-        (("control_image",), {}, "control_image: this model draws after a control picture, and none was given"),
+        (("control_image",), {}, "control_image: this model needs a control image, and none was given"),
     ],
 )
 def test_inputs_that_cannot_be_used_are_told_before_the_run(

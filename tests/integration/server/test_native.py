@@ -150,9 +150,9 @@ def test_a_list_of_prompts_is_one_job_of_many_images(http: httpx.Client, served:
 @pytest.mark.parametrize(
     ("prompts", "words"),
     [
-        (["a", {"prompt": "b", "width": 63}], "row 2, width: 63 came"),
+        (["a", {"prompt": "b", "width": 63}], "row 2, width: got 63"),
         (["a", {"prompt": "b", "colour": 1}], "row 2, colour"),
-        (["a", 5], "row 2: 5 came"),
+        (["a", 5], "row 2: got 5"),
         (["a {b"], "row 1, prompt: {b came"),
         (["__../x__"], "a-z, 0-9"),
         ([], "there is no prompt"),

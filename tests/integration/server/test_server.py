@@ -115,7 +115,7 @@ def test_a_image_to_draw_over_goes_along(far: Served, run: Callable, tmp_path: P
     with Image.open(out) as image:
         assert (image.size, image.getpixel((9, 9))) == ((80, 64), (1, 222, 3))
     code, _, problem = run("generate", "x", "--mask", str(tmp_path / "old.png"))
-    assert code == 2 and "there is no picture" in problem
+    assert code == 2 and "there is no image" in problem
 
 
 def test_ctrl_c_cancels_there(far: Served, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

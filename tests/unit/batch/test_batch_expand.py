@@ -91,16 +91,16 @@ def test_random_seeds_are_real_before_anything_is_queued(studio: Studio) -> None
     [
         (
             "prompt,width\na,63\nb,64\nc,9999",
-            ["row 2, width: '63' came, allowed: a whole number from 64", "row 4, width"],
+            ["row 2, width: got '63'; allowed: a whole number from 64", "row 4, width"],
         ),
-        ("prompt,width\na,9000", ["row 2, width: '9000' came", "8192"]),
-        ("prompt,steps\na,many", ["row 2, num_inference_steps: 'many' came"]),
-        ("prompt,width\na,auto", ["row 2, width: 'auto' came"]),
-        ("prompt,seed\na,9007199254740991\n,1", ["row 3, prompt: 0 came"]),
-        ("prompt,seed,num_images\na,9007199254740991,2", ["row 2, seed: 9007199254740992 came"]),
-        ("prompt\na {b", ["row 2, prompt: {b came"]),
-        ("prompt\na __nope__", ["row 2, prompt: __nope__ came, allowed: __color__"]),
-        ("prompt,num_images\na,40\nb,11", ["row 3, num_images: 51 came, allowed: 50 pictures in all"]),
+        ("prompt,width\na,9000", ["row 2, width: got '9000'", "8192"]),
+        ("prompt,steps\na,many", ["row 2, num_inference_steps: got 'many'"]),
+        ("prompt,width\na,auto", ["row 2, width: got 'auto'"]),
+        ("prompt,seed\na,9007199254740991\n,1", ["row 3, prompt: got 0"]),
+        ("prompt,seed,num_images\na,9007199254740991,2", ["row 2, seed: got 9007199254740992"]),
+        ("prompt\na {b", ["row 2, prompt: got {b"]),
+        ("prompt\na __nope__", ["row 2, prompt: got __nope__; allowed: __color__"]),
+        ("prompt,num_images\na,40\nb,11", ["row 3, num_images: got 51; allowed: 50 images in all"]),
         ("# nothing\n\n", ["there is no prompt in it"]),
     ],
 )
@@ -126,5 +126,5 @@ def test_a_caller_may_have_limits_of_its_own(studio: Studio) -> None:
 
     with pytest.raises(BatchError, match="row 2, width"):
         studio.requests.new_batch([{"prompt": "a", "width": 64}, "b"], check=narrow)
-    with pytest.raises(BatchError, match="3 pictures in all"):
+    with pytest.raises(BatchError, match="3 images in all"):
         studio.requests.new_batch(["a"] * 4, most=3)

@@ -67,9 +67,9 @@ def test_a_pasted_table_is_known_by_its_first_line() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("prompt,colour\nx,red", ["row 1, colour", "'colour' came", "negative_prompt"]),
+        ("prompt,colour\nx,red", ["row 1, colour", "got 'colour'", "negative_prompt"]),
         ("prompt,seed,seed\nx,1,2", ["row 1, seed", "each column once"]),
-        ("prompt,seed\nx,1\ny,2,3", ["row 3: 3 came", "2 cells"]),
+        ("prompt,seed\nx,1\ny,2,3", ["row 3: got 3", "2 cells"]),
         ('prompt,seed\n"x,1', ["row 2", "quotes"]),
         ("prompt,server.port\nx,1", ["row 1, server.port"]),
     ],

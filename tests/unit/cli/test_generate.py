@@ -246,7 +246,7 @@ def test_a_control_image_is_stored_and_named_by_the_request(run: Run, tmp_path: 
     assert order("x", "--control-image", "lines.png").inputs == {"control_image": Path("lines.png")}
     said = run("generate", "x", "--control-image", str(tmp_path / "lines.png"), "--lang", "en")
     assert said.code == 2
-    assert "takes no such picture; choose another model" in said.line
+    assert "takes no such image; select another model" in said.line
     said = run("generate", "x", "--control-image", str(tmp_path / "none.png"), "--lang", "en")
     assert said.code == 2
     assert "--control-image" in said.line and "No such file" in said.line

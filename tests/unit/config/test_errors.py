@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import string
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from core.errors import LANGUAGES, StudioError, error_classes
+import core
+from core.errors import LANGUAGES, NotFoundError, StudioError, error_classes
 
 ERRORS = sorted(error_classes().values(), key=lambda kind: kind.__name__)
 each_error = pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
@@ -59,3 +63,22 @@ def test_values_are_kept_as_numbers_where_they_are_numbers() -> None:
         "share": 0.5,
         "folder": "None",
     }
+
+
+def test_terms_of_the_program_are_translated() -> None:
+    assert "图片" in NotFoundError(kind="image", value="x").message("zh")
+    assert "image" in NotFoundError(kind="image", value="x").message("en")
+    stored = {"code": "JobStateError", "values": {"job": "j", "state": "done", "wish": "move", "allowed": "queued"}}
+    assert "移动" in StudioError.from_dict(stored).message("zh"), "a value that version 0.1 stored under another name"
+
+
+def test_class_names_are_unique() -> None:
+    """An error is stored by the name of its class, so one name must not be two classes, those of libraries included."""
+    names = Counter(
+        node.name
+        for path in (Path(core.__file__).parent).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error")
+    )
+    assert len(names) > 60
+    assert [name for name, count in names.items() if count > 1] == []

@@ -110,7 +110,7 @@ def test_a_wrong_file_never_looks_right(catalog, in_process, hub, tmp_path, name
     hub.wrong.add("vae/model.bf16.safetensors")
     failed = in_process(name)
     assert failed.state == "failed"
-    assert "vae/model.bf16.safetensors came with other content" in failed.error.message("en")
+    assert "vae/model.bf16.safetensors had other content" in failed.error.message("en")
     assert not (tmp_path / "store" / "toy").exists()
     assert not list((tmp_path / "store").rglob("vae/model*"))
     assert "models get" in catalog.find("toy").problem.message("en")

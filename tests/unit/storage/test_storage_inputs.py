@@ -83,9 +83,9 @@ def bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "no such picture"),
-        (b"GIF89a" + bytes(100), "no such picture"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no such picture"),
+        (b"", "not a PNG, JPEG or WebP image"),
+        (b"GIF89a" + bytes(100), "not a PNG, JPEG or WebP image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a PNG, JPEG or WebP image"),
         (encoded(image())[:-30], "damaged"),
         (bomb(60_000, 60_000), "damaged"),  # Pillow's own limit
         (bomb(9_000, 9_000), "9000x9000"),
