@@ -57,7 +57,8 @@ def main() -> None:
     if state.has_form():  # what was typed last may come with the click that leads to another page
         state.keep_form()
     current = st.navigation(pages, position="top")
-    header.draw(studio)
+    st.set_page_config(page_title=f"{current.title} · {t('app.title')}")
+    header.draw(studio, current.title)
     error_card.settings_problems(studio.settings.problems)
     current.run()
 

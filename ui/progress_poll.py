@@ -1,7 +1,8 @@
 """How the jobs in work are getting on, as a few hundred bytes for the scripts of open pages, which ask for it often.
 
 Rerunning a page costs a hundred times as much, so it is done only when the mark has changed: when a job came, began,
-ended, moved or was stopped. The answer is the same for every tab of a language and is made once for all of them.
+ended, moved or was stopped. What is told of the jobs is the same for every tab of a language and is made once for all of
+them; which of them are the viewer's is added for each.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.errors import LANGUAGES
+from core.server import USER_HEADER
 from core.studio import Studio
 from core.types import Job, JobState, Progress, QueueSnapshot
 from ui import state
@@ -26,16 +28,20 @@ PATH = "/pulse"
 
 def route(get_studio: Callable[[], Studio]) -> Route:
     """GET /pulse?lang=en. `get_studio` is called at each request."""
-    made: dict[str, tuple[QueueSnapshot, bytes]] = {}  # by language: the board that it was made of, and the answer
+    made: dict[str, tuple[QueueSnapshot, dict[str, Any]]] = {}  # by language: the board that it was made of, and the answer
 
     def pulse(request: Request) -> Response:
         asked = request.query_params.get("lang", "")
         language = asked if asked in LANGUAGES else LANGUAGES[0]
-        board = get_studio().queue.snapshot()
+        studio = get_studio()
+        board = studio.queue.snapshot()
         kept = made.get(language)
         if kept is None or kept[0] is not board:
             kept = made[language] = (board, answer(board, language))
-        return Response(kept[1], media_type="application/json", headers={"Cache-Control": "no-store"})
+        guarded = USER_HEADER in request.headers
+        client = state.client_of(request.headers, request.cookies) if guarded else None
+        body = json.dumps({**kept[1], **own(studio, board, client)}, ensure_ascii=False)
+        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     return Route(PATH, pulse)
 
@@ -45,11 +51,19 @@ def address() -> str:
     return f"{PATH}?lang={state.language()}"
 
 
-def answer(board: QueueSnapshot, language: str) -> bytes:
-    """The mark, and what is to be shown of each job in work."""
+def answer(board: QueueSnapshot, language: str) -> dict[str, Any]:
+    """Return the mark, the number of active jobs, and what is to be shown of each job in work."""
     with state.speaking(language):
         jobs = {job.id: shown(job) for job in board.jobs if job.state is not JobState.QUEUED}
-    return json.dumps({"mark": mark(board), "jobs": jobs}, ensure_ascii=False).encode()
+    return {"mark": mark(board), "total": board.total, "jobs": jobs}
+
+
+def own(studio: Studio, board: QueueSnapshot, client: str | None) -> dict[str, Any]:
+    """Return the number of active jobs of a client, and which of them are in work; without a client, of all."""
+    jobs = [job for job in board.jobs if client in (None, job.client)]
+    whole = board.total <= len(board.jobs)
+    count = len(jobs) if whole else studio.queue.count_active(client)
+    return {"mine": count, "running": [job.id for job in jobs if job.state is not JobState.QUEUED]}
 
 
 def shown(job: Job) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from core.jobs import job_queries
-from core.jobs.job_queries import ACTIVE
+from core.jobs.job_queries import ACTIVE, ENDED
 from core.jobs.job_writes import (
     AS_NEW,
     add_job,
@@ -144,8 +144,16 @@ class JobQueue(WorkerQueue):
                 connection, job_queries.select_jobs().order_by(jobs.c.number.desc()).limit(limit)
             )
 
-    def active(self, limit: int = MAX_SHOWN, client: str | None = None, after: str | None = None) -> Sequence[Job]:
-        """Return running jobs, then waiting ones in the order of running; of one client, or of all.
+    def ended(self, limit: int) -> Sequence[Job]:
+        """Return jobs that are done, failed or cancelled, the latest submitted first."""
+        wanted = job_queries.select_jobs().where(jobs.c.state.in_(ENDED)).order_by(jobs.c.number.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return job_queries.read_jobs(connection, wanted)
+
+    def active(
+        self, limit: int = MAX_SHOWN, client: str | None = None, after: str | None = None, other_than: str | None = None
+    ) -> Sequence[Job]:
+        """Return running jobs, then waiting ones in the order of running; of one client, of the others, or of all.
 
         `after` is the id of a job: the jobs that follow it are returned. NotFoundError when there is none.
         """
@@ -153,6 +161,8 @@ class JobQueue(WorkerQueue):
         with self._database.reading() as connection:
             if client is not None:
                 wanted = wanted.where(jobs.c.client == client)
+            if other_than is not None:
+                wanted = wanted.where(jobs.c.client != other_than)
             if after is not None:
                 wanted = wanted.where(job_queries.after(connection, after))
             return job_queries.read_jobs(connection, wanted)

@@ -307,11 +307,23 @@ class FakeQueue:
     def recent(self, limit: int = 50) -> Sequence[Job]:
         return [self.get(job_id) for job_id in reversed(self.jobs)][:limit]
 
-    def active(self, limit: int = 200) -> Sequence[Job]:
-        return [job for job in map(self.get, list(self.jobs)) if job.state.active][:limit]
+    def active(
+        self, limit: int = 200, client: str | None = None, after: str | None = None, other_than: str | None = None
+    ) -> Sequence[Job]:
+        found = [job for job in map(self.get, list(self.jobs)) if job.state.active and client in (None, job.client)]
+        found = [job for job in found if job.client != other_than]
+        order = list(self.jobs)
+        behind = order[order.index(after) + 1 :] if after else order
+        return [job for job in found if job.id in behind][:limit]
+
+    def count_active(self, client: str | None = None) -> int:
+        return len(self.active(10_000, client))
+
+    def ended(self, limit: int) -> Sequence[Job]:
+        return [job for job in self.recent(1000) if not job.state.active][:limit]
 
     def snapshot(self) -> QueueSnapshot:
-        return QueueSnapshot(tuple(self.active(200)), self.paused, len(self.jobs))
+        return QueueSnapshot(tuple(self.active(200)), self.paused, len(self.jobs), self.count_active())
 
     def clear(self, client: str | None = None) -> int:
         waiting = [job.id for job in self.active(1000) if job.state is JobState.QUEUED and client in (None, job.client)]

@@ -9,7 +9,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from core.errors import WorkerDiedError
-from core.types import Axis, JobState, Phase
+from core.server import USER_HEADER
+from core.types import Axis, JobState, Phase, SubmitOptions
 from tests.ui.conftest import all_text, component_data
 from ui import progress_poll
 
@@ -41,6 +42,17 @@ def test_progress_is_told_in_the_viewers_language_and_is_no_reason_to_draw_again
     later = replace(studio.queue.jobs[job_id].progress, step=4)  # a step for whose preview there was no time
     studio.queue.jobs[job_id] = replace(studio.queue.jobs[job_id], progress=later)
     assert ask()["jobs"][job_id]["src"] == sources[1], "what the browser has already it does not ask for again"
+
+
+def test_who_asks_is_told_how_many_jobs_are_theirs(studio, ask):
+    studio.queue.submit(studio.requests.new({"prompt": "of another"}), SubmitOptions(client="user:anna"))
+    job_id = new_job(studio)
+    studio.queue.advance(job_id, 2)
+    told = ask()
+    assert (told["total"], told["mine"], told["running"]) == (2, 2, [job_id]), "nobody is told apart here"
+    client = TestClient(Starlette(routes=[progress_poll.route(lambda: studio)]))
+    told = client.get(progress_poll.PATH, headers={USER_HEADER: "anna"}).json()
+    assert (told["total"], told["mine"], told["running"]) == (2, 1, [])
 
 
 def test_there_is_no_preview_before_the_first_step(studio, ask):

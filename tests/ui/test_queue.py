@@ -11,6 +11,7 @@ from core.jobs import exit_reasons
 from core.types import JobState, SubmitOptions, WorkerStatus
 from tests.ui.conftest import all_text
 from ui import state
+from ui.state import session
 
 
 def queued(studio, prompt, client="page:e3b0c44298fc1c14"):  # the digest of no cookie
@@ -22,12 +23,58 @@ def test_an_empty_queue_says_so(open_page):
     assert "The queue is empty." in all_text(page) and page.button(key="clear_mine").disabled
 
 
-def test_own_jobs_come_first_and_show_what_they_are(studio, open_page):
+@pytest.fixture
+def several_people(monkeypatch):
+    """The viewer is known by a login, so others are others; else everybody on the machine is one person."""
+    monkeypatch.setattr(session, "user", lambda: "")
+
+
+def test_on_one_machine_without_users_all_jobs_are_in_one_list(studio, open_page):
+    queued(studio, "of a program", client="api:other")
+    queued(studio, "my house")
+    page = open_page("queue")
+    assert [heading.value for heading in page.subheader] == ["Jobs · 2"]
+    page.button(key="clear_mine").click().run()
+    assert not studio.queue.active()
+
+
+def test_own_jobs_come_first_and_show_what_they_are(studio, open_page, several_people):
     queued(studio, "of another", client="page:other")
     queued(studio, "my house")
-    words = all_text(open_page("queue"))
+    page = open_page("queue")
+    words = all_text(page)
     assert words.index("my house") < words.index("of another")
-    assert [heading.value for heading in open_page("queue").subheader] == ["Yours · 1", "Other clients · 1"]
+    assert [heading.value for heading in page.subheader] == ["Yours · 1", "Other clients · 1"]
+
+
+def test_a_long_queue_is_shown_page_by_page(studio, open_page, several_people):
+    for number in range(90):
+        queued(studio, f"house {number}", client="page:other")
+    queued(studio, "my house")
+    page = open_page("queue")
+    words = all_text(page)
+    assert "my house" in words and "house 39 " in words and "house 40 " not in words and "1–40 of 90" in words
+    page.button(key="following_others").click().run()
+    page.button(key="following_others").click().run()
+    words = all_text(page)
+    assert "81–90 of 90" in words and "house 89 " in words and page.button(key="following_others").disabled
+    for job in studio.queue.active(60, client="page:other", after=studio.queue.active(30)[-1].id):
+        studio.queue.cancel(job.id)
+    page.run()
+    assert "house 0 " in all_text(page), "the page that is gone by now is not shown empty"
+
+
+def test_clearing_finished_jobs_keeps_the_later_ones(studio, open_page):
+    first = queued(studio, "an old house")
+    studio.queue.finish(first)
+    page = open_page("queue")
+    assert "an old house" in all_text(page)
+    page.button(key="clear_ended").click().run()
+    assert "an old house" not in all_text(page) and page.button(key="clear_ended").disabled
+    cleared = page.query_params["cleared"]
+    studio.queue.finish(queued(studio, "a new house"))
+    words = all_text(open_page("queue", cleared=cleared[0] if isinstance(cleared, list) else cleared))
+    assert "a new house" in words and "an old house" not in words
 
 
 def test_the_page_submits_under_its_own_name(studio, open_page):
@@ -60,7 +107,7 @@ def test_moving_asks_for_the_position(studio, open_page, monkeypatch):
     assert asked == [(job_id, 1), (job_id, 0), (job_id, 2)]
 
 
-def test_pause_and_clear_act_on_the_queue(studio, open_page):
+def test_pause_and_clear_act_on_the_queue(studio, open_page, several_people):
     mine, other = queued(studio, "mine"), queued(studio, "theirs", client="page:other")
     page = open_page("queue")
     page.button(key="pause_all").click().run()

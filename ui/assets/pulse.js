@@ -42,6 +42,7 @@ class Pulse {
 
   hear(news) {
     window.dispatchEvent(new CustomEvent("darkroom:pulse", { detail: news.jobs }));
+    window.dispatchEvent(new CustomEvent("darkroom:queue", { detail: news }));
     const own = news.jobs[this.data.job];
     if (own) this.draw(own);
     const mark = this.data.pictures && own ? `${news.mark}.${own.image}` : news.mark;

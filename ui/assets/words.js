@@ -1,9 +1,19 @@
-// A line about one job, kept up to date by what the page hears of the jobs in work.
+// A job in work: its preview, a line of words and a bar, kept up to date by what the page hears of the jobs in work.
 export default function ({ data, parentElement }) {
-  const line = parentElement.querySelector(".line");
-  line.textContent = data.words;
-  const hear = ({ detail }) => { if (detail[data.job]) line.textContent = detail[data.job].words; };
-  window.removeEventListener("darkroom:pulse", line.hear);
-  window.addEventListener("darkroom:pulse", (line.hear = hear));
+  const box = parentElement.querySelector(".job");
+  const draw = (news) => {
+    const image = box.querySelector("img"), bar = box.querySelector(".bar"), percent = Math.round(100 * news.done);
+    const src = news.src || data.last || "";
+    if (src && image.getAttribute("src") !== src) image.src = src;
+    image.classList.toggle("blank", !image.getAttribute("src"));
+    box.querySelector(".line").textContent = news.words;
+    bar.setAttribute("aria-label", data.title);
+    bar.setAttribute("aria-valuenow", percent);
+    bar.firstElementChild.style.width = `${percent}%`;
+  };
+  draw(data);
+  const hear = ({ detail }) => { if (detail[data.job]) draw(detail[data.job]); };
+  window.removeEventListener("darkroom:pulse", box.hear);
+  window.addEventListener("darkroom:pulse", (box.hear = hear));
   return () => window.removeEventListener("darkroom:pulse", hear);
 }

@@ -15,7 +15,9 @@ import streamlit as st
 from core.server.listing import items, write_query
 from core.types import HistoryPage, HistoryQuery, ImageRecord, ImageSelection, Job, JobState
 from ui import progress_poll as ui_pulse
-from ui.job_words import sentence
+from ui import state
+from ui.i18n import t
+from ui.job_words import title
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -42,7 +44,17 @@ _pulse = _component(
     '<div class="pulse"><div class="words"></div>'
     '<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i></i></div></div>',
 )
-_words = _component("words", '<p class="line"></p>')
+_frame = _component("frame", "<i></i>")
+_signals = _component(
+    "signals",
+    '<div class="signals"><label><input type="checkbox"><span></span></label>'
+    '<label><input type="checkbox"><span></span></label><p role="alert"></p></div>',
+)
+_words = _component(
+    "words",
+    '<div class="job"><img alt="" decoding="async"><div><p class="line"></p>'
+    '<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i></i></div></div></div>',
+)
 _facts = _component("facts", '<div class="facts"></div>')
 _gallery = _component("gallery", '<div class="gallery" role="group"></div>')
 _zoom = _component("zoom", '<div class="zoom" tabindex="0" role="img"><img alt=""></div>')
@@ -144,13 +156,30 @@ def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None, images
     )
 
 
+def frame(title: str, app: str, words: Mapping[str, str], *, queue: str) -> None:
+    """Keep the window's title, the number of jobs beside the page `queue` in the navigation, and the end of the queue's signal.
+
+    `words`: "done" of the notification, "count" of the number, with # for it.
+    """
+    data = {"title": title, "app": app, "words": dict(words), "queue": queue, "language": state.language()}
+    _frame(key="frame", data={**data, "url": ui_pulse.address()})
+
+
+def signals(sound: str, notify: str, denied: str, *, key: str) -> None:
+    """Two switches of this browser: sound and notification at the end of the queue; `denied` when the browser refuses."""
+    _signals(key=key, data={"sound": sound, "notify": notify, "denied": denied})
+
+
 def _drawn_again() -> None:
     """That there is someone to tell is what makes Streamlit run the fragment."""
 
 
 def job_words(job: Job, *, key: str) -> None:
-    """Where a job is, kept up to date while there is a `pulse` on the page."""
-    _words(key=key, data={"job": job.id, "words": sentence(job)})
+    """Show a job in work: its preview, where it is, its bar; kept up to date while there is a `pulse` on the page."""
+    data = {"job": job.id, "title": t("job.progress", prompt=title(job.request, 80)), **ui_pulse.shown(job)}
+    if job.image_ids:
+        data["last"] = thumbnail_url(job.image_ids[-1])
+    _words(key=key, data=data)
 
 
 def facts(rows: Sequence[tuple[str, str, str]], hint: str, done: str, *, key: str) -> None:

@@ -10,15 +10,16 @@ from core.errors import StudioError
 from core.server import LOGOUT
 from core.studio import Studio
 from ui import formats, state
-from ui.components import error_card
+from ui.components import custom_components, error_card
 from ui.i18n import t
 
 REFRESH_SECONDS = 10
 
 
-def draw(studio: Studio) -> None:
-    """The bar; below it, on every page, why no worker comes up, as long as none does."""
+def draw(studio: Studio, title: str) -> None:
+    """The bar with the page's title, seen on a phone; below it, on every page, why no worker comes up, as long as none does."""
     worker = studio.worker.status()
+    st.html(f'<h1 class="zd-title">{html.escape(title)}</h1>')
     with st.container(key="topbar", horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
         st.fragment(_machine, run_every=REFRESH_SECONDS)(studio, worker.trouble)
         state.give_widget("language_switch", state.language())
@@ -33,6 +34,10 @@ def draw(studio: Studio) -> None:
         )
         if (name := state.user()) is not None:
             _leave(name)
+    custom_components.frame(
+        f"{title} · {t('app.title')}", t("app.title"), {"done": t("queue.notified"), "count": t("queue.count")},
+        queue="queue",
+    )  # fmt: skip
     if worker.trouble is not None:
         error_card.draw(worker.trouble, "worker")
 

@@ -33,8 +33,9 @@ def choice() -> None:
 def button(studio: Studio, job: Job) -> None:
     """In a row of the queue: put a job off, or no longer. Its content is rendered only while it is open."""
     panel = st.popover(
-        "", icon=":material/schedule:", key=f"later_{job.id}", type="tertiary", help=t("later.title"), on_change="rerun"
-    )
+        t("later.title"), icon=":material/schedule:", key=f"later_{job.id}", type="tertiary", help=t("later.title"),
+        on_change="rerun",
+    )  # fmt: skip
     if not panel.open:
         return
     with panel:

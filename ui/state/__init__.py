@@ -134,8 +134,31 @@ from ui.state.input_images import (
 from ui.state.loras import NAMES as LORA_NAMES
 from ui.state.loras import add_to_prompt, lay_out_loras, lora_uses, take_loras, toggle_lora
 from ui.state.loras import weight_key as lora_weight_key
-from ui.state.pages import empty_model_field, guide_runs, keep_guide_in_address, model_field, model_text, set_guide_run
-from ui.state.session import choose_language, client, is_admin, labelled, language, set_language, speaking, user
+from ui.state.pages import (
+    clear_ended,
+    empty_model_field,
+    guide_runs,
+    is_cleared,
+    keep_guide_in_address,
+    model_field,
+    model_text,
+    queue_page,
+    set_guide_run,
+    turn_queue_page,
+)
+from ui.state.session import (
+    choose_language,
+    client,
+    client_of,
+    is_admin,
+    is_mine,
+    labelled,
+    language,
+    owner,
+    set_language,
+    speaking,
+    user,
+)
 
 __all__ = [
     "ADVANCED",
@@ -172,8 +195,10 @@ __all__ = [
     "choose_language",
     "chosen",
     "chosen_images",
+    "clear_ended",
     "click_choice",
     "client",
+    "client_of",
     "column_field",
     "column_text",
     "comparison_rows",
@@ -200,6 +225,8 @@ __all__ = [
     "history_version",
     "importing",
     "is_admin",
+    "is_cleared",
+    "is_mine",
     "job_id",
     "keep_form",
     "keep_guide_in_address",
@@ -216,11 +243,13 @@ __all__ = [
     "next_page",
     "open_comparison",
     "original",
+    "owner",
     "prefill_comparison",
     "preset",
     "previous_page",
     "put_comparison_in_address",
     "put_job_in_address",
+    "queue_page",
     "ratio",
     "reload_question",
     "remove_comparison_row",
@@ -269,6 +298,7 @@ __all__ = [
     "terms",
     "toggle_lora",
     "turn_order",
+    "turn_queue_page",
     "user",
     "watch",
     "when",

@@ -1,10 +1,16 @@
-"""What the guide and the Models page remember."""
+"""What the pages Setup check, Models and Queue remember."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import streamlit as st
 
+from core.types import Job
+
 _GUIDE = "guide_runs"
+_CLEARED = "cleared"
+_QUEUE_PAGE = "queue_page"
 
 
 def model_field(name: str) -> str:
@@ -37,3 +43,29 @@ def set_guide_run(step: str, jobs: list[str]) -> None:
 def keep_guide_in_address() -> None:
     if guide_runs():
         st.query_params["runs"] = ";".join(f"{step}:{','.join(ids)}" for step, ids in guide_runs().items())
+
+
+def is_cleared(job: Job) -> bool:
+    """Return True for a job that ended before the viewer last cleared the list of ended jobs; the address keeps it over F5."""
+    if _CLEARED not in st.session_state and _CLEARED in st.query_params:
+        st.session_state[_CLEARED] = st.query_params[_CLEARED]
+    since = st.session_state.get(_CLEARED)
+    if since:
+        st.query_params[_CLEARED] = since
+    return bool(since) and job.finished_at is not None and job.finished_at <= datetime.fromisoformat(since)
+
+
+def clear_ended(now: datetime) -> None:
+    """Leave out jobs that ended up to `now` (aware, UTC) from the list of ended ones."""
+    st.session_state[_CLEARED] = now.isoformat()
+
+
+def queue_page(name: str) -> tuple[int, str | None]:
+    """Return how many jobs of that list come before the page that is shown, and the last of them; (0, None) at first."""
+    first, after = st.session_state.get((_QUEUE_PAGE, name), (0, None))
+    return int(first), after
+
+
+def turn_queue_page(name: str, first: int, after: str | None) -> None:
+    """Show the page that begins after the job `after`, with `first` jobs before it."""
+    st.session_state[(_QUEUE_PAGE, name)] = (first, after)

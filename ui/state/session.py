@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from urllib.parse import unquote
@@ -13,6 +13,7 @@ import streamlit as st
 from core.config.schema import AUTO
 from core.errors import LANGUAGES
 from core.server import BROWSER_COOKIE, ROLE_HEADER, USER_HEADER
+from core.types import Job
 
 _LANGUAGE = "language"
 _DEFAULT_LANGUAGE = "default_language"
@@ -84,8 +85,23 @@ def client() -> str:
 
     F5 and other tabs keep it. A user is the same over the service.
     """
-    if name := st.context.headers.get(USER_HEADER):
+    return client_of(st.context.headers, st.context.cookies)
+
+
+def client_of(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
+    """Return what `client` returns, for whoever sent a request with these headers and cookies."""
+    if name := headers.get(USER_HEADER):
         return f"user:{name}"
-    cookie = st.context.cookies.get(BROWSER_COOKIE)
+    cookie = cookies.get(BROWSER_COOKIE)
     name = cookie if isinstance(cookie, str) else ""  # none in a page without a browser
     return f"page:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def owner() -> str | None:
+    """Return the client whose jobs are the viewer's; None where all are: on one machine without users, everybody is one person."""
+    return client() if user() is not None else None
+
+
+def is_mine(job: Job) -> bool:
+    """Return True for the viewer's jobs."""
+    return owner() in (None, job.client)

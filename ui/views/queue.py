@@ -1,21 +1,22 @@
-"""Everything that runs and waits, one's own first, and what ended lately; all of it can be stopped, moved and retried."""
+"""The queue: jobs in work, those that wait, one's own first, and what ended lately; all can be stopped, moved and retried."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core.studio import Studio
-from core.types import HistoryQuery, ImageRecord, Job, JobState
+from core.types import HistoryQuery, ImageRecord, Job, JobState, QueueSnapshot
 from ui import actions, formats, progress_poll, resources, state
 from ui.components import custom_components, error_card, job_status, schedule, thumbnails
 from ui.i18n import t
 from ui.job_words import title
 
-SHOWN = 40  # rows of each list: nobody reads more, and each has six buttons
-ENDED = 10  # rows of what ended lately
+SHOWN = 40  # rows of a page of each list: each has six buttons
+ENDED = 20  # rows of what ended lately
 IMAGES = 4  # of each job that ended
 RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
 
@@ -23,63 +24,112 @@ RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
 def page() -> None:
     studio = resources.studio()
     for number, error in enumerate(state.errors()):
-        error_card.draw(error, f"queue{number}")
+        error_card.draw(error, f"queue{number}", on_close=lambda: state.set_errors(()))
     st.fragment(_lists, run_every=job_status.SAFETY_SECONDS)(studio)
 
 
 def _lists(studio: Studio) -> None:
     """Rerun when the queue has changed; the browser keeps the progress of running jobs up to date by itself."""
     board = studio.queue.snapshot()
-    active = board.jobs
-    mine = [job for job in active if job.client == state.client()]
-    others = [job for job in active if job.client != state.client()]
-    _switches(studio, mine, board.paused)
-    if not active:
+    ended = [job for job in studio.queue.ended(ENDED) if not state.is_cleared(job)]
+    _switches(studio, board, bool(ended))
+    if not board.jobs:
         st.info(t("queue.nothing"), icon=":material/done_all:")
-    _list(t("queue.mine"), mine, lambda job: _active_row(studio, job))
-    _list(t("queue.others"), others, lambda job: _active_row(studio, job))
-    ended = [job for job in studio.queue.recent(SHOWN) if not job.state.active][:ENDED]
-    images = _images(studio, ended)
-    _list(t("queue.ended"), ended, lambda job: _ended_row(studio, job, images))
+    owner = state.owner()
+    if owner is None:
+        _active(studio, "all", board.total, lambda after: _page_of_all(studio, board, after))
+    else:
+        mine = studio.queue.count_active(owner)
+        _active(studio, "mine", mine, lambda after: studio.queue.active(SHOWN, owner, after))
+        _active(
+            studio,
+            "others",
+            board.total - mine,
+            lambda after: studio.queue.active(SHOWN, after=after, other_than=owner),
+        )
+    _ended(studio, ended)
     custom_components.pulse(progress_poll.mark(board), job_status.poll_seconds(studio), key="pulse")
 
 
-def _switches(studio: Studio, mine: Sequence[Job], paused: bool) -> None:
+def _switches(studio: Studio, board: QueueSnapshot, any_ended: bool) -> None:
     """What acts on the whole queue."""
-    waiting = [job for job in mine if job.state is JobState.QUEUED]
+    owner = state.owner()
+    waiting = [job for job in board.jobs if job.state is JobState.QUEUED and state.is_mine(job)]
     with st.container(horizontal=True, vertical_alignment="center", key="queue_switches"):
         st.button(
-            t("queue.go_on") if paused else t("queue.pause_all"),
+            t("queue.go_on") if board.paused else t("queue.pause_all"),
             key="pause_all",
-            icon=":material/play_arrow:" if paused else ":material/pause:",
-            type="primary" if paused else "secondary",
+            icon=":material/play_arrow:" if board.paused else ":material/pause:",
+            type="primary" if board.paused else "secondary",
             on_click=actions.ask,
-            args=(studio.queue.pause, not paused),
+            args=(studio.queue.pause, not board.paused),
         )
         st.button(
-            t("queue.clear", count=len(waiting)),
+            t("queue.clear"),
             key="clear_mine",
             icon=":material/clear_all:",
             disabled=not waiting,
             on_click=actions.ask,
-            args=(studio.queue.clear, state.client()),
+            args=(studio.queue.clear, owner),
         )
-        if paused:
-            st.text(t("queue.paused"))
+        st.button(
+            t("queue.clear_ended"), key="clear_ended", icon=":material/done_all:", help=t("queue.clear_ended_help"),
+            disabled=not any_ended, on_click=state.clear_ended, args=(datetime.now(UTC),),
+        )  # fmt: skip
+        custom_components.signals(t("queue.sound"), t("queue.notify"), t("queue.denied"), key="signals")
+    if board.paused:
+        st.text(t("queue.paused"))
 
 
-def _list(title: str, jobs: Sequence[Job], row: Callable[[Job], None]) -> None:
+def _page_of_all(studio: Studio, board: QueueSnapshot, after: str | None) -> Sequence[Job]:
+    return board.jobs[:SHOWN] if after is None else studio.queue.active(SHOWN, after=after)
+
+
+def _active(studio: Studio, name: str, total: int, read: Callable[[str | None], Sequence[Job]]) -> None:
+    """A list of running and waiting jobs, a page at a time; nothing where there are none."""
+    if not total:
+        return
+    first, after = state.queue_page(name)
+    jobs = read(after)
+    if not jobs and after:  # they have ended meanwhile
+        state.turn_queue_page(name, 0, None)
+        first, jobs = 0, read(None)
+    st.subheader(f"{t(f'queue.{name}')} · {total}")
+    for job in jobs:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"row_{job.id}"):
+            _active_row(studio, job)
+    if total > SHOWN:
+        _pages(name, first, jobs, total)
+
+
+def _pages(name: str, first: int, jobs: Sequence[Job], total: int) -> None:
+    """Previous and next page of a list, and which jobs are shown."""
+    last = first + len(jobs)
+    with st.container(horizontal=True, vertical_alignment="center", key=f"pages_{name}"):
+        st.button(
+            t("queue.first"), key=f"first_{name}", icon=":material/first_page:", disabled=first == 0,
+            on_click=state.turn_queue_page, args=(name, 0, None),
+        )  # fmt: skip
+        st.button(
+            t("queue.following"), key=f"following_{name}", icon=":material/chevron_right:", disabled=last >= total,
+            on_click=state.turn_queue_page, args=(name, last, jobs[-1].id if jobs else None),
+        )  # fmt: skip
+        st.caption(t("queue.page", first=first + 1, last=last, total=total))
+
+
+def _ended(studio: Studio, jobs: Sequence[Job]) -> None:
     if not jobs:
         return
-    st.subheader(f"{title} · {len(jobs)}")
-    for job in jobs[:SHOWN]:
+    st.subheader(f"{t('queue.ended')} · {len(jobs)}")
+    images = _images(studio, jobs)
+    for job in jobs:
         with st.container(horizontal=True, vertical_alignment="center", key=f"row_{job.id}"):
-            row(job)
-    if len(jobs) > SHOWN:
-        st.caption(t("queue.more", count=len(jobs) - SHOWN))
+            _ended_row(studio, job, images)
 
 
 def _active_row(studio: Studio, job: Job) -> None:
+    if job.state is JobState.QUEUED:
+        st.html(f'<p class="zd-place">{job.position or "–"}</p>', width="content")
     with _words(job):
         job_status.where(job)
         if job.error:
@@ -135,14 +185,14 @@ def _words(job: Job) -> DeltaGenerator:
     """Show the job, and space below it. As text: prompts and errors come from outside."""
     request = job.request
     count = f" × {request.num_images}" if request.num_images > 1 else ""
-    room = st.container(width="content", gap=None, key=f"words_{job.id}")
+    room = st.container(gap=None, key=f"words_{job.id}")
     room.text(f"{title(request, 80)} — {request.width}×{request.height}{count}")
     return room
 
 
 def _button(name: str, job: Job, icon: str, verb: Callable[..., object], *arguments: object) -> None:
     st.button(
-        "",
+        t(f"queue.{name}"),
         key=f"{name}_{job.id}",
         icon=f":material/{icon}:",
         help=t(f"queue.{name}"),

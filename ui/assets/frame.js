@@ -1,0 +1,93 @@
+// What belongs to the whole window and not to a page: the title, which tells how far the viewer's job is, the number of jobs
+// beside "Queue" in the navigation, the language of the document, and the signal at the end of the queue. One object for the
+// window: pages come and go, it stays. It listens to what the page hears of the queue, and asks by itself where no page does.
+const RESTS = { seen: 3000, unseen: 5000 }; // ms between two questions
+
+export default function ({ data }) {
+  (window.darkroomFrame ??= new Frame()).take(data);
+}
+
+class Frame {
+  constructor() {
+    this.heard = 0; // when there was news
+    this.busy = false; // a job of the viewer was active then
+    window.addEventListener("darkroom:queue", ({ detail }) => this.hear(detail));
+    document.addEventListener("click", (event) => this.closeDrawer(event), true);
+    this.wait(0);
+  }
+
+  take(data) {
+    this.data = data;
+    document.documentElement.lang = data.language;
+    this.draw();
+    setTimeout(() => this.draw()); // after the page's own title
+  }
+
+  wait(ms) { setTimeout(() => this.ask(), ms); }
+
+  async ask() {
+    const rest = document.hidden ? RESTS.unseen : RESTS.seen;
+    if (this.data && Date.now() - this.heard > rest / 2) {
+      try {
+        const answer = await fetch(this.data.url, { cache: "no-store" });
+        if (answer.ok) this.tell(await answer.json());
+      } catch (error) { /* the studio is away: it is asked again */ }
+    }
+    this.wait(rest);
+  }
+
+  tell(news) {
+    window.dispatchEvent(new CustomEvent("darkroom:pulse", { detail: news.jobs }));
+    this.hear(news);
+  }
+
+  hear(news) {
+    this.heard = Date.now();
+    this.news = news;
+    const busy = news.mine > 0;
+    if (this.busy && !busy) this.signal();
+    this.busy = busy;
+    this.draw();
+  }
+
+  draw() {
+    const own = this.news?.running.map((id) => this.news.jobs[id]).filter(Boolean) ?? [];
+    const title = own.length ? `${Math.round(100 * own[0].done)}% · ${this.data.app}` : this.data.title;
+    if (document.title !== title) document.title = title;
+    const count = String(this.news?.total || "");
+    for (const link of document.querySelectorAll(`a[href$="/${this.data.queue}"]`)) {
+      if (link.dataset.zdCount === count) continue;
+      link.dataset.zdCount = count;
+      if (count) link.setAttribute("aria-description", this.data.words.count.replace("#", count));
+      else link.removeAttribute("aria-description");
+    }
+  }
+
+  // On a phone the navigation is a drawer over the page: after a choice it closes.
+  closeDrawer(event) {
+    if (window.innerWidth >= 768 || !event.target.closest?.('[data-testid="stSidebarNavLink"]')) return;
+    setTimeout(() => document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click(), 50);
+  }
+
+  signal() {
+    if (localStorage.getItem("zd-sound") === "on") ring();
+    if (localStorage.getItem("zd-notify") === "on" && window.Notification?.permission === "granted") {
+      new Notification(this.data.app, { body: this.data.words.done, tag: "zd-queue" });
+    }
+  }
+}
+
+// Two short tones; a browser that wants a click on the page first stays silent.
+function ring() {
+  const audio = new AudioContext();
+  for (const [start, pitch] of [[0, 660], [0.18, 880]]) {
+    const tone = audio.createOscillator(), volume = audio.createGain();
+    tone.frequency.value = pitch;
+    volume.gain.setValueAtTime(0.15, audio.currentTime + start);
+    volume.gain.exponentialRampToValueAtTime(0.001, audio.currentTime + start + 0.4);
+    tone.connect(volume).connect(audio.destination);
+    tone.start(audio.currentTime + start);
+    tone.stop(audio.currentTime + start + 0.4);
+  }
+  setTimeout(() => audio.close(), 1000);
+}
