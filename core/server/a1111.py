@@ -20,20 +20,31 @@ from PIL import Image
 from starlette.responses import Response
 
 from core import __version__
+from core.config.options.basics import MAX_SEED
 from core.errors import OptionError, StudioError
 from core.i18n import localize
 from core.models.families import FAMILIES
 from core.server.a1111_extras import add_extras
 from core.server.a1111_info import add_facts
-from core.server.a1111_request import CHECKPOINT, Body, ImageBody, Reading, TextBody, fit_sampler, read_body
+from core.server.a1111_request import (
+    CHECKPOINT,
+    VARIATION_SEED,
+    VARIATION_STRENGTH,
+    Body,
+    ImageBody,
+    Reading,
+    TextBody,
+    fit_sampler,
+    read_body,
+)
 from core.server.a1111_sessions import Ending, Sessions, find_model, options_of, read_options
 from core.server.body_limit import Guard
 from core.server.error_responses import Answer, described, install_errors
-from core.server.submission import SOURCE, client_of, demand_images, ended, submit
+from core.server.submission import SOURCE, check_count, client_of, demand_images, ended, submit
 from core.server.uploads import fitted, from_base64
 from core.storage.infotext import read_infotext, write_infotext
 from core.studio import Studio
-from core.types import IMAGE, MASK, ImageRecord, InputSources, Job, JobState, SubmitOptions
+from core.types import IMAGE, MASK, GenerationRequest, ImageRecord, InputSources, Job, JobState, SubmitOptions
 
 GetStudio = Callable[[], Studio]
 NEXT = 100  # priority of what is left of a job after a skip: it goes on at once
@@ -64,13 +75,11 @@ def _add_generation(app: FastAPI, get_studio: GetStudio, sessions: Sessions) -> 
         sources = None
         if isinstance(body, ImageBody):
             sources = await anyio.to_thread.run_sync(_sources, studio, body)
-        job = await anyio.to_thread.run_sync(
-            submit, studio, reading.values, SubmitOptions(client=client), None, sources
-        )
+        jobs = await anyio.to_thread.run_sync(_submit, studio, reading, client, sources)
         if reading.ignored:
-            log.info("job %s: without effect: %s", job.id, ", ".join(reading.ignored))
-        images = await _images(studio, job, request, sessions)
-        return await anyio.to_thread.run_sync(_answer, studio, job, images, body, reading)
+            log.info("job %s: without effect: %s", jobs[0].id, ", ".join(reading.ignored))
+        images = await _images(studio, jobs, request, sessions)
+        return await anyio.to_thread.run_sync(_answer, studio, jobs[0], images, body, reading)
 
     @app.post("/txt2img")
     async def txt2img(body: TextBody, request: Request) -> Response:
@@ -190,23 +199,48 @@ def _fitted(studio: Studio, digest: str, size: tuple[int, int], mode: int) -> st
     return digest if data is None else studio.input_images.keep(data, "init_images")
 
 
-async def _images(studio: Studio, job: Job, request: Request, sessions: Sessions) -> list[ImageRecord]:
-    """Wait for the images of the job. After an interrupt those that are done; after a skip the rest is generated, too.
+def _submit(studio: Studio, reading: Reading, client: str, sources: InputSources | None) -> list[Job]:
+    """Queue the body: one job, or with a subseed one for each image, because there the seed stays and the subseed counts up."""
+    count = reading.values["generation.num_images"]
+    check_count(studio, count)
+    terms = SubmitOptions(client=client)
+    first = reading.values.get(VARIATION_SEED)
+    if first is None or count == 1:
+        return [submit(studio, reading.values, terms, None, sources)]
+    jobs: list[Job] = []
+    try:
+        for k in range(count):
+            own = {"generation.num_images": 1, VARIATION_SEED: (first + k) % (MAX_SEED + 1)}
+            jobs.append(submit(studio, {**reading.values, **own}, terms, None, sources))
+            reading.values["generation.seed"] = jobs[0].request.seed  # -1 was drawn for the first
+    except StudioError:
+        for job in jobs:
+            studio.queue.cancel(job.id)
+        raise
+    return jobs
 
-    Raises the job's error, and StoppedError when it was cancelled elsewhere.
+
+async def _images(studio: Studio, jobs: Sequence[Job], request: Request, sessions: Sessions) -> list[ImageRecord]:
+    """Wait for the images of the jobs. After an interrupt those that are done; after a skip the rest is generated, too.
+
+    Raises a job's error, and StoppedError when it was cancelled elsewhere; the jobs that follow it are cancelled.
     """
     ids: list[str] = []
-    waiting = [job]
-    while waiting:
-        job = await ended(studio, waiting.pop(0), request)
-        ending = sessions.ending(job.id)
-        if job.state is not JobState.CANCELLED or ending is None:
-            demand_images(job)
-        ids += job.image_ids
-        if ending == "interrupt":
-            break
-        if ending == "skip" and job.state is JobState.CANCELLED:
-            waiting = [*await anyio.to_thread.run_sync(_after_skip, studio, job), *waiting]
+    waiting = list(jobs)
+    try:
+        while waiting:
+            job = await ended(studio, waiting.pop(0), request)
+            ending = sessions.ending(job.id)
+            if job.state is not JobState.CANCELLED or ending is None:
+                demand_images(job)
+            ids += job.image_ids
+            if ending == "interrupt":
+                break
+            if ending == "skip" and job.state is JobState.CANCELLED:
+                waiting = [*await anyio.to_thread.run_sync(_after_skip, studio, job), *waiting]
+    finally:
+        for job in waiting:
+            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
     records = await anyio.to_thread.run_sync(lambda: [studio.history.get(image_id) for image_id in ids])
     return sorted(records, key=lambda record: record.request.seed)
 
@@ -254,9 +288,9 @@ def _info(job: Job, records: Sequence[ImageRecord], body: Body, ignored: Sequenc
         "all_negative_prompts": [record.request.negative_prompt for record in records],
         "seed": request.seed,
         "all_seeds": [record.request.seed for record in records],
-        "subseed": -1,
-        "all_subseeds": [-1] * len(records),
-        "subseed_strength": 0,
+        "subseed": _subseed(request),
+        "all_subseeds": [_subseed(record.request) for record in records],
+        "subseed_strength": request.options[VARIATION_STRENGTH],
         "width": request.width,
         "height": request.height,
         "sampler_name": told.get("Sampler", "Euler"),
@@ -267,7 +301,7 @@ def _info(job: Job, records: Sequence[ImageRecord], body: Body, ignored: Sequenc
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": request.model,
-        "sd_model_hash": told.get("Model hash"),
+        "sd_model_hash": told.get("Model hash", ""),
         "sd_vae_name": None,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
@@ -284,6 +318,11 @@ def _info(job: Job, records: Sequence[ImageRecord], body: Body, ignored: Sequenc
         "job_id": job.id,
         "ignored": list(ignored),
     }
+
+
+def _subseed(request: GenerationRequest) -> int:
+    """Return the variation seed, -1 where none acts."""
+    return int(request.options[VARIATION_SEED]) if request.options[VARIATION_STRENGTH] else -1
 
 
 def _progress(studio: Studio, jobs: Sequence[Job], sessions: Sessions, with_image: bool) -> dict[str, Any]:

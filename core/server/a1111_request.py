@@ -7,6 +7,7 @@ what happens anyway), or is listed in `ignored`, which the answer and the log re
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from core.errors import OptionError
 from core.i18n import localize
 from core.server.submission import SOURCE
 
+VARIATION_STRENGTH, VARIATION_SEED = "generation.variation_strength", "generation.variation_seed"
 CHECKPOINT = "sd_model_checkpoint"
 FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 UPSCALERS = {  # A1111's names -> options of hires.upscaler
@@ -38,7 +40,6 @@ _SILENT = (  # these never change an image
 )  # fmt: skip
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {  # of fields that do not act: values that ask for what happens anyway
     "styles": ([],),
-    "subseed_strength": (0,),
     "seed_resize_from_h": (-1, 0),
     "seed_resize_from_w": (-1, 0),
     "refiner_checkpoint": ("", "None"),
@@ -75,7 +76,6 @@ _OF_MASK = (
     "mask_blur_y",
 )
 _WITH = {  # fields that mean nothing without another one
-    "subseed": "subseed_strength",
     "refiner_switch_at": "refiner_checkpoint",
     "inpaint_full_res_padding": "inpaint_full_res",
 }
@@ -206,6 +206,9 @@ def read_body(body: Body, chosen: Mapping[str, Any]) -> Reading:
     reading.values |= {key: value for key, value in given.items() if value is not None}
     if uses := _loras(body.lora):
         reading.values[LORA_KEY] = uses
+    if body.subseed_strength:
+        own = body.subseed if body.subseed >= 0 else random.SystemRandom().randrange(2**32)
+        reading.values |= {VARIATION_STRENGTH: body.subseed_strength, VARIATION_SEED: own}
     _read_sampler(body, reading)
     for name, value in body.override_settings.items():
         read_setting(name, value, reading, "override_settings.")
@@ -308,7 +311,7 @@ _ACTING = (
     "prompt", "negative_prompt", "seed", "width", "height", "steps", "cfg_scale", "batch_size", "n_iter",
     "denoising_strength", "override_settings", "enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y",
     "hr_second_pass_steps", "hr_upscaler", "init_images", "mask", "resize_mode", "mask_blur", "mask_blur_x", "mask_blur_y",
-    "inpainting_mask_invert", "lora", "sampler_name", "sampler_index", "scheduler",
+    "inpainting_mask_invert", "lora", "sampler_name", "sampler_index", "scheduler", "subseed", "subseed_strength",
 )  # fmt: skip
 
 

@@ -80,8 +80,7 @@ def submit(
         raise OptionError(source=SOURCE, key="prompts", value=len(prompts), allowed=allowed)
     if prompts is None:
         request = _over(studio, studio.requests.new(named, SOURCE), sources, named)
-        bounded = replace(SCHEMA.options["generation.num_images"], maximum=limits.service.max_images)
-        bounded.check(request.num_images, f"{SOURCE}, service.max_images")
+        check_count(studio, request.num_images)
         check_size(request, limits)
     else:
         most = limits.service.max_batch
@@ -113,6 +112,12 @@ def check_model(studio: Studio, model: object) -> None:
     known = [info.id for info in studio.catalog.models()]
     if model not in (*known, studio.settings.model.id):
         raise UnknownModelError(value=str(model)[:60], known=", ".join(known))
+
+
+def check_count(studio: Studio, images: int) -> None:
+    """Raise OptionError for more images than a caller may ask for at once."""
+    bounded = replace(SCHEMA.options["generation.num_images"], maximum=studio.settings.service.max_images)
+    bounded.check(images, f"{SOURCE}, service.max_images")
 
 
 def check_size(request: GenerationRequest, limits: Settings) -> None:

@@ -41,6 +41,10 @@ class Package:
 PACKAGES = (
     Package("openai (Python)", "pip", ("openai",), "openai_python.py", "models, generate, stream, edit, variation"),
     Package("webuiapi", "pip", ("webuiapi",), "webuiapi_client.py", "txt2img, img2img, extras, png-info, lists"),
+    Package(
+        "sd-backend-client", "pip", ("sd-backend-client",), "sd_backend.py",
+        "detection, lists, capabilities, txt2img, img2img, inpaint, upscale",
+    ),
     Package("litellm", "pip", ("litellm",), "litellm_client.py", "image_generation"),
     Package("langchain-community", "pip", ("langchain-community", "openai"), "langchain_dalle.py", "DallEAPIWrapper.run"),
     Package("openai (Node)", "npm", ("openai",), "openai_node.mjs", "models, generate, url, stream, edit, errors"),

@@ -53,7 +53,11 @@ def call(served: Served) -> Any:
         ({"sampler_name": "DPM++ 2M", "scheduler": "SGM Uniform"}, ("dpmpp_2m", "sgm_uniform"), None),
         ({"sampler_index": "UniPC", "scheduler": "Automatic"}, ("unipc", "auto"), None),
         ({"sampler_name": "Restart"}, ("auto", "auto"), "sampler_name: Restart (unknown; the model's own is used)"),
-        ({"sampler_name": "DPM++ SDE"}, ("auto", "auto"), "sampler_name: dpmpp_sde (not for this model; its own is used)"),
+        (
+            {"sampler_name": "DPM++ SDE"},
+            ("auto", "auto"),
+            "sampler_name: dpmpp_sde (not for this model; its own is used)",
+        ),
         ({"scheduler": "Turbo"}, ("auto", "auto"), "scheduler: Turbo (unknown; the model's own is used)"),
     ],
 )
@@ -158,7 +162,7 @@ def test_nulls_are_defaults(call: Any) -> None:
     ("field", "named"),
     [
         ({"styles": ["Anime"]}, ["styles"]),
-        ({"subseed": 9, "subseed_strength": 0.9}, ["subseed_strength", "subseed"]),
+        ({"subseed": 9, "subseed_strength": 0.9}, []),
         ({"subseed": 9, "subseed_strength": 0}, []),
         ({"refiner_checkpoint": "sdxl", "refiner_switch_at": 0.5}, ["refiner_checkpoint", "refiner_switch_at"]),
         ({"override_settings": {"CLIP_stop_at_last_layers": 2, "sd_vae": "None"}}, ["override_settings.CLIP_stop_at_last_layers"]),
@@ -201,6 +205,30 @@ def test_a_script_that_is_on_is_refused(call: Any, script: Any) -> None:
 def test_loras_of_stable_diffusion_cpp_act(served: Served, call: Any) -> None:
     call("txt2img", {**SMALL, "lora": [{"path": "loras/ink-print.safetensors", "multiplier": 0.5}]})
     assert served.studio.queue.recent(1)[0].request.options["lora.use"] == ("ink-print:0.5",)
+
+
+@pytest.mark.parametrize(
+    ("wish", "seeds", "subseeds", "strength"),
+    [
+        ({"subseed": 100, "subseed_strength": 0.25, "batch_size": 3}, [7, 7, 7], [100, 101, 102], 0.25),
+        ({"subseed": 100, "subseed_strength": 0, "batch_size": 2}, [7, 8], [-1, -1], 0),
+    ],
+)
+def test_subseed_is_the_variation_seed_and_counts_up(
+    served: Served, call: Any, wish: Any, seeds: list[int], subseeds: list[int], strength: float
+) -> None:
+    answer = call("txt2img", {**SMALL, **wish}).json()
+    info = json.loads(answer["info"])
+    assert (info["all_seeds"], info["all_subseeds"], info["subseed_strength"]) == (seeds, subseeds, strength)
+    options = served.studio.queue.recent(1)[0].request.options
+    acts = (options["generation.variation_strength"], options["generation.variation_seed"])
+    assert acts == (strength, subseeds[-1] if strength else 0)
+
+
+def test_subseed_images_are_bounded_as_others(call: Any) -> None:
+    wish = {"subseed": 1, "subseed_strength": 0.5, "n_iter": 1000}
+    answer = call("txt2img", {**SMALL, **wish})
+    assert answer.status_code == 422 and "max_images" in answer.json()["detail"]
 
 
 # -- interrupt and skip ------------------------------------------------------------------------------------------------
