@@ -64,6 +64,7 @@ def check_transition(job_id: str, present: JobState, following: JobState) -> Non
 PAUSED = "paused"  # the switch that keeps every job waiting
 
 _PLAIN = (
+    "number",
     "id",
     "state",
     "cancel_requested",
@@ -97,7 +98,31 @@ def read_jobs(connection: Connection, wanted: Select[Any]) -> list[Job]:
     rows = [row._asdict() for row in connection.execute(wanted)]
     made = _image_ids(connection, [row["id"] for row in rows])
     places = _positions(connection, [row for row in rows if _is_next_in_line(row, present)], present)
-    return [read_job({**row, "position": places.get(row["id"])}, made.get(row["id"], ())) for row in rows]
+    return [read_job({**row, "position": places.get(row["number"])}, made.get(row["id"], ())) for row in rows]
+
+
+def read_active(
+    connection: Connection,
+    limit: int,
+    client: str | None = None,
+    after_id: str | None = None,
+    other_than: str | None = None,
+) -> list[Job]:
+    """Return running jobs, then waiting ones in the order of running; of a client, or of all but one.
+
+    With `after_id` those that follow that job.
+
+    The rows to read are selected from the index alone: a request is kilobytes. NotFoundError when there is no such job.
+    """
+    line = select(jobs.c.number).where(jobs.c.state.in_(ACTIVE)).order_by(_waits(), *RUN_ORDER).limit(limit)
+    if client is not None:
+        line = line.where(jobs.c.client == client)
+    if other_than is not None:
+        line = line.where(jobs.c.client != other_than)
+    if after_id is not None:
+        line = line.where(_after(connection, after_id))
+    shown = select_jobs().where(jobs.c.number.in_(select(line.subquery().c.number)))
+    return read_jobs(connection, shown.order_by(_waits(), *RUN_ORDER))
 
 
 def state_of(connection: Connection, job_id: str) -> JobState:
@@ -129,14 +154,8 @@ def select_jobs() -> Select[Any]:
     return select(*(jobs.c[name] for name in _PLAIN), *as_text, _IMAGES).select_from(_WITH_BATCH)
 
 
-@cache
-def select_active() -> Select[Any]:
-    """Select running jobs, then waiting ones in the order of running."""
-    return select_jobs().where(jobs.c.state.in_(ACTIVE)).order_by(_waits(), *RUN_ORDER)
-
-
-def after(connection: Connection, job_id: str) -> ColumnElement[bool]:
-    """Return a condition for `select_active`: the jobs that follow this one. NotFoundError when there is none."""
+def _after(connection: Connection, job_id: str) -> ColumnElement[bool]:
+    """Return a condition: the active jobs that follow this one. NotFoundError when there is none."""
     row = connection.execute(select(_waits().label("waits"), jobs.c.priority, jobs.c.place).where(jobs.c.id == job_id))
     here = row.one_or_none()
     if here is None:
@@ -155,8 +174,8 @@ def _is_next_in_line(row: Mapping[str, Any], present: str) -> bool:
     return bool(row["state"] == JobState.QUEUED and not row["held"] and due)
 
 
-def _positions(connection: Connection, rows: Sequence[Mapping[str, Any]], present: str) -> dict[str, int]:
-    """Return the position, from 1, of each of these rows among all jobs that may run."""
+def _positions(connection: Connection, rows: Sequence[Mapping[str, Any]], present: str) -> dict[int, int]:
+    """Return the position, from 1, of each of these rows among all jobs that may run, by the number of the job."""
     if not rows:
         return {}
     if len(rows) == 1:
@@ -165,11 +184,11 @@ def _positions(connection: Connection, rows: Sequence[Mapping[str, Any]], presen
             jobs.c.priority > row["priority"], and_(jobs.c.priority == row["priority"], jobs.c.place <= row["place"])
         )
         ahead = select(func.count()).where(_may_run(jobs), earlier)
-        return {row["id"]: int(connection.scalar(ahead, {"now": present}) or 0)}
-    number = func.row_number().over(order_by=RUN_ORDER).label("position")
-    ranked = select(jobs.c.id, number).where(_may_run(jobs)).subquery()
-    wanted = {row["id"] for row in rows}
-    return {job_id: place for job_id, place in connection.execute(select(ranked), {"now": present}) if job_id in wanted}
+        return {row["number"]: int(connection.scalar(ahead, {"now": present}) or 0)}
+    rank = func.row_number().over(order_by=RUN_ORDER).label("position")
+    ranked = select(jobs.c.number, rank).where(_may_run(jobs)).subquery()
+    wanted = select(ranked).where(ranked.c.number.in_([row["number"] for row in rows]))
+    return {row.number: row.position for row in connection.execute(wanted, {"now": present})}
 
 
 def _may_run(table: Any) -> ColumnElement[bool]:

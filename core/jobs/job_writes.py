@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, union_all, update
 
 from core.errors import JobStateError, KeyReusedError, QueueFullError, StudioError
 from core.jobs import job_queries
@@ -18,6 +18,7 @@ from core.storage.tables import batches, jobs, previews
 from core.types import GenerationRequest, JobState, SubmitOptions
 
 GAP = 64  # between the places of new jobs
+WINDOW = 128  # jobs that are spread at most where there is no room between two
 
 AS_NEW: Mapping[str, Any] = {
     "state": JobState.QUEUED,
@@ -87,15 +88,43 @@ def last_place(connection: Connection) -> int:
 
 
 def place_before(connection: Connection, job_id: str, following: int) -> int:
-    """Return a place for a job just before `following`; where there is none, later jobs make room."""
-    others = select(func.max(jobs.c.place)).where(jobs.c.place < following, jobs.c.id != job_id)
-    previous = connection.scalar(others)
+    """Return a place for a job just before `following`; where there is none, a few later jobs make room.
+
+    Only active jobs count: an ended job keeps its place, but is queued again at the end.
+    """
+    earlier = (
+        select(func.max(jobs.c.place).label("place")).where(
+            jobs.c.state == state, jobs.c.place < following, jobs.c.id != job_id
+        )
+        for state in ACTIVE  # one by one: each is a look-up in ix_jobs_state_place
+    )
+    previous = connection.scalar(select(func.max(union_all(*earlier).subquery().c.place)))
     if previous is None:
         return following - GAP
     if following - previous < 2:
-        connection.execute(update(jobs).where(jobs.c.place >= following).values(place=jobs.c.place + GAP))
-        following += GAP
+        return _make_room(connection, job_id, previous)
     return int(previous + following) // 2
+
+
+def _make_room(connection: Connection, job_id: str, previous: int) -> int:
+    """Return a place just after `previous`, having spread as many of the following jobs as lie too close together."""
+    following = select(jobs.c.number, jobs.c.place).where(
+        jobs.c.state.in_(ACTIVE), jobs.c.place > previous, jobs.c.id != job_id
+    )
+    rows = connection.execute(following.order_by(jobs.c.place).limit(WINDOW + 1)).all()
+    for count, row in enumerate(rows[1:], start=1):  # the first that leaves two places for each job before it
+        step = (row.place - previous) // (count + 1)
+        if step >= 2:
+            break
+    else:
+        count, step = min(len(rows), WINDOW), GAP
+        if len(rows) > WINDOW:
+            later = update(jobs).where(jobs.c.state.in_(ACTIVE), jobs.c.place >= rows[WINDOW].place)
+            connection.execute(later.values(place=jobs.c.place + GAP * (WINDOW + 2)))
+    spread = [{"row": row.number, "at": previous + step * k} for k, row in enumerate(rows[:count], start=2)]
+    move = update(jobs).where(jobs.c.number == bindparam("row")).values(place=bindparam("at"))
+    connection.execute(move, spread)
+    return previous + step
 
 
 def place_after(connection: Connection, job_id: str, previous: int) -> int:

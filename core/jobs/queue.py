@@ -157,15 +157,8 @@ class JobQueue(WorkerQueue):
 
         `after` is the id of a job: the jobs that follow it are returned. NotFoundError when there is none.
         """
-        wanted = job_queries.select_active().limit(limit)
         with self._database.reading() as connection:
-            if client is not None:
-                wanted = wanted.where(jobs.c.client == client)
-            if other_than is not None:
-                wanted = wanted.where(jobs.c.client != other_than)
-            if after is not None:
-                wanted = wanted.where(job_queries.after(connection, after))
-            return job_queries.read_jobs(connection, wanted)
+            return job_queries.read_active(connection, limit, client, after, other_than)
 
     def count_active(self, client: str | None = None) -> int:
         """Return the number of running and waiting jobs, of one client or of all."""
@@ -187,7 +180,7 @@ class JobQueue(WorkerQueue):
         with self._database.reading() as connection:
             paused = connection.scalar(job_queries.select_paused()) is not None
             newest = connection.scalar(select(func.max(jobs.c.number))) or 0
-            shown = job_queries.read_jobs(connection, job_queries.select_active().limit(MAX_SHOWN))
+            shown = job_queries.read_active(connection, MAX_SHOWN)
             total = len(shown)
             if total == MAX_SHOWN:
                 counted = select(func.count()).select_from(jobs).where(jobs.c.state.in_(ACTIVE))
@@ -231,8 +224,9 @@ class JobQueue(WorkerQueue):
         """Put a queued job at `position` (from 1) of all queued jobs; its priority changes if that needs it."""
         with self._database.writing() as connection:
             require_state(connection, job_id, "move", (JobState.QUEUED,))
-            before, following = self._neighbours(connection, job_id, position)
-            mine = connection.execute(select(jobs.c.priority, jobs.c.place).where(jobs.c.id == job_id)).one()
+            own = select(jobs.c.number, jobs.c.priority, jobs.c.place).where(jobs.c.id == job_id)
+            mine = connection.execute(own).one()
+            before, following = self._neighbours(connection, mine.number, position)
             priority = mine.priority if following is None else max(mine.priority, following.priority)
             priority = priority if before is None else min(priority, before.priority)
             place = mine.place
@@ -243,9 +237,9 @@ class JobQueue(WorkerQueue):
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority, place=place))
             return job_queries.get_job(connection, job_id)
 
-    def _neighbours(self, connection: Connection, job_id: str, position: int) -> tuple[Any, Any]:
+    def _neighbours(self, connection: Connection, number: int, position: int) -> tuple[Any, Any]:
         """Return the queued jobs that a job would stand between at `position` (from 1, clamped), without itself."""
-        others = select(jobs.c.priority, jobs.c.place).where(jobs.c.state == JobState.QUEUED, jobs.c.id != job_id)
+        others = select(jobs.c.priority, jobs.c.place).where(jobs.c.state == JobState.QUEUED, jobs.c.number != number)
         line = others.order_by(*job_queries.RUN_ORDER)
         if position <= 1:
             return None, connection.execute(line.limit(1)).one_or_none()

@@ -169,16 +169,16 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
     @router.patch("/jobs/{job_id}", responses=refusals(404, 409, 422), tags=["jobs"])
     def change(job_id: str, wish: JobChange) -> Any:
         """Pause or resume a job, give it another priority, another position, or a time to wait for (null: none)."""
-        studio = get_studio()
+        queue, job = get_studio().queue, None
         if "not_before" in wish.model_fields_set:
-            studio.queue.postpone(job_id, wish.not_before)
+            job = queue.postpone(job_id, wish.not_before)
         if wish.held is not None:
-            studio.queue.pause_job(job_id, wish.held)
+            job = queue.pause_job(job_id, wish.held)
         if wish.priority is not None:
-            studio.queue.prioritise(job_id, wish.priority)
+            job = queue.prioritise(job_id, wish.priority)
         if wish.position is not None:
-            studio.queue.move(job_id, wish.position)
-        return Answer(job_json(studio.queue.get(job_id)))
+            job = queue.move(job_id, wish.position)
+        return Answer(job_json(job or queue.get(job_id)))
 
     @router.post("/jobs/{job_id}/retry", status_code=202, responses=refusals(404, 409, 422), tags=["jobs"])
     def retry(job_id: str) -> Any:

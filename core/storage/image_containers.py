@@ -23,7 +23,11 @@ _SIZE_MARKERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xC
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 _XMP_NAME, _XMP_MORE_NAME = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 XMP_KEYWORD = "XML:com.adobe.xmp"
-RAW_PROFILES = {"Raw profile type exif": "exif", "Raw profile type APP1": "exif", "Raw profile type xmp": "xmp"}  # ImageMagick's
+RAW_PROFILES = {
+    "Raw profile type exif": "exif",
+    "Raw profile type APP1": "exif",
+    "Raw profile type xmp": "xmp",
+}  # ImageMagick's
 
 
 @dataclass

@@ -2,15 +2,17 @@
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from sqlalchemy import delete, text
+from sqlalchemy import delete, event, insert, text
 
 from core.errors import (
     CrashLoopError,
@@ -24,7 +26,7 @@ from core.errors import (
 )
 from core.jobs import exit_reasons
 from core.jobs.job_queries import ENDED, IN_WORK, TRANSITIONS, IllegalTransition
-from core.jobs.job_writes import new_id
+from core.jobs.job_writes import WINDOW, new_id, row_of
 from core.jobs.queue import MAX_SHOWN, JobQueue
 from core.jobs.serialization import read_error, read_progress, read_status, write_status
 from core.jobs.worker_queue import MAX_CRASHES
@@ -260,6 +262,48 @@ def test_move_puts_one_job_at_its_position_and_keeps_the_others_in_order(queue: 
         assert [job.id for job in queue.active(9)] == [*rest[:at], name, *rest[at:]]
         assert moved.position == at + 1
         assert all(job.priority == ranks[job.id] for job in queue.active(9) if job.id != name)
+
+
+@contextmanager
+def statements_of(database: Database) -> Iterator[list[tuple[str, int]]]:
+    """The statements that are executed meanwhile, each with the number of rows that it changed or -1."""
+    seen: list[tuple[str, int]] = []
+
+    def note(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
+        seen.append((statement, cursor.rowcount))
+
+    event.listen(database._engine, "after_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(database._engine, "after_cursor_execute", note)
+
+
+def test_moves_touch_a_few_rows_however_long_the_queue_and_the_past(database: Database, queue: JobQueue) -> None:
+    rows = [row_of(new_id(), REQUEST, SubmitOptions(), 64 * k) for k in range(400)]
+    for row in rows[:200]:
+        row["state"] = JobState.DONE
+    with database.writing() as connection:
+        connection.execute(insert(jobs), rows)
+    for position in (*[1] * 20, *[3] * 20):  # to one spot, again and again
+        with statements_of(database) as seen:
+            queue.move(rows[-1 - position].get("id"), position)
+            queue.move(rows[-1].get("id"), position)
+        changed = [count for statement, count in seen if statement.startswith("UPDATE")]
+        assert sum(changed) <= 2 * 8 and len(seen) <= 2 * 13, seen
+    assert queue.count_active() == 200
+
+
+def test_a_queue_without_room_between_its_jobs_is_spread(database: Database, queue: JobQueue) -> None:
+    rows = [row_of(new_id(), REQUEST, SubmitOptions(), 1000 + k) for k in range(2 * WINDOW)]
+    with database.writing() as connection:
+        connection.execute(insert(jobs), rows)
+    line = [row["id"] for row in rows]
+    for position in (2, 5, WINDOW + 20, 2):
+        moved = line.pop()
+        line.insert(position - 1, moved)
+        assert queue.move(moved, position).position == position
+        assert [job.id for job in queue.active(1000)] == line
 
 
 def test_a_moved_job_stays_ahead_of_later_ones(queue: JobQueue) -> None:
