@@ -27,6 +27,7 @@ from core.jobs.job_writes import (
 )
 from core.jobs.worker_queue import WorkerQueue
 from core.storage.database import Database, stamp
+from core.storage.dialects import ChangeToken
 from core.storage.tables import jobs, previews, switches
 from core.types import GenerationRequest, Job, JobState, QueueSnapshot, SubmitOptions
 
@@ -86,6 +87,8 @@ class JobQueue(WorkerQueue):
         super().__init__(database, worker_id)
         self.prepare = prepare
         self._cache = QueueCache(lambda: ChangeWatch(database), self._read_snapshot)
+        self._changes: ChangeToken | None = None
+        self._guard = threading.Lock()
 
     def submit(self, request: GenerationRequest, terms: SubmitOptions | None = None, most: int | None = None) -> Job:
         """Check a request and put it at the end of the queue. It is on disk when this returns.
@@ -171,6 +174,17 @@ class JobQueue(WorkerQueue):
         with self._database.reading() as connection:
             counted = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
             return {str(state): int(count) for state, count in counted}
+
+    def change_mark(self) -> object:
+        """Return what is another value after each commit to the database. Microseconds for a file, a query for a server."""
+        with self._guard:
+            self._changes = self._changes or self._database.news()
+            return self._changes.mark()
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether the database is a server's."""
+        return self._database.is_shared
 
     def snapshot(self) -> QueueSnapshot:
         """Return running and waiting jobs as one snapshot: the same object until something is written."""

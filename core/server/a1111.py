@@ -20,7 +20,7 @@ from PIL import Image
 from starlette.responses import Response
 
 from core import __version__
-from core.config.options.basics import MAX_SEED
+from core.config.options.general import MAX_SEED
 from core.errors import OptionError, StudioError
 from core.i18n import localize
 from core.models.families import FAMILIES

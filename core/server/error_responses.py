@@ -21,6 +21,7 @@ from core.errors import (
     NotFoundError,
     OptionError,
     QueueFullError,
+    StorageError,
     StudioError,
 )
 from core.i18n import localize
@@ -43,6 +44,7 @@ _STATUS: tuple[tuple[type[StudioError], int], ...] = (  # the first that fits
     (NotBuiltInError, 501),
     (DiskFullError, 507),
 )
+_RETRY_AFTER = {429: 5, 503: 10}  # seconds
 GONE = 499  # nobody reads it: the caller has hung up
 
 
@@ -54,14 +56,20 @@ class Answer(JSONResponse):
 
 
 def status_of(error: StudioError) -> int:
-    """The HTTP status that says the same as the error; 500 for what is this side's fault."""
+    """The HTTP status that says the same as the error; 500 for what is this side's fault, 503 for what goes away by itself."""
+    if is_temporary(error):
+        return 503
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def is_temporary(error: StudioError) -> bool:
+    """Return True for an error that is gone once a database server or an object store is back."""
+    return isinstance(error, StorageError) and error.temporary
 
 
 def problem(error: StudioError, status: int) -> Response:
     """The error in both languages, with its code and the values it was made with."""
-    headers = {"Retry-After": "5"} if status == 429 else None
-    return Answer({"error": described(error)}, status_code=status, headers=headers)
+    return Answer({"error": described(error)}, status_code=status)
 
 
 def described(error: StudioError) -> dict[str, Any]:
@@ -93,7 +101,11 @@ def install_errors(app: FastAPI, say: Say) -> None:
 
     def studio_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, StudioError)
-        return say(error, status_of(error))
+        status = status_of(error)
+        answer = say(error, status)
+        if status in _RETRY_AFTER:
+            answer.headers["Retry-After"] = str(_RETRY_AFTER[status])
+        return answer
 
     def invalid(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

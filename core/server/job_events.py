@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 import anyio.to_thread
 
 from core.errors import QueueFullError, StudioError
+from core.server.error_responses import is_temporary
 from core.server.schemas import job_json
-from core.server.submission import POLL_SECONDS
+from core.server.submission import changed
 from core.studio import Studio
 
 KEEP_ALIVE_SECONDS = 15.0  # a proxy closes a stream that says nothing for long
@@ -61,7 +62,7 @@ class JobEvents:
 
 
 class Feed:
-    """One job, looked at ten times a second while somebody listens."""
+    """One job, looked at after each change and ten times a second while somebody listens."""
 
     def __init__(self, studio: Studio, job_id: str) -> None:
         self._studio = studio
@@ -87,11 +88,12 @@ class Feed:
         self._task.cancel()
 
     async def _poll(self) -> None:
+        mark: object = None
         while not self.ended:
             try:
                 job = await anyio.to_thread.run_sync(self._studio.queue.get, self._job_id)
-            except StudioError:  # it was removed
-                self.ended = True
+            except StudioError as error:
+                self.ended = not is_temporary(error)  # it was removed
             else:
                 text = json.dumps(job_json(job))
                 self.ended = not job.state.active
@@ -101,4 +103,4 @@ class Feed:
             event, self._event = self._event, asyncio.Event()
             event.set()
             if not self.ended:
-                await asyncio.sleep(POLL_SECONDS)
+                mark = await changed(self._studio, mark)

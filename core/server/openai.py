@@ -22,7 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from core import __version__
 from core.errors import InputError, NotFoundError, QueueFullError, StudioError, UnknownModelError
 from core.server.body_limit import Guard
-from core.server.error_responses import Answer, install_errors, status_of
+from core.server.error_responses import Answer, install_errors, is_temporary, status_of
 from core.server.openai_request import EditBody, ImageBody, Images, read_edit, read_variation
 from core.server.submission import SIGN, client_of, demand_images, ended, submit, watch
 from core.studio import Studio
@@ -256,7 +256,7 @@ def _converted(preview: bytes, output_format: str) -> str:
 def problem(error: StudioError, status: int) -> Response:
     """Return the error in OpenAI's shape. An image that failed is not to be tried again: it would fail again."""
     status = _status(error, status)
-    again = "true" if isinstance(error, QueueFullError) else "false"
+    again = "true" if isinstance(error, QueueFullError) or is_temporary(error) else "false"
     return Answer(_error(error, status), status_code=status, headers={"x-should-retry": again})
 
 

@@ -20,6 +20,7 @@ from core.errors import (
     OptionError,
     QueueFullError,
     RunError,
+    StorageError,
     StudioError,
     UnknownModelError,
     UnknownOptionError,
@@ -30,6 +31,7 @@ from core.types import GenerationRequest, InputSources, Job, JobState, SubmitOpt
 
 SOURCE = "request"
 POLL_SECONDS = 0.1
+QUICK_POLL_SECONDS = 0.01  # of a database in a file, whether anything was written
 CLIENT_HEADER = "X-Client-Id"
 BROWSER_COOKIE = "zdarkroom_browser"
 USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
@@ -138,13 +140,14 @@ def check_size(request: GenerationRequest, limits: Settings) -> None:
 
 
 async def watch(studio: Studio, job: Job, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[Job]:
-    """Yield the job ten times a second until it has ended, its last state included.
+    """Yield the job at each change, and ten times a second, until it has ended, its last state included.
 
-    The job is cancelled when the caller has gone (Cancelled), when `service.wait_seconds` are over (WaitError), and when
-    no worker can run it (the worker's error).
+    While the database is away the job goes on, and so does the waiting. The job is cancelled when the caller has gone
+    (Cancelled), when `service.wait_seconds` are over (WaitError), and when no worker can run it (the worker's error).
     """
     seconds = studio.settings.service.wait_seconds
     deadline = time.monotonic() + seconds
+    mark: object = None
     while job.state.active:
         yield job
         if await gone():
@@ -153,12 +156,35 @@ async def watch(studio: Studio, job: Job, gone: Callable[[], Awaitable[bool]]) -
         if time.monotonic() > deadline:
             await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
             raise WaitError(seconds=seconds)
-        if job.state is JobState.QUEUED and (trouble := (await anyio.to_thread.run_sync(studio.worker.status)).trouble):
-            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
-            raise trouble
-        await anyio.sleep(POLL_SECONDS)
-        job = await anyio.to_thread.run_sync(studio.queue.get, job.id)
+        mark = await changed(studio, mark)
+        try:
+            job = await anyio.to_thread.run_sync(_look, studio, job)
+        except StorageError as error:
+            if not error.temporary:
+                raise
     yield job
+
+
+async def changed(studio: Studio, mark: object) -> object:
+    """Wait until something is written to the database since `mark`, at most POLL_SECONDS; return the mark of now.
+
+    A database server is not asked in between.
+    """
+    if studio.queue.is_shared:
+        await anyio.sleep(POLL_SECONDS)
+        return None
+    until = time.monotonic() + POLL_SECONDS
+    while (now := studio.queue.change_mark()) == mark and time.monotonic() < until:
+        await anyio.sleep(QUICK_POLL_SECONDS)
+    return now
+
+
+def _look(studio: Studio, job: Job) -> Job:
+    """Return the job as it is now. A waiting one is cancelled when no worker can run it; raises the worker's error then."""
+    if job.state is JobState.QUEUED and (trouble := studio.worker.status().trouble):
+        studio.queue.cancel(job.id)
+        raise trouble
+    return studio.queue.get(job.id)
 
 
 async def ended(studio: Studio, job: Job, request: Request) -> Job:
