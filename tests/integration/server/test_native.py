@@ -153,11 +153,11 @@ def test_a_list_of_prompts_is_one_job_of_many_images(http: httpx.Client, served:
         (["a", {"prompt": "b", "width": 63}], "row 2, width: got 63"),
         (["a", {"prompt": "b", "colour": 1}], "row 2, colour"),
         (["a", 5], "row 2: got 5"),
-        (["a {b"], "row 1, prompt: {b came"),
+        (["a {b"], "row 1, prompt: got {b"),
         (["__../x__"], "a-z, 0-9"),
         ([], "there is no prompt"),
         ("a", "valid list"),
-        ([{"prompt": "a", "num_images": 64}] * 5, "256 pictures in all"),
+        ([{"prompt": "a", "num_images": 64}] * 5, "256 images in all"),
         ([{"prompt": "a", "num_inference_steps": 101}], "service.max_steps"),
     ],
 )
