@@ -22,7 +22,7 @@ _FILES = {
     "service_config": "Worker and HTTP service · 工作进程与 HTTP 接口",
 }
 _EFFECT = {
-    "request": "next picture · 下一张",
+    "request": "next image · 下一张",
     "live": "live · 立即",
     "reload": "reloads the model · 重新加载",
     "start": "at the next start · 下次启动",
@@ -32,7 +32,7 @@ _HEAD = """# Every option · 全部选项
 
 Made by `python3 start.py options --write` from the schema; do not edit it by hand. 由该命令生成，请勿手工修改。
 
-*Measured* is what the option's own test found on the embedded model, on two cores and without a card, unless it says
+*Measured* is what the option's own test found on the embedded model, on two cores and without a GPU, unless it says
 otherwise: it shows that the option acts, not how fast your machine is. `python3 start.py bench` measures that.
 """
 

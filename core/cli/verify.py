@@ -21,7 +21,7 @@ from core.types import Job, JobState
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     """Generate, print a row for each image and one for each check; exit code 1 when a check did not pass."""
-    images = whole_number("--pictures", arguments.images, 1, 1000)
+    images = whole_number("--images", arguments.images, 1, 1000)
     values = dict(map(pair, arguments.set))
     if arguments.model:
         values["model.id"] = arguments.model

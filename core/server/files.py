@@ -19,11 +19,11 @@ FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an image'
 
 def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
     """Images, thumbnails, previews; `refusals` documents what may be answered instead."""
-    router = APIRouter(tags=["pictures"], responses=refusals)
+    router = APIRouter(tags=["images"], responses=refusals)
 
     def images(*types: str) -> dict[int | str, dict[str, Any]]:
         binary = {"schema": {"type": "string", "format": "binary"}}
-        return {200: {"content": dict.fromkeys(types, binary), "description": "The picture"}}
+        return {200: {"content": dict.fromkeys(types, binary), "description": "The image"}}
 
     @router.get("/images/{image_id}", response_class=Response, responses=images(*TYPES.values()))
     def image(image_id: str, download: bool = False) -> Response:

@@ -19,7 +19,7 @@ _BODY = {"requestBody": {"required": True, "content": dict.fromkeys(TYPES.values
 
 def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
     """`refusals` documents what may be answered instead."""
-    router = APIRouter(tags=["pictures"], responses=refusals)
+    router = APIRouter(tags=["images"], responses=refusals)
 
     @router.post("/inputs", status_code=201, openapi_extra=_BODY)
     async def keep(request: Request) -> Any:

@@ -22,18 +22,18 @@ from core.types import ROLES, ImageRecord, Job, LoraInfo, ModelInfo
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "choice": "string", "list": "array"}
 TERMS: dict[str, Any] = {  # what may stand in an order beside the options
     "priority": {"type": "integer", "minimum": -100, "maximum": 100, "description": "The highest runs first."},
-    "not_before": {"type": "string", "format": "date-time", "description": "With its zone; the job waits until then."},
-    "held": {"type": "boolean", "description": "The job waits until it is told to go on."},
+    "not_before": {"type": "string", "format": "date-time", "description": "With time zone; the job waits until then."},
+    "held": {"type": "boolean", "description": "The job waits until it is resumed."},
     "inputs": {
         "type": "object",
         "properties": {role: {"type": "string", "pattern": "^[0-9a-f]{64}$"} for role in ROLES},
         "additionalProperties": False,
-        "description": "Digests of pictures that POST /inputs took, by what they are for.",
+        "description": "Digests of images uploaded with POST /inputs, by role.",
     },
     "parent": {
         "type": "string",
         "pattern": "^([0-9a-f]{32})?$",
-        "description": "The picture of the history that the input image is.",
+        "description": "The id of the input image in the history.",
     },
     "preset": {
         "type": "string",
@@ -69,7 +69,7 @@ def _prompts_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A list of prompts, or of what each image has other than the order itself."""
     own = {key.removeprefix("generation."): fields[key.removeprefix("generation.")] for key in COLUMNS}
     entry = {"anyOf": [{"type": "string"}, {"type": "object", "properties": own, "additionalProperties": False}]}
-    words = "One job of many pictures. {a|b} and __name__ are drawn by the seed of each picture. "
+    words = "One job of many images. {a|b} and __name__ are resolved with the seed of each image. "
     return {"type": "array", "items": entry, "minItems": 1, "description": words + "一个任务，多张图片。"}
 
 

@@ -179,7 +179,7 @@ def test_from_when_to_when(toy_box, draw, image):
     assert not same(drawn.image, whole)
     gap = np.abs(pixels(drawn.image) - pixels(whole)).mean()
     for key in ("controlnet.start", "controlnet.end"):
-        measured(key, f"0.25 to 0.75: pixels {gap:.2f}/255 from 0 to 1 on average, as plain diffusers draws it")
+        measured(key, f"0.25 to 0.75: pixels {gap:.2f}/255 from 0 to 1 on average, as in plain diffusers")
 
 
 @pytest.mark.parametrize(("start", "end", "heard"), [(0.5, 1.0, [2, 3]), (0.0, 0.5, [0, 1]), (0.25, 0.75, [1, 2])])

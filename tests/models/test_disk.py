@@ -63,7 +63,7 @@ def test_full_disk(small_disk):
         filler.unlink()
         assert studio.worker.status().trouble is None
         assert finished(studio).state is JobState.DONE
-        measured("output.directory", "pictures, database and log are there; when its disk was full the job said so")
+        measured("output.directory", "images, database and log are there; when its disk was full the job said so")
         assert not [path for path in small_disk.rglob("*") if path.suffix in (".tmp", ".part")]
     finally:
         studio.stop()

@@ -89,7 +89,7 @@ def test_image_k_of_a_batch_is_the_single_image_of_its_seed(generator, request_o
     assert [image.request.seed for image in batch] == [7, 8, 9]
     assert same(batch[2].image, generator.generate(request_of(seed=9)).images[0].image)
     assert not same(batch[0].image, batch[1].image)
-    measured("generation.num_images", "3: seeds 7, 8, 9; the third is the single picture of seed 9, bit for bit")
+    measured("generation.num_images", "3: seeds 7, 8, 9; the third is the single image of seed 9, bit for bit")
 
 
 def test_twice_the_same(generator, request_of):

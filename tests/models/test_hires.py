@@ -35,7 +35,7 @@ def test_it_is_the_small_image_enlarged_and_drawn_over(own, family, request_of, 
     assert both.image.size == both.rendered_size == (160, 128)
     assert both.effective["hires.base_size"] == list(small.rendered_size)
     assert both.effective["hires.steps_run"] == over.effective["img2img.steps"] == 2
-    measured("hires.enabled", "160x128 drawn at 80x64 first, then drawn over: each pass the picture that it is alone")
+    measured("hires.enabled", "160x128 generated at 80x64 first, then img2img: each pass equals the same run alone")
     measured("hires.scale", "2: the first pass of 160x128 has 80x64 pixels")
     measured("hires.denoising_strength", "0.5: the second pass runs 2 of 4 steps")
     measured("hires.upscaler", "lanczos, nearest: the second pass begins from Pillow's own enlargement")

@@ -90,7 +90,7 @@ def test_from_a_image_it_is_plain_diffusers(own, family, request_of, guidance, s
     run = DESCRIBED[own.loaded.info.pipeline].steps_run(6, strength)
     assert mine.effective["img2img.steps"] == run
     if strength < 1:
-        measured("img2img.denoising_strength", f"{strength:g}: {run} of 6 steps run, as plain diffusers draws it")
+        measured("img2img.denoising_strength", f"{strength:g}: {run} of 6 steps run, as in plain diffusers")
     steps = [told.step for told in seen if told.phase is Phase.STEPS]
     assert {told.steps for told in seen if told.phase is Phase.STEPS} == {run}
     assert steps in (list(range(1, run + 1)), [*range(1, run + 1), run]), "PNDM takes a step more"

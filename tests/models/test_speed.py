@@ -68,7 +68,7 @@ def test_a_prompt_is_read_once(generator, request_of, counted):
     for _ in range(2):
         generator.generate(request_of(changed={"performance.cache_text": False}, **size))
     assert len(calls) == 5
-    measured("performance.cache_text", "three pictures of a prompt: the encoder ran once; off, once for each")
+    measured("performance.cache_text", "three images of a prompt: the encoder ran once; off, once for each")
 
 
 def test_the_cache_forgets_what_was_not_asked_for_the_longest():

@@ -51,7 +51,7 @@ def test_a_prompt_becomes_a_image_with_all_its_parameters(studio):
     assert record.request.prompt == "红色的房子，日落，雪山"
     assert record.rendered_size == (256, 144)
     assert record.effective["model.device"] == "cpu"
-    measured("model.device", "auto: cpu, with the reason, on a machine without a card")
+    measured("model.device", "auto: cpu, with the reason, on a machine without a GPU")
     assert {choice.option for choice in record.decisions} >= {"model.device", "model.dtype"}
     assert all(choice.reason["zh"] and choice.reason["en"] for choice in record.decisions)
     assert set(record.timings) == {"text", "steps", "decode"}

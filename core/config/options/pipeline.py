@@ -49,7 +49,7 @@ ATTENTION_BACKENDS = (
 TRANSFORMER = (
     dtype(
         "transformer.dtype",
-        {"en": "transformer", "zh": "Transformer"},
+        {"en": "transformer", "zh": "Transformer "},
         {
             "en": "The model's activations overflow plain float16, so they are scaled down and clamped there.",
             "zh": "模型的激活值会超出 float16 的范围，因此在其中缩小并限幅。",
@@ -213,7 +213,7 @@ TRANSFORMER = (
 VAE = (
     dtype(
         "vae.dtype",
-        {"en": "VAE", "zh": "VAE"},
+        {"en": "VAE", "zh": "VAE "},
         {
             "en": "float32 takes a few hundred megabytes more and rules the VAE out as the cause of black images. Without a GPU "
             "float16 can decode a hundred times slower than the others.",

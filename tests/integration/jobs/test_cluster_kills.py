@@ -70,7 +70,7 @@ def test_the_workers_are_on_the_machines_of_the_cluster_that_was_named(clustered
     assert {node.name for node in status.nodes} == {"first", "second"} == {worker.node for worker in status.workers}
     job = clustered.wait(clustered.submit(num_images=4, fake_step_seconds=0.05))
     assert job.state is JobState.DONE and len(job.image_ids) == 4
-    measured("worker.ray_address", "a cluster of two machines: a worker on each, four pictures by both")
+    measured("worker.ray_address", "a cluster of two machines: a worker on each, four images by both")
 
 
 def kill(victim: str, shop: Shop, ground: Ground, dice: random.Random) -> None:

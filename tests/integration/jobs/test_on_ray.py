@@ -55,7 +55,7 @@ def test_a_job_is_spread_over_the_workers_each_image_in_its_place_and_what_they_
     (node,) = seen.nodes
     assert (node.cpus, node.cards) == (os.cpu_count(), 0)
     assert {worker.node for worker in seen.workers} == {node.name} and len({w.pid for w in seen.workers}) == 2
-    measured("worker.executor", "ray: six pictures of one job by two workers at once, each in its place with its seed")
+    measured("worker.executor", "ray: six images of one job by two workers at once, each in its place with its seed")
     measured("worker.ray_workers", f"{len(seen.workers)} workers of {len({w.pid for w in seen.workers})} processes")
     resting(two, 2)
     assert sum(worker.images_hour for worker in two.supervisor.status().workers) >= 6

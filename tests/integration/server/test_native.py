@@ -139,7 +139,7 @@ def test_a_list_of_prompts_is_one_job_of_many_images(http: httpx.Client, served:
     assert later["not_before"] == "2998-12-31T16:00:00+00:00" and later["position"] is None
     assert http.patch(f"/jobs/{job_id}", json={"not_before": None}).status_code == 200
     job = ended(http, job_id)
-    assert job["state"] == "done" and job["request"]["num_images"] == 3 and "pictures" not in job["request"]
+    assert job["state"] == "done" and job["request"]["num_images"] == 3 and "images" not in job["request"]
     made = [served.studio.history.get(one["id"]).request for one in job["images"]]
     assert [(one.seed, one.width) for one in made] == [(7, 64), (40, 96), (41, 96)]
     assert made[0].template == "a {red|blue} __thing__" and made[0].prompt.split()[1] in ("red", "blue")
@@ -166,7 +166,7 @@ def test_nothing_is_queued_when_an_entry_is_bad(http: httpx.Client, served: Serv
     answer = http.post("/jobs", json={"prompts": prompts, "model": "demo"})
     assert answer.status_code == 422 and words in answer.json()["error"]["en"] and answer.json()["error"]["zh"]
     assert served.studio.queue.recent(1) == before
-    measured("service.max_batch", "256: a list of 320 pictures is refused with status 422, and nothing is queued")
+    measured("service.max_batch", "256: a list of 320 images is refused with status 422, and nothing is queued")
 
 
 def test_the_queue_is_paused_reordered_and_cleared(http: httpx.Client) -> None:

@@ -66,7 +66,7 @@ def test_files_of_ones_own_are_used_and_named(studio: Studio) -> None:
     assert "pet" in studio.requests.wildcards() and "color" in studio.requests.wildcards()
     batch = studio.requests.new_batch("a __color__ __pet__", {"num_images": 20, "seed": 1})
     assert {one.prompt.split()[-1] for one in batch.per_image_requests()} == {"cat", "dog"}
-    measured("batch.wildcards", "a file pet.txt of one's own: 20 pictures with cat or dog")
+    measured("batch.wildcards", "a file pet.txt of one's own: 20 images with cat or dog")
 
 
 def test_the_template_stays_with_the_seed_that_drew_its_prompt(studio: Studio) -> None:
@@ -110,7 +110,7 @@ def test_a_bad_row_is_told_and_nothing_is_queued(studio: Studio, rows: str, word
     for part in ("list.txt", "Nothing was queued", *words):
         assert part in caught.value.message("en")
     assert "没有任何任务进入队列" in caught.value.message("zh") and "\n" not in caught.value.message("zh")
-    measured("batch.max_images", "50: a table of 51 pictures is refused with its row, and nothing is queued")
+    measured("batch.max_images", "50: a table of 51 images is refused with its row, and nothing is queued")
     assert studio.queue.recent() == []
 
 
