@@ -32,7 +32,7 @@ def build(
     source: str,
     cfg_offset: float = 0.0,
 ) -> GenerationRequest:
-    """A request whose images are those of the rows, in order; what a row leaves out is that of `base`.
+    """Return one request with an image for each row, in order; fields that a row lacks are those of `base`.
 
     A row makes as many images as it or `base` says, with seeds that count up; rows without a seed count on from the
     seed of `base`, which must be real. The wildcards of a prompt are resolved with the image's own seed.

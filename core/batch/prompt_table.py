@@ -22,14 +22,14 @@ _DELIMITERS = ",;\t"  # spreadsheets write one of them, by the country that they
 
 @dataclass(frozen=True)
 class PromptRow:
-    """One entry. `number` is its line, or its row as a spreadsheet counts, the header being 1; of a list, its place."""
+    """One entry. `number` is its line, its row in a spreadsheet (the header is 1), or its position in a list."""
 
     number: int
     values: Mapping[str, Any]  # by schema key, as they were written
 
 
 def read_rows(given: bytes | str | Sequence[Any], source: str) -> tuple[PromptRow, ...]:
-    """The rows of a file, of a pasted text, or of a program's list of prompts and objects. Raises BatchError."""
+    """Return the rows of a file, of pasted text, or of a list of prompts and objects. Raises BatchError."""
     problems = RowErrors(source)
     if not isinstance(given, bytes | str):
         rows = _of_list(given, problems)
@@ -43,7 +43,7 @@ def read_rows(given: bytes | str | Sequence[Any], source: str) -> tuple[PromptRo
 
 
 def looks_like_table(text: str) -> bool:
-    """Whether the first line names fields of a request and nothing else."""
+    """Return True if the first line consists of field names of a request."""
     return all(SCHEMA.canonical(cell) in COLUMNS for cell in _header(text.split("\n", 1)[0]))
 
 

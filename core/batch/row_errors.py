@@ -14,14 +14,14 @@ Text = Mapping[str, str]
 
 
 class RowErrors:
-    """Of one source: a file's name, or where else the rows came from."""
+    """Collects the errors of one source: the name of a file or another origin of rows."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._found: list[Text] = []
 
     def add(self, row: int, column: str, came: str, allowed: str | Text) -> None:
-        """`column` is "" where it is the row as a whole; `allowed` is in words of both languages, or the same in both."""
+        """Add an error. `column` is "" for the whole row; `allowed` is a text, or texts by language."""
         came = came if len(came) <= LONGEST else came[: LONGEST - 1] + "…"
         words = {"en": allowed, "zh": allowed} if isinstance(allowed, str) else allowed
         self._found.append(
@@ -36,7 +36,7 @@ class RowErrors:
         )
 
     def add_error(self, row: int, column: str, error: InputError) -> None:
-        """An error that says what came and what is allowed; `column` where it names no key. Any other in its own sentence."""
+        """Add an error that was raised for a row; `column` is used when the error has no key."""
         if not {"value", "allowed"} <= set(error.values):
             self._found.append({"en": f"row {row}: {error.message('en')}", "zh": f"第 {row} 行：{error.message('zh')}"})
             return
@@ -44,7 +44,7 @@ class RowErrors:
         self.add(row, key, str(error.values["value"]), error.values["allowed"])
 
     def raise_any(self) -> None:
-        """BatchError when there are any."""
+        """Raise BatchError if there are errors."""
         if not self._found:
             return
         rest = len(self._found) - MOST_SAID

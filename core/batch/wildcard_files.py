@@ -17,19 +17,19 @@ COMMENT = "#"  # a line that begins with it says something to people only
 
 
 class WildcardFiles:
-    """The folders as they are now; a file is read once."""
+    """The wildcard folders; each file is read once."""
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders  # a later one wins
         self._read: dict[str, Sequence[str]] = {}
 
     def names(self) -> tuple[str, ...]:
-        """What may stand between two double underscores, in alphabetical order."""
+        """Return the names of all wildcards, sorted."""
         found = {path.stem for folder in self._folders for path in folder.glob("*.txt")}
         return tuple(sorted(name for name in found if NAME.fullmatch(name)))
 
     def lines(self, name: str) -> Sequence[str]:
-        """The lines of a file, without empty ones and comments. Raises WildcardError."""
+        """Return the lines of a file, without empty lines and comments. Raises WildcardError."""
         if name not in self._read:
             self._read[name] = self._lines(name)
         return self._read[name]

@@ -35,14 +35,14 @@ Lines = Callable[[str], Sequence[str]]  # name of a file -> its lines; WildcardE
 
 @dataclass(frozen=True)
 class Choice:
-    """One of these."""
+    """Alternatives, one of which is selected."""
 
     options: tuple[Parts, ...]
 
 
 @dataclass(frozen=True)
 class File:
-    """A line of this file."""
+    """A wildcard file, one line of which is selected."""
 
     name: str
 
@@ -51,18 +51,18 @@ Parts = tuple[str | Choice | File, ...]
 
 
 def has_wildcards(template: str) -> bool:
-    """Whether different seeds may make different prompts of it. Raises WildcardError."""
+    """Return True if different seeds may give different prompts. Raises WildcardError."""
     return any(not isinstance(part, str) for part in parse(template))
 
 
 def expand(template: str, seed: int, lines: Lines) -> str:
-    """The prompt that `seed` makes of `template`. Raises WildcardError saying what came and what is allowed."""
+    """Return the prompt that `template` gives with `seed`. Raises WildcardError with value and allowed values."""
     return _Expansion(seed, lines).text(parse(template), ())
 
 
 @lru_cache(maxsize=256)  # a template of a batch is expanded once an image
 def parse(template: str) -> Parts:
-    """The parts of a template. Raises WildcardError for braces without their other half and unusable names."""
+    """Return the parts of a template. Raises WildcardError for unbalanced braces and invalid names."""
     parts, end = _parts(template, 0, 0)
     if end < len(template):  # at a } that closes nothing
         raise WildcardError(value=_near(template, end), allowed=_ALLOWED_BRACES)

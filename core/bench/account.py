@@ -22,7 +22,7 @@ Roles = Callable[[], Mapping[int, str]]  # what the processes are called, by pid
 
 @dataclass
 class Account:
-    """Adds up what is used between each `open` and `close`: seconds of the clock, and of the processor by role."""
+    """Adds up wall time, and processor time by role, between each `open` and `close`."""
 
     roles: Roles
     wall: float = 0.0
@@ -30,11 +30,11 @@ class Account:
     _before: tuple[float, float, Mapping[int, float]] = (0.0, 0.0, {})
 
     def open(self) -> None:
-        """From here on."""
+        """Start counting."""
         self._before = time.perf_counter(), _busy(), _own()
 
     def close(self) -> None:
-        """Until here. Processes that ended meanwhile are not counted."""
+        """Stop counting. Processes that ended meanwhile are not counted."""
         began, busy, own = self._before
         self.wall += time.perf_counter() - began
         ours, roles = 0.0, {**self.roles(), os.getpid(): COMMAND}
@@ -45,12 +45,12 @@ class Account:
         self.used[OTHERS] += max(0.0, _busy() - busy - ours)
 
     def shares(self) -> dict[str, float]:
-        """What each role used of all cores, 0 to 1."""
+        """Return the share of all cores that each role used, 0 to 1."""
         whole = self.wall * (os.cpu_count() or 1)
         return {role: round(seconds / whole, 4) for role, seconds in self.used.items() if whole}
 
     def own(self) -> float:
-        """Seconds of the processor, other programs' left out."""
+        """Return processor seconds without those of other programs."""
         return sum(seconds for role, seconds in self.used.items() if role != OTHERS)
 
 

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
 
 @contextmanager
 def running_studio(configs: Path, values: Mapping[str, Any]) -> Iterator[Studio]:
-    """A studio that runs, over a folder that is removed afterwards."""
+    """Start a studio over a temporary folder, and stop it at the end."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         overrides = {"output.directory": folder, "model.preload": True, **values}
         studio = build_studio(load_settings(configs, overrides=overrides))

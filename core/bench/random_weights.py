@@ -64,7 +64,7 @@ SCALED: Shape = {  # the same kinds of layers, small enough for a CPU
 
 
 def write_folder(folder: Path, shape: Shape) -> None:
-    """A complete model folder of these shapes, without data in its weights."""
+    """Write a complete model folder of these shapes, without data in its weights."""
     for name in ("scheduler", "tokenizer"):
         shutil.copytree(DEMO / name, folder / name)
     shutil.copy(DEMO / "model_index.json", folder)
@@ -127,7 +127,7 @@ def read_random(shape: Shape, device: str, info: ModelInfo, dtypes: Mapping[str,
 
 
 def matmul_peak(device: str, dtype: torch.dtype) -> float:
-    """FLOP a second that this device reaches on one large matrix product, the best of five."""
+    """Return FLOP/s of this device for one large matrix product, the best of five."""
     side = 8192 if device == "cuda" else 1024
     one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")

@@ -36,7 +36,7 @@ Draw = Callable[[Question, tuple[int, int], str], Image]
 
 @dataclass
 class Row:
-    """One scaling at one size."""
+    """Results of one scaling at one size."""
 
     times: int
     method: str
@@ -99,14 +99,17 @@ def _asked(pairs: Iterable[str]) -> Iterator[tuple[Option, str]]:
 
 
 def size_of(base: int, times: int) -> tuple[int, int]:
-    """Width and height in pixels, 16:9: `times` the base side and what goes with it."""
+    """Return width and height in pixels, 16:9, with `times` the base side as the longer one."""
     return base * times, base * 9 // 16 * times
 
 
 def measure(
     draw: Draw, asked: list[Question], base: int, times: int, methods: tuple[str, ...], seconds: float
 ) -> list[Row]:
-    """One row a method at `times` the base side. Goes on to the next prompt while it will end within `seconds`, at least one."""
+    """Measure each method at `times` the base side; return one row per method.
+
+    Runs further prompts while they are expected to end within `seconds`, at least one.
+    """
     judge = classifier.load()
     rows = [Row(times, method) for method in methods]
     began = time.monotonic()
@@ -126,7 +129,7 @@ def measure(
 
 
 def table(rows: list[Row], base: int, steps: int) -> str:
-    """For a person: attributes that are right, and repetition (0 none, 1 copies)."""
+    """Format a table: share of right attributes, and repetition (0 none, 1 copies)."""
     lines = [f"embedded model, trained up to {base} px, {steps} steps"]
     lines.append(f"{'size':>10}{'scaling':>10}{'prompts':>9}{'score':>8}{'repetition':>12}{'seconds':>9}")
     for row in rows:

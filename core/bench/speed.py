@@ -48,7 +48,7 @@ NAME = 44  # characters of a row's name
 
 @dataclass(frozen=True)
 class Measure:
-    """One image: seconds by part, bytes at the peak, and the image itself."""
+    """One image: seconds by step, peak bytes, and the image itself."""
 
     seconds: Mapping[str, float]
     peak: int | None
@@ -162,7 +162,7 @@ def _roofline(
 def take_turns(
     contestants: Mapping[str, Contestant], request: GenerationRequest, runs: int
 ) -> dict[str, list[Measure]]:
-    """One run of each to warm up, then `runs` of each, a new seed a turn; they take turns to begin: caches favour one."""
+    """Run each contestant once to warm up, then `runs` times in rotating order with a new seed per turn."""
     measured: dict[str, list[Measure]] = {name: [] for name in contestants}
     for turn in range(runs + 1):
         single = replace(request, seed=request.seed + turn)
@@ -246,7 +246,7 @@ def _now(device: str) -> float:
 
 
 def summary(measured: Mapping[str, list[Measure]], request: GenerationRequest, loaded: LoadedModel) -> dict[str, Any]:
-    """Medians, the highest peaks, and the largest difference from plain diffusers' image of the same seed."""
+    """Return medians, peak memory, and the largest difference from plain diffusers' image of the same seed."""
     report: dict[str, Any] = {
         "model": request.model,
         "device": loaded.device,
@@ -275,13 +275,13 @@ def _figures(measures: list[Measure]) -> dict[str, Any]:
 
 
 def distance(one: Image, other: Image) -> tuple[int, float]:
-    """The largest and the mean difference of a channel of a pixel, 0 to 255."""
+    """Return the largest and the mean difference of channel values, 0 to 255."""
     gap = np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16))
     return int(gap.max()), float(gap.mean())
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The report for a person: seconds, megabytes at the peak, and the distance from the studio's default image."""
+    """Format the report: seconds, peak megabytes, and the distance from the studio's default image."""
     head = (
         "{model}, {width}x{height}, {steps} steps, {device} {dtype}, median of {runs} runs, loaded in {load_seconds} s"
     )
@@ -298,7 +298,7 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def line(name: str, row: Mapping[str, Any]) -> str:
-    """One row of the table."""
+    """Format one row of the table."""
     if "refused" in row:
         return f"{name:<{NAME}} {row['refused']}"
     peak = "-" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e6:.0f}"

@@ -31,10 +31,10 @@ MOST_MEMORY = 0.5  # of one piece's peak on the device
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations make and that are still alive; remembers the highest count."""
+    """Counts the bytes of living tensors that operations have made, and their maximum."""
 
     def __init__(self, module: torch.nn.Module) -> None:
-        """The parameters of `module` were there before and are not counted."""
+        """Start counting; the parameters of `module` are not counted."""
         super().__init__()
         self.device = self.device_peak = self.host = self.host_peak = 0
         self._known: dict[int, weakref.ref[Any]] = {}
@@ -49,7 +49,7 @@ class LiveBytes(TorchDispatchMode):
         return made
 
     def allocate(self, shape: tuple[int, int, int], dtype: torch.dtype) -> torch.Tensor:
-        """A tensor that counts as the computer's memory."""
+        """Return a tensor that counts as host memory."""
         self._hosting = True
         try:
             return torch.empty(shape, dtype=dtype)
@@ -79,7 +79,7 @@ class LiveBytes(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Decoded:
-    """One way of decoding: its image (1, 3, h, w), seconds, and bytes at the peak."""
+    """One decoding: image (1, 3, h, w), seconds, and peak bytes."""
 
     image: torch.Tensor
     seconds: float
@@ -88,7 +88,7 @@ class Decoded:
 
 
 def flux_shaped(device: str) -> Any:
-    """FLUX's autoencoder with random weights, in float32."""
+    """Return FLUX's autoencoder with random weights, in float32."""
     torch.manual_seed(0)
     with torch.device(device):
         vae = AutoencoderKL(
@@ -121,7 +121,9 @@ def decode(vae: Any, decoder: Callable[[banded_vae.Allocate | None], torch.Tenso
 
 
 def compare(vae: Any, latents: torch.Tensor, tile: int, overlap: float) -> dict[str, dict[str, float]]:
-    """Each way's row. Distances in steps of 8 bits, on a scale where the image in one piece has a spread of 1/4 of the range.
+    """Decode in each mode.
+
+    Distances are in steps of 8 bits, scaled so that the reference has a spread of 1/4 of the range.
 
     Random weights give an image of any contrast; a photograph's standard deviation is about a quarter of the range.
     """

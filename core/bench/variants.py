@@ -20,7 +20,7 @@ BESIDE: Mapping[str, Mapping[str, Any]] = {"vae.tiling_mode=exact": TILED}  # wh
 
 
 def variants(only: Sequence[str] = ()) -> dict[str, Mapping[str, Any]]:
-    """Changes by name, such as "vae.enable_tiling=true"; with `only`, those whose name has one of these texts."""
+    """Return changes by name, such as "vae.enable_tiling=true"; with `only`, those whose name contains one of its texts."""
     found = {
         (name := f"{option.key}={_said(value)}"): {**BESIDE.get(name, {}), option.key: value}
         for option in SCHEMA.request_options()
@@ -31,7 +31,7 @@ def variants(only: Sequence[str] = ()) -> dict[str, Mapping[str, Any]]:
 
 
 def with_tiles(change: Mapping[str, Any], side: int) -> Mapping[str, Any]:
-    """The change with tiles of half the image's longer side, where those of the default would cover all of it."""
+    """Return the change with tiles of half the longer side if default tiles would cover the whole image."""
     sizes = {"vae.enable_tiling": "vae.tile_sample_min_size", "vae.decoder_tiling": "vae.decoder_tile_size"}
     small = {
         size: max(64, side // 2)

@@ -16,7 +16,7 @@ GIGA = 10**9  # as everywhere that sizes are told, see ui/formats.py
 
 
 def draw(studio: Studio, report: BenchmarkReport) -> bytes:
-    """A PNG. Cells that were not made, or are gone, are empty frames."""
+    """Return the grid of a benchmark as PNG. Missing images are empty frames."""
     comparison = report.comparison
     rows = [_row(k, prompt, seed) for k, (prompt, seed) in enumerate(comparison.cells, start=1)]
     heads = [f"{measured.column.name}\n{_said(measured.figures)}" for measured in report.columns]

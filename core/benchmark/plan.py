@@ -29,7 +29,7 @@ NAMED = 3  # settings in the name of a column
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """One column as it is asked for. `values` are by schema key or alias and win over the profile's."""
+    """One column as requested. `values` are by schema key or alias and win over the profile's."""
 
     model: str
     profile: str = ""
@@ -38,7 +38,7 @@ class ColumnSpec:
 
 @dataclass(frozen=True)
 class Limits:
-    """What whoever asks may ask for: images in all, active jobs, and `check` of each column's request."""
+    """Limits of one caller: images in all, active jobs, and `check` of each column's request."""
 
     images: int = MOST_IMAGES
     jobs: int | None = None
@@ -46,7 +46,7 @@ class Limits:
 
 
 def read_values(text: str, source: str) -> dict[str, Any]:
-    """Options written as KEY=VALUE lines or as YAML, as they were typed. ConfigFileError names `source`."""
+    """Parse options written as KEY=VALUE lines or as YAML, unchecked. Raises ConfigFileError naming `source`."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     pairs = [PAIR.fullmatch(line) for line in lines]
     if lines and all(pairs):
@@ -60,7 +60,7 @@ _MIXED = localize("benchmark.plan.mixed")
 
 
 def read_seeds(text: str, source: str) -> tuple[int, ...]:
-    """Seeds between commas or spaces; -1 is a random one, chosen now so that every column gets the same."""
+    """Parse seeds separated by commas or spaces; -1 is replaced by a random one, the same for every column."""
     option = SCHEMA.options["generation.seed"]
     found = [int(option.check(word, source)) for word in re.split(r"[,，、;\s]+", text.strip()) if word]
     return tuple(seed if seed >= 0 else random.SystemRandom().randrange(2**32) for seed in found)
@@ -116,7 +116,7 @@ def _queue(
 
 
 def running_order(requests: Sequence[GenerationRequest]) -> tuple[int, ...]:
-    """The columns so that those of one model, and of these the ones that it is loaded alike for, come one after another."""
+    """Return the order of columns that loads models least often."""
     seen: list[Any] = []
     for request in requests:
         for key in _loads(request):
@@ -164,7 +164,7 @@ def _request(
 
 
 def place_of(number: int) -> Any:
-    """What errors call a column, counted from 1."""
+    """Return the name of a column in errors, counted from 1."""
     return localize("benchmark.plan.column", number=number)
 
 

@@ -20,7 +20,7 @@ LOAD = "model.load_seconds"  # in a record's effective values: of the load that 
 
 @dataclass(frozen=True)
 class Metrics:
-    """A column measured. Seconds, bytes; `obeyed` is (right, asked) of the attributes that the prompts name."""
+    """Metrics of a column. Times in seconds, sizes in bytes; `obeyed` is (right, asked) attributes of the prompts."""
 
     made: int
     wanted: int
@@ -38,7 +38,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class ColumnResult:
-    """A column with its figures, its images by place (None: not made, or gone), and how its job stands."""
+    """A column with its metrics, its images by index (None: missing), and the state of its job."""
 
     column: BenchmarkColumn
     figures: Metrics
@@ -47,45 +47,45 @@ class ColumnResult:
 
     @property
     def active(self) -> bool:
-        """True while images may still come."""
+        """Return True while more images may come."""
         return self.job is not None and self.job.state.active
 
     @property
     def error(self) -> StudioError | None:
-        """Why images are missing for good."""
+        """Return why images are missing permanently, or None."""
         return self.job.error if self.job is not None and self.job.state is JobState.FAILED else None
 
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """A comparison as it stands."""
+    """The present state of a benchmark."""
 
     comparison: Benchmark
     columns: tuple[ColumnResult, ...]
 
     @property
     def active(self) -> bool:
-        """True while any column may still change."""
+        """Return True while any column may change."""
         return any(measured.active for measured in self.columns)
 
     @property
     def made(self) -> int:
-        """Images that are there."""
+        """Return the number of finished images."""
         return sum(measured.figures.made for measured in self.columns)
 
     @property
     def wanted(self) -> int:
-        """Images in all."""
+        """Return the number of images in all."""
         return len(self.columns) * len(self.comparison.cells)
 
     @property
     def fraction(self) -> float:
-        """Share of the whole that is done, 0 to 1, by images and by the steps of those in work."""
+        """Return the progress, 0 to 1, counting finished images and the steps of running ones."""
         return sum(map(_share, self.columns)) / max(1, len(self.columns))
 
     @property
     def complete(self) -> bool:
-        """Every image was made."""
+        """Return True if every image is finished."""
         return self.made == self.wanted
 
 
@@ -95,7 +95,7 @@ def report(studio: Studio, comparison: Benchmark) -> BenchmarkReport:
 
 
 def jobs(studio: Studio, comparison: Benchmark) -> list[Job]:
-    """The columns' jobs that are still there, in the columns' order."""
+    """Return the existing jobs of the columns, in column order."""
     return [job for column in comparison.columns if (job := _job(studio, column)) is not None]
 
 

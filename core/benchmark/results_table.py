@@ -17,7 +17,7 @@ NOTHING = "-"
 
 
 def rows(report: BenchmarkReport, votes: Sequence[Vote]) -> list[dict[str, Any]]:
-    """One object a column; what was not measured is None. Seconds, bytes, shares from 0 to 1."""
+    """Return one object per column; unmeasured values are None. Seconds, bytes, shares from 0 to 1."""
     counts = tallies(votes, len(report.columns))
     return [_row(measured, tally) for measured, tally in zip(report.columns, counts, strict=True)]
 
@@ -51,7 +51,7 @@ def _row(measured: ColumnResult, tally: Tally) -> dict[str, Any]:
 
 
 def as_json(report: BenchmarkReport, votes: Sequence[Vote]) -> dict[str, Any]:
-    """All of a comparison: what was asked, the table, and the images by column, row by row (null: none)."""
+    """Return the whole benchmark: its plan, the table, and the image ids by column, row by row (null: none)."""
     comparison = report.comparison
     all_generated = [[record.id if record else None for record in measured.images] for measured in report.columns]
     return {
@@ -69,7 +69,7 @@ def as_json(report: BenchmarkReport, votes: Sequence[Vote]) -> dict[str, Any]:
 
 
 def csv(report: BenchmarkReport, votes: Sequence[Vote]) -> bytes:
-    """A line a column, with the mark by which spreadsheets know UTF-8. Formulas in names are made text."""
+    """Return the table as CSV with a byte order mark, one line per column. Formulas in names are escaped."""
     lines = [{**row, "settings": to_yaml(row["settings"]).strip() if row["settings"] else "", "faults": "; ".join(row["faults"])}
              for row in rows(report, votes)]  # fmt: skip
     names = list(lines[0])
@@ -82,7 +82,7 @@ def _cell(value: Any) -> Any:
 
 
 def text(report: BenchmarkReport, language: str) -> str:
-    """The table for a terminal, a line a column."""
+    """Format the table for a terminal, one line per column."""
     names = [measured.column.name for measured in report.columns]
     width = max(map(len, (*names, _HEAD[language][0])))
     head, *figures = _HEAD[language]

@@ -21,14 +21,14 @@ SIDES = LEFT, RIGHT, EQUAL = ("left", "right", "equal")
 
 @dataclass(frozen=True)
 class VotePair:
-    """Two images of the same prompt and seed: place, and the columns on the left and on the right."""
+    """Two images of the same prompt and seed: their index, and the columns on the left and on the right."""
 
     place: int
     left: int
     right: int
 
     def answer(self, side: str, voter: str) -> Vote:
-        """The vote that a choice of LEFT, RIGHT or EQUAL makes."""
+        """Return the vote for LEFT, RIGHT or EQUAL."""
         one, other = sorted((self.left, self.right))
         winner = {LEFT: self.left, RIGHT: self.right, EQUAL: None}[side]
         return Vote(self.place, one, other, winner, voter)
@@ -36,7 +36,7 @@ class VotePair:
 
 @dataclass(frozen=True)
 class PairResult:
-    """All votes between two columns, and whether they say which one is liked better (`leader`), or nothing yet."""
+    """All votes between two columns, and the preferred one (`leader`) if the lead is significant."""
 
     one: int
     other: int
@@ -50,7 +50,7 @@ class PairResult:
 
     @property
     def leader(self) -> int | None:
-        """The column that is liked better, beyond what chance would give; None when the votes do not say."""
+        """Return the preferred column, or None if the lead is not significant."""
         if self.decided < MIN_VOTES or sign_test_p(self.wins_one, self.wins_other) >= ALPHA:
             return None
         return self.one if self.wins_one > self.wins_other else self.other
@@ -58,7 +58,7 @@ class PairResult:
 
 @dataclass(frozen=True)
 class Tally:
-    """Of one column over all its votes."""
+    """Wins, losses and ties of one column over all its votes."""
 
     wins: int = 0
     losses: int = 0
@@ -66,7 +66,7 @@ class Tally:
 
 
 def questions(report: BenchmarkReport, voter: str) -> list[VotePair]:
-    """Every pair of images that are both there, in this voter's own order, each on a side that says nothing."""
+    """Return all pairs of finished images in the random order of this voter, with random sides."""
     found = []
     comparison = report.comparison
     for place in range(1, len(comparison.cells) + 1):
@@ -79,7 +79,7 @@ def questions(report: BenchmarkReport, voter: str) -> list[VotePair]:
 
 
 def next_question(report: BenchmarkReport, votes: Sequence[Vote], voter: str) -> VotePair | None:
-    """The first that this voter has not answered; None when there is none left."""
+    """Return the first pair that this voter has not answered, or None."""
     answered = {(vote.place, vote.one, vote.other) for vote in votes if vote.voter == voter}
     for question in questions(report, voter):
         if (question.place, *sorted((question.left, question.right))) not in answered:
@@ -88,7 +88,7 @@ def next_question(report: BenchmarkReport, votes: Sequence[Vote], voter: str) ->
 
 
 def tallies(votes: Sequence[Vote], columns: int) -> list[Tally]:
-    """Wins, losses and draws of each column."""
+    """Return wins, losses and ties of each column."""
     found = []
     for k in range(columns):
         mine = [vote for vote in votes if k in (vote.one, vote.other)]
@@ -99,7 +99,7 @@ def tallies(votes: Sequence[Vote], columns: int) -> list[Tally]:
 
 
 def duels(votes: Sequence[Vote], columns: int) -> list[PairResult]:
-    """Each pair of columns about which somebody has voted."""
+    """Return the results of each pair of columns that has votes."""
     found = []
     for one, other in combinations(range(columns), 2):
         mine = [vote.winner for vote in votes if (vote.one, vote.other) == (one, other)]
@@ -109,7 +109,7 @@ def duels(votes: Sequence[Vote], columns: int) -> list[PairResult]:
 
 
 def sign_test_p(wins: int, losses: int) -> float:
-    """How likely coins would give a lead at least as large, either way: the sign test."""
+    """Return the two-sided p-value of the sign test."""
     count, most = wins + losses, max(wins, losses)
     tail = sum(math.comb(count, k) for k in range(most, count + 1)) / 2**count
     return min(1.0, 2 * tail)

@@ -30,7 +30,7 @@ FORMATS = (".csv", ".png", ".json")
 
 @dataclass
 class Columns:
-    """What --model, --profile and --set say, in the order in which they were typed."""
+    """The values of --model, --profile and --set, in the order of the command line."""
 
     models: list[str] = field(default_factory=list)
     settings: list[list[str]] = field(default_factory=lambda: [[]])  # for all columns, then of each
@@ -38,7 +38,7 @@ class Columns:
 
 
 class ColumnAction(argparse.Action):
-    """Keeps which column a flag belongs to: argparse would forget the order."""
+    """Records the order of flags, which argparse would lose."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
 
 
 def read_wishes(columns: Columns) -> list[plan.ColumnSpec]:
-    """A wish for each --model, with what is set for all of them under its own."""
+    """Return a ColumnSpec for each --model, with the values of all columns below its own."""
     (shared, *own), (profile, *profiles) = columns.settings, columns.profiles
     return [
         plan.ColumnSpec(model, profiles[k] or profile, dict(map(pair, (*shared, *own[k]))))

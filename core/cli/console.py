@@ -28,7 +28,7 @@ _BAR = 24  # characters
 
 
 def choose_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """`--lang` when it is there, else the terminal's. Needed before the arguments are parsed: their errors use it."""
+    """Return `--lang` if given, else the terminal's language. Runs before parsing, whose errors are translated."""
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
         if flag == "--lang" and value in ("zh", "en"):
             return value
@@ -40,14 +40,14 @@ def choose_language(arguments: Sequence[str], environment: Mapping[str, str]) ->
 
 
 def whole_number(flag: str, text: str, low: int, high: int) -> int:
-    """The number after a flag that no option stands behind; OptionError as an option would say it."""
+    """Parse the integer of a flag without an option. Raises OptionError."""
     words: dict[str, str] = {}
     rule = Option(flag, "int", low, words, words, TakesEffect.REQUEST, "config", minimum=low, maximum=high)
     return int(rule.check(text, SOURCE))
 
 
 def exit_code(error: StudioError) -> int:
-    """2 for what the user can correct before trying again (input, disk, permissions), 1 for a run that failed."""
+    """Return 2 for errors that the user can correct (input, disk, permissions), 1 for a failed run."""
     return BAD_INPUT if isinstance(error, InputError | StorageError) else FAILED
 
 
@@ -66,7 +66,7 @@ def complain(error: StudioError, language: str) -> int:
 
 
 class ProgressLine:
-    """One line on stderr, drawn over itself; silent when it is not wanted or nobody watches."""
+    """One line on stderr, rewritten in place; silent when disabled or when stderr is not a terminal."""
 
     def __init__(self, language: str, wanted: bool) -> None:
         self._language = language
@@ -87,7 +87,7 @@ class ProgressLine:
 
 
 def progress_text(job: Job, language: str) -> str:
-    """Such as "[############------------] generating 1/2, step 4/8, 3 s left"."""
+    """Return a line such as "[############------------] generating 1/2, step 4/8, 3 s left"."""
     progress = job.progress
     if progress is None:
         ahead = f" #{job.position}" if job.position else ""

@@ -27,7 +27,7 @@ AUDIT_SECONDS = 300
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: how it stands, and with what."""
+    """One line of the report: its level and its text."""
 
     level: Level
     key: str  # of the catalogue, below cli.doctor

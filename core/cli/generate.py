@@ -55,7 +55,7 @@ class OutFileError(InputError):
 
 
 class NoPromptError(InputError):
-    """Neither a prompt nor a file of them."""
+    """No prompt and no prompts file."""
 
 
 class PromptsFileError(InputError):
@@ -68,7 +68,7 @@ class InputFileError(InputError):
 
 @dataclass(frozen=True)
 class Order:
-    """What the command line asks for: option values as they were typed, input images, where the new ones go."""
+    """The parsed command line: option values as typed, input images, output files."""
 
     values: Mapping[str, Any]
     prompts: Path | None  # a file of many
@@ -127,7 +127,7 @@ def _new_request(studio: Studio, order: Order) -> GenerationRequest:
 
 
 def read_inputs(order: Order) -> dict[str, bytes]:
-    """The bytes of the input images by role; InputFileError when one can't be read."""
+    """Return the bytes of the input images by role. Raises InputFileError when one can't be read."""
     found = {}
     for role, path in order.inputs.items():
         try:
@@ -139,7 +139,7 @@ def read_inputs(order: Order) -> dict[str, bytes]:
 
 
 def read_order(arguments: argparse.Namespace) -> Order:
-    """The parsed command line as option values; --set comes last and wins, but the format follows --out."""
+    """Return the parsed command line as option values; --set wins, except that the format follows --out."""
     prompts = Path(arguments.prompts_file) if arguments.prompts_file is not None else None
     if prompts is None and arguments.prompt is None:
         raise NoPromptError()
@@ -160,7 +160,7 @@ def read_order(arguments: argparse.Namespace) -> Order:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """A --set as key and value, as they were typed."""
+    """Split a --set into key and value, as typed. Raises SettingError."""
     key, equals, value = text.partition("=")
     if not key.strip() or not equals:
         raise SettingError(value=text)
@@ -220,7 +220,7 @@ def _finish(studio: Studio, job: Job, order: Order, language: str) -> int:
 
 
 def put_files(writers: Sequence[Callable[[Path], object]], out: Path) -> list[Path]:
-    """One image goes to `out`, several to out-1, out-2 ...; each is whole or not there."""
+    """Write one image to `out`, several to out-1, out-2 ...; each file is written atomically."""
     several = [out.with_stem(f"{out.stem}-{k}") for k in range(1, len(writers) + 1)]
     targets = [out] if len(writers) == 1 else several
     for write, target in zip(writers, targets, strict=True):

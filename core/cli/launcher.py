@@ -130,12 +130,12 @@ class Stop(Exception):
 
 
 def say(english: str, chinese: str) -> None:
-    """One plain line about what happens now."""
+    """Print one line about the current step."""
     print(chinese if speaks_chinese() else english, flush=True)
 
 
 def speaks_chinese() -> bool:
-    """By the locale of the terminal."""
+    """Return True if the locale of the terminal is Chinese."""
     named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
     language = next((name for name in named if name), None) or locale.getlocale()[0] or ""
     return language.lower().startswith(("zh", "chinese"))
@@ -145,7 +145,7 @@ def speaks_chinese() -> bool:
 
 
 def start_app(arguments: list[str]) -> int:
-    """The pages until Ctrl+C; for this machine alone unless server.host says otherwise."""
+    """Run the pages until Ctrl+C; on this machine only unless server.host is set."""
     unknown = [argument for argument in arguments if argument != "--open"]
     if unknown:
         raise Stop(f"the app knows only --open, not {unknown[0]}", f"应用只接受 --open，不接受 {unknown[0]}", code=2)
@@ -156,7 +156,7 @@ def start_app(arguments: list[str]) -> int:
 
 
 def run_tests(arguments: list[str]) -> int:
-    """Linters first, so that the last lines are pytest's summary; the first failure decides the exit code."""
+    """Run the linters, then pytest; the first failure decides the exit code."""
     python = prepare("requirements.txt", "requirements-test.txt")
     failed = []
     for name, command in LINTERS:
@@ -173,7 +173,7 @@ def run_tests(arguments: list[str]) -> int:
 
 
 def hand_over(command: list[str], folder: Path | None = None) -> int:
-    """Become `command`, which finds the project from any folder. Windows has no such thing: there, wait for it."""
+    """Replace this process by `command`, run from any folder. On Windows, run it and wait."""
     environment = dict(os.environ, PYTHONUTF8="1", HF_HUB_DISABLE_TELEMETRY="1")
     if home() != ROOT:
         environment[HOME_VARIABLE] = str(home())
@@ -273,7 +273,7 @@ def lock(descriptor: int, wait: bool) -> bool:
 
 
 def works(python: str) -> bool:
-    """False for a half-made environment, and for one whose Python was removed or replaced by another version."""
+    """Return False for an incomplete environment, and for one whose Python was removed or replaced."""
     if not Path(python).exists():
         return False
     probe = "import importlib.util as u, sys; sys.exit(u.find_spec('pip') is None)"
@@ -281,7 +281,7 @@ def works(python: str) -> bool:
 
 
 def make_venv() -> None:
-    """A fresh .venv, with the reason in plain words when Python can't make one."""
+    """Create a new .venv. Explains in plain words when Python can't create one."""
     python = sys.executable
     if subprocess.call([python, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL):
         raise Stop(
@@ -375,7 +375,7 @@ def index_answers() -> bool:
 
 
 def failed_package(text: str) -> str:
-    """The package that pip names in its error, else the last one that it was busy with."""
+    """Return the package that pip names in its error, else the last one it handled."""
     named = re.findall(
         r"(?:No matching distribution found for|Failed building wheel for|Cannot install|requires to build|"
         r"Could not find a version that satisfies the requirement) ([^\s,()]+)",

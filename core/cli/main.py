@@ -30,7 +30,7 @@ COMMAND_LOG = "logs/commands.log"  # in the output folder
 
 
 class CommandLineError(InputError):
-    """An unknown flag, or one without its value."""
+    """An unknown flag, or a flag without its value."""
 
 
 def main(arguments: Sequence[str] | None = None, configs: Path = PROJECT_ROOT / "configs") -> int:
@@ -173,7 +173,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(language: str) -> argparse.ArgumentParser:
-    """All commands; the help of an option is the schema's own."""
+    """Return the parser of all commands; the help of options is that of the schema."""
     words = WORDS[language]
     common = _Parser(add_help=False)
     common.add_argument("--lang", choices=("zh", "en"), help=words["lang"])

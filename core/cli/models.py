@@ -28,7 +28,7 @@ POLL_SECONDS = 0.5
 
 
 class TargetError(InputError):
-    """An action without what it acts on."""
+    """An action without its argument."""
 
 
 class NoPathError(InputError):
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
 
 
 def check(paths: Sequence[str], as_json: bool, model: str, configs: Path, language: str) -> int:
-    """Say what each path is; exit code 2 when one does not exist, 1 when it can't be told of one."""
+    """Print what each path is. Return 2 if one does not exist, 1 if one is not recognised."""
     from core.models.catalog import Catalog
     from core.models.describe import Description, describe
     from core.models.model_paths import default_places

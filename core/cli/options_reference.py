@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def document() -> str:
-    """The whole of configs/README.md."""
+    """Return the text of configs/README.md."""
     measured = json.loads(MEASURED.read_text(encoding="utf-8"))
     parts = [_HEAD]
     for file, title in _FILES.items():

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
 
 
 def wishes(settings: Settings, order: Order) -> dict[str, Any]:
-    """What is asked of the other studio, by schema key: the command line, over what its profile says of an image."""
+    """Return the values for the other studio by schema key: the command line over the profile."""
     of_a_image = {option.key for option in SCHEMA.request_options()}
     of_a_image |= {key for key in SCHEMA.options if key.startswith("generation.") or key == "model.id"}
     sent = {}

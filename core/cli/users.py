@@ -15,11 +15,11 @@ from core.server.auth.users import ADMIN, USER, Users
 
 
 class NoNameError(InputError):
-    """`add` or `remove` of nobody."""
+    """`add` or `remove` without a name."""
 
 
 class TwoPasswordsError(InputError):
-    """What was typed twice differs."""
+    """The two passwords differ."""
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:

@@ -61,7 +61,7 @@ class Settings(Sections):
         return self.values[SCHEMA.current_key(key)]
 
     def request_options(self) -> dict[str, Any]:
-        """The values that travel with a request, by key."""
+        """Return the values that travel with a request, by key."""
         return {option.key: self.values[option.key] for option in SCHEMA.request_options()}
 
     @property
@@ -70,7 +70,7 @@ class Settings(Sections):
         return (data_folder() / str(self.values["output.directory"])).resolve()
 
     def raise_problems(self) -> None:
-        """For the command line: the first problem ends the run."""
+        """Raise the first problem, if any."""
         if self.problems:
             raise self.problems[0]
 
@@ -87,7 +87,7 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     profile: str | None = None,
 ) -> Settings:
-    """All layers merged. `overrides` are the command line's, by key or alias; `profile` wins over the ones configured."""
+    """Merge all layers. `overrides` are the command line's, by key or alias; `profile` replaces the configured one."""
     problems: list[InputError] = []
     shipped = [_file_layer(configs / name, problems) for name in SHIPPED_FILES]
     local = _file_layer(local_file(configs), problems)
@@ -138,12 +138,12 @@ def _file_layer(path: Path, problems: list[InputError]) -> _Layer:
 
 
 def profile_names(configs: Path) -> list[str]:
-    """The profiles that there are, in alphabetical order."""
+    """Return the names of the profiles, sorted."""
     return sorted(path.stem for path in (configs / "profiles").glob("*.yaml"))
 
 
 def profile_values(configs: Path, name: str, source: str) -> dict[str, Any]:
-    """What one profile sets, by key and checked. Raises InputError naming `source` when there is no such profile."""
+    """Return the values of a profile, by key and checked. Raises InputError naming `source` if it does not exist."""
     problems: list[InputError] = []
     settings = _merge(_profile_layers(configs, name, problems, source), problems, configs)
     settings.raise_problems()
@@ -178,12 +178,12 @@ def _environment_layer(environment: Mapping[str, str]) -> _Layer:
 
 
 def variable_of(key: str) -> str:
-    """The environment variable that sets an option."""
+    """Return the environment variable that sets an option."""
     return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
 
 
 def parse_yaml(text: str, source: str, aliases: bool = False) -> dict[str, Any]:
-    """Dotted keys and values of a YAML mapping. ConfigFileError names the line and what is wrong, tabs included."""
+    """Return dotted keys and values of a YAML mapping. Raises ConfigFileError with line and reason."""
     try:
         data = load_yaml(text, aliases)
         if data is None:
@@ -279,7 +279,7 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
-    """Nested YAML of dotted keys, in the order given: what the page shows and takes back."""
+    """Return nested YAML of dotted keys, in the given order, as the page shows and accepts it."""
     tree: dict[str, Any] = {}
     for key, value in values.items():
         *branches, leaf = [key] if any(key.startswith(f"{other}.") for other in values) else key.split(".")

@@ -33,7 +33,7 @@ _BLOCK = re.compile(r"([a-z][a-z_]*)(?:\.(\d{1,4})(?:-(\d{1,4}))?)?")
 
 @dataclass(frozen=True)
 class LoraSpec:
-    """A LoRA by its name, and how strongly it acts: 0 is not at all, 1 as it was trained.
+    """A LoRA by name, and its weight: 0 is off, 1 is full strength.
 
     `parts` are weights for parts of the model that differ from `weight`, by `te`, `te1`, `te2`, `net` or a block's name.
     """

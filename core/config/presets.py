@@ -33,7 +33,7 @@ class Preset:
 
 
 class Presets:
-    """The presets of one studio, read from disk at each call: few, small, and also written by hand."""
+    """The presets of one studio, read from disk at each call."""
 
     def __init__(self, settings: Settings) -> None:
         self._configs = settings.configs

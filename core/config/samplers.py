@@ -21,7 +21,7 @@ SAMPLER, SCHEDULE = "generation.sampler", "generation.schedule"
 
 @dataclass(frozen=True)
 class Schedule:
-    """A noise schedule. `name` as A1111 has it; `diffusion`: what it changes of a diffusion scheduler's configuration.
+    """A noise schedule. `name` as in A1111; `diffusion`: its changes to the configuration of a diffusion scheduler.
 
     `flow`: what it changes of FlowMatchEulerDiscreteScheduler's; None where it is made of sigmas (see `schedulers`).
     """
@@ -55,7 +55,7 @@ _FLOW = tuple(SCHEDULES)
 
 @dataclass(frozen=True)
 class Solver:
-    """A scheduler class of diffusers, what it changes of the model's own configuration, and the schedules that it takes.
+    """A scheduler class of diffusers, its changes to the model's configuration, and the schedules it supports.
 
     `order`: evaluations of the model for each step. `preview`: how a predicted image is read from a step: "flow", "sigma"
     (x = image + sigma noise) or "alpha" (x = sqrt(a) image + sqrt(1 - a) noise).
@@ -69,7 +69,7 @@ class Solver:
 
 @dataclass(frozen=True)
 class Sampler:
-    """`name`: on the page and in A1111. `aliases`: other programs' names that differ from both, with spaces between them."""
+    """A sampler. `name`: on the page and in A1111. `aliases`: names in other programs, separated by spaces."""
 
     id: str
     name: str

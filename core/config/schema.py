@@ -86,7 +86,7 @@ class Option:
 
     @property
     def allowed(self) -> Text:
-        """The allowed values in a few words, such as "a whole number from 64 to 8192 px"."""
+        """Return a short text of the allowed values, such as "a whole number from 64 to 8192 px"."""
         return {language: f"{AUTO}, {words}" if self.auto else words for language, words in self._allowed().items()}
 
     def _allowed(self) -> Text:
@@ -109,7 +109,7 @@ class Option:
         }
 
     def check(self, value: Any, source: str) -> Any:
-        """The value in the option's own type, or OptionError naming `source`, key, what came and what is allowed."""
+        """Return the value in the type of the option. Raises OptionError with source, key, value and allowed values."""
         if self.auto and value == AUTO:
             return AUTO
         try:
@@ -231,14 +231,14 @@ class Schema:
         return aliases
 
     def find(self, key: str, source: str) -> Option:
-        """The option of that key or alias, or UnknownOptionError naming the nearest known key."""
+        """Return the option of a key or alias. Raises UnknownOptionError naming the nearest known key."""
         option = self.options.get(self.canonical(key))
         if option is None:
             raise UnknownOptionError(source=source, key=key, nearest=self.nearest(key))
         return option
 
     def canonical(self, key: str) -> str:
-        """The key that `key` stands for; an unknown one stands for itself."""
+        """Return the key that an alias stands for; an unknown key is returned unchanged."""
         return key if key in self.options else self._aliases.get(key, key)
 
     def current(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,20 +278,20 @@ class Schema:
         return found
 
     def nearest(self, key: str) -> str:
-        """The known key that looks most like `key`, by the whole key or by its last part."""
+        """Return the most similar known key, by the whole key or by its last part."""
         names = {**{known: known for known in self.options}, **self._aliases}
         close = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
         leaf = difflib.get_close_matches(key.rsplit(".", 1)[-1], names, n=1, cutoff=0.7)
         return names[(leaf or close)[0]]
 
     def defaults(self) -> dict[str, Any]:
-        """Every key with its default."""
+        """Return every key with its default."""
         return {key: option.default for key, option in self.options.items()}
 
     def panel(self, name: str) -> tuple[Option, ...]:
-        """The options that a panel offers, in the order of their declaration."""
+        """Return the options of a panel, in the order of their declaration."""
         return tuple(option for option in self.options.values() if option.panel == name)
 
     def request_options(self) -> tuple[Option, ...]:
-        """The options that travel in `GenerationRequest.options`: all that the page's advanced panel offers."""
+        """Return the options that travel in `GenerationRequest.options`: those of the advanced panel."""
         return self.panel("advanced")

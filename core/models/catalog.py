@@ -37,7 +37,7 @@ from core.types import ModelInfo
 
 
 class Catalog:
-    """The entries of `<configs>/models/*.yaml`. Files are read at each call: they are few, and may change under us."""
+    """The entries of `<configs>/models/*.yaml`. Files are read at each call."""
 
     def __init__(self, configs: Path, places: ModelPaths | None = None) -> None:
         self._configs = configs
@@ -45,21 +45,21 @@ class Catalog:
 
     @property
     def places(self) -> ModelPaths:
-        """Where models are looked for."""
+        """Return where models are searched."""
         return self._places
 
     def models(self) -> Sequence[ModelInfo]:
-        """All entries, the embedded model first, the user's own last."""
+        """Return all entries, the embedded model first, the user's own last."""
         entries = self._entries()
         infos = (self._info(entry, entries) for entry in entries.values() if not entry.part)
         return sorted(infos, key=lambda info: (info.id != "demo", info.own))
 
     def problems(self) -> Sequence[InputError]:
-        """What is wrong with the files that are no entries."""
+        """Return the errors of unusable catalogue files."""
         return read_entries(self._configs / "models")[1]
 
     def find(self, model: str) -> ModelInfo:
-        """The entry of that id, or what lies at that path; UnknownModelError when it is neither."""
+        """Return the entry of an id, or the model at a path. Raises UnknownModelError."""
         # Only the wanted entry's folder is looked at: this runs each time a page is rendered.
         entries = self._entries()
         if model in entries:
@@ -296,7 +296,7 @@ class Catalog:
         )
 
     def conditions(self, model: str) -> dict[str, Any]:
-        """What is known, without loading it, of what decides this model's pixels, as images' records name it."""
+        """Return what decides the pixels of this model (library versions, fingerprint), without loading it."""
         found: dict[str, Any] = {f"versions.{name}": number for name, number in versions().items()}
         info = self.find(model)
         if info.path is None:

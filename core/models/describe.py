@@ -55,7 +55,7 @@ class Description:
 
     @property
     def told(self) -> bool:
-        """Whether it could be told what this is."""
+        """Return True if the file was recognised."""
         return self.kind not in ("unknown", "folder")
 
     def as_json(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _CLIP_L, _CLIP_G = "clip_l", "clip_g"
 
 @dataclass(frozen=True)
 class Embedding:
-    """A file of vectors that stand for words. `tensors` maps a text encoder of the pipeline to a tensor's name in the file."""
+    """A textual inversion file. `tensors` maps a text encoder of the pipeline to a tensor's name in the file."""
 
     name: str
     path: Path
@@ -34,7 +34,7 @@ class Embedding:
 
 
 class EmbeddingLibrary:
-    """The user's folder of embeddings, with its subfolders. Read at each call."""
+    """The folder of embeddings with its subfolders, read at each call."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

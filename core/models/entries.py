@@ -34,7 +34,7 @@ _REVISION = re.compile(r"[\w.-]{1,64}")
 
 @dataclass(frozen=True)
 class Source:
-    """A repository of a hub, at a revision that is pinned where it is known."""
+    """A repository of a hub and its revision, pinned where known."""
 
     repository: str
     revision: str | None = None
@@ -67,7 +67,7 @@ class Entry:
 
 
 def read_entries(folder: Path) -> tuple[list[Entry], list[InputError]]:
-    """All entries, and what is wrong with the files that are none. A later file of the same id is a problem."""
+    """Return all entries, and the errors of unusable files. A repeated id is an error of the later file."""
     found: dict[str, Entry] = {}
     problems: list[InputError] = []
     for path in sorted(folder.glob("*.yaml")):
@@ -96,7 +96,7 @@ def _remembered(path: Path, _unchanged: tuple[int, int]) -> Entry:
 
 
 def read_entry(path: Path) -> Entry:
-    """One file; InputError names the file, the key, what came and what is allowed."""
+    """Read one file. Raises InputError with file, key, value and allowed values."""
     source = f"{path.parent.name}/{path.name}"
     try:
         data = load_yaml(path.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "diffusers", "transformers")
 
 
 def fingerprint(path: Path, base: Path | None = None, frame: Path | None = None, parts: Parts = ()) -> str:
-    """10 hex digits over names, sizes and first 64 KiB (the header) of the weight files: tells revisions apart in milliseconds.
+    """Return 10 hex digits over names, sizes and first 64 KiB (the header) of the weight files, in milliseconds.
 
     `path` is a folder, or a single file or ControlNet with the base that the other parts come from; or a file with a frame,
     of which counts what the file lacks.
@@ -41,7 +41,7 @@ def _rank(path: Path, part: str, file: Path) -> tuple[bool, int]:
 
 
 def versions() -> dict[str, str]:
-    """The libraries that decide an image's pixels, and the studio's own version; without one that is not installed."""
+    """Return the versions of the libraries that decide an image's pixels, and of the studio."""
     found = {"zdarkroom": __version__}
     for name in LIBRARIES:
         try:

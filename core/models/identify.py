@@ -22,7 +22,7 @@ DIFFUSERS, COMFYUI, ORIGINAL, LLAMA_CPP, TRANSFORMERS = "diffusers", "ComfyUI", 
 
 @dataclass(frozen=True)
 class Component:
-    """A part of a model in a file: all tensors whose names begin with `prefix`. `layout`: whose names follow it."""
+    """A part of a model in a file: all tensors whose names begin with `prefix`; `layout` names their convention."""
 
     part: str
     family: str

@@ -73,7 +73,7 @@ def stamp_of(path: Path) -> str:
 
 
 class StampedStore:
-    """Values by file, in a JSON file, each valid while its file stays as it is. What can't be written is made again."""
+    """Values by file in a JSON file, each valid while its file is unchanged. Rebuilt if it can't be written."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

@@ -13,7 +13,7 @@ TEXT = re.compile(  # the beginning of a text encoder's layer, in every family
 
 @dataclass(frozen=True)
 class Kind:
-    """A sign by which a LoRA of a family that can't be used here is recognised: a pattern on its layers' names.
+    """The signature of an unsupported family's LoRA: a pattern of layer names.
 
     `widths` are the input widths that go with it, empty for any.
     """

@@ -37,7 +37,7 @@ PREVIEW_PIXELS = 40_000_000  # an image with more is not decoded
 
 
 class LoraLibrary:
-    """The user's folder, with its subfolders, and the shipped one. Folders are read at each call; headers are cached by change."""
+    """The LoRA folder with its subfolders, and the shipped one. Read at each call; headers are cached."""
 
     def __init__(self, folder: Path, shipped: Path = SHIPPED) -> None:
         self.folder = folder

@@ -25,7 +25,7 @@ Network = Mapping[str, Modules]  # part of the pipeline -> its layers
 
 @dataclass(frozen=True)
 class Target:
-    """A layer of the network that a LoRA's layer acts on; `rows` is the range of its rows that belongs to this layer."""
+    """A layer of the network that a LoRA layer acts on; `rows` is the affected range of its rows."""
 
     part: str
     module: str
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Match:
-    """What acts where. `missing` are layers that the network lacks, `misshapen` those that it has in another shape.
+    """The layers that a LoRA acts on. `missing`: layers that the network lacks; `misshapen`: of another shape.
 
     `unknown` are layers of a part whose layers are not known yet: they are matched when the model is loaded.
     """

@@ -16,7 +16,7 @@ from core.types import CFG_OFF, cfg_of
 
 
 def cannot(family: Family, negative_prompt: bool) -> dict[str, Mapping[str, str]]:
-    """The options that do nothing, each with its reason."""
+    """Return the options without effect on this model, each with its reason."""
     found = {key: reason for key in SCHEMA.options for start, reason in family.cannot.items() if key.startswith(start)}
     if not negative_prompt:
         found["generation.negative_prompt"] = _NO_NEGATIVE
@@ -49,7 +49,7 @@ def cfg_bounds(limits: Mapping[str, tuple[float, float]], family: Family) -> dic
 
 
 def disk_bytes(path: Path | None) -> int:
-    """Of a file or a whole folder; 0 for what is not here."""
+    """Return the bytes of a file or folder; 0 if it does not exist."""
     if path is None or not os.path.exists(path):
         return 0
     return path.stat().st_size if path.is_file() else size_of(path)

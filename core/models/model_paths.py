@@ -17,7 +17,7 @@ STORE = "models"  # in the output folder
 
 @dataclass(frozen=True)
 class ModelPaths:
-    """`store` is where downloads go. `extra` are folders that a path may point into; None allows every path.
+    """Where models may be. `store` is the download folder; `extra` are allowed folders (None: every path).
 
     `folders` are those that the user has named: models and parts are looked for in them.
     """
@@ -27,14 +27,14 @@ class ModelPaths:
     folders: tuple[Path, ...] = ()
 
     def allowed(self) -> tuple[Path, ...] | None:
-        """The folders in which a model may lie, or None when any may be used."""
+        """Return the folders in which a model may be, or None when any may be used."""
         if self.extra is None:
             return None
         return (EMBEDDED, self.store, hugging_face_cache(), *modelscope_caches(), *self.extra)
 
 
 def places_of(settings: Settings, guarded: bool = True) -> ModelPaths:
-    """As the settings say. A path that the settings name as the model is allowed by that.
+    """Return the paths of the settings. A path that the settings name as the model is allowed.
 
     Not `guarded` where requests arrive that have been let in already: the worker runs what is in the queue.
     """
@@ -49,22 +49,22 @@ def places_of(settings: Settings, guarded: bool = True) -> ModelPaths:
 
 
 def model_paths_of_values(configs: Path, values: Mapping[str, object]) -> ModelPaths:
-    """For the worker, which has the settings' values."""
+    """Return the paths of settings values, for the worker."""
     return places_of(Settings(values=values, origins={}, configs=configs), guarded=False)
 
 
 def default_places(configs: Path) -> ModelPaths:
-    """Of a program that has no settings of its own, such as the benchmark."""
+    """Return the paths of a program without settings, such as the benchmark."""
     return places_of(load_settings(configs, os.environ), guarded=False)
 
 
 def is_path(model: str) -> bool:
-    """Whether this is meant as a path, and not as an id of the catalogue."""
+    """Return True if `model` is meant as a path and not as a catalogue id."""
     return "/" in model or "\\" in model or os.path.exists(model)
 
 
 def hugging_face_cache() -> Path:
-    """Where Hugging Face's own tools keep what they fetched."""
+    """Return the folder of Hugging Face's cache."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
@@ -112,12 +112,12 @@ def in_modelscope_cache(repository: str, revision: str | None = None) -> list[Pa
 
 
 def store_folder(store: Path, model: str) -> Path:
-    """Where the studio's own download of a catalogue entry lies once it is whole."""
+    """Return the folder of a finished download of a catalogue entry."""
     return store / model
 
 
 def size_of(folder: Path) -> int:
-    """Bytes on disk of all that is in a folder, a file that two names lead to counted once."""
+    """Return the bytes on disk of a folder; hard links are counted once."""
     found = {}
     for path in folder.rglob("*"):
         if path.is_file():

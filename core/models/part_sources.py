@@ -24,7 +24,7 @@ Files = tuple[Path, Path | None, Path | None, Parts]  # what the model is, its b
 
 @dataclass(frozen=True)
 class Source:
-    """What a part is read from. `path`: the part's diffusers folder, or a file; `component`: where in the file it is."""
+    """Where a part is read from. `path`: the part's diffusers folder, or a file; `component`: its place in the file."""
 
     path: Path
     component: Component | None = None

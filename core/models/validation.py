@@ -237,7 +237,7 @@ def variants_of(folder: Path, parts: Iterable[str]) -> list[str]:
 
 
 def is_variant(name: str, variant: str) -> bool:
-    """Whether a weight file's or index's name is of this variant: `model.fp16.safetensors`, `model.fp16-00001-of-00002...`."""
+    """Return True for a file name of this variant: `model.fp16.safetensors`, `model.fp16-00001-of-00002...`."""
     stem = _plain_index(name).removesuffix(".index.json").removesuffix(SAFETENSORS)
     mark = re.sub(r"-\d+-of-\d+$", "", stem.partition(".")[2])
     return mark == variant  # any other mark, such as non_ema, is of no variant that is read

@@ -39,7 +39,7 @@ _SHORT_ARRAY = 64  # values of an array that are kept; longer ones, such as voca
 
 
 class BadFile(Exception):
-    """A weight file that can't be used. `kind` is one of core.models.validation.PROBLEMS, `values` fill its braces."""
+    """An unusable weight file. `kind` is one of core.models.validation.PROBLEMS, `values` fill its placeholders."""
 
     def __init__(self, kind: str, **values: str) -> None:
         super().__init__(kind)
@@ -49,7 +49,7 @@ class BadFile(Exception):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a header. `shape` in torch's order in both formats; `bytes` as stored; `offset` from the file's start."""
+    """A tensor of a header. `shape` in torch's order; `bytes` as stored; `offset` from the start of the file."""
 
     shape: tuple[int, ...]
     bytes: int
@@ -58,13 +58,13 @@ class Tensor:
 
     @property
     def values(self) -> int:
-        """The number of values."""
+        """Return the number of values."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Header:
-    """All that a weight file's header holds. `metadata`: safetensors' texts, or the short values of a GGUF file."""
+    """The header of a weight file. `metadata`: texts of safetensors, or short values of GGUF."""
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, Any]

@@ -55,7 +55,7 @@ _METHODS = {
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a file's weights are stored. `scales`: weight -> its scale; `unused`: tensors that are no weights."""
+    """How weights are stored. `scales`: weight -> its scale; `unused`: tensors that are not weights."""
 
     name: str = ""  # "" when no weight has a scale
     scales: Mapping[str, str] = field(default_factory=dict)

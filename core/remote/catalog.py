@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 
 class Entries(Protocol):
-    """What is needed of this studio's own catalogue."""
+    """The methods of this studio's own catalogue that the remote one uses."""
 
     def models(self) -> Sequence[ModelInfo]: ...
 
 
 class RemoteCatalog:
-    """Thread-safe. Whether a model can be used is for the other studio to say: nothing is refused for its sake here."""
+    """The models of a remote studio. Thread-safe. The remote studio decides whether a model can be used."""
 
     def __init__(self, remote: Remote, own: Entries) -> None:
         self._remote = remote
@@ -36,7 +36,7 @@ class RemoteCatalog:
         self._asked = -FRESH_SECONDS
 
     def models(self) -> Sequence[ModelInfo]:
-        """Those that the other studio has."""
+        """Return the models of the remote studio."""
         with self._guard:
             if time.monotonic() - self._asked >= FRESH_SECONDS:
                 self._found = self._ask()
@@ -44,26 +44,26 @@ class RemoteCatalog:
             return self._found
 
     def find(self, model: str) -> ModelInfo:
-        """One of them; UnknownModelError."""
+        """Return one of them. Raises UnknownModelError."""
         known = {info.id: info for info in self.models()}
         if model not in known:
             raise UnknownModelError(value=model[:200], known=", ".join(known))
         return known[model]
 
     def conditions(self, model: str) -> Mapping[str, Any]:
-        """Nothing: what decides the pixels there is known when the image comes back."""
+        """Return nothing: the record of the finished image tells what decided its pixels."""
         return {}
 
     def problems(self) -> Sequence[InputError]:
-        """None: what is wrong with the files there is for the other studio to say."""
+        """Return nothing: the remote studio reports its own files."""
         return ()
 
     def add(self, path: str, model: str | None = None) -> ModelInfo:
-        """Nothing is added from here: ServerRefusedError says where to do it."""
+        """Raise ServerRefusedError, which says where to add models."""
         raise ServerRefusedError(server=self._remote.address, reason=_THEIRS)
 
     def forget(self, model: str) -> bool:
-        """False: no entry there is this studio's."""
+        """Return False: no entry of the remote studio can be removed here."""
         return False
 
     def _ask(self) -> Sequence[ModelInfo]:

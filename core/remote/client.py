@@ -38,7 +38,7 @@ _PROGRESS = {field.name for field in fields(Progress)} - {"phase", "preview"}
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A job there, as it was at one moment. `images` are the ids of those that are finished."""
+    """A snapshot of a remote job. `images` are the ids of the finished ones."""
 
     job: Job
     images: tuple[str, ...]
@@ -46,7 +46,7 @@ class RemoteJob:
 
 @dataclass(frozen=True)
 class RemoteRecord:
-    """What the other studio has written down about one of its images."""
+    """The record of an image of the remote studio."""
 
     seed: int
     rendered_size: tuple[int, int]
@@ -65,7 +65,7 @@ class Remote:
     def __init__(
         self, address: str, token: str = "", variable: str = "", source: str = "settings", reaching: float = REACHING
     ) -> None:
-        """`variable` is the one that a user sets to give another token; `reaching` the seconds for a connection."""
+        """Check the address. `variable` is the setting with the token; `reaching` is the connection timeout in seconds."""
         self.address = address.strip().rstrip("/")
         self._token = token
         self._variable = variable
@@ -75,7 +75,7 @@ class Remote:
     # -- what there is ---------------------------------------------------------------------------------------------
 
     def capabilities(self) -> Mapping[str, Any]:
-        """Models, options, limits. ServerVersionError when it is no studio, or another minor version than this one."""
+        """Return models, options and limits. Raises ServerVersionError for anything but a studio of this minor version."""
         status, body = self._send("GET", "/api/v1/capabilities")
         found = _json(body)
         version = found.get("version") if isinstance(found, dict) and status == 200 else None
@@ -103,11 +103,11 @@ class Remote:
             raise self._strange(status) from None
 
     def look(self, job_id: str) -> RemoteJob:
-        """Where the job is."""
+        """Return the present state of a job."""
         return self._job("GET", f"/api/v1/jobs/{quote(job_id)}")
 
     def cancel(self, job_id: str) -> RemoteJob:
-        """Within one step there; nothing when it has ended."""
+        """Cancel a job: it ends within one step. Does nothing if it has ended."""
         return self._job("DELETE", f"/api/v1/jobs/{quote(job_id)}")
 
     def retry(self, job_id: str) -> RemoteJob:
@@ -115,20 +115,20 @@ class Remote:
         return self._job("POST", f"/api/v1/jobs/{quote(job_id)}/retry")
 
     def preview(self, job_id: str) -> bytes | None:
-        """The forming image, a small WebP."""
+        """Return the live preview, a small WebP, or None."""
         status, body = self._send("GET", f"/api/v1/jobs/{quote(job_id)}/preview")
         return body if status == 200 else None
 
     # -- images --------------------------------------------------------------------------------------------------
 
     def image(self, image_id: str) -> bytes:
-        """The file, with its metadata."""
+        """Return the file of an image, with its metadata."""
         status, body = self._send("GET", f"/api/v1/images/{quote(image_id)}")
         self._demand(status, body)
         return body
 
     def record(self, image_id: str) -> RemoteRecord:
-        """What made the image."""
+        """Return the record of an image."""
         status, body = self._send("GET", f"/api/v1/images/{quote(image_id)}/record")
         self._demand(status, body)
         try:
@@ -150,7 +150,7 @@ class Remote:
             raise self._strange(status) from None
 
     def image_address(self, image_id: str) -> str:
-        """Where the image is, for people."""
+        """Return the URL of an image for users."""
         return f"{self.address}/api/v1/images/{quote(image_id)}"
 
     # -- one call --------------------------------------------------------------------------------------------------
@@ -207,18 +207,18 @@ class Remote:
 
 
 class RetryDeadline:
-    """How long a studio that was there may be away: calls are tried again until then."""
+    """How long a studio that was reachable may be away: calls are retried until then."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since: float | None = None
 
     def good(self) -> None:
-        """It answered."""
+        """Note a successful call."""
         self._since = None
 
     def spend(self, error: NoServerError) -> None:
-        """It did not. Raises the error when that has gone on for too long."""
+        """Note a failed call. Raises the error after the deadline."""
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since > self._seconds:

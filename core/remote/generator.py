@@ -47,7 +47,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class RemoteModel:
-    """What stands for the loaded model: it is in the other studio's memory."""
+    """Stands for the loaded model, which is in the memory of the remote studio."""
 
     model: str
     device: str
@@ -70,7 +70,7 @@ class _Course:
 
 
 class RemoteGenerator:
-    """Over the studio that `values` (settings by schema key) name."""
+    """A generator over the studio that `values` (settings by schema key) name."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._remote = Remote(values[SERVER], values[TOKEN], variable_of(TOKEN))
@@ -78,7 +78,7 @@ class RemoteGenerator:
 
     @property
     def loaded(self) -> RemoteModel | None:
-        """What the other studio was last asked for."""
+        """Return the model of the last request."""
         return self._loaded
 
     def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> RemoteModel:
@@ -100,7 +100,7 @@ class RemoteGenerator:
         on_image: OnImage,
         attempt: ResumeState = FIRST_ATTEMPT,
     ) -> GenerationResult:
-        """All images of the request but those that are made already, each given to `on_image` when it is there.
+        """Generate all images that are not made already, and pass each to `on_image`.
 
         Raises Cancelled soon after `is_cancelled()` turns true, what ended the job there, or a ServerError.
         """

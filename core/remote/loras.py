@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class RemoteLoras:
-    """Thread-safe. Nothing is refused for their sake here."""
+    """The LoRAs of a remote studio. Thread-safe. The remote studio decides whether one can be used."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
@@ -29,7 +29,7 @@ class RemoteLoras:
         self._asked = -FRESH_SECONDS
 
     def all(self) -> Sequence[LoraInfo]:
-        """Those that the other studio has; those it last said while it does not answer."""
+        """Return the LoRAs of the remote studio, or its last list while it does not answer."""
         with self._guard:
             if time.monotonic() - self._asked >= FRESH_SECONDS:
                 self._found = self._ask()
@@ -37,14 +37,14 @@ class RemoteLoras:
             return self._found
 
     def check(self, uses: Sequence[LoraSpec], model: ModelInfo) -> None:
-        """For the other studio to do, when the order comes."""
+        """Do nothing: the remote studio checks requests."""
 
     def file_hash(self, name: str) -> str | None:
         """Return None: what is in the files is not known here."""
         return None
 
     def named(self, name: str, digest: str) -> str:
-        """As it is: what is in their files is not known here."""
+        """Return the name unchanged, because the files are not known here."""
         return name
 
     def preview(self, name: str) -> bytes | None:
@@ -52,7 +52,7 @@ class RemoteLoras:
         return None
 
     def remove(self, name: str) -> None:
-        """Nothing is removed from here."""
+        """Raise LoraFileError: LoRAs of a remote studio are removed there."""
         raise LoraFileError(name=name, problem=_THEIRS)
 
     def _ask(self) -> Sequence[LoraInfo]:

@@ -11,7 +11,7 @@ from core.types import SET_FIELDS, GenerationRequest
 
 @dataclass(frozen=True)
 class RemoteRequest:
-    """What is asked for there at once. Its images are told apart by their seeds."""
+    """One call to the remote studio. Its images are told apart by their seeds."""
 
     request: GenerationRequest
     there: GenerationRequest  # the same, with its input images as they are called there
@@ -21,17 +21,17 @@ class RemoteRequest:
 
     @property
     def per_image_requests(self) -> Mapping[int, GenerationRequest]:
-        """Each image's request by its seed."""
+        """Return the request of each image by its seed."""
         return {single.seed: single for single in self.request.per_image_requests()}
 
     @property
     def places(self) -> Mapping[int, int]:
-        """Each image's place in the job, from 1, by its seed."""
+        """Return the index of each image in the job, from 1, by its seed."""
         return {seed: self.before + k for k, seed in enumerate(self.per_image_requests, start=1)}
 
 
 def orders_of(request: GenerationRequest, there: GenerationRequest, job_id: str) -> list[RemoteRequest]:
-    """One, or one for each image of a batch, whose prompts and sizes differ."""
+    """Return one remote request, or one for each image of a batch with different prompts or sizes."""
     if not request.images:
         return [RemoteRequest(request, there, f"zdarkroom-{job_id}", 0, request.num_images)]
     pairs = list(zip(request.per_image_requests(), there.per_image_requests(), strict=True))
@@ -39,7 +39,7 @@ def orders_of(request: GenerationRequest, there: GenerationRequest, job_id: str)
 
 
 def values_of(request: GenerationRequest) -> dict[str, Any]:
-    """The request as the other studio takes it; the file comes as PNG, and the format asked for is made of it here."""
+    """Return the request as the API takes it; the file is transferred as PNG and converted to the wanted format here."""
     values: dict[str, Any] = {f"generation.{name}": getattr(request, name) for name in SET_FIELDS}
     inputs = {"inputs": dict(request.inputs)} if request.inputs else {}
     return {**request.options, **values, **inputs, "model.id": request.model, "output.format": "png"}

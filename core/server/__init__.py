@@ -44,7 +44,7 @@ __all__ = [
 
 
 def gate(keys: Keys, binding: Binding) -> Middleware:
-    """What goes around pages and service alike; each dialect says in its own way who is not let in."""
+    """Return the middleware around pages and APIs; each API refuses callers in its own format."""
     dialects = {"/api": error_responses.problem, "/v1": openai.problem, "/sdapi": a1111.problem}
     return Middleware(Gate, keys=keys, binding=binding, dialects=dialects, otherwise=error_responses.problem)
 
@@ -60,7 +60,7 @@ def health(get_studio: Callable[[], Studio | None], keys: Keys) -> Middleware:
 
 
 def service_routes(get_studio: Callable[[], Studio]) -> list[Mount | Route]:
-    """What to mount. `get_studio` is called at each request, so that importing and mounting builds nothing."""
+    """Return the routes to mount. `get_studio` is called at each request, so mounting builds nothing."""
     apps = {"/api": create_api(get_studio), "/v1": create_openai(get_studio), "/sdapi/v1": create_a1111(get_studio)}
     apps["/api"].include_router(docs_routes(documents_of(apps)))
     return [metrics_route(get_studio), *(Mount(path, app=app) for path, app in apps.items())]

@@ -98,7 +98,7 @@ def _is_broken(value: Any) -> bool:
 
 
 class Body(BaseModel):
-    """What both routes read. Other fields are kept and named in `ignored` where they would change the image."""
+    """Fields of both routes. Other fields are kept, and named in `ignored` where they would change the image."""
 
     model_config = ConfigDict(extra="allow")
     prompt: str = ""
@@ -159,7 +159,7 @@ class TextBody(Body):
 
 
 class ImageBody(Body):
-    """The body of img2img: an image, and a mask that is white where it is generated anew."""
+    """The body of img2img: an image, and a mask that is white where the image is regenerated."""
 
     init_images: list[str] = []
     mask: str | None = None
@@ -177,7 +177,7 @@ class ImageBody(Body):
 
 @dataclass
 class Reading:
-    """Options by schema key, and the names of what has no effect."""
+    """Options by schema key, and the names of fields without effect."""
 
     values: dict[str, Any] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)

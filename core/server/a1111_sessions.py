@@ -20,7 +20,7 @@ _REMEMBERED = 1000  # callers, and jobs
 
 
 class Sessions:
-    """Options by caller, and endings by job. Used by the event loop and its threads alike."""
+    """Options by caller, and the requested endings by job. Thread-safe."""
 
     def __init__(self) -> None:
         self._options: OrderedDict[str, dict[str, Any]] = OrderedDict()

@@ -16,7 +16,7 @@ from core.studio import Studio
 
 
 def archive_routes(get_studio: Callable[[], Studio]) -> APIRouter:
-    """The routes, beside those of `files`."""
+    """Return the routes of archives, in addition to those of `files`."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/differences/{one}/{other}")

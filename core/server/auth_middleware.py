@@ -46,16 +46,16 @@ log = logging.getLogger(__name__)
 
 
 class TooManyTriesError(StudioError):
-    """Wrong keys from one address, too many of them."""
+    """Too many failed logins from one address."""
 
     @property
     def seconds(self) -> int:
-        """Until the next try."""
+        """Return the seconds until the next try."""
         return int(self.values["seconds"])
 
 
 class Gate:
-    """ASGI middleware. `dialects` maps the first part of a path to how its callers are refused, `otherwise` the rest."""
+    """ASGI middleware. `dialects` maps the first part of a path to the format of refusals, `otherwise` is for the rest."""
 
     def __init__(self, app: ASGIApp, keys: Keys, binding: Binding, dialects: Mapping[str, Say], otherwise: Say) -> None:
         self.app = app

@@ -21,7 +21,7 @@ NO_STORE = {"Cache-Control": "no-store"}  # votes come, and images go
 
 
 class ColumnOrder(BaseModel):
-    """A model and what is set for it, by key or alias, over a profile of configs/profiles."""
+    """A model and its values, by key or alias, over a profile of configs/profiles."""
 
     model_config = ConfigDict(extra="forbid")
     model: Annotated[str, Field(strict=True, max_length=500)]
@@ -30,7 +30,7 @@ class ColumnOrder(BaseModel):
 
 
 class ComparisonOrder(BaseModel):
-    """What is to be compared."""
+    """The body of a new benchmark."""
 
     model_config = ConfigDict(extra="forbid")
     columns: list[ColumnOrder]
@@ -39,7 +39,7 @@ class ComparisonOrder(BaseModel):
 
 
 def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> APIRouter:
-    """The routes; `refusals` documents what may be answered instead."""
+    """Return the routes; `refusals` documents the error responses."""
     router = APIRouter(prefix="/comparisons", tags=["comparisons"], responses=refusals(404, 422))
 
     def described(comparison_id: str, status: int = 200) -> Response:
@@ -68,7 +68,7 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
 
     @router.get("")
     def latest(limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Any:
-        """The latest comparisons, newest first: what each of them compares."""
+        """List the latest benchmarks, newest first."""
         return Answer({
             "comparisons": [
                 {
@@ -84,7 +84,7 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
 
     @router.get("/{comparison_id}")
     def look(comparison_id: str) -> Any:
-        """The table, a column each, with the images by place; seconds, bytes, shares from 0 to 1."""
+        """Return a benchmark with its table and its images by index; seconds, bytes, shares from 0 to 1."""
         return described(comparison_id)
 
     @router.delete("/{comparison_id}")
@@ -100,7 +100,7 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
         responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
     )
     def table(comparison_id: str) -> Response:
-        """The table as CSV, a line a column."""
+        """Return the table as CSV, one line per column."""
         studio = get_studio()
         found = report(studio, studio.benchmarks.get(comparison_id))
         data = results_table.csv(found, studio.benchmarks.votes(comparison_id))
@@ -112,7 +112,7 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
         responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
     )
     def image(comparison_id: str) -> Response:
-        """All images as one, with their labels."""
+        """Return all images as one labelled grid."""
         studio = get_studio()
         data = contact_sheet.draw(studio, report(studio, studio.benchmarks.get(comparison_id)))
         return Response(data, media_type="image/png", headers=_named(comparison_id, "png"))

@@ -27,20 +27,20 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class RefusedError(StudioError):
-    """A call that is not answered at all; `reason` says why, by language."""
+    """A refused call; `reason` says why, by language."""
 
 
 class BodyError(RefusedError):
-    """A body that cannot be read; its values are `status`, the HTTP status that says so, and `reason`, by language."""
+    """An unusable body; values are `status`, the HTTP status, and `reason`, by language."""
 
     @property
     def status(self) -> int:
-        """The HTTP status."""
+        """Return the HTTP status."""
         return int(self.values["status"])
 
 
 class Guard:
-    """ASGI middleware: reads the whole body, refuses what cannot be used, and hands it to the app."""
+    """ASGI middleware: reads the whole body, refuses unusable ones, and passes it to the app."""
 
     def __init__(self, app: ASGIApp, get_studio: Callable[[], Studio], say: Say) -> None:
         self.app = app

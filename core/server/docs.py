@@ -48,7 +48,7 @@ _WORDS = {
 
 
 def docs_routes(documents: Documents) -> APIRouter:
-    """/docs. `documents` gives (path that its routes are mounted at, OpenAPI document) of each dialect."""
+    """Return the route /docs. `documents` gives (mount path, OpenAPI document) of each API."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/docs")
@@ -59,12 +59,12 @@ def docs_routes(documents: Documents) -> APIRouter:
 
 
 def documents_of(apps: Mapping[str, FastAPI]) -> Documents:
-    """By the path that each is mounted at."""
+    """Return the OpenAPI documents by mount path."""
     return lambda: [(path, app.openapi()) for path, app in apps.items()]
 
 
 def draw(documents: Sequence[tuple[str, Mapping[str, Any]]], language: str) -> HTMLResponse:
-    """The page in "zh" or "en"; descriptions are in the documents' own words."""
+    """Render the page in "zh" or "en"; descriptions are those of the documents."""
     words = _WORDS[language]
     other = "en" if language == "zh" else "zh"
     body = f'<h1>{words["title"]}</h1><p>{words["lead"]}</p><p><a href="?lang={other}">{words["other"]}</a></p>'

@@ -30,7 +30,7 @@ from core.server.submission import StoppedError, WaitError
 
 
 class NotBuiltInError(StudioError):
-    """A part of A1111 that this studio does not have."""
+    """A part of A1111's API that this studio does not have."""
 
 
 _STATUS: tuple[tuple[type[StudioError], int], ...] = (  # the first that fits
@@ -49,14 +49,14 @@ GONE = 499  # nobody reads it: the caller has hung up
 
 
 class Answer(JSONResponse):
-    """JSON in ASCII: a prompt may hold half a surrogate pair, for which UTF-8 has no bytes."""
+    """JSON in ASCII, because a prompt may contain half a surrogate pair, which UTF-8 can't encode."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, separators=(",", ":"), default=jsonable_encoder).encode("ascii")
 
 
 def status_of(error: StudioError) -> int:
-    """The HTTP status that says the same as the error; 500 for what is this side's fault, 503 for what goes away by itself."""
+    """Return the HTTP status of an error: 500 for internal errors, 503 for temporary ones."""
     if is_temporary(error):
         return 503
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
@@ -68,17 +68,17 @@ def is_temporary(error: StudioError) -> bool:
 
 
 def problem(error: StudioError, status: int) -> Response:
-    """The error in both languages, with its code and the values it was made with."""
+    """Return the response of an error in both languages, with its code and values."""
     return Answer({"error": described(error)}, status_code=status)
 
 
 def described(error: StudioError) -> dict[str, Any]:
-    """An error as JSON."""
+    """Return an error as JSON."""
     return {"code": error.code, "en": error.message("en"), "zh": error.message("zh"), "values": error.values}
 
 
 def nothing_here() -> RefusedError:
-    """For an address that no route has, and a method that a route has not."""
+    """Return the error of an unknown path, and of a method that a route lacks."""
     return RefusedError(reason=localize("server.error_responses.there_is_nothing_at_this_address"))
 
 
@@ -88,7 +88,7 @@ def _unreadable_form(detail: str) -> RefusedError:
 
 
 def unusable(errors: Sequence[Mapping[str, Any]]) -> OptionError:
-    """FastAPI's complaints about a request: the first of them as an error of ours."""
+    """Return the first of FastAPI's validation errors as one of ours."""
     first = errors[0]
     place = ".".join(str(part) for part in first["loc"])
     given = first.get("input", "")

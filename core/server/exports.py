@@ -38,7 +38,7 @@ COLUMNS = {
 
 
 def answer(studio: Studio, request: Request) -> Response:
-    """The export of the kind that is asked for: csv, parquet or zip."""
+    """Return the requested export: csv, parquet or zip."""
     kind = request.path_params["kind"]
     query = replace(read_query(request.query_params.get("query", "")), cursor=None, offset=0, limit=PAGE)
     named = {"Content-Disposition": f'attachment; filename="z-darkroom.{kind}"', "Cache-Control": "no-store"}
@@ -53,7 +53,7 @@ def answer(studio: Studio, request: Request) -> Response:
 
 
 def records(studio: Studio, query: HistoryQuery) -> Iterator[ImageRecord]:
-    """All that match, page by page."""
+    """Yield all matching records, page by page."""
     while True:
         page = studio.history.search(query)
         yield from page.records
@@ -63,7 +63,7 @@ def records(studio: Studio, query: HistoryQuery) -> Iterator[ImageRecord]:
 
 
 def row(record: ImageRecord) -> dict[str, Any]:
-    """One line of a table: what is searched by, what people said of it, and every advanced option."""
+    """Return one line of the table: search columns, annotations, and every advanced option."""
     request, marks = record.request, record.marks
     values = {
         **{name: getattr(record, name) for name in ("id", "file", "format", "width", "height", "bytes")},
@@ -84,7 +84,7 @@ def columns() -> list[str]:
 
 
 def table(studio: Studio, query: HistoryQuery) -> Iterator[bytes]:
-    """The lines of a CSV, with the mark by which spreadsheets know UTF-8."""
+    """Yield the lines of a CSV with a byte order mark."""
     yield "\ufeff".encode() + csv_line(columns())
     for record in records(studio, query):
         values = row(record)
@@ -92,7 +92,7 @@ def table(studio: Studio, query: HistoryQuery) -> Iterator[bytes]:
 
 
 def parquet(studio: Studio, query: HistoryQuery) -> Path:
-    """A temporary Parquet file, to be removed by whoever asked for it."""
+    """Write a temporary Parquet file, which the caller removes; return its path."""
     import pyarrow as arrow
     from pyarrow import parquet as writer
 
@@ -117,7 +117,7 @@ def parquet(studio: Studio, query: HistoryQuery) -> Path:
 
 
 def archive(studio: Studio, query: HistoryQuery) -> Iterator[bytes]:
-    """A ZIP that is sent while it is made: each image with its metadata, then `history.csv`. Missing files are left out.
+    """Stream a ZIP: each image with its metadata, then `history.csv`. Missing files are left out.
 
     An image's record is beside it as JSON, too, so that nothing is lost where the file was written without metadata.
     """

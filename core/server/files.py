@@ -18,7 +18,7 @@ FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an image'
 
 
 def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
-    """Images, thumbnails, previews; `refusals` documents what may be answered instead."""
+    """Return the routes of images, thumbnails and previews; `refusals` documents the error responses."""
     router = APIRouter(tags=["images"], responses=refusals)
 
     def images(*types: str) -> dict[int | str, dict[str, Any]]:
@@ -27,7 +27,7 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
 
     @router.get("/images/{image_id}", response_class=Response, responses=images(*TYPES.values()))
     def image(image_id: str, download: bool = False) -> Response:
-        """The file of an image, with its metadata."""
+        """Return the file of an image, with its metadata."""
         record = get_studio().history.get(image_id)
         path = get_studio().history.file(image_id)
         return FileResponse(
@@ -40,12 +40,12 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
 
     @router.get("/images/{image_id}/record")
     def record(image_id: str) -> Any:
-        """What made the image: the request, what was in effect and why, times in seconds."""
+        """Return how an image was made: the request, the used values with reasons, times in seconds."""
         return Answer(record_json(get_studio().history.get(image_id)))
 
     @router.get("/thumbnails/{image_id}", response_class=Response, responses=images("image/webp"))
     def thumbnail(image_id: str) -> Response:
-        """A WebP of at most 256 pixels a side."""
+        """Return a WebP of at most 256 pixels a side."""
         # read here: a FileResponse changes threads four times, and a gallery asks for a hundred at once
         return Response(get_studio().history.thumbnail(image_id).read_bytes(), media_type="image/webp", headers=FOREVER)
 
@@ -57,7 +57,7 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
 
     @router.get("/jobs/{job_id}/preview", response_class=Response, responses=images("image/webp"))
     def preview(job_id: str) -> Response:
-        """The forming image of a running job, a small WebP."""
+        """Return the live preview of a running job, a small WebP."""
         image = get_studio().queue.preview(job_id)
         if image is None:
             raise NotFoundError(kind="preview of a job", value=job_id)

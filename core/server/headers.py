@@ -23,12 +23,12 @@ _FRAMED = "/component/"  # below it are frames of our own pages
 
 
 def known_browser(headers: Headers) -> bool:
-    """Whether this browser was given its cookie."""
+    """Return True if the request has the cookie of a browser."""
     return f"{BROWSER_COOKIE}=" in headers.get("cookie", "")
 
 
 def new_browser(scope: Scope, headers: Headers) -> str:
-    """A cookie for a person's browser, "" for anything else: the first page of a new one must know its jobs by the second."""
+    """Return a cookie for a new browser, "" for other clients, so that it finds its jobs again at the second request."""
     if scope["method"] != "GET" or "text/html" not in headers.get("accept", ""):
         return ""
     secure = "; Secure" if scope.get("scheme") == "https" else ""

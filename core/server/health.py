@@ -19,7 +19,7 @@ PATH = "/_stcore/health"  # where the pages, and whoever watches the server, ask
 
 
 class Health:
-    """ASGI middleware. `get_studio` returns None until the studio is built; `in_detail` says whether reasons are for all."""
+    """ASGI middleware. `get_studio` returns None until the studio is built; `in_detail` shows reasons to everyone."""
 
     def __init__(self, app: ASGIApp, get_studio: Callable[[], Studio | None], in_detail: Callable[[], bool]) -> None:
         self.app = app

@@ -18,7 +18,7 @@ _BODY = {"requestBody": {"required": True, "content": dict.fromkeys(TYPES.values
 
 
 def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
-    """`refusals` documents what may be answered instead."""
+    """Return the routes; `refusals` documents the error responses."""
     router = APIRouter(tags=["images"], responses=refusals)
 
     @router.post("/inputs", status_code=201, openapi_extra=_BODY)
@@ -34,7 +34,7 @@ def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dic
 
     @router.get("/inputs/{digest}", response_class=Response, responses={200: {"content": {"image/png": _BINARY}}})
     def image(digest: str) -> Response:
-        """An input image, as PNG."""
+        """Return an input image as PNG."""
         return FileResponse(get_studio().input_images.file(digest), media_type="image/png", headers=FOREVER)
 
     return router

@@ -24,7 +24,7 @@ class StreamLimitError(QueueFullError):
 
 
 class JobEvents:
-    """The streams that are open. Used by one event loop."""
+    """The open event streams. Used by one event loop."""
 
     def __init__(self) -> None:
         self._feeds: dict[str, Feed] = {}
@@ -62,7 +62,7 @@ class JobEvents:
 
 
 class Feed:
-    """One job, looked at after each change and ten times a second while somebody listens."""
+    """One job, polled after each change and ten times a second while it has listeners."""
 
     def __init__(self, studio: Studio, job_id: str) -> None:
         self._studio = studio

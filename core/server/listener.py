@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class AddressError(StudioError):
-    """The address or the port cannot be listened on."""
+    """The studio can't listen on the address or the port."""
 
 
 _IN_USE = localize("server.listener.in_use")
@@ -108,7 +108,7 @@ def server(app: ASGIApp, descriptors: int, **options: Any) -> uvicorn.Server:
 
 
 class Limits:
-    """The connections of one server."""
+    """Connection limits of one server."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -133,7 +133,7 @@ class Limits:
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's HTTP connection with a deadline for headers and a least speed for bodies.
+    """uvicorn's HTTP connection with a deadline for headers and a minimum speed for bodies.
 
     A connection that becomes a websocket is counted until it ends, too: `Limits` watches its transport.
     """
@@ -235,7 +235,7 @@ class BoundedProtocol(H11Protocol):
 
 
 class RepeatFilter(logging.Filter):
-    """Let the same message through once a second, and say how many were left out."""
+    """Logging filter: passes the same message once a second, with the number of dropped ones."""
 
     def __init__(self, seconds: float = 1.0) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class RepeatFilter(logging.Filter):
 
 
 def limit_repeats() -> None:
-    """Bound what a flood of connections can write: one line a second for each message of the server's loggers."""
+    """Limit the server's loggers to one line a second for each message."""
     for name in ("asyncio", "uvicorn.error", __name__):
         logger = logging.getLogger(name)
         if not any(isinstance(one, RepeatFilter) for one in logger.filters):

@@ -34,7 +34,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def write_query(query: HistoryQuery) -> str:
-    """What is asked for beyond the defaults, in letters that an address may have."""
+    """Return a query's differences from the default, URL-safe."""
     plain = HistoryQuery()
     asked = {f.name: value for f in fields(query) if (value := getattr(query, f.name)) != getattr(plain, f.name)}
     words = json.dumps({name: _plain(value) for name, value in asked.items()}, separators=(",", ":"))
@@ -42,7 +42,7 @@ def write_query(query: HistoryQuery) -> str:
 
 
 def read_query(word: str) -> HistoryQuery:
-    """The question that `write_query` wrote. Raises OptionError for anything else."""
+    """Return the query that `write_query` encoded. Raises OptionError for anything else."""
     try:
         if len(word) > MAX_WORD:
             raise ValueError(len(word))
@@ -67,7 +67,7 @@ def _present(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def answer(studio: Studio, request: Request) -> Response:
-    """The images from `offset` on. A wrong question is an error of whoever asks."""
+    """Return the images from `offset` on. Raises InputError for an invalid query."""
     asked = request.query_params
     try:
         place, limit = int(asked.get("offset", "0")), int(asked.get("limit", "100"))
@@ -78,7 +78,7 @@ def answer(studio: Studio, request: Request) -> Response:
 
 
 def items(page: HistoryPage) -> list[dict[str, Any]]:
-    """The images of a page as the gallery component shows them."""
+    """Return the images of a page as the gallery component takes them."""
     return [
         {
             "id": record.id,

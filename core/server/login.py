@@ -50,7 +50,7 @@ _HOW = {True: "python3 start.py users add NAME", False: "configs/local.yaml, acc
 def login_page(
     language: str, with_names: bool, following: str, problem: str = "", seconds: int = 0, status: int = 200
 ) -> HTMLResponse:
-    """The form. `problem` is "", "wrong" or "wait" (with `seconds`); `following` is where the visitor wanted to go."""
+    """Return the form. `problem` is "", "wrong" or "wait" (with `seconds`); `following` is the page to open after it."""
     words = _WORDS[language]
     name = (
         f'<label>{words["name"]}<input name="name" autocomplete="username" maxlength="32" autofocus required></label>'
@@ -78,7 +78,7 @@ def login_page(
 
 
 def logout_page(language: str, name: str) -> HTMLResponse:
-    """Asks once: a link of another site must not log anyone out."""
+    """Return a confirmation: a link of another site must not log anyone out."""
     words = _WORDS[language]
     body = (
         f"<h1>{words['heading']}</h1>"
@@ -89,25 +89,25 @@ def logout_page(language: str, name: str) -> HTMLResponse:
 
 
 def local_path(text: str) -> str:
-    """Where to go after logging in: a path of this studio, whatever was asked for."""
+    """Return a path of this studio to open after logging in; other targets become "/"."""
     plain = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
     return text if plain and "\\" not in text else "/"
 
 
 def login_address(path: str, query: bytes) -> str:
-    """The login page that leads back to what was asked for."""
+    """Return the address of the login page that leads back to this path."""
     wanted = path + (f"?{query.decode('latin-1')}" if query else "")
     return f"{LOGIN}?next={quote(wanted, safe='/')}" if wanted != "/" else LOGIN
 
 
 def language_in(address: str) -> str | None:
-    """The language that an address of the studio asks for."""
+    """Return the language in an address of the studio, or None."""
     found = parse_qs(address.partition("?")[2]).get("lang")
     return found[0] if found else None
 
 
 async def read_form(headers: Headers, receive: Receive) -> dict[str, str]:
-    """The fields of a posted form; {} where it is too long or none."""
+    """Return the fields of a posted form; {} if it is too long or not a form."""
     body = bytearray()
     more = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     while more:

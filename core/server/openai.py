@@ -215,7 +215,7 @@ async def _events(studio: Studio, job: Job, body: ImageBody, event: str, request
 
 
 class Partials:
-    """Decides at which steps of each image a preview is sent, spread evenly over its steps."""
+    """Selects the steps of each image at which a preview is sent, evenly spread."""
 
     def __init__(self, count: int) -> None:
         self._count = count

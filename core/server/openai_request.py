@@ -158,7 +158,7 @@ class ImageBody(BaseModel):
 
 
 class EditBody(ImageBody):
-    """The fields of /v1/images/edits and /v1/images/variations beside their files."""
+    """The fields of /v1/images/edits and /v1/images/variations except files."""
 
     strength: float | None = None
     revised: bool = Field(default=False, exclude=True)  # the prompt is not the client's own
@@ -166,7 +166,7 @@ class EditBody(ImageBody):
 
 @dataclass(frozen=True)
 class Images:
-    """The files of an edit, as they came."""
+    """The files of an edit."""
 
     image: bytes
     mask: bytes | None = None

@@ -43,7 +43,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; bas
 
 
 def html_page(title: str, language: str, body: str, status: int = 200, wide: bool = False) -> HTMLResponse:
-    """A whole page; `body` is HTML, `title` text."""
+    """Return a whole page; `body` is HTML, `title` text."""
     words = (
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
@@ -54,7 +54,7 @@ def html_page(title: str, language: str, body: str, status: int = 200, wide: boo
 
 
 def language_of(asked: str | None, headers: Headers) -> str:
-    """What the address asks for, else the first language of the browser."""
+    """Return the language in the address, else the first language of the browser."""
     if asked in ("zh", "en"):
         return asked
     return "zh" if headers.get("accept-language", "").lower().startswith("zh") else "en"

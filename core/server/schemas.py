@@ -45,17 +45,17 @@ PROMPTS = "prompts"  # the field of an order that makes a batch of it
 
 
 def request_options() -> list[Option]:
-    """Every option that a request may set."""
+    """Return every option that a request may set."""
     return [*(SCHEMA.options[key] for key in REQUEST_KEYS), *SCHEMA.request_options()]
 
 
 def short(key: str) -> str:
-    """The name under which the order's schema lists an option: aliases and whole keys are taken as well."""
+    """Return the name of an option in the request schema; aliases and full keys are accepted as well."""
     return "model" if key == "model.id" else key.removeprefix("generation.")
 
 
 def order_schema() -> dict[str, Any]:
-    """The JSON schema of an order: what the page's form can set, a batch, and the terms."""
+    """Return the JSON schema of a job: options, a batch, and the terms of submission."""
     fields = {short(option.key): _schema_of(option) for option in request_options()}
     return {
         "type": "object",
@@ -87,7 +87,7 @@ def _schema_of(option: Option) -> dict[str, Any]:
 
 
 class CapabilitiesCache:
-    """The answer of /capabilities, made again only when a model, a LoRA or a wildcard file has changed."""
+    """The response of /capabilities, rebuilt only when a model, LoRA or wildcard file has changed."""
 
     def __init__(self) -> None:
         self._made_of: tuple[Any, ...] | None = None
@@ -104,7 +104,7 @@ class CapabilitiesCache:
 
 
 def capabilities(studio: Studio) -> dict[str, Any]:
-    """Models, options with their ranges, limits."""
+    """Return models, options with their ranges, and limits."""
     limits = {
         key.removeprefix("service."): studio.settings[key] for key in SCHEMA.options if key.startswith("service.")
     }
@@ -120,14 +120,14 @@ def capabilities(studio: Studio) -> dict[str, Any]:
 
 
 def model_json(model: ModelInfo) -> dict[str, Any]:
-    """A model without its folder, which is nobody's business over HTTP."""
+    """Return a model as JSON, without local paths."""
     hidden = {"path", "base", "frame", "problem"}
     facts = {name: value for name, value in vars(model).items() if name not in hidden}
     return {**facts, "problem": described(model.problem) if model.problem else None}
 
 
 def lora_json(lora: LoraInfo, models: Sequence[ModelInfo]) -> dict[str, Any]:
-    """A LoRA without its folder, and the models that it fits."""
+    """Return a LoRA as JSON, without local paths, with the ids of compatible models."""
     facts = {name: value for name, value in vars(lora).items() if name not in ("path", "problem")}
     fits = [model.id for model in models if lora.problem is None and lora.fits(model)]
     return {**facts, "fits": fits, "problem": described(lora.problem) if lora.problem else None}
@@ -141,7 +141,7 @@ def _option_json(option: Option) -> dict[str, Any]:
 
 
 def job_json(job: Job) -> dict[str, Any]:
-    """Everything about a job but who asked for it, and what each image of a batch has of its own: they may be many."""
+    """Return a job as JSON, without its client, and without the values of single images of a batch."""
     request, progress = job.request, job.progress
     described_request = {name: value for name, value in vars(request).items() if name != "images"}
     return {
@@ -170,7 +170,7 @@ def job_json(job: Job) -> dict[str, Any]:
 
 
 def record_json(record: ImageRecord) -> dict[str, Any]:
-    """Everything about an image but where its file is and what people say of it."""
+    """Return the record of an image as JSON, without its path and annotations."""
     return {
         "id": record.id,
         "job_id": record.job_id,

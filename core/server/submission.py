@@ -41,18 +41,15 @@ REQUEST_KEYS = ("model.id", *FIELDS)
 
 
 class WaitError(RunError):
-    """The images were not there in time."""
+    """The images were not finished in time."""
 
 
 class StoppedError(RunError):
-    """Someone cancelled the job while its caller waited for it."""
+    """The job was cancelled while its caller waited."""
 
 
 def client_of(request: Request) -> str:
-    """Who calls: the user, where there are users; else what the caller says of itself in X-Client-Id, or its address.
-
-    The last two as a digest, so that any text is fine.
-    """
+    """Return who calls: the user if there are users, else a digest of X-Client-Id or of the address."""
     if user := request.headers.get(USER_HEADER):
         return f"user:{user}"
     name = request.headers.get(CLIENT_HEADER) or (request.client.host if request.client else "")
@@ -98,7 +95,7 @@ def _over(
 
 
 class QueueTotalError(QueueFullError):
-    """The queue holds as many jobs as it may, of all clients together."""
+    """The queue holds the maximum number of jobs of all clients."""
 
 
 def check_total(studio: Studio) -> None:
@@ -204,5 +201,5 @@ def demand_images(job: Job) -> Job:
 
 
 def digest(values: object) -> str:
-    """What an idempotency key stands for."""
+    """Return the digest that an idempotency key is compared by."""
     return hashlib.sha256(ascii(values).encode()).hexdigest()

@@ -47,7 +47,7 @@ KEYS = {  # what a guarded studio asks for; an open one takes any
 
 
 class ProblemText(BaseModel):
-    """An error in both languages."""
+    """An error message in both languages."""
 
     code: str
     en: str
@@ -56,13 +56,13 @@ class ProblemText(BaseModel):
 
 
 class Problem(BaseModel):
-    """What every refusal says."""
+    """The body of every error response."""
 
     error: ProblemText
 
 
 class JobChange(BaseModel):
-    """What can be changed of a job that is not done."""
+    """Changes of a job that has not ended."""
 
     model_config = ConfigDict(extra="forbid")
     priority: Annotated[int, Field(strict=True, ge=-100, le=100)] | None = None
@@ -72,19 +72,19 @@ class JobChange(BaseModel):
 
 
 class QueueChange(BaseModel):
-    """What can be changed of the whole queue."""
+    """Changes of the whole queue."""
 
     model_config = ConfigDict(extra="forbid")
     paused: Annotated[bool, Field(strict=True)]
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Document what may be answered instead: 401, 403 and 429 by the gate, 400, 413 and 415 for bodies, whatever is called."""
+    """Document the error responses: 401, 403 and 429 of authentication, 400, 413 and 415 of bodies."""
     return {status: {"model": Problem} for status in sorted({400, 401, 403, 413, 415, 429, *statuses})}
 
 
 def create_api(get_studio: GetStudio) -> FastAPI:
-    """The app to be mounted at /api. What the pages' images need is there without the version as well."""
+    """Return the app to be mounted at /api. Routes of the pages' images exist without the version, too."""
     app = FastAPI(title="Z Darkroom / 造相暗房", version=__version__, docs_url=None, redoc_url=None)
     files = file_routes(get_studio, refusals(404, 422))
     files.include_router(input_routes(get_studio, refusals(404, 422)))

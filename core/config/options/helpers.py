@@ -11,22 +11,22 @@ REQUEST, LIVE, RELOAD, START = TakesEffect.REQUEST, TakesEffect.LIVE, TakesEffec
 
 
 def basic(key: str, **declared: Any) -> Option:
-    """An option of config.yaml."""
+    """Declare an option of config.yaml."""
     return Option(key=key, file="config", **{"takes_effect": REQUEST, **declared})
 
 
 def advanced(key: str, **declared: Any) -> Option:
-    """An option of advanced_config.yaml; it travels with each request."""
+    """Declare an option of advanced_config.yaml; it travels with each request."""
     return Option(key=key, file="advanced_config", **{"panel": "advanced", "takes_effect": REQUEST, **declared})
 
 
 def interface(key: str, **declared: Any) -> Option:
-    """An option of ui_config.yaml."""
+    """Declare an option of ui_config.yaml."""
     return Option(key=key, file="ui_config", **{"takes_effect": START, **declared})
 
 
 def dtype(key: str, name: Mapping[str, str], note: Mapping[str, str]) -> Option:
-    """The number format of one component; `auto` is the format of the whole model."""
+    """Declare the number format of one component; `auto` is the format of the whole model."""
     return advanced(
         key,
         type="choice",
@@ -40,5 +40,5 @@ def dtype(key: str, name: Mapping[str, str], note: Mapping[str, str]) -> Option:
 
 
 def service(key: str, **declared: Any) -> Option:
-    """An option of service_config.yaml."""
+    """Declare an option of service_config.yaml."""
     return Option(key=key, file="service_config", **{"takes_effect": START, **declared})

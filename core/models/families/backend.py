@@ -35,14 +35,14 @@ OnProgress = Callable[[Progress], None]
 
 
 class Report(Protocol):
-    """Told after each step and at the decode; `step` counts from 1."""
+    """Called after each step and at the decode; `step` counts from 1."""
 
     def __call__(self, phase: Phase, step: int, preview: bytes | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
 class PromptEmbeds:
-    """What the text encoders made of a prompt and a negative prompt, in the family's own order, and what was cut off."""
+    """The embeds of prompt and negative prompt, in the format of the family, and what was truncated."""
 
     positive: Sequence[torch.Tensor]
     negative: Sequence[torch.Tensor] | None
@@ -53,7 +53,7 @@ class PromptEmbeds:
 
 @dataclass(frozen=True)
 class Start:
-    """What denoising starts from: the canvas, the seeded generator, and without an image the noise."""
+    """The start of denoising: source image, seeded generator, and for txt2img the noise."""
 
     canvas: Canvas
     generator: torch.Generator
@@ -62,7 +62,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Step:
-    """A finished evaluation of the model: the step that it belongs to, from 1, its own index from 0, and what went into it."""
+    """A finished model evaluation: its step from 1, its own index from 0, and its tensors."""
 
     number: int
     index: int
@@ -70,7 +70,7 @@ class Step:
 
 
 class Backend(ABC):
-    """The code of one family. Methods in the order in which a model and an image pass them."""
+    """The code of one family. Methods are in the order in which they are called."""
 
     def __init__(self, family: Family) -> None:
         self.family = family

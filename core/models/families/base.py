@@ -26,7 +26,7 @@ CONTROLNET = "controlnet"  # the part that a family with a ControlNet has beside
 
 @dataclass(frozen=True)
 class Part:
-    """One component: its library and the classes that it may be, its configuration file, whether it has weights."""
+    """One component: its library, its allowed classes, its configuration file, and whether it has weights."""
 
     library: str
     classes: tuple[str, ...]
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Single:
-    """What a single file or a ControlNet's folder is.
+    """A single file or the folder of a ControlNet.
 
     `pipeline`: the class that it makes with its base. `parts`: those that it has. `shape`: what the base must have, too.
     `whole`: a checkpoint with all parts, which needs a frame (see CheckpointLayout) in place of a base. `components`: where in
@@ -52,7 +52,7 @@ class Single:
 
 @dataclass(frozen=True)
 class CheckpointLayout:
-    """How a whole model lies in one file: the prefix of each part's tensor names, and the folder that is shipped as its frame.
+    """A whole model in one file: the prefix of each part's tensor names, and its frame.
 
     A frame is a diffusers folder without weights, which says how the published shape is built.
     """
@@ -63,7 +63,7 @@ class CheckpointLayout:
 
 @dataclass(frozen=True)
 class ControlNetUse:
-    """How the pipeline takes a ControlNet: its own default scale, and the name of the argument for the control image.
+    """How the pipeline takes a ControlNet: its default scale, and the name of the argument for the control image.
 
     `window`: whether the pipeline has `control_guidance_start` and `control_guidance_end` itself.
     """
@@ -83,7 +83,7 @@ LORA_PREFIXES = (  # regular expressions of what published files put before the 
 
 @dataclass(frozen=True)
 class Alias:
-    """Another name of a layer; `rows` is the range of its output rows when the published layer stacks several."""
+    """Another name of a layer; `rows` is its range of output rows in a stacked layer."""
 
     name: str
     module: str
@@ -92,7 +92,7 @@ class Alias:
 
 @dataclass(frozen=True)
 class LoraPart:
-    """How published LoRAs name the layers of one part of a pipeline.
+    """The names that published LoRAs use for the layers of one part of a pipeline.
 
     `prefixes`: regular expressions for what may stand before a layer's name; each is tried at the beginning, repeatedly.
     `aliases` yields the published names of the layers of a network. `plain` turns the names in a weight file of that part into
@@ -126,7 +126,7 @@ class LoraNames:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A pipeline class of diffusers and what is particular to it. Subclasses override the methods that differ.
+    """A pipeline class of diffusers and its properties. Subclasses override methods.
 
     `folder`: the package below `core/inference/families`, whose `backend.py` runs it.
     `cfg_offset`: CFG minus what the pipeline's own `guidance_scale` means (1 where the pipeline counts from 0 = off).
@@ -162,7 +162,7 @@ class Family:
 
     @property
     def weighty(self) -> tuple[str, ...]:
-        """The parts that have weights."""
+        """Return the parts that have weights."""
         return tuple(name for name, part in self.parts.items() if part.weights)
 
     # -- limits and defaults -------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ PART = ".part"
 
 @dataclass(frozen=True)
 class DownloadRequests:
-    """What is to be fetched: one JSON line. No token: the process looks for one itself."""
+    """A download as one JSON line. It has no token; the process reads that itself."""
 
     model: str
     pipeline: str
@@ -41,12 +41,12 @@ class DownloadRequests:
     internal: bool = False  # the configuration allows it although it may lie in this network
 
     def to_line(self) -> str:
-        """One line of plain ASCII."""
+        """Return one line of ASCII."""
         return json.dumps(asdict(self)) + "\n"
 
     @staticmethod
     def from_line(line: str | bytes) -> DownloadRequests:
-        """The orders that `to_line` wrote."""
+        """Parse the line of `to_line`."""
         return DownloadRequests(**json.loads(line))
 
 
@@ -61,7 +61,7 @@ class DownloadFiles:
         self.target = store / model
 
     def take(self) -> bool:
-        """Become the one process that works on this model; False when there is one."""
+        """Lock the download for this process; return False when another has it."""
         try:
             self._state.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -75,7 +75,7 @@ class DownloadFiles:
 
     @property
     def pause_wanted(self) -> bool:
-        """Whether someone asked the process to stop."""
+        """Return True if a pause was requested."""
         return self._pause.exists()
 
     def want_pause(self, wanted: bool) -> None:
@@ -103,7 +103,7 @@ class DownloadFiles:
         part.replace(self._state)
 
     def read(self) -> tuple[DownloadRequests, Download] | None:
-        """The orders and how far it is, as last said; None when there is no download."""
+        """Return the request and the last progress, or None without a download."""
         try:
             told: Mapping[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
             orders = DownloadRequests(**told["orders"])

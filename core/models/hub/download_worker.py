@@ -40,7 +40,7 @@ SPARE = 64 << 20  # bytes that a disk must have left
 
 
 class Downloader:
-    """One download, from the list of files to the model's folder under its name."""
+    """One download, from the list of files to the finished model folder."""
 
     def __init__(self, orders: DownloadRequests, files: DownloadFiles, owner: psutil.Process | None) -> None:
         self._orders, self._files, self._owner = orders, files, owner

@@ -28,7 +28,7 @@ LOG = "log.txt"
 
 
 class Downloads:
-    """Over the folder of models. Each download has a process; what it says is read from its file."""
+    """All downloads into the models folder. Each has a process that reports through a file."""
 
     def __init__(self, store: Path, endpoints: Mapping[str, str], allowed_mirrors: Sequence[str] = ()) -> None:
         self._store = store
@@ -38,16 +38,16 @@ class Downloads:
 
     @property
     def store(self) -> Path:
-        """Where models are put."""
+        """Return the models folder."""
         return self._store
 
     def all(self) -> Sequence[Download]:
-        """Every download that is under way, paused or failed; and those that are done."""
+        """Return every running, paused, failed and finished download."""
         names = sorted(path.stem for path in (self._store / FOLDER).glob("*.json"))
         return [download for name in names if (download := self.get(name)) is not None]
 
     def get(self, model: str) -> Download | None:
-        """The download of one model. One whose process is gone without a word was interrupted."""
+        """Return the download of one model, or None. One whose process is gone was interrupted."""
         files = DownloadFiles(self._store, model)
         said = files.read()
         if said is None:
@@ -87,12 +87,12 @@ class Downloads:
         return self._begin(orders)
 
     def resume(self, model: str) -> Download | None:
-        """Go on with one that was paused, interrupted or failed, from where it was."""
+        """Resume a paused, interrupted or failed download."""
         said = DownloadFiles(self._store, model).read()
         return self._begin(replace(said[0], owner_pid=os.getpid())) if said else None
 
     def resume_interrupted(self) -> None:
-        """At the start of the app: go on with what the end of the last one cut off."""
+        """Resume downloads that the end of the last app interrupted."""
         for download in self.all():
             if download.state == "interrupted":
                 self.resume(download.model)
@@ -114,7 +114,7 @@ class Downloads:
         files.remove()
 
     def stop(self) -> None:
-        """The app ends: its processes end by themselves within a moment; they are told so that nobody waits."""
+        """Tell all download processes to end."""
         for process in self._processes.values():
             if process.poll() is None:
                 process.terminate()
@@ -144,7 +144,7 @@ class Downloads:
         tokens.save_token(hub, token, self._store)
 
     def has_token(self, hub: str) -> bool:
-        """Whether there is one, in the environment or that file."""
+        """Return True if there is a token, in the environment or in the token file."""
         return tokens.has_token(hub, self._store)
 
     # -- processes -------------------------------------------------------------------------------------------------
@@ -199,6 +199,6 @@ class Downloads:
 
 
 def downloads_of(settings: Settings, store: Path) -> Downloads:
-    """As the settings say."""
+    """Return the downloads with the mirrors and tokens of the settings."""
     endpoints = {"huggingface": settings.models.hf_endpoint, "modelscope": settings.models.modelscope_endpoint}
     return Downloads(store, endpoints, settings.models.allowed_mirrors)

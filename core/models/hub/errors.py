@@ -25,6 +25,6 @@ _PROBLEMS = {
 
 
 def failure(model: str, hub: str, name: str, detail: object = "", variable: str = "") -> DownloadError:
-    """The error for one of the problems above."""
+    """Return the error of one of the problems above."""
     words = {lang: text.format(detail=detail, variable=variable) for lang, text in _PROBLEMS[name].items()}
     return DownloadError(model=model, source=HUB_NAMES.get(hub, hub), problem=words)

@@ -17,7 +17,7 @@ _SMALL = (".json", ".txt", ".model", ".jinja")  # configurations and tokenizers
 
 
 def needed(files: Sequence[RemoteFile], family: Family, only: str = "") -> list[RemoteFile]:
-    """Small files first, so that a wrong repository is seen at once. HubError when a part has no safetensors.
+    """Return the files to download, small ones first. Raises HubError when a part has no safetensors.
 
     Of a ControlNet's own repository its configuration and weights; `only` names the one file that is wanted.
     """

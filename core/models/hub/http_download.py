@@ -22,7 +22,7 @@ Wait = Callable[[float], bool]  # sleep this long; True when it is time to stop
 
 
 class Stopped(Exception):
-    """Asked to stop; what has arrived is kept."""
+    """The download was asked to stop; the received part is kept."""
 
 
 def fetch(session: requests.Session, file: RemoteFile, target: Path, tell: Tell, wait: Wait) -> None:

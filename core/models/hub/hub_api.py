@@ -22,7 +22,7 @@ TIMEOUT = (10.0, 30.0)  # seconds to connect, and of silence
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """`sha256` of large files on both hubs; `git` is the object id of small ones on Hugging Face."""
+    """A file of a repository. `sha256` of large files on both hubs; `git` is the object id of small ones on Hugging Face."""
 
     path: str
     size: int
@@ -33,14 +33,14 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository at one commit, so far as the hub tells it."""
+    """A repository at one commit."""
 
     revision: str
     files: tuple[RemoteFile, ...]
 
 
 class HubError(Exception):
-    """`kind` is one of the names in `problems`; `wait` says that a later try may succeed, and after how many seconds."""
+    """An error of a hub. `kind` is one of `problems`; `wait` is the seconds after which a retry may succeed, or None."""
 
     def __init__(self, kind: str, detail: object, wait: float | None = None) -> None:
         super().__init__(f"{kind}: {detail}")
@@ -48,7 +48,7 @@ class HubError(Exception):
 
 
 def endpoint_of(hub: str, wanted: str) -> str:
-    """The address that is asked: the one wanted, else the environment's, else the hub's own. HubError when it is none."""
+    """Return the address to use: the wanted one, else the environment's, else the hub's. Raises HubError."""
     variable = {"huggingface": "HF_ENDPOINT", "modelscope": "MODELSCOPE_DOMAIN"}[hub]
     chosen = (os.environ.get(variable) or ENDPOINTS[hub]) if wanted in (AUTO, "") else wanted
     chosen = (chosen if "://" in chosen else f"https://{chosen}").rstrip("/")
@@ -75,7 +75,7 @@ def new_session(hub: str, endpoint: str, token: str | None) -> requests.Session:
 def list_repository(
     hub: str, repository: str, revision: str | None, endpoint: str, token: str | None, session: requests.Session
 ) -> Repository:
-    """All files of the repository; HubError."""
+    """Return all files of the repository. Raises HubError."""
     if hub == "huggingface":
         return _hugging_face(repository, revision, endpoint, token)
     return _modelscope(repository, revision or "master", endpoint, session)
@@ -144,7 +144,7 @@ def _modelscope(repository: str, revision: str, endpoint: str, session: requests
 
 
 def status_error(status: int, headers: Any, what: str) -> HubError:
-    """What an HTTP status means, and whether waiting helps."""
+    """Return the error of an HTTP status, and whether waiting helps."""
     if status in (401, 403):
         return HubError("gated", status)
     if status == 404:

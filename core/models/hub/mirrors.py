@@ -67,7 +67,7 @@ def may_have_token(endpoint: str, typed: bool) -> bool:
 
 
 class PublicAdapter(HTTPAdapter):
-    """Refuses, at every redirect too, an address in this machine or network."""
+    """Refuses addresses of this machine or network, also after redirects."""
 
     def send(self, request: requests.PreparedRequest, *given: Any, **more: Any) -> requests.Response:
         """Send it where it may go. Raises HubError."""

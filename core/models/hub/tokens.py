@@ -15,16 +15,16 @@ FILE = "tokens.json"
 
 
 class TokenFileError(InputError):
-    """The token file can be read by others."""
+    """The token file can be read by other users."""
 
 
 def token_of(hub: str, store: Path) -> str | None:
-    """The environment's, else the file's; TokenFileError when others can read that."""
+    """Return the token of the environment, else of the file. Raises TokenFileError when others can read that."""
     return os.environ.get(VARIABLES[hub]) or _kept(store).get(hub)
 
 
 def has_token(hub: str, store: Path) -> bool:
-    """Whether there is one that may be used."""
+    """Return True if there is a usable token."""
     try:
         return token_of(hub, store) is not None
     except TokenFileError:

@@ -33,19 +33,19 @@ LINK_SECONDS = 3600  # a signed address is good for
 
 @dataclass(frozen=True)
 class Visitor:
-    """Someone who was let in. `name` is "" for the holder of the token, who is admin."""
+    """An authenticated caller. `name` is "" for the holder of the token, who is admin."""
 
     name: str = ""
     role: Role = ADMIN
 
 
 def is_strong(token: str) -> bool:
-    """Whether a token can be one: 16 characters or more, as a header can carry them."""
+    """Return True for a token of at least 16 characters that a header can carry."""
     return bool(_TOKEN.fullmatch(token)) and not _NO_TOKEN.search(token)
 
 
 class Keys:
-    """Over the settings and the users' file. Thread-safe; some methods take tenths of a second (see each)."""
+    """Checks tokens, passwords and sessions. Thread-safe; some methods take tenths of a second (see each)."""
 
     def __init__(self, settings: Settings) -> None:
         self._token = settings.access.token
@@ -57,23 +57,23 @@ class Keys:
 
     @property
     def guarded(self) -> bool:
-        """Whether there is a token or a user. UsersFileError where the users can't be read."""
+        """Return True if there is a token or a user. Raises UsersFileError when the users can't be read."""
         return bool(self._token) or bool(self.users.hashes())
 
     @property
     def has_users(self) -> bool:
-        """Whether a name belongs to a password."""
+        """Return True if there is a user with a password."""
         return bool(self.users.hashes())
 
     @property
     def session_seconds(self) -> int:
-        """How long a session lasts."""
+        """Return the duration of a session in seconds."""
         return self._seconds
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
     def known(self, name: str, password: str) -> Visitor | None:
-        """The holder of the token (whatever the name), or a user who has shown this password before; at once."""
+        """Return the holder of the token (with any name), or a user whose password was checked before. Fast."""
         if self._token and hmac.compare_digest(password.encode("utf-8", "replace"), self._token.encode()):
             return Visitor()
         stored = self.users.hashes().get(name, "")
@@ -85,7 +85,7 @@ class Keys:
         return Visitor(name, account.role if account else ADMIN if not name else USER)
 
     def check(self, name: str, password: str) -> Visitor | None:
-        """As `known`, and if need be by hashing: some tenths of a second, also where there is no such user."""
+        """Return the visitor, hashing the password if needed: takes tenths of a second, also for unknown users."""
         if (visitor := self.known(name, password)) is not None:
             return visitor
         hashes = self.users.hashes()
@@ -129,12 +129,12 @@ class Keys:
     # -- sessions ----------------------------------------------------------------------------------------------------
 
     def open_session(self, visitor: Visitor) -> str:
-        """A new session's cookie."""
+        """Return the cookie of a new session."""
         ticket = {"name": visitor.name, "stamp": self._stamp(visitor.name), "id": secrets.token_hex(8)}
         return str(self._signer.dumps(ticket))
 
     def visitor_of(self, session: str) -> Visitor | None:
-        """Whose session this is; None when it is forged, too old, closed, or its user or password is gone."""
+        """Return the visitor of a session; None if it is forged, expired, closed, or its user or password is gone."""
         ticket = self._ticket(session)
         if ticket is None or ticket["id"] in self._closed:
             return None
@@ -173,7 +173,7 @@ class Keys:
 
 
 def read_authorization(value: str) -> tuple[str, str] | None:
-    """(name, password) of an Authorization header: Basic, Bearer TOKEN, or Bearer NAME:PASSWORD; None for others."""
+    """Return (name, password) of an Authorization header: Basic, Bearer TOKEN, or Bearer NAME:PASSWORD; else None."""
     scheme, _, rest = value.strip().partition(" ")
     rest = rest.strip()
     if scheme.lower() == "bearer" and rest:

@@ -20,16 +20,16 @@ LINE = localize("server.auth.bind_address.line")
 
 
 class UnguardedError(InputError):
-    """Others would be let in, and nothing asks them who they are."""
+    """Remote access is configured without a token and without users."""
 
 
 class WeakTokenError(InputError):
-    """A token that can be guessed, or that a header can't carry. The token itself is never said."""
+    """A token that can be guessed or that a header can't carry. The message does not contain it."""
 
 
 @dataclass(frozen=True)
 class Binding:
-    """Where to listen. `names` are the host names (lower case, without port) under which calls are answered."""
+    """The listen address. `names` are the accepted host names (lower case, without port)."""
 
     address: str
     port: int
@@ -41,13 +41,13 @@ class Binding:
 
     @property
     def url(self) -> str:
-        """An address for the browser of this machine."""
+        """Return an address for the browser of this machine."""
         own = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.address, self.address)
         return f"http://{f'[{own}]' if ':' in own and own[0] != '[' else own}:{self.port}"
 
 
 def read_binding(settings: Settings, keys: Keys) -> Binding:
-    """Checked: nobody else is let in without a token or a user. Raises StudioError with what to do."""
+    """Return the checked listen address. Raises StudioError if others had access without a token or a user."""
     _demand_readable(settings)
     token = settings.access.token
     if token and not is_strong(token):
@@ -110,9 +110,9 @@ def _is_loopback(address: str) -> bool:
 
 
 def names_this_studio(host: str, binding: Binding) -> bool:
-    """Whether a Host header (with or without a port) names it: by a known name, or by address where others may call.
+    """Return True if a Host header (with or without a port) is a known name, or an address while others have access.
 
-    An address can't be made to point elsewhere, which is how a page of another site would get in.
+    An address can't be rebound, which is how a page of another site would get in.
     """
     end = host.rfind(":")
     name = (host[:end] if end > host.rfind("]") else host).lower().removeprefix("[").removesuffix("]").rstrip(".")

@@ -16,13 +16,13 @@ NOBODY = f"scrypt${LOG_N}${R}${P}${'A' * 22}==${'A' * 43}="
 
 
 def hashed(password: str) -> str:
-    """The password as it may be written down: "scrypt$15$8$3$<salt>$<hash>"."""
+    """Return the hash of a password as stored: "scrypt$15$8$3$<salt>$<hash>"."""
     salt = os.urandom(_SALT_BYTES)
     return "$".join(["scrypt", f"{LOG_N}", f"{R}", f"{P}", _text(salt), _text(_scrypt(password, salt, LOG_N, R, P))])
 
 
 def matches(password: str, stored: str) -> bool:
-    """Whether it is the password of `stored`, compared in constant time. False for a `stored` that is no hash."""
+    """Return True if the password matches `stored`, in constant time. False for an invalid `stored`."""
     try:
         kind, log_n, r, p, salt, wanted = stored.split("$")
         found = _scrypt(password, base64.b64decode(salt), int(log_n), int(r), int(p))

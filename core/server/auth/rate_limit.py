@@ -13,7 +13,7 @@ _REMEMBERED = 10_000  # addresses, and wrong keys; the oldest is forgotten first
 
 
 class Failures:
-    """Wrong keys by address. An IPv6 network of 64 bits, which one person has whole, counts as one address.
+    """Failed logins by address. A /64 network of IPv6, which one person has whole, counts as one address.
 
     The same wrong key shown again is no new guess: a program with an old key must not lock out its neighbours.
     """

@@ -33,24 +33,24 @@ _NAME = re.compile(r"[\w.-]{1,32}")  # letters of any script; no colon, which en
 
 
 class UserNameError(InputError):
-    """A name that can't be one."""
+    """An invalid user name."""
 
 
 class PasswordError(InputError):
-    """Too short or too long; the password itself is never said."""
+    """A password that is too short or too long. The message does not contain it."""
 
 
 class NoUserError(InputError):
-    """To be removed, and not there."""
+    """A user that does not exist."""
 
 
 class LastAdminError(InputError):
-    """Without an admin nobody could change the studio any more."""
+    """The last admin can't be removed or demoted."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """A user: the hash of the password, the role, and how often all its sessions were ended."""
+    """A user: password hash, role, and how often all its sessions were ended."""
 
     hash: str
     role: Role = USER
@@ -58,11 +58,11 @@ class Account:
 
 
 class UsersFileError(StorageError):
-    """Something is in the place of the users that can't be read: nobody is let in, rather than everyone."""
+    """The users' file can't be read: access is denied to everyone."""
 
 
 class Users:
-    """Over `<output folder>/access/users.json`. Safe for several processes: the file is whole at any moment."""
+    """The users in `<output folder>/access/users.json`. Safe for several processes: writes are atomic."""
 
     def __init__(self, output_directory: Path) -> None:
         self._path = output_directory / FOLDER / USERS
@@ -153,7 +153,7 @@ class Users:
 
 
 class ClosedSessions:
-    """The ids of sessions that were logged out, kept until they would have expired, so that a restart opens none again."""
+    """Ids of closed sessions, kept until they would have expired, so that a restart does not reopen them."""
 
     def __init__(self, output_directory: Path) -> None:
         self._path = output_directory / FOLDER / CLOSED
@@ -186,7 +186,7 @@ class ClosedSessions:
 
 
 def session_secret(output_directory: Path) -> bytes:
-    """What sessions are signed with: made at first use, and kept so that a restart logs nobody out."""
+    """Return the secret that signs sessions: made at first use, and kept so that sessions survive a restart."""
     path = output_directory / FOLDER / SECRET
     try:
         known = path.read_text(encoding="ascii").strip()

@@ -21,7 +21,7 @@ class StableDiffusionBackend(Backend):
     """SD 1.5, SDXL, and SDXL with a ControlNet."""
 
     def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
-        """`positive` and `negative` are [tokens] for SD 1.5 and [tokens, pooled] for SDXL."""
+        """Encode both prompts: [tokens] for SD 1.5, [tokens, pooled] for SDXL."""
         guided = request.guided
         found = model.pipeline.encode_prompt(
             prompt=request.prompt,
@@ -36,7 +36,7 @@ class StableDiffusionBackend(Backend):
         return PromptEmbeds(positive, negative if guided else None, _cut_off(model, request))
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
-        """SD 1.5 has no pooled embeds."""
+        """Return the pipeline's arguments of the embeds; SD 1.5 has no pooled ones."""
         names = ("prompt_embeds", "pooled_prompt_embeds")
         negative = embeds.negative or ()
         return {
@@ -45,14 +45,17 @@ class StableDiffusionBackend(Backend):
         }
 
     def start_arguments(self, start: Start) -> dict[str, Any]:
-        """These img2img pipelines take their size from the image."""
+        """Return the arguments of the start without a size, which img2img takes from the image."""
         given = super().start_arguments(start)
         if start.canvas.image is None or start.canvas.mask is not None:
             return given
         return {name: value for name, value in given.items() if name not in ("width", "height")}
 
     def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        """(1, 4, h, w) -> (1, 3, 8 h, 8 w). SDXL's VAE overflows in float16 (`force_upcast`): it decodes in float32."""
+        """Decode (1, 4, h, w) to (1, 3, 8 h, 8 w).
+
+        SDXL's VAE overflows in float16 and decodes in float32 (`force_upcast`).
+        """
         widen = vae.dtype == torch.float16 and vae.config.force_upcast
         if widen:
             vae.to(torch.float32)

@@ -43,28 +43,28 @@ _FOREIGN = {  # prefix of a tensor's name -> the kind of model that alone has it
 
 @dataclass(frozen=True, kw_only=True)
 class StableDiffusion(Family):
-    """Pipelines with a U-Net. `side`: of the native square in pixels, where a folder does not say otherwise."""
+    """Pipelines with a U-Net. `side` is the native size in pixels, unless the folder says otherwise."""
 
     side: int = 1024
     added: bool = False  # told sizes and a pooled text, as SDXL is
 
     def max_side(self, folder: Path | None) -> int:
-        """The same for all."""
+        """Return the longest side in pixels, the same for all."""
         return MAX_SIDE
 
     def native_side(self, folder: Path | None) -> int:
-        """Eight times the U-Net's sample size."""
+        """Return eight times the U-Net's sample size."""
         size = read_config(folder / "unet" / "config.json").get("sample_size") if folder else None
         return 8 * size if isinstance(size, int) else self.side
 
     def model_width(self, folder: Path | None) -> int | None:
-        """The width of the prompt embeds that the U-Net reads."""
+        """Return the width of the prompt embeds that the U-Net takes."""
         config = read_config(folder / "unet" / "config.json") if folder else {}
         found = config.get("cross_attention_dim", self.width)
         return found if isinstance(found, int) else None
 
     def detect_file(self, tensors: Tensors) -> Single | None:
-        """A whole model in one file, as A1111 saves it."""
+        """Recognise a whole model in one file, as A1111 saves it."""
         found = {component.part: component for component in components_of(tensors)}
         unet = found.get("unet")
         if self.checkpoint is None or unet is None or unet.family != self.label or _foreign_kind(tensors) is not None:
@@ -73,11 +73,11 @@ class StableDiffusion(Family):
         return Single(self.pipeline, parts, _shape_in(tensors, unet), whole=True, components=found)
 
     def foreign_kind(self, tensors: Tensors) -> str | None:
-        """What else a file in the checkpoints' layout is."""
+        """Return the kind of another model in the layout of a checkpoint."""
         return None if self.checkpoint is None else _foreign_kind(tensors)
 
     def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
-        """Widths of the prompt embeds and of what is added, then each block's channels and its transformers' depth."""
+        """Return the widths of the embeds, then each block's channels and the depth of its transformers."""
         kinds, channels = config.get("down_block_types", ()), config.get("block_out_channels", ())
         depth = config.get("transformer_layers_per_block", 1)
         depths = depth if isinstance(depth, list) else [depth] * len(channels)
@@ -89,16 +89,16 @@ class StableDiffusion(Family):
         )
 
     def fits_network(self, config: Mapping[str, Any]) -> bool:
-        """ControlNetModel is SD 1.5's class, too: SDXL's are told sizes."""
+        """Return True for a ControlNet of this family; ControlNetModel is the class of both, but only SDXL's takes sizes."""
         return super().fits_network(config) and config.get("addition_embed_type") == "text_time"
 
     def network_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
-        """Widths and channels: a ControlNet may have blocks of another depth."""
+        """Return widths and channels, because a ControlNet may have blocks of another depth."""
         keys = ("cross_attention_dim", "projection_class_embeddings_input_dim")
         return (*(config.get(key) or 0 for key in keys), *config.get("block_out_channels", ()))
 
     def scheduler_changes(self, header: Header) -> Mapping[str, Any]:
-        """v-prediction and zero terminal SNR, by empty tensors or the metadata that mark them; CosXL's noise levels are EDM's."""
+        """Return changes to the scheduler for v-prediction, zero terminal SNR and EDM, by markers in the file."""
         if _EDM in header.tensors:
             return {"_class_name": "EDMEulerScheduler", "prediction_type": "v_prediction", **_COSXL}
         told = str(header.metadata.get("modelspec.prediction_type", "")).strip().lower()
@@ -109,7 +109,7 @@ class StableDiffusion(Family):
         return {"prediction_type": "v_prediction", **zero_snr}
 
     def fits_part(self, component: Component) -> bool:
-        """A VAE with 4 latent channels, and CLIP."""
+        """Return True for a VAE with 4 latent channels and for CLIP."""
         return component.family == "SD 1.5 or SDXL" if component.part == "vae" else component.family.startswith("CLIP")
 
 

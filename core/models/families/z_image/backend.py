@@ -64,7 +64,7 @@ class ZImageBackend(Backend):
                 half_precision.fit(layers)
 
     def offloadable(self, pipeline: Any, device: str) -> dict[str, nn.Module]:
-        """With a ControlNet, which calls some of the transformer's layers itself, only the layers that are not shared."""
+        """Return the modules to offload; with a ControlNet only the layers that are not shared."""
         parts = super().offloadable(pipeline, device)
         if own_layers(pipeline) is None:
             return parts
@@ -78,7 +78,7 @@ class ZImageBackend(Backend):
         return parts
 
     def capabilities(self, pipeline: Any, device: str) -> tuple[Capability, ...]:
-        """Attention backends and torch.compile."""
+        """Return attention backends and torch.compile, with reasons."""
         missing = torch_compile.problem(device)
         compiler = Capability("compile.enabled", "torch.compile", missing is None, missing or _COMPILER)
         return (*attention_backends.survey(pipeline.transformer, device), compiler)
@@ -142,14 +142,14 @@ class ZImageBackend(Backend):
         )
 
     def shift(self, model: LoadedModel, options: Mapping[str, Any]) -> float:
-        """As set, or the model's own."""
+        """Return the shift that is set, or the model's own."""
         wanted = options["scheduler.shift"]
         return float(model.scheduler.config.shift if wanted == AUTO else wanted)
 
     # -- 3. an image ---------------------------------------------------------------------------------------------------
 
     def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
-        """`positive` and `negative` are [(tokens, width)]."""
+        """Encode both prompts; `positive` and `negative` are [(tokens, width)]."""
         positive = _encoded(model, request, request.prompt)
         negative = [_encoded(model, request, request.negative_prompt)] if request.guided else None
         short = None
@@ -158,19 +158,19 @@ class ZImageBackend(Backend):
         return PromptEmbeds([positive], negative, _cut_off(model, request, positive.shape[0]), short=short)
 
     def latents_dtype(self, embeds: PromptEmbeds) -> torch.dtype:
-        """Z-Image keeps latents in float32."""
+        """Return float32, in which Z-Image keeps latents."""
         return torch.float32
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
-        """The pipeline takes lists with a tensor for each image."""
+        """Return the embeds as lists with a tensor for each image."""
         return {"prompt_embeds": embeds.positive, "negative_prompt_embeds": embeds.negative}
 
     def next_embeds(self, embeds: PromptEmbeds) -> dict[str, Any]:
-        """The pipeline keeps both lists apart and takes each from the callback."""
+        """Return both lists of embeds for the pipeline's callback."""
         return {"prompt_embeds": list(embeds.positive)}
 
     def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
-        """The shape of guidance."""
+        """Return the arguments of CFG normalization and truncation."""
         return {
             "cfg_normalization": request.options["cfg.normalization"],
             "cfg_truncation": request.options["cfg.truncation"],
@@ -178,7 +178,7 @@ class ZImageBackend(Backend):
 
     @contextmanager
     def running(self, model: LoadedModel, pipeline: Any, request: GenerationRequest) -> Iterator[None]:
-        """Positions of the image's size (each image of a batch may have its own), dropout's seed, the ControlNet's window."""
+        """Apply RoPE for the size of the image, the seed of dropout, and the window of the ControlNet."""
         rope.apply(pipeline.transformer, _positions(model, request))
         network = network_of(pipeline)
         if network is not None:
@@ -195,7 +195,7 @@ class ZImageBackend(Backend):
             yield
 
     def step_reporter(self, model: LoadedModel, request: GenerationRequest, report: Report) -> Callable[[Step], None]:
-        """Besides, fade positions that fade."""
+        """Report steps, and update RoPE scaling that fades."""
         tell = super().step_reporter(model, request, report)
 
         def told(step: Step) -> None:
@@ -205,7 +205,7 @@ class ZImageBackend(Backend):
         return told
 
     def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        """(1, 16, h, w) normalised latents -> (1, 3, 8 h, 8 w)."""
+        """Decode (1, 16, h, w) normalised latents to (1, 3, 8 h, 8 w)."""
         scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
         pixels: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
         return pixels
@@ -213,7 +213,7 @@ class ZImageBackend(Backend):
     # -- 4. the record -------------------------------------------------------------------------------------------------
 
     def effective(self, model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
-        """All options, and shift, positions and tiles as they were resolved."""
+        """Return all options, with shift, RoPE scaling and tiles as resolved."""
         return {
             **request.options,
             **super().effective(model, request),
@@ -223,7 +223,7 @@ class ZImageBackend(Backend):
         }
 
     def decisions(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
-        """Why positions were scaled for this size, where the user left it open."""
+        """Return why RoPE was scaled for this size, if the user left it open."""
         size = resolution.size_to_render(model.info, request)
         chosen = rope.automatic_choice(request.options, _positions(model, request), size)
         return (*super().decisions(model, request), *chosen)

@@ -36,28 +36,28 @@ class ZImage(Family):
     """Z-Image's pipelines."""
 
     def max_side(self, folder: Path | None) -> int:
-        """Beyond it the table of rotary positions ends (`axes_lens`, in tokens; the text axis first)."""
+        """Return the side at which the table of rotary positions ends (`axes_lens`, in tokens; the text axis first)."""
         config = read_config(folder / "transformer" / "config.json") if folder else {}
         lengths: Sequence[int] = config.get("axes_lens", [0, POSITIONS_LIMIT, POSITIONS_LIMIT])
         return min(lengths[1:]) * PATCH
 
     def native_side(self, folder: Path | None) -> int:
-        """The VAE's sample size: 1024 in the published models."""
+        """Return the VAE's sample size: 1024 in the published models."""
         config = read_config(folder / "vae" / "config.json") if folder else {}
         side = config.get("sample_size", 1024)
         return side if isinstance(side, int) else 1024
 
     def model_width(self, folder: Path | None) -> int | None:
-        """The width of the transformer's tokens."""
+        """Return the width of the transformer's tokens."""
         found = read_config(folder / "transformer" / "config.json").get("dim", self.width) if folder else self.width
         return found if isinstance(found, int) else None
 
     def steps_run(self, steps: int, strength: float) -> int:
-        """Rounded up, as ZImageImg2ImgPipeline.get_timesteps does."""
+        """Return the steps rounded up, as ZImageImg2ImgPipeline.get_timesteps does."""
         return steps - int(max(steps - min(steps * strength, steps), 0))
 
     def detect_file(self, tensors: Tensors) -> Single | None:
-        """A transformer, alone or with the text encoder and the VAE; a ControlNet likewise."""
+        """Recognise a transformer, alone or with text encoder and VAE, or a ControlNet."""
         found = {component.part: component for component in components_of(tensors)}
         if self.controlnet is not None or CONTROLNET in found:
             control = next((one for name, one in tensors.items() if name.startswith(_CONTROL_EMBEDDER)), None)
@@ -72,17 +72,17 @@ class ZImage(Family):
         return Single(self.pipeline, parts, self.denoiser_shape(layout.config_of(own)), components=found)
 
     def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
-        """The transformer's width and its text encoder's, its layers and refining layers."""
+        """Return the widths of the transformer and its text encoder, and the numbers of layers and refiner layers."""
         return tuple(config.get(key, 0) for key in ("dim", "cap_feat_dim", "n_layers", "n_refiner_layers"))
 
     def expected_weights(self, component: Component, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]] | None:
-        """Of the transformer and of Qwen3."""
+        """Return the expected shapes of the transformer or of Qwen3."""
         if component.part == "transformer":
             return layout.expected({**_PATCHES, **config})
         return text_encoder_layout.expected(config) if component.part == "text_encoder" else None
 
     def weight_names(self, component: Component, name: str) -> tuple[str, ...]:
-        """ComfyUI's names of the transformer, llama.cpp's of Qwen3."""
+        """Return the diffusers names of a ComfyUI transformer weight or a llama.cpp Qwen3 weight."""
         if component.part == "transformer":
             return layout.targets(name)
         if component.part != "text_encoder":
@@ -91,17 +91,17 @@ class ZImage(Family):
         return () if renamed in text_encoder_layout.UNUSED else (renamed,)
 
     def fits_part(self, component: Component) -> bool:
-        """Qwen3, and a VAE with 16 latent channels."""
+        """Return True for Qwen3, and for a VAE with 16 latent channels."""
         return (
             component.family == "Z-Image or FLUX.1" if component.part == "vae" else component.family.startswith("Qwen3")
         )
 
     def network_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
-        """A ControlNet has the transformer's width alone."""
+        """Return the transformer's width, the only one that a ControlNet shares."""
         return (config.get("dim", 0),)
 
     def network_config(self, tensors: Tensors, denoiser: Mapping[str, Any], refines: bool) -> dict[str, Any] | None:
-        """From the number of control layers and the transformer's own configuration."""
+        """Return a ControlNet's configuration from the number of control layers and the transformer's."""
         layers = {int(found[1]) for name in tensors if (found := re.match(r"control_layers\.(\d+)\.", name))}
         step, left = divmod(denoiser["n_layers"], max(1, len(layers)))
         if left or step not in CONTROL_STEPS:
