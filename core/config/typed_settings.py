@@ -60,6 +60,8 @@ class GenerationSection(Section):
     variation_seed: int
     prompt_noise: float
     short_prompt_steps: float
+    prompt_syntax: Literal["a1111", "comfyui", "off"]
+    clip_skip: int
 
 
 class BatchSection(Section):

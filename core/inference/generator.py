@@ -19,6 +19,7 @@ from PIL import Image
 from core.config.loader import Settings
 from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
+from core.config.prompt_weights import OFF, SYNTAX
 from core.errors import CorruptImageError, OutOfMemoryError
 from core.i18n import localize
 from core.inference import (
@@ -431,6 +432,6 @@ def _with_tier(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]
 
 
 def _complete(request: GenerationRequest) -> GenerationRequest:
-    """Add the defaults of options that came after the version that queued the request."""
-    defaults = {option.key: option.default for option in SCHEMA.request_options()}
+    """Add what options meant that came after the version that queued the request: it read brackets as text."""
+    defaults = {option.key: option.default for option in SCHEMA.request_options()} | {SYNTAX: OFF}
     return replace(request, options={**defaults, **request.options})

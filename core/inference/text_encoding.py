@@ -79,11 +79,8 @@ def encode(pipeline: Any, prompt: str, limit: int, trimmed: bool) -> torch.Tenso
             max_sequence_length=limit,
         )[0][0]
         return whole
-    message = [{"role": "user", "content": prompt}]
-    templated = pipeline.tokenizer.apply_chat_template(
-        message, tokenize=False, add_generation_prompt=True, enable_thinking=True
-    )
-    ids = pipeline.tokenizer([templated], max_length=limit, truncation=True).input_ids[0]
+    text = templated(pipeline.tokenizer, prompt)
+    ids = pipeline.tokenizer([text], max_length=limit, truncation=True).input_ids[0]
     padded = pipeline.tokenizer.pad(
         {"input_ids": [ids]}, max_length=min(limit, -(-len(ids) // TRIM_MULTIPLE) * TRIM_MULTIPLE),
         padding="max_length", return_tensors="pt",
@@ -92,6 +89,13 @@ def encode(pipeline: Any, prompt: str, limit: int, trimmed: bool) -> torch.Tenso
     states = pipeline.text_encoder(input_ids=padded.input_ids, attention_mask=mask, output_hidden_states=True)
     embedding: torch.Tensor = states.hidden_states[-2][0][mask[0]]
     return embedding
+
+
+def templated(tokenizer: Any, prompt: str) -> str:
+    """Return a prompt in the chat template that Z-Image's pipelines put around it."""
+    message = [{"role": "user", "content": prompt}]
+    text: str = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, enable_thinking=True)
+    return text
 
 
 class RefinedOnce(nn.Module):

@@ -189,7 +189,9 @@ class Catalog:
         if frame is not None and not entry.base and fits_base(frame, single):
             return path, None, frame, self._found_parts(entry, path, single, parts, entries)
         plain = FAMILIES[single.pipeline].plain or single.pipeline
-        likely = [other.id for other in entries.values() if other.pipeline == plain and other.sources and not other.file]
+        likely = [
+            other.id for other in entries.values() if other.pipeline == plain and other.sources and not other.file
+        ]
         raise problem(entry.id, path.name, "base", needs=entry.base or ", ".join(likely) or plain)
 
     def _found_parts(
@@ -229,7 +231,11 @@ class Catalog:
         lacks = ", ".join(checkpoint.lacking(single.pipeline, held))
         if not lacks:
             raise problem(entry.id, path.name, "frame", kind=FAMILIES[single.pipeline].label)
-        likely = [other.id for other in entries.values() if other.pipeline == single.pipeline and other.sources and not other.file]
+        likely = [
+            other.id
+            for other in entries.values()
+            if other.pipeline == single.pipeline and other.sources and not other.file
+        ]
         raise problem(
             entry.id, path.name, "lacks", parts=lacks, needs=entry.base or ", ".join(likely) or single.pipeline
         )

@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from core import __version__
 from core.config.options.general import MAX_SEED
+from core.config.prompt_weights import CLIP_SKIP
 from core.errors import OptionError, StudioError
 from core.i18n import localize
 from core.models.families import FAMILIES
@@ -28,12 +29,15 @@ from core.server.a1111_extras import add_extras
 from core.server.a1111_info import add_facts
 from core.server.a1111_request import (
     CHECKPOINT,
+    CLIP_FIELD,
+    OVERRIDDEN_CLIP,
     VARIATION_SEED,
     VARIATION_STRENGTH,
     Body,
     ImageBody,
     Reading,
     TextBody,
+    fit_clip_skip,
     fit_sampler,
     read_body,
 )
@@ -71,7 +75,7 @@ def _add_generation(app: FastAPI, get_studio: GetStudio, sessions: Sessions) -> 
         client = client_of(request)
         reading = read_body(body, sessions.options(client))
         await anyio.to_thread.run_sync(_set_model, studio, body, reading)
-        await anyio.to_thread.run_sync(_fit_sampler, studio, reading)
+        await anyio.to_thread.run_sync(_fit_model, studio, body, reading)
         sources = None
         if isinstance(body, ImageBody):
             sources = await anyio.to_thread.run_sync(_sources, studio, body)
@@ -167,8 +171,9 @@ def _set_model(studio: Studio, body: Body, reading: Reading) -> None:
         reading.values["model.id"] = model.id
 
 
-def _fit_sampler(studio: Studio, reading: Reading) -> None:
+def _fit_model(studio: Studio, body: Body, reading: Reading) -> None:
     model = studio.catalog.find(str(reading.values.get("model.id", studio.settings["model.id"])))
+    fit_clip_skip(reading, model.cannot, CLIP_FIELD if CLIP_FIELD in (body.model_extra or {}) else OVERRIDDEN_CLIP)
     if model.pipeline in FAMILIES:
         fit_sampler(reading, FAMILIES[model.pipeline].prediction)
 
@@ -312,7 +317,7 @@ def _info(job: Job, records: Sequence[ImageRecord], body: Body, ignored: Sequenc
         "infotexts": infotexts,
         "styles": [],
         "job_timestamp": job.created_at.strftime("%Y%m%d%H%M%S"),
-        "clip_skip": 1,
+        "clip_skip": int(request.options.get(CLIP_SKIP, 1)),
         "is_using_inpainting_conditioning": False,
         "version": f"Z Darkroom {__version__}",
         "job_id": job.id,

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from core.config.lora_syntax import KEY as LORA_KEY
 from core.config.options import SCHEMA
+from core.config.prompt_weights import CLIP_SKIP
 from core.config.samplers import SAMPLER, SCHEDULE, Prediction, parse_sampler, parse_schedule, usable
 from core.config.schema import AUTO
 from core.errors import OptionError
@@ -33,6 +34,8 @@ UPSCALERS = {  # A1111's names -> options of hires.upscaler
 }
 HIRES_STRENGTH = 0.75  # A1111's own, where a body leaves it out
 _REFUSED = ("restore_faces", "tiling", "script_name")  # these ask for what is not here
+CLIP_FIELD, CLIP_SETTING = "clip_skip", "CLIP_stop_at_last_layers"
+OVERRIDDEN_CLIP = f"override_settings.{CLIP_SETTING}"
 _SILENT = (  # these never change an image
     "do_not_save_samples", "do_not_save_grid", "save_images", "send_images", "force_task_id", "comments", "script_args",
     "override_settings_restore_afterwards", "include_init_images", "infotext", "alwayson_scripts",
@@ -52,7 +55,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {  # of fields that do not act: values
     "s_noise": (1,),
     "s_min_uncond": (0,),
     "s_tmax": (0, math.inf),
-    "clip_skip": (-1, 0, 1),
     "hr_checkpoint_name": ("", "None", "Use same checkpoint"),
     "hr_sampler_name": ("", "Use same sampler"),
     "hr_scheduler": ("", "Use same scheduler"),
@@ -80,7 +82,6 @@ _WITH = {  # fields that mean nothing without another one
     "inpaint_full_res_padding": "inpaint_full_res",
 }
 _NEUTRAL_SETTINGS: Mapping[str, tuple[Any, ...]] = {  # of override_settings and options
-    "CLIP_stop_at_last_layers": (0, 1),
     "sd_vae": ("", "Automatic", "None", "automatic"),
     "eta_noise_seed_delta": (0,),
     "sd_checkpoint_hash": ("",),
@@ -210,6 +211,7 @@ def read_body(body: Body, chosen: Mapping[str, Any]) -> Reading:
         own = body.subseed if body.subseed >= 0 else random.SystemRandom().randrange(2**32)
         reading.values |= {VARIATION_STRENGTH: body.subseed_strength, VARIATION_SEED: own}
     _read_sampler(body, reading)
+    _read_clip_skip((body.model_extra or {}).get(CLIP_FIELD, 0), CLIP_FIELD, reading)
     for name, value in body.override_settings.items():
         read_setting(name, value, reading, "override_settings.")
     _name_ignored(body, reading)
@@ -234,6 +236,22 @@ def _read_sampler(body: Body, reading: Reading) -> None:
             reading.ignore(f"scheduler: {body.scheduler[:60]} (unknown; the model's own is used)")
         schedule = schedule if read in (None, AUTO) else str(read)
     reading.values |= {key: value for key, value in ((SAMPLER, sampler), (SCHEDULE, schedule)) if value != AUTO}
+
+
+def _read_clip_skip(value: Any, name: str, reading: Reading) -> None:
+    """Read A1111's "Clip skip"; 0 and -1 are none, what is out of range is named."""
+    if isinstance(value, int) and value in (-1, 0):
+        return
+    try:
+        reading.values[CLIP_SKIP] = SCHEMA.options[CLIP_SKIP].check(value, SOURCE)
+    except OptionError:
+        reading.ignore(name)
+
+
+def fit_clip_skip(reading: Reading, cannot: Mapping[str, Any], name: str) -> None:
+    """Drop CLIP skip for a model without CLIP; `name` is the field that asked for it."""
+    if CLIP_SKIP in cannot and reading.values.pop(CLIP_SKIP, 1) != 1:
+        reading.ignore(name)
 
 
 def fit_sampler(reading: Reading, prediction: Prediction) -> None:
@@ -264,6 +282,8 @@ def read_setting(name: str, value: Any, reading: Reading, prefix: str = "") -> N
             reading.values["output.quality"] = value
         else:
             reading.ignore(f"{prefix}{name}")
+    elif name == CLIP_SETTING:
+        _read_clip_skip(value, f"{prefix}{name}", reading)
     elif name not in _NEUTRAL_SETTINGS or value not in _NEUTRAL_SETTINGS[name]:
         reading.ignore(f"{prefix}{name}")
 
@@ -311,7 +331,7 @@ _ACTING = (
     "prompt", "negative_prompt", "seed", "width", "height", "steps", "cfg_scale", "batch_size", "n_iter",
     "denoising_strength", "override_settings", "enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y",
     "hr_second_pass_steps", "hr_upscaler", "init_images", "mask", "resize_mode", "mask_blur", "mask_blur_x", "mask_blur_y",
-    "inpainting_mask_invert", "lora", "sampler_name", "sampler_index", "scheduler", "subseed", "subseed_strength",
+    "inpainting_mask_invert", "lora", "sampler_name", "sampler_index", "scheduler", "subseed", "subseed_strength", CLIP_FIELD,
 )  # fmt: skip
 
 

@@ -9,8 +9,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from core.config.prompt_weights import CLIP_SKIP
 from core.errors import OptionError
-from core.server.a1111_request import CHECKPOINT, Reading, read_setting
+from core.server.a1111_request import CHECKPOINT, CLIP_SETTING, Reading, fit_clip_skip, read_setting
 from core.server.submission import SOURCE
 from core.studio import Studio
 from core.types import ModelInfo
@@ -60,7 +61,7 @@ def options_of(studio: Studio, chosen: Mapping[str, Any]) -> dict[str, Any]:
         CHECKPOINT: now["model.id"],
         "sd_checkpoint_hash": "",
         "sd_vae": "Automatic",
-        "CLIP_stop_at_last_layers": 1,
+        CLIP_SETTING: int(now[CLIP_SKIP]),
         "samples_format": "jpg" if now["output.format"] == "jpeg" else now["output.format"],
         "jpeg_quality": now["output.quality"],
         "enable_pnginfo": now["output.metadata"],
@@ -93,6 +94,8 @@ def read_options(studio: Studio, wanted: Mapping[str, Any], chosen: Mapping[str,
             reading.values["preview.enabled"] = value
         elif name not in now or value != now[name]:
             read_setting(name, value, reading)
+    model = studio.catalog.find(str(reading.values.get("model.id", now[CHECKPOINT])))
+    fit_clip_skip(reading, model.cannot, CLIP_SETTING)
     return reading
 
 

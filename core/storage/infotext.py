@@ -17,6 +17,7 @@ from typing import Any
 
 from core import __version__
 from core.config.lora_syntax import FILES, KEY, LoraSpec, read_uses, split_prompt, write_tags
+from core.config.prompt_weights import CLIP_SKIP
 from core.config.samplers import SAMPLER, SAMPLERS, SCHEDULE, SCHEDULES
 from core.errors import OptionError
 from core.types import GenerationRequest
@@ -58,6 +59,7 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         "CFG scale": f"{request.cfg_scale:g}",
         "Seed": str(request.seed),
         "Size": f"{request.width}x{request.height}",
+        "Clip skip": _clip_skip(effective),
         "Model": request.model,
         "Model hash": str(effective.get("model.fingerprint") or effective.get("model_hash") or ""),
         "Version": PROGRAM,
@@ -285,6 +287,12 @@ def _schedule(effective: Mapping[str, Any]) -> str:
     """A1111's name of the schedule in effect; "Automatic" where the model's own has no name."""
     schedule = str(effective.get(SCHEDULE, "simple"))
     return SCHEDULES[schedule].name if schedule in SCHEDULES else "Automatic"
+
+
+def _clip_skip(effective: Mapping[str, Any]) -> str:
+    """As A1111 does, nothing where it is 1."""
+    skip = effective.get(CLIP_SKIP, 1)
+    return str(skip) if skip != 1 else ""
 
 
 def _quoted(value: str) -> str:

@@ -29,7 +29,7 @@ from core.inference.resolution import SMALLEST_SIDE, check_sides, fitting_size, 
 from core.models.catalog import Catalog
 from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary
-from core.models.token_counter import count_tokens
+from core.models.token_counter import TokenCount, count_tokens
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.input_images import InputImages
@@ -91,9 +91,9 @@ class RequestBuilder:
             base, read_rows(given, source), self._wildcard_files(), limit, check_image, source, model.cfg_offset
         )
 
-    def count_tokens(self, model_id: str, prompt: str, limit: int) -> tuple[int, int] | None:
-        """Return (tokens of the prompt, tokens that are read); None where the model's tokenizer is not on this machine."""
-        return count_tokens(self._catalog.find(model_id), prompt, limit)
+    def count_tokens(self, model_id: str, prompt: str, options: Mapping[str, Any]) -> TokenCount | None:
+        """Count the tokens of a prompt; None where the model's tokenizer is not on this machine."""
+        return count_tokens(self._catalog.find(model_id), prompt, options)
 
     def wildcards(self) -> tuple[str, ...]:
         """Return the names that a batch can use as __name__."""

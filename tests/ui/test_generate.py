@@ -8,7 +8,9 @@ import pytest
 
 from core.config.loader import load_settings, parse_yaml
 from core.config.options import SCHEMA
+from core.config.prompt_weights import CLIP_SKIP, SYNTAX
 from core.errors import CorruptImageError, GenerationError, OutOfMemoryError
+from core.models.model_paths import EMBEDDED
 from core.types import GenerationRequest, Phase
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
@@ -333,3 +335,30 @@ def test_problems_of_the_settings_are_on_every_page(tmp_path, monkeypatch, open_
     for page in ("", "history", "system"):
         said = all_text(open_page(page))
         assert "vae.tile_sample_min_size" in said and "1 至 200" in said and "部分设置无法使用" in said
+
+
+@pytest.fixture
+def z_image(studio, monkeypatch):
+    """The embedded model's tokenizer and what Z-Image does not read."""
+    reason = {"en": "no CLIP", "zh": "没有 CLIP"}
+    info = replace(studio.catalog.find("demo"), path=str(EMBEDDED), cannot={SYNTAX: reason, CLIP_SKIP: reason})
+    monkeypatch.setattr(studio.catalog, "find", lambda model_id: info)
+
+
+def test_brackets_are_told_once_to_be_text(z_image, open_page):
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a house").run()
+    assert not page.toast
+    page.text_area(key="w:generation.prompt").set_value("a (red:1.2) house").run()
+    assert len(page.toast) == 1 and "plain text" in page.toast[0].value
+    page.text_area(key="w:generation.prompt").set_value("a (red:1.3) house").run()
+    assert not page.toast
+
+
+def test_token_counters_of_both_prompts_show_what_is_cut(z_image, open_page):
+    page = open_page()
+    page.number_input(key="w:generation.cfg_scale").set_value(2.0).run()
+    page.text_area(key="w:generation.prompt").set_value("a house")
+    page.text_area(key="w:generation.negative_prompt").set_value("rain " * 600 + "the end").run()
+    counted = [one.body for one in page.get("html") if "512" in one.body and "tokens" in one.body]
+    assert "not read" not in counted[0] and "not read" in counted[1] and "the end”" in counted[1]

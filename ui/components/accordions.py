@@ -34,7 +34,7 @@ SECTIONS = (
     Section("hires", "hd", state.BASIC, ("hires",)),
     Section("control", "polyline", state.BASIC, ("controlnet",)),
     Section("lora", "extension", state.BASIC, ("lora",)),
-    Section("sampler", "ssid_chart", state.ADVANCED, ("cfg",)),
+    Section("sampler", "ssid_chart", state.ADVANCED, ("sampling", "cfg")),
     Section("xy", "grid_on", state.ADVANCED),
     Section("batch", "dynamic_feed", state.BASIC),
     Section("rope", "aspect_ratio", state.ADVANCED, ("size", "rope")),

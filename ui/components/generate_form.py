@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from core.config.options import SCHEMA
+from core.config.prompt_weights import SYNTAX, has_syntax
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo
@@ -29,7 +30,8 @@ def draw(studio: Studio, model: ModelInfo | None, library: prompts.Library | Non
         st.warning(problem, icon=":material/info:")
     reload_question.draw(studio)
     _prompt(studio, library)
-    _negative(library, model)
+    _brackets(model)
+    _negative(studio, library, model)
     _numbers(studio, model)
     if model is not None:
         sizes.draw(studio.settings.ui.size_presets, model)
@@ -62,7 +64,7 @@ def _prompt(studio: Studio, library: prompts.Library | None) -> None:
         )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", key="prompt_tools"):
         prompt_builder.draw(library)
-        _tokens(studio)
+        _tokens(studio, PROMPT)
         if actions.is_template(state.form()[PROMPT] or ""):
             with st.popover(
                 t("wildcards.button"), icon=":material/casino:", key="wildcard_preview", on_change="rerun"
@@ -71,24 +73,34 @@ def _prompt(studio: Studio, library: prompts.Library | None) -> None:
                     _preview(studio)
 
 
-def _tokens(studio: Studio) -> None:
-    """How many tokens the prompt has, of those that the text encoder reads; red where the rest is cut off."""
-    prompt = state.form()[PROMPT] or ""
+def _tokens(studio: Studio, key: str) -> None:
+    """How many tokens a prompt has, of those that the text encoder reads; red, with the end that it does not, where it is cut."""
+    prompt = state.form()[key] or ""
     try:
-        counted = studio.requests.count_tokens(
-            state.form()["model.id"], prompt, int(state.form_values()["transformer.max_sequence_length"])
-        )
+        counted = studio.requests.count_tokens(state.form()["model.id"], prompt, state.form_values())
     except StudioError:
         return
     if counted is None or not prompt.strip():
         return
-    used, limit = counted
-    words = (
-        t("generate.tokens_cut", used=used, limit=limit)
-        if used > limit
-        else t("generate.tokens", used=used, limit=limit)
-    )
-    st.html(f'<p class="zd-quiet{" zd-over" if used > limit else ""}">{html.escape(words)}</p>')
+    words = t("generate.tokens_cut" if counted.cut else "generate.tokens", used=counted.used, limit=counted.limit)
+    if counted.cut:
+        words += f" “{shortened(counted.cut)}”"
+    st.html(f'<p class="zd-quiet{" zd-over" if counted.over else ""}">{html.escape(words)}</p>')
+
+
+def shortened(text: str, longest: int = 60) -> str:
+    """Return a text on one line, with its middle left out where it is long."""
+    line = " ".join(text.split())
+    half = longest // 2
+    return line if len(line) <= longest else f"{line[:half]} … {line[-half:]}"
+
+
+def _brackets(model: ModelInfo | None) -> None:
+    """Say once in a session that a model without CLIP reads (word:1.2) as text."""
+    prompts_ = (state.form()[PROMPT] or "", state.form()[NEGATIVE] or "")
+    meant = model is not None and SYNTAX in model.cannot and any(has_syntax(text) for text in prompts_)
+    if meant and state.tell_once("brackets"):
+        st.toast(t("generate.brackets_are_text"), icon=":material/info:", duration="long")
 
 
 def _preview(studio: Studio) -> None:
@@ -106,7 +118,7 @@ def _preview(studio: Studio) -> None:
     )
 
 
-def _negative(library: prompts.Library | None, model: ModelInfo | None) -> None:
+def _negative(studio: Studio, library: prompts.Library | None, model: ModelInfo | None) -> None:
     """The negative prompt: open while it can act, else one line that says why it does not."""
     if model is not None and NEGATIVE in model.cannot:
         return
@@ -120,6 +132,7 @@ def _negative(library: prompts.Library | None, model: ModelInfo | None) -> None:
             said(SCHEMA.options[NEGATIVE].label), key=state.seed_widget(NEGATIVE), height=68,
             help=said(SCHEMA.options[NEGATIVE].help), on_change=state.keep_form,
         )  # fmt: skip
+    _tokens(studio, NEGATIVE)
     if not acts:
         st.warning(t("generate.negative_idle"), icon=":material/info:")
     elif library and not filled:

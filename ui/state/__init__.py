@@ -157,6 +157,7 @@ from ui.state.session import (
     owner,
     set_language,
     speaking,
+    tell_once,
     user,
 )
 
@@ -295,6 +296,7 @@ __all__ = [
     "start_from",
     "table_choice",
     "take_loras",
+    "tell_once",
     "terms",
     "toggle_lora",
     "turn_order",

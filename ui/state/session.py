@@ -105,3 +105,11 @@ def owner() -> str | None:
 def is_mine(job: Job) -> bool:
     """Return True for the viewer's jobs."""
     return owner() in (None, job.client)
+
+
+def tell_once(name: str) -> bool:
+    """Return True the first time in a session that it is called with this name."""
+    told: set[str] = st.session_state.setdefault("told_once", set())
+    first = name not in told
+    told.add(name)
+    return first

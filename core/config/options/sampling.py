@@ -1,9 +1,10 @@
-"""The sampler, the noise schedule and CFG."""
+"""The sampler, the noise schedule, variety between seeds, how CLIP reads prompts, and CFG."""
 
 from __future__ import annotations
 
 from core.config.options.general import MAX_SEED
 from core.config.options.helpers import LIVE, advanced
+from core.config.prompt_weights import A1111, SYNTAXES
 from core.config.samplers import SAMPLERS, SCHEDULES, parse_sampler, parse_schedule
 from core.config.schema import AUTO
 
@@ -104,6 +105,40 @@ SAMPLING = (
             "en": "This share of the steps, the first ones, uses the first clause of the prompt alone, so that compositions differ "
             "more between seeds. 0 = off.",
             "zh": "最初这一比例的步数只使用提示词的第一个分句，使不同种子的构图差别更大。0 为关闭。",
+        },
+    ),
+    advanced(
+        "generation.prompt_syntax",
+        type="choice",
+        choices=SYNTAXES,
+        default=A1111,
+        group="sampling",
+        synonyms=("emphasis", "attention", "weight", "BREAK", "权重", "强调"),
+        label={"en": "Prompt syntax", "zh": "提示词语法"},
+        help={
+            "en": "For CLIP models. a1111: (word:1.2), (word), [word] and BREAK; the mean of the embeds is kept. comfyui: "
+            "(word:1.2) and (word), weighted against an empty prompt. Both read long prompts in chunks of 75 tokens, and "
+            "\\( is a bracket. off: all is text and cut at 77 tokens, as plain diffusers does.",
+            "zh": "用于 CLIP 模型。a1111：支持 (词:1.2)、(词)、[词] 与 BREAK，保持嵌入的均值。comfyui：支持 (词:1.2) 与 (词)，"
+            "相对空提示词加权。两者都把长提示词按 75 个 token 分块读取，\\( 表示括号本身。"
+            "off：全部视为文本，并像 diffusers 一样截断到 77 个 token。",
+        },
+    ),
+    advanced(
+        "generation.clip_skip",
+        type="int",
+        default=1,
+        minimum=1,
+        maximum=12,
+        step=1,
+        group="sampling",
+        synonyms=("CLIP_stop_at_last_layers", "跳过层"),
+        label={"en": "CLIP skip", "zh": "CLIP 跳过层数（CLIP skip）"},
+        help={
+            "en": "The layer of the text encoder that is used, counted from its end as A1111 does, for both prompts. 1 = the "
+            "model's own: the last layer of SD 1.5, the last but one of SDXL, for which 2 means the same.",
+            "zh": "使用文本编码器倒数第几层的输出（与 A1111 的计数相同），对正向和反向提示词都有效。"
+            "1 为模型自带：SD 1.5 用最后一层；SDXL 用倒数第二层，此时 2 与 1 相同。",
         },
     ),
 )

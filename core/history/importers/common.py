@@ -10,6 +10,7 @@ from typing import Any
 
 from core.config.lora_syntax import FORBIDDEN, KEY, LoraSpec, read_uses
 from core.config.options import SCHEMA
+from core.config.prompt_weights import CLIP_SKIP
 from core.config.samplers import SAMPLER, SCHEDULE, parse_sampler, parse_schedule
 from core.config.schema import AUTO
 from core.errors import InputError, OptionError
@@ -107,6 +108,7 @@ def checked(result: FoundParameters, loras_usable: bool = True) -> FoundParamete
         except InputError:
             unused[key] = shown(value)
     _read_sampler(result, values, unused)
+    _read_clip_skip(result, values, unused)
     if result.facts.loras:
         uses = _uses(result.facts.loras) if loras_usable else None
         if uses is None:
@@ -136,6 +138,19 @@ def _read_sampler(result: FoundParameters, values: dict[str, Any], unused: dict[
     if sampler is not None or schedule != AUTO:
         values[SCHEDULE] = schedule
 
+
+def _read_clip_skip(result: FoundParameters, values: dict[str, Any], unused: dict[str, str]) -> None:
+    """Read A1111's "Clip skip"; programs that count otherwise have other names for it."""
+    if _CLIP_SKIP_FIELD not in unused:
+        return
+    try:
+        values[CLIP_SKIP] = SCHEMA.options[CLIP_SKIP].check(unused[_CLIP_SKIP_FIELD], result.program)
+    except InputError:
+        return
+    del unused[_CLIP_SKIP_FIELD]
+
+
+_CLIP_SKIP_FIELD = "Clip skip"
 
 # Names of the sampler and of the schedule in other programs; InvokeAI calls its samplers schedulers.
 _SAMPLER_FIELDS = ("Sampler", "sampler", "sampler_name", "comfyuisampler", "scheduler", "Scheduler")

@@ -87,3 +87,12 @@ def test_mypy_knows_names_and_types_of_the_settings(tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     found = re.findall(r"use\.py:(\d+): error: .*\[([\w-]+)\]", run.stdout)
     assert found == [("4", "attr-defined"), ("5", "assignment"), ("6", "attr-defined")], run.stdout
+
+
+def test_every_advanced_option_has_an_accordion() -> None:
+    """On the Generate page; the embedded model's options had been left out of all of them once."""
+    from ui.components.accordions import SECTIONS
+
+    shown_groups = {group for section in SECTIONS for group in section.groups}
+    left = [option.key for option in SCHEMA.panel("advanced") if option.group not in shown_groups | {"lora"}]
+    assert left == []

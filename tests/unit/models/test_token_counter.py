@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from core.config.loader import load_settings
-from core.models.token_counter import count_tokens
+from core.models.token_counter import CHUNK, LIMIT, count_tokens, cut_decision
 from core.studio.bootstrap import build_studio
 
 
@@ -23,9 +23,38 @@ def test_as_transformers_counts(demo, prompt):
     tokenizer = AutoTokenizer.from_pretrained(f"{demo.path}/tokenizer")
     message = [{"role": "user", "content": prompt}]
     text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, enable_thinking=True)
-    assert count_tokens(demo, prompt, 512) == (len(tokenizer([text]).input_ids[0]), 512)
+    counted = count_tokens(demo, prompt, {LIMIT: 512})
+    assert (counted.used, counted.limit) == (len(tokenizer([text]).input_ids[0]), 512)
+    assert counted.over is (counted.used > 512)
+
+
+def test_what_is_cut(demo):
+    """Nothing at exactly the limit; one token less cuts the template alone, then the prompt's end."""
+    prompt = "a red house, day"
+    used = count_tokens(demo, prompt, {LIMIT: 512}).used
+    whole, template, words = (count_tokens(demo, prompt, {LIMIT: used - less}) for less in (0, 1, 7))
+    assert not whole.over and cut_decision(LIMIT, False, whole) == ()
+    assert template.over and template.cut == "" and prompt.endswith(words.cut) and words.cut
+    (said,) = cut_decision(LIMIT, True, words)
+    assert (
+        said.reason["en"].startswith(f"the negative prompt has {used} tokens") and f'"{words.cut}"' in said.reason["en"]
+    )
+    assert "反向提示词共" in said.reason["zh"]
+    assert "all of the prompt was read" in cut_decision(LIMIT, False, template)[0].reason["en"]
+
+
+def test_clip_counts_words_in_chunks(demo):
+    """The embedded tokenizer stands in for CLIP's: only the counting differs."""
+    clip = replace(demo, cannot={LIMIT: {}})
+    one = count_tokens(clip, "a (red:1.2) house <lora:ink:1>", {"generation.prompt_syntax": "a1111"})
+    plain = count_tokens(clip, "a red house", {"generation.prompt_syntax": "a1111"})
+    assert one.used >= plain.used and one.limit == CHUNK and not one.over
+    two = count_tokens(clip, "a BREAK " + "house, " * 90, {"generation.prompt_syntax": "a1111"})
+    assert two.limit == CHUNK * (1 + -(-(two.used - 1) // CHUNK)) and not two.cut
+    off = count_tokens(clip, "house, " * 90, {"generation.prompt_syntax": "off"})
+    assert off.limit == 77 and off.over and off.cut.lstrip().startswith(("house", ","))
 
 
 def test_a_model_without_its_tokenizer_here_is_not_counted(demo, tmp_path):
-    assert count_tokens(replace(demo, path=str(tmp_path)), "a house", 512) is None
-    assert count_tokens(replace(demo, path=None), "a house", 512) is None
+    assert count_tokens(replace(demo, path=str(tmp_path)), "a house", {LIMIT: 512}) is None
+    assert count_tokens(replace(demo, path=None), "a house", {LIMIT: 512}) is None

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from core.i18n import localize
-from core.inference import output_checks
+from core.config.prompt_weights import OFF, SYNTAX
+from core.inference import clip_encoding, output_checks
 from core.models.families.backend import Backend, PromptEmbeds, Start
+from core.models.token_counter import NEGATIVE, PROMPT, count_clip, cut_decision
 from core.types import Decision, GenerationRequest
 
 if TYPE_CHECKING:
     from core.inference.pipeline_loader import LoadedModel
-
-TOKENS = 77  # of CLIP, begin and end included
 
 
 class StableDiffusionBackend(Backend):
@@ -22,18 +21,26 @@ class StableDiffusionBackend(Backend):
 
     def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
         """Encode both prompts: [tokens] for SD 1.5, [tokens, pooled] for SDXL."""
-        guided = request.guided
-        found = model.pipeline.encode_prompt(
-            prompt=request.prompt,
-            device=model.pipeline._execution_device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=guided,
-            negative_prompt=request.negative_prompt or None,  # SDXL encodes none and an empty one differently
-        )
-        found = [tensor.to(model.pipeline.unet.dtype) if tensor is not None else None for tensor in found]
-        output_checks.check_embeds([tensor for tensor in found if tensor is not None])
-        positive, negative = list(found[0::2]), list(found[1::2])  # SDXL: positive, negative, pooled, negative pooled
-        return PromptEmbeds(positive, negative if guided else None, _cut_off(model, request))
+        guided, pipeline = request.guided, model.pipeline
+        prompts = (request.prompt, *((request.negative_prompt,) if guided else ()))
+        if clip_encoding.is_plain(pipeline, prompts, request.options):
+            found = pipeline.encode_prompt(
+                prompt=request.prompt,
+                device=pipeline._execution_device,
+                num_images_per_prompt=1,
+                do_classifier_free_guidance=guided,
+                negative_prompt=request.negative_prompt or None,  # SDXL encodes none and an empty one differently
+            )
+            # SDXL: positive, negative, pooled, negative pooled
+            positive, negative = list(found[0::2]), list(found[1::2]) if guided else None
+        else:
+            other = request.negative_prompt if guided else None
+            positive, negative = clip_encoding.encode(pipeline, request.prompt, other, request.options)
+        dtype = pipeline.unet.dtype
+        positive = [tensor.to(dtype) for tensor in positive]
+        negative = [tensor.to(dtype) for tensor in negative] if negative is not None else None
+        output_checks.check_embeds([*positive, *(negative or ())])
+        return PromptEmbeds(positive, negative, _cut_off(model, request))
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
         """Return the pipeline's arguments of the embeds; SD 1.5 has no pooled ones."""
@@ -72,11 +79,13 @@ BACKEND = StableDiffusionBackend
 
 
 def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
-    """Say that the prompt was longer than CLIP reads: diffusers cuts it and only logs it."""
-    tokens = len(model.pipeline.tokenizer(request.prompt, truncation=False).input_ids)
-    if tokens <= TOKENS:
+    """Say what CLIP did not read of each prompt: with the syntax off diffusers cuts it and only logs it."""
+    if request.options[SYNTAX] != OFF:
         return ()
-    reason = localize(
-        "models.families.stable_diffusion.backend.the_prompt_has_tokens_what_follows", tokens=tokens, tokens_2=TOKENS
-    )
-    return (Decision("generation.prompt", tokens, TOKENS, reason),)
+    tokenizer = model.pipeline.tokenizer
+    texts = ((PROMPT, request.prompt), *(((NEGATIVE, request.negative_prompt),) if request.guided else ()))
+    found: list[Decision] = []
+    for key, text in texts:
+        offsets = tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=True).offset_mapping
+        found += cut_decision(key, key == NEGATIVE, count_clip(text, offsets))
+    return tuple(found)

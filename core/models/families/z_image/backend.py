@@ -35,6 +35,7 @@ from core.models.families.backend import Backend, OnProgress, PromptEmbeds, Repo
 from core.models.families.base import CONTROLNET
 from core.models.families.z_image import half_precision
 from core.models.single_file import storage_of
+from core.models.token_counter import LIMIT, count_templated, cut_decision
 from core.models.weight_files import read_header
 from core.types import Capability, Decision, GenerationRequest, Phase, Progress
 
@@ -155,7 +156,10 @@ class ZImageBackend(Backend):
         short = None
         if variety.short_steps(request.options, request.num_inference_steps) > 0:
             short = [_encoded(model, request, variety.shortened(request.prompt))]
-        return PromptEmbeds([positive], negative, _cut_off(model, request, positive.shape[0]), short=short)
+        cut = _cut_off(model, request, False, positive.shape[0])
+        if negative is not None:
+            cut += _cut_off(model, request, True, negative[0].shape[0])
+        return PromptEmbeds([positive], negative, cut, short=short)
 
     def latents_dtype(self, embeds: PromptEmbeds) -> torch.dtype:
         """Return float32, in which Z-Image keeps latents."""
@@ -278,7 +282,7 @@ _COMPILER = localize("models.families.z_image.backend.compiler")
 
 def _encoded(model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:
     """One prompt's embeds (tokens, width), from the cache or the text encoder."""
-    limit = request.options["transformer.max_sequence_length"]
+    limit = request.options[LIMIT]
     trimmed = text_encoding.trims(request.options["performance.trim_text"], model.device)[0]
     key = (prompt, limit, trimmed)
     known = model.texts.get(key) if request.options["performance.cache_text"] else None
@@ -291,14 +295,15 @@ def _encoded(model: LoadedModel, request: GenerationRequest, prompt: str) -> tor
     return embeds
 
 
-def _cut_off(model: LoadedModel, request: GenerationRequest, used: int) -> tuple[Decision, ...]:
-    """Say that the prompt was longer than the encoder reads: diffusers cuts it without a word."""
-    limit = request.options["transformer.max_sequence_length"]
+def _cut_off(model: LoadedModel, request: GenerationRequest, negative: bool, used: int) -> tuple[Decision, ...]:
+    """Say what the encoder did not read of a prompt: diffusers cuts it without a word. `used`: the tokens of its embeds."""
+    limit = request.options[LIMIT]
     if used < limit:
         return ()
-    tokens = len(model.pipeline.tokenizer(request.prompt).input_ids)
-    reason = localize("models.families.z_image.backend.the_prompt_has_about_tokens_what", tokens=tokens, limit=limit)
-    return (Decision("transformer.max_sequence_length", tokens, limit, reason),)
+    prompt, tokenizer = request.negative_prompt if negative else request.prompt, model.pipeline.tokenizer
+    text = text_encoding.templated(tokenizer, prompt)
+    offsets = tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=True).offset_mapping
+    return cut_decision(LIMIT, negative, count_templated(text, prompt, offsets, limit))
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from core.config.prompt_weights import CLIP_SKIP, SYNTAX
 from core.i18n import localize
 from core.models.families.base import (
     CONTROLNET,
@@ -134,6 +135,7 @@ _SCHEDULERS = (
     "UniPCMultistepScheduler",
     "DPMSolverMultistepScheduler",
 )
+_CLIP_ONLY = localize("models.families.z_image.description.clip_only")
 _PLAIN = ZImage(
     folder="z_image",
     pipeline="ZImagePipeline",
@@ -160,7 +162,7 @@ _PLAIN = ZImage(
     cfg_offset=1.0,  # ZImagePipeline guides above 0: pred = cond + guidance_scale (cond - uncond)
     img2img="ZImageImg2ImgPipeline",
     inpaint="ZImageInpaintPipeline",
-    cannot={"controlnet.": NO_CONTROLNET},
+    cannot={"controlnet.": NO_CONTROLNET, SYNTAX: _CLIP_ONLY, CLIP_SKIP: _CLIP_ONLY},
     inputs=(IMAGE, MASK),
     frame=Path(__file__).with_name("frame"),
     default=True,
