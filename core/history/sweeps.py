@@ -1,6 +1,6 @@
-"""Sweeps: one image generated over the values of one or two options, and the contact sheet of them all.
+"""Sweeps: one image generated over the values of one to three axes, and the contact sheet of them all.
 
-A sweep is a row with its axes and its jobs, in reading order; its sheet is a file beside the folders of dates,
+A sweep is a row with its axes and its jobs, in reading order; its sheet is a file beside the folders of dates.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from core.config.options import SCHEMA
 from core.errors import NotFoundError
@@ -35,8 +36,8 @@ class SweepStore:
         self._directory = self._files.local / FOLDER
         self._settled: set[str] = set()  # ids of sweeps whose sheets are there
 
-    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> ParameterSweep:
-        """Store a sweep whose jobs are in the queue."""
+    def put(self, connection: Connection, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> str:
+        """Write a sweep in the transaction that writes its jobs, and return its id. `image_id` is "" without an image."""
         created_at = datetime.now(UTC)
         sheet_id = new_id(created_at)
         values = {
@@ -46,8 +47,13 @@ class SweepStore:
             "axes": [{"key": axis.key, "values": list(axis.values)} for axis in axes],
             "jobs": list(jobs),
         }
+        connection.execute(insert(sheets).values(values))
+        return sheet_id
+
+    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> ParameterSweep:
+        """Store a sweep whose jobs are in the queue."""
         with self._database.writing() as connection:
-            connection.execute(insert(sheets).values(values))
+            sheet_id = self.put(connection, image_id, axes, jobs)
         return self.get(sheet_id)
 
     def get(self, sheet_id: str) -> ParameterSweep:
@@ -111,10 +117,11 @@ def _axis(key: str, values: Sequence[Any]) -> Axis:
 def _drawn(sheet: ParameterSweep, all_generated: Sequence[Path | None]) -> Image.Image:
     """Make the contact sheet: columns are the values of the first axis, rows those of the second."""
     across, *down = sheet.axes
-    rows = down[0].values if down else ("",)
+    rows = product(*(axis.values for axis in reversed(down)))  # of a third axis, a block of rows for each value
     return contact_sheet.draw(
-        all_generated, [*map(_label, across.values)], [*map(_label, rows)], [*map(_name, sheet.axes)]
-    )
+        all_generated, [*map(_label, across.values)], ["\n".join(map(_label, row)) for row in rows],
+        [*map(_name, sheet.axes)],
+    )  # fmt: skip
 
 
 def _label(value: Any) -> str:

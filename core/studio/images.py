@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from io import BytesIO
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from core.config.cfg import CFG, GUIDANCE
+from sqlalchemy import Connection
+
 from core.config.lora_syntax import KEY, read_uses
-from core.config.options import SCHEMA
 from core.errors import ImportFileError, OptionError, StudioError
 from core.history import image_diff
 from core.history.image_import import MAX_FILE
@@ -28,8 +29,9 @@ from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.infotext import LORA_HASHES, read_lora_hashes
-from core.studio import reproducibility, request_builder
+from core.studio import reproducibility, request_builder, sweep_axes
 from core.studio.request_builder import RequestBuilder
+from core.studio.sweep_axes import MAX_CELLS, MOST_AXES
 from core.types import (
     Axis,
     Change,
@@ -38,14 +40,12 @@ from core.types import (
     GenerationRequest,
     ImageRecord,
     ImportResult,
-    ModelInfo,
     ParameterSweep,
     RerunResult,
-    cfg_of,
+    SubmitOptions,
 )
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-MAX_CELLS = 100  # images of one sweep
 
 
 class Images:
@@ -149,29 +149,43 @@ class Reruns:
         gap = self._images.difference(image_id, again)
         return reproducibility.judged(self._history.get(image_id), self._history.get(again), gap)
 
-    def sweep(self, image_id: str, axes: Sequence[Axis]) -> ParameterSweep:
-        """Generate an image again for every value of one axis, or every pair of values of two, each as a job.
+    def sweep(self, image_id: str, axes: Sequence[Axis], terms: SubmitOptions | None = None) -> ParameterSweep:
+        """Generate an image again over the values of axes, see `sweep_request`."""
+        return self.sweep_request(self._history.get(image_id).request, axes, terms, image_id)
+
+    def sweep_request(
+        self, request: GenerationRequest, axes: Sequence[Axis], terms: SubmitOptions | None = None, image_id: str = ""
+    ) -> ParameterSweep:
+        """Generate a request for every combination of the values of one to three axes, each as a job, all with one seed.
+
+        `image_id` is the image that the request came from, "" for none. Jobs of one model run one after another, so that
+        each model is loaded once.
 
         Raises:
             InputError: before anything is queued, when a value can't be used or there are more than MAX_CELLS images.
         """
+        request = request_builder.with_seed(request)
+        axes = [sweep_axes.of_cfg_scale(axis, self._catalog.find(request.model)) for axis in axes]
         cells = list(product(*(axis.values for axis in reversed(axes))))
-        if not 1 <= len(axes) <= 2 or not 1 <= len(cells) <= MAX_CELLS:
-            allowed = localize("studio.images.text_1_on_one_axis_or_two", max_cells=MAX_CELLS)
-            raise OptionError(source="sweep", key="cells", value=len(cells), allowed=allowed)
-        request = self._history.get(image_id).request
-        axes = [_cfg_axis(axis, self._catalog.find(request.model)) for axis in axes]
-        per_image_requests: list[GenerationRequest] = []
-        for cell in cells:
-            values = {axis.key: value for axis, value in zip(reversed(axes), cell, strict=True)}
-            per_image_requests.append(request_builder.with_values(request, values))
-            self._builder.check_single(per_image_requests[-1], self._catalog.find(request.model), "sweep")
-        return self._sweeps.add(image_id, axes, [self._queue.submit(single).id for single in per_image_requests])
+        keys = {axis.key for axis in axes}
+        if not 1 <= len(axes) <= MOST_AXES or len(keys) < len(axes) or not 1 <= len(cells) <= MAX_CELLS:
+            allowed = localize("studio.images.cells_of_a_sweep", max_cells=MAX_CELLS, axes=MOST_AXES)
+            raise OptionError(source=sweep_axes.SOURCE, key="cells", value=len(cells), allowed=allowed)
+        axes = [sweep_axes.read(axis.key, axis.values, request) for axis in axes]
+        singles = [self._cell(request, axes, cell) for cell in cells]
+        order = sorted(range(len(singles)), key=lambda k: [one.model for one in singles].index(singles[k].model))
+        stored: list[str] = []
 
+        def store(connection: Connection, job_ids: Sequence[str]) -> None:
+            in_reading_order = [job_ids[order.index(k)] for k in range(len(order))]
+            stored.append(self._sweeps.put(connection, image_id, axes, in_reading_order))
 
-def _cfg_axis(axis: Axis, model: ModelInfo) -> Axis:
-    """Return an axis of `guidance_scale` as one of the CFG scale."""
-    if SCHEMA.canonical(axis.key) != GUIDANCE:
-        return axis
-    values = SCHEMA.options[GUIDANCE]
-    return Axis(CFG, tuple(cfg_of(values.check(value, "sweep"), model.cfg_offset) for value in axis.values))
+        self._queue.submit_all([singles[k] for k in order], terms, store)
+        return self._sweeps.get(stored[0])
+
+    def _cell(self, request: GenerationRequest, axes: Sequence[Axis], cell: Sequence[Any]) -> GenerationRequest:
+        """Return the checked request of one cell; `cell` has the values of the last axis first."""
+        for axis, value in zip(reversed(axes), cell, strict=True):
+            request = sweep_axes.applied(request, axis, value)
+        self._builder.check_single(request, self._catalog.find(request.model), sweep_axes.SOURCE)
+        return request

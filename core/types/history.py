@@ -141,7 +141,7 @@ class RerunResult:
 
 @dataclass(frozen=True)
 class Axis:
-    """One option of a sweep, by schema key, and the values it takes."""
+    """One axis of a sweep, an option by schema key or another of `core.studio.sweep_axes`, and the values it takes."""
 
     key: str
     values: tuple[Any, ...]
@@ -149,7 +149,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class ParameterSweep:
-    """A sweep: the image it came from, one or two axes, and a job for each cell, row by row."""
+    """A sweep: the image it came from ("" for none), one to three axes, and a job for each cell, row by row."""
 
     id: str
     created_at: datetime  # aware, UTC

@@ -533,10 +533,10 @@ class FakeSheets:
         self.queue = queue
         self.sheets: dict[str, ParameterSweep] = {}
 
-    def add(self, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> ParameterSweep:
+    def put(self, connection: Any, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> str:
         sheet = ParameterSweep(uuid.uuid4().hex, datetime.now(UTC), image_id, tuple(axes), tuple(jobs))
         self.sheets[sheet.id] = sheet
-        return sheet
+        return sheet.id
 
     def get(self, sheet_id: str) -> ParameterSweep:
         if sheet_id not in self.sheets:

@@ -13,6 +13,7 @@ from core.server import create_api
 from core.studio import reproducibility
 from core.types import Axis, Change, Difference
 from tests.ui.conftest import all_text
+from ui import state
 
 STEPS, TILES = "generation.num_inference_steps", "vae.enable_tiling"
 
@@ -131,6 +132,38 @@ def test_a_sweep_is_a_job_for_each_cell_row_by_row(studio, open_page):
         assert f"history?image={studio.queue.get(job_id).image_ids[0]}" in table
 
 
+def test_the_form_itself_can_be_plotted_on_three_axes(studio, open_page):
+    page = open_page()
+    page.text_area(key=state.widget_key("generation.prompt")).set_value("a red house <lora:ink-print:0.5>").run()
+    page.selectbox(key="vary_x").set_value("prompt.replace").run()
+    page.text_input(key="vary_x_prompt.replace").set_value('red，"blue, small"').run()
+    page.selectbox(key="vary_y").set_value("lora.weight:ink-print").run()
+    page.text_input(key="vary_y_lora.weight:ink-print").set_value("0, 1").run()
+    page.selectbox(key="vary_z").set_value("generation.sampler").run()
+    page.multiselect(key="vary_z_generation.sampler").set_value(["euler", "heun"]).run()
+    page.button(key="vary_sweep").click().run()
+    assert not page.exception
+    cells = [(a.prompt, a.options["lora.use"], a.options["generation.sampler"]) for a in studio.queue.submitted]
+    words = ("a red house", "a blue, small house")
+    weights = ("ink-print:0",), ("ink-print:1",)
+    assert cells == [(word, weight, name) for name in ("euler", "heun") for weight in weights for word in words]
+    assert len({asked.seed for asked in studio.queue.submitted}) == 1 and studio.queue.submitted[0].seed >= 0
+    [sheet] = studio.sweeps.sheets.values()
+    headings = [heading.value for heading in open_page("sheet", sheet=sheet.id).subheader]
+    assert headings == ["Sampler: euler", "Sampler: heun"]
+
+
+def test_jobs_of_a_model_follow_one_another_whatever_the_axis(studio, monkeypatch):
+    other = replace(studio.catalog.find("demo"), id="other")
+    models = {"demo": studio.catalog.find("demo"), "other": other}
+    monkeypatch.setattr(studio.catalog, "find", models.__getitem__)
+    request = studio.requests.new({"prompt": "a house"})
+    sheet = studio.reruns.sweep_request(request, [Axis("model.id", ("demo", "other")), Axis(STEPS, (4, 8))])
+    assert [asked.model for asked in studio.queue.submitted] == ["demo", "demo", "other", "other"]
+    cells = [studio.queue.get(job_id).request for job_id in sheet.jobs]
+    assert [(cell.model, cell.num_inference_steps) for cell in cells] == [("demo", 4), ("other", 4), ("demo", 8), ("other", 8)]
+
+
 def test_the_contact_sheet_waits_for_the_last_image(studio):
     record = studio.fill_history(1)[0]
     sheet = studio.reruns.sweep(record.id, [Axis(STEPS, (4, 8))])
@@ -149,7 +182,11 @@ def test_the_contact_sheet_waits_for_the_last_image(studio):
         [Axis(STEPS, (4, 9000))],
         [Axis(STEPS, tuple(range(1, 102)))],
         [Axis("none", (1,))],
-        [Axis(STEPS, (4,)), Axis("generation.seed", (1,)), Axis(TILES, (True,))],
+        [Axis(STEPS, (4,)), Axis("generation.seed", (1,)), Axis(TILES, (True,)), Axis("generation.width", (64,))],
+        [Axis(STEPS, (4,)), Axis(STEPS, (8,))],
+        [Axis("prompt.replace", ("no such words", "blue"))],
+        [Axis("lora.weight:none", (1,))],
+        [Axis("model.id", ("none",))],
     ],
 )
 def test_what_cannot_be_swept_queues_nothing(studio, axes):
@@ -162,4 +199,4 @@ def test_what_cannot_be_swept_queues_nothing(studio, axes):
 def test_a_sheet_that_is_not_there(studio, open_page):
     with pytest.raises(NotFoundError):
         studio.sweeps.file("../../etc/passwd")
-    assert "There is no sheet" in "".join(element.proto.body for element in open_page("sheet", sheet="x").get("html"))
+    assert "There is no X/Y plot" in "".join(element.proto.body for element in open_page("sheet", sheet="x").get("html"))

@@ -42,6 +42,13 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
         state.forget_when()
 
 
+def single_request(studio: Studio) -> GenerationRequest:
+    """Return what the form asks for as one image, with its input images. Raises InputError."""
+    values = {**state.form_values(), "generation.num_images": 1}
+    request = with_images(studio, expanded(studio, studio.requests.new(values), values), values)
+    return request.per_image_requests()[0] if request.images else request
+
+
 def is_template(prompt: str) -> bool:
     """Return True if different seeds may make different prompts of it: {a|b} or __name__. Other braces are text."""
     return bool(_CHOICE.search(prompt) or _WILDCARD.search(prompt))

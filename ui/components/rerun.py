@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import streamlit as st
 
 from core.config.options import SCHEMA
-from core.config.schema import Option
 from core.errors import StudioError
-from core.studio import Studio
-from core.studio.images import MAX_CELLS
-from core.types import Axis, Change, ImageRecord, Job, JobState
+from core.studio import Studio, sweep_axes
+from core.studio.sweep_axes import MAX_CELLS
+from core.types import (
+    Axis,
+    Change,
+    GenerationRequest,
+    ImageRecord,
+    Job,
+    JobState,
+    ParameterSweep,
+    SubmitOptions,
+)
 from ui import actions, formats, state
 from ui.components import custom_components, error_card, image_card
 from ui.i18n import said, t
 
 SHEET_PAGE = "views/sweep_grid.py"
 COMPARE_PAGE = "views/image_compare.py"
-BASIC = ("num_inference_steps", "cfg_scale", "seed", "width", "height")
-KINDS = ("int", "float", "bool", "choice")
+FEW = 4  # values of an axis that are all selected at first
 
 
 def button(studio: Studio, record: ImageRecord) -> None:
@@ -97,63 +105,58 @@ def vary(studio: Studio, record: ImageRecord) -> None:
         ):
             st.switch_page(image_card.GENERATE_PAGE)
         st.divider()
-        axes(studio, record)
+        terms = SubmitOptions(client=state.client())
+        axes(studio, record.request, lambda chosen: studio.reruns.sweep(record.id, chosen, terms))
 
 
-def axes(studio: Studio, record: ImageRecord) -> None:
-    """One or two options with their values, and the button that generates the grid."""
-    chosen = [axis for name in ("x", "y") if (axis := _axis(name, record))]
-    cells = 1
-    for axis in chosen:
-        cells *= len(axis.values)
-    clash = len(chosen) == 2 and chosen[0].key == chosen[1].key
-    ready = bool(chosen) and not clash and 1 <= cells <= MAX_CELLS
+def axes(studio: Studio, base: GenerationRequest, submit: Callable[[Sequence[Axis]], ParameterSweep]) -> None:
+    """One to three axes with their values, and the button that generates the grid; `submit` queues it.
+
+    Raises nothing: what `submit` refuses is shown.
+    """
+    known = {axis.key: axis for axis in sweep_axes.axes_of(base, studio.catalog.models())}
+    chosen = [axis for name in ("x", "y", "z") if (axis := _axis(name, known, base))]
+    cells = math.prod(len(axis.values) for axis in chosen) if chosen else 0
+    if len({axis.key for axis in chosen}) < len(chosen):
+        custom_components.quiet(t("vary.twice"))
+    elif cells > MAX_CELLS:
+        custom_components.quiet(t("vary.too_many", most=MAX_CELLS))
+    ready = len({axis.key for axis in chosen}) == len(chosen) and 1 <= cells <= MAX_CELLS
     if st.button(
-        t("vary.sweep", count=cells if chosen else 0), key="vary_sweep", type="primary", disabled=not ready,
-        icon=":material/grid_on:",
+        t("vary.sweep", count=cells), key="vary_sweep", type="primary", disabled=not ready, icon=":material/grid_on:",
     ):  # fmt: skip
-        _sweep(studio, record, chosen)
+        try:
+            sheet = submit(chosen)
+        except StudioError as error:
+            error_card.draw(error, "sweep")
+            return
+        st.switch_page(SHEET_PAGE, query_params={"sheet": sheet.id})
 
 
-def _axis(name: str, record: ImageRecord) -> Axis | None:
-    """One option and its values, as they are typed with commas between them."""
-    options = _options()
+def _axis(name: str, known: Mapping[str, sweep_axes.SweepAxis], base: GenerationRequest) -> Axis | None:
+    """One axis and its values, selected, or typed with commas between them."""
     left, right = st.columns(2)
     with left:
         key = st.selectbox(
-            t(f"vary.{name}"), list(options), index=None, key=state.labelled(f"vary_{name}"), placeholder=t("vary.none"),
-            format_func=lambda key: said(options[key].label),
+            t(f"vary.{name}"), list(known), index=None, key=state.labelled(f"vary_{name}"), placeholder=t("vary.none"),
+            format_func=lambda key: said(known[key].label) if key in known else key,
         )  # fmt: skip
-    if key is None:
+    if key not in known:
         return None
-    option = options[key]
-    choices = {"bool": ("false", "true"), "choice": option.choices}.get(option.type)
+    axis = known[key]
+    field = f"vary_{name}_{key}"
     with right:
-        if choices:
-            words = st.multiselect(t("vary.values"), choices, list(choices), key=f"vary_{name}_{key}")
+        if axis.choices:
+            few = axis.choices if len(axis.choices) <= FEW else ()
+            words: Sequence[str] = st.multiselect(t("vary.values"), axis.choices, few, key=field)
         else:
-            typed = st.text_input(
-                t("vary.values"), key=f"vary_{name}_{key}", placeholder="4, 8, 12", help=said(option.allowed)
-            )
-            words = [part for part in typed.replace("，", ",").split(",") if part.strip()]
+            allowed = said(axis.allowed) if axis.allowed else None
+            typed = st.text_input(t("vary.values"), key=field, placeholder=axis.example, help=allowed)
+            words = sweep_axes.split(typed or "")
+    if not words:
+        return None
     try:
-        values = tuple(dict.fromkeys(option.check(word.strip(), t("vary.values")) for word in words))
+        return sweep_axes.read(key, words, base)
     except StudioError as error:
         custom_components.quiet(error.message(state.language()))
         return None
-    return Axis(key, values) if values else None
-
-
-def _options() -> dict[str, Option]:
-    basic = [SCHEMA.options[f"generation.{name}"] for name in BASIC]
-    return {option.key: option for option in (*basic, *SCHEMA.request_options())
-            if option.implemented and option.type in KINDS}  # fmt: skip
-
-
-def _sweep(studio: Studio, record: ImageRecord, axes: Sequence[Axis]) -> None:
-    try:
-        sheet = studio.reruns.sweep(record.id, axes)
-    except StudioError as error:
-        error_card.draw(error, "sweep")
-        return
-    st.switch_page(SHEET_PAGE, query_params={"sheet": sheet.id})

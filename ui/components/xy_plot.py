@@ -1,4 +1,4 @@
-"""X/Y plot on the Generate page: the image on the stage over the values of one or two options."""
+"""X/Y/Z plot on the Generate page: the form's image over the values of one to three axes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
-from ui import state
-from ui.components import rerun
+from ui import actions, state
+from ui.components import custom_components, rerun
 from ui.i18n import t
 
 
 def draw(studio: Studio) -> None:
-    """The axes and the button; a hint while no image is on the stage."""
-    image_id = state.stage_image()
+    """The axes and the button; what keeps the form from being an image stands in their place."""
     try:
-        record = studio.history.get(image_id) if image_id else None
-    except StudioError:  # deleted meanwhile
-        record = None
-    if record is None:
-        st.caption(t("vary.first"))
+        base = actions.single_request(studio)
+    except StudioError as error:
+        custom_components.quiet(error.message(state.language()))
         return
-    st.caption(t("vary.base", prompt=" ".join(record.request.prompt.split())[:60]))
-    rerun.axes(studio, record)
+    st.caption(t("vary.base"))
+    rerun.axes(studio, base, lambda chosen: studio.reruns.sweep_request(base, chosen, state.terms()))

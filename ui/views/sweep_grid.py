@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import html
+import math
+from collections.abc import Sequence
 
 import streamlit as st
 
 from core.errors import StudioError
-from core.studio import Studio
-from core.types import Job, JobState, ParameterSweep
+from core.studio import Studio, sweep_axes
+from core.types import Axis, Job, JobState, ParameterSweep
 from ui import formats, progress_poll, resources
-from ui.components import custom_components, error_card, history_table, job_status, thumbnails
-from ui.i18n import t
+from ui.components import custom_components, error_card, job_status, thumbnails
+from ui.i18n import said, t
 from ui.job_words import sentence
 
 HISTORY_PAGE = "views/history.py"
@@ -36,15 +38,12 @@ def _grid(studio: Studio, sheet: ParameterSweep) -> None:
     """The cells as they are now; when the last has ended the whole page is rerun, with the contact sheet."""
     mark = progress_poll.mark(studio.queue.snapshot())
     jobs = [studio.queue.get(job_id) for job_id in sheet.jobs]
-    across = len(sheet.axes[0].values)
-    names = [history_table.column_name(axis.key) for axis in sheet.axes]
-    down = [formats.plain(value) for value in sheet.axes[1].values] if len(sheet.axes) > 1 else [""]
-    head = "".join(f"<th>{html.escape(formats.plain(value))}</th>" for value in sheet.axes[0].values)
-    lines = [f"<tr><th>{html.escape(' × '.join(names))}</th>{head}</tr>"]
-    for k, label in enumerate(down):
-        cells = "".join(_cell(job) for job in jobs[k * across : (k + 1) * across])
-        lines.append(f"<tr><th>{html.escape(label)}</th>{cells}</tr>")
-    st.html(f'<table class="zd-sheet">{"".join(lines)}</table>')
+    size = math.prod(len(axis.values) for axis in sheet.axes[:2])
+    blocks = sheet.axes[2].values if len(sheet.axes) > 2 else ("",)
+    for k, value in enumerate(blocks):
+        if len(sheet.axes) > 2:
+            st.subheader(f"{said(sweep_axes.label(sheet.axes[2].key))}: {formats.plain(value)}")
+        st.html(_table(sheet.axes[:2], jobs[k * size : (k + 1) * size]))
     if all(not job.state.active for job in jobs) and st.session_state.get("sheet_active") == sheet.id:
         st.session_state["sheet_active"] = None
         st.rerun()
@@ -52,6 +51,19 @@ def _grid(studio: Studio, sheet: ParameterSweep) -> None:
     if current is not None:
         st.session_state["sheet_active"] = sheet.id
         custom_components.pulse(mark, job_status.poll_seconds(studio), key="pulse", job=current)
+
+
+def _table(axes: Sequence[Axis], jobs: Sequence[Job]) -> str:
+    """Return one block of cells: the first axis across, the second, if any, down."""
+    across = len(axes[0].values)
+    names = [said(sweep_axes.label(axis.key)) for axis in axes]
+    down = [formats.plain(value) for value in axes[1].values] if len(axes) > 1 else [""]
+    head = "".join(f'<th scope="col">{html.escape(formats.plain(value))}</th>' for value in axes[0].values)
+    lines = [f"<tr><th>{html.escape(' × '.join(names))}</th>{head}</tr>"]
+    for k, label in enumerate(down):
+        cells = "".join(_cell(job) for job in jobs[k * across : (k + 1) * across])
+        lines.append(f'<tr><th scope="row">{html.escape(label)}</th>{cells}</tr>')
+    return f'<table class="zd-sheet">{"".join(lines)}</table>'
 
 
 def _cell(job: Job) -> str:
