@@ -10,11 +10,13 @@
     python3 start.py inspect FILE      how an image was made, by whatever program (--json for scripts)
     python3 start.py history check     compare rows and files; rebuild: make the rows again from the files
     python3 start.py users add NAME    let a person in with a password, which is asked for; list, remove NAME
-    python3 start.py doctor --security  check address, users, permissions, proxies, origins and packages
+    python3 start.py doctor            what a bug report needs, and a check of the set-up (--security: of the packages, too)
     python3 start.py demo-eval         how well the embedded model follows prompts
     python3 start.py verify            ten images in a row, each checked (--all: the guide's four steps)
     python3 start.py bench             times and memory on this machine
     python3 start.py options           what every option does and what was measured
+    python3 start.py docs              the documentation on this machine (--build: as files, --screenshots: new ones)
+    python3 start.py package           a release archive without tests
 
 The first run makes .venv and installs requirements.txt there (with uv where it is installed, else with pip); later runs
 skip that until the file changes. pip's own settings (PIP_INDEX_URL, PIP_PROXY, pip.conf ...) apply as they are.

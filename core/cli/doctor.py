@@ -1,4 +1,4 @@
-"""`doctor --security`: look at a set-up as an attacker would, and say what to change."""
+"""`doctor`: print what a bug report needs; look at a set-up as an attacker would, and say what to change."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from core.cli import bug_report
 from core.config.loader import Settings, load_settings
 from core.errors import StudioError
 from core.i18n import localize
@@ -39,8 +40,9 @@ class Finding:
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
-    """Print the findings; 1 when one is bad."""
+    """Print the report and the findings; 1 when a finding is bad."""
     settings = load_settings(configs, environment=environment)
+    print("\n".join(bug_report.lines(settings)), end="\n\n")
     findings = list(check(settings))
     if arguments.security:
         findings += check_packages()

@@ -14,11 +14,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from core.cli import site
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME_VARIABLE = "ZDARKROOM_HOME"
@@ -99,12 +102,16 @@ def main(arguments: list[str], usage: str) -> int:
             return start_app(rest)
         if command == "test":
             return run_tests(rest)
+        if command == "docs":
+            return serve_docs(rest)
+        if command == "package":
+            return pack(rest)
         if command in COMMANDS:
             python = prepare("requirements.txt")
             return hand_over([python, "-P", "-m", "core.cli", command, *rest])
         raise Stop(
-            f"there is no command {command}; known: test, {', '.join(COMMANDS)}, or none for the app",
-            f"没有命令 {command}；可用：test、{'、'.join(COMMANDS)}，不带命令则启动应用",
+            f"there is no command {command}; known: test, docs, package, {', '.join(COMMANDS)}, or none for the app",
+            f"没有命令 {command}；可用：test、docs、package、{'、'.join(COMMANDS)}，不带命令则启动应用",
             code=2,
         )
     except Stop as stop:
@@ -170,6 +177,30 @@ def run_tests(arguments: list[str]) -> int:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of some hundred processes compiles the project anew
     code = subprocess.call([python, "-m", "pytest", *(arguments or WHOLE_SUITE)], cwd=ROOT, env=environment)
     return code or (1 if failed else 0)
+
+
+def serve_docs(arguments: list[str]) -> int:
+    """Serve the documentation, or build it with --build, or make its screenshots anew with --screenshots."""
+    if arguments == ["--screenshots"]:
+        python = prepare("requirements.txt", "requirements-test.txt")
+        return subprocess.call([python, "-m", "tests.browser.screenshots"], cwd=ROOT)
+    if arguments not in ([], ["--build"]):
+        raise Stop(
+            f"docs knows --build and --screenshots, not {' '.join(arguments)}",
+            f"docs 只接受 --build 或 --screenshots，不接受 {' '.join(arguments)}",
+            code=2,
+        )
+    return site.docs(prepare("requirements.txt", "requirements-docs.txt"), ROOT, build=bool(arguments))
+
+
+def pack(arguments: list[str]) -> int:
+    """Write a release archive and print its path."""
+    if arguments:
+        raise Stop(f"package takes no {arguments[0]}", f"package 不接受 {arguments[0]}", code=2)
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    print(site.package(ROOT, version))
+    return 0
 
 
 def hand_over(command: list[str], folder: Path | None = None) -> int:

@@ -16,7 +16,7 @@ FOLDER = export.WEIGHTS
 
 @pytest.fixture(scope="module")
 def pipeline():
-    loaded = ZImagePipeline.from_pretrained(str(FOLDER), torch_dtype=torch.float32)
+    loaded = ZImagePipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
     loaded.set_progress_bar_config(disable=True)
     return loaded
 
@@ -39,7 +39,7 @@ def test_any_text_becomes_tokens_and_text_again(pipeline, prompt):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_plain_diffusers_draws_at_several_ratios(dtype):
-    loaded = ZImagePipeline.from_pretrained(str(FOLDER), torch_dtype=dtype)
+    loaded = ZImagePipeline.from_pretrained(FOLDER, torch_dtype=dtype)
     loaded.set_progress_bar_config(disable=True)
     for width, height in ((256, 256), (256, 144), (144, 256)):
         image = loaded("a red house", width=width, height=height, num_inference_steps=2, guidance_scale=0.0).images[0]

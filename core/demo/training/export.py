@@ -18,7 +18,7 @@ from core.demo.training import latents
 from core.demo.training.diffusion import load_text
 from core.demo.training.vae import to_tensor
 
-WEIGHTS = Path(__file__).with_name("weights")
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def export(out: Path, transformer: ZImageTransformer2DModel, target: Path = WEIGHTS) -> None:

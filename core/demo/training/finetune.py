@@ -30,7 +30,7 @@ from core.demo.training import preview
 from core.demo.training.diffusion import Batches, Size, Teacher, loss_of, new_optimizers, one_of
 from core.demo.training.optim import Average, curve
 
-SHIPPED = Path(__file__).with_name("weights")
+SHIPPED = Path(__file__).parents[1] / "weights"
 # (width, height): the share of the tokens, of what is drawn as well.
 MIX = {
     (256, 256): 26, (128, 128): 1, (160, 96): 1, (96, 160): 1, (192, 192): 2, (256, 144): 2, (144, 256): 2,

@@ -29,7 +29,7 @@ from core.demo.training.diffusion import loss_of, weights
 from core.demo.training.optim import curve
 from core.demo.training.vae import to_tensor
 
-WEIGHTS, FOLDER = Path(__file__).with_name("weights"), Path(__file__).with_name("lora")
+WEIGHTS, FOLDER = Path(__file__).parents[1] / "weights", Path(__file__).parents[1] / "lora"
 NAME = "ink-print"
 PAPER, INK = np.array((250.0, 238.0, 212.0)), np.array((40.0, 36.0, 62.0))
 COLOUR = 0.72  # the share of its colourfulness that a print keeps

@@ -1,0 +1,66 @@
+"""Print what a bug report needs: versions, the machine, settings that differ from the defaults, the end of the log.
+
+Values of secret options, tokens in addresses, and the home folder's name are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.config.loader import PROJECT_ROOT, Settings
+from core.config.options import SCHEMA
+from core.config.schema import HIDDEN
+from core.studio.system import system_report
+from core.types import WorkerStatus
+
+LOG_LINES = 20
+GPU_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+GPU_SECONDS = 10
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")  # in an address
+_KEYS = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9-]{8,}|(?<=[Bb]earer )\S+)")
+
+
+def lines(settings: Settings) -> Iterator[str]:
+    """Yield the report as Markdown, with secrets removed."""
+    report = system_report(settings.output_directory, WorkerStatus("stopped"))
+    yield f"- Z Darkroom {_version()}, Python {report.python}, {report.platform}"
+    yield "- " + ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    memory, disk = (f"{count / 1e9:.1f} GB" for count in (report.memory_total, report.disk_free))
+    yield f"- {report.cpu_count} CPU cores, {memory} RAM, {disk} free on the disk of the output folder"
+    yield f"- GPU: {_gpu()}"
+    yield from (f"- {key} = {value}" for key, value in _changed(settings))
+    yield from (f"- problem in the settings: {problem.message('en')}" for problem in settings.problems)
+    log = [without_secrets(line) for line in report.log_tail[-LOG_LINES:]]
+    yield from (["", "```", *log, "```"] if log else [])
+
+
+def without_secrets(text: str) -> str:
+    """Replace credentials in addresses, known kinds of keys, and the path of the home folder."""
+    text = _KEYS.sub(HIDDEN, _CREDENTIALS.sub(f"{HIDDEN}@", text))
+    return text.replace(str(Path.home()), "~")
+
+
+def _version() -> str:
+    with (PROJECT_ROOT / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def _gpu() -> str:
+    try:
+        done = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=GPU_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "none that nvidia-smi knows"
+    return "; ".join(done.stdout.split("\n")).strip("; ")
+
+
+def _changed(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the options that were set to something else than their default."""
+    for key, option in SCHEMA.options.items():
+        value = settings.values[key]
+        if value != option.default:
+            yield key, HIDDEN if option.secret and value else without_secrets(repr(value))

@@ -1,0 +1,90 @@
+"""The documentation: links lead somewhere, commands exist, and what can run here runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.cli.main import build_parser, main
+from core.config.loader import PROJECT_ROOT
+from tests.docs.markdown import PAGES, Block, anchors, blocks, commands, links, name_of
+from tests.integration.server.live import Served, serving
+
+APP = ("", "--open", "test", "docs", "docs --build", "docs --screenshots", "package")  # of start.py itself, not of core.cli
+SHELLS = ("bash", "console", "sh", "")
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+SHELL = [block for block in BLOCKS if block.language in SHELLS and any(commands(block))]
+RUN = [block for block in BLOCKS if block.language == "bash"]
+PYTHON = [block for block in BLOCKS if block.language == "python" and "8501" in block.text]
+DEFAULT_ADDRESS = "127.0.0.1:8501"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_resolve(page: Path) -> None:
+    missing = []
+    for target in links(page):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            missing.append(target)
+    assert not missing
+
+
+@pytest.mark.parametrize("page", sorted(PROJECT_ROOT.glob("docs/*.zh.md")), ids=name_of)
+def test_a_translated_page_and_its_original_link_to_each_other(page: Path) -> None:
+    original = page.with_name(page.name.replace(".zh.md", ".md"))
+    assert original.name in set(links(page)) and page.name in set(links(original))
+    assert page.read_text(encoding="utf-8").count("\n| ") == original.read_text(encoding="utf-8").count("\n| ")
+
+
+@pytest.mark.parametrize("block", SHELL, ids=lambda block: block.id)
+def test_every_command_is_one_that_start_py_knows(block: Block) -> None:
+    parser = build_parser("en")
+    for line in commands(block):
+        arguments = shlex.split(line, comments=True)
+        if " ".join(arguments) not in APP and arguments[:1] != ["test"]:
+            parser.parse_args(arguments)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("outputs")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("block", RUN, ids=lambda block: block.id)
+def test_a_shell_block_runs(
+    block: Block, service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`python3 start.py` in this process, as a new one loads torch again; everything else by the shell."""
+    monkeypatch.setenv("ZDARKROOM_OUTPUT__DIRECTORY", str(tmp_path / "outputs"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").symlink_to(PROJECT_ROOT / "docs")
+    address = f"127.0.0.1:{service.port}"
+    for line in block.text.strip().splitlines():
+        if line.startswith("python3 start.py "):
+            assert main(shlex.split(line, comments=True)[2:]) == 0, capfd.readouterr().err
+        else:
+            done = subprocess.run(
+                ["bash", "-ec", line.replace(DEFAULT_ADDRESS, address)], capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout).get("error") is None, done.stdout
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.id)
+def test_a_python_block_runs(block: Block, service: Served) -> None:
+    package = block.text.split()[1]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed: tests/clients runs it in an environment of its own")
+    text = block.text.replace("8501", str(service.port))
+    exec(compile(text, block.id, "exec"), {})
+
