@@ -5,7 +5,6 @@ Values of secret options, tokens in addresses, and the home folder's name are le
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tomllib
