@@ -24,6 +24,7 @@ _PHASES: Mapping[str, Mapping[str, str]] = {
     Phase.DECODE: localize("cli.console.phases.decode"),
     Phase.SAVE: localize("cli.console.phases.save"),
 }
+_WAITING = localize("cli.console.waiting")
 _BAR = 24  # characters
 
 
@@ -71,7 +72,15 @@ class ProgressLine:
     def __init__(self, language: str, wanted: bool) -> None:
         self._language = language
         self._on = wanted and sys.stderr.isatty()
-        self._last = ""
+        self._last = self._told = ""
+
+    def tell(self, error: StudioError) -> None:
+        """Print what is waited for on a line of its own, once, also where progress is not wanted."""
+        message = error.message(self._language)
+        if message != self._told:
+            self.clear()
+            print(f"{message} {_WAITING[self._language]}", file=sys.stderr, flush=True)
+            self._told = message
 
     def show(self, job: Job) -> None:
         """Print the progress of the job if it has changed."""

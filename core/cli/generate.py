@@ -11,16 +11,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.config.loader import PROFILE_KEY, load_settings
 from core.config.options import SCHEMA
 from core.config.presets import Presets
-from core.errors import InputError, OptionError, StorageError
+from core.errors import DiskFullError, InputError, OptionError, StorageError, StudioError
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.types import CONTROL, IMAGE, MASK, GenerationRequest, InputSources, Job, JobState
+
+_T = TypeVar("_T")
 
 FLAGS = {  # flag -> the option that it sets
     "--negative-prompt": "generation.negative_prompt",
@@ -43,6 +45,7 @@ INPUT_FLAGS = {
 }  # flag -> what the image of the file is for
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 POLL_SECONDS = 0.1
+WAIT_SECONDS = 1.0  # between two tries of --wait
 CANCEL_SECONDS = 60  # a step of a large image on a slow machine
 
 
@@ -75,6 +78,7 @@ class Order:
     profile: str | None
     out: Path | None
     progress: bool
+    wait: bool  # for room on a full disk, or for a database that is away
     inputs: Mapping[str, Path] = field(default_factory=dict)  # role -> file
 
 
@@ -84,10 +88,11 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ, order.values, order.profile)
     settings.raise_problems()
     studio = build_studio(settings)
-    job = studio.queue.submit(_request(studio, order))
+    line = ProgressLine(language, order.progress)
+    job = _until_there_is_room(lambda: studio.queue.submit(_request(studio, order)), order.wait, line)
     studio.start()
     try:
-        return _finish(studio, _follow(studio, job, ProgressLine(language, order.progress)), order, language)
+        return _finish(studio, _follow(studio, job, line, order.wait), order, language)
     finally:
         studio.stop()
 
@@ -156,7 +161,7 @@ def read_order(arguments: argparse.Namespace) -> Order:
         values["output.format"] = _format_of(out)
     given = {role: getattr(arguments, role) for role in INPUT_FLAGS.values()}
     inputs = {role: Path(file) for role, file in given.items() if file is not None}
-    return Order(values, prompts, profile, out, not arguments.no_progress, inputs)
+    return Order(values, prompts, profile, out, not arguments.no_progress, arguments.wait, inputs)
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -177,18 +182,42 @@ def _format_of(out: Path) -> str:
     return name
 
 
-def _follow(studio: Studio, job: Job, line: ProgressLine) -> Job:
-    """Wait until the job is over, printing its progress. Ctrl+C cancels it; Raises WorkerStartError when no worker starts."""
+def _until_there_is_room(step: Callable[[], _T], wait: bool, line: ProgressLine) -> _T:
+    """Do a step; with `wait`, say what it lacks and do it again until the disk has room or the database is back."""
+    while True:
+        try:
+            return step()
+        except StorageError as error:
+            if not (wait and _passes(error)):
+                raise
+            line.tell(error)
+        time.sleep(WAIT_SECONDS)
+
+
+def _passes(error: StudioError | None) -> bool:
+    """Return True for what may be over in a while without this command being given again."""
+    return isinstance(error, StorageError) and (isinstance(error, DiskFullError) or error.temporary)
+
+
+def _follow(studio: Studio, job: Job, line: ProgressLine, wait: bool = False) -> Job:
+    """Wait until the job is over, printing its progress. Ctrl+C cancels it.
+
+    Raises WorkerStartError when no worker starts, and StorageError on a full disk unless `wait` says to wait for room.
+    """
     try:
-        while job.state.active:
+        while job.state.active or (wait and job.state is JobState.FAILED and _passes(job.error)):
             trouble = studio.worker.status().trouble
-            if trouble is not None and (job.state is JobState.QUEUED or isinstance(trouble, StorageError)):
+            if wait and (lacking := next(filter(_passes, (trouble, job.error)), None)) is not None:
+                line.tell(lacking)
+            elif trouble is not None and (job.state is JobState.QUEUED or isinstance(trouble, StorageError)):
                 with suppress(StorageError):  # a full disk does not take the cancellation either
                     studio.queue.cancel(job.id)
                 raise trouble
-            line.show(job)
-            time.sleep(POLL_SECONDS)
-            job = studio.queue.get(job.id)
+            else:
+                line.show(job)
+            time.sleep(POLL_SECONDS if job.state.active else WAIT_SECONDS)
+            look = partial(studio.queue.get if job.state.active else studio.queue.retry, job.id)
+            job = _until_there_is_room(look, wait, line)
     except KeyboardInterrupt:
         job = _cancel(studio, job)
     finally:

@@ -137,8 +137,8 @@ class Stop(Exception):
 
 
 def say(english: str, chinese: str) -> None:
-    """Print one line about the current step."""
-    print(chinese if speaks_chinese() else english, flush=True)
+    """Print one line about the current step on stderr; stdout is for what a command prints."""
+    print(chinese if speaks_chinese() else english, file=sys.stderr, flush=True)
 
 
 def speaks_chinese() -> bool:
@@ -375,7 +375,7 @@ def run_installer(command: list[str], environment: dict[str, str] | None, log: P
             file.write(line)
             fetched = re.match(r"\s*(?:Downloading|Using cached) ([^/\s]+?)(?:-[\d.]+\S*)? ?(\(.*\))?$", line)
             if fetched:
-                print(f"  {fetched[1]} {fetched[2] or ''}", flush=True)
+                say(*(f"  {fetched[1]} {fetched[2] or ''}",) * 2)
             elif line.startswith("Installing collected packages"):
                 say(f"  unpacking {line.count(',') + 1} packages ...", f"  正在解包 {line.count(',') + 1} 个软件包……")
     return output if process.wait() else None
@@ -414,4 +414,3 @@ def failed_package(text: str) -> str:
     )
     busy = re.findall(r"^\s*(?:Collecting|Building wheel for) (\S+)", text, re.MULTILINE)
     return (named or busy[-1:] or ["pip"])[0]
-

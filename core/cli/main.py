@@ -131,7 +131,9 @@ def _log_libraries(configs: Path) -> None:
     try:
         file = load_settings(configs, os.environ).output_directory / COMMAND_LOG
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = RotatingFileHandler(file, maxBytes=1_000_000, backupCount=1, encoding="utf-8", delay=True)
+        handler: logging.Handler = RotatingFileHandler(
+            file, maxBytes=1_000_000, backupCount=1, encoding="utf-8", delay=True
+        )
     except (StudioError, OSError):  # the command itself says what is wrong with them
         handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -219,6 +221,7 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--server", metavar="URL", help=words["server"])
     command.add_argument("--token-file", metavar="FILE", help=words["token-file"])
     command.add_argument("--no-progress", action="store_true", help=words["no-progress"])
+    command.add_argument("--wait", action="store_true", help=words["wait"])
 
 
 def _add_history(command: argparse.ArgumentParser, language: str) -> None:
@@ -235,7 +238,11 @@ def _add_inspect(command: argparse.ArgumentParser, language: str) -> None:
 def _add_models(command: argparse.ArgumentParser, language: str) -> None:
     words = WORDS[language]
     command.add_argument(
-        "action", nargs="?", choices=("list", "get", "add", "remove", "check"), default="list", help=words["models_action"]
+        "action",
+        nargs="?",
+        choices=("list", "get", "add", "remove", "check"),
+        default="list",
+        help=words["models_action"],
     )
     command.add_argument("target", nargs="?", metavar="ID|PATH", help=words["target"])
     command.add_argument("--source", metavar="HUB", help=words["source"])

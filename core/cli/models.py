@@ -44,9 +44,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ)
     settings.raise_problems()
     if action == "check":
-        return check(
-            [target, *arguments.more], arguments.json, arguments.model or settings.model.id, configs, language
-        )
+        return check([target, *arguments.more], arguments.json, arguments.model or settings.model.id, configs, language)
     studio = build_studio(settings)
     if action == "get":
         return _get(studio, target, arguments, language)

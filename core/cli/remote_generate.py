@@ -18,7 +18,8 @@ from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.cli.generate import CANCEL_SECONDS, Order, put_files, read_inputs, read_order, with_preset
 from core.config.loader import COMMAND_LINE, TOKEN_VARIABLE, Settings, load_settings
 from core.config.options import SCHEMA
-from core.errors import InputError, NoServerError
+from core.errors import InputError, NoServerError, OptionError
+from core.i18n import localize
 from core.remote.client import Remote, RemoteJob, RetryDeadline
 from core.types import JobState
 
@@ -32,6 +33,10 @@ class TokenFlagError(InputError):
 
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
     """Have the images made there; the exit code. Raises StudioError for what can't be started."""
+    if arguments.wait:
+        raise OptionError(
+            source=SOURCE, key="--wait", value="--server", allowed=localize("cli.remote_generate.no_wait")
+        )
     order = with_preset(read_order(arguments), arguments.preset, configs, environment)
     settings = load_settings(configs, environment, order.values, order.profile)
     settings.raise_problems()

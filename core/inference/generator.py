@@ -204,6 +204,7 @@ class Generator:
             single = replace(single, options=_with_tier(model, single))
             # 1. Encode: images that differ in their seed share the prompt embeds.
             named = self._embeddings.named_in((single.prompt, single.negative_prompt), model.info.pipeline)
+            model = replace(model, effective={**model.effective, **textual_inversion.recorded(named)})
             prompts = (single.prompt, single.negative_prompt, single.guided, loras, named)
             if embeds is None or prompts != encoded:
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))

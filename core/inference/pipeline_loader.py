@@ -31,7 +31,7 @@ from core.inference import (
 from core.inference.latent_preview import Previewer, load_previewer
 from core.inference.pipeline_reading import check_model, gguf_in, is_gguf, option_part, read_denoiser, read_pipeline
 from core.models.families import FAMILIES, backend_of
-from core.models.fingerprint import fingerprint, versions
+from core.models.fingerprint import fingerprint, part_hashes, versions
 from core.models.part_sources import count_parameters, files_of, stored_bytes, weights_by_part
 from core.models.single_file import look_into
 from core.types import Capability, Decision, ModelInfo
@@ -59,6 +59,7 @@ class LoadedModel:
     scheduler: Any  # its own, whatever the sampler of the last image was
     previewer: Previewer | None
     fingerprint: str
+    part_hashes: Mapping[str, str]
     load_seconds: float
     decisions: tuple[Decision, ...]
     versions: Mapping[str, str]
@@ -126,6 +127,7 @@ def load_model(
         scheduler=pipeline.scheduler,
         previewer=load_previewer(frame or base or path),
         fingerprint=fingerprint(*files),
+        part_hashes=part_hashes(*files),
         load_seconds=seconds,
         decisions=(
             *(choice for choice in (device, dtype) if choice.requested == AUTO),

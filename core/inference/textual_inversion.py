@@ -17,6 +17,7 @@ from core.i18n import localize
 from core.models.embedding_library import Embedding, replaced
 from core.types import Decision, GenerationRequest
 
+FILES = "embedding.files"  # in an image's record
 _TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 
 
@@ -54,6 +55,12 @@ def decisions(embeddings: Sequence[Embedding]) -> tuple[Decision, ...]:
         )
         for embedding in embeddings
     )
+
+
+def recorded(embeddings: Sequence[Embedding]) -> dict[str, Any]:
+    """Return the entry of an image's record: name and hash of each file that took part."""
+    files = [{"name": one.name, "sha256": one.sha256()} for one in embeddings]
+    return {FILES: files} if files else {}
 
 
 def _check_widths(pipeline: Any, embeddings: Sequence[Embedding]) -> None:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from PIL.Image import Image
 
@@ -26,9 +26,14 @@ from core.jobs.worker_main import RETRY_SECONDS
 from core.storage.database import Database
 from core.storage.files import Files, files_of
 from core.storage.input_images import InputImages
-from core.types import GeneratedImage, GenerationRequest, Job, JobState, Phase, Progress, ResumeState
+from core.types import Decision, GeneratedImage, GenerationRequest, Job, JobState, Phase, Progress, ResumeState
 
 _GONE = localize("jobs.runner.gone")
+_UPGRADED = localize("jobs.runner.upgraded")
+MODEL_FILES = (
+    "model.files",
+    "model.fingerprint",
+)  # in a record: hashes by part, and of all; older records have the last alone
 
 MAX_WAIT_SECONDS = 24 * 3600.0  # for a database or an object store that is away, from one error on
 MAX_PAUSE_SECONDS = 10.0  # between two tries
@@ -165,14 +170,24 @@ class JobRunner:
             return
         pace = self._patiently(job, lambda: EtaEstimator(request, made, self._history.seconds_of_past))
         inputs = self._patiently(job, lambda: self._read_inputs(request))
+        begun = self._patiently(job, lambda: self._begun_with(job))
         kept = itertools.count(len(made) + 1)
         self._generator.ready().generate(
             request,
             lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
             lambda: self._is_stopped(job.id),
-            lambda image: self._save(job, image, pace, next(kept)),
+            lambda image: self._save(job, _with_upgrade(image, begun), pace, next(kept)),
             ResumeState(job.id, made, inputs),
         )
+
+    def _begun_with(self, job: Job) -> Mapping[str, Any]:
+        """Return what was in effect for the first image of a resumed job; nothing for a job that begins."""
+        if not job.image_ids:
+            return {}
+        try:
+            return self._history.get(job.image_ids[0]).effective
+        except NotFoundError:  # deleted meanwhile
+            return {}
 
     def _read_inputs(self, request: GenerationRequest) -> Mapping[str, Image]:
         """Return the input images by role. InputImageError for one that was deleted since the job was queued."""
@@ -281,6 +296,15 @@ class JobRunner:
                 log.exception("job %s: the end could not be written", job_id)
                 if self._stopping.wait(RETRY_SECONDS):
                     return
+
+
+def _with_upgrade(image: GeneratedImage, begun: Mapping[str, Any]) -> GeneratedImage:
+    """Return an image with a note if the model's files are others than when its job began."""
+    key = next((key for key in MODEL_FILES if key in begun and key in image.effective), None)
+    if key is None or begun[key] == image.effective[key]:
+        return image
+    before, now = (str(effective.get(MODEL_FILES[-1], "")) for effective in (begun, image.effective))
+    return replace(image, decisions=(*image.decisions, Decision("model.id", before, now, _UPGRADED)))
 
 
 def without_prompts(text: str, request: GenerationRequest) -> str:

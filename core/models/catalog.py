@@ -18,7 +18,7 @@ from core.models import checkpoint
 from core.models.entries import OWN, Entry, read_entries
 from core.models.families import DEFAULT, FAMILIES
 from core.models.families.base import Family, Single, read_config
-from core.models.fingerprint import fingerprint, versions
+from core.models.fingerprint import fingerprint, part_hashes, versions
 from core.models.model_folders import find_part, models_in
 from core.models.model_limits import cannot, cfg_bounds, default_cfg, disk_bytes, folder_defaults, memory_bytes
 from core.models.model_paths import (
@@ -307,7 +307,12 @@ class Catalog:
         info = self.find(model)
         if info.path is None:
             return found
-        return {**found, "model.fingerprint": fingerprint(*files_of(info))}
+        files = files_of(info)
+        try:
+            hashes = part_hashes(*files)
+        except (ModelError, OSError):  # files that are not whole: the run says so
+            hashes = {}
+        return {**found, "model.fingerprint": fingerprint(*files), "model.files": hashes}
 
 
 def _free_id(name: str, taken: Mapping[str, Entry]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,16 @@ class Embedding:
     widths: Mapping[str, int]
     vectors: int
 
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def family(self) -> str:
+        """Return what it was made for, as people say it."""
+        return "SDXL" if len(self.tensors) == 2 else "SD 1.5"
+
 
 class EmbeddingLibrary:
     """The folder of embeddings with its subfolders, read at each call."""
@@ -43,15 +54,19 @@ class EmbeddingLibrary:
         """Return the names of all files, also of those that can't be used."""
         return sorted({found.path.stem for found in self._files()}, key=str.casefold)
 
-    def all(self) -> tuple[Sequence[Embedding], Sequence[str]]:
-        """Return the embeddings that can be used, and the names of the files that can't."""
-        usable, skipped = [], []
+    def all(self) -> tuple[Sequence[Embedding], Mapping[str, EmbeddingError]]:
+        """Return the embeddings that can be used, and why each of the other files can't."""
+        usable, skipped = [], {}
         for name in self.names():
             try:
                 usable.append(self.find(name))
-            except EmbeddingError:
-                skipped.append(name)
+            except EmbeddingError as error:
+                skipped[name] = error
         return usable, skipped
+
+    def file_hash(self, name: str) -> str:
+        """Return the SHA-256 of an embedding's file. Raises EmbeddingError."""
+        return self.find(name).sha256()
 
     def find(self, name: str) -> Embedding:
         """Return an embedding by its file's name, in any case. Raises EmbeddingError naming the nearest."""
@@ -123,6 +138,6 @@ def _parsed(name: str, path: Path, tensors: Mapping[str, Tensor]) -> Embedding:
 
 def _fitting(embedding: Embedding, encoders: tuple[str, ...]) -> Embedding:
     if set(embedding.tensors) != set(encoders):
-        made = "SDXL" if len(embedding.tensors) == 2 else "SD 1.5"
-        raise EmbeddingError(name=embedding.name, problem=localize("models.embedding_library.family", made=made))
+        problem = localize("models.embedding_library.family", made=embedding.family)
+        raise EmbeddingError(name=embedding.name, problem=problem)
     return embedding

@@ -12,6 +12,7 @@ from core.history.sweeps import SweepStore
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.models.catalog import Catalog
+from core.models.embedding_library import EmbeddingLibrary
 from core.models.hub.downloads import Downloads
 from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
@@ -55,6 +56,7 @@ class Studio:
         input_images: InputImages,
         benchmarks: BenchmarkStore,
         lora_files: LoraLibrary | RemoteLoras,
+        embeddings: EmbeddingLibrary | None,
     ) -> None:
         self.settings = settings
         self.requests = requests
@@ -68,8 +70,8 @@ class Studio:
         self.benchmarks = benchmarks
         self.lora_files = lora_files
         self.images = Images(history, lora_files)
-        self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images, lora_files)
-        self.models = Models(settings, catalog, lora_files, downloads, worker, history)
+        self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images, lora_files, embeddings)
+        self.models = Models(settings, catalog, lora_files, embeddings, downloads, worker, history)
         self.system = System(settings, queue, history, catalog, worker)
 
     def start(self) -> None:

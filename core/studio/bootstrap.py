@@ -16,6 +16,8 @@ from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.jobs.worker_config import open_database, open_store
 from core.models.catalog import Catalog
+from core.models.embedding_library import FOLDER as EMBEDDING_FOLDER
+from core.models.embedding_library import EmbeddingLibrary
 from core.models.hub.downloads import downloads_of
 from core.models.lora_library import LoraLibrary, lora_files
 from core.models.model_paths import ModelPaths, places_of
@@ -49,7 +51,8 @@ def build_studio(settings: Settings) -> Studio:
     history = History(database, store)
     history.sweep()
     input_images = InputImages(store)
-    requests = RequestBuilder(settings, catalog, loras, input_images)
+    embeddings = None if settings.remote.url else EmbeddingLibrary(places.store / EMBEDDING_FOLDER)
+    requests = RequestBuilder(settings, catalog, loras, input_images, embeddings)
     return Studio(
         settings=settings,
         requests=requests,
@@ -62,6 +65,7 @@ def build_studio(settings: Settings) -> Studio:
         input_images=input_images,
         benchmarks=BenchmarkStore(database),
         lora_files=loras,
+        embeddings=embeddings,
     )
 
 

@@ -25,6 +25,7 @@ from core.i18n import localize
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.models.catalog import Catalog
+from core.models.embedding_library import EmbeddingLibrary
 from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
@@ -119,8 +120,10 @@ class Reruns:
         sweeps: SweepStore,
         images: Images,
         loras: LoraLibrary | RemoteLoras,
+        embeddings: EmbeddingLibrary | None,
     ) -> None:
         self._loras = loras
+        self._embeddings = embeddings
         self._history = history
         self._catalog = catalog
         self._worker = worker
@@ -132,16 +135,18 @@ class Reruns:
     def expected_changes(self, image_id: str) -> tuple[Change, ...]:
         """Return why a rerun would not be identical, as far as it is known before. UnknownModelError without the model."""
         record = self._history.get(image_id)
-        known = {**self._catalog.conditions(record.request.model), **self._lora_conditions(record)}
+        known = {**self._catalog.conditions(record.request.model), **self._file_conditions(record)}
         return reproducibility.expected(record, known, self._worker.status())
 
-    def _lora_conditions(self, record: ImageRecord) -> dict[str, str]:
-        """Return the hash that each LoRA file of a record has now; those that are gone are left out, the run names them."""
+    def _file_conditions(self, record: ImageRecord) -> dict[str, str]:
+        """Return the hash that each LoRA and embedding of a record has now, without those that are gone: the run names them."""
+        libraries = {reproducibility.LORA: self._loras, reproducibility.EMBEDDING: self._embeddings}
         now: dict[str, str] = {}
-        for name in reproducibility.lora_hashes(record.effective):
-            with suppress(StudioError, OSError):
-                if digest := self._loras.file_hash(name):
-                    now[reproducibility.lora_condition(name)] = digest
+        for kind, library in libraries.items():
+            for name in reproducibility.file_hashes(record.effective, kind):
+                with suppress(StudioError, OSError):
+                    if library is not None and (digest := library.file_hash(name)):
+                        now[f"{kind}.{name}"] = digest
         return now
 
     def result(self, image_id: str, again: str) -> RerunResult:

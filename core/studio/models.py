@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from core.config.loader import Settings
 from core.config.lora_syntax import KEY
-from core.errors import ModelFileError, NotFoundError
+from core.errors import EmbeddingError, ModelFileError, NotFoundError
 from core.history.store import History
 from core.i18n import localize
 from core.jobs.supervisor import WorkerSupervisor
 from core.models.catalog import Catalog
-from core.models.embedding_library import FOLDER, Embedding, EmbeddingLibrary
+from core.models.embedding_library import Embedding, EmbeddingLibrary
 from core.models.hub.downloads import Downloads
 from core.models.lora_library import LoraLibrary
-from core.models.model_paths import places_of
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.types import Download, HistoryQuery, ImageRecord, LoraInfo
@@ -29,6 +28,7 @@ class Models:
         settings: Settings,
         catalog: Catalog | RemoteCatalog,
         lora_files: LoraLibrary | RemoteLoras,
+        embeddings: EmbeddingLibrary | None,
         downloads: Downloads,
         worker: WorkerSupervisor,
         history: History,
@@ -36,6 +36,7 @@ class Models:
         self._settings = settings
         self._catalog = catalog
         self._lora_files = lora_files
+        self._embeddings = embeddings
         self._downloads = downloads
         self._worker = worker
         self._history = history
@@ -74,9 +75,9 @@ class Models:
             for one in wanted
         )
 
-    def embeddings(self) -> tuple[Sequence[Embedding], Sequence[str]]:
-        """Return the textual inversion embeddings of this machine that can be used, and the names of those that can't."""
-        return EmbeddingLibrary(places_of(self._settings).store / FOLDER).all()
+    def embeddings(self) -> tuple[Sequence[Embedding], Mapping[str, EmbeddingError]]:
+        """Return the textual inversion embeddings of this machine that can be used, and why the other files can't."""
+        return ((), {}) if self._embeddings is None else self._embeddings.all()
 
     def loras(self) -> Sequence[LoraInfo]:
         """Return the LoRA files, with the reason where one can't be used, and whether a preview exists."""

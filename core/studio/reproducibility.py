@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.config.lora_syntax import FILES
 from core.config.schema import AUTO
 from core.types import Change, Difference, ImageRecord, RerunResult, WorkerStatus
 
@@ -19,26 +18,27 @@ DECISIVE = (
     "vae.tiles",
     "transformer.rope",
 )
+LORA, EMBEDDING = "lora", "embedding"  # kinds of files beside the model, each with a list `<kind>.files` in the record
+PARTS = "model.files"  # in the record: a hash for each part of the model
 CHOSEN = ("model.device", "model.dtype")  # by the request or, where it says "auto", by the machine
 
 
 def conditions(effective: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decided the pixels, flat: the model's revision, device, dtype, library versions, the hash of every LoRA file."""
+    """Return what decided the pixels, flat: the model's parts, device, dtype, library versions, the hash of every other file."""
     found = {name: effective[name] for name in DECISIVE if name in effective}
     versions = effective.get("versions")
     if isinstance(versions, Mapping):
         found |= {f"versions.{name}": value for name, value in versions.items()}
-    return found | {lora_condition(name): digest for name, digest in lora_hashes(effective).items()}
+    if isinstance(files := effective.get(PARTS), Mapping):
+        found |= {f"{PARTS}.{part}": digest for part, digest in files.items()}
+    for kind in (LORA, EMBEDDING):
+        found |= {f"{kind}.{name}": digest for name, digest in file_hashes(effective, kind).items()}
+    return found
 
 
-def lora_condition(name: str) -> str:
-    """Return the name of the condition that this LoRA is the same file."""
-    return f"lora.{name}"
-
-
-def lora_hashes(effective: Mapping[str, Any]) -> dict[str, str]:
-    """Return name and SHA-256 of each LoRA file that took part, as the record has them."""
-    files = effective.get(FILES)
+def file_hashes(effective: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """Return name and SHA-256 of each file of a kind that took part, LORA or EMBEDDING, as the record has them."""
+    files = effective.get(f"{kind}.files")
     return {
         str(file["name"]): str(file["sha256"])
         for file in (files if isinstance(files, list | tuple) else ())
@@ -47,8 +47,10 @@ def lora_hashes(effective: Mapping[str, Any]) -> dict[str, str]:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
-    """The conditions that both know and that differ."""
-    return tuple(Change(name, value, now[name]) for name, value in before.items() if name in now and now[name] != value)
+    """The conditions that both know and that differ. Where the changed part is known, the model's fingerprint says no more."""
+    found = [Change(name, value, now[name]) for name, value in before.items() if name in now and now[name] != value]
+    named = any(change.name.startswith(f"{PARTS}.") for change in found)
+    return tuple(change for change in found if not (named and change.name == "model.fingerprint"))
 
 
 def expected(record: ImageRecord, known: Mapping[str, Any], worker: WorkerStatus) -> tuple[Change, ...]:
@@ -56,7 +58,7 @@ def expected(record: ImageRecord, known: Mapping[str, Any], worker: WorkerStatus
 
     `known` is of its model and the libraries; the device and the dtype that "auto" means are known while it is loaded.
     """
-    now = dict(known)
+    now = {**known, **{f"{PARTS}.{part}": digest for part, digest in known.get(PARTS, {}).items()}}
     if worker.model == record.request.model:
         now |= {decision.option: decision.effective for decision in worker.decisions if decision.option in DECISIVE}
     asked = {name: record.request.options.get(name, AUTO) for name in CHOSEN}

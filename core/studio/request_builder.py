@@ -27,6 +27,7 @@ from core.inference.controlnet import MISSING, check_control, control_image
 from core.inference.img2img import laid
 from core.inference.resolution import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
 from core.models.catalog import Catalog
+from core.models.embedding_library import EmbeddingLibrary
 from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary
 from core.models.token_counter import TokenCount, count_tokens
@@ -45,10 +46,13 @@ class RequestBuilder:
         catalog: Catalog | RemoteCatalog,
         loras: LoraLibrary | RemoteLoras,
         input_images: InputImages,
+        embeddings: EmbeddingLibrary | None = None,
     ) -> None:
+        """`embeddings` is None where another studio generates: it has its own, and checks them."""
         self._settings = settings
         self._catalog = catalog
         self._loras = loras
+        self._embeddings = embeddings
         self._input_images = input_images
 
     def new(self, values: Mapping[str, Any] | None = None, source: str = "form") -> GenerationRequest:
@@ -149,12 +153,16 @@ class RequestBuilder:
         """Return the request as it is queued: checked, and seed -1 replaced by a random one.
 
         Raises:
-            InputError: a field, a LoRA or an input image can't be used.
+            InputError: a field, a LoRA, an embedding or an input image can't be used.
             ModelFileError: the model can't be used.
         """
         model = self._catalog.find(request.model)
-        for single in request.per_image_requests() if request.images else (request,):
+        singles = request.per_image_requests() if request.images else (request,)
+        for single in singles:
             self.check_single(single, model)
+        if self._embeddings is not None:
+            texts = dict.fromkeys(text for single in singles for text in (single.prompt, single.negative_prompt))
+            self._embeddings.named_in(tuple(texts), model.pipeline)
         check_inputs(request, model, self._input_images.size)
         return with_seed(request)
 

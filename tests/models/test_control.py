@@ -18,7 +18,7 @@ from diffusers import (
     ZImageControlNetPipeline,
 )
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import InputCombinationError, ModelFileError
@@ -27,6 +27,7 @@ from core.inference.controlnet import canny
 from core.inference.generator import Generator
 from core.models.catalog import Catalog
 from core.models.families.z_image.backend import own_layers
+from core.models.fingerprint import part_hashes
 from core.models.model_paths import ModelPaths
 from core.models.part_sources import count_parameters
 from core.types import CONTROL, ResumeState
@@ -293,6 +294,23 @@ def test_memory_and_parameters_are_those_of_both(catalog, toy_box, model, base):
     counted = count_parameters(toy_box / (info.path or ""), toy_box / base)
     assert counted["controlnet"] > 0
     assert {**counted, "controlnet": 0} == {**count_parameters(toy_box / base), "controlnet": 0}
+
+
+def test_a_file_of_the_same_layout_with_other_weights_is_told_by_its_part(toy_box, draw, tmp_path):
+    network, base = toy_box / "v1.safetensors", toy_box / "z"
+    before = part_hashes(network, base)
+    assert draw("v1").effective["model.files"] == before and set(before) == {"transformer", "text_encoder", "vae", "controlnet"}
+    other = tmp_path / network.name
+    save_file({name: tensor + 1 for name, tensor in load_file(network).items()}, other)
+    assert differing(before, part_hashes(other, base)) == {"controlnet"}
+    shutil.copytree(base, tmp_path / "z")
+    vae = tmp_path / "z" / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(vae).items()}, vae)
+    assert differing(before, part_hashes(network, tmp_path / "z")) == {"vae"}
+
+
+def differing(before, now):
+    return {part for part in before if before[part] != now[part]}
 
 
 def test_options_of_control_are_for_models_that_have_it(catalog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,12 +11,13 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
-from core.config.loader import PROJECT_ROOT
+from core.config.loader import PROJECT_ROOT, load_settings
 from core.errors import EmbeddingError
 from core.inference.generator import Generator
 from core.models.catalog import Catalog
-from core.models.embedding_library import EmbeddingLibrary, replaced
-from core.models.model_paths import ModelPaths
+from core.models.embedding_library import FOLDER, EmbeddingLibrary, replaced
+from core.models.model_paths import ModelPaths, places_of
+from core.studio.bootstrap import build_studio
 from tests.models import tiny_models
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
@@ -77,6 +79,8 @@ def test_embedding_equals_plain_diffusers(toy, request_of, written: str) -> None
     assert np.array_equal(mine, theirs)
     assert image.request.prompt == request.prompt, "recorded as it was given"
     (said,) = [one for one in image.decisions if one.requested == "Easy-Ink"]
+    digest = hashlib.sha256((toy.files / "Easy-Ink.safetensors").read_bytes()).hexdigest()
+    assert image.effective["embedding.files"] == [{"name": "Easy-Ink", "sha256": digest}]
     assert said.effective == 3 and "Easy-Ink" in said.reason["en"] and "词元" in said.reason["zh"]
 
 
@@ -117,6 +121,18 @@ def test_files_are_judged_by_their_headers(tmp_path) -> None:
     with pytest.raises(EmbeddingError, match="made for SDXL"):
         library.named_in(["a house, xl"], "StableDiffusionPipeline")
     assert library.named_in(["a house, xl"], "ZImagePipeline") == ()
+
+
+def test_an_embedding_that_is_not_there_is_refused_when_a_job_is_submitted(tmp_path) -> None:
+    sd = tiny_models.stable_diffusion(tmp_path / "sd")
+    settings = load_settings(overrides={"output.directory": str(tmp_path), "model.id": str(sd)})
+    studio, files = build_studio(settings), places_of(settings).store / FOLDER
+    with pytest.raises(EmbeddingError, match="moody"):
+        studio.queue.submit(studio.requests.new({"prompt": "a house, embedding:moody"}))
+    assert studio.queue.count_active() == 0
+    files.mkdir(parents=True)
+    save_file({"emb_params": torch.zeros(4, WIDTH)}, files / "moody.safetensors")
+    assert studio.queue.submit(studio.requests.new({"prompt": "a house, embedding:moody"})).request.prompt.endswith("moody")
 
 
 @pytest.mark.parametrize(

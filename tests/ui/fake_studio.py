@@ -29,6 +29,7 @@ from core.errors import (
     UnknownModelError,
 )
 from core.history.annotation_files import changed
+from core.models.embedding_library import EmbeddingLibrary
 from core.storage.input_images import InputImages
 from core.studio import Studio
 from core.studio.request_builder import RequestBuilder
@@ -645,7 +646,8 @@ class FakeStudio(Studio):
         settings = settings or load_settings()
         history, catalog, loras, inputs = FakeHistory(folder), FakeCatalog(), FakeLoras(), InputImages(folder)
         queue = FakeQueue(history, seconds_per_step)
-        requests = RequestBuilder(settings, catalog, loras, inputs)
+        embeddings = EmbeddingLibrary(folder / "embeddings")
+        requests = RequestBuilder(settings, catalog, loras, inputs, embeddings)
         queue.prepare = requests.prepare
         super().__init__(
             settings=settings,
@@ -659,6 +661,7 @@ class FakeStudio(Studio):
             input_images=inputs,
             benchmarks=FakeComparisons(),
             lora_files=loras,
+            embeddings=embeddings,
         )
         self.system.report = lambda: system_report(self.worker.status())
 

@@ -79,9 +79,11 @@ def _reasons(changes: Sequence[Change]) -> str:
 
 
 def _reason(change: Change) -> str:
-    """A changed LoRA file is told by its name: hashes say nothing to people."""
-    if change.name.startswith("lora."):
-        return t("again.lora", name=change.name.removeprefix("lora."))
+    """A changed file is told by its name: hashes say nothing to people."""
+    for kind in ("lora", "embedding", "model.files"):
+        if change.name.startswith(f"{kind}."):
+            name = change.name.removeprefix(f"{kind}.")
+            return t(f"again.{kind.replace('.', '_')}", name=name.replace("_", " ") if kind == "model.files" else name)
     return f"{_name(change.name)} {formats.plain(change.before)} → {formats.plain(change.now)}"
 
 

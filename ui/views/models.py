@@ -10,7 +10,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import CARDS, Download, ModelInfo, SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
-from ui.components import error_card, lora_cards
+from ui.components import embedding_cards, error_card, lora_cards
 from ui.i18n import said, t
 
 REFRESH_SECONDS = 2
@@ -24,6 +24,7 @@ def page() -> None:
     error_card.settings_problems(studio.catalog.problems())
     st.fragment(_draw, run_every=REFRESH_SECONDS)(studio)
     lora_cards.draw(studio)
+    embedding_cards.draw(studio)
     if not state.is_admin():
         st.caption(t("models.admin_only"))
         return

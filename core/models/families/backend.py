@@ -266,6 +266,7 @@ class Backend(ABC):
             **{key: value for key, value in known.items() if key not in model.info.cannot},
             **controlnet.effective(self.family.controlnet, request.options),
             "model.fingerprint": model.fingerprint,
+            "model.files": dict(model.part_hashes),
             "model.load_seconds": round(model.load_seconds, 3),
             "model.pipeline": model.info.pipeline,
             "scheduler": type(model.pipeline.scheduler).__name__,

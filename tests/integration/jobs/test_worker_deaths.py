@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -30,7 +31,7 @@ from core.jobs.runner import JobRunner
 from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, MAX_STARTS
 from core.jobs.worker_config import WorkerConfig
 from core.jobs.worker_registry import WorkerRegistry
-from core.types import JobState
+from core.types import GeneratedImage, JobState
 from tests.integration.jobs.fake_generator import DEADLY, FakeGenerator
 from tests.integration.jobs.harness import FAKE, Shop, make_request, wait_for, wait_until_gone
 from tests.options import measured
@@ -207,9 +208,33 @@ def test_a_runner_takes_what_waits_one_by_one_and_says_how_each_ended(shop: Shop
     assert len(shop.history.places_of(good)) == 2
 
 
-def _runner(shop: Shop, said: list[str] | None = None) -> JobRunner:
+class OneRevision(FakeGenerator):
+    """Has a model of this revision; the card fails after `most` images."""
+
+    def __init__(self, revision: str, most: int) -> None:
+        super().__init__()
+        self.revision, self.left = revision, most
+
+    def _draw(self, *given: Any) -> GeneratedImage:
+        if not self.left:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        self.left -= 1
+        files = {"model.fingerprint": self.revision, "model.files": {"transformer": self.revision}}
+        return replace(super()._draw(*given), effective=files)
+
+
+def test_images_of_a_job_that_began_with_other_model_files_say_so(shop: Shop) -> None:
+    job_id = shop.submit(num_images=3)
+    for revision, most in (("old", 1), ("old", 1), ("new", 9)):
+        _runner(shop, generator=OneRevision(revision, most)).run_next()
+    records = [shop.history.get(image_id) for image_id in shop.queue.get(job_id).image_ids]
+    notes = [[(one.requested, one.effective) for one in record.decisions] for record in records]
+    assert sorted(notes) == [[], [], [("old", "new")]]
+
+
+def _runner(shop: Shop, said: list[str] | None = None, generator: FakeGenerator | None = None) -> JobRunner:
     say = [] if said is None else said
-    return JobRunner("w", shop.database, shop.directory, LazyGenerator(FakeGenerator), say.append, Event())
+    return JobRunner("w", shop.database, shop.directory, LazyGenerator(lambda: generator or FakeGenerator()), say.append, Event())
 
 
 def test_two_apps_over_one_folder_share_one_worker(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

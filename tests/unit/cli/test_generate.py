@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from core.cli import generate
 from core.cli.console import ProgressLine, choose_language, progress_text
 from core.cli.generate import read_order
 from core.cli.main import build_parser
 from core.config.loader import PROJECT_ROOT
-from core.errors import OutOfMemoryError
+from core.errors import DiskFullError, OutOfMemoryError
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.jobs.worker_config import DATABASE_FILE
@@ -139,6 +141,55 @@ def test_ctrl_c_cancels_the_job(
     said = run("generate", "x", "--steps", "200")
     assert (said.code, said.out, said.err) == (130, "", "")
     assert JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(1)[0].state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("method", ["submit", "get"])
+def test_a_full_disk_ends_the_run_or_is_waited_for(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    plain, full = getattr(JobQueue, method), DiskFullError(path=tmp_path)
+
+    def refuse(times: int) -> None:
+        refusals = iter([full] * times)
+
+        def on_a_full_disk(queue: JobQueue, *given: Any) -> Job:
+            for refusal in refusals:
+                raise refusal
+            return plain(queue, *given)
+
+        monkeypatch.setattr(JobQueue, method, on_a_full_disk)
+
+    monkeypatch.setattr(generate, "WAIT_SECONDS", 0.01)
+    refuse(1)
+    said = run("generate", "x", "--lang", "en", "--width", "64", "--height", "64")
+    assert (said.code, said.line) == (2, full.message("en"))
+    refuse(3)
+    said = run("generate", "x", "--lang", "en", "--wait", "--width", "64", "--height", "64")
+    assert said.code == 0 and said.out.endswith(".png\n")
+    assert said.err == f"{full.message('en')} Waiting; Ctrl+C ends it.\n"
+
+
+def test_what_a_full_disk_made_fail_is_queued_again(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain, full, queued_again = JobQueue.get, DiskFullError(path=tmp_path), list[str]()
+
+    def failed_at_first(queue: JobQueue, job_id: str) -> Job:
+        job = plain(queue, job_id)
+        return replace(job, state=JobState.FAILED, error=full) if job.state is JobState.DONE and not queued_again else job
+
+    def retry(queue: JobQueue, job_id: str) -> Job:
+        queued_again.append(job_id)
+        return plain(queue, job_id)
+
+    monkeypatch.setattr(generate, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(JobQueue, "get", failed_at_first)
+    monkeypatch.setattr(JobQueue, "retry", retry)
+    said = run("generate", "x", "--lang", "en", "--wait", "--width", "64", "--height", "64")
+    assert (said.code, len(queued_again)) == (0, 1) and said.err.startswith(full.message("en"))
+
+
+def test_waiting_is_for_this_machine_alone(run: Run) -> None:
+    said = run("generate", "x", "--wait", "--server", "http://127.0.0.1:9", "--lang", "en")
+    assert said.code == 2 and "--wait" in said.line and "--server" in said.line
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with a POSIX signal")

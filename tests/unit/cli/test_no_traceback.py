@@ -7,23 +7,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from core.cli import launcher
 from core.config.loader import PROJECT_ROOT
 
-COMMANDS = {
-    "help": ["--help"],
-    "generate": ["generate", "--help"],
-    "options": ["options"],
-    "models": ["models"],
-    "history": ["history", "check"],
-    "inspect": ["inspect", "nowhere.png"],
-    "users": ["users", "list"],
-}
-each_command = pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+PRINTING = (["--help"], ["options"], ["doctor"], ["history", "check"])
+OTHERS = (
+    ["models"], ["samplers"], ["generate", "红", "--steps", "x"], ["compare"], ["inspect", "nowhere.png"],
+    ["users", "remove", "红"], ["demo-eval", "--help"], ["verify", "--help"], ["bench", "--help"],
+)  # fmt: skip
+BEGINNING = (["generate", "a house"], ["bench"], ["history", "check"])
+
+
+def test_every_command_is_among_them() -> None:
+    assert {arguments[0] for arguments in (*PRINTING, *OTHERS)} == {"--help", *launcher.COMMANDS}
+
+
+def each(commands: Sequence[list[str]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("arguments", commands, ids=[" ".join(one) for one in commands])
 
 
 def start(arguments: list[str], folder: Path, **environment: str) -> subprocess.Popen[bytes]:
@@ -37,7 +42,7 @@ def variables(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, "ZDARKROOM_OUTPUT__DIRECTORY": str(folder), "LC_ALL": "C.UTF-8", **more}
 
 
-@each_command
+@each(PRINTING)
 def test_output_that_nobody_reads(tmp_path: Path, arguments: list[str]) -> None:
     process = start(arguments, tmp_path / "outputs")
     assert process.stdout is not None and process.stderr is not None
@@ -46,7 +51,7 @@ def test_output_that_nobody_reads(tmp_path: Path, arguments: list[str]) -> None:
     assert process.wait() in (0, 1, 2) and "Traceback" not in errors and "BrokenPipe" not in errors, errors
 
 
-@each_command
+@each((*PRINTING, *OTHERS))
 def test_a_terminal_of_ascii(tmp_path: Path, arguments: list[str]) -> None:
     ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"}
     process = start([*arguments, "--lang", "zh"], tmp_path / "outputs", **ascii_only)
@@ -54,10 +59,10 @@ def test_a_terminal_of_ascii(tmp_path: Path, arguments: list[str]) -> None:
     assert process.returncode in (0, 1, 2) and b"Traceback" not in errors and b"UnicodeEncodeError" not in output, errors.decode()
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.5])
-def test_ctrl_c_at_any_moment(tmp_path: Path, seconds: float) -> None:
-    process = start(["history", "check"], tmp_path / "outputs")
-    time.sleep(seconds)
+@each(BEGINNING)
+def test_ctrl_c(tmp_path: Path, arguments: list[str]) -> None:
+    process = start(arguments, tmp_path / "outputs")
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     if process.returncode == -signal.SIGINT:

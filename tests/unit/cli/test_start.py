@@ -184,7 +184,7 @@ def test_a_second_first_start_waits(start: ModuleType, tmp_path: Path, capsys: p
     with start.alone(tmp_path / ".setup.lock"):
         thread = threading.Thread(target=second)
         thread.start()
-        while "waiting" not in capsys.readouterr().out:
+        while "waiting" not in capsys.readouterr().err:
             assert thread.is_alive() and not entered.is_set()
     thread.join()
     assert entered.is_set()
@@ -208,7 +208,7 @@ def test_uv_installs_where_it_is_and_pip_where_it_fails(
     start.install(sys.executable, "requirements.txt")
     called = (tmp_path / "called").read_text()
     assert f"pip install --python {sys.executable}" in called and "http://mirror.example/simple" in called
-    assert ("trying pip" in capsys.readouterr().out) is bool(code)
+    assert ("trying pip" in capsys.readouterr().err) is bool(code)
 
 
 def test_a_broken_environment_is_seen(start: ModuleType, tmp_path: Path) -> None:

@@ -36,6 +36,19 @@ def test_a_changed_lora_file_is_the_reason_after_a_rerun() -> None:
     assert reproducibility.judged(record(ink="old"), record(ink="old"), different).reasons == ()
 
 
+def test_a_part_of_the_model_and_an_embedding_are_told_by_name() -> None:
+    then = {"model.fingerprint": "a", "model.files": {"vae": "1", "controlnet": "2"}}
+    before = replace(record(), effective={**then, "embedding.files": [{"name": "moody", "sha256": "old"}]})
+    now = {"model.fingerprint": "b", "model.files": {"vae": "3", "controlnet": "2"}, "embedding.moody": "new"}
+    found = reproducibility.expected(before, now, WorkerStatus("idle"))
+    assert found == (Change("model.files.vae", "1", "3"), Change("embedding.moody", "old", "new"))
+
+
+def test_a_record_of_before_the_hashes_of_parts_tells_the_revision() -> None:
+    found = reproducibility.expected(record(), {"model.fingerprint": "b", "model.files": {"vae": "3"}}, WorkerStatus("idle"))
+    assert found == (Change("model.fingerprint", "abc", "b"),)
+
+
 def test_a_record_without_hashes_says_nothing() -> None:
     odd = replace(record(), effective={"lora.files": ["ink", {"name": "a"}, 3]})
-    assert reproducibility.lora_hashes(odd.effective) == {}
+    assert reproducibility.file_hashes(odd.effective, reproducibility.LORA) == {}
