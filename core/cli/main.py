@@ -158,6 +158,10 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
         from core.bench import overhead
 
         return overhead.run(parsed, configs)
+    if parsed.what == "load":
+        from core.bench import load
+
+        return load.run(parsed, configs)
     if parsed.what == "samplers":
         from core.bench import samplers
 
@@ -308,7 +312,11 @@ def _add_samplers(command: argparse.ArgumentParser, language: str) -> None:
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     words = WORDS[language]
     command.add_argument(
-        "what", nargs="?", choices=("speed", "vae", "rope", "overhead", "samplers"), default="speed", help=words["what"]
+        "what",
+        nargs="?",
+        choices=("speed", "vae", "rope", "overhead", "load", "samplers"),
+        default="speed",
+        help=words["what"],
     )
     command.add_argument("--architecture", choices=("z-image-turbo",), help=words["architecture"])
     command.add_argument("--random-weights", action="store_true", help=words["random-weights"])
@@ -323,6 +331,7 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--prompts", default="200", metavar="N", help=words["most"])
     command.add_argument("--executor", metavar="ray", help=words["executor"])
     command.add_argument("--workers", default="2", metavar="N", help=words["workers"])
+    command.add_argument("--clients", default="10", metavar="N", help=words["clients"])
 
 
 if __name__ == "__main__":

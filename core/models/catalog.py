@@ -54,6 +54,10 @@ class Catalog:
         infos = (self._info(entry, entries) for entry in entries.values() if not entry.part)
         return sorted(infos, key=lambda info: (info.id != "demo", info.own))
 
+    def ids(self) -> Sequence[str]:
+        """Return the ids of all entries, without a look at their files."""
+        return [entry.id for entry in self._entries().values() if not entry.part]
+
     def problems(self) -> Sequence[InputError]:
         """Return the errors of unusable catalogue files."""
         return read_entries(self._configs / "models")[1]

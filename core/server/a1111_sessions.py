@@ -51,7 +51,8 @@ class Sessions:
 def find_model(studio: Studio, name: object) -> ModelInfo | None:
     """Return the model of a title, which may carry a hash or a suffix as A1111's do; None when there is none."""
     plain = str(name).partition(" [")[0].strip().removesuffix(".safetensors")
-    return next((model for model in studio.catalog.models() if model.id in (str(name), plain)), None)
+    found = next((model_id for model_id in studio.catalog.ids() if model_id in (str(name), plain)), None)
+    return studio.catalog.find(found) if found is not None else None
 
 
 def options_of(studio: Studio, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _add_models(app: FastAPI, get_studio: GetStudio) -> None:
     @app.get("/models/{model_id:path}")
     def model(model_id: str) -> Any:
         """Return one of them."""
-        known = [model.id for model in get_studio().catalog.models()]
+        known = get_studio().catalog.ids()
         if model_id not in known:
             raise UnknownModelError(value=model_id[:60], known=", ".join(known))
         return _model(model_id)
@@ -102,15 +102,15 @@ def model_for(studio: Studio, name: str | None) -> str | None:
     """
     if not name:
         return None
-    models = studio.catalog.models()
-    if any(model.id == name for model in models):
+    known = studio.catalog.ids()
+    if name in known:
         return name
     repository = name.lower()
-    for model in models:
+    for model in studio.catalog.models() if "/" in repository else ():
         if model.problem is None and repository in (source.lower() for source in model.sources.values()):
             return model.id
     if studio.settings.service.openai_models == "strict" and name != studio.settings.model.id:
-        raise UnknownModelError(value=name[:60], known=", ".join(model.id for model in models))
+        raise UnknownModelError(value=name[:60], known=", ".join(known))
     return None
 
 

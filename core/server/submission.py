@@ -108,7 +108,7 @@ def check_total(studio: Studio) -> None:
 
 def check_model(studio: Studio, model: object) -> None:
     """Raise UnknownModelError for a model that has no entry: a caller must not probe folders of this machine."""
-    known = [info.id for info in studio.catalog.models()]
+    known = studio.catalog.ids()  # without a look at the disk: every call comes by here
     if model not in (*known, studio.settings.model.id):
         raise UnknownModelError(value=str(model)[:60], known=", ".join(known))
 

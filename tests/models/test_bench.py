@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from core.bench.load import JOBS
 from core.bench.overhead import PARTS
 from core.bench.variants import variants, with_tiles
 from core.cli import main
@@ -46,3 +49,12 @@ def test_tiles_are_smaller_than_the_image():
     }
     assert with_tiles({"vae.enable_tiling": True}, 256)["vae.tile_sample_min_size"] == 128
     assert with_tiles({"vae.decoder_tiling": True}, 1024) == {"vae.decoder_tiling": True}
+
+
+@pytest.mark.slow
+def test_load_counts_every_call_and_loses_no_image(capfd):
+    assert main.main("bench load --clients 2 --runs 1 --side 64 --steps 1".split()) == 0
+    *_, last = capfd.readouterr().out.splitlines()
+    said = json.loads(last)
+    assert said["errors"] == [] and said["images"] >= 2 * (JOBS - 1) + 2
+    assert {"submit", "move", "cancel", "queue", "first event", "thumbnail", "image", "A1111"} <= set(said["kinds"])
