@@ -53,7 +53,7 @@ def test_tiles_are_smaller_than_the_image():
 
 @pytest.mark.slow
 def test_load_counts_every_call_and_loses_no_image(capfd):
-    assert main.main("bench load --clients 2 --runs 1 --side 64 --steps 1".split()) == 0
+    assert main.main(["bench", "load", "--clients", "2", "--runs", "1", "--side", "64", "--steps", "1"]) == 0
     *_, last = capfd.readouterr().out.splitlines()
     said = json.loads(last)
     assert said["errors"] == [] and said["images"] >= 2 * (JOBS - 1) + 2
