@@ -21,7 +21,7 @@ from core.i18n import localize
 
 KEY = "storage.database"
 SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
-SECRETS = ("password", "sslpassword")  # parts of a URL that must not be in it
+SECRET = "password"  # in the name of any part of a URL that must not be in it
 LOCK, PARTS = 0x7A64, 0x7A65  # the first numbers of our advisory locks: of everything, of one part of it
 BACKUP = "zdarkroom_{version}"  # the schema of a copy
 
@@ -174,17 +174,33 @@ def _by_code_point(kind: String, compiler: Any, **given: Any) -> str:
 
 
 def _checked(url: str) -> URL:
-    """Return the URL for SQLAlchemy. Raises OptionError, which does not repeat a password."""
+    """Return the URL for SQLAlchemy. Raises OptionError, which repeats no part of a password."""
     try:
         made = make_url(url)
-    except ArgumentError as error:
-        raise _unusable("?") from error
+    except (ArgumentError, ValueError) as error:  # the latter for a port that is no number
+        raise _unusable(shown_url(url)) from error
     if made.drivername not in SCHEMES or not (made.database or made.query.get("service")):
-        raise _unusable(made.render_as_string(hide_password=True))
-    if made.password is not None or any(name in made.query for name in SECRETS):
-        shown = made.difference_update_query(SECRETS).render_as_string(hide_password=True)
-        raise OptionError(source="storage", key=KEY, value=shown, allowed=_NO_PASSWORD)
+        raise _unusable(shown_url(url))
+    if made.password is not None or any(SECRET in name.lower() for name in made.query):
+        raise OptionError(source="storage", key=KEY, value=shown_url(url), allowed=_NO_PASSWORD)
     return made.set(drivername="postgresql+psycopg")
+
+
+def shown_url(url: str) -> str:
+    """Return scheme, user, host and name of a URL, however badly it is written: what may be a password is left out.
+
+    A password may hold any character, an @ as well: only what follows the last one is the host.
+    """
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        return "?"
+    before, at, host = rest.rpartition("@")
+    user, colon, _ = before.partition(":")
+    host = host.partition("?")[0].partition("#")[0]
+    machine, _, port = host.partition(":")
+    if port and not port.partition("/")[0].isdigit():
+        host = f"{machine}:***"
+    return f"{scheme}://{user}{':***' if colon else ''}{at}{host}"
 
 
 def _unusable(came: str) -> OptionError:
