@@ -94,7 +94,7 @@ class Client:
             self._connection.close()
 
     def _round(self, turn: int) -> None:
-        own = {"prompt": PROMPT, "width": self._side, "height": self._side, "model": self._model}
+        own: dict[str, Any] = {"prompt": PROMPT, "width": self._side, "height": self._side, "model": self._model}
         order = {**own, "num_inference_steps": self._steps}
         queued = [
             self.call("submit", "POST", "/api/v1/jobs", {**order, "seed": self._seed()})["id"] for _ in range(JOBS)
@@ -110,7 +110,7 @@ class Client:
                 self.call("thumbnail", "GET", f"/api/v1/thumbnails/{image['id']}")
                 self.call("image", "GET", f"/api/v1/images/{image['id']}")
         if turn % 2:
-            body = {"prompt": PROMPT, "size": f"{self._side}x{self._side}", "model": self._model}
+            body: dict[str, Any] = {"prompt": PROMPT, "size": f"{self._side}x{self._side}", "model": self._model}
             self.direct += len(self.call("OpenAI", "POST", "/v1/images/generations", body)["data"])
         else:
             body = {**own, "steps": self._steps, "seed": self._seed()}

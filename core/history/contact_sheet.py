@@ -9,6 +9,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from core.errors import ImageTooLargeError
+from core.storage.pixel_budget import decoding
+
 CELL, MARGIN, LABEL, LABEL_WIDTH, LEAST_WIDTH, FONT = 320, 8, 30, 110, 560, 16  # px
 LINE = 20  # px: from one line of a label to the next
 MOST_LINES = 6  # of a label
@@ -118,9 +121,9 @@ def _small(path: Path | None) -> Image.Image | None:
     if path is None:
         return None
     try:
-        with Image.open(path) as image:
+        with decoding(path, path.name) as image:
             small = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError):
+    except (ImageTooLargeError, OSError, ValueError, SyntaxError):
         return None
     small.thumbnail((CELL, CELL))
     return small

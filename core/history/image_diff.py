@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.errors import StorageError
+from core.errors import ImageTooLargeError, StorageError
+from core.storage.pixel_budget import decoding
 from core.types import Difference
 
 
@@ -30,7 +31,7 @@ def compare(one: Path, other: Path) -> Difference:
 
 
 def heat_map(one: Path, other: Path) -> bytes:
-    """Return a PNG: black where equal, over red and yellow to white where different. Raises StorageError."""
+    """Return a PNG: black where equal, over red and yellow to white where different. Raises as `compare`."""
     first, second = _pixels(one), _pixels(other)
     if first.shape != second.shape:
         raise StorageError(path=other, detail="the pictures have different sizes")
@@ -44,7 +45,7 @@ def heat_map(one: Path, other: Path) -> bytes:
 
 def _pixels(path: Path) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with decoding(path, path.name) as image:
             return np.asarray(image.convert("RGB"), dtype=np.int16)
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow's for a damaged file
+    except (ImageTooLargeError, OSError, ValueError, SyntaxError) as error:  # Pillow's for a damaged file
         raise StorageError(path=path, detail=f"it cannot be read: {error}") from error

@@ -43,6 +43,10 @@ class RemoteCatalog:
                 self._asked = time.monotonic()
             return self._found
 
+    def ids(self) -> Sequence[str]:
+        """Return the ids of the models."""
+        return [info.id for info in self.models()]
+
     def find(self, model: str) -> ModelInfo:
         """Return one of them. Raises UnknownModelError."""
         known = {info.id: info for info in self.models()}

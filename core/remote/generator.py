@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from core.config.loader import variable_of
-from core.errors import Cancelled, NoServerError, ServerRefusedError, StudioError
+from core.errors import Cancelled, ImageTooLargeError, NoServerError, ServerRefusedError, StudioError
 from core.i18n import localize
 from core.remote.client import Remote, RemoteJob, RetryDeadline
 from core.remote.remote_request import RemoteRequest, orders_of, values_of
+from core.storage.pixel_budget import decoding
 from core.types import (
     FIRST_ATTEMPT,
     Capability,
@@ -274,9 +275,9 @@ class RemoteGenerator:
 
 def _decoded(data: bytes, address: str) -> Image.Image:
     try:
-        with Image.open(BytesIO(data)) as image:
+        with decoding(BytesIO(data), address) as image:
             image.load()
             return image.convert("RGB") if image.mode not in ("RGB", "RGBA", "L") else image.copy()
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (ImageTooLargeError, OSError, ValueError, Image.DecompressionBombError) as error:
         reason = localize("remote.generator.it_sent_no_image", error=error)
         raise ServerRefusedError(server=address, reason=reason) from error

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.errors import ImageTooLargeError, ImportFileError, StorageError
+from core.errors import ImageTooLargeError, ImportFileError, ServerRefusedError, StorageError
+from core.history import contact_sheet, image_diff
 from core.history.store import History
+from core.remote import generator as remote_generator
 from core.storage import pixel_budget
 from core.storage.database import Database
 from core.storage.input_images import InputImages
@@ -76,6 +78,12 @@ def test_no_way_in_decodes_more_pixels_than_the_budget(
         history.import_image(huge, "huge.png")
     with pytest.raises(StorageError, match="6000x6000"):
         Thumbnails(outputs).make("ab", path)
+    with pytest.raises(StorageError, match="6000x6000"):
+        image_diff.compare(path, path)
+    with pytest.raises(ServerRefusedError, match="6000x6000"):
+        remote_generator._decoded(huge, "http://other:8501")
+    sheet = [contact_sheet.draw([cell], [""], [""], ["x"]).tobytes() for cell in (path, None)]
+    assert sheet[0] == sheet[1], "a cell without its image"
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 * MEGABYTE

@@ -43,6 +43,10 @@ def _selected(studio: Studio) -> None:
 
 def _menu(studio: Studio, presets: Presets, current: str, modified: bool) -> None:
     own = bool(current) and not presets.is_shipped(current)
+    if not state.is_admin():  # presets are shared by all users
+        st.caption(t("preset.admin_only"))
+        _export(presets, current)
+        return
     name = st.text_input(t("preset.name"), key=NAME, placeholder=t("preset.name_hint"))
     st.button(
         t("preset.save"), key="preset_save", icon=":material/save:", width="stretch", on_click=actions.save_preset,
@@ -57,15 +61,19 @@ def _menu(studio: Studio, presets: Presets, current: str, modified: bool) -> Non
             t("preset.delete", name=current), key="preset_delete", icon=":material/delete:", width="stretch",
             on_click=actions.delete_preset, args=(studio, current),
         )  # fmt: skip
-    if current:
-        st.download_button(
-            t("preset.export", name=current), data=lambda: presets.export(current), file_name=f"{current}.yaml",
-            mime="application/yaml", key="preset_export", icon=":material/download:", width="stretch", on_click="ignore",
-        )  # fmt: skip
+    _export(presets, current)
     file = st.file_uploader(t("preset.import"), ("yaml", "yml"), key=FILE)
     if file is not None:
         text = file.getvalue().decode("utf-8", errors="replace")
         st.button(
             t("preset.import_button", name=PurePath(file.name).stem), key="preset_import", width="stretch",
             icon=":material/upload_file:", on_click=actions.import_preset, args=(studio, text, PurePath(file.name).stem),
+        )  # fmt: skip
+
+
+def _export(presets: Presets, current: str) -> None:
+    if current:
+        st.download_button(
+            t("preset.export", name=current), data=lambda: presets.export(current), file_name=f"{current}.yaml",
+            mime="application/yaml", key="preset_export", icon=":material/download:", width="stretch", on_click="ignore",
         )  # fmt: skip

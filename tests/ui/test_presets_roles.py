@@ -1,0 +1,34 @@
+"""Presets belong to all users: an admin changes them, everyone else uses and exports them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.config.loader import load_settings
+from core.config.presets import Presets
+from ui import state
+
+
+def menu(presets: Any, current: str) -> None:
+    from ui.components import presets_menu
+
+    presets_menu._menu(None, presets, current, True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("admin", "buttons"), [(True, {"preset_save", "preset_update", "preset_delete"}), (False, set())]
+)
+def test_only_an_admin_changes_presets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, admin: bool, buttons: set[str]
+) -> None:
+    presets = Presets(load_settings(overrides={"output.directory": str(tmp_path)}))
+    presets.save("mine", {"generation.width": 512})
+    monkeypatch.setattr(state, "is_admin", lambda: admin)
+    at = AppTest.from_function(menu, args=(presets, "mine")).run(timeout=60)
+    assert not at.exception
+    assert {button.key for button in at.button} == buttons
+    assert len(at.get("download_button")) == 1 and bool(at.caption) is not admin
