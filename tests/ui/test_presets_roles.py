@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -13,7 +12,8 @@ from core.config.presets import Presets
 from ui import state
 
 
-def menu(presets: Any, current: str) -> None:
+def menu(presets, current):  # type: ignore[no-untyped-def]
+    """A page of its own: its source is run alone, without the names of this module."""
     from ui.components import presets_menu
 
     presets_menu._menu(None, presets, current, True)  # type: ignore[arg-type]
