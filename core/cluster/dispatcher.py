@@ -56,7 +56,9 @@ class Dispatcher:
         self._commands, self._requests = ModelCommands(directory), WorkerRequests(directory)
         self._heartbeat = Heartbeat(config.worker_id, self._registry, self._status)
         generator = LazyGenerator(lambda: self._generator)
-        self._runner = JobRunner(config.worker_id, database, store, generator, lambda state: None, stopping)
+        self._runner = JobRunner(
+            config.worker_id, database, store, generator, lambda state: None, stopping, config.job_log()
+        )
         self._stopping = stopping
         self._waiting = True  # whether jobs may be waiting that no worker was free for
         self._tended = 0.0

@@ -262,6 +262,7 @@ class WorkerSection(Section):
 
     timeout: float
     unload_minutes: float
+    job_log: bool
     executor: Literal["local", "ray"]
     ray_address: str
     ray_workers: int | Literal["auto"]
@@ -302,6 +303,7 @@ class ServiceSection(Section):
     max_batch: int
     queue_per_client: int
     queue_total: int
+    inputs_mb: int
     max_body_kb: int
     wait_seconds: float
     openai_models: Literal["default", "strict"]

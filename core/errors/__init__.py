@@ -10,6 +10,7 @@ StudioError
 |   |-- WildcardError        a template with unbalanced braces or unknown names
 |   |-- BatchError           rows of a batch that cannot be used
 |   |-- QueueFullError       one client has too many jobs in the queue
+|   |-- InputQuotaError      more input images within a day than may be stored
 |   |-- KeyReusedError       an idempotency key that was used with another request
 |   |-- JobStateError        an action that the state of the job does not allow
 |   |-- MoveError            a database that the history cannot be copied to
@@ -107,6 +108,10 @@ class KeyReusedError(InputError):
 
 class QueueFullError(InputError):
     """One client has too many jobs in the queue."""
+
+
+class InputQuotaError(InputError):
+    """More input images within a day than may be stored."""
 
 
 class JobStateError(InputError):

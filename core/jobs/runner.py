@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 from PIL.Image import Image
 
-from core.errors import Cancelled, InputImageError, NotFoundError, StorageError, StudioError
+from core.errors import Cancelled, InputImageError, NotFoundError, StorageError, StudioError, WorkerDiedError
 from core.history.pending import PendingImages
 from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.i18n import localize
 from core.jobs.eta import EtaEstimator
 from core.jobs.generator_protocol import LazyGenerator, WorkerLost, as_studio_error, device_fault
+from core.jobs.job_log import JobLog
 from core.jobs.queue import JobQueue
 from core.jobs.worker_main import RETRY_SECONDS
 from core.storage.database import Database
@@ -62,6 +63,7 @@ class JobRunner:
         generator: LazyGenerator,
         say: Callable[[str], None],
         stopping: threading.Event,
+        job_log: JobLog | None = None,
     ) -> None:
         self._id = worker_id
         self._queue = JobQueue(database, worker_id)
@@ -74,6 +76,7 @@ class JobRunner:
         self._stopping = stopping
         self._running: set[str] = set()  # ids of claimed jobs
         self._claim_unanswered = False
+        self._job_log = job_log
         self.device_failed = False
 
     def run_next(self) -> tuple[Job, JobState] | None:
@@ -116,23 +119,25 @@ class JobRunner:
         began = time.monotonic()
         log.info("job %s: begins, model %s", job.id, job.request.model)
         try:
-            state = self._run(job)
+            state, error = self._run(job)
         finally:
             self._running.discard(job.id)
+        if self._job_log is not None:
+            self._job_log.write(job, state, error, time.monotonic() - began)
         self._commit_leftovers()
         self.render_sweep_grids()
         log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
         return state
 
-    def _run(self, job: Job) -> JobState:
+    def _run(self, job: Job) -> tuple[JobState, StudioError | None]:
         try:
             state, error = self._attempt(job)
             self._settle(job.id, state, error)
         except WorkerLost as lost:
             reason = lost.reason
             self._write(job.id, lambda: self._queue.abandon(self._id, reason, job.id))
-            state = JobState.QUEUED
-        return state
+            state, error = JobState.QUEUED, WorkerDiedError(detail=reason)
+        return state, error
 
     def _attempt(self, job: Job) -> tuple[JobState, StudioError | None]:
         """Generate the missing images, and turn whatever is raised into a state and an error. Raises WorkerLost."""

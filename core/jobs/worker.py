@@ -56,7 +56,9 @@ class Worker:
         self._commands = ModelCommands(directory)
         self._generator = LazyGenerator(build)
         self._heartbeat = Heartbeat(config.worker_id, self._registry, self._status)
-        self._runner = JobRunner(config.worker_id, database, store, self._generator, self._heartbeat.say, stopping)
+        self._runner = JobRunner(
+            config.worker_id, database, store, self._generator, self._heartbeat.say, stopping, config.job_log()
+        )
         self._stopping = stopping
         self._busy_until = time.monotonic()
 

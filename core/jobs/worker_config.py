@@ -11,6 +11,7 @@ from typing import Any
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
+from core.jobs.job_log import JobLog
 from core.storage.database import Database
 from core.storage.files import Files
 from core.storage.object_store import open_files
@@ -51,6 +52,10 @@ class WorkerConfig:
     def to_line(self) -> str:
         """Return one line of ASCII."""
         return json.dumps({**vars(self), "values": dict(self.values)}, default=str) + "\n"
+
+    def job_log(self) -> JobLog:
+        """Return the log of ended jobs; it writes nothing unless `worker.job_log` is set."""
+        return JobLog(self.output_directory, bool(self.values.get("worker.job_log")))
 
     @staticmethod
     def from_line(line: str | bytes) -> WorkerConfig:

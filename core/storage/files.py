@@ -22,10 +22,11 @@ TEMPORARY = ".tmp"  # ends the name of a file that is being written; such names 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in a listing: its name, and the seconds since it was written."""
+    """A file in a listing: its name, the seconds since it was written, and its bytes."""
 
     name: str
     age: Callable[[], float]
+    size: Callable[[], int]
 
 
 class Files(Protocol):
@@ -144,7 +145,7 @@ class LocalFiles:
     def entries(self, folder: str) -> Iterator[Entry]:
         for entry in _scan(self.root / folder):
             if entry.is_file(follow_symlinks=False):
-                yield Entry(f"{folder}/{entry.name}", partial(_age, entry))
+                yield Entry(f"{folder}/{entry.name}", partial(_age, entry), partial(_size, entry))
 
     def settle(self) -> None:
         if hasattr(os, "sync"):
@@ -221,6 +222,13 @@ def _age(entry: os.DirEntry[str]) -> float:
         return time.time() - entry.stat(follow_symlinks=False).st_mtime
     except OSError:  # removed meanwhile
         return 0.0
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except OSError:  # removed meanwhile
+        return 0
 
 
 def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import re
+import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from core.errors import InputImageError, NotFoundError
+from core.errors import InputImageError, InputQuotaError, NotFoundError
 from core.i18n import localize
 from core.storage.files import Files, files_of
 from core.storage.masks import has_holes, read_mask
@@ -27,6 +29,8 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_FILE = 64 << 20  # bytes
 MAX_SIDE = 8192  # px; a longer side than any model renders
 SMALLEST_SIDE = 16  # px
+MEGABYTE = 1_000_000
+COUNT_SECONDS = 60.0  # between two looks at how much is stored
 FRESH_SECONDS = 24 * 3600  # what nothing refers to is kept this long: its job may be about to be queued
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -39,8 +43,13 @@ def is_digest(text: object) -> bool:
 class InputImages:
     """The input images among some files, or below one folder. For any number of threads and processes."""
 
-    def __init__(self, place: Files | Path) -> None:
+    def __init__(self, place: Files | Path, daily_bytes: int | None = None) -> None:
+        """`daily_bytes`: how much may be stored within a day; None = any amount."""
         self._files = files_of(place)
+        self._daily = daily_bytes
+        self._stored = 0  # bytes of the last day, as counted at `_counted`, and what was added since
+        self._counted = -COUNT_SECONDS
+        self._guard = threading.Lock()
 
     def keep(self, data: bytes, name: str = "") -> str:
         """Store the image in `data`; its digest. `name` is what people call the file, for errors only.
@@ -71,8 +80,24 @@ class InputImages:
             return digest
         buffer = io.BytesIO()
         image.save(buffer, "PNG", compress_level=4)
+        self._demand_room(len(buffer.getvalue()))
         self._files.write(name, buffer.getvalue())
         return digest
+
+    def _demand_room(self, more: int) -> None:
+        """Raise InputQuotaError when this image would exceed what may be stored within a day.
+
+        What nothing refers to is removed after a day, and the queue is bounded: so what may be stored in all is, too.
+        """
+        if self._daily is None:
+            return
+        with self._guard:
+            if time.monotonic() - self._counted > COUNT_SECONDS:
+                entries = (entry for entry in self._files.entries(FOLDER) if entry.age() < FRESH_SECONDS)
+                self._stored, self._counted = sum(entry.size() for entry in entries), time.monotonic()
+            if self._stored + more > self._daily:
+                raise InputQuotaError(value=self._stored // MEGABYTE, allowed=self._daily // MEGABYTE)
+            self._stored += more
 
     def file(self, digest: str) -> Path:
         """Return the PNG file. Raises NotFoundError."""

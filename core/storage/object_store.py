@@ -116,7 +116,9 @@ class ObjectFiles:
     def entries(self, folder: str) -> Iterator[Entry]:
         for found in self._listed(folder):
             if found["type"] == "file" and (name := _last(found["name"])):
-                yield Entry(f"{folder}/{name}", partial(_age, found.get("LastModified")))
+                yield Entry(
+                    f"{folder}/{name}", partial(_age, found.get("LastModified")), partial(int, found.get("size") or 0)
+                )
 
     def settle(self) -> None:
         """Do nothing: whatever was sent is there."""

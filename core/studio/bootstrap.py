@@ -24,7 +24,7 @@ from core.models.model_paths import ModelPaths, places_of
 from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
 from core.remote.loras import RemoteLoras
-from core.storage.input_images import InputImages
+from core.storage.input_images import MEGABYTE, InputImages
 from core.storage.storage_identity import check_belonging
 from core.studio import Studio
 from core.studio.request_builder import RequestBuilder
@@ -50,7 +50,7 @@ def build_studio(settings: Settings) -> Studio:
     check_belonging(database, store)
     history = History(database, store)
     history.sweep()
-    input_images = InputImages(store)
+    input_images = InputImages(store, MEGABYTE * settings.service.inputs_mb)
     embeddings = None if settings.remote.url else EmbeddingLibrary(places.store / EMBEDDING_FOLDER)
     requests = RequestBuilder(settings, catalog, loras, input_images, embeddings)
     return Studio(

@@ -85,6 +85,17 @@ WORKER = (
         },
     ),
     service(
+        "worker.job_log",
+        type="bool",
+        default=False,
+        label={"en": "Log of jobs", "zh": "任务日志"},
+        help={
+            "en": "Append one JSON line for each job that ran to logs/jobs.jsonl of the output folder: times, size, model, client, "
+            "error code; no prompt.",
+            "zh": "每个任务运行后在输出目录的 logs/jobs.jsonl 追加一行 JSON：用时、尺寸、模型、客户端、错误代码；不含提示词。",
+        },
+    ),
+    service(
         "worker.executor",
         type="choice",
         choices=("local", "ray"),
@@ -323,6 +334,20 @@ SERVICE = (
         help={
             "en": "How many may wait or run at once, of all clients together; one more over HTTP is refused with status 429.",
             "zh": "所有客户端合计可同时排队或运行的任务数；超出的 HTTP 请求以状态码 429 拒绝。",
+        },
+    ),
+    service(
+        "service.inputs_mb",
+        type="int",
+        default=4000,
+        minimum=1,
+        maximum=1_000_000,
+        unit="MB",
+        label={"en": "Input images a day", "zh": "每日输入图片总量"},
+        help={
+            "en": "How much may be stored within a day, of all clients and pages together. What no job or image uses is removed "
+            "after a day.",
+            "zh": "所有客户端与页面一天内可保存的输入图片总量。没有任务或图片使用的会在一天后删除。",
         },
     ),
     service(
