@@ -18,7 +18,7 @@ from core.history.record_codec import beside
 from core.storage.database import Database, moment, stamp
 from core.storage.files import Files
 from core.storage.thumbnails import Thumbnails
-from core.types import AnnotationChange, Annotations, HistoryQuery, ImageSelection
+from core.types import AnnotationChange, Annotations, HistoryQuery, ImageSelection, Undo
 
 PART = 200  # images of one transaction: some tenths of a second
 Said = tuple[Annotations, datetime | None]  # what is said of an image, and since when it is in the trash
@@ -33,23 +33,39 @@ class BulkActions:
         self._files = files
         self._thumbnails = thumbnails
 
-    def change(self, chosen: ImageSelection, change: AnnotationChange) -> None:
-        """Change the marks of these images. Raises NotFoundError for an id that is not there, OptionError or StorageError."""
+    def change(self, chosen: ImageSelection, change: AnnotationChange) -> Undo:
+        """Change the annotations of these images; return the changes that undo it.
+
+        Raises NotFoundError for an id that is not there, OptionError or StorageError.
+        """
+        undo: dict[AnnotationChange, list[str]] = {}
 
         def act(connection: Connection, found: Rows) -> None:
-            said = zip(found, image_rows.marks_of(connection, found), strict=True)
+            said = list(zip(found, image_rows.marks_of(connection, found), strict=True))
             image_rows.set_marks(
                 connection, {row.number: annotation_files.changed(before, change) for row, before in said}
             )
+            for row, before in said:
+                undo.setdefault(change.undoing(before), []).append(row.id)
 
         self._each_part(chosen, act)
+        return tuple((back, tuple(ids)) for back, ids in undo.items())
 
-    def set_trashed(self, chosen: ImageSelection, instant: datetime | None) -> None:
-        """Move images to the trash at `instant`, or out of it (None). Raises NotFoundError or StorageError."""
+    def set_trashed(self, chosen: ImageSelection, instant: datetime | None) -> tuple[str, ...]:
+        """Move images to the trash at `instant`, or out of it (None); return the ids of those that were not there.
+
+        Raises NotFoundError or StorageError.
+        """
         words = stamp(instant) if instant else None
-        self._each_part(
-            chosen, lambda connection, found: image_rows.set_trashed(connection, [row.number for row in found], words)
-        )
+        moved: list[str] = []
+
+        def act(connection: Connection, found: Rows) -> None:
+            new = [row for row in found if (row.trashed_at is None) != (words is None)]
+            image_rows.set_trashed(connection, [row.number for row in new], words)
+            moved.extend(row.id for row in new)
+
+        self._each_part(chosen, act)
+        return tuple(moved)
 
     def empty_trash(self) -> int:
         """Delete all that is in the trash for good; how many images that was. Raises StorageError."""

@@ -20,6 +20,8 @@ from core.storage.tables import image_inputs, image_labels, image_records, image
 from core.types import Annotations, GenerationRequest, ImageRecord
 
 TAG, COLLECTION = "tag", "collection"
+PROGRAM = "program"  # the kind of label that names which program made an imported image
+LONGEST_NAME = 200  # characters of a label
 PARENT = "parent"  # in the place of a role: the image of the history that "image" is
 CHUNK = 500  # fewer than the variables that SQLite takes in one statement
 
@@ -36,6 +38,7 @@ def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], di
     wording.remove_words(connection, [number])
     wording.put_words(connection, [(number, row["prompt"], row["negative_prompt"])])
     _put_inputs(connection, number, record.request)
+    _put_program(connection, number, record)
     return number
 
 
@@ -106,7 +109,8 @@ def set_marks(connection: Connection, marked: Mapping[int, Annotations]) -> None
     connection.execute(
         text("UPDATE images SET rating = :rating, favourite = :favourite, note = :note WHERE number = :at"), values
     )
-    connection.execute(text("DELETE FROM image_labels WHERE number = :at"), [{"at": number} for number in marked])
+    own = text(f"DELETE FROM image_labels WHERE number = :at AND kind <> '{PROGRAM}'")
+    connection.execute(own, [{"at": number} for number in marked])
     labels = [
         {"kind": kind, "name": name, "number": number}
         for number, marks in marked.items()
@@ -142,6 +146,15 @@ def _put_inputs(connection: Connection, number: int, request: GenerationRequest)
     sources = {**request.inputs, **({PARENT: request.parent} if request.parent else {})}
     for role, source in sources.items():
         connection.execute(insert(image_inputs).values(role=role, source=source, number=number))
+
+
+def _put_program(connection: Connection, number: int, record: ImageRecord) -> None:
+    """Write which program made an imported image; nothing for an image of this studio."""
+    here = (image_labels.c.number == number, image_labels.c.kind == PROGRAM)
+    connection.execute(delete(image_labels).where(*here))
+    if program := str(record.effective.get("taken_in_from", "")):
+        name = well_formed(program)[:LONGEST_NAME]
+        connection.execute(insert(image_labels).values(kind=PROGRAM, name=name, number=number))
 
 
 def _option_set(connection: Connection, options: Mapping[str, Any]) -> int:

@@ -15,8 +15,8 @@ from typing import Any
 
 from core.config.options import SCHEMA
 from core.errors import OptionError
-from core.history.image_rows import COLLECTION, PARENT, TAG
-from core.history.record_codec import signed_seed
+from core.history.image_rows import COLLECTION, PARENT, PROGRAM, TAG
+from core.history.record_codec import UNKNOWN_SEED, signed_seed
 from core.storage.database import stamp
 from core.storage.dialects import Dialect
 from core.storage.dialects.contract import Conditions
@@ -30,6 +30,11 @@ RANGES = (
     ("min_cfg_scale", "cfg_scale", ">="), ("max_cfg_scale", "cfg_scale", "<="),
     ("min_rating", "rating", ">="),
 )  # fmt: skip
+UNTOLD = {  # what a row has where an imported image does not tell the value
+    "model": "model = ''",
+    "seed": f"seed = {UNKNOWN_SEED}",
+    **{name: f"{name} < 0" for name in ("num_inference_steps", "cfg_scale", "seconds")},
+}
 USUAL = "created_at"  # the order of ix_images_filter
 FEW = 2000  # images that are sorted sooner than a walk over the index meets a page of them
 _LISTS = {option.key for option in SCHEMA.request_options() if option.type == "list"}
@@ -81,7 +86,11 @@ class QuerySql:
         if self.by_number and not self.where and not self.sets[1:]:
             trash = "SELECT number FROM images WHERE trashed_at IS NOT NULL"
             return f"SELECT count(*) FROM ({self.sets[0]}) AS named WHERE number NOT IN ({trash})"
-        return f"SELECT count(*) FROM {self.looked_up() if self.by_number else self.walked(None)}"
+        return f"SELECT count(*) FROM {self.any_order()}"
+
+    def any_order(self) -> str:
+        """Return the source for what looks at every match, in no order."""
+        return self.looked_up() if self.by_number else self.walked(None)
 
 
 def asked_by(query: HistoryQuery, wording: Dialect) -> QuerySql:
@@ -107,6 +116,8 @@ def _sets(query: HistoryQuery, wording: Dialect) -> Conditions:
     if query.parent is not None:
         sets.append(f"SELECT number FROM image_inputs WHERE role = '{PARENT}' AND source = :parent")
         values["parent"] = well_formed(query.parent)
+    if query.imported:
+        sets.append(f"SELECT number FROM image_labels WHERE kind = '{PROGRAM}'")
     for kind, label in ((COLLECTION, query.collection), (TAG, query.tag)):
         if label is not None:
             sets.append(f"SELECT number FROM image_labels WHERE kind = '{kind}' AND name = :{kind}")
@@ -135,6 +146,7 @@ def _filters(query: HistoryQuery, wording: Dialect) -> Conditions:
             if sign == "<=":  # what is unknown is below 0 in the row, and matches no number
                 where.append(f"{column} >= 0")
             values[name] = value
+    where.extend(UNTOLD[name] for name in query.unknown)
     for name, sign in (("since", ">="), ("until", "<")):
         if (instant := getattr(query, name)) is not None:
             where.append(f"created_at {sign} :{name}")

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, text
 
 from core.history.importers.common import LARGEST_SEED
-from core.history.query_sql import RANGES, QuerySql, asked_by, unusable
+from core.history.query_sql import RANGES, UNTOLD, QuerySql, asked_by, unusable
 from core.storage.dialects import wording_of
 from core.storage.infotext import well_formed
 from core.storage.tables import images
@@ -30,7 +30,7 @@ MAX_OPTIONS = 50
 
 def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]], str | None, int]:
     """Return rows of `images`, the cursor of the next page (None on the last), how many match in all. Raises OptionError."""
-    _check(query)
+    check(query)
     asked = asked_by(query, wording_of(connection))
     if (dear := asked.dear(query.sort)) is not None:
         page, cursor = _page(connection, query, dear, asked.values, keeping=True)
@@ -46,14 +46,14 @@ def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]
 
 def ids(connection: Connection, query: HistoryQuery) -> list[str]:
     """Return the ids of all that match, in the query's order; its page and cursor do not count."""
-    _check(query)
+    check(query)
     asked = asked_by(query, wording_of(connection))
     return list(connection.scalars(text(f"SELECT id FROM {asked.source(query.sort)} {_order(query)}"), asked.values))
 
 
 def neighbours(connection: Connection, query: HistoryQuery, row: Row[Any]) -> tuple[str | None, str | None]:
     """Return the ids before and after `row` in the query's order; None at an end."""
-    _check(query)
+    check(query)
     asked = asked_by(query, wording_of(connection))
     found = []
     for descending in (not query.descending, query.descending):
@@ -97,7 +97,8 @@ def _order(query: HistoryQuery) -> str:
     return f"ORDER BY {query.sort} {direction}, id {direction}"
 
 
-def _check(query: HistoryQuery) -> None:
+def check(query: HistoryQuery) -> None:
+    """Raise OptionError for a query that can't be answered."""
     if query.sort not in SORTS:
         raise unusable("sort", query.sort, ", ".join(SORTS))
     if not 1 <= query.limit <= MAX_LIMIT:
@@ -106,6 +107,8 @@ def _check(query: HistoryQuery) -> None:
         raise unusable("text", f"{len(query.text)} characters", f"0 - {MAX_TEXT} characters")
     if len(query.options) > MAX_OPTIONS:
         raise unusable("options", len(query.options), f"0 - {MAX_OPTIONS}")
+    if strange := set(query.unknown).difference(UNTOLD):
+        raise unusable("unknown", ", ".join(sorted(strange)), ", ".join(UNTOLD))
     for name in ("width", "height", "offset", "seed", *(name for name, _, _ in RANGES)):
         largest = LARGEST_SEED if name == "seed" else MAX_NUMBER
         if not 0 <= (getattr(query, name) or 0) <= largest:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from core.errors import NotFoundError, SharedStorageError, StorageError
-from core.history import image_rows, search, timing_stats
+from core.history import image_rows, search, statistics, timing_stats
 from core.history.bulk_actions import BulkActions
 from core.history.image_import import import_image
 from core.history.pending import PendingImage
@@ -30,10 +30,13 @@ from core.types import (
     AnnotationChange,
     GeneratedImage,
     GenerationRequest,
+    HistoryCounts,
     HistoryPage,
     HistoryQuery,
+    HistoryStatistics,
     ImageRecord,
     ImageSelection,
+    Undo,
 )
 
 log = logging.getLogger(__name__)
@@ -149,17 +152,26 @@ class History:
             return path
         return self._thumbnails.make(image_id, self.file(image_id))
 
-    def change(self, chosen: ImageSelection, change: AnnotationChange) -> None:
-        """Change the marks of these images. Raises NotFoundError, OptionError or StorageError."""
-        self._order.change(chosen, change)
+    def change(self, chosen: ImageSelection, change: AnnotationChange) -> Undo:
+        """Change the annotations of these images; return the changes that undo it.
 
-    def trash(self, chosen: ImageSelection) -> None:
-        """Put these images into the trash: out of every search but the trash's own. Raises NotFoundError."""
-        self._order.set_trashed(chosen, datetime.now(UTC))
+        Raises NotFoundError, OptionError or StorageError.
+        """
+        return self._order.change(chosen, change)
 
-    def restore(self, chosen: ImageSelection) -> None:
-        """Take these images out of the trash again, with all that was said of them. Raises NotFoundError."""
-        self._order.set_trashed(chosen, None)
+    def trash(self, chosen: ImageSelection) -> tuple[str, ...]:
+        """Move these images to the trash: out of every search but the trash's own; return the ids of those that moved.
+
+        Raises NotFoundError.
+        """
+        return self._order.set_trashed(chosen, datetime.now(UTC))
+
+    def restore(self, chosen: ImageSelection) -> tuple[str, ...]:
+        """Restore these images from the trash with their annotations; return the ids of those that moved.
+
+        Raises NotFoundError.
+        """
+        return self._order.set_trashed(chosen, None)
 
     def empty_trash(self) -> int:
         """Delete all that is in the trash for good; how many images that was."""
@@ -181,6 +193,16 @@ class History:
         """Return the ids of all that match, in the query's order."""
         with self._database.reading() as connection:
             return tuple(search.ids(connection, query))
+
+    def counts(self) -> HistoryCounts:
+        """Return how many images there are in all, of each kind, and with each tag and collection."""
+        with self._database.reading() as connection:
+            return statistics.counts(connection)
+
+    def statistics(self, query: HistoryQuery, zone: tzinfo) -> HistoryStatistics:
+        """Return how many images the query finds by day (of `zone`), model, sampler and size. Raises OptionError."""
+        with self._database.reading() as connection:
+            return statistics.of(connection, query, zone)
 
     def labels(self, kind: str) -> tuple[str, ...]:
         """Return the names of all tags ("tag") or collections ("collection")."""

@@ -22,12 +22,12 @@ from core.types import STORED_OFFSET, HistoryPage, HistoryQuery, cfg_of
 PART = 100  # images that a gallery asks for at a time
 MAX_WORD = 60_000  # characters: what servers take as an address
 TIMES = ("since", "until")
-LISTS = ("ids", "without")
+LISTS = ("ids", "without", "unknown")
 KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("text", "model", "format", "tag", "collection", "sort", "cursor", *TIMES), str),
     **dict.fromkeys(("width", "height", "seed", "min_steps", "max_steps", "min_rating", "limit", "offset"), int),
     **dict.fromkeys(("min_cfg_scale", "max_cfg_scale"), (int, float)),
-    **dict.fromkeys(("favourite", "missing", "trashed", "descending"), bool),
+    **dict.fromkeys(("favourite", "missing", "imported", "trashed", "descending"), bool),
     "options": dict,
     **dict.fromkeys(LISTS, list),
 }

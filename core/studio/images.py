@@ -40,7 +40,6 @@ from core.types import (
     FoundParameters,
     GenerationRequest,
     ImageRecord,
-    ImportResult,
     ParameterSweep,
     RerunResult,
     SubmitOptions,
@@ -81,30 +80,24 @@ class Images:
         here = tuple(str(replace(use, name=self._loras.named(use.name, hashes.get(use.name, "")))) for use in uses)
         return replace(found, values={**found.values, KEY: here})
 
-    def import_folder(self, folder: Path) -> ImportResult:
-        """Import every image in a folder of this machine, without subfolders. Links are not followed."""
-        known, new, refused = 0, [], []
+    def files_in(self, folder: Path) -> tuple[Path, ...]:
+        """Return the image files in a folder of this machine, without subfolders and links. Raises ImportFileError."""
         try:
             paths = sorted(path for path in folder.expanduser().iterdir() if path.is_file() and not path.is_symlink())
         except (OSError, ValueError, RuntimeError) as error:  # the last two: a NUL, a home that there is not
             detail = getattr(error, "strerror", None) or error
             raise ImportFileError(file=folder, detail=detail) from error
-        for path in paths:
-            if path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            try:
-                if path.stat().st_size > MAX_FILE:  # before it is read
-                    raise ImportFileError(file=path.name, detail=f"> {MAX_FILE >> 20} MB")
-                made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                record, is_new = self._history.import_image(path.read_bytes(), path.name, made)
-            except ImportFileError as error:
-                refused.append(error)
-            except OSError as error:
-                refused.append(ImportFileError(file=path, detail=error))
-            else:
-                known += not is_new
-                new += [record.id] if is_new else []
-        return ImportResult(tuple(new), known, tuple(refused))
+        return tuple(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+
+    def import_file(self, path: Path) -> tuple[ImageRecord, bool]:
+        """Import an image file of this machine; return its record and whether it is new. Raises ImportFileError or StorageError."""
+        try:
+            if path.stat().st_size > MAX_FILE:  # before it is read
+                raise ImportFileError(file=path.name, detail=f"> {MAX_FILE >> 20} MB")
+            made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            return self._history.import_image(path.read_bytes(), path.name, made)
+        except OSError as error:
+            raise ImportFileError(file=path, detail=error) from error
 
 
 class Reruns:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime
+from typing import Any
 
 from core.types.generation import Decision, GenerationRequest
-
-if TYPE_CHECKING:
-    from core.errors import StudioError
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,26 @@ class AnnotationChange:
     remove_tags: tuple[str, ...] = ()
     add_collections: tuple[str, ...] = ()
     remove_collections: tuple[str, ...] = ()
+
+    def undoing(self, before: Annotations) -> AnnotationChange:
+        """Return the change that brings an image back to `before` in what this one changes, and in nothing else."""
+
+        def names(
+            had: tuple[str, ...], added: tuple[str, ...], removed: tuple[str, ...]
+        ) -> tuple[tuple[str, ...], ...]:
+            return tuple(sorted(set(removed) & set(had))), tuple(sorted(set(added) - set(had) - set(removed)))
+
+        tags = names(before.tags, self.add_tags, self.remove_tags)
+        collections = names(before.collections, self.add_collections, self.remove_collections)
+        return AnnotationChange(
+            rating=None if self.rating is None else before.rating,
+            favourite=None if self.favourite is None else before.favourite,
+            note=None if self.note is None else before.note,
+            add_tags=tags[0],
+            remove_tags=tags[1],
+            add_collections=collections[0],
+            remove_collections=collections[1],
+        )
 
 
 @dataclass(frozen=True)
@@ -159,15 +176,6 @@ class ParameterSweep:
 
 
 @dataclass(frozen=True)
-class ImportResult:
-    """What became of the images of a folder: ids of the new ones, how many were here, and those that can't be."""
-
-    new: tuple[str, ...]
-    known: int
-    refused: tuple[StudioError, ...]
-
-
-@dataclass(frozen=True)
 class HistoryQuery:
     """A filter over the history. None or "" means: any. Dates are aware; sizes in pixels.
 
@@ -196,6 +204,8 @@ class HistoryQuery:
     ids: tuple[str, ...] = ()  # of these only
     without: tuple[str, ...] = ()  # and none of these
     parent: str | None = None  # made from this image
+    imported: bool = False  # True: images that other programs made, and no others
+    unknown: tuple[str, ...] = ()  # the file does not tell these: model, seed, num_inference_steps, cfg_scale, seconds
     trashed: bool = False  # True: the trash, and nothing else
     sort: str = "created_at"  # or seed, width, height, num_inference_steps, cfg_scale, seconds, rating, model ...
     descending: bool = True
@@ -204,6 +214,7 @@ class HistoryQuery:
     offset: int = 0
 
 
+Undo = tuple[tuple[AnnotationChange, tuple[str, ...]], ...]  # changes that undo one, each with the ids of its images
 ImageSelection = Sequence[str] | HistoryQuery  # what is acted on: images by id, or all that a question finds
 
 
@@ -214,3 +225,39 @@ class HistoryPage:
     records: tuple[ImageRecord, ...]
     next_cursor: str | None
     total: int
+
+
+@dataclass(frozen=True)
+class HistoryCounts:
+    """How many images there are; those in the trash count there and nowhere else."""
+
+    all: int
+    favourites: int
+    missing: int
+    imported: int
+    trash: int
+    tags: Mapping[str, int]
+    collections: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class DayCount:
+    """Images of one day; `seconds` is the mean time of those whose time is known, None where no time is."""
+
+    day: date
+    images: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class HistoryStatistics:
+    """Images that a query finds, by day (oldest first), model, sampler and size (most images first).
+
+    "" is an unknown model or an image without a sampler of its own.
+    """
+
+    total: int
+    days: tuple[DayCount, ...]
+    models: Mapping[str, int]
+    samplers: Mapping[str, int]
+    sizes: Mapping[tuple[int, int], int]

@@ -9,9 +9,10 @@ import io
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,14 @@ from core.types import (
     AnnotationChange,
     Axis,
     Benchmark,
+    DayCount,
     Decision,
     Download,
     GenerationRequest,
+    HistoryCounts,
     HistoryPage,
     HistoryQuery,
+    HistoryStatistics,
     ImageRecord,
     ImageSelection,
     Job,
@@ -56,6 +60,7 @@ from core.types import (
     QueueSnapshot,
     SubmitOptions,
     SystemReport,
+    Undo,
     Vote,
     WorkerStatus,
 )
@@ -174,6 +179,9 @@ class FakeHistory:
                 and record.marks.rating >= (query.min_rating or 0)
                 and query.favourite in (None, record.marks.favourite)
                 and query.tag in (None, *record.marks.tags)
+                and query.collection in (None, *record.marks.collections)
+                and (not query.imported or "taken_in_from" in record.effective)
+                and query.unknown in ((), *([query.unknown] if record.unknown.issuperset(query.unknown) else []))
                 and (not query.ids or record.id in query.ids)
                 and record.id not in query.without
             )
@@ -230,22 +238,54 @@ class FakeHistory:
         marks = [record.marks for record in self.records]
         return tuple(sorted({name for one in marks for name in (one.tags if kind == "tag" else one.collections)}))
 
-    def change(self, chosen: ImageSelection, change: AnnotationChange) -> None:
-        self._replace(chosen, lambda record: replace(record, marks=changed(record.marks, change)))
+    def counts(self) -> HistoryCounts:
+        kept = [record for record in self.records if record.trashed_at is None]
+        return HistoryCounts(
+            all=len(kept),
+            favourites=sum(record.marks.favourite for record in kept),
+            missing=sum(record.missing for record in kept),
+            imported=sum("taken_in_from" in record.effective for record in kept),
+            trash=len(self.records) - len(kept),
+            tags=Counter(name for record in kept for name in record.marks.tags),
+            collections=Counter(name for record in kept for name in record.marks.collections),
+        )
 
-    def trash(self, chosen: ImageSelection) -> None:
-        self._replace(chosen, lambda record: replace(record, trashed_at=datetime.now(UTC)))
+    def statistics(self, query: HistoryQuery, zone: tzinfo) -> HistoryStatistics:
+        found = self.search(replace(query, limit=10**6, cursor=None)).records
+        days = Counter(record.created_at.astimezone(zone).date() for record in found)
+        return HistoryStatistics(
+            total=len(found),
+            days=tuple(DayCount(day, count, 2.0) for day, count in sorted(days.items())),
+            models=Counter(record.request.model for record in found),
+            samplers=Counter(str(record.request.options.get("generation.sampler", "")) for record in found),
+            sizes=Counter((record.width, record.height) for record in found),
+        )
 
-    def restore(self, chosen: ImageSelection) -> None:
-        self._replace(chosen, lambda record: replace(record, trashed_at=None))
+    def change(self, chosen: ImageSelection, change: AnnotationChange) -> Undo:
+        ids = self._ids(chosen)
+        undo = tuple((change.undoing(self.get(image_id).marks), (image_id,)) for image_id in ids)
+        self._replace(ids, lambda record: replace(record, marks=changed(record.marks, change)))
+        return undo
+
+    def trash(self, chosen: ImageSelection) -> tuple[str, ...]:
+        ids = self._ids(chosen)
+        self._replace(ids, lambda record: replace(record, trashed_at=datetime.now(UTC)))
+        return ids
+
+    def restore(self, chosen: ImageSelection) -> tuple[str, ...]:
+        ids = self._ids(chosen)
+        self._replace(ids, lambda record: replace(record, trashed_at=None))
+        return ids
 
     def empty_trash(self) -> int:
         before = len(self.records)
         self.records = [record for record in self.records if record.trashed_at is None]
         return before - len(self.records)
 
-    def _replace(self, chosen: ImageSelection, new: Callable[[ImageRecord], ImageRecord]) -> None:
-        ids = self.ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
+    def _ids(self, chosen: ImageSelection) -> tuple[str, ...]:
+        return self.ids(chosen) if isinstance(chosen, HistoryQuery) else tuple(chosen)
+
+    def _replace(self, ids: Sequence[str], new: Callable[[ImageRecord], ImageRecord]) -> None:
         self.records = [new(record) if record.id in ids else record for record in self.records]
 
 

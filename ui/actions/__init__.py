@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from ui.actions.annotate import empty_trash, mark, restore, toggle_favourite, trash, trash_shown
+from ui.actions.annotate import (
+    empty_trash,
+    favourite,
+    history_key,
+    mark,
+    restore,
+    toggle_favourite,
+    trash,
+    trash_open,
+    undo,
+)
 from ui.actions.form import apply_yaml, change_model, open_form, restore_draft
 from ui.actions.generate import (
     cure,
@@ -36,8 +46,10 @@ __all__ = [
     "delete_preset",
     "empty_trash",
     "expanded",
+    "favourite",
     "generate",
     "hires",
+    "history_key",
     "import_preset",
     "is_check",
     "is_modified",
@@ -62,7 +74,8 @@ __all__ = [
     "submit_batch",
     "toggle_favourite",
     "trash",
-    "trash_shown",
+    "trash_open",
+    "undo",
     "use",
     "use_parameters",
     "use_sample",

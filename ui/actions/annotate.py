@@ -1,69 +1,153 @@
-"""What is done with images of the history: rated, tagged, put into the trash and out of it."""
+"""What is done with images of the history: annotated, moved to the trash and out of it, and undone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import AnnotationChange, HistoryQuery, ImageSelection
+from core.types import AnnotationChange, HistoryQuery, ImageSelection, Undo
 from ui import state
 from ui.i18n import t
 
+Done = TypeVar("Done")
+
 
 def mark(studio: Studio, chosen: ImageSelection, change: AnnotationChange) -> None:
-    """Rate, tag, note or collect images."""
-    _try(lambda: studio.history.change(chosen, change), many=isinstance(chosen, HistoryQuery))
+    """Rate, tag, annotate or collect images; the page offers to undo it."""
+    done = _try(lambda: studio.history.change(chosen, change), many=isinstance(chosen, HistoryQuery))
+    if done:
+        state.set_undoable(_words(change, done), changes=done)
+
+
+def _words(change: AnnotationChange, done: Undo) -> str:
+    count = sum(len(ids) for _, ids in done)
+    if change == AnnotationChange(rating=change.rating):
+        return t("undo.rated", stars="★" * (change.rating or 0) or t("undo.none"), count=count)
+    if change == AnnotationChange(favourite=change.favourite):
+        return t("undo.favorite", count=count) if change.favourite else t("undo.not_favorite", count=count)
+    return t("undo.changed", count=count)
 
 
 def toggle_favourite(studio: Studio, image_id: str) -> None:
-    _try(
-        lambda: studio.history.change(
-            [image_id], AnnotationChange(favourite=not studio.history.get(image_id).marks.favourite)
-        )
-    )
+    """Make an image a favorite, or no longer one: a second click undoes the first."""
+    change = AnnotationChange(favourite=not _is_favourite(studio, [image_id]))
+    _try(lambda: studio.history.change([image_id], change))
+
+
+def favourite(studio: Studio, chosen: ImageSelection) -> None:
+    """Make these images favorites; where all of them are, none of them any longer."""
+    try:
+        change = AnnotationChange(favourite=not _is_favourite(studio, chosen))
+    except StudioError as error:
+        state.set_errors([error])
+        return
+    mark(studio, chosen, change)
+
+
+def _is_favourite(studio: Studio, chosen: ImageSelection) -> bool:
+    query = chosen if isinstance(chosen, HistoryQuery) else HistoryQuery(ids=tuple(chosen))
+    return studio.history.search(replace(query, favourite=False, limit=1, cursor=None)).total == 0
 
 
 def trash(studio: Studio, chosen: ImageSelection) -> None:
-    """Into the trash, and out of sight."""
-    if _try(lambda: studio.history.trash(chosen), many=isinstance(chosen, HistoryQuery)):
+    """Move images to the trash; the page offers to undo it."""
+    moved = _try(lambda: studio.history.trash(chosen), many=isinstance(chosen, HistoryQuery))
+    if moved is not None:
         _let_go(chosen)
+        state.set_undoable(t("undo.trashed", count=len(moved)), trashed=moved)
 
 
-def trash_shown(studio: Studio, image_id: str) -> None:
-    """Move the image on the stage to the trash, and say how to have it back."""
+def trash_open(studio: Studio, query: HistoryQuery, image_id: str) -> None:
+    """Move the open image to the trash and open the next one in the order of `query`, at its end the one before."""
+    try:
+        before, after = studio.history.neighbours(query, image_id)
+    except StudioError as error:
+        state.set_errors([error])
+        return
     trash(studio, [image_id])
-    st.toast(t("picture.trashed"), icon=":material/delete:")
+    if not state.errors():
+        state.select_image(after or before)
 
 
 def restore(studio: Studio, chosen: ImageSelection) -> None:
-    if _try(lambda: studio.history.restore(chosen), many=isinstance(chosen, HistoryQuery)):
+    moved = _try(lambda: studio.history.restore(chosen), many=isinstance(chosen, HistoryQuery))
+    if moved is not None:
         _let_go(chosen)
+        state.set_undoable(t("undo.restored", count=len(moved)), restored=moved)
 
 
 def empty_trash(studio: Studio) -> None:
     _try(studio.history.empty_trash, many=True)
+    state.forget_undo()
     _let_go([state.selected_image() or ""])
 
 
-def _try(act: Callable[[], object], many: bool = False) -> bool:
-    """Do it; a problem is shown on the page. What may take long says so meanwhile."""
+def undo(studio: Studio) -> None:
+    """Undo the last action, once."""
+    last = state.undoable()
+    if last is None:
+        return
+
+    def act() -> None:
+        for change, ids in last.changes:
+            studio.history.change(ids, change)
+        if last.trashed:
+            studio.history.restore(last.trashed)
+        if last.restored:
+            studio.history.trash(last.restored)
+
+    state.forget_undo()
+    _try(act, many=True)
+
+
+def history_key(studio: Studio, query: HistoryQuery, event: Mapping[str, Any]) -> None:
+    """Do what a key of the History page asks for.
+
+    It means the open image when it is pressed there; else the selection; else the image with the focus, or the open one.
+    """
+    act, opened = event["act"], state.selected_image()
+    if act == "escape":
+        state.select_image(None) if opened else state.choose_images((), by_page=True)
+        return
+    if act == "all":
+        state.choose_found(state.as_of_now(query))
+        return
+    in_detail = bool(event["open"] and opened)
+    chosen = [opened] if in_detail and opened else state.chosen() or [one for one in [event["id"] or opened] if one]
+    if not chosen:
+        return
+    if act == "rate":
+        mark(studio, chosen, AnnotationChange(rating=int(event["value"])))
+    elif act == "favourite":
+        favourite(studio, chosen)
+    elif query.trashed:
+        st.toast(t("history.in_trash_already"), icon=":material/info:")
+    elif opened and chosen == [opened]:
+        trash_open(studio, query, opened)
+    else:
+        trash(studio, chosen)
+
+
+def _try(act: Callable[[], Done], many: bool = False) -> Done | None:
+    """Do it and return what it returns; None after an error, which the page shows. What may take long says so meanwhile."""
     state.set_errors(())
     state.renew_history()
     try:
         with st.spinner(t("history.working")) if many else nullcontext():
-            act()
+            return act()
     except StudioError as error:
         state.set_errors([error])
-        return False
-    return True
+        return None
 
 
 def _let_go(chosen: ImageSelection) -> None:
-    """Images that left the page are neither chosen nor open any more."""
+    """Images that left the page are neither selected nor open any more."""
     state.choose_images((), by_page=True)
     everything = isinstance(chosen, HistoryQuery)
     if everything or state.selected_image() in chosen:

@@ -23,15 +23,15 @@ class View {
   }
 
   show(data) {
-    const other = data.query !== this.data.query;
+    const other = data.query !== this.data.query || data.tile !== this.data.tile;
     const changed = other || data.total !== this.data.total || data.version !== this.data.version;
+    const focused = Number(this.box.getRootNode().activeElement?.dataset?.place ?? NaN);
     if (data.open !== this.data.open) this.opened = !!data.open;
     this.data = data;
     this.box.setAttribute("aria-label", data.label);
     if (changed) {
       this.parts.clear();
-      this.tiles.forEach((tile) => tile.remove());
-      this.tiles.clear();
+      if (other) this.forgetTiles(); // else each shows what it did until the answer is there
       this.parts.set(0, { items: data.items, whole: data.items.length >= Math.min(PART, data.total) });
     }
     if (other) this.box.scrollTop = 0;
@@ -39,6 +39,12 @@ class View {
     this.selection = data.selection;
     this.draw();
     if (data.open && data.open === picked) this.keep();
+    if (changed && !Number.isNaN(focused) && data.total) this.focus(Math.min(focused, data.total - 1));
+  }
+
+  forgetTiles() {
+    this.tiles.forEach((tile) => tile.remove());
+    this.tiles.clear();
   }
 
   // The keyboard goes on from the tile that was picked, though the grid that had it is gone.
@@ -52,7 +58,7 @@ class View {
 
   measure() {
     const width = this.box.clientWidth;
-    this.columns = Math.max(3, Math.floor((width + GAP) / (138 + GAP)));
+    this.columns = Math.max(2, Math.floor((width + GAP) / ((this.data.tile ?? 138) + GAP)));
     this.step = (width + GAP) / this.columns;
   }
 
@@ -131,6 +137,17 @@ class View {
 
   // -- what is done ------------------------------------------------------------------------------------------------
 
+  // The second click of a double click opens the image over the whole window, wherever the first has moved the tiles.
+  click(place, event) {
+    const { last } = this;
+    this.last = { item: this.item(place), time: event.timeStamp, x: event.clientX, y: event.clientY };
+    const again = last?.item && event.timeStamp - last.time < 500 && Math.hypot(event.clientX - last.x, event.clientY - last.y) < 8;
+    if (!again) return this.open(place);
+    this.last = undefined;
+    window.zdLightbox = last.item.id;
+    this.say.setTriggerValue("picked", last.item.id);
+  }
+
   open(place) {
     const item = this.item(place);
     if (!item) return;
@@ -170,8 +187,6 @@ class View {
     } else if (event.key === " ") {
       event.preventDefault();
       this.choose(place, event.shiftKey);
-    } else if (event.key === "f" && !event.ctrlKey && !event.metaKey && this.item(place)) {
-      this.say.setTriggerValue("favourite", this.item(place).id);
     }
   }
 
@@ -193,7 +208,7 @@ function newTile(view, place) {
   tile.onclick = (event) => {
     const marked = event.target.classList.contains("mark");
     if (marked || event.ctrlKey || event.metaKey || event.shiftKey) view.choose(place, event.shiftKey);
-    else view.open(place);
+    else view.click(place, event);
   };
   return tile;
 }

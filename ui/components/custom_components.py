@@ -57,7 +57,20 @@ _words = _component(
 )
 _facts = _component("facts", '<div class="facts"></div>')
 _gallery = _component("gallery", '<div class="gallery" role="group"></div>')
-_zoom = _component("zoom", '<div class="zoom" tabindex="0" role="img"><img alt=""></div>')
+_zoom = _component(
+    "zoom",
+    '<div class="zoom" tabindex="0" role="img"><img alt=""></div>'
+    '<dialog><div class="full" tabindex="0" role="img"><img alt=""></div><div class="bar" role="toolbar">'
+    '<button data-do="before">‹</button><button data-do="after">›</button><button data-do="out">−</button>'
+    '<button data-do="in">+</button><button data-do="actual">1:1</button><button data-do="close">✕</button></div></dialog>',
+)
+_places = _component("places", '<nav class="places"></nav>')
+_chips = _component("chips", '<div class="chips" role="group"></div>')
+_keys = _component("keys", '<div class="keys"></div>')
+_undo = _component(
+    "undo", '<div class="undo" role="status" hidden><span></span><button class="act"></button><button class="x">✕</button></div>'
+)
+_statistics = _component("statistics", '<div class="statistics"></div>')
 _slider = _component(
     "slider", '<div class="slider"><img alt=""><img alt="" class="over"><input type="range"><i>1</i><i>2</i></div>'
 )
@@ -220,14 +233,15 @@ def grid(
     version: int,
     selection: tuple[int, ImageSelection],
     opened: str | None,
+    tile: int,
     on_pick: Callable[[str], None],
     on_choose: Callable[[list[str]], None],
-    on_favourite: Callable[[str], None],
 ) -> None:
     """All that `query` finds, as a gallery in which only the visible tiles exist; `page` is its beginning.
 
     `version` changes when what was found may look different; `selection` is (a number that changes when the page, and not
     the viewer, changed what is chosen; what is chosen). `on_choose` gets the chosen ids, or the exceptions while all are.
+    `tile` is the least width of a tile in pixels.
     """
     chosen = selection[1]
     everything = isinstance(chosen, HistoryQuery)
@@ -244,23 +258,67 @@ def grid(
             "all": everything,
             "marked": list(chosen.without if isinstance(chosen, HistoryQuery) else chosen),
             "open": opened,
+            "tile": tile,
         },
         on_picked_change=_told(key, "picked", on_pick),
         on_chosen_change=_told(key, "chosen", on_choose),
-        on_favourite_change=_told(key, "favourite", on_favourite),
     )
 
 
-def zoom(record: ImageRecord, hint: str, *, key: str, on_step: Callable[[int], None]) -> None:
-    """An image to look into: the wheel and a double click zoom, dragging moves, arrows call `on_step` with -1 or 1."""
+def zoom(record: ImageRecord, words: Mapping[str, str], *, key: str, on_step: Callable[[int], None]) -> None:
+    """Show an image that can be zoomed, moved, and opened over the whole window; arrows call `on_step` with -1 or 1."""
+    shown = {"id": record.id, "src": image_url(record.id), "alt": record.request.prompt, "ratio": record.width / record.height}
+    size = {"width": record.width, "height": record.height}
+    _zoom(key=key, data={**shown, **size, "words": dict(words)}, on_step_change=_told(key, "step", lambda step: on_step(int(step))))
 
-    def stepped() -> None:
-        step = st.session_state[key].get("step")
-        if step:
-            on_step(int(step))
 
-    shown = {"src": image_url(record.id), "alt": record.request.prompt, "ratio": record.width / record.height}
-    _zoom(key=key, data={**shown, "hint": hint}, on_step_change=stepped)
+def places(
+    sections: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], words: Mapping[str, str], *, key: str,
+    on_pick: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Show places to go to, in sections with a title; each has an id, a label, a count, an icon and whether it is open.
+
+    `on_pick` gets the id. One tab stop; arrows move.
+    """
+    data = {"sections": [{"title": title, "items": list(items)} for title, items in sections], "words": dict(words)}
+    _places(key=key, data=data, on_picked_change=_told(key, "picked", on_pick))
+
+
+def chips(
+    labels: Sequence[tuple[str, str]], remove: str, clear: str,
+    *, key: str, on_remove: Callable[[str], None], on_clear: Callable[[], None],
+) -> None:  # fmt: skip
+    """Show a chip for each (id, label) with an x, and, after them, a button that removes all. `remove` names the x."""
+    _chips(
+        key=key,
+        data={"chips": [list(one) for one in labels], "remove": remove, "clear": clear},
+        on_removed_change=_told(key, "removed", on_remove),
+        on_cleared_change=_told(key, "cleared", lambda _: on_clear()),
+    )
+
+
+def keys(*, key: str, on_key: Callable[[Mapping[str, Any]], None]) -> None:
+    """Hear the keys of the History page wherever nothing is typed.
+
+    `on_key` gets `act` (escape, trash, rate, favourite, all), `value` (stars), `id` (of the tile with the focus, or "") and
+    `open` (whether the key was pressed in the open image).
+    """
+    _keys(key=key, data={}, on_key_change=_told(key, "key", on_key))
+
+
+def undo(number: int, words: str, label: str, close: str, *, key: str, on_undo: Callable[[], None]) -> None:
+    """Show for some seconds what was done, with a button that undoes it; a higher `number` is another action."""
+    data = {"number": number, "words": words, "label": label, "close": close}
+    _undo(key=key, data=data, on_undone_change=_told(key, "undone", lambda _: on_undo()))
+
+
+def statistics(
+    days: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]], words: Mapping[str, str],
+    *, key: str, on_pick: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Show columns of images and a line of seconds by day, and bars by group; `on_pick` gets the id of what is clicked."""
+    data = {"days": list(days), "groups": list(groups), "words": dict(words)}
+    _statistics(key=key, data=data, on_picked_change=_told(key, "picked", on_pick))
 
 
 def paste(label: str, language: str, *, key: str, on_kept: Callable[[str], None]) -> None:

@@ -16,13 +16,13 @@ from ui.i18n import said, t
 
 
 def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
-    """The image, what can be done with it, its prompt as text, and all its parameters.
+    """Draw what can be done with the image, the image, its prompt as text, and all its parameters.
 
     The arrows go to the one before and the one after it in the order of `query`.
     """
 
     def step(towards: int) -> None:
-        # from what is open by now: keys that follow quickly come before the page is rendered with the next image
+        # from what is open by now: keys that follow quickly come before the page is drawn with the next image
         try:
             neighbour = studio.history.neighbours(query, state.selected_image() or record.id)[0 if towards < 0 else 1]
         except StudioError:  # deleted meanwhile: the page says so
@@ -30,7 +30,10 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
         if neighbour:
             state.select_image(neighbour)
 
-    custom_components.zoom(record, t("detail.zoom"), key="detail_zoom", on_step=step)
+    _buttons(studio, record, query)
+    words = {name: t(f"detail.{name}") for name in ("before", "after", "in", "out", "actual")}
+    words |= {"hint": t("detail.zoom"), "close": t("history.close")}
+    custom_components.zoom(record, words, key="detail_zoom", on_step=step)
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="detail_steps"
     ):
@@ -40,32 +43,42 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
     image_card.facts(record, key="detail_facts")
     if record.missing:
         st.warning(t("history.missing"), icon=":material/broken_image:")
-    st.code(record.request.prompt, language=None, wrap_lines=True)
-    if record.request.template:
-        st.caption(t("detail.template"))
-        st.code(record.request.template, language=None, wrap_lines=True)
-    if record.request.negative_prompt:
-        st.caption(said(SCHEMA.options["generation.negative_prompt"].label))
-        st.code(record.request.negative_prompt, language=None, wrap_lines=True)
-    _buttons(studio, record)
+    _prompts(record)
     _foretold(studio, record)
     lineage.draw(studio, record)
     _marks(studio, record)
     history_parameters.draw(record)
 
 
+def _prompts(record: ImageRecord) -> None:
+    if record.known("prompt") is None:
+        custom_components.quiet(t("detail.no_prompt"))
+    else:
+        st.code(record.request.prompt, language=None, wrap_lines=True)
+    if record.request.template:
+        st.caption(t("detail.template"))
+        st.code(record.request.template, language=None, wrap_lines=True)
+    if record.request.negative_prompt:
+        st.caption(said(SCHEMA.options["generation.negative_prompt"].label))
+        st.code(record.request.negative_prompt, language=None, wrap_lines=True)
+
+
 def _step_button(name: str, icon: str, step: Callable[[int], None], towards: int) -> None:
     st.button(
-        "", key=f"step_{name}", icon=f":material/{icon}:", help=t(f"detail.{name}"), type="tertiary", on_click=step,
-        args=(towards,),
+        t(f"detail.{name}"), key=f"step_{name}", icon=f":material/{icon}:", help=t(f"detail.{name}"), type="tertiary",
+        on_click=step, args=(towards,),
     )  # fmt: skip
 
 
-def _buttons(studio: Studio, record: ImageRecord) -> None:
+def _buttons(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
+    """Draw what can be done with the image, in one row above it, and the x that closes it."""
     made_here = "taken_in_from" not in record.effective  # the model of any other image is not here
-    with st.container(horizontal=True, key="detail_buttons"):
+    with st.container(horizontal=True, vertical_alignment="center", key="detail_buttons"):
         known = made_here or state.known_values(record, {model.id for model in studio.catalog.models()})
-        if st.button(t("history.use"), key="use_settings", type="primary", icon=":material/tune:", disabled=not known):
+        if st.button(
+            t("history.use"), key="use_settings", type="primary", icon=":material/tune:", disabled=not known,
+            help=None if known else t("detail.nothing_known"),
+        ):  # fmt: skip
             if isinstance(known, dict):
                 state.fill_form(known)
             else:
@@ -76,23 +89,25 @@ def _buttons(studio: Studio, record: ImageRecord) -> None:
             rerun.button(studio, record)
             rerun.vary(studio, record)
         if st.button(
-            t("picture.start_from"), key="detail_start_from", icon=image_card.START_ICON
-        ) and actions.send_to_form(studio, record):
+            t("picture.start_from"), key="detail_start_from", icon=image_card.START_ICON, help=t("picture.start_from"),
+            type="tertiary",
+        ) and actions.send_to_form(studio, record):  # fmt: skip
             st.switch_page(image_card.GENERATE_PAGE)
-        image_card.download(studio, record, "detail_download")
+        image_card.download(studio, record, "detail_download", quiet=True)
         if record.trashed_at:
             st.button(
-                t("history.restore"), key="restore_one", icon=":material/restore_from_trash:",
-                on_click=actions.restore, args=(studio, [record.id]),
+                t("history.restore"), key="restore_one", icon=":material/restore_from_trash:", help=t("history.restore"),
+                type="tertiary", on_click=actions.restore, args=(studio, [record.id]),
             )  # fmt: skip
         else:
             st.button(
-                t("history.trash"), key="trash_one", icon=":material/delete:", on_click=actions.trash,
-                args=(studio, [record.id]),
+                t("history.trash"), key="trash_one", icon=":material/delete:", help=t("history.trash"), type="tertiary",
+                on_click=actions.trash_open, args=(studio, query, record.id),
             )  # fmt: skip
         st.button(
-            t("history.close"), key="close_detail", icon=":material/close:", on_click=state.select_image, args=(None,)
-        )
+            t("history.close"), key="close_detail", icon=":material/close:", help=t("history.close"), type="tertiary",
+            on_click=state.select_image, args=(None,),
+        )  # fmt: skip
 
 
 def _foretold(studio: Studio, record: ImageRecord) -> None:
@@ -110,8 +125,8 @@ def _opinion(studio: Studio, record: ImageRecord) -> None:
 
     st.feedback("stars", key=stars, default=marks.rating - 1 if marks.rating else None, on_change=rated)
     st.button(
-        t("column.favourite"), key="favourite", type="primary" if marks.favourite else "secondary",
-        icon=":material/favorite:", on_click=actions.toggle_favourite, args=(studio, record.id),
+        t("column.favourite"), key="favourite", type="primary" if marks.favourite else "tertiary",
+        icon=":material/favorite:", help=t("column.favourite"), on_click=actions.toggle_favourite, args=(studio, record.id),
     )  # fmt: skip
 
 

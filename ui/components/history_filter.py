@@ -1,9 +1,9 @@
-"""The filter bar of the history: from widgets to one HistoryQuery that gallery and table share."""
+"""The filters of the history: fields in a menu, a chip for each filter that is set, and the query that all views share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, tzinfo
 from typing import Any
 
@@ -23,148 +23,303 @@ SORTS = (
     "created_at", "rating", "favourite", "seconds", "seed", "width", "height", "num_inference_steps", "cfg_scale",
     "model", "format", "bytes",
 )  # fmt: skip
-VIEWS = ("gallery", "table")
-PLACES = ("all", "favourites", "missing", "trash")
+FAVORITES, IMPORTS, MISSING, TRASH = ("favorites", "imports", "missing", "trash")
+SHOWN = (FAVORITES, IMPORTS, MISSING, TRASH)
 FORMATS = ("png", "jpeg", "webp")
+UNKNOWN = ("model", "seed", "num_inference_steps", "cfg_scale", "seconds")  # what an imported image may not tell
+NUMBERS: dict[str, type] = {  # by name in the address
+    "seed": int, "min_steps": int, "max_steps": int, "min_cfg": float, "max_cfg": float,
+}  # fmt: skip
+LARGEST_TYPED = 2**53 - 1  # of a number field in a browser
+ASCENDING = "asc"
 
 
-def draw(studio: Studio) -> tuple[HistoryQuery, str]:
-    """The query of the present page, and "gallery" or "table"."""
-    with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
-        text = st.text_input(
-            t("history.text"), key="history_text", placeholder=t("history.text_hint"), on_change=state.first_page,
-            help=t("history.text_help"),
-        )  # fmt: skip
-        models = [model.id for model in studio.catalog.models()]
-        model = _choice("model", models)
-        days = st.date_input(
-            t("history.dates"), (), key="history_dates", on_change=state.first_page, format="YYYY-MM-DD"
-        )
-        size = _choice("size", _sizes(studio))
-        sort = st.selectbox(
-            t("history.sort"),
-            SORTS,
-            key=state.labelled("history_sort"),
-            format_func={name: t(f"sort.{name}") for name in SORTS}.get,
-            on_change=state.first_page,
-        )
-        upwards = state.sorted_upwards()
-        st.button(
-            "", key="history_direction", icon=f":material/arrow_{'upward' if upwards else 'downward'}:",
-            help=t("history.upwards" if upwards else "history.downwards"), on_click=state.turn_order,
-        )  # fmt: skip
-        with st.popover(t("history.more"), icon=":material/tune:", key="more_filters"):
-            more = _more(studio)
-        view = st.segmented_control(
-            t("history.view"), VIEWS, key=state.labelled("history_view"), default=studio.settings.ui.history_view, required=True,
-            format_func={name: t(f"view.{name}") for name in VIEWS}.get, label_visibility="collapsed",
-        )  # fmt: skip
-    width, height = parse_size(size)
-    if size and width is None:
-        custom_components.quiet(t("history.bad_size", value=size))
-    since, until = day_range(days, local_zone())
-    query = HistoryQuery(
-        text=text or "",
-        model=model,
+# -- the query -------------------------------------------------------------------------------------------------------------
+
+
+def query(studio: Studio) -> HistoryQuery:
+    """Return what the filters ask for. A filter that can't be read is said on the page and left out."""
+    fields = state.history_fields()
+    shown = fields.get("show", "")
+    width, height = parse_size(fields.get("size"))
+    if fields.get("size") and width is None:
+        custom_components.quiet(t("history.bad_size", value=fields["size"]))
+    since, until = day_range(_days(), local_zone())
+    sort = fields.get("sort", "")
+    numbers = {name: _number_of(name) for name in NUMBERS}
+    return HistoryQuery(
+        text=fields.get("q", ""),
+        model=fields.get("model"),
         since=since,
         until=until,
         width=width,
         height=height,
-        sort=sort,
-        descending=not upwards,
+        seed=numbers["seed"],
+        format=fields.get("format"),
+        min_steps=numbers["min_steps"],
+        max_steps=numbers["max_steps"],
+        min_cfg_scale=numbers["min_cfg"],
+        max_cfg_scale=numbers["max_cfg"],
+        min_rating=_rating() or None,
+        favourite=True if shown == FAVORITES else None,
+        missing=True if shown == MISSING else None,
+        imported=shown == IMPORTS,
+        trashed=shown == TRASH,
+        unknown=_unknown(),
+        tag=fields.get("tag"),
+        collection=fields.get("collection"),
+        options=_options(),
+        sort=sort if sort in SORTS else SORTS[0],
+        descending=fields.get("order") != ASCENDING,
         limit=int(studio.settings.ui.history_page_size),
         cursor=state.cursors()[-1],
-        **more,
     )
-    return query, view
 
 
-def _more(studio: Studio) -> dict[str, Any]:
-    """What is filtered by now and then; by the name of its field in HistoryQuery."""
-    place = st.segmented_control(
-        t("history.place"), PLACES, key=state.labelled("history_place"), default="all", required=True, on_change=state.first_page,
-        format_func={name: t(f"place.{name}") for name in PLACES}.get,
-    )  # fmt: skip
-    found: dict[str, Any] = {
-        "favourite": True if place == "favourites" else None,
-        "missing": True if place == "missing" else None,
-        "trashed": place == "trash",
-    }
-    left, right = st.columns(2)
-    with left:
-        found["tag"] = _choice("tag", studio.history.labels("tag"), free=False)
-        found["seed"] = _number("seed")
-        found["min_steps"] = _number("min_steps")
-        found["min_cfg_scale"] = _number("min_cfg_scale", 0.5)
-    with right:
-        found["collection"] = _choice("collection", studio.history.labels("collection"), free=False)
-        found["format"] = _choice("format", FORMATS, free=False)
-        found["max_steps"] = _number("max_steps")
-        found["max_cfg_scale"] = _number("max_cfg_scale", 0.5)
-    found["min_rating"] = st.select_slider(
-        t("history.min_rating"), range(6), key=state.labelled("history_min_rating"), on_change=state.first_page,
-        format_func=lambda stars: "★" * stars or t("history.any"),
-    ) or None  # fmt: skip
-    found["options"] = _options()
-    return found
+def _days() -> tuple[date, ...]:
+    """Return the days of the address, the first and the last or the first alone."""
+    found = []
+    for name in ("since", "until"):
+        try:
+            found.append(date.fromisoformat(state.history_field(name)))
+        except ValueError:
+            break
+    return tuple(found)
+
+
+def _number_of(name: str) -> Any:
+    try:
+        number = NUMBERS[name](state.history_field(name))
+        return number if number >= 0 else None
+    except ValueError:
+        return None
+
+
+def _rating() -> int:
+    value = state.history_field("rating")
+    return int(value) if value in ("1", "2", "3", "4", "5") else 0
+
+
+def _unknown() -> tuple[str, ...]:
+    return tuple(name for name in state.history_field("unknown").split(",") if name in UNKNOWN)
 
 
 def _options() -> dict[str, Any]:
-    """Any advanced options, each at exactly a value."""
-    options = {option.key: option for option in SCHEMA.request_options()}
-    keys = st.multiselect(
-        t("history.options"), list(options), key=state.labelled("history_options"), placeholder=t("history.any"),
-        format_func=lambda key: said(options[key].label), on_change=state.first_page,
-    )  # fmt: skip
+    """Return the advanced options that are filtered by, each at exactly a value."""
+    known = _filterable()
     found = {}
-    for key in keys:
+    for name, value in state.active_filters().items():
+        option = known.get(name.removeprefix(state.OPTION)) if name.startswith(state.OPTION) else None
+        if option is None or value == ANY:
+            continue
         try:
-            words = _option_value(options[key])
-            found |= {key: options[key].check(words, said(options[key].label))} if words else {}
+            found[option.key] = option.check(value, said(option.label))
         except InputError as error:
             custom_components.quiet(error.message(state.language()))
     return found
 
 
-def _option_value(option: Option) -> str | None:
-    label, key = f"{said(option.label)} =", f"history_value_{option.key}"
-    choices = {"bool": ("true", "false"), "choice": option.choices}.get(option.type)
-    if choices:
-        return st.selectbox(
-            label, choices, key=key, on_change=state.first_page, index=None, placeholder=t("history.any")
-        )
-    return st.text_input(label, key=key, on_change=state.first_page, help=said(option.allowed))
-
-
-def _choice(name: str, known: Sequence[str], free: bool = True) -> str | None:
-    """One of the known ones, with `free` any other, too; None: any."""
-    return st.selectbox(
-        t(f"history.{name}"), list(known), index=None, key=f"history_{name}", placeholder=t("history.any"),
-        accept_new_options=free, on_change=state.first_page,
-    )  # fmt: skip
-
-
-def _number(name: str, step: float = 1) -> Any:
-    return st.number_input(
-        t(f"history.{name}"), min_value=type(step)(0), value=None, step=step, key=f"history_{name}",
-        placeholder=t("history.any"), on_change=state.first_page,
-    )  # fmt: skip
-
-
-def _sizes(studio: Studio) -> list[str]:
-    """The sizes of the latest images; any other can be typed."""
-    recent = studio.history.search(HistoryQuery(limit=60)).records
-    return list(dict.fromkeys(f"{record.width}x{record.height}" for record in recent))
+def _filterable() -> dict[str, Option]:
+    return {option.key: option for option in SCHEMA.request_options()}
 
 
 def parse_size(words: str | None) -> tuple[int | None, int | None]:
-    """ "512x288" as numbers; (None, None) where there is none."""
+    """Return "512x288" as numbers; (None, None) where there is none."""
     found = re.fullmatch(r"\s*(\d{1,6})\s*[x×*]\s*(\d{1,6})\s*", words or "")
     return (int(found[1]), int(found[2])) if found else (None, None)
 
 
 def day_range(days: Sequence[date], zone: tzinfo) -> tuple[datetime | None, datetime | None]:
-    """Whole days of the viewer, from the first to the last; one day alone is a beginning."""
+    """Return the beginning of the first day and the end of the last, of the viewer; one day alone is a beginning."""
     since = datetime.combine(days[0], time.min, zone) if days else None
     until = datetime.combine(days[1], time.max, zone) if len(days) > 1 else None
     return since, until
+
+
+# -- the fields ------------------------------------------------------------------------------------------------------------
+
+
+ANY = "*"  # an advanced option whose value is still to be given
+
+
+def search() -> None:
+    """Draw the search over prompts."""
+    _field("text", "q", str)
+    st.text_input(
+        t("history.text"), key="history_text", placeholder=t("history.text_hint"), help=t("history.text_help"),
+        icon=":material/search:", label_visibility="collapsed", on_change=_take, args=("text", "q"),
+    )  # fmt: skip
+
+
+def menu(studio: Studio) -> None:
+    """Draw the menu with all filters."""
+    with st.popover(t("history.more"), icon=":material/tune:", key="more_filters"):
+        left, right = st.columns(2)
+        with left:
+            _choice("model", "model", [model.id for model in studio.catalog.models()], free=True)
+            _choice("tag", "tag", studio.history.labels("tag"))
+            _number("seed", "seed")
+            _number("min_steps", "min_steps")
+            _number("min_cfg_scale", "min_cfg", 0.5)
+        with right:
+            _choice("size", "size", _sizes(studio), free=True)
+            _choice("collection", "collection", studio.history.labels("collection"))
+            _choice("format", "format", FORMATS)
+            _number("max_steps", "max_steps")
+            _number("max_cfg_scale", "max_cfg", 0.5)
+        _dates()
+        _stars()
+        _several("unknown", _unknown(), UNKNOWN, lambda name: t(f"sort.{name}"), _take_unknown)
+        options = _filterable()
+        chosen = [name.removeprefix(state.OPTION) for name in state.active_filters() if name.startswith(state.OPTION)]
+        chosen = [key for key in chosen if key in options]
+        _several("options", chosen, list(options), lambda key: said(options[key].label), _take_options)
+        for key in chosen:
+            _option_value(options[key])
+
+
+def _field(widget: str, name: str, read: Callable[[str], Any], empty: Any = "") -> None:
+    """Let a widget show what the address says."""
+    value = state.history_field(name)
+    state.give_widget(f"history_{widget}", read(value) if value else empty)
+
+
+def _take(widget: str, name: str) -> None:
+    """Put what a widget says into the address."""
+    value = st.session_state[f"history_{widget}"]
+    state.set_history_fields({name: "" if value is None else str(value).strip()})
+
+
+def _choice(widget: str, name: str, known: Sequence[str], free: bool = False) -> None:
+    """Draw a choice among the known ones, with `free` of any other, too."""
+    value = state.history_field(name)
+    _field(widget, name, str, None)
+    st.selectbox(
+        t(f"history.{widget}"), [*known, *([value] if value and value not in known else [])], index=None,
+        key=f"history_{widget}", placeholder=t("history.any"), accept_new_options=free, on_change=_take, args=(widget, name),
+    )  # fmt: skip
+
+
+def _number(widget: str, name: str, step: float = 1) -> None:
+    value = _number_of(name)
+    state.give_widget(f"history_{widget}", value if value is None or value <= LARGEST_TYPED else None)
+    st.number_input(
+        t(f"history.{widget}"), min_value=type(step)(0), value=None, step=step, key=f"history_{widget}",
+        placeholder=t("history.any"), on_change=_take, args=(widget, name),
+    )  # fmt: skip
+
+
+def _dates() -> None:
+    state.give_widget("history_dates", _days())
+    st.date_input(t("history.dates"), (), key="history_dates", on_change=_take_dates, format="YYYY-MM-DD")
+
+
+def _take_dates() -> None:
+    days = [day.isoformat() for day in st.session_state["history_dates"]]
+    since, until = (*days, "", "")[:2]
+    state.set_history_fields({"since": since, "until": until})
+
+
+def _stars() -> None:
+    state.give_widget("history_min_rating", _rating())
+    st.select_slider(
+        t("history.min_rating"), range(6), key=state.labelled("history_min_rating"), on_change=_take_stars,
+        format_func=lambda stars: "★" * stars or t("history.any"),
+    )  # fmt: skip
+
+
+def _take_stars() -> None:
+    stars = st.session_state["history_min_rating"]
+    state.set_history_fields({"rating": str(stars) if stars else ""})
+
+
+def _several(
+    widget: str, chosen: Sequence[str], known: Sequence[str], name_of: Callable[[str], str], take: Callable[[], None]
+) -> None:
+    state.give_widget(f"history_{widget}", list(chosen))
+    st.multiselect(
+        t(f"history.{widget}"), known, key=state.labelled(f"history_{widget}"), placeholder=t("history.any"),
+        format_func=name_of, on_change=take,
+    )  # fmt: skip
+
+
+def _take_unknown() -> None:
+    state.set_history_fields({"unknown": ",".join(st.session_state["history_unknown"])})
+
+
+def _take_options() -> None:
+    wanted = {f"{state.OPTION}{key}" for key in st.session_state["history_options"]}
+    had = {name for name in state.active_filters() if name.startswith(state.OPTION)}
+    state.set_history_fields({**dict.fromkeys(had - wanted, ""), **dict.fromkeys(sorted(wanted - had), ANY)})
+
+
+def _option_value(option: Option) -> None:
+    """Draw the field for the value of an advanced option."""
+    label, widget = f"{said(option.label)} =", f"value_{option.key}"
+    value = state.history_field(f"{state.OPTION}{option.key}")
+    choices = {"bool": ("true", "false"), "choice": option.choices}.get(option.type)
+    if choices:
+        state.give_widget(f"history_{widget}", value if value in choices else None)
+        st.selectbox(
+            label, choices, key=f"history_{widget}", index=None, placeholder=t("history.any"), on_change=_take_option,
+            args=(option.key,),
+        )  # fmt: skip
+    else:
+        state.give_widget(f"history_{widget}", "" if value == ANY else value)
+        st.text_input(
+            label, key=f"history_{widget}", help=said(option.allowed), on_change=_take_option, args=(option.key,)
+        )
+
+
+def _take_option(key: str) -> None:
+    value = st.session_state[f"history_value_{key}"]
+    state.set_history_fields({f"{state.OPTION}{key}": (value or "").strip() or ANY})
+
+
+def _sizes(studio: Studio) -> list[str]:
+    """Return the sizes of the latest images; any other can be typed."""
+    recent = studio.history.search(HistoryQuery(limit=60)).records
+    return list(dict.fromkeys(f"{record.width}x{record.height}" for record in recent))
+
+
+# -- chips -----------------------------------------------------------------------------------------------------------------
+
+
+def chips() -> None:
+    """Draw a chip for each filter that is set, with an x, and "Clear all"."""
+    labels = [(name, words) for name, value in state.active_filters().items() if (words := _words(name, value))]
+    merged = dict(labels)
+    if merged.keys() >= {"since", "until"}:
+        merged.pop("until")
+    custom_components.chips(
+        list(merged.items()), t("history.remove_filter"), t("history.clear_all"), key="chips", on_remove=_remove,
+        on_clear=state.clear_filters,
+    )  # fmt: skip
+
+
+def _remove(name: str) -> None:
+    state.set_history_fields({"since": "", "until": ""} if name == "since" else {name: ""})
+
+
+def _words(name: str, value: str) -> str:
+    """Return what a chip says; "" for an option that has no value yet."""
+    if name == "q":
+        return f"“{value}”"
+    if name == "show":
+        return t(f"place.{value}") if value in SHOWN else value
+    if name == "since":
+        last = state.history_field("until")
+        return value if last == value else f"{value} – {last}"
+    if name == "until":
+        return f"– {value}"
+    if name == "rating":
+        return f"{t('history.min_rating')}: {'★' * _rating()}"
+    if name == "unknown":
+        return f"{t('history.unknown')}: {', '.join(t(f'sort.{one}') for one in _unknown())}"
+    if name.startswith(state.OPTION):
+        option = _filterable().get(name.removeprefix(state.OPTION))
+        return "" if value == ANY or option is None else f"{said(option.label)}: {value}"
+    label = {"min_cfg": "min_cfg_scale", "max_cfg": "max_cfg_scale"}.get(name, name)
+    return f"{t(f'history.{label}')}: {value}"
+
+

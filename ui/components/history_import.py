@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.config.options import SCHEMA
 from core.errors import StudioError
@@ -17,6 +22,8 @@ from ui.i18n import said, t
 
 KINDS = ("png", "jpg", "jpeg", "webp")
 MOST_SHOWN = 12
+MOST_ERRORS = 5
+SECONDS_A_DRAW = 0.3
 
 
 def button() -> None:
@@ -29,21 +36,61 @@ def button() -> None:
 def draw(studio: Studio) -> None:
     """The dialog, while it is open. Dropped files show their parameters at once; nothing is kept until it is asked for."""
     if state.importing():
-        st.dialog(t("import.title"), width="large", on_dismiss=lambda: state.set_importing(False))(_content)(studio)
+        st.dialog(t("import.title"), width="large", on_dismiss=_dismissed)(_content)(studio)
 
 
 def _content(studio: Studio) -> None:
-    files = st.file_uploader(t("import.drop"), KINDS, accept_multiple_files=True, key="import_files")
-    if files and st.button(t("import.take_in", count=len(files)), key="take_in", type="primary"):
-        _take_in(studio, [(file.name, file.getvalue()) for file in files])
+    run = state.import_run()
+    files = st.file_uploader(
+        t("import.drop"), KINDS, accept_multiple_files=True, key="import_files", disabled=run is not None
+    )
+    if run is not None:
+        _go_on(studio, run, files)
+        return
+    if files:
+        st.button(
+            t("import.take_in", count=len(files)), key="take_in", type="primary", on_click=state.start_import,
+            args=(len(files),),
+        )  # fmt: skip
     for number, file in enumerate(files[:MOST_SHOWN]):
         _parameters(studio, file.name, studio.images.read_parameters(file.getvalue()), number)
     if not state.is_admin():  # what a folder of this machine holds is nobody else's business
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         folder = st.text_input(t("import.folder"), key="import_folder")
-        if st.button(t("import.take_in_folder"), key="take_in_folder"):
-            _take_in_folder(studio, folder)
+        if st.button(t("import.take_in_folder"), key="take_in_folder") and folder.strip():
+            _begin_folder(studio, Path(folder.strip()))
+
+
+def _begin_folder(studio: Studio, folder: Path) -> None:
+    try:
+        paths = studio.images.files_in(folder)
+    except StudioError as error:
+        _tell(state.ImportRun(0, errors=[error]))
+    state.start_import(len(paths), paths)
+    _draw_again()
+
+
+def _go_on(studio: Studio, run: state.ImportRun, files: Sequence[UploadedFile]) -> None:
+    """Import for a moment, then draw again: between two draws a click on Cancel is heard."""
+    if run.over:
+        _tell(run)
+    words = t("import.progress", done=run.done, total=run.total)
+    st.progress(run.done / run.total, words)
+    st.button(t("import.cancel"), key="cancel_import", icon=":material/close:", on_click=state.cancel_import)
+    until = time.monotonic() + SECONDS_A_DRAW
+    while not run.over and time.monotonic() < until:
+        try:
+            if run.paths:
+                _, is_new = studio.images.import_file(run.paths[run.done])
+            else:
+                file = files[run.done]
+                _, is_new = studio.history.import_image(file.getvalue(), file.name)
+            run.new += is_new
+        except StudioError as error:
+            run.errors.append(error)
+        run.done += 1
+    _draw_again()
 
 
 def _parameters(studio: Studio, name: str, found: FoundParameters | None, number: int) -> None:
@@ -76,32 +123,31 @@ def _use(studio: Studio, found: FoundParameters) -> None:
     st.switch_page(image_card.GENERATE_PAGE)
 
 
-def _take_in(studio: Studio, files: list[tuple[str, bytes]]) -> None:
-    errors: list[StudioError] = []
-    new = 0
-    for name, data in files:
-        try:
-            new += studio.history.import_image(data, name)[1]
-        except StudioError as error:
-            errors.append(error)
-    _tell(new, len(files) - new - len(errors), errors)
+def _draw_again() -> NoReturn:
+    """Draw the dialog alone where a click in it has led here, else the page, which draws the dialog."""
+    context = get_script_run_ctx()
+    st.rerun(scope="fragment" if context is not None and context.fragment_ids_this_run else "app")
 
 
-def _take_in_folder(studio: Studio, folder: str) -> None:
-    if not folder.strip():
-        return
-    try:
-        taken = studio.images.import_folder(Path(folder.strip()))
-    except StudioError as error:
-        _tell(0, 0, [error])
-    else:
-        _tell(len(taken.new), taken.known, list(taken.refused))
+def _dismissed() -> None:
+    """Closing the dialog ends an import; what is there stays."""
+    run = state.import_run()
+    if run is not None:
+        run.cancelled = True
+        _close(run)
+    state.set_importing(False)
 
 
-def _tell(new: int, known: int, errors: list[StudioError]) -> None:
-    """Close the dialog and say on the page what came of it."""
+def _tell(run: state.ImportRun) -> NoReturn:
+    _close(run)
+    st.rerun()
+
+
+def _close(run: state.ImportRun) -> None:
+    """Close the dialog and say on the page what came of it; of many files that failed, the first few."""
     state.set_importing(False)
     state.renew_history()
-    state.set_errors(errors[:5])
-    st.toast(t("import.done", new=new, known=known, refused=len(errors)), icon=":material/upload_file:")
-    st.rerun()
+    state.set_errors(run.errors[:MOST_ERRORS])
+    known = run.done - run.new - len(run.errors)
+    words = t("import.done", new=run.new, known=known, refused=len(run.errors))
+    st.toast(t("import.stopped", done=words, total=run.total) if run.cancelled else words, icon=":material/upload_file:")

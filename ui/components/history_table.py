@@ -17,7 +17,7 @@ SEED_WIDTH = 150  # pixels: the longest seed has 16 digits
 
 
 def draw(found: HistoryPage) -> None:
-    """Tick rows to choose them; one alone opens beside. A heading sorts this page, the filter bar sorts everything."""
+    """Draw the rows: a click on one opens the image, a tick selects it. A heading sorts this page, the toolbar everything."""
     frame = frame_of(found.records)
     with st.container(horizontal=True, vertical_alignment="center", key="table_bar"):
         with st.popover(t("history.columns"), icon=":material/view_column:", key="columns"):
@@ -34,15 +34,22 @@ def draw(found: HistoryPage) -> None:
             )
     key = f"table_{len(state.cursors())}_{state.selection_version()}"
     event = st.dataframe(
-        frame, hide_index=True, column_config=_config(frame), on_select="rerun", selection_mode="multi-row", height=640,
-        row_height=56, key=key,
+        frame, hide_index=True, column_config=_config(frame), on_select="rerun", selection_mode=["multi-row", "single-cell"],
+        height=640, row_height=56, key=key, placeholder=t("fact.unknown"),
     )  # fmt: skip
-    chosen = tuple(found.records[row].id for row in event.selection.rows if row < len(found.records))
+    selection = event.selection
+    chosen = tuple(found.records[row].id for row in selection.rows if row < len(found.records))
+    cell = selection.cells[0][0] if selection.cells else None
+    clicked = found.records[cell].id if cell is not None and cell < len(found.records) else None
+    before = state.table_choice(key), state.table_cell()
+    if before == (chosen, clicked):
+        return
+    state.set_table_cell(clicked)
     if state.table_choice(key) != chosen:
         state.set_table_choice(key, chosen)
-        if len(chosen) == 1:
-            state.select_image(chosen[0])
-        st.rerun()
+    if clicked is not None and clicked != before[1]:
+        state.select_image(clicked)
+    st.rerun()
 
 
 def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
@@ -51,8 +58,8 @@ def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
         "picture": [custom_components.thumbnail_url(record.id) for record in records],
         "when": [formats.moment(record.created_at) for record in records],
         "prompt": [record.request.prompt for record in records],
-        "negative": [record.request.negative_prompt for record in records],
-        "model": [record.request.model for record in records],
+        "negative": [record.known("negative_prompt") for record in records],
+        "model": [record.known("model") for record in records],
         "size": [formats.pixels(record.width, record.height) for record in records],
         "steps": [record.known("num_inference_steps") for record in records],
         "guidance": [record.known("cfg_scale") for record in records],

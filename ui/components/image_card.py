@@ -121,7 +121,7 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
             type="tertiary",
         ):
             st.switch_page(HISTORY_PAGE, query_params={"image": record.id})
-        _icon("delete", t("history.trash"), "stage_trash", actions.trash_shown, studio, record.id)
+        _icon("delete", t("history.trash"), "stage_trash", actions.trash, studio, [record.id])
 
 
 def _icon(

@@ -33,9 +33,9 @@ FEW = 4  # values of an axis that are all selected at first
 
 def button(studio: Studio, record: ImageRecord) -> None:
     """Run again, and what is known to come out differently."""
-    if st.button(t("history.again"), key="run_again", icon=":material/replay:") and actions.submit(
-        studio, record.request
-    ):
+    if st.button(
+        t("history.again"), key="run_again", icon=":material/replay:", help=t("history.again"), type="tertiary"
+    ) and actions.submit(studio, record.request):
         state.set_original(record.id)
         st.switch_page(image_card.GENERATE_PAGE)
 
@@ -100,7 +100,9 @@ def _name(condition: str) -> str:
 
 def vary(studio: Studio, record: ImageRecord) -> None:
     """New seeds, or one or two options over several values."""
-    with st.popover(t("vary.title"), icon=":material/grid_view:", key="vary"):
+    with st.popover(
+        t("vary.title"), icon=":material/grid_view:", key="vary", help=t("vary.title"), type="tertiary"
+    ):
         count = st.number_input(t("vary.count"), 1, 64, 4, key="vary_count")
         if st.button(t("vary.seeds", count=count), key="vary_seeds", icon=":material/casino:") and actions.submit(
             studio, replace(record.request, seed=-1, num_images=int(count))

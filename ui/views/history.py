@@ -1,4 +1,4 @@
-"""All images ever made: gallery and table are two views of one query, the detail opens beside them."""
+"""All images ever made: places at the left, gallery, table and figures as views of one query, the open image beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import StudioError
 from core.server.listing import PART
 from core.studio import Studio
-from core.types import HistoryPage, HistoryQuery, ImageRecord
+from core.types import HistoryCounts, HistoryPage, HistoryQuery, ImageRecord
 from ui import actions, resources, state
 from ui.components import (
     custom_components,
@@ -17,42 +17,64 @@ from ui.components import (
     history_detail,
     history_filter,
     history_import,
+    history_places,
     history_selection,
+    history_statistics,
     history_table,
+    history_toolbar,
 )
 from ui.i18n import t
 
 
 def page() -> None:
     studio = resources.studio()
-    query, view = history_filter.draw(studio)
-    if view == "gallery":  # it asks for the rest by itself, by place
-        query = replace(query, limit=PART, cursor=None)
-    try:
-        found = studio.history.search(query)
-    except StudioError as error:  # such as a text of 10,000 characters
-        error_card.draw(error, "search")
-        return
-    for number, error in enumerate(state.errors()):
-        error_card.draw(error, f"history{number}")
+    state.open_history()
+    counts = studio.history.counts()
     record = _selected(studio)
     with st.container(key="archive_split" if record else "archive"):
+        with st.container(key="places_zone"):
+            history_places.draw(counts)
         with st.container(key="found"):
-            history_selection.draw(studio, query, found.total)
-            if not found.records:
-                st.info(t("history.nothing"), icon=":material/filter_none:")
-            elif view == "table":
-                history_table.draw(found)
-                _pager(found)
-            else:
-                _gallery(studio, query, found, record)
+            query = _found(studio, counts, record)
         if record:
             with st.container(key="detail"):
                 history_detail.draw(studio, record, query)
+    custom_components.keys(key="keys", on_key=lambda event: actions.history_key(studio, query, event))
     history_import.draw(studio)
 
 
-def _gallery(studio: Studio, query: HistoryQuery, found: HistoryPage, record: ImageRecord | None) -> None:
+def _found(studio: Studio, counts: HistoryCounts, record: ImageRecord | None) -> HistoryQuery:
+    """Draw the bars and what was found; return what was asked for."""
+    for number, error in enumerate(state.errors()):
+        error_card.draw(error, f"history{number}", on_close=lambda: state.set_errors(()))
+    number = history_selection.count(studio)
+    if not number:
+        history_toolbar.draw(studio)
+    query, view = history_filter.query(studio), history_toolbar.view(studio)
+    if number:
+        history_selection.draw(studio, query, number)
+    if view == history_toolbar.GALLERY:  # it asks for the rest by itself, by place
+        query = replace(query, limit=PART, cursor=None)
+    if query.trashed:
+        history_selection.trash_banner(studio, counts.trash)
+    try:
+        found = studio.history.search(query)
+        history_toolbar.summary(query, found.total, number)
+        if not found.records:
+            st.info(t("history.nothing"), icon=":material/filter_none:")
+        elif view == history_toolbar.TABLE:
+            history_table.draw(found)
+            _pager(found)
+        elif view == history_toolbar.STATISTICS:
+            history_statistics.draw(studio, query)
+        else:
+            _gallery(query, found, record)
+    except StudioError as error:  # such as a text of 10,000 characters
+        error_card.draw(error, "search")
+    return query
+
+
+def _gallery(query: HistoryQuery, found: HistoryPage, record: ImageRecord | None) -> None:
     custom_components.grid(
         query,
         found,
@@ -61,9 +83,9 @@ def _gallery(studio: Studio, query: HistoryQuery, found: HistoryPage, record: Im
         version=state.history_version(),
         selection=(state.selection_version(), state.chosen()),
         opened=record.id if record else None,
+        tile=history_toolbar.tile(),
         on_pick=state.select_image,
         on_choose=state.click_choice,
-        on_favourite=lambda image_id: actions.toggle_favourite(studio, image_id),
     )
 
 

@@ -1,0 +1,98 @@
+"""Count images: for the list of places beside the history, and by day, model, sampler and size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date, tzinfo
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, text
+
+from core.config.samplers import SAMPLER
+from core.history.image_rows import COLLECTION, PROGRAM, TAG
+from core.history.query_sql import QuerySql, asked_by
+from core.history.search import check
+from core.storage.database import moment
+from core.storage.dialects import wording_of
+from core.storage.tables import option_sets
+from core.types import DayCount, HistoryCounts, HistoryQuery, HistoryStatistics
+
+_TRASH = "SELECT number FROM images WHERE trashed_at IS NOT NULL"
+
+
+def counts(connection: Connection) -> HistoryCounts:
+    """Return how many images there are; those in the trash count there alone."""
+    walked = wording_of(connection).walked
+    kept = connection.execute(text(
+        "SELECT count(*) AS n, count(*) FILTER (WHERE favourite) AS favourites, count(*) FILTER (WHERE missing) AS missing "
+        f"FROM {walked} WHERE trashed_at IS NULL"
+    )).one()  # fmt: skip
+    labels: dict[str, dict[str, int]] = {TAG: {}, COLLECTION: {}, PROGRAM: {}}
+    named = f"SELECT kind, name, count(*) AS n FROM image_labels WHERE number NOT IN ({_TRASH}) GROUP BY kind, name"
+    for row in connection.execute(text(f"{named} ORDER BY name")):
+        labels[row.kind][row.name] = row.n
+    return HistoryCounts(
+        all=kept.n,
+        favourites=kept.favourites,
+        missing=kept.missing,
+        imported=sum(labels[PROGRAM].values()),
+        trash=connection.execute(text(f"SELECT count(*) FROM ({_TRASH}) AS trash")).scalar_one(),
+        tags=labels[TAG],
+        collections=labels[COLLECTION],
+    )
+
+
+def of(connection: Connection, query: HistoryQuery, zone: tzinfo) -> HistoryStatistics:
+    """Return what `query` finds by day of `zone`, model, sampler and size. Raises OptionError."""
+    check(query)
+    asked = asked_by(query, wording_of(connection))
+    models = {row.model: row.n for row in _grouped(connection, asked, "model")}
+    sizes = {(row.width, row.height): row.n for row in _grouped(connection, asked, "width, height")}
+    return HistoryStatistics(
+        total=sum(models.values()),
+        days=_days(connection, asked, zone),
+        models=_most_first(models),
+        samplers=_most_first(_samplers(connection, asked)),
+        sizes=_most_first(sizes),
+    )
+
+
+def _grouped(connection: Connection, asked: QuerySql, columns: str) -> Sequence[Row[Any]]:
+    return connection.execute(
+        text(f"SELECT {columns}, count(*) AS n FROM {asked.any_order()} GROUP BY {columns}"), asked.values
+    ).all()
+
+
+def _days(connection: Connection, asked: QuerySql, zone: tzinfo) -> tuple[DayCount, ...]:
+    """Return the days. SQL groups by minute, as a day of the viewer begins at another time than one in UTC."""
+    rows = connection.execute(text(
+        "SELECT substr(created_at, 1, 16) AS minute, count(*) AS n, count(*) FILTER (WHERE seconds >= 0) AS timed, "
+        f"coalesce(sum(seconds) FILTER (WHERE seconds >= 0), 0) AS spent FROM {asked.any_order()} GROUP BY 1"
+    ), asked.values).all()  # fmt: skip
+    by_day: dict[date, list[float]] = {}
+    for row in rows:
+        begun = moment(f"{row.minute}:00+00:00")
+        assert begun is not None
+        day = by_day.setdefault(begun.astimezone(zone).date(), [0, 0, 0.0])
+        for k, value in enumerate((row.n, row.timed, row.spent)):
+            day[k] += value
+    return tuple(
+        DayCount(day, int(n), spent / timed if timed else None) for day, (n, timed, spent) in sorted(by_day.items())
+    )
+
+
+def _samplers(connection: Connection, asked: QuerySql) -> Counter[str]:
+    """Return how many images have each sampler; one lookup for each set of options, which many images share."""
+    by_set = {row.option_set: row.n for row in _grouped(connection, asked, "option_set")}
+    names: Mapping[int, str] = {
+        row.id: str(row.options.get(SAMPLER, "")) for row in connection.execute(select(option_sets)) if row.id in by_set
+    }
+    found: Counter[str] = Counter()
+    for option_set, count in by_set.items():
+        found[names.get(option_set, "")] += count
+    return found
+
+
+def _most_first(counted: Mapping[Any, int]) -> dict[Any, int]:
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))

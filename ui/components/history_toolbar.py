@@ -1,0 +1,118 @@
+"""The bars above what was found: search, filters, sort and view; how many there are, chips, import and export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from core.server.listing import MAX_WORD, write_query
+from core.studio import Studio
+from core.types import HistoryQuery
+from ui import state
+from ui.components import history_filter, history_import
+from ui.i18n import t
+
+VIEWS = GALLERY, TABLE, STATISTICS = ("gallery", "table", "statistics")
+TILES = {"s": 96, "m": 138, "l": 224}  # pixels
+USUAL_TILE = "m"
+
+
+def view(studio: Studio) -> str:
+    """Return how images are shown: what the address says, else the setting."""
+    asked = state.history_field("view")
+    return asked if asked in VIEWS else str(studio.settings.ui.history_view)
+
+
+def tile() -> int:
+    """Return the least width of a tile in pixels."""
+    return TILES.get(state.history_field("tiles"), TILES[USUAL_TILE])
+
+
+def draw(studio: Studio) -> None:
+    """Draw the bar with search, filters, sort, size of tiles and view."""
+    shown = view(studio)
+    with st.container(horizontal=True, vertical_alignment="center", key="filters"):
+        history_filter.search()
+        history_filter.menu(studio)
+        if shown != STATISTICS:
+            _sort()
+        if shown == GALLERY:
+            _tiles()
+        state.give_widget("history_view", shown)
+        st.segmented_control(
+            t("history.view"), VIEWS, key=state.labelled("history_view"), required=True, label_visibility="collapsed",
+            format_func={name: t(f"view.{name}") for name in VIEWS}.get, on_change=_take_view, args=(studio,),
+        )  # fmt: skip
+
+
+def _sort() -> None:
+    sorts = history_filter.SORTS
+    asked = state.history_field("sort")
+    state.give_widget("history_sort", asked if asked in sorts else sorts[0])
+    st.selectbox(
+        t("history.sort"), sorts, key=state.labelled("history_sort"), label_visibility="collapsed",
+        format_func={name: t(f"sort.{name}") for name in sorts}.get, on_change=_take_sort,
+    )  # fmt: skip
+    upwards = state.history_field("order") == history_filter.ASCENDING
+    st.button(
+        t("history.upwards" if upwards else "history.downwards"), key="history_direction",
+        icon=f":material/arrow_{'upward' if upwards else 'downward'}:",
+        help=t("history.upwards" if upwards else "history.downwards"), on_click=state.set_history_fields,
+        args=({"order": "" if upwards else history_filter.ASCENDING},),
+    )  # fmt: skip
+
+
+def _take_sort() -> None:
+    chosen = st.session_state["history_sort"]
+    state.set_history_fields({"sort": "" if chosen == history_filter.SORTS[0] else chosen})
+
+
+def _tiles() -> None:
+    asked = state.history_field("tiles")
+    state.give_widget("history_tiles", asked if asked in TILES else USUAL_TILE)
+    st.segmented_control(
+        t("history.tiles"), list(TILES), key=state.labelled("history_tiles"), required=True, label_visibility="collapsed",
+        format_func={name: t(f"tiles.{name}") for name in TILES}.get, on_change=_take_tiles,
+    )  # fmt: skip
+
+
+def _take_tiles() -> None:
+    chosen = st.session_state["history_tiles"]
+    state.set_history_fields({"tiles": "" if chosen == USUAL_TILE else chosen})
+
+
+def _take_view(studio: Studio) -> None:
+    chosen = st.session_state["history_view"]
+    state.set_history_fields({"view": "" if chosen == studio.settings.ui.history_view else chosen})
+
+
+def summary(query: HistoryQuery, total: int, count: int) -> None:
+    """Draw how many were found, the chips of the filters, and, while nothing is selected, what can be done with all."""
+    with st.container(horizontal=True, vertical_alignment="center", key="selection"):
+        st.text(t("history.chosen", count=count, total=total) if count else t("history.found", total=total))
+        history_filter.chips()
+        if not count:
+            if total:
+                choose_all(query)
+            history_import.button()
+            if total:
+                export(query)
+
+
+def choose_all(query: HistoryQuery) -> None:
+    st.button(
+        t("history.choose_all"), key="choose_all", icon=":material/select_all:", type="tertiary",
+        on_click=state.choose_found, args=(state.as_of_now(query),),
+    )  # fmt: skip
+
+
+def export(query: HistoryQuery) -> None:
+    """Draw a menu of addresses that send the files while they are made."""
+    word = write_query(replace(query, cursor=None, offset=0))
+    with st.popover(t("history.export"), icon=":material/download:", key="export", type="tertiary"):
+        if len(word) > MAX_WORD:
+            st.text(t("history.too_many"))
+            return
+        for kind in ("csv", "parquet", "zip"):
+            st.link_button(t(f"export.{kind}"), f"/api/exports/{kind}?query={word}", width="stretch")
