@@ -23,6 +23,14 @@ def table(page):
     return page.dataframe[0].value
 
 
+def address(page, **parameters: str) -> None:
+    """Open another address of the history, as its places and chips do."""
+    for name, value in parameters.items():
+        page.query_params[name] = value
+    page.run()
+    assert not page.exception
+
+
 def test_the_table_has_one_row_a_image_newest_first(studio, open_page):
     records = studio.fill_history(5)
     rows = table(open_page("history"))
@@ -125,10 +133,12 @@ def test_run_again_submits_the_same_request(studio, open_page):
 
 def test_the_trash_takes_a_image_and_gives_it_back(studio, open_page):
     record, page = detail(studio, open_page)
+    following = studio.history.records[2].id
     page.button(key="trash_one").click().run()
-    assert not page.exception and "image" not in page.query_params
+    assert not page.exception and page.query_params["image"] == following
     assert record.id not in studio.history.ids(HistoryQuery())
-    page.button_group(key="history_place").set_value("trash").run()
+    page.button(key="close_detail").click().run()
+    address(page, show="trash")
     assert [row["prompt"] for _, row in table(page).iterrows()] == [record.request.prompt]
     page.button(key="choose_all").click().run()
     page.button(key="restore").click().run()
@@ -138,8 +148,7 @@ def test_the_trash_takes_a_image_and_gives_it_back(studio, open_page):
 def test_emptying_the_trash_deletes_what_is_in_it_and_nothing_else(studio, open_page):
     records = studio.fill_history(3)
     studio.history.trash([records[0].id])
-    page = open_page("history")
-    page.button_group(key="history_place").set_value("trash").run()
+    page = open_page("history", show="trash")
     studio.history.trash([records[1].id])
     page.text_input(key="history_text").set_value(records[0].request.prompt).run()
     assert "2 images and their files" in all_text(page)  # whatever the filter shows
@@ -228,10 +237,10 @@ def test_another_filter_lets_go_of_all_but_not_of_single_ones(studio, open_page)
     records = studio.fill_history(6)
     page = open_page("history")
     page.button(key="choose_all").click().run()
-    page.selectbox(key="history_size").set_value("320x192").run()
-    assert "chosen" not in all_text(page).splitlines()[0] and page.session_state["chosen_images"] == ()
+    address(page, size="320x192")
+    assert "2 images" in all_text(page) and page.session_state["chosen_images"] == ()
     page.session_state["chosen_images"] = (records[0].id,)
-    page.selectbox(key="history_size").set_value("256x256").run()
+    address(page, size="256x256")
     assert page.session_state["chosen_images"] == (records[0].id,)
 
 

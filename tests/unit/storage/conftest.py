@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from core.history.store import History
 from core.storage.database import Database
@@ -38,6 +40,19 @@ def build_image(size: tuple[int, int] = (64, 64), noise: bool = False, **request
         decisions=(Decision("model.dtype", "auto", "float32", {"en": "a CPU", "zh": "处理器"}),),
         peak_memory_bytes=123_456_789,
     )
+
+
+TOLD = "a castle\nSteps: 20, Sampler: Euler a, CFG scale: 4.5, Seed: 77, Size: 64x48, Model: x"
+
+
+def a1111_image(parameters: str = TOLD) -> bytes:
+    """A file of another program that tells `parameters`; "" for one that tells nothing."""
+    chunks = PngInfo()
+    if parameters:
+        chunks.add_itxt("parameters", parameters)
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((64, 48)).convert("RGB").save(buffer, "PNG", pnginfo=chunks)
+    return buffer.getvalue()
 
 
 def mounted(folder: Path, options: str) -> Iterator[Path]:

@@ -25,7 +25,7 @@ from core.storage.dialects import sqlite
 from core.storage.image_writer import StoredFile
 from core.storage.tables import TEXTS, metadata
 from core.types import Annotations, HistoryQuery
-from tests.unit.storage.conftest import build_image
+from tests.unit.storage.conftest import a1111_image, build_image
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -165,3 +165,19 @@ def test_a_database_that_is_up_to_date_is_opened_without_what_brings_one_up_to_d
         f"Database(Path({str(path)!r})).close(); sys.exit('alembic' in sys.modules)"
     )
     assert subprocess.call([sys.executable, "-c", code], cwd=PROJECT_ROOT) == 0
+
+
+def test_imported_images_of_before_get_their_program(tmp_path: Path) -> None:
+    database = Database(tmp_path / "studio.db")
+    history = History(database, tmp_path)
+    history.add(build_image(), None)
+    record, _ = history.import_image(a1111_image(), "a.png")
+    database.close()
+    with closing(sqlite3.connect(tmp_path / "studio.db")) as earlier:  # as version 0008 left it
+        earlier.execute("DELETE FROM image_labels")
+        earlier.execute("UPDATE alembic_version SET version_num = '0008'")
+        earlier.commit()
+    database = Database(tmp_path / "studio.db")
+    found = History(database, tmp_path).search(HistoryQuery(imported=True)).records
+    assert [one.id for one in found] == [record.id]
+    database.close()

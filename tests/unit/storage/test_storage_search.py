@@ -398,8 +398,11 @@ def test_an_offset_is_a_place_in_the_sorted_list(filled: tuple[History, list[Ima
 EVERYTHING = HistoryQuery(
     text="house", model="demo", width=1, height=1, seed=1, format="png", min_steps=1, max_steps=2, min_cfg_scale=1.0,
     max_cfg_scale=2.0, min_rating=1, favourite=True, missing=False, tag="a", collection="b", options={"a": 1},
-    since=START, until=START, ids=("a",), without=("b",), parent="c",
+    since=START, until=START, ids=("a",), without=("b",), parent="c", imported=True,
+    unknown=("model", "seed", "num_inference_steps", "cfg_scale", "seconds"),
 )  # fmt: skip
+
+IMPORTED = HistoryQuery(imported=True)
 
 
 @pytest.mark.parametrize("sort", SORTS)
@@ -407,7 +410,7 @@ def test_every_question_reads_an_index_alone(tmp_path: Path, sort: str) -> None:
     """Should a column of the filter be missing in an index, each row would be read: 15 times as slow, and nothing else."""
     database = Database(tmp_path / "studio.db")
     with database.reading() as connection:
-        for query in (EVERYTHING, HistoryQuery(text="house"), HistoryQuery(tag="a"), HistoryQuery(ids=("a",))):
+        for query in (EVERYTHING, *(HistoryQuery(text="house"), HistoryQuery(tag="a"), HistoryQuery(ids=("a",))), IMPORTED):
             asked = asked_by(query, wording_of(connection))
             for source, index in (
                 (asked.walked(), "ix_images_filter"),
