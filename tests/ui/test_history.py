@@ -246,7 +246,7 @@ def test_another_filter_lets_go_of_all_but_not_of_single_ones(studio, open_page)
 
 def test_a_image_that_is_gone_is_said(studio, open_page):
     studio.fill_history(2)
-    assert "There is no picture with the id 0123" in all_text(open_page("history", image="0123"))
+    assert "There is no image with the id 0123" in all_text(open_page("history", image="0123"))
 
 
 def test_a_image_whose_file_is_gone_keeps_its_parameters(studio, open_page):
