@@ -25,11 +25,10 @@ class Kind:
 
 _UNET_LAYER = r"(down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)_"
 _UNET_TEXTS = rf"{_UNET_LAYER}.*attn2_to_[kv]$"  # reads the prompt embeds, whose width tells the versions apart
-FOREIGN = (  # the first that matches wins; asked before the families that can be used
+FOREIGN = (  # the first that matches wins; asked after the layers that only one family has (LoraNames.certain)
     Kind("Lumina 2", r"(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward)_", (2304,)),
     Kind("Chroma", r"distilled_guidance_layer"),
     Kind("HunyuanVideo", r"double_blocks_\d+_(img|txt)_(attn|mlp)_(proj|fc|qkv)?.*fc[12]"),
-    Kind("FLUX.2", r"(double|single)_stream_modulation|single_transformer_blocks_\d+_attn_to_qkv_mlp_proj"),
     Kind("FLUX", r"(double_blocks|single_blocks)_\d+_|single_transformer_blocks_\d+_"),
     Kind("HiDream", r"(double|single)_stream_blocks_\d+_"),
     Kind("Stable Diffusion 3", r"joint_blocks_\d+_|transformer_blocks_\d+_attn_(to|add)_.*", (1536, 2432)),

@@ -413,12 +413,13 @@ def _made_for(layers: Mapping[str, Layer]) -> tuple[str | None, str | None, int 
     names = {flat(name): layer for name, layer in layers.items()}
     main = {name: layer for name, layer in names.items() if not name.startswith("text:")}
     texts = [name.removeprefix("text:") for name in names if name.startswith("text:")]
-    for foreign, pattern in _FOREIGN:
+    tables = {family.lora.kind: family.lora for family in FAMILIES.values()}.values()
+    certain = [one for one in tables if one.certain and any(map(one.certain.match, _with_widths(main)))]
+    for foreign, pattern in _FOREIGN if not certain else ():
         for name, layer in main.items():
             if pattern.match(name) and (not foreign.widths or layer.columns in foreign.widths):
                 return foreign.family, None, None
-    tables = {family.lora.kind: family.lora for family in FAMILIES.values()}.values()
-    for table in tables:
+    for table in certain or tables:
         own = {name: layer for name, layer in main.items() if table.layers.match(name)}
         if own:
             width = next((layer.columns for name, layer in own.items() if table.width.search(name)), None)
@@ -427,6 +428,10 @@ def _made_for(layers: Mapping[str, Layer]) -> tuple[str | None, str | None, int 
         if not main and table.text_layers and any(table.text_layers.match(name) for name in texts):
             return table.label, table.kind, None
     return None, None, None
+
+
+def _with_widths(layers: Mapping[str, Layer]) -> list[str]:
+    return [f"{name}:{layer.columns}" for name, layer in layers.items()]
 
 
 _LAYOUTS = (  # a word for how a file names its layers, by how the first name begins

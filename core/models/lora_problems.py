@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from core.config.lora_syntax import FORBIDDEN
 from core.i18n import LANGUAGES, catalogue, fill, localize
+from core.models.families import FAMILIES
 from core.models.lora_match import Match
 from core.models.lora_metadata import LoraHeader
 from core.models.validation import PROBLEMS as MODEL_PROBLEMS
@@ -14,6 +15,7 @@ from core.types import LoraInfo, ModelInfo
 NAMED_LAYERS = 3  # in a sentence; then "(+N)"
 _BETWEEN = {"en": "; ", "zh": "；"}  # two details of a sentence
 
+_KNOWN = ", ".join(family.label for family in FAMILIES.values() if family.plain is None)
 _NO_SAFETENSORS = localize("models.lora_problems.no_safetensors")
 PROBLEMS: Mapping[str, Mapping[str, str]] = {
     **{name: MODEL_PROBLEMS[name] for name in ("truncated", "longer", "pickle")},
@@ -22,7 +24,7 @@ PROBLEMS: Mapping[str, Mapping[str, str]] = {
     "tensors": localize("models.lora_problems.problems.tensors"),
     "algorithm": localize("models.lora_problems.problems.algorithm"),
     "foreign": localize("models.lora_problems.problems.foreign"),
-    "family": localize("models.lora_problems.problems.family"),
+    "family": localize("models.lora_problems.problems.family", known=_KNOWN, what="{what}"),
     "large": localize("models.lora_problems.problems.large"),
     "notes": localize("models.lora_problems.problems.notes"),
     "link": localize("models.lora_problems.problems.link"),

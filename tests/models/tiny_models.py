@@ -9,8 +9,12 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
     ControlNetModel,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     PNDMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLControlNetPipeline,
@@ -20,7 +24,15 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Qwen2TokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from core.models.model_paths import EMBEDDED
 
@@ -86,6 +98,36 @@ def sdxl_network(folder: Path, second: int = WIDTH, **saving: object) -> Path:
     _speak(network)
     network.save_pretrained(folder, **saving)
     return folder
+
+
+def flux2_klein(folder: Path, distilled: bool = True) -> Path:
+    """Flux2KleinPipeline with 28 thin layers in its text encoder, as the pipeline reads the 9th, 18th and 27th."""
+    torch.manual_seed(0)
+    width, channels = 16, 4
+    encoder = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(_qwen_tokenizer()), hidden_size=width, intermediate_size=24, num_hidden_layers=28,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=8, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+    transformer = Flux2Transformer2DModel(
+        in_channels=4 * channels, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=3 * width, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+    )  # fmt: skip
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 8, 8), layers_per_block=1, latent_channels=channels, norm_num_groups=4, sample_size=64
+    )
+    with torch.no_grad():
+        vae.bn.running_var.fill_(0.5)
+    Flux2KleinPipeline(
+        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae, encoder, _qwen_tokenizer(), transformer, distilled
+    ).save_pretrained(folder)
+    return folder
+
+
+def _qwen_tokenizer() -> Qwen2TokenizerFast:
+    """The embedded model's tokenizer, which has Qwen3's chat template."""
+    return Qwen2TokenizerFast.from_pretrained(EMBEDDED / "tokenizer")
 
 
 Z_IMAGE_SHAPE = {"dim": 32, "n_heads": 2, "n_kv_heads": 2, "n_refiner_layers": 2, "norm_eps": 1e-5, "qk_norm": True}

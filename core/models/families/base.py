@@ -112,7 +112,8 @@ class LoraNames:
     `parts` are those on which a LoRA may act, the denoiser first. `layers` matches any layer of the denoiser, with underscores for
     dots; of those that match `width`, the input width tells two models of one family apart. `kind` is the same for families whose
     LoRAs have the same names; `labels` says by the width what users call the LoRA, `label` where no width tells.
-    `text_layers` matches the layers of a LoRA that has text encoders alone.
+    `text_layers` matches the layers of a LoRA that has text encoders alone. `certain` matches "layer:input width" of a layer that
+    no other family has, for families whose other layers have names like those of families that are not supported.
     """
 
     kind: str
@@ -122,6 +123,7 @@ class LoraNames:
     parts: tuple[LoraPart, ...]
     labels: Mapping[int, str] = field(default_factory=dict)
     text_layers: re.Pattern[str] | None = None
+    certain: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

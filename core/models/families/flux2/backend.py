@@ -1,0 +1,92 @@
+"""Run FLUX.2 [klein]: generation from text, and edits of a source image by instruction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+
+from core.i18n import localize
+from core.inference import output_checks, variety
+from core.inference.img2img import Canvas
+from core.models.families.backend import Backend, PromptEmbeds, Start
+from core.types import CFG_OFF, Decision, GenerationRequest
+
+if TYPE_CHECKING:
+    from core.inference.pipeline_loader import LoadedModel
+
+
+class Flux2Backend(Backend):
+    """Flux2KleinPipeline. Latents are tokens of 2 x 2: (1, tokens, 4 x channels) during the steps."""
+
+    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+        """`positive` and `negative` are [(1, tokens, width)]; a step-distilled model has no guidance."""
+        positive = self._encoded(model, request, request.prompt)
+        guided = request.guided and not model.pipeline.config.is_distilled
+        negative = [self._encoded(model, request, request.negative_prompt)] if guided else None
+        output_checks.check_embeds([positive, *(negative or [])])
+        return PromptEmbeds([positive], negative, _cut_off(model, request))
+
+    def _encoded(self, model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:
+        embeds: torch.Tensor = model.pipeline.encode_prompt(
+            prompt=prompt,
+            device=model.pipeline._execution_device,
+            max_sequence_length=request.options["transformer.max_sequence_length"],
+        )[0]
+        return embeds
+
+    def prepare_latents(
+        self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
+    ) -> Start:
+        """Noise (1, 4 x channels, height / 16, width / 16) for every image; a source image is a reference beside it."""
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        pipeline, multiple = model.pipeline, self.family.size_multiple
+        shape = (1, pipeline.transformer.config.in_channels, canvas.size[1] // multiple, canvas.size[0] // multiple)
+        dtype = self.latents_dtype(embeds)
+        noise = randn_tensor(shape, generator=generator, device=pipeline._execution_device, dtype=dtype)
+        return Start(canvas, generator, variety.varied_noise(noise, request.options))
+
+    def pipeline_for(self, pipeline: Any, canvas: Canvas) -> Any:
+        """The same pipeline edits."""
+        return pipeline
+
+    def start_arguments(self, start: Start) -> dict[str, Any]:
+        """The noise always; the source image as the one reference."""
+        canvas = start.canvas
+        given = {"width": canvas.size[0], "height": canvas.size[1], "generator": start.generator, "latents": start.noise}
+        return given if canvas.image is None else {**given, "image": [canvas.image]}
+
+    def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
+        """One tensor each."""
+        negative = embeds.negative[0] if embeds.negative else None
+        return {"prompt_embeds": embeds.positive[0], "negative_prompt_embeds": negative}
+
+    def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
+        """(1, 32, h, w) -> (1, 3, 8 h, 8 w); the pipeline has undone the normalisation."""
+        pixels: torch.Tensor = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+        return pixels
+
+    def decisions(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+        """Besides, that a step-distilled model ignores the CFG scale."""
+        found = super().decisions(model, request)
+        if not (request.guided and model.pipeline.config.is_distilled):
+            return found
+        reason = localize("models.families.flux2.backend.distilled")
+        return (*found, Decision("generation.cfg_scale", request.cfg_scale, CFG_OFF, reason))
+
+
+BACKEND = Flux2Backend
+
+
+def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+    """Say that the prompt was longer than the text encoder reads."""
+    most, tokenizer = request.options["transformer.max_sequence_length"], model.pipeline.tokenizer
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": request.prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
+    tokens = len(tokenizer(text).input_ids)
+    if tokens <= most:
+        return ()
+    reason = localize("models.families.flux2.backend.cut_off", tokens=tokens, most=most)
+    return (Decision("generation.prompt", tokens, most, reason),)

@@ -1,0 +1,92 @@
+"""Describe FLUX.2 [klein]: a transformer with two kinds of blocks, Qwen3-4B as text encoder, a VAE of 32 latent channels.
+
+It generates from text, and edits a source image by instruction in the same pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.i18n import localize
+from core.models.families.base import NO_CONTROLNET, Family, Part, Text, read_config
+from core.models.families.flux2.lora_names import LORA
+from core.types import IMAGE
+
+PATCH = 16  # px of a token's side: 8 of the VAE times a patch of 2
+MAX_SIDE = 2048  # px; positions have no end, the published model was made for up to 4 megapixels
+NATIVE_SIDE = 1024  # px
+
+_PLAIN_TRANSFORMER = localize("models.families.flux2.description.plain_transformer")
+_CANNOT: Mapping[str, Text] = {
+    "img2img.denoising_strength": localize("models.families.flux2.description.edits"),
+    "hires.": localize("models.families.flux2.description.no_img2img"),
+    "transformer.use_rope": _PLAIN_TRANSFORMER,
+    "transformer.rope_": _PLAIN_TRANSFORMER,
+    "transformer.dype_": _PLAIN_TRANSFORMER,
+    "transformer.attention_": _PLAIN_TRANSFORMER,
+    "performance.": _PLAIN_TRANSFORMER,
+    "compile.": _PLAIN_TRANSFORMER,
+    "tensorrt.": _PLAIN_TRANSFORMER,
+    "cfg.": localize("models.families.flux2.description.no_cfg_options"),
+    "scheduler.shift": localize("models.families.flux2.description.dynamic_shift"),
+    "generation.short_prompt_steps": localize("models.families.flux2.description.no_short_prompt"),
+    "controlnet.": NO_CONTROLNET,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flux2(Family):
+    """FLUX.2's pipelines with Qwen3 as text encoder."""
+
+    def max_side(self, folder: Path | None) -> int:
+        """The same for all."""
+        return MAX_SIDE
+
+    def native_side(self, folder: Path | None) -> int:
+        """The VAE's sample size: 1024 in the published model."""
+        side = read_config(folder / "vae" / "config.json").get("sample_size", NATIVE_SIDE) if folder else NATIVE_SIDE
+        return side if isinstance(side, int) else NATIVE_SIDE
+
+    def model_width(self, folder: Path | None) -> int | None:
+        """The width of the transformer's tokens."""
+        config = read_config(folder / "transformer" / "config.json") if folder else {}
+        heads, width = config.get("num_attention_heads"), config.get("attention_head_dim")
+        return heads * width if isinstance(heads, int) and isinstance(width, int) else self.width
+
+    def steps_run(self, steps: int, strength: float) -> int:
+        """All: an edit begins with noise, too."""
+        return steps
+
+    def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """Heads and their width, blocks of both kinds, the width of the prompt embeds."""
+        keys = ("num_attention_heads", "attention_head_dim", "num_layers", "num_single_layers", "joint_attention_dim")
+        return tuple(config.get(key) or 0 for key in keys)
+
+
+KLEIN = Flux2(
+    folder="flux2",
+    pipeline="Flux2KleinPipeline",
+    label="FLUX.2 [klein]",
+    parts={
+        "scheduler": Part("diffusers", ("FlowMatchEulerDiscreteScheduler",), "scheduler_config.json", weights=False),
+        "text_encoder": Part("transformers", ("Qwen3ForCausalLM",)),
+        "tokenizer": Part(
+            "transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast"), "tokenizer_config.json", weights=False
+        ),
+        "transformer": Part("diffusers", ("Flux2Transformer2DModel",)),
+        "vae": Part("diffusers", ("AutoencoderKLFlux2",)),
+    },
+    denoiser="transformer",
+    prediction="flow",
+    size_multiple=PATCH,
+    steps=4,
+    cfg_scale=1.0,
+    width=3072,
+    lora=LORA,
+    cannot=_CANNOT,
+    inputs=(IMAGE,),
+)
+FAMILIES = (KLEIN,)
