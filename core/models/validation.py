@@ -125,7 +125,6 @@ QUANTISERS = {
     "bitsandbytes": "bitsandbytes",
     "torchao": "torchao",
     "sdnq": "sdnq",
-    "nunchaku_lite": "kernels",
     "gguf": "gguf",
 }
 
@@ -133,6 +132,8 @@ QUANTISERS = {
 def missing_for_quantised(config: Mapping[str, Any]) -> Mapping[str, str] | None:
     """Return what a part that was saved quantised needs and this machine lacks; None when diffusers can read it here."""
     method = str(config.get("quant_method", ""))
+    if method == "nunchaku_lite":
+        return localize("models.validation.nunchaku_runs_downloaded_code")
     package = QUANTISERS.get(method)
     if package is None:
         return localize(

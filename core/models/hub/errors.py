@@ -8,6 +8,7 @@ from core.i18n import localize
 HUB_NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 _PROBLEMS = {
     "network": localize("models.hub.errors.problems.network"),
+    "socks": localize("models.hub.errors.problems.socks"),
     "busy": localize("models.hub.errors.problems.busy"),
     "gated": localize("models.hub.errors.problems.gated"),
     "missing": localize("models.hub.errors.problems.missing"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, urlparse
 
@@ -18,6 +19,7 @@ from core.config.schema import AUTO
 
 ENDPOINTS = {"huggingface": "https://huggingface.co", "modelscope": "https://modelscope.cn"}
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and of silence
+SOCKS_PACKAGES = ("socks", "socksio")  # of requests, and of huggingface_hub's HTTP client
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def endpoint_of(hub: str, wanted: str) -> str:
 def new_session(hub: str, endpoint: str, token: str | None) -> requests.Session:
     """Return a session with the headers for the hub. `token` is one that this endpoint may see (`mirrors.may_have_token`).
 
-    requests drops it where a redirect leads to another host.
+    requests drops it where a redirect leads to another host. Raises HubError for a SOCKS proxy without the packages for it.
     """
+    _check_proxy(endpoint)
     session = requests.Session()
     session.headers.update({"User-Agent": "zdarkroom", "Accept-Encoding": "identity"})
     if token:
@@ -70,6 +73,15 @@ def new_session(hub: str, endpoint: str, token: str | None) -> requests.Session:
         if hub == "modelscope":
             session.cookies.set("m_session_id", token, domain=urlparse(endpoint).hostname or "")
     return session
+
+
+def _check_proxy(endpoint: str) -> None:
+    """Raise HubError if the environment names a SOCKS proxy for this address, and a package for it is missing."""
+    used = requests.utils.get_environ_proxies(endpoint)
+    proxy = used.get(urlparse(endpoint).scheme) or used.get("all") or ""
+    if urlparse(proxy).scheme.startswith("socks") and not all(find_spec(name) for name in SOCKS_PACKAGES):
+        told = urlparse(proxy)
+        raise HubError("socks", f"{told.scheme}://{told.hostname}:{told.port or 1080}")  # without user and password
 
 
 def list_repository(

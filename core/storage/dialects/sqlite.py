@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from core.storage.fts_tokens import match, spaced
 
 TEXTS = "image_texts"
 BUSY_SECONDS = 30  # how long a writer waits for another one
+KEPT = 3  # copies that upgrades made
 SWITCH_SECONDS = 0.02  # between two tries to make a new database a WAL one
 
 
@@ -64,13 +67,21 @@ class SqliteBackend:
                 self._writers.release()
 
     def back_up(self, connection: Connection, version: str) -> None:
-        """Copy the database to <file>.<version>.backup, beside it."""
+        """Copy the database to <file>.<version>.backup, beside it, and keep the copies of the last KEPT versions.
+
+        A copy of the same version that has more images is kept under its date.
+        """
         target = Path(self.backup_name(version))
         half = target.with_name(f".{target.name}.tmp")
         try:
             with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(half)) as copy:
                 source.backup(copy)
+            if (_count_images(target) or 0) > (_count_images(half) or 0):
+                made = datetime.fromtimestamp(target.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
+                os.replace(target, self.backup_name(f"{version}-{made}"))
             os.replace(half, target)
+            for old in self._copies_of_versions()[:-KEPT]:
+                old.unlink()
         except (sqlite3.Error, OSError) as error:
             raise StorageError(path=target, detail=error) from error
 
@@ -78,14 +89,13 @@ class SqliteBackend:
         return str(self.path.with_name(f"{self.path.name}.{version}.backup"))
 
     def backed_up_images(self, connection: Connection, version: str) -> int | None:
-        target = Path(self.backup_name(version))
-        if not target.is_file():
-            return None
-        try:
-            with closing(sqlite3.connect(f"{target.absolute().as_uri()}?mode=ro", uri=True)) as copy:
-                return int(copy.execute("SELECT count(*) FROM images").fetchone()[0])
-        except sqlite3.Error:  # no database any more
-            return None
+        return _count_images(Path(self.backup_name(version)))
+
+    def _copies_of_versions(self) -> list[Path]:
+        """Return the copies that upgrades made, the oldest version first."""
+        named = re.compile(rf"{re.escape(self.path.name)}\.(\d+)\.backup")
+        found = {path: match for path in self.path.parent.iterdir() if (match := named.fullmatch(path.name))}
+        return sorted(found, key=lambda path: int(found[path][1]))
 
     def error(self, error: DBAPIError) -> StorageError:
         words = str(error.orig)
@@ -97,6 +107,17 @@ class SqliteBackend:
 
     def news(self) -> SqliteChangeToken:
         return SqliteChangeToken(self.path)
+
+
+def _count_images(file: Path) -> int | None:
+    """Return how many images a copy of a database has; None when it is no database."""
+    if not file.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as copy:
+            return int(copy.execute("SELECT count(*) FROM images").fetchone()[0])
+    except sqlite3.Error:
+        return None
 
 
 class SqliteChangeToken:

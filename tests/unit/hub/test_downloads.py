@@ -16,7 +16,7 @@ from core.config.loader import load_settings
 from core.errors import DownloadError
 from core.models.catalog import Catalog
 from core.models.families import FAMILIES
-from core.models.hub import tokens
+from core.models.hub import hub_api, tokens
 from core.models.hub.download_state import DownloadFiles, DownloadRequests
 from core.models.hub.download_worker import Downloader
 from core.models.hub.downloads import Downloads, downloads_of
@@ -136,6 +136,19 @@ def test_another_revision_does_not_mix_with_what_came_before(in_process, hub, to
     (part / "vae" / "model.bf16.safetensors").write_bytes((toy / "vae" / "model.bf16.safetensors").read_bytes()[::-1])
     assert in_process("modelscope").state == "done"
     check_folder(tmp_path / "store" / "toy", "toy")
+
+
+@pytest.mark.parametrize("name", HUBS)
+def test_a_socks_proxy_without_its_packages_is_said(in_process, hub, monkeypatch, name):
+    monkeypatch.setattr(hub_api, "find_spec", lambda package: None)
+    monkeypatch.setenv("ALL_PROXY", "socks5h://anna:secret@127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(hub_api.requests.utils, "should_bypass_proxies", lambda *given: False)
+    error = in_process(name).error
+    assert error is not None and hub.requests == []
+    assert "socks5h://127.0.0.1:9" in error.message("en") and "pip install pysocks socksio" in error.message("zh")
+    assert "secret" not in error.message("en") + error.message("zh")
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(in_process, hub, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from core.errors import ModelFileError
+from core.models import validation
 from core.models.families import FAMILIES
 from core.models.pickles import builds
 from core.models.validation import check_folder, family_of, variants_by_part
@@ -230,3 +231,13 @@ def test_garbage_header(folder):
 
 def test_no_folder(tmp_path):
     assert "there is no such folder" in refusal(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("nunchaku_lite", "downloads and runs"), ("sdnq", "the package sdnq"), ("gptq", "known are bitsandbytes, torchao, sdnq")],
+)
+def test_a_folder_that_was_saved_quantised_says_what_it_lacks(monkeypatch, method, words):
+    monkeypatch.setattr(validation, "find_spec", lambda package: None)
+    reason = validation.missing_for_quantised({"quant_method": method})
+    assert reason is not None and words in reason["en"] and reason["zh"]

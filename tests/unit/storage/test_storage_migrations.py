@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import insert
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import NewerDatabaseError
@@ -96,6 +98,56 @@ def assert_backed_up(path: Path, version: str) -> None:
             assert backup.execute("SELECT version_num FROM alembic_version").fetchall() == [(version,)]
             assert {prompt for (prompt,) in backup.execute("SELECT prompt FROM images")} == set(PROMPTS)
             assert backup.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_the_copies_of_the_last_three_versions_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "studio.db"
+    for stored in STORED:
+        path.write_bytes(gzip.decompress(stored.read_bytes()))
+        Database(path).close()
+    (tmp_path / "studio.db.rebuild.backup").touch()
+    wanted = [f"studio.db.{stored.name[:4]}.backup" for stored in STORED if stored.name[:4] != database_module.HEAD][-3:]
+    assert sorted(file.name for file in tmp_path.glob("*.backup")) == [*wanted, "studio.db.rebuild.backup"]
+
+
+def test_a_copy_with_more_images_is_kept(tmp_path: Path) -> None:
+    database = Database(tmp_path / "studio.db")
+    for images in (2, 1):
+        with database.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM images")
+            for number in range(images):
+                name = f"{number}.png"
+                image = image_record(generated_record(build_image(), new_id(NOW), None, NOW), StoredFile(name, "png", (8, 8), 1))
+                connection.execute(insert(metadata.tables["images"]).values(image_row(image)))
+        with database.reading() as connection:
+            database.back_up(connection, "0006")
+    with database.reading() as connection:
+        assert database.backed_up_images(connection, "0006") == 1
+    (older,) = tmp_path.glob("studio.db.0006-*.backup")
+    with closing(sqlite3.connect(older)) as copy:
+        assert copy.execute("SELECT count(*) FROM images").fetchone() == (2,)
+    database.close()
+
+
+def test_the_database_before_an_upgrade_can_be_put_back(tmp_path: Path) -> None:
+    """As docs/upgrading.md says: rows are as they were, and an image made since then is found again by its file."""
+    stored = [one for one in STORED if one.name[:4] != database_module.HEAD][-1]
+    path, before = tmp_path / "studio.db", gzip.decompress(stored.read_bytes())
+    path.write_bytes(before)
+    database = Database(path)
+    made = History(database, tmp_path).commit(History(database, tmp_path).prepare(build_image(seed=99), None))
+    database.close()
+    for name in ("studio.db", "studio.db-wal", "studio.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    shutil.copy(tmp_path / f"studio.db.{stored.name[:4]}.backup", path)
+    (tmp_path / "original.db").write_bytes(before)
+    with closing(sqlite3.connect(path)) as there, closing(sqlite3.connect(tmp_path / "original.db")) as original:
+        assert list(there.iterdump()) == list(original.iterdump())
+    database = Database(path)
+    history = History(database, tmp_path)
+    history.sweep()
+    assert history.get(made.id).request.seed == 99
+    database.close()
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
