@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
 from ui.i18n import t
 from ui.timezone import local_zone
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
 def seconds(value: float | None) -> str:
@@ -40,6 +43,14 @@ def pixels(width: int, height: int) -> str:
 def moment(when: datetime) -> str:
     """In the viewer's own time."""
     return when.astimezone(local_zone()).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def literal(text: object) -> str:
+    """Return text that is shown as it is where Streamlit reads Markdown: captions, warnings, labels of buttons.
+
+    Whatever a user or a file named passes through here: an image address in a name must not call another server.
+    """
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
 
 
 def plain(value: Any) -> str:

@@ -11,7 +11,7 @@ from core.config.options import GROUPS, SCHEMA
 from core.config.schema import Option
 from core.studio import Studio
 from core.types import CONTROL, IMAGE, MASK, ModelInfo
-from ui import actions, state
+from ui import actions, formats, state
 from ui.components import batch_panel, control_panel, input_card, lora_field, parameter_panel, settings_yaml, xy_plot
 from ui.i18n import said, t
 
@@ -109,7 +109,7 @@ class _Panel:
         # while it is open its header stays as it was: another label would be another element, and closed
         summary = state.section_summary(section.name, self._summary(section, options))
         panel = st.expander(
-            f"{t(f'section.{section.name}')} :gray[· {summary}]" if summary else t(f"section.{section.name}"),
+            f"{t(f'section.{section.name}')} :gray[· {formats.literal(summary)}]" if summary else t(f"section.{section.name}"),
             key=key, icon=f":material/{section.icon}:",
             on_change=lambda: state.set_section(section.name, bool(st.session_state[key])),
         )  # fmt: skip
@@ -151,7 +151,7 @@ class _Panel:
             return
         with st.popover(t("options.unsupported", count=len(names)), key="unsupported", type="tertiary"):
             for option in names:
-                st.caption(f"**{said(option.label)}**: {said(self._cannot[option.key])}")
+                st.caption(f"**{said(option.label)}**: {formats.literal(said(self._cannot[option.key]))}")
 
     def _options(self, section: Section) -> list[Option]:
         """The options of an accordion that the model supports, at the present level."""

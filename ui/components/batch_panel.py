@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
-from ui import actions, state
+from ui import actions, formats, state
 from ui.i18n import t
 
 FILES = ("txt", "csv", "tsv")
@@ -22,7 +22,7 @@ def draw(studio: Studio) -> None:
     st.text_area(t("batch.text"), key=TEXT, height=104, placeholder=t("batch.hint"), on_change=_keep)
     file = st.file_uploader(t("batch.file"), FILES, key=FILE)
     names = " ".join(f"`__{name}__`" for name in studio.requests.wildcards())
-    st.caption(t("batch.wildcards", names=names, folder=studio.settings.batch.wildcards))
+    st.caption(t("batch.wildcards", names=formats.literal(names), folder=studio.settings.batch.wildcards))
     text = state.batch_text()
     if file is not None:
         _offer(studio, file.getvalue(), file.name)

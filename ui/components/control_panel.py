@@ -7,7 +7,7 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.studio import Studio
-from ui import actions, state
+from ui import actions, formats, state
 from ui.components import parameter_panel
 from ui.i18n import t
 
@@ -57,4 +57,4 @@ def _preview(studio: Studio) -> None:
             studio.requests.control_image(request), caption=t("control.seen"), width="stretch", output_format="PNG"
         )
     except StudioError as error:
-        st.warning(error.message(state.language()), icon=":material/info:")
+        st.warning(formats.literal(error.message(state.language())), icon=":material/info:")

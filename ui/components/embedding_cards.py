@@ -31,7 +31,7 @@ def draw(studio: Studio) -> None:
                 )  # fmt: skip
         for error in unusable.values():
             with st.container(border=True):
-                st.warning(error.message(state.language()), icon=":material/info:")
+                st.warning(formats.literal(error.message(state.language())), icon=":material/info:")
 
 
 def _use(studio: Studio, name: str) -> None:

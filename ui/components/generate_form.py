@@ -12,7 +12,7 @@ from core.config.prompt_weights import SYNTAX, has_syntax
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo
-from ui import actions, prompts, state
+from ui import actions, formats, prompts, state
 from ui.components import custom_components, parameter_panel, presets_menu, prompt_builder, reload_question, sizes
 from ui.i18n import said, t
 
@@ -27,7 +27,7 @@ def draw(studio: Studio, model: ModelInfo | None, library: prompts.Library | Non
         problem = _model(studio)
         presets_menu.draw(studio)
     if problem:
-        st.warning(problem, icon=":material/info:")
+        st.warning(formats.literal(problem), icon=":material/info:")
     reload_question.draw(studio)
     _prompt(studio, library)
     _brackets(model)

@@ -58,7 +58,7 @@ def _chosen(studio: Studio, image: str) -> None:
     try:
         width, height = studio.input_images.size(image)
     except StudioError as error:
-        st.warning(error.message(state.language()))
+        st.warning(formats.literal(error.message(state.language())))
         return _remove()
     masked = MASK in state.sources().inputs
     with st.container(horizontal=True, vertical_alignment="center", key="source_row"):
@@ -90,7 +90,7 @@ def mask(studio: Studio, image: str) -> None:
     try:
         size = studio.input_images.size(image)
     except StudioError as error:
-        st.warning(error.message(state.language()))
+        st.warning(formats.literal(error.message(state.language())))
         return
     painted = state.sources().inputs.get(MASK, "")
     words = {name: t(f"inputs.board.{name}") for name in BOARD}

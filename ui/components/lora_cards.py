@@ -37,7 +37,7 @@ def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: i
             f'<section class="zd-card zd-lora-card">{image}<h3>{html.escape(lora.name)}</h3><dl>{rows}</dl></section>'
         )
         if lora.problem is not None:
-            st.warning(lora.problem.message(state.language()), icon=":material/info:")
+            st.warning(formats.literal(lora.problem.message(state.language())), icon=":material/info:")
         with st.container(horizontal=True):
             if lora.problem is None:
                 chosen = any(use.name == lora.name for use in state.lora_uses())

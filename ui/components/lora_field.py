@@ -12,7 +12,7 @@ from core.config.lora_syntax import LoraSpec
 from core.config.schema import Option
 from core.studio import Studio
 from core.types import LoraInfo, ModelInfo
-from ui import state
+from ui import formats, state
 from ui.i18n import said, t
 
 USUAL = (0.0, 2.0)  # what a slider offers; what is set elsewhere widens it
@@ -52,11 +52,11 @@ def _row(use: LoraSpec, known: Mapping[str, LoraInfo], fits: bool) -> None:
             on_change=state.take_loras,
         )
     if use.parts:
-        st.caption(t("loras.parts", parts=", ".join(f"{part} {one:g}" for part, one in use.parts)))
+        st.caption(t("loras.parts", parts=formats.literal(", ".join(f"{part} {one:g}" for part, one in use.parts))))
     if name in known and known[name].triggers:
         words = ", ".join(known[name].triggers)
         st.button(
-            t("loras.add_triggers", words=words),
+            t("loras.add_triggers", words=formats.literal(words)),
             key=f"lora_words_{name}",
             icon=":material/add:",
             type="tertiary",
@@ -67,7 +67,7 @@ def _row(use: LoraSpec, known: Mapping[str, LoraInfo], fits: bool) -> None:
         problem = known[name].problem if name in known else None
         unfit = t("loras.unfit") if name in known else t("loras.unknown")
         words = problem.message(state.language()) if problem else unfit
-        st.warning(words, icon=":material/warning:")
+        st.warning(formats.literal(words), icon=":material/warning:")
 
 
 def preview(name: str) -> str:

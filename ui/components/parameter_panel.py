@@ -17,6 +17,11 @@ from ui.i18n import said, t
 SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exactly: a number field can
 
 
+def _effective(decision: Decision) -> str:
+    value, reason = formats.plain(decision.effective), said(decision.reason)
+    return t("options.in_effect", value=formats.literal(value), reason=formats.literal(reason))
+
+
 def group(options: Sequence[Option], worker: WorkerStatus) -> None:
     """The fields of these options; one without an effect at the present settings is greyed, with the reason."""
     decisions = {decision.option: decision for decision in worker.decisions}
@@ -25,9 +30,9 @@ def group(options: Sequence[Option], worker: WorkerStatus) -> None:
         reason = unmet(option)
         field(option, badge=_badge(option, worker), placeholder=_automatic(decision), reason=reason)
         if decision and option.implemented and decision.effective != state.form().get(option.key):
-            st.caption(t("options.in_effect", value=formats.plain(decision.effective), reason=said(decision.reason)))
+            st.caption(_effective(decision))
         elif _differs(option, worker):
-            st.caption(t("options.now", value=formats.plain(worker.effective[option.key])))
+            st.caption(t("options.now", value=formats.literal(formats.plain(worker.effective[option.key]))))
 
 
 def unmet(option: Option) -> str:

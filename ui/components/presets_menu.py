@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.config.presets import Presets
 from core.studio import Studio
-from ui import actions, state
+from ui import actions, formats, state
 from ui.i18n import t
 
 SELECT, NAME, FILE = "preset_select", "preset_name", "preset_file"
@@ -54,11 +54,11 @@ def _menu(studio: Studio, presets: Presets, current: str, modified: bool) -> Non
     )  # fmt: skip
     if own:
         st.button(
-            t("preset.update", name=current), key="preset_update", disabled=not modified, width="stretch",
+            t("preset.update", name=formats.literal(current)), key="preset_update", disabled=not modified, width="stretch",
             icon=":material/sync:", on_click=actions.save_preset, args=(studio, current),
         )  # fmt: skip
         st.button(
-            t("preset.delete", name=current), key="preset_delete", icon=":material/delete:", width="stretch",
+            t("preset.delete", name=formats.literal(current)), key="preset_delete", icon=":material/delete:", width="stretch",
             on_click=actions.delete_preset, args=(studio, current),
         )  # fmt: skip
     _export(presets, current)
@@ -66,7 +66,7 @@ def _menu(studio: Studio, presets: Presets, current: str, modified: bool) -> Non
     if file is not None:
         text = file.getvalue().decode("utf-8", errors="replace")
         st.button(
-            t("preset.import_button", name=PurePath(file.name).stem), key="preset_import", width="stretch",
+            t("preset.import_button", name=formats.literal(PurePath(file.name).stem)), key="preset_import", width="stretch",
             icon=":material/upload_file:", on_click=actions.import_preset, args=(studio, text, PurePath(file.name).stem),
         )  # fmt: skip
 
@@ -74,6 +74,6 @@ def _menu(studio: Studio, presets: Presets, current: str, modified: bool) -> Non
 def _export(presets: Presets, current: str) -> None:
     if current:
         st.download_button(
-            t("preset.export", name=current), data=lambda: presets.export(current), file_name=f"{current}.yaml",
+            t("preset.export", name=formats.literal(current)), data=lambda: presets.export(current), file_name=f"{current}.yaml",
             mime="application/yaml", key="preset_export", icon=":material/download:", width="stretch", on_click="ignore",
         )  # fmt: skip

@@ -10,7 +10,7 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo
-from ui import actions, prompts, resources, state
+from ui import actions, formats, prompts, resources, state
 from ui.components import (
     accordions,
     custom_components,
@@ -70,7 +70,7 @@ def _model(studio: Studio) -> ModelInfo | None:
     try:
         return studio.catalog.find(state.form()["model.id"])
     except StudioError as error:
-        st.warning(error.message(state.language()))
+        st.warning(formats.literal(error.message(state.language())))
         return None
 
 

@@ -93,7 +93,7 @@ def _card(studio: Studio, info: ModelInfo, worker: WorkerStatus, download: Downl
         )
         on_its_way = download is not None and download.state != "done"
         if info.problem is not None and not on_its_way and (info.path or not info.sources):
-            st.warning(info.problem.message(state.language()), icon=":material/info:")
+            st.warning(formats.literal(info.problem.message(state.language())), icon=":material/info:")
         if download is not None and on_its_way:
             _progress(studio, download)
         with st.container(horizontal=True):
@@ -158,7 +158,7 @@ def _progress(studio: Studio, download: Download) -> None:
         words += " · " + t("models.left", time=formats.seconds(download.eta_seconds))
     st.progress(min(1.0, share), text=words)
     if download.file:
-        st.caption(f"{HUBS.get(download.hub, download.hub)} · {download.repository} · {download.file}")
+        st.caption(formats.literal(f"{HUBS.get(download.hub, download.hub)} · {download.repository} · {download.file}"))
     if download.error is not None:
         error_card.draw(download.error, f"download_{download.model}")
     if not state.is_admin():
@@ -208,7 +208,7 @@ def _add(studio: Studio) -> None:
         return
     state.set_errors(())
     state.empty_model_field("path")
-    st.toast(t("models.added", name=said(info.name)))
+    st.toast(t("models.added", name=formats.literal(said(info.name))))
 
 
 def _token(studio: Studio, hub: str) -> None:
