@@ -21,7 +21,7 @@ from core.config.options import SCHEMA
 from core.errors import InputError, NoServerError, OptionError
 from core.i18n import localize
 from core.remote.client import Remote, RemoteJob, RetryDeadline
-from core.types import JobState
+from core.types import MASK, JobState
 
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 60.0  # a studio that restarts is waited for this long
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
     token = _token(arguments.token_file, environment)
     remote = Remote(arguments.server, token, TOKEN_VARIABLE, SOURCE)
     remote.capabilities()
-    inputs = {role: remote.keep_input(data) for role, data in read_inputs(order).items()}
+    inputs = {role: remote.keep_input(data, role == MASK) for role, data in read_inputs(order).items()}
     sources = {"inputs": inputs} if inputs else {}
     now = remote.order({**wishes(settings, order), **sources}, f"cli-{secrets.token_hex(16)}")
     return _finish(remote, _follow(remote, now, ProgressLine(language, order.progress)), order, language)

@@ -120,6 +120,32 @@ class Img2imgSection(Section):
     denoising_strength: float
 
 
+class InpaintSection(Section):
+    """The options `inpaint.*`."""
+
+    area: Literal["whole", "masked"]
+    padding: int
+    render_width: int | Literal["auto"]
+    render_height: int | Literal["auto"]
+    mask_blur: float
+    mask_grow: int
+    mask_invert: bool
+    fill: Literal["original", "blur", "noise", "color"]
+    fill_color: Literal["gray", "black", "white", "red", "yellow", "green", "cyan", "blue", "magenta"]
+    boxes: tuple[str, ...]
+
+
+class OutpaintSection(Section):
+    """The options `outpaint.*`."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+    ratio: Literal["none", "1:1", "5:4", "4:3", "3:2", "16:9", "21:9", "4:5", "3:4", "2:3", "9:16"]
+    overlap: int
+
+
 class ControlnetSection(Section):
     """The options `controlnet.*`."""
 
@@ -320,6 +346,8 @@ class Sections:
     models: ModelsSection
     lora: LoraSection
     img2img: Img2imgSection
+    inpaint: InpaintSection
+    outpaint: OutpaintSection
     controlnet: ControlnetSection
     hires: HiresSection
     text_encoder: TextEncoderSection

@@ -65,7 +65,8 @@ def arguments(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Can
     if canvas.control is None:
         raise InputCombinationError(role=CONTROL, problem=MISSING)
     image = control_image(canvas.control, options)
-    found = {use.argument: image, "controlnet_conditioning_scale": scale(use, options)}
+    argument = use.argument if canvas.image is None else use.over
+    found = {argument: image, "controlnet_conditioning_scale": scale(use, options)}
     if use.window:
         found |= {
             "control_guidance_start": options["controlnet.start"],

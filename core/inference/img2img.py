@@ -18,6 +18,7 @@ from core.types import CONTROL, IMAGE, MASK
 
 Size = tuple[int, int]  # width, height in pixels
 Inputs = Mapping[str, Image.Image]  # RGB images by role, of any size
+HALF = 128  # of a mask: the pipelines repaint from here on
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,9 @@ def fitted(image: Image.Image, asked: Size) -> Image.Image:
 def mask_of(inputs: Inputs, asked: Size) -> Image.Image:
     """Return the mask (L) for an image of `asked`. Raises InputCombinationError when it is black everywhere."""
     mask = fitted(inputs[MASK].convert("L"), asked)
-    if int(np.asarray(mask).max()) < 128:  # the pipelines repaint from the middle on
+    if int(np.asarray(mask).max()) < HALF:
         raise InputCombinationError(role=MASK, problem=_BLACK)
     return mask
-
-
-def composed(drawn: Image.Image, inputs: Inputs) -> Image.Image:
-    """Paste what was generated where the mask is white into the input image; elsewhere the pixels are the input's own."""
-    if IMAGE not in inputs or MASK not in inputs:
-        return drawn
-    return Image.composite(drawn, fitted(inputs[IMAGE], drawn.size), mask_of(inputs, drawn.size))
 
 
 def _spread(image: Image.Image, size: Size) -> Image.Image:

@@ -93,9 +93,10 @@ class Remote:
         body = json.dumps(dict(values)).encode("ascii")
         return self._job("POST", "/api/v1/jobs", body, {"Content-Type": "application/json", "Idempotency-Key": key})
 
-    def keep_input(self, data: bytes) -> str:
-        """Store an input image there; its digest. The same image is kept once, however often it is sent."""
-        status, body = self._send("POST", "/api/v1/inputs", data, {"Content-Type": "image/png"})
+    def keep_input(self, data: bytes, mask: bool = False) -> str:
+        """Store an input image there, read as a mask if it is one; its digest. The same image is kept once."""
+        path = "/api/v1/inputs?mask=true" if mask else "/api/v1/inputs"
+        status, body = self._send("POST", path, data, {"Content-Type": "image/png"})
         self._demand(status, body)
         try:
             return str(json.loads(body)["digest"])

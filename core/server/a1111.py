@@ -78,7 +78,7 @@ def _add_generation(app: FastAPI, get_studio: GetStudio, sessions: Sessions) -> 
         await anyio.to_thread.run_sync(_fit_model, studio, body, reading)
         sources = None
         if isinstance(body, ImageBody):
-            sources = await anyio.to_thread.run_sync(_sources, studio, body)
+            sources = await anyio.to_thread.run_sync(_sources, studio, body, reading)
         jobs = await anyio.to_thread.run_sync(_submit, studio, reading, client, sources)
         if reading.ignored:
             log.info("job %s: without effect: %s", jobs[0].id, ", ".join(reading.ignored))
@@ -178,13 +178,19 @@ def _fit_model(studio: Studio, body: Body, reading: Reading) -> None:
         fit_sampler(reading, FAMILIES[model.pipeline].prediction)
 
 
-def _sources(studio: Studio, body: ImageBody) -> InputSources:
-    """Store the images of the body at the size that is generated. OptionError when it has none or several."""
+def _sources(studio: Studio, body: ImageBody, reading: Reading) -> InputSources:
+    """Store the images of the body at the size that is generated. OptionError when it has none or several.
+
+    Where only the masked part is generated, the file has the size of the image, and the body's size is that of the part.
+    """
     if len(body.init_images) != 1:
         allowed = localize("server.a1111.one_image")
         raise OptionError(source=SOURCE, key="init_images", value=len(body.init_images), allowed=allowed)
     size = body.width, body.height
     image = studio.input_images.keep(from_base64(body.init_images[0], "init_images"), "init_images")
+    if reading.values.get("inpaint.area") == "masked":
+        size = studio.input_images.size(image)
+        reading.values |= {"generation.width": size[0], "generation.height": size[1]}
     kept = {IMAGE: _fitted(studio, image, size, body.resize_mode)}
     if body.mask:
         blur = max(body.mask_blur or 0, 0)

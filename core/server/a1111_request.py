@@ -63,23 +63,14 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {  # of fields that do not act: values
     "hr_cfg": (0,),
     "initial_noise_multiplier": (1,),
     "image_cfg_scale": (0, 1.5),
-    "inpainting_fill": (1,),
-    "inpaint_full_res": (False,),
     "mask_round": (True,),
     "distilled_cfg_scale": (3.5,),
 }
 _OF_HIRES = ("hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt", "hr_negative_prompt", "hr_cfg")
-_OF_MASK = (
-    "inpainting_fill",
-    "inpaint_full_res",
-    "inpaint_full_res_padding",
-    "mask_round",
-    "mask_blur_x",
-    "mask_blur_y",
-)
+_OF_MASK = ("mask_round",)
+_FILLS = {0: "blur", 1: "original", 2: "noise", 3: "color"}  # inpainting_fill; 3 is "latent nothing", which is grey
 _WITH = {  # fields that mean nothing without another one
     "refiner_switch_at": "refiner_checkpoint",
-    "inpaint_full_res_padding": "inpaint_full_res",
 }
 _NEUTRAL_SETTINGS: Mapping[str, tuple[Any, ...]] = {  # of override_settings and options
     "sd_vae": ("", "Automatic", "None", "automatic"),
@@ -217,9 +208,26 @@ def read_body(body: Body, chosen: Mapping[str, Any]) -> Reading:
     _name_ignored(body, reading)
     if isinstance(body, TextBody):
         _read_hires(body, reading)
-    elif isinstance(body, ImageBody) and body.denoising_strength is not None:
-        reading.values["img2img.denoising_strength"] = body.denoising_strength
+    elif isinstance(body, ImageBody):
+        _read_inpaint(body, reading)
     return reading
+
+
+def _read_inpaint(body: ImageBody, reading: Reading) -> None:
+    """Read the denoising strength, and with a mask what is generated within it: fields that were given, no defaults."""
+    if body.denoising_strength is not None:
+        reading.values["img2img.denoising_strength"] = body.denoising_strength
+    given = body.model_fields_set if body.mask else set()
+    if "inpainting_fill" in given:
+        if body.inpainting_fill not in _FILLS:
+            allowed = ", ".join(map(str, _FILLS))
+            raise OptionError(source=SOURCE, key="inpainting_fill", value=body.inpainting_fill, allowed=allowed)
+        reading.values["inpaint.fill"] = _FILLS[body.inpainting_fill]
+    if "inpaint_full_res" in given and body.inpaint_full_res:
+        reading.values |= {
+            "inpaint.area": "masked", "inpaint.padding": body.inpaint_full_res_padding, "inpaint.render_width": body.width,
+            "inpaint.render_height": body.height,
+        }  # fmt: skip
 
 
 def _read_sampler(body: Body, reading: Reading) -> None:
@@ -331,7 +339,8 @@ _ACTING = (
     "prompt", "negative_prompt", "seed", "width", "height", "steps", "cfg_scale", "batch_size", "n_iter",
     "denoising_strength", "override_settings", "enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y",
     "hr_second_pass_steps", "hr_upscaler", "init_images", "mask", "resize_mode", "mask_blur", "mask_blur_x", "mask_blur_y",
-    "inpainting_mask_invert", "lora", "sampler_name", "sampler_index", "scheduler", "subseed", "subseed_strength", CLIP_FIELD,
+    "inpainting_mask_invert", "inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding", "lora", "sampler_name",
+    "sampler_index", "scheduler", "subseed", "subseed_strength", CLIP_FIELD,
 )  # fmt: skip
 
 

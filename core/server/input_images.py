@@ -22,11 +22,15 @@ def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dic
     router = APIRouter(tags=["images"], responses=refusals)
 
     @router.post("/inputs", status_code=201, openapi_extra=_BODY)
-    async def keep(request: Request) -> Any:
-        """Store an image (PNG, JPEG, WebP) that others can be made from; the same one is kept once."""
+    async def keep(request: Request, mask: bool = False) -> Any:
+        """Store an image (PNG, JPEG, WebP) that others can be made from; the same one is kept once.
+
+        With `mask` it is read as a mask: of strokes on a transparent layer their opacity is taken, whatever their color.
+        """
         data = await request.body()
         studio = await anyio.to_thread.run_sync(get_studio)
-        digest = await anyio.to_thread.run_sync(studio.input_images.keep, data, "body")
+        store = studio.input_images.keep_mask if mask else studio.input_images.keep
+        digest = await anyio.to_thread.run_sync(store, data, "body")
         width, height = await anyio.to_thread.run_sync(studio.input_images.size, digest)
         address = f"/api/v1/inputs/{digest}"
         said = {"digest": digest, "width": width, "height": height, "url": address}

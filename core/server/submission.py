@@ -121,15 +121,19 @@ def check_count(studio: Studio, images: int) -> None:
 
 def check_size(request: GenerationRequest, limits: Settings) -> None:
     """Raise OptionError for more pixels or steps than a caller may ask for."""
-    if request.width * request.height > limits.service.max_pixels:
-        raise OptionError(
-            source=SOURCE,
-            key="width x height",
-            value=f"{request.width}x{request.height}",
-            allowed=localize(
+    sizes = {
+        "width x height": (request.width, request.height),
+        "inpaint.render_width x inpaint.render_height": (
+            request.options["inpaint.render_width"],
+            request.options["inpaint.render_height"],
+        ),
+    }
+    for key, (width, height) in sizes.items():
+        if AUTO not in (width, height) and width * height > limits.service.max_pixels:
+            allowed = localize(
                 "server.submission.px_in_all_service_max_pixels", service_max_pixels=limits.service.max_pixels
-            ),
-        )
+            )
+            raise OptionError(source=SOURCE, key=key, value=f"{width}x{height}", allowed=allowed)
     most, second = limits.service.max_steps, request.options["hires.steps"]
     for key, steps in (("num_inference_steps", request.num_inference_steps), ("hires.steps", second)):
         if steps != AUTO and steps > most:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from core.errors import InputImageError, InputQuotaError, NotFoundError
 from core.i18n import localize
@@ -54,18 +54,19 @@ class InputImages:
     def keep(self, data: bytes, name: str = "") -> str:
         """Store the image in `data`; its digest. `name` is what people call the file, for errors only.
 
-        It is turned upright as its EXIF says, laid over white where it is transparent, and stored as RGB of 8 bits; of an
-        animation its first frame. Raises InputImageError or StorageError.
+        It is turned upright as its EXIF says, converted to sRGB from its ICC profile, laid over white where it is transparent,
+        and stored as RGB of 8 bits; of an animation its first frame. Raises InputImageError or StorageError.
         """
         return self._store(_decoded(data, name or "?"))
 
     def keep_mask(
-        self, data: bytes, name: str, size: tuple[int, int], transparent: bool = False, invert: bool = False,
+        self, data: bytes, name: str, size: tuple[int, int] | None = None, transparent: bool = False, invert: bool = False,
         blur: float = 0.0,
     ) -> str:  # fmt: skip
-        """Store the mask in `data` for an image of `size`, see `read_mask`; its digest. Raises as `keep`."""
+        """Store the mask in `data` at `size`, by default its own, see `read_mask`; its digest. Raises as `keep`."""
         with _opened(data, name or "?") as image:
-            mask = read_mask(_turned(image), size, transparent, invert, blur)
+            turned = _turned(image)
+            mask = read_mask(turned, size or turned.size, transparent, invert, blur)
         return self._store(mask.convert("RGB"))
 
     def is_transparent(self, data: bytes, name: str = "") -> bool:
@@ -184,12 +185,32 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    """Decode and turn as EXIF says; 16 bits of grey become 8."""
+    """Decode and turn as EXIF says, in the colours of sRGB; 16 bits of grey become 8."""
     image.load()
-    turned = ImageOps.exif_transpose(image)
+    turned = as_srgb(ImageOps.exif_transpose(image))
     if turned.mode.startswith("I;16"):
         turned = turned.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     return turned
+
+
+def as_srgb(image: Image.Image) -> Image.Image:
+    """Return the image converted from the ICC profile that it carries to sRGB; as it is where it has none that can be read.
+
+    Grey images are left alone: their profiles are curves of printing, and masks are numbers.
+    """
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "RGBA", "RGBX", "CMYK", "P", "PA"):
+        return image
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    wanted = image.mode if image.mode == "RGBA" else "RGB"
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        made = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=wanted)
+    except (ImageCms.PyCMSError, OSError, ValueError):  # a damaged profile, or one for other channels
+        return image
+    assert made is not None  # it is for images that are changed in place
+    return made
 
 
 def _digest(image: Image.Image) -> str:

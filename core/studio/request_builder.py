@@ -14,6 +14,7 @@ from core.batch import expand as batch
 from core.batch.prompt_table import read_rows
 from core.batch.wildcard_files import WildcardFiles
 from core.config import samplers
+from core.config.boxes import check_boxes
 from core.config.cfg import CFG, GUIDANCE, as_cfg
 from core.config.loader import Settings, data_folder
 from core.config.lora_syntax import lora_specs_of, split_prompt
@@ -22,7 +23,7 @@ from core.config.schema import AUTO
 from core.errors import InputCombinationError, NotFoundError, OptionError, PromptError
 from core.history.record_codec import is_id
 from core.i18n import localize
-from core.inference import hires
+from core.inference import hires, inpaint
 from core.inference.controlnet import MISSING, check_control, control_image
 from core.inference.img2img import laid
 from core.inference.resolution import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
@@ -112,8 +113,8 @@ class RequestBuilder:
     ) -> GenerationRequest:
         """Return the request with the input images of `sources`. `values` are those that it was made of, see `new`.
 
-        Where neither they nor the settings give a size, it is that of the image, or, where that is too large for the
-        model, its aspect ratio at the model's own area.
+        Where neither they nor the settings give a size, it is that of the image with what is added around it, or, where that is
+        too large for the model and generated as a whole, its aspect ratio at the model's own area.
 
         Raises:
             InputCombinationError: an input image does not exist or does not fit.
@@ -125,9 +126,12 @@ class RequestBuilder:
         if IMAGE not in request.inputs or any(merged[key] != AUTO for key in ("generation.width", "generation.height")):
             return request
         native = model.default_width * model.default_height
-        size = self._input_images.size(request.inputs[IMAGE])
-        width, height = fitting_size(size, native, model.size_multiple, model.max_side)
-        return replace(request, width=width, height=height)
+        own = self._input_images.size(request.inputs[IMAGE])
+        size = inpaint.extended_size(own, request.options)
+        keeps_scale = size != own and max(size) <= model.max_side  # what is extended, stays as it is
+        if not (keeps_scale or inpaint.is_partial(request)):
+            size = fitting_size(size, native, model.size_multiple, model.max_side)
+        return replace(request, width=size[0], height=size[1])
 
     def steps_run(self, request: GenerationRequest) -> int:
         """Return the number of denoising steps for each image of a complete request, over all its passes."""
@@ -211,11 +215,14 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
             raise PromptError(key=key, value=length, allowed=f"1 - {prompt.maximum:g}")
     for key in ("width", "height", "num_inference_steps", "cfg_scale", "seed", "num_images"):
         SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
+    complete = replace(request, options={**_DEFAULTS, **request.options})
     for key, (low, high) in model.bounds.items():
         bound = replace(SCHEMA.options[key], minimum=low, maximum=high, auto=False)
         bound.check(getattr(request, key.removeprefix("generation.")), model.id)
-    check_sides(request.width, request.height, model.max_side, model.id)
-    check_passes(request, model, source)
+    if not inpaint.is_partial(complete):
+        check_sides(request.width, request.height, model.max_side, model.id)
+    check_passes(complete, model, source)
+    check_inpaint(complete, model, source)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
     if model.pipeline in FAMILIES:  # another studio's server may have newer ones
@@ -246,27 +253,45 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         check_control(request.options, "request")
     if MASK in sizes and IMAGE not in sizes:
         raise InputCombinationError(role=MASK, problem=_problem("alone"))
-    if MASK in sizes and sizes[MASK] != sizes[IMAGE]:
-        mask, image = (f"{width}x{height}" for width, height in (sizes[MASK], sizes[IMAGE]))
-        raise InputCombinationError(role=MASK, problem=_problem("size", mask=mask, image=image))
+    complete = replace(request, options={**_DEFAULTS, **request.options})
+    family = FAMILIES.get(model.pipeline)
+    if IMAGE in sizes and family is not None and family.img2img is None and not inpaint.is_masked(complete):
+        raise InputCombinationError(role=IMAGE, problem=_problem("mask", model=model.id))
+    if complete.options["inpaint.boxes"]:
+        if IMAGE not in sizes:
+            raise InputCombinationError(role=IMAGE, problem=inpaint.NO_IMAGE)
+        if MASK in sizes:
+            raise InputCombinationError(role=MASK, problem=_problem("boxes"))
 
 
 def check_passes(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
     """Raise OptionError for a pass in which not one step would be run, or whose image would be too small."""
-    options = {**{option.key: option.default for option in SCHEMA.request_options()}, **request.options}
-    complete = replace(request, options=options)
-    for one in hires.of(complete):
+    options = request.options
+    for one in hires.of(request):
         key = "hires.denoising_strength" if one.over_last else "img2img.denoising_strength"
         if hires.steps_of(one, model.pipeline, IMAGE in request.inputs) < 1:
             raise OptionError(
                 source=source, key=key, value=one.strength, allowed=_enough(one.request.num_inference_steps)
             )
-    width, height = hires.base_size(complete)
-    if options["hires.enabled"] and IMAGE not in model.inputs:
+    width, height = hires.base_size(request)
+    family = FAMILIES.get(model.pipeline)
+    if options["hires.enabled"] and (IMAGE not in model.inputs or (family is not None and family.img2img is None)):
         raise OptionError(source=source, key="hires.enabled", value=True, allowed=_ONE_PASS)
     if options["hires.enabled"] and min(width, height) < SMALLEST_SIDE:
         allowed = f"1.25 - {min(request.width, request.height) / SMALLEST_SIDE:g} ({request.width}x{request.height})"
         raise OptionError(source=source, key="hires.scale", value=options["hires.scale"], allowed=allowed)
+
+
+def check_inpaint(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+    """Raise OptionError for boxes outside of the image, for parts larger than the model's largest image, and for hires fix."""
+    options = request.options
+    check_boxes(options["inpaint.boxes"], (request.width, request.height), source)
+    if not inpaint.is_partial(request):
+        return
+    if options["hires.enabled"]:
+        raise OptionError(source=source, key="hires.enabled", value=True, allowed=_PARTIAL)
+    for key in ("inpaint.render_width", "inpaint.render_height"):
+        replace(SCHEMA.options[key], maximum=model.max_side).check(options[key], model.id)
 
 
 def _enough(steps: int) -> dict[str, str]:
@@ -274,6 +299,8 @@ def _enough(steps: int) -> dict[str, str]:
     return localize("studio.request_builder.more_than_0_and_about_at", least=least, steps=steps)
 
 
+_DEFAULTS = {option.key: option.default for option in SCHEMA.request_options()}
+_PARTIAL = localize("studio.request_builder.partial")
 _ONE_PASS = localize("studio.request_builder.one_pass")
 
 
@@ -287,7 +314,7 @@ _PROBLEMS = {
     "parent": localize("studio.request_builder.problems.parent"),
     "unknown": localize("studio.request_builder.problems.unknown"),
     "alone": localize("studio.request_builder.problems.alone"),
-    "size": localize("studio.request_builder.problems.size"),
+    "boxes": localize("studio.request_builder.problems.boxes"),
 }
 
 

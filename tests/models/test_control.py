@@ -13,7 +13,10 @@ import torch
 import yaml
 from diffusers import (
     ControlNetModel,
+    StableDiffusionXLControlNetImg2ImgPipeline,
+    StableDiffusionXLControlNetInpaintPipeline,
     StableDiffusionXLControlNetPipeline,
+    ZImageControlNetInpaintPipeline,
     ZImageControlNetModel,
     ZImageControlNetPipeline,
 )
@@ -30,7 +33,7 @@ from core.models.families.z_image.backend import own_layers
 from core.models.fingerprint import part_hashes
 from core.models.model_paths import ModelPaths
 from core.models.part_sources import count_parameters
-from core.types import CONTROL, ResumeState
+from core.types import CONTROL, IMAGE, MASK, ResumeState
 from tests.models import tiny_models
 from tests.options import measured
 
@@ -152,6 +155,54 @@ def test_pixels_are_those_of_plain_diffusers(toy_box, draw, image, model, guidan
         "controlnet.preprocessor",
         f"canny or none: pixels {gap:.1f}/255 apart on average, each as plain diffusers draws it",
     )
+
+
+def masked(image):
+    """A mask with a white rectangle for the image, L."""
+    mask = Image.new("L", image.size)
+    mask.paste(255, (16, 16, 48, 64))
+    return mask
+
+
+@pytest.mark.parametrize("model", ["v20", "v21"])
+def test_z_image_inpaints_as_plain_diffusers(toy_box, own, request_of, image, model):
+    """Within the mask; all steps are run, from noise alone. Outside the pixels are the input's own."""
+    source, mask = image.rotate(90, expand=True).resize(image.size), masked(image)
+    request = request_of(model=model, **SIZE, changed={"controlnet.preprocessor": "none"})
+    drawn = own.generate(request, attempt=ResumeState(inputs={CONTROL: image, IMAGE: source, MASK: mask})).images[0]
+    parts = plain_pipeline(toy_box, model).components
+    pipeline = ZImageControlNetInpaintPipeline(**parts)
+    pipeline.set_progress_bar_config(disable=True)
+    plain = pipeline("a red house, day", image=source, mask_image=mask, control_image=image, **SIZE, num_inference_steps=4,
+                     guidance_scale=0.0, generator=torch.Generator().manual_seed(7)).images[0]  # fmt: skip
+    white = pixels(mask) > 0
+    assert np.array_equal(pixels(drawn.image)[white], pixels(plain)[white])
+    assert np.array_equal(pixels(drawn.image)[~white], pixels(source)[~white])
+    assert drawn.effective["img2img.steps"] == 4
+
+
+def test_z_image_control_without_a_masks_channels_is_refused(own, request_of, image):
+    given = ResumeState(inputs={CONTROL: image, IMAGE: image, MASK: masked(image)})
+    with pytest.raises(InputCombinationError, match="no channels for inpainting"):
+        own.generate(request_of(model="v1", **SIZE), attempt=given)
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_sdxl_goes_over_an_image_as_plain_diffusers(toy_box, own, request_of, image, with_mask):
+    source, mask = image.rotate(90, expand=True).resize(image.size), masked(image)
+    changed = {"controlnet.preprocessor": "none", "img2img.denoising_strength": 0.5}
+    given = {CONTROL: image, IMAGE: source, **({MASK: mask} if with_mask else {})}
+    drawn = own.generate(request_of(model="beside", **SIZE, changed=changed), attempt=ResumeState(inputs=given)).images[
+        0
+    ]
+    kind = StableDiffusionXLControlNetInpaintPipeline if with_mask else StableDiffusionXLControlNetImg2ImgPipeline
+    pipeline = kind(**plain_pipeline(toy_box, "beside").components)
+    pipeline.set_progress_bar_config(disable=True)
+    more = {"controlnet_conditioning_scale": 1.0, **({"mask_image": mask} if with_mask else {})}
+    plain = pipeline("a red house, day", image=source, control_image=image, strength=0.5, **SIZE, num_inference_steps=4,
+                     guidance_scale=1.0, generator=torch.Generator().manual_seed(7), **more).images[0]  # fmt: skip
+    white = pixels(mask) > 0 if with_mask else np.ones((80, 64), bool)
+    assert np.array_equal(pixels(drawn.image)[white], pixels(plain)[white])
 
 
 @pytest.mark.parametrize("model", ["beside", "v1", "folder"])

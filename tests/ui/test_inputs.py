@@ -94,6 +94,45 @@ def test_the_finished_image_is_drawn_over_at_a_click(studio, open_page):
     assert studio.queue.submitted[-1].parent == record.id
 
 
+def test_outpaint_gives_the_file_the_size_of_what_is_added(studio, open_page):
+    page = with_image(open_page)
+    page.number_input(key="w:outpaint.left").set_value(64).run()
+    page.selectbox(key="w:outpaint.ratio").set_value("1:1").run()
+    page.button(key="generate").click().run()
+    request = only(studio)
+    assert (request.options["outpaint.left"], request.options["outpaint.ratio"]) == (64, "1:1")
+    assert request.width == request.height == 64 + 320
+
+
+def test_boxes_are_typed_and_refused_by_name(studio, open_page):
+    page = with_image(open_page)
+    boxes = next(one for one in page.text_input if one.label == "Refine boxes")
+    boxes.set_value("64x64+0+0, 32x32+64+0").run()
+    page.number_input(key="w:inpaint.padding").set_value(8).run()
+    page.button(key="generate").click().run()
+    options = only(studio).options
+    assert (options["inpaint.boxes"], options["inpaint.padding"]) == (("64x64+0+0", "32x32+64+0"), 8)
+    next(one for one in page.text_input if one.label == "Refine boxes").set_value("here").run()
+    page.button(key="generate").click().run()
+    assert "128x128+64+32" in all_text(page) and len(studio.queue.submitted) == 1
+
+
+def test_the_fields_of_a_mask_are_shown_with_one(studio, open_page):
+    page = with_image(open_page)
+    assert "w:inpaint.mask_blur" not in [one.key for one in page.slider] + [one.key for one in page.number_input]
+    kept = studio.input_images.keep(png(colour=(255, 255, 255)))
+    page.session_state["sources"] = replace(
+        page.session_state["sources"], inputs={**page.session_state["sources"].inputs, "mask_image": kept}
+    )
+    page.run()
+    page.selectbox(key="w:inpaint.area").set_value("masked").run()
+    page.selectbox(key="w:inpaint.fill").set_value("color").run()
+    page.selectbox(key="w:inpaint.fill_color").set_value("white").run()
+    page.button(key="generate").click().run()
+    options = only(studio).options
+    assert (options["inpaint.area"], options["inpaint.fill"], options["inpaint.fill_color"]) == ("masked", "color", "white")
+
+
 def test_the_detail_shows_where_a_image_comes_from_and_what_was_made_of_it(studio, open_page):
     parent = studio.fill_history()[0]
     inputs = {"image": studio.input_images.keep(png())}

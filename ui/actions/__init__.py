@@ -30,7 +30,7 @@ from ui.actions.generate import (
     use_parameters,
     use_sample,
 )
-from ui.actions.input_images import keep_control, send_to_form, start_from, steps, use, with_control
+from ui.actions.input_images import fit_size, keep_control, send_to_form, start_from, steps, use, with_control
 from ui.actions.presets import apply_preset, delete_preset, import_preset, is_modified, save_preset
 from ui.actions.setup_check import run_step
 from ui.actions.studio_calls import ask, cancel, cancel_all, known_jobs, submit
@@ -46,6 +46,7 @@ __all__ = [
     "delete_preset",
     "empty_trash",
     "expanded",
+    "fit_size",
     "favourite",
     "generate",
     "hires",

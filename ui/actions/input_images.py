@@ -54,6 +54,11 @@ def use(studio: Studio, digest: str, parent: str = "") -> None:
     state.start_from(digest, parent)
     state.set_section("img2img", True)
     state.set_stage_tab(state.MASK)
+    fit_size(studio)
+
+
+def fit_size(studio: Studio) -> None:
+    """Give the form the size of the source image with what is added to it, as the model can generate it."""
     values = without_size(state.form_values())
     with suppress(StudioError):  # a model that takes none: the card says so
         request = studio.requests.with_inputs(studio.requests.new(values), state.sources(), values)

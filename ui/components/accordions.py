@@ -30,7 +30,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("img2img", "add_photo_alternate", state.BASIC, ("img2img",)),
+    Section("img2img", "add_photo_alternate", state.BASIC, ("img2img", "inpaint", "outpaint")),
     Section("hires", "hd", state.BASIC, ("hires",)),
     Section("control", "polyline", state.BASIC, ("controlnet",)),
     Section("lora", "extension", state.BASIC, ("lora",)),

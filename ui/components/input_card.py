@@ -12,12 +12,15 @@ from core.studio import Studio
 from core.types import IMAGE, MASK, ModelInfo
 from ui import actions, formats, state
 from ui.components import custom_components, parameter_panel
-from ui.i18n import t
+from ui.i18n import said, t
 
 FILES = ("png", "jpg", "jpeg", "webp")
 HISTORY_PAGE = "views/history.py"
 GROUP = "img2img"
 STRENGTH = f"{GROUP}.denoising_strength"
+AREA, BOXES = "inpaint.area", "inpaint.boxes"
+MASK_FIELDS = ("inpaint.mask_blur", "inpaint.mask_grow", "inpaint.fill", "inpaint.fill_color")
+SIDES = ("outpaint.left", "outpaint.right", "outpaint.top", "outpaint.bottom", "outpaint.ratio", "outpaint.overlap")
 
 
 def draw(studio: Studio, model: ModelInfo | None) -> None:
@@ -81,8 +84,53 @@ def _chosen(studio: Studio, image: str) -> None:
         if parent and st.button(t("inputs.parent"), key="open_parent", icon=":material/photo_library:"):
             st.switch_page(HISTORY_PAGE, query_params={"image": parent})
     parameter_panel.field(SCHEMA.options[STRENGTH])
+    _inpaint(studio, masked)
+    _outpaint(studio)
     if steps := actions.steps(studio):
         st.caption(t("inputs.steps", run=steps[0], steps=steps[1]))
+
+
+def _inpaint(studio: Studio, masked: bool) -> None:
+    """How the masked part, or each box, is generated and blended in."""
+    if masked:
+        parameter_panel.field(SCHEMA.options[AREA], on_change=_fit_size, args=(studio,))
+        parameter_panel.field(SCHEMA.options["inpaint.mask_invert"])
+    else:
+        _boxes(studio)
+    boxes = bool(state.form()[BOXES])
+    if (masked and state.form()[AREA] == "masked") or boxes:
+        parameter_panel.field(SCHEMA.options["inpaint.padding"])
+    for key in MASK_FIELDS if masked or boxes else ():
+        if not parameter_panel.unmet(SCHEMA.options[key]):
+            parameter_panel.field(SCHEMA.options[key])
+
+
+def _boxes(studio: Studio) -> None:
+    """The boxes that are refined, as text."""
+    option, key = SCHEMA.options[BOXES], state.labelled("refine_boxes")
+    state.give_widget(key, ", ".join(state.form()[BOXES]))
+
+    def typed() -> None:
+        parts = [part.strip() for part in st.session_state[key].split(",")]
+        state.fill_form({BOXES: tuple(part for part in parts if part)})
+        _fit_size(studio)
+
+    st.text_input(
+        said(option.label), key=key, help=f"{said(option.help)}\n\n`{BOXES}`", placeholder=t("inputs.boxes_hint"), on_change=typed
+    )
+
+
+def _outpaint(studio: Studio) -> None:
+    """What is added around the source image; the size of the file follows."""
+    with st.popover(t("inputs.outpaint"), icon=":material/crop_free:", key="outpaint"):
+        for key in SIDES:
+            parameter_panel.field(SCHEMA.options[key], on_change=_fit_size, args=(studio,))
+
+
+def _fit_size(studio: Studio) -> None:
+    """Give the form the size of the source image with what is added to it."""
+    state.keep_form()
+    actions.fit_size(studio)
 
 
 def mask(studio: Studio, image: str) -> None:

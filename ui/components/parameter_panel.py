@@ -54,7 +54,7 @@ def _differs(option: Option, worker: WorkerStatus) -> bool:
 
 def field(
     option: Option, *, badge: str = "", placeholder: str = "", label: str | None = None, reason: str = "", exact: bool = False,
-    on_change: Callable[[], None] | None = None,
+    on_change: Callable[..., None] | None = None, args: tuple[Any, ...] = (),
 ) -> Any:  # fmt: skip
     """The widget of one option; its value is kept in the form under the option's key. With a `reason` it is greyed.
 
@@ -65,7 +65,7 @@ def field(
     words = (label or said(option.label)) + unit + (f" {badge}" if badge else "")
     shared: dict[str, Any] = {"key": key, "help": _help(option, reason), "disabled": not option.implemented or bool(reason)}
     if on_change is not None:
-        shared["on_change"] = on_change
+        shared |= {"on_change": on_change, "args": args}
     if option.type == "bool":
         return st.toggle(words, **shared)
     if option.type == "choice":

@@ -9,6 +9,7 @@ from itertools import chain
 
 from core.config.options.general import BATCH, GENERATION, LORA, LORA_FOLDER, MODEL, MODELS, OUTPUT, STORAGE
 from core.config.options.img2img import CONTROL, HIRES, IMG2IMG
+from core.config.options.inpaint import INPAINT, OUTPAINT
 from core.config.options.performance import COMPILATION, GUARD, MEMORY, SPEED
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
 from core.config.options.sampling import CFG, SAMPLING
@@ -26,6 +27,8 @@ _REQUESTS = (
     SAMPLING,
     SIZE,
     IMG2IMG,
+    INPAINT,
+    OUTPAINT,
     CONTROL,
     HIRES,
     LORA,
@@ -42,6 +45,8 @@ GROUPS: dict[str, dict[str, str]] = {
     "lora": {"en": "LoRA", "zh": "LoRA"},
     "size": {"en": "Resolution", "zh": "分辨率"},
     "img2img": {"en": "Img2img / Inpaint", "zh": "图生图 / 局部重绘"},
+    "inpaint": {"en": "Inpaint", "zh": "局部重绘"},
+    "outpaint": {"en": "Outpaint", "zh": "扩图"},
     "hires": {"en": "Hires. fix", "zh": "高清修复"},
     "controlnet": {"en": "ControlNet", "zh": "ControlNet"},
     "cfg": {"en": "CFG and scheduler", "zh": "CFG 与调度器"},

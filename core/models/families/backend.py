@@ -163,7 +163,7 @@ class Backend(ABC):
         Raises Cancelled within one step, CorruptImageError for values that are not finite.
         """
         pipeline = self.pipeline_for(model.pipeline, start.canvas)
-        if start.canvas.image is not None:
+        if start.canvas.image is not None and self.family.takes_strength:
             schedulers.begin_by_steps(pipeline, request.num_inference_steps)
         on_step = self.step_reporter(model, request, report)
         order = pipeline.scheduler.order  # evaluations of the model for each step
@@ -224,7 +224,8 @@ class Backend(ABC):
         if canvas.image is None:
             return {**given, "latents": start.noise}
         mask = {"mask_image": canvas.mask} if canvas.mask is not None else {}
-        return {**given, "image": canvas.image, "strength": canvas.strength, **mask}
+        strength = {"strength": canvas.strength} if self.family.takes_strength else {}
+        return {**given, "image": canvas.image, **strength, **mask}
 
     def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
         """Return what only this family's pipeline takes."""

@@ -65,12 +65,14 @@ class CheckpointLayout:
 class ControlNetUse:
     """How the pipeline takes a ControlNet: its default scale, and the name of the argument for the control image.
 
-    `window`: whether the pipeline has `control_guidance_start` and `control_guidance_end` itself.
+    `window`: whether the pipeline has `control_guidance_start` and `control_guidance_end` itself. `over`: the name of the argument
+    in the img2img and inpaint classes.
     """
 
     scale: float
     argument: str
     window: bool
+    over: str = "control_image"
 
 
 Shape = tuple[int, ...]  # of a weight: (out, in) of a linear layer, (out, in, height, width) of a convolution
@@ -151,6 +153,7 @@ class Family:
     cfg_offset: float = 0.0
     img2img: str | None = None
     inpaint: str | None = None
+    takes_strength: bool = True  # of its img2img and inpaint classes; without one all steps are run, from noise alone
     arguments: Mapping[str, Any] = field(default_factory=dict)
     embeddings: tuple[str, ...] = ()  # the text encoders that take textual inversion embeddings
     unused: tuple[str, ...] = ()  # parts that a folder may have and that are never read

@@ -68,19 +68,20 @@ def size(digest: str) -> tuple[int, int]:
     ("roles", "inputs", "words"),
     [
         (BOTH, {"mask_image": A}, "there is no image"),
-        (BOTH, {"image": A, "mask_image": C}, "64x32"),
         (BOTH, {"image": "d" * 64}, "d" * 64),
         (BOTH, {"image": "../../etc/passwd"}, "upload it again"),
         (BOTH, {"imagee": A}, "image, mask_image, control_image"),
         (("image",), {"image": A, "mask_image": B}, "another model"),
         ((), {"image": A}, "another model"),
+        (("control_image", *BOTH), {"control_image": A, "image": A}, "within a mask only"),
         (("control_image",), {}, "control_image: this model needs a control image, and none was given"),
     ],
 )
 def test_inputs_that_cannot_be_used_are_told_before_the_run(
     roles: tuple[str, ...], inputs: dict[str, str], words: str
 ) -> None:
-    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=roles)
+    pipeline = "ZImageControlNetPipeline" if "control_image" in roles else "ZImagePipeline"
+    model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, pipeline, inputs=roles)
     with pytest.raises(InputCombinationError) as error:
         request_builder.check_inputs(GenerationRequest(prompt="x", inputs=inputs), model, size)
     assert words in error.value.message("en") and "\n" not in error.value.message("zh")

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from core.errors import OptionError
 from core.server.a1111_request import ImageBody, TextBody, is_off, read_body
 from core.types import JobState
 from tests.integration.jobs.harness import wait_for
@@ -301,11 +302,27 @@ def test_base64_with_line_breaks_and_a_data_url_is_read(call: Any) -> None:
     assert told.status_code == 422 and "fetches nothing" in told.text
 
 
-def test_what_has_no_effect_on_a_mask_is_named_with_a_mask_only() -> None:
-    fields = {"inpainting_fill": 0, "inpaint_full_res": True, "inpaint_full_res_padding": 32, "mask_blur": 4}
-    assert read_body(ImageBody.model_validate(fields), {}).ignored == []
-    named = read_body(ImageBody.model_validate({**fields, "mask": "x"}), {}).ignored
-    assert named == ["inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding"]
+def test_fields_of_a_mask_become_options_with_a_mask_only() -> None:
+    fields = {"inpainting_fill": 0, "inpaint_full_res": True, "inpaint_full_res_padding": 24, "width": 96, "height": 64}
+    without = read_body(ImageBody.model_validate(fields), {})
+    assert without.ignored == [] and not [key for key in without.values if key.startswith("inpaint.")]
+    reading = read_body(ImageBody.model_validate({**fields, "mask": "x"}), {})
+    found = {key: value for key, value in reading.values.items() if key.startswith("inpaint.")}
+    assert reading.ignored == [] and found == {
+        "inpaint.fill": "blur", "inpaint.area": "masked", "inpaint.padding": 24,
+        "inpaint.render_width": 96, "inpaint.render_height": 64,
+    }  # fmt: skip
+    with pytest.raises(OptionError, match="inpainting_fill"):
+        read_body(ImageBody.model_validate({"inpainting_fill": 7, "mask": "x"}), {})
+
+
+def test_only_masked_gives_a_file_of_the_images_size(served: Served, call: Any) -> None:
+    mask = Image.new("L", (200, 120))
+    mask.paste(255, (10, 10, 50, 50))
+    body = {**SMALL, "init_images": [encoded(BLUE.resize((200, 120)))], "mask": encoded(mask), "inpaint_full_res": True}
+    assert decoded(call("img2img", body).json()["images"][0]).size == (200, 120)
+    request = served.studio.queue.recent(1)[0].request
+    assert (request.options["inpaint.render_width"], request.options["inpaint.render_height"]) == (64, 64)
 
 
 # -- extras ------------------------------------------------------------------------------------------------------------

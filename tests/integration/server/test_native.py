@@ -71,17 +71,25 @@ def test_a_image_over_another_one_from_its_bytes_to_its_children(http: httpx.Cli
     assert [drawn.getpixel((5, y)) for y in (5, 60)] == [(9, 8, 7), (255, 255, 255)]
 
 
+def test_a_mask_is_stored_by_the_opacity_of_its_strokes(http: httpx.Client) -> None:
+    strokes = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    strokes.paste((0, 0, 0, 255), (0, 0, 16, 32))
+    file = io.BytesIO()
+    strokes.save(file, "PNG")
+    address = http.post("/inputs?mask=true", content=file.getvalue()).json()["url"]
+    stored = Image.open(io.BytesIO(http.get(address.removeprefix("/api/v1")).content))
+    assert [stored.getpixel((x, 9)) for x in (3, 28)] == [(255, 255, 255), (0, 0, 0)]
+
+
 def test_input_images_that_cannot_be_used_are_told(http: httpx.Client) -> None:
     assert http.post("/inputs", content=b"no picture").status_code == 422
     assert http.post("/inputs", content=b"").status_code == 422
     assert http.get(f"/inputs/{'0' * 64}").status_code == 404
     assert http.get("/inputs/..%2Fstudio.db").status_code == 404
-    small = http.post("/inputs", content=png((1, 1, 1), (32, 32))).json()["digest"]
     large = http.post("/inputs", content=png((1, 1, 1))).json()["digest"]
     for wrong in (
         {"inputs": {"image": "0" * 64}},
         {"inputs": {"mask_image": large}},
-        {"inputs": {"image": large, "mask_image": small}},
         {"inputs": {"photo": large}},
         {"inputs": [large]},
         {"inputs": {"image": large}, "parent": "../x"},

@@ -9,6 +9,7 @@ import time
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +56,40 @@ def test_the_same_image_is_kept_once_whatever_file_it_came_in(inputs: InputImage
     assert inputs.keep(encoded(image((200, 30, 11)))) != one
     assert inputs.size(one) == (40, 24) and inputs.read(one).tobytes() == image().tobytes()
     assert inputs.keep(inputs.file(one).read_bytes()) == one
+
+
+P3 = ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407))  # red, green, blue in XYZ of D50
+SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.7141))
+
+
+def display_p3() -> bytes:
+    """An ICC profile of Display P3's colours with a gamma of 2.2."""
+    xyz = [struct.pack(">4s4x3i", b"XYZ ", *(round(65536 * value) for value in row)) for row in P3]
+    white = struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)
+    curve = struct.pack(">4s4xIHxx", b"curv", 1, round(2.2 * 256))
+    text = struct.pack(">4s4xI3s78x3x", b"desc", 3, b"P3\0")
+    tags = dict(zip((b"desc", b"wtpt", b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"),
+                    (text, white, *xyz, curve, curve, curve), strict=True))  # fmt: skip
+    table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        data += b"\0" * (-len(data) % 4)
+        table, body = table + struct.pack(">4sII", name, at + len(body), len(data)), body + data
+    rest = struct.pack(">I", len(tags)) + table + body
+    head = struct.pack(">I4sI4s4s4s12x4s", 128 + len(rest), b"\0" * 4, 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    return head.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061).ljust(60, b"\0") + rest
+
+
+def test_colours_are_converted_from_the_icc_profile_to_srgb(inputs: InputImages) -> None:
+    """Against the formula: to linear light, by the primaries to XYZ and to sRGB's, and back through its curve."""
+    wide = np.random.default_rng(5).integers(60, 200, (16, 16, 3)).astype(np.uint8)
+    linear = (wide / 255) ** 2.2 @ np.array(P3) @ np.linalg.inv(np.array(SRGB))
+    expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.clip(linear, 1e-9, None) ** (1 / 2.4) - 0.055)
+    for format, more in (("PNG", {}), ("WEBP", {"lossless": True})):
+        kept = inputs.keep(encoded(Image.fromarray(wide), format, icc_profile=display_p3(), **more))
+        found = np.asarray(inputs.read(kept), float)
+        assert np.abs(found - 255 * expected.clip(0, 1)).mean() < 1 and np.abs(found - wide).mean() > 3
+    damaged = inputs.keep(encoded(Image.fromarray(wide), icc_profile=b"no profile"))
+    assert np.array_equal(np.asarray(inputs.read(damaged)), wide)
 
 
 def test_it_is_turned_upright_laid_over_white_and_made_rgb(inputs: InputImages) -> None:

@@ -24,7 +24,7 @@ from core.models.families.base import (
 from core.models.families.stable_diffusion.lora_names import LORA_SD15, LORA_SDXL
 from core.models.identify import DIFFUSERS, Component, components_of
 from core.models.weight_files import Header
-from core.types import IMAGE, MASK
+from core.types import CONTROL, IMAGE, MASK
 
 MAX_SIDE = 2048  # px; a U-Net has no end of positions, but repeats itself long before
 _LATENTS = 4  # channels that a U-Net for text alone reads
@@ -287,5 +287,8 @@ _SDXL_CONTROL = with_controlnet(
     "StableDiffusionXLControlNetPipeline",
     "ControlNetModel",
     ControlNetUse(scale=1.0, argument="image", window=True),
+    img2img="StableDiffusionXLControlNetImg2ImgPipeline",
+    inpaint="StableDiffusionXLControlNetInpaintPipeline",
+    inputs=(CONTROL, IMAGE, MASK),
 )
 FAMILIES = (SD15, SDXL, _SDXL_CONTROL)

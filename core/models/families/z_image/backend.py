@@ -17,6 +17,7 @@ from torch import nn
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, TakesEffect
+from core.errors import InputCombinationError
 from core.i18n import localize
 from core.inference import (
     attention,
@@ -29,6 +30,7 @@ from core.inference import (
     vae_tiling,
     variety,
 )
+from core.inference.img2img import Canvas
 from core.inference.part_reading import account
 from core.inference.weight_reading import read_tensors
 from core.models.families.backend import Backend, OnProgress, PromptEmbeds, Report, Step, network_of
@@ -37,7 +39,7 @@ from core.models.families.z_image import half_precision
 from core.models.single_file import storage_of
 from core.models.token_counter import LIMIT, count_templated, cut_decision
 from core.models.weight_files import read_header
-from core.types import Capability, Decision, GenerationRequest, Phase, Progress
+from core.types import MASK, Capability, Decision, GenerationRequest, Phase, Progress
 
 if TYPE_CHECKING:
     from core.inference.pipeline_loader import LoadedModel
@@ -160,6 +162,16 @@ class ZImageBackend(Backend):
         if negative is not None:
             cut += _cut_off(model, request, True, negative[0].shape[0])
         return PromptEmbeds([positive], negative, cut, short=short)
+
+    def pipeline_for(self, pipeline: Any, canvas: Canvas) -> Any:
+        """Raise InputCombinationError for a ControlNet that takes no mask: its channels are the control image's alone."""
+        network = network_of(pipeline)
+        if network is not None and canvas.image is not None:
+            channels, wanted = network.config.control_in_dim, 2 * pipeline.transformer.config.in_channels + 1
+            if channels != wanted:
+                problem = localize("models.families.z_image.backend.no_inpaint", channels=channels, wanted=wanted)
+                raise InputCombinationError(role=MASK, problem=problem)
+        return super().pipeline_for(pipeline, canvas)
 
     def latents_dtype(self, embeds: PromptEmbeds) -> torch.dtype:
         """Return float32, in which Z-Image keeps latents."""

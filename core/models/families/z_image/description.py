@@ -24,7 +24,7 @@ from core.models.families.base import (
 from core.models.families.z_image import layout, text_encoder_layout
 from core.models.families.z_image.lora_names import LORA
 from core.models.identify import LLAMA_CPP, Component, components_of
-from core.types import IMAGE, MASK
+from core.types import CONTROL, IMAGE, MASK
 
 PATCH = 16  # pixels of a token's side: 8 of the VAE times a patch of 2
 POSITIONS_LIMIT = 512  # tokens of a side in the published models, for a folder that can't be read
@@ -167,11 +167,17 @@ _PLAIN = ZImage(
     frame=Path(__file__).with_name("frame"),
     default=True,
 )
+_NO_STRENGTH = localize("models.families.z_image.description.no_strength")
 _NO_ENGINE = localize("models.families.z_image.description.no_engine")
 _CONTROL = with_controlnet(
-    replace(_PLAIN, cannot={**_PLAIN.cannot, "tensorrt.": _NO_ENGINE}),
+    replace(
+        _PLAIN, cannot={**_PLAIN.cannot, "tensorrt.": _NO_ENGINE, "img2img.": _NO_STRENGTH, "hires.": _NO_STRENGTH}
+    ),
     "ZImageControlNetPipeline",
     "ZImageControlNetModel",
     ControlNetUse(scale=0.75, argument="control_image", window=False),
+    inpaint="ZImageControlNetInpaintPipeline",
+    takes_strength=False,
+    inputs=(CONTROL, IMAGE, MASK),
 )
 FAMILIES = (_PLAIN, _CONTROL)
