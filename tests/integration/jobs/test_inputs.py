@@ -132,5 +132,5 @@ def test_inputs_that_fit_are_taken(shop: Shop) -> None:
     model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=BOTH)
     request = GenerationRequest(prompt="x", inputs={"image": A, "mask_image": B}, parent="f" * 32)
     request_builder.check_inputs(request, model, size)
-    with pytest.raises(InputCombinationError, match="no id"):
+    with pytest.raises(InputCombinationError, match="not the id"):
         request_builder.check_inputs(replace(request, parent="../x"), model, size)
