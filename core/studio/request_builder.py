@@ -247,13 +247,13 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
             sizes[role] = size(digest)
         except NotFoundError:
             raise InputCombinationError(role=role, problem=_problem("unknown", value=str(digest)[:64])) from None
+    complete = replace(request, options={**_DEFAULTS, **request.options})
     if CONTROL in model.inputs:
         if CONTROL not in sizes:
             raise InputCombinationError(role=CONTROL, problem=MISSING)
-        check_control(request.options, "request")
+        check_control(complete.options, "request")
     if MASK in sizes and IMAGE not in sizes:
         raise InputCombinationError(role=MASK, problem=_problem("alone"))
-    complete = replace(request, options={**_DEFAULTS, **request.options})
     family = FAMILIES.get(model.pipeline)
     if IMAGE in sizes and family is not None and family.img2img is None and not inpaint.is_masked(complete):
         raise InputCombinationError(role=IMAGE, problem=_problem("mask", model=model.id))
