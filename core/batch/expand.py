@@ -10,6 +10,7 @@ from typing import Any
 from core.batch import wildcards
 from core.batch.prompt_table import COLUMNS, PROMPT, PromptRow
 from core.batch.row_errors import RowErrors
+from core.batch.templates import is_template
 from core.batch.wildcard_files import WildcardFiles
 from core.config.cfg import CFG, as_cfg
 from core.config.options import SCHEMA
@@ -19,7 +20,7 @@ from core.types import CFG_OFF, OWN_FIELDS, GenerationRequest
 
 Check = Callable[[GenerationRequest], None]  # raises InputError
 
-SEED, COUNT = "generation.seed", "generation.num_images"
+SEED, COUNT, NEGATIVE = "generation.seed", "generation.num_images", "generation.negative_prompt"
 _FIRM = {key: replace(SCHEMA.options[key], auto=False) for key in COLUMNS}  # what is not given is taken from the form
 
 
@@ -73,18 +74,26 @@ def _images(
     fields = {key.removeprefix("generation."): value for key, value in values.items()}
     first = values.get(SEED, base.seed + before)
     first = random.SystemRandom().randrange(2**32) if first < 0 else first
-    template = values.get(PROMPT, base.prompt)
-    drawn = wildcards.has_wildcards(template)
+    template, other = values.get(PROMPT, base.prompt), values.get(NEGATIVE, base.negative_prompt)
     per_image_requests = []
     for seed in range(first, first + count):
         own = {
             "seed": seed,
             "prompt": wildcards.expand(template, seed, files.lines),
-            "template": template if drawn else "",
+            "template": template if is_template(template) else "",
+            "negative_prompt": _expanded_negative(other, seed, files),
+            "negative_template": other if is_template(other) else "",
         }
         per_image_requests.append(replace(base, num_images=1, **{**fields, **own}))
         check(per_image_requests[-1])
     return per_image_requests
+
+
+def _expanded_negative(template: str, seed: int, files: WildcardFiles) -> str:
+    try:
+        return wildcards.expand(template, seed, files.lines, "negative:")
+    except WildcardError as error:
+        raise WildcardError(**{**error.values, "key": NEGATIVE}) from None
 
 
 def _own(first: GenerationRequest, single: GenerationRequest) -> Mapping[str, Any]:

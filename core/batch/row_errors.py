@@ -20,9 +20,10 @@ class RowErrors:
         self._source = source
         self._found: list[Text] = []
 
-    def add(self, row: int, column: str, came: str, allowed: str | Text) -> None:
+    def add(self, row: int, column: str, came: str | Text, allowed: str | Text) -> None:
         """Add an error. `column` is "" for the whole row; `allowed` is a text, or texts by language."""
-        came = came if len(came) <= LONGEST else came[: LONGEST - 1] + "…"
+        if isinstance(came, str) and len(came) > LONGEST:
+            came = came[: LONGEST - 1] + "…"
         words = {"en": allowed, "zh": allowed} if isinstance(allowed, str) else allowed
         self._found.append(
             localize(
@@ -41,7 +42,8 @@ class RowErrors:
             self._found.append({"en": f"row {row}: {error.message('en')}", "zh": f"第 {row} 行：{error.message('zh')}"})
             return
         key = str(error.values.get("key", column)).removeprefix("generation.")
-        self.add(row, key, str(error.values["value"]), error.values["allowed"])
+        came = error.values["value"]
+        self.add(row, key, came if isinstance(came, Mapping) else str(came), error.values["allowed"])
 
     def raise_any(self) -> None:
         """Raise BatchError if there are errors."""

@@ -1,45 +1,66 @@
 """The files behind __name__: one text a line, in the shipped folder and in one of the user's own, which wins.
 
-Only names reach this module, and only those of a-z, 0-9, - and _: nothing that a prompt says becomes a path.
+A name or pattern is only compared with the files that are there: nothing that a prompt says becomes a path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
-from core.batch.wildcards import NAME
+from core.batch.templates import NAME
 from core.errors import WildcardError
 from core.i18n import localize
 
 LARGEST = 1_000_000  # bytes of a file
 COMMENT = "#"  # a line that begins with it says something to people only
+MOST_FILES = 10_000
+SHOWN = 30  # names in an error
 
 
 class WildcardFiles:
-    """The wildcard folders; each file is read once."""
+    """The folders with their subfolders as they are now; a file is read once."""
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders  # a later one wins
         self._read: dict[str, Sequence[str]] = {}
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all wildcards, sorted."""
-        found = {path.stem for folder in self._folders for path in folder.glob("*.txt")}
-        return tuple(sorted(name for name in found if NAME.fullmatch(name)))
+        """Return what can stand between two double underscores, in alphabetical order: `color`, `art/style`."""
+        return tuple(sorted(self._files))
 
     def lines(self, name: str) -> Sequence[str]:
-        """Return the lines of a file, without empty lines and comments. Raises WildcardError."""
+        """Return the lines of a file, or of all files that a pattern matches, without empty ones and comments.
+
+        `*` stands for any part of a name, `**` for folders, too. Raises WildcardError.
+        """
         if name not in self._read:
-            self._read[name] = self._lines(name)
+            found = [name] if name in self._files else self._matching(name)
+            if not found:
+                raise WildcardError(value=f"__{name}__", allowed=self._known())
+            self._read[name] = [line for one in found for line in self._lines(self._files[one])]
         return self._read[name]
 
-    def _lines(self, name: str) -> Sequence[str]:
-        if not NAME.fullmatch(name):
-            raise WildcardError(value=f"__{name}__", allowed=self._known())
-        path = next((path for folder in reversed(self._folders) if (path := folder / f"{name}.txt").is_file()), None)
-        if path is None:
-            raise WildcardError(value=f"__{name}__", allowed=self._known())
+    @cached_property
+    def _files(self) -> Mapping[str, Path]:
+        found: dict[str, Path] = {}
+        for folder in self._folders:
+            for path in sorted(folder.rglob("*.txt"))[:MOST_FILES]:
+                name = path.relative_to(folder).with_suffix("").as_posix()
+                if NAME.fullmatch(name):
+                    found[name] = path
+        return found
+
+    def _matching(self, pattern: str) -> list[str]:
+        if "*" not in pattern:
+            return []
+        parts = (re.escape(part) for part in re.split(r"(\*\*|\*)", pattern))
+        expression = "".join({r"\*\*": ".*", r"\*": "[^/]*"}.get(part, part) for part in parts)
+        return [name for name in self.names() if re.fullmatch(expression, name)]
+
+    def _lines(self, path: Path) -> Sequence[str]:
         try:
             if path.stat().st_size > LARGEST:
                 raise ValueError("too large")
@@ -54,5 +75,6 @@ class WildcardFiles:
         return kept
 
     def _known(self) -> dict[str, str]:
-        names = ", ".join(f"__{name}__" for name in self.names())
-        return {"en": names or "none: there are no files", "zh": names or "无：没有任何文件"}
+        names = self.names()
+        listed = ", ".join(f"__{name}__" for name in names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+        return {"en": listed or "none: there are no files", "zh": listed or "无：没有任何文件"}

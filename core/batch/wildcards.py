@@ -1,155 +1,145 @@
-"""Prompts with choices in them, and the prompt that a seed makes of one.
+"""Make the prompt that a seed makes of a template; `templates` reads them.
 
-    {red|blue|} house     one of them, the last being nothing; choices may hold choices
-    a __color__ house     a line of the file color.txt, which may hold wildcards again
-    \\{ \\} \\| \\_ \\\\         these characters themselves
-
-The same template, seed and files make the same prompt on any machine: choices are drawn from SHA-256 of the seed and of
-their number, not from a library's generator that may change.
+The same template, seed and files make the same prompt on any machine: what is drawn comes from SHA-256 of the seed and of the
+draw's number, not from a library's generator that may change.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from itertools import accumulate
 
+from core.batch.templates import Assignment, Choice, File, Part, Parts, Variable, Wrap, parse
 from core.errors import WildcardError
 from core.i18n import localize
 
-NAME = re.compile(r"[a-z0-9-]+(?:_[a-z0-9-]+)*")
-DEEPEST = 20  # choices inside choices, files that name files
+DEEPEST = 20  # files that name files, variables that use variables
 MOST_DRAWS = 1000  # in one prompt: files that name each other twice would double at each step
+LONGEST = 100_000  # characters of a prompt
 
-_MEANT = re.compile(r"__([^\s_{}|\\](?:[^\s{}|\\]*?[^\s_{}|\\])?)__")  # whoever writes this means a file
-_ESCAPED = "{}|_\\"
-_ALLOWED_NAME = localize("batch.wildcards.allowed_name")
-_ALLOWED_BRACES = localize("batch.wildcards.allowed_braces")
-_ALLOWED_DEPTH = localize("batch.wildcards.allowed_depth", deepest=DEEPEST)
-_ALLOWED_CHAIN = localize("batch.wildcards.allowed_chain", deepest=DEEPEST)
+_CHAIN = localize("batch.wildcards.allowed_chain", deepest=DEEPEST)
+_VALUE = localize("batch.wildcards.allowed_variable")
 
-Lines = Callable[[str], Sequence[str]]  # name of a file -> its lines; WildcardError when there is none
+Lines = Callable[[str], Sequence[str]]  # name or pattern of files -> their lines; WildcardError when there are none
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Alternatives, one of which is selected."""
+def expand(template: str, seed: int, lines: Lines, kind: str = "") -> str:
+    """Return the prompt that `seed` makes of `template`; `kind` keeps the draws of several prompts of an image apart.
 
-    options: tuple[Parts, ...]
-
-
-@dataclass(frozen=True)
-class File:
-    """A wildcard file, one line of which is selected."""
-
-    name: str
-
-
-Parts = tuple[str | Choice | File, ...]
-
-
-def has_wildcards(template: str) -> bool:
-    """Return True if different seeds may give different prompts. Raises WildcardError."""
-    return any(not isinstance(part, str) for part in parse(template))
-
-
-def expand(template: str, seed: int, lines: Lines) -> str:
-    """Return the prompt that `template` gives with `seed`. Raises WildcardError with value and allowed values."""
-    return _Expansion(seed, lines).text(parse(template), ())
-
-
-@lru_cache(maxsize=256)  # a template of a batch is expanded once an image
-def parse(template: str) -> Parts:
-    """Return the parts of a template. Raises WildcardError for unbalanced braces and invalid names."""
-    parts, end = _parts(template, 0, 0)
-    if end < len(template):  # at a } that closes nothing
-        raise WildcardError(value=_near(template, end), allowed=_ALLOWED_BRACES)
-    return parts
-
-
-def _parts(template: str, at: int, depth: int) -> tuple[Parts, int]:
-    """The parts from `at` on, and where they end: at the } or, inside of braces, the | that is not theirs."""
-    found: list[str | Choice | File] = []
-    words: list[str] = []
-
-    def add(part: Choice | File) -> None:
-        if words:
-            found.append("".join(words))
-            words.clear()
-        found.append(part)
-
-    while at < len(template):
-        sign = template[at]
-        if sign == "\\" and template[at + 1 : at + 2] and template[at + 1] in _ESCAPED:
-            words.append(template[at + 1])
-            at += 2
-        elif sign == "}" or (sign == "|" and depth):
-            break
-        elif sign == "{":
-            choice, at = _choice(template, at, depth + 1)
-            add(choice)
-        elif sign == "_" and (meant := _MEANT.match(template, at)):
-            if not NAME.fullmatch(meant[1]):
-                raise WildcardError(value=_short(meant[0]), allowed=_ALLOWED_NAME)
-            add(File(meant[1]))
-            at = meant.end()
-        else:
-            words.append(sign)
-            at += 1
-    if words:
-        found.append("".join(words))
-    return tuple(found), at
-
-
-def _choice(template: str, opened: int, depth: int) -> tuple[Choice, int]:
-    """The choice whose { is at `opened`, and what comes after its }."""
-    if depth > DEEPEST:
-        raise WildcardError(value=_near(template, opened), allowed=_ALLOWED_DEPTH)
-    options: list[Parts] = []
-    at = opened
-    while at < len(template) and template[at] != "}":
-        parts, at = _parts(template, at + 1, depth)
-        options.append(parts)
-    if at >= len(template):
-        raise WildcardError(value=_near(template, opened), allowed=_ALLOWED_BRACES)
-    return Choice(tuple(options)), at + 1
+    Raises WildcardError saying what came, where, and what is allowed.
+    """
+    return _Expansion(seed, lines, kind).text(parse(template), ())
 
 
 class _Expansion:
     """One prompt in the making; each draw takes the next number of its seed."""
 
-    def __init__(self, seed: int, lines: Lines) -> None:
+    def __init__(self, seed: int, lines: Lines, kind: str) -> None:
         self._seed = seed
         self._lines = lines
+        self._kind = kind
         self._draws = 0
+        self._length = 0
+        self._values: dict[str, Parts] = {}
 
     def text(self, parts: Parts, inside: tuple[str, ...]) -> str:
-        return "".join(part if isinstance(part, str) else self._drawn(part, inside) for part in parts)
+        """Return the text of the parts; `inside` are the files and variables that are being read, outermost first."""
+        return "".join(self._counted(part) if isinstance(part, str) else self._part(part, inside) for part in parts)
 
-    def _drawn(self, part: Choice | File, inside: tuple[str, ...]) -> str:
-        """`inside` are the files that are being read, outermost first."""
+    def _counted(self, text: str) -> str:
+        self._length += len(text)
+        if self._length > LONGEST:
+            allowed = localize("batch.wildcards.at_most_characters", most=LONGEST)
+            raise WildcardError(value=f"> {LONGEST}", allowed=allowed)
+        return text
+
+    def _part(self, part: Part, inside: tuple[str, ...]) -> str:
         if isinstance(part, Choice):
-            return self.text(part.options[self._draw(len(part.options))], inside)
-        chain = (*inside, part.name)
-        if len(chain) > DEEPEST or part.name in inside:
-            raise WildcardError(value=_short(" > ".join(chain)), allowed=_ALLOWED_CHAIN)
-        lines = self._lines(part.name)
-        return self.text(parse(lines[self._draw(len(lines))]), chain)
+            return self._chosen(part, inside)
+        if isinstance(part, File):
+            return self._line(part, self._picked(part.name, part.cyclic), inside)
+        if isinstance(part, Assignment):
+            if not (part.keep and part.name in self._values):
+                self._values[part.name] = (self.text(part.value, inside),) if part.now else part.value
+            return ""
+        if isinstance(part, Wrap):
+            inner = self.text(part.inner, inside)
+            outer = self.text(part.outer, inside)
+            return outer.replace("...", inner) if "..." in outer else outer + inner
+        assert isinstance(part, Variable)
+        value = self._values.get(part.name, part.default)
+        if value is None:
+            raise WildcardError(value=part.near, allowed=_VALUE)
+        return self.text(value, self._chained(f"${part.name}", inside))
+
+    def _chained(self, name: str, inside: tuple[str, ...]) -> tuple[str, ...]:
+        chain = (*inside, name)
+        if len(chain) > DEEPEST or name in inside:
+            raise WildcardError(value=" > ".join(chain)[:60], allowed=_CHAIN)
+        return chain
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def _picked(self, name: str, cyclic: bool) -> str:
+        lines = self._lines(name)
+        return lines[self._seed % len(lines) if cyclic else self._draw(len(lines))]
+
+    def _line(self, file: File, line: str, inside: tuple[str, ...]) -> str:
+        chain = self._chained(file.name, inside)
+        outer = dict(self._values)
+        self._values |= dict(file.given)
+        try:
+            return self.text(parse(line), chain)
+        except WildcardError as error:
+            if "file" in error.values or isinstance(error.values["value"], str):
+                raise
+            place = localize("batch.wildcards.in_file", name=file.name, near=error.values["value"])
+            raise WildcardError(value=place, allowed=error.values["allowed"], file=file.name) from None
+        finally:
+            if file.given:
+                self._values = outer
+
+    # -- options -------------------------------------------------------------------------------------------------------
+
+    def _chosen(self, choice: Choice, inside: tuple[str, ...]) -> str:
+        if len(choice.options) == 1 and len(choice.options[0]) == 1 and isinstance(choice.options[0][0], File):
+            return self._several_lines(choice, choice.options[0][0], inside)
+        count = choice.low if choice.low == choice.high else choice.low + self._draw(choice.high - choice.low + 1)
+        if choice.cyclic:
+            places = [(self._seed + k) % len(choice.options) for k in range(count)]
+        else:
+            places = self._drawn(list(choice.weights) or [1.0] * len(choice.options), count)
+        return choice.separator.join(self.text(choice.options[place], inside) for place in places)
+
+    def _several_lines(self, choice: Choice, file: File, inside: tuple[str, ...]) -> str:
+        """{2$$__color__}: different lines of one file."""
+        lines = self._lines(file.name)
+        low, high = (min(bound, len(lines)) for bound in (choice.low, choice.high))
+        count = low if low == high else low + self._draw(high - low + 1)
+        places = self._drawn([1.0] * len(lines), count)
+        return choice.separator.join(self._line(file, lines[place], inside) for place in places)
+
+    def _drawn(self, weights: list[float], count: int) -> list[int]:
+        """Draw `count` different places; of equal weights each draw is one number modulo their count."""
+        places, found = [place for place, weight in enumerate(weights) if weight > 0], list[int]()
+        while places and len(found) < count:
+            left = [weights[place] for place in places]
+            if len(set(left)) == 1:
+                index = self._draw(len(places))
+            else:
+                point = self._number() / 2**64 * sum(left)
+                index = next((k for k, end in enumerate(accumulate(left)) if point < end), len(places) - 1)
+            found.append(places.pop(index))
+        return found
 
     def _draw(self, count: int) -> int:
+        return self._number() % count
+
+    def _number(self) -> int:
         self._draws += 1
         if self._draws > MOST_DRAWS:
             words = localize("batch.wildcards.at_most_wildcards_in_a_prompt", most_draws=MOST_DRAWS)
             raise WildcardError(value=f"> {MOST_DRAWS}", allowed=words)
-        digest = hashlib.sha256(f"{self._seed}:{self._draws}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") % count
-
-
-def _near(template: str, at: int) -> str:
-    return _short(template[at:])
-
-
-def _short(words: str, length: int = 40) -> str:
-    return words if len(words) <= length else words[: length - 1] + "…"
+        digest = hashlib.sha256(f"{self._seed}:{self._kind}{self._draws}".encode()).digest()
+        return int.from_bytes(digest[:8], "big")

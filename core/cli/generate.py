@@ -123,7 +123,7 @@ def _request(studio: Studio, order: Order) -> GenerationRequest:
 def _new_request(studio: Studio, order: Order) -> GenerationRequest:
     """One prompt, or those of the file; PromptsFileError when it can't be read."""
     if order.prompts is None:
-        return studio.requests.new(order.values, SOURCE)
+        return studio.requests.expanded(order.values, SOURCE)
     try:
         data = order.prompts.read_bytes()
     except OSError as error:

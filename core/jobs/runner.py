@@ -317,7 +317,7 @@ def without_prompts(text: str, request: GenerationRequest) -> str:
     parts = {
         text
         for single in request.per_image_requests()
-        for text in (single.prompt, single.template, single.negative_prompt)
+        for text in (single.prompt, single.template, single.negative_prompt, single.negative_template)
     }
     for prompt in sorted(parts, key=len, reverse=True):
         for form in (prompt, repr(prompt)[1:-1]):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from core.batch import expand as batch
 from core.batch.prompt_table import read_rows
+from core.batch.templates import is_template
 from core.batch.wildcard_files import WildcardFiles
 from core.config import samplers
 from core.config.boxes import check_boxes
@@ -65,6 +66,17 @@ class RequestBuilder:
         given = checked(values or {}, source)
         merged = {**self._settings.values, **given}
         return build(merged, given, self._catalog.find(merged["model.id"]), source)
+
+    def expanded(self, values: Mapping[str, Any], source: str) -> GenerationRequest:
+        """Return the request of `values` as `new` does, with templates in its prompts expanded by the seed of each image.
+
+        Raises BatchError naming what can't be expanded.
+        """
+        request = self.new(values, source)
+        if not (is_template(request.prompt) or is_template(request.negative_prompt)):
+            return request
+        row = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+        return self.new_batch([row], {**values, "generation.seed": request.seed}, source)
 
     def new_batch(
         self,
@@ -201,7 +213,9 @@ def with_seed(request: GenerationRequest) -> GenerationRequest:
     """-1 becomes a real seed. A template is told only of a prompt that it makes with the image's own seed."""
     seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
     drawn = bool(request.images) or (seed == request.seed and request.num_images == 1)
-    return replace(request, seed=seed, template=request.template if drawn else "")
+    if not drawn:
+        request = replace(request, template="", negative_template="")
+    return replace(request, seed=seed)
 
 
 def check(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
@@ -323,8 +337,9 @@ def with_values(request: GenerationRequest, values: Mapping[str, Any]) -> Genera
     checked = SCHEMA.checked(values, "sweep")
     own = {key.removeprefix("generation."): value for key, value in checked.items() if key in FIELDS}
     options = {key: value for key, value in checked.items() if key not in FIELDS}
-    template = "" if "seed" in own else request.template
-    return replace(request, **own, template=template, options={**request.options, **options}, num_images=1)
+    if "seed" in own:
+        request = replace(request, template="", negative_template="")
+    return replace(request, **own, options={**request.options, **options}, num_images=1)
 
 
 def _resolved(value: Any, default: Any) -> Any:

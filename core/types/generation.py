@@ -25,7 +25,7 @@ SET_FIELDS = (  # of a request: what the options generation.<name> set
     "prompt", "negative_prompt", "width", "height", "num_inference_steps", "cfg_scale", "seed", "num_images",
 )  # fmt: skip
 OWN_FIELDS = (  # of a request: what each image of a batch may have of its own
-    "prompt", "template", "negative_prompt", "width", "height", "num_inference_steps", "cfg_scale", "seed",
+    "prompt", "template", "negative_prompt", "negative_template", "width", "height", "num_inference_steps", "cfg_scale", "seed",
 )  # fmt: skip
 
 
@@ -81,6 +81,7 @@ class GenerationRequest:
     num_images: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     template: str = ""
+    negative_template: str = ""  # likewise, of the negative prompt
     images: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
     inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest, see Studio.keep_input
     parent: str = ""  # the id of the image of the history that the input "image" is; "" = none

@@ -16,11 +16,9 @@ from ui.actions.annotate import (
 from ui.actions.form import apply_yaml, change_model, open_form, restore_draft
 from ui.actions.generate import (
     cure,
-    expanded,
     generate,
     hires,
     is_check,
-    is_template,
     keep_loaded,
     quick_check,
     reload_now,
@@ -45,7 +43,6 @@ __all__ = [
     "cure",
     "delete_preset",
     "empty_trash",
-    "expanded",
     "favourite",
     "fit_size",
     "generate",
@@ -54,7 +51,6 @@ __all__ = [
     "import_preset",
     "is_check",
     "is_modified",
-    "is_template",
     "keep_control",
     "keep_loaded",
     "known_jobs",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,8 +18,6 @@ from ui.actions.input_images import with_images
 from ui.actions.studio_calls import submit
 from ui.i18n import t
 
-_CHOICE = re.compile(r"(?<!\\)\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\|")
-_WILDCARD = re.compile(r"(?<![\w\\])__[a-z0-9-]+(?:_[a-z0-9-]+)*__(?!\w)")
 CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it
 
 
@@ -32,7 +29,7 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     values = {**state.form_values(), **(changes or {})}
     try:
         from_text = "generation.prompt" in (changes or {})
-        request = with_images(studio, expanded(studio, studio.requests.new(values), values), values, from_text)
+        request = with_images(studio, studio.requests.expanded(values, t("wildcards.source")), values, from_text)
     except StudioError as error:
         state.set_errors([error])
         return
@@ -45,25 +42,8 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
 def single_request(studio: Studio) -> GenerationRequest:
     """Return what the form asks for as one image, with its input images. Raises InputError."""
     values = {**state.form_values(), "generation.num_images": 1}
-    request = with_images(studio, expanded(studio, studio.requests.new(values), values), values)
+    request = with_images(studio, studio.requests.expanded(values, t("wildcards.source")), values)
     return request.per_image_requests()[0] if request.images else request
-
-
-def is_template(prompt: str) -> bool:
-    """Return True if different seeds may make different prompts of it: {a|b} or __name__. Other braces are text."""
-    return bool(_CHOICE.search(prompt) or _WILDCARD.search(prompt))
-
-
-def expanded(studio: Studio, request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRequest:
-    """Return the request with the wildcards of its prompt expanded by the seed of each image; the template is kept.
-
-    Raises BatchError naming what can't be expanded.
-    """
-    if not is_template(request.prompt):
-        return request
-    return studio.requests.new_batch(
-        [{"prompt": request.prompt}], {**values, "generation.seed": request.seed}, t("wildcards.source")
-    )
 
 
 def reloads(studio: Studio, request: GenerationRequest) -> dict[str, Any]:
@@ -120,6 +100,8 @@ def use_parameters(record: ImageRecord) -> None:
     state.fill_form_from(record.request)
     if record.request.template:
         state.fill_form({"generation.prompt": record.request.template})
+    if record.request.negative_template:
+        state.fill_form({"generation.negative_prompt": record.request.negative_template})
     state.set_sources_of(record.request)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from core.batch.templates import is_template
 from core.config.options import SCHEMA
 from core.config.prompt_weights import SYNTAX, has_syntax
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import ModelInfo
+from core.types import GenerationRequest, ModelInfo
 from ui import actions, formats, prompts, state
 from ui.components import custom_components, parameter_panel, presets_menu, prompt_builder, reload_question, sizes
 from ui.i18n import said, t
@@ -65,7 +66,7 @@ def _prompt(studio: Studio, library: prompts.Library | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="prompt_tools"):
         prompt_builder.draw(library)
         _tokens(studio, PROMPT)
-        if actions.is_template(state.form()[PROMPT] or ""):
+        if any(is_template(state.form()[key] or "") for key in (PROMPT, NEGATIVE)):
             with st.popover(
                 t("wildcards.button"), icon=":material/casino:", key="wildcard_preview", on_change="rerun"
             ) as one:
@@ -106,16 +107,21 @@ def _brackets(model: ModelInfo | None) -> None:
 def _preview(studio: Studio) -> None:
     """What the next images will be asked for."""
     try:
-        request = actions.expanded(studio, studio.requests.new(state.form_values()), state.form_values())
+        request = studio.requests.expanded(state.form_values(), t("wildcards.source"))
     except StudioError as error:
         custom_components.quiet(error.message(state.language()))
         return
     st.caption(t("wildcards.example") if state.form_values()["generation.seed"] < 0 else t("wildcards.next"))
     st.code(
-        "\n".join(f"{one.seed}: {one.prompt}" for one in request.per_image_requests()[:4]),
+        "\n".join(_shown(one) for one in request.per_image_requests()[:4]),
         language=None,
         wrap_lines=True,
     )
+
+
+def _shown(request: GenerationRequest) -> str:
+    negative = f"\n    - {request.negative_prompt}" if request.negative_template else ""
+    return f"{request.seed}: {request.prompt}{negative}"
 
 
 def _negative(studio: Studio, library: prompts.Library | None, model: ModelInfo | None) -> None:

@@ -61,6 +61,9 @@ def _prompts(record: ImageRecord) -> None:
     if record.request.negative_prompt:
         st.caption(said(SCHEMA.options["generation.negative_prompt"].label))
         st.code(record.request.negative_prompt, language=None, wrap_lines=True)
+    if record.request.negative_template:
+        st.caption(t("detail.negative_template"))
+        st.code(record.request.negative_template, language=None, wrap_lines=True)
 
 
 def _step_button(name: str, icon: str, step: Callable[[int], None], towards: int) -> None:

@@ -76,6 +76,19 @@ def test_the_template_stays_with_the_seed_that_drew_its_prompt(studio: Studio) -
         assert studio.queue.submit(changed).request.template == ""
 
 
+def test_negative_prompts_are_expanded_by_themselves(studio: Studio) -> None:
+    row = {"prompt": "a {b|c}", "negative_prompt": "{b|c} # comment"}
+    made = studio.requests.new_batch([row], {"seed": 1, "num_images": 12}).per_image_requests()
+    assert {one.negative_prompt for one in made} == {"b", "c"} and {one.negative_template for one in made} == {
+        "{b|c} # comment"
+    }
+    assert {(one.prompt[-1], one.negative_prompt) for one in made} > {("b", "c")}, "each prompt has draws of its own"
+    kept = studio.queue.submit(made[0]).request
+    assert kept == made[0] and studio.queue.submit(replace(made[0], seed=-1)).request.negative_template == ""
+    with pytest.raises(BatchError, match=r"negative_prompt: got \{b\|c \(character 1\)"):
+        studio.requests.new_batch([{"prompt": "a", "negative_prompt": "{b|c"}], {"seed": 1})
+
+
 def test_a_prompt_without_wildcards_has_no_template(studio: Studio) -> None:
     assert studio.requests.new_batch(r"a \{b\}", {"seed": 1}).per_image_requests()[0].template == ""
 
@@ -98,7 +111,7 @@ def test_random_seeds_are_real_before_anything_is_queued(studio: Studio) -> None
         ("prompt,width\na,auto", ["row 2, width: got 'auto'"]),
         ("prompt,seed\na,9007199254740991\n,1", ["row 3, prompt: got 0"]),
         ("prompt,seed,num_images\na,9007199254740991,2", ["row 2, seed: got 9007199254740992"]),
-        ("prompt\na {b", ["row 2, prompt: got {b"]),
+        ("prompt\na {b|c", ["row 2, prompt: got {b|c (character 3)"]),
         ("prompt\na __nope__", ["row 2, prompt: got __nope__; allowed: __color__"]),
         ("prompt,num_images\na,40\nb,11", ["row 3, num_images: got 51; allowed: 50 images in all"]),
         ("# nothing\n\n", ["there is no prompt in it"]),
