@@ -64,6 +64,9 @@ jobs = Table(
     Column("key_digest", String(64)),  # of what was asked under that key
     Index("ix_jobs_state_place", "state", "place"),
     Index("ix_jobs_place", "place"),
+    Index(  # the line as it runs, with all that positions and limits ask for: a request is kilobytes
+        "ix_jobs_line", "state", text("priority DESC"), "place", "held", "not_before", "client"
+    ),
     Index("ix_jobs_client_key", "client", "key", unique=True),
 )
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import insert
+from sqlalchemy import event, insert, text
+from sqlalchemy.schema import CreateIndex
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import NewerDatabaseError
@@ -32,13 +33,45 @@ from tests.unit.storage.conftest import a1111_image, build_image
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
+LINE = "ix_jobs_line"  # Alembic can't compare an index that descends; its use is asserted below
+
+
 @pytest.mark.both
 def test_tables_equal_migrations(database: Database) -> None:
     with database.reading() as connection:
         own = {"compare_type": True, "include_name": lambda name, kind, _: not (kind == "table" and TEXTS in name)}
-        options = {**own, "include_object": lambda thing, name, *_: TEXTS not in (name or "")}
+        options = {**own, "include_object": lambda thing, name, *_: TEXTS not in (name or "") and name != LINE}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
+
+
+@pytest.mark.both
+def test_declared_and_migrated_indexes_of_the_line_are_the_same(database: Database) -> None:
+    (declared,) = (index for table in metadata.tables.values() for index in table.indexes if index.name == LINE)
+    with database.reading() as connection:
+        sqlite = connection.dialect.name == "sqlite"
+        kept = (
+            "SELECT sql FROM sqlite_master WHERE name = :n"
+            if sqlite
+            else "SELECT indexdef FROM pg_indexes WHERE indexname = :n"
+        )
+        made = str(connection.scalar(text(kept), {"n": LINE}))
+        wanted = str(CreateIndex(declared).compile(dialect=connection.dialect))
+    columns = made.rpartition("(")[2].replace('"', "")
+    assert columns == wanted.rpartition("(")[2].replace('"', "") and "priority DESC" in columns
+
+
+def test_the_next_job_is_read_from_the_index_of_the_line_without_sorting(tmp_path: Path) -> None:
+    database, seen = Database(tmp_path / "studio.db"), []
+    event.listen(
+        database._engine, "before_cursor_execute", lambda _c, _u, words, given, *_: seen.append((words, given))
+    )
+    JobQueue(database).has_waiting()
+    words, given = next(one for one in seen if "ORDER BY" in one[0])
+    with database.reading() as connection:
+        plan = " ".join(row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {words}", given))
+    assert LINE in plan and "TEMP B-TREE" not in plan, plan
+    database.close()
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
@@ -106,7 +139,9 @@ def test_the_copies_of_the_last_three_versions_are_kept(tmp_path: Path) -> None:
         path.write_bytes(gzip.decompress(stored.read_bytes()))
         Database(path).close()
     (tmp_path / "studio.db.rebuild.backup").touch()
-    wanted = [f"studio.db.{stored.name[:4]}.backup" for stored in STORED if stored.name[:4] != database_module.HEAD][-3:]
+    wanted = [f"studio.db.{stored.name[:4]}.backup" for stored in STORED if stored.name[:4] != database_module.HEAD][
+        -3:
+    ]
     assert sorted(file.name for file in tmp_path.glob("*.backup")) == [*wanted, "studio.db.rebuild.backup"]
 
 
@@ -117,7 +152,9 @@ def test_a_copy_with_more_images_is_kept(tmp_path: Path) -> None:
             connection.exec_driver_sql("DELETE FROM images")
             for number in range(images):
                 name = f"{number}.png"
-                image = image_record(generated_record(build_image(), new_id(NOW), None, NOW), StoredFile(name, "png", (8, 8), 1))
+                image = image_record(
+                    generated_record(build_image(), new_id(NOW), None, NOW), StoredFile(name, "png", (8, 8), 1)
+                )
                 connection.execute(insert(metadata.tables["images"]).values(image_row(image)))
         with database.reading() as connection:
             database.back_up(connection, "0006")
@@ -227,6 +264,7 @@ def test_imported_images_of_before_get_their_program(tmp_path: Path) -> None:
     database.close()
     with closing(sqlite3.connect(tmp_path / "studio.db")) as earlier:  # as version 0008 left it
         earlier.execute("DELETE FROM image_labels")
+        earlier.execute(f"DROP INDEX {LINE}")
         earlier.execute("UPDATE alembic_version SET version_num = '0008'")
         earlier.commit()
     database = Database(tmp_path / "studio.db")
