@@ -8,5 +8,6 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    columns = ["state", sa.text("priority DESC"), "place", "held", "not_before", "client"]
-    op.create_index("ix_jobs_line", "jobs", columns)
+    op.create_index(
+        "ix_jobs_line", "jobs", ["state", sa.text("priority DESC"), "place", "held", "not_before", "client"]
+    )
