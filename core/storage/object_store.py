@@ -69,8 +69,11 @@ class ObjectFiles:
         return _is_below(name)
 
     def write(self, name: str, data: bytes, durable: bool = True) -> None:
-        with self._telling(name):
-            self._store.pipe_file(self._at(name), data)
+        try:
+            with self._telling(name):
+                self._store.pipe_file(self._at(name), data)
+        except FileNotFoundError as error:
+            raise SharedStorageError(path=self.shown(name), detail=_NO_BUCKET) from error
         self.forget_copy(name)
 
     def read(self, name: str, most: int | None = None) -> bytes:
@@ -194,4 +197,5 @@ def _shown(url: str) -> str:
     return f"{head}://{rest.rsplit('@', 1)[-1]}".split("?")[0] if rest else "?"
 
 
+_NO_BUCKET = localize("storage.object_store.no_bucket")
 _NO_S3FS = localize("storage.object_store.no_s3fs")

@@ -264,3 +264,12 @@ def test_the_option_chooses_where_images_are(url: str, tmp_path: Path) -> None:
         measured(
             "storage.images", "s3:// and file://: the picture is there, byte for byte, and not in the output folder"
         )
+
+
+def test_a_bucket_that_does_not_exist_is_one_sentence(object_store: str, tmp_path: Path) -> None:
+    files = open_files("s3://no-such-bucket/studio", tmp_path)
+    with pytest.raises(
+        SharedStorageError, match=r"s3://no-such-bucket/studio/a: .*the bucket does not exist; create it"
+    ) as caught:
+        files.write("a", b"x")
+    assert "存储桶不存在" in caught.value.message("zh")
