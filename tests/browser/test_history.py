@@ -9,9 +9,9 @@ from playwright.sync_api import Page, expect
 
 from core.history.store import History
 from core.storage.database import Database
-from core.types import HistoryQuery
+from core.types import AnnotationChange, HistoryQuery
 from tests.browser.chromium import new_page, running_app
-from tests.unit.storage.conftest import build_image
+from tests.unit.storage.conftest import a1111_image, build_image
 
 pytestmark = pytest.mark.browser
 ELSEWHERE = "http://127.0.0.1:9/"
@@ -92,7 +92,7 @@ def test_arrows_go_to_the_next_image_from_wherever_the_keyboard_is(past, browser
 def test_all_but_one_are_chosen_and_marked(past, browser):
     address, history = past
     page, _ = opened(browser, address, "/history?lang=en")
-    words = page.locator(".st-key-selection")
+    words = page.locator(".st-key-selection_bar")
     page.locator(".st-key-choose_all button").click()
     expect(words).to_contain_text("6 of 6 selected")
     page.locator(".st-key-gallery .tile").first.locator(".mark").click()
@@ -105,4 +105,134 @@ def test_all_but_one_are_chosen_and_marked(past, browser):
     assert [record.id for record in history.search(HistoryQuery(favourite=False)).records] == [
         history.ids(HistoryQuery())[0]
     ]
+    page.close()
+
+
+def place(page: Page, name: str):
+    """A place of the list beside the gallery."""
+    return page.locator(".st-key-places .place").filter(has_text=name)
+
+
+def tiles_of(page: Page):
+    return page.locator(".st-key-gallery .tile")
+
+
+def test_search_and_filters_survive_a_reload_and_another_page(past, browser):
+    address, history = past
+    history.change([history.ids(HistoryQuery(seed=4))[0]], AnnotationChange(add_tags=("雪",)))
+    page, _ = opened(browser, address, "/history?lang=en")
+    expect(tiles_of(page)).to_have_count(6)
+    page.get_by_label("Search", exact=True).fill("红色")
+    page.get_by_label("Search", exact=True).press("Enter")
+    expect(tiles_of(page)).to_have_count(3)
+    place(page, "雪").click()
+    expect(tiles_of(page)).to_have_count(1)
+    page.reload()
+    expect(tiles_of(page)).to_have_count(1)
+    expect(page.get_by_label("Search", exact=True)).to_have_value("红色")
+    page.get_by_role("link", name="System").click()
+    page.locator(".zd-card").first.wait_for()
+    page.get_by_role("link", name="History").click()
+    expect(tiles_of(page)).to_have_count(1)
+    expect(page).to_have_url(re.compile("tag=.*"))
+    page.get_by_role("button", name="Remove filter: Tag: 雪").click()
+    expect(tiles_of(page)).to_have_count(3)
+    page.get_by_role("button", name="Clear all").click()
+    expect(tiles_of(page)).to_have_count(6)
+    expect(page.get_by_label("Search", exact=True)).to_have_value("")
+    assert "q=" not in page.url and "tag=" not in page.url
+    page.close()
+
+
+def test_keys_rate_select_trash_and_undo(past, browser):
+    address, history = past
+    ids = history.ids(HistoryQuery())
+    page, _ = opened(browser, address, "/history?lang=en")
+    tiles_of(page).nth(1).focus()
+    page.keyboard.press("4")
+    expect(tiles_of(page).nth(1).locator(".note")).to_contain_text("★★★★")
+    assert history.get(ids[1]).marks.rating == 4
+    page.keyboard.press("Control+a")
+    expect(page.locator(".st-key-selection_bar")).to_contain_text("6 of 6 selected")
+    page.keyboard.press("Escape")
+    expect(page.locator(".st-key-selection_bar")).to_have_count(0)
+    page.keyboard.press("Delete")
+    expect(tiles_of(page)).to_have_count(5)
+    expect(place(page, "Trash")).to_contain_text("1")
+    page.get_by_role("button", name="Undo").click()
+    expect(tiles_of(page)).to_have_count(6)
+    assert history.get(ids[1]).trashed_at is None and history.get(ids[1]).marks.rating == 4
+    page.get_by_label("Search", exact=True).click()
+    page.keyboard.type("f5")  # typed, and no more than that
+    expect(page.get_by_label("Search", exact=True)).to_have_value("f5")
+    assert history.search(HistoryQuery(min_rating=5)).total == 0
+    page.close()
+
+
+def test_a_double_click_opens_the_image_over_the_whole_window(past, browser):
+    address, history = past
+    ids = history.ids(HistoryQuery())
+    history.change(ids, AnnotationChange(favourite=False))
+    page, _ = opened(browser, address, "/history?lang=en")
+    expect(tiles_of(page)).to_have_count(6)
+    tiles_of(page).nth(2).dblclick()
+    light = page.locator(".st-key-detail_zoom dialog[open]")
+    expect(light).to_be_visible()
+    expect(light.locator("img")).to_have_attribute("src", f"/api/images/{ids[2]}")
+    page.keyboard.press("+")
+    expect(light.locator(".full")).to_have_class(re.compile("near"))
+    page.keyboard.press("ArrowRight")
+    expect(light.locator("img")).to_have_attribute("src", f"/api/images/{ids[3]}")
+    page.keyboard.press("f")
+    expect(place(page, "Favorites")).to_contain_text("1")
+    page.keyboard.press("f")
+    page.keyboard.press("Escape")
+    expect(light).to_have_count(0)
+    expect(page.locator(".st-key-detail_zoom .zoom")).to_be_visible()  # Esc closed one of the two
+    page.keyboard.press("Escape")
+    expect(page.locator(".st-key-detail_zoom")).to_have_count(0)
+    page.close()
+
+
+def test_a_click_on_a_row_opens_its_image(past, browser):
+    address, history = past
+    ids = history.ids(HistoryQuery())
+    page, _ = opened(browser, address, "/history?lang=en&view=table")
+    table = page.get_by_test_id("stDataFrame")
+    table.wait_for()
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 300, box["y"] + 36 + 56 * 2.5)
+    expect(page).to_have_url(re.compile(ids[2]))
+    expect(page.locator(".st-key-detail_zoom .zoom img")).to_be_visible()
+    expect(page.locator(".st-key-selection_bar")).to_have_count(0)
+    page.close()
+
+
+def test_a_click_in_the_statistics_filters(past, browser):
+    address, _ = past
+    page, _ = opened(browser, address, "/history?lang=en&view=statistics&q=红色")
+    page.locator(".st-key-statistics .plot button").first.click()
+    expect(tiles_of(page)).to_have_count(3)
+    expect(page).to_have_url(re.compile("since="))
+    page.close()
+
+
+def test_an_import_shows_its_progress_and_can_be_cancelled(past, browser, tmp_path):
+    address, history = past
+    for number in range(60):
+        data = a1111_image(f"import {number}\nSteps: 20, Sampler: Euler a, CFG scale: 4.5, Seed: {number}, Size: 64x48")
+        (tmp_path / f"{number}.png").write_bytes(data)
+    page, _ = opened(browser, address, "/history?lang=en")
+    page.locator(".st-key-open_import button").click()
+    page.get_by_label("Or a folder on this machine").fill(str(tmp_path))
+    page.get_by_role("button", name="Import folder").click()
+    expect(page.get_by_text(re.compile(r"Importing \d+ of 60"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    imported = history.search(HistoryQuery(imported=True)).total
+    assert 0 < imported < 60
+    expect(place(page, "Imports")).to_contain_text(str(imported))
+    place(page, "Imports").click()
+    expect(page.locator(".st-key-selection")).to_contain_text(f"{imported} images")
+    history.trash(HistoryQuery(imported=True))
     page.close()

@@ -29,8 +29,9 @@ SECONDS_A_DRAW = 0.3
 def button() -> None:
     """Opens the dialog."""
     st.button(
-        t("import.button"), key="open_import", icon=":material/upload_file:", on_click=state.set_importing, args=(True,)
-    )
+        t("import.button"), key="open_import", icon=":material/upload_file:", type="tertiary",
+        on_click=state.set_importing, args=(True,),
+    )  # fmt: skip
 
 
 def draw(studio: Studio) -> None:

@@ -23,14 +23,15 @@ def count(studio: Studio) -> int:
     return studio.history.search(replace(chosen, limit=1)).total if isinstance(chosen, HistoryQuery) else len(chosen)
 
 
-def draw(studio: Studio, query: HistoryQuery, number: int) -> None:
+def draw(studio: Studio, query: HistoryQuery, number: int, total: int) -> None:
     """Draw the bar of the selection, in the place of the one with search and filters."""
     chosen = state.chosen()
     with st.container(horizontal=True, vertical_alignment="center", key="selection_bar"):
         st.button(
             t("history.choose_none"), key="choose_none", icon=":material/close:", type="tertiary",
-            on_click=state.choose_images, args=((), True),
+            help=t("history.choose_none"), on_click=state.choose_images, args=((), True),
         )  # fmt: skip
+        st.text(t("history.chosen", count=number, total=total))
         if not isinstance(chosen, HistoryQuery):
             history_toolbar.choose_all(query)
         if query.trashed:

@@ -87,17 +87,18 @@ def _take_view(studio: Studio) -> None:
     state.set_history_fields({"view": "" if chosen == studio.settings.ui.history_view else chosen})
 
 
-def summary(query: HistoryQuery, total: int, count: int) -> None:
-    """Draw how many were found, the chips of the filters, and, while nothing is selected, what can be done with all."""
+def summary(query: HistoryQuery, total: int) -> None:
+    """Draw how many were found, the chips of the filters, and what can be done with all."""
     with st.container(horizontal=True, vertical_alignment="center", key="selection"):
-        st.text(t("history.chosen", count=count, total=total) if count else t("history.found", total=total))
+        st.text(t("history.found", total=total))
         history_filter.chips()
-        if not count:
-            if total:
-                choose_all(query)
-            history_import.button()
-            if total:
-                export(query)
+        if state.chosen():
+            return
+        if total:
+            choose_all(query)
+        history_import.button()
+        if total:
+            export(query)
 
 
 def choose_all(query: HistoryQuery) -> None:

@@ -47,19 +47,22 @@ def _found(studio: Studio, counts: HistoryCounts, record: ImageRecord | None) ->
     """Draw the bars and what was found; return what was asked for."""
     for number, error in enumerate(state.errors()):
         error_card.draw(error, f"history{number}", on_close=lambda: state.set_errors(()))
-    number = history_selection.count(studio)
-    if not number:
-        history_toolbar.draw(studio)
+    bar = st.container(key="bar")
     query, view = history_filter.query(studio), history_toolbar.view(studio)
-    if number:
-        history_selection.draw(studio, query, number)
     if view == history_toolbar.GALLERY:  # it asks for the rest by itself, by place
         query = replace(query, limit=PART, cursor=None)
-    if query.trashed:
-        history_selection.trash_banner(studio, counts.trash)
+    number = history_selection.count(studio)
+    if not number:
+        with bar:  # first: what was typed into it is not lost where the search fails
+            history_toolbar.draw(studio)
     try:
         found = studio.history.search(query)
-        history_toolbar.summary(query, found.total, number)
+        if number:
+            with bar:
+                history_selection.draw(studio, query, number, found.total)
+        if query.trashed:
+            history_selection.trash_banner(studio, counts.trash)
+        history_toolbar.summary(query, found.total)
         if not found.records:
             st.info(t("history.nothing"), icon=":material/filter_none:")
         elif view == history_toolbar.TABLE:
