@@ -35,7 +35,7 @@ def draw(found: HistoryPage) -> None:
     key = f"table_{len(state.cursors())}_{state.selection_version()}"
     event = st.dataframe(
         frame, hide_index=True, column_config=_config(frame), on_select="rerun", selection_mode=["multi-row", "single-cell"],
-        height=640, row_height=56, key=key, placeholder=t("fact.unknown"),
+        height=560, row_height=56, key=key, placeholder=t("fact.unknown"),
     )  # fmt: skip
     selection = event.selection
     chosen = tuple(found.records[row].id for row in selection.rows if row < len(found.records))
@@ -57,7 +57,7 @@ def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
     columns = {
         "picture": [custom_components.thumbnail_url(record.id) for record in records],
         "when": [formats.moment(record.created_at) for record in records],
-        "prompt": [record.request.prompt for record in records],
+        "prompt": [record.known("prompt") for record in records],
         "negative": [record.known("negative_prompt") for record in records],
         "model": [record.known("model") for record in records],
         "size": [formats.pixels(record.width, record.height) for record in records],
