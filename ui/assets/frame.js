@@ -12,6 +12,7 @@ class Frame {
     this.heard = 0; // when there was news
     this.busy = false; // a job of the viewer was active then
     window.addEventListener("darkroom:queue", ({ detail }) => this.hear(detail));
+    new MutationObserver(() => this.focusable()).observe(document.body, { childList: true, subtree: true });
     document.addEventListener("click", (event) => this.closeDrawer(event), true);
     this.wait(0);
   }
@@ -61,6 +62,14 @@ class Frame {
       if (count) link.setAttribute("aria-description", this.data.words.count.replace("#", count));
       else link.removeAttribute("aria-description");
     }
+  }
+
+  // What scrolls inside a page must be reachable by keyboard: Streamlit's code blocks are not.
+  focusable() {
+    this.looking ??= requestAnimationFrame(() => {
+      this.looking = null;
+      for (const block of document.querySelectorAll("pre:not([tabindex])")) block.tabIndex = 0;
+    });
   }
 
   // On a phone the navigation is a drawer over the page: after a choice it closes.

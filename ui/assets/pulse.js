@@ -57,6 +57,7 @@ class Pulse {
     const bar = this.box.querySelector(".bar");
     const percent = Math.round(100 * done);
     this.box.querySelector(".words").textContent = words;
+    Object.entries({ role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }).forEach((one) => bar.setAttribute(...one));
     bar.setAttribute("aria-label", words);
     bar.setAttribute("aria-valuenow", percent);
     bar.firstElementChild.style.width = `${percent}%`;

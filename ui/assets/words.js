@@ -7,6 +7,7 @@ export default function ({ data, parentElement }) {
     if (src && image.getAttribute("src") !== src) image.src = src;
     image.classList.toggle("blank", !image.getAttribute("src"));
     box.querySelector(".line").textContent = news.words;
+    Object.entries({ role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }).forEach((one) => bar.setAttribute(...one));
     bar.setAttribute("aria-label", data.title);
     bar.setAttribute("aria-valuenow", percent);
     bar.firstElementChild.style.width = `${percent}%`;

@@ -42,7 +42,7 @@ _draft = _component("draft", '<div class="draft"></div>')
 _pulse = _component(
     "pulse",
     '<div class="pulse"><div class="words"></div>'
-    '<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i></i></div></div>',
+    '<div class="bar"><i></i></div></div>',
 )
 _frame = _component("frame", "<i></i>")
 _signals = _component(
@@ -53,7 +53,7 @@ _signals = _component(
 _words = _component(
     "words",
     '<div class="job"><img alt="" decoding="async"><div><p class="line"></p>'
-    '<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i></i></div></div></div>',
+    '<div class="bar"><i></i></div></div></div>',
 )
 _facts = _component("facts", '<div class="facts"></div>')
 _gallery = _component("gallery", '<div class="gallery" role="group"></div>')
