@@ -19,5 +19,6 @@ def studio() -> Studio:
     """
     built = build_studio(load_settings(environment=os.environ))
     built.start()
+    built.gauges.start()
     built.downloads.resume_interrupted()
     return built

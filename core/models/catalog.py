@@ -293,6 +293,7 @@ class Catalog:
             bounds=cfg_bounds(entry.limits, family),
             cannot=cannot(family, entry.negative_prompt),
             own=entry.own,
+            variant_of=entry.variant_of,
             cfg_offset=family.cfg_offset,
             file=entry.file,
             base_id=entry.base or "",

@@ -24,7 +24,7 @@ DEFAULTS = ("width", "height", "num_inference_steps", "cfg_scale", "guidance_sca
 LIMITED = ("num_inference_steps", "cfg_scale", "guidance_scale")
 KEYS = (
     "id", "name", "description", "pipeline", "path", "base", *HUBS, "licence", "download_gb", "memory_gb", "defaults", "limits",
-    "negative_prompt", "max_side", "trained_side", "file", "parts", "part",
+    "negative_prompt", "max_side", "trained_side", "file", "parts", "part", "variant_of",
 )  # fmt: skip
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -63,6 +63,7 @@ class Entry:
     negative_prompt: bool = True
     max_side: int | None = None
     trained_side: int | None = None
+    variant_of: str = ""  # the id of the model that this is in other precision or by another publisher
     own: bool = False
 
 
@@ -130,6 +131,7 @@ def _entry(path: Path, data: Mapping[str, Any]) -> Entry:
         file=_file(path, data.get("file") or ""),
         parts=_parts(path, data.get("parts") or {}),
         part=_part(path, data.get("part") or ""),
+        variant_of=_variant_of(path, data.get("variant_of") or ""),
         sources=sources,
         licence=str(data.get("licence") or ""),
         download_bytes=_gigabytes(path, "download_gb", data),
@@ -202,6 +204,12 @@ def _parts(path: Path, written: object) -> dict[str, str]:
             localize("models.entries.a_path_for_any_of", parts=", ".join(PARTS), parts_2="、".join(PARTS)),
         )
     return {str(part): place for part, place in written.items()}
+
+
+def _variant_of(path: Path, written: object) -> str:
+    if written and not (isinstance(written, str) and _ID.fullmatch(written)):
+        raise _wrong(path, "variant_of", written, "a-z 0-9 . _ -")
+    return str(written)
 
 
 def _part(path: Path, written: object) -> str:

@@ -18,6 +18,7 @@ from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.input_images import InputImages
+from core.studio.gauges import Gauges
 from core.studio.images import Images, Reruns
 from core.studio.models import Models
 from core.studio.request_builder import RequestBuilder
@@ -41,6 +42,7 @@ class Studio:
     downloads     running downloads, and tokens of the hubs
     worker        the worker process: status, unload, workers of a cluster
     system        report on this machine, and diagnosis of recent jobs
+    gauges        memory and GPU over the last hour
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Studio:
         self.images = Images(history, lora_files)
         self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images, lora_files, embeddings)
         self.models = Models(settings, catalog, lora_files, embeddings, downloads, worker, history)
+        self.gauges = Gauges(lambda: worker.status().memory_bytes)
         self.system = System(settings, queue, history, catalog, worker)
 
     def start(self) -> None:
@@ -80,5 +83,6 @@ class Studio:
 
     def stop(self) -> None:
         """Stop the downloads and the worker process that this studio started."""
+        self.gauges.stop()
         self.downloads.stop()
         self.worker.stop()

@@ -50,6 +50,7 @@ class ModelInfo:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # option key -> what this model allows
     cannot: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # option key -> why it does nothing here
     own: bool = False  # added by the user
+    variant_of: str = ""  # the id of the model that this is in other precision or by another publisher
     cfg_offset: float = 0.0  # CFG scale minus what the pipeline's own `guidance_scale` means
     inputs: tuple[str, ...] = ()  # the roles of input images that it takes, see ROLES
     trained_side: int = 1024  # the longest side that training showed; beyond it positions may be scaled
@@ -108,6 +109,8 @@ class Download:
     speed: float | None = None  # bytes a second, lately
     file: str = ""  # in hand
     error: StudioError | None = None
+    attempt: int = 1  # to reach the hub, since the last byte that came
+    attempts: int = 0  # after which it fails; 0 = not told
 
     @property
     def active(self) -> bool:

@@ -63,6 +63,46 @@ def test_a_download_that_failed_says_why(studio, open_page):
     assert error.message("en") in cards(open_page("models"))
 
 
+def test_one_click_gets_the_variant_that_suits_the_machine(studio, open_page, monkeypatch):
+    small = replace(
+        fake_studio.TURBO, id="z-image-turbo-q4", name={"en": "Q4", "zh": "Q4"}, variant_of="z-image-turbo",
+        memory_bytes=8 * 10**9, download_bytes=5 * 10**9, part_ids=("qwen3",),
+    )  # fmt: skip
+    monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.DEMO, fake_studio.TURBO, small])
+    monkeypatch.setattr(studio.catalog, "find", {"demo": fake_studio.DEMO, small.id: small}.get)
+    started = []
+    monkeypatch.setattr(studio.models, "download", lambda *chosen: started.append(chosen))
+    page = open_page("models")
+    assert "Q4 · 5.0 GB · recommended here" in page.selectbox(key="models:variant:z-image-turbo").options
+    page.button(key="get_at_once_z-image-turbo-q4").click().run()
+    assert started == [("z-image-turbo-q4",)]
+    studio.downloads.known["qwen3"] = Download("qwen3", "huggingface", "a/qwen3", "running", 1 << 30, 8 << 30)
+    assert "a/qwen3" in all_text(open_page("models")), "parts on their way are shown at their model"
+
+
+def test_a_hub_that_does_not_answer_is_told_with_the_number_of_the_try(studio, open_page):
+    name = "z-image-turbo"
+    studio.downloads.known[name] = Download(name, "huggingface", "a/b", "listing", attempt=2, attempts=6)
+    page = open_page("models")
+    assert "Connecting, try 2 of 6" in [bar.proto.text for bar in page.get("progress")]
+    page.selectbox(key=f"models:source:{name}").set_value("modelscope").run()
+    page.button(key=f"start_{name}").click().run()
+    assert studio.downloads.asked == [(name, "modelscope", None)]
+    studio.downloads.known[name] = Download(name, "huggingface", "a/b", "failed", error=fake_studio.TURBO.problem)
+    page = open_page("models")
+    page.button(key=f"retry_{name}").click().run()
+    assert studio.downloads.known[name].state == "running"
+
+
+def test_an_error_stands_where_it_was_caused_and_can_be_closed(studio, open_page):
+    page = open_page("models")
+    page.text_input(key="models:path").set_value("/nowhere").run()
+    page.button(key="add_button").click().run()
+    assert "There is no model /nowhere" in cards(page) and page.text_input(key="models:path").value == "/nowhere"
+    page.button(key="at_path_close").click().run()
+    assert "There is no model /nowhere" not in cards(page)
+
+
 def test_a_model_is_added_by_its_path(studio, open_page):
     page = open_page("models")
     page.text_input(key="models:path").set_value("/models/mine").run()

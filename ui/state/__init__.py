@@ -159,10 +159,12 @@ from ui.state.pages import (
     guide_runs,
     is_cleared,
     keep_guide_in_address,
+    model_error,
     model_field,
     model_text,
     queue_page,
     set_guide_run,
+    set_model_error,
     turn_queue_page,
 )
 from ui.state.session import (
@@ -272,6 +274,7 @@ __all__ = [
     "level",
     "lora_uses",
     "lora_weight_key",
+    "model_error",
     "model_field",
     "model_text",
     "next_page",
@@ -308,6 +311,7 @@ __all__ = [
     "set_language",
     "set_level",
     "set_mask",
+    "set_model_error",
     "set_open_comparison",
     "set_original",
     "set_preset",

@@ -6,11 +6,13 @@ from datetime import datetime
 
 import streamlit as st
 
+from core.errors import StudioError
 from core.types import Job
 
 _GUIDE = "guide_runs"
 _CLEARED = "cleared"
 _QUEUE_PAGE = "queue_page"
+_MODEL_ERRORS = "model_errors"
 
 
 def model_field(name: str) -> str:
@@ -69,3 +71,16 @@ def queue_page(name: str) -> tuple[int, str | None]:
 def turn_queue_page(name: str, first: int, after: str | None) -> None:
     """Show the page that begins after the job `after`, with `first` jobs before it."""
     st.session_state[(_QUEUE_PAGE, name)] = (first, after)
+
+
+
+def model_error(place: str) -> StudioError | None:
+    """Return what went wrong at a place of the Models page: a model's id, or the name of a field."""
+    told = st.session_state.get(_MODEL_ERRORS, {}).get(place)
+    return StudioError.from_dict(told) if told else None
+
+
+def set_model_error(place: str, error: StudioError | None) -> None:
+    """Keep what went wrong there; None when it is done with."""
+    others = {name: told for name, told in st.session_state.get(_MODEL_ERRORS, {}).items() if name != place}
+    st.session_state[_MODEL_ERRORS] = {**others, place: error.to_dict()} if error else others

@@ -95,6 +95,8 @@ class DownloadFiles:
             "total_bytes": download.total_bytes,
             "speed": download.speed,
             "file": download.file,
+            "attempt": download.attempt,
+            "attempts": download.attempts,
             "error": download.error.to_dict() if download.error else None,
         }
         part = self._state.with_suffix(".tmp")
@@ -110,7 +112,7 @@ class DownloadFiles:
             error = StudioError.from_dict(told["error"]) if told["error"] else None
             return orders, Download(
                 orders.model, orders.hub, orders.repository, told["state"], told["done_bytes"], told["total_bytes"],
-                told["speed"], told["file"], error,
+                told["speed"], told["file"], error, told.get("attempt", 1), told.get("attempts", 0),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -44,7 +44,7 @@ class Downloader:
 
     def __init__(self, orders: DownloadRequests, files: DownloadFiles, owner: psutil.Process | None) -> None:
         self._orders, self._files, self._owner = orders, files, owner
-        self._now = Download(orders.model, orders.hub, orders.repository, "listing")
+        self._now = Download(orders.model, orders.hub, orders.repository, "listing", attempts=MOST_FAILURES)
         self._said = self._looked = 0.0
         self._stop = False
         self._past: deque[tuple[float, int]] = deque()  # when, bytes then
@@ -157,7 +157,7 @@ class Downloader:
         while len(self._past) > 2 and now - self._past[0][0] > SPEED_SECONDS:
             self._past.popleft()
         if now - self._said >= SAY_SECONDS:
-            self._say(state="checking" if checking else "running", done_bytes=done, speed=self._speed())
+            self._say(state="checking" if checking else "running", done_bytes=done, speed=self._speed(), attempt=1)
 
     def _speed(self) -> float | None:
         (first, bytes_then), (last, bytes_now) = self._past[0], self._past[-1]
@@ -174,6 +174,8 @@ class Downloader:
     def _wait(self, seconds: float) -> bool:
         """Sleep; True when it is time to stop. Looked for a few times a second, however small the chunks are."""
         until = time.monotonic() + seconds
+        if seconds:  # before another try to reach the hub
+            self._say(attempt=self._now.attempt + 1, speed=None)
         while True:
             now = time.monotonic()
             if now - self._looked >= LOOK_SECONDS or seconds:

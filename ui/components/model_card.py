@@ -1,0 +1,197 @@
+"""A model with its variants as one card: where it is, what it needs, its download, and what can be done with it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+
+import streamlit as st
+
+from core.errors import StudioError
+from core.models.variants import recommended
+from core.studio import Studio
+from core.types import CARDS, Download, ModelInfo, WorkerStatus
+from ui import formats, state
+from ui.components import error_card
+from ui.i18n import said, t
+
+HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
+PROMINENT = "z-image-turbo"  # its download is one click
+FETCHED = ("store", "huggingface", "modelscope")
+
+
+def draw(
+    studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], room: int
+) -> None:
+    """The card of a model and its variants. `room` is the VRAM, or RAM without a GPU, in bytes."""
+    best = recommended(group, room)
+    with st.container(border=True, key=f"model_{group[0].id}"):
+        info = _variant(group, best, downloads) if len(group) > 1 else group[0]
+        rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in _facts(info))
+        title = said(group[0].name)
+        st.html(
+            f'<section class="zd-card"><h3>{html.escape(title)}</h3>'
+            f"<p>{html.escape(said(info.description))}</p><dl>{rows}</dl></section>"
+        )
+        under_way = [downloads[name] for name in (*info.part_ids, info.id) if name in downloads]
+        under_way = [one for one in under_way if one.state != "done"]
+        if info.problem is not None and not under_way and (info.path or not info.sources):
+            st.warning(formats.literal(info.problem.message(state.language())), icon=":material/info:")
+        for download in under_way:
+            _progress(studio, download)
+        problem(info.id)
+        with st.container(horizontal=True):
+            if info.problem is None:
+                _use(studio, info, worker)
+            elif info.sources and not under_way and state.is_admin():
+                if group[0].id == PROMINENT:
+                    _get_at_once(studio, group[0], info)
+                _get(studio, info)
+            if state.is_admin():
+                _remove(studio, info)
+
+
+def problem(place: str) -> None:
+    """Show what went wrong at this place of the page, if anything."""
+    error = state.model_error(place)
+    if error is not None:
+        error_card.draw(error, f"at_{place}", on_close=lambda: state.set_model_error(place, None))
+
+
+def ask(place: str, verb: Callable[..., object], *arguments: object) -> bool:
+    """Call one of the studio's verbs; a refusal is shown at this place. Returns True if it was done."""
+    try:
+        verb(*arguments)
+    except StudioError as error:
+        state.set_model_error(place, error)
+        return False
+    state.set_model_error(place, None)
+    return True
+
+
+def _variant(group: Sequence[ModelInfo], best: ModelInfo, downloads: Mapping[str, Download]) -> ModelInfo:
+    """Let one of several variants be selected; at first one on its way, else the one that suits this machine."""
+    by_id = {one.id: one for one in group}
+    key = state.labelled(state.model_field(f"variant:{group[0].id}"))
+    if st.session_state.get(key) not in by_id:
+        on_its_way = [one for one in group if one.id in downloads and downloads[one.id].state != "done"]
+        st.session_state[key] = (on_its_way or [best])[0].id
+    chosen = st.selectbox(
+        t("models.variant"), list(by_id), key=key,
+        format_func=lambda name: _variant_name(by_id[name], recommend=name == best.id),
+    )  # fmt: skip
+    return by_id[chosen]
+
+
+def _variant_name(info: ModelInfo, recommend: bool) -> str:
+    parts = [said(info.name)]
+    if info.problem is None:
+        parts.append(t(f"models.{info.place}"))
+    elif info.download_bytes:
+        parts.append(formats.size_of(info.download_bytes))
+    return " · ".join([*parts, *([t("models.recommended")] if recommend else [])])
+
+
+def _facts(info: ModelInfo) -> list[tuple[str, str]]:
+    place = t(f"models.{info.place}") if info.place else t("models.absent")
+    rows = [(t("models.place"), place)]
+    if info.path and info.place != "shipped":
+        rows.append((t("models.folder"), info.path))
+    rows.append((t("models.pipeline"), info.pipeline))
+    rows += [(t(f"models.part_{part}"), where) for part, where in info.parts.items()]
+    if info.disk_bytes:
+        rows.append((t("models.disk"), formats.size_of(info.disk_bytes)))
+    elif info.download_bytes:
+        rows.append((t("models.download_size"), formats.size_of(info.download_bytes)))
+    if info.memory_bytes:
+        rows.append((t("models.needs"), t("models.needs_text", size=formats.size_of(info.memory_bytes))))
+        card = info.tier.upper().replace("GB", " GB") if info.tier else t("models.larger", size=f"{CARDS[-1]} GB")
+        rows.append((t("models.card"), card))
+    if info.licence:
+        rows.append((t("models.licence"), info.licence))
+    return rows
+
+
+def _use(studio: Studio, info: ModelInfo, worker: WorkerStatus) -> None:
+    st.button(
+        t("models.load"), key=f"load_{info.id}", icon=":material/memory:",
+        disabled=worker.model == info.id or worker.state == "loading",
+        on_click=ask, args=(info.id, studio.models.load, info.id),
+    )  # fmt: skip
+
+
+def _get_at_once(studio: Studio, model: ModelInfo, info: ModelInfo) -> None:
+    st.button(
+        t("models.get_at_once", name=formats.literal(said(model.name)), size=formats.size_of(info.download_bytes)), key=f"get_at_once_{info.id}",
+        type="primary", icon=":material/download:", on_click=ask, args=(info.id, studio.models.download, info.id),
+    )  # fmt: skip
+
+
+def _get(studio: Studio, info: ModelInfo, name: str = "get") -> None:
+    """Select a source and start; of a download that failed, another source."""
+    icon = ":material/swap_horiz:" if name == "change" else ":material/download:"
+    with st.popover(t(f"models.{name}"), icon=icon, key=f"{name}_{info.id}"):
+        source, mirror = f"source:{info.id}", f"mirror:{info.id}"
+        st.selectbox(t("models.source"), list(info.sources), format_func=HUBS.get, key=state.model_field(source))
+        st.text_input(t("models.mirror"), key=state.model_field(mirror), placeholder=t("models.mirror_hint"))
+        st.button(
+            t("models.start"),
+            key=f"start_{info.id}",
+            type="primary",
+            on_click=_start,
+            args=(studio, info, source, mirror),
+        )
+
+
+def _start(studio: Studio, info: ModelInfo, source: str, mirror: str) -> None:
+    hub = state.model_text(source) or None
+    ask(info.id, studio.models.download, info.id, hub, state.model_text(mirror).strip() or None)
+
+
+def _progress(studio: Studio, download: Download) -> None:
+    share = download.done_bytes / download.total_bytes if download.total_bytes else 0.0
+    values = {
+        "done": formats.size_of(download.done_bytes),
+        "total": formats.size_of(download.total_bytes),
+        "speed": f"{formats.size_of(int(download.speed))}/s" if download.speed else "–",
+    }
+    words = t(f"models.{download.state}", **values)
+    if download.active and download.attempt > 1:
+        words = t("models.attempt", attempt=download.attempt, attempts=download.attempts)
+    elif download.eta_seconds is not None and download.state == "running":
+        words += " · " + t("models.left", time=formats.seconds(download.eta_seconds))
+    st.progress(min(1.0, share), text=words)
+    where = [HUBS.get(download.hub, download.hub), download.repository, download.file]
+    st.caption(formats.literal(" · ".join(part for part in where if part)))
+    if download.error is not None:
+        error_card.draw(download.error, f"download_{download.model}")
+    if not state.is_admin():
+        return
+    with st.container(horizontal=True):
+        if download.active:
+            _button("pause", "pause", studio.downloads.pause, download.model)
+        elif download.state == "failed":
+            _button("retry", "replay", studio.downloads.resume, download.model)
+        else:
+            _button("resume", "play_arrow", studio.downloads.resume, download.model)
+        if download.state == "failed" or download.attempt > 1:
+            _get(studio, studio.catalog.find(download.model), "change")
+        _button("cancel", "delete", studio.downloads.cancel, download.model)
+
+
+def _button(name: str, icon: str, verb: Callable[[str], object], model: str) -> None:
+    st.button(
+        t(f"models.{name}"), key=f"{name}_{model}", icon=f":material/{icon}:", on_click=ask, args=(model, verb, model)
+    )
+
+
+def _remove(studio: Studio, info: ModelInfo) -> None:
+    """Behind a second click, with what will be gone."""
+    if not info.own and info.place not in FETCHED:
+        return
+    name = "forget" if info.own and info.place != "store" else "delete"
+    with st.popover(t(f"models.{name}"), icon=":material/delete:", key=f"remove_{info.id}"):
+        st.text(t(f"models.{name}_text", name=said(info.name), size=formats.size_of(info.disk_bytes)))
+        st.button(
+            t(f"models.{name}"), key=f"{name}_{info.id}", on_click=ask, args=(info.id, studio.models.remove, info.id)
+        )
