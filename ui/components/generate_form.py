@@ -83,7 +83,11 @@ def _tokens(studio: Studio, key: str) -> None:
         return
     if counted is None or not prompt.strip():
         return
-    words = t("generate.tokens_cut" if counted.cut else "generate.tokens", used=counted.used, limit=counted.limit)
+    words = (
+        t("generate.tokens_cut", used=counted.used, limit=counted.limit)
+        if counted.cut
+        else t("generate.tokens", used=counted.used, limit=counted.limit)
+    )
     if counted.cut:
         words += f" “{shortened(counted.cut)}”"
     st.html(f'<p class="zd-quiet{" zd-over" if counted.over else ""}">{html.escape(words)}</p>')
