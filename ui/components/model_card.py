@@ -121,9 +121,10 @@ def _use(studio: Studio, info: ModelInfo, worker: WorkerStatus) -> None:
 
 
 def _get_at_once(studio: Studio, model: ModelInfo, info: ModelInfo) -> None:
+    words = t("models.get_at_once", name=formats.literal(said(model.name)), size=formats.size_of(info.download_bytes))
     st.button(
-        t("models.get_at_once", name=formats.literal(said(model.name)), size=formats.size_of(info.download_bytes)),
-        key=f"get_at_once_{info.id}", type="primary", icon=":material/download:", on_click=ask, args=(info.id, studio.models.download, info.id),
+        words, key=f"get_at_once_{info.id}", type="primary", icon=":material/download:", on_click=ask,
+        args=(info.id, studio.models.download, info.id),
     )  # fmt: skip
 
 
