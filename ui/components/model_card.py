@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import streamlit as st
 
 from core.errors import StudioError
-from core.models.variants import recommended
 from core.studio import Studio
+from core.studio.variants import recommended
 from core.types import CARDS, Download, ModelInfo, WorkerStatus
 from ui import formats, state
 from ui.components import error_card

@@ -5,8 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.errors import StudioError
-from core.models import variants
-from core.studio import Studio
+from core.studio import Studio, variants
 from core.types import SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
 from ui.components import embedding_cards, error_card, lora_cards, model_card

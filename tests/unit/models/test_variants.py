@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.config.loader import PROJECT_ROOT
 from core.models.catalog import Catalog
-from core.models.variants import families, recommended
+from core.studio.variants import families, recommended
 
 GB = 10**9
 
