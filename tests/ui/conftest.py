@@ -1,4 +1,4 @@
-"""The pages over a studio in memory: only what is above the generator is real, and all of that is."""
+"""The pages over a real studio whose worker is the test."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ui.components import accordions
 
 APP = PROJECT_ROOT / "ui" / "app.py"
 FILES = {"compare": "image_compare", "sheet": "sweep_grid", "comparison": "benchmark", "guide": "setup_check"}  # by address
+_STUDIOS: list[FakeStudio] = []  # those of the present test
 SECONDS = 30  # a page takes a tenth of a second; the machine may be busy
 
 
@@ -36,9 +37,18 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStudio:
     return use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": "en"})))
 
 
+@pytest.fixture(autouse=True)
+def studios_closed() -> Iterator[None]:
+    """Close the databases of the test's studios."""
+    yield
+    while _STUDIOS:
+        _STUDIOS.pop().close()
+
+
 def use(monkeypatch: pytest.MonkeyPatch, studio: FakeStudio) -> FakeStudio:
     """Make it the one that the pages get."""
     monkeypatch.setattr(resources, "studio", lambda: studio)
+    _STUDIOS.append(studio)
     return studio
 
 

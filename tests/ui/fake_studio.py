@@ -1,55 +1,48 @@
-"""A studio whose queue draws Pillow images: the real `Studio` and its checks over parts that live in memory.
+"""The real studio for tests of the pages: only the worker with its models, and the hubs, are stand-ins.
 
-Jobs move only when they are told to (`finish`, `fail`, `advance`), or by themselves when `seconds_per_step` is given.
+Queue, history, sweeps, benchmarks and input images are the real ones over SQLite, copied from a prepared database file.
 """
 
 from __future__ import annotations
 
 import io
 import random
-import time
-import uuid
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter
+from sqlalchemy import delete, select, update
 
 from core.config.loader import Settings, load_settings
 from core.config.lora_syntax import LoraSpec
-from core.errors import (
-    InputError,
-    LoraFileError,
-    NotFoundError,
-    QueueFullError,
-    StudioError,
-    UnknownLoraError,
-    UnknownModelError,
-)
-from core.history.annotation_files import changed
+from core.errors import InputError, LoraFileError, StudioError, UnknownLoraError, UnknownModelError
+from core.history import image_rows
+from core.history.benchmark_store import BenchmarkStore
+from core.history.pending import PendingImage
+from core.history.record_codec import generated_record, new_id
+from core.history.store import History
+from core.history.sweeps import SweepStore
+from core.jobs.job_writes import add_job
+from core.jobs.queue import JobQueue
 from core.models.embedding_library import EmbeddingLibrary
+from core.storage import tables
+from core.storage.database import Database, stamp
+from core.storage.files import LocalFiles
+from core.storage.image_writer import ImageWriter
 from core.storage.input_images import InputImages
 from core.studio import Studio
 from core.studio.request_builder import RequestBuilder
 from core.types import (
     IMAGE,
     MASK,
-    AnnotationChange,
-    Axis,
-    Benchmark,
-    DayCount,
     Decision,
     Download,
+    GeneratedImage,
     GenerationRequest,
-    HistoryCounts,
-    HistoryPage,
-    HistoryQuery,
-    HistoryStatistics,
     ImageRecord,
-    ImageSelection,
     Job,
     JobState,
     LoraInfo,
@@ -57,14 +50,13 @@ from core.types import (
     ParameterSweep,
     Phase,
     Progress,
-    QueueSnapshot,
     SubmitOptions,
     SystemReport,
-    Undo,
-    Vote,
     WorkerStatus,
 )
+from tests.databases import put_database
 
+NOTHING = Image.new("RGB", (1, 1))
 DECISIONS = (
     Decision(
         "model.dtype",
@@ -125,35 +117,68 @@ def paint(request: GenerationRequest, width: int, height: int, blur: float = 0.0
     return image.filter(ImageFilter.GaussianBlur(blur)) if blur else image
 
 
-class FakeHistory:
-    def __init__(self, folder: Path) -> None:
+def webp(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "WEBP")
+    return stream.getvalue()
+
+
+class Records(Sequence[ImageRecord]):
+    """All stored images, those in the trash included, the latest first. Assigning one rewrites its rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def _all(self) -> tuple[ImageRecord, ...]:
+        with self._database.reading() as connection:
+            found = connection.execute(select(tables.images).order_by(tables.images.c.number.desc())).all()
+            return image_rows.typed(connection, found)
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
+
+    def __setitem__(self, index: int, record: ImageRecord) -> None:
+        assert self[index].id == record.id
+        image = GeneratedImage(
+            NOTHING,
+            replace(record.request, width=record.width, height=record.height),
+            record.rendered_size,
+            record.timings,
+            record.effective,
+            record.decisions,
+            record.peak_memory_bytes,
+        )
+        data = generated_record(image, record.id, record.job_id, record.created_at)
+        data["place"] = record.place
+        for name in record.unknown:
+            data["requested"][name] = None
+        with self._database.writing() as connection:
+            image_rows.put(connection, record, data)
+
+
+class GeneratedHistory(History):
+    """The real history, with images of the fake generator."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        super().__init__(database, folder)
         self.folder = folder
-        self.records: list[ImageRecord] = []
+        self.records = Records(database)
 
-    def option_members(self, key: str) -> set[str]:
-        members = (member for record in self.records for member in record.request.options.get(key, ()))
-        return {str(member).partition(":")[0] for member in members}
-
-    def add(
+    def generated(
         self,
         request: GenerationRequest,
         job_id: str | None = None,
         created_at: datetime | None = None,
-        place: int | None = None,
+        place: int = 1,
     ) -> ImageRecord:
-        image_id = uuid.uuid4().hex
+        """Generate an image of this request and add it, as if at `created_at`."""
         width, height = request.width, request.height
-        paint(request, width, height).save(self.folder / f"{image_id}.png")
-        record = ImageRecord(
-            id=image_id,
-            job_id=job_id,
-            created_at=created_at or datetime.now(UTC),
-            file=f"{image_id}.png",
-            format="png",
-            width=width,
-            height=height,
-            bytes=(self.folder / f"{image_id}.png").stat().st_size,
-            request=request,
+        image = GeneratedImage(
+            paint(request, width, height),
+            request,
             rendered_size=(-(-width // 16) * 16, -(-height // 16) * 16),
             timings={"text": 0.08, "steps": 1.9, "decode": 0.21},
             effective={"device": "cpu", "model.dtype": "float32", "model.device": "cpu", "torch": "2.13.0"},
@@ -161,297 +186,73 @@ class FakeHistory:
             peak_memory_bytes=612 * 10**6,
             place=place,
         )
-        self.records.insert(0, record)
-        return record
-
-    def search(self, query: HistoryQuery) -> HistoryPage:
-        def fits(record: ImageRecord) -> bool:
-            request = record.request
-            return (
-                query.text.lower() in (request.prompt + request.negative_prompt).lower()
-                and query.model in (None, request.model)
-                and query.parent in (None, request.parent)
-                and query.width in (None, record.width)
-                and query.height in (None, record.height)
-                and (query.since is None or record.created_at >= query.since)
-                and (query.until is None or record.created_at <= query.until)
-                and (record.trashed_at is not None) == query.trashed
-                and record.marks.rating >= (query.min_rating or 0)
-                and query.favourite in (None, record.marks.favourite)
-                and query.tag in (None, *record.marks.tags)
-                and query.collection in (None, *record.marks.collections)
-                and (not query.imported or "taken_in_from" in record.effective)
-                and query.unknown in ((), *([query.unknown] if record.unknown.issuperset(query.unknown) else []))
-                and (not query.ids or record.id in query.ids)
-                and record.id not in query.without
-            )
-
-        def order(record: ImageRecord) -> float:
-            if query.sort == "created_at":
-                return record.created_at.timestamp()
-            if query.sort == "rating":
-                return float(record.marks.rating)
-            if query.sort == "seconds":
-                return sum(record.timings.values())
-            return float(getattr(record.request, query.sort))
-
-        found = sorted(filter(fits, self.records), key=order, reverse=query.descending)
-        start = int(query.cursor or query.offset)
-        rest = start + query.limit
-        return HistoryPage(tuple(found[start:rest]), str(rest) if rest < len(found) else None, len(found))
-
-    def get(self, image_id: str) -> ImageRecord:
-        for record in self.records:
-            if record.id == image_id:
-                return record
-        raise NotFoundError(kind="image", value=image_id)
-
-    def file(self, image_id: str) -> Path:
-        return self.folder / self.get(image_id).file
-
-    def thumbnail(self, image_id: str) -> Path:
-        path = self.folder / f"{image_id}.webp"
-        if not path.exists():
-            with Image.open(self.file(image_id)) as image:
-                image.thumbnail((256, 256))
-                image.save(path)
-        return path
-
-    def delete(self, image_id: str) -> None:
-        self.records.remove(self.get(image_id))
-
-    def ids(self, query: HistoryQuery) -> tuple[str, ...]:
-        return tuple(record.id for record in self.search(replace(query, limit=10**6)).records)
-
-    def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
-        ids = (None, *self.ids(query), None)
-        place = ids.index(image_id)
-        return ids[place - 1], ids[place + 1]
-
-    def import_image(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
-        with Image.open(io.BytesIO(data)) as image:
-            request = GenerationRequest(prompt=name, width=image.width, height=image.height)
-        known = [record for record in self.records if record.request == request]
-        return (known[0], False) if known else (self.add(request, created_at=made), True)
-
-    def labels(self, kind: str) -> tuple[str, ...]:
-        marks = [record.marks for record in self.records]
-        return tuple(sorted({name for one in marks for name in (one.tags if kind == "tag" else one.collections)}))
-
-    def counts(self) -> HistoryCounts:
-        kept = [record for record in self.records if record.trashed_at is None]
-        return HistoryCounts(
-            all=len(kept),
-            favourites=sum(record.marks.favourite for record in kept),
-            missing=sum(record.missing for record in kept),
-            imported=sum("taken_in_from" in record.effective for record in kept),
-            trash=len(self.records) - len(kept),
-            tags=Counter(name for record in kept for name in record.marks.tags),
-            collections=Counter(name for record in kept for name in record.marks.collections),
-        )
-
-    def statistics(self, query: HistoryQuery, zone: tzinfo) -> HistoryStatistics:
-        found = self.search(replace(query, limit=10**6, cursor=None)).records
-        days = Counter(record.created_at.astimezone(zone).date() for record in found)
-        return HistoryStatistics(
-            total=len(found),
-            days=tuple(DayCount(day, count, 2.0) for day, count in sorted(days.items())),
-            models=Counter(record.request.model for record in found),
-            samplers=Counter(str(record.request.options.get("generation.sampler", "")) for record in found),
-            sizes=Counter((record.width, record.height) for record in found),
-        )
-
-    def change(self, chosen: ImageSelection, change: AnnotationChange) -> Undo:
-        ids = self._ids(chosen)
-        undo = tuple((change.undoing(self.get(image_id).marks), (image_id,)) for image_id in ids)
-        self._replace(ids, lambda record: replace(record, marks=changed(record.marks, change)))
-        return undo
-
-    def trash(self, chosen: ImageSelection) -> tuple[str, ...]:
-        ids = self._ids(chosen)
-        self._replace(ids, lambda record: replace(record, trashed_at=datetime.now(UTC)))
-        return ids
-
-    def restore(self, chosen: ImageSelection) -> tuple[str, ...]:
-        ids = self._ids(chosen)
-        self._replace(ids, lambda record: replace(record, trashed_at=None))
-        return ids
-
-    def empty_trash(self) -> int:
-        before = len(self.records)
-        self.records = [record for record in self.records if record.trashed_at is None]
-        return before - len(self.records)
-
-    def _ids(self, chosen: ImageSelection) -> tuple[str, ...]:
-        return self.ids(chosen) if isinstance(chosen, HistoryQuery) else tuple(chosen)
-
-    def _replace(self, ids: Sequence[str], new: Callable[[ImageRecord], ImageRecord]) -> None:
-        self.records = [new(record) if record.id in ids else record for record in self.records]
+        made = self.prepare(image, job_id)
+        if created_at is not None:
+            record = generated_record(image, new_id(created_at), job_id, created_at)
+            stored, data = ImageWriter(LocalFiles(self.folder)).encode(image, record["id"], created_at, record)
+            made = PendingImage(stored, data, record)
+        return self.get(self.commit(made).id)
 
 
-class FakeQueue:
-    def __init__(self, history: FakeHistory, seconds_per_step: float | None = None) -> None:
+class DrivenQueue(JobQueue):
+    """The real queue. The test is its worker: jobs move when it calls `advance`, `finish` or `fail`."""
+
+    def __init__(
+        self, database: Database, history: GeneratedHistory, prepare: Callable[[GenerationRequest], GenerationRequest]
+    ) -> None:
+        super().__init__(database, prepare=prepare)
         self.history = history
-        self.seconds_per_step = seconds_per_step
-        self.jobs: dict[str, Job] = {}
-        self.prepare: Callable[[GenerationRequest], GenerationRequest] = lambda request: request
-        self.submitted: list[GenerationRequest] = []
-        self.paused = False
-        self._begun: dict[str, float] = {}
 
-    def submit(self, request: GenerationRequest, terms: SubmitOptions | None = None, most: int | None = None) -> Job:
-        return self.put(self.prepare(request), terms, most)
+    @property
+    def submitted(self) -> list[GenerationRequest]:
+        """Return the requests of all jobs, the first one first."""
+        return [job.request for job in reversed(self.recent(1000))]
 
-    def totals(self) -> dict[str, int]:
-        """Return the number of jobs in each state."""
-        states = [str(job.state) for job in self.jobs.values()]
-        return {state: states.count(state) for state in states}
-
-    def put(self, request: GenerationRequest, terms: SubmitOptions | None = None, most: int | None = None) -> Job:
+    def put(self, request: GenerationRequest) -> Job:
         """Queue a request without checking it."""
-        terms = terms or SubmitOptions()
-        if most is not None and sum(job.client == terms.client for job in self.active(1000)) >= most:
-            raise QueueFullError(allowed=most)
-        job = Job(
-            id=uuid.uuid4().hex[:12],
-            state=JobState.QUEUED,
-            request=request,
-            created_at=datetime.now(UTC),
-            position=1,
-            client=terms.client,
-            priority=terms.priority,
-            not_before=terms.not_before,
-            held=terms.held,
-        )
-        self.jobs[job.id] = job
-        self.submitted.append(request)
-        self._begun[job.id] = time.monotonic()
-        return job
+        with self._database.writing() as connection:
+            job_id = add_job(connection, request, SubmitOptions())
+        return self.get(job_id)
 
-    def submit_all(
-        self,
-        requests: Sequence[GenerationRequest],
-        terms: SubmitOptions | None,
-        keep: Callable[[Any, Sequence[str]], None],
-        most: int | None = None,
-    ) -> Sequence[Job]:
-        jobs = [self.put(request, terms) for request in map(self.prepare, requests)]
-        keep(None, [job.id for job in jobs])
-        return jobs
+    def change_row(self, job_id: str, **columns: Any) -> None:
+        """Write columns of a job's row."""
+        with self._database.writing() as connection:
+            connection.execute(update(tables.jobs).where(tables.jobs.c.id == job_id).values(columns))
 
-    def get(self, job_id: str) -> Job:
-        if job_id not in self.jobs:
-            raise NotFoundError(kind="job", value=job_id)
-        self._move_by_itself(self.jobs[job_id])
-        return self.jobs[job_id]
+    def delete(self, job_id: str) -> None:
+        """Remove a job's row."""
+        with self._database.writing() as connection:
+            connection.execute(delete(tables.jobs).where(tables.jobs.c.id == job_id))
 
-    def recent(self, limit: int = 50) -> Sequence[Job]:
-        return [self.get(job_id) for job_id in reversed(self.jobs)][:limit]
-
-    def active(
-        self, limit: int = 200, client: str | None = None, after: str | None = None, other_than: str | None = None
-    ) -> Sequence[Job]:
-        found = [job for job in map(self.get, list(self.jobs)) if job.state.active and client in (None, job.client)]
-        found = [job for job in found if job.client != other_than]
-        order = list(self.jobs)
-        behind = order[order.index(after) + 1 :] if after else order
-        return [job for job in found if job.id in behind][:limit]
-
-    def count_active(self, client: str | None = None) -> int:
-        return len(self.active(10_000, client))
-
-    def ended(self, limit: int) -> Sequence[Job]:
-        return [job for job in self.recent(1000) if not job.state.active][:limit]
-
-    def snapshot(self) -> QueueSnapshot:
-        return QueueSnapshot(tuple(self.active(200)), self.paused, len(self.jobs), self.count_active())
-
-    def clear(self, client: str | None = None) -> int:
-        waiting = [job.id for job in self.active(1000) if job.state is JobState.QUEUED and client in (None, job.client)]
-        return len([self.cancel(job_id) for job_id in waiting])
-
-    def pause_job(self, job_id: str, paused: bool) -> Job:
-        self.jobs[job_id] = replace(self.get(job_id), held=paused)
-        return self.jobs[job_id]
-
-    def postpone(self, job_id: str, not_before: datetime | None) -> Job:
-        position = 1 if not_before is None or not_before <= datetime.now(UTC) else None
-        self.jobs[job_id] = replace(self.get(job_id), not_before=not_before, position=position)
-        return self.jobs[job_id]
-
-    def retry(self, job_id: str) -> Job:
-        self.jobs[job_id] = replace(self.get(job_id), state=JobState.QUEUED, error=None, cancel_requested=False)
-        return self.jobs[job_id]
-
-    def move(self, job_id: str, position: int) -> Job:
-        job = self.jobs.pop(job_id)
-        order = list(self.jobs.items())
-        order.insert(position - 1, (job_id, job))
-        self.jobs = dict(order)
-        return job
-
-    def prioritise(self, job_id: str, priority: int) -> Job:
-        self.jobs[job_id] = replace(self.get(job_id), priority=priority)
-        return self.jobs[job_id]
-
-    def pause(self, paused: bool) -> None:
-        self.paused = paused
-
-    def is_paused(self) -> bool:
-        return self.paused
-
-    def cancel(self, job_id: str) -> Job:
-        if self.get(job_id).state.active:
-            self.jobs[job_id] = replace(
-                self.jobs[job_id], state=JobState.CANCELLED, cancel_requested=True, position=None
-            )
-        return self.jobs[job_id]
-
-    def preview(self, job_id: str) -> bytes | None:
+    def advance(self, job_id: str, step: int, phase: Phase = Phase.STEPS, detail: str = "", preview: bool = True) -> None:
+        """Claim the job if it waits, and report a step of its first image, with its live preview."""
         job = self.get(job_id)
-        if job.progress is None or job.progress.phase is not Phase.STEPS:
-            return None
-        image = paint(job.request, 128, 128, blur=max(0.0, 12.0 * (1 - job.progress.fraction)))
-        stream = io.BytesIO()
-        image.save(stream, "WEBP")
-        return stream.getvalue()
-
-    def advance(self, job_id: str, step: int, phase: Phase = Phase.STEPS, detail: str = "") -> None:
-        request = self.jobs[job_id].request
-        state = JobState.LOADING if phase is Phase.LOADING else JobState.RUNNING
-        left = (request.num_inference_steps - step) * 0.4
-        progress = Progress(
-            phase, step, request.num_inference_steps, 1, request.num_images, left, detail, preview_step=step
+        if job.state is JobState.QUEUED:
+            self.change_row(job_id, state=JobState.LOADING, worker="test", started_at=stamp(datetime.now(UTC)))
+        steps, blur = job.request.num_inference_steps, max(0.0, 12.0 * (1 - step / job.request.num_inference_steps))
+        image = webp(paint(job.request, 128, 128, blur)) if preview and phase is Phase.STEPS else None
+        shown = step if image else (job.progress.preview_step if job.progress else 0)
+        left = (steps - step) * 0.4
+        self.report(
+            job_id,
+            Progress(phase, step, steps, 1, job.request.num_images, left, detail, preview=image, preview_step=shown),
         )
-        self.jobs[job_id] = replace(self.jobs[job_id], state=state, progress=progress, position=None)
 
-    def finish(self, job_id: str) -> None:
-        job = self.jobs[job_id]
-        per_image_requests = enumerate(job.request.per_image_requests(), start=1)
-        ids = tuple(self.history.add(single, job_id, place=place).id for place, single in per_image_requests)
+    def finish(self, job_id: str, state: JobState = JobState.DONE, error: StudioError | None = None) -> None:
+        """Generate the job's missing images and end it."""
+        request = self.get(job_id).request
+        self.advance(job_id, request.num_inference_steps)
+        made = self.history.places_of(job_id) if state is JobState.DONE else frozenset(range(1, 1001))
+        for place, single in enumerate(request.per_image_requests(), start=1):
+            if place not in made:
+                self.history.generated(single, job_id, place=place)
+        super().finish(job_id, state, error)
         now = datetime.now(UTC)
-        self.jobs[job_id] = replace(
-            job,
-            state=JobState.DONE,
-            image_ids=ids,
-            position=None,
-            started_at=now - timedelta(seconds=3),
-            finished_at=now,
-        )
+        self.change_row(job_id, started_at=stamp(now - timedelta(seconds=3)), finished_at=stamp(now))
 
     def fail(self, job_id: str, error: StudioError) -> None:
-        self.jobs[job_id] = replace(self.jobs[job_id], state=JobState.FAILED, error=error, position=None)
-
-    def _move_by_itself(self, job: Job) -> None:
-        if self.seconds_per_step is None or not job.state.active:
-            return
-        gone = (time.monotonic() - self._begun[job.id]) / self.seconds_per_step
-        if gone < 2:
-            self.advance(job.id, 0, Phase.LOADING, "0.1 / 0.4 GB")
-        elif gone < 2 + job.request.num_inference_steps:
-            self.advance(job.id, int(gone) - 1)
-        else:
-            self.finish(job.id)
+        """End the job with an error."""
+        self.finish(job_id, JobState.FAILED, error)
 
 
 class FakeCatalog:
@@ -568,57 +369,6 @@ class FakeWorker:
         )
 
 
-class FakeSheets:
-    def __init__(self, folder: Path, queue: FakeQueue) -> None:
-        self.folder = folder
-        self.queue = queue
-        self.sheets: dict[str, ParameterSweep] = {}
-
-    def put(self, connection: Any, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> str:
-        sheet = ParameterSweep(uuid.uuid4().hex, datetime.now(UTC), image_id, tuple(axes), tuple(jobs))
-        self.sheets[sheet.id] = sheet
-        return sheet.id
-
-    def get(self, sheet_id: str) -> ParameterSweep:
-        if sheet_id not in self.sheets:
-            raise NotFoundError(kind="X/Y plot", value=sheet_id)
-        return self.sheets[sheet_id]
-
-    def file(self, sheet_id: str) -> Path:
-        jobs = [self.queue.get(job_id) for job_id in self.get(sheet_id).jobs]
-        if any(job.state.active for job in jobs):
-            raise NotFoundError(kind="contact sheet", value=sheet_id)
-        path = self.folder / f"{sheet_id}.sheet"
-        path.write_text(f"{len(jobs)} pictures")
-        return path
-
-
-class FakeComparisons:
-    def __init__(self) -> None:
-        self.known: dict[str, Benchmark] = {}
-        self.given: dict[tuple[Any, ...], Vote] = {}
-
-    def put(self, connection: Any, comparison: Benchmark) -> None:
-        self.known[comparison.id] = comparison
-
-    def get(self, comparison_id: str) -> Benchmark:
-        if comparison_id not in self.known:
-            raise NotFoundError(kind="benchmark", value=comparison_id)
-        return self.known[comparison_id]
-
-    def recent(self, limit: int = 50) -> Sequence[Benchmark]:
-        return list(reversed(self.known.values()))[:limit]
-
-    def forget(self, comparison_id: str) -> None:
-        del self.known[self.get(comparison_id).id]
-
-    def vote(self, comparison_id: str, vote: Vote) -> None:
-        self.given[self.get(comparison_id).id, vote.voter, vote.place, vote.one, vote.other] = vote
-
-    def votes(self, comparison_id: str) -> Sequence[Vote]:
-        return [vote for key, vote in self.given.items() if key[0] == comparison_id]
-
-
 def system_report(worker: WorkerStatus) -> SystemReport:
     return SystemReport(
         python="3.11.0",
@@ -680,30 +430,40 @@ class FakeLoras:
 
 
 class FakeStudio(Studio):
-    """The real studio over the parts above."""
+    """The real studio over a database and files of its own, without a worker process, models and hubs."""
 
-    def __init__(self, folder: Path, settings: Settings | None = None, seconds_per_step: float | None = None) -> None:
+    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
         settings = settings or load_settings()
-        history, catalog, loras, inputs = FakeHistory(folder), FakeCatalog(), FakeLoras(), InputImages(folder)
-        queue = FakeQueue(history, seconds_per_step)
+        self.database = Database(put_database(folder / "studio.db"))
+        history, inputs = GeneratedHistory(self.database, folder), InputImages(folder)
+        catalog, loras = FakeCatalog(), FakeLoras()
         embeddings = EmbeddingLibrary(folder / "embeddings")
         requests = RequestBuilder(settings, catalog, loras, inputs, embeddings)
-        queue.prepare = requests.prepare
         super().__init__(
             settings=settings,
             requests=requests,
-            queue=queue,
+            queue=DrivenQueue(self.database, history, requests.prepare),
             history=history,
             catalog=catalog,
             worker=FakeWorker(),
-            sweeps=FakeSheets(folder, queue),
+            sweeps=SweepStore(self.database, folder),
             downloads=FakeDownloads(folder),
             input_images=inputs,
-            benchmarks=FakeComparisons(),
+            benchmarks=BenchmarkStore(self.database),
             lora_files=loras,
             embeddings=embeddings,
         )
         self.system.report = lambda: system_report(self.worker.status())
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def last_sweep(self) -> ParameterSweep:
+        """Return the sweep that was stored last."""
+        with self.database.reading() as connection:
+            newest = select(tables.sheets.c.id).order_by(tables.sheets.c.created_at.desc()).limit(1)
+            return self.sweeps.get(connection.execute(newest).scalar_one())
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:
         """Images of the last days, newest first."""
@@ -717,5 +477,5 @@ class FakeStudio(Studio):
         for k in range(count, 0, -1):
             size = ((256, 256), (320, 192), (192, 320))[k % 3]
             request = replace(self.requests.new({"prompt": words[k % 4]}), seed=4700 + k, width=size[0], height=size[1])
-            self.history.add(request, created_at=now - timedelta(hours=7 * k))
-        return self.history.records
+            self.history.generated(request, created_at=now - timedelta(hours=7 * k))
+        return list(self.history.records)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -38,7 +40,7 @@ def test_a_image_is_its_file(studio, client):
 def test_a_download_has_the_files_name(studio, client):
     record = studio.fill_history(1)[0]
     answer = client.get(f"/images/{record.id}?download=1")
-    assert answer.headers["content-disposition"] == f'attachment; filename="{record.file}"'
+    assert answer.headers["content-disposition"] == f'attachment; filename="{Path(record.file).name}"'
 
 
 def test_a_thumbnail_is_webp(studio, client):

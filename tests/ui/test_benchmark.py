@@ -150,7 +150,7 @@ def test_columns_come_and_go(studio, open_page):
 
 
 def test_an_unknown_comparison_is_a_card(studio, open_page):
-    assert "There is no comparison with the id nothing" in all_text(open_page("comparison", comparison="nothing"))
+    assert "There is no benchmark with the id nothing" in all_text(open_page("comparison", comparison="nothing"))
 
 
 def test_sides_change_from_pair_to_pair_but_not_from_look_to_look(studio, open_page):

@@ -213,8 +213,10 @@ def test_the_quick_check_answers_yes_and_no(studio, open_page):
     job = studio.queue.recent(1)[0]
     studio.queue.finish(job.id)
     assert "These settings work" in all_text(open_page(job=job.id))
-    studio.queue.fail(job.id, CorruptImageError(component="VAE", value="NaN", step=8))
-    assert "These settings do not work" in all_text(open_page(job=job.id))
+    page.button(key="quick_check").click().run()
+    failed = studio.queue.recent(1)[0]
+    studio.queue.fail(failed.id, CorruptImageError(component="VAE", value="NaN", step=8))
+    assert "These settings do not work" in all_text(open_page(job=failed.id))
 
 
 def test_the_yaml_of_the_form_can_be_pasted_back(studio, open_page):

@@ -221,7 +221,7 @@ def test_all_that_was_found_is_chosen_without_its_ids(studio, open_page):
     assert "3 of 3 selected" in all_text(page)
     chosen = page.session_state["chosen_images"]
     assert isinstance(chosen, HistoryQuery) and (chosen.width, chosen.ids) == (320, ())
-    late = studio.history.add(studio.history.records[0].request)  # made after it was chosen
+    late = studio.history.generated(studio.history.records[0].request)  # made after it was chosen
     studio.history.records[0] = replace(late, width=320, height=192)
     page.session_state["chosen_images"] = replace(chosen, without=(studio.history.ids(chosen)[0],))
     page.run()
@@ -305,7 +305,7 @@ def test_dropped_images_and_folders_are_taken_in(studio, open_page, tmp_path):
     page.button(key="open_import").click().run()
     page.file_uploader(key="import_files").upload("one.png", image_of("x"), "image/png").run()
     page.button(key="take_in").click().run()
-    assert [record.request.prompt for record in studio.history.records] == ["one.png"]
+    assert [record.request.prompt for record in studio.history.records] == ["x"]
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "two.png").write_bytes(image_of("y"))
@@ -314,7 +314,7 @@ def test_dropped_images_and_folders_are_taken_in(studio, open_page, tmp_path):
     page.text_input(key="import_folder").set_value(str(folder)).run()
     page.button(key="take_in_folder").click().run()
     assert not page.exception
-    assert [record.request.prompt for record in studio.history.records] == ["two.png", "one.png"]
+    assert [record.request.prompt for record in studio.history.records] == ["y", "x"]
     page.button(key="open_import").click().run()
     page.text_input(key="import_folder").set_value(str(folder / "none")).run()
     page.button(key="take_in_folder").click().run()
@@ -332,8 +332,8 @@ def test_compared_images_show_what_differs_and_nothing_else(studio, open_page):
 
 def test_two_of_one_size_have_figures_and_a_map(studio, open_page):
     first = studio.fill_history(1)[0]
-    again = studio.history.add(first.request)
-    other = studio.history.add(replace(first.request, seed=99))
+    again = studio.history.generated(first.request)
+    other = studio.history.generated(replace(first.request, seed=99))
     page = open_page("compare", ids=f"{first.id},{again.id}")
     assert "Identical, pixel by pixel." in all_text(page)
     page = open_page("compare", ids=f"{first.id},{other.id}")
@@ -352,8 +352,8 @@ def imported(studio, open_page, unknown, **known):
     """The detail of an imported image that does not tell `unknown`."""
     record = studio.fill_history(1)[0]
     placeholder = replace(record.request, model="", seed=0, options={}, **known)
-    told = replace(record, request=placeholder, unknown=unknown, effective={"taken_in_from": "?"}, timings={}, decisions=())
-    studio.history.records[:] = [told]
+    told = replace(record, request=placeholder, unknown=unknown, effective={"taken_in_from": "Other"}, timings={}, decisions=())
+    studio.history.records[0] = told
     page = open_page("history", image=told.id)
     assert not page.exception
     return page

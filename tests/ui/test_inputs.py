@@ -136,7 +136,7 @@ def test_the_fields_of_a_mask_are_shown_with_one(studio, open_page):
 def test_the_detail_shows_where_a_image_comes_from_and_what_was_made_of_it(studio, open_page):
     parent = studio.fill_history()[0]
     inputs = {"image": studio.input_images.keep(png())}
-    child = studio.history.add(replace(parent.request, inputs=inputs, parent=parent.id))
+    child = studio.history.generated(replace(parent.request, inputs=inputs, parent=parent.id))
     assert "Made from this image: 1" in all_text(open_page("history", image=parent.id))
     said = all_text(open_page("history", image=child.id))
     assert "The image it was made from" in said and f"/api/inputs/{inputs['image']}" in said
@@ -150,7 +150,7 @@ def test_run_again_and_use_these_settings_bring_the_inputs_back(studio, open_pag
         "image": studio.input_images.keep(png()),
         "mask_image": studio.input_images.keep(png(colour=(255, 255, 255))),
     }
-    record = studio.history.add(replace(first.request, inputs=inputs, parent=first.id))
+    record = studio.history.generated(replace(first.request, inputs=inputs, parent=first.id))
     page = open_page("history", image=record.id)
     page.button(key="run_again").click().run()
     assert studio.queue.submitted[-1] == record.request

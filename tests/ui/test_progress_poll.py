@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from core.errors import WorkerDiedError
 from core.server import USER_HEADER
-from core.types import Axis, JobState, Phase, SubmitOptions
+from core.types import Axis, Phase, SubmitOptions
 from tests.ui.conftest import all_text, component_data
 from ui import progress_poll
 
@@ -39,8 +37,7 @@ def test_progress_is_told_in_the_viewers_language_and_is_no_reason_to_draw_again
     assert second["jobs"][job_id]["done"] > first["jobs"][job_id]["done"]
     sources = [told["jobs"][job_id]["src"] for told in (first, second)]
     assert sources == [f"/api/jobs/{job_id}/preview?at=1.{step}" for step in (2, 3)]
-    later = replace(studio.queue.jobs[job_id].progress, step=4)  # a step for whose preview there was no time
-    studio.queue.jobs[job_id] = replace(studio.queue.jobs[job_id], progress=later)
+    studio.queue.advance(job_id, 4, preview=False)  # a step for whose preview there was no time
     assert ask()["jobs"][job_id]["src"] == sources[1], "what the browser has already it does not ask for again"
 
 
@@ -70,9 +67,9 @@ def test_there_is_no_preview_before_the_first_step(studio, ask):
         lambda queue, job: queue.cancel(job),
         lambda queue, job: queue.finish(job),
         lambda queue, job: queue.pause(True),
-        lambda queue, job: queue.jobs.update({job: replace(queue.jobs[job], position=2)}),
-        lambda queue, job: queue.jobs.update({job: replace(queue.jobs[job], error=WorkerDiedError(detail="x"))}),
-        lambda queue, job: queue.jobs.update({"gone by now": replace(queue.jobs[job], state=JobState.DONE)}),
+        lambda queue, job: queue.move(queue.put(queue.get(job).request).id, 1),
+        lambda queue, job: queue.change_row(job, error=WorkerDiedError(detail="x").to_dict()),
+        lambda queue, job: queue.finish(queue.put(queue.get(job).request).id),
     ],
     ids=["begins", "held", "cancelled", "ends", "paused", "moved", "error", "came and ended"],
 )

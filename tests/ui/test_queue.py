@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from core.errors import CrashLoopError, WorkerDiedError, WorkerStartError
@@ -148,7 +146,7 @@ def test_what_failed_says_why(studio, open_page):
 )
 def test_a_job_that_is_run_again_says_what_its_worker_died_of(studio, open_page, reason, english, chinese):
     job_id = queued(studio, "a house")
-    studio.queue.jobs[job_id] = replace(studio.queue.jobs[job_id], error=WorkerDiedError(detail=reason), crashes=1)
+    studio.queue.change_row(job_id, error=WorkerDiedError(detail=reason).to_dict(), crashes=1)
     for words, language in ((english, "en"), (chinese, "zh")):
         assert words in all_text(open_page(job=job_id, lang=language))
         assert words in all_text(open_page("queue", lang=language))
@@ -165,7 +163,7 @@ def test_a_worker_that_does_not_come_up_is_told_on_every_page(studio, open_page,
 def test_what_is_gone_by_now_is_a_card(studio, open_page):
     job_id = queued(studio, "a house")
     page = open_page("queue")
-    del studio.queue.jobs[job_id]
+    studio.queue.delete(job_id)
     page.button(key=f"cancel_{job_id}").click().run()
     assert "no job with the id" in all_text(page)
 

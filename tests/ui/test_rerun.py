@@ -36,7 +36,7 @@ def test_one_that_does_not_is_called_different_with_the_reason(studio, open_page
     record = studio.fill_history(1)[0]
     path = studio.history.file(record.id)
     studio.history.records[0] = replace(record, effective={**record.effective, "model.dtype": "bfloat16"})
-    path.write_bytes(studio.history.file(studio.history.add(replace(record.request, seed=1)).id).read_bytes())
+    path.write_bytes(studio.history.file(studio.history.generated(replace(record.request, seed=1)).id).read_bytes())
     said = all_text(run_again(studio, open_page, studio.history.get(record.id)))
     assert "Different from the original." in said and "PSNR" in said
     assert f"{SCHEMA.options['model.dtype'].label['en']} bfloat16 → float32" in said
@@ -125,7 +125,7 @@ def test_a_sweep_is_a_job_for_each_cell_row_by_row(studio, open_page):
     assert {asked.seed for asked in studio.queue.submitted} == {record.request.seed}
     for job in studio.queue.recent():
         studio.queue.finish(job.id)
-    sheet = next(iter(studio.sweeps.sheets.values()))
+    sheet = studio.last_sweep()
     page = open_page("sheet", sheet=sheet.id)
     table = "".join(element.proto.body for element in page.get("html"))
     for job_id in sheet.jobs:
@@ -148,7 +148,7 @@ def test_the_form_itself_can_be_plotted_on_three_axes(studio, open_page):
     weights = ("ink-print:0",), ("ink-print:1",)
     assert cells == [(word, weight, name) for name in ("euler", "heun") for weight in weights for word in words]
     assert len({asked.seed for asked in studio.queue.submitted}) == 1 and studio.queue.submitted[0].seed >= 0
-    [sheet] = studio.sweeps.sheets.values()
+    sheet = studio.last_sweep()
     headings = [heading.value for heading in open_page("sheet", sheet=sheet.id).subheader]
     assert headings == ["Sampler: euler", "Sampler: heun"]
 
@@ -171,7 +171,7 @@ def test_the_contact_sheet_waits_for_the_last_image(studio):
     studio.queue.finish(sheet.jobs[0])
     assert client.get(f"/sheets/{sheet.id}").status_code == 404
     studio.queue.finish(sheet.jobs[1])
-    assert client.get(f"/sheets/{sheet.id}").text == "2 pictures"
+    assert client.get(f"/sheets/{sheet.id}").content.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
