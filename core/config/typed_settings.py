@@ -230,6 +230,12 @@ class PrecisionSection(Section):
     auto_retry: bool
 
 
+class ResumeSection(Section):
+    """The options `resume.*`."""
+
+    interval: int
+
+
 class PerformanceSection(Section):
     """The options `performance.*`."""
 
@@ -356,6 +362,7 @@ class Sections:
     scheduler: SchedulerSection
     vae: VaeSection
     precision: PrecisionSection
+    resume: ResumeSection
     performance: PerformanceSection
     compile: CompileSection
     tensorrt: TensorrtSection

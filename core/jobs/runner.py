@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import shutil
 import threading
 import time
 import traceback
@@ -35,6 +36,8 @@ MODEL_FILES = (
     "model.files",
     "model.fingerprint",
 )  # in a record: hashes by part, and of all; older records have the last alone
+
+STATES = "states"  # folder on this machine: the states of images that were stopped between two steps, by job
 
 MAX_WAIT_SECONDS = 24 * 3600.0  # for a database or an object store that is away, from one error on
 MAX_PAUSE_SECONDS = 10.0  # between two tries
@@ -69,6 +72,7 @@ class JobRunner:
         self._queue = JobQueue(database, worker_id)
         self._history = History(database, place)
         self._pending = PendingImages(files_of(place).local)
+        self._states = files_of(place).local / STATES
         self._sheets = SweepStore(database, place)
         self._inputs = InputImages(place)
         self._generator = generator
@@ -104,6 +108,15 @@ class JobRunner:
         except StorageError:
             log.exception("images without rows could not be imported")
         self._commit_leftovers()
+        for folder in self._states.glob("*") if self._states.is_dir() else ():
+            if not self._is_active(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _is_active(self, job_id: str) -> bool:
+        try:
+            return self._queue.get(job_id).state.active
+        except NotFoundError:
+            return False
 
     def render_sweep_grids(self) -> None:
         """Render the contact sheets of finished sweeps. A failure fails no job: the page renders the sheet then."""
@@ -124,6 +137,8 @@ class JobRunner:
             self._running.discard(job.id)
         if self._job_log is not None:
             self._job_log.write(job, state, error, time.monotonic() - began)
+        if state is not JobState.QUEUED:
+            shutil.rmtree(self._states / job.id, ignore_errors=True)
         self._commit_leftovers()
         self.render_sweep_grids()
         log.info("job %s: %s after %.2f s", job.id, state, time.monotonic() - began)
@@ -182,7 +197,7 @@ class JobRunner:
             lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
             lambda: self._is_stopped(job.id),
             lambda image: self._save(job, _with_upgrade(image, begun), pace, next(kept)),
-            ResumeState(job.id, made, inputs),
+            ResumeState(job.id, made, inputs, self._states / job.id),
         )
 
     def _begun_with(self, job: Job) -> Mapping[str, Any]:

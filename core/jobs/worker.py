@@ -61,6 +61,7 @@ class Worker:
         )
         self._stopping = stopping
         self._busy_until = time.monotonic()
+        self._paused_running = False
 
     def run(self) -> int:
         """Serve until `stopping`, a failed device or a long idle time; return the exit code. No error ends it."""
@@ -78,6 +79,8 @@ class Worker:
         if self._changes.changed():
             if self._runner.has_waiting():
                 self._run_waiting()
+            if self._gives_back():
+                return EXIT_IDLE
             self._runner.render_sweep_grids()  # of a sweep whose last job was cancelled
         command = self._commands.take()
         if command is not None and self._execute(command):
@@ -103,7 +106,14 @@ class Worker:
             if state is JobState.DONE:
                 self._heartbeat.good_jobs += 1
                 self._commands.remember(job.request.model)
+            elif state is JobState.QUEUED and self._queue.get(job.id).held:
+                self._paused_running = True
             self._busy_until = time.monotonic()
+
+    def _gives_back(self) -> bool:
+        """Return True once after a running job was paused and no other waits: whoever pauses wants the memory back."""
+        paused, self._paused_running = self._paused_running, False
+        return paused and self._generator.loaded is not None and not self._runner.has_waiting()
 
     def _is_idle_too_long(self) -> bool:
         """Return True if the model was idle so long that it is unloaded, which only a new process does fully."""

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # Pillow is needed by whoever makes or saves an image, not by whoever carries a request
+    from pathlib import Path
+
     from PIL.Image import Image
 
 
@@ -167,6 +169,7 @@ class ResumeState:
     job_id: str = ""  # the same job may come again after a crash: this tells
     made: Collection[int] = ()  # places (from 1) of the images that an earlier attempt has finished
     inputs: Mapping[str, Image] = field(default_factory=dict)  # role -> RGB image
+    folder: Path | None = None  # for the state of an image that is stopped between two steps; None: it begins again
 
 
 FIRST_ATTEMPT = ResumeState()

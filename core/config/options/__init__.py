@@ -10,7 +10,7 @@ from itertools import chain
 from core.config.options.general import BATCH, GENERATION, LORA, LORA_FOLDER, MODEL, MODELS, OUTPUT, STORAGE
 from core.config.options.img2img import CONTROL, HIRES, IMG2IMG
 from core.config.options.inpaint import INPAINT, OUTPAINT
-from core.config.options.performance import COMPILATION, GUARD, MEMORY, SPEED
+from core.config.options.performance import COMPILATION, GUARD, MEMORY, RESUME, SPEED
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
 from core.config.options.sampling import CFG, SAMPLING
 from core.config.options.service import ACCESS, REMOTE, SERVER, SERVICE, UI, WORKER
@@ -33,7 +33,7 @@ _REQUESTS = (
     HIRES,
     LORA,
 )
-_PIPELINE = (TEXT_ENCODER, TRANSFORMER, CFG, VAE, GUARD, SPEED, COMPILATION, MEMORY)
+_PIPELINE = (TEXT_ENCODER, TRANSFORMER, CFG, VAE, GUARD, RESUME, SPEED, COMPILATION, MEMORY)
 _STUDIO = (PREVIEW, UI, WORKER, REMOTE, SERVER, ACCESS, SERVICE)
 SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))
 FIELDS = tuple(  # keys of what a request has as fields of its own, cfg_scale as another way to say one

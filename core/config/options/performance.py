@@ -285,3 +285,23 @@ MEMORY = (
         },
     ),
 )
+
+RESUME = (
+    advanced(
+        "resume.interval",
+        type="int",
+        default=0,
+        minimum=0,
+        maximum=200,
+        group="precision",
+        level="expert",
+        synonyms=("pause", "resume", "crash", "暂停", "继续", "崩溃"),
+        label={"en": "Keep the state every N steps", "zh": "每 N 步保存状态"},
+        help={
+            "en": "A job that is paused continues in the middle of its image, with the same pixels. Above 0 the state is also "
+            "written every N steps, so that a crash costs at most N steps. Changes no pixel.",
+            "zh": "暂停的任务会从图片的中途继续，像素完全相同。大于 0 时，每 N 步还会写入一次状态，崩溃最多损失 N 步。"
+            "不改变任何像素。",
+        },
+    ),
+)

@@ -24,6 +24,7 @@ from core.inference import controlnet, output_checks, schedulers, vae_tiling, va
 from core.inference.img2img import Canvas
 from core.inference.latent_preview import PreviewBudget, Previewer
 from core.inference.schedulers import StepTap
+from core.inference.step_state import StepKeeper, modules_of
 from core.models.families.base import CONTROLNET, Family
 from core.types import Capability, Decision, GenerationRequest, Phase, Progress, guidance_of
 
@@ -58,6 +59,7 @@ class Start:
     canvas: Canvas
     generator: torch.Generator
     noise: torch.Tensor | None = None
+    keeper: StepKeeper | None = None  # where the state is kept when the image is stopped
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ class Backend(ABC):
         Raises Cancelled within one step, CorruptImageError for values that are not finite.
         """
         pipeline = self.pipeline_for(model.pipeline, start.canvas)
+        kept = start.keeper or StepKeeper(None, 0, {})
         if start.canvas.image is not None and self.family.takes_strength:
             schedulers.begin_by_steps(pipeline, request.num_inference_steps)
         on_step = self.step_reporter(model, request, report)
@@ -176,14 +179,24 @@ class Backend(ABC):
             output_checks.checked_encoder(pipeline.vae, embeds.positive[0].dtype),
             schedulers.tapped(pipeline.scheduler, start.generator) as tap,
             variety.varied_img2img(pipeline.scheduler, request.options),
+            kept.running(
+                pipeline.scheduler,
+                start.generator,
+                modules_of(pipeline, (self.family.denoiser, CONTROLNET)),
+                pipeline._execution_device,
+            ),
         ):
 
             def after_step(_pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-                if is_cancelled():
-                    raise Cancelled  # raised here, the pipeline neither goes on nor decodes
                 number = -(-(index + 1) // order)
-                output_checks.check_latents(tensors["latents"], number)
-                on_step(Step(number, index, tap))
+                if is_cancelled():
+                    kept.save()
+                    raise Cancelled  # raised here, the pipeline neither goes on nor decodes
+                if index + 1 >= kept.skipped:
+                    output_checks.check_latents(tensors["latents"], number)
+                    on_step(Step(number, index, tap))
+                    if kept.is_due(number):
+                        kept.save()
                 return self.next_embeds(embeds) if short and index + 1 == short * order else {}
 
             result = pipeline(
