@@ -121,7 +121,8 @@ _NEEDS = {
 def _missing(backend: str, error: Exception) -> Mapping[str, str]:
     said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
     needs = _NEEDS.get(backend, localize("inference.attention_backends.another_machine"))
-    return localize("inference.attention_backends.needs_text", needs=needs, said=said)
+    detail = {"en": f" ({said})", "zh": ""}  # libraries speak English only
+    return localize("inference.attention_backends.needs_text", needs=needs, detail=detail)
 
 
 def _wrong(away: float) -> Mapping[str, str]:

@@ -161,3 +161,16 @@ def test_sides_change_from_pair_to_pair_but_not_from_look_to_look(studio, open_p
     questions = voting.questions(found, "anna")
     assert questions == voting.questions(found, "anna") != voting.questions(found, "ben")
     assert {question.left for question in questions} == {0, 1} and len(questions) == 24
+
+
+def test_overrides_are_fields_of_the_options(studio, open_page):
+    page = filled(open_page, second="")
+    page.multiselect(key="comparison:override:2:").set_value(["generation.num_inference_steps", "vae.enable_tiling"]).run()
+    page.number_input(key="comparison:override:2:generation.num_inference_steps").set_value(3)
+    page.multiselect(key="comparison:override:all:").set_value(["generation.cfg_scale"]).run()
+    page.number_input(key="comparison:override:all:generation.cfg_scale").set_value(2.0)
+    page.button(key="start_comparison").click().run()
+    assert not page.exception, page.exception
+    plain, own = studio.queue.submitted
+    assert (plain.num_inference_steps, own.num_inference_steps) == (8, 3) and plain.cfg_scale == own.cfg_scale == 2.0
+    assert own.options["vae.enable_tiling"] and not plain.options["vae.enable_tiling"]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from core.config.loader import PROJECT_ROOT, load_settings
 from core.errors import NotWritableError
+from core.studio import gauges
 from tests.options import measured
-from tests.ui.conftest import all_text, use
+from tests.ui.conftest import all_text, component_data, use
 from tests.ui.fake_studio import FakeStudio
 from ui import resources
 
@@ -87,3 +89,16 @@ def test_the_page_process_never_imports_torch():
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120)
     assert run.stdout.splitlines()[-1] == "[]", run.stderr
+
+
+def test_the_charts_of_the_last_hour_have_what_this_machine_tells(studio, open_page, monkeypatch):
+    monkeypatch.setattr(gauges, "read_gpus", lambda: gauges.parse_gpus("4096, 8192, 37, 61"))
+    for _ in range(2):
+        studio.gauges.take()
+    studio.fill_history(1)
+    studio.history.add(studio.history.records[0].request, created_at=datetime.now(UTC))
+    [data] = component_data(open_page("system"), "charts")
+    found = {chart["name"]: chart for chart in data["charts"]}
+    assert [found[name]["now"] for name in ("VRAM", "GPU load", "GPU temperature")] == ["4.3 GB of 8.6 GB", "37 %", "61 °C"]
+    assert found["Images per hour"]["points"][-1][1] == 6 and found["Images per hour"]["now"] == "images: 1"
+    assert len(found["RAM"]["points"]) == 2 and found["Seconds per step"]["points"][0][1] > 0

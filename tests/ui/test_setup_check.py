@@ -70,3 +70,8 @@ def test_an_error_is_said_and_F5_keeps_the_findings(studio, open_page):
     runs = page.query_params["runs"]
     again = open_page("guide", runs=runs[0] if isinstance(runs, list) else runs)
     assert "Out of memory on cuda" in "".join(element.proto.body for element in again.get("html"))
+
+
+def test_the_steps_name_options_by_their_labels(open_page):
+    said = [caption.value for caption in open_page("guide").caption]
+    assert len(said) == 4 and all(words.startswith("Precision") and "dtype" not in words for words in said)

@@ -10,9 +10,11 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo, SubmitOptions
 from ui import prompts, state
+from ui.components import overrides
 from ui.i18n import said, t
 
 MODELS_PAGE = "views/models.py"
+ALL = "all"  # what overrides the settings in every column
 
 
 def draw(studio: Studio) -> None:
@@ -35,13 +37,12 @@ def draw(studio: Studio) -> None:
         st.text_area(t("comparison.prompts"), key=state.PROMPTS, height=120, persist_state="session")
         with st.container():
             st.text_input(t("comparison.seeds"), key=state.SEEDS, persist_state="session")
-            st.text_area(
-                t("comparison.shared"),
-                key=state.SHARED,
-                height=68,
-                placeholder="generation.width = 512",
-                persist_state="session",
-            )
+            overrides.draw(t("comparison.shared"), ALL)
+            with st.expander(t("comparison.as_text"), key="shared_as_text"):
+                st.text_area(
+                    t("comparison.text_of_options"), key=state.SHARED, height=68, placeholder="generation.width = 512",
+                    help=t("comparison.options_help"), persist_state="session",
+                )  # fmt: skip
     missing = [models[name] for row in rows if (name := state.column_text("model", row)) in models]
     unusable = any(info.problem is not None for info in missing)
     st.caption(_count(len(rows)))
@@ -88,14 +89,12 @@ def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int,
         format_func=lambda name: name or t("comparison.no_profile"),
         persist_state="session",
     )
-    st.text_area(
-        t("comparison.options"),
-        key=state.column_field("options", row),
-        height=90,
-        placeholder="generation.num_inference_steps = 4",
-        help=t("comparison.options_help"),
-        persist_state="session",
-    )
+    overrides.draw(t("comparison.options"), str(row))
+    with st.expander(t("comparison.as_text"), key=f"as_text_{number}"):
+        st.text_area(
+            t("comparison.text_of_options"), key=state.column_field("options", row), height=90,
+            placeholder="generation.num_inference_steps = 4", help=t("comparison.options_help"), persist_state="session",
+        )  # fmt: skip
 
 
 def _name(info: ModelInfo) -> str:
@@ -134,10 +133,11 @@ def _start(studio: Studio) -> None:
     """Queue it and open it; a problem leaves everything as it is and is shown."""
     state.set_errors(())
     try:
-        shared = plan.read_values(state.comparison_text(state.SHARED), "form")
+        shared = {**plan.read_values(state.comparison_text(state.SHARED), "form"), **overrides.values(ALL)}
         wishes = []
         for number, row in enumerate(state.comparison_rows(), start=1):
-            own = plan.read_values(state.column_text("options", row), plan.place_of(number))
+            written = plan.read_values(state.column_text("options", row), plan.place_of(number))
+            own = {**written, **overrides.values(str(row))}
             model, profile = state.column_text("model", row), state.column_text("profile", row)
             wishes.append(plan.ColumnSpec(model, profile, {**shared, **own}))
         seeds = plan.read_seeds(state.comparison_text(state.SEEDS), "form")

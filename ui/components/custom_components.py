@@ -50,6 +50,7 @@ _signals = _component(
     '<div class="signals"><label><input type="checkbox"><span></span></label>'
     '<label><input type="checkbox"><span></span></label><p role="alert"></p></div>',
 )
+_charts = _component("charts", '<div class="charts"></div>')
 _words = _component(
     "words",
     '<div class="job"><img alt="" decoding="async"><div><p class="line"></p>'
@@ -176,6 +177,14 @@ def frame(title: str, app: str, words: Mapping[str, str], *, queue: str) -> None
     """
     data = {"title": title, "app": app, "words": dict(words), "queue": queue, "language": state.language()}
     _frame(key="frame", data={**data, "url": ui_pulse.address()})
+
+
+def charts(shown: Sequence[Mapping[str, Any]], ago: str, none: str, *, key: str) -> None:
+    """Line charts of the last hour: each with name, unit, points (seconds ago, value), the words of now and the most or None.
+
+    `ago` stands at the time axis, `none` where a chart has no line yet.
+    """
+    _charts(key=key, data={"charts": [dict(one) for one in shown], "ago": ago, "none": none})
 
 
 def signals(sound: str, notify: str, denied: str, *, key: str) -> None:

@@ -64,3 +64,13 @@ def prefill_comparison(values: dict[str, object]) -> None:
     """What a field holds until the viewer changes it; a field that is there is left as it is."""
     for field, value in values.items():
         st.session_state.setdefault(field, value)
+
+
+def override_field(scope: str, key: str = "") -> str:
+    """Return the session key of the options that a column (its row) or all columns ("all") override, or of one's value."""
+    return f"{_FIELD}override:{scope}:{key}"
+
+
+def overridden(scope: str) -> list[str]:
+    """Return the schema keys of the options that are overridden there."""
+    return list(st.session_state.get(override_field(scope)) or ())

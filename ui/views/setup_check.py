@@ -6,6 +6,7 @@ import html
 
 import streamlit as st
 
+from core.config.options import SCHEMA
 from core.studio import Studio, self_test
 from core.types import Job
 from ui import actions, formats, progress_poll, resources, state
@@ -31,7 +32,7 @@ def page() -> None:
 def _step(studio: Studio, number: int, step: self_test.Step, jobs: list[Job], busy: bool) -> None:
     st.subheader(f"{number} · {t(f'guide.{step.key}')}")
     st.text(t(f"guide.{step.key}_text"))
-    st.caption(" · ".join(f"{key}: {formats.plain(value)}" for key, value in step.sets.items()))
+    st.caption(formats.literal(" · ".join(f"{_name(key)}: {formats.plain(value)}" for key, value in step.sets.items())))
     if any(job.state.active for job in jobs):
         st.fragment(_running, run_every=job_status.SAFETY_SECONDS)(studio, step, [job.id for job in jobs])
         return
@@ -46,6 +47,11 @@ def _step(studio: Studio, number: int, step: self_test.Step, jobs: list[Job], bu
     )
     if jobs:
         _findings(self_test.judge(studio, step, jobs))
+
+
+def _name(key: str) -> str:
+    """Return the label of an option."""
+    return said(SCHEMA.options[SCHEMA.canonical(key)].label)
 
 
 def _running(studio: Studio, step: self_test.Step, ids: list[str]) -> None:
