@@ -171,6 +171,7 @@ class TextEncoderSection(Section):
     """The options `text_encoder.*`."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"]
+    device: Literal["auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3"]
 
 
 class TransformerSection(Section):
@@ -264,7 +265,7 @@ class MemorySection(Section):
 
     low_vram: bool
     tier: Literal["auto", "24gb", "16gb", "12gb", "8gb", "6gb", "4gb", "cpu"]
-    quantization: Literal["auto", "none", "int8", "fp8", "nf4", "gguf"]
+    quantization: Literal["auto", "none", "int8", "fp8", "fp8_storage", "nf4", "gguf"]
     offload: Literal["auto", "none", "model", "group", "disk"]
     max_split_size_mb: int | Literal["auto"]
     expandable_segments: Literal["auto", "on", "off"]

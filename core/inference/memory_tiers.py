@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from core.config.schema import AUTO
@@ -18,8 +19,11 @@ from core.types import Decision
 Text = Mapping[str, str]
 
 GIGA = 10**9
+FP8_STORAGE = "fp8_storage"  # in place of a quantisation whose package is missing
 MEGA = 10**6  # options count in these, as GPUs and disks are sold
-WEIGHT_BYTES = {"none": 2.0, "int8": 1.06, "fp8": 1.06, "nf4": 0.5625, "gguf": 1.07}  # of a parameter, with its scales
+WEIGHT_BYTES = {  # of a parameter, with its scales
+    "none": 2.0, "int8": 1.06, "fp8": 1.06, FP8_STORAGE: 1.07, "nf4": 0.5625, "gguf": 1.07,
+}  # fmt: skip
 QUANTISED = ("text_encoder", "transformer")  # the VAE is small and stays as it is
 GROUP_SHARE = 0.15  # of the largest part that is on the GPU at once: an embedding table and two blocks, with room
 # At the widest point of the decoder four maps of 256 channels and full size are alive, in 16 bits.
@@ -123,6 +127,8 @@ def choose(
         )
     decisions = [decision] if decision else []
     tier = _overridden(tier, options, machine, failed is not None)
+    if tier.quantization == FP8_STORAGE and options["memory.quantization"] == AUTO:
+        decisions.append(Decision("memory.quantization", "int8", FP8_STORAGE, machine.missing("int8") or {}))
     tier, refused = _possible(tier, machine, sum(parameters.values()))
     return Plan(tier, (*decisions, *refused))
 
@@ -131,7 +137,18 @@ def ladder(machine: DeviceMemory) -> tuple[Tier, ...]:
     """The tiers that this machine can hold a model in, the fastest first."""
     if machine.device != "cuda":
         return (CPU, CPU_SMALL)
-    return tuple(tier for tier in TIERS if tier.quantization == "none" or machine.missing(tier.quantization) is None)
+    return tuple(tier for tier in map(partial(_with_fallback, machine), TIERS) if _lacking(tier, machine) is None)
+
+
+def _with_fallback(machine: DeviceMemory, tier: Tier) -> Tier:
+    """Return the tier, with fp8 storage, which needs no package, where int8 is missing."""
+    if tier.quantization != "int8" or _lacking(tier, machine) is None or machine.missing(FP8_STORAGE) is not None:
+        return tier
+    return replace(tier, quantization=FP8_STORAGE)
+
+
+def _lacking(tier: Tier, machine: DeviceMemory) -> Text | None:
+    return None if tier.quantization == "none" else machine.missing(tier.quantization)
 
 
 def _first_that_fits(
@@ -151,9 +168,10 @@ def _with_packages(
     reason: Text, machine: DeviceMemory, tier: Tier, parameters: Mapping[str, int], pixels: int
 ) -> dict[str, str]:
     """Adds what would allow a faster tier, where a package is all that is missing."""
-    faster = TIERS[: TIERS.index(tier)] if machine.device == "cuda" else ()
-    for other in faster:
-        lacking = None if other.quantization == "none" else machine.missing(other.quantization)
+    names = [one.name for one in TIERS]
+    faster = TIERS[: names.index(tier.name)] if machine.device == "cuda" else ()
+    for other in (_with_fallback(machine, one) for one in faster):
+        lacking = _lacking(other, machine)
         if lacking and needed(other, parameters, pixels) <= machine.free:
             return localize(
                 "inference.memory_tiers.tier_would_fit_but", reason=reason, name=other.name, lacking=lacking
@@ -182,7 +200,7 @@ def _smaller(name: str, machine: DeviceMemory) -> tuple[Tier, ...]:
 
 def _named(options: Mapping[str, Any], machine: DeviceMemory) -> Tier:
     """The tier that the user asked for; its quantisation must be possible, unless another one was asked for as well."""
-    tier = BY_NAME[options["memory.tier"]]
+    tier = _with_fallback(machine, BY_NAME[options["memory.tier"]])
     if options["memory.quantization"] == AUTO:
         _demand(tier.quantization, "memory.tier", tier.name, machine)
     return tier

@@ -11,15 +11,55 @@ from typing import Any
 
 import psutil
 import torch
+from accelerate.utils import send_to_device
 from diffusers.hooks import apply_group_offloading
+from torch import nn
 
 from core.models.families.backend import Backend
 
 PREFIX = "zdarkroom-blocks-"
 
 
-def place(pipeline: Any, backend: Backend, device: str, offload: str) -> Path | None:
-    """Bring the pipeline to where it works. For "disk", the folder that holds the blocks: `remove` it with the pipeline."""
+def place(pipeline: Any, backend: Backend, device: str, offload: str, text_device: str | None = None) -> Path | None:
+    """Bring the pipeline to where it works. For "disk", the folder that holds the blocks: `remove` it with the pipeline.
+
+    With `text_device` the text encoders stay there, and their outputs are brought to where the rest works.
+    """
+    encoders = text_encoders(pipeline) if text_device is not None else {}
+    pipeline.register_modules(**dict.fromkeys(encoders))  # the libraries' own moving must not see them
+    try:
+        folder = _placed(pipeline, backend, device, offload)
+    finally:
+        pipeline.register_modules(**encoders)
+    for encoder in encoders.values():
+        _run_on(encoder, torch.device(str(text_device)))
+    return folder
+
+
+def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
+    """Return the pipeline's text encoders by name."""
+    parts = pipeline.components.items()
+    return {name: part for name, part in parts if name.startswith("text_encoder") and isinstance(part, nn.Module)}
+
+
+def _run_on(encoder: nn.Module, device: torch.device) -> None:
+    """Move an encoder to a device, its inputs there with each call, and its outputs back to where the inputs were."""
+    origins: list[torch.device] = []
+
+    def bring(_module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        given = next(one for one in (*args, *kwargs.values()) if isinstance(one, torch.Tensor))
+        origins.append(given.device)
+        return send_to_device(args, device), send_to_device(kwargs, device)
+
+    def give_back(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return send_to_device(output, origins.pop())
+
+    encoder.to(device)
+    encoder.register_forward_pre_hook(bring, with_kwargs=True)
+    encoder.register_forward_hook(give_back)
+
+
+def _placed(pipeline: Any, backend: Backend, device: str, offload: str) -> Path | None:
     if offload == "none":
         pipeline.to(device)
         return None

@@ -40,7 +40,9 @@ log = logging.getLogger(__name__)
 
 DTYPES = precision.DTYPES
 RELOAD_OPTIONS = tuple(  # a change of these loads the model again
-    option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.RELOAD and option.implemented
+    option.key
+    for option in SCHEMA.request_options()
+    if option.takes_effect is TakesEffect.RELOAD and option.implemented
 )
 
 
@@ -105,7 +107,11 @@ def load_model(
     dtypes = precision.wanted_dtypes(wanted, str(dtype.effective))
     machine = memory.machine(str(device.effective), info)
     pixels = info.default_width * info.default_height
-    held = memory_tiers.choose(wanted, machine, count_parameters(*files), pixels, failed, stored_bytes(*files))
+    text_device = choose_text_device(wanted["text_encoder.device"], str(device.effective), info.id)
+    counted, stored = count_parameters(*files), stored_bytes(*files)
+    if text_device is not None:
+        counted, stored = without_text_encoders(counted), without_text_encoders(stored)
+    held = memory_tiers.choose(wanted, machine, counted, pixels, failed, stored)
     memory.reserve(str(device.effective), wanted["memory.reserved_mb"])
     try:
         notes: list[str] = []
@@ -113,7 +119,7 @@ def load_model(
         taken = read if read is not None and read is not read_pipeline else noting
         pipeline = _read(info, dtypes, held.tier.quantization, taken)
         backend.prepare_weights(pipeline, dtypes)
-        blocks = _place(pipeline, info, str(device.effective), held.tier, wanted)
+        blocks = _place(pipeline, info, str(device.effective), held.tier, wanted, text_device)
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
@@ -141,6 +147,7 @@ def load_model(
         effective={
             **{key: options[key] for key in RELOAD_OPTIONS},
             "model.device": str(device.effective),
+            "text_encoder.device": text_device or str(device.effective),
             "model.dtype": str(dtype.effective),
             **{f"{component}.dtype": used for component, used in dtypes.items()},
             **held.implied,
@@ -195,13 +202,18 @@ def _read(info: ModelInfo, dtypes: Mapping[str, str], quantised: str, read: Read
 
 
 def _place(
-    pipeline: Any, info: ModelInfo, device: str, tier: memory_tiers.Tier, options: Mapping[str, Any]
+    pipeline: Any,
+    info: ModelInfo,
+    device: str,
+    tier: memory_tiers.Tier,
+    options: Mapping[str, Any],
+    text_device: str | None,
 ) -> Path | None:
     """Quantise and move the pipeline as the tier says."""
     if options["tensorrt.enabled"]:
         tensorrt.apply(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
-    quantization.apply(pipeline, tier.quantization)
-    return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload)
+    quantization.apply(pipeline, tier.quantization, text_encoder=text_device is None)
+    return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload, text_device)
 
 
 def choose_device(requested: str, model: str) -> Decision:
@@ -214,6 +226,22 @@ def choose_device(requested: str, model: str) -> Decision:
         present = ", ".join(name for name, here in there.items() if here)
         raise ModelLoadError(model=model, detail=f"model.device is {requested}, but this machine has only {present}")
     return Decision("model.device", requested, requested, _ASKED)
+
+
+def choose_text_device(requested: str, device: str, model: str) -> str | None:
+    """Return the device that the text encoders are kept on, None for that of the model. ModelLoadError where it is absent."""
+    if requested in (AUTO, device) or (requested == "cuda:0" and device == "cuda"):
+        return None
+    index = requested.removeprefix("cuda:")
+    if requested != "cpu" and int(index) >= torch.cuda.device_count():
+        detail = f"text_encoder.device is {requested}, but this machine has {torch.cuda.device_count()} CUDA devices"
+        raise ModelLoadError(model=model, detail=detail)
+    return requested
+
+
+def without_text_encoders(by_part: Mapping[str, int]) -> dict[str, int]:
+    """Return figures by part without those of the text encoders."""
+    return {part: count for part, count in by_part.items() if not part.startswith("text_encoder")}
 
 
 def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:

@@ -1,7 +1,7 @@
-"""Smaller weights: torchao's int8 and fp8, bitsandbytes' NF4, GGUF files; and what each lacks on this machine.
+"""Smaller weights: fp8 storage, torchao's int8 and fp8, bitsandbytes' NF4, GGUF files; and what each lacks on this machine.
 
-All are extras (requirements-extras.txt): the studio works without them. Quantised are the linear layers of the repeated
-blocks, where nearly all parameters are; embeddings, time and output layers stay as they were.
+All but fp8 storage need extras (requirements-extras.txt). Quantised are the linear layers of the repeated blocks, where nearly
+all parameters are; embeddings, norms, time and output layers stay as they were.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.hooks import apply_layerwise_casting
 from torch import nn
 
 from core.i18n import localize
+from core.inference.memory_tiers import FP8_STORAGE
 from core.inference.pipeline_reading import gguf_in, is_gguf
 from core.types import ModelInfo
 
+STORED = torch.float8_e4m3fn  # 1 byte a weight
 PACKAGES = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
+_KEPT = ("norm", "adaLN_modulation", "lora_")  # layers, by a part of their names, that stay as they were
+_NO_FP8_ON_MPS = localize("inference.quantization.no_fp8_on_mps")
 FP8_CAPABILITY = (8, 9)  # Ada and newer multiply fp8 in hardware
 
 
@@ -26,6 +31,8 @@ def missing(kind: str, device: str, info: ModelInfo | None = None) -> Mapping[st
     """What `kind` lacks here, in both languages; None when it can be used. `info` is the model's, where there is one."""
     if info is not None and "memory.quantization" in info.cannot:
         return info.cannot["memory.quantization"]
+    if kind == FP8_STORAGE:
+        return _NO_FP8_ON_MPS if device == "mps" else None
     package = PACKAGES[kind]
     if find_spec(package) is None:
         return localize("inference.quantization.needs_the_package_pip_install_r", kind=kind, package=package)
@@ -42,13 +49,15 @@ def _has_gguf(info: ModelInfo) -> bool:
     return is_gguf(info) or gguf_in(Path(info.base or info.path or "")) is not None
 
 
-def apply(pipeline: Any, kind: str) -> None:
-    """Quantise transformer and text encoder in place. GGUF was quantised when it was read."""
+def apply(pipeline: Any, kind: str, text_encoder: bool = True) -> None:
+    """Quantise the transformer and, unless it is kept apart, the text encoder in place. GGUF was quantised when it was read."""
     if kind in ("none", "gguf"):
         return
-    for module in (pipeline.text_encoder, pipeline.transformer):
+    for module in (pipeline.text_encoder, pipeline.transformer) if text_encoder else (pipeline.transformer,):
         for block in _repeated_blocks(module):
-            if kind == "nf4":
+            if kind == FP8_STORAGE:
+                _to_fp8_storage(block)
+            elif kind == "nf4":
                 _to_nf4(block)
             else:
                 _by_torchao(block, kind)
@@ -61,6 +70,12 @@ def _repeated_blocks(module: nn.Module) -> Iterator[nn.Module]:
             yield from child
         else:
             yield from _repeated_blocks(child)
+
+
+def _to_fp8_storage(block: nn.Module) -> None:
+    """Keep weights in fp8 and cast each layer's to the block's own format while it computes (diffusers' layerwise casting)."""
+    compute = next(one.dtype for one in block.parameters() if one.is_floating_point())
+    apply_layerwise_casting(block, STORED, compute, skip_modules_pattern=_KEPT)
 
 
 def _by_torchao(block: nn.Module, kind: str) -> None:

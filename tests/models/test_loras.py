@@ -136,6 +136,7 @@ def test_images_of_a_batch_have_each_their_own(own, request_of):
         {"model.dtype": "bfloat16"},
         {"model.dtype": "float16"},
         {"memory.quantization": "int8"},
+        {"memory.quantization": "fp8_storage"},
         {"memory.tier": "8gb", "memory.offload": "group"},
     ],
     ids=str,

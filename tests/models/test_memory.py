@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from core.config.loader import PROJECT_ROOT
-from core.errors import OutOfMemoryError, UnavailableError
+from core.errors import ModelLoadError, OutOfMemoryError, UnavailableError
 from core.inference import memory, offload, quantization
 from core.inference.generator import build_generator
-from core.inference.pipeline_loader import load_model
+from core.inference.pipeline_loader import choose_text_device, load_model, without_text_encoders
 from core.models.families import backend_of
 from tests.options import measured
 
@@ -82,19 +82,64 @@ def test_offloading_without_a_card_is_refused_with_its_reason(generator, request
 
 
 @pytest.mark.option("memory.quantization")
-def test_int8_is_smaller_and_draws_nearly_the_same(generator, request_of):
+@pytest.mark.parametrize(
+    ("kind", "mark", "most_bytes", "most_distance"), [("int8", "Int8Tensor", 0.35, 3), ("fp8_storage", "Parameter", 0.5, 8)]
+)
+def test_quantised_weights_are_smaller_and_generate_nearly_the_same(
+    generator, request_of, kind, mark, most_bytes, most_distance
+):
     _, whole = drawn(generator, request_of())
     before = weight_bytes(generator.loaded.pipeline.transformer)
-    _, small = drawn(generator, request_of(changed={"memory.quantization": "int8"}))
-    kinds = {type(p).__name__ for p in generator.loaded.pipeline.transformer.layers[0].parameters()}
-    assert "Int8Tensor" in kinds
+    _, small = drawn(generator, request_of(changed={"memory.quantization": kind}))
+    layer = generator.loaded.pipeline.transformer.layers[0]
+    assert mark in {type(p).__name__ for p in layer.parameters()}
     after = sum(stored(p) for p in generator.loaded.pipeline.transformer.parameters())
-    assert after < 0.35 * before
+    assert after < most_bytes * before
     distance = np.abs(whole - small)
-    assert 0 < distance.mean() < 3
+    assert 0 < distance.mean() < most_distance
     measured(
-        "memory.quantization", f"int8: {after / before:.0%} of the bytes, mean difference {distance.mean():.2f}/255"
+        "memory.quantization", f"{kind}: {after / before:.0%} of the bytes, mean difference {distance.mean():.2f}/255"
     )
+
+
+def test_fp8_storage_keeps_each_weight_in_a_byte_but_norms_and_modulation(generator, request_of):
+    generator.generate(request_of(changed={"memory.quantization": "fp8_storage"}))
+    pipeline = generator.loaded.pipeline
+    layer = dict(pipeline.transformer.layers[0].named_parameters())
+    held = {name: weight.dtype for name, weight in layer.items()}
+    assert {kind for name, kind in held.items() if "norm" in name or "adaLN" in name} == {torch.float32}
+    rest = {name: kind for name, kind in held.items() if "norm" not in name and "adaLN" not in name}
+    assert len(rest) >= 7 and set(rest.values()) == {torch.float8_e4m3fn}
+    assert pipeline.text_encoder.layers[0].mlp.up_proj.weight.element_size() == 1
+
+
+@pytest.mark.option("text_encoder.device")
+def test_a_text_encoder_kept_apart_gets_its_inputs_and_gives_its_outputs_back(generator, request_of, monkeypatch):
+    _, whole = drawn(generator, request_of())
+    pipeline, sent = generator.loaded.pipeline, []
+
+    def send(value, device):
+        sent.append(str(device))
+        return value
+
+    monkeypatch.setattr(offload, "send_to_device", send)
+    try:
+        offload.place(pipeline, backend_of("ZImagePipeline"), "cpu", "none", "cpu:0")
+        generator.loaded.texts.clear()
+        _, apart = drawn(generator, request_of())
+    finally:
+        generator.unload()
+    assert np.array_equal(whole, apart) and sent == ["cpu:0", "cpu:0", "cpu"]
+    measured("text_encoder.device", "kept apart on the CPU: the same pixels")
+
+
+def test_what_a_text_encoder_kept_apart_needs_is_not_counted():
+    counted = {"text_encoder": 4 * 10**9, "transformer": 10**6, "vae": 10**6}
+    assert choose_text_device("auto", "cuda", "m") is None and choose_text_device("cpu", "cpu", "m") is None
+    assert choose_text_device("cpu", "cuda", "m") == "cpu"
+    with pytest.raises(ModelLoadError, match=r"text_encoder\.device is cuda:1, but this machine has"):
+        choose_text_device("cuda:1", "cuda", "m")
+    assert without_text_encoders(counted) == {"transformer": 10**6, "vae": 10**6}
 
 
 def stored(parameter):

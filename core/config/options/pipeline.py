@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.config.options.helpers import LIVE, advanced, dtype
+from core.config.options.helpers import LIVE, RELOAD, advanced, dtype
 from core.config.schema import AUTO
 
 SIZE = (
@@ -28,6 +28,22 @@ TEXT_ENCODER = (
         {
             "en": "Its embeddings are cast to the transformer's format.",
             "zh": "其输出会转换为变换器的格式。",
+        },
+    ),
+    advanced(
+        "text_encoder.device",
+        type="choice",
+        choices=(AUTO, "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3"),
+        default=AUTO,
+        group="memory",
+        takes_effect=RELOAD,
+        synonyms=("vram", "second gpu", "multi-gpu", "显存", "多卡"),
+        label={"en": "Device of the text encoder", "zh": "文本编码器设备"},
+        help={
+            "en": "cpu: the text encoder stays in RAM and frees about 8 GB of VRAM with Z-Image; a new prompt takes longer. "
+            "cuda:1 and so on: it stays on another GPU. It is not quantised there. auto: the device of the model.",
+            "zh": "cpu：文本编码器留在内存中，Z-Image 可省约 8 GB 显存，新提示词编码较慢。cuda:1 等：放在另一块 GPU 上。"
+            "此时不量化。auto：与模型相同。",
         },
     ),
 )

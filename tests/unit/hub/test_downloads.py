@@ -144,7 +144,7 @@ def test_a_socks_proxy_without_its_packages_is_said(in_process, hub, monkeypatch
     monkeypatch.setenv("ALL_PROXY", "socks5h://anna:secret@127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setattr(hub_api.requests.utils, "should_bypass_proxies", lambda *given: False)
+    monkeypatch.setattr(hub_api.requests.utils, "should_bypass_proxies", lambda *given, **named: False)
     error = in_process(name).error
     assert error is not None and hub.requests == []
     assert "socks5h://127.0.0.1:9" in error.message("en") and "pip install pysocks socksio" in error.message("zh")

@@ -63,8 +63,19 @@ def test_a_small_model_needs_no_small_tier():
     assert memory_tiers.choose(options(), machine(4 * GIB), small, 256 * 256).tier.name == "24gb"
 
 
+@pytest.mark.parametrize("asked", ["auto", "12gb"])
+def test_fp8_storage_takes_the_place_of_int8_without_its_package(asked):
+    plan = chosen(int(12 * GIB * 0.93), lacks=("int8", "nf4"), **{"memory.tier": asked})
+    assert (plan.tier.name, plan.tier.quantization) == ("12gb", "fp8_storage")
+    said = plan.decisions[-1]
+    assert (said.option, said.requested, said.effective) == ("memory.quantization", "int8", "fp8_storage")
+    assert said.reason == LACKING
+    assert memory_tiers.needed(plan.tier, Z_IMAGE, PIXELS) < 12 * GIB * 0.93
+    assert chosen(int(8 * GIB * 0.93), lacks=("int8", "nf4")).tier.name == "8gb"
+
+
 def test_a_missing_package_is_said_and_passed_over():
-    plan = chosen(int(12 * GIB * 0.93), lacks=("int8", "nf4"))
+    plan = chosen(int(12 * GIB * 0.93), lacks=("int8", "nf4", "fp8_storage"))
     assert plan.tier.name == "4gb"
     assert "Tier 12gb would fit, but a package is missing" in plan.decisions[0].reason["en"]
     assert "缺少软件包" in plan.decisions[0].reason["zh"]
@@ -72,7 +83,7 @@ def test_a_missing_package_is_said_and_passed_over():
 
 def test_a_tier_that_was_asked_for_is_refused_without_its_package():
     with pytest.raises(UnavailableError, match=r"memory\.tier = 12gb .* a package is missing"):
-        chosen(24 * GIB, lacks=("int8",), **{"memory.tier": "12gb"})
+        chosen(24 * GIB, lacks=("int8", "fp8_storage"), **{"memory.tier": "12gb"})
     with pytest.raises(UnavailableError, match=r"memory\.quantization = nf4"):
         chosen(24 * GIB, lacks=("nf4",), **{"memory.quantization": "nf4"})
     assert chosen(GIB, lacks=("int8",), **{"memory.tier": "12gb", "memory.quantization": "none"}).tier.name == "12gb"
@@ -106,7 +117,8 @@ def test_out_of_memory_goes_one_tier_lower_and_says_so(asked):
 
 
 def test_lower_skips_what_is_missing_and_ends():
-    assert chosen(24 * GIB, failed="16gb", lacks=("int8", "nf4")).tier.name == "4gb"
+    assert chosen(24 * GIB, failed="16gb", lacks=("int8", "nf4", "fp8_storage")).tier.name == "4gb"
+    assert chosen(24 * GIB, failed="12gb", lacks=("int8", "nf4")).tier.quantization == "fp8_storage"
     assert not memory_tiers.has_below("4gb", machine(GIB))
     assert memory_tiers.has_below("6gb", machine(GIB))
 
