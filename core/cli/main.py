@@ -166,6 +166,10 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
         from core.bench import samplers
 
         return samplers.run(parsed, configs)
+    if parsed.what == "variety":
+        from core.bench import variety
+
+        return variety.run(parsed, configs)
     from core.bench import speed
 
     return speed.run(parsed, configs)
@@ -314,7 +318,7 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "vae", "rope", "overhead", "load", "samplers"),
+        choices=("speed", "vae", "rope", "overhead", "load", "samplers", "variety"),
         default="speed",
         help=words["what"],
     )

@@ -32,6 +32,7 @@ from core.inference import (
     offload,
     output_checks,
     precision,
+    preview_fit,
     textual_inversion,
 )
 from core.inference.img2img import Inputs
@@ -102,6 +103,9 @@ class Generator:
         failed = self._failed[1] if self._failed and self._failed[0] == wanted else None
         self._loaded = load_model(self._catalog.find(model), options, failed, self._read)
         self._loaded_for = wanted
+        if self._loaded.previewer is None:
+            on_progress(Progress(Phase.LOADING, detail=f"{model}: preview"))
+            self._loaded = preview_fit.with_previewer(self._loaded, self._catalog.places.store)
         self._load_decisions = self._loaded.decisions
         return self._loaded
 

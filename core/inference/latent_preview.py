@@ -1,7 +1,8 @@
-"""A small estimate of the forming image: a linear map from 16 latent channels to red, green and blue.
+"""A small estimate of the forming image, from the latents that a step points at.
 
-The map is fitted for each VAE and lies beside its weights as `preview.safetensors`: `weight` (16, 3) and `bias` (3,), from
-normalised latents to colours of 0 to 1. A model without the file has no preview.
+Most models have a linear map from latent channels to red, green and blue: one beside their weights as `preview.safetensors`
+(`weight` (channels, 3) and `bias` (3,), from normalised latents to colours of 0 to 1), or one fitted when the model is loaded
+first, see `preview_fit`. A tiny decoder (TAEF1, TAESD, TAESDXL) that is on the machine takes its place.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ Send = Callable[[bytes | None], None]
 
 
 class Previewer:
-    """Latents in, WebP bytes out; less than half a millisecond for 256 x 256, two for 1024 x 1024.
+    """Latents in, WebP bytes out, by a linear map; half a millisecond for 256 x 256, two for 1024 x 1024.
 
     `seconds` is what one took lately, with all that it caused.
     """
@@ -35,7 +37,10 @@ class Previewer:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self._weight = weight.float().numpy()
         self._bias = bias.float().numpy()
-        nothing = torch.zeros(1, weight.shape[0], 32, 32)
+        self._measure(weight.shape[0])
+
+    def _measure(self, channels: int) -> None:
+        nothing = torch.zeros(1, channels, 32, 32)
         for _ in range(2):  # the first one loads libraries; the second tells what one costs
             began = time.perf_counter()
             self.draw(nothing)
@@ -44,19 +49,33 @@ class Previewer:
     def draw(self, clean: torch.Tensor) -> bytes:
         """Turn clean latents (1, channels, h, w) into a WebP of at most SIDE pixels a side."""
         height, width = clean.shape[2:]
-        colours = self._projected(clean) + self._bias[:, None]
-        levels = (colours.T.clip(0, 1) * 255).round().astype(np.uint8).reshape(height, width, 3)
+        levels = (self.colours(clean).clip(0, 1) * 255).round().astype(np.uint8)
         scale = min(GROWTH, SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         buffer = io.BytesIO()
         Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC).save(buffer, "WEBP", quality=90, method=0)
         return buffer.getvalue()
 
-    def _projected(self, latents: torch.Tensor) -> np.ndarray:
-        """(3, h w), by numpy: torch would wake all its threads for this."""
-        flat = latents[0].float().cpu().numpy().reshape(latents.shape[1], -1)
-        projected: np.ndarray = self._weight.T @ flat
-        return projected
+    def colours(self, clean: torch.Tensor) -> np.ndarray:
+        """(h, w, 3) of about 0 to 1, by numpy: torch would wake all its threads for this."""
+        flat = clean[0].float().cpu().numpy().reshape(clean.shape[1], -1)
+        found: np.ndarray = (self._weight.T @ flat + self._bias[:, None]).T
+        return found.reshape(*clean.shape[2:], 3)
+
+
+class TinyPreviewer(Previewer):
+    """By an AutoencoderTiny, which takes normalised latents."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+        self._measure(decoder.config.latent_channels)
+
+    def colours(self, clean: torch.Tensor) -> np.ndarray:
+        """(8 h, 8 w, 3) of about 0 to 1."""
+        with torch.inference_mode():
+            pixels = self._decoder.decode(clean.to(self._decoder.device, self._decoder.dtype), return_dict=False)[0]
+        found: np.ndarray = (pixels[0].float().cpu().numpy().transpose(1, 2, 0) + 1) / 2
+        return found
 
 
 class PreviewBudget:

@@ -99,11 +99,12 @@ def test_steps_are_told_and_a_cancel_ends_them(own, toy, request_of):
 
 def test_what_does_nothing_here_is_said(own, toy, request_of, capfd):
     request = request_of(
-        model=str(toy[0]), width=64, height=64, prompt="word " * 100, changed={"transformer.use_rope": False}
-    )
+        model=str(toy[0]), width=64, height=64, prompt="word " * 100,
+        changed={"transformer.use_rope": False, "generation.prompt_syntax": "off"},
+    )  # fmt: skip
     decisions = {decision.option: decision for decision in own.generate(request).images[0].decisions}
     assert "U-Net" in decisions["transformer.use_rope"].reason["en"]
-    assert "first 77" in decisions["generation.prompt"].reason["en"]
+    assert "reads 77" in decisions["generation.prompt"].reason["en"]
     assert "word" not in "".join(capfd.readouterr()), "what people write is not logged"
 
 

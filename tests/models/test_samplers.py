@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
 
+from core.config import samplers
 from core.config.loader import PROJECT_ROOT
 from core.config.samplers import SAMPLERS, SCHEDULES, usable
 from core.errors import OptionError, UnavailableError
@@ -247,3 +248,18 @@ def test_unknown_for_the_model_is_an_error(own, toy, request_of):
         own.generate(request_of(changed=asked("dpmpp_sde")))
     with pytest.raises(OptionError, match=r"generation\.schedule = simple"):
         own.generate(request_of(model=str(toy), width=64, height=64, changed=asked("euler", "simple")))
+
+
+def test_the_line_of_contributing_makes_a_sampler():
+    """What CONTRIBUTING tells to add can be added: the line is read, built and stepped."""
+    text = (PROJECT_ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    line = next(line for line in text.split("\n") if line.startswith('Sampler("'))
+    added = eval(line.rstrip(","), dict(vars(samplers)))
+    assert added.id not in samplers.SAMPLERS
+    assert added.diffusion.schedules == ("normal", "sgm_uniform", "karras", "exponential", "beta")
+    made = getattr(diffusers, added.diffusion.cls)(**added.diffusion.arguments)
+    made.set_timesteps(5)
+    sample = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    for time in made.timesteps:
+        sample = made.step(sample * 0.1, time, sample, generator=torch.Generator().manual_seed(2)).prev_sample
+    assert torch.isfinite(sample).all()

@@ -156,6 +156,7 @@ class Family:
     takes_strength: bool = True  # of its img2img and inpaint classes; without one all steps are run, from noise alone
     arguments: Mapping[str, Any] = field(default_factory=dict)
     embeddings: tuple[str, ...] = ()  # the text encoders that take textual inversion embeddings
+    tiny_decoder: str = ""  # the AutoencoderTiny for its latents; "" where previews can't read them
     unused: tuple[str, ...] = ()  # parts that a folder may have and that are never read
     cannot: Mapping[str, Text] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()  # the roles of the input images that it takes

@@ -166,6 +166,7 @@ _PLAIN = ZImage(
     inputs=(IMAGE, MASK),
     frame=Path(__file__).with_name("frame"),
     default=True,
+    tiny_decoder="taef1",
 )
 _NO_STRENGTH = localize("models.families.z_image.description.no_strength")
 _NO_ENGINE = localize("models.families.z_image.description.no_engine")

@@ -1,0 +1,181 @@
+"""Give a loaded model its live preview: a tiny decoder that is on the machine, or a linear map fitted to its own VAE.
+
+The map is the least-squares one from the latents of scenes that the project draws to their colours, tried on scenes that it was
+not fitted on. It is kept in the models folder by the VAE's weights, so that it is made once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from core.demo import renderer, scenes
+from core.i18n import localize
+from core.inference import precision
+from core.inference.latent_preview import Previewer, TinyPreviewer
+from core.models.families import FAMILIES
+from core.models.model_paths import in_hugging_face_cache
+from core.types import Capability
+
+if TYPE_CHECKING:
+    from core.inference.pipeline_loader import LoadedModel
+
+log = logging.getLogger(__name__)
+
+FOLDER = "previews"  # in the folder of models: fitted maps, and folders of tiny decoders
+SIDE = 48  # px of a scene
+FITTED, HELD_OUT = 16, 4  # scenes
+BATCH = 10
+LEAST = 0.6  # correlation below which a map shows nothing of the image
+PUBLISHER = "madebyollin"  # of the tiny decoders on Hugging Face
+_OPTION = "preview.enabled"
+
+
+def with_previewer(model: LoadedModel, store: Path) -> LoadedModel:
+    """Return the model with its previewer, or with the reason why it has none, as a capability."""
+    name = FAMILIES[model.info.pipeline].tiny_decoder
+    if not name:
+        return _said(model, None, localize("inference.preview_fit.packed"))
+    folder = store / FOLDER / name
+    found = _tiny_folder(folder, name)
+    tiny = _read_tiny(found, model) if found is not None else None
+    if tiny is not None:
+        return _said(model, tiny, localize("inference.preview_fit.tiny", name=name, folder=found))
+    try:
+        weight, bias, share = _linear(model.pipeline.vae, store / FOLDER)
+    except (RuntimeError, ValueError, OSError, AttributeError, np.linalg.LinAlgError) as error:
+        log.exception("no preview for %s", model.model)
+        return _said(
+            model, None, localize("inference.preview_fit.broken", detail=f"{type(error).__name__}: {error}"[:200])
+        )
+    if not share >= LEAST:
+        words = {"share": share, "least": LEAST, "name": name, "folder": folder}
+        return _said(model, None, localize("inference.preview_fit.weak", **words))
+    if found is not None:
+        reason = localize("inference.preview_fit.tiny_broken", share=share, name=name, folder=found)
+    else:
+        reason = localize("inference.preview_fit.fitted", share=share)
+    return _said(model, Previewer(weight, bias), reason)
+
+
+def _said(model: LoadedModel, previewer: Previewer | None, reason: Mapping[str, str]) -> LoadedModel:
+    capability = Capability(_OPTION, "preview", previewer is not None, reason)
+    return replace(model, previewer=previewer, capabilities=(*model.capabilities, capability))
+
+
+# -- tiny decoders -----------------------------------------------------------------------------------------------------
+
+
+def _tiny_folder(folder: Path, name: str) -> Path | None:
+    """Return where a tiny decoder lies: in the models folder or in Hugging Face's cache."""
+    places = (folder, *in_hugging_face_cache(f"{PUBLISHER}/{name}", None))
+    return next((one for one in places if (one / "config.json").is_file() and any(one.glob("*.safetensors"))), None)
+
+
+def _read_tiny(folder: Path, model: LoadedModel) -> Previewer | None:
+    """None, and a line in the log, for files that are no AutoencoderTiny for these latents."""
+    from diffusers import AutoencoderTiny
+
+    dtype = torch.float32 if model.device == "cpu" else torch.float16
+    try:
+        decoder = AutoencoderTiny.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, torch_dtype=dtype
+        )
+        wanted = model.pipeline.vae.config.latent_channels
+        if decoder.config.latent_channels != wanted:
+            raise ValueError(f"{decoder.config.latent_channels} latent channels, {wanted} wanted")
+        return TinyPreviewer(decoder.to(model.device).eval())
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        log.warning("%s can't be used for previews: %s", folder, error)
+        return None
+
+
+# -- the linear map ----------------------------------------------------------------------------------------------------
+
+
+def _linear(vae: Any, folder: Path) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Return weight (channels, 3), bias (3,) and the correlation on held-out scenes, from the folder or fitted now."""
+    kept = folder / f"{_identity(vae)}.safetensors"
+    if kept.is_file():
+        tensors = load_file(kept)
+        return tensors["weight"], tensors["bias"], float(tensors["correlation"])
+    weight, bias, share = fit(vae)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(".part")
+        save_file({"weight": weight, "bias": bias, "correlation": torch.tensor(share)}, part)
+        part.replace(kept)
+    except OSError as error:  # a disk without room or rights: it is fitted again next time
+        log.warning("%s was not written: %s", kept, error)
+    return weight, bias, share
+
+
+def fit(vae: Any) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Fit the map. Returns weight (channels, 3), bias (3,) and the correlation with the colours of held-out scenes."""
+    images = drawn()
+    latents, colours = _encoded(vae, images), _pooled(images, vae)
+    count = FITTED * latents.shape[0] // len(images)
+    solved, *_ = np.linalg.lstsq(_with_one(latents[:count]), colours[:count], rcond=None)
+    guess = _with_one(latents[count:]) @ solved
+    share = float(np.corrcoef(guess.ravel(), colours[count:].ravel())[0, 1])
+    found = torch.from_numpy(solved.astype(np.float32))
+    return found[:-1].contiguous(), found[-1].contiguous(), share if np.isfinite(share) else 0.0
+
+
+@cache
+def drawn() -> np.ndarray:
+    """Draw the scenes: (count, SIDE, SIDE, 3) of 0 to 1, always the same; the last ones are held out."""
+    rng = random.Random(2025)
+    images = [renderer.draw(scenes.sample(rng, None), SIDE, SIDE, rng) for _ in range(FITTED + HELD_OUT)]
+    return np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) / 255 for image in images])
+
+
+def _encoded(vae: Any, images: np.ndarray) -> np.ndarray:
+    """(count x h x w, channels) normalised latents, without the encoder's noise. float16 overflows in some of these VAEs."""
+    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
+    found = []
+    widen = precision.in_float32(vae) if vae.dtype == torch.float16 else nullcontext()
+    with torch.inference_mode(), widen:
+        for start in range(0, len(images), BATCH):
+            pixels = torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2) * 2 - 1
+            latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+            normalised = (latents.float() - shift) * scale
+            found.append(normalised.permute(0, 2, 3, 1).reshape(-1, latents.shape[1]).cpu().numpy())
+    together = np.concatenate(found).astype(np.float64)
+    if not np.isfinite(together).all():
+        raise ValueError("the VAE's latents are not finite")
+    return together
+
+
+def _pooled(images: np.ndarray, vae: Any) -> np.ndarray:
+    """(count x h x w, 3): the mean colour under each latent."""
+    step = 2 ** (len(vae.config.block_out_channels) - 1)
+    count, side = len(images), SIDE // step
+    means: np.ndarray = images.reshape(count, side, step, side, step, 3).mean(axis=(2, 4)).reshape(-1, 3)
+    return means.astype(np.float64)
+
+
+def _with_one(latents: np.ndarray) -> np.ndarray:
+    return np.concatenate([latents, np.ones((len(latents), 1))], axis=1)
+
+
+def _identity(vae: Any) -> str:
+    """16 hex digits of the VAE's weights: names, shapes and a few values of each, in milliseconds."""
+    digest = sha256()
+    for name, tensor in vae.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().flatten()
+        picked = flat[:: max(1, flat.numel() // 16)][:16].to("cpu", torch.float32).bfloat16().float()
+        digest.update(picked.numpy().tobytes())
+    return digest.hexdigest()[:16]

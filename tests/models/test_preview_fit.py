@@ -1,0 +1,72 @@
+"""Live preview for models that ship none: a map fitted to their own VAE, or a tiny decoder; and why there is none."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from diffusers import AutoencoderKL, AutoencoderTiny
+from PIL import Image
+
+from core.config.loader import PROJECT_ROOT
+from core.inference import latent_preview, preview_fit
+from core.inference.generator import Generator
+from core.models.catalog import Catalog
+from core.models.model_paths import EMBEDDED, ModelPaths
+from tests.models import tiny_models
+
+SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
+
+
+@pytest.fixture
+def own(tmp_path):
+    return Generator(Catalog(PROJECT_ROOT / "configs", ModelPaths(tmp_path)))
+
+
+def said(generator):
+    (found,) = [one for one in generator.loaded.capabilities if one.option == "preview.enabled"]
+    return found
+
+
+def previews(generator, request, monkeypatch):
+    monkeypatch.setattr(latent_preview, "SHARE", float("inf"))  # however fast its steps are
+    seen = []
+    generator.generate(request, lambda progress: seen.append(progress.preview))
+    return [np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in seen if one]
+
+
+def test_fit_to_the_embedded_vae():
+    weight, bias, share = preview_fit.fit(AutoencoderKL.from_pretrained(EMBEDDED / "vae"))
+    assert weight.shape == (16, 3) and bias.shape == (3,) and share > 0.9
+
+
+def test_model_without_a_map_gets_one_that_is_kept(own, tmp_path, request_of, monkeypatch):
+    folder = tiny_models.z_image(tmp_path / "toy", layers=2)
+    assert not (folder / "preview.safetensors").exists()
+    made = previews(own, request_of(model=str(folder), **SMALL), monkeypatch)
+    assert [one.shape for one in made] == [(16, 16, 3)] * 2 and said(own).usable
+    assert "correlation" in said(own).reason["en"] and "相关系数" in said(own).reason["zh"]
+    assert len(list((tmp_path / "previews").glob("*.safetensors"))) == 1
+    monkeypatch.setattr(preview_fit, "fit", lambda vae: pytest.fail("it is fitted once"))
+    own.unload()
+    assert len(previews(own, request_of(model=str(folder), **SMALL), monkeypatch)) == 2
+
+
+def test_random_vae_has_none_and_says_why(own, tmp_path, request_of, monkeypatch):
+    folder = tiny_models.stable_diffusion(tmp_path / "toy")
+    assert previews(own, request_of(model=str(folder), **SMALL), monkeypatch) == [] and not said(own).usable
+    assert "less than 0.60" in said(own).reason["en"] and "taesd" in said(own).reason["en"]
+
+
+@pytest.mark.parametrize(("channels", "used"), [(4, True), (16, False)])
+def test_tiny_decoder_of_the_models_folder(own, tmp_path, request_of, monkeypatch, channels, used):
+    """Its file is read where it fits the model's latents, else the reason names it."""
+    decoder = AutoencoderTiny(
+        latent_channels=channels, encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4,
+        num_encoder_blocks=(1,) * 4, num_decoder_blocks=(1,) * 4,
+    )  # fmt: skip
+    decoder.save_pretrained(tmp_path / "previews" / "taesd")
+    folder = tiny_models.stable_diffusion(tmp_path / "toy")
+    assert bool(previews(own, request_of(model=str(folder), **SMALL), monkeypatch)) is used is said(own).usable
+    assert "taesd" in said(own).reason["en"]
