@@ -125,8 +125,11 @@ def check_packages() -> Iterator[Finding]:
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired) as error:
         yield Finding("note", "audit_failed", {"reason": type(error).__name__})
         return
+    skipped = [one["skip_reason"] for one in packages if "skip_reason" in one]
+    if skipped:
+        yield Finding("note", "not_audited", {"count": len(skipped), "reason": skipped[0]})
     known = [(one["name"], one["version"], flaw["id"]) for one in packages for flaw in one.get("vulns", ())]
     for name, version, flaw in known:
         yield Finding("bad", "advisory", {"package": f"{name} {version}", "advisory": flaw})
-    if not known:
-        yield Finding("ok", "no_advisories", {"count": len(packages)})
+    if not known and len(packages) > len(skipped):
+        yield Finding("ok", "no_advisories", {"count": len(packages) - len(skipped)})

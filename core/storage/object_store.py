@@ -24,6 +24,7 @@ KEY = "storage.images"
 COPIES = "copies"  # the folder of copies on this machine
 MOST_COPIES = 4 << 30  # bytes; beyond it those that were not looked at for longest go
 LOOK_EVERY = 200  # copies between two looks at how much they are
+CALL_SECONDS = 50.0  # less than the minute after which a worker without a heartbeat counts as gone
 SCHEMES = ("file", "s3")
 ALLOWED = "s3://bucket/folder, file:///folder"
 
@@ -71,14 +72,14 @@ class ObjectFiles:
     def write(self, name: str, data: bytes, durable: bool = True) -> None:
         try:
             with self._telling(name):
-                self._store.pipe_file(self._at(name), data)
+                self._call("pipe_file", self._at(name), data)
         except FileNotFoundError as error:
             raise SharedStorageError(path=self.shown(name), detail=_NO_BUCKET) from error
         self.forget_copy(name)
 
     def read(self, name: str, most: int | None = None) -> bytes:
         with self._telling(name):
-            found: bytes = self._store.cat_file(self._at(name), end=None if most is None else most + 1)
+            found: bytes = self._call("cat_file", self._at(name), end=None if most is None else most + 1)
         if most is not None and len(found) > most:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         return found
@@ -86,13 +87,13 @@ class ObjectFiles:
     def remove(self, name: str) -> None:
         self.forget_copy(name)
         with suppress(FileNotFoundError), self._telling(name):
-            self._store.rm_file(self._at(name))
+            self._call("rm_file", self._at(name))
 
     def has(self, name: str) -> bool:
         if not _is_below(name):
             return False
         with self._telling(name):
-            return bool(self._store.exists(self._at(name)))
+            return bool(self._call("exists", self._at(name)))
 
     def freshen(self, name: str) -> bool:
         return False  # it has no other way than to write it once more
@@ -129,10 +130,23 @@ class ObjectFiles:
     def _listed(self, folder: str) -> list[dict[str, Any]]:
         try:
             with self._telling(folder):
-                found: list[dict[str, Any]] = self._store.ls(self._at(folder), detail=True, refresh=True)
+                found: list[dict[str, Any]] = self._call("ls", self._at(folder), detail=True, refresh=True)
             return found
         except FileNotFoundError:
             return []
+
+    def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Call a method of the store. Raises SharedStorageError when it does not answer in time.
+
+        The client's own time-outs do not cover an upload whose "100 Continue" never comes.
+        """
+        from fsspec.asyn import FSTimeoutError, sync
+
+        try:
+            return sync(self._store.loop, getattr(self._store, f"_{method}"), *arguments, timeout=CALL_SECONDS, **named)
+        except FSTimeoutError as error:
+            detail = localize("storage.object_store.no_answer", seconds=f"{CALL_SECONDS:g}")
+            raise SharedStorageError(path=self._url, detail=detail) from error
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}".rstrip("/")
@@ -172,9 +186,11 @@ def _object_store(url: str) -> Any:
         import s3fs
     except ImportError as error:
         raise UnavailableError(key=KEY, value=url, reason=_NO_S3FS) from error
-    # Together less than the minute after which a worker without a heartbeat counts as gone.
-    waits = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2}}
-    return s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True, config_kwargs=waits)
+    # Two attempts in all, together less than CALL_SECONDS: s3fs would repeat those of botocore five times.
+    waits = {"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 2}}
+    store = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True, config_kwargs=waits)
+    store.retries = 1
+    return store
 
 
 def _is_below(name: str) -> bool:

@@ -61,3 +61,35 @@ def test_files_are_private_where_a_key_is_set(tmp_path: Path, values: dict[str, 
     finally:
         os.umask(before)
     measured("access.share_files", "with a token, files are 0600 and the output folder 0700; true: as the umask has it")
+
+
+@pytest.mark.parametrize(
+    ("packages", "told"),
+    [
+        ([{"name": "a", "version": "1", "vulns": []}], {"no_advisories": "ok"}),
+        ([{"name": "a", "version": "1", "vulns": [{"id": "CVE-1"}]}], {"advisory": "bad"}),
+        ([{"name": "a", "skip_reason": "not found"}], {"not_audited": "note"}),
+        (
+            [{"name": "a", "skip_reason": "not found"}, {"name": "b", "version": "1", "vulns": []}],
+            {"not_audited": "note", "no_advisories": "ok"},
+        ),
+        (None, {"audit_failed": "note"}),
+    ],
+)
+def test_packages_are_audited_where_pip_audit_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packages: list[dict[str, object]] | None, told: dict[str, str]
+) -> None:
+    """A module of that name that prints what pip-audit prints; it ends with 1 when it knows an advisory."""
+    (tmp_path / "pip_audit.py").write_text(
+        "print('not JSON')" if packages is None else f"import json\nprint(json.dumps({{'dependencies': {packages!r}}}))"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    findings = {one.key: one for one in doctor.check_packages()}
+    assert {key: one.level for key, one in findings.items()} == told
+    assert all(one.text("en") and one.text("zh") for one in findings.values())
+
+
+def test_without_pip_audit_it_is_said_how_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    assert [(one.key, one.level) for one in doctor.check_packages()] == [("no_audit", "note")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from io import BytesIO
@@ -273,3 +274,15 @@ def test_a_bucket_that_does_not_exist_is_one_sentence(object_store: str, tmp_pat
     ) as caught:
         files.write("a", b"x")
     assert "存储桶不存在" in caught.value.message("zh")
+
+
+def test_a_store_that_accepts_and_never_answers_is_told(
+    object_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload waits for "100 Continue", which the client's own time-outs do not cover."""
+    monkeypatch.setattr(shared, "CALL_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        files = open_files("s3://pictures/studio", tmp_path)
+        with pytest.raises(SharedStorageError, match="it has not answered for"):
+            files.write("a", b"x")
