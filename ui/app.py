@@ -58,7 +58,7 @@ def main() -> None:
         state.keep_form()
     current = st.navigation(pages, position="top")
     st.set_page_config(page_title=f"{current.title} · {t('app.title')}")
-    header.draw(studio, current.title)
+    header.draw(studio, current.title, current.url_path)
     undo_toast.draw(studio)
     error_card.settings_problems(studio.settings.problems)
     current.run()

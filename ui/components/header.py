@@ -10,13 +10,13 @@ from core.errors import StudioError
 from core.server import LOGOUT
 from core.studio import Studio
 from ui import formats, state
-from ui.components import custom_components, error_card
+from ui.components import custom_components, error_card, help_page
 from ui.i18n import t
 
 REFRESH_SECONDS = 10
 
 
-def draw(studio: Studio, title: str) -> None:
+def draw(studio: Studio, title: str, address: str) -> None:
     """The bar with the page's title, seen on a phone; below it, on every page, why no worker comes up, as long as none does."""
     worker = studio.worker.status()
     st.html(f'<h1 class="zd-title">{html.escape(title)}</h1>')
@@ -32,6 +32,7 @@ def draw(studio: Studio, title: str) -> None:
             required=True,
             on_change=lambda: state.set_language(st.session_state["language_switch"]),
         )
+        help_page.button(address)
         if (name := state.user()) is not None:
             _leave(name)
     custom_components.frame(
