@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from core.server import a1111, error_responses, openai
+from core.server import a1111, error_responses
 from core.server.a1111 import create_a1111
 from core.server.auth.authenticator import Keys
 from core.server.auth.bind_address import Binding, read_binding
@@ -20,10 +20,11 @@ from core.server.docs import docs_routes, documents_of
 from core.server.health import Health
 from core.server.login import LOGOUT
 from core.server.metrics import metrics_route
-from core.server.openai import create_openai
+from core.server.openai import routes as openai
+from core.server.openai.routes import create_openai
 from core.server.submission import BROWSER_COOKIE, ROLE_HEADER, USER_HEADER
 from core.server.unknown_paths import UnknownPaths
-from core.server.v1 import create_api
+from core.server.v1.routes import create_api
 from core.studio import Studio
 
 __all__ = [

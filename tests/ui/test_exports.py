@@ -18,8 +18,9 @@ from starlette.testclient import TestClient
 from core.config.options import SCHEMA
 from core.errors import OptionError
 from core.history import csv_safe
-from core.server import create_api, exports
+from core.server import create_api
 from core.server.listing import read_query, write_query
+from core.server.v1 import exports
 from core.types import AnnotationChange, HistoryQuery
 
 QUERY = HistoryQuery(text="雪山", tag="a", min_cfg_scale=1.5, options={"vae.enable_tiling": True}, ids=("a", "b"),

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.server import job_events
+from core.server.v1 import job_events
 from tests.integration.server.live import Served, serving
 from tests.options import measured
 

@@ -9,8 +9,8 @@ import pytest
 
 from core.history.integrity import rebuild
 from core.history.store import History
-from core.server import exports
-from core.server.schemas import record_json
+from core.server.v1 import exports
+from core.server.v1.schemas import record_json
 from core.storage.database import Database
 from core.types import HistoryQuery
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
-from core.server import exports, listing
-from core.server.files import FOREVER
+from core.server import listing
+from core.server.v1 import exports
+from core.server.v1.files import FOREVER
 from core.studio import Studio
 
 

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 
 from core.errors import NotFoundError
 from core.server.error_responses import Answer
-from core.server.schemas import record_json
+from core.server.v1.schemas import record_json
 from core.studio import Studio
 
 TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
 from core.server.error_responses import Answer
-from core.server.files import FOREVER, TYPES
+from core.server.v1.files import FOREVER, TYPES
 from core.studio import Studio
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

@@ -11,8 +11,8 @@ import anyio.to_thread
 
 from core.errors import QueueFullError, StudioError
 from core.server.error_responses import is_temporary
-from core.server.schemas import job_json
 from core.server.submission import changed
+from core.server.v1.schemas import job_json
 from core.studio import Studio
 
 KEEP_ALIVE_SECONDS = 15.0  # a proxy closes a stream that says nothing for long

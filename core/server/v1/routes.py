@@ -26,15 +26,15 @@ from starlette.responses import Response, StreamingResponse
 from core import __version__
 from core.config.presets import Presets
 from core.errors import OptionError
-from core.server.archive import archive_routes
-from core.server.benchmarks import comparison_routes
 from core.server.body_limit import Guard
 from core.server.error_responses import Answer, install_errors, problem
-from core.server.files import file_routes
-from core.server.input_images import input_routes
-from core.server.job_events import JobEvents
-from core.server.schemas import PROMPTS, TERMS, CapabilitiesCache, job_json, order_schema
 from core.server.submission import SOURCE, client_of, digest, submit
+from core.server.v1.archive import archive_routes
+from core.server.v1.benchmarks import comparison_routes
+from core.server.v1.files import file_routes
+from core.server.v1.input_images import input_routes
+from core.server.v1.job_events import JobEvents
+from core.server.v1.schemas import PROMPTS, TERMS, CapabilitiesCache, job_json, order_schema
 from core.studio import Studio
 from core.types import InputSources, JobState, SubmitOptions
 

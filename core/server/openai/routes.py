@@ -1,6 +1,6 @@
 """OpenAI's dialect: images/generations, images/edits, images/variations and models, for clients that know nothing else.
 
-The bodies are read in `openai_request`. A field that would change the image and that the studio does not have is refused by
+The bodies are read in `request`. A field that would change the image and that the studio does not have is refused by
 name; fields that change nothing here (quality, style) are taken and listed in the answer as `ignored`.
 """
 
@@ -23,7 +23,7 @@ from core import __version__
 from core.errors import InputError, NotFoundError, QueueFullError, StudioError, UnknownModelError
 from core.server.body_limit import Guard
 from core.server.error_responses import Answer, install_errors, is_temporary, status_of
-from core.server.openai_request import EditBody, ImageBody, Images, read_edit, read_variation
+from core.server.openai.request import EditBody, ImageBody, Images, read_edit, read_variation
 from core.server.submission import SIGN, client_of, demand_images, ended, submit, watch
 from core.studio import Studio
 from core.types import IMAGE, MASK, InputSources, Job, SubmitOptions
