@@ -14,7 +14,7 @@ WORKDIR /app
 COPY requirements.txt ./
 RUN pip install --requirement requirements.txt
 COPY --chown=root:root . .
-USER darkroom
+USER 1000
 VOLUME /data
 EXPOSE 8501
 # The container's own address is not loopback: without a token or a user the app refuses to start.

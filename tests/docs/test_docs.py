@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -88,3 +89,10 @@ def test_a_python_block_runs(block: Block, service: Served) -> None:
     text = block.text.replace("8501", str(service.port))
     exec(compile(text, block.id, "exec"), {})
 
+
+
+def test_the_site_has_every_page_once() -> None:
+    """mkdocs itself is no package of the tests: its configuration is read as text."""
+    nav = re.findall(r"[\w-]+\.md", (PROJECT_ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("nav:", 1)[1])
+    pages = {page.name for page in PROJECT_ROOT.glob("docs/*.md") if not page.name.endswith(".zh.md")}
+    assert sorted(nav) == sorted(pages | {"configuration.md", "contributing.md", "changelog.md"})
