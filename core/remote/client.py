@@ -1,6 +1,7 @@
-"""A client of another studio's /api/v1, with nothing but the standard library.
+"""A client of another studio's /api/v1.
 
-It follows no redirect and uses no proxy, so that a token goes nowhere but to the address that was given.
+It uses `http.client` rather than `requests`: certificates are checked against the system's store, where the CA of a private
+network is installed, and no redirect, proxy or .netrc can send the token to another address than the given one.
 """
 
 from __future__ import annotations
@@ -89,12 +90,12 @@ class Remote:
     # -- jobs ------------------------------------------------------------------------------------------------------
 
     def order(self, values: Mapping[str, Any], key: str) -> RemoteJob:
-        """Queue an order; the same `key` with the same values gives the same job, however often it is sent."""
+        """Queue a job; a repeated call with the same `key` and values returns the same job."""
         body = json.dumps(dict(values)).encode("ascii")
         return self._job("POST", "/api/v1/jobs", body, {"Content-Type": "application/json", "Idempotency-Key": key})
 
     def keep_input(self, data: bytes, mask: bool = False) -> str:
-        """Store an input image there, read as a mask if it is one; its digest. The same image is kept once."""
+        """Upload an input image or a mask; return its digest. The same image is stored once."""
         path = "/api/v1/inputs?mask=true" if mask else "/api/v1/inputs"
         status, body = self._send("POST", path, data, {"Content-Type": "image/png"})
         self._demand(status, body)
@@ -112,7 +113,7 @@ class Remote:
         return self._job("DELETE", f"/api/v1/jobs/{quote(job_id)}")
 
     def retry(self, job_id: str) -> RemoteJob:
-        """Queue a failed or cancelled job again, for the images that it lacks."""
+        """Queue a failed or cancelled job again, for its missing images."""
         return self._job("POST", f"/api/v1/jobs/{quote(job_id)}/retry")
 
     def preview(self, job_id: str) -> bytes | None:
@@ -165,7 +166,7 @@ class Remote:
             raise self._strange(status) from None
 
     def _demand(self, status: int, body: bytes) -> None:
-        """That it said yes; else its own sentence as an error."""
+        """Raise the error of a response that is not a success."""
         if 200 <= status < 300:
             return
         said = _sentence(body)
@@ -227,7 +228,7 @@ class RetryDeadline:
 
 
 def _parts(address: str, source: str) -> tuple[bool, str, int | None, str]:
-    """(https, host, port, path before ours). Names and passwords have no place in an address: it is shown and kept."""
+    """Return (https, host, port, base path). Addresses with a user or a password are refused: they are shown and stored."""
     allowed = localize("remote.client.such_as_http_192_168_1")
     try:
         parts = urlsplit(address)
@@ -260,14 +261,14 @@ def _read_job(data: Mapping[str, Any]) -> RemoteJob:
 
 
 def _error(data: Mapping[str, Any]) -> StudioError:
-    """What ended the job there: the same error where this studio has it, so that pages offer its cure."""
+    """Return the error of a remote job, as the same class if known, so that pages offer its remedy."""
     if str(data["code"]) in error_classes():
         return StudioError.from_dict(data)
     return StudioError(detail={"en": str(data["en"]), "zh": str(data["zh"])})
 
 
 def _sentence(body: bytes) -> Mapping[str, str] | None:
-    """The words of a refusal, by language."""
+    """Return the message of an error response by language, or None."""
     data = _json(body)
     error = data.get("error") if isinstance(data, dict) else None
     if not isinstance(error, dict) or not all(isinstance(error.get(name), str) for name in ("en", "zh")):

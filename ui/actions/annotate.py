@@ -149,8 +149,7 @@ def _try(act: Callable[[], Done], many: bool = False) -> Done | None:
 def _let_go(chosen: ImageSelection) -> None:
     """Images that left the page are neither selected nor open any more."""
     state.choose_images((), by_page=True)
-    everything = isinstance(chosen, HistoryQuery)
-    if everything or state.selected_image() in chosen:
+    if isinstance(chosen, HistoryQuery) or state.selected_image() in chosen:
         state.select_image(None)
-    if everything or state.shown_image() in chosen:
+    if isinstance(chosen, HistoryQuery) or state.shown_image() in chosen:
         state.show_image(None)

@@ -73,7 +73,7 @@ def _level() -> str:
     state.give_widget(key, state.level())
     st.selectbox(
         t("options.level"), state.LEVELS, key=key, label_visibility="collapsed",
-        format_func={name: t(f"level.{name}") for name in state.LEVELS}.get,
+        format_func={name: t(f"level.{name}") for name in state.LEVELS}.__getitem__,
         on_change=lambda: state.set_level(st.session_state[key]),
     )  # fmt: skip
     return state.level()

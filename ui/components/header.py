@@ -26,7 +26,7 @@ def draw(studio: Studio, title: str, address: str) -> None:
         st.segmented_control(
             t("header.language"),
             ("zh", "en"),
-            format_func={"zh": "中", "en": "EN"}.get,
+            format_func={"zh": "中", "en": "EN"}.__getitem__,
             key="language_switch",
             label_visibility="collapsed",
             required=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -139,7 +140,7 @@ def _marks(studio: Studio, record: ImageRecord) -> None:
 
     def named(field: str, had: tuple[str, ...], widget: str) -> None:
         now = set(st.session_state[widget])
-        new = {f"add_{field}": tuple(now.difference(had)), f"remove_{field}": tuple(set(had) - now)}
+        new: dict[str, Any] = {f"add_{field}": tuple(now.difference(had)), f"remove_{field}": tuple(set(had) - now)}
         actions.mark(studio, [record.id], AnnotationChange(**new))
 
     def noted(widget: str) -> None:

@@ -211,7 +211,7 @@ def _number(widget: str, name: str, step: float = 1) -> None:
 
 def _dates() -> None:
     state.give_widget("history_dates", _days())
-    st.date_input(t("history.dates"), (), key="history_dates", on_change=_take_dates, format="YYYY-MM-DD")
+    st.date_input(t("history.dates"), [], key="history_dates", on_change=_take_dates, format="YYYY-MM-DD")
 
 
 def _take_dates() -> None:

@@ -80,7 +80,7 @@ def _go_on(studio: Studio, run: state.ImportRun, files: Sequence[UploadedFile]) 
     st.progress(run.done / run.total, words)
     st.button(t("import.cancel"), key="cancel_import", icon=":material/close:", on_click=state.cancel_import)
     until = time.monotonic() + SECONDS_A_DRAW
-    while not run.over and time.monotonic() < until:
+    while run.done < run.total and time.monotonic() < until:
         try:
             if run.paths:
                 _, is_new = studio.images.import_file(run.paths[run.done])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -70,7 +71,7 @@ def _annotate(studio: Studio, chosen: ImageSelection, number: int) -> None:
             st.multiselect(t(f"history.{name}"), known, accept_new_options=free, key=name, placeholder=hint)
         st.segmented_control(
             t("column.favourite"), (True, False), key=state.labelled("set_favourite"),
-            format_func={True: t("history.favourite_yes"), False: t("history.favourite_no")}.get,
+            format_func={True: t("history.favourite_yes"), False: t("history.favourite_no")}.__getitem__,
         )  # fmt: skip
         st.button(
             t("history.apply", count=number), key="apply_order", type="primary", on_click=_apply, args=(studio, chosen)
@@ -85,10 +86,9 @@ def _apply(studio: Studio, chosen: ImageSelection) -> None:
     """By what the fields say at the click, which may come before the page has been drawn with their last change."""
     said = st.session_state
     stars = said.get(_stars())
+    names: dict[str, Any] = {name: tuple(said.get(name) or ()) for name in NAMES}
     change = AnnotationChange(
-        rating=None if stars is None else stars + 1,
-        favourite=said.get("set_favourite"),
-        **{name: tuple(said.get(name) or ()) for name in NAMES},
+        rating=None if stars is None else stars + 1, favourite=said.get("set_favourite"), **names
     )
     actions.mark(studio, chosen, change)
 

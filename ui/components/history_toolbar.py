@@ -42,7 +42,7 @@ def draw(studio: Studio) -> None:
         state.give_widget("history_view", shown)
         st.segmented_control(
             t("history.view"), VIEWS, key=state.labelled("history_view"), required=True, label_visibility="collapsed",
-            format_func={name: t(f"view.{name}") for name in VIEWS}.get, on_change=_take_view, args=(studio,),
+            format_func={name: t(f"view.{name}") for name in VIEWS}.__getitem__, on_change=_take_view, args=(studio,),
         )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def _sort() -> None:
     state.give_widget("history_sort", asked if asked in sorts else sorts[0])
     st.selectbox(
         t("history.sort"), sorts, key=state.labelled("history_sort"), label_visibility="collapsed",
-        format_func={name: t(f"sort.{name}") for name in sorts}.get, on_change=_take_sort,
+        format_func={name: t(f"sort.{name}") for name in sorts}.__getitem__, on_change=_take_sort,
     )  # fmt: skip
     upwards = state.history_field("order") == history_filter.ASCENDING
     st.button(
@@ -73,7 +73,7 @@ def _tiles() -> None:
     state.give_widget("history_tiles", asked if asked in TILES else USUAL_TILE)
     st.segmented_control(
         t("history.tiles"), list(TILES), key=state.labelled("history_tiles"), required=True, label_visibility="collapsed",
-        format_func={name: t(f"tiles.{name}") for name in TILES}.get, on_change=_take_tiles,
+        format_func={name: t(f"tiles.{name}") for name in TILES}.__getitem__, on_change=_take_tiles,
     )  # fmt: skip
 
 

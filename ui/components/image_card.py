@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -125,7 +126,7 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
 
 
 def _icon(
-    icon: str, hint: str, key: str, act: Callable[..., object], *arguments: object, on: bool = False, label: str = ""
+    icon: str, hint: str, key: str, act: Callable[..., Any], *arguments: object, on: bool = False, label: str = ""
 ) -> None:
     """A button of an icon, named by its tooltip, with a short label where there is room for one."""
     st.button(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -69,6 +70,9 @@ def ask(place: str, verb: Callable[..., object], *arguments: object) -> bool:
     return True
 
 
+PRESS: Callable[..., Any] = ask  # as the callback of a button, which ignores the result
+
+
 def _variant(group: Sequence[ModelInfo], best: ModelInfo, downloads: Mapping[str, Download]) -> ModelInfo:
     """Let one of several variants be selected; at first one on its way, else the one that suits this machine."""
     by_id = {one.id: one for one in group}
@@ -116,14 +120,14 @@ def _use(studio: Studio, info: ModelInfo, worker: WorkerStatus) -> None:
     st.button(
         t("models.load"), key=f"load_{info.id}", icon=":material/memory:",
         disabled=worker.model == info.id or worker.state == "loading",
-        on_click=ask, args=(info.id, studio.models.load, info.id),
+        on_click=PRESS, args=(info.id, studio.models.load, info.id),
     )  # fmt: skip
 
 
 def _get_at_once(studio: Studio, model: ModelInfo, info: ModelInfo) -> None:
     words = t("models.get_at_once", name=formats.literal(said(model.name)), size=formats.size_of(info.download_bytes))
     st.button(
-        words, key=f"get_at_once_{info.id}", type="primary", icon=":material/download:", on_click=ask,
+        words, key=f"get_at_once_{info.id}", type="primary", icon=":material/download:", on_click=PRESS,
         args=(info.id, studio.models.download, info.id),
     )  # fmt: skip
 
@@ -133,7 +137,7 @@ def _get(studio: Studio, info: ModelInfo, name: str = "get") -> None:
     icon = ":material/swap_horiz:" if name == "change" else ":material/download:"
     with st.popover(t(f"models.{name}"), icon=icon, key=f"{name}_{info.id}"):
         source, mirror = f"source:{info.id}", f"mirror:{info.id}"
-        st.selectbox(t("models.source"), list(info.sources), format_func=HUBS.get, key=state.model_field(source))
+        st.selectbox(t("models.source"), list(info.sources), format_func=HUBS.__getitem__, key=state.model_field(source))
         st.text_input(t("models.mirror"), key=state.model_field(mirror), placeholder=t("models.mirror_hint"))
         st.button(
             t("models.start"),
@@ -182,7 +186,7 @@ def _progress(studio: Studio, download: Download) -> None:
 
 def _button(name: str, icon: str, verb: Callable[[str], object], model: str) -> None:
     st.button(
-        t(f"models.{name}"), key=f"{name}_{model}", icon=f":material/{icon}:", on_click=ask, args=(model, verb, model)
+        t(f"models.{name}"), key=f"{name}_{model}", icon=f":material/{icon}:", on_click=PRESS, args=(model, verb, model)
     )
 
 
@@ -194,5 +198,5 @@ def _remove(studio: Studio, info: ModelInfo) -> None:
     with st.popover(t(f"models.{name}"), icon=":material/delete:", key=f"remove_{info.id}"):
         st.text(t(f"models.{name}_text", name=said(info.name), size=formats.size_of(info.disk_bytes)))
         st.button(
-            t(f"models.{name}"), key=f"{name}_{info.id}", on_click=ask, args=(info.id, studio.models.remove, info.id)
+            t(f"models.{name}"), key=f"{name}_{info.id}", on_click=PRESS, args=(info.id, studio.models.remove, info.id)
         )

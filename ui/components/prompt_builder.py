@@ -25,7 +25,7 @@ def draw(library: prompts.Library | None) -> None:
             chosen = st.segmented_control(
                 t("generate.kind"),
                 list(names),
-                format_func=names.get,
+                format_func=names.__getitem__,
                 default=chosen,
                 required=True,
                 key=state.labelled("idea_kind"),

@@ -145,7 +145,7 @@ def _axis(name: str, known: Mapping[str, sweep_axes.SweepAxis], base: Generation
             t(f"vary.{name}"), list(known), index=None, key=state.labelled(f"vary_{name}"), placeholder=t("vary.none"),
             format_func=lambda key: said(known[key].label) if key in known else key,
         )  # fmt: skip
-    if key not in known:
+    if key is None or key not in known:
         return None
     axis = known[key]
     field = f"vary_{name}_{key}"

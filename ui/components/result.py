@@ -95,7 +95,7 @@ def _tabs(job: Job | None) -> str:
             state.give_widget(key, present)
             st.segmented_control(
                 t("stage.tabs"), there, key=key, required=True, label_visibility="collapsed",
-                format_func={name: t(f"stage.{name}") for name in there}.get,
+                format_func={name: t(f"stage.{name}") for name in there}.__getitem__,
                 on_change=lambda: state.set_stage_tab(st.session_state[key]),
             )  # fmt: skip
         if pinned:

@@ -41,8 +41,8 @@ def button(studio: Studio, job: Job) -> None:
     with panel:
         until = st.datetime_input(t("later.until"), _soon(), key=f"until_{job.id}")
         st.button(
-            t("later.wait"), key=f"wait_{job.id}", type="primary", disabled=until is None, on_click=actions.ask,
-            args=(studio.queue.postpone, job.id, until and until.replace(tzinfo=local_zone())),
+            t("later.wait"), key=f"wait_{job.id}", type="primary", on_click=actions.ask,
+            args=(studio.queue.postpone, job.id, until.replace(tzinfo=local_zone())),
         )  # fmt: skip
 
 

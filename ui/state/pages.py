@@ -52,9 +52,9 @@ def is_cleared(job: Job) -> bool:
     if _CLEARED not in st.session_state and _CLEARED in st.query_params:
         st.session_state[_CLEARED] = st.query_params[_CLEARED]
     since = st.session_state.get(_CLEARED)
-    if since:
+    if since is not None:
         st.query_params[_CLEARED] = since
-    return bool(since) and job.finished_at is not None and job.finished_at <= datetime.fromisoformat(since)
+    return since is not None and job.finished_at is not None and job.finished_at <= datetime.fromisoformat(since)
 
 
 def clear_ended(now: datetime) -> None:
@@ -64,13 +64,13 @@ def clear_ended(now: datetime) -> None:
 
 def queue_page(name: str) -> tuple[int, str | None]:
     """Return how many jobs of that list come before the page that is shown, and the last of them; (0, None) at first."""
-    first, after = st.session_state.get((_QUEUE_PAGE, name), (0, None))
+    first, after = st.session_state.get(f"{_QUEUE_PAGE}:{name}", (0, None))
     return int(first), after
 
 
 def turn_queue_page(name: str, first: int, after: str | None) -> None:
     """Show the page that begins after the job `after`, with `first` jobs before it."""
-    st.session_state[(_QUEUE_PAGE, name)] = (first, after)
+    st.session_state[f"{_QUEUE_PAGE}:{name}"] = (first, after)
 
 
 

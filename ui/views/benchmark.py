@@ -52,7 +52,7 @@ def _shown(studio: Studio, comparison: Benchmark) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="comparison_head"):
         view = st.segmented_control(
             t("history.view"), VIEWS, key=state.labelled(state.VIEW), default="table", required=True, label_visibility="collapsed",
-            format_func={name: t(f"comparison.view_{name}") for name in VIEWS}.get,
+            format_func={name: t(f"comparison.view_{name}") for name in VIEWS}.__getitem__,
         )  # fmt: skip
         if not active:
             address = f"/api/comparisons/{comparison.id}"

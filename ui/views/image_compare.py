@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -12,6 +13,9 @@ from core.types import ImageRecord
 from ui import formats, resources, state
 from ui.components import custom_components, error_card, history_table
 from ui.i18n import t
+
+if TYPE_CHECKING:
+    import pandas
 
 MOST = 9
 NOT_COMPARED = ("picture", "when", "bytes", "note")
@@ -64,7 +68,7 @@ def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
     views = ("slider", "beside", "map")
     view = st.segmented_control(
         t("history.view"), views, key=state.labelled("compare_view"), default="slider", required=True, label_visibility="collapsed",
-        format_func={name: t(f"compare.{name}") for name in views}.get,
+        format_func={name: t(f"compare.{name}") for name in views}.__getitem__,
     )  # fmt: skip
     if view == "slider":
         custom_components.slider(first, second, t("compare.slider"), key="compare_slider")
@@ -98,7 +102,7 @@ def _side_by_side(records: list[ImageRecord]) -> None:
                 st.caption(str(number))
 
 
-def _differences(frame, equal: int) -> None:
+def _differences(frame: pandas.DataFrame, equal: int) -> None:
     """One column an image, one row a parameter that differs."""
     shown = [name for name in frame.columns if frame[name].nunique(dropna=False) > 1]
     if not shown:
