@@ -113,7 +113,7 @@ class WorkerPool:
         prepared: Prepared,
         need: Callable[[str], int | None],
     ) -> None:
-        """`need(model)` returns the memory in bytes that a model needs; None if unknown."""
+        """Start without workers. `need(model)` returns the memory in bytes that a model needs; None if unknown."""
         self._link = link
         self._wanted = workers
         self._hang = hang_seconds

@@ -24,7 +24,7 @@ WITH_DROPOUT = (NATIVE, "_native_math")  # the others refuse it, drop it in sile
 
 @dataclass(frozen=True)
 class AttentionPlan:
-    """`by_row`: the backend can't take a mask, so rows of unlike length are attended one by one."""
+    """The attention of one image. `by_row`: the backend can't take a mask, so rows of different length run one by one."""
 
     backend: str = NATIVE
     by_row: bool = False
@@ -36,7 +36,7 @@ class AttentionPlan:
 
 
 def choose(backend: str, dropout: float, real_rope: bool, shape: Shape) -> tuple[AttentionPlan, tuple[Decision, ...]]:
-    """The plan for what the options ask, with the reason wherever it isn't what was asked."""
+    """Return the plan for the options, with the reason wherever it differs from the request."""
     if dropout and backend not in WITH_DROPOUT:
         return AttentionPlan(NATIVE, False, dropout, real_rope), (Decision(OPTION, backend, NATIVE, _NO_DROPOUT),)
     if backend == NATIVE:
@@ -73,7 +73,7 @@ def _original(layer: Attention, k: int) -> Any:
 
 
 class StudioProcessor:
-    """Z-Image's attention as diffusers has it (normalised, rotated, attended), with the plan's kernel, dropout and rotation.
+    """Z-Image's attention as in diffusers (norm, RoPE, attention), with the plan's kernel, dropout and RoPE.
 
     One instance serves all layers. `originals` are diffusers' own, in the order of the layers.
     """
@@ -149,13 +149,13 @@ class StudioProcessor:
 
 
 def rotate_complex(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Rotary positions as diffusers computes them. x (batch, tokens, heads, d), factors (batch, tokens, d / 2) complex."""
+    """Apply RoPE as diffusers does. x (batch, tokens, heads, d), factors (batch, tokens, d / 2) complex."""
     pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * factors.unsqueeze(2)).flatten(3).type_as(x)
 
 
 def rotate_real(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """The same without complex numbers: (a + ib)(c + is) = (ac - bs) + i(as + bc)."""
+    """Apply RoPE without complex numbers: (a + ib)(c + is) = (ac - bs) + i(as + bc)."""
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     cosine, sine = torch.view_as_real(factors).unsqueeze(2).unbind(-1)
     return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(3).type_as(x)

@@ -29,7 +29,7 @@ OPTION = "transformer.attention_backend"
 
 @dataclass(frozen=True)
 class Shape:
-    """What the kernels have to take: heads, the size of one, the number format, the device."""
+    """What the kernels have to support: number of heads, head size, dtype, device."""
 
     heads: int
     head_dim: int
@@ -38,14 +38,14 @@ class Shape:
 
 
 def shape_of(transformer: Any, device: str) -> Shape:
-    """The shape of a Z-Image transformer's attention."""
+    """Return the attention shape of a Z-Image transformer."""
     heads = transformer.config.n_heads
     return Shape(heads, transformer.config.dim // heads, transformer.dtype, device)
 
 
 @cache
 def probe(backend: str, shape: Shape) -> Capability:
-    """Whether the backend computes attention rightly here: it is run on a few numbers and compared with the plain one."""
+    """Return whether the backend computes attention correctly here, by comparison with the plain one on a few numbers."""
     try:
         name = AttentionBackendName(backend)
         _check_attention_backend_requirements(name)
@@ -60,7 +60,7 @@ def probe(backend: str, shape: Shape) -> Capability:
 
 
 def survey(transformer: Any, device: str) -> tuple[Capability, ...]:
-    """Every backend that the option offers. flex would start the compiler, so it is only looked for, and probed when chosen."""
+    """Return every backend of the option. flex starts the compiler, so it is only looked for, and probed when selected."""
     shape = shape_of(transformer, device)
     return tuple(_unprobed(name) if name == FLEX else probe(name, shape) for name in ATTENTION_BACKENDS)
 
@@ -75,7 +75,7 @@ def _unprobed(backend: str) -> Capability:
 
 @cache
 def takes_masks(backend: str, shape: Shape) -> bool:
-    """Whether a mask over the keys is obeyed; some backends raise, and some add it to the scores as if it were numbers."""
+    """Return True if the backend applies a mask over the keys; some raise, some add it to the scores."""
     try:
         return bool(_distance(AttentionBackendName(backend), shape, masked=True) <= TOLERANCE)
     except torch.OutOfMemoryError:

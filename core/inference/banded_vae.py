@@ -24,7 +24,7 @@ Allocate = Callable[[tuple[int, int, int], torch.dtype], Tensor]
 
 
 class Layer:
-    """What lies between two layers of one image: (rows, columns, channels) in the computer's memory, and its statistics."""
+    """The output of a layer of one image: (rows, columns, channels) in host memory, and its statistics."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -44,7 +44,7 @@ class Layer:
         self._count = total
 
     def affine(self, norm: torch.nn.GroupNorm, device: torch.device) -> tuple[Tensor, Tensor]:
-        """GroupNorm over the whole image as x * scale + shift, each (channels,) in float32."""
+        """Return GroupNorm over the whole image as scale and shift of x, each (channels,) in float32."""
         means = self._mean.view(norm.num_groups, -1)
         variances = (self._squares / self._count).view(norm.num_groups, -1)
         mean = means.mean(1, keepdim=True)
@@ -57,7 +57,7 @@ class Layer:
 
 
 class Walk:
-    """One image's way through the network. `area`: pixels of a layer that may be on the device at once."""
+    """The pass of one image through the network. `area`: maximum pixels of a layer on the device at once."""
 
     def __init__(self, device: torch.device, area: int, allocate: Allocate) -> None:
         self._device = device
@@ -65,7 +65,7 @@ class Walk:
         self._allocate = allocate
 
     def begin(self, image: Tensor) -> Layer:
-        """A layer of its own from (channels, rows, columns)."""
+        """Return a new layer with the values of (channels, rows, columns)."""
         values = image.permute(1, 2, 0)
         layer = Layer(self._allocate(tuple(values.shape), image.dtype))
         layer.write(0, values)
@@ -81,7 +81,7 @@ class Walk:
         plus: tuple[Layer, Any] | None = None,
         into: Tensor | None = None,
     ) -> Layer:
-        """`source`, normalised and through SiLU when there is a `norm`, doubled or halved in size, through `conv`.
+        """Convolve `source`, normalised and through SiLU if there is a `norm`, doubled or halved in size, with `conv`.
 
         `plus`: a layer to add, through its own 1 x 1 convolution when there is one. `into`: where to write.
         """
@@ -162,13 +162,13 @@ class Walk:
         return band if conv is None else _conv(band, conv)
 
     def resnet(self, x: Layer, block: Any) -> Layer:
-        """A ResnetBlock2D without time embedding. Writes over `x` where the channels allow it."""
+        """Apply a ResnetBlock2D without time embedding. Overwrites `x` where the channels allow it."""
         hidden = self.convolve(x, block.conv1, block.norm1)
         into = x.values if block.conv_shortcut is None else None
         return self.convolve(hidden, block.conv2, block.norm2, plus=(x, block.conv_shortcut), into=into)
 
     def attend(self, x: Layer, attention: Any) -> Layer:
-        """Self-attention over all places of the smallest layer, the queries in parts. Writes over `x`."""
+        """Apply self-attention over the smallest layer, with the queries in parts. Overwrites `x`."""
         rows, columns, channels = x.values.shape
         tokens = x.values.to(self._device, copy=True).view(1, rows * columns, channels)
         _normalise(tokens, *x.affine(attention.group_norm, self._device))
@@ -184,7 +184,7 @@ class Walk:
         return made
 
     def middle(self, x: Layer, block: Any) -> Layer:
-        """A UNetMidBlock2D."""
+        """Apply a UNetMidBlock2D."""
         x = self.resnet(x, block.resnets[0])
         for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
             if attention is not None:
@@ -214,7 +214,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 def decode(vae: Any, latents: Tensor, tile: int, allocate: Allocate | None = None) -> Tensor:
-    """(b, c, h, w) latents -> (b, 3, 8 h, 8 w), with bands of at most tile^2 pixels on the latents' device."""
+    """Decode (b, c, h, w) latents to (b, 3, 8 h, 8 w), in bands of at most tile^2 pixels on the latents' device."""
     return torch.stack([_decode_one(vae, one, _walk(latents, tile, allocate)) for one in latents])
 
 
@@ -234,7 +234,7 @@ def _decode_one(vae: Any, latents: Tensor, walk: Walk) -> Tensor:
 
 
 def encode(vae: Any, pixels: Tensor, tile: int, allocate: Allocate | None = None) -> Tensor:
-    """(b, 3, h, w) -> moments (b, 2 c, h / 8, w / 8), with bands of at most tile^2 pixels on the pixels' device."""
+    """Encode (b, 3, h, w) to moments (b, 2 c, h / 8, w / 8), in bands of at most tile^2 pixels on the pixels' device."""
     return torch.stack([_encode_one(vae, one, _walk(pixels, tile, allocate)) for one in pixels])
 
 

@@ -78,7 +78,7 @@ class Generator:
     """Keeps one model loaded; loads another, or the same one again, when a request needs it."""
 
     def __init__(self, catalog: Catalog, read: Read = read_pipeline, loras: LoraLibrary | None = None) -> None:
-        """`read` stands in for the reading of weights, where these are made up. LoRAs lie beside the models by default."""
+        """Create a generator without a model. `read` replaces the reading of weights in tests and benchmarks."""
         self._catalog = catalog
         self._loras = loras or LoraLibrary(catalog.places.store / LORA_FOLDER)
         self._embeddings = EmbeddingLibrary(catalog.places.store / EMBEDDING_FOLDER)
@@ -90,7 +90,7 @@ class Generator:
 
     @property
     def loaded(self) -> LoadedModel | None:
-        """The model in memory."""
+        """Return the model in memory."""
         return self._loaded
 
     def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> LoadedModel:

@@ -24,7 +24,7 @@ UPSCALERS = {
 
 @dataclass(frozen=True)
 class Pass:
-    """One run of the model; `strength` is the denoising strength over an image."""
+    """One run of the model; `strength` is the denoising strength."""
 
     request: GenerationRequest
     strength: float

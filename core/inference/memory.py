@@ -33,7 +33,7 @@ def start_peak(device: str) -> None:
 
 
 def read_peak(device: str) -> int | None:
-    """Bytes at the peak since `start_peak`; None where the system does not tell."""
+    """Return the peak bytes since `start_peak`; None if the system does not report them."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     if not _STATUS.exists():
@@ -54,7 +54,7 @@ def free_unused(device: str) -> None:
 
 @dataclass(frozen=True)
 class GpuInfo:
-    """The GPU of this process. Memory in bytes; `own` is what this process holds of it."""
+    """The GPU of this process. Memory in bytes; `own` is the memory that this process holds."""
 
     name: str
     total: int
@@ -63,7 +63,7 @@ class GpuInfo:
 
 
 def card() -> GpuInfo | None:
-    """None without one."""
+    """Return the GPU of this process, or None."""
     if not torch.cuda.is_available():
         return None
     free, total = torch.cuda.mem_get_info()
@@ -71,7 +71,7 @@ def card() -> GpuInfo | None:
 
 
 def machine(device: str, info: ModelInfo | None) -> memory_tiers.DeviceMemory:
-    """The memory that is free now on the device and beside it, and what quantisation lacks for this model."""
+    """Return the free memory of the device and the host, and what quantization lacks for this model."""
     host = psutil.virtual_memory().available
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else host
     return memory_tiers.DeviceMemory(device, free, host, partial(quantization.missing, device=device, info=info))

@@ -68,14 +68,14 @@ class DeviceMemory:
 
 @dataclass(frozen=True)
 class Plan:
-    """The tier in effect, with the reason of each choice that was not the user's."""
+    """The tier in effect, with the reason of each automatic choice."""
 
     tier: Tier
     decisions: tuple[Decision, ...]
 
     @property
     def implied(self) -> dict[str, Any]:
-        """What the tier makes of the options that it decides."""
+        """Return the values of the options that the tier decides."""
         held = {
             "memory.tier": self.tier.name,
             "memory.quantization": self.tier.quantization,
@@ -85,7 +85,7 @@ class Plan:
 
 
 def needed(tier: Tier, parameters: Mapping[str, int], pixels: int, stored: Mapping[str, int] | None = None) -> int:
-    """Bytes on the GPU at the peak, in 16-bit arithmetic, for one image of `pixels`.
+    """Return the peak bytes on the GPU, in 16-bit arithmetic, for one image of `pixels`.
 
     `parameters` counts those of text_encoder, transformer and vae; `stored` has the bytes of parts that stay as in their file.
     """
@@ -111,7 +111,7 @@ def choose(
     failed: str | None = None,
     stored: Mapping[str, int] | None = None,
 ) -> Plan:
-    """The tier of `memory.tier`, or the first that fits; then what the other options and the machine make of it.
+    """Return the tier of `memory.tier`, or the first that fits, adapted to the other options and the machine.
 
     `failed` is the tier that ran out of memory just now: the next one below is taken, whatever was asked for.
     UnavailableError when the user asked for what this machine can't do.
@@ -134,7 +134,7 @@ def choose(
 
 
 def ladder(machine: DeviceMemory) -> tuple[Tier, ...]:
-    """The tiers that this machine can hold a model in, the fastest first."""
+    """Return the tiers that this machine supports, the fastest first."""
     if machine.device != "cuda":
         return (CPU, CPU_SMALL)
     return tuple(tier for tier in map(partial(_with_fallback, machine), TIERS) if _lacking(tier, machine) is None)
@@ -187,7 +187,7 @@ def _below(failed: str, machine: DeviceMemory) -> tuple[Tier, Decision]:
 
 
 def has_below(tier: str, machine: DeviceMemory) -> bool:
-    """Whether there is a tier to fall back to."""
+    """Return True if there is a lower tier."""
     return bool(_smaller(tier, machine))
 
 

@@ -48,7 +48,7 @@ RELOAD_OPTIONS = tuple(  # a change of these loads the model again
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A pipeline in memory and everything to say about it.
+    """A pipeline in memory and its properties.
 
     `asked`, `effective` and `plan` are as the options were last applied; `texts` and `compiled` fill as the model is used.
     """
@@ -217,7 +217,7 @@ def _place(
 
 
 def choose_device(requested: str, model: str) -> Decision:
-    """auto: CUDA, then Apple's GPU, then the CPU. A device that is asked for and absent is an error, not a fallback."""
+    """Return the device. auto: CUDA, then Apple's GPU, then the CPU. Raises UnavailableError for an absent device."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if requested == AUTO:
         chosen = next(name for name, present in there.items() if present)
@@ -245,7 +245,10 @@ def without_text_encoders(by_part: Mapping[str, int]) -> dict[str, int]:
 
 
 def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
-    """auto: bfloat16 on GPUs that have it, float16 on older ones; on the CPU float32 when it fits, else bfloat16."""
+    """Return the dtype.
+
+    auto: bfloat16 on GPUs that support it, else float16; on the CPU float32 if it fits, else bfloat16.
+    """
     if requested != AUTO:
         return Decision("model.dtype", requested, requested, _ASKED)
     if device == "cuda":
@@ -259,12 +262,12 @@ def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether the device computes in bfloat16 itself; GPUs before 2020 only imitate it, slowly."""
+    """Return True if the device computes in bfloat16 natively; GPUs before 2020 emulate it slowly."""
     return device == "cpu" or (device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def fits(info: ModelInfo, dtypes: Mapping[str, str], device: str) -> bool:
-    """Whether the weights in these formats fit the memory that is free once the present ones are gone."""
+    """Return True if the weights in these formats fit the memory that is free after unloading the present ones."""
     there = torch.cuda.mem_get_info()[1] if device == "cuda" else psutil.virtual_memory().available
     files = weights_by_part(*files_of(info))
     needed = sum(
@@ -290,6 +293,6 @@ _DTYPE_REASONS = {
 
 
 def model_bytes(info: ModelInfo) -> int:
-    """Bytes of the weight files that the model is read from."""
+    """Return the bytes of the weight files of the model."""
     files = weights_by_part(*files_of(info))
     return sum(file.stat().st_size for _, file in files)

@@ -20,7 +20,7 @@ COMPONENTS = ("text_encoder", "transformer", "vae")
 
 
 def wanted_dtypes(options: Mapping[str, Any], whole: str) -> dict[str, str]:
-    """Each component's format by name: its own option, or `whole` where that is auto.
+    """Return the dtype of each component: its own option, or `whole` where that is auto.
 
     With float16 as the whole model's, the VAE takes float32: it is small, and has no clamping.
     """
@@ -34,7 +34,7 @@ def wanted_dtypes(options: Mapping[str, Any], whole: str) -> dict[str, str]:
 
 
 def next_dtypes(dtypes: Mapping[str, str], has_bfloat16: bool) -> dict[str, str] | None:
-    """The formats for the next try of a whole job: the range grows, and no component gets less. None when all is float32.
+    """Return the dtypes for the next try: the range grows, no component gets less. None when all is float32.
 
     float16 -> bfloat16 where the device computes in it, else float32; bfloat16 -> float32.
     """
@@ -50,7 +50,7 @@ def next_dtypes(dtypes: Mapping[str, str], has_bfloat16: bool) -> dict[str, str]
 
 @contextmanager
 def in_float32(module: nn.Module) -> Iterator[None]:
-    """`module` computes in float32 meanwhile. Its weights come back bit for bit: float32 holds each 16-bit value exactly."""
+    """Compute with `module` in float32. Its weights are restored bit for bit: float32 holds each 16-bit value exactly."""
     before = next(module.parameters()).dtype
     nn.Module.to(module, torch.float32)  # not diffusers' own `to`, which writes a warning each time
     try:

@@ -24,7 +24,7 @@ class PrecisionFallback:
         self.decisions: tuple[Decision, ...] = ()
 
     def next(self, model: LoadedModel, broken: CorruptImageError) -> None:
-        """Go one step higher, or raise `broken` with the cure that is left to the user."""
+        """Use the next higher precision, or raise `broken` with the remedy for the user."""
         if not self.options["precision.auto_retry"]:
             raise output_checks.with_cure(broken, "off") from broken
         higher = next_dtypes(model.dtypes, has_bfloat16(model.device))

@@ -28,7 +28,7 @@ FP8_CAPABILITY = (8, 9)  # Ada and newer multiply fp8 in hardware
 
 
 def missing(kind: str, device: str, info: ModelInfo | None = None) -> Mapping[str, str] | None:
-    """What `kind` lacks here, in both languages; None when it can be used. `info` is the model's, where there is one."""
+    """Return what `kind` lacks here, by language; None if it can be used. `info` is the model, if known."""
     if info is not None and "memory.quantization" in info.cannot:
         return info.cannot["memory.quantization"]
     if kind == FP8_STORAGE:

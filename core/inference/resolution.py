@@ -24,7 +24,7 @@ def check_sides(width: int, height: int, max_side: int, source: str) -> None:
 
 
 def rendered_size(width: int, height: int, multiple: int, native_pixels: int | None, max_side: int) -> tuple[int, int]:
-    """The size that the model renders, in pixels: multiples of `multiple`.
+    """Return the size that the model renders, in pixels: multiples of `multiple`.
 
     With `native_pixels` None: the next multiple at or above each side. Otherwise about that many pixels in the same ratio.
     """
@@ -57,7 +57,7 @@ def _nearest(side: float, multiple: int, max_side: int) -> int:
 
 
 def deliver(image: Image.Image, width: int, height: int, resize: bool) -> Image.Image:
-    """The file's image, exactly `width` x `height`: cut from the centre, or (with `resize`) scaled to cover, then cut."""
+    """Return the image at exactly `width` x `height`: center-cropped, or (with `resize`) scaled to cover, then cropped."""
     if image.size == (width, height):
         return image
     if resize:

@@ -27,7 +27,7 @@ SLOW, FAST = (
 
 @dataclass(frozen=True)
 class RopePlan:
-    """How one image's positions are made. `factors`: how much longer than trained the rows and columns are, at least 1."""
+    """The RoPE scaling of one image. `factors`: sides relative to the trained ones, at least 1."""
 
     rotate: bool
     method: str  # none, linear, ntk, yarn or dype
@@ -39,14 +39,14 @@ class RopePlan:
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """For the image's record; None when the positions are the trained ones."""
+        """Return the plan for the image's record; None for unscaled positions."""
         if not self.rotate or self.method == "none":
             return None
         return {"method": self.method, "base": self.base, "factors": [round(factor, 4) for factor in self.factors]}
 
 
 def plan_positions(options: Mapping[str, Any], trained_side: int, size: tuple[int, int]) -> RopePlan:
-    """What the options mean for an image rendered at `size` (width, height) px by a model trained up to `trained_side` px."""
+    """Return the plan of the options for an image of `size` (width, height) px and a model trained to `trained_side` px."""
     asked, given = options["transformer.rope_base_resolution"], options["transformer.rope_factor"]
     base = trained_side if asked == AUTO else asked
     width, height = size
@@ -65,7 +65,7 @@ def plan_positions(options: Mapping[str, Any], trained_side: int, size: tuple[in
 
 
 def automatic_choice(options: Mapping[str, Any], plan: RopePlan, size: tuple[int, int]) -> tuple[Decision, ...]:
-    """The reason of an automatic scaling; none is needed up to the base resolution, where nothing is changed."""
+    """Return the reason of an automatic scaling; nothing up to the base resolution."""
     if options["transformer.rope_scaling"] != AUTO or max(size) <= plan.base:
         return ()
     side = max(size)
@@ -74,17 +74,17 @@ def automatic_choice(options: Mapping[str, Any], plan: RopePlan, size: tuple[int
 
 
 def frequencies(dim: int, theta: float) -> torch.Tensor:
-    """The trained angles of one token's step, (dim / 2,) float64: theta^(-2 i / dim)."""
+    """Return the trained angles per token, (dim / 2,) float64: theta^(-2 i / dim)."""
     return theta ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
 
 
 def linear(dim: int, theta: float, factor: float) -> torch.Tensor:
-    """Position Interpolation (arXiv:2306.15595): every position, hence every angle, divided by the factor."""
+    """Return Position Interpolation (arXiv:2306.15595): every angle divided by the factor."""
     return frequencies(dim, theta) / factor
 
 
 def ntk(dim: int, theta: float, factor: float) -> torch.Tensor:
-    """NTK-aware (arXiv:2309.00071, section 3.1): theta grows by factor^(dim / (dim - 2)).
+    """Return NTK-aware scaling (arXiv:2309.00071, section 3.1): theta grows by factor^(dim / (dim - 2)).
 
     The fastest frequency stays, the slowest is divided by the factor.
     """
@@ -92,7 +92,7 @@ def ntk(dim: int, theta: float, factor: float) -> torch.Tensor:
 
 
 def yarn(dim: int, theta: float, factor: float, trained: int, fade: float = 1.0) -> torch.Tensor:
-    """YaRN's "NTK by parts" (arXiv:2309.00071, section 3.2): each frequency by how often it turned over `trained` tokens.
+    """Return YaRN's "NTK by parts" (arXiv:2309.00071, section 3.2): scaled by the turns over `trained` tokens.
 
     Fewer than SLOW turns: divided by the factor. More than FAST: left alone. Between: mixed linearly. A side of an image is short
     (64 tokens at 1024 px), no frequency turns 32 times on it, so FAST is at most what the fastest one turns: trained / 2 pi.
@@ -106,12 +106,12 @@ def yarn(dim: int, theta: float, factor: float, trained: int, fade: float = 1.0)
 
 
 def dype_fade(sigma: float, scale: float, exponent: float) -> float:
-    """DyPE's kappa(t) = scale t^exponent (arXiv:2510.20766); t is the noise level, 1 at the first step and 0 at the end."""
+    """Return DyPE's kappa(t) = scale t^exponent (arXiv:2510.20766); t is the noise level, 1 at the first step, 0 at the end."""
     return scale * max(0.0, sigma) ** exponent
 
 
 def temperature(factors: tuple[float, float], fade: float = 1.0) -> float:
-    """YaRN's sqrt(1 / t) = 0.1 ln s + 1 (arXiv:2309.00071, section 3.4), for queries and keys; s is the axes' geometric mean.
+    """Return YaRN's sqrt(1 / t) = 0.1 ln s + 1 (arXiv:2309.00071, section 3.4); s is the geometric mean of the factors.
 
     More tokens flatten the attention; this sharpens it again. Under DyPE s becomes s^fade, so that nothing of the scaling is left
     at the end; the authors' own code leaves it constant.
@@ -120,7 +120,7 @@ def temperature(factors: tuple[float, float], fade: float = 1.0) -> float:
 
 
 class NoRotation:
-    """The embedder that rotates by nothing: every factor is 1. Keeps the true one, to give it back."""
+    """An embedder whose factors are all 1. Keeps the original one."""
 
     def __init__(self, original: Any) -> None:
         self.original = original
@@ -131,7 +131,7 @@ class NoRotation:
 
 
 class ScaledPositions:
-    """The embedder of a plan. Keeps the true one, to give it back; theta, dims and lengths are the true one's."""
+    """The embedder of a plan. Keeps the original one, and uses its theta, dims and lengths."""
 
     def __init__(self, original: Any, plan: RopePlan) -> None:
         self.original = original
@@ -187,7 +187,7 @@ def apply(transformer: Any, plan: RopePlan) -> None:
 
 
 def fade_to(transformer: Any, sigma: float) -> None:
-    """Before each step: tell positions that fade how much noise is left (1 at the first step)."""
+    """Update fading RoPE scaling to the remaining noise (1 at the first step)."""
     embedder = transformer.rope_embedder
     if isinstance(embedder, ScaledPositions) and embedder.plan.method == "dype":
         embedder.fade_to(sigma)

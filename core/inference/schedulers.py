@@ -164,7 +164,7 @@ def begin_by_steps(pipeline: Any, steps: int) -> None:
 
 @dataclass
 class StepTap:
-    """What went into the last step: the model's output, the sample before it, and where in the schedule."""
+    """The input of the last step: the model's output, the sample before it, and the step index."""
 
     scheduler: Any
     output: torch.Tensor | None = None

@@ -18,7 +18,7 @@ PACKAGE = "torch_tensorrt"
 
 
 def missing(device: str) -> Mapping[str, str] | None:
-    """All that is lacking, in both languages; None when it can be used."""
+    """Return what is missing, by language; None if TensorRT can be used."""
     lacks = [_lacks_package(), _lacks_card(device)]
     found = [words for words in lacks if words]
     if not found:
@@ -46,7 +46,7 @@ def _lacks_card(device: str) -> Mapping[str, str] | None:
 
 
 def apply(transformer: Any, device: str) -> None:
-    """Compile the repeated blocks with TensorRT at their first call. UnavailableError names what is missing."""
+    """Compile the repeated blocks with TensorRT at their first call. Raises UnavailableError with what is missing."""
     lacking = missing(device)
     if lacking:
         raise UnavailableError(key="tensorrt.enabled", value="true", reason=lacking)

@@ -20,13 +20,13 @@ TRIM_MULTIPLE = 64  # tokens; shorter ends fall to other kernels on the CPU, who
 
 
 class TextCache:
-    """Embeddings of the prompts that were read last, by (prompt, longest length, whether padded). One a loaded model."""
+    """Prompt embeds of the latest prompts by (prompt, max tokens, whether padded). One per loaded model."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, int, bool], torch.Tensor] = OrderedDict()
 
     def get(self, key: tuple[str, int, bool]) -> torch.Tensor | None:
-        """(tokens, width), or None. What is asked for is kept longest."""
+        """Return the embeds (tokens, width), or None, and mark them as most recently used."""
         if key in self._kept:
             self._kept.move_to_end(key)
         return self._kept.get(key)
@@ -43,7 +43,7 @@ class TextCache:
 
 
 def trims(wanted: str, device: str) -> tuple[bool, Decision | None]:
-    """Whether prompts are read without their padding, with the reason where that was left to us."""
+    """Return whether prompts are encoded without padding, with the reason of an automatic choice."""
     if wanted != AUTO:
         return wanted == "always", None
     chosen = "always" if device == "cpu" else "never"
@@ -51,7 +51,7 @@ def trims(wanted: str, device: str) -> tuple[bool, Decision | None]:
 
 
 def real_rope(wanted: str, compiled: bool) -> tuple[bool, Decision | None]:
-    """Whether RoPE is computed in real numbers, with the reason where that was left to us."""
+    """Return whether RoPE is computed in real numbers, with the reason of an automatic choice."""
     if wanted != AUTO:
         return wanted == "always", None
     chosen = "always" if compiled else "never"
@@ -69,7 +69,7 @@ _ROPE_REASONS = {
 
 
 def encode(pipeline: Any, prompt: str, limit: int, trimmed: bool) -> torch.Tensor:
-    """Embeddings (tokens, width) of one prompt, cut to `limit` tokens; the pipeline's own way unless `trimmed`."""
+    """Return the embeds (tokens, width) of one prompt, truncated to `limit` tokens; as the pipeline does unless `trimmed`."""
     device = pipeline._execution_device
     if not trimmed:
         whole: torch.Tensor = pipeline.encode_prompt(
@@ -99,7 +99,7 @@ def templated(tokenizer: Any, prompt: str) -> str:
 
 
 class RefinedOnce(nn.Module):
-    """Stands in for the transformer's context refiner and runs it only when its input is not bit for bit that of last time."""
+    """Replaces the transformer's context refiner, and runs it only when its input changed."""
 
     def __init__(self, layers: nn.ModuleList) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class RefinedOnce(nn.Module):
         yield self
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens, width), (batch, tokens) or None, (batch, tokens, d / 2) -> as `features`."""
+        """Run the refiner: (batch, tokens, width), (batch, tokens) or None, (batch, tokens, d / 2) to the shape of `features`."""
         given = (features, mask, positions)
         if self._refined is None or not _same(self._seen, given):
             refined = features
@@ -133,7 +133,7 @@ def _same(seen: Any, given: Any) -> bool:
 
 @contextmanager
 def refined_once(transformer: Any, wanted: bool) -> Iterator[RefinedOnce | None]:
-    """For one image. Group offloading expects every layer at every step, so there nothing is skipped."""
+    """Cache the context refiner for one image. Not with group offloading, which expects every layer at every step."""
     if not wanted or _is_group_offload_enabled(transformer):
         yield None
         return

@@ -35,7 +35,7 @@ OnWarmUp = Callable[[int, int], None]  # forwards done, and of how many
 
 @dataclass
 class Compiled:
-    """What has been compiled of one loaded model, kept while it is switched off."""
+    """The compiled parts of a loaded model, kept while compilation is off."""
 
     calls: dict[Hashable, list[Any]] = field(default_factory=dict)
     warm: dict[Hashable, float] = field(default_factory=dict)  # seconds that it took
@@ -43,7 +43,7 @@ class Compiled:
 
 
 def problem(device: str) -> Mapping[str, str] | None:
-    """Why nothing can be compiled for the device, or None. Looks for the compiler only; running it may still fail."""
+    """Return why nothing can be compiled for the device, or None. Looks for the compiler only, without running it."""
     if device == "cuda":
         return None if has_triton() else _REASONS["triton"]
     try:
@@ -61,7 +61,7 @@ def apply(
     variant: tuple[Hashable, bool],
     on_warm_up: OnWarmUp,
 ) -> Decision | None:
-    """Compile the blocks, or give the plain ones back. The decision says how long it took, or why it isn't done.
+    """Compile the blocks, or restore the plain ones. The decision says how long it took, or why it was not done.
 
     `variant`: what else changes the graphs (the attention's plan), and whether the batch has guidance.
     """
@@ -82,7 +82,7 @@ def apply(
 
 
 def graphs() -> int:
-    """How many graphs this process has compiled."""
+    """Return how many graphs this process has compiled."""
     return int(counters["stats"]["unique_graphs"])
 
 

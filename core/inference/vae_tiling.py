@@ -24,7 +24,9 @@ SCALE = 8  # pixels to a latent
 
 @dataclass(frozen=True)
 class TilePlan:
-    """`sample` and `latent`: a tile's side in pixels and in latents. `overlap`: its share that a neighbour covers too.
+    """`sample` and `latent`: the side of a tile in pixels and in latents.
+
+    `overlap`: the share covered by a neighbour as well.
 
     A fraction, so that diffusers' roundings of `side * overlap` and `side * (1 - overlap)` have nothing to round.
     """
@@ -36,7 +38,7 @@ class TilePlan:
 
 @dataclass(frozen=True)
 class Tiles:
-    """What each side of the VAE works in; None is in one piece. `exact`: by rows of the whole image, else as diffusers."""
+    """The tiles of encoder and decoder; None is no tiling. `exact`: bands of the whole image, else diffusers' tiles."""
 
     encoder: TilePlan | None = None
     decoder: TilePlan | None = None
@@ -44,7 +46,7 @@ class Tiles:
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """The decoder's tiles, for the image's record."""
+        """Return the decoder's tiles for the image's record."""
         if self.decoder is None:
             return None
         plan = {"sample": self.decoder.sample, "latent": self.decoder.latent}
@@ -52,14 +54,14 @@ class Tiles:
 
 
 def plan_tiles(tile_pixels: int, overlap_factor: float) -> TilePlan:
-    """The nearest consistent plan: the tile rounded down to 8 px, the overlap to whole latents."""
+    """Return the nearest consistent plan: the tile rounded down to 8 px, the overlap to whole latents."""
     latent = max(1, tile_pixels // SCALE)
     shared = min(round(latent * overlap_factor), latent - 1)
     return TilePlan(latent * SCALE, latent, Fraction(shared, latent))
 
 
 def wanted_tiles(options: Mapping[str, Any]) -> Tiles:
-    """The tiles that the options ask for. The decoder's own size wins over the one for both."""
+    """Return the tiles that the options set. The decoder's own size wins over the common one."""
     overlap = options["vae.tile_overlap_factor"]
     tiled = options["vae.enable_tiling"] or options["memory.low_vram"]
     both = plan_tiles(options["vae.tile_sample_min_size"], overlap) if tiled else None

@@ -83,7 +83,7 @@ class JobQueue(WorkerQueue):
         worker_id: str | None = None,
         prepare: Callable[[GenerationRequest], GenerationRequest] = lambda request: request,
     ) -> None:
-        """`prepare` checks and completes each request before it is queued."""
+        """Open the queue. `prepare` checks and completes each request before it is queued."""
         super().__init__(database, worker_id)
         self.prepare = prepare
         self._cache = QueueCache(lambda: ChangeWatch(database), self._read_snapshot)

@@ -56,7 +56,7 @@ class WorkerSupervisor:
         generator: str = DEFAULT_GENERATOR,
         worker_module: str = "core.jobs.worker",
     ) -> None:
-        """`worker_module` is started with `python -m`; `generator` ("module:function") is passed on to it."""
+        """Keep the settings. `worker_module` is run with `python -m`, and gets `generator` ("module:function")."""
         self._settings = settings
         self._module = worker_module
         self._generator = generator

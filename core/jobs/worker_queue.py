@@ -28,7 +28,7 @@ class WorkerQueue:
     """The jobs table for workers and supervisors. Thread-safe as the database is."""
 
     def __init__(self, database: Database, worker_id: str | None = None) -> None:
-        """`worker_id`: only jobs that this worker runs are changed.
+        """Open the queue. With `worker_id`, only jobs that this worker runs are changed.
 
         A machine that was unreachable for long may return to a job that another worker has taken over.
         """

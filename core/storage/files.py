@@ -73,7 +73,7 @@ class Files(Protocol):
         ...
 
     def forget_copy(self, name: str) -> None:
-        """The file has changed: what this machine may have of it is to be fetched again."""
+        """Discard this machine's copy of a changed file."""
         ...
 
     def folders(self) -> list[str]:
@@ -137,7 +137,7 @@ class LocalFiles:
         return path if path is not None and path.is_file() else None
 
     def forget_copy(self, name: str) -> None:
-        """Nothing: the file itself is here."""
+        """Do nothing: there are no copies."""
 
     def folders(self) -> list[str]:
         return [entry.name for entry in _scan(self.root) if entry.is_dir(follow_symlinks=False)]

@@ -31,7 +31,7 @@ Models = Callable[[str], ModelInfo | None]
 
 @dataclass(frozen=True)
 class Issue:
-    """`kind` is one of KINDS; `found` fills the sentence about it; `cure` are values by schema key that put it right."""
+    """A fault. `kind` is one of KINDS; `found` fills its text; `cure` are the values by schema key that fix it."""
 
     kind: str
     found: Mapping[str, Any]
@@ -42,13 +42,13 @@ class Issue:
     job_id: str | None = None
 
     def cured(self) -> GenerationRequest | None:
-        """The request with the cure in it."""
+        """Return the request with the cure, or None."""
         return with_values(self.request, self.cure) if self.request else None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is looked through, newest first: jobs, and their images with how they look."""
+    """What is examined, newest first: jobs, and their images with statistics."""
 
     jobs: Sequence[Job] = ()
     images: Sequence[tuple[ImageRecord, ImageStats]] = ()
@@ -57,7 +57,7 @@ class Evidence:
 
 
 def find(evidence: Evidence) -> tuple[Issue, ...]:
-    """The newest fault of each kind, unless a later job has its cure in it."""
+    """Return the newest fault of each kind, unless a later job has its cure."""
     found: dict[str, Issue] = {}
     for fault in _all(evidence):
         found.setdefault(fault.kind, fault)
@@ -65,7 +65,7 @@ def find(evidence: Evidence) -> tuple[Issue, ...]:
 
 
 def with_values(request: GenerationRequest, values: Values) -> GenerationRequest:
-    """`request` with values by schema key, which are taken as they are."""
+    """Return `request` with values by schema key, unchecked."""
     fields = {key.removeprefix("generation."): value for key, value in values.items() if key in FIELDS}
     if "model.id" in values:
         fields["model"] = values["model.id"]
@@ -117,7 +117,7 @@ def _of_image(record: ImageRecord, look: ImageStats, models: Models) -> Iterator
 
 
 def unasked(fault: str | None, prompt: str) -> str | None:
-    """The fault of an image's look, unless the prompt asks for it: a night is blue, a sunset orange, a sketch grey."""
+    """Return the fault of an image's look, unless the prompt explains it (a night is blue, a sunset orange)."""
     asked = {"grey": UNCOLOURED, "cast": TINTED}.get(fault or "")
     return None if asked and asked.search(prompt) else fault
 

@@ -47,14 +47,14 @@ def file_hashes(effective: Mapping[str, Any], kind: str) -> dict[str, str]:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
-    """The conditions that both know and that differ. Where the changed part is known, the model's fingerprint says no more."""
+    """Return the known conditions that differ. Where the changed part is known, the model's fingerprint is left out."""
     found = [Change(name, value, now[name]) for name, value in before.items() if name in now and now[name] != value]
     named = any(change.name.startswith(f"{PARTS}.") for change in found)
     return tuple(change for change in found if not (named and change.name == "model.fingerprint"))
 
 
 def expected(record: ImageRecord, known: Mapping[str, Any], worker: WorkerStatus) -> tuple[Change, ...]:
-    """What will be other than it was for `record`, by what is known before a run.
+    """Return what will differ from `record` in a rerun, as far as known before it.
 
     `known` is of its model and the libraries; the device and the dtype that "auto" means are known while it is loaded.
     """
@@ -67,7 +67,7 @@ def expected(record: ImageRecord, known: Mapping[str, Any], worker: WorkerStatus
 
 
 def judged(before: ImageRecord, again: ImageRecord, difference: Difference) -> RerunResult:
-    """Identical, or different for these reasons; with none, the same conditions gave another image."""
+    """Return whether the rerun is identical, and the reasons of a difference as far as known."""
     reasons = changes(conditions(before.effective), conditions(again.effective))
     if before.format != again.format:
         reasons = (*reasons, Change("output.format", before.format, again.format))

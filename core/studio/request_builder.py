@@ -50,7 +50,7 @@ class RequestBuilder:
         input_images: InputImages,
         embeddings: EmbeddingLibrary | None = None,
     ) -> None:
-        """`embeddings` is None where another studio generates: it has its own, and checks them."""
+        """Keep the parts. `embeddings` is None with a remote studio, which checks its own."""
         self._settings = settings
         self._catalog = catalog
         self._loras = loras
@@ -189,12 +189,15 @@ class RequestBuilder:
 
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The values by their own keys, in their own types. Raises InputError naming `source` for the first that can't be used."""
+    """Return the values by key, in their types. Raises InputError naming `source` for the first invalid one."""
     return SCHEMA.checked(values, source)
 
 
 def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo, source: str) -> GenerationRequest:
-    """The request of `chosen`, a value for every key; what is auto is the model's own. `given` came with the request."""
+    """Return the request of `chosen`, a value for every key; auto becomes the model's value.
+
+    `given` came with the request.
+    """
     return GenerationRequest(
         prompt=chosen["generation.prompt"],
         negative_prompt=chosen["generation.negative_prompt"],
@@ -210,7 +213,7 @@ def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo,
 
 
 def with_seed(request: GenerationRequest) -> GenerationRequest:
-    """-1 becomes a real seed. A template is told only of a prompt that it makes with the image's own seed."""
+    """Replace -1 by a real seed. The template is kept only if it gives the prompt with the image's own seed."""
     seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
     drawn = bool(request.images) or (seed == request.seed and request.num_images == 1)
     if not drawn:

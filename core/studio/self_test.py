@@ -40,7 +40,7 @@ ODD = (250, 141)  # a size that no model renders natively
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: its name and what was found, in both languages."""
+    """One check: its name and its result, in both languages."""
 
     name: Text
     found: Text
@@ -49,7 +49,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Shot:
-    """An image of a step: the job, and, when it was made, its record."""
+    """An image of a step: its job, and its record once finished."""
 
     job: Job
     record: ImageRecord | None
@@ -71,7 +71,7 @@ def requests(studio: Studio, step: Step, values: Mapping[str, Any], images: int 
 
 
 def judge(studio: Studio, step: Step, jobs: Sequence[Job]) -> list[Check]:
-    """What the step's ended jobs show. A job that failed is a check that did not pass."""
+    """Return the checks of a step's ended jobs. A failed job is a failed check."""
     return step.judge(studio, [_shot(studio, job) for job in jobs])
 
 

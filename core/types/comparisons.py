@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class BenchmarkColumn:
-    """One side of a comparison: a model and what is set for it, by schema key. One job generates all its images.
+    """One column of a benchmark: a model and its values by schema key. One job generates all its images.
 
     Size and kind of the model are those of the day on which the comparison was made.
     """
@@ -35,13 +35,13 @@ class Benchmark:
 
     @property
     def cells(self) -> tuple[tuple[str, int], ...]:
-        """Prompt and seed of each image of a column, in the order of its places in the column's job (from 1)."""
+        """Return prompt and seed of each image of a column, in the order of its job."""
         return tuple((prompt, seed) for prompt in self.prompts for seed in self.seeds)
 
 
 @dataclass(frozen=True)
 class Vote:
-    """Which of two images somebody liked better, not knowing whose they are: columns `one` < `other` at the same place."""
+    """Which of two images is preferred in a blind vote: columns `one` < `other` at the same index."""
 
     place: int  # of both images in their columns' jobs, from 1
     one: int

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # Pillow is needed by whoever makes or saves an image, not by
 
 
 class Phase(StrEnum):
-    """What the worker is doing for a job right now."""
+    """The phase of a running job."""
 
     LOADING = "loading"
     TEXT = "text"
@@ -63,7 +63,7 @@ ROLES = (IMAGE, MASK, CONTROL)
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """Everything that decides an image. Complete: after `Studio.submit` no field is left to a default.
+    """Everything that decides an image. Complete: after submission no field depends on a default.
 
     `width` and `height` are the pixels of the delivered file; `options` holds every advanced option by its schema key
     (such as ``vae.enable_tiling``), so that the record of an image never depends on a configuration file of that day.
@@ -90,11 +90,11 @@ class GenerationRequest:
 
     @property
     def guided(self) -> bool:
-        """Whether classifier-free guidance acts: each step then takes two passes, and the negative prompt counts."""
+        """Return True if CFG is on: each step takes two passes, and the negative prompt acts."""
         return self.cfg_scale > CFG_OFF
 
     def per_image_requests(self) -> tuple[GenerationRequest, ...]:
-        """One request for each image, each the image that its request makes alone. In no batch image k has seed + k."""
+        """Return one request per image. Without a batch, image k (from 0) has seed + k."""
         if self.images:
             return tuple(replace(self, num_images=1, images=(), **own) for own in self.images)
         return tuple(replace(self, seed=self.seed + k, num_images=1) for k in range(self.num_images))
@@ -102,7 +102,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class InputSources:
-    """What a request is made from: digests of input images by role, and the id of the image that "image" is."""
+    """The input images of a request: digests by role, and the history id of the source image."""
 
     inputs: Mapping[str, str] = field(default_factory=dict)
     parent: str = ""
@@ -110,7 +110,7 @@ class InputSources:
 
 @dataclass(frozen=True)
 class Decision:
-    """An automatic choice: what was asked, what is in effect, and why, in both languages."""
+    """An automatic choice: the requested value, the used one, and the reason by language."""
 
     option: str
     requested: Any
@@ -120,7 +120,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running job is. `step` of `steps` counts the denoising steps of image `image` of `images` (both from 1)."""
+    """The progress of a running job. `step` of `steps` are the denoising steps of image `image` of `images` (from 1)."""
 
     phase: Phase
     step: int = 0
@@ -135,7 +135,7 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Share of the whole job that is done, 0 to 1, by images and by the steps of the present one."""
+        """Return the progress of the whole job, 0 to 1, by images and by the steps of the present one."""
         if not self.steps or (self.phase in (Phase.LOADING, Phase.TEXT) and self.image == 1):
             return 0.0
         return min(1.0, (self.image - 1 + self.step / self.steps) / self.images)
@@ -164,7 +164,7 @@ class GenerationResult:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """What a generator is told beside the request: whose job it is, what of it is made already, and its input images."""
+    """What a generator gets besides the request: the job, its finished images, and its input images."""
 
     job_id: str = ""  # the same job may come again after a crash: this tells
     made: Collection[int] = ()  # places (from 1) of the images that an earlier attempt has finished

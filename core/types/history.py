@@ -12,7 +12,7 @@ from core.types.generation import Decision, GenerationRequest
 
 @dataclass(frozen=True)
 class Annotations:
-    """What people say of an image. `rating` 0 (none) to 5; tags and collections in alphabetical order."""
+    """The annotations of an image. `rating` 0 (none) to 5; tags and collections sorted."""
 
     rating: int = 0
     favourite: bool = False
@@ -23,7 +23,7 @@ class Annotations:
 
 @dataclass(frozen=True)
 class AnnotationChange:
-    """What to change of the marks of one image or many; None and () leave things as they are."""
+    """A change of annotations; None and () leave values as they are."""
 
     rating: int | None = None
     favourite: bool | None = None
@@ -84,7 +84,7 @@ class ImageRecord:
 
     @property
     def seconds(self) -> float | None:
-        """What the image took in all; None where it is unknown."""
+        """Return the generation time in seconds; None if unknown."""
         return sum(self.timings.values()) if self.timings else None
 
 
@@ -99,7 +99,7 @@ class NamedLora:
 
 @dataclass(frozen=True)
 class ImageParameters:
-    """How an image was made, as its file says it. None is unknown; no value is made up, rounded or cut."""
+    """How an image was made, according to its file. None is unknown; no value is invented, rounded or truncated."""
 
     prompt: str | None = None
     negative_prompt: str | None = None  # "" = none was used
@@ -115,7 +115,7 @@ class ImageParameters:
 
 @dataclass(frozen=True)
 class FoundParameters:
-    """What an image file says of how it was made. `program` is "" when it says nothing."""
+    """The parameters found in an image file. `program` is "" if there are none."""
 
     program: str
     values: Mapping[str, Any]  # by schema key, checked: these can be used
@@ -135,13 +135,13 @@ class Difference:
 
     @property
     def identical(self) -> bool:
-        """Every pixel is the same."""
+        """Return True if every pixel is the same."""
         return self.same_size and self.largest == 0
 
 
 @dataclass(frozen=True)
 class Change:
-    """A condition of an image that is not what it was, such as the version of a library."""
+    """A changed condition of an image, such as the version of a library."""
 
     name: str
     before: Any
@@ -150,7 +150,7 @@ class Change:
 
 @dataclass(frozen=True)
 class RerunResult:
-    """An image and its second making compared; `reasons` are known conditions that changed."""
+    """The comparison of an image with its rerun; `reasons` are the known changes."""
 
     difference: Difference
     reasons: tuple[Change, ...] = ()

@@ -25,13 +25,13 @@ class JobState(StrEnum):
 
     @property
     def active(self) -> bool:
-        """True while the job can still change."""
+        """Return True while the job can change."""
         return self in (JobState.QUEUED, JobState.LOADING, JobState.RUNNING)
 
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """How a request is queued: for whom, how urgently, from when on.
+    """How a request is queued: for which client, with which priority, from when on.
 
     A `key` makes adding idempotent: the same key of the same client gives the job that is there already, provided that
     `key_digest`, which stands for what was asked, is the same too.

@@ -61,7 +61,7 @@ class ModelInfo:
 
     @property
     def tier(self) -> str | None:
-        """The smallest GPU, as `memory.tier` names it, that holds all weights and a fifth more; None: none of them."""
+        """Return the smallest GPU, as in `memory.tier`, that holds all weights and a fifth more, or None."""
         if self.memory_bytes is None:
             return None
         return next((f"{size}gb" for size in CARDS if size * 1e9 >= 1.2 * self.memory_bytes), None)
@@ -92,13 +92,13 @@ class LoraInfo:
     title: str = ""
 
     def fits(self, model: ModelInfo) -> bool:
-        """By kind and width; layers and shapes are compared before it is used."""
+        """Return True if kind and width match the model; layers and shapes are compared before use."""
         return model.lora_kind in ("", self.kind) and (self.width == model.width or None in (self.width, model.width))
 
 
 @dataclass(frozen=True)
 class Download:
-    """A model on its way from a hub. `state`: listing, running, checking, paused, interrupted, failed, done."""
+    """A download of a model. `state`: listing, running, checking, paused, interrupted, failed, done."""
 
     model: str
     hub: str
@@ -114,12 +114,12 @@ class Download:
 
     @property
     def active(self) -> bool:
-        """True while a process works on it."""
+        """Return True while a process works on it."""
         return self.state in ("listing", "running", "checking")
 
     @property
     def eta_seconds(self) -> float | None:
-        """At the present speed."""
+        """Return the remaining seconds at the present speed."""
         return (self.total_bytes - self.done_bytes) / self.speed if self.speed else None
 
 
@@ -163,7 +163,7 @@ class ClusterWorker:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What the worker process last said of itself. `state`: stopped, starting, idle, loading, busy."""
+    """The last reported status of the worker process. `state`: stopped, starting, idle, loading, busy."""
 
     state: str
     pid: int | None = None
@@ -188,7 +188,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class SystemReport:
-    """What the system page shows. Memory in bytes."""
+    """The content of the System page. Memory in bytes."""
 
     python: str
     platform: str

@@ -36,7 +36,7 @@ class Node:
 
     @property
     def label(self) -> str:
-        """The node as people find it: `KSampler (#3)`."""
+        """Return the name of the node as users see it: `KSampler (#3)`."""
         return f"{self.kind[:60]} (#{self.id[:20]})"
 
 
