@@ -13,7 +13,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
 def seconds(value: float | None) -> str:
-    """0.08 s, 3.1 s, 74 s, 12 min, 31 h."""
+    """Format a duration: 0.08 s, 3.1 s, 74 s, 12 min, 31 h."""
     if value is None:
         return "–"
     if value >= 36_000:
@@ -24,8 +24,7 @@ def seconds(value: float | None) -> str:
 
 
 def size_of(count: int | None) -> str:
-    """Bytes in the largest unit that leaves a number of at least one. Units are powers of 1000, as with the publishers of
-    models and the makers of disks and GPUs: 6.9 GB here is 6.9 GB on the hub."""
+    """Format bytes in the largest unit with a number of at least one, in powers of 1000 as hubs and disks are labelled."""
     if count is None:
         return "–"
     value = float(count)
@@ -41,7 +40,7 @@ def pixels(width: int, height: int) -> str:
 
 
 def moment(when: datetime) -> str:
-    """In the viewer's own time."""
+    """Format a time in the viewer's time zone."""
     return when.astimezone(local_zone()).strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -54,7 +53,7 @@ def literal(text: object) -> str:
 
 
 def plain(value: Any) -> str:
-    """A setting's value without Python's spelling."""
+    """Format a setting's value without Python's spelling."""
     if isinstance(value, bool):
         return t("value.on") if value else t("value.off")
     if isinstance(value, float):

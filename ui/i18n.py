@@ -17,7 +17,7 @@ LOCALES = Path(__file__).parent / "locales"
 
 @cache
 def texts(language: str) -> Mapping[str, str]:
-    """All texts of a language by dotted key."""
+    """Return all texts of a language by dotted key."""
     tree = yaml.safe_load((LOCALES / f"{language}.yaml").read_text(encoding="utf-8"))
     return dict(_flat(tree, ""))
 
@@ -31,15 +31,15 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
 
 
 def t(key: str, **values: object) -> str:
-    """The text of `key` in the language of whoever looks, with `values` filled in."""
+    """Return the text of `key` in the viewer's language, with `values` filled in."""
     return texts(state.language())[key].format(**values)
 
 
 def known(key: str) -> bool:
-    """Whether there is a text: for words that come from elsewhere, such as the code of an error."""
+    """Return True if there is a text, for keys from elsewhere such as the code of an error."""
     return key in texts(LANGUAGES[0])
 
 
 def said(words: Mapping[str, str]) -> str:
-    """The page's language out of a text that core declares in both."""
+    """Return the viewer's language of a text that core declares in both."""
     return words.get(state.language()) or words.get("en") or next(iter(words.values()), "")

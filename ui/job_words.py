@@ -8,7 +8,7 @@ from ui.i18n import t
 
 
 def sentence(job: Job) -> str:
-    """Where the job is."""
+    """Return the state of a job as text."""
     progress = job.progress
     if job.held:
         return t("job.held")

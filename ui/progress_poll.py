@@ -27,7 +27,7 @@ PATH = "/pulse"
 
 
 def route(get_studio: Callable[[], Studio]) -> Route:
-    """GET /pulse?lang=en. `get_studio` is called at each request."""
+    """Return the route GET /pulse?lang=en. `get_studio` is called at each request."""
     made: dict[str, tuple[QueueSnapshot, dict[str, Any]]] = {}  # by language: the board that it was made of, and the answer
 
     def pulse(request: Request) -> Response:
@@ -47,7 +47,7 @@ def route(get_studio: Callable[[], Studio]) -> Route:
 
 
 def address() -> str:
-    """What this viewer's pages ask."""
+    """Return the address that this viewer's pages poll."""
     return f"{PATH}?lang={state.language()}"
 
 
@@ -67,7 +67,7 @@ def own(studio: Studio, board: QueueSnapshot, client: str | None) -> dict[str, A
 
 
 def shown(job: Job) -> dict[str, Any]:
-    """Words, part done (0 to 1), the number of the image in work and, while it forms, the address of its preview."""
+    """Return text, progress (0 to 1), the index of the running image, and the address of its preview if there is one."""
     progress = job.progress
     return {
         "words": sentence(job),
@@ -79,7 +79,7 @@ def shown(job: Job) -> dict[str, Any]:
 
 
 def mark(board: QueueSnapshot) -> str:
-    """Changes with all that a page shows of the queue but the progress of what is in work."""
+    """Return a value that changes with everything a page shows of the queue except the progress of running jobs."""
     jobs = [
         (
             job.id,
@@ -96,5 +96,5 @@ def mark(board: QueueSnapshot) -> str:
 
 
 def preview_url(job_id: str, progress: Progress) -> str:
-    """Another one when there is something new to see, so that the browser asks again."""
+    """Return the address of the preview; it changes when there is a new one."""
     return f"/api/jobs/{job_id}/preview?at={progress.image}.{progress.preview_step}"

@@ -15,7 +15,7 @@ Text = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Slot:
-    """One choice, such as the time of day."""
+    """One list to select from, such as the time of day."""
 
     id: str
     name: Text
@@ -24,7 +24,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Phrase:
-    """A part of the sentence; written when the slot `needs` is chosen."""
+    """A part of the sentence; written when the slot `needs` has a selection."""
 
     needs: str
     text: Text
@@ -61,7 +61,7 @@ class Library:
 
 
 def library_for(model: str, folder: Path) -> Library | None:
-    """The library that names the model, else the one for any model; None when the folder has neither."""
+    """Return the library that names the model, else the one for any model; None if there is neither."""
     libraries = load_libraries(folder)
     named = [library for library in libraries if model in library.models]
     general = [library for library in libraries if ANY_MODEL in library.models]
@@ -70,7 +70,7 @@ def library_for(model: str, folder: Path) -> Library | None:
 
 @cache
 def load_libraries(folder: Path) -> tuple[Library, ...]:
-    """Every file of the folder, once a process."""
+    """Return every library of the folder, read once per process."""
     return tuple(_read(path) for path in sorted(folder.glob("*.yaml")))
 
 
@@ -92,14 +92,14 @@ def _kind(data: Mapping) -> Kind:
 
 
 def compose(library: Library, kind: Kind, chosen: Mapping[str, int], language: str) -> str:
-    """The sentence of the chosen words; `chosen` holds the number of the word for each slot that has one."""
+    """Return the sentence of the selected words; `chosen` is the index of the word by slot."""
     words = {slot.id: slot.words[chosen[slot.id]][language] if slot.id in chosen else "" for slot in kind.slots}
     parts = [phrase.text[language].format(**words) for phrase in kind.phrases if words[phrase.needs]]
     return library.separator[language].join(" ".join(part.split()) for part in parts)
 
 
 def replace_words(prompt: str, old: str, new: str, separator: str) -> str:
-    """`prompt` with the library's earlier words exchanged for its new ones; all that was typed beside them stays."""
+    """Replace the library's earlier words in `prompt` by new ones; the rest of the prompt is kept."""
     if old and old in prompt:
         return prompt.replace(old, new, 1).strip(separator).strip()
     return separator.join(part for part in (prompt.strip(), new) if part)

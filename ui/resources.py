@@ -13,7 +13,7 @@ from core.studio.bootstrap import build_studio
 
 @st.cache_resource(show_spinner=False)
 def studio() -> Studio:
-    """The one studio of this process, its worker started. A StudioError when the output folder can't be used.
+    """Return the studio of this process, its worker started. Raises StudioError when the output folder can't be used.
 
     An error is not kept: once the folder is put right, the next look at a page finds a studio.
     """

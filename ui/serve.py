@@ -49,7 +49,7 @@ async def _worker_alive(_app: st.App) -> AsyncIterator[None]:
 
 
 def create_app(settings: Settings | None = None) -> st.App:
-    """Pages at /, the service at /api, /v1 and /sdapi/v1, shipped sample images at /samples; the gate around all.
+    """Return the app: pages at /, APIs at /api, /v1 and /sdapi/v1, sample images at /samples, with authentication.
 
     Raises StudioError where others would be let in and nothing guards the studio.
     """

@@ -9,7 +9,7 @@ import streamlit as st
 
 
 def local_zone() -> tzinfo:
-    """As the browser says, else UTC."""
+    """Return the time zone of the browser, else UTC."""
     try:
         return ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):

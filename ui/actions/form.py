@@ -58,7 +58,7 @@ def restore_draft(studio: Studio, values: Mapping[str, Any]) -> None:
 
 
 def change_model(studio: Studio) -> None:
-    """Another model has its own size, steps and CFG scale."""
+    """Select another model, with its own size, steps and CFG scale."""
     model = studio.catalog.find(state.form()["model.id"])
     state.fill_form(
         {

@@ -22,7 +22,7 @@ CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when 
 
 
 def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
-    """Submit the form, with `changes` by schema key. A problem leaves everything as it is and is shown.
+    """Submit the form, with `changes` by schema key. An error is shown and leaves everything unchanged.
 
     What brings a prompt of its own, such as the quick check, is generated from that alone.
     """
@@ -47,7 +47,7 @@ def single_request(studio: Studio) -> GenerationRequest:
 
 
 def reloads(studio: Studio, request: GenerationRequest) -> dict[str, Any]:
-    """The options of the request that make the worker load its present model again, with the values it has now."""
+    """Return the options that would make the worker reload its present model, with their present values."""
     worker = studio.worker.status()
     if worker.model != request.model:
         return {}
@@ -61,13 +61,13 @@ def reloads(studio: Studio, request: GenerationRequest) -> dict[str, Any]:
 
 
 def reload_now(studio: Studio) -> None:
-    """The answer "go on" to the question; the same change is not asked about again."""
+    """Submit after the question about reloading; the same change is not asked about again."""
     changes = state.agree_reload()
     generate(studio, changes)
 
 
 def keep_loaded(values: Mapping[str, Any]) -> None:
-    """The answer "put it back": the form has the values that are in effect."""
+    """Put the values in effect back into the form."""
     state.drop_reload()
     state.fill_form(values)
 
@@ -114,14 +114,14 @@ def hires(studio: Studio, record: ImageRecord) -> None:
 
 
 def use_sample(studio: Studio, sample: prompts.Sample) -> None:
-    """A sample card: its words and seed go into the form and into the queue, with no image to start from."""
+    """Put prompt and seed of a sample card into the form and queue it, without a source image."""
     state.draw_from_text()
     state.fill_form({"generation.prompt": sample.text[state.language()], "generation.seed": -1})
     generate(studio, {"generation.seed": sample.seed})
 
 
 def run_again(studio: Studio, request: GenerationRequest, cure: Mapping[str, Any] | None = None) -> None:
-    """A failed request once more, with the option that cures it."""
+    """Submit a failed request again, with the option that cures it."""
     submit(studio, replace(request, options={**request.options, **(cure or {})}))
 
 

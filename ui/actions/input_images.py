@@ -17,14 +17,14 @@ from ui.actions.form import open_form
 def with_images(
     studio: Studio, request: GenerationRequest, values: Mapping[str, Any], from_text: bool = False
 ) -> GenerationRequest:
-    """The request of `values` with the form's images: the source image unless `from_text`, and the control image."""
+    """Return the request of `values` with the form's images: the source image unless `from_text`, and the control image."""
     if state.sources().inputs and not from_text:
         request = studio.requests.with_inputs(request, state.sources(), values)
     return with_control(studio, request)
 
 
 def with_control(studio: Studio, request: GenerationRequest) -> GenerationRequest:
-    """The request with the form's control image, where its model takes one."""
+    """Return the request with the form's control image if its model takes one."""
     takes = CONTROL in studio.catalog.find(request.model).inputs
     return replace(request, inputs={**request.inputs, **(state.control_input() if takes else {})})
 
@@ -79,7 +79,7 @@ def send_to_form(studio: Studio, record: ImageRecord) -> bool:
 
 
 def steps(studio: Studio) -> tuple[int, int] | None:
-    """Of the image that the form asks for: (steps that will be run, steps asked for); None while it can't be made."""
+    """Return (steps that will run, steps set) of the form; None while its request is invalid."""
     try:
         request = studio.requests.with_inputs(
             studio.requests.new(state.form_values()), state.sources(), state.form_values()
@@ -90,5 +90,5 @@ def steps(studio: Studio) -> tuple[int, int] | None:
 
 
 def without_size(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The setup check generates at the model's native size: its findings hold for every size, and the wait is short."""
+    """Return the values without a size: the setup check generates at the model's native size."""
     return {key: value for key, value in values.items() if key not in ("generation.width", "generation.height")}

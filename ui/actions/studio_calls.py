@@ -39,7 +39,7 @@ def submit(studio: Studio, request: GenerationRequest, terms: SubmitOptions | No
 
 
 def known_jobs(studio: Studio, job_ids: Sequence[str]) -> list[Job]:
-    """Those that are still there."""
+    """Return the jobs that still exist."""
     found = []
     for job_id in job_ids:
         try:

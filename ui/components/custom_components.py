@@ -87,7 +87,7 @@ _grid = _component("grid", '<div class="grid" role="group"><div class="space"></
 
 
 def quiet(words: str) -> None:
-    """A small line of text that may come from a file or a library: nothing in it is read as Markdown."""
+    """Show a small line of plain text, without Markdown, as it may come from a file or a library."""
     st.html(f'<p class="zd-quiet">{html.escape(words)}</p>')
 
 
@@ -205,7 +205,7 @@ def job_words(job: Job, *, key: str) -> None:
 
 
 def facts(rows: Sequence[tuple[str, str, str]], hint: str, done: str, *, key: str) -> None:
-    """(label, value, what a click copies) in one line; `done` is said after a copy."""
+    """Show (label, value, text to copy) in one line; `done` is shown after a copy."""
     _facts(key=key, data={"facts": [list(row) for row in rows], "hint": hint, "done": done})
 
 
@@ -218,7 +218,7 @@ def gallery(
     layout: str = "grid",
     selected: str | None = None,
 ) -> None:
-    """Thumbnails; `on_pick` gets the id of the one that is chosen."""
+    """Show thumbnails; `on_pick` gets the id of the selected one."""
     items = [{"id": record.id, "src": thumbnail_url(record.id), "alt": record.request.prompt} for record in records]
 
     def picked() -> None:
@@ -331,7 +331,7 @@ def statistics(
 
 
 def paste(label: str, language: str, *, key: str, on_kept: Callable[[str], None]) -> None:
-    """Takes an image that is pasted anywhere on the page, or dropped here; `on_kept` gets the digest that it was kept under."""
+    """Take an image that is pasted on the page or dropped here; `on_kept` gets the digest under which it is stored."""
 
     def kept() -> None:
         digest = st.session_state[key].get("kept")
@@ -345,7 +345,7 @@ def board(
     image: str, mask: str, size: tuple[int, int], words: Mapping[str, str], language: str,
     *, key: str, on_mask: Callable[[str], None],
 ) -> None:  # fmt: skip
-    """An input image on which a mask is painted; both by digest. `on_mask` gets that of the new mask, "" for none."""
+    """Show an input image with a mask editor; both by digest. `on_mask` gets that of the new mask, "" for none."""
 
     def painted() -> None:
         digest = st.session_state[key].get("mask")
@@ -365,13 +365,13 @@ def board(
 
 
 def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> None:
-    """Two images on one another, with a line between them that moves."""
+    """Show two images on one another with a movable divider."""
     images = [{"src": image_url(record.id), "alt": record.request.prompt} for record in (first, second)]
     _slider(key=key, data={"pictures": images, "label": label, "ratio": first.width / first.height})
 
 
 def pair(images: Sequence[tuple[str, str]], label: str, *, key: str) -> None:
-    """Two images beside one another, each an address and its alternative text; a new pair takes the focus."""
+    """Show two images side by side, each an address and its alternative text; a new pair takes the focus."""
     _pair(key=key, data={"pictures": [{"src": src, "alt": alt} for src, alt in images], "label": label})
 
 

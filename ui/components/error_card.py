@@ -23,7 +23,7 @@ def draw(
     error: StudioError, key: str, run_again: Callable[[Mapping[str, Any]], None] | None = None,
     on_close: Callable[[], None] | None = None,
 ) -> None:  # fmt: skip
-    """`run_again` is called with the options that cure the error (none where no option does); without it no button is shown."""
+    """Show an error. `run_again` gets the options that cure it (none if no option does); without it there is no button."""
     title = t(f"error.{error.code}") if known(f"error.{error.code}") else t("error.other")
     with st.container(border=True, key=f"problem_{key}"):
         with st.container(horizontal=True, vertical_alignment="top", key=f"{key}_head"):
@@ -53,7 +53,7 @@ def draw(
 
 
 def settings_problems(problems: Sequence[StudioError]) -> None:
-    """One card for all that is wrong in the settings, one line each; the app runs on safe values meanwhile."""
+    """Show one card for all errors of the settings; the app runs on safe values meanwhile."""
     if not problems:
         return
     with st.container(border=True, key="problem_settings"):
@@ -63,7 +63,7 @@ def settings_problems(problems: Sequence[StudioError]) -> None:
 
 
 def block(title: str, words: str) -> None:
-    """The words as text: an error may quote what somebody typed."""
+    """Show a title and plain text: an error may quote what somebody typed."""
     st.html(f'<div class="zd-problem" role="alert"><b>{html.escape(title)}</b><p>{html.escape(words)}</p></div>')
 
 

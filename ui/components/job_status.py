@@ -20,18 +20,18 @@ SAFETY_SECONDS = 10.0  # rerun after this long anyhow, in case the browser misse
 
 
 def first_in_work(jobs: Iterable[Job]) -> Job | None:
-    """Of jobs that belong together, the one whose progress tells how they get on; None when all have ended."""
+    """Return the job whose progress represents the group; None when all have ended."""
     active = [job for job in jobs if job.state.active]
     return next((job for job in active if job.state is not JobState.QUEUED), active[0] if active else None)
 
 
 def poll_seconds(studio: Studio) -> float:
-    """How often the browser looks."""
+    """Return the poll interval of the browser in seconds."""
     return studio.settings.ui.poll_seconds
 
 
 def where(job: Job) -> None:
-    """Where the job is: words that stay up to date while it is in work."""
+    """Show the state of the job, updated by the browser while it runs."""
     if job.state is JobState.QUEUED:
         st.text(sentence(job))
     else:

@@ -41,7 +41,7 @@ def button(studio: Studio, record: ImageRecord) -> None:
 
 
 def foretold(studio: Studio, record: ImageRecord) -> None:
-    """Before a run: why it would not be the same image."""
+    """Show, before a rerun, why it would differ."""
     try:
         changes = studio.reruns.expected_changes(record.id)
     except StudioError as error:  # such as a model that is not here any more
@@ -52,7 +52,7 @@ def foretold(studio: Studio, record: ImageRecord) -> None:
 
 
 def verdict(studio: Studio, job: Job) -> None:
-    """After a run: identical, or different and why."""
+    """Show, after a rerun, whether it is identical, and the reasons if not."""
     original = state.original()
     if original is None or job.state is not JobState.DONE or not job.image_ids:
         return

@@ -14,7 +14,7 @@ from ui.timezone import local_zone
 
 
 def choice() -> None:
-    """Beside the button that makes images: holds for what is queued next, and only for that."""
+    """Show when the next job runs: now, on hold or at a time. It applies to that job only."""
     state.keep_when()
     with st.popover(t(f"later.{state.when()}"), icon=":material/schedule:", key="later", type="tertiary"):
         st.segmented_control(
@@ -47,7 +47,7 @@ def button(studio: Studio, job: Job) -> None:
 
 
 def waits(job: Job) -> bool:
-    """Whether only its user or the clock keeps the job from running."""
+    """Return True if only its user or the clock keeps the job from running."""
     return job.state is JobState.QUEUED and (job.held or (job.not_before is not None and job.position is None))
 
 

@@ -20,7 +20,7 @@ CHIPS = "size_chips"
 
 
 def preset_size(preset: str, model: ModelInfo) -> tuple[int, int] | None:
-    """ "4:3" at the model's native pixel budget on its grid, or the exact "1280x720"; None when it is neither."""
+    """Return "4:3" at the model's native number of pixels on its grid, or the exact "1280x720"; None for neither."""
     exact = re.fullmatch(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", preset)
     if exact:
         return int(exact[1]), int(exact[2])

@@ -11,7 +11,7 @@ SHARED, PROMPTS, SEEDS, VIEW = (f"{_FIELD}{name}" for name in ("shared", "prompt
 
 
 def open_comparison() -> str | None:
-    """The id of the comparison that is looked at; the address keeps it over F5 and can be linked to."""
+    """Return the id of the open benchmark; the address keeps it over F5 and can be shared."""
     if "comparison" in st.query_params:
         st.session_state[_OPEN] = st.query_params["comparison"]
     return st.session_state.get(_OPEN)
@@ -27,13 +27,13 @@ def set_open_comparison(comparison_id: str | None) -> None:
 
 
 def put_comparison_in_address() -> None:
-    """Changing pages empties the address; this puts the comparison back."""
+    """Put the benchmark into the address again, which changing pages empties."""
     if st.session_state.get(_OPEN):
         st.query_params["comparison"] = st.session_state[_OPEN]
 
 
 def comparison_rows() -> list[int]:
-    """The numbers of the columns that are being put together: part of the names of their fields. Two at first."""
+    """Return the numbers of the form's columns, parts of the names of their fields. Two at first."""
     return list(st.session_state.setdefault(_ROWS, [1, 2]))
 
 
@@ -46,22 +46,22 @@ def remove_comparison_row(row: int) -> None:
 
 
 def column_field(name: str, row: int) -> str:
-    """The session key of a field of a column: model, profile or options."""
+    """Return the session key of a field of a column: model, profile or options."""
     return f"{_FIELD}{name}:{row}"
 
 
 def column_text(name: str, row: int) -> str:
-    """What stands in that field."""
+    """Return the content of that field."""
     return str(st.session_state.get(column_field(name, row)) or "")
 
 
 def comparison_text(field: str) -> str:
-    """What stands in SHARED, PROMPTS or SEEDS."""
+    """Return the content of SHARED, PROMPTS or SEEDS."""
     return str(st.session_state.get(field) or "")
 
 
 def prefill_comparison(values: dict[str, object]) -> None:
-    """What a field holds until the viewer changes it; a field that is there is left as it is."""
+    """Fill fields that do not exist yet."""
     for field, value in values.items():
         st.session_state.setdefault(field, value)
 

@@ -22,23 +22,23 @@ REQUEST_KEYS = tuple(f"generation.{name}" for name in SET_FIELDS)
 
 
 def widget_key(key: str) -> str:
-    """The session key of the widget of a schema key."""
+    """Return the session key of the widget of a schema key."""
     return _WIDGET + key
 
 
 def form_keys() -> tuple[str, ...]:
-    """All that a request is made of, by schema key."""
+    """Return the schema keys of a request."""
     return ("model.id", *REQUEST_KEYS, *(option.key for option in SCHEMA.request_options()))
 
 
 def form() -> dict[str, Any]:
-    """The form's values by schema key, as the widgets hold them now (None: automatic, or a random seed)."""
+    """Return the form's values by schema key, as the widgets hold them now (None: automatic, or a random seed)."""
     kept: dict[str, Any] = st.session_state.setdefault(_FORM, {})
     return {**kept, **{key: st.session_state[widget_key(key)] for key in kept if widget_key(key) in st.session_state}}
 
 
 def has_form() -> bool:
-    """False until the first request of this session has been laid into the form."""
+    """Return False until the form has been filled for the first time in this session."""
     return bool(st.session_state.get(_FORM))
 
 
@@ -68,7 +68,7 @@ def keep_form() -> None:
 
 
 def seed_widget(key: str) -> str:
-    """The widget's session key, holding the form's value from its first moment on."""
+    """Give the widget of a schema key the form's value if it is new; return its session key."""
     name = widget_key(key)
     if name not in st.session_state:
         st.session_state[name] = st.session_state[_FORM].get(key)
@@ -86,7 +86,7 @@ def give_widget(key: str, value: Any) -> None:
 
 
 def form_values() -> dict[str, Any]:
-    """The form as `Studio.new_request` takes it."""
+    """Return the form as `RequestBuilder.new` takes it."""
     return {key: _from_widget(key, value) for key, value in form().items()}
 
 
@@ -102,7 +102,7 @@ def known_values(record: ImageRecord, models: Collection[str]) -> dict[str, Any]
 
 
 def request_values(request: GenerationRequest) -> dict[str, Any]:
-    """A request by schema key: what `new_request` takes and what YAML shows."""
+    """Return a request by schema key, as `RequestBuilder.new` takes it and YAML shows it."""
     named = {f"generation.{name}": getattr(request, name) for name in SET_FIELDS}
     return {"model.id": request.model, **named, **request.options}
 
@@ -137,7 +137,7 @@ _SLOT_TEXT = "slot_text"
 
 
 def slot_text() -> str:
-    """The words that the prompt library last put into the prompt, so that it can replace them."""
+    """Return the words that the prompt builder last put into the prompt, so that it can replace them."""
     return str(st.session_state.get(_SLOT_TEXT, ""))
 
 
@@ -161,7 +161,7 @@ _VERSION = "yaml_version"
 
 
 def yaml_version() -> int:
-    """Part of the key of the YAML field: it is rendered anew, with the present settings, when this number changes."""
+    """Return a part of the key of the YAML field, which is rendered anew when it changes."""
     return int(st.session_state.get(_VERSION, 0))
 
 

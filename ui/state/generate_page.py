@@ -33,7 +33,7 @@ TABS = RESULT, BATCH, MASK = ("result", "batch", "mask")
 
 
 def job_id() -> str | None:
-    """The job that this tab watches: F5 forgets the session, but not the address."""
+    """Return the job that this tab watches; the address keeps it over F5."""
     if _JOB not in st.session_state and "job" in st.query_params:
         st.session_state[_JOB] = st.query_params["job"]
     return st.session_state.get(_JOB)
@@ -47,7 +47,7 @@ def watch(job: str | None) -> None:
 
 
 def put_job_in_address() -> None:
-    """Changing pages empties the address; this puts the job back."""
+    """Put the job into the address again, which changing pages empties."""
     job = st.session_state.get(_JOB)
     if job and st.query_params.get("job") != job:
         st.query_params["job"] = job
@@ -56,7 +56,7 @@ def put_job_in_address() -> None:
 
 
 def shown_image() -> str | None:
-    """The image chosen from the strip; None: the watched job's."""
+    """Return the image selected in the strip; None: the watched job's."""
     return st.session_state.get(_SHOWN)
 
 
@@ -143,7 +143,7 @@ def set_preset(name: str) -> None:
 
 
 def errors() -> tuple[StudioError, ...]:
-    """What went wrong with the last thing that was asked for."""
+    """Return the errors of the last action."""
     return tuple(StudioError.from_dict(data) for data in st.session_state.get(_ERRORS, ()))
 
 
@@ -152,13 +152,13 @@ def set_errors(found: Iterable[StudioError]) -> None:
 
 
 def original() -> str | None:
-    """The image that the watched job makes again."""
+    """Return the image that the watched job generates again."""
     job, image_id = st.session_state.get(_ORIGINAL, (None, None))
     return image_id if job is not None and job == job_id() else None
 
 
 def set_original(image_id: str) -> None:
-    """The job watched now makes this image again."""
+    """Note the image that the watched job generates again."""
     st.session_state[_ORIGINAL] = (job_id(), image_id)
 
 
@@ -176,20 +176,20 @@ def ask_reload(present: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
 
 
 def reload_question() -> Mapping[str, Any]:
-    """What loading again would replace, by key; empty when nothing is asked, or the form has changed since."""
+    """Return the values in effect that reloading would replace, by key; empty without a question."""
     chosen, present, _ = st.session_state.get(_RELOAD, ((), {}, {}))
     return present if chosen == _chosen(present) else {}
 
 
 def agree_reload() -> Mapping[str, Any]:
-    """Yes to the question, now and later; the changes that waited with it."""
+    """Agree to reload, now and later; return the changes that waited for it."""
     chosen, _, changes = st.session_state.pop(_RELOAD)
     st.session_state.setdefault(_AGREED, set()).add(chosen)
     return changes
 
 
 def drop_reload() -> None:
-    """The question is done with."""
+    """Close the question."""
     st.session_state.pop(_RELOAD, None)
 
 
@@ -203,7 +203,7 @@ WHENS = NOW, HELD, AT_TIME = ("now", "held", "at")
 
 
 def when() -> str:
-    """NOW, HELD or AT_TIME: what the viewer chose for the next job."""
+    """Return NOW, HELD or AT_TIME, the viewer's choice for the next job."""
     return str(st.session_state.get(WHEN) or NOW)
 
 
@@ -213,12 +213,12 @@ def keep_when() -> None:
 
 
 def terms() -> SubmitOptions:
-    """Whose the next job is, and when it begins."""
+    """Return client and start time of the next job."""
     until = st.session_state.get(UNTIL) if when() == AT_TIME else None
     not_before = until.replace(tzinfo=local_zone()) if until else None
     return SubmitOptions(client=client(), held=when() == HELD, not_before=not_before)
 
 
 def forget_when() -> None:
-    """The choice was for one job: the next one begins at once again."""
+    """Reset the choice, which is for one job."""
     st.session_state[WHEN] = NOW

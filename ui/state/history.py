@@ -230,7 +230,7 @@ def undoable() -> Undoable | None:
 
 
 def set_undoable(words: str, changes: Undo = (), trashed: tuple[str, ...] = (), restored: tuple[str, ...] = ()) -> None:
-    """Offer to undo what was just done."""
+    """Offer to undo the last action."""
     number = st.session_state[_UNDOS] = int(st.session_state.get(_UNDOS, 0)) + 1
     st.session_state[_UNDO] = Undoable(number, words, changes, trashed, restored)
 

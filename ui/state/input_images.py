@@ -34,19 +34,19 @@ def set_sources(found: InputSources) -> None:
 
 
 def draw_from_text() -> None:
-    """Without an image to start from."""
+    """Remove the source image."""
     _set(InputSources())
 
 
 def set_sources_of(request: GenerationRequest) -> None:
-    """As this request had them."""
+    """Set the input images of this request."""
     _set(InputSources({role: request.inputs[role] for role in (IMAGE, MASK) if role in request.inputs}, request.parent))
     if CONTROL in request.inputs:
         set_control_input(request.inputs[CONTROL])
 
 
 def sources_version() -> int:
-    """Part of the key of the upload field and the mask editor: both are rendered anew when this number changes."""
+    """Return a part of the key of the upload field and the mask editor, which are rendered anew when it changes."""
     return int(st.session_state.get(_VERSION, 0))
 
 
@@ -56,7 +56,7 @@ def _set(found: InputSources) -> None:
 
 
 def control_input() -> dict[str, str]:
-    """The control image as a request names it: its role and digest, or nothing."""
+    """Return role and digest of the control image, or nothing."""
     digest = st.session_state.get(_CONTROL, "")
     return {CONTROL: digest} if digest else {}
 

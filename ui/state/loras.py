@@ -17,7 +17,7 @@ _WEIGHT = "lora_weight:"
 
 
 def lora_uses() -> tuple[LoraSpec, ...]:
-    """What the form holds; nothing where it holds what can't be read."""
+    """Return the LoRAs of the form; none if the form's text is invalid."""
     try:
         return read_uses(form().get(KEY) or (), "form")
     except OptionError:
@@ -25,7 +25,7 @@ def lora_uses() -> tuple[LoraSpec, ...]:
 
 
 def weight_key(name: str) -> str:
-    """The session key of a LoRA's slider."""
+    """Return the session key of a LoRA's slider."""
     return _WEIGHT + name
 
 

@@ -16,12 +16,12 @@ _MODEL_ERRORS = "model_errors"
 
 
 def model_field(name: str) -> str:
-    """The session key of a field on the Models page."""
+    """Return the session key of a field on the Models page."""
     return f"models:{name}"
 
 
 def model_text(name: str) -> str:
-    """What stands in that field."""
+    """Return the content of that field."""
     return str(st.session_state.get(model_field(name)) or "")
 
 
@@ -30,7 +30,7 @@ def empty_model_field(name: str) -> None:
 
 
 def guide_runs() -> dict[str, list[str]]:
-    """The jobs of each step that was run, by its key; the address keeps them over F5."""
+    """Return the jobs of each step that was run, by its key; the address keeps them over F5."""
     if _GUIDE not in st.session_state:
         pairs = [part.partition(":") for part in st.query_params.get("runs", "").split(";") if ":" in part]
         st.session_state[_GUIDE] = {step: ids.split(",") for step, _, ids in pairs}

@@ -22,7 +22,7 @@ _SPOKEN: ContextVar[str] = ContextVar("spoken", default="")
 
 
 def choose_language(configured: str = AUTO) -> None:
-    """Once a run: what the viewer chose (kept in the address, so that F5 keeps it), else the setting, else the browser's."""
+    """Set the language once per run: the viewer's choice (kept in the address), else the setting, else the browser's."""
     asked = st.query_params.get("lang")
     if _LANGUAGE not in st.session_state and asked in LANGUAGES:
         st.session_state[_LANGUAGE] = asked
@@ -35,7 +35,7 @@ def choose_language(configured: str = AUTO) -> None:
 
 @contextmanager
 def speaking(chosen: str) -> Iterator[None]:
-    """Words in this language inside the block: for whoever asks without a page."""
+    """Use this language inside the block, for calls without a page."""
     token = _SPOKEN.set(chosen)
     try:
         yield
@@ -44,12 +44,12 @@ def speaking(chosen: str) -> Iterator[None]:
 
 
 def language() -> str:
-    """ "zh" or "en"."""
+    """Return the viewer's language, "zh" or "en"."""
     return _SPOKEN.get() or st.session_state.get(_LANGUAGE) or st.session_state.get(_DEFAULT_LANGUAGE, "en")
 
 
 def set_language(value: str) -> None:
-    """Speak this language from now on.
+    """Set the viewer's language.
 
     Browsers hold the label of what is selected, not its id: every field with labels is given its id again, so that the new
     label goes to the browser with it.
@@ -67,7 +67,7 @@ def labelled(key: str) -> str:
 
 
 def user() -> str | None:
-    """Who is logged in: "" with the token, None where nothing is guarded."""
+    """Return the logged-in user: "" with the token, None without access control."""
     name = st.context.headers.get(USER_HEADER)
     return None if name is None else unquote(name)
 
@@ -81,7 +81,7 @@ def is_admin() -> bool:
 
 
 def client() -> str:
-    """Whose jobs these are: the user; else the browser, by a digest of the cookie that came with its first page.
+    """Return the client of the viewer's jobs: the user, else a digest of the browser's cookie.
 
     F5 and other tabs keep it. A user is the same over the service.
     """
