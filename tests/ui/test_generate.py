@@ -86,6 +86,14 @@ def test_cancel_asks_the_studio(studio, open_page):
     assert "Canceled" in all_text(open_page(job=job.id))
 
 
+def test_pause_holds_the_running_job(studio, open_page):
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
+    studio.queue.advance(job.id, 2)
+    page = open_page(job=job.id)
+    page.button(key="pause").click().run()
+    assert studio.queue.get(job.id).held
+
+
 def test_a_finished_job_shows_its_image_and_its_buttons(studio, open_page):
     job = studio.queue.submit(studio.requests.new({"prompt": "a red house", "seed": 5}))
     studio.queue.finish(job.id)

@@ -12,7 +12,7 @@ from ui.i18n import t
 
 
 def draw(studio: Studio, board: QueueSnapshot, running: Job | None) -> None:
-    """`running` is the viewer's job that Cancel and Esc end."""
+    """`running` is the viewer's job that Cancel and Esc end, and Pause and P stop between two steps."""
     count = len(board.jobs)
     if words := cost.words(studio):
         custom_components.quiet(words)
@@ -28,4 +28,8 @@ def draw(studio: Studio, board: QueueSnapshot, running: Job | None) -> None:
                 t("job.cancelling") if running.cancel_requested else t("job.cancel"),
                 key="cancel", shortcut="Escape", disabled=running.cancel_requested,
                 on_click=actions.cancel, args=(studio, running.id),
+            )  # fmt: skip
+            st.button(
+                t("job.pause"), key="pause", shortcut="P", help=t("job.pause_help"), icon=":material/pause:",
+                on_click=actions.ask, args=(studio.queue.pause_job, running.id, True),
             )  # fmt: skip
