@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from core.types import AnnotationChange, HistoryQuery, ImageRecord
+from core.errors import ImportFileError
+from core.types import AnnotationChange, DayCount, GenerationRequest, HistoryQuery, ImageRecord
 from tests.options import measured
-from tests.ui.conftest import all_text
+from tests.ui.conftest import all_text, component_data
+from ui.components import history_statistics
 from ui.components.history_filter import day_range, parse_size
 
 
@@ -213,6 +215,85 @@ def test_more_filters_reach_the_query(studio, open_page, monkeypatch):
     assert "![x](http" in all_text(page) and "![x](http" not in "".join(str(one.value) for one in page.markdown)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"q": "雪山", "show": "favorites"}, {"text": "雪山", "favourite": True}),
+        ({"show": "imports", "unknown": "seed,model,prompt"}, {"imported": True, "unknown": ("seed", "model")}),
+        ({"show": "missing", "sort": "seed", "order": "asc"}, {"missing": True, "sort": "seed", "descending": False}),
+        ({"show": "trash", "tag": "a", "collection": "b"}, {"trashed": True, "tag": "a", "collection": "b"}),
+        ({"size": "320x192", "rating": "4", "format": "webp"}, {"width": 320, "height": 192, "min_rating": 4, "format": "webp"}),
+        ({"seed": "7", "min_steps": "4", "max_cfg": "2.5"}, {"seed": 7, "min_steps": 4, "max_cfg_scale": 2.5}),
+        ({"o.vae.enable_tiling": "true", "o.scheduler.shift": "*"}, {"options": {"vae.enable_tiling": True}}),
+        ({"seed": "1e9", "rating": "9", "size": "wide", "since": "soon", "sort": "x", "show": "x", "o.x": "1", "view": "x"}, {}),
+    ],
+)  # fmt: skip
+def test_the_address_is_the_query(studio, open_page, monkeypatch, parameters, expected):
+    asked: list[HistoryQuery] = []
+    search = studio.history.search
+    monkeypatch.setattr(studio.history, "search", lambda query: asked.append(query) or search(query))
+    page = open_page("history", **parameters)
+    assert asked[-1] == HistoryQuery(limit=100, **expected)
+    (chips,) = component_data(page, "chips")
+    assert len(chips["chips"]) >= 1
+
+
+def test_a_chip_for_each_filter(studio, open_page):
+    page = open_page("history", q="a <b>", tag="雪", since="2026-01-02", until="2026-01-05", rating="3")
+    (chips,) = component_data(page, "chips")
+    assert dict(chips["chips"]) == {
+        "q": "“a <b>”", "tag": "Tag: 雪", "since": "2026-01-02 – 2026-01-05", "rating": "Min rating: ★★★",
+    }  # fmt: skip
+
+
+def test_places_have_their_counts(studio, open_page):
+    first, second, _ = studio.fill_history(3)
+    studio.history.change([first.id], AnnotationChange(favourite=True, add_tags=("雪",)))
+    studio.history.trash([second.id])
+    (places,) = component_data(open_page("history", show="favorites"), "places")
+    counts = {item["id"]: item["count"] for section in places["sections"] for item in section["items"]}
+    assert counts == {
+        "show:": 2, "show:favorites": 1, "tag:雪": 1, "show:imports": 0, "show:missing": 0, "show:trash": 1,
+    }  # fmt: skip
+    opened = [item["id"] for section in places["sections"] for item in section["items"] if item["open"]]
+    assert opened == ["show:favorites"]
+
+
+def test_statistics_are_by_day_week_or_month():
+    def days(length: int) -> list[dict]:
+        first = date(2026, 1, 1)  # a Thursday
+        return history_statistics._columns([DayCount(first, 3, 1.0), DayCount(first + timedelta(days=length), 1, 5.0)])
+
+    assert [len(days(length)) for length in (1, 40)] == [2, 41]
+    weeks, months = days(200), days(800)
+    assert (len(weeks), weeks[0]["id"], weeks[0]["images"]) == (30, "since=2025-12-29&until=2026-01-04", 3)
+    assert (len(months), months[1]["id"], months[-1]["seconds"]) == (27, "since=2026-02-01&until=2026-02-28", 5.0)
+    assert history_statistics._columns([DayCount(date(2026, 1, 1), 3, None)])[0]["seconds"] is None
+    assert history_statistics._columns([]) == []
+
+
+def test_an_import_tells_what_failed(studio, open_page, tmp_path, monkeypatch):
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).write_bytes(image_of("x"))
+    (tmp_path / "broken.png").write_bytes(b"none")
+
+    def one(data: bytes, name: str, made: datetime) -> tuple[ImageRecord, bool]:
+        if data == b"none":
+            raise ImportFileError(file=name, detail="none")
+        return studio.history.add(GenerationRequest(prompt=name)), True
+
+    monkeypatch.setattr(studio.history, "import_image", one)
+    page = open_page("history")
+    page.button(key="open_import").click().run()
+    page.text_input(key="import_folder").set_value(str(tmp_path)).run()
+    page.button(key="take_in_folder").click().run()
+    assert not page.exception and len(studio.history.records) == 2
+    assert "imported: 2 · already here: 0 · failed: 1" in [toast.value for toast in page.toast]
+    assert "broken.png" in "".join(element.proto.body for element in page.get("html"))
+    page.button(key="history0_close").click().run()
+    assert "broken.png" not in "".join(element.proto.body for element in page.get("html"))
+
+
 def test_all_that_was_found_is_chosen_without_its_ids(studio, open_page):
     studio.fill_history(9)
     page = open_page("history")
@@ -339,6 +420,15 @@ def test_two_of_one_size_have_figures_and_a_map(studio, open_page):
     page = open_page("compare", ids=f"{first.id},{other.id}")
     page.button_group(key="compare_view").set_value("map").run()
     assert not page.exception and "PSNR" in all_text(page)
+
+
+def test_a_compared_image_is_made_a_favorite_and_opened(studio, open_page):
+    first, second = studio.fill_history(2)
+    page = open_page("compare", ids=f"{first.id},{second.id}")
+    page.button(key="compare_favourite_2").click().run()
+    assert not page.exception and studio.history.get(second.id).marks.favourite
+    page.button(key="compare_open_1").click().run()
+    assert not page.exception and page.query_params["image"] == first.id
 
 
 def test_one_image_is_not_compared(studio, open_page):

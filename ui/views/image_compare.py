@@ -10,7 +10,7 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import ImageRecord
-from ui import formats, resources, state
+from ui import actions, formats, resources, state
 from ui.components import custom_components, error_card, history_table
 from ui.i18n import t
 
@@ -33,7 +33,7 @@ def page() -> None:
     if len(records) == 2:
         _two(studio, records[0], records[1])
     else:
-        _side_by_side(records)
+        _side_by_side(studio, records)
     frame, equal = history_table.without_equal(history_table.frame_of(tuple(records)))
     _differences(frame.drop(columns=[name for name in NOT_COMPARED if name in frame]), len(equal))
 
@@ -62,7 +62,7 @@ def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
         error_card.draw(error, "difference")
         return
     if not gap.same_size:
-        _side_by_side([first, second])
+        _side_by_side(studio, [first, second])
         st.text(t("compare.sizes"))
         return
     views = ("slider", "beside", "map")
@@ -73,7 +73,7 @@ def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
     if view == "slider":
         custom_components.slider(first, second, t("compare.slider"), key="compare_slider")
     elif view == "beside":
-        _side_by_side([first, second])
+        _side_by_side(studio, [first, second])
     else:
         custom_components.image(
             custom_components.difference_url(first.id, second.id),
@@ -81,6 +81,10 @@ def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
             (first.width, first.height),
             key="heat",
         )
+    if view != "beside":
+        with st.container(horizontal=True, horizontal_alignment="distribute", key="compared_pair"):
+            for number, record in enumerate((first, second), 1):
+                _actions(studio, record, number)
     if gap.identical:
         st.success(t("compare.identical"), icon=":material/check_circle:")
         return
@@ -88,7 +92,7 @@ def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
     st.text(t("compare.figures", largest=gap.largest, mean=f"{gap.mean:.3g}", changed=changed, psnr=f"{gap.psnr:.1f}"))
 
 
-def _side_by_side(records: list[ImageRecord]) -> None:
+def _side_by_side(studio: Studio, records: list[ImageRecord]) -> None:
     across = 2 if len(records) in (2, 4) else 3
     for start in range(0, len(records), across):
         columns = st.columns(across)
@@ -99,7 +103,23 @@ def _side_by_side(records: list[ImageRecord]) -> None:
                     custom_components.image_url(record.id), record.request.prompt, (record.width, record.height),
                     key=f"compared_{number}",
                 )  # fmt: skip
-                st.caption(str(number))
+                _actions(studio, record, number)
+
+
+def _actions(studio: Studio, record: ImageRecord, number: int) -> None:
+    """The number that an image has in the table, and what can be done with it."""
+    with st.container(horizontal=True, vertical_alignment="center", width="content", key=f"compared_actions_{number}"):
+        st.text(str(number))
+        st.button(
+            t("column.favourite"), key=f"compare_favourite_{number}", icon=":material/favorite:",
+            help=t("column.favourite"), type="primary" if record.marks.favourite else "tertiary",
+            on_click=actions.toggle_favourite, args=(studio, record.id),
+        )  # fmt: skip
+        if st.button(
+            t("picture.history"), key=f"compare_open_{number}", icon=":material/open_in_full:",
+            help=t("picture.history"), type="tertiary",
+        ):  # fmt: skip
+            st.switch_page(HISTORY_PAGE, query_params={"image": record.id})
 
 
 def _differences(frame: pandas.DataFrame, equal: int) -> None:
