@@ -61,6 +61,7 @@ def main() -> None:
     header.draw(studio, current.title, current.url_path)
     undo_toast.draw(studio)
     error_card.settings_problems(studio.settings.problems)
+    state.enter_page(current.url_path)
     current.run()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio.to_thread
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import StudioError
 from core.server.error_responses import Answer
@@ -34,7 +34,18 @@ class Health:
         body = b"" if scope["method"] == "HEAD" else Answer(said).body
         answer = Answer(said, status_code=status, headers={"Cache-Control": "no-store"})
         answer.body = body
+        answer.raw_headers.extend(await self._cookies(scope, receive))
         await answer(scope, receive, send)
+
+    async def _cookies(self, scope: Scope, receive: Receive) -> list[tuple[bytes, bytes]]:
+        """Return the cookies of the answer in whose place this one stands: with them, pages get the token that uploads need."""
+        found: list[tuple[bytes, bytes]] = []
+
+        async def hear(message: Message) -> None:
+            found.extend((name, value) for name, value in message.get("headers", ()) if name.lower() == b"set-cookie")
+
+        await self.app(scope, receive, hear)
+        return found
 
     def look(self) -> tuple[int, dict[str, Any]]:
         """Return the status code and the answer."""

@@ -137,6 +137,10 @@ def test_search_and_filters_survive_a_reload_and_another_page(past, browser):
     expect(page).to_have_url(re.compile("tag=.*"))
     page.get_by_role("button", name="Remove filter: Tag: 雪").click()
     expect(tiles_of(page)).to_have_count(3)
+    page.go_back()
+    expect(tiles_of(page)).to_have_count(1)
+    page.go_forward()
+    expect(tiles_of(page)).to_have_count(3)
     page.get_by_role("button", name="Clear all").click()
     expect(tiles_of(page)).to_have_count(6)
     expect(page.get_by_label("Search", exact=True)).to_have_value("")
@@ -223,6 +227,12 @@ def test_an_import_shows_its_progress_and_can_be_cancelled(past, browser, tmp_pa
         data = a1111_image(f"import {number}\nSteps: 20, Sampler: Euler a, CFG scale: 4.5, Seed: {number}, Size: 64x48")
         (tmp_path / f"{number}.png").write_bytes(data)
     page, _ = opened(browser, address, "/history?lang=en")
+    page.locator(".st-key-open_import button").click()
+    page.locator(".st-key-import_files input[type=file]").set_input_files(
+        {"name": "one.png", "mimeType": "image/png", "buffer": a1111_image("an uploaded castle\nSteps: 20, Seed: 7, Size: 64x48")}
+    )
+    page.get_by_role("button", name="Import 1 into the history").click()
+    expect(place(page, "Imports")).to_contain_text("1")
     page.locator(".st-key-open_import button").click()
     page.get_by_label("Or a folder on this machine").fill(str(tmp_path))
     page.get_by_role("button", name="Import folder").click()

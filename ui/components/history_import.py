@@ -45,9 +45,15 @@ def _content(studio: Studio) -> None:
     files = st.file_uploader(
         t("import.drop"), KINDS, accept_multiple_files=True, key="import_files", disabled=run is not None
     )
-    if run is not None:
-        _go_on(studio, run, files)
-        return
+    with st.empty().container():  # what stands there is gone at once when an import begins
+        if run is None:
+            _offer(studio, files)
+        else:
+            _go_on(studio, run, files)
+
+
+def _offer(studio: Studio, files: Sequence[UploadedFile]) -> None:
+    """What the files tell, and the buttons that import them, or a folder."""
     if files:
         st.button(
             t("import.take_in", count=len(files)), key="take_in", type="primary", on_click=state.start_import,

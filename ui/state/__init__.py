@@ -158,6 +158,7 @@ from ui.state.loras import weight_key as lora_weight_key
 from ui.state.pages import (
     clear_ended,
     empty_model_field,
+    enter_page,
     guide_runs,
     is_cleared,
     keep_guide_in_address,
@@ -243,6 +244,7 @@ __all__ = [
     "draw_from_text",
     "drop_reload",
     "empty_model_field",
+    "enter_page",
     "errors",
     "fill_form",
     "fill_form_from",

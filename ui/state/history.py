@@ -15,6 +15,7 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.types import HistoryQuery, ImageSelection, Undo
+from ui.state.pages import just_entered
 
 # Names in the address.
 PLACES = ("show", "tag", "collection")  # one of them at a time is chosen in the list of places
@@ -43,13 +44,12 @@ _UNDOS = "history_undos"
 
 
 def open_history() -> None:
-    """Take the filters of the address, where it has some; else put those of the last visit into it."""
-    asked = {name: st.query_params[name] for name in st.query_params if _is_field(name)}
-    if asked:
-        if asked != history_fields():
-            _put(asked)
-    else:
-        st.query_params.update(history_fields())
+    """Take the filters of the address; on the way here from another page, which empties it, those of the last visit."""
+    asked = {name: value for name, value in st.query_params.to_dict().items() if _is_field(name)}
+    if not asked and just_entered():
+        _write_address(history_fields())
+    elif asked != history_fields():
+        _put(asked)
 
 
 def history_fields() -> Mapping[str, str]:
@@ -82,13 +82,19 @@ def active_filters() -> dict[str, str]:
 def _put(fields: dict[str, str]) -> None:
     before = history_fields()
     st.session_state[_FIELDS] = fields
-    for name in [name for name in st.query_params if _is_field(name) and name not in fields]:
-        del st.query_params[name]
-    st.query_params.update(fields)
+    _write_address(fields)
     if {k: v for k, v in before.items() if k not in ("view", "tiles")} != {
         k: v for k, v in fields.items() if k not in ("view", "tiles")
     }:
         first_page()
+
+
+def _write_address(fields: Mapping[str, str]) -> None:
+    """Put the fields into the address in one go: it is one step for the browser's Back."""
+    before = st.query_params.to_dict()
+    after = {**{name: value for name, value in before.items() if not _is_field(name)}, **fields}
+    if after != before:
+        st.query_params.from_dict(after)
 
 
 def _is_field(name: str) -> bool:
