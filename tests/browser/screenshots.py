@@ -1,4 +1,4 @@
-"""Draw a few images with the embedded model and photograph the pages for the README.
+"""Generate a few images with the embedded model and photograph every page for README and docs.
 
     python -m tests.browser.screenshots              docs/screenshots/*.webp, at 1440 and 420 px
     python -m tests.browser.screenshots --samples    the images of the first page, too: ui/assets/samples/*.webp
@@ -17,19 +17,20 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from core.config.loader import PROJECT_ROOT, load_settings
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
-from core.types import GenerationRequest
+from core.types import Axis, GenerationRequest, HistoryQuery, Job
 from tests.browser.chromium import download_button, launch, new_page, prompt_of, running_app, stage_image
-from ui.prompts import library_for
+from ui.prompts import Library, library_for
 
 SAMPLES = PROJECT_ROOT / "ui" / "assets" / "samples"
 DRAWING_SECONDS = 300  # for one image, on a machine that has other work
 SAMPLE_SIDE = 320
-LARGEST = 300_000  # bytes of a screenshot
+LARGEST = 110_000  # bytes of a screenshot: all together stay under 1.5 MB
+NAMES = {"comparison": "benchmark", "guide": "setup-check"}  # of files, where the address is another word
 # The README need not name the machine: its kernel is cut down to the system, the passing folder to the usual one.
 NAMELESS = """([kernel, system, temporary]) => document.querySelectorAll(".zd-card dd").forEach((fact) => {
   if (fact.textContent === kernel) fact.textContent = system;
@@ -58,16 +59,14 @@ def main() -> None:
             if chosen.samples:
                 print(f"wrote {SAMPLES}; run again without --samples for the screenshots")
             else:
-                photograph(context, address, chosen.to)
+                photograph(context, studio, address, chosen.to)
             context.browser.close()
 
 
 def draw_samples(studio: Studio) -> dict[str, str]:
     """The ids of the images by the id of their sample, in both languages' words; the server's worker draws them."""
-    library = library_for("demo", studio.settings.configs / "prompts")
-    assert library is not None
     made = {}
-    for sample in library.samples:
+    for sample in library_of(studio).samples:
         for language in ("en", "zh"):
             request = studio.requests.new({"prompt": sample.text[language], "seed": sample.seed})
             made[sample.id] = draw(studio, request)
@@ -76,14 +75,25 @@ def draw_samples(studio: Studio) -> dict[str, str]:
 
 def draw(studio: Studio, request: GenerationRequest) -> str:
     """One image's id."""
-    job = studio.queue.submit(request)
-    until = time.monotonic() + DRAWING_SECONDS
-    while studio.queue.get(job.id).state.active and time.monotonic() < until:
-        time.sleep(0.5)
-    job = studio.queue.get(job.id)
+    job = wait_for(studio, studio.queue.submit(request).id)
     if not job.image_ids:
         raise SystemExit(f"no picture of {request.prompt!r}: {job.error or job.state}")
     return job.image_ids[0]
+
+
+def wait_for(studio: Studio, job_id: str) -> Job:
+    """Return the job once it has ended, or after DRAWING_SECONDS."""
+    until = time.monotonic() + DRAWING_SECONDS
+    while studio.queue.get(job_id).state.active and time.monotonic() < until:
+        time.sleep(0.5)
+    return studio.queue.get(job_id)
+
+
+def library_of(studio: Studio) -> Library:
+    """Return the prompts of the embedded model."""
+    library = library_for("demo", studio.settings.configs / "prompts")
+    assert library is not None
+    return library
 
 
 def save_sample(file: Path, sample_id: str) -> None:
@@ -101,22 +111,56 @@ def photograph_welcome(page: Page, address: str, folder: Path) -> None:
     page.close()
 
 
-def photograph(context, address: str, folder: Path) -> None:
-    """Generate wide and narrow, history with an open detail, system."""
+def photograph(context: BrowserContext, studio: Studio, address: str, folder: Path) -> None:
+    """Every page on a wide screen, in both themes and languages in turn, and two on a phone."""
     page = new_page(context, scheme="dark")
     make_one(page, address, "zh", "红色的房子，日落，雪山")
     shoot(page, folder / "generate.webp")
-    page.goto(f"{address}/history?lang=en")
-    page.locator(".st-key-gallery button").nth(2).click()
-    page.locator(".st-key-detail_zoom img[src]").wait_for()
+    newest = studio.history.search(HistoryQuery(limit=3)).records
+    page.goto(f"{address}/history?lang=en&image={newest[2].id}")
+    page.locator(".st-key-detail_zoom img[src]").first.wait_for()
     shoot(page, folder / "history.webp")
-    page.goto(f"{address}/system?lang=en")
-    page.locator(".zd-card").last.wait_for()
-    page.evaluate(NAMELESS, [platform.platform(), platform.system(), tempfile.gettempdir()])
-    shoot(page, folder / "system.webp")
+    light = new_page(context, scheme="light")
+    photograph_plot(light, studio, address, folder)
     phone = new_page(context, width=420, height=900, scheme="light")
     make_one(phone, address, "en", "a red house at sunset, snowy mountains")
     shoot(phone, folder / "phone.webp")
+    with_work(studio)
+    for name, tab, last, language in (
+        ("queue", light, "[class*=st-key-row_] img", "en"),
+        ("models", page, ".zd-card", "zh"),
+        ("comparison", light, ".st-key-start_comparison button", "en"),
+        ("guide", light, ".st-key-steps button", "zh"),
+        ("system", page, ".st-key-log", "en"),
+    ):
+        tab.goto(f"{address}/{name}?lang={language}")
+        tab.locator(last).first.wait_for()
+        tab.wait_for_timeout(1500)  # what is drawn by scripts, such as charts
+        tab.evaluate(NAMELESS, [platform.platform(), platform.system(), tempfile.gettempdir()])
+        shoot(tab, folder / f"{NAMES.get(name, name)}.webp")
+    phone.goto(f"{address}/queue?lang=zh")
+    phone.locator("[class*=st-key-row_]").first.wait_for()
+    shoot(phone, folder / "phone-queue.webp")
+    studio.queue.clear()
+
+
+def photograph_plot(page: Page, studio: Studio, address: str, folder: Path) -> None:
+    """An X/Y plot of samples over steps and words of the prompt."""
+    request = studio.requests.new({"prompt": "a red house, night, snow", "seed": 7})
+    axes = (Axis("prompt.replace", ("red", "blue", "yellow")), Axis("generation.num_inference_steps", (2, 8)))
+    sheet = studio.reruns.sweep_request(request, axes)
+    for job_id in sheet.jobs:
+        wait_for(studio, job_id)
+    page.goto(f"{address}/sheet?lang=en&sheet={sheet.id}")
+    page.locator(".zd-sheet img").last.wait_for()
+    shoot(page, folder / "xy-plot.webp")
+
+
+def with_work(studio: Studio) -> None:
+    """Put a long job and some that wait into the queue."""
+    for k, sample in enumerate(library_of(studio).samples[:4]):
+        values = {"prompt": sample.text["en"], "seed": k, "num_inference_steps": 100, "num_images": 4 - k}
+        studio.queue.submit(studio.requests.new(values))
 
 
 def make_one(page: Page, address: str, language: str, prompt: str) -> None:

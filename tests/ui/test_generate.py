@@ -281,11 +281,12 @@ def test_options_that_are_not_built_cannot_be_touched_and_the_search_finds(studi
     assert "w:compile.enabled" not in keys
 
 
-def loaded_with(monkeypatch, studio, **asked):
+def loaded_with(monkeypatch, studio, load_seconds=2.4, **asked):
     """The worker has the demo loaded, asked for the defaults and `asked`."""
     status = replace(
-        studio.worker.status(), asked={**SCHEMA.defaults(), **asked}, effective={**SCHEMA.defaults(), **asked}
-    )
+        studio.worker.status(), asked={**SCHEMA.defaults(), **asked}, effective={**SCHEMA.defaults(), **asked},
+        load_seconds=load_seconds,
+    )  # fmt: skip
     monkeypatch.setattr(studio.worker, "status", lambda: status)
 
 
@@ -298,12 +299,12 @@ def test_what_is_in_effect_is_beside_what_is_chosen(studio, open_page, monkeypat
 
 
 def test_a_reload_is_asked_about_once(studio, open_page, monkeypatch):
-    loaded_with(monkeypatch, studio)
+    loaded_with(monkeypatch, studio, load_seconds=12.4)
     page = open_page()
     page.text_area(key="w:generation.prompt").set_value("a red house")
     page.selectbox(key="w:vae.dtype").set_value("float32").run()
     page.button(key="generate").click().run()
-    assert not studio.queue.submitted and "took 2.4 s last time: Precision of the VAE" in all_text(page)
+    assert not studio.queue.submitted and "took 12.4 s last time: Precision of the VAE" in all_text(page)
     page.button(key="reload_keep").click().run()
     assert page.selectbox(key="w:vae.dtype").value == "auto" and "last time:" not in all_text(page)
     page.selectbox(key="w:vae.dtype").set_value("float32").run()
@@ -312,6 +313,15 @@ def test_a_reload_is_asked_about_once(studio, open_page, monkeypatch):
     assert only(studio).options["vae.dtype"] == "float32"
     page.button(key="generate").click().run()
     assert len(studio.queue.submitted) == 2, "the same change is not asked about again"
+
+
+def test_a_reload_that_takes_a_moment_is_not_asked_about(studio, open_page, monkeypatch):
+    loaded_with(monkeypatch, studio, load_seconds=2.9)
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a red house")
+    page.selectbox(key="w:vae.dtype").set_value("float32").run()
+    page.button(key="generate").click().run()
+    assert only(studio).options["vae.dtype"] == "float32"
 
 
 def test_options_go_back_to_the_settings(studio, open_page):

@@ -18,6 +18,7 @@ from ui.actions.input_images import with_images
 from ui.actions.studio_calls import submit
 from ui.i18n import t
 
+QUICK_RELOAD = 3.0  # seconds: a reload that took less last time is not asked about
 CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it
 
 
@@ -33,7 +34,9 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     except StudioError as error:
         state.set_errors([error])
         return
-    if state.ask_reload(reloads(studio, request), changes or {}):
+    seconds = studio.worker.status().load_seconds
+    quick = seconds is not None and seconds < QUICK_RELOAD
+    if not quick and state.ask_reload(reloads(studio, request), changes or {}):
         return
     if submit(studio, request, state.terms()):
         state.forget_when()
