@@ -211,6 +211,7 @@ def _request(stored: Mapping[str, Any]) -> GenerationRequest:
         num_images=int(data["num_images"]),
         options=SCHEMA.current(data["options"]),
         template=_string(data.get("template", "")),
+        original_prompt=_string(data.get("original_prompt", "")),
         negative_template=_string(data.get("negative_template", "")),
         inputs=_inputs(data.get("inputs", {})),
         parent=_parent(data.get("parent", "")),

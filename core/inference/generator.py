@@ -33,6 +33,7 @@ from core.inference import (
     output_checks,
     precision,
     preview_fit,
+    prompt_writer,
     textual_inversion,
 )
 from core.inference.img2img import Inputs
@@ -158,6 +159,24 @@ class Generator:
                     memory.free_unused(device)
                     raise OutOfMemoryError(device=device, width=request.width, height=request.height) from error
                 lowered = True
+
+    def write_prompt(
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        task: str,
+        text: str,
+        seed: int,
+        on_progress: OnProgress,
+        on_text: Callable[[str], None],
+        is_cancelled: IsCancelled,
+    ) -> str:
+        """Return a prompt that the text encoder of a model made of `text`; the model is loaded if it is not."""
+        pipeline = self.load(model, options, on_progress).pipeline
+        try:
+            return prompt_writer.write(pipeline, task, text, seed, on_text, is_cancelled)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemoryError(device=str(pipeline._execution_device), width=0, height=0) from error
 
     def _check(self, request: GenerationRequest) -> None:
         """Raise for sizes and LoRAs that the model can't take, before anything is loaded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from core.errors import GenerationError, OutOfMemoryError, StudioError
 from core.jobs import exit_reasons
@@ -65,6 +65,25 @@ class Generator(Protocol):
         attempt: ResumeState,
     ) -> GenerationResult:
         """Generate the images that the attempt does not have yet, and pass each to `on_image`."""
+        ...
+
+
+@runtime_checkable
+class PromptWriter(Protocol):
+    """A generator that can write prompts with its text encoder."""
+
+    def write_prompt(
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        task: str,
+        text: str,
+        seed: int,
+        on_progress: OnProgress,
+        on_text: Callable[[str], None],
+        is_cancelled: Callable[[], bool],
+    ) -> str:
+        """Load the model if needed and return the new prompt; `on_text` gets it as it grows."""
         ...
 
 

@@ -35,7 +35,7 @@ class ModelCommands:
     def ask(self, command: ModelCommand) -> None:
         """Leave a command for the worker, and drop the answer to the previous one."""
         self._answer.unlink(missing_ok=True)
-        _write(self._command, {"model": command.model, "options": dict(command.options)})
+        write_command(self._command, {"model": command.model, "options": dict(command.options)})
 
     def take(self) -> ModelCommand | None:
         """Return the pending command and remove it."""
@@ -56,7 +56,7 @@ class ModelCommands:
 
     def refuse(self, error: StudioError) -> None:
         """Store why a command failed."""
-        _write(self._answer, error.to_dict())
+        write_command(self._answer, error.to_dict())
 
     def refusal(self) -> StudioError | None:
         """Return why the last command failed; None if it did not, or is pending."""
@@ -68,7 +68,7 @@ class ModelCommands:
     def remember(self, model: str) -> None:
         """Store the model that was loaded last."""
         if self.last() != model:
-            _write(self._last, {"model": model})
+            write_command(self._last, {"model": model})
 
     def last(self) -> str | None:
         """Return the model that was loaded last, by this worker or an earlier one."""
@@ -78,7 +78,8 @@ class ModelCommands:
             return None
 
 
-def _write(path: Path, told: Mapping[str, Any]) -> None:
+def write_command(path: Path, told: Mapping[str, Any]) -> None:
+    """Write a command or an answer whole. NotWritableError when that fails."""
     part = path.with_suffix(path.suffix + ".tmp")
     try:
         part.write_text(json.dumps(told), encoding="utf-8")

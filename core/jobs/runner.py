@@ -329,11 +329,8 @@ def _with_upgrade(image: GeneratedImage, begun: Mapping[str, Any]) -> GeneratedI
 
 def without_prompts(text: str, request: GenerationRequest) -> str:
     """Return `text` without prompts, for the log; libraries quote them in their errors."""
-    parts = {
-        text
-        for single in request.per_image_requests()
-        for text in (single.prompt, single.template, single.negative_prompt, single.negative_template)
-    }
+    names = ("prompt", "template", "original_prompt", "negative_prompt", "negative_template")
+    parts = {getattr(single, name) for single in request.per_image_requests() for name in names}
     for prompt in sorted(parts, key=len, reverse=True):
         for form in (prompt, repr(prompt)[1:-1]):
             text = text.replace(form, "[prompt]") if form.strip() else text

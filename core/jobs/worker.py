@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 
 from core.config.options import SCHEMA
-from core.errors import ModelLoadError, StudioError
+from core.errors import GenerationError, ModelLoadError, StudioError
 from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
-from core.jobs.generator_protocol import Generator, LazyGenerator, build_generator
+from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
 from core.jobs.model_commands import ModelCommand, ModelCommands
+from core.jobs.prompt_commands import PromptAnswer, PromptCommand, PromptCommands
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobRunner
 from core.jobs.worker_config import WorkerConfig, open_store
@@ -54,6 +55,7 @@ class Worker:
         self._registry = WorkerRegistry(database)
         self._changes = ChangeWatch(database)
         self._commands = ModelCommands(directory)
+        self._prompts = PromptCommands(directory)
         self._generator = LazyGenerator(build)
         self._heartbeat = Heartbeat(config.worker_id, self._registry, self._status)
         self._runner = JobRunner(
@@ -85,6 +87,8 @@ class Worker:
         command = self._commands.take()
         if command is not None and self._execute(command):
             return EXIT_IDLE
+        if (asked := self._prompts.take()) is not None:
+            self._write_prompt(asked)
         if self._runner.device_failed:
             return EXIT_DEVICE
         if self._is_idle_too_long():
@@ -154,6 +158,31 @@ class Worker:
             )
         self._busy_until = time.monotonic()
         return False
+
+    def _write_prompt(self, command: PromptCommand) -> None:
+        """Write a prompt with the loaded text encoder; the answer grows as the words come."""
+        text = ""
+
+        def show(words: str) -> None:
+            nonlocal text
+            text = words
+            self._heartbeat.say("busy")
+            self._prompts.answer(command.id, PromptAnswer(text))
+
+        error: StudioError | None = None
+        try:
+            writer = self._generator.ready()
+            assert isinstance(writer, PromptWriter)  # the studio asks no other
+            text = writer.write_prompt(
+                command.model, command.options, command.task, command.text, command.seed,
+                lambda progress: self._heartbeat.say("loading"), show, lambda: self._prompts.is_cancelled(command.id),
+            )  # fmt: skip
+        except Exception as problem:
+            log.exception("the prompt could not be written")
+            words = f"{type(problem).__name__}: {problem}"[:300]
+            error = problem if isinstance(problem, StudioError) else GenerationError(detail=words)
+        self._prompts.answer(command.id, PromptAnswer(text, True, error))
+        self._busy_until = time.monotonic()
 
 
 def _generator(config: WorkerConfig, name: str) -> Generator:

@@ -65,6 +65,7 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         "Version": PROGRAM,
         LORA_HASHES: _lora_hashes(effective),
         "Template": request.template,
+        "Original prompt": request.original_prompt,
         "Negative Template": request.negative_template,
     }
     lines = [request.prompt + write_tags(_untold(request))]

@@ -21,6 +21,7 @@ from core.storage.input_images import InputImages
 from core.studio.gauges import Gauges
 from core.studio.images import Images, Reruns
 from core.studio.models import Models
+from core.studio.prompt_help import PromptHelp
 from core.studio.request_builder import RequestBuilder
 from core.studio.system import System
 
@@ -42,6 +43,7 @@ class Studio:
     downloads     running downloads, and tokens of the hubs
     worker        the worker process: status, unload, workers of a cluster
     system        report on this machine, and diagnosis of recent jobs
+    prompt_help   prompts enhanced and translated by the text encoder that is loaded
     gauges        memory and GPU over the last hour
     """
 
@@ -75,6 +77,7 @@ class Studio:
         self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images, lora_files, embeddings)
         self.models = Models(settings, catalog, lora_files, embeddings, downloads, worker, history)
         self.gauges = Gauges(lambda: worker.status().memory_bytes)
+        self.prompt_help = PromptHelp(settings, catalog)
         self.system = System(settings, queue, history, catalog, worker)
 
     def start(self) -> None:

@@ -83,6 +83,7 @@ class GenerationRequest:
     num_images: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     template: str = ""
+    original_prompt: str = ""  # what the user wrote, where the prompt was enhanced or translated from it
     negative_template: str = ""  # likewise, of the negative prompt
     images: tuple[Mapping[str, Any], ...] = ()  # values by names of OWN_FIELDS
     inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest, see Studio.keep_input

@@ -10,6 +10,7 @@ from core.config.loader import load_settings, parse_yaml
 from core.config.options import SCHEMA
 from core.config.prompt_weights import CLIP_SKIP, SYNTAX
 from core.errors import CorruptImageError, GenerationError, OutOfMemoryError
+from core.jobs.prompt_commands import PromptAnswer, PromptCommands
 from core.models.model_paths import EMBEDDED
 from core.types import GenerationRequest, Phase
 from tests.options import measured
@@ -382,3 +383,34 @@ def test_token_counters_of_both_prompts_show_what_is_cut(z_image, open_page):
     page.text_area(key="w:generation.negative_prompt").set_value("rain " * 600 + "the end").run()
     counted = [one.body for one in page.get("html") if "512" in one.body and "tokens" in one.body]
     assert "not read" not in counted[0] and "not read" in counted[1] and "the end”" in counted[1]
+
+
+def test_enhanced_prompt_is_shown_can_be_undone_and_keeps_the_original(studio, open_page, monkeypatch, tmp_path):
+    monkeypatch.setattr(studio.prompt_help, "problem", lambda model: None)
+    commands = PromptCommands(tmp_path)
+    monkeypatch.setattr(studio.prompt_help, "_commands", commands)
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a house").run()
+    page.button(key="prompt_enhance").click().run()
+    asked = commands.take()
+    assert (asked.task, asked.text, asked.model) == ("enhance", "a house", "demo") and not studio.queue.submitted
+    commands.answer(asked.id, PromptAnswer("a house, at"))
+    page.run()
+    assert "a house, at" in [one.value for one in page.code] and page.button(key="prompt_enhance").disabled
+    commands.answer(asked.id, PromptAnswer("a house, at dawn", True))
+    page.run()
+    assert page.text_area(key="w:generation.prompt").value == "a house, at dawn" and not studio.queue.submitted
+    page.text_area(key="w:generation.prompt").set_value("a house, at dusk").run()
+    page.button(key="generate").click().run()
+    assert (only(studio).prompt, only(studio).original_prompt) == ("a house, at dusk", "a house")
+    page.button(key="prompt_undo").click().run()
+    assert page.text_area(key="w:generation.prompt").value == "a house"
+    assert "prompt_undo" not in [button.key for button in page.button]
+
+
+def test_enhance_is_grey_with_the_reason(studio, open_page, monkeypatch):
+    monkeypatch.setattr(studio.prompt_help, "problem", lambda model: {"en": "no language model", "zh": "不是语言模型"})
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a house").run()
+    assert all(page.button(key=f"prompt_{task}").disabled for task in ("enhance", "translate"))
+    assert page.button(key="prompt_enhance").help == "no language model"

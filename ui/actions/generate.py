@@ -31,6 +31,7 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
     try:
         from_text = "generation.prompt" in (changes or {})
         request = with_images(studio, studio.requests.expanded(values, t("wildcards.source")), values, from_text)
+        request = replace(request, original_prompt=state.original_prompt(values["generation.prompt"] or ""))
     except StudioError as error:
         state.set_errors([error])
         return
@@ -103,6 +104,8 @@ def use_parameters(record: ImageRecord) -> None:
     state.fill_form_from(record.request)
     if record.request.template:
         state.fill_form({"generation.prompt": record.request.template})
+    if record.request.original_prompt:
+        state.take_prompt(record.request.original_prompt, record.request.template or record.request.prompt)
     if record.request.negative_template:
         state.fill_form({"generation.negative_prompt": record.request.negative_template})
     state.set_sources_of(record.request)

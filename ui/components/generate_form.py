@@ -14,7 +14,15 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import GenerationRequest, ModelInfo
 from ui import actions, formats, prompts, state
-from ui.components import custom_components, parameter_panel, presets_menu, prompt_builder, reload_question, sizes
+from ui.components import (
+    custom_components,
+    parameter_panel,
+    presets_menu,
+    prompt_builder,
+    prompt_help,
+    reload_question,
+    sizes,
+)
 from ui.i18n import said, t
 
 PROMPT = "generation.prompt"
@@ -30,7 +38,7 @@ def draw(studio: Studio, model: ModelInfo | None, library: prompts.Library | Non
     if problem:
         st.warning(formats.literal(problem), icon=":material/info:")
     reload_question.draw(studio)
-    _prompt(studio, library)
+    _prompt(studio, library, model)
     _brackets(model)
     _negative(studio, library, model)
     _numbers(studio, model)
@@ -56,7 +64,8 @@ def _model(studio: Studio) -> str:
     return chosen.problem.message(state.language()) if chosen and chosen.problem else ""
 
 
-def _prompt(studio: Studio, library: prompts.Library | None) -> None:
+def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | None) -> None:
+    prompt_help.take_answer(studio)
     option = SCHEMA.options[PROMPT]
     with st.container(key="prompt"):
         st.text_area(
@@ -65,6 +74,7 @@ def _prompt(studio: Studio, library: prompts.Library | None) -> None:
         )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", key="prompt_tools"):
         prompt_builder.draw(library)
+        prompt_help.buttons(studio, model)
         _tokens(studio, PROMPT)
         if any(is_template(state.form()[key] or "") for key in (PROMPT, NEGATIVE)):
             with st.popover(
@@ -72,6 +82,7 @@ def _prompt(studio: Studio, library: prompts.Library | None) -> None:
             ) as one:
                 if one.open:
                     _preview(studio)
+    prompt_help.progress(studio)
 
 
 def _tokens(studio: Studio, key: str) -> None:

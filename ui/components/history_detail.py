@@ -59,6 +59,9 @@ def _prompts(record: ImageRecord) -> None:
     if record.request.template:
         st.caption(t("detail.template"))
         st.code(record.request.template, language=None, wrap_lines=True)
+    if record.request.original_prompt:
+        st.caption(t("detail.original_prompt"))
+        st.code(record.request.original_prompt, language=None, wrap_lines=True)
     if record.request.negative_prompt:
         st.caption(said(SCHEMA.options["generation.negative_prompt"].label))
         st.code(record.request.negative_prompt, language=None, wrap_lines=True)
