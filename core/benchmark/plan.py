@@ -68,7 +68,7 @@ def read_seeds(text: str, source: str) -> tuple[int, ...]:
 
 def start(
     studio: Studio,
-    wishes: Sequence[ColumnSpec],
+    specs: Sequence[ColumnSpec],
     prompts: Sequence[str],
     seeds: Sequence[int],
     terms: SubmitOptions | None = None,
@@ -77,15 +77,15 @@ def start(
 ) -> Benchmark:
     """Queue a comparison; it and its jobs are on disk when this returns. InputError or ModelFileError when it can't be."""
     limits = limits or Limits()
-    _check(wishes, prompts, seeds, source, limits.images)
+    _check(specs, prompts, seeds, source, limits.images)
     checked = [
-        replace(wish, values=_own(wish.values, studio.catalog.find(wish.model), place_of(number)))
-        for number, wish in enumerate(wishes, start=1)
+        replace(spec, values=_own(spec.values, studio.catalog.find(spec.model), place_of(number)))
+        for number, spec in enumerate(specs, start=1)
     ]
-    requests = [_request(studio, wish, number, prompts, seeds) for number, wish in enumerate(checked, start=1)]
+    requests = [_request(studio, spec, number, prompts, seeds) for number, spec in enumerate(checked, start=1)]
     columns = [
-        _column(studio, request, name, wish)
-        for request, name, wish in zip(requests, _names(checked), checked, strict=True)
+        _column(studio, request, name, spec)
+        for request, name, spec in zip(requests, _names(checked), checked, strict=True)
     ]
     for request in requests:
         limits.check(request)
@@ -131,10 +131,10 @@ def _loads(request: GenerationRequest) -> tuple[Any, Any]:
     return request.model, (request.model, *(request.options.get(key) for key in keys))
 
 
-def _check(wishes: Sequence[ColumnSpec], prompts: Sequence[str], seeds: Sequence[int], source: str, most: int) -> None:
-    count = len(wishes) * len(prompts) * len(seeds)
+def _check(specs: Sequence[ColumnSpec], prompts: Sequence[str], seeds: Sequence[int], source: str, most: int) -> None:
+    count = len(specs) * len(prompts) * len(seeds)
     for key, came, low, high in (
-        ("columns", len(wishes), FEWEST, MOST_COLUMNS),
+        ("columns", len(specs), FEWEST, MOST_COLUMNS),
         ("prompts", len(prompts), 1, MOST_IMAGES),
         ("seeds", len(seeds), 1, MOST_IMAGES),
         ("pictures", count, 1, most),
@@ -151,13 +151,13 @@ _ONCE = localize("benchmark.plan.once")
 
 
 def _request(
-    studio: Studio, wish: ColumnSpec, number: int, prompts: Sequence[str], seeds: Sequence[int]
+    studio: Studio, spec: ColumnSpec, number: int, prompts: Sequence[str], seeds: Sequence[int]
 ) -> GenerationRequest:
     """All the images of a column as one request: its values over its profile over the settings."""
     source = place_of(number)
-    profile = as_cfg(_profile(studio, wish.profile, source), studio.catalog.find(wish.model).cfg_offset, source)
-    values = {**profile, **wish.values}
-    shared = {"model.id": wish.model, "generation.prompt": prompts[0], "generation.seed": seeds[0]}
+    profile = as_cfg(_profile(studio, spec.profile, source), studio.catalog.find(spec.model).cfg_offset, source)
+    values = {**profile, **spec.values}
+    shared = {"model.id": spec.model, "generation.prompt": prompts[0], "generation.seed": seeds[0]}
     base = studio.requests.new({**values, **shared, "generation.num_images": 1}, source)
     images = tuple({"prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds)
     return replace(base, num_images=len(images), images=images)
@@ -192,24 +192,24 @@ def _profile(studio: Studio, name: str, source: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if _of_a_image(key) and key not in SHARED}
 
 
-def _column(studio: Studio, request: GenerationRequest, name: str, wish: ColumnSpec) -> BenchmarkColumn:
+def _column(studio: Studio, request: GenerationRequest, name: str, spec: ColumnSpec) -> BenchmarkColumn:
     info = studio.catalog.find(request.model)
-    values = {**({"profile": wish.profile} if wish.profile else {}), **wish.values}
+    values = {**({"profile": spec.profile} if spec.profile else {}), **spec.values}
     return BenchmarkColumn(name, request.model, values, info.disk_bytes, embedded=info.place == "shipped")
 
 
-def _names(wishes: Sequence[ColumnSpec]) -> list[str]:
+def _names(specs: Sequence[ColumnSpec]) -> list[str]:
     """Model, profile and the first few settings that not all columns have; what would be there twice is numbered."""
     names: list[str] = []
-    for wish in wishes:
+    for spec in specs:
         own = [
             f"{key.rsplit('.', 1)[-1]} {_plain(value)}"
-            for key, value in wish.values.items()
-            if any(other.values.get(key) != value for other in wishes)
+            for key, value in spec.values.items()
+            if any(other.values.get(key) != value for other in specs)
         ]
         more = [f"+{len(own) - NAMED}"] if len(own) > NAMED else []
-        model = wish.model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-        parts = [model, *([wish.profile] if wish.profile else []), *own[:NAMED], *more]
+        model = spec.model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+        parts = [model, *([spec.profile] if spec.profile else []), *own[:NAMED], *more]
         name = " · ".join(parts)
         again = sum(known == name or known.startswith(f"{name} (") for known in names)
         names.append(f"{name} ({again + 1})" if again else name)

@@ -58,13 +58,13 @@ class ColumnAction(argparse.Action):
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     """Generate, measure, print; return 1 when an image failed. Raises StudioError when it cannot start."""
-    wishes = read_wishes(arguments.columns or Columns())
+    specs = read_columns(arguments.columns or Columns())
     outs = [_checked(Path(out)) for out in arguments.out]
     seeds = plan.read_seeds(" ".join(arguments.seed), SOURCE)
     settings = load_settings(configs, os.environ)
     settings.raise_problems()
     studio = build_studio(settings)
-    comparison = plan.start(studio, wishes, arguments.prompt, seeds, source=SOURCE)
+    comparison = plan.start(studio, specs, arguments.prompt, seeds, source=SOURCE)
     studio.start()
     try:
         stopped = not _follow(studio, comparison, ProgressLine(language, not arguments.no_progress))
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     return STOPPED if stopped else DONE if found.complete else FAILED
 
 
-def read_wishes(columns: Columns) -> list[plan.ColumnSpec]:
+def read_columns(columns: Columns) -> list[plan.ColumnSpec]:
     """Return a ColumnSpec for each --model, with the values of all columns below its own."""
     (shared, *own), (profile, *profiles) = columns.settings, columns.profiles
     return [

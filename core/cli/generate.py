@@ -18,6 +18,7 @@ from core.config.loader import PROFILE_KEY, load_settings
 from core.config.options import SCHEMA
 from core.config.presets import Presets
 from core.errors import DiskFullError, InputError, OptionError, StorageError, StudioError
+from core.storage.image_containers import FORMATS
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.types import CONTROL, IMAGE, MASK, GenerationRequest, InputSources, Job, JobState
@@ -43,7 +44,6 @@ INPUT_FLAGS = {
     "--mask": MASK,
     "--control-image": CONTROL,
 }  # flag -> what the image of the file is for
-FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 POLL_SECONDS = 0.1
 WAIT_SECONDS = 1.0  # between two tries of --wait
 CANCEL_SECONDS = 60  # a step of a large image on a slow machine

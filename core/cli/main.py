@@ -210,7 +210,8 @@ def build_parser(language: str) -> argparse.ArgumentParser:
 
 
 def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
-    from core.cli.generate import FLAGS, FORMATS, INPUT_FLAGS
+    from core.cli.generate import FLAGS, INPUT_FLAGS
+    from core.storage.image_containers import FORMATS
 
     words = WORDS[language]
     command.add_argument("prompt", metavar="PROMPT", nargs="?", help=words["prompt"])

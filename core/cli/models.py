@@ -22,7 +22,6 @@ from core.types import Download, ModelInfo
 if TYPE_CHECKING:
     from core.models.catalog import Catalog
 
-ACTIONS = ("list", "get", "add", "remove", "check")
 SOURCES = ("huggingface", "modelscope")
 POLL_SECONDS = 0.5
 

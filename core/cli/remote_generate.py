@@ -45,11 +45,11 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
     remote.capabilities()
     inputs = {role: remote.keep_input(data, role == MASK) for role, data in read_inputs(order).items()}
     sources = {"inputs": inputs} if inputs else {}
-    now = remote.order({**wishes(settings, order), **sources}, f"cli-{secrets.token_hex(16)}")
+    now = remote.order({**remote_values(settings, order), **sources}, f"cli-{secrets.token_hex(16)}")
     return _finish(remote, _follow(remote, now, ProgressLine(language, order.progress)), order, language)
 
 
-def wishes(settings: Settings, order: Order) -> dict[str, Any]:
+def remote_values(settings: Settings, order: Order) -> dict[str, Any]:
     """Return the values for the other studio by schema key: the command line over the profile."""
     of_a_image = {option.key for option in SCHEMA.request_options()}
     of_a_image |= {key for key in SCHEMA.options if key.startswith("generation.") or key == "model.id"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,7 +19,7 @@ import yaml
 from core.config.options import SCHEMA
 from core.config.schema import conflict
 from core.config.typed_settings import Sections
-from core.errors import ConfigFileError, InputError, NotWritableError, SecretShownError, UnknownOptionError
+from core.errors import ConfigFileError, InputError, SecretShownError, UnknownOptionError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_FILES = ("config.yaml", "advanced_config.yaml", "ui_config.yaml", "service_config.yaml")
@@ -288,20 +287,3 @@ def to_yaml(values: Mapping[str, Any]) -> str:
             node = node.setdefault(branch, {})
         node[leaf] = list(value) if isinstance(value, tuple) else value
     return yaml.dump(tree, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
-
-
-def save_local(settings: Settings, values: Mapping[str, Any]) -> None:
-    """Write checked `values` into configs/local.yaml beside what is there; comments of that file are not kept."""
-    path = local_file(settings.configs)
-    checked = SCHEMA.checked(values, "form")
-    present = parse_yaml(path.read_text(encoding="utf-8"), f"configs/{path.name}") if path.exists() else {}
-    kept = {SCHEMA.current_key(key): value for key, value in present.items() if SCHEMA.canonical(key) not in checked}
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text("", encoding="utf-8")
-        if path.exists():
-            shutil.copymode(path, temporary)  # the file may hold a token that only its owner may read
-        temporary.write_text(to_yaml({**kept, **checked}), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise NotWritableError(path=path) from error

@@ -23,6 +23,7 @@ from core.history.image_rows import put, set_marks, set_trashed
 from core.history.record_codec import NOT_A_RECORD, check_bounds, image_record, image_row, with_new_id
 from core.storage.database import Database, stamp
 from core.storage.files import Entry, Files, LocalFiles, files_of, is_temporary
+from core.storage.image_containers import FORMATS
 from core.storage.image_writer import StoredFile
 from core.storage.metadata import read_metadata
 from core.storage.object_store import COPIES
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 TEMPORARY_SECONDS = 300  # a temporary file older than this belongs to no one: writing takes well under a second
 PORTION = 200  # images that get their rows in one transaction, some tenths of a second
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _walk(files: Files) -> tuple[int, set[str]]:
         for entry in files.entries(folder):
             if is_temporary(entry.name.rpartition("/")[2]):
                 removed += _remove_old(files, entry)
-            elif dated and entry.name.lower().endswith(_SUFFIXES):
+            elif dated and entry.name.lower().endswith(tuple(FORMATS)):
                 found.add(entry.name)
     for own in (LocalFiles(files.local / FOLDER), LocalFiles(files.local / COPIES)):
         for entry in (entry for folder in own.folders() for entry in own.entries(folder)):

@@ -18,6 +18,7 @@ MAX_TOTAL = 24 << 20  # bytes of all metadata blocks of one file
 MAX_BLOCKS = 20_000  # blocks that are walked; a PNG of 256 MB in chunks of 8 KB has 32,000, nearly all of them IDAT
 
 PNG, JPEG, WEBP = "png", "jpeg", "webp"
+FORMATS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP}  # by the ending of a file
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SIZE_MARKERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length

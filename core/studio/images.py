@@ -29,6 +29,7 @@ from core.models.embedding_library import EmbeddingLibrary
 from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
+from core.storage.image_containers import FORMATS
 from core.storage.infotext import LORA_HASHES, read_lora_hashes
 from core.studio import reproducibility, request_builder, sweep_axes
 from core.studio.request_builder import RequestBuilder
@@ -44,8 +45,6 @@ from core.types import (
     RerunResult,
     SubmitOptions,
 )
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Images:
@@ -87,7 +86,7 @@ class Images:
         except (OSError, ValueError, RuntimeError) as error:  # the last two: a NUL, a home that there is not
             detail = getattr(error, "strerror", None) or error
             raise ImportFileError(file=folder, detail=detail) from error
-        return tuple(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+        return tuple(path for path in paths if path.suffix.lower() in FORMATS)
 
     def import_file(self, path: Path) -> tuple[ImageRecord, bool]:
         """Import an image file of this machine; return its record and whether it is new. Raises ImportFileError or StorageError."""

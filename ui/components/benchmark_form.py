@@ -134,14 +134,14 @@ def _start(studio: Studio) -> None:
     state.set_errors(())
     try:
         shared = {**plan.read_values(state.comparison_text(state.SHARED), "form"), **overrides.values(ALL)}
-        wishes = []
+        specs = []
         for number, row in enumerate(state.comparison_rows(), start=1):
             written = plan.read_values(state.column_text("options", row), plan.place_of(number))
             own = {**written, **overrides.values(str(row))}
             model, profile = state.column_text("model", row), state.column_text("profile", row)
-            wishes.append(plan.ColumnSpec(model, profile, {**shared, **own}))
+            specs.append(plan.ColumnSpec(model, profile, {**shared, **own}))
         seeds = plan.read_seeds(state.comparison_text(state.SEEDS), "form")
-        comparison = plan.start(studio, wishes, _prompts(), seeds, SubmitOptions(client=state.client()))
+        comparison = plan.start(studio, specs, _prompts(), seeds, SubmitOptions(client=state.client()))
     except StudioError as error:
         state.set_errors([error])
         return

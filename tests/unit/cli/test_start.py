@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 from core.cli import launcher
-from core.config.loader import PROJECT_ROOT, load_settings, save_local
+from core.config.loader import PROJECT_ROOT, load_settings
 
 COLLECTING = "Collecting torch==2.13.0 (from -r requirements.txt (line 5))\n"
 NONE_FOUND = (
@@ -164,8 +164,6 @@ def test_outputs_and_local_settings_lie_in_the_home(tmp_path: Path, monkeypatch:
     settings = load_settings(environment=os.environ)
     assert settings.problems == () and settings["generation.seed"] == 7
     assert settings.output_directory == tmp_path / "outputs"
-    save_local(settings, {"generation.num_images": 2})
-    assert load_settings()["generation.num_images"] == 2
 
 
 def test_start_works_through_a_link_from_another_folder(tmp_path: Path) -> None:

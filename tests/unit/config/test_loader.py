@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.config.loader import Settings, load_settings, parse_yaml, save_local, to_yaml
+from core.config.loader import Settings, load_settings, parse_yaml, to_yaml
 from core.config.options import SCHEMA
 from core.config.schema import Option
-from core.errors import ConfigFileError, InputError, NotWritableError, OptionError, UnknownOptionError
+from core.errors import ConfigFileError, InputError, OptionError, UnknownOptionError
 
 STEPS = "generation.num_inference_steps"
 
@@ -32,6 +32,9 @@ def allowed_values(option: Option) -> st.SearchStrategy[Any]:
         return st.booleans()
     if option.type == "choice":
         return st.sampled_from(option.choices)
+    if option.key == "inpaint.boxes":
+        sides, edges = st.integers(8, 9999), st.integers(0, 9999)
+        return st.lists(st.builds("{}x{}+{}+{}".format, sides, sides, edges, edges), max_size=4).map(tuple)
     if option.type == "list":
         known = option.entries is not None  # entries with a grammar of their own: here names, each once
         marks = st.characters(exclude_characters=",:" if known else ",", exclude_categories=["C", "Z"])
@@ -206,40 +209,6 @@ def test_yaml_is_nested_and_keeps_chinese() -> None:
     )
 
 
-def test_saved_values_are_in_force_and_the_rest_stays(configs: Path) -> None:
-    write(configs, "local.yaml", "profile: draft\ngeneration: {seed: 3}\nsteps: 9\n# a word\nmine: 1\n")
-    save_local(load_settings(configs), {"num_inference_steps": "17", "prompt": "家\n👪"})
-    settings = load_settings(configs)
-    assert (settings[STEPS], settings["generation.seed"], settings["generation.prompt"]) == (17, 3, "家\n👪")
-    assert settings["output.format"] == "webp"  # of the profile
-    assert only_problem(settings).values["key"] == "mine"
-
-
-def test_a_bad_value_is_not_saved(configs: Path) -> None:
-    with pytest.raises(OptionError):
-        save_local(load_settings(configs), {"steps": 0})
-    assert not (configs / "local.yaml").exists()
-
-
-def test_a_file_that_cannot_be_read_is_not_overwritten(configs: Path) -> None:
-    write(configs, "local.yaml", "a: [1, 2")
-    with pytest.raises(ConfigFileError):
-        save_local(load_settings(configs), {"steps": 8})
-    assert (configs / "local.yaml").read_text() == "a: [1, 2"
-
-
-def test_saving_beside_a_section_that_is_no_section(configs: Path) -> None:
-    write(configs, "local.yaml", "vae: 5")
-    save_local(load_settings(configs), {"vae.enable_tiling": True})
-    assert load_settings(configs)["vae.enable_tiling"] is True
-
-
-def test_a_folder_that_cannot_be_written_is_named(configs: Path) -> None:
-    (configs / "local.tmp").mkdir()  # in the way of the temporary file, also for root
-    with pytest.raises(NotWritableError, match=r"local\.yaml"):
-        save_local(load_settings(configs), {"steps": 8})
-
-
 # -- former keys ------------------------------------------------------------------------------------------------------
 
 
@@ -263,13 +232,6 @@ def test_a_present_key_on_the_command_line_wins_over_a_former_one_in_a_file(conf
     (configs / "local.yaml").write_text("guard: {retry: false}", encoding="utf-8")
     settings = load_settings(configs, overrides={"precision.auto_retry": True})
     assert settings.problems == () and settings["precision.auto_retry"] is True
-
-
-def test_saving_writes_present_keys_only(configs: Path) -> None:
-    (configs / "local.yaml").write_text("guard: {retry: true}\nspeed: {cache_text: false}", encoding="utf-8")
-    save_local(load_settings(configs), {"precision.auto_retry": False})
-    written = parse_yaml((configs / "local.yaml").read_text(encoding="utf-8"), "x")
-    assert written == {"performance.cache_text": False, "precision.auto_retry": False}
 
 
 def test_own_files_may_have_aliases_and_pasted_text_may_not() -> None:

@@ -108,7 +108,8 @@ def test_damaged_files_never_raise(format: str, data: st.DataObject) -> None:
     good = bytearray(saved(format, "红" * 20, {"a": "b" * 20}).getvalue())
     for _ in range(data.draw(st.integers(1, 5))):
         good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
-    read_metadata(io.BytesIO(bytes(good[: data.draw(st.integers(0, len(good)))])))
+    read = read_metadata(io.BytesIO(bytes(good[: data.draw(st.integers(0, len(good)))])))
+    assert read is None or read.format in ("png", "jpeg", "webp")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", "9" * 10_000, "null", '{"a": 1e999', ""])

@@ -12,8 +12,6 @@ from typing import Any
 
 from core.models.weight_files import Tensor
 
-Shapes = Mapping[str, tuple[int, ...]]
-
 TIME_WIDTH, TIME_HIDDEN = 256, 1024  # of the time embedding, at most and inside
 UNUSED = ("norm_final.weight",)  # in the publisher's own files; no released code reads it
 _RENAMED = (
