@@ -181,7 +181,7 @@ class GeneratedHistory(History):
             request,
             rendered_size=(-(-width // 16) * 16, -(-height // 16) * 16),
             timings={"text": 0.08, "steps": 1.9, "decode": 0.21},
-            effective={"device": "cpu", "model.dtype": "float32", "model.device": "cpu", "torch": "2.13.0"},
+            effective={"model.dtype": "float32", "model.device": "cpu", "torch": "2.13.0"},
             decisions=DECISIONS,
             peak_memory_bytes=612 * 10**6,
             place=place,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,8 @@ from core.types import GenerationRequest, Phase
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
 from tests.ui.fake_studio import FakeStudio
+from ui import state
+from ui.components.image_card import peak_label
 
 
 def only(studio: FakeStudio) -> GenerationRequest:
@@ -414,3 +417,10 @@ def test_enhance_is_grey_with_the_reason(studio, open_page, monkeypatch):
     page.text_area(key="w:generation.prompt").set_value("a house").run()
     assert all(page.button(key=f"prompt_{task}").disabled for task in ("enhance", "translate"))
     assert page.button(key="prompt_enhance").help == "no language model"
+
+
+def test_peak_memory_is_that_of_the_device():
+    for device, words in (("cpu", "peak RAM"), ("cuda", "peak VRAM"), ("cuda:1", "peak VRAM")):
+        shown = SimpleNamespace(effective={"model.device": device})
+        with state.speaking("en"):
+            assert peak_label(shown) == words

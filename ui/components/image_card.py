@@ -51,7 +51,7 @@ def facts(record: ImageRecord, key: str = "facts") -> None:
 
 def peak_label(record: ImageRecord) -> str:
     """Return what the peak memory of the image is of: VRAM, or RAM on a CPU."""
-    return t("fact.peak_cpu") if str(record.effective.get("device", "")).startswith("cpu") else t("fact.peak")
+    return t("fact.peak_cpu") if str(record.effective.get("model.device", "")).startswith("cpu") else t("fact.peak")
 
 
 def _known(record: ImageRecord, name: str) -> str:
