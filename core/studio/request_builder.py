@@ -332,6 +332,7 @@ _PROBLEMS = {
     "unknown": localize("studio.request_builder.problems.unknown"),
     "alone": localize("studio.request_builder.problems.alone"),
     "boxes": localize("studio.request_builder.problems.boxes"),
+    "mask": localize("studio.request_builder.problems.mask"),
 }
 
 
