@@ -21,6 +21,7 @@ _PHASES: Mapping[str, Mapping[str, str]] = {
     Phase.LOADING: localize("cli.console.phases.loading"),
     Phase.TEXT: localize("cli.console.phases.text"),
     Phase.STEPS: localize("cli.console.phases.steps"),
+    Phase.UPSCALE: localize("cli.console.phases.upscale"),
     Phase.DECODE: localize("cli.console.phases.decode"),
     Phase.SAVE: localize("cli.console.phases.save"),
 }

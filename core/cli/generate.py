@@ -84,7 +84,11 @@ class Order:
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     """Make the images; the exit code. Raises StudioError for what can't be started."""
-    order = with_preset(read_order(arguments), arguments.preset, configs, os.environ)
+    return run_order(with_preset(read_order(arguments), arguments.preset, configs, os.environ), language, configs)
+
+
+def run_order(order: Order, language: str, configs: Path) -> int:
+    """Submit the order and wait for its images; the exit code. Raises StudioError for what can't be started."""
     settings = load_settings(configs, os.environ, order.values, order.profile)
     settings.raise_problems()
     studio = build_studio(settings)
@@ -158,7 +162,7 @@ def read_order(arguments: argparse.Namespace) -> Order:
     profile = arguments.profile or values.pop(PROFILE_KEY, None)
     out = Path(arguments.out) if arguments.out is not None else None
     if out is not None:
-        values["output.format"] = _format_of(out)
+        values["output.format"] = format_of(out)
     given = {role: getattr(arguments, role) for role in INPUT_FLAGS.values()}
     inputs = {role: Path(file) for role, file in given.items() if file is not None}
     return Order(values, prompts, profile, out, not arguments.no_progress, arguments.wait, inputs)
@@ -172,7 +176,7 @@ def pair(text: str) -> tuple[str, str]:
     return key.strip(), value
 
 
-def _format_of(out: Path) -> str:
+def format_of(out: Path) -> str:
     """The format that the name asks for; checked with its folder before any work is done."""
     name = FORMATS.get(out.suffix.lower())
     if name is None:

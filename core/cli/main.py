@@ -89,6 +89,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.cli import options_reference
 
         return options_reference.run(parsed)
+    if parsed.command == "upscale":
+        from core.cli import upscale
+
+        return upscale.run(parsed, language, configs)
     if parsed.command == "samplers":
         from core.cli import samplers
 
@@ -202,6 +206,7 @@ def build_parser(language: str) -> argparse.ArgumentParser:
         "bench": _add_bench,
         "options": _add_options,
         "samplers": _add_samplers,
+        "upscale": _add_upscale,
     }
     for name, add in adding.items():
         command = commands.add_parser(name, parents=[common], help=words[name], allow_abbrev=False)
@@ -308,6 +313,12 @@ def _add_verify(command: argparse.ArgumentParser, language: str) -> None:
 
 def _add_options(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--write", action="store_true", help=WORDS[language]["write"])
+
+
+def _add_upscale(command: argparse.ArgumentParser, language: str) -> None:
+    from core.cli.upscale import add_arguments
+
+    add_arguments(command, WORDS[language], language)
 
 
 def _add_samplers(command: argparse.ArgumentParser, language: str) -> None:

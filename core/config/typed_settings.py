@@ -164,7 +164,18 @@ class HiresSection(Section):
     scale: float
     denoising_strength: float
     steps: int | Literal["auto"]
-    upscaler: Literal["lanczos", "bicubic", "bilinear", "nearest"]
+    upscaler: str
+
+
+class UpscaleSection(Section):
+    """The options `upscale.*`."""
+
+    mode: Literal["off", "enlarge", "detail"]
+    by: float
+    method: str
+    denoising_strength: float
+    tile: int | Literal["auto"]
+    tile_overlap: int
 
 
 class TextEncoderSection(Section):
@@ -357,6 +368,7 @@ class Sections:
     outpaint: OutpaintSection
     controlnet: ControlnetSection
     hires: HiresSection
+    upscale: UpscaleSection
     text_encoder: TextEncoderSection
     transformer: TransformerSection
     cfg: CfgSection

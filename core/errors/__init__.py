@@ -30,6 +30,7 @@ StudioError
 |   |-- ModelFileError       a file of the model is missing, truncated or unsafe
 |   |-- UnknownLoraError     no file of that name
 |   |-- EmbeddingError       a textual inversion embedding that can't be used, or not with this model
+|   |-- UpscalerError        an upscaler that is not there or can't be used
 |   |-- LoraFileError        a LoRA that can't be used, or not with this model
 |   |-- UnavailableError     an option that this machine does not support
 |   |-- ModelLoadError       the files are there, loading failed
@@ -201,6 +202,10 @@ class UnknownLoraError(ModelError, InputError):
 
 class LoraFileError(ModelError, InputError):
     """A LoRA that can't be used, or not with this model; `problem` says why, and the cure."""
+
+
+class UpscalerError(ModelError, InputError):
+    """An upscaler that is not there or can't be used; `problem` says why, and the cure."""
 
 
 class EmbeddingError(ModelError, InputError):

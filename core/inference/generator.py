@@ -20,7 +20,7 @@ from core.config.loader import Settings
 from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
 from core.config.prompt_weights import OFF, SYNTAX
-from core.errors import CorruptImageError, OutOfMemoryError
+from core.errors import Cancelled, CorruptImageError, OutOfMemoryError
 from core.i18n import localize
 from core.inference import (
     hires,
@@ -37,11 +37,19 @@ from core.inference import (
     textual_inversion,
 )
 from core.inference.img2img import Inputs
-from core.inference.pipeline_loader import RELOAD_OPTIONS, LoadedModel, NotEnoughMemoryError, Read, load_model
+from core.inference.pipeline_loader import (
+    RELOAD_OPTIONS,
+    LoadedModel,
+    NotEnoughMemoryError,
+    Read,
+    choose_device,
+    load_model,
+)
 from core.inference.pipeline_reading import read_pipeline
 from core.inference.precision_fallback import PrecisionFallback
 from core.inference.resolution import check_sides, deliver, size_to_render
 from core.inference.step_state import StepStore
+from core.inference.upscaling import Upscalers
 from core.models.catalog import Catalog
 from core.models.embedding_library import FOLDER as EMBEDDING_FOLDER
 from core.models.embedding_library import Embedding, EmbeddingLibrary
@@ -50,6 +58,8 @@ from core.models.families.backend import Backend, IsCancelled, OnProgress, Promp
 from core.models.lora_library import FOLDER as LORA_FOLDER
 from core.models.lora_library import LoraLibrary, lora_files
 from core.models.model_paths import model_paths_of_values
+from core.models.upscaler_library import FOLDER as UPSCALER_FOLDER
+from core.models.upscaler_library import UpscalerLibrary
 from core.types import (
     FIRST_ATTEMPT,
     IMAGE,
@@ -83,6 +93,7 @@ class Generator:
         self._catalog = catalog
         self._loras = loras or LoraLibrary(catalog.places.store / LORA_FOLDER)
         self._embeddings = EmbeddingLibrary(catalog.places.store / EMBEDDING_FOLDER)
+        self._upscalers = Upscalers(UpscalerLibrary(catalog.places.store / UPSCALER_FOLDER))
         self._read = read
         self._failed: tuple[tuple[Any, ...], str] | None = None  # what ran out of memory, and at which tier
         self._loaded: LoadedModel | None = None
@@ -141,6 +152,9 @@ class Generator:
             (on_image or images.append)(image)
             done.add(image.place)
 
+        if request.options["upscale.mode"] == hires.ENLARGE:
+            self._enlarge(request, on_progress, is_cancelled, keep, done, attempt.inputs)
+            return GenerationResult(tuple(images))
         fallback, lowered = PrecisionFallback(request), False
         while True:
             try:  # no name here for the loaded model: it would keep the old one while the next is read
@@ -177,6 +191,28 @@ class Generator:
             return prompt_writer.write(pipeline, task, text, seed, on_text, is_cancelled)
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(device=str(pipeline._execution_device), width=0, height=0) from error
+
+    def _enlarge(
+        self,
+        request: GenerationRequest,
+        on_progress: OnProgress,
+        is_cancelled: IsCancelled,
+        keep: OnImage,
+        made: Collection[int],
+        inputs: Inputs,
+    ) -> None:
+        """Enlarge the source image for each image that is not `made`. No model is loaded."""
+        device = str(choose_device(request.options["model.device"], request.model).effective)
+        for k, asked in enumerate(request.per_image_requests(), start=1):
+            if k in made:
+                continue
+            report = _Reporter(on_progress, 1, k, request.num_images)
+            enlarge = _Enlarger(self._upscalers, asked.options, device, is_cancelled, report)
+            began = time.perf_counter()
+            image = enlarge(img2img.required(inputs), (asked.width, asked.height), "upscale.method")
+            seconds = time.perf_counter() - began
+            effective = {**enlarge.used, "model.device": device, "upscale.mode": hires.ENLARGE}
+            keep(GeneratedImage(image, asked, image.size, {"upscale": seconds}, effective, place=k))
 
     def _check(self, request: GenerationRequest) -> None:
         """Raise for sizes and LoRAs that the model can't take, before anything is loaded."""
@@ -239,7 +275,8 @@ class Generator:
             steps = hires.all_steps(single, model.info.pipeline, IMAGE in inputs)
             report = _Reporter(on_progress, steps, k, request.num_images)
             states = StepStore(folder, k)
-            image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled, states)
+            enlarge = _Enlarger(self._upscalers, single.options, model.device, is_cancelled)
+            image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled, states, enlarge)
             keep(replace(image, request=asked, place=k))
             states.remove()
             if asked.options["memory.empty_cache"]:
@@ -272,10 +309,13 @@ def generate_image(
     report: Report,
     is_cancelled: IsCancelled,
     states: StepStore,
+    enlarge: _Enlarger,
 ) -> GeneratedImage:
     """Generate one image from its prompt embeds: `_run_pass` for each of its passes, over the image of the one before."""
     memory.start_peak(model.device)
     stages, passes = hires.of(request), list[_PassResult]()
+    if request.options["upscale.mode"] == hires.DETAIL:
+        inputs = {**inputs, IMAGE: enlarge(img2img.required(inputs), (request.width, request.height), "upscale.method")}
     from_image, source = IMAGE in inputs, inpaint.prepare(inputs, request)
     for run, stage in enumerate(stages):
         before = sum(one.steps for one in passes)
@@ -284,7 +324,7 @@ def generate_image(
         passes.append(
             _run_pass(
                 backend, model, stage, embeds, source, last, _part(report, before, steps), is_cancelled,
-                states, run, final=run == len(stages) - 1,
+                states, run, final=run == len(stages) - 1, enlarge=enlarge,
             )
         )
     final, asked = passes[-1], stages[-1].request
@@ -300,6 +340,7 @@ def generate_image(
             **hires.record(request, model.info.pipeline, from_image, passes[0].size),
             **_regions([one for one in passes if one.box]),
             **_resumed(passes),
+            **enlarge.used,
             **{decision.option: decision.effective for decision in repaired},
         },
         decisions=(
@@ -353,6 +394,7 @@ def _run_pass(
     states: StepStore,
     run: int,
     final: bool,
+    enlarge: _Enlarger,
 ) -> _PassResult:
     """Run one pass, over the image of the `last` one where there is one, or over a region of it."""
     began, inputs = time.perf_counter(), source.inputs
@@ -363,7 +405,7 @@ def _run_pass(
     # 2. Prepare latents: noise alone, or noise and the image to start from.
     start = inputs if region is None else region.source.inputs
     if stage.over_last and last is not None:
-        start = {**start, IMAGE: hires.enlarged(last, request)}
+        start = {**start, IMAGE: enlarge(last, (request.width, request.height), "hires.upscaler")}
     canvas = img2img.prepare(start, asked, size, resize, stage.strength)
     latents = backend.prepare_latents(model, request, embeds, canvas)
     # 3. Denoise, from where an earlier attempt was stopped.
@@ -387,6 +429,37 @@ def _identity(model: LoadedModel) -> dict[str, str]:
     """Return what of the model and its place a stored state depends on."""
     dtypes = ", ".join(f"{part} {dtype}" for part, dtype in sorted(model.dtypes.items()))
     return {"model": model.fingerprint, "device": model.device, "dtypes": dtypes}
+
+
+class _Enlarger:
+    """Enlarge images by the upscaler that an option names; `used` says for the record which did it."""
+
+    def __init__(
+        self,
+        upscalers: Upscalers,
+        options: Mapping[str, Any],
+        device: str,
+        is_cancelled: IsCancelled,
+        report: _Reporter | None = None,
+    ) -> None:
+        self._upscalers = upscalers
+        self._options = options
+        self._device = device
+        self._is_cancelled = is_cancelled
+        self._report = report
+        self.used: dict[str, str] = {}
+
+    def __call__(self, image: Image.Image, size: tuple[int, int], key: str) -> Image.Image:
+        """Return the image at `size`. Raises Cancelled between two tiles, UpscalerError."""
+        made, used = self._upscalers.enlarged(image, size, self._options[key], self._device, key, self._after_tile)
+        self.used[f"{key.partition('.')[0]}.upscaled_with"] = used
+        return made
+
+    def _after_tile(self, done: int, of: int) -> None:
+        if self._is_cancelled():
+            raise Cancelled
+        if self._report is not None:
+            self._report.of(Phase.UPSCALE, done, of)
 
 
 def _encode(
@@ -453,6 +526,11 @@ class _Reporter:
         self._images = images
         self._began = time.perf_counter()
         self._preview_step = 0
+
+    def of(self, phase: Phase, step: int, steps: int) -> None:
+        """Report a step of a phase that counts its own steps."""
+        self._steps = steps
+        self(phase, step)
 
     def __call__(self, phase: Phase, step: int, preview: bytes | None = None) -> None:
         steps, images = self._steps, self._images

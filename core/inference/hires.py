@@ -1,6 +1,7 @@
 """Plan the passes of one image. Without torch.
 
-One; or with hires fix a small image first, then img2img over it, upscaled; or one for each box that is refined.
+One; or with hires fix a small image first, then img2img over it, upscaled; or one for each box that is refined, or for each
+tile of an image that was enlarged.
 """
 
 from __future__ import annotations
@@ -8,18 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image
-
+from core.config.boxes import Box
 from core.config.schema import AUTO
 from core.models.families import FAMILIES
 from core.types import GenerationRequest
 
-UPSCALERS = {
-    "lanczos": Image.Resampling.LANCZOS,
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-    "nearest": Image.Resampling.NEAREST,
-}
+ENLARGE, DETAIL = "enlarge", "detail"  # values of upscale.mode
+TILE = 1024  # px; the builder of requests puts the model's own size in place of "auto"
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,15 @@ class Pass:
 
 
 def of(request: GenerationRequest) -> tuple[Pass, ...]:
-    """Return the passes in order; the last has the requested size, and after another pass renders at exactly that size."""
+    """Return the passes in order; the last has the requested size, and after another pass renders at exactly that size.
+
+    None for an image that is only enlarged.
+    """
     options = request.options
+    if options["upscale.mode"] == ENLARGE:
+        return ()
+    if options["upscale.mode"] == DETAIL:
+        return tuple(Pass(request, options["upscale.denoising_strength"], box=str(tile)) for tile in tiles(request))
     if options["inpaint.boxes"]:
         return tuple(Pass(request, options["img2img.denoising_strength"], box=box) for box in options["inpaint.boxes"])
     if not options["hires.enabled"]:
@@ -58,6 +61,23 @@ def base_size(request: GenerationRequest) -> tuple[int, int]:
     return round(request.width / scale), round(request.height / scale)
 
 
+def tiles(request: GenerationRequest) -> tuple[Box, ...]:
+    """Return the overlapping tiles that cover the requested size, row by row."""
+    options = request.options
+    side = TILE if options["upscale.tile"] == AUTO else int(options["upscale.tile"])
+    overlap = options["upscale.tile_overlap"]
+    columns, rows = _spans(request.width, side, overlap), _spans(request.height, side, overlap)
+    return tuple(Box(left, top, right, bottom) for top, bottom in rows for left, right in columns)
+
+
+def _spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
+    """Return where tiles of `side` begin and end along `length`: evenly spread, overlapping by at least `overlap`."""
+    side = min(side, length)
+    count = max(1, -(-(length - overlap) // max(1, side - overlap)))
+    starts = [round(k * (length - side) / max(1, count - 1)) for k in range(count)]
+    return [(start, start + side) for start in starts]
+
+
 def steps_of(one: Pass, pipeline: str, from_image: bool) -> int:
     """Return how many steps the pass runs; `from_image`: the request comes with an image to start from."""
     if not (one.over_last or from_image) or not FAMILIES[pipeline].takes_strength:
@@ -68,12 +88,6 @@ def steps_of(one: Pass, pipeline: str, from_image: bool) -> int:
 def all_steps(request: GenerationRequest, pipeline: str, from_image: bool) -> int:
     """Return how many steps are run for the image over all its passes."""
     return sum(steps_of(one, pipeline, from_image) for one in of(request))
-
-
-def enlarged(image: Image.Image, request: GenerationRequest) -> Image.Image:
-    """Upscale the image of the pass before to the requested size."""
-    method = UPSCALERS[request.options["hires.upscaler"]]
-    return image.resize((request.width, request.height), method)
 
 
 def record(request: GenerationRequest, pipeline: str, from_image: bool, first: tuple[int, int]) -> dict[str, Any]:

@@ -49,6 +49,13 @@ def prepare(inputs: Inputs, asked: Size, size: Size, resize: bool, strength: flo
     return Canvas(size, image, mask, strength, inputs, control)
 
 
+def required(inputs: Inputs) -> Image.Image:
+    """Return the source image. Raises InputCombinationError without one."""
+    if IMAGE not in inputs:
+        raise InputCombinationError(role=IMAGE, problem=_NO_SOURCE)
+    return inputs[IMAGE]
+
+
 def laid(image: Image.Image, asked: Size, size: Size, resize: bool) -> Image.Image:
     """Bring an input image to what is rendered at `size`, when `asked` is the requested size."""
     return (fitted if resize else _spread)(fitted(image, asked), size)
@@ -77,4 +84,5 @@ def _spread(image: Image.Image, size: Size) -> Image.Image:
     return Image.fromarray(np.pad(pixels, around + ((0, 0),) * (pixels.ndim - 2), mode="edge"))
 
 
+_NO_SOURCE = localize("inference.img2img.no_source")
 _BLACK = localize("inference.img2img.black")

@@ -18,6 +18,7 @@ from core.config.boxes import Box, read_boxes
 from core.config.schema import AUTO
 from core.errors import InputCombinationError
 from core.i18n import localize
+from core.inference import hires
 from core.inference.img2img import HALF, Inputs, Size, fitted, mask_of
 from core.inference.resolution import ROOM, SMALLEST_SIDE, rendered_size
 from core.types import CONTROL, IMAGE, MASK, GenerationRequest, ModelInfo
@@ -64,6 +65,8 @@ class Region:
 def is_partial(request: GenerationRequest) -> bool:
     """Return True when only parts of the image are generated: it may then be larger than the model's largest."""
     options = request.options
+    if options["upscale.mode"] != "off":
+        return True
     return bool(options["inpaint.boxes"]) or (options["inpaint.area"] == "masked" and MASK in request.inputs)
 
 
@@ -229,6 +232,8 @@ def region_of(
     options = request.options
     if not box and (options["inpaint.area"] != "masked" or source.mask is None):
         return None
+    if options["upscale.mode"] == hires.DETAIL:
+        return _tile(source, present, request, info, read_boxes((box,), "request")[0])
     if box:
         image = present or fitted(source.inputs[IMAGE], (request.width, request.height))
         hard = Image.new("L", image.size)
@@ -251,6 +256,30 @@ def region_of(
     if CONTROL in source.inputs:
         inputs[CONTROL] = _scaled(fitted(source.inputs[CONTROL], original.size), crop, size)
     return Region(crop, size, Source(inputs, original, soft))
+
+
+def _tile(source: Source, present: Image.Image | None, request: GenerationRequest, info: ModelInfo, box: Box) -> Region:
+    """Return a tile that is regenerated as a whole and fades into those before it, which lie at its left and above."""
+    image = present or source.inputs[IMAGE]
+    fade = np.ones((box.height, box.width))
+    before = hires.tiles(request)
+    for other in before[: before.index(box)]:
+        if other.top == box.top and other.right > box.left > other.left:
+            fade *= _ramp(other.right - box.left, box.width)[None, :]
+        elif other.left == box.left and other.bottom > box.top > other.top:
+            fade *= _ramp(other.bottom - box.top, box.height)[:, None]
+    mask = Image.new("L", image.size)
+    mask.paste(Image.fromarray((255 * fade).round().astype(np.uint8)), (box.left, box.top))
+    size = rendered_size(box.width, box.height, info.size_multiple, None, info.max_side)
+    inputs = {IMAGE: _scaled(image, box, size)}
+    if CONTROL in source.inputs:
+        inputs[CONTROL] = _scaled(fitted(source.inputs[CONTROL], image.size), box, size)
+    return Region(box, size, Source(inputs, image, mask))
+
+
+def _ramp(overlap: int, length: int) -> np.ndarray:
+    """Return weights along a side: from 0 to 1 over the overlap, then 1."""
+    return np.clip((np.arange(length) + 0.5) / overlap, 0, 1)
 
 
 def cropped(box: Box, size: Size, padding: int, wanted: tuple[Any, Any]) -> Box:

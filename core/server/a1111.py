@@ -73,7 +73,7 @@ def _add_generation(app: FastAPI, get_studio: GetStudio, sessions: Sessions) -> 
     async def generate(body: Body, request: Request) -> Response:
         studio = await anyio.to_thread.run_sync(get_studio)
         client = client_of(request)
-        reading = read_body(body, sessions.options(client))
+        reading = read_body(body, sessions.options(client), studio.requests.upscaler_names())
         await anyio.to_thread.run_sync(_set_model, studio, body, reading)
         await anyio.to_thread.run_sync(_fit_model, studio, body, reading)
         sources = None

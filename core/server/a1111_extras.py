@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import FastAPI
+import anyio.to_thread
+from fastapi import FastAPI, Request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,16 +20,17 @@ from core.i18n import localize
 from core.server.a1111_info import upscaler_names
 from core.server.a1111_request import UPSCALERS
 from core.server.error_responses import NotBuiltInError
-from core.server.submission import SOURCE
+from core.server.submission import SOURCE, client_of, demand_images, ended, submit
 from core.server.uploads import from_base64
 from core.storage.embedded_texts import PARAMETERS
 from core.storage.infotext import read_infotext
 from core.storage.input_images import MAX_SIDE
 from core.storage.metadata import RECORD, read_texts
 from core.studio import Studio
-from core.types import ImageParameters
+from core.types import IMAGE, ImageParameters, InputSources, SubmitOptions
 
 LARGEST = MAX_SIDE * MAX_SIDE // 2  # pixels of an enlarged image; 100 MB in memory
+NOTHING = ("", "None")  # names of no upscaler
 MOST_IMAGES = 64  # of one call
 _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
@@ -90,17 +92,18 @@ def add_extras(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
     """Add the routes."""
 
     @app.post("/extra-single-image")
-    def one(body: ExtraImage) -> Any:
+    async def one(body: ExtraImage, request: Request) -> Any:
         """Enlarge an image."""
-        data = enlarged(get_studio(), from_base64(body.image, "image"), "image", body)
+        studio = await anyio.to_thread.run_sync(get_studio)
+        data = await enlarged(studio, from_base64(body.image, "image"), "image", body, request)
         return {"html_info": "", "image": data, "ignored": _ignored(body)}
 
     @app.post("/extra-batch-images")
-    def several(body: ExtraImages) -> Any:
+    async def several(body: ExtraImages, request: Request) -> Any:
         """Enlarge several images."""
-        studio = get_studio()
+        studio = await anyio.to_thread.run_sync(get_studio)
         images = [
-            enlarged(studio, from_base64(file.data, "imageList"), file.name or "imageList", body)
+            await enlarged(studio, from_base64(file.data, "imageList"), file.name or "imageList", body, request)
             for file in body.imageList
         ]
         return {"html_info": "", "images": images, "ignored": _ignored(body)}
@@ -145,20 +148,67 @@ def _by_names(facts: ImageParameters) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def enlarged(studio: Studio, data: bytes, name: str, body: Extras) -> str:
-    """Return the enlarged image as base64 of a PNG. Raises OptionError and InputImageError."""
-    main, second = (_filter(getattr(body, key), key) for key in ("upscaler_1", "upscaler_2"))
-    share = body.extras_upscaler_2_visibility if second is not None else 0.0
-    digest = studio.input_images.keep(data, name)
+async def enlarged(studio: Studio, data: bytes, name: str, body: Extras, request: Request) -> str:
+    """Return the enlarged image as base64 of a PNG: by filters at once, by networks as jobs of the caller.
+
+    Raises OptionError and InputImageError, and what a job fails with.
+    """
+    for key in ("upscaler_1", "upscaler_2"):
+        _check_name(studio, getattr(body, key), key)
+    digest = await anyio.to_thread.run_sync(studio.input_images.keep, data, name)
     size = _target(studio.input_images.size(digest), body)
-    with _ONE_AT_A_TIME, Image.open(studio.input_images.file(digest)) as stored:
-        image = _resized(stored.convert("RGB"), size, main, body)
-        if share:
-            with Image.open(studio.input_images.file(digest)) as again:
-                image = Image.blend(image, _resized(again.convert("RGB"), size, second, body), share)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", compress_level=1)
+    image = await _by(studio, body.upscaler_1, digest, size, body, request)
+    if body.upscaler_2 not in NOTHING and body.extras_upscaler_2_visibility:
+        other = await _by(studio, body.upscaler_2, digest, size, body, request)
+        image = Image.blend(image, other, body.extras_upscaler_2_visibility)
+    return await anyio.to_thread.run_sync(_png, image)
+
+
+def _png(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+async def _by(
+    studio: Studio, name: str, digest: str, size: tuple[int, int], body: Extras, request: Request
+) -> Image.Image:
+    """Return a stored input image at `size`, or as it is by A1111's "None"; with `upscaling_crop` it covers the size."""
+    with Image.open(studio.input_images.file(digest)) as stored:
+        image = await anyio.to_thread.run_sync(stored.convert, "RGB")
+    if name in NOTHING:
+        return image
+    covering = _covering(image.size, size) if body.resize_mode == 1 and body.upscaling_crop else size
+    if name.lower() in UPSCALERS:
+        made = await anyio.to_thread.run_sync(_filtered, image, covering, _FILTERS[UPSCALERS[name.lower()]])
+    else:
+        made = await _by_network(studio, name, digest, covering, request)
+    left, top = (made.width - size[0]) // 2, (made.height - size[1]) // 2
+    return made.crop((left, top, left + size[0], top + size[1]))
+
+
+def _filtered(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    with _ONE_AT_A_TIME:
+        return image.resize(size, method)
+
+
+async def _by_network(studio: Studio, name: str, digest: str, size: tuple[int, int], request: Request) -> Image.Image:
+    """Have the worker enlarge the image, and return it when it is ready."""
+    values = {
+        "generation.prompt": "", "generation.width": size[0], "generation.height": size[1], "upscale.mode": "enlarge",
+        "upscale.method": name, "output.format": "png",
+    }  # fmt: skip
+    terms, sources = SubmitOptions(client=client_of(request)), InputSources({IMAGE: digest})
+    job = await anyio.to_thread.run_sync(submit, studio, values, terms, None, sources)
+    ended_job = demand_images(await ended(studio, job, request))
+    with Image.open(studio.history.file(ended_job.image_ids[0])) as made:
+        return await anyio.to_thread.run_sync(made.convert, "RGB")
+
+
+def _covering(image: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size in the ratio of the image that covers `size`."""
+    factor = max(size[0] / image[0], size[1] / image[1])
+    return max(size[0], round(image[0] * factor)), max(size[1], round(image[1] * factor))
 
 
 def _target(size: tuple[int, int], body: Extras) -> tuple[int, int]:
@@ -176,29 +226,11 @@ def _target(size: tuple[int, int], body: Extras) -> tuple[int, int]:
     return width, height
 
 
-def _resized(
-    image: Image.Image, size: tuple[int, int], method: Image.Resampling | None, body: Extras
-) -> Image.Image:  # fmt: skip
-    """Scale an image; with `upscaling_crop` to cover the size, cut from the centre. None is A1111's "None": nothing."""
-    if method is None:
-        return image
-    if body.resize_mode == 1 and body.upscaling_crop:
-        factor = max(size[0] / image.width, size[1] / image.height)
-        image = image.resize(
-            (max(size[0], round(image.width * factor)), max(size[1], round(image.height * factor))), method
-        )
-        left, top = (image.width - size[0]) // 2, (image.height - size[1]) // 2
-        return image.crop((left, top, left + size[0], top + size[1]))
-    return image.resize(size, method)
-
-
-def _filter(name: str, key: str) -> Image.Resampling | None:
-    if name in ("", "None"):
-        return None
-    method = UPSCALERS.get(name.lower())
-    if method is None:
-        raise OptionError(source=SOURCE, key=key, value=name[:60], allowed=", ".join(upscaler_names()))
-    return _FILTERS[method]
+def _check_name(studio: Studio, name: str, key: str) -> None:
+    """Raise OptionError for an upscaler that the studio does not have."""
+    known = upscaler_names(studio)
+    if name not in NOTHING and name.lower() not in UPSCALERS and name not in known:
+        raise OptionError(source=SOURCE, key=key, value=name[:60], allowed=", ".join(known))
 
 
 def _ignored(body: Extras) -> list[str]:

@@ -20,9 +20,10 @@ _EMPTY_LISTS = (  # what A1111 lists and this studio has none of
 )  # fmt: skip
 
 
-def upscaler_names() -> list[str]:
-    """Return the names of the upscalers, as A1111's clients know them."""
-    return ["None", *(name.capitalize() for name in UPSCALERS)]
+def upscaler_names(studio: Studio) -> list[str]:
+    """Return the names of the upscalers, as A1111's clients know them: filters with a capital, networks by their own."""
+    networks = [name for name in studio.requests.upscaler_names() if name not in UPSCALERS.values()]
+    return ["None", *(name.capitalize() for name in UPSCALERS), *networks]
 
 
 def add_facts(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
@@ -68,7 +69,7 @@ def add_facts(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
         """List the upscalers of hires fix and of extra-single-image."""
         return [
             {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": 4.0}
-            for name in upscaler_names()
+            for name in upscaler_names(get_studio())
         ]
 
     @app.get("/cmd-flags")

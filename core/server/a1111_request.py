@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -181,8 +181,11 @@ class Reading:
             self.ignored.append(shown)
 
 
-def read_body(body: Body, chosen: Mapping[str, Any]) -> Reading:
-    """Return the options of a body over those that its caller has `chosen` with /options. OptionError for what is refused."""
+def read_body(body: Body, chosen: Mapping[str, Any], upscalers: Sequence[str] = ()) -> Reading:
+    """Return the options of a body over those that its caller has `chosen` with /options. `upscalers` are those of the studio.
+
+    OptionError for what is refused.
+    """
     _refuse(body)
     reading = Reading(dict(chosen), list(body.cut))
     given = {
@@ -207,7 +210,7 @@ def read_body(body: Body, chosen: Mapping[str, Any]) -> Reading:
         read_setting(name, value, reading, "override_settings.")
     _name_ignored(body, reading)
     if isinstance(body, TextBody):
-        _read_hires(body, reading)
+        _read_hires(body, reading, upscalers)
     elif isinstance(body, ImageBody):
         _read_inpaint(body, reading)
     return reading
@@ -364,7 +367,7 @@ def _loras(entries: list[Any]) -> tuple[str, ...]:
 # -- hires fix -----------------------------------------------------------------------------------------------------------
 
 
-def _read_hires(body: TextBody, reading: Reading) -> None:
+def _read_hires(body: TextBody, reading: Reading, upscalers: Sequence[str]) -> None:
     """A1111's "hires fix" is the second pass: its size is the first pass's, ours is the file's."""
     if not body.enable_hr or body.width <= 0 or body.height <= 0:
         return
@@ -383,7 +386,8 @@ def _read_hires(body: TextBody, reading: Reading) -> None:
         reading.values["hires.steps"] = body.hr_second_pass_steps
     if body.hr_upscaler is None:
         return
-    upscaler = UPSCALERS.get(body.hr_upscaler.lower())
+    name = body.hr_upscaler
+    upscaler = UPSCALERS.get(name.lower(), name if name in upscalers else None)
     if upscaler is not None:
         reading.values["hires.upscaler"] = upscaler
     elif body.hr_upscaler not in ("", "None", "Latent"):

@@ -21,6 +21,8 @@ from core.models.embedding_library import EmbeddingLibrary
 from core.models.hub.downloads import downloads_of
 from core.models.lora_library import LoraLibrary, lora_files
 from core.models.model_paths import ModelPaths, places_of
+from core.models.upscaler_library import FOLDER as UPSCALER_FOLDER
+from core.models.upscaler_library import UpscalerLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
 from core.remote.loras import RemoteLoras
@@ -52,7 +54,8 @@ def build_studio(settings: Settings) -> Studio:
     history.sweep()
     input_images = InputImages(store, MEGABYTE * settings.service.inputs_mb)
     embeddings = None if settings.remote.url else EmbeddingLibrary(places.store / EMBEDDING_FOLDER)
-    requests = RequestBuilder(settings, catalog, loras, input_images, embeddings)
+    upscalers = None if settings.remote.url else UpscalerLibrary(places.store / UPSCALER_FOLDER)
+    requests = RequestBuilder(settings, catalog, loras, input_images, embeddings, upscalers)
     return Studio(
         settings=settings,
         requests=requests,

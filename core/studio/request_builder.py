@@ -33,10 +33,15 @@ from core.models.embedding_library import EmbeddingLibrary
 from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary
 from core.models.token_counter import TokenCount, count_tokens
+from core.models.upscaler_library import EMBEDDED, FILTERS, UpscalerLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.input_images import InputImages
 from core.types import CFG_OFF, CONTROL, IMAGE, MASK, ROLES, GenerationRequest, InputSources, ModelInfo, cfg_of
+
+OFF = "off"  # of upscale.mode
+SIZE_KEYS = ("generation.width", "generation.height")
+UPSCALER_KEYS = ("hires.upscaler", "upscale.method")
 
 
 class RequestBuilder:
@@ -49,12 +54,14 @@ class RequestBuilder:
         loras: LoraLibrary | RemoteLoras,
         input_images: InputImages,
         embeddings: EmbeddingLibrary | None = None,
+        upscalers: UpscalerLibrary | None = None,
     ) -> None:
-        """Keep the parts. `embeddings` is None with a remote studio, which checks its own."""
+        """Keep the parts. `embeddings` and `upscalers` are None with a remote studio, which checks its own."""
         self._settings = settings
         self._catalog = catalog
         self._loras = loras
         self._embeddings = embeddings
+        self._upscalers = upscalers
         self._input_images = input_images
 
     def new(self, values: Mapping[str, Any] | None = None, source: str = "form") -> GenerationRequest:
@@ -135,7 +142,11 @@ class RequestBuilder:
         merged = {**self._settings.values, **checked(values, "request")}
         model = self._catalog.find(request.model)
         check_inputs(request, model, self._input_images.size)
-        if IMAGE not in request.inputs or any(merged[key] != AUTO for key in ("generation.width", "generation.height")):
+        if IMAGE not in request.inputs:
+            return request
+        if request.options["upscale.mode"] != OFF and not any(key in checked(values, "request") for key in SIZE_KEYS):
+            return _enlarged(request, self._input_images.size(request.inputs[IMAGE]))
+        if any(merged[key] != AUTO for key in SIZE_KEYS):
             return request
         native = model.default_width * model.default_height
         own = self._input_images.size(request.inputs[IMAGE])
@@ -144,6 +155,30 @@ class RequestBuilder:
         if not (keeps_scale or inpaint.is_partial(request)):
             size = fitting_size(size, native, model.size_multiple, model.max_side)
         return replace(request, width=size[0], height=size[1])
+
+    def upscaled(
+        self, digest: str, values: Mapping[str, Any], made_by: GenerationRequest | None = None, parent: str = ""
+    ) -> GenerationRequest:
+        """Return the request that upscales a stored input image; `values` are those of `upscale.*`, and what else is given.
+
+        `made_by` is the request that the image was made by, for its prompt and its model where that can be used; `parent` its id.
+
+        Raises:
+            InputError: a value can't be used.
+        """
+        known = {model.id for model in self._catalog.models() if model.problem is None}
+        own = {} if made_by is None else {
+            "generation.prompt": made_by.prompt,
+            "generation.negative_prompt": made_by.negative_prompt,
+            "generation.seed": made_by.seed,
+            **({"model.id": made_by.model} if made_by.model in known else {}),
+        }  # fmt: skip
+        given = {"upscale.mode": hires.ENLARGE, **own, **values}
+        return self.with_inputs(self.new(given), InputSources({IMAGE: digest}, parent), values)
+
+    def upscaler_names(self) -> Sequence[str]:
+        """Return the upscalers of this machine; without its files where another studio generates."""
+        return (*FILTERS, *EMBEDDED) if self._upscalers is None else self._upscalers.names()
 
     def steps_run(self, request: GenerationRequest) -> int:
         """Return the number of denoising steps for each image of a complete request, over all its passes."""
@@ -173,6 +208,7 @@ class RequestBuilder:
             ModelFileError: the model can't be used.
         """
         model = self._catalog.find(request.model)
+        request = _with_tile(request, model)
         singles = request.per_image_requests() if request.images else (request,)
         for single in singles:
             self.check_single(single, model)
@@ -180,6 +216,9 @@ class RequestBuilder:
             texts = dict.fromkeys(text for single in singles for text in (single.prompt, single.negative_prompt))
             self._embeddings.named_in(tuple(texts), model.pipeline)
         check_inputs(request, model, self._input_images.size)
+        if self._upscalers is not None:
+            for key in UPSCALER_KEYS:
+                self._upscalers.check(request.options.get(key, AUTO), key)
         return with_seed(request)
 
     def check_single(self, request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
@@ -228,7 +267,8 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
     prompt = SCHEMA.options["generation.prompt"]
     for key in ("prompt", "negative_prompt"):
         length = len(getattr(request, key))
-        if length > (prompt.maximum or 0) or (key == "prompt" and not split_prompt(request.prompt)[0].strip()):
+        needed = key == "prompt" and request.options.get("upscale.mode") != hires.ENLARGE
+        if length > (prompt.maximum or 0) or (needed and not split_prompt(request.prompt)[0].strip()):
             raise PromptError(key=key, value=length, allowed=f"1 - {prompt.maximum:g}")
     for key in ("width", "height", "num_inference_steps", "cfg_scale", "seed", "num_images"):
         SCHEMA.options[f"generation.{key}"].check(getattr(request, key), source)
@@ -240,6 +280,7 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
         check_sides(request.width, request.height, model.max_side, model.id)
     check_passes(complete, model, source)
     check_inpaint(complete, model, source)
+    check_upscale(complete, model, source)
     for key, value in request.options.items():
         SCHEMA.find(key, source).check(value, source)
     if model.pipeline in FAMILIES:  # another studio's server may have newer ones
@@ -265,6 +306,8 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         except NotFoundError:
             raise InputCombinationError(role=role, problem=_problem("unknown", value=str(digest)[:64])) from None
     complete = replace(request, options={**_DEFAULTS, **request.options})
+    if complete.options["upscale.mode"] == hires.ENLARGE:
+        return  # without a model
     if CONTROL in model.inputs:
         if CONTROL not in sizes:
             raise InputCombinationError(role=CONTROL, problem=MISSING)
@@ -272,7 +315,8 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
     if MASK in sizes and IMAGE not in sizes:
         raise InputCombinationError(role=MASK, problem=_problem("alone"))
     family = FAMILIES.get(model.pipeline)
-    if IMAGE in sizes and family is not None and family.img2img is None and not inpaint.is_masked(complete):
+    masked = inpaint.is_masked(complete) or complete.options["upscale.mode"] == hires.DETAIL  # refused elsewhere
+    if IMAGE in sizes and family is not None and family.img2img is None and not masked:
         raise InputCombinationError(role=IMAGE, problem=_problem("mask", model=model.id))
     if complete.options["inpaint.boxes"]:
         if IMAGE not in sizes:
@@ -286,6 +330,7 @@ def check_passes(request: GenerationRequest, model: ModelInfo, source: str = "re
     options = request.options
     for one in hires.of(request):
         key = "hires.denoising_strength" if one.over_last else "img2img.denoising_strength"
+        key = "upscale.denoising_strength" if options["upscale.mode"] == hires.DETAIL else key
         if hires.steps_of(one, model.pipeline, IMAGE in request.inputs) < 1:
             raise OptionError(
                 source=source, key=key, value=one.strength, allowed=_enough(one.request.num_inference_steps)
@@ -303,12 +348,52 @@ def check_inpaint(request: GenerationRequest, model: ModelInfo, source: str = "r
     """Raise OptionError for boxes outside of the image, for parts larger than the model's largest image, and for hires fix."""
     options = request.options
     check_boxes(options["inpaint.boxes"], (request.width, request.height), source)
-    if not inpaint.is_partial(request):
+    if not inpaint.is_partial(request) or options["upscale.mode"] != OFF:
         return
     if options["hires.enabled"]:
         raise OptionError(source=source, key="hires.enabled", value=True, allowed=_PARTIAL)
     for key in ("inpaint.render_width", "inpaint.render_height"):
         replace(SCHEMA.options[key], maximum=model.max_side).check(options[key], model.id)
+
+
+def check_upscale(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
+    """Raise OptionError for upscaling without a source image, of a part of it, or by a model without img2img."""
+    options = request.options
+    mode = options["upscale.mode"]
+    if mode == OFF:
+        return
+    neutral = replace(request, options={**options, "upscale.mode": OFF})
+    family = FAMILIES.get(model.pipeline)
+    allowed = None
+    if IMAGE not in request.inputs:
+        allowed = _NO_SOURCE
+    elif options["hires.enabled"] or inpaint.is_masked(neutral):
+        allowed = _UPSCALED
+    elif mode == hires.DETAIL and (IMAGE not in model.inputs or (family is not None and family.img2img is None)):
+        allowed = _NO_TILES
+    if allowed is not None:
+        raise OptionError(source=source, key="upscale.mode", value=mode, allowed=allowed)
+    tile = options["upscale.tile"]
+    if mode == hires.DETAIL and tile != AUTO:
+        replace(SCHEMA.options["upscale.tile"], maximum=model.max_side).check(tile, model.id)
+        if options["upscale.tile_overlap"] > tile // 2:
+            allowed = localize("studio.request_builder.half_a_tile", most=tile // 2)
+            key = "upscale.tile_overlap"
+            raise OptionError(source=source, key=key, value=options[key], allowed=allowed)
+
+
+def _with_tile(request: GenerationRequest, model: ModelInfo) -> GenerationRequest:
+    """Return the request with the model's own size as the tile of upscaling where that is open."""
+    if request.options.get("upscale.mode") != hires.DETAIL or request.options.get("upscale.tile", AUTO) != AUTO:
+        return request
+    tile = min(model.default_width, model.default_height)
+    return replace(request, options={**request.options, "upscale.tile": tile})
+
+
+def _enlarged(request: GenerationRequest, size: tuple[int, int]) -> GenerationRequest:
+    """Return the request with `size` times `upscale.by`."""
+    width, height = (max(1, round(side * request.options["upscale.by"])) for side in size)
+    return replace(request, width=width, height=height)
 
 
 def _enough(steps: int) -> dict[str, str]:
@@ -318,6 +403,9 @@ def _enough(steps: int) -> dict[str, str]:
 
 _DEFAULTS = {option.key: option.default for option in SCHEMA.request_options()}
 _PARTIAL = localize("studio.request_builder.partial")
+_NO_SOURCE = localize("studio.request_builder.no_source")
+_UPSCALED = localize("studio.request_builder.upscaled")
+_NO_TILES = localize("studio.request_builder.no_tiles")
 _ONE_PASS = localize("studio.request_builder.one_pass")
 
 

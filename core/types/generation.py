@@ -19,6 +19,7 @@ class Phase(StrEnum):
     LOADING = "loading"
     TEXT = "text"
     STEPS = "steps"
+    UPSCALE = "upscale"
     DECODE = "decode"
     SAVE = "save"
 

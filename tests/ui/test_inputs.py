@@ -117,6 +117,26 @@ def test_boxes_are_typed_and_refused_by_name(studio, open_page):
     assert "128x128+64+32" in all_text(page) and len(studio.queue.submitted) == 1
 
 
+def test_an_image_of_the_history_is_upscaled_as_a_job(studio, open_page):
+    record = studio.fill_history()[0]
+    page = open_page("history", image=record.id)
+    page.button(key="detail_upscale").click().run()
+    request = only(studio)
+    assert (request.parent, request.options["upscale.mode"], request.prompt) == (record.id, "enlarge", record.request.prompt)
+    assert (request.width, request.height) == (2 * record.width, 2 * record.height)
+
+
+def test_upscaling_of_the_source_image_sets_the_size(studio, open_page):
+    page = with_image(open_page)
+    page.session_state["section:hires"] = True
+    page.run()
+    page.selectbox(key="w:upscale.mode").set_value("enlarge").run()
+    page.selectbox(key="w:upscale.method").set_value("compact-x4").run()
+    page.button(key="generate").click().run()
+    request = only(studio)
+    assert (request.width, request.height) == (640, 400) and request.options["upscale.method"] == "compact-x4"
+
+
 def test_the_fields_of_a_mask_are_shown_with_one(studio, open_page):
     page = with_image(open_page)
     assert "w:inpaint.mask_blur" not in [one.key for one in page.slider] + [one.key for one in page.number_input]

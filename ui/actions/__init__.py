@@ -28,7 +28,7 @@ from ui.actions.generate import (
     use_parameters,
     use_sample,
 )
-from ui.actions.input_images import fit_size, keep_control, send_to_form, start_from, steps, use, with_control
+from ui.actions.input_images import fit_size, keep_control, send_to_form, start_from, steps, upscale, use, with_control
 from ui.actions.presets import apply_preset, delete_preset, import_preset, is_modified, save_preset
 from ui.actions.setup_check import run_step
 from ui.actions.studio_calls import ask, cancel, cancel_all, known_jobs, submit
@@ -73,6 +73,7 @@ __all__ = [
     "trash",
     "trash_open",
     "undo",
+    "upscale",
     "use",
     "use_parameters",
     "use_sample",

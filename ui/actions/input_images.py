@@ -12,6 +12,7 @@ from core.studio import Studio
 from core.types import CONTROL, GenerationRequest, ImageRecord
 from ui import state
 from ui.actions.form import open_form
+from ui.actions.studio_calls import submit
 
 
 def with_images(
@@ -76,6 +77,20 @@ def send_to_form(studio: Studio, record: ImageRecord) -> bool:
     own = {name: getattr(record.request, name) for name in ("prompt", "negative_prompt")}
     state.fill_form({f"generation.{name}": words for name, words in own.items()})
     return start_from(studio, data, record.file, record.id)
+
+
+def upscale(studio: Studio, record: ImageRecord) -> None:
+    """Queue a job that enlarges an image of the history, by the factor and the upscaler of the form."""
+    open_form(studio)
+    state.set_errors(())
+    values = {key: state.form_values()[key] for key in ("upscale.by", "upscale.method")}
+    try:
+        digest = studio.input_images.keep(studio.history.file(record.id).read_bytes(), record.file)
+        request = studio.requests.upscaled(digest, values, record.request, record.id)
+    except (StudioError, OSError) as error:
+        state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
+        return
+    submit(studio, request)
 
 
 def steps(studio: Studio) -> tuple[int, int] | None:

@@ -12,7 +12,16 @@ from core.config.schema import Option
 from core.studio import Studio
 from core.types import CONTROL, IMAGE, MASK, ModelInfo
 from ui import actions, formats, state
-from ui.components import batch_panel, control_panel, input_card, lora_field, parameter_panel, settings_yaml, xy_plot
+from ui.components import (
+    batch_panel,
+    control_panel,
+    input_card,
+    lora_field,
+    parameter_panel,
+    settings_yaml,
+    upscale_panel,
+    xy_plot,
+)
 from ui.i18n import said, t
 
 SEARCH = "option_search"
@@ -31,7 +40,7 @@ class Section:
 
 SECTIONS = (
     Section("img2img", "add_photo_alternate", state.BASIC, ("img2img", "inpaint", "outpaint")),
-    Section("hires", "hd", state.BASIC, ("hires",)),
+    Section("hires", "hd", state.BASIC, ("hires", "upscale")),
     Section("control", "polyline", state.BASIC, ("controlnet",)),
     Section("lora", "extension", state.BASIC, ("lora",)),
     Section("sampler", "ssid_chart", state.ADVANCED, ("sampling", "cfg")),
@@ -90,6 +99,7 @@ class _Panel:
         self._level = level
         self._own: dict[str, Callable[[], None]] = {
             "img2img": lambda: input_card.draw(studio, model),
+            "hires": self._hires,
             "control": lambda: control_panel.draw(studio),
             "xy": lambda: xy_plot.draw(studio),
             "batch": lambda: batch_panel.draw(studio),
@@ -169,6 +179,10 @@ class _Panel:
 
     def _lora(self, option: Option) -> None:
         lora_field.draw(self._studio, self._model, option, "")
+
+    def _hires(self) -> None:
+        options = [option for option in SCHEMA.panel("advanced") if option.key not in self._cannot]
+        upscale_panel.draw(self._studio, [one for one in options if one.group in ("hires", "upscale")], self._worker)
 
     def _controlled(self) -> bool:
         return self._model is not None and CONTROL in self._model.inputs

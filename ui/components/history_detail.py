@@ -100,6 +100,10 @@ def _buttons(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
             type="tertiary",
         ) and actions.send_to_form(studio, record):  # fmt: skip
             st.switch_page(image_card.GENERATE_PAGE)
+        st.button(
+            t("picture.upscale"), key="detail_upscale", icon=":material/zoom_out_map:", help=t("picture.upscale"),
+            type="tertiary", on_click=actions.upscale, args=(studio, record), disabled=record.missing,
+        )  # fmt: skip
         image_card.download(studio, record, "detail_download", quiet=True)
         if record.trashed_at:
             st.button(

@@ -99,6 +99,7 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
         _icon("add_photo_alternate", t("picture.start_from"), "start_from", actions.send_to_form, studio, record,
               label=t("picture.start_from_short"))  # fmt: skip
         _icon("hd", t("picture.hires"), "stage_hires", actions.hires, studio, record, label=t("section.hires"))
+        _icon("zoom_out_map", t("picture.upscale"), "stage_upscale", actions.upscale, studio, record)
         download(studio, record, "download", quiet=True)
         with st.popover(
             t("picture.facts"),

@@ -11,9 +11,10 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, Option, TakesEffect
 from core.types import Decision, ModelInfo, WorkerStatus
-from ui import formats, state
+from ui import formats, resources, state
 from ui.i18n import said, t
 
+UPSCALERS = ("hires.upscaler", "upscale.method")  # their values are the upscalers of this machine
 SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exactly: a number field can
 
 
@@ -68,6 +69,10 @@ def field(
         shared |= {"on_change": on_change, "args": args}
     if option.type == "bool":
         return st.toggle(words, **shared)
+    if option.key in UPSCALERS:
+        names = (AUTO, *resources.studio().requests.upscaler_names())
+        present = state.form()[option.key]
+        return st.selectbox(words, names if present in names else (*names, present), **shared)
     if option.type == "choice":
         return st.selectbox(words, option.choices, **shared)
     if option.type in ("int", "float"):

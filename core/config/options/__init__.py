@@ -14,6 +14,7 @@ from core.config.options.performance import COMPILATION, GUARD, MEMORY, RESUME, 
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
 from core.config.options.sampling import CFG, SAMPLING
 from core.config.options.service import ACCESS, REMOTE, SERVER, SERVICE, UI, WORKER
+from core.config.options.upscale import UPSCALE
 from core.config.schema import Schema
 
 _REQUESTS = (
@@ -31,6 +32,7 @@ _REQUESTS = (
     OUTPAINT,
     CONTROL,
     HIRES,
+    UPSCALE,
     LORA,
 )
 _PIPELINE = (TEXT_ENCODER, TRANSFORMER, CFG, VAE, GUARD, RESUME, SPEED, COMPILATION, MEMORY)
@@ -48,6 +50,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "inpaint": {"en": "Inpaint", "zh": "局部重绘"},
     "outpaint": {"en": "Outpaint", "zh": "扩图"},
     "hires": {"en": "Hires. fix", "zh": "高清修复"},
+    "upscale": {"en": "Upscale", "zh": "放大"},
     "controlnet": {"en": "ControlNet", "zh": "ControlNet"},
     "cfg": {"en": "CFG and scheduler", "zh": "CFG 与调度器"},
     "rope": {"en": "RoPE", "zh": "位置编码（RoPE）"},

@@ -100,16 +100,18 @@ HIRES = (
     ),
     advanced(
         "hires.upscaler",
-        type="choice",
-        choices=("lanczos", "bicubic", "bilinear", "nearest"),
+        type="str",
+        maximum=200,
         default="lanczos",
         group="hires",
-        synonyms=("hires fix", "upscale", "resampling", "放大"),
+        synonyms=("hires fix", "upscale", "resampling", "ESRGAN", "放大"),
         needs=(("hires.enabled", (True,)),),
         label={"en": "Upscaler", "zh": "放大算法"},
         help={
-            "en": "lanczos is the sharpest, nearest keeps hard pixels.",
-            "zh": "lanczos 最清晰，nearest 保留硬边像素。",
+            "en": "lanczos, bicubic, bilinear or nearest; compact-x2 and compact-x4 are embedded networks; each file of the folder "
+            "upscalers in the models' folder, by its name; auto: an embedded network.",
+            "zh": "lanczos、bicubic、bilinear 或 nearest；compact-x2 和 compact-x4 为自带网络；也可用模型目录下 upscalers "
+            "文件夹中的文件名；auto：自带网络。",
         },
     ),
 )

@@ -328,6 +328,17 @@ def test_only_masked_gives_a_file_of_the_images_size(served: Served, call: Any) 
 # -- extras ------------------------------------------------------------------------------------------------------------
 
 
+def test_networks_enlarge_as_jobs_and_in_hires_fix(served: Served, call: Any) -> None:
+    assert {"compact-x2", "compact-x4"} <= {one["name"] for one in call("upscalers").json()}
+    body = {"image": encoded(BLUE), "upscaler_1": "compact-x2", "upscaling_resize": 2}
+    assert decoded(call("extra-single-image", body).json()["image"]).size == (128, 128)
+    request = served.studio.queue.recent(1)[0].request
+    assert (request.options["upscale.mode"], request.options["upscale.method"]) == ("enlarge", "compact-x2")
+    upscaled = TextBody.model_validate({**SMALL, "enable_hr": True, "hr_upscaler": "compact-x2"})
+    assert read_body(upscaled, {}, ("compact-x2",)).values["hires.upscaler"] == "compact-x2"
+    assert read_body(upscaled, {}).ignored == ["hr_upscaler"]
+
+
 def test_extra_single_image_enlarges(call: Any) -> None:
     body = {"image": encoded(BLUE), "upscaler_1": "Lanczos", "upscaling_resize": 1.5, "gfpgan_visibility": 0.5}
     answer = call("extra-single-image", body).json()

@@ -77,6 +77,17 @@ def test_a_image_and_a_mask_go_along(run: Run, tmp_path: Path) -> None:
         assert image.width == 128
 
 
+def test_upscale_enlarges_a_file(run: Run, tmp_path: Path) -> None:
+    Image.new("RGB", (96, 80), (9, 200, 7)).save(tmp_path / "old.webp", lossless=True)
+    target = tmp_path / "new.png"
+    said = run("upscale", str(tmp_path / "old.webp"), "--by", "1.5", "--upscaler", "nearest", "--out", str(target))
+    assert (said.code, said.out, said.err) == (0, f"{target}\n", "")
+    with Image.open(target) as image:
+        assert image.size == (144, 120)
+    said = run("upscale", str(tmp_path / "old.webp"), "--upscaler", "ESRGAN", "--out", str(target))
+    assert said.code == 2 and "upscale.method: upscaler ESRGAN" in said.err
+
+
 def test_a_file_of_prompts_is_one_job(run: Run, tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("prompt;seed;width\n红房子, 雪;10;72\na {b|c};20;\n", encoding="utf-8-sig")

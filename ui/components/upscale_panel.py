@@ -1,0 +1,36 @@
+"""Hires. fix, and upscaling of the source image: the size of the file follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.config.options import GROUPS
+from core.config.schema import Option
+from core.studio import Studio
+from core.types import WorkerStatus
+from ui import actions, state
+from ui.components import parameter_panel
+from ui.i18n import said
+
+GROUP = "upscale"
+SIZED = ("upscale.mode", "upscale.by")  # the size of the file follows from these
+
+
+def draw(studio: Studio, options: Sequence[Option], worker: WorkerStatus) -> None:
+    """The fields of Hires. fix, then those of upscaling that have an effect."""
+    parameter_panel.group([option for option in options if option.group != GROUP], worker)
+    st.caption(said(GROUPS[GROUP]))
+    for option in options:
+        if option.group != GROUP or parameter_panel.unmet(option):
+            continue
+        if option.key in SIZED:
+            parameter_panel.field(option, on_change=_fit_size, args=(studio,))
+        else:
+            parameter_panel.field(option)
+
+
+def _fit_size(studio: Studio) -> None:
+    state.keep_form()
+    actions.fit_size(studio)
