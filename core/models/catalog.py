@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -42,6 +44,7 @@ class Catalog:
     def __init__(self, configs: Path, places: ModelPaths | None = None) -> None:
         self._configs = configs
         self._places = places or default_places(configs)
+        self._seen: ContextVar[dict[str, ModelInfo] | None] = ContextVar("seen", default=None)
 
     @property
     def places(self) -> ModelPaths:
@@ -64,6 +67,23 @@ class Catalog:
 
     def find(self, model: str) -> ModelInfo:
         """Return the entry of an id, or the model at a path. Raises UnknownModelError."""
+        seen = self._seen.get()
+        if seen is None:
+            return self._find(model)
+        if model not in seen:
+            seen[model] = self._find(model)
+        return seen[model]
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Look up each model once within the block: to check a request takes several looks at the same one."""
+        token = self._seen.set({})
+        try:
+            yield
+        finally:
+            self._seen.reset(token)
+
+    def _find(self, model: str) -> ModelInfo:
         # Only the wanted entry's folder is looked at: this runs each time a page is rendered.
         entries = self._entries()
         if model in entries:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 from typing import Any, Protocol
 
@@ -46,6 +47,10 @@ class RemoteCatalog:
     def ids(self) -> Sequence[str]:
         """Return the ids of the models."""
         return [info.id for info in self.models()]
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """Do nothing: the models are remembered anyway."""
+        return nullcontext()
 
     def find(self, model: str) -> ModelInfo:
         """Return one of them. Raises UnknownModelError."""

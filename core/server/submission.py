@@ -77,15 +77,16 @@ def submit(
     if prompts is not None and len(prompts) > limits.service.max_batch:  # before any row is read
         allowed = f"1 - {limits['service.max_batch']} (service.max_batch)"
         raise OptionError(source=SOURCE, key="prompts", value=len(prompts), allowed=allowed)
-    if prompts is None:
-        request = _over(studio, studio.requests.new(named, SOURCE), sources, named)
-        check_count(studio, request.num_images)
-        check_size(request, limits)
-    else:
-        most = limits.service.max_batch
-        batch = studio.requests.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
-        request = _over(studio, batch, sources, named)
-    return studio.queue.submit(request, terms, limits.service.queue_per_client)
+    with studio.catalog.remembering():
+        if prompts is None:
+            request = _over(studio, studio.requests.new(named, SOURCE), sources, named)
+            check_count(studio, request.num_images)
+            check_size(request, limits)
+        else:
+            most = limits.service.max_batch
+            batch = studio.requests.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
+            request = _over(studio, batch, sources, named)
+        return studio.queue.submit(request, terms, limits.service.queue_per_client)
 
 
 def _over(

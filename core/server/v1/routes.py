@@ -79,15 +79,15 @@ class QueueChange(BaseModel):
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Document the error responses: 401, 403 and 429 of authentication, 400, 413 and 415 of bodies."""
-    return {status: {"model": Problem} for status in sorted({400, 401, 403, 413, 415, 429, *statuses})}
+    """Document the error responses: 401, 403 and 429 of authentication, 400, 413 and 415 of bodies, 503 of a database that is away."""
+    return {status: {"model": Problem} for status in sorted({400, 401, 403, 413, 415, 429, 503, *statuses})}
 
 
 def create_api(get_studio: GetStudio) -> FastAPI:
     """Return the app to be mounted at /api. Routes of the pages' images exist without the version, too."""
     app = FastAPI(title="Z Darkroom / 造相暗房", version=__version__, docs_url=None, redoc_url=None)
     files = file_routes(get_studio, refusals(404, 422))
-    files.include_router(input_routes(get_studio, refusals(404, 422)))
+    files.include_router(input_routes(get_studio, refusals(404, 422, 507)))
     v1 = APIRouter(prefix="/v1")
     _add_jobs(v1, get_studio)
     _add_queue(v1, get_studio)

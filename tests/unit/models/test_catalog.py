@@ -206,3 +206,17 @@ def test_the_embedded_model_needs_about_its_size(catalog):
     stored = sum(path.stat().st_size for path in (PROJECT_ROOT / "core/demo/weights").rglob("*.safetensors"))
     assert demo.disk_bytes >= stored
     assert 0 < demo.memory_bytes <= stored
+
+
+def test_a_model_is_looked_up_once_within_a_block_that_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog, looks = Catalog(PROJECT_ROOT / "configs"), []
+    look = catalog._find
+    monkeypatch.setattr(catalog, "_find", lambda model: looks.append(model) or look(model))
+    with catalog.remembering():
+        assert catalog.find("demo") is catalog.find("demo")
+        with pytest.raises(UnknownModelError):
+            catalog.find("nobody")
+    assert looks == ["demo", "nobody"]
+    catalog.find("demo")
+    assert looks[-1] == "demo" and len(looks) == 3, "outside each look is a new one"
+    assert set(catalog.ids()) == {info.id for info in catalog.models()}
