@@ -79,7 +79,7 @@ class QueueChange(BaseModel):
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Document the error responses: 401, 403 and 429 of authentication, 400, 413 and 415 of bodies, 503 of a database that is away."""
+    """Document the error responses: 401, 403, 429 of authentication, 400, 413, 415 of bodies, 503 of a database that is away."""
     return {status: {"model": Problem} for status in sorted({400, 401, 403, 413, 415, 429, 503, *statuses})}
 
 
