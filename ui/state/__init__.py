@@ -24,6 +24,7 @@ from ui.state.benchmark import (
     remove_comparison_row,
     set_open_comparison,
 )
+from ui.state.current_page import enter_page, errors, set_errors
 from ui.state.form import (
     CFG,
     GUIDANCE,
@@ -70,7 +71,6 @@ from ui.state.generate_page import (
     ask_reload,
     draft_asked,
     drop_reload,
-    errors,
     forget_when,
     job_id,
     keep_when,
@@ -84,7 +84,6 @@ from ui.state.generate_page import (
     section_open,
     section_summary,
     set_draft_asked,
-    set_errors,
     set_level,
     set_original,
     set_preset,
@@ -158,7 +157,6 @@ from ui.state.loras import weight_key as lora_weight_key
 from ui.state.pages import (
     clear_ended,
     empty_model_field,
-    enter_page,
     guide_runs,
     is_cleared,
     keep_guide_in_address,

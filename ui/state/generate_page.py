@@ -7,15 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from core.errors import StudioError
 from core.types import SubmitOptions
+from ui.state.current_page import set_errors
 from ui.state.form import form
 from ui.state.session import client
 from ui.timezone import local_zone
 
 _JOB = "job"
 _SHOWN = "shown_image"
-_ERRORS = "errors"
 _ORIGINAL = "original"
 _RELOAD = "reload_question"
 _AGREED = "reloads_agreed"
@@ -140,15 +139,6 @@ def preset() -> str:
 
 def set_preset(name: str) -> None:
     st.session_state[_PRESET] = name
-
-
-def errors() -> tuple[StudioError, ...]:
-    """Return the errors of the last action."""
-    return tuple(StudioError.from_dict(data) for data in st.session_state.get(_ERRORS, ()))
-
-
-def set_errors(found: Iterable[StudioError]) -> None:
-    st.session_state[_ERRORS] = [error.to_dict() for error in found]
 
 
 def original() -> str | None:

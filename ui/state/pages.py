@@ -10,19 +10,6 @@ from core.errors import StudioError
 from core.types import Job
 
 _GUIDE = "guide_runs"
-_PAGE = "page"
-_ENTERED = "page_entered"
-
-
-def enter_page(name: str) -> None:
-    """Note, once a run, which page is drawn."""
-    st.session_state[_ENTERED] = st.session_state.get(_PAGE) != name
-    st.session_state[_PAGE] = name
-
-
-def just_entered() -> bool:
-    """Return whether another page, or none, was drawn before this run."""
-    return bool(st.session_state.get(_ENTERED, True))
 _CLEARED = "cleared"
 _QUEUE_PAGE = "queue_page"
 _MODEL_ERRORS = "model_errors"
