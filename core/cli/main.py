@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None, configs: Path = PROJECT_ROOT / 
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may not know every character
     try:
-        parsed = build_parser(language).parse_args(given)
+        parsed = build_parser(language, given[0] if given else "").parse_args(given)
         code = _run(parsed, language, configs)
         sys.stdout.flush()
         return code
@@ -186,7 +186,7 @@ class _Parser(argparse.ArgumentParser):
         raise CommandLineError(detail=message)
 
 
-def build_parser(language: str) -> argparse.ArgumentParser:
+def build_parser(language: str, only: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of all commands; the help of options is that of the schema."""
     words = WORDS[language]
     common = _Parser(add_help=False)
@@ -210,7 +210,8 @@ def build_parser(language: str) -> argparse.ArgumentParser:
     }
     for name, add in adding.items():
         command = commands.add_parser(name, parents=[common], help=words[name], allow_abbrev=False)
-        add(command, language)
+        if only in (None, name):  # flags of `generate` and `compare` import half of the studio
+            add(command, language)
     return parser
 
 
