@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,7 +67,7 @@ def _change(
 
 
 @torch.no_grad()
-def check_acts(toy, name: str, weight: float = 1.0) -> None:
+def check_acts(toy, name: str, weight: float = 1.0, image: bool = False) -> None:
     deltas = write(name, toy.source, toy.files.folder)
     wanted = lora_adapters.wanted([LoraSpec(name, weight)], toy.files, toy.model)
     lora_adapters.apply(toy.model, wanted)
@@ -83,10 +85,37 @@ def check_acts(toy, name: str, weight: float = 1.0) -> None:
             found, expected = _change(module, toy.plain[part, layer], toy.source.weights[part, layer], delta * weight)
             size = expected.abs().max()
             assert (found - expected).abs().max() < 0.02 * size + 1e-4, (part, layer)
+        found_image = rendered(toy) if image else None
     finally:
         lora_adapters.apply(toy.model, ())
     assert all(module is toy.plain[part, layer] for part, layer in deltas
                for module in [getattr(toy.model.pipeline, part).get_submodule(layer)])  # fmt: skip
+    if found_image is not None:
+        plain_image = rendered(toy)
+        with added(toy, deltas, weight):
+            expected = rendered(toy)
+        effect = (expected - plain_image).abs().max()
+        assert effect > 0 and (found_image - expected).abs().max() < 0.02 * effect + 1e-4
+
+
+def rendered(toy) -> torch.Tensor:
+    """A denoised image of two steps, before the VAE."""
+    dice, pipeline = torch.Generator().manual_seed(3), toy.model.pipeline
+    return pipeline("a red house", height=32, width=32, num_inference_steps=2, guidance_scale=0.0, generator=dice,
+                    output_type="latent").images.float()  # fmt: skip
+
+
+@contextmanager
+def added(toy, deltas, weight: float) -> Iterator[None]:
+    """The plain model with what a LoRA adds in its own weights."""
+    kept = {key: toy.plain[key].weight.data.clone() for key in deltas}
+    try:
+        for key, delta in deltas.items():
+            toy.plain[key].weight.data += delta * weight
+        yield
+    finally:
+        for key, before in kept.items():
+            toy.plain[key].weight.data.copy_(before)
 
 
 def test_documented() -> None:
@@ -108,8 +137,8 @@ SCALED = ["z-lokr-low-rank", "z-kohya-fused", "xl-loha", "xl-kohya-texts", "sd-k
 
 
 @pytest.mark.parametrize(("toy", "name"), [(LAYOUTS[name].family, name) for name in SCALED], indirect=["toy"])
-def test_weight_scales_the_delta(toy, name: str) -> None:
-    check_acts(toy, name, -0.5)
+def test_weight_scales_the_delta_and_the_image_is_that_of_the_changed_weights(toy, name: str) -> None:
+    check_acts(toy, name, -0.5, image=True)
 
 
 each_family = pytest.mark.parametrize("toy", BUILD, indirect=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+from safetensors.numpy import save_file
+
 from core.models.families import FAMILIES
 from core.types import Download
 from tests.pipelines import SD
@@ -136,3 +139,16 @@ def test_the_panels_follow_the_model(studio, open_page, monkeypatch):
     steps = next(one for one in page.number_input if one.key == "w:generation.num_inference_steps")
     assert (steps.min, steps.max) == (4, 12)
     assert not [one for one in page.text_area if one.key == "w:generation.negative_prompt"]
+
+
+def test_embeddings_are_listed_with_the_reason_of_those_that_cannot_be_used(studio, open_page):
+    assert "Embeddings" not in all_text(open_page("models"))
+    folder = studio.history.folder / "embeddings"
+    folder.mkdir()
+    save_file({"emb_params": np.zeros((3, 768), np.float32)}, folder / "moody.safetensors")
+    (folder / "old.pt").write_bytes(b"\x80\x02}q\x00.")
+    page = open_page("models")
+    assert "moody" in cards(page) and "SD 1.5" in cards(page)
+    assert "old" in all_text(page) and "pickle" in all_text(page)
+    page.button(key="use_embedding_0").click().run()
+    assert page.session_state["form"]["generation.prompt"].endswith("embedding:moody")
