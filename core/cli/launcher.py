@@ -40,6 +40,7 @@ COMMANDS = (
     "bench",
     "options",
     "samplers",
+    "upscale",
 )  # answered by core.cli.main
 LINTERS = (
     ("ruff", ["-m", "ruff", "check", "."]),
