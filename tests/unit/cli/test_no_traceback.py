@@ -17,8 +17,8 @@ from core.config.loader import PROJECT_ROOT
 
 PRINTING = (["--help"], ["options"], ["doctor"], ["history", "check"])
 OTHERS = (
-    ["models"], ["samplers"], ["generate", "红", "--steps", "x"], ["compare"], ["inspect", "nowhere.png"], ["upscale", "nowhere.png"],
-    ["users", "remove", "红"], ["demo-eval", "--help"], ["verify", "--help"], ["bench", "--help"],
+    ["models"], ["samplers"], ["generate", "红", "--steps", "x"], ["compare"], ["inspect", "nowhere.png"],
+    ["upscale", "nowhere.png"], ["users", "remove", "红"], ["demo-eval", "--help"], ["verify", "--help"], ["bench", "--help"],
 )  # fmt: skip
 BEGINNING = (["generate", "a house"], ["bench"], ["history", "check"])
 
