@@ -125,6 +125,16 @@ def test_a_token_is_handed_on_and_not_shown_again(studio, open_page):
     assert "hf_secret" not in all_text(page) + cards(page)
 
 
+def test_models_of_one_name_are_told_apart_by_their_paths(studio, open_page, monkeypatch):
+    twins = [replace(fake_studio.DEMO, id=name, path=f"/models/{name}/turbo") for name in ("a", "b")]
+    monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.TURBO, *twins])
+    monkeypatch.setattr(studio.catalog, "find", lambda name: {one.id: one for one in twins}.get(name, fake_studio.DEMO))
+    names = open_page().selectbox(key="w:model.id").options
+    assert names[:3] == ["Z-Image-Turbo", "Embedded model · /models/a/turbo", "Embedded model · /models/b/turbo"]
+    shown = cards(open_page("models"))
+    assert "/models/a/turbo" in shown and "/models/b/turbo" in shown
+
+
 def test_the_panels_follow_the_model(studio, open_page, monkeypatch):
     reason = FAMILIES[SD].cannot["transformer."]
     limited = replace(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -54,7 +55,7 @@ def _model(studio: Studio) -> str:
     present = state.form()["model.id"]
     ids = list(models) if present in models else [*models, present]
     key = state.labelled(state.seed_widget("model.id"))
-    names = {model_id: said(models[model_id].name) if model_id in models else model_id for model_id in ids}
+    names = {**{model_id: model_id for model_id in ids}, **_names(list(models.values()))}
     chosen = models.get(present)
     about = said(chosen.description) if chosen else ""
     st.selectbox(
@@ -62,6 +63,16 @@ def _model(studio: Studio) -> str:
         help=f"{about}\n\n{said(SCHEMA.options['model.id'].help)}".strip(), on_change=actions.change_model, args=(studio,),
     )  # fmt: skip
     return chosen.problem.message(state.language()) if chosen and chosen.problem else ""
+
+
+def _names(models: Sequence[ModelInfo]) -> Mapping[str, str]:
+    """Return the name of each model by id; of several with one name each with its path, or its id where it has none."""
+    names = {model.id: said(model.name) for model in models}
+    shared = Counter(names.values())
+    return {
+        model.id: names[model.id] if shared[names[model.id]] == 1 else f"{names[model.id]} · {model.path or model.id}"
+        for model in models
+    }
 
 
 def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | None) -> None:
