@@ -32,8 +32,8 @@ SAMPLE_SIDE = 320
 LARGEST = 110_000  # bytes of a screenshot: all together stay under 1.5 MB
 NAMES = {"comparison": "benchmark", "guide": "setup-check"}  # of files, where the address is another word
 # The README need not name the machine: its kernel is cut down to the system, the passing folder to the usual one.
-NAMELESS = """([kernel, system, temporary]) => document.querySelectorAll(".zd-card dd").forEach((fact) => {
-  if (fact.textContent === kernel) fact.textContent = system;
+NAMELESS = """([system, temporary]) => document.querySelectorAll(".zd-card dd").forEach((fact) => {
+  if (fact.textContent.startsWith(`${system}-`)) fact.textContent = system;
   if (fact.firstChild?.textContent.startsWith(temporary)) fact.firstChild.textContent = "outputs";
 })"""
 
@@ -136,7 +136,7 @@ def photograph(context: BrowserContext, studio: Studio, address: str, folder: Pa
         tab.goto(f"{address}/{name}?lang={language}")
         tab.locator(last).first.wait_for()
         tab.wait_for_timeout(1500)  # what is drawn by scripts, such as charts
-        tab.evaluate(NAMELESS, [platform.platform(), platform.system(), tempfile.gettempdir()])
+        tab.evaluate(NAMELESS, [platform.system(), tempfile.gettempdir()])
         shoot(tab, folder / f"{NAMES.get(name, name)}.webp")
     phone.goto(f"{address}/queue?lang=zh")
     phone.locator("[class*=st-key-row_]").first.wait_for()
