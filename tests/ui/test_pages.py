@@ -96,7 +96,7 @@ def test_the_charts_of_the_last_hour_have_what_this_machine_tells(studio, open_p
     for _ in range(2):
         studio.gauges.take()
     studio.fill_history(1)
-    studio.history.add(studio.history.records[0].request, created_at=datetime.now(UTC))
+    studio.history.generated(studio.history.records[0].request, created_at=datetime.now(UTC))
     [data] = component_data(open_page("system"), "charts")
     found = {chart["name"]: chart for chart in data["charts"]}
     assert [found[name]["now"] for name in ("VRAM", "GPU load", "GPU temperature")] == ["4.3 GB of 8.6 GB", "37 %", "61 °C"]
