@@ -61,6 +61,6 @@ def anchors(page: Path) -> frozenset[str]:
 def commands(block: Block) -> Iterator[str]:
     """Yield the arguments of each `python3 start.py` in a shell block, continued lines joined."""
     for line in block.text.replace("\\\n", " ").splitlines():
-        found = re.search(r"python3 start\.py([^;|&>]*)", line)
+        found = re.search(r"python3 start\.py(.*?)(\s*;|\s&&|\s\||\s>|$)", line)
         if found is not None:
             yield found[1].strip()
