@@ -214,6 +214,7 @@ MODEL = (
         type="choice",
         choices=(AUTO, "cuda", "mps", "cpu"),
         default=AUTO,
+        aliases=("device",),  # text_encoder.device has the same last part
         group="precision",
         takes_effect=RELOAD,
         label={"en": "Device", "zh": "设备"},

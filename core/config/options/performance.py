@@ -110,6 +110,7 @@ COMPILATION = (
     advanced(
         "compile.mode",
         type="choice",
+        aliases=("mode",),  # upscale.mode has the same last part
         choices=("default", "max-autotune"),
         default="default",
         group="compile",
