@@ -32,7 +32,11 @@ def _either(labels: Iterable[str]) -> dict[str, str]:
     return {"en": " or ".join(names), "zh": "、".join(names)}
 
 
-_MODELS = _either(family.label for family in FAMILIES.values() if family.plain is None)
+_MODELS = _either(
+    family.label
+    for family in FAMILIES.values()
+    if family.plain is None and type(family).detect_file is not Family.detect_file
+)
 _NETWORKS = _either(FAMILIES[family.plain].label for family in FAMILIES.values() if family.plain is not None)
 _AGAIN = localize("models.validation.again")
 PROBLEMS = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -273,6 +274,12 @@ class FakeCatalog:
 
     def models(self) -> Sequence[ModelInfo]:
         return (DEMO, TURBO)
+
+    def remembering(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def ids(self) -> Sequence[str]:
+        return [info.id for info in self.models()]
 
     def find(self, model: str) -> ModelInfo:
         for info in self.models():

@@ -103,7 +103,7 @@ def test_a_file_of_prompts_is_one_job(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("prompt,width\na,64\nb,9", "list.csv：有 1 处无法使用：第 3 行，width：来值 '9'"),
+        ("prompt,width\na,64\nb,9", "list.csv：有 1 处无法使用：第 3 行，width：值为 '9'"),
         (None, "--prompts-file"),
     ],
 )
@@ -275,12 +275,12 @@ def _job(progress: Progress | None, state: JobState = JobState.RUNNING, position
 
 
 def test_progress_line() -> None:
-    assert progress_text(_job(None, JobState.QUEUED, 2), "en") == "waiting #2"
+    assert progress_text(_job(None, JobState.QUEUED, 2), "en") == "queued #2"
     assert progress_text(_job(None, JobState.LOADING), "zh") == "正在加载模型"
     half = _job(Progress(Phase.STEPS, step=4, steps=8, image=1, images=1, eta_seconds=2.6))
-    assert progress_text(half, "en") == "[############------------] drawing, step 4/8, 3 s left"
+    assert progress_text(half, "en") == "[############------------] generating, step 4/8, 3 s left"
     second = _job(Progress(Phase.STEPS, step=8, steps=8, image=2, images=2))
-    assert progress_text(second, "zh") == "[########################] 正在绘制 2/2，第 8/8"
+    assert progress_text(second, "zh") == "[########################] 正在生成 2/2，第 8/8"
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])

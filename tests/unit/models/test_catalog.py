@@ -33,8 +33,8 @@ def test_every_shipped_entry_is_read(catalog):
     assert catalog.problems() == []
     infos = {info.id: info for info in catalog.models()}
     assert list(infos) == [
-        "demo", "sd15", "sdxl", "sdxl-canny", "z-image", "z-image-turbo", "z-image-turbo-bf16", "z-image-turbo-control",
-        "z-image-turbo-fp8", "z-image-turbo-q4", "z-image-turbo-q6", "z-image-turbo-q8",
+        "demo", "flux2-klein-4b", "sd15", "sdxl", "sdxl-canny", "z-image", "z-image-turbo", "z-image-turbo-bf16",
+        "z-image-turbo-control", "z-image-turbo-fp8", "z-image-turbo-q4", "z-image-turbo-q6", "z-image-turbo-q8",
     ]  # fmt: skip
     assert infos["demo"].problem is None
     assert infos["demo"].place == "shipped"
@@ -54,12 +54,13 @@ def test_what_a_model_cannot_do_has_a_reason(catalog):
     assert "U-Net" in cannot["transformer.use_rope"]["en"]
     assert {"cfg.truncation", "scheduler.shift"} <= set(cannot)
     assert "vae.enable_tiling" not in cannot
-    assert {key.partition(".")[0] for key in catalog.find("demo").cannot} == {"controlnet"}
+    of_demo = {key for key in catalog.find("demo").cannot if not key.startswith("controlnet.")}
+    assert of_demo == {"generation.prompt_syntax", "generation.clip_skip"}, "brackets are text for its language model"
 
 
 def test_a_controlnet_is_an_entry_beside_its_base(catalog):
     info = catalog.find("sdxl-canny")
-    assert (info.base_id, info.inputs) == ("sdxl", ("control_image",))
+    assert (info.base_id, info.inputs) == ("sdxl", ("control_image", "image", "mask_image"))
     assert "models get" in info.problem.message("en")
 
 
