@@ -340,7 +340,7 @@ def test_int8_leaves_the_control_layers_alone(own, draw):
 @pytest.mark.parametrize(("model", "base"), [("beside", "plain"), ("v1", "z"), ("folder", "z")])
 def test_memory_and_parameters_are_those_of_both(catalog, toy_box, model, base):
     info, beside = catalog.find(model), catalog.find(base)
-    assert (info.problem, info.base, info.inputs) == (None, str(toy_box / base), (CONTROL,))
+    assert (info.problem, info.base, info.inputs) == (None, str(toy_box / base), (CONTROL, IMAGE, MASK))
     assert info.memory_bytes > beside.memory_bytes
     counted = count_parameters(toy_box / (info.path or ""), toy_box / base)
     assert counted["controlnet"] > 0

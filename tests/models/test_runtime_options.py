@@ -32,7 +32,8 @@ CHANGES = {
     if option.implemented
     and option.takes_effect is not TakesEffect.START
     and option.type in ("bool", "choice", "int", "float")
-    and option.key not in {"model.device"}
+    and option.key != "model.device"
+    and not option.key.startswith("upscale.")  # they enlarge an image that is given, and generate none
 }
 
 

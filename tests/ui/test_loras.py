@@ -62,7 +62,7 @@ def test_the_models_page_lists_them(studio, open_page):
         "/api/loras/ink-print/preview",
     ):
         assert part in words, part
-    assert "LoRA broken: the file is shorter" in all_text(page)
+    assert "the file is shorter" in all_text(page)
 
 
 def test_use_and_remove(studio, open_page):
@@ -91,6 +91,6 @@ def test_part_weights_survive_the_slider(studio, open_page):
     page = open_page("generate")
     page.text_area(key="yaml_0").set_value("lora: {use: ['ink-print:0.8:te=0:layers.0-3=0.5']}").run()
     page.button(key="yaml_apply").click().run()
-    assert "te 0, layers.0-3 0.5" in all_text(page)
+    assert "te 0, layers\\.0\\-3 0\\.5" in all_text(page)
     page.slider(key="lora_weight:ink-print").set_value(0.6).run()
     assert draw(page, studio).options["lora.use"] == ("ink-print:0.6:te=0:layers.0-3=0.5",)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import psutil
 import pytest
 
 from core.config.options import SCHEMA
@@ -44,15 +43,6 @@ def test_it_is_in_the_workers_environment_and_in_its_report(make_settings, monke
     measured(
         "memory.expandable_segments", "in the worker's environment before torch is imported, and in its own report"
     )
-
-
-@pytest.mark.parametrize(("own", "told"), [(None, "passive"), ("active", "active")])
-def test_threads_of_the_worker_wait_asleep_unless_the_user_says_otherwise(shop, monkeypatch, own, told) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if own:
-        monkeypatch.setenv("OMP_WAIT_POLICY", own)
-    shop.supervisor.start()
-    assert psutil.Process(shop.worker_pid()).environ()["OMP_WAIT_POLICY"] == told
 
 
 def _with_fake_generator(settings, database, worker_module):

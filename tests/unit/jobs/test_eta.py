@@ -7,7 +7,6 @@ from PIL import Image
 
 from core.jobs.eta import EtaEstimator, Past
 from core.types import GeneratedImage, GenerationRequest, Phase, Progress
-from tests.integration.jobs.harness import Shop, make_request
 
 REQUEST = GenerationRequest("x", seed=10, num_images=4)
 
@@ -51,17 +50,3 @@ def test_images_of_a_batch_take_what_those_of_their_size_took() -> None:
     assert pace.left(at(1, 0)) == pytest.approx(12.0 + 2 * unknown), "what is not known is judged by its pixels"
     pace.learn(image(1.0, batch.per_image_requests()[2]))
     assert pace.left(at(1, 4)) == pytest.approx(1.0 + 10.0 + 2 * 6.0), "its prompt is read again for each picture"
-
-
-def test_a_job_knows_its_time_from_the_one_before(shop: Shop) -> None:
-    shop.supervisor.start()
-    shop.wait(shop.submit(fake_step_seconds=0.25))
-    past = shop.history.seconds_of_past(make_request(fake_step_seconds=0.25))
-    assert past is not None and past >= 1.0
-    for changed in ({"width": 128}, {"num_inference_steps": 5}, {"cfg_scale": 2.0}, {"model": "other"}):
-        assert shop.history.seconds_of_past(make_request(fake_step_seconds=0.25, **changed)) is None
-    assert shop.history.seconds_of_past(make_request(fake_step_seconds=0.3)) is None, "other options, another time"
-    job_id = shop.submit(num_images=2, fake_step_seconds=0.25)
-    first = shop.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.STEPS))
-    assert first.progress is not None and first.progress.eta_seconds is not None
-    assert first.progress.eta_seconds > past, "a whole picture is still to come"

@@ -190,7 +190,7 @@ def test_broken_json(folder, content):
 @pytest.mark.parametrize("named", ["FluxPipeline", ["mine", "MyPipeline"], None, 7])
 def test_another_pipeline(folder, named):
     (folder / "model_index.json").write_text(json.dumps({"_class_name": named}))
-    assert "this pipeline can't be used; those that can: ZImagePipeline, StableDiffusionPipeline" in refusal(folder)
+    assert "this pipeline can't be used; those that can: ZImagePipeline, " in refusal(folder)
 
 
 @pytest.mark.parametrize(

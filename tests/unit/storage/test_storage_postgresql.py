@@ -281,8 +281,18 @@ def test_every_question_walks_the_one_index(served: Database) -> None:
     with served.reading() as connection:
         for means in ("seqscan", "bitmapscan"):
             connection.exec_driver_sql(f"SET LOCAL enable_{means} = off")
-        columns_alone = replace(EVERYTHING, text="", tag=None, collection=None, ids=(), parent=None, options={})
-        for query in (HistoryQuery(), columns_alone):
+        columns_alone = replace(
+            EVERYTHING,
+            text="",
+            tag=None,
+            collection=None,
+            ids=(),
+            parent=None,
+            options={},
+            unknown=(),
+            imported=HistoryQuery().imported,
+        )
+        for query in (HistoryQuery(), columns_alone, HistoryQuery(unknown=EVERYTHING.unknown)):
             asked = asked_by(query, wording_of(connection))
             for sort in search.SORTS:
                 statement = f"EXPLAIN SELECT id, {sort} FROM {asked.walked()} ORDER BY {sort} LIMIT 5"
