@@ -57,7 +57,7 @@ def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(app, browse
 
     page.get_by_role("link", name="历史").click()
     page.locator(".st-key-gallery button").first.click()
-    expect(page.locator(".st-key-detail_zoom img")).to_have_attribute("alt", PROMPT)
+    expect(page.locator(".st-key-detail_zoom img >> nth=0")).to_have_attribute("alt", PROMPT)
     page.locator(".st-key-use_settings button").click()
     expect(prompt_of(page)).to_have_value(PROMPT)
     expect(page.get_by_label("采样步数", exact=True)).to_have_value("4")

@@ -1,6 +1,7 @@
 // What is typed is never lost: the form lies in the browser's storage of this tab, and each letter of a text field the moment
 // it is typed. A page that is opened anew asks for it back; a new tab begins with what was typed last in any tab.
 const TAB = "zd-draft", LAST = "zd-draft-last";
+const NAVIGATION = 'a[data-testid$="NavLink"]', COMMIT_MS = 100; // a text field is sent after it has lost the focus
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".draft");
@@ -23,7 +24,20 @@ export default function ({ data, parentElement, setTriggerValue }) {
     write({ values: data.values, typed: { ...read()?.typed, [key]: event.target.value }, fills: data.fills });
   };
   document.addEventListener("input", box.hear, true);
+  if (box.leave) document.removeEventListener("click", box.leave, true);
+  box.leave = (event) => leave(event, box);
+  document.addEventListener("click", box.leave, true);
   return () => setTimeout(() => { if (!box.isConnected) skip.remove(); });
+}
+
+// A click that leaves the page can overtake what was typed last; that would then arrive for this page and lead back to it.
+function leave(event, box) {
+  const link = event.isTrusted && event.target.closest?.(NAVIGATION);
+  if (!link || !box.isConnected || !Object.keys(read()?.typed ?? {}).length) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  document.activeElement?.blur();
+  setTimeout(() => link.click(), COMMIT_MS);
 }
 
 // The keyboard's first stop: before the bar at the top of the page, which no component can be.
