@@ -63,19 +63,26 @@ def _joined(spans: list[Span]) -> Iterator[Span]:
 
 
 def _a1111(prompt: str) -> list[Span]:
-    spans: list[Span] = []
-    opened: dict[str, list[int]] = {"(": [], "[": []}  # where each open bracket's spans begin
+    texts: list[str] = []
+    weights: list[float] = []
+    breaks: set[int] = set()  # places in `texts` of chunks that BREAK begins
+    opened: dict[str, list[int]] = {"(": [], "[": []}  # where the parts of each open bracket begin
     end = 0
 
+    def add(text: str) -> None:
+        if text:  # an empty part would only be weighted, once for each bracket around it
+            texts.append(text)
+            weights.append(1.0)
+
     def close(bracket: str, factor: float) -> None:
-        start = opened[bracket].pop()
-        spans[start:] = [replace(one, weight=one.weight * factor) for one in spans[start:]]
+        for place in range(opened[bracket].pop(), len(weights)):
+            weights[place] *= factor
 
     for found in _SIGNS.finditer(prompt):
-        spans.append(Span(prompt[end : found.start()]))
+        add(prompt[end : found.start()])
         end, sign = found.end(), found[0]
-        if sign in opened:
-            opened[sign].append(len(spans))
+        if sign in opened and len(opened["("]) + len(opened["["]) < _DEEPEST:
+            opened[sign].append(len(texts))
         elif found[1] is not None and opened["("]:
             close("(", float(found[1]))
         elif sign == ")" and opened["("]:
@@ -83,14 +90,16 @@ def _a1111(prompt: str) -> list[Span]:
         elif sign == "]" and opened["["]:
             close("[", 1 / STEP)
         elif sign.strip() == "BREAK":
-            spans.append(Span("", breaks=True))
+            breaks.add(len(texts))
+            texts.append("")
+            weights.append(1.0)
         else:
-            spans.append(Span(sign[1:] if sign.startswith("\\") else sign))
-    spans.append(Span(prompt[end:]))
+            add(sign[1:] if sign.startswith("\\") else sign)
+    add(prompt[end:])
     for bracket, factor in (("(", STEP), ("[", 1 / STEP)):
         while opened[bracket]:
             close(bracket, factor)
-    return spans
+    return [Span(text, weight, place in breaks) for place, (text, weight) in enumerate(zip(texts, weights, strict=True))]
 
 
 # -- ComfyUI -----------------------------------------------------------------------------------------------------------

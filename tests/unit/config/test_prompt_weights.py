@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from core.config.prompt_weights import A1111, COMFYUI, OFF, Span, has_syntax, parse
@@ -44,6 +46,10 @@ def test_text_alone_is_no_syntax(prompt):
     assert has_syntax(f"{prompt} (x)") and has_syntax(f"{prompt} BREAK x")
 
 
-def test_brackets_without_end():
-    for syntax in (A1111, COMFYUI):
-        assert "".join(one.text for one in parse("(" * 5000 + "a" + ")" * 5000, syntax)).count("a") == 1
+@pytest.mark.parametrize("prompt", ["(" * 5000 + "a" + ")" * 5000, "(a" * 5000, "[b(a" * 2500, "(a:1.1)" * 1400, "(" * 10000])
+@pytest.mark.parametrize("syntax", [A1111, COMFYUI])
+def test_brackets_without_end_take_no_time(prompt, syntax):
+    began = time.process_time()
+    found = parse(prompt, syntax)
+    assert "".join(one.text for one in found).count("a") == prompt.count("a")
+    assert time.process_time() - began < 5  # some hundredths; a weight for each bracket around each part took minutes
