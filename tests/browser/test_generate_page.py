@@ -188,9 +188,11 @@ def test_the_viewer_zooms_to_the_images_own_pixels_and_back(app, browser):
     fitted = image.bounding_box()["width"]
     page.locator(".st-key-stage_picture").hover()
     page.get_by_role("button", name="Zoom in").click()
-    assert image.bounding_box()["width"] > fitted * 1.4
+    wider = "([image, least]) => image.getBoundingClientRect().width > least"
+    page.wait_for_function(wider, arg=[image.element_handle(), fitted * 1.4])
     page.get_by_role("button", name="Fit").click()
-    assert abs(image.bounding_box()["width"] - fitted) < 2
+    equal = "([image, width]) => Math.abs(image.getBoundingClientRect().width - width) < 2"
+    page.wait_for_function(equal, arg=[image.element_handle(), fitted])
     page.close()
 
 
@@ -203,6 +205,7 @@ def test_a_preset_is_saved_applied_marked_and_deleted(app, browser):
     menu = page.get_by_test_id("stPopoverBody")
     menu.get_by_label("Name of the new preset").fill("five steps")
     menu.get_by_label("Name of the new preset").press("Tab")
+    page.wait_for_timeout(1000)  # the rerun that this begins may take the button away under a click
     menu.get_by_role("button", name="Save current settings").click()
     expect(page.locator(".st-key-preset_select input")).to_have_value("five steps")
     page.keyboard.press("Escape")

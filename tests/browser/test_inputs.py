@@ -50,7 +50,7 @@ def test_a_pasted_image_is_painted_on_and_the_mask_is_kept(app, browser):
     expect(page.locator(".st-key-ask")).to_have_count(0)
     page.get_by_role("link", name="Generate").click()
     expect(source).to_contain_text("Only the masked area")
-    assert canvas.evaluate(PAINTED), "the mask is there again"
+    page.wait_for_function(PAINTED, arg=canvas.element_handle())  # the mask is there again
     mask = Image.open(io.BytesIO(page.request.get(f"{app}/api/inputs/{kept[-1]}").body()))
     assert [mask.getpixel((x, 80))[0] for x in (20, 128, 300)] == [255, 0, 255]
     stage.get_by_role("button", name="Clear mask").click()
