@@ -167,6 +167,8 @@ def test_image_and_actions_are_in_view_without_scrolling(app, browser, width, he
 def test_steps_are_few_tab_stops_away(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
+    skip = page.locator(".zd-skip")
+    skip.wait_for(state="attached")  # its component comes after the form
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # the link that skips to the prompt
     expect(prompt_of(page)).to_be_focused()
@@ -205,7 +207,7 @@ def test_a_preset_is_saved_applied_marked_and_deleted(app, browser):
     menu = page.get_by_test_id("stPopoverBody")
     menu.get_by_label("Name of the new preset").fill("five steps")
     menu.get_by_label("Name of the new preset").press("Tab")
-    page.wait_for_timeout(1000)  # the rerun that this begins may take the button away under a click
+    page.wait_for_timeout(3000)  # the rerun that this begins may take the button away under a click
     menu.get_by_role("button", name="Save current settings").click()
     expect(page.locator(".st-key-preset_select input")).to_have_value("five steps")
     page.keyboard.press("Escape")
