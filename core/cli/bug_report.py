@@ -6,20 +6,19 @@ Values of secret options, tokens in addresses, and the home folder's name are le
 from __future__ import annotations
 
 import re
-import subprocess
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.cli.site import version_of
 from core.config.loader import PROJECT_ROOT, Settings
 from core.config.options import SCHEMA
 from core.config.schema import HIDDEN
+from core.studio.gauges import nvidia_smi
 from core.studio.system import system_report
 from core.types import WorkerStatus
 
 LOG_LINES = 20
-GPU_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-GPU_SECONDS = 10
+GPU_QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")  # in an address
 _KEYS = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9-]{8,}|(?<=[Bb]earer )\S+)")
 
@@ -27,7 +26,7 @@ _KEYS = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9-]{8,}|(?<=[Bb]earer )\S
 def lines(settings: Settings) -> Iterator[str]:
     """Yield the report as Markdown, with secrets removed."""
     report = system_report(settings.output_directory, WorkerStatus("stopped"))
-    yield f"- Z Darkroom {_version()}, Python {report.python}, {report.platform}"
+    yield f"- Z Darkroom {version_of(PROJECT_ROOT)}, Python {report.python}, {report.platform}"
     yield "- " + ", ".join(f"{name} {version}" for name, version in report.versions.items())
     memory, disk = (f"{count / 1e9:.1f} GB" for count in (report.memory_total, report.disk_free))
     yield f"- {report.cpu_count} CPU cores, {memory} RAM, {disk} free on the disk of the output folder"
@@ -44,17 +43,9 @@ def without_secrets(text: str) -> str:
     return text.replace(str(Path.home()), "~")
 
 
-def _version() -> str:
-    with (PROJECT_ROOT / "pyproject.toml").open("rb") as file:
-        return str(tomllib.load(file)["project"]["version"])
-
-
 def _gpu() -> str:
-    try:
-        done = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=GPU_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "none that nvidia-smi knows"
-    return "; ".join(done.stdout.split("\n")).strip("; ")
+    told = nvidia_smi(*GPU_QUERY).strip()
+    return "; ".join(told.splitlines()) or "none that nvidia-smi knows"
 
 
 def _changed(settings: Settings) -> Iterator[tuple[str, str]]:

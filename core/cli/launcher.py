@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -198,9 +197,7 @@ def pack(arguments: list[str]) -> int:
     """Write a release archive and print its path."""
     if arguments:
         raise Stop(f"package takes no {arguments[0]}", f"package 不接受 {arguments[0]}", code=2)
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        version = tomllib.load(file)["project"]["version"]
-    print(site.package(ROOT, version))
+    print(site.package(ROOT))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,11 +26,18 @@ def docs(python: str, root: Path, build: bool) -> int:
     return code
 
 
-def package(root: Path, version: str) -> Path:
+def version_of(root: Path) -> str:
+    """Return the version of the project in `root`, from its pyproject.toml."""
+    with (root / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def package(root: Path) -> Path:
     """Write outputs/z-darkroom-VERSION.zip with all that a user needs, and return its path.
 
     The same files give the same bytes: entries are sorted and have a fixed date.
     """
+    version = version_of(root)
     target = root / "outputs" / f"z-darkroom-{version}.zip"
     target.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:

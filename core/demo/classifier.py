@@ -1,4 +1,4 @@
-"""Reads the attributes of an image. An independent judge: trained on drawn scenes only, never on the model's images.
+"""Read the attributes of an image. An independent judge: trained on rendered scenes only, never on the model's images.
 
 `evaluate` asks it whether a generated image shows what its prompt named.
 """

@@ -84,15 +84,18 @@ class Gauges:
 
 def read_gpus() -> tuple[GpuSample, ...]:
     """Return the NVIDIA GPUs as nvidia-smi tells them; none where it is missing or fails."""
+    return parse_gpus(nvidia_smi(_QUERY, "--format=csv,noheader,nounits"))
+
+
+def nvidia_smi(*options: str) -> str:
+    """Return what nvidia-smi prints; "" where it is missing or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return ()
-    command = [program, _QUERY, "--format=csv,noheader,nounits"]
+        return ""
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True).stdout
+        return subprocess.run([program, *options], capture_output=True, text=True, timeout=_TIMEOUT, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return ()
-    return parse_gpus(told)
+        return ""
 
 
 def parse_gpus(text: str) -> tuple[GpuSample, ...]:

@@ -1,4 +1,4 @@
-"""Trains the LoRA that is shipped for the embedded model: the same world as an old print, ink lines on warm paper.
+"""Train the LoRA that is shipped for the embedded model: the same world as an old print, ink lines on warm paper.
 
     python -m core.demo.training.lora [--out FOLDER] [--steps N | --measure PROMPTS]
 
@@ -138,7 +138,7 @@ def save(model: ZImageTransformer2DModel, took: dict[str, str], out: Path) -> Pa
 
 
 def preview(file: Path) -> None:
-    """An image of the same name beside the file, drawn with it by plain diffusers."""
+    """Save an image of the same name beside the file, generated with it by plain diffusers."""
     pipeline = ZImagePipeline.from_pretrained(WEIGHTS, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=NAME)

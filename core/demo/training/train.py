@@ -1,4 +1,4 @@
-"""Trains the embedded model from nothing: every image is drawn, every caption composed, nothing is downloaded.
+"""Train the embedded model from nothing: every image is rendered, every caption composed, nothing is downloaded.
 
     python -m core.demo.training.train {tokenizer,text,vae,latents,diffusion,recogniser,export} [--out FOLDER] [--minutes M]
     python -m core.demo.training.finetune [--minutes M]    on a machine with a GPU: the transformer, further

@@ -1,4 +1,4 @@
-"""Trains the embedded upscalers on drawn scenes and their reductions, and measures them on scenes that training never shows.
+"""Train the embedded upscalers on rendered scenes and their reductions, and measures them on scenes that training never shows.
 
     python -m core.demo.training.upscaler [--out FOLDER] [--minutes N | --measure SCENES]
 
