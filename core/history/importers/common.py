@@ -23,7 +23,7 @@ LONGEST_LISTED = 20_000  # of a text that is kept whole, such as the prompt of a
 MOST_VALUES = 200  # such values
 LARGEST_SEED = 2**64 - 1
 LORAS = "LoRA"
-_EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
+WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
 _KEYS = {  # field of ImageParameters -> option
     "prompt": "generation.prompt",
     "negative_prompt": "generation.negative_prompt",
@@ -186,7 +186,7 @@ def model_name(value: Any) -> str | None:
 def file_stem(file: str) -> str:
     """Return the name of a weights file without folder and extension."""
     name = well_formed(file).replace("\\", "/").rstrip("/").rpartition("/")[2].strip()
-    for extension in _EXTENSIONS:
+    for extension in WEIGHTS:
         if name.lower().endswith(extension):
             return name[: -len(extension)]
     return name

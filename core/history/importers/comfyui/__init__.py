@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.history.importers import common
-from core.history.importers.comfyui.graph import Graph, Node, read_api_graph
+from core.history.importers.comfyui.graph import Graph, Link, Node, read_api_graph
 from core.history.importers.comfyui.models import read_model
 from core.history.importers.comfyui.names import MODELS, TEXTS
 from core.history.importers.comfyui.prompts import read_prompt_or_text
@@ -91,7 +91,10 @@ def _read_graph(graph: Graph) -> FoundParameters:
         spent = walk.spent
         for number, node in enumerate(later, 1):
             other = Walk(graph, spent)
-            rest[f"{LATER} {number}"] = _line(node, describe(node, other))
+            told = describe(node, other)
+            rest[f"{LATER} {number}"] = _line(node, told)
+            if raw["prompt"] is None:  # a first pass that only adds noise has none
+                raw |= {side: told[side] for side in ("prompt", "negative_prompt")}
             spent = other.spent
     except TooComplex:
         rest["graph"] = "too complex"
@@ -155,7 +158,10 @@ def _without_sampler(graph: Graph, walk: Walk) -> dict[str, Any]:
         **{name: walk.number(value[name], name) for name in ("seed", "steps", "cfg_scale")},
         "width": size[0],
         "height": size[1],
-        **{name: read_text(walk, value[name], "positive") for name in ("sampler", "model")},
+        "sampler": read_text(walk, value["sampler"], "positive"),
+        "model": read_model(walk, value["model"])[0]
+        if isinstance(value["model"], Link)
+        else read_text(walk, value["model"], "positive"),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.config.lora_syntax import split_prompt
-from core.history.importers.comfyui.graph import Node
+from core.history.importers.comfyui.graph import Link, Node
 from core.history.importers.comfyui.names import NOT_TEXT, POSITIVE, SIDES, TEXTS
 from core.history.importers.comfyui.texts import applies_tags, read_text, side_of
 from core.history.importers.comfyui.walk import Walk
@@ -75,7 +75,7 @@ def _conditionings(node: Node) -> list[Any]:
 
 def _encoded(walk: Walk, node: Node, side: str) -> str | None:
     """Return the text of a node that encodes one. Of texts for several encoders the first counts, and others are noted."""
-    names = [name for name in TEXTS if name in node.inputs]
+    names = [name for name in TEXTS if isinstance(node.inputs.get(name), str | Link)]
     texts = {name: text for name in names if (text := read_text(walk, node.inputs[name], side)) is not None}
     if not texts:
         return None

@@ -53,7 +53,9 @@ def _text(walk: Walk, node: Node, output: int, side: str) -> str | None:
             found = read_text(walk, node.inputs[name], side)
             if found is not None:
                 return split_prompt(found)[0] if applies_tags(node, "") else found
-    texts = [v for name, v in node.inputs.items() if isinstance(v, str) and len(node.inputs) == 1]
+    texts = [
+        v for name, v in node.inputs.items() if isinstance(v, str) and len(node.inputs) == 1 and name not in NOT_TEXT
+    ]
     links = [link for name, link in node.links() if name.lower() not in NOT_TEXT]
     if texts or len(links) == 1:
         return texts[0] if texts else read_text(walk, links[0], side)

@@ -172,9 +172,11 @@ class Walk:
 
 
 def _numbered(node: Node) -> Iterator[tuple[str, int]]:
-    """Yield the inputs whose names end in a number, in the order of the numbers."""
+    """Yield the inputs whose names end in a number, in the order of the numbers; the numbers of nameless widgets say nothing."""
     found = []
     for name in node.inputs:
+        if name.startswith("widget_"):
+            continue
         stem = name.rstrip("0123456789")
         if stem != name and len(name) - len(stem) < 6:
             found.append((int(name[len(stem) :]), name))

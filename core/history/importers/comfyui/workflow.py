@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.history.importers.comfyui.graph import MOST_NODES, Graph, Link, Node
-from core.history.importers.comfyui.widgets import CONTROLS, WIDGETS
+from core.history.importers.comfyui.widgets import CONTROLS, WIDGETS, guessed
 
 MUTED, BYPASSED = 2, 4
 _INSIDE, _OUTSIDE = -10, -20  # the nodes of a subgraph's own inputs and outputs
@@ -146,7 +146,8 @@ _HERE = object()
 
 
 def widget_values(node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the values of a node's widgets by name: as the node names them, else in the order of its kind, else by position."""
+    """Yield the values of a node's widgets by name: as the node names them, else in the order of its kind, else by
+    position, and what says itself what it is by that name, too."""
     values = node.get("widgets_values")
     if isinstance(values, dict):
         yield from ((str(name), value) for name, value in values.items())
@@ -166,6 +167,7 @@ def widget_values(node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield f"lora_{k}", value
             else:
                 yield f"widget_{k}", value
+        yield from guessed(str(node.get("type", "")).lower(), values)
 
 
 def _aligned(order: tuple[str, ...], values: list[Any], bare: list[Any]) -> list[Any]:
