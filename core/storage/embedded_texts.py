@@ -42,6 +42,9 @@ def decode_blocks(blocks: ImageBlocks) -> dict[str, str]:
         texts.setdefault(name, text)
     if blocks.comment:
         texts.setdefault(COMMENT, strip_nul(decode_text(blocks.comment)))
+    for name in list(texts):  # some programs write the keyword with a capital
+        if name.lower() == PARAMETERS:
+            texts.setdefault(PARAMETERS, texts[name])
     comment = texts.get(USER_COMMENT) or texts.get("XPComment", texts.get(USER_COMMENT))
     if comment is not None:
         texts.setdefault(PARAMETERS, comment)

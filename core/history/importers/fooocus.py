@@ -80,8 +80,8 @@ def _found(program: str, data: Mapping[str, Any]) -> FoundParameters:
 def _loras(data: Mapping[str, Any]) -> tuple[list[tuple[Any, Any]], list[str]]:
     """Return file and weight of each LoRA, and the names of the entries that said it.
 
-    `loras` is a list of [name, weight, hash] or RuinedFooocus' "Loras:<name:weight>,..."; `lora_combined_1` and "LoRA 1" are
-    "name : weight"; "LoRA [name] weight" has the name in its key.
+    `loras` is a list of [name, weight, hash], or RuinedFooocus' [hash, "weight - name"] or "Loras:<name:weight>,...";
+    `lora_combined_1` and "LoRA 1" are "name : weight"; "LoRA [name] weight" has the name in its key.
     """
     found, used = [], []
     for name, value in data.items():
@@ -109,6 +109,10 @@ def _listed(value: Any) -> Iterator[tuple[Any, Any]]:
                 yield name, weight
     for entry in value if isinstance(value, list) else []:
         if isinstance(entry, list) and len(entry) >= 2:
+            weight, dash, name = str(entry[1]).partition(" - ")
+            if dash and common.real(weight) is not None:  # RuinedFooocus: the hash, then "weight - name"
+                yield name, weight
+                continue
             first_is_weight = common.real(entry[0]) is not None and common.real(entry[1]) is None
             yield (entry[1], entry[0]) if first_is_weight else (entry[0], entry[1])
         elif isinstance(entry, dict):

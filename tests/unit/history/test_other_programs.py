@@ -19,19 +19,8 @@ from core.storage.database import Database
 from core.storage.embedded_texts import decode_comment, exif_texts, xmp_texts
 from core.storage.infotext import read_infotext
 from core.types import FoundParameters, HistoryQuery
-from tests.unit.history.program_images import (
-    CASES,
-    DOCS,
-    INFOTEXT,
-    Case,
-    commented,
-    graph,
-    node,
-    parameters,
-    png,
-    table,
-    text,
-)
+from tests.unit.history.image_files import INFOTEXT, Case, commented, graph, node, parameters, png, text
+from tests.unit.history.program_images import CASES, DOCS, table
 
 
 def stated(found: FoundParameters) -> dict[str, Any]:

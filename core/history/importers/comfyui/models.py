@@ -59,8 +59,9 @@ def stacked(walk: Walk, node: Node) -> list[tuple[Any, Any, bool]]:
 def _loras(walk: Walk, node: Node) -> Iterator[tuple[Any, Any, bool]]:
     """Yield the LoRAs that a node loads: by one name, by numbered ones, as rgthree's entries, as a list, or by tags in a text."""
     inputs = node.inputs
-    count = common.real(inputs.get("lora_count"))
-    simple = str(inputs.get("input_mode", "")).lower() == "simple"  # of an Efficiency stacker, which has both kinds
+    count = common.real(common.first_of(inputs, "lora_count", "num_loras"))
+    mode = str(common.first_of(inputs, "input_mode", "mode")).lower()
+    simple = mode == "simple"  # of a stacker that has one weight for both beside one for each
     numbered: dict[str, list[tuple[str, Any]]] = {}
     for name, value in inputs.items():
         numbered.setdefault(_digits(name), []).append((name.lower(), value))
@@ -112,9 +113,10 @@ def _digits(name: str) -> str:
 def _weights(walk: Walk, inputs: list[tuple[str, Any]], simple: bool) -> tuple[Any, Any]:
     """Return the weights for model and text encoders among the inputs of one LoRA; the second is None where there is one weight."""
     model = clip = None
-    marks = ("wt", "weight") if simple else ("strength", "weight", "wt", "_str")
     for name, value in inputs:
-        if not any(mark in name for mark in marks):
+        if not any(mark in name for mark in ("strength", "weight", "wt", "_str")):
+            continue
+        if simple and ("model" in name or "clip" in name):
             continue
         found = walk.number(value, "weight")
         if "clip" in name:

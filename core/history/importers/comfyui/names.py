@@ -14,6 +14,7 @@ SIDES = {"positive": POSITIVE, "negative": NEGATIVE}
 PIPES = (
     "pipe", "basic_pipe", "base_ctx", "context", "ctx", "detailer_pipe", "sdxl_tuple", "sdxl_pipe", "pipe_opt",
     "optional_pipe", "loader_pipe", "model_pipe", "pipe_line", "settings",
+    "base_sampler",
 )  # fmt: skip
 TEXTS = (
     "populated_text", "user_prompt", "text", "prompt", "t5xxl", "mt5xl", "text_g", "clip_g", "positive_prompt",

@@ -55,7 +55,12 @@ def is_sampler(node: Node, graph: Graph) -> bool:
     pipe = any(name.lower() in PIPES for name, _ in node.links())
     seed, drive = any(name in inputs for name in _SEEDS), any(name in inputs for name in _DRIVES)
     if "sampler" in key or "detailer" in key or "ultimatesdupscale" in key:
-        if "select" in key or ("pipe" in key and "sampler" not in key) or (key.startswith("sampler") and not prompt):
+        if (
+            "select" in key
+            or "provider" in key
+            or ("pipe" in key and "sampler" not in key)
+            or (key.startswith("sampler") and not prompt)
+        ):
             return False
         return (prompt or pipe or any(name in inputs for name in MODEL_LINKS)) and (seed or drive or pipe)
     if "pipe" in key or "loader" in key:

@@ -28,7 +28,10 @@ _FLAGS = ("switch", "boolean", "cond", "condition", "bool", "value", "boolean_sw
 _INDEXES = (
     "select", "index", "Input", "selected", "selection", "switch", "select_index", "choice", "input",
 )  # fmt: skip
-_SEEDS = ("seed", "noise_seed", "seed_num", "seed_value")
+_MORE_NAMES = {  # of what a number is for
+    "seed": ("seed", "noise_seed", "seed_num", "seed_value"),
+    "steps": ("steps", "steps_total", "total_steps", "num_steps"),
+}
 _NUMBERS = (
     "value", "int", "float", "number", "Number", "INT", "FLOAT", "Value", "widget_0", "seed", "noise_seed", "text",
     "string",
@@ -156,7 +159,10 @@ class Walk:
             return self.number(chosen, hint, at_node)
         if (own := at_node(node)) is not None:
             return own
-        names = _SEEDS if hint == "seed" else (hint,)
+        if "Xi" in inputs:  # a slider of one or two axes
+            axis = "Y" if hint == "height" and "Yi" in inputs else "X"
+            return inputs.get(f"{axis}f" if inputs.get(f"isfloat{axis}") in (1, True) else f"{axis}i")
+        names = _MORE_NAMES.get(hint, (hint,))
         for value in (self.field(node, names), *(inputs.get(name) for name in _NUMBERS)):
             found = self.number(value, hint, at_node)
             if common.real(found) is not None:

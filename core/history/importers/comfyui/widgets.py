@@ -12,12 +12,37 @@ from core.history.importers.common import WEIGHTS
 
 CONTROLS = ("fixed", "randomize", "increment", "decrement", "increment-wrap")  # what follows a seed
 
-_OTHER_LOADERS = ("vae", "clip", "t5", "text", "control", "upscale", "adapter", "style", "gligen", "vision", "image", "audio")
+_OTHER_LOADERS = (
+    "vae",
+    "clip",
+    "t5",
+    "text",
+    "control",
+    "upscale",
+    "adapter",
+    "style",
+    "gligen",
+    "vision",
+    "image",
+    "audio",
+)
 _KSAMPLER = ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")
 _SIZE = ("width", "height", "batch_size")
 _VIDEO = ("width", "height", "length", "batch_size")
-_EASY = ("ckpt_name", "vae_name", "clip_skip", "lora_name", "lora_model_strength", "lora_clip_strength", "resolution",
-         "empty_latent_width", "empty_latent_height", "positive", "negative", "batch_size")
+_EASY = (
+    "ckpt_name",
+    "vae_name",
+    "clip_skip",
+    "lora_name",
+    "lora_model_strength",
+    "lora_clip_strength",
+    "resolution",
+    "empty_latent_width",
+    "empty_latent_height",
+    "positive",
+    "negative",
+    "batch_size",
+)
 
 WIDGETS: dict[str, tuple[str, ...]] = {
     "KSampler": _KSAMPLER,
