@@ -165,7 +165,7 @@ def guessed(key: str, values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         if _whole(steps) and steps > 0 and _number(cfg) and _word(sampler) and _word(scheduler):
             yield from (("steps", steps), ("cfg", cfg), ("sampler_name", sampler), ("scheduler", scheduler))
             behind = values[k + 4] if k + 4 < len(values) else None
-            if _number(behind) and behind <= 1:
+            if behind is not None and _number(behind) and behind <= 1:
                 yield "denoise", behind
             return
 
