@@ -37,10 +37,25 @@ from core.models.upscaler_library import EMBEDDED, FILTERS, UpscalerLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.input_images import InputImages
-from core.types import CFG_OFF, CONTROL, IMAGE, MASK, ROLES, GenerationRequest, InputSources, ModelInfo, cfg_of
+from core.types import (
+    CFG_OFF,
+    CONTROL,
+    IMAGE,
+    MASK,
+    REFERENCES,
+    ROLES,
+    GenerationRequest,
+    InputSources,
+    ModelInfo,
+    cfg_of,
+)
 
 OFF = "off"  # of upscale.mode
 SIZE_KEYS = ("generation.width", "generation.height")
+REFERENCE_SIDE, REFERENCE_RATIO = (
+    64,
+    8,
+)  # px of the shorter side at least, times the other at most: as Flux2KleinPipeline checks
 UPSCALER_KEYS = ("hires.upscaler", "upscale.method")
 
 
@@ -155,6 +170,13 @@ class RequestBuilder:
         if not (keeps_scale or inpaint.is_partial(request)):
             size = fitting_size(size, native, model.size_multiple, model.max_side)
         return replace(request, width=size[0], height=size[1])
+
+    def references(self, digests: Sequence[str]) -> Mapping[str, str]:
+        """Return the roles of further images of an edit. Raises InputCombinationError for more than there are."""
+        if len(digests) > len(REFERENCES):
+            problem = _problem("too_many", value=str(len(digests)), most=str(len(REFERENCES)))
+            raise InputCombinationError(role=REFERENCES[0], problem=problem)
+        return dict(zip(REFERENCES, digests, strict=False))
 
     def upscaled(
         self, digest: str, values: Mapping[str, Any], made_by: GenerationRequest | None = None, parent: str = ""
@@ -300,7 +322,8 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         if role not in ROLES:
             raise InputCombinationError(role=role[:60], problem=_problem("roles", allowed=", ".join(ROLES)))
         if role not in model.inputs:
-            raise InputCombinationError(role=role, problem=_problem("model", model=model.id))
+            problem = "one_image" if role in REFERENCES else "model"
+            raise InputCombinationError(role=role, problem=_problem(problem, model=model.id))
         try:
             sizes[role] = size(digest)
         except NotFoundError:
@@ -314,6 +337,8 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         check_control(complete.options, "request")
     if MASK in sizes and IMAGE not in sizes:
         raise InputCombinationError(role=MASK, problem=_problem("alone"))
+    for role in sizes.keys() & set(REFERENCES):
+        _check_reference(role, sizes)
     family = FAMILIES.get(model.pipeline)
     masked = inpaint.is_masked(complete) or complete.options["upscale.mode"] == hires.DETAIL  # refused elsewhere
     if IMAGE in sizes and family is not None and family.img2img is None and not masked:
@@ -323,6 +348,16 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
             raise InputCombinationError(role=IMAGE, problem=inpaint.NO_IMAGE)
         if MASK in sizes:
             raise InputCombinationError(role=MASK, problem=_problem("boxes"))
+
+
+def _check_reference(role: str, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Raise InputCombinationError for a further image without a first one, and for one that the pipelines do not read."""
+    if IMAGE not in sizes:
+        raise InputCombinationError(role=role, problem=_problem("no_first"))
+    width, height = sizes[role]
+    if min(width, height) < REFERENCE_SIDE or max(width, height) > REFERENCE_RATIO * min(width, height):
+        problem = _problem("reference", value=f"{width}x{height}", side=str(REFERENCE_SIDE), ratio=str(REFERENCE_RATIO))
+        raise InputCombinationError(role=role, problem=problem)
 
 
 def check_passes(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
@@ -421,6 +456,10 @@ _PROBLEMS = {
     "alone": localize("studio.request_builder.problems.alone"),
     "boxes": localize("studio.request_builder.problems.boxes"),
     "mask": localize("studio.request_builder.problems.mask"),
+    "one_image": localize("studio.request_builder.problems.one_image"),
+    "no_first": localize("studio.request_builder.problems.no_first"),
+    "too_many": localize("studio.request_builder.problems.too_many"),
+    "reference": localize("studio.request_builder.problems.reference"),
 }
 
 

@@ -59,7 +59,8 @@ def with_cfg(stored: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 IMAGE, MASK, CONTROL = "image", "mask_image", "control_image"  # what an input image is for; diffusers' own names
-ROLES = (IMAGE, MASK, CONTROL)
+REFERENCES = ("image_2", "image_3", "image_4")  # further images of an edit, beside "image"
+ROLES = (IMAGE, MASK, CONTROL, *REFERENCES)
 
 
 @dataclass(frozen=True)

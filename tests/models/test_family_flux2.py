@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.types import IMAGE, ResumeState
+from core.types import IMAGE, REFERENCES, ResumeState
 from tests.models import tiny_models
 from tests.models.family_contract import SIZE, FamilyContract, pixels, scene
 
@@ -25,6 +25,12 @@ class TestFlux2Klein(FamilyContract):
         assert not np.array_equal(pixels(mine.image), pixels(own.generate(request).images[0].image))
         assert mine.image.size == (SIZE["width"], SIZE["height"])
 
+    def test_several_images_are_plain_diffusers(self, own, folder, request_for):
+        given = [scene(), scene().resize((96, 64)), scene().rotate(180)]
+        inputs = dict(zip((IMAGE, *REFERENCES), given, strict=False))
+        mine = own.generate(request_for(negative_prompt=""), attempt=ResumeState(inputs=inputs)).images[0]
+        assert np.array_equal(pixels(mine.image), self.plain(folder, image=given, **SIZE))
+
     def test_strength_does_nothing_and_says_so(self, own, request_for):
         request = request_for(changed={"img2img.denoising_strength": 0.3})
         image = own.generate(request, attempt=ResumeState(inputs={IMAGE: scene()})).images[0]
@@ -36,7 +42,9 @@ class TestFlux2Klein(FamilyContract):
         import diffusers
         import torch
 
-        pipeline = given.pop("pipeline", None) or diffusers.Flux2KleinPipeline.from_pretrained(folder, dtype=torch.float32)
+        pipeline = given.pop("pipeline", None) or diffusers.Flux2KleinPipeline.from_pretrained(
+            folder, dtype=torch.float32
+        )
         pipeline.set_progress_bar_config(disable=True)
         negative = pipeline.encode_prompt("" if "image" in given else "grey")[0] if guided else None
         arguments = {

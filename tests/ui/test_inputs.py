@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from PIL import Image
 
+from core.types import IMAGE, REFERENCES
 from tests.ui import fake_studio
 from tests.ui.conftest import all_text
 from tests.ui.test_generate import only
@@ -55,6 +56,23 @@ def test_a_large_image_is_drawn_over_at_the_models_size(studio, open_page):
     with_image(open_page, png((3200, 2000))).button(key="generate").click().run()
     request = only(studio)
     assert (request.width, request.height) == (320, 208)
+
+
+def test_further_images_of_a_model_that_edits_several(studio, open_page, monkeypatch):
+    edits = replace(fake_studio.DEMO, inputs=(IMAGE, *REFERENCES))
+    monkeypatch.setattr(type(studio.catalog), "find", lambda self, model: edits)
+    monkeypatch.setattr(type(studio.catalog), "models", lambda self: (edits,))
+    page = with_image(open_page)
+    colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (9, 9, 9)]
+    files = [(f"{k}.png", png((80, 64), colour), "image/png") for k, colour in enumerate(colours)]
+    page.file_uploader(key="reference_files_1").set_value(files).run()
+    assert "4 further images were given; allowed: 3" in all_text(page)
+    page.file_uploader(key="reference_files_1").set_value(files[:2]).run()
+    page.button(key="generate").click().run()
+    assert list(only(studio).inputs) == ["image", "image_2", "image_3"]
+    page.button(key="remove_references").click().run()
+    page.button(key="generate").click().run()
+    assert list(studio.queue.submitted[-1].inputs) == ["image"]
 
 
 def test_what_is_no_image_is_told_and_nothing_changes(studio, open_page):
@@ -122,7 +140,11 @@ def test_an_image_of_the_history_is_upscaled_as_a_job(studio, open_page):
     page = open_page("history", image=record.id)
     page.button(key="detail_upscale").click().run()
     request = only(studio)
-    assert (request.parent, request.options["upscale.mode"], request.prompt) == (record.id, "enlarge", record.request.prompt)
+    assert (request.parent, request.options["upscale.mode"], request.prompt) == (
+        record.id,
+        "enlarge",
+        record.request.prompt,
+    )
     assert (request.width, request.height) == (2 * record.width, 2 * record.height)
 
 
@@ -150,7 +172,11 @@ def test_the_fields_of_a_mask_are_shown_with_one(studio, open_page):
     page.selectbox(key="w:inpaint.fill_color").set_value("white").run()
     page.button(key="generate").click().run()
     options = only(studio).options
-    assert (options["inpaint.area"], options["inpaint.fill"], options["inpaint.fill_color"]) == ("masked", "color", "white")
+    assert (options["inpaint.area"], options["inpaint.fill"], options["inpaint.fill_color"]) == (
+        "masked",
+        "color",
+        "white",
+    )
 
 
 def test_the_detail_shows_where_a_image_comes_from_and_what_was_made_of_it(studio, open_page):

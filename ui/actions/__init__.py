@@ -28,7 +28,17 @@ from ui.actions.generate import (
     use_parameters,
     use_sample,
 )
-from ui.actions.input_images import fit_size, keep_control, send_to_form, start_from, steps, upscale, use, with_control
+from ui.actions.input_images import (
+    fit_size,
+    keep_control,
+    keep_references,
+    send_to_form,
+    start_from,
+    steps,
+    upscale,
+    use,
+    with_control,
+)
 from ui.actions.presets import apply_preset, delete_preset, import_preset, is_modified, save_preset
 from ui.actions.setup_check import run_step
 from ui.actions.studio_calls import ask, cancel, cancel_all, known_jobs, submit
@@ -53,6 +63,7 @@ __all__ = [
     "is_modified",
     "keep_control",
     "keep_loaded",
+    "keep_references",
     "known_jobs",
     "mark",
     "open_form",

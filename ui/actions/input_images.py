@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -35,6 +35,15 @@ def keep_control(studio: Studio, data: bytes | None, name: str = "") -> None:
     state.set_errors(())
     try:
         state.set_control_input(studio.input_images.keep(data, name) if data is not None else "")
+    except StudioError as error:
+        state.set_errors([error])
+
+
+def keep_references(studio: Studio, files: Sequence[tuple[bytes, str]]) -> None:
+    """Store further images of an edit, each as (data, name), and put them into the form. A refusal is shown."""
+    state.set_errors(())
+    try:
+        state.set_references(studio.requests.references([studio.input_images.keep(data, name) for data, name in files]))
     except StudioError as error:
         state.set_errors([error])
 

@@ -9,7 +9,7 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import IMAGE, MASK, ModelInfo
+from core.types import IMAGE, MASK, REFERENCES, ModelInfo
 from ui import actions, formats, state
 from ui.components import custom_components, parameter_panel
 from ui.i18n import said, t
@@ -35,6 +35,8 @@ def draw(studio: Studio, model: ModelInfo | None) -> None:
             _choose(studio)
         else:
             _chosen(studio, image)
+            if model is not None and REFERENCES[0] in model.inputs:
+                _references(studio)
 
 
 def _choose(studio: Studio) -> None:
@@ -90,6 +92,30 @@ def _chosen(studio: Studio, image: str) -> None:
         st.caption(t("inputs.steps", run=steps[0], steps=steps[1]))
 
 
+def _references(studio: Studio) -> None:
+    """The further images that an edit by instruction refers to."""
+    key = f"reference_files_{state.sources_version()}"
+    most = len(REFERENCES)
+
+    def uploaded() -> None:
+        actions.keep_references(studio, [(file.getvalue(), file.name) for file in st.session_state[key]])
+
+    st.file_uploader(t("inputs.more", most=most), FILES, accept_multiple_files=True, key=key, on_change=uploaded)
+    further = [digest for role, digest in state.sources().inputs.items() if role in REFERENCES]
+    if further:
+        name = html.escape(t("inputs.further"))
+        images = (f'<img class="zd-source" src="{custom_components.input_url(one)}" alt="{name}">' for one in further)
+        with st.container(horizontal=True, vertical_alignment="center", key="references_row"):
+            st.html("".join(images))
+            st.button(
+                t("inputs.remove_further"),
+                key="remove_references",
+                icon=":material/close:",
+                on_click=state.set_references,
+                args=({},),
+            )
+
+
 def _inpaint(studio: Studio, masked: bool) -> None:
     """How the masked part, or each box, is generated and blended in."""
     if masked:
@@ -116,7 +142,11 @@ def _boxes(studio: Studio) -> None:
         _fit_size(studio)
 
     st.text_input(
-        said(option.label), key=key, help=f"{said(option.help)}\n\n`{BOXES}`", placeholder=t("inputs.boxes_hint"), on_change=typed
+        said(option.label),
+        key=key,
+        help=f"{said(option.help)}\n\n`{BOXES}`",
+        placeholder=t("inputs.boxes_hint"),
+        on_change=typed,
     )
 
 

@@ -1,10 +1,12 @@
-"""The images that the next one is made from: a source image with its mask, and a control image."""
+"""The images that the next one is made from: a source image with its mask, further ones of an edit, and a control image."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import streamlit as st
 
-from core.types import CONTROL, IMAGE, MASK, GenerationRequest, InputSources
+from core.types import CONTROL, IMAGE, MASK, REFERENCES, GenerationRequest, InputSources
 
 _SOURCES = "sources"
 _VERSION = "sources_version"
@@ -28,6 +30,12 @@ def set_mask(digest: str) -> None:
     st.session_state[_SOURCES] = InputSources({**others, **({MASK: digest} if digest else {})}, sources().parent)
 
 
+def set_references(further: Mapping[str, str]) -> None:
+    """Set the further images of an edit, by role and digest; {} for none."""
+    others = {role: known for role, known in sources().inputs.items() if role not in REFERENCES}
+    st.session_state[_SOURCES] = InputSources({**others, **further}, sources().parent)
+
+
 def set_sources(found: InputSources) -> None:
     """Use these source images."""
     _set(found)
@@ -40,7 +48,7 @@ def draw_from_text() -> None:
 
 def set_sources_of(request: GenerationRequest) -> None:
     """Set the input images of this request."""
-    _set(InputSources({role: request.inputs[role] for role in (IMAGE, MASK) if role in request.inputs}, request.parent))
+    _set(InputSources({role: digest for role, digest in request.inputs.items() if role != CONTROL}, request.parent))
     if CONTROL in request.inputs:
         set_control_input(request.inputs[CONTROL])
 

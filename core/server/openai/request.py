@@ -21,12 +21,14 @@ from core.errors import OptionError
 from core.i18n import localize
 from core.server.submission import SOURCE
 from core.server.uploads import from_base64
+from core.types import REFERENCES
 
 VARIATION_PROMPT = "a detailed image"  # of a variation whose client says nothing; the answer says it as revised_prompt
 VARIATION_STRENGTH = 0.6
 _SIZE = re.compile(r"(\d{1,5})\s*[x×*]\s*(\d{1,5})")
 _QUALITIES = {"maximum": 100, "high": 90, "medium": 55, "low": 35}  # SGLang's `output_quality`
-_ONE_IMAGE = localize("server.openai_request.one_image")
+MOST_IMAGES = 1 + len(REFERENCES)  # of an edit
+_ONE_MASK = localize("server.openai_request.one_mask")
 _SET = (  # field -> option
     ("prompt", "generation.prompt"),
     ("negative_prompt", "generation.negative_prompt"),
@@ -61,6 +63,7 @@ _UNUSED = (  # these change nothing here: callers, billing, moderation, memory
 _WITHOUT_EFFECT = {
     "quality": ("auto", "standard"),
     "style": ("vivid", "natural"),
+    "complexity": (),
     "input_fidelity": ("low",),
 }  # field -> values not worth a word
 
@@ -83,6 +86,7 @@ class ImageBody(BaseModel):
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
     quality: str | None = None
     style: str | None = None
+    complexity: str | None = None
     input_fidelity: str | None = None
     negative_prompt: str | None = None  # from here on: what other servers add
     num_inference_steps: int | None = None
@@ -166,9 +170,9 @@ class EditBody(ImageBody):
 
 @dataclass(frozen=True)
 class Images:
-    """The files of an edit."""
+    """The files of an edit: one to MOST_IMAGES images, and the mask of the first."""
 
-    image: bytes
+    images: tuple[bytes, ...]
     mask: bytes | None = None
 
 
@@ -197,12 +201,15 @@ def _texts(form: FormData) -> dict[str, Any]:
 
 
 async def _files(form: FormData) -> Images:
-    files = {}
-    for name in ("image", "mask"):
-        sent = [one for one in (*form.getlist(name), *form.getlist(f"{name}[]")) if isinstance(one, UploadFile)]
-        if len(sent) > 1:
-            raise OptionError(source=SOURCE, key=name, value=len(sent), allowed=_ONE_IMAGE)
-        files[name] = await sent[0].read() if sent else None
+    files: dict[str, list[bytes]] = {"image": [], "mask": []}
+    for name, sent in form.multi_items():
+        if not isinstance(sent, UploadFile):
+            continue
+        kind = name.partition("[")[0]  # image, image[] or image[0]
+        if kind not in files:
+            allowed = localize("server.openai_request.files")
+            raise OptionError(source=SOURCE, key=name[:60], value=sent.filename or "", allowed=allowed)
+        files[kind].append(await sent.read())
     return _images(files["image"], files["mask"])
 
 
@@ -211,11 +218,9 @@ def _edit_of_json(data: Mapping[str, Any]) -> tuple[EditBody, Images]:
     fields = {name: value for name, value in data.items() if name not in ("image", "images", "mask")}
     given = data.get("images") or data.get("image") or []
     entries = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-    if len(entries) > 1:
-        raise OptionError(source=SOURCE, key="images", value=len(entries), allowed=_ONE_IMAGE)
-    image = _from_entry(entries[0], "images") if entries else None
-    mask = _from_entry(data["mask"], "mask") if data.get("mask") else None
-    return _body(fields), _images(image, mask)
+    _check_count(len(entries))  # before any is decoded
+    masks = [_from_entry(data["mask"], "mask")] if data.get("mask") else []
+    return _body(fields), _images([_from_entry(entry, "images") for entry in entries], masks)
 
 
 def _from_entry(entry: Any, key: str) -> bytes:
@@ -227,12 +232,20 @@ def _from_entry(entry: Any, key: str) -> bytes:
     return from_base64(url, key)
 
 
-def _images(image: bytes | None, mask: bytes | None) -> Images:
-    if image is None:
-        raise OptionError(
-            source=SOURCE, key="image", value=None, allowed=localize("server.openai_request.an_image_file")
-        )
-    return Images(image, mask)
+def _images(images: Sequence[bytes], masks: Sequence[bytes]) -> Images:
+    _check_count(len(images))
+    if not images:
+        allowed = localize("server.openai_request.an_image_file")
+        raise OptionError(source=SOURCE, key="image", value=None, allowed=allowed)
+    if len(masks) > 1:
+        raise OptionError(source=SOURCE, key="mask", value=len(masks), allowed=_ONE_MASK)
+    return Images(tuple(images), masks[0] if masks else None)
+
+
+def _check_count(images: int) -> None:
+    if images > MOST_IMAGES:
+        allowed = localize("server.openai_request.up_to", most=MOST_IMAGES)
+        raise OptionError(source=SOURCE, key="image", value=images, allowed=allowed)
 
 
 def _body(fields: Mapping[str, Any]) -> EditBody:

@@ -26,7 +26,7 @@ from core.server.error_responses import Answer, install_errors, is_temporary, st
 from core.server.openai.request import EditBody, ImageBody, Images, read_edit, read_variation
 from core.server.submission import SIGN, client_of, demand_images, ended, submit, watch
 from core.studio import Studio
-from core.types import IMAGE, MASK, InputSources, Job, SubmitOptions
+from core.types import IMAGE, MASK, REFERENCES, InputSources, Job, SubmitOptions
 
 GetStudio = Callable[[], Studio]
 _MODELS_WITH_URLS = ("dall-e-2", "dall-e-3")  # their clients read `url` unless they ask for base64
@@ -59,19 +59,20 @@ def _add_images(app: FastAPI, get_studio: GetStudio) -> None:
 
     @app.post("/images/edits", responses=streams)
     async def edit(request: Request) -> Response:
-        """Generate over the image, whole, or where the mask (or the image itself) is transparent. A form or JSON."""
+        """Generate over the image, whole, or where the mask (or the image itself) is transparent. A form or JSON.
+
+        Models that edit by instruction take further images.
+        """
         studio = await anyio.to_thread.run_sync(get_studio)
         body, images = await read_edit(request)
-        sources = await anyio.to_thread.run_sync(_sources, studio, images)
-        return await _serve(studio, body, sources, request, "image_edit")
+        return await _serve(studio, body, images, request, "image_edit")
 
     @app.post("/images/variations")
     async def variation(request: Request) -> Response:
         """Generate over the image with a neutral prompt, or with the form's own."""
         studio = await anyio.to_thread.run_sync(get_studio)
         body, images = await read_variation(request)
-        sources = await anyio.to_thread.run_sync(_sources, studio, images)
-        return await _serve(studio, body, sources, request, "image_edit")
+        return await _serve(studio, body, images, request, "image_edit")
 
 
 def _add_models(app: FastAPI, get_studio: GetStudio) -> None:
@@ -115,12 +116,15 @@ def model_for(studio: Studio, name: str | None) -> str | None:
 
 
 async def _serve(
-    studio: Studio, body: ImageBody, sources: InputSources | None, request: Request, event: str
+    studio: Studio, body: ImageBody, images: Images | None, request: Request, event: str
 ) -> Response:  # fmt: skip
     """Queue the job and answer with its images, or with a stream of events."""
     values, ignored = body.values()
     model = await anyio.to_thread.run_sync(model_for, studio, body.model)
     values |= {} if model is None else {"model.id": model}
+    sources = None
+    if images is not None:
+        sources = await anyio.to_thread.run_sync(_sources, studio, images, model or studio.settings.model.id, ignored)
     terms = SubmitOptions(client=client_of(request))
     job = await anyio.to_thread.run_sync(submit, studio, values, terms, None, sources)
     if body.stream:
@@ -150,12 +154,19 @@ def _facts(job: Job, body: ImageBody) -> dict[str, Any]:
     }
 
 
-def _sources(studio: Studio, images: Images) -> InputSources:
-    """Store the images. Where the mask, or else the image, is transparent, it is generated anew."""
-    kept = {IMAGE: studio.input_images.keep(images.image, "image")}
+def _sources(studio: Studio, images: Images, model: str, ignored: list[str]) -> InputSources:
+    """Store the images. Where the mask, or else the first image, is transparent, it is generated anew.
+
+    A model without masks gets a transparent image as a whole, and `ignored` says so.
+    """
+    roles = (IMAGE, *REFERENCES)
+    kept = {role: studio.input_images.keep(data, "image") for role, data in zip(roles, images.images, strict=False)}
     mask = images.mask
-    if mask is None and studio.input_images.is_transparent(images.image, "image"):
-        mask = images.image
+    if mask is None and studio.input_images.is_transparent(images.images[0], "image"):
+        if MASK in studio.catalog.find(model).inputs:
+            mask = images.images[0]
+        else:
+            ignored.append("image: its transparency (this model takes no mask)")
     if mask is not None:
         kept[MASK] = studio.input_images.keep_mask(
             mask, "mask", studio.input_images.size(kept[IMAGE]), transparent=True

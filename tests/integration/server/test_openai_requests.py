@@ -6,6 +6,7 @@ import base64
 import io
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import openai
 import pytest
 from PIL import Image
 
-from core.types import JobState
+from core.types import IMAGE, REFERENCES, JobState
 from tests.integration.jobs.harness import wait_for
 from tests.integration.server.live import Served, serving
 from tests.integration.server.test_gate import TOKEN
@@ -131,6 +132,8 @@ def test_fields_of_other_servers_act(served: Served, fields: dict[str, Any], key
         ({"lora": {"path": "/etc/passwd"}}, "lora"),
         ({"partial_images": 4}, "partial_images"),
         ({"background": "transparent"}, "background"),
+        ({"output_format": "gif", "frame_count": 2}, "output_format"),
+        ({"svg": {"model": "x"}}, "svg"),
     ],
 )
 def test_values_that_would_change_the_image_are_refused_by_name(
@@ -141,7 +144,7 @@ def test_values_that_would_change_the_image_are_refused_by_name(
 
 
 def test_what_has_no_effect_is_named(served: Served) -> None:
-    assert post(served, quality="hd", style="natural").json()["ignored"] == ["quality"]
+    assert post(served, quality="hd", style="natural", complexity="high").json()["ignored"] == ["quality", "complexity"]
 
 
 # -- streaming ---------------------------------------------------------------------------------------------------------
@@ -195,8 +198,31 @@ def test_an_edit_may_say_stream_false(served: Served, client: openai.OpenAI) -> 
 
 def test_several_input_images_are_refused_with_the_reason(served: Served, client: openai.OpenAI) -> None:
     image = file_of(Image.new("RGB", (64, 64)))
-    with pytest.raises(openai.BadRequestError, match="one image"):
+    with pytest.raises(openai.BadRequestError, match="demo starts from one image"):
         client.images.edit(model="demo", prompt="x", image=[image, image])
+    with pytest.raises(openai.BadRequestError, match="1 - 4 images"):
+        client.images.edit(model="demo", prompt="x", image=[image] * 5)
+
+
+def test_several_input_images_reach_a_model_that_edits_them(
+    served: Served, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edits = replace(served.studio.catalog.find("demo"), inputs=(IMAGE, *REFERENCES))
+    monkeypatch.setattr(type(served.studio.catalog), "find", lambda self, model: edits)
+    images = [Image.new("RGBA", (80, 64), (level, 0, 0, level)) for level in (90, 200)]
+    answer = client.images.edit(model="demo", prompt="x", image=[file_of(image) for image in images])
+    assert list(served.studio.queue.recent(1)[0].request.inputs) == ["image", "image_2"]
+    assert "transparency" in str((answer.model_extra or {})["ignored"])
+    small = file_of(Image.new("RGB", (20, 20)))
+    with pytest.raises(openai.BadRequestError, match="image_2: it has 20x20 px"):
+        client.images.edit(model="demo", prompt="x", image=[small, small])
+
+
+def test_a_file_that_is_not_read_is_named(served: Served) -> None:
+    file = file_of(Image.new("RGBA", (64, 64)))
+    files = {"image": file, "markup": file}
+    answer = httpx.post(f"{served.url}/v1/images/edits", data={"prompt": "x"}, files=files, timeout=60)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "markup"
 
 
 def test_an_edit_may_be_json(served: Served) -> None:

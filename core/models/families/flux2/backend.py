@@ -1,4 +1,4 @@
-"""Run FLUX.2 [klein]: generation from text, and edits of a source image by instruction."""
+"""Run FLUX.2 [klein]: generation from text, and edits of up to four source images by instruction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.i18n import localize
 from core.inference import output_checks, variety
 from core.inference.img2img import Canvas
 from core.models.families.backend import Backend, PromptEmbeds, Start
-from core.types import CFG_OFF, Decision, GenerationRequest
+from core.types import CFG_OFF, REFERENCES, Decision, GenerationRequest
 
 if TYPE_CHECKING:
     from core.inference.pipeline_loader import LoadedModel
@@ -39,7 +39,7 @@ class Flux2Backend(Backend):
     def prepare_latents(
         self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
     ) -> Start:
-        """Noise (1, 4 x channels, height / 16, width / 16) for every image; a source image is a reference beside it."""
+        """Noise (1, 4 x channels, height / 16, width / 16) for every image; source images are references beside it."""
         generator = torch.Generator("cpu").manual_seed(request.seed)
         pipeline, multiple = model.pipeline, self.family.size_multiple
         shape = (1, pipeline.transformer.config.in_channels, canvas.size[1] // multiple, canvas.size[0] // multiple)
@@ -52,10 +52,20 @@ class Flux2Backend(Backend):
         return pipeline
 
     def start_arguments(self, start: Start) -> dict[str, Any]:
-        """The noise always; the source image as the one reference."""
+        """The noise always; the source image as the first reference, further ones as they are."""
         canvas = start.canvas
-        given = {"width": canvas.size[0], "height": canvas.size[1], "generator": start.generator, "latents": start.noise}
-        return given if canvas.image is None else {**given, "image": [canvas.image]}
+        given = {
+            "width": canvas.size[0],
+            "height": canvas.size[1],
+            "generator": start.generator,
+            "latents": start.noise,
+        }
+        if canvas.image is None:
+            return given
+        return {
+            **given,
+            "image": [canvas.image, *(canvas.inputs[role] for role in REFERENCES if role in canvas.inputs)],
+        }
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
         """One tensor each."""

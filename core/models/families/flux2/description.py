@@ -1,6 +1,6 @@
 """Describe FLUX.2 [klein]: a transformer with two kinds of blocks, Qwen3-4B as text encoder, a VAE of 32 latent channels.
 
-It generates from text, and edits a source image by instruction in the same pipeline.
+It generates from text, and edits up to four source images by instruction in the same pipeline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from core.i18n import localize
 from core.models.families.base import NO_CONTROLNET, Family, Part, Text, read_config
 from core.models.families.flux2.lora_names import LORA
-from core.types import IMAGE
+from core.types import IMAGE, REFERENCES
 
 PATCH = 16  # px of a token's side: 8 of the VAE times a patch of 2
 MAX_SIDE = 2048  # px; positions have no end, the published model was made for up to 4 megapixels
@@ -87,6 +87,6 @@ KLEIN = Flux2(
     width=3072,
     lora=LORA,
     cannot=_CANNOT,
-    inputs=(IMAGE,),
+    inputs=(IMAGE, *REFERENCES),
 )
 FAMILIES = (KLEIN,)
