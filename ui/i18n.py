@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from core.errors import LANGUAGES
+from core.i18n import read_catalogue
 from ui import state
 
 LOCALES = Path(__file__).parent / "locales"
@@ -18,16 +16,7 @@ LOCALES = Path(__file__).parent / "locales"
 @cache
 def texts(language: str) -> Mapping[str, str]:
     """Return all texts of a language by dotted key."""
-    tree = yaml.safe_load((LOCALES / f"{language}.yaml").read_text(encoding="utf-8"))
-    return dict(_flat(tree, ""))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        pairs.extend(_flat(value, f"{path}.") if isinstance(value, dict) else [(path, str(value))])
-    return pairs
+    return read_catalogue(LOCALES / f"{language}.yaml")
 
 
 def t(key: str, **values: object) -> str:

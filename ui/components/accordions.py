@@ -209,6 +209,6 @@ class _Panel:
             return batch_panel.summary()
         if section.name in ("xy", "yaml"):
             return ""
-        defaults = self._studio.settings.request_options()
-        changed = sum(state.form_values()[option.key] != defaults[option.key] for option in options)
+        defaults, chosen = self._studio.settings.request_options(), state.form_values()
+        changed = sum(chosen[option.key] != defaults[option.key] for option in options)
         return t("summary.changed", count=changed) if changed else ""

@@ -126,8 +126,9 @@ def _inpaint(studio: Studio, masked: bool) -> None:
     boxes = bool(state.form()[BOXES])
     if (masked and state.form()[AREA] == "masked") or boxes:
         parameter_panel.field(SCHEMA.options["inpaint.padding"])
+    values = state.form_values()
     for key in MASK_FIELDS if masked or boxes else ():
-        if not parameter_panel.unmet(SCHEMA.options[key]):
+        if not parameter_panel.unmet(SCHEMA.options[key], values):
             parameter_panel.field(SCHEMA.options[key])
 
 

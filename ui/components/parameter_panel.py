@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,29 +26,29 @@ def _effective(decision: Decision) -> str:
 def group(options: Sequence[Option], worker: WorkerStatus) -> None:
     """The fields of these options; one without an effect at the present settings is greyed, with the reason."""
     decisions = {decision.option: decision for decision in worker.decisions}
+    chosen, values = state.form(), state.form_values()  # read once: the form has more than a hundred widgets
     for option in options:
         decision = decisions.get(option.key)
-        reason = unmet(option)
+        reason = unmet(option, values)
         field(option, badge=_badge(option, worker), placeholder=_automatic(decision), reason=reason)
-        if decision and option.implemented and decision.effective != state.form().get(option.key):
+        if decision and option.implemented and decision.effective != chosen.get(option.key):
             st.caption(_effective(decision))
-        elif _differs(option, worker):
+        elif _differs(option, chosen.get(option.key), worker):
             st.caption(t("options.now", value=formats.literal(formats.plain(worker.effective[option.key]))))
 
 
-def unmet(option: Option) -> str:
-    """Return why the option has no effect at the settings of the form; "" if it has one."""
-    need = option.unmet(state.form_values())
+def unmet(option: Option, values: Mapping[str, Any]) -> str:
+    """Return why the option has no effect at these values of the form; "" if it has one."""
+    need = option.unmet(values)
     if need is None:
         return ""
     key, allowed = need
-    values = " / ".join(formats.plain(value) for value in allowed)
-    return t("options.needs", name=said(SCHEMA.options[key].label), value=values)
+    needed = " / ".join(formats.plain(value) for value in allowed)
+    return t("options.needs", name=said(SCHEMA.options[key].label), value=needed)
 
 
-def _differs(option: Option, worker: WorkerStatus) -> bool:
-    """Whether the form has something else than what the loaded pipeline was last asked for."""
-    chosen = state.form().get(option.key)
+def _differs(option: Option, chosen: Any, worker: WorkerStatus) -> bool:
+    """Whether the form has something else (`chosen`) than what the loaded pipeline was last asked for."""
     chosen = AUTO if chosen is None and option.auto else chosen
     return option.key in worker.effective and chosen != worker.asked.get(option.key, chosen)
 

@@ -22,8 +22,9 @@ def draw(studio: Studio, options: Sequence[Option], worker: WorkerStatus) -> Non
     """The fields of Hires. fix, then those of upscaling that have an effect."""
     parameter_panel.group([option for option in options if option.group != GROUP], worker)
     st.caption(said(GROUPS[GROUP]))
+    values = state.form_values()
     for option in options:
-        if option.group != GROUP or parameter_panel.unmet(option):
+        if option.group != GROUP or parameter_panel.unmet(option, values):
             continue
         if option.key in SIZED:
             parameter_panel.field(option, on_change=_fit_size, args=(studio,))

@@ -34,7 +34,8 @@ def form_keys() -> tuple[str, ...]:
 def form() -> dict[str, Any]:
     """Return the form's values by schema key, as the widgets hold them now (None: automatic, or a random seed)."""
     kept: dict[str, Any] = st.session_state.setdefault(_FORM, {})
-    return {**kept, **{key: st.session_state[widget_key(key)] for key in kept if widget_key(key) in st.session_state}}
+    widgets = st.session_state
+    return {key: widgets.get(widget_key(key), value) for key, value in kept.items()}
 
 
 def has_form() -> bool:
