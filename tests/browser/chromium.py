@@ -105,6 +105,12 @@ def open_generate(page: Page, address: str, language: str = "", draft: bool = Fa
         page.goto(f"{address}/_stcore/health")
         page.evaluate("localStorage.clear()")
     page.goto(f"{address}/?lang={language}" if language else address)
+    wait_for_draft(page)
+
+
+def wait_for_draft(page: Page) -> None:
+    """Wait until the Generate page takes input: what the browser had kept of the form is back."""
+    page.locator("html[data-draft]").wait_for(state="attached")
     page.locator(".st-key-generate button").wait_for()
 
 
@@ -115,6 +121,7 @@ def prompt_of(page: Page):
 
 def open_section(page: Page, name: str) -> Locator:
     """Open an accordion of the form and return it."""
+    wait_for_draft(page)
     section = page.locator(f".st-key-section_{name}")
     if section.locator("details[open]").count() == 0:
         section.locator("summary").click()

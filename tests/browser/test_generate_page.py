@@ -15,6 +15,7 @@ from tests.browser.chromium import (
     open_section,
     prompt_of,
     stage_image,
+    wait_for_draft,
 )
 
 pytestmark = pytest.mark.browser
@@ -72,10 +73,10 @@ def test_what_is_typed_survives_another_page_a_reload_and_a_new_tab(app, browser
     prompt_of(page).press("End")
     prompt_of(page).press_sequentially(", dawn")
     page.reload()
+    wait_for_draft(page)
     expect(prompt_of(page)).to_have_value("a quiet harbour, dawn")
     open_section(page, "batch")
     page.locator(".st-key-batch_text textarea").press_sequentially("one\ntwo")
-    page.wait_for_timeout(300)
     page.reload()
     open_section(page, "batch")
     expect(page.locator(".st-key-batch_text textarea")).to_have_value("one\ntwo")

@@ -13,7 +13,7 @@ from ui.actions.annotate import (
     trash_open,
     undo,
 )
-from ui.actions.form import apply_yaml, change_model, open_form, restore_draft
+from ui.actions.form import apply_yaml, change_model, open_form, restore_draft, take_typed
 from ui.actions.generate import (
     cure,
     generate,
@@ -80,6 +80,7 @@ __all__ = [
     "steps",
     "submit",
     "submit_batch",
+    "take_typed",
     "toggle_favourite",
     "trash",
     "trash_open",

@@ -28,22 +28,26 @@ def open_form(studio: Studio) -> None:
         except StudioError as error:
             state.watch(None)
             state.set_errors([error])
-    state.forget_fills()
+    state.keep_opening()
 
 
 def restore_draft(studio: Studio, values: Mapping[str, Any]) -> None:
-    """Put what the browser has kept of this tab back into the form; what can't be used any more is left out."""
+    """Put what the browser has kept of this tab back into the form.
+
+    What can't be used any more is left out, and so is what was changed on the page before this arrived.
+    """
     state.set_draft_asked()
     known = {model.id for model in studio.catalog.models()}
+    changed = state.changed_since_opening()
     found = {}
     for key in state.form_keys():
         value = values.get(key)
-        if key not in values or (key == "model.id" and value not in known):
+        if key not in values or key in changed or (key == "model.id" and value not in known):
             continue
         with suppress(InputError):
             found[key] = None if value is None else SCHEMA.options[key].check(value, "draft")
     state.fill_form(found)
-    if isinstance(values.get("batch"), str):
+    if isinstance(values.get("batch"), str) and not state.batch_text():
         state.set_batch_text(values["batch"])
     if values.get("level") in state.LEVELS:
         state.set_level(values["level"])
@@ -55,6 +59,13 @@ def restore_draft(studio: Studio, values: Mapping[str, Any]) -> None:
             state.set_sources(
                 InputSources({str(role): str(digest) for role, digest in inputs.items()}, str(values.get("parent", "")))
             )
+
+
+def take_typed(values: Mapping[str, Any]) -> None:
+    """Put words of text fields that were typed and did not arrive into the form."""
+    state.fill_form({key: str(values[key]) for key in state.TEXT_KEYS if key in values})
+    if isinstance(values.get("batch"), str):
+        state.set_batch_text(values["batch"])
 
 
 def change_model(studio: Studio) -> None:

@@ -1,21 +1,20 @@
 // What is typed is never lost: the form lies in the browser's storage of this tab, and each letter of a text field the moment
-// it is typed. A page that is opened anew asks for it back; a new tab begins with what was typed last in any tab.
+// it is typed. A page that is opened anew gives it back once; a new tab begins with what was typed last in any tab.
 const TAB = "zd-draft", LAST = "zd-draft-last";
-const NAVIGATION = 'a[data-testid$="NavLink"]', RETRY_MS = 3000, COMMIT_MS = 3000, STEP_MS = 30;
+const NAVIGATION = 'a[data-testid$="NavLink"]', RETRY_MS = 3000, COMMIT_MS = 3000, STEP_MS = 30, HOLD_MS = 10000;
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".draft");
   const skip = skipLink();
   skip.textContent = data.skip;
   skip.onclick = () => document.querySelector(`${data.fields[data.first]} textarea`)?.focus();
-  const kept = read();
-  const typed = unsent(kept, data);
-  const whole = { ...kept?.values, ...kept?.typed };
-  clearTimeout(box.retry);
-  // What the page has already is not sent back: by the time it arrives, more may have been typed.
-  if (kept && data.fresh && differs(whole, data.values)) restore(box, setTriggerValue);
-  else if (!box.asked && typed) setTriggerValue("restored", typed);
-  else write({ values: data.values, typed: typed ?? {}, fills: data.fills });
+  if (opens(data)) restore(box, data, setTriggerValue);
+  else {
+    settle(box, data);
+    const typed = unsent(read(), data);
+    if (!box.asked && typed) setTriggerValue("typed", typed);
+    else write({ values: data.values, typed: typed ?? {}, fills: data.fills });
+  }
   box.asked = true;
   if (box.hear) document.removeEventListener("input", box.hear, true);
   box.hear = (event) => {
@@ -23,14 +22,69 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const key = Object.keys(data.fields).find((one) => event.target.closest?.(data.fields[one]));
     if (!key) return;
     const kept = read();
-    const values = data.fresh && kept ? kept.values : data.values; // until what was kept has been taken, it stays
+    const values = settled(data) ? data.values : kept.values; // until what was kept has been taken, it stays
     write({ values, typed: { ...kept?.typed, [key]: event.target.value }, fills: data.fills });
   };
   document.addEventListener("input", box.hear, true);
   if (box.leave) document.removeEventListener("click", box.leave, true);
   box.leave = (event) => leave(event, box);
   document.addEventListener("click", box.leave, true);
-  return () => setTimeout(() => { if (!box.isConnected) skip.remove(); });
+  return () => setTimeout(() => {
+    if (box.isConnected) return;
+    clearInterval(box.hold);
+    skip.remove();
+  });
+}
+
+// Whether the page has been opened anew, and the browser has kept another form than the page shows. It is asked once in a
+// session: what the program knows later is newer than what was kept.
+function opens(data) {
+  const kept = read();
+  return data.fresh && !settled(data) && kept && differs({ ...kept.values, ...kept.typed }, data.values);
+}
+
+function settled(data) {
+  return document.documentElement.dataset.draft === data.session;
+}
+
+// The page's program has the form as it was kept: from here on its own values are kept.
+function settle(box, data) {
+  clearInterval(box.hold);
+  hold(false);
+  document.documentElement.dataset.draft = data.session;
+}
+
+// Gives back what was kept, with what has been typed since the page was there, until the page's program has taken it: a rerun
+// that starts at the same time can swallow the first request. The form takes no input meanwhile, which would be overwritten.
+function restore(box, data, setTriggerValue) {
+  const kept = read();
+  const send = () => setTriggerValue("restored", { ...kept.values, ...kept.typed, ...present(data) });
+  const since = Date.now();
+  let sent = since;
+  clearInterval(box.hold);
+  hold(true);
+  send();
+  box.hold = setInterval(() => {
+    hold(Date.now() - since < HOLD_MS);
+    if (Date.now() - sent < RETRY_MS) return;
+    sent = Date.now();
+    send();
+  }, STEP_MS);
+}
+
+// Lets the form take no input, or take it again, with the focus where it was.
+function hold(on) {
+  const form = document.querySelector(".st-key-form_zone");
+  if (!form || form.inert === on) return;
+  if (on) form.heldFocus = form.contains(document.activeElement) ? document.activeElement : null;
+  form.inert = on;
+  if (!on && document.activeElement === document.body) form.heldFocus?.focus();
+}
+
+// The words of text fields on the page that the program does not know.
+function present({ fields, values }) {
+  const words = Object.keys(fields).map((key) => [key, document.querySelector(`${fields[key]} textarea`)?.value]);
+  return Object.fromEntries(words.filter(([key, text]) => text && text !== (values[key] ?? "")));
 }
 
 // A click that leaves the page can overtake what was typed last; that would then arrive for this page and lead back to it.
@@ -57,14 +111,6 @@ function skipLink() {
   link.className = "zd-skip";
   if (document.body.firstElementChild !== link) document.body.prepend(link);
   return link;
-}
-
-// Asks for what was kept until the page has taken it: a rerun that starts at the same time can swallow the first request, and
-// nothing may be written over it before.
-function restore(box, setTriggerValue) {
-  const kept = read();
-  setTriggerValue("restored", { ...kept?.values, ...kept?.typed });
-  box.retry = setTimeout(() => box.isConnected && restore(box, setTriggerValue), RETRY_MS);
 }
 
 // What was typed and has not reached the page's program, unless that has put other words there since.

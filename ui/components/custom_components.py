@@ -127,22 +127,28 @@ def batch(job: Job, total: int, label: str, selected: str | None, *, key: str, o
 
 def draft(
     values: Mapping[str, Any], fields: Mapping[str, str], first: str, skip: str,
-    *, key: str, fresh: bool, fills: int, on_restored: Callable[[Mapping[str, Any]], None],
+    *, key: str, session: str, fresh: bool, fills: int,
+    on_restored: Callable[[Mapping[str, Any]], None], on_typed: Callable[[Mapping[str, Any]], None],
 ) -> None:  # fmt: skip
     """Keep the form in the browser's storage; `fields` are the CSS selectors of its text fields, by key.
 
-    `fresh`: this session has not asked for a draft yet. `fills` changes when the page's program changes a text field.
-    `skip` labels a link to the field `first`, for who comes by keyboard.
+    `session` names this session; while it is `fresh`, `on_restored` gets the form that the browser had kept, once. `on_typed`
+    gets words that were typed and did not arrive. `fills` changes when the page's program changes a text field. `skip` labels
+    a link to the field `first`, for who comes by keyboard.
     """
     data = {
         "values": dict(values),
         "fields": dict(fields),
         "first": first,
         "skip": skip,
+        "session": session,
         "fresh": fresh,
         "fills": fills,
     }
-    _draft(key=key, data=data, on_restored_change=_told(key, "restored", on_restored))
+    _draft(
+        key=key, data=data,
+        on_restored_change=_told(key, "restored", on_restored), on_typed_change=_told(key, "typed", on_typed),
+    )  # fmt: skip
 
 
 def _told(key: str, name: str, act: Callable[[Any], None]) -> Callable[[], None]:

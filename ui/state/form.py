@@ -14,6 +14,7 @@ from ui.state.input_images import set_control_input
 
 _FORM = "form"
 _FILLS = "form_fills"
+_OPENING = "form_opening"
 _WIDGET = "w:"
 
 GUIDANCE, CFG = "generation.guidance_scale", "generation.cfg_scale"
@@ -129,9 +130,16 @@ def fills() -> int:
     return int(st.session_state.get(_FILLS, 0))
 
 
-def forget_fills() -> None:
-    """Count from now on."""
+def keep_opening() -> None:
+    """Remember the form as it is now as the one that the page was opened with; `fills` counts from here."""
     st.session_state[_FILLS] = 0
+    st.session_state[_OPENING] = dict(form())
+
+
+def changed_since_opening() -> Collection[str]:
+    """Return the keys that have another value than the page was opened with."""
+    opening = st.session_state.get(_OPENING, {})
+    return {key for key, value in form().items() if key in opening and opening[key] != value}
 
 
 _SLOT_TEXT = "slot_text"

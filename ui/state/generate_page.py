@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ _TAB = "stage_tab"
 _RATIO = "locked_ratio"
 _ON_STAGE = "stage_image"
 _DRAFTED = "draft_asked"
+_DRAFT_SESSION = "draft_session"
 _PRESET = "preset"
 
 LEVELS = BASIC, ADVANCED, EXPERT = ("basic", "advanced", "expert")
@@ -123,8 +125,13 @@ def set_ratio(value: float | None) -> None:
     st.session_state[_RATIO] = value
 
 
+def draft_session() -> str:
+    """Return a name of this session: the browser gives the form that it has kept back once to each."""
+    return str(st.session_state.setdefault(_DRAFT_SESSION, secrets.token_hex(4)))
+
+
 def draft_asked() -> bool:
-    """Return True once the browser has been asked for the draft of this tab."""
+    """Return True once the browser has given back the draft of this tab."""
     return bool(st.session_state.get(_DRAFTED))
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 import streamlit as st
 
@@ -52,16 +51,14 @@ def page() -> None:
 def _draft(studio: Studio) -> None:
     """Keep the form in the browser, and take back what it had kept."""
 
-    def restored(values: Mapping[str, Any]) -> None:
-        actions.restore_draft(studio, values)
-
     custom_components.draft(
         {
             **state.form(), "batch": state.batch_text(), "level": state.level(),
             "inputs": dict(state.sources().inputs), "parent": state.sources().parent,
         },
-        generate_form.SELECTORS, generate_form.PROMPT, t("generate.skip"), key="draft",
-        fresh=not state.draft_asked() and not state.fills(), fills=state.fills(), on_restored=restored,
+        generate_form.SELECTORS, generate_form.PROMPT, t("generate.skip"), key="draft", session=state.draft_session(),
+        fresh=not state.draft_asked() and not state.fills(), fills=state.fills(),
+        on_restored=partial(actions.restore_draft, studio), on_typed=actions.take_typed,
     )  # fmt: skip
 
 

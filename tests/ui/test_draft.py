@@ -1,0 +1,46 @@
+"""What the browser has kept of the form comes back once, and overwrites nothing that was changed before it arrived."""
+
+from __future__ import annotations
+
+from streamlit.testing.v1 import AppTest
+
+KEPT = {
+    "model.id": "no-longer-here",
+    "generation.prompt": "a quiet harbour",
+    "generation.num_inference_steps": 12,
+    "generation.cfg_scale": "nonsense",
+    "batch": "one\ntwo",
+    "level": "expert",
+}
+
+
+def opened_page(kept: dict[str, object], changes: dict[str, object]) -> None:
+    import streamlit as st
+
+    from ui import actions, resources, state
+
+    studio = resources.studio()
+    actions.open_form(studio)
+    state.fill_form(changes)
+    actions.restore_draft(studio, kept)
+    st.json({**state.form_values(), "batch": state.batch_text(), "level": state.level(), "asked": state.draft_asked()})
+
+
+def form_after(changes: dict[str, object]) -> dict[str, object]:
+    import json
+
+    test = AppTest.from_function(opened_page, args=(KEPT, changes)).run(timeout=60)
+    assert not test.exception
+    return json.loads(test.json[0].value)
+
+
+def test_what_was_kept_comes_back_and_what_can_not_be_used_is_left_out(studio):
+    form = form_after({})
+    assert (form["generation.prompt"], form["generation.num_inference_steps"]) == ("a quiet harbour", 12)
+    assert (form["batch"], form["level"], form["asked"]) == ("one\ntwo", "expert", True)
+    assert (form["model.id"], form["generation.cfg_scale"]) == ("demo", 1.0)
+
+
+def test_what_was_changed_before_it_arrived_stays(studio):
+    form = form_after({"generation.num_inference_steps": 4})
+    assert (form["generation.prompt"], form["generation.num_inference_steps"]) == ("a quiet harbour", 4)
