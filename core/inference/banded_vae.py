@@ -36,7 +36,7 @@ class Layer:
         """Keep a band (rows, columns, channels) that begins at row `top`."""
         self.values[top : top + band.shape[0]].copy_(band)
         variance, mean = torch.var_mean(band.float(), dim=(0, 1), unbiased=False)
-        count, mean, variance = band.shape[0] * band.shape[1], mean.double().cpu(), variance.double().cpu()
+        count, mean, variance = band.shape[0] * band.shape[1], mean.cpu().double(), variance.cpu().double()
         total, gap = self._count + count, mean - self._mean
         # Chan, Golub and LeVeque (1979): two sets' moments from each one's, without the cancellation of a sum of squares.
         self._squares += variance * count + gap.square() * (self._count * count / total)
@@ -50,7 +50,7 @@ class Layer:
         mean = means.mean(1, keepdim=True)
         variance = (variances + (means - mean).square()).mean(1, keepdim=True)
         per_group = torch.rsqrt(variance + norm.eps)
-        weight, bias = (p.detach().double().cpu().view(norm.num_groups, -1) for p in (norm.weight, norm.bias))
+        weight, bias = (p.detach().cpu().double().view(norm.num_groups, -1) for p in (norm.weight, norm.bias))
         scale = weight * per_group
         shift = bias - mean * scale
         return scale.flatten().float().to(device), shift.flatten().float().to(device)

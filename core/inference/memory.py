@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from core.inference import memory_tiers, quantization
+from core.inference import load_choices, memory_tiers
+from core.inference.load_choices import Hardware
 from core.types import ModelInfo
 
 _STATUS = Path("/proc/self/status")
@@ -70,11 +71,19 @@ def card() -> GpuInfo | None:
     return GpuInfo(torch.cuda.get_device_name(), total, free, torch.cuda.memory_reserved())
 
 
+def hardware(device: str) -> Hardware:
+    """Return what of the device decides number formats and quantisation."""
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Hardware(device, native, capability=torch.cuda.get_device_capability())
+    return load_choices.apple_gpu() if device == "mps" else load_choices.cpu()
+
+
 def machine(device: str, info: ModelInfo | None) -> memory_tiers.DeviceMemory:
     """Return the free memory of the device and the host, and what quantization lacks for this model."""
     host = psutil.virtual_memory().available
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else host
-    return memory_tiers.DeviceMemory(device, free, host, partial(quantization.missing, device=device, info=info))
+    return memory_tiers.DeviceMemory(device, free, host, partial(load_choices.missing, hardware=hardware(device), info=info))
 
 
 def reserve(device: str, megabytes: int) -> None:

@@ -19,6 +19,7 @@ from core.errors import ModelLoadError
 from core.i18n import localize
 from core.inference import (
     attention,
+    load_choices,
     memory,
     memory_tiers,
     offload,
@@ -29,7 +30,8 @@ from core.inference import (
     torch_compile,
 )
 from core.inference.latent_preview import Previewer, load_previewer
-from core.inference.pipeline_reading import check_model, gguf_in, is_gguf, option_part, read_denoiser, read_pipeline
+from core.inference.load_choices import gguf_in, is_gguf
+from core.inference.pipeline_reading import check_model, option_part, read_denoiser, read_pipeline
 from core.models.families import FAMILIES, backend_of
 from core.models.fingerprint import fingerprint, part_hashes, versions
 from core.models.part_sources import count_parameters, files_of, stored_bytes, weights_by_part
@@ -100,15 +102,16 @@ def load_model(
     check_model(info)
     files, backend = files_of(info), backend_of(info.pipeline)
     path, base, frame, _ = files
-    wanted, changed = _that_act(options, info)
+    wanted, changed = load_choices.acting_options(options, info)
     on_cpu = wanted["memory.tier"] == "cpu" and wanted["model.device"] == AUTO
     device = choose_device("cpu" if on_cpu else wanted["model.device"], info.id)
-    dtype = choose_dtype(wanted["model.dtype"], str(device.effective), info)
+    counted, stored = count_parameters(*files), stored_bytes(*files)
+    hardware, available = memory.hardware(str(device.effective)), psutil.virtual_memory().available
+    dtype = load_choices.choose_dtype(wanted["model.dtype"], hardware, sum(counted.values()), available)
     dtypes = precision.wanted_dtypes(wanted, str(dtype.effective))
     machine = memory.machine(str(device.effective), info)
     pixels = info.default_width * info.default_height
     text_device = choose_text_device(wanted["text_encoder.device"], str(device.effective), info.id)
-    counted, stored = count_parameters(*files), stored_bytes(*files)
     if text_device is not None:
         counted, stored = without_text_encoders(counted), without_text_encoders(stored)
     held = memory_tiers.choose(wanted, machine, counted, pixels, failed, stored)
@@ -136,7 +139,7 @@ def load_model(
         part_hashes=part_hashes(*files),
         load_seconds=seconds,
         decisions=(
-            *(choice for choice in (device, dtype) if choice.requested == AUTO),
+            *(choice for choice in (device, dtype) if choice.requested == AUTO or choice.reason != _ASKED),
             *changed,
             *held.decisions,
             *_unused(info, notes),
@@ -166,20 +169,6 @@ def _unused(info: ModelInfo, notes: Sequence[str]) -> tuple[Decision, ...]:
     shown = ", ".join(notes[:3])
     reason = localize("inference.pipeline_loader.tensors_of_the_file_are_not", count=len(notes), shown=shown)
     return (Decision("model.id", info.id, info.id, reason),)
-
-
-def _that_act(options: Mapping[str, Any], info: ModelInfo) -> tuple[dict[str, Any], tuple[Decision, ...]]:
-    """Put options that do nothing for this model at their defaults, and the quantisation at the only one that it can have.
-
-    A model for which quantisation does nothing has none. A GGUF file is quantised as it is.
-    """
-    key = "memory.quantization"
-    acting = {name: SCHEMA.options[name].default if name in info.cannot else value for name, value in options.items()}
-    if key not in info.cannot and not is_gguf(info):
-        return acting, ()
-    only, reason = ("none", info.cannot[key]) if key in info.cannot else ("gguf", _GGUF)
-    said = () if options[key] in (AUTO, only) else (Decision(key, options[key], only, reason),)
-    return {**acting, key: only}, said
 
 
 def _read(info: ModelInfo, dtypes: Mapping[str, str], quantised: str, read: Read) -> Any:
@@ -244,28 +233,6 @@ def without_text_encoders(by_part: Mapping[str, int]) -> dict[str, int]:
     return {part: count for part, count in by_part.items() if not part.startswith("text_encoder")}
 
 
-def choose_dtype(requested: str, device: str, info: ModelInfo) -> Decision:
-    """Return the dtype.
-
-    auto: bfloat16 on GPUs that support it, else float16; on the CPU float32 if it fits, else bfloat16.
-    """
-    if requested != AUTO:
-        return Decision("model.dtype", requested, requested, _ASKED)
-    if device == "cuda":
-        chosen, reason = ("bfloat16", "card") if has_bfloat16(device) else ("float16", "old_gpu")
-        return Decision("model.dtype", AUTO, chosen, _DTYPE_REASONS[reason])
-    if device != "cpu":
-        return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["no_bf16"])
-    if 2 * model_bytes(info) < psutil.virtual_memory().available:  # stored in 16 bits, 32 in memory
-        return Decision("model.dtype", AUTO, "float32", _DTYPE_REASONS["cpu"])
-    return Decision("model.dtype", AUTO, "bfloat16", _DTYPE_REASONS["cpu_small"])
-
-
-def has_bfloat16(device: str) -> bool:
-    """Return True if the device computes in bfloat16 natively; GPUs before 2020 emulate it slowly."""
-    return device == "cpu" or (device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
-
-
 def fits(info: ModelInfo, dtypes: Mapping[str, str], device: str) -> bool:
     """Return True if the weights in these formats fit the memory that is free after unloading the present ones."""
     there = torch.cuda.mem_get_info()[1] if device == "cuda" else psutil.virtual_memory().available
@@ -276,23 +243,9 @@ def fits(info: ModelInfo, dtypes: Mapping[str, str], device: str) -> bool:
     return needed < there
 
 
-_GGUF = localize("inference.pipeline_loader.gguf")
 _ASKED = localize("inference.pipeline_loader.asked")
 _DEVICE_REASONS = {
     "cuda": localize("inference.pipeline_loader.device_reasons.cuda"),
     "mps": localize("inference.pipeline_loader.device_reasons.mps"),
     "cpu": localize("inference.pipeline_loader.device_reasons.cpu"),
 }
-_DTYPE_REASONS = {
-    "card": localize("inference.pipeline_loader.dtype_reasons.card"),
-    "old_gpu": localize("inference.pipeline_loader.dtype_reasons.old_gpu"),
-    "no_bf16": localize("inference.pipeline_loader.dtype_reasons.no_bf16"),
-    "cpu": localize("inference.pipeline_loader.dtype_reasons.cpu"),
-    "cpu_small": localize("inference.pipeline_loader.dtype_reasons.cpu_small"),
-}
-
-
-def model_bytes(info: ModelInfo) -> int:
-    """Return the bytes of the weight files of the model."""
-    files = weights_by_part(*files_of(info))
-    return sum(file.stat().st_size for _, file in files)

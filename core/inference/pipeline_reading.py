@@ -47,16 +47,6 @@ def option_part(part: str) -> str:
     return _LIKE.get(part, part)
 
 
-def is_gguf(info: ModelInfo) -> bool:
-    """Return True when the model is a single GGUF file."""
-    return Path(info.path or "").suffix.lower() == GGUF
-
-
-def gguf_in(folder: Path) -> Path | None:
-    """Return the transformer of a diffusers folder as GGUF, if it lies beside the other weights."""
-    return next(iter(sorted((folder / "transformer").glob(f"*{GGUF}"))), None)
-
-
 def check_model(info: ModelInfo) -> None:
     """Check everything that can be known of the files before memory is allocated; ModelFileError."""
     path, base, frame, parts = files_of(info)

@@ -10,8 +10,8 @@ from typing import Any
 
 from core.errors import CorruptImageError
 from core.i18n import localize
-from core.inference import output_checks
-from core.inference.pipeline_loader import LoadedModel, fits, has_bfloat16
+from core.inference import memory, output_checks
+from core.inference.pipeline_loader import LoadedModel, fits
 from core.inference.precision import COMPONENTS, next_dtypes
 from core.types import Decision, GenerationRequest
 
@@ -27,7 +27,8 @@ class PrecisionFallback:
         """Use the next higher precision, or raise `broken` with the remedy for the user."""
         if not self.options["precision.auto_retry"]:
             raise output_checks.with_cure(broken, "off") from broken
-        higher = next_dtypes(model.dtypes, has_bfloat16(model.device))
+        native = model.device == "cpu" or memory.hardware(model.device).bfloat16  # a CPU imitates it at worst
+        higher = next_dtypes(model.dtypes, native)
         if higher is None:
             raise output_checks.with_cure(broken, "weights") from broken
         if not fits(model.info, higher, model.device):

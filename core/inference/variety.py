@@ -21,13 +21,15 @@ _CLAUSE = re.compile(r"[,.;:!?，。；：！？、\n]")
 
 def slerp(share: float, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Interpolate on the sphere between two samples of noise: `share` 0 is the first, 1 the second; the variance is kept."""
-    one, two = first.double().flatten(), second.double().flatten()
+    # In float64, which Apple's GPUs do not have, so on the CPU.
+    exact, other = first.cpu().double(), second.cpu().double()
+    one, two = exact.flatten(), other.flatten()
     cosine = torch.clamp(torch.dot(one, two) / (one.norm() * two.norm()), -1.0, 1.0)
     angle = torch.acos(cosine)
     if float(torch.sin(angle)) < 1e-6:  # nearly parallel
         return first + share * (second - first)
     weights = torch.sin((1 - share) * angle) / torch.sin(angle), torch.sin(share * angle) / torch.sin(angle)
-    return (weights[0] * first.double() + weights[1] * second.double()).to(first.dtype)
+    return (weights[0] * exact + weights[1] * other).to(first.dtype).to(first.device)
 
 
 def varied_noise(noise: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:

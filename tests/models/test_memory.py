@@ -10,7 +10,7 @@ import torch
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import ModelLoadError, OutOfMemoryError, UnavailableError
-from core.inference import memory, offload, quantization
+from core.inference import load_choices, memory, offload
 from core.inference.generator import build_generator
 from core.inference.pipeline_loader import choose_text_device, load_model, without_text_encoders
 from core.models.families import backend_of
@@ -156,8 +156,8 @@ def test_what_the_cpu_cannot_do_is_refused_by_name(generator, request_of, kind):
 
 
 def test_a_missing_package_is_named_in_both_languages(monkeypatch):
-    monkeypatch.setattr(quantization, "find_spec", lambda name: None)
-    words = quantization.missing("int8", "cpu")
+    monkeypatch.setattr(load_choices, "find_spec", lambda name: None)
+    words = load_choices.missing("int8", load_choices.cpu())
     assert "torchao" in words["en"] and "需要软件包 torchao" in words["zh"]
 
 
