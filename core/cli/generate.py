@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core.cli import dry_run
 from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.config.loader import PROFILE_KEY, load_settings
 from core.config.options import SCHEMA
 from core.config.presets import Presets
 from core.errors import DiskFullError, InputError, OptionError, StorageError, StudioError
+from core.i18n import localize
 from core.storage.image_containers import FORMATS
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
@@ -80,6 +82,8 @@ class Order:
     progress: bool
     wait: bool  # for room on a full disk, or for a database that is away
     inputs: Mapping[str, Path] = field(default_factory=dict)  # role -> file
+    dry: bool = False  # only say what it will cost
+    as_json: bool = False
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
@@ -92,6 +96,8 @@ def run_order(order: Order, language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ, order.values, order.profile)
     settings.raise_problems()
     studio = build_studio(settings)
+    if order.dry:
+        return dry_run.tell(dry_run.of_request(studio, _request(studio, order)), language, order.as_json)
     line = ProgressLine(language, order.progress)
     job = _until_there_is_room(lambda: studio.queue.submit(_request(studio, order)), order.wait, line)
     studio.start()
@@ -150,6 +156,8 @@ def read_inputs(order: Order) -> dict[str, bytes]:
 def read_order(arguments: argparse.Namespace) -> Order:
     """Return the parsed command line as option values; --set wins, except that the format follows --out."""
     prompts = Path(arguments.prompts_file) if arguments.prompts_file is not None else None
+    if arguments.json and not arguments.dry_run:
+        raise OptionError(source=SOURCE, key="--json", value="true", allowed=localize("cli.dry_run.json_with_it"))
     if prompts is None and arguments.prompt is None:
         raise NoPromptError()
     values: dict[str, Any] = {} if arguments.prompt is None else {"generation.prompt": arguments.prompt}
@@ -165,7 +173,8 @@ def read_order(arguments: argparse.Namespace) -> Order:
         values["output.format"] = format_of(out)
     given = {role: getattr(arguments, role) for role in INPUT_FLAGS.values()}
     inputs = {role: Path(file) for role, file in given.items() if file is not None}
-    return Order(values, prompts, profile, out, not arguments.no_progress, arguments.wait, inputs)
+    progress, dry = not arguments.no_progress, arguments.dry_run
+    return Order(values, prompts, profile, out, progress, arguments.wait, inputs, dry, arguments.json)
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -237,6 +237,8 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--token-file", metavar="FILE", help=words["token-file"])
     command.add_argument("--no-progress", action="store_true", help=words["no-progress"])
     command.add_argument("--wait", action="store_true", help=words["wait"])
+    command.add_argument("--dry-run", action="store_true", help=words["dry-run"])
+    command.add_argument("--json", action="store_true", help=words["dry-run-json"])
 
 
 def _add_history(command: argparse.ArgumentParser, language: str) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from core.cli import dry_run
 from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.cli.generate import CANCEL_SECONDS, Order, put_files, read_inputs, read_order, with_preset
 from core.config.loader import COMMAND_LINE, TOKEN_VARIABLE, Settings, load_settings
@@ -45,6 +46,8 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
     remote.capabilities()
     inputs = {role: remote.keep_input(data, role == MASK) for role, data in read_inputs(order).items()}
     sources = {"inputs": inputs} if inputs else {}
+    if order.dry:
+        return dry_run.tell(remote.estimate({**remote_values(settings, order), **sources}), language, order.as_json)
     now = remote.order({**remote_values(settings, order), **sources}, f"cli-{secrets.token_hex(16)}")
     return _finish(remote, _follow(remote, now, ProgressLine(language, order.progress)), order, language)
 

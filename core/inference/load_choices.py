@@ -26,6 +26,7 @@ PACKAGES = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes", "gguf": 
 FP8_CAPABILITY = (8, 9)  # Ada and newer multiply fp8 in hardware
 BF16_CAPABILITY = (8, 0)  # Ampere and newer compute in bfloat16
 MACOS_WITH_BF16 = 14  # PyTorch: bfloat16 on Apple's GPUs needs this version
+COMPONENTS = ("text_encoder", "transformer", "vae")
 TRUE_SIZE = 500_000_000  # parameters of a model whose time and memory count; smaller ones stay exact in float32
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # in /proc/cpuinfo, of x86 and ARM
 _FP16_FLAGS = {"avx512_fp16", "amx_fp16", "asimdhp"}
@@ -117,6 +118,20 @@ def choose_dtype(requested: str, hardware: Hardware, parameters: int, available:
     else:
         chosen, why = ("float32", "cpu") if 4 * parameters < available else ("bfloat16", "cpu_small")
     return Decision("model.dtype", AUTO, chosen, _reason(why))
+
+
+def wanted_dtypes(options: Mapping[str, Any], whole: str) -> dict[str, str]:
+    """Return the dtype of each component: its own option, or `whole` where that is auto.
+
+    With float16 as the whole model's, the VAE takes float32: it is small, and has no clamping.
+    """
+    default = {"vae": "float32"} if whole == "float16" else {}
+    return {
+        component: default.get(component, whole)
+        if options[f"{component}.dtype"] == AUTO
+        else options[f"{component}.dtype"]
+        for component in COMPONENTS
+    }
 
 
 def _reason(name: str, **values: str) -> dict[str, str]:

@@ -108,7 +108,7 @@ def load_model(
     counted, stored = count_parameters(*files), stored_bytes(*files)
     hardware, available = memory.hardware(str(device.effective)), psutil.virtual_memory().available
     dtype = load_choices.choose_dtype(wanted["model.dtype"], hardware, sum(counted.values()), available)
-    dtypes = precision.wanted_dtypes(wanted, str(dtype.effective))
+    dtypes = load_choices.wanted_dtypes(wanted, str(dtype.effective))
     machine = memory.machine(str(device.effective), info)
     pixels = info.default_width * info.default_height
     text_device = choose_text_device(wanted["text_encoder.device"], str(device.effective), info.id)

@@ -1,36 +1,18 @@
-"""Choose number formats: which component computes in which, and what to try when an image breaks."""
+"""Number formats of the components: what to try when an image breaks, and decoding in float32."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
-
-from core.config.schema import AUTO
 
 DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
 }  # from narrow to wide in range
-COMPONENTS = ("text_encoder", "transformer", "vae")
-
-
-def wanted_dtypes(options: Mapping[str, Any], whole: str) -> dict[str, str]:
-    """Return the dtype of each component: its own option, or `whole` where that is auto.
-
-    With float16 as the whole model's, the VAE takes float32: it is small, and has no clamping.
-    """
-    default = {"vae": "float32"} if whole == "float16" else {}
-    return {
-        component: default.get(component, whole)
-        if options[f"{component}.dtype"] == AUTO
-        else options[f"{component}.dtype"]
-        for component in COMPONENTS
-    }
 
 
 def next_dtypes(dtypes: Mapping[str, str], has_bfloat16: bool) -> dict[str, str] | None:

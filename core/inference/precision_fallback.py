@@ -11,8 +11,9 @@ from typing import Any
 from core.errors import CorruptImageError
 from core.i18n import localize
 from core.inference import memory, output_checks
+from core.inference.load_choices import COMPONENTS
 from core.inference.pipeline_loader import LoadedModel, fits
-from core.inference.precision import COMPONENTS, next_dtypes
+from core.inference.precision import next_dtypes
 from core.types import Decision, GenerationRequest
 
 

@@ -29,7 +29,7 @@ from core.errors import (
     error_classes,
 )
 from core.i18n import localize
-from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress
+from core.types import Decision, Estimate, GenerationRequest, Job, JobState, Phase, Progress
 
 TIMEOUT = 30.0  # seconds for one answer; none waits for an image
 REACHING = 10.0  # seconds for the connection
@@ -93,6 +93,17 @@ class Remote:
         """Queue a job; a repeated call with the same `key` and values returns the same job."""
         body = json.dumps(dict(values)).encode("ascii")
         return self._job("POST", "/api/v1/jobs", body, {"Content-Type": "application/json", "Idempotency-Key": key})
+
+    def estimate(self, values: Mapping[str, Any]) -> Estimate:
+        """Return what a job of these values will cost there."""
+        body = json.dumps(dict(values)).encode("ascii")
+        status, answer = self._send("POST", "/api/v1/estimates", body, {"Content-Type": "application/json"})
+        self._demand(status, answer)
+        try:
+            found = json.loads(answer)
+            return Estimate(**{**found, "reasons": tuple(found["reasons"])})
+        except (ValueError, KeyError, TypeError):
+            raise self._strange(status) from None
 
     def keep_input(self, data: bytes, mask: bool = False) -> str:
         """Upload an input image or a mask; return its digest. The same image is stored once."""

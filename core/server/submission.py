@@ -64,6 +64,16 @@ def submit(
 
     With `prompts` they are queued as one job, see `Studio.new_batch`.
     """
+    check_total(studio)
+    with studio.catalog.remembering():
+        request = requested(studio, values, prompts, sources)
+        return studio.queue.submit(request, terms, studio.settings.service.queue_per_client)
+
+
+def requested(
+    studio: Studio, values: Mapping[str, Any], prompts: Sequence[Any] | None = None, sources: InputSources | None = None
+) -> GenerationRequest:
+    """Return the request of the values, checked against schema, model and limits. Raises InputError for the first that fails."""
     named: dict[str, Any] = {}  # by key: an option has more names than one
     for key, value in values.items():
         option = SCHEMA.find(key, SOURCE)
@@ -73,20 +83,17 @@ def submit(
     SCHEMA.checked(values, SOURCE)  # two names of one option must agree
     check_model(studio, named.get("model.id", studio.settings.model.id))
     limits = studio.settings
-    check_total(studio)
     if prompts is not None and len(prompts) > limits.service.max_batch:  # before any row is read
         allowed = f"1 - {limits['service.max_batch']} (service.max_batch)"
         raise OptionError(source=SOURCE, key="prompts", value=len(prompts), allowed=allowed)
-    with studio.catalog.remembering():
-        if prompts is None:
-            request = _over(studio, studio.requests.new(named, SOURCE), sources, named)
-            check_count(studio, request.num_images)
-            check_size(request, limits)
-        else:
-            most = limits.service.max_batch
-            batch = studio.requests.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
-            request = _over(studio, batch, sources, named)
-        return studio.queue.submit(request, terms, limits.service.queue_per_client)
+    if prompts is None:
+        request = _over(studio, studio.requests.new(named, SOURCE), sources, named)
+        check_count(studio, request.num_images)
+        check_size(request, limits)
+        return request
+    most = limits.service.max_batch
+    batch = studio.requests.new_batch(prompts, named, SOURCE, most, lambda single: check_size(single, limits))
+    return _over(studio, batch, sources, named)
 
 
 def _over(

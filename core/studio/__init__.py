@@ -18,6 +18,7 @@ from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.input_images import InputImages
+from core.studio.estimates import Estimates
 from core.studio.gauges import Gauges
 from core.studio.images import Images, Reruns
 from core.studio.models import Models
@@ -43,6 +44,7 @@ class Studio:
     downloads     running downloads, and tokens of the hubs
     worker        the worker process: status, unload, workers of a cluster
     system        report on this machine, and diagnosis of recent jobs
+    estimates     what a request will cost: time, memory, disk, and whether it fits
     prompt_help   prompts enhanced and translated by the text encoder that is loaded
     gauges        memory and GPU over the last hour
     """
@@ -76,6 +78,7 @@ class Studio:
         self.images = Images(history, lora_files)
         self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images, lora_files, embeddings)
         self.models = Models(settings, catalog, lora_files, embeddings, downloads, worker, history)
+        self.estimates = Estimates(settings, catalog, history, worker)
         self.gauges = Gauges(lambda: worker.status().memory_bytes)
         self.prompt_help = PromptHelp(settings, catalog)
         self.system = System(settings, queue, history, catalog, worker)

@@ -6,6 +6,7 @@ Data goes one way: form -> GenerationRequest -> queue -> worker -> GenerationRes
 from __future__ import annotations
 
 from core.types.comparisons import Benchmark, BenchmarkColumn, Vote
+from core.types.estimates import Estimate
 from core.types.generation import (
     CFG_OFF,
     CONTROL,
@@ -87,6 +88,7 @@ __all__ = [
     "Decision",
     "Difference",
     "Download",
+    "Estimate",
     "FoundParameters",
     "GeneratedImage",
     "GenerationRequest",

@@ -6,7 +6,7 @@ import torch
 from diffusers import ZImagePipeline
 
 from core.errors import CorruptImageError
-from core.inference import precision
+from core.inference import load_choices, precision
 from core.models.families.z_image import half_precision
 from tests.models.conftest import WEIGHTS
 from tests.options import measured
@@ -59,7 +59,7 @@ def small(request_of, **changed):
 @pytest.mark.parametrize("part", ["text_encoder", "transformer", "vae"])
 def test_each_part_has_its_own_precision(generator, request_of, part):
     image = generator.generate(small(request_of, **{"model.dtype": "float32", f"{part}.dtype": "bfloat16"})).images[0]
-    for component in precision.COMPONENTS:
+    for component in load_choices.COMPONENTS:
         wanted = "bfloat16" if component == part else "float32"
         assert generator.loaded.pipeline.components[component].dtype is precision.DTYPES[wanted]
         assert image.effective[f"{component}.dtype"] == wanted
@@ -145,10 +145,10 @@ def test_without_retry_and_without_memory_it_fails_at_once(generator, request_of
 
 
 def test_the_ladder_goes_up_only():
-    half = dict.fromkeys(precision.COMPONENTS, "float16") | {"vae": "float32"}
+    half = dict.fromkeys(load_choices.COMPONENTS, "float16") | {"vae": "float32"}
     brain = precision.next_dtypes(half, has_bfloat16=True)
     assert brain == {"text_encoder": "bfloat16", "transformer": "bfloat16", "vae": "float32"}
-    full = dict.fromkeys(precision.COMPONENTS, "float32")
+    full = dict.fromkeys(load_choices.COMPONENTS, "float32")
     assert precision.next_dtypes(half, has_bfloat16=False) == precision.next_dtypes(brain, True) == full
     assert precision.next_dtypes(full, True) is None
 

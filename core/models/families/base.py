@@ -21,6 +21,7 @@ from core.types import CONTROL
 Text = Mapping[str, str]  # language -> sentence
 Tensors = Mapping[str, Tensor]  # name -> shape and dtype, as a file's header has them
 
+TEXT_TOKENS = 128  # of a prompt, about, among those of the image
 CONTROLNET = "controlnet"  # the part that a family with a ControlNet has besides
 
 
@@ -188,6 +189,20 @@ class Family:
     def steps_run(self, steps: int, strength: float) -> int:
         """Return how many of `steps` its img2img runs at `strength` (0 to 1): rounded down, as most pipelines do."""
         return min(int(steps * strength), steps)
+
+    # -- work ----------------------------------------------------------------------------------------------------------
+
+    def step_flops(self, parameters: int, config: Mapping[str, Any], pixels: int) -> float:
+        """Return the floating point operations of one evaluation of the denoiser, with so many parameters, at a size.
+
+        Of a transformer: two for each parameter and token, and four for each pair of tokens and each channel of each layer.
+        """
+        tokens = pixels / self.size_multiple**2 + TEXT_TOKENS
+        return 2.0 * parameters * tokens + 4.0 * self.attention_channels(config) * tokens**2
+
+    def attention_channels(self, config: Mapping[str, Any]) -> int:
+        """Return the width of attention summed over the layers in which all tokens attend to all."""
+        return 0
 
     # -- single files --------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 POST /api/v1/jobs {"prompt": "...", "width": 256}  ->  202, Location: /api/v1/jobs/<id>
 POST /api/v1/jobs {"prompts": ["a {red|blue} house", {"prompt": "...", "seed": 7}], "width": 256}  ->  one job
+POST /api/v1/estimates with the same body  ->  200 {"seconds": ..., "vram_mb": ..., "fits": ...}, and nothing is queued
 GET /api/v1/jobs/<id>, /preview, /events (server-sent), PATCH, DELETE (cancels), POST /retry
 GET /api/v1/queue, PATCH {"paused": true}, DELETE (cancels what waits)
 POST /api/v1/inputs (the bytes of an image)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of an order
@@ -14,7 +15,8 @@ GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/ope
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import anyio
@@ -28,7 +30,7 @@ from core.config.presets import Presets
 from core.errors import OptionError
 from core.server.body_limit import Guard
 from core.server.error_responses import Answer, install_errors, problem
-from core.server.submission import SOURCE, client_of, digest, submit
+from core.server.submission import SOURCE, client_of, digest, requested, submit
 from core.server.v1.archive import archive_routes
 from core.server.v1.benchmarks import comparison_routes
 from core.server.v1.files import file_routes
@@ -134,7 +136,7 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Response:
         """Queue an order. The same Idempotency-Key with the same order gives the same job, however often it is sent."""
-        values = {key: value for key, value in order.items() if key not in (*TERMS, PROMPTS)}
+        values, prompts, sources = _order_of(get_studio(), order)
         terms = SubmitOptions(
             client=client_of(request),
             priority=_term(order, "priority", Annotated[int, Field(strict=True, ge=-100, le=100)]) or 0,
@@ -143,12 +145,18 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
             key=idempotency_key,
             key_digest=digest(sorted(order.items(), key=lambda item: item[0])) if idempotency_key else None,
         )
-        if preset := _term(order, "preset", str):
-            values = Presets(get_studio().settings).under(preset, values, SOURCE)
-        inputs, parent = _term(order, "inputs", dict[str, str]), _term(order, "parent", str)
-        sources = InputSources(inputs or {}, parent or "") if inputs or parent else None
-        job = submit(get_studio(), values, terms, _term(order, PROMPTS, list[Any]), sources)
+        job = submit(get_studio(), values, terms, prompts, sources)
         return Answer(job_json(job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
+
+    @router.post(
+        "/estimates", responses=refusals(409, 422), openapi_extra={"requestBody": order_body}, tags=["jobs"]
+    )
+    def estimate(order: Annotated[dict[str, Any], Body()]) -> Response:
+        """What an order would cost: seconds, memory and disk in MB, whether it fits, and why. Nothing is queued."""
+        studio = get_studio()
+        values, prompts, sources = _order_of(studio, order)
+        request = studio.requests.prepare(requested(studio, values, prompts, sources))
+        return Answer(asdict(studio.estimates.of(request, wait=True)))
 
     @router.get("/jobs", responses=refusals(422), tags=["jobs"])
     def latest(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50, mine: bool = False) -> Any:
@@ -199,6 +207,18 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         stream = open_streams.stream(studio, job_id, client_of(request))
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+def _order_of(
+    studio: Studio, order: dict[str, Any]
+) -> tuple[dict[str, Any], Sequence[Any] | None, InputSources | None]:
+    """Return the values, the prompts of a batch and the input images of an order. Raises InputError."""
+    values = {key: value for key, value in order.items() if key not in (*TERMS, PROMPTS)}
+    if preset := _term(order, "preset", str):
+        values = dict(Presets(studio.settings).under(preset, values, SOURCE))
+    inputs, parent = _term(order, "inputs", dict[str, str]), _term(order, "parent", str)
+    sources = InputSources(inputs or {}, parent or "") if inputs or parent else None
+    return values, _term(order, PROMPTS, list[Any]), sources
 
 
 def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:

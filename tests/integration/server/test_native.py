@@ -47,6 +47,17 @@ def test_a_job_from_order_to_image(http: httpx.Client) -> None:
     measured("server.port", "a free port: pages and service answered there")
 
 
+def test_an_estimate_is_given_and_nothing_is_queued(http: httpx.Client, served: Served) -> None:
+    ended(http, http.post("/jobs", json=SMALL).json()["id"])
+    before = served.studio.queue.totals()
+    answer = http.post("/estimates", json={**SMALL, "num_images": 3, "seed": 70})
+    told = answer.json()
+    assert answer.status_code == 200 and told["seconds"] > 0
+    assert {"vram_mb", "ram_mb", "disk_mb", "fits", "tier", "reasons", "load_seconds", "measured"} <= set(told)
+    assert served.studio.queue.totals() == before
+    assert http.post("/estimates", json={**SMALL, "width": "wide"}).status_code == 422
+
+
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, "PNG")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,7 +25,8 @@ from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.jobs.worker_config import DATABASE_FILE
 from core.storage.database import Database
-from core.studio import bootstrap
+from core.studio import bootstrap, estimates
+from core.studio.compute_device import DeviceReader
 from core.types import GenerationRequest, Job, JobState, Phase, Progress
 from tests.integration.jobs.fake_generator import DEADLY
 from tests.unit.cli.conftest import Said
@@ -49,6 +51,19 @@ def test_the_format_follows_the_name(run: Run, tmp_path: Path, name: str, form: 
     with Image.open(target) as image:
         assert (image.format, image.size) == (form, (72, 65))
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_dry_run_tells_the_cost_and_generates_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DeviceReader, "speed", lambda *asked: 1e11)
+    said = run("generate", "a red house", "--dry-run", "--json", "--num-images", "2")
+    told = json.loads(said.out)
+    assert said.code == 0 and told["seconds"] > 0 and told["ram_mb"] > 0 and told["vram_mb"] == 0
+    assert (told["fits"], told["tier"], told["measured"]) == (True, "cpu", 0)
+    plain = run("generate", "a red house", "--dry-run")
+    assert "It fits." in plain.out and "memory tier cpu" in plain.out
+    assert run("generate", "a red house", "--json").code == 2, "without --dry-run it would do nothing"
+    monkeypatch.setattr(estimates, "PROCESS_BYTES", 10**15)
+    assert run("generate", "a red house", "--dry-run").code == 1
 
 
 def test_several_images_get_numbers(run: Run, tmp_path: Path) -> None:

@@ -60,11 +60,18 @@ class Flux2(Family):
         """All: an edit begins with noise, too."""
         return steps
 
+    def attention_channels(self, config: Mapping[str, Any]) -> int:
+        """Return the width times the blocks of both kinds."""
+        heads, width, double, single = (config.get(key) or 0 for key in _ATTENTION)
+        return int(heads * width * (double + single))
+
     def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
         """Heads and their width, blocks of both kinds, the width of the prompt embeds."""
         keys = ("num_attention_heads", "attention_head_dim", "num_layers", "num_single_layers", "joint_attention_dim")
         return tuple(config.get(key) or 0 for key in keys)
 
+
+_ATTENTION = ("num_attention_heads", "attention_head_dim", "num_layers", "num_single_layers")
 
 KLEIN = Flux2(
     folder="flux2",

@@ -57,6 +57,11 @@ class ZImage(Family):
         """Return the steps rounded up, as ZImageImg2ImgPipeline.get_timesteps does."""
         return steps - int(max(steps - min(steps * strength, steps), 0))
 
+    def attention_channels(self, config: Mapping[str, Any]) -> int:
+        """Return the width times the layers: the refiners of text see no image."""
+        width, layers, refiners = (config.get(key, 0) for key in ("dim", "n_layers", "n_refiner_layers"))
+        return int(width * (layers + refiners))
+
     def detect_file(self, tensors: Tensors) -> Single | None:
         """Recognise a transformer, alone or with text encoder and VAE, or a ControlNet."""
         found = {component.part: component for component in components_of(tensors)}

@@ -1,0 +1,276 @@
+"""What a request will cost before it is queued: seconds, memory, disk, and whether it fits; if not, what would."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import psutil
+
+from core.config.loader import Settings
+from core.errors import StudioError
+from core.history.store import History
+from core.i18n import localize
+from core.inference import load_choices, memory_tiers
+from core.inference.memory_tiers import GIGA, MEGA, DeviceMemory, Plan
+from core.inference.workload import NOMINAL, ModelSize, Workload, size_of_model, workload
+from core.jobs.supervisor import WorkerSupervisor
+from core.models.catalog import Catalog
+from core.remote.catalog import RemoteCatalog
+from core.studio import cost_model
+from core.studio.compute_device import ComputeDevice, DeviceReader
+from core.studio.cost_model import Sample
+from core.types import Estimate, GenerationRequest, HistoryQuery, ImageRecord, ModelInfo, WorkerStatus
+
+LATEST, OF_THIS_SIZE = 40, 20  # images that are looked at
+MANY = 200  # images of a batch that are looked at one by one
+PROCESS_BYTES = 700 * MEGA  # of Python and the libraries before a model is loaded
+BYTES_A_PIXEL = {"png": 1.8, "jpeg": 0.4, "webp": 0.3}  # of a file, until there is one of the format
+SMALLER = (0.875, 0.75, 0.625, 0.5, 0.375, 0.25)  # of each side, tried in turn when a size does not fit
+HELD_BY = ("model.device", "model.dtype", "memory.quantization", "memory.offload", "vae.enable_tiling")
+TRUE_BYTES = {"float32": 2.0, "bfloat16": 1.0, "float16": 1.0}  # in units of 16 bits
+LOAD = "model.load_seconds"
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What an estimate is made of, read once for a request."""
+
+    info: ModelInfo
+    size: ModelSize
+    device: ComputeDevice
+    dtype: str
+    plan: Plan
+    counted: Mapping[str, int]  # parameters of what goes to the device
+    room: int  # bytes of it that may be used
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.device.hardware.device == "cpu"
+
+    def needed(self, pixels: int, tier: memory_tiers.Tier | None = None) -> int:
+        """Return the computed peak on the device; on a CPU with the process itself, and in its number format."""
+        units = TRUE_BYTES[self.dtype] if self.on_cpu else 1.0
+        own = memory_tiers.needed(tier or self.plan.tier, self.counted, pixels, self.size.stored)
+        return int(own * units) + (PROCESS_BYTES if self.on_cpu else 0)
+
+
+class Estimates:
+    """Estimate requests from the plan for memory and from the images that this machine has made."""
+
+    def __init__(
+        self, settings: Settings, catalog: Catalog | RemoteCatalog, history: History, worker: WorkerSupervisor
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._history = history
+        self._worker = worker
+        self._devices = DeviceReader(settings.output_directory / "cache")
+
+    def of(self, request: GenerationRequest, wait: bool = False) -> Estimate:
+        """Return what a complete request will cost.
+
+        Before the first image of a model the time is computed from the speed of the device, which is measured once: with
+        `wait` at once, which takes seconds, else in the background.
+
+        Raises:
+            ModelError: the model is unknown, or its files can't be read.
+        """
+        info = self._catalog.find(request.model)
+        status, records = self._worker.status(), self._records(request)
+        if not info.path:
+            return _elsewhere(request, info, records, status)
+        setting = self._setting(request, info, status)
+        samples = tuple(_samples(records, info, setting.size, setting.device.hardware.device))
+        singles = request.per_image_requests()
+        seconds = self._seconds(singles, setting, samples, wait)
+        largest = max((workload(one, info, setting.size) for one in singles[:MANY]), key=lambda one: one.pixels)
+        peak, measured = self._peak(largest, request, setting, samples)
+        blocks = 2 * sum(setting.counted.values()) if setting.plan.tier.offload == "disk" else 0
+        disk = _file_bytes(request, records) + blocks
+        problems = tuple(self._problems(request, setting, largest.pixels, peak, disk))
+        on_cpu = setting.on_cpu
+        return Estimate(
+            seconds=seconds,
+            load_seconds=_load_seconds(status, request, records),
+            vram_mb=0 if on_cpu else -(-peak // MEGA),
+            ram_mb=-(-(peak if on_cpu else _host_bytes(setting)) // MEGA),
+            disk_mb=-(-disk // MEGA),
+            fits=not problems,
+            tier=setting.plan.tier.name,
+            reasons=(*(choice.reason for choice in setting.plan.decisions), *problems),
+            measured=measured,
+        )
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    def _records(self, request: GenerationRequest) -> Sequence[ImageRecord]:
+        """Return images of the model that were made here, those of this size first, each the latest first."""
+        query = HistoryQuery(model=request.model, limit=LATEST)
+        sized = replace(query, width=request.width, height=request.height, limit=OF_THIS_SIZE)
+        found = {one.id: one for asked in (sized, query) for one in self._history.search(asked).records}
+        return [one for one in found.values() if one.timings]
+
+    def _setting(self, request: GenerationRequest, info: ModelInfo, status: WorkerStatus) -> _Setting:
+        size = size_of_model(info)
+        options, _ = load_choices.acting_options(request.options, info)
+        wanted = "cpu" if options["memory.tier"] == "cpu" else options["model.device"]
+        device = self._devices.read(wanted, status.pid, status.memory_bytes or 0)
+        dtype = load_choices.choose_dtype(options["model.dtype"], device.hardware, size.whole, device.host)
+        counted = dict(size.parameters)
+        if options["text_encoder.device"] not in ("auto", device.hardware.device, f"{device.hardware.device}:0"):
+            counted = {part: count for part, count in counted.items() if not part.startswith("text_encoder")}
+        lacks = partial(load_choices.missing, hardware=device.hardware, info=info)
+        memory = DeviceMemory(device.hardware.device, device.free, device.host, lacks)
+        pixels = info.default_width * info.default_height
+        plan = memory_tiers.choose(options, memory, counted, pixels, stored=size.stored)
+        room = device.free - options["memory.reserved_mb"] * MEGA
+        return _Setting(info, size, device, str(dtype.effective), plan, counted, room)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def _seconds(
+        self, singles: Sequence[GenerationRequest], setting: _Setting, samples: Sequence[Sample], wait: bool
+    ) -> float | None:
+        """Return the seconds of all images; images that share a prompt encode it once."""
+        each = [self._phases(one, setting, samples, wait) for one in singles[:MANY]]
+        if any(one is None for one in each):
+            return None
+        known = [one for one in each if one is not None]
+        share = len(singles) / len(known)
+        images = sum(sum(seconds for phase, seconds in one.items() if phase != "text") for one in known)
+        prompts = len({(one.prompt, one.negative_prompt) for one in singles})
+        return share * images + prompts * statistics.fmean(one.get("text", 0.0) for one in known)
+
+    def _phases(
+        self, single: GenerationRequest, setting: _Setting, samples: Sequence[Sample], wait: bool
+    ) -> Mapping[str, float] | None:
+        work = workload(single, setting.info, setting.size)
+        if found := cost_model.seconds(work, single.options, samples):
+            return found
+        small = setting.size.whole < load_choices.TRUE_SIZE  # its first image takes less than the measuring
+        if small and not wait:
+            return None
+        speed = self._devices.speed(setting.device, setting.dtype, wait)
+        return None if speed is None else cost_model.computed_seconds(work, speed)
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    def _peak(
+        self, work: Workload, request: GenerationRequest, setting: _Setting, samples: Sequence[Sample]
+    ) -> tuple[int, int]:
+        """Return the peak on the device in bytes, and how many images it comes from."""
+        implied = {**request.options, "vae.enable_tiling": request.options["vae.enable_tiling"], **setting.plan.implied}
+        own = {**implied, "model.device": setting.device.hardware.device, "model.dtype": setting.dtype}
+        held = tuple(own[key] for key in HELD_BY)
+        units = TRUE_BYTES[setting.dtype] if setting.on_cpu else 1.0
+        found = cost_model.peak(work, held, samples, units * memory_tiers.DECODE_BYTES)
+        if found is None:
+            return setting.needed(work.pixels), 0
+        return found, sum(one.memory == held and one.peak is not None for one in samples)
+
+    def _problems(
+        self, request: GenerationRequest, setting: _Setting, pixels: int, peak: int, disk: int
+    ) -> Iterator[Mapping[str, str]]:
+        """Yield what does not fit, with what would."""
+        if peak > setting.room:
+            numbers = {"peak": peak / GIGA, "free": max(0, setting.room) / GIGA}
+            yield localize("studio.estimates.too_large", **numbers, cure=_cure(request, setting, pixels, peak))
+        if (host := _host_bytes(setting)) > setting.device.host and not setting.on_cpu:
+            yield localize("studio.estimates.host_full", needed=host / GIGA, free=setting.device.host / GIGA)
+        folder = self._settings.output_directory
+        free = psutil.disk_usage(str(next(one for one in (folder, *folder.parents) if one.exists()))).free
+        if disk > free:
+            yield localize("studio.estimates.disk_full", needed=disk / GIGA, free=free / GIGA)
+
+
+def _elsewhere(
+    request: GenerationRequest, info: ModelInfo, records: Sequence[ImageRecord], status: WorkerStatus
+) -> Estimate:
+    """Return what the images tell that were made of a model whose files are not on this machine."""
+    latest = max(records, key=lambda one: one.created_at, default=None)
+    effective = {} if latest is None else latest.effective
+    size = ModelSize(NOMINAL)
+    samples = tuple(_samples(records, info, size, effective.get("model.device")))
+    works = [(workload(one, info, size), one.options) for one in request.per_image_requests()[:MANY]]
+    each = [cost_model.seconds(work, options, samples) for work, options in works]
+    largest = max((work for work, _ in works), key=lambda one: one.pixels)
+    own = tuple(effective.get(key) for key in HELD_BY)
+    peak = cost_model.peak(largest, own, samples, memory_tiers.DECODE_BYTES) or 0
+    on_cpu, megabytes = effective.get("model.device") == "cpu", -(-peak // MEGA)
+    return Estimate(
+        seconds=sum(sum(one.values()) for one in each if one) * request.num_images / len(each) if all(each) else None,
+        load_seconds=_load_seconds(status, request, records),
+        vram_mb=0 if on_cpu else megabytes,
+        ram_mb=megabytes if on_cpu else 0,
+        disk_mb=-(-_file_bytes(request, records) // MEGA),
+        fits=True,
+        tier=str(effective.get("memory.tier", "")),
+        reasons=(localize("studio.estimates.elsewhere"),),
+        measured=len(samples),
+    )
+
+
+def _samples(records: Sequence[ImageRecord], info: ModelInfo, size: ModelSize, device: Any) -> Iterator[Sample]:
+    """Yield what images of this device tell."""
+    for record in records:
+        if record.effective.get("model.device") != device:
+            continue
+        try:
+            work = workload(record.request, info, size)
+        except (StudioError, KeyError, ValueError):  # of a version whose options were others
+            continue
+        memory = tuple(record.effective.get(key) for key in HELD_BY)
+        options = {**record.request.options}
+        yield Sample(work, record.timings, options, record.peak_memory_bytes, memory)
+
+
+def _load_seconds(status: WorkerStatus, request: GenerationRequest, records: Sequence[ImageRecord]) -> float | None:
+    """Return 0 while the model is loaded, else the seconds that its last load took, if any is known."""
+    if status.model == request.model:
+        return 0.0
+    latest = max(records, key=lambda one: one.created_at, default=None)
+    told = None if latest is None else latest.effective.get(LOAD)
+    return float(told) if isinstance(told, int | float) else None
+
+
+def _host_bytes(setting: _Setting) -> int:
+    """Return the machine's own memory that a model on a GPU takes: all its weights while they are offloaded."""
+    if setting.plan.tier.offload not in ("model", "group"):
+        return PROCESS_BYTES
+    kind = setting.plan.tier.quantization
+    weights = sum(
+        count * memory_tiers.WEIGHT_BYTES[kind if part in memory_tiers.QUANTISED else "none"]
+        for part, count in setting.size.parameters.items()
+    )
+    return PROCESS_BYTES + int(weights)
+
+
+def _file_bytes(request: GenerationRequest, records: Sequence[ImageRecord]) -> int:
+    """Return the bytes of the images' files, by what files of the format took lately."""
+    form = request.options["output.format"]
+    like = [one.bytes / (one.width * one.height) for one in records if one.format == form]
+    each = statistics.median(like) if like else BYTES_A_PIXEL[form]
+    return int(sum(each * one.width * one.height for one in request.per_image_requests()))
+
+
+def _cure(request: GenerationRequest, setting: _Setting, pixels: int, peak: int) -> dict[str, str]:
+    """Return what would fit: a smaller tier, a narrower number format, or a smaller image."""
+    more = peak - setting.needed(pixels)  # that was measured, over what is computed
+    lacks = partial(load_choices.missing, hardware=setting.device.hardware, info=setting.info)
+    memory = DeviceMemory(setting.device.hardware.device, setting.room, setting.device.host, lacks)
+    below = [one for one in memory_tiers.ladder(memory) if one.name != setting.plan.tier.name]
+    for tier in below:
+        if setting.needed(pixels, tier) + max(0, more) <= setting.room:
+            return localize("studio.estimates.tier_fits", tier=tier.name)
+    if setting.on_cpu and setting.dtype == "float32":
+        if replace(setting, dtype="bfloat16").needed(pixels) + max(0, more) <= setting.room:
+            return localize("studio.estimates.bfloat16_fits")
+    for share in SMALLER:
+        if setting.needed(int(pixels * share**2)) + int(max(0, more) * share**2) <= setting.room:
+            width, height = (max(16, int(side * share) // 16 * 16) for side in (request.width, request.height))
+            return localize("studio.estimates.size_fits", width=width, height=height)
+    return localize("studio.estimates.nothing_fits")
