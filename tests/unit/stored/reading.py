@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.types import GenerationRequest, HistoryQuery, ImageRecord, Job
 
@@ -121,3 +123,27 @@ def query_of(facts: dict[str, Any]) -> HistoryQuery:
     if "sort" in named:
         named["sort"] = SORT_NAMES.get(named["sort"], named["sort"])
     return HistoryQuery(**named)
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by option key under the keys that the options have now."""
+    return {SCHEMA.canonical(key): value for key, value in values.items()}
+
+
+def with_cfg(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored values with the CFG scale that version 0.1.0 kept as CFG - 1 under `guidance_scale`."""
+    found = renamed(values)
+    if "generation.guidance_scale" in found:
+        found["generation.cfg_scale"] = found.pop("generation.guidance_scale") + 1
+    return found
+
+
+def known_options(facts: dict[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `facts` without the options that the version which stored them did not know."""
+    keys = renamed(expected)
+    return {**facts, "options": {key: value for key, value in facts["options"].items() if key in keys}}
+
+
+def expected_request(expected: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of a stored request with its options under their present keys."""
+    return {**expected, "options": renamed(expected["options"])}

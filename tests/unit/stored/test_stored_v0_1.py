@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +18,21 @@ from core.config.loader import load_settings
 from core.config.options import SCHEMA
 from core.studio import Studio, bootstrap
 from tests.integration.server.live import Served, serving
-from tests.unit.stored.reading import image_facts, job_facts, plain, query_of
+from tests.unit.stored.reading import (
+    expected_request,
+    image_facts,
+    job_facts,
+    known_options,
+    plain,
+    query_of,
+    renamed,
+    with_cfg,
+)
 
 STORED = Path(__file__).parent / "v0_1"
 SETTINGS = json.loads((STORED / "settings.json").read_text(encoding="utf-8"))
 OUTPUTS = json.loads((STORED / "outputs.json").read_text(encoding="utf-8"))
 CALLS = json.loads((STORED / "api.json").read_text(encoding="utf-8"))
-
-
-def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values by option key under the keys that the options have now."""
-    return {SCHEMA.canonical(key): value for key, value in values.items()}
-
-
-def with_cfg(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return stored values with the CFG scale that version 0.1.0 kept as CFG - 1 under `guidance_scale`."""
-    found = renamed(values)
-    if "generation.guidance_scale" in found:
-        found["generation.cfg_scale"] = found.pop("generation.guidance_scale") + 1
-    return found
-
-
-def known_options(facts: dict[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `facts` without the options that came after version 0.1.0."""
-    keys = renamed(expected)
-    return {**facts, "options": {key: value for key, value in facts["options"].items() if key in keys}}
-
-
-def expected_request(expected: dict[str, Any]) -> dict[str, Any]:
-    return {**expected, "options": renamed(expected["options"])}
 
 
 # -- settings --------------------------------------------------------------------------------------------------------
