@@ -88,6 +88,7 @@ class OutputSection(Section):
     format: Literal["png", "jpeg", "webp"]
     quality: int
     metadata: bool
+    mark_generated: bool
 
 
 class StorageSection(Section):

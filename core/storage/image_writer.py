@@ -14,8 +14,8 @@ from PIL import Image
 from core.errors import StorageError
 from core.storage.files import Files
 from core.storage.infotext import write_infotext
-from core.storage.metadata import save_arguments
-from core.types import GeneratedImage
+from core.storage.metadata import EDITED, GENERATED, save_arguments
+from core.types import IMAGE, GeneratedImage
 
 EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
@@ -50,9 +50,13 @@ class ImageWriter:
         local = created_at.astimezone()
         stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{image.request.seed}_{image_id[-8:]}"
         file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[format]}"
-        extra = {}
+        source_type = None
+        if options.get("output.mark_generated", False):
+            source_type = EDITED if IMAGE in image.request.inputs else GENERATED
         if metadata_wanted(image):
-            extra = save_arguments(format, write_infotext(image.request, image.effective), record)
+            extra = save_arguments(format, write_infotext(image.request, image.effective), record, source_type)
+        else:
+            extra = save_arguments(format, None, None, source_type)
         shown = self._files.shown(file)
         data = _encoded(image.image, format, int(options.get("output.quality", 92)), extra, shown)
         size = _checked_size(data, (image.request.width, image.request.height), shown)

@@ -6,7 +6,8 @@
 | WebP   | the same                                             | the same                        |
 
 XMP is made for fields of one's own: it survives Pillow and the usual editors, is no caption that viewers show, and in
-JPEG it has a segment of its own, so that the two do not compete for the 64 KB of one segment.
+JPEG it has a segment of its own, so that the two do not compete for the 64 KB of one segment. On request, XMP also names IPTC's
+DigitalSourceType (IPTC Photo Metadata Standard 2025.1, "Digital Source Type"), in each of the formats.
 """
 
 from __future__ import annotations
@@ -34,9 +35,14 @@ _EXIF_IFD, _USER_COMMENT, _SOFTWARE = 0x8769, 0x9286, 0x0131
 _XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:zdarkroom="https://zdarkroom.invalid/record/1/">'
-    "<zdarkroom:record>{}</zdarkroom:record></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
+    '<rdf:Description rdf:about="" xmlns:zdarkroom="https://zdarkroom.invalid/record/1/"'
+    ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+    "{}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
 )
+_XMP_CHUNK = "XML:com.adobe.xmp"  # the keyword of XMP in a PNG
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+GENERATED = f"{SOURCE_TYPES}trainedAlgorithmicMedia"  # made from text
+EDITED = f"{SOURCE_TYPES}compositeWithTrainedAlgorithmicMedia"  # made from an image
 
 
 @dataclass(frozen=True)
@@ -49,14 +55,21 @@ class FileMetadata:
     record: Mapping[str, Any] | None = None  # our own JSON
 
 
-def save_arguments(format: str, parameters: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keyword arguments of `Image.save` that put both into a file of `format`.
+def save_arguments(
+    format: str, parameters: str | None, record: Mapping[str, Any] | None, source_type: str | None = None
+) -> dict[str, Any]:
+    """Return the keyword arguments of `Image.save` that put these into a file of `format`; None is left out.
 
-    `parameters` must be encodable (see `infotext.well_formed`). What is too long for a JPEG segment is left out (see `fits`).
+    `parameters` must be encodable (see `infotext.well_formed`), `source_type` is GENERATED or EDITED. What is too
+    long for a JPEG segment is left out (see `fits`).
     """
     if format == "png":
-        return {"pnginfo": _png_chunks(parameters, record)}
-    blocks = {"exif": _exif(parameters), "xmp": _xmp(record)}
+        return {"pnginfo": _png_chunks(parameters, record, source_type)}
+    blocks: dict[str, bytes] = {}
+    if parameters is not None:
+        blocks["exif"] = _exif(parameters)
+    if record is not None or source_type is not None:
+        blocks["xmp"] = _xmp(record, source_type)
     if format == "jpeg":
         for name in [name for name, block in blocks.items() if len(block) > JPEG_SEGMENT]:
             log.warning("%s of %d bytes does not fit into a JPEG and is left out", name, len(blocks.pop(name)))
@@ -65,7 +78,7 @@ def save_arguments(format: str, parameters: str, record: Mapping[str, Any]) -> d
 
 def fits(format: str, record: Mapping[str, Any]) -> bool:
     """Return whether a file of `format` can hold the record: a JPEG segment takes 64 KB, prompts may have more."""
-    return format != "jpeg" or len(_xmp(record)) <= JPEG_SEGMENT
+    return format != "jpeg" or len(_xmp(record, EDITED)) <= JPEG_SEGMENT
 
 
 def read_metadata(source: Path | IO[bytes]) -> FileMetadata | None:
@@ -130,21 +143,29 @@ def _parsed(text: str | None) -> Mapping[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _png_chunks(parameters: str, record: Mapping[str, Any]) -> PngInfo:
+def _png_chunks(parameters: str | None, record: Mapping[str, Any] | None, source_type: str | None) -> PngInfo:
     chunks = PngInfo()
-    if parameters.isascii():
+    if parameters is not None and parameters.isascii():
         chunks.add_text(PARAMETERS, parameters)
-    else:  # tEXt is Latin-1 by the standard, and not every reader knows that
+    elif parameters is not None:  # tEXt is Latin-1 by the standard, and not every reader knows that
         chunks.add_itxt(PARAMETERS, parameters)
-    chunks.add_itxt(RECORD, _json(record))
+    if record is not None:
+        chunks.add_itxt(RECORD, _json(record))
+    if source_type is not None:
+        chunks.add_itxt(_XMP_CHUNK, _xmp(None, source_type))
     return chunks
 
 
-def _xmp(record: Mapping[str, Any]) -> bytes:
-    text = escape(_json(record).decode("utf-8"))
-    for forbidden in "\ufffe\uffff":  # the only characters left that XML 1.0 does not allow
-        text = text.replace(forbidden, f"\\u{ord(forbidden):04x}")
-    return _XMP.format(text).encode("utf-8")
+def _xmp(record: Mapping[str, Any] | None, source_type: str | None) -> bytes:
+    elements = ""
+    if source_type is not None:
+        elements += f"<Iptc4xmpExt:DigitalSourceType>{source_type}</Iptc4xmpExt:DigitalSourceType>"
+    if record is not None:
+        text = escape(_json(record).decode("utf-8"))
+        for forbidden in "\ufffe\uffff":  # the only characters left that XML 1.0 does not allow
+            text = text.replace(forbidden, f"\\u{ord(forbidden):04x}")
+        elements += f"<zdarkroom:record>{text}</zdarkroom:record>"
+    return _XMP.format(elements).encode("utf-8")
 
 
 # -- EXIF ----------------------------------------------------------------------------------------------------------

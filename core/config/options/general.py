@@ -294,6 +294,18 @@ OUTPUT = (
             "zh": "写入提示词和全部设置，A1111 类工具可读取。关闭后文件中只有图像。",
         },
     ),
+    advanced(
+        "output.mark_generated",
+        type="bool",
+        default=False,
+        group="output",
+        label={"en": "Mark as AI-generated", "zh": "标记为 AI 生成"},
+        help={
+            "en": "Writes IPTC's Digital Source Type (XMP), by which agencies and social networks recognise images made or edited "
+            "by a model. Independent of the other metadata.",
+            "zh": "写入 IPTC 的数字来源类型（XMP），图片社和社交平台据此识别由模型生成或编辑的图片；与其他元数据互不影响。",
+        },
+    ),
 )
 
 MODELS = (

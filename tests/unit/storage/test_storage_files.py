@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -15,7 +19,7 @@ from PIL import Image
 from core.errors import DiskFullError, NotWritableError, StorageError
 from core.storage.files import LocalFiles, inside, write_atomically
 from core.storage.image_writer import ImageWriter
-from core.storage.metadata import read_metadata
+from core.storage.metadata import EDITED, GENERATED, read_metadata
 from tests.options import measured
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123_456, UTC)
@@ -70,6 +74,41 @@ def test_metadata_can_be_switched_off(make_image: Any, outputs: Path, format: st
     read = read_metadata(outputs / stored.file)
     assert read is not None and (read.parameters, read.record) == (None, None)
     measured("output.metadata", "false: nothing of the prompt is in the file's bytes")
+
+
+@pytest.mark.option("output.mark_generated")
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("metadata", [True, False])
+def test_an_image_says_that_a_model_made_it(make_image: Any, outputs: Path, format: str, metadata: bool) -> None:
+    """As a parser of XMP finds it; the record beside it is read as without."""
+    marked = {"output.format": format, "output.metadata": metadata, "output.mark_generated": True}
+    stored = ImageWriter(LocalFiles(outputs)).write(make_image(options=marked), ID, NOW, {"a": "secret"})
+    data = (outputs / stored.file).read_bytes()
+    packet = ElementTree.fromstring(data[data.index(b"<x:xmpmeta") : data.index(b"</x:xmpmeta>") + 12])
+    assert packet.findtext(".//{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType") == GENERATED
+    read = read_metadata(outputs / stored.file)
+    assert read is not None and (read.record == {"a": "secret"}) is metadata
+    assert (b"secret" in data) is metadata
+    unmarked = ImageWriter(LocalFiles(outputs)).write(make_image(options={"output.format": format}), ID, NOW, {})
+    assert b"DigitalSourceType>" not in (outputs / unmarked.file).read_bytes()
+    measured("output.mark_generated", "true: DigitalSourceType trainedAlgorithmicMedia in PNG, JPEG and WebP")
+
+
+def test_an_image_made_from_another_says_so(make_image: Any, outputs: Path) -> None:
+    made = make_image(options={"output.format": "png", "output.mark_generated": True})
+    made = replace(made, request=replace(made.request, inputs={"image": "0" * 64}))
+    stored = ImageWriter(LocalFiles(outputs)).write(made, ID, NOW, {})
+    assert EDITED.encode() in (outputs / stored.file).read_bytes()
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_exiftool_reads_the_mark(make_image: Any, outputs: Path, format: str) -> None:
+    options = {"output.format": format, "output.mark_generated": True}
+    stored = ImageWriter(LocalFiles(outputs)).write(make_image(options=options), ID, NOW, {"a": 1})
+    command = ["exiftool", "-s3", "-XMP-iptcExt:DigitalSourceType", "-validate", "-warning", str(outputs / stored.file)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[0] in (GENERATED, GENERATED.rpartition("/")[2]), said
 
 
 def test_the_name_has_local_date_time_seed_and_id(make_image: Any, outputs: Path) -> None:
