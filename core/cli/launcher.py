@@ -190,14 +190,14 @@ def serve_docs(arguments: list[str]) -> int:
             f"docs 只接受 --build 或 --screenshots，不接受 {' '.join(arguments)}",
             code=2,
         )
-    return site.docs(prepare("requirements.txt", "requirements-docs.txt"), ROOT, build=bool(arguments))
+    return site.docs(prepare("requirements.txt", "requirements-docs.txt"), ROOT, home(), build=bool(arguments))
 
 
 def pack(arguments: list[str]) -> int:
     """Write a release archive and print its path."""
     if arguments:
         raise Stop(f"package takes no {arguments[0]}", f"package 不接受 {arguments[0]}", code=2)
-    print(site.package(ROOT))
+    print(site.package(ROOT, home()))
     return 0
 
 

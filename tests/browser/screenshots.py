@@ -17,13 +17,14 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
+from core.cli import site
 from core.config.loader import PROJECT_ROOT, load_settings
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.types import Axis, GenerationRequest, HistoryQuery, Job
-from tests.browser.chromium import download_button, launch, new_page, prompt_of, running_app, stage_image
+from tests.browser.chromium import download_button, launch, new_page, open_generate, prompt_of, running_app, stage_image
 from ui.prompts import Library, library_for
 
 SAMPLES = PROJECT_ROOT / "ui" / "assets" / "samples"
@@ -116,6 +117,9 @@ def photograph(context: BrowserContext, studio: Studio, address: str, folder: Pa
     page = new_page(context, scheme="dark")
     make_one(page, address, "zh", "红色的房子，日落，雪山")
     shoot(page, folder / "generate.webp")
+    page.emulate_media(color_scheme="light")
+    shoot(page, folder / "generate-light.webp")
+    page.emulate_media(color_scheme="dark")
     newest = studio.history.search(HistoryQuery(limit=3)).records
     page.goto(f"{address}/history?lang=en&image={newest[2].id}")
     page.locator(".st-key-detail_zoom img[src]").first.wait_for()
@@ -165,13 +169,11 @@ def with_work(studio: Studio) -> None:
 
 def make_one(page: Page, address: str, language: str, prompt: str) -> None:
     """As a person does it: write, Ctrl+Enter, wait."""
-    page.goto(f"{address}/?lang={language}")
+    open_generate(page, address, language)
     prompt_of(page).fill(prompt)
     prompt_of(page).press("Control+Enter")
-    page.locator(".st-key-progress").wait_for()  # until then the image before it stands there, with its buttons
-    page.locator(".st-key-progress").wait_for(state="hidden", timeout=DRAWING_SECONDS * 1000)
+    expect(stage_image(page)).to_have_attribute("alt", prompt, timeout=DRAWING_SECONDS * 1000)
     download_button(page).wait_for()
-    stage_image(page).wait_for()
 
 
 def shoot(page: Page, file: Path) -> None:
@@ -183,6 +185,8 @@ def shoot(page: Page, file: Path) -> None:
         image.save(file, quality=quality, method=6)
         if file.stat().st_size <= LARGEST:
             break
+    if file.parent == PROJECT_ROOT / site.SCREENSHOTS:
+        site.record(PROJECT_ROOT, file.name)
     print(f"{file.name}: {file.stat().st_size // 1024} KB")
 
 

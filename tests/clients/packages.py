@@ -1,6 +1,6 @@
 """Clients that are packages: installed at test time into the outputs folder, which git ignores, and run as scripts.
 
-python -m tests.clients.packages   runs all of them and writes docs/clients.md
+python -m tests.clients.packages   runs all of them and writes docs/clients.md and docs/clients.zh.md
 """
 
 from __future__ import annotations
@@ -130,17 +130,36 @@ def main() -> int:
             except AssertionError as error:
                 rows.append((sequence.name, sequence.source, sequence.calls, f"does not work: {str(error)[:120]}"))
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    (PROJECT_ROOT / "docs" / "clients.md").write_text(f"{_HEAD}{table}\n", encoding="utf-8")
+    for name, page in pages(table).items():
+        (PROJECT_ROOT / "docs" / name).write_text(page, encoding="utf-8")
     print(table)
     return 0 if all(row[-1] == "works" for row in rows) else 1
 
 
+def pages(table: str) -> dict[str, str]:
+    """Return the page of each language by its file's name."""
+    chinese = table.replace("| works |", "| 可用 |").replace("| not run: ", "| 未运行：").replace("| does not work: ", "| 不可用：")
+    return {"clients.md": f"{_HEAD}{table}\n", "clients.zh.md": f"{_HEAD_ZH}{chinese}\n"}
+
+
 _HEAD = """# Clients
+
+[中文](clients.zh.md)
 
 Made by `python -m tests.clients.packages`: packages are installed in their newest versions and run against the service; of the
 others, the requests that their sources send are played, and the answers are read as they read them.
 
 | client | version | calls | result |
+| --- | --- | --- | --- |
+"""
+_HEAD_ZH = """# 客户端
+
+[English](clients.md)
+
+本页由 `python -m tests.clients.packages` 生成：各软件包都装最新版，对着本服务实际运行；
+其余客户端则按其源码发出的请求逐条重放，并按其读取方式读取结果。
+
+| 客户端 | 版本 | 调用 | 结果 |
 | --- | --- | --- | --- |
 """
 

@@ -7,11 +7,13 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from core.cli import site
 from core.cli.main import build_parser, main
 from core.config.loader import PROJECT_ROOT
 from tests.docs.markdown import PAGES, Block, anchors, blocks, commands, links, name_of
@@ -90,9 +92,15 @@ def test_a_python_block_runs(block: Block, service: Served) -> None:
     exec(compile(text, block.id, "exec"), {})
 
 
+@pytest.mark.slow
+def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs_static_i18n", reason="requirements-docs.txt is not installed")
+    assert site.docs(sys.executable, PROJECT_ROOT, tmp_path, build=True) == 0
+    assert (tmp_path / site.SITE / "zh" / "several-machines.html").is_file()
+
 
 def test_the_site_has_every_page_once() -> None:
-    """mkdocs itself is no package of the tests: its configuration is read as text."""
+    """Its configuration is read as text, as mkdocs is not among the packages of the tests."""
     nav = re.findall(r"[\w-]+\.md", (PROJECT_ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("nav:", 1)[1])
     pages = {page.name for page in PROJECT_ROOT.glob("docs/*.md") if not page.name.endswith(".zh.md")}
     assert sorted(nav) == sorted(pages | {"configuration.md", "contributing.md", "changelog.md"})

@@ -1,5 +1,5 @@
 """The table of weight layouts: what is written, who publishes it, and what must come of it. `python -m tests.layouts.table`
-writes docs/formats.md from it."""
+writes docs/formats.md and docs/formats.zh.md from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.layouts.weights import F8, F8_5, PREFIX, Layout, Weights
 
 Change = Callable[[Weights], Weights]
 Edit = Callable[[Path], None]
-PAGE = PROJECT_ROOT / "docs" / "formats.md"
+PAGES = {"en": PROJECT_ROOT / "docs" / "formats.md", "zh": PROJECT_ROOT / "docs" / "formats.zh.md"}
 
 
 def _comfy_prefixed(weights: Weights) -> Weights:
@@ -220,48 +220,70 @@ FOLDERS: tuple[Layout, ...] = (
 )  # fmt: skip
 
 
-def page() -> str:
-    """Return docs/formats.md."""
-    lines = [
-        "# File formats of weights",
-        "",
-        "Every layout below is written with the same random weights by `tests/layouts` and read by the product's own catalogue and",
-        "loader; the weights are compared one by one. `start.py models check PATH` says of any file what it is.",
-        "This page is made by `python -m tests.layouts.table`.",
-    ]
-    for title, layouts in (
-        ("Transformer in one file", FILES),
-        ("Text encoder and VAE", ENCODERS),
-        ("Folders", FOLDERS),
-    ):
-        lines += ["", f"## {title}", "", "| Layout | Published by | Result |", "| --- | --- | --- |"]
-        lines += [f"| {one.name} | {one.publisher} | {_result(one)} |" for one in layouts]
-    return "\n".join([*lines, *_PARTS]) + "\n"
+def page(language: str) -> str:
+    """Return docs/formats.md or docs/formats.zh.md."""
+    head, columns, titles, parts = _WORDS[language]
+    lines = [head]
+    for title, layouts in zip(titles, (FILES, ENCODERS, FOLDERS), strict=True):
+        lines += ["", f"## {title}", "", columns, "| --- | --- | --- |"]
+        lines += [f"| {one.name} | {one.publisher} | {_result(one, language)} |" for one in layouts]
+    return "\n".join([*lines, "", parts, _ENTRY])
 
 
-_PARTS = (
-    "",
-    "## A model made of parts",
-    "",
-    "A transformer in one file takes what it lacks from the folders beside it (`text_encoders`, `vae`) or from those that",
-    "`models.folders` names: ComfyUI, Forge, SwarmUI and InvokeAI folders are searched by content. To name the parts, write",
-    "an entry into `configs/models/`:",
-    "",
-    "```yaml",
-    "id: my-z-image",
-    "path: /models/diffusion_models/z_image_turbo_bf16.safetensors",
-    "parts:",
-    "  text_encoder: /models/text_encoders/qwen_3_4b.safetensors",
-    "  vae: /models/vae/ae.safetensors",
-    "```",
-)
+_WORDS = {
+    "en": (
+        """# File formats of weights
+
+[中文](formats.zh.md)
+
+Every layout below is written with the same random weights by `tests/layouts` and read by the program's own catalogue and
+loader; the weights are compared one by one. `start.py models check PATH` says of any file what it is.
+This page is made by `python -m tests.layouts.table`.""",
+        "| Layout | Published by | Result |",
+        ("Transformer in one file", "Text encoder and VAE", "Folders"),
+        """## A model made of parts
+
+A transformer in one file takes what it lacks from the folders beside it (`text_encoders`, `vae`) or from those that
+`models.folders` names: ComfyUI, Forge, SwarmUI and InvokeAI folders are searched by content. To name the parts, write
+an entry into `configs/models/`:
+""",
+    ),
+    "zh": (
+        """# 权重文件格式
+
+[English](formats.md)
+
+下面每种格式都由 `tests/layouts` 用同一组随机权重写出，
+再由程序自己的模型目录和加载器读入，逐个比较权重。`start.py models check PATH` 会说明任意文件是什么。
+本页由 `python -m tests.layouts.table` 生成。""",
+        "| 格式 | 发布者 | 结果 |",
+        ("单文件 transformer", "文本编码器和 VAE", "文件夹"),
+        """## 用部件组成模型
+
+单文件的 transformer 缺少的部件，会从旁边的文件夹（`text_encoders`、`vae`）或 `models.folders` 指定的
+文件夹中取：ComfyUI、Forge、SwarmUI、InvokeAI 的文件夹按文件内容查找。要指定部件，请在 `configs/models/` 中写一个条目：
+""",
+    ),
+}
+_ENTRY = """```yaml
+id: my-z-image
+path: /models/diffusion_models/z_image_turbo_bf16.safetensors
+parts:
+  text_encoder: /models/text_encoders/qwen_3_4b.safetensors
+  vae: /models/vae/ae.safetensors
+```
+"""
 
 
-def _result(layout: Layout) -> str:
+def _result(layout: Layout, language: str) -> str:
+    chinese = language == "zh"
     if layout.refused:
-        return f"refused: {layout.refused}"
-    return "read, weights equal to 0.1% of the largest" if "GGUF" in layout.name else "read, weights equal"
+        return f"{'拒绝：' if chinese else 'refused: '}{layout.refused}"
+    equal = "可读，权重一致" if chinese else "read, weights equal"
+    near = "（误差不超过最大值的 0.1%）" if chinese else " to 0.1% of the largest"
+    return equal + (near if "GGUF" in layout.name else "")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name, file in PAGES.items():
+        file.write_text(page(name), encoding="utf-8")
