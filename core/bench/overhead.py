@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from core.bench.executors import running_studio
-from core.cli.console import DONE, whole_number
+from core.cli.console import DONE, obstacle, whole_number
 from core.history.store import History
 from core.storage.database import Database
 from core.studio import Studio
@@ -70,6 +70,8 @@ def _measure(studio: Studio, probe: History, values: dict[str, Any]) -> dict[str
     job = studio.queue.submit(request)
     submitted = time.perf_counter()
     while (job := studio.queue.get(job.id)).state.active:
+        if trouble := obstacle(studio.worker.status(), [job.state]):
+            raise trouble
         time.sleep(LOOK_SECONDS)
     seen = time.perf_counter()
     if job.error is not None:

@@ -11,16 +11,17 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.benchmark import contact_sheet, plan, results_table
 from core.benchmark.report import BenchmarkReport, cancel, jobs, report
-from core.cli.console import DONE, FAILED, SOURCE, STOPPED, ProgressLine, complain
+from core.cli.console import DONE, FAILED, SOURCE, STOPPED, ProgressLine, complain, obstacle
 from core.cli.generate import CANCEL_SECONDS, POLL_SECONDS, OutFileError, pair
 from core.config.loader import load_settings
-from core.errors import OptionError
+from core.errors import OptionError, StorageError
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.types import Benchmark, JobState
@@ -95,11 +96,12 @@ def _checked(out: Path) -> Path:
 
 
 def _follow(studio: Studio, comparison: Benchmark, line: ProgressLine) -> bool:
-    """Wait until nothing is in work any more; False when Ctrl+C cancelled it. Raises WorkerStartError when no worker starts."""
+    """Wait until nothing is in work any more; False when Ctrl+C cancelled it. Raises what `obstacle` names."""
     try:
         while active := [job for job in jobs(studio, comparison) if job.state.active]:
-            if all(job.state is JobState.QUEUED for job in active) and (trouble := studio.worker.status().trouble):
-                cancel(studio, comparison)
+            if trouble := obstacle(studio.worker.status(), [job.state for job in active]):
+                with suppress(StorageError):  # a full disk does not take the cancellation either
+                    cancel(studio, comparison)
                 raise trouble
             line.show(min(active, key=lambda job: job.state is JobState.QUEUED))
             time.sleep(POLL_SECONDS)

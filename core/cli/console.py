@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import locale
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from core.config.schema import Option, TakesEffect
 from core.errors import DiskFullError, FileAccessError, InputError, StorageError, StudioError
 from core.i18n import localize
-from core.types import Job, JobState, Phase
+from core.types import Job, JobState, Phase, WorkerStatus
 
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
@@ -59,6 +59,14 @@ def file_error(error: OSError) -> StudioError:
     if error.errno == errno.ENOSPC:
         return DiskFullError(path=path)
     return FileAccessError(path=path, detail=error.strerror or error)
+
+
+def obstacle(status: WorkerStatus, states: Iterable[JobState]) -> StudioError | None:
+    """Return why jobs in these states will not end by themselves: no worker starts, or the disk is full; else None."""
+    trouble = status.trouble
+    if isinstance(trouble, StorageError) or all(state is JobState.QUEUED for state in states):
+        return trouble
+    return None
 
 
 def complain(error: StudioError, language: str) -> int:

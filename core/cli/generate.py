@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.cli import dry_run
-from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
+from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain, obstacle
 from core.config.loader import PROFILE_KEY, load_settings
 from core.config.options import SCHEMA
 from core.config.presets import Presets
@@ -219,10 +219,10 @@ def _follow(studio: Studio, job: Job, line: ProgressLine, wait: bool = False) ->
     """
     try:
         while job.state.active or (wait and job.state is JobState.FAILED and _passes(job.error)):
-            trouble = studio.worker.status().trouble
+            trouble = obstacle(studio.worker.status(), [job.state])
             if wait and (lacking := next(filter(_passes, (trouble, job.error)), None)) is not None:
                 line.tell(lacking)
-            elif trouble is not None and (job.state is JobState.QUEUED or isinstance(trouble, StorageError)):
+            elif trouble is not None:
                 with suppress(StorageError):  # a full disk does not take the cancellation either
                     studio.queue.cancel(job.id)
                 raise trouble

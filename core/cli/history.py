@@ -90,7 +90,7 @@ def _demand_rest(database: Database, name: str) -> None:
 
 _WORDS = {
     "en": {
-        "moved": "Everything that was in {source} is in {target}, compared row by row; the pictures stay where they are, and so "
+        "moved": "Everything that was in {source} is in {target}, compared row by row; the images stay where they are, and so "
         "does the old database.",
         "change": 'To use it, set storage.database to "{value}" in configs/local.yaml.',
         "place": 'To use it, put it at {file} and set storage.database to "" in configs/local.yaml.',
@@ -104,8 +104,8 @@ _WORDS = {
         "changed": "changed since they were written",
         "damaged": "damaged",
         "thumbnails": "thumbnails made",
-        "marks": "ratings and tags beside pictures put right",
-        "inputs": "input pictures removed that nothing refers to",
+        "marks": "ratings and tags beside images put right",
+        "inputs": "input images removed that nothing refers to",
     },
     "zh": {
         "moved": "{source} 中的全部内容已在 {target} 中，并逐行核对；图片留在原处，旧数据库也保留。",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.cli.console import DONE, FAILED, STOPPED, ProgressLine, whole_number
+from core.cli.console import DONE, FAILED, STOPPED, ProgressLine, obstacle, whole_number
 from core.cli.generate import POLL_SECONDS, pair
 from core.config.loader import load_settings
 from core.studio import Studio, self_test
@@ -55,6 +55,8 @@ def _step(studio: Studio, step: self_test.Step, images: int, language: str) -> b
 def _wait(studio: Studio, job: Job, line: ProgressLine) -> Job:
     try:
         while job.state.active:
+            if trouble := obstacle(studio.worker.status(), [job.state]):
+                raise trouble
             line.show(job)
             time.sleep(POLL_SECONDS)
             job = studio.queue.get(job.id)

@@ -251,6 +251,16 @@ class DatabaseUnavailableError(DatabaseError):
     temporary = True
 
 
+class DatabaseDamagedError(StorageError):
+    """The database's file is damaged, or is no database."""
+
+
+class DatabaseLockedError(StorageError):
+    """Another program keeps the database's file locked."""
+
+    temporary = True
+
+
 class NewerDatabaseError(StorageError):
     """The database was brought up to a version that this program does not know."""
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table
-from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 
 from core.errors import NewerDatabaseError, NotWritableError
 from core.storage.dialects import ChangeToken, home_of
@@ -16,7 +16,7 @@ from core.storage.dialects import ChangeToken, home_of
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))  # what a database is brought up to
 _VERSION = table("alembic_version", column("version_num"))
-_REFUSED = (OperationalError, DataError, InternalError, InterfaceError)
+_OWN_FAULTS = (IntegrityError, ProgrammingError, NotSupportedError)  # of a statement, not of the database
 
 
 class Database:
@@ -61,7 +61,9 @@ class Database:
         try:
             with self._home.reading(self._engine) as connection:
                 yield connection
-        except _REFUSED as error:
+        except _OWN_FAULTS:
+            raise
+        except DBAPIError as error:
             raise self._home.error(error) from error
 
     @contextmanager
@@ -74,7 +76,9 @@ class Database:
         try:
             with self._home.writing(self._engine, part, durable) as connection:
                 yield connection
-        except _REFUSED as error:
+        except _OWN_FAULTS:
+            raise
+        except DBAPIError as error:
             raise self._home.error(error) from error
 
     def back_up(self, connection: Connection, version: str) -> str:

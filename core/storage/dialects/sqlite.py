@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import DiskFullError, NotWritableError, StorageError
+from core.errors import DatabaseDamagedError, DatabaseLockedError, DiskFullError, NotWritableError, StorageError
 from core.storage.dialects.contract import Conditions, Words
 from core.storage.fts_tokens import match, spaced
 
@@ -103,6 +103,10 @@ class SqliteBackend:
             return DiskFullError(path=self.path)
         if "readonly" in words or "unable to open" in words:
             return NotWritableError(path=self.path)
+        if "not a database" in words or "malformed" in words:
+            return DatabaseDamagedError(path=self.path, detail=words)
+        if "locked" in words:
+            return DatabaseLockedError(path=self.path, seconds=BUSY_SECONDS)
         return StorageError(path=self.path, detail=words)
 
     def news(self) -> SqliteChangeToken:
@@ -114,7 +118,7 @@ def _count_images(file: Path) -> int | None:
     if not file.is_file():
         return None
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as copy:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as copy:
             return int(copy.execute("SELECT count(*) FROM images").fetchone()[0])
     except sqlite3.Error:
         return None

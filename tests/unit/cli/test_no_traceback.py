@@ -2,94 +2,136 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from sqlite3 import connect
 
 import pytest
 
 from core.cli import launcher
+from core.cli.console import obstacle
 from core.config.loader import PROJECT_ROOT
+from core.errors import DatabaseLockedError, NoRoomError, WorkerStartError
+from core.storage.database import Database
+from core.storage.dialects import sqlite
+from core.types import JobState, WorkerStatus
 
-PRINTING = (["--help"], ["options"], ["doctor"], ["history", "check"])
+PRINTING = (
+    ["--help"], ["options"], ["samplers"], ["samplers", "--json"], ["models"], ["models", "check", "core/demo/weights"],
+    ["inspect", "docs/screenshots/generate.webp"], ["doctor"], ["history", "check"], ["history", "rebuild"],
+    ["generate", "--help"], ["users", "list"],
+)  # fmt: skip
 OTHERS = (
-    ["models"], ["samplers"], ["generate", "红", "--steps", "x"], ["compare"], ["inspect", "nowhere.png"],
-    ["upscale", "nowhere.png"], ["users", "remove", "红"], ["demo-eval", "--help"], ["verify", "--help"], ["bench", "--help"],
+    ["generate", "红", "--steps", "x"], ["compare"], ["compare", "--help"], ["inspect", "nowhere.png"], ["upscale", "nowhere.png"],
+    ["users", "remove", "红"], ["demo-eval", "--help"], ["verify", "--help"], ["bench", "--help"], ["models", "get", "红"],
+    ["history", "move", "--to", "红://"],
 )  # fmt: skip
 BEGINNING = (["generate", "a house"], ["bench"], ["history", "check"])
+NOWHERE = "postgresql://me@127.0.0.1:1/studio"
 
 
 def test_every_command_is_among_them() -> None:
     assert {arguments[0] for arguments in (*PRINTING, *OTHERS)} == {"--help", *launcher.COMMANDS}
 
 
-def each(commands: Sequence[list[str]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("arguments", commands, ids=[" ".join(one) for one in commands])
+Ended = tuple[list[str], int, str]
 
 
-def start(arguments: list[str], folder: Path, **environment: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "core.cli", *arguments], cwd=PROJECT_ROOT, env=variables(folder, environment),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+def run_each(commands: tuple[list[str], ...], folder: Path, stdout: str = "-", **environment: str) -> list[Ended]:
+    """Return arguments, exit code and stderr of each command."""
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.unit.cli.each_command", stdout, *map(json.dumps, commands)], cwd=PROJECT_ROOT,
+        env=variables(folder, environment), capture_output=True, check=True,
     )  # fmt: skip
+    assert b"UnicodeEncodeError" not in process.stdout
+    ended = [json.loads(line) for line in process.stderr.splitlines()]
+    return [(arguments, one["code"], one["errors"]) for arguments, one in zip(commands, ended, strict=True)]
 
 
 def variables(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, "ZDARKROOM_OUTPUT__DIRECTORY": str(folder), "LC_ALL": "C.UTF-8", **more}
 
 
-@each(PRINTING)
-def test_output_that_nobody_reads(tmp_path: Path, arguments: list[str]) -> None:
-    process = start(arguments, tmp_path / "outputs")
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.close()
-    errors = process.stderr.read().decode()
-    assert process.wait() in (0, 1, 2) and "Traceback" not in errors and "BrokenPipe" not in errors, errors
+def assert_no_traceback(arguments: list[str], code: int, errors: str) -> None:
+    assert code in (0, 1, 2) and "Traceback" not in errors and "Exception ignored" not in errors, (arguments, code, errors)
+    assert "bug of Z Darkroom" not in errors, (arguments, errors)
 
 
-@each((*PRINTING, *OTHERS))
-def test_a_terminal_of_ascii(tmp_path: Path, arguments: list[str]) -> None:
-    ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"}
-    process = start([*arguments, "--lang", "zh"], tmp_path / "outputs", **ascii_only)
-    output, errors = process.communicate()
-    assert process.returncode in (0, 1, 2) and b"Traceback" not in errors and b"UnicodeEncodeError" not in output, errors.decode()
+def test_output_that_nobody_reads(tmp_path: Path) -> None:
+    for arguments, code, errors in run_each(PRINTING, tmp_path / "outputs", "closed"):
+        assert_no_traceback(arguments, code, errors)
+        assert "BrokenPipe" not in errors and "Broken pipe" not in errors, (arguments, errors)
 
 
-@each(BEGINNING)
-def test_ctrl_c(tmp_path: Path, arguments: list[str]) -> None:
-    process = start(arguments, tmp_path / "outputs")
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    if process.returncode == -signal.SIGINT:
-        pytest.skip("Python itself had not begun")
-    assert process.returncode in (0, 130) and b"Traceback" not in errors, errors.decode()
-
-
-@pytest.mark.parametrize("kind", ["garbage", "folder", "file instead of the outputs folder"])
-def test_a_database_that_cannot_be_used(tmp_path: Path, kind: str) -> None:
-    outputs = tmp_path / "outputs"
-    if kind == "file instead of the outputs folder":
-        outputs.write_text("not a folder")
-    else:
-        outputs.mkdir()
-        database = outputs / "studio.db"
-        database.write_bytes(b"no database" * 1000) if kind == "garbage" else database.mkdir()
-    process = start(["history", "check"], outputs)
-    output, errors = process.communicate()
-    assert process.returncode in (1, 2) and output == b"", errors.decode()
-    assert b"Traceback" not in errors and errors.count(b"\n") == 1, errors.decode()
+def test_a_terminal_of_ascii(tmp_path: Path) -> None:
+    ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict", "LC_ALL": "zh_CN.UTF-8"}
+    for ended in run_each((*PRINTING, *OTHERS), tmp_path / "outputs", **ascii_only):
+        assert_no_traceback(*ended)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_behind_the_output(tmp_path: Path) -> None:
-    with open("/dev/full", "wb") as full:
-        run = subprocess.run(
-            [sys.executable, "-m", "core.cli", "options"], cwd=PROJECT_ROOT, env=variables(tmp_path, {}), stdout=full,
-            stderr=subprocess.PIPE, check=False,
-        )  # fmt: skip
-    assert run.returncode == 2 and b"Traceback" not in run.stderr and run.stderr.count(b"\n") == 1, run.stderr.decode()
+    for arguments, code, errors in run_each(PRINTING, tmp_path / "outputs", "/dev/full"):
+        assert_no_traceback(arguments, code, errors)
+        if "--help" not in arguments and arguments != ["users", "list"]:  # argparse ignores it; no user is listed
+            assert code == 2 and errors.count("\n") == 1, (arguments, code, errors)
+
+
+@pytest.mark.parametrize("arguments", BEGINNING, ids=" ".join)
+def test_ctrl_c(tmp_path: Path, arguments: list[str]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "core.cli", *arguments], cwd=PROJECT_ROOT, env=variables(tmp_path / "outputs", {}),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while not (tmp_path / "outputs" / "logs").exists():  # the command has begun
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode in (0, 130) and b"Traceback" not in errors, errors.decode()
+
+
+@pytest.mark.parametrize("kind", ["garbage", "folder", "file instead of the outputs folder", "server that is away"])
+def test_a_database_that_cannot_be_used(tmp_path: Path, kind: str) -> None:
+    outputs, more = tmp_path / "outputs", {}
+    if kind == "file instead of the outputs folder":
+        outputs.write_text("not a folder")
+    elif kind == "server that is away":
+        more = {"ZDARKROOM_STORAGE__DATABASE": NOWHERE}
+    else:
+        outputs.mkdir()
+        database = outputs / "studio.db"
+        database.write_bytes(b"no database" * 1000) if kind == "garbage" else database.mkdir()
+    for ended in run_each((["history", "check"], ["generate", "x"]), outputs, **more):
+        assert_no_traceback(*ended)
+        assert ended[1] in (1, 2) and ended[2].count("\n") == 1, ended
+
+
+def test_a_locked_database_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Database(tmp_path / "studio.db").close()
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    with closing(connect(tmp_path / "studio.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DatabaseLockedError):
+            Database(tmp_path / "studio.db")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "states", "told"),
+    [
+        (None, [JobState.QUEUED], False),
+        (NoRoomError(path="x"), [JobState.RUNNING], True),
+        (WorkerStartError(times=3, detail="x", log="y"), [JobState.QUEUED, JobState.QUEUED], True),
+        (WorkerStartError(times=3, detail="x", log="y"), [JobState.QUEUED, JobState.RUNNING], False),
+    ],
+)
+def test_what_keeps_jobs_from_ending_is_told(trouble: Exception | None, states: list[JobState], told: bool) -> None:
+    status = WorkerStatus(state="off", trouble=trouble)
+    assert obstacle(status, states) is (trouble if told else None)
