@@ -24,6 +24,9 @@ def sentence(job: Job) -> str:
         words.append(t("job.image", image=progress.image, images=progress.images))
     if progress.workers > 1:
         words.append(t("job.workers", count=progress.workers))
+    if progress.phase is Phase.LOADING and progress.total_bytes:
+        read, total = formats.size_of(progress.read_bytes), formats.size_of(progress.total_bytes)
+        words.append(t("job.reading", read=read, total=total))
     if progress.detail:
         words.append(progress.detail)
     if progress.phase is Phase.STEPS and (progress.eta_seconds or 0) >= 0.1:

@@ -115,6 +115,8 @@ def progress_text(job: Job, language: str) -> str:
         words[0] += f" {progress.image}/{progress.images}"
     if progress.steps:
         words.append(f"{'第' if language == 'zh' else 'step'} {progress.step}/{progress.steps}")
+    if progress.phase is Phase.LOADING and progress.total_bytes:
+        words.append(f"{progress.read_bytes / 1e9:.1f}/{progress.total_bytes / 1e9:.1f} GB")
     if progress.eta_seconds is not None:
         seconds = max(0, round(progress.eta_seconds))
         words.append(f"剩余 {seconds} 秒" if language == "zh" else f"{seconds} s left")

@@ -97,7 +97,7 @@ class GeneratorActor:
         try:
             generator = self._generator.ready()
             if model is not None:
-                generator.load(model, options, lambda progress: self._say(Step(ticket, progress)))
+                generator.load(model, options, lambda progress: self._say(Step(ticket, progress)), lambda: False)
         except Exception as problem:
             words = f"{type(problem).__name__}: {problem}"[:300]
             error = problem if isinstance(problem, StudioError) else ModelLoadError(model=model or "", detail=words)

@@ -56,7 +56,13 @@ class DistributedGenerator:
         with self._wanted:
             return self._wanted.wait_for(lambda: not self._wanting, seconds)
 
-    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> None:
+    def load(
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        on_progress: OnProgress,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Have the idle workers load a model."""
         self._pool.load(model, options)
 

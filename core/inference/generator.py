@@ -37,6 +37,7 @@ from core.inference import (
     textual_inversion,
 )
 from core.inference.img2img import Inputs
+from core.inference.load_watch import LoadWatch
 from core.inference.pipeline_loader import (
     RELOAD_OPTIONS,
     LoadedModel,
@@ -105,15 +106,25 @@ class Generator:
         """Return the model in memory."""
         return self._loaded
 
-    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> LoadedModel:
-        """Have the model in memory as the options want it; the present one is freed first when they differ."""
+    def load(
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        on_progress: OnProgress,
+        is_cancelled: IsCancelled = lambda: False,
+    ) -> LoadedModel:
+        """Have the model in memory as the options want it; the present one is freed first when they differ.
+
+        Raises Cancelled soon after `is_cancelled()` turns true; no model is in memory then.
+        """
         wanted = _load_key(model, options)
         if self._loaded is not None and self._loaded_for == wanted:
             return self._loaded
         on_progress(Progress(Phase.LOADING, detail=model))
         self.unload()
         failed = self._failed[1] if self._failed and self._failed[0] == wanted else None
-        self._loaded = load_model(self._catalog.find(model), options, failed, self._read)
+        watch = LoadWatch(lambda read, total: on_progress(_reading(model, read, total)), is_cancelled)
+        self._loaded = load_model(self._catalog.find(model), options, failed, self._read, watch)
         self._loaded_for = wanted
         if self._loaded.previewer is None:
             on_progress(Progress(Phase.LOADING, detail=f"{model}: preview"))
@@ -160,7 +171,7 @@ class Generator:
             try:  # no name here for the loaded model: it would keep the old one while the next is read
                 with torch.inference_mode():
                     self._generate_all(
-                        self.load(request.model, fallback.options, on_progress),
+                        self.load(request.model, fallback.options, on_progress, is_cancelled),
                         request, fallback.decisions, on_progress, is_cancelled, keep, done, attempt.inputs, attempt.folder,
                     )  # fmt: skip
                 return GenerationResult(tuple(images))
@@ -186,7 +197,7 @@ class Generator:
         is_cancelled: IsCancelled,
     ) -> str:
         """Return a prompt that the text encoder of a model made of `text`; the model is loaded if it is not."""
-        pipeline = self.load(model, options, on_progress).pipeline
+        pipeline = self.load(model, options, on_progress, is_cancelled).pipeline
         try:
             return prompt_writer.write(pipeline, task, text, seed, on_text, is_cancelled)
         except torch.OutOfMemoryError as error:
@@ -295,6 +306,10 @@ class Generator:
         tuned = backend.apply_options(model, live, (*self._load_decisions, *why), on_progress)
         self._loaded = replace(tuned, effective={**tuned.effective, **model.held.implied})
         return self._loaded
+
+
+def _reading(model: str, read: int, total: int) -> Progress:
+    return Progress(Phase.LOADING, detail=model, read_bytes=read, total_bytes=total)
 
 
 # -- one image ---------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from core.inference import (
 )
 from core.inference.latent_preview import Previewer, load_previewer
 from core.inference.load_choices import gguf_in, is_gguf
+from core.inference.load_watch import LoadWatch
 from core.inference.pipeline_reading import check_model, option_part, read_denoiser, read_pipeline
 from core.models.families import FAMILIES, backend_of
 from core.models.fingerprint import fingerprint, part_hashes, versions
@@ -92,11 +94,16 @@ class NotEnoughMemoryError(torch.OutOfMemoryError):
 
 
 def load_model(
-    info: ModelInfo, options: Mapping[str, Any], failed: str | None = None, read: Read | None = None
+    info: ModelInfo,
+    options: Mapping[str, Any],
+    failed: str | None = None,
+    read: Read | None = None,
+    watch: LoadWatch | None = None,
 ) -> LoadedModel:
     """Check the files, choose device, dtype and tier, read the weights. ModelError when that fails.
 
-    `failed` is the tier that ran out of memory: the next one below is taken. `read` is `read_pipeline` by default.
+    `failed` is the tier that ran out of memory: the next one below is taken. `read` is `read_pipeline` by default. `watch` is told
+    how much of the weight files is in memory, and may raise Cancelled.
     """
     began = time.perf_counter()
     check_model(info)
@@ -120,9 +127,10 @@ def load_model(
         notes: list[str] = []
         noting = partial(read_pipeline, notes=notes)
         taken = read if read is not None and read is not read_pipeline else noting
-        pipeline = _read(info, dtypes, held.tier.quantization, taken)
-        backend.prepare_weights(pipeline, dtypes)
-        blocks = _place(pipeline, info, str(device.effective), held.tier, wanted, text_device)
+        with watch.over(file for _, file in weights_by_part(*files)) if watch is not None else nullcontext():
+            pipeline = _read(info, dtypes, held.tier.quantization, taken)
+            backend.prepare_weights(pipeline, dtypes)
+            blocks = _place(pipeline, info, str(device.effective), held.tier, wanted, text_device)
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began

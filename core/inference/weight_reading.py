@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
+from core.inference import load_watch
 from core.models.single_file import storage_of
 from core.models.weight_files import UNQUANTISED, Tensor, read_all
 
@@ -63,7 +64,11 @@ def scaled(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
 def _read_gguf(file: Path, names: Iterable[str], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Quantised matrices stay as they are stored; everything else becomes a plain tensor in `dtype`."""
     tensors = read_all(file).tensors
-    return {name: _gguf_tensor(file, tensors[name], dtype) for name in names}
+    found = {}
+    for name in names:
+        found[name] = _gguf_tensor(file, tensors[name], dtype)
+        load_watch.copied(tensors[name].bytes)
+    return found
 
 
 def _gguf_tensor(file: Path, tensor: Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -54,7 +54,11 @@ class Generator(Protocol):
     @property
     def loaded(self) -> LoadedModel | None: ...
 
-    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> object: ...
+    def load(
+        self, model: str, options: Mapping[str, Any], on_progress: OnProgress, is_cancelled: Callable[[], bool]
+    ) -> object:
+        """Have the model in memory. Raises Cancelled soon after `is_cancelled()` turns true."""
+        ...
 
     def generate(
         self,

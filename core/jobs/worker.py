@@ -12,10 +12,12 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from core.config.options import SCHEMA
-from core.errors import GenerationError, ModelLoadError, StudioError
+from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError
 from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
 from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
 from core.jobs.model_commands import ModelCommand, ModelCommands
@@ -27,7 +29,7 @@ from core.jobs.worker_main import retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, status_of, sweep
 from core.remote.generator import RemoteGenerator
 from core.storage.database import Database
-from core.types import JobState, WorkerStatus
+from core.types import JobState, Progress, WorkerStatus
 
 POLL_SECONDS = 0.05  # an idle worker looks for a job this often
 QUICK_POLL_SECONDS = 0.005  # and this often in the QUICK_SECONDS after a job: a look into a file takes microseconds
@@ -64,6 +66,7 @@ class Worker:
         self._stopping = stopping
         self._busy_until = time.monotonic()
         self._paused_running = False
+        self._reading = (0, 0)  # bytes of the model that is loaded ahead of any job: read, in all
 
     def run(self) -> int:
         """Serve until `stopping`, a failed device or a long idle time; return the exit code. No error ends it."""
@@ -98,7 +101,8 @@ class Worker:
         return None
 
     def _status(self, state: str) -> WorkerStatus:
-        return status_of(state, self._generator, self._unloaded_from)
+        read, total = self._reading
+        return replace(status_of(state, self._generator, self._unloaded_from), read_bytes=read, total_bytes=total)
 
     def _run_waiting(self) -> None:
         """Run every waiting job without a pause between them."""
@@ -130,13 +134,12 @@ class Worker:
     def _prepare(self) -> None:
         """Import the generator and preload the model. Errors are logged; a job will raise them again."""
         try:
-            generator = self._generator.ready()
+            self._generator.ready()
             if self._values["model.preload"] and not self._queue.has_waiting():
-                self._heartbeat.say("loading")
                 options = {option.key: self._values[option.key] for option in SCHEMA.request_options()}
                 last = self._commands.last() if self._values["model.last_at_start"] else None
                 model = last or self._values["model.id"]
-                generator.load(model, options, lambda progress: self._heartbeat.say("loading"))
+                self._load(model, options)
         except Exception:
             log.exception("the model could not be loaded ahead of the first job")
 
@@ -145,10 +148,7 @@ class Worker:
         if command.model is None:
             return self._generator.loaded is not None
         try:
-            self._heartbeat.say("loading")
-            self._generator.ready().load(
-                command.model, command.options, lambda progress: self._heartbeat.say("loading")
-            )
+            self._load(command.model, command.options)
             self._commands.remember(command.model)
         except Exception as problem:
             log.exception("%s could not be loaded", command.model)
@@ -158,6 +158,21 @@ class Worker:
             )
         self._busy_until = time.monotonic()
         return False
+
+    def _load(self, model: str, options: Mapping[str, Any]) -> None:
+        """Load a model ahead of any job, until another command comes."""
+
+        def say(progress: Progress) -> None:
+            self._reading = (progress.read_bytes, progress.total_bytes)
+            self._heartbeat.say("loading", self._reading)
+
+        self._heartbeat.say("loading")
+        try:
+            self._generator.ready().load(model, options, say, lambda: self._stopping.is_set() or self._commands.waiting)
+        except Cancelled:
+            log.info("loading %s was cancelled", model)
+        finally:
+            self._reading = (0, 0)
 
     def _write_prompt(self, command: PromptCommand) -> None:
         """Write a prompt with the loaded text encoder; the answer grows as the words come."""
@@ -177,6 +192,8 @@ class Worker:
                 command.model, command.options, command.task, command.text, command.seed,
                 lambda progress: self._heartbeat.say("loading"), show, lambda: self._prompts.is_cancelled(command.id),
             )  # fmt: skip
+        except Cancelled:
+            log.info("writing a prompt was cancelled")
         except Exception as problem:
             log.exception("the prompt could not be written")
             words = f"{type(problem).__name__}: {problem}"[:300]

@@ -82,7 +82,13 @@ class RemoteGenerator:
         """Return the model of the last request."""
         return self._loaded
 
-    def load(self, model: str, options: Mapping[str, Any], on_progress: OnProgress) -> RemoteModel:
+    def load(
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        on_progress: OnProgress,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> RemoteModel:
         """Ask whether the studio is there and of this version; what it loads and when is its own affair."""
         if self._loaded is not None and self._loaded.model == model:
             return self._loaded

@@ -135,6 +135,8 @@ class Progress:
     preview: bytes | None = None  # a small WebP of the forming image; None = unchanged
     workers: int = 1  # that generate images of this job at once; the steps are those of the first of these images
     preview_step: int = 0  # the step that the latest preview of image `image` shows; 0 = there is none yet
+    read_bytes: int = 0  # while a model is loaded: how much of its weight files is in memory
+    total_bytes: int = 0  # and how much there is; 0 = not known
 
     @property
     def fraction(self) -> float:

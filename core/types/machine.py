@@ -178,6 +178,8 @@ class WorkerStatus:
     trouble: StudioError | None = (
         None  # why no worker comes up, once several in a row have ended before they could begin; or a disk without room
     )
+    read_bytes: int = 0  # while a model is loaded ahead of any job: how much of its weight files is in memory
+    total_bytes: int = 0  # and how much there is; 0 = not known
     asked: Mapping[str, Any] = field(default_factory=dict)  # live and reload options, as they were last applied
     effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
     capabilities: tuple[Capability, ...] = ()

@@ -63,11 +63,12 @@ def _memory(studio: Studio, worker: WorkerStatus, report: SystemReport) -> None:
             "models.machine", disk=formats.size_of(report.disk_free), memory=formats.size_of(report.memory_available)
         )
         st.text(f"{words}\n{free}")
+        ahead = worker.state == "loading" and worker.total_bytes > 0  # not for a job, which has a Cancel of its own
         st.button(
-            t("models.unload"),
+            t("models.cancel_load") if ahead else t("models.unload"),
             key="unload",
-            icon=":material/eject:",
-            disabled=worker.model is None or worker.state == "loading",
+            icon=":material/close:" if ahead else ":material/eject:",
+            disabled=not ahead and (worker.model is None or worker.state == "loading"),
             on_click=actions.ask,
             args=(studio.worker.unload,),
         )
@@ -77,6 +78,9 @@ def _memory(studio: Studio, worker: WorkerStatus, report: SystemReport) -> None:
 
 
 def _loaded(worker: WorkerStatus) -> str:
+    if worker.state == "loading" and worker.total_bytes:
+        read, total = formats.size_of(worker.read_bytes), formats.size_of(worker.total_bytes)
+        return t("models.reading", read=read, total=total)
     if worker.state == "loading":
         return t("models.loading")
     if worker.model is None:

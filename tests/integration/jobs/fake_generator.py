@@ -53,7 +53,13 @@ class FakeGenerator:
     def __init__(self) -> None:
         self.loaded: Any = None
 
-    def load(self, model: str, options: Mapping[str, Any], on_progress: Callable[[Progress], None]) -> None:
+    def load(
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        on_progress: Callable[[Progress], None],
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
         if self.loaded is not None and self.loaded.model == model:
             return
         on_progress(Progress(Phase.LOADING, detail=model))
