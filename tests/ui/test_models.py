@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from core.models.families import FAMILIES
-from core.types import Download
+from core.types import Download, WorkerStatus
 from tests.pipelines import SD
 from tests.ui import fake_studio
 from tests.ui.conftest import all_text
@@ -38,6 +38,26 @@ def test_load_and_unload(studio, open_page):
     assert page.button(key="load_demo").disabled
     page.button(key="unload").click().run()
     assert studio.worker.wishes == [None]
+
+
+def test_a_model_that_is_loaded_ahead_says_how_far_it_is_and_can_be_cancelled(studio, open_page, monkeypatch):
+    status = WorkerStatus("loading", read_bytes=3_100_000_000, total_bytes=12_300_000_000)
+    monkeypatch.setattr(studio.worker, "status", lambda: status)
+    page = open_page("models")
+    assert "Loading: 3.1 GB of 12.3 GB of weights read" in all_text(page)
+    page.button(key="unload").click().run()
+    assert page.button(key="unload").label == "Cancel loading" and studio.worker.wishes == [None]
+
+
+def test_use_this_model_selects_it_with_its_own_defaults_on_generate(studio, open_page, monkeypatch):
+    here = replace(fake_studio.TURBO, problem=None, place="store", path="/models/turbo", default_width=1024)
+    by_id = {"demo": fake_studio.DEMO, here.id: here}
+    monkeypatch.setattr(studio.catalog, "models", lambda: list(by_id.values()))
+    monkeypatch.setattr(studio.catalog, "find", by_id.get)
+    page = open_page("models")
+    page.button(key=f"use_{here.id}").click().run()
+    assert page.selectbox(key="w:model.id").value == here.id
+    assert page.number_input(key="w:generation.width").value == 1024
 
 
 def test_a_download_is_started_from_the_source_that_was_chosen(studio, open_page):

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from core.errors import WorkerDiedError
 from core.server import USER_HEADER
-from core.types import Axis, Phase, SubmitOptions
+from core.types import Axis, Phase, Progress, SubmitOptions
 from tests.ui.conftest import all_text, component_data
 from ui import progress_poll
 
@@ -39,6 +39,15 @@ def test_progress_is_told_in_the_viewers_language_and_is_no_reason_to_draw_again
     assert sources == [f"/api/jobs/{job_id}/preview?at=1.{step}" for step in (2, 3)]
     studio.queue.advance(job_id, 4, preview=False)  # a step for whose preview there was no time
     assert ask()["jobs"][job_id]["src"] == sources[1], "what the browser has already it does not ask for again"
+
+
+def test_a_model_that_loads_says_what_it_has_read(studio, ask):
+    job_id = new_job(studio)
+    studio.queue.advance(job_id, 0, Phase.LOADING)
+    reading = Progress(Phase.LOADING, detail="large", read_bytes=3_100_000_000, total_bytes=12_300_000_000)
+    studio.queue.report(job_id, reading)
+    assert ask()["jobs"][job_id]["words"] == "Loading model · 3.1 GB of 12.3 GB of weights read · large"
+    assert "读取权重 3.1 GB / 12.3 GB" in ask("zh")["jobs"][job_id]["words"]
 
 
 def test_who_asks_is_told_how_many_jobs_are_theirs(studio, ask):

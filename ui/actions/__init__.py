@@ -13,7 +13,7 @@ from ui.actions.annotate import (
     trash_open,
     undo,
 )
-from ui.actions.form import apply_yaml, change_model, open_form, restore_draft, take_typed
+from ui.actions.form import apply_yaml, change_model, open_form, restore_draft, take_typed, use_model
 from ui.actions.generate import (
     cure,
     generate,
@@ -87,6 +87,7 @@ __all__ = [
     "undo",
     "upscale",
     "use",
+    "use_model",
     "use_parameters",
     "use_sample",
     "with_control",

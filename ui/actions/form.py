@@ -81,6 +81,14 @@ def change_model(studio: Studio) -> None:
     )
 
 
+def use_model(studio: Studio, model_id: str) -> None:
+    """Select a model from another page, which may be the first that is opened."""
+    open_form(studio)
+    if state.form()["model.id"] != model_id:
+        state.fill_form({"model.id": model_id})
+        change_model(studio)
+
+
 def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError], list[str]]:
     """Lay pasted YAML over the form: (problems, keys that the form has no place for). With a problem nothing changes."""
     problems: list[InputError] = []

@@ -12,8 +12,8 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.studio.variants import recommended
 from core.types import CARDS, Download, ModelInfo, WorkerStatus
-from ui import formats, state
-from ui.components import error_card
+from ui import actions, formats, state
+from ui.components import error_card, image_card
 from ui.i18n import said, t
 
 HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
@@ -117,6 +117,9 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
 
 
 def _use(studio: Studio, info: ModelInfo, worker: WorkerStatus) -> None:
+    if st.button(t("models.use"), key=f"use_{info.id}", icon=":material/photo_camera:"):
+        actions.use_model(studio, info.id)
+        st.switch_page(image_card.GENERATE_PAGE)
     st.button(
         t("models.load"), key=f"load_{info.id}", icon=":material/memory:",
         disabled=worker.model == info.id or worker.state == "loading",
