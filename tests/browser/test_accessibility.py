@@ -34,6 +34,9 @@ def test_a_page_has_no_grave_violation(app, browser, name):
     page = new_page(browser, scheme="light")
     open_at(page, app, name, "en")
     assert accessibility.grave_violations(page) == []
+    for width in (420, 1920):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function("least => document.scrollingElement.scrollWidth <= least", arg=width)  # nothing sticks out
     page.close()
 
 

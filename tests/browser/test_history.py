@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -12,6 +13,7 @@ from core.storage.database import Database
 from core.types import AnnotationChange, HistoryQuery
 from tests.browser.chromium import new_page, running_app
 from tests.unit.storage.conftest import a1111_image, build_image
+from tests.unit.storage.test_storage_search import fill
 
 pytestmark = pytest.mark.browser
 ELSEWHERE = "http://127.0.0.1:9/"
@@ -27,10 +29,17 @@ MARKUP = """() => {
 
 
 @pytest.fixture(scope="module")
-def past(browser: object, tmp_path_factory: pytest.TempPathFactory):
+def database(tmp_path_factory: pytest.TempPathFactory):
+    database = Database(tmp_path_factory.mktemp("past") / "studio.db")
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def past(browser: object, database: Database):
     """(address, history) of an app with six images, three of them with a hostile prompt; no model is loaded."""
-    outputs = tmp_path_factory.mktemp("past")
-    history = History(Database(outputs / "studio.db"), outputs)
+    outputs = Path(database.name).parent
+    history = History(database, outputs)
     for seed in range(6):
         history.add(build_image(prompt=HOSTILE if seed < 3 else "红色的房子", seed=seed, negative_prompt=HOSTILE), None)
     with running_app(outputs, ZDARKROOM_MODEL__PRELOAD="false") as address:
@@ -245,4 +254,18 @@ def test_an_import_shows_its_progress_and_can_be_cancelled(past, browser, tmp_pa
     place(page, "Imports").click()
     expect(page.locator(".st-key-selection")).to_contain_text(f"{imported} images")
     history.trash(HistoryQuery(imported=True))
+    page.close()
+
+
+def test_a_range_takes_images_that_were_never_in_view(past, database, browser):
+    """The last test here: it puts 350 images in place of the six."""
+    address, _ = past
+    fill(database, range(350))
+    page, _ = opened(browser, address, "/history?lang=en")
+    tiles_of(page).first.locator(".mark").click()
+    expect(page.locator(".st-key-selection_bar")).to_contain_text("1 of 350 selected")
+    page.locator(".st-key-gallery .grid").evaluate("box => { box.scrollTop = box.scrollHeight; }")
+    last = page.locator(".st-key-gallery .tile[data-place='349'][data-id]")
+    last.click(modifiers=["Shift"])
+    expect(page.locator(".st-key-selection_bar")).to_contain_text("350 of 350 selected")
     page.close()

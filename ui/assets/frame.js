@@ -2,6 +2,8 @@
 // beside "Queue" in the navigation, the language of the document, and the signal at the end of the queue. One object for the
 // window: pages come and go, it stays. It listens to what the page hears of the queue, and asks by itself where no page does.
 const RESTS = { seen: 3000, unseen: 5000 }; // ms between two questions
+const NAVIGATION = 'a[data-testid$="NavLink"]', START_MS = 2000, COMMIT_MS = 6000, STEP_MS = 30;
+const TEXTS = ':is([data-testid="stTextInput"], [data-testid="stTextArea"], [data-testid="stNumberInput"]) :is(input, textarea)';
 
 export default function ({ data }) {
   (window.darkroomFrame ??= new Frame()).take(data);
@@ -14,6 +16,9 @@ class Frame {
     window.addEventListener("darkroom:queue", ({ detail }) => this.hear(detail));
     new MutationObserver(() => this.focusable()).observe(document.body, { childList: true, subtree: true });
     document.addEventListener("click", (event) => this.closeDrawer(event), true);
+    document.addEventListener("input", ({ target }) => { if (target.matches?.(TEXTS)) this.typed = target; }, true);
+    document.addEventListener("pointerdown", () => { this.pressedIn = document.activeElement; }, true);
+    document.addEventListener("click", (event) => this.leave(event), true);
     this.wait(0);
   }
 
@@ -78,12 +83,39 @@ class Frame {
     setTimeout(() => document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click(), 50);
   }
 
+  // A click that leaves the page can overtake what was typed last, which is then lost or leads back to the page: it waits until
+  // the page's program has run with it. The Generate page, which keeps a draft, does so by itself.
+  leave(event) {
+    const link = event.isTrusted && event.target.closest?.(NAVIGATION);
+    const { typed, pressedIn } = this;
+    if (!link || !typed?.isConnected || document.querySelector(".st-key-draft")) return;
+    this.typed = null;
+    let ran = isRunning();
+    if (!ran && typed !== pressedIn) return; // it was left before
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    typed.blur();
+    const began = Date.now();
+    const go = () => {
+      const running = isRunning();
+      ran ||= running;
+      const waited = Date.now() - began;
+      if (waited < COMMIT_MS && (running || (!ran && waited < START_MS))) return setTimeout(go, STEP_MS);
+      link.click();
+    };
+    go();
+  }
+
   signal() {
     if (localStorage.getItem("zd-sound") === "on") ring();
     if (localStorage.getItem("zd-notify") === "on" && window.Notification?.permission === "granted") {
       new Notification(this.data.app, { body: this.data.words.done, tag: "zd-queue" });
     }
   }
+}
+
+function isRunning() {
+  return document.querySelector(".stApp")?.dataset.testScriptState !== "notRunning";
 }
 
 // Two short tones; a browser that wants a click on the page first stays silent.

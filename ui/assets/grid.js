@@ -114,19 +114,37 @@ class View {
   }
 
   async fetch(part, known) {
-    const { query, version } = this.data;
     this.parts.set(part, { items: known?.items ?? [], asked: true });
     try {
-      const answer = await fetch(`/api/history?query=${query}&offset=${part * PART}&limit=${PART}`);
-      if (!answer.ok) throw new Error(answer.status);
-      const { items } = await answer.json();
-      if (query !== this.data.query || version !== this.data.version) return;
+      const items = await this.load(part);
+      if (!items) return;
       this.parts.set(part, { items, whole: true });
     } catch {
       this.parts.delete(part); // asked again when it is next seen
     }
     this.forget(part);
     for (const place of this.tiles.keys()) this.put(place);
+  }
+
+  // The items of a part; undefined when the gallery shows something else by then.
+  async load(part) {
+    const { query, version } = this.data;
+    const answer = await fetch(`/api/history?query=${query}&offset=${part * PART}&limit=${PART}`);
+    if (!answer.ok) throw new Error(answer.status);
+    const { items } = await answer.json();
+    return query === this.data.query && version === this.data.version ? items : undefined;
+  }
+
+  // The items from one place to another, those too that were never in view; undefined as above.
+  async between(first, last) {
+    const found = [];
+    for (let part = Math.floor(first / PART); part * PART <= last; part++) {
+      const known = this.parts.get(part);
+      const items = known?.whole ? known.items : await this.load(part);
+      if (!items) return undefined;
+      found.push(...items.slice(Math.max(0, first - part * PART), last + 1 - part * PART));
+    }
+    return found;
   }
 
   forget(near) {
@@ -156,16 +174,17 @@ class View {
     this.say.setTriggerValue("picked", item.id);
   }
 
-  choose(place, through) {
+  async choose(place, through) {
     const from = through && this.anchor !== undefined ? this.anchor : place;
     const item = this.item(place);
     if (!item) return;
     const add = through || !this.isChosen(item);
-    for (let k = Math.min(from, place); k <= Math.max(from, place); k++) {
-      const one = this.item(k);
-      if (one) add !== !!this.data.all ? this.marked.add(one.id) : this.marked.delete(one.id);
-    }
     this.anchor = place;
+    this.box.setAttribute("aria-busy", "true");
+    const range = await this.between(Math.min(from, place), Math.max(from, place)).catch(() => undefined);
+    this.box.setAttribute("aria-busy", "false");
+    if (!range) return;
+    for (const one of range) add !== !!this.data.all ? this.marked.add(one.id) : this.marked.delete(one.id);
     this.draw();
     this.say.setTriggerValue("chosen", [...this.marked]);
   }

@@ -1,0 +1,122 @@
+"""What holds on every page and at any time: nothing typed is lost, what runs is shown, the keyboard reaches all in reading order.
+
+What needs no browser is tested with AppTest: that a model says what it reads (`test_progress_poll`), the table without equal
+columns, the map of differences, an import shown before it is saved (`test_history`), honest step counts (`test_inputs`),
+contrast (`test_theme`). No page is too wide (`test_accessibility`). Zooming, Esc, a second job and reloads are in
+`test_generate_page` and `test_journey`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.chromium import PATIENCE, finished_image, new_page, open_generate, prompt_of, stage_image
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=PATIENCE)
+
+ZONES = """() => {
+  const at = document.activeElement;
+  const zone = ["form_zone", "stage", "session"].find((name) => at.closest(`.st-key-${name}`));
+  return at === document.body ? "end" : at.closest(".st-key-generate") ? "generate" : zone ?? "bar";
+}"""
+
+
+def test_first_start_makes_an_image_with_one_click_and_regenerate_proves_it(app, browser):
+    """A browser that was never here sees the samples; the same seed again gives the same pixels."""
+    fresh = browser.browser.new_context()
+    page = fresh.new_page()
+    page.goto(f"{app}/?lang=en")
+    page.locator(".st-key-samples button").first.click()
+    expect(page.locator(".st-key-progress")).to_be_visible()  # at once, before the first step
+    src = finished_image(page).get_attribute("src")
+    page.goto(f"{app}/history?lang=en&image={src.rsplit('/', 1)[1]}")
+    page.locator(".st-key-run_again button").first.click()
+    expect(page.get_by_text("Identical to the original, pixel by pixel")).to_be_visible()
+    fresh.close()
+
+
+def test_typing_while_a_job_ends_loses_neither_text_nor_focus(app, browser):
+    page = new_page(browser)
+    open_generate(page, app, "en")
+    page.get_by_label("Steps", exact=True).fill("3")
+    prompt_of(page).fill("a red house")
+    page.locator(".st-key-generate button").click()
+    expect(page.locator(".st-key-progress")).to_be_visible()
+    prompt_of(page).fill("")
+    typed = ""
+    while page.locator(".st-key-progress").count() or len(typed) < 40:  # until the job has ended and the page was drawn anew
+        prompt_of(page).press("x")
+        typed += "x"
+    finished_image(page)
+    expect(prompt_of(page)).to_have_value(typed)
+    expect(prompt_of(page)).to_be_focused()
+    page.close()
+
+
+def test_what_was_just_typed_survives_another_language(app, browser):
+    page = new_page(browser)
+    open_generate(page, app, "en")
+    prompt_of(page).press_sequentially("a quiet harbour")
+    page.locator(".st-key-language_switch").get_by_text("中", exact=True).click()
+    expect(page.get_by_label("采样步数", exact=True)).to_be_visible()
+    expect(prompt_of(page)).to_have_value("a quiet harbour")
+    page.close()
+
+
+def test_the_keyboard_meets_the_form_before_the_stage(app, browser):
+    page = new_page(browser)
+    open_generate(page, app, "en")
+    prompt_of(page).fill("a red house")
+    page.get_by_label("Steps", exact=True).fill("1")
+    page.locator(".st-key-generate button").click()
+    finished_image(page)
+    expect(page.locator(".st-key-stage_actions")).to_be_visible()
+    prompt_of(page).focus()
+    met = ["form_zone"]
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        zone = page.evaluate(ZONES)
+        if zone != met[-1]:
+            met.append(zone)
+        if zone in ("session", "end"):
+            break
+    assert met[:5] == ["form_zone", "generate", "form_zone", "stage", "session"], met
+    page.close()
+
+
+def test_the_status_does_not_lie_over_the_navigation(app, browser):
+    """At 1024 pixels in English there is no room for it."""
+    page = new_page(browser, 1024, 900)
+    page.goto(f"{app}/queue?lang=en")
+    last = page.get_by_test_id("stTopNavLink").filter(has_text="System")
+    last.wait_for()
+    expect(page.locator(".zd-machine")).to_be_hidden()
+    page.set_viewport_size({"width": 1300, "height": 900})
+    expect(page.locator(".zd-machine")).to_be_visible()
+    right, left = last.bounding_box(), page.locator(".zd-machine").bounding_box()
+    assert right["x"] + right["width"] < left["x"]
+    page.close()
+
+
+def test_what_runs_is_shown_on_every_page(app, browser):
+    page = new_page(browser)
+    open_generate(page, app, "en")
+    prompt_of(page).fill("a white tent")
+    page.get_by_label("Steps", exact=True).fill("200")
+    page.get_by_label("Images", exact=True).fill("20")
+    page.locator(".st-key-generate button").click()
+    expect(stage_image(page)).to_have_attribute("alt", "a white tent")
+    page.get_by_role("link", name="Queue").click()
+    row = page.locator("[class*=st-key-row_]").filter(has_text="a white tent")
+    expect(row).to_contain_text(re.compile(r"Step \d+ of 200"))
+    expect(row.get_by_role("progressbar")).to_be_visible()
+    page.get_by_role("link", name="Models").click()
+    expect(page).to_have_title(re.compile(r"^\d+% · Z Darkroom$"))
+    page.get_by_role("link", name="Queue").click()
+    row.locator("[class*=st-key-cancel_] button:visible").click()
+    expect(row).to_contain_text("Canceled")  # it answers where it was clicked
+    page.close()
