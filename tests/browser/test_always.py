@@ -120,3 +120,31 @@ def test_what_runs_is_shown_on_every_page(app, browser):
     row.locator("[class*=st-key-cancel_] button:visible").click()
     expect(row).to_contain_text("Canceled")  # it answers where it was clicked
     page.close()
+
+
+def test_the_benchmark_survives_a_reload(app, browser):
+    page = new_page(browser)
+    page.goto(f"{app}/comparison?lang=en")
+    page.evaluate("localStorage.removeItem('zd-benchmark')")
+    page.get_by_role("button", name="Add column").click()
+    expect(page.get_by_text("Column 3", exact=True)).to_be_visible()
+    prompts = page.get_by_label("Prompts, one per line")
+    prompts.fill("a red house\na white tent")  # and not left
+    page.reload()
+    expect(prompts).to_have_value("a red house\na white tent")
+    expect(page.get_by_text("Column 3", exact=True)).to_be_visible()
+    page.close()
+
+
+def test_typing_then_another_page_keeps_both(app, browser):
+    """The click comes while the page's program has not heard of the text yet."""
+    page = new_page(browser)
+    page.goto(f"{app}/history?lang=en")
+    search = page.get_by_label("Search", exact=True)
+    search.press_sequentially("lighthouse")
+    page.get_by_role("link", name="Queue").click()
+    expect(page.locator(".st-key-queue_switches")).to_be_visible()
+    page.get_by_role("link", name="History").click()
+    expect(search).to_have_value("lighthouse")
+    expect(page).to_have_url(re.compile("q=lighthouse"))
+    page.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
 from core.benchmark import plan
@@ -10,7 +13,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo, SubmitOptions
 from ui import prompts, state
-from ui.components import overrides
+from ui.components import custom_components, overrides
 from ui.i18n import said, t
 
 MODELS_PAGE = "views/models.py"
@@ -34,9 +37,11 @@ def draw(studio: Studio) -> None:
         on_click=state.add_comparison_row,
     )
     with st.grid(2, min_column_width=300, gap="small", key="comparison_shared"):
-        st.text_area(t("comparison.prompts"), key=state.PROMPTS, height=120, persist_state="session")
+        with st.container(key="comparison_prompts"):
+            st.text_area(t("comparison.prompts"), key=state.PROMPTS, height=120, persist_state="session")
         with st.container():
-            st.text_input(t("comparison.seeds"), key=state.SEEDS, persist_state="session")
+            with st.container(key="comparison_seeds"):
+                st.text_input(t("comparison.seeds"), key=state.SEEDS, persist_state="session")
             overrides.draw(t("comparison.shared"), ALL)
             with st.expander(t("comparison.as_text"), key="shared_as_text"):
                 st.text_area(
@@ -55,6 +60,35 @@ def draw(studio: Studio) -> None:
         on_click=_start,
         args=(studio,),
     )
+    _keep(studio)
+
+
+def _keep(studio: Studio) -> None:
+    """Keep the form in the browser, and take back what it had kept."""
+    texts = {state.PROMPTS: ".st-key-comparison_prompts", state.SEEDS: ".st-key-comparison_seeds"}
+    custom_components.kept(
+        "benchmark", state.comparison_fields(), texts, key="kept", fresh=not state.comparison_restored(),
+        on_restored=lambda kept: state.restore_comparison(_usable(studio, kept)),
+    )  # fmt: skip
+
+
+def _usable(studio: Studio, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields as their widgets take them: models, profiles and options may be others by now."""
+    models, profiles = {info.id for info in studio.catalog.models()}, ("", *profile_names(studio.settings.configs))
+    allowed = {"model": models, "profile": profiles}
+    found: dict[str, Any] = {}
+    for field, value in kept.items():
+        name, _, rest = field.partition(":")[2].partition(":")
+        if name == "override":
+            key = rest.partition(":")[2]
+            found[field] = overrides.checked(key, value) if key else overrides.known(value)
+        elif name in allowed:
+            found[field] = value if value in allowed[name] else None
+        elif field == state.COLUMNS:
+            found[field] = [row for row in value if isinstance(row, int)][: plan.MOST_COLUMNS]
+        elif name in ("shared", "prompts", "seeds", "options"):
+            found[field] = str(value or "")
+    return found
 
 
 def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int, removable: bool) -> None:

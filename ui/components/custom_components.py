@@ -39,6 +39,7 @@ _viewer = _component(
 _session = _component("session", '<div class="session" role="group"></div>')
 _batch = _component("batch", '<div class="batch" role="group"></div>')
 _draft = _component("draft", '<div class="draft"></div>')
+_kept = _component("kept", "<i></i>")
 _pulse = _component(
     "pulse",
     '<div class="pulse"><div class="words"></div>'
@@ -149,6 +150,18 @@ def draft(
         key=key, data=data,
         on_restored_change=_told(key, "restored", on_restored), on_typed_change=_told(key, "typed", on_typed),
     )  # fmt: skip
+
+
+def kept(
+    name: str, values: Mapping[str, Any], texts: Mapping[str, str], *, key: str, fresh: bool,
+    on_restored: Callable[[Mapping[str, Any]], None],
+) -> None:  # fmt: skip
+    """Keep the fields of a page in the browser's storage under `name`; `texts` are the CSS selectors of text fields, by key.
+
+    `fresh`: this session has not asked for them yet.
+    """
+    data = {"name": name, "values": dict(values), "texts": dict(texts), "fresh": fresh}
+    _kept(key=key, data=data, on_restored_change=_told(key, "restored", on_restored))
 
 
 def _told(key: str, name: str, act: Callable[[Any], None]) -> Callable[[], None]:

@@ -10,6 +10,7 @@ import streamlit as st
 from core.benchmark.plan import SHARED
 from core.config.options import SCHEMA
 from core.config.schema import Option
+from core.errors import InputError
 from ui import state
 from ui.i18n import said, t
 
@@ -31,6 +32,23 @@ def values(scope: str) -> Mapping[str, Any]:
     """Return what is set there, by schema key; an empty field says nothing."""
     found = {key: st.session_state.get(state.override_field(scope, key)) for key in state.overridden(scope)}
     return {key: value for key, value in found.items() if value is not None}
+
+
+def checked(key: str, value: Any) -> Any:
+    """Return the value of an option's field as the field takes it; None for an option or a value that is not one."""
+    option = _options().get(key)
+    if option is None or value is None:
+        return None
+    try:
+        number = option.check(value, "form")
+    except InputError:
+        return None
+    return float(number) if option.type == "float" else number
+
+
+def known(keys: Any) -> list[str]:
+    """Return those that can be selected."""
+    return [key for key in keys if key in _options()] if isinstance(keys, list) else []
 
 
 def _options() -> dict[str, Option]:

@@ -7,6 +7,7 @@ While the Generate page is open each widget has its own key beside it; `keep_for
 from __future__ import annotations
 
 from ui.state.benchmark import (
+    COLUMNS,
     PROMPTS,
     SEEDS,
     SHARED,
@@ -14,6 +15,8 @@ from ui.state.benchmark import (
     add_comparison_row,
     column_field,
     column_text,
+    comparison_fields,
+    comparison_restored,
     comparison_rows,
     comparison_text,
     open_comparison,
@@ -22,6 +25,7 @@ from ui.state.benchmark import (
     prefill_comparison,
     put_comparison_in_address,
     remove_comparison_row,
+    restore_comparison,
     set_open_comparison,
 )
 from ui.state.current_page import enter_page, errors, set_errors
@@ -200,6 +204,7 @@ __all__ = [
     "BASIC",
     "BATCH",
     "CFG",
+    "COLUMNS",
     "DISPLAY",
     "EXPERT",
     "FILTERS",
@@ -247,6 +252,8 @@ __all__ = [
     "client_of",
     "column_field",
     "column_text",
+    "comparison_fields",
+    "comparison_restored",
     "comparison_rows",
     "comparison_text",
     "control_input",
@@ -315,6 +322,7 @@ __all__ = [
     "renew_history",
     "renew_yaml",
     "request_values",
+    "restore_comparison",
     "section_key",
     "section_open",
     "section_summary",

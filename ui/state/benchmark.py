@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
 _OPEN = "comparison"
-_ROWS = "comparison_rows"
+COLUMNS = "comparison_rows"  # numbers of the columns
+_RESTORED = "comparison_restored"
 _FIELD = "comparison:"
 SHARED, PROMPTS, SEEDS, VIEW = (f"{_FIELD}{name}" for name in ("shared", "prompts", "seeds", "view"))
 
@@ -34,15 +38,15 @@ def put_comparison_in_address() -> None:
 
 def comparison_rows() -> list[int]:
     """Return the numbers of the form's columns, parts of the names of their fields. Two at first."""
-    return list(st.session_state.setdefault(_ROWS, [1, 2]))
+    return list(st.session_state.setdefault(COLUMNS, [1, 2]))
 
 
 def add_comparison_row() -> None:
-    st.session_state[_ROWS] = [*comparison_rows(), max(comparison_rows()) + 1]
+    st.session_state[COLUMNS] = [*comparison_rows(), max(comparison_rows()) + 1]
 
 
 def remove_comparison_row(row: int) -> None:
-    st.session_state[_ROWS] = [other for other in comparison_rows() if other != row]
+    st.session_state[COLUMNS] = [other for other in comparison_rows() if other != row]
 
 
 def column_field(name: str, row: int) -> str:
@@ -64,6 +68,25 @@ def prefill_comparison(values: dict[str, object]) -> None:
     """Fill fields that do not exist yet."""
     for field, value in values.items():
         st.session_state.setdefault(field, value)
+
+
+def comparison_fields() -> dict[str, Any]:
+    """Return the form by session key, with its columns, as the browser keeps it."""
+    fields = {key: value for key, value in st.session_state.items() if str(key).startswith(_FIELD) and key != VIEW}
+    return {COLUMNS: comparison_rows(), **{str(key): value for key, value in fields.items()}}
+
+
+def restore_comparison(kept: Mapping[str, Any]) -> None:
+    """Put the form back as the browser has kept it."""
+    st.session_state[_RESTORED] = True
+    if len(kept.get(COLUMNS) or ()) >= 2:
+        st.session_state[COLUMNS] = kept[COLUMNS]
+    st.session_state.update({key: value for key, value in kept.items() if key.startswith(_FIELD) and value is not None})
+
+
+def comparison_restored() -> bool:
+    """Return whether the browser's form was asked for in this session."""
+    return bool(st.session_state.get(_RESTORED))
 
 
 def override_field(scope: str, key: str = "") -> str:

@@ -76,7 +76,7 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
         for record in sets.values():
             image_rows.remove(connection, [image_rows.put(connection, record, {})])  # leaves its set of options
         found = connection.execute(select(option_sets)).all()
-        known = {row.options["scheduler.shift"]: row.id for row in found}
+        known = {row.options["scheduler.shift"]: row.id for row in found if "scheduler.shift" in row.options}
         for start in range(0, len(made), 5000):
             part = made[start : start + 5000]
             connection.execute(
