@@ -111,6 +111,7 @@ def open_generate(page: Page, address: str, language: str = "", draft: bool = Fa
 def wait_for_draft(page: Page) -> None:
     """Wait until the Generate page takes input: what the browser had kept of the form is back."""
     page.locator("html[data-draft]").wait_for(state="attached")
+    prompt_of(page).wait_for()  # Streamlit loads the code of a widget when the first is shown
     page.locator(".st-key-generate button").wait_for()
 
 

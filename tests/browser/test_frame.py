@@ -49,10 +49,11 @@ def test_a_page_opened_by_its_address_asks_for_nothing_that_is_not_there(app, br
 
 def test_on_a_phone_the_drawer_closes_after_a_choice(app, browser):
     page = new_page(browser, 420, 900)
-    page.goto(f"{app}/queue?lang=en")
-    expect(page.locator(".zd-title")).to_have_text("Queue")
+    page.goto(f"{app}/queue?lang=zh")
+    page.locator("html[lang=zh]").wait_for(state="attached")  # the script that closes it is there
+    expect(page.locator(".zd-title")).to_have_text("队列")
     page.get_by_test_id("stExpandSidebarButton").click()
-    page.get_by_test_id("stSidebarNavLink").filter(has_text="System").click()
-    expect(page.locator(".zd-title")).to_have_text("System")
+    page.get_by_test_id("stSidebarNavLink").filter(has_text="系统").click()
+    expect(page.locator(".zd-title")).to_have_text("系统")
     expect(page.get_by_test_id("stSidebarNavLink").first).not_to_be_in_viewport()
     page.close()

@@ -171,6 +171,7 @@ def test_steps_are_few_tab_stops_away(app, browser):
     skip = page.locator(".zd-skip")
     skip.wait_for(state="attached")  # its component comes after the form
     page.keyboard.press("Tab")
+    expect(skip).to_be_focused()
     page.keyboard.press("Enter")  # the link that skips to the prompt
     expect(prompt_of(page)).to_be_focused()
     steps = page.get_by_label("Steps", exact=True)

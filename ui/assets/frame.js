@@ -80,7 +80,14 @@ class Frame {
   // On a phone the navigation is a drawer over the page: after a choice it closes.
   closeDrawer(event) {
     if (window.innerWidth >= 768 || !event.target.closest?.('[data-testid="stSidebarNavLink"]')) return;
-    setTimeout(() => document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click(), 50);
+    const until = Date.now() + 3000; // a busy browser draws the page first
+    const close = () => {
+      const drawer = document.querySelector('[data-testid="stSidebar"]');
+      if (!(drawer?.getBoundingClientRect().right > 0) || Date.now() > until) return;
+      drawer.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
+      setTimeout(close, 100);
+    };
+    setTimeout(close, 50);
   }
 
   // A click that leaves the page can overtake what was typed last, which is then lost or leads back to the page: it waits until
