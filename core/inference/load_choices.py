@@ -19,7 +19,7 @@ from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.i18n import localize
 from core.inference.memory_tiers import FP8_STORAGE
-from core.models.weight_files import GGUF
+from core.models.weight_files import GGUF, read_all
 from core.types import Decision, ModelInfo
 
 PACKAGES = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
@@ -48,7 +48,8 @@ class Hardware:
 
 def is_gguf(info: ModelInfo) -> bool:
     """Return True when the model is a single GGUF file."""
-    return Path(info.path or "").suffix.lower() == GGUF
+    path = Path(info.path or "")
+    return path.is_file() and read_all(path).is_gguf
 
 
 def gguf_in(folder: Path) -> Path | None:

@@ -98,7 +98,7 @@ class _Kronecker(_Delta):
 
     def delta(self) -> torch.Tensor:
         w1, w2 = self.w1, self.w2
-        return torch.kron(w1, w2.flatten(1)) if w2.dim() == 2 else torch.kron(w1[..., None, None], w2)
+        return torch.kron(w1, w2.flatten(1)) if w2.dim() == 2 else torch.kron(w1[..., None, None], w2.contiguous())
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if self._convolution:
@@ -146,17 +146,18 @@ def _pair(layer: Layer, tensors: Tensors, rows: tuple[int, int] | None, base: nn
     if layer.algorithm == LOHA:
         return _Pair(_Hadamard(base, rows, **_hadamard_factors(tensors)), nn.Identity(), alpha, rank)
     assert layer.algorithm == FULL
-    return _Pair(_Full(base, rows, diff=tensors["diff"]), nn.Identity(), 1.0, 1)
+    return _Pair(_Full(base, rows, diff=tensors["diff"]), nn.Identity(), alpha, rank)
 
 
 def _scale(layer: Layer, tensors: Tensors) -> tuple[float, int]:
     """Return (alpha, rank): the layer counts alpha / rank times, once where the file has no alpha or no rank."""
+    scalar = float(tensors["scalar"]) if "scalar" in tensors else 1.0  # LyCORIS with use_scalar
     if not layer.rank:
-        return 1.0, 1
+        return scalar, 1
     alpha = float(tensors["alpha"]) if "alpha" in tensors else layer.alpha
-    if alpha is None or not math.isfinite(alpha):
-        return float(layer.rank), layer.rank
-    return (alpha * math.sqrt(layer.rank) if layer.root else alpha), layer.rank
+    if alpha is None:
+        return scalar * layer.rank, layer.rank
+    return scalar * (alpha * math.sqrt(layer.rank) if layer.root else alpha), layer.rank
 
 
 def _lora(layer: Layer, tensors: Tensors, rows: tuple[int, int] | None, base: nn.Module) -> _Pair:
@@ -225,6 +226,8 @@ def _by_module(file: Path, layers: Mapping[str, Layer], matched: Match) -> list[
         )  # layers of their own before stacked ones
         for name in names:
             tensors = {role: opened.get_tensor(tensor) for role, tensor in layers[name].tensors.items()}
+            if not all(torch.isfinite(tensor.float()).all() for tensor in tensors.values()):
+                raise ValueError(f"{name} holds values that are not finite; download the file again")
             for target in matched.acting[name]:
                 before = found.setdefault((target.part, target.module), (target, layers[name], tensors))
                 if before[2] is not tensors and not _same_delta(before, (target, layers[name], tensors)):
@@ -276,7 +279,9 @@ def _fill(adapted: Any, slot: str, layer: Layer, tensors: Tensors, target: Targe
     weight = getattr(base, "weight", None)
     dtype = weight.dtype if isinstance(weight, torch.Tensor) and weight.dtype in FULL_PRECISION else _dtype_of(module)
     device = weight.device if isinstance(weight, torch.Tensor) else next(module.parameters()).device
-    ready = {role: tensor if role == "alpha" else tensor.to(device, dtype) for role, tensor in tensors.items()}
+    ready = {
+        role: tensor if role in ("alpha", "scalar") else tensor.to(device, dtype) for role, tensor in tensors.items()
+    }
     pair = _pair(layer, ready, target.rows, base)
     adapted.lora_A[slot], adapted.lora_B[slot] = pair.down, pair.up
     adapted.r[slot], adapted.lora_alpha[slot] = pair.rank, pair.alpha

@@ -24,7 +24,7 @@ from core.models.families.base import Family
 from core.models.identify import DIFFUSERS, TRANSFORMERS, Component
 from core.models.part_sources import Source, files_of_source
 from core.models.single_file import storage_of
-from core.models.validation import family_of, problem, read_json
+from core.models.validation import family_of, is_found_by, problem, read_json
 from core.models.weight_files import read_all
 
 Weights = dict[str, torch.Tensor]
@@ -65,18 +65,20 @@ def class_of(skeleton: Path, part: str) -> Any:
 
 
 def _from_folder(part: str, source: Source, skeleton: Path, dtype: torch.dtype, notes: list[str]) -> Any:
-    """As the libraries read it; scaled weights by our own reading, since the libraries would drop the scales."""
+    """As the libraries read it; by our own reading what has scales, which they drop, or names that they do not look for."""
     kind, files = class_of(skeleton, part), files_of_source(source, part)
     quantised = "quantization_config" in read_json(source.path, "config.json", skeleton.name)
-    if not quantised and any(storage_of(file).scales for file in files):
-        return _scaled_folder(kind, source, files, dtype)
+    library = "diffusers" if issubclass(kind, diffusers.ModelMixin) else "transformers"
+    odd = any(storage_of(file).scales for file in files) or not is_found_by(library, source.path, source.variant)
+    if odd and not quantised:
+        return _read_folder(kind, source, files, dtype)
     told = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     made, info = kind.from_pretrained(source.path, variant=source.variant or None, **told)
     account(part, source.path, info["missing_keys"], info["unexpected_keys"], _modules(made), notes)
     return made
 
 
-def _scaled_folder(kind: Any, source: Source, files: Iterable[Path], dtype: torch.dtype) -> Any:
+def _read_folder(kind: Any, source: Source, files: Iterable[Path], dtype: torch.dtype) -> Any:
     weights: Weights = {}
     for file in files:
         unused = storage_of(file).unused

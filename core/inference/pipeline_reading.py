@@ -27,7 +27,7 @@ from core.models.families.base import CONTROLNET, Family
 from core.models.part_sources import Source, check_sources, files_of, skeleton_of, sources
 from core.models.single_file import look_into
 from core.models.validation import check_folder, problem, read_json
-from core.models.weight_files import GGUF, read_all
+from core.models.weight_files import read_all
 from core.types import ModelInfo
 
 _LACKS_GGUF = localize("inference.pipeline_reading.lacks_gguf")
@@ -60,7 +60,7 @@ def check_model(info: ModelInfo) -> None:
         look_into(path, info.id)
     check_sources(info.id, path, base, frame, parts)
     for source in sources(path, base, frame, parts).values():
-        if source.path.suffix.lower() == GGUF and find_spec("gguf") is None:
+        if source.path.is_file() and read_all(source.path).is_gguf and find_spec("gguf") is None:
             raise ModelFileError(model=info.id, file=source.path.name, problem=_LACKS_GGUF)
 
 

@@ -28,6 +28,8 @@ _BROKEN = {
     "lfs": "git lfs pointer",
     "web_page": "web page",
     "json_answer": "error message in JSON",
+    "text_answer": "message in place of a file",
+    "archive": "archive",
     "empty": "empty file",
     "pickle": "pickle",
     "truncated": "cut file",
@@ -113,10 +115,12 @@ def _dtype(path: Path, header: Header) -> str | None:
         return None
     most = counted.most_common(1)[0][0]
     try:
-        scheme = storage_of(path).name
+        scaled = storage_of(path).scales
     except BadFile as bad:
         return bad.values.get("scheme") or _DTYPES.get(most, most)
-    return f"{_DTYPES.get(most, most)}{' scaled' if scheme else ''}"
+    if scaled:
+        most = Counter(header.tensors[weight].dtype for weight in scaled).most_common(1)[0][0]
+    return f"{_DTYPES.get(most, most)}{' scaled' if scaled else ''}"
 
 
 def _use(path: Path, contents: Contents, catalog: Catalog) -> str:

@@ -19,6 +19,10 @@ TRANSFORMER, UNET, TEXT_ENCODER, TEXT_ENCODER_2, VAE, CONTROLNET = (
 )  # fmt: skip
 DIFFUSERS, COMFYUI, ORIGINAL, LLAMA_CPP, TRANSFORMERS = "diffusers", "ComfyUI", "original", "llama.cpp", "transformers"
 
+DECODER_ALONE = "a decoder alone"  # a VAE's family when its encoder is not in the file
+
+FOREIGN_ENCODERS = ("T5", "Qwen2.5", "OpenCLIP", "CLIP-G (SDXL refiner)")  # text encoders of models that are not read
+
 
 @dataclass(frozen=True)
 class Component:
@@ -50,6 +54,9 @@ KINDS: Mapping[str, Mapping[str, str]] = {  # what a file can be called
     "lora": localize("models.identify.kinds.lora"),
     "embedding": localize("models.identify.kinds.embedding"),
     "upscaler": localize("models.identify.kinds.upscaler"),
+    "tiny vae": localize("models.identify.kinds.tiny_vae"),
+    "hypernetwork": localize("models.identify.kinds.hypernetwork"),
+    "depth estimator": localize("models.identify.kinds.depth_estimator"),
     "ip-adapter": localize("models.identify.kinds.ip_adapter"),
     "image encoder": localize("models.identify.kinds.image_encoder"),
     "unknown": localize("models.identify.kinds.unknown"),
@@ -150,7 +157,7 @@ def _vae(tensors: Tensors) -> Component | None:
     if prefix is None or len(tensors[f"{prefix}decoder.conv_in.weight"].shape) != 4:
         return None
     if f"{prefix}encoder.conv_in.weight" not in tensors:
-        return Component(VAE, "a decoder alone", prefix, ORIGINAL)
+        return Component(VAE, DECODER_ALONE, prefix, ORIGINAL)
     channels = tensors[f"{prefix}decoder.conv_in.weight"].shape[1]
     family = {4: "SD 1.5 or SDXL", 16: "Z-Image or FLUX.1", 32: "FLUX.2"}.get(channels, f"{channels} latent channels")
     own = any(name.startswith((f"{prefix}decoder.up_blocks.", f"{prefix}decoder.mid_block.")) for name in tensors)
@@ -221,12 +228,25 @@ _MODELS: tuple[tuple[str, str], ...] = (  # a pattern that one model's transform
     (r"(^|\.)transformer_blocks\.\d+\.img_mod\.", "Qwen-Image"),
     (r"(^|\.)transformer_blocks\.\d+\.attn\.add_q_proj\.", "Stable Diffusion 3 or FLUX.1"),
     (r"(^|\.)double_layers\.\d+\.", "AuraFlow"),
+    (r"(^|\.)blocks\.\d+\.adaln_modulation_\w+\.|(^|\.)blocks\.block\d+\.blocks\.\d+\.block\.", "Cosmos or Anima"),
     (r"(^|\.)blocks\.\d+\.cross_attn\.k_img\.|(^|\.)blocks\.\d+\.self_attn\.norm_q\.", "Wan"),
     (r"(^|\.)individual_token_refiner\.", "HunyuanVideo"),
     (r"(^|\.)double_stream_blocks\.\d+\.block\.", "HiDream"),
     (r"(^|\.)adaln_single\.", "PixArt or LTX"),
     (r"(^|\.)transformer_blocks\.\d+\.attn\.norm_added_k\.", "Stable Diffusion 3.5"),
     (r"(^|\.)clip_txt_mapper\.|(^|\.)effnet_mapper\.", "Stable Cascade"),
+)
+_OTHERS: tuple[tuple[str, str, str], ...] = (  # a pattern, the kind, whose
+    (r"^vision_model\.|^visual\.transformer\.", "image encoder", "CLIP"),
+    (r"^v\.blk\.\d+\.|^mm\.\d+\.", "image encoder", "a language model's projector (mmproj)"),
+    (r"^enc\.blk\.\d+\.", "text encoder", "T5"),
+    (
+        r"^(decoder|encoder)\.layers\.\d+\.(conv\.\d+\.)?weight$|^\d+\.conv\.\d+\.weight$",
+        "tiny vae",
+        "TAESD, TAESDXL or TAEF1",
+    ),
+    (r"^\d+\.\d+\.linear\.", "hypernetwork", "A1111"),
+    (r"(^|\.)depth_head\.", "depth estimator", "Depth Anything"),
 )
 _UPSCALERS: tuple[tuple[str, str], ...] = (
     (r"^(module\.)?(params(_ema)?\.)?body\.\d+\.rdb1\.conv1\.weight$", "Real-ESRGAN"),
@@ -245,6 +265,8 @@ def _special(tensors: Tensors) -> Contents | None:
         return Contents("lora", "", "")
     if any(name.startswith(("image_proj.", "ip_adapter.")) for name in tensors):
         return Contents("ip-adapter", "", "")
+    if "lora_controlnet" in tensors:
+        return Contents("controlnet", "Control-LoRA", "")
     if any(name.startswith(("control_model.", "input_hint_block.", "controlnet_cond_embedding.")) for name in tensors):
         added = {"add_embedding.linear_1.weight", "label_emb.0.0.weight", "control_model.label_emb.0.0.weight"}
         layout = DIFFUSERS if any(name.startswith("controlnet_cond_embedding.") for name in tensors) else ORIGINAL
@@ -279,8 +301,9 @@ def _others(tensors: Tensors) -> Contents:
     foreign = _model_of(tensors)
     if foreign is not None:
         return Contents("transformer", foreign, "")
-    if any(name.startswith(("vision_model.", "visual.transformer.")) for name in tensors):
-        return Contents("image encoder", "CLIP", "")
+    for pattern, kind, family in _OTHERS:
+        if any(re.search(pattern, name) for name in tensors):
+            return Contents(kind, family, "")
     for pattern, family in _UPSCALERS:
         if any(re.search(pattern, name) for name in tensors):
             return Contents("upscaler", family, "")

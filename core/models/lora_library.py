@@ -29,7 +29,7 @@ from core.types import LoraInfo, ModelInfo
 SHIPPED = PROJECT_ROOT / "core" / "demo" / "lora"
 FOLDER = "loras"  # in the folder of models
 DIGESTS, INDEX = ".digests.json", ".loras.json"  # in the user's folder: hashes, and what headers say
-INDEX_VERSION = 1  # of what is kept of a header; another one is read again
+INDEX_VERSION = 2  # of what is kept of a header; another one is read again
 AT_ONCE = 4_000_000  # bytes; larger files are hashed when they are first used, not when they are listed
 ENDINGS = (SAFETENSORS, ".pt", ".ckpt", ".bin", ".pth", ".gguf")
 PREVIEW_SIDE = 512  # px

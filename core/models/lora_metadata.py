@@ -34,7 +34,7 @@ _ROLE_ENDS = (  # what a tensor is within its layer, by the end of its name
         ("mid", r"\.lora_mid\.weight"),
         ("up_bias", rf"\.(?:lora_B|lora_up){_SLOT}\.bias"),
         ("magnitude", rf"\.(?:dora_scale|lora_magnitude_vector{_SLOT}(?:\.weight)?)"),
-        ("alpha", r"(?:_lora)?\.(?:lora_)?alpha"),
+        ("alpha", r"(?:_lora)?\.(?:lora_)?alpha"), ("scalar", r"\.scalar"),
         ("lokr_w1", rf"\.lokr_w1{_SLOT}"), ("lokr_w2", rf"\.lokr_w2{_SLOT}"),
         ("lokr_w1_a", rf"\.lokr_w1_a{_SLOT}"), ("lokr_w1_b", rf"\.lokr_w1_b{_SLOT}"),
         ("lokr_w2_a", rf"\.lokr_w2_a{_SLOT}"), ("lokr_w2_b", rf"\.lokr_w2_b{_SLOT}"), ("lokr_t2", rf"\.lokr_t2{_SLOT}"),
@@ -182,6 +182,8 @@ def parse(
         if foreign or any(name.endswith(".weight") and _is_whole(name, tensors[name]) for name in rest):
             raise ForeignFile("foreign", foreign) if foreign else BadFile("tensors")
         unread.update(dict.fromkeys(rest, "unknown"))
+    if not layers and not unread:
+        raise ForeignFile("foreign", "textual_inversion")
     if not layers:
         raise ForeignFile("algorithm", ", ".join(sorted(set(unread.values()))))
     family, kind, width = _made_for(layers)
@@ -230,7 +232,7 @@ def _sorted(
     rest = [
         name for name in rest if _layer_of(name) not in unread
     ]  # IA3 has a plain `.weight` beside what it is known by
-    for name in [name for name, roles in grouped.items() if name in unread and set(roles) <= {"alpha"}]:
+    for name in [name for name, roles in grouped.items() if name in unread and set(roles) <= {"alpha", "scalar"}]:
         del grouped[name]
     return grouped, unread, tuple(sorted(embeddings)), rest
 
@@ -247,19 +249,20 @@ def _layer_of(name: str) -> str:
 def _layer(name: str, roles: dict[str, str], tensors: Mapping[str, Tensor], scaling: _Scaling) -> Layer | str | None:
     """Return a layer, or what is not read about it; None for an alpha alone. Raises BadFile for shapes that don't match."""
     shapes = {role: tensors[tensor].shape for role, tensor in roles.items()}
-    if set(roles) <= {"alpha"}:
+    if set(roles) <= {"alpha", "scalar"}:
         return None
     alpha, root = scaling.of(name)
     dora = "magnitude" in roles
     if "down" in roles or "up" in roles:
         size = _lora_shape(shapes)
-        if dora and math.prod(shapes["magnitude"]) != size[0]:
+        if dora and (math.prod(shapes["magnitude"]) != size[0] or _is_row(shapes["magnitude"])):
             return "dora_inputs"
         return Layer(LORA, roles, *size, shapes["down"][0], alpha, root)
     if any(role.startswith(("lokr_", "hada_")) for role in roles) and dora:
         return "lycoris_dora"
     if any(role.startswith("lokr_") for role in roles):
         rows, columns, rank = _lokr_shape(shapes)
+        rank = rank or scaling.lokr_rank(name)
         return Layer(LOKR, roles, rows, columns, rank, alpha if rank else None, root)
     if any(role.startswith("hada_") for role in roles):
         rows, columns, rank = _loha_shape(shapes)
@@ -268,6 +271,11 @@ def _layer(name: str, roles: dict[str, str], tensors: Mapping[str, Tensor], scal
         shape = shapes["diff"]
         return Layer(FULL, roles, shape[0], math.prod(shape[1:]), None) if len(shape) > 1 else "normalisation"
     raise BadFile("tensors")
+
+
+def _is_row(shape: tuple[int, ...]) -> bool:
+    """Tell whether a magnitude has one value for each column: (1, in), as LyCORIS had it before 3.1."""
+    return len(shape) > 1 and shape[0] == 1 and shape[1] > 1
 
 
 def _lora_shape(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
@@ -364,9 +372,21 @@ class _Scaling:
             return None, False
         options = self._parts[wanted]
         alpha = next((value for key, value in _pattern(options, "alpha_pattern") if _ends_with(name, key)), None)
-        found = alpha if alpha is not None else options.get("lora_alpha")
+        found = alpha if alpha is not None else options.get("lora_alpha", self._own_alpha(options))
         usable = isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found)
         return (float(found) if usable else None), bool(options.get("use_rslora")) and usable  # type: ignore[arg-type]
+
+    @staticmethod
+    def _own_alpha(options: Mapping[str, Any]) -> Any:
+        """peft's LoKr and LoHa name it otherwise than its LoRA does."""
+        return options.get("alpha") if options.get("peft_type") in ("LOKR", "LOHA") else None
+
+    def lokr_rank(self, name: str) -> int | None:
+        """Return the rank by which peft divides alpha of a LoKr layer, also where no factor is a product; None for LyCORIS."""
+        options = next((one for one in self._parts.values() if one.get("peft_type") == "LOKR"), {})
+        ranks = (value for key, value in _pattern(options, "rank_pattern") if _ends_with(name, key))
+        rank = next(ranks, options.get("r"))
+        return rank if isinstance(rank, int) and not isinstance(rank, bool) and rank > 0 else None
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

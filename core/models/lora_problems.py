@@ -17,8 +17,11 @@ _BETWEEN = {"en": "; ", "zh": "；"}  # two details of a sentence
 
 _KNOWN = ", ".join(family.label for family in FAMILIES.values() if family.plain is None)
 _NO_SAFETENSORS = localize("models.lora_problems.no_safetensors")
+_SHARED = (  # of any weight file
+    "truncated", "longer", "pickle", "empty", "lfs", "web_page", "json_answer", "text_answer", "archive",
+)  # fmt: skip
 PROBLEMS: Mapping[str, Mapping[str, str]] = {
-    **{name: MODEL_PROBLEMS[name] for name in ("truncated", "longer", "pickle")},
+    **{name: MODEL_PROBLEMS[name] for name in _SHARED},
     **dict.fromkeys(("header", "gguf", "quantisation"), _NO_SAFETENSORS),
     "missing": localize("models.lora_problems.problems.missing"),
     "tensors": localize("models.lora_problems.problems.tensors"),

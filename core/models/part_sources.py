@@ -12,9 +12,26 @@ from pathlib import Path
 
 from core.models.families import FAMILIES
 from core.models.families.base import CONTROLNET, read_config
-from core.models.identify import TEXT_ENCODER, TRANSFORMER, Component
+from core.models.identify import (
+    COMFYUI,
+    DECODER_ALONE,
+    DIFFUSERS,
+    ORIGINAL,
+    TEXT_ENCODER,
+    TRANSFORMER,
+    TRANSFORMERS,
+    Component,
+)
 from core.models.single_file import contents_of, is_network, look_into, network_names, storage_of
-from core.models.validation import check_weights, choose_variants, family_of, files_of_part, problem, read_json
+from core.models.validation import (
+    check_index,
+    check_weights,
+    choose_variants,
+    family_of,
+    files_of_part,
+    problem,
+    read_json,
+)
 from core.models.weight_files import BadFile, read_all, stamp
 from core.types import ModelInfo
 
@@ -65,7 +82,7 @@ def sources(path: Path, base: Path | None = None, frame: Path | None = None, par
     rest = [part for part in family.weighty if part not in found]
     if rest:
         variants = choose_variants(skeleton, rest, path.name)
-        found |= {part: Source(skeleton / part, variant=variants[part]) for part in rest}
+        found |= {part: _in_folder(skeleton / part, part, variants[part], path.name) for part in rest}
     return {part: found[part] for part in family.weighty}
 
 
@@ -83,12 +100,25 @@ def _in_file(file: Path) -> dict[str, Source]:
 def source_of(place: Path, part: str) -> Source:
     """Return the source of a part in a folder or file of its own; ModelFileError when that part is not in it."""
     if place.is_dir():
-        return Source(place, variant=choose_variants(place, ("",), place.name)[""])
+        return _in_folder(place, part, choose_variants(place, ("",), place.name)[""], place.name)
     check_weights(place, place.name, place.name)
     found = next((one for one in contents_of(place).components if one.part == part), None)
     if found is None:
         raise problem(place.name, place.name, "part_absent", part=part)
+    if found.family == DECODER_ALONE:
+        raise problem(place.name, place.name, "decoder_alone")
     return Source(place, found)
+
+
+def _in_folder(folder: Path, part: str, variant: str, model: str) -> Source:
+    """A part's folder, or the file in it when that has ComfyUI's or the authors' names, which the libraries don't read there."""
+    files = files_of_part(folder, "", variant, model)
+    if len(files) == 1:
+        check_weights(folder / files[0], files[0], model)
+        found = next((one for one in contents_of(folder / files[0]).components if one.part == part), None)
+        if found is not None and found.layout in (COMFYUI, ORIGINAL):
+            return Source(folder / files[0], found)
+    return Source(folder, variant=variant)
 
 
 def files_of_source(source: Source, part: str) -> list[Path]:
@@ -159,6 +189,9 @@ def check_sources(
                 _check_folder_storage(source.path, file, model)
         if source.component is not None:
             check_component(source, skeleton, model)
+        elif part != CONTROLNET:
+            check_index(source.path, source.variant, model)
+            _check_folder_names(source, part, skeleton, model)
 
 
 def _check_folder_storage(folder: Path, file: Path, model: str) -> None:
@@ -169,6 +202,26 @@ def _check_folder_storage(folder: Path, file: Path, model: str) -> None:
         storage_of(file)
     except BadFile as bad:
         raise problem(model, file.name, bad.kind, **bad.values) from None
+
+
+def _check_folder_names(source: Source, part: str, skeleton: Path, model: str) -> None:
+    """Compare a folder's weights with its configuration, where the names of its class are known and nothing is quantised."""
+    config, family = read_json(source.path, "config.json", model), family_of(skeleton, model)
+    layout = TRANSFORMERS if family.parts[part].library == "transformers" else DIFFUSERS
+    component = Component(part, family.label, "", layout)
+    try:
+        wanted = family.expected_weights(component, config)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):  # the library has defaults for what is not written
+        return
+    if wanted is None or "quantization_config" in config:
+        return
+    files = files_of_source(source, part)
+    names = {name.removeprefix("model.") for file in files for name in read_all(file).tensors}
+    held = {target for name in names for target in family.weight_names(component, name)}
+    missing = [name for name in wanted if name not in held]
+    if missing:
+        words = {"part": part.replace("_", " "), "count": str(len(missing)), "name": missing[0]}
+        raise problem(model, f"{part}/{files[0].name}", "weights_missing", **words)
 
 
 def check_component(source: Source, skeleton: Path, model: str) -> None:

@@ -8,13 +8,14 @@ allocated.
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 
 from core.errors import ModelFileError
 from core.models.families import FAMILIES
 from core.models.families.base import CONTROLNET, Family, Single, Tensors
-from core.models.identify import KINDS, Contents, identify
+from core.models.identify import DECODER_ALONE, FOREIGN_ENCODERS, KINDS, Contents, identify
 from core.models.validation import (
     PROBLEMS,
     check_config,
@@ -28,6 +29,13 @@ from core.models.validation import (
 )
 from core.models.weight_files import GGUF, SAFETENSORS, BadFile, read_all, read_bytes, stamp
 from core.models.weight_schemes import Scheme, scheme_of
+
+_WRONG_ENDINGS = {
+    **dict.fromkeys(
+        (".part", ".partial", ".crdownload", ".download", ".incomplete", ".aria2", ".tmp", ".!qb"), "unfinished"
+    ),
+    ".sft": "rename",
+}
 
 
 def is_network(folder: Path) -> bool:
@@ -64,7 +72,7 @@ def look_into(path: Path, model: str) -> Single:
     if os.path.isdir(path):
         return _network(path, model)
     if path.suffix.lower() not in (SAFETENSORS, GGUF):
-        raise problem(model, path.name, "kind")
+        raise problem(model, path.name, _WRONG_ENDINGS.get(path.suffix.lower(), "kind"))
     if not path.is_file():
         raise problem(model, path.name, "missing")
     return _file(path, stamp(path), model)
@@ -130,14 +138,37 @@ def _what_it_is(path: Path, contents: Contents, tensors: Tensors, model: str) ->
         return problem(model, path.name, "ema")
     if contents.kind == "unknown":
         return problem(model, path.name, "tensors")
+    if any(component.family == DECODER_ALONE for component in contents.components):
+        return problem(model, path.name, "decoder_alone")
     kind, family = KINDS[contents.kind], contents.family or "-"
-    name = "part_alone" if contents.kind in ("text encoder", "vae") else "no_model"
+    is_part = contents.kind in ("text encoder", "vae") and not contents.family.startswith(FOREIGN_ENCODERS)
+    lost = _lost_weight(tensors) if is_part and contents.kind == "text encoder" else None
+    if lost is not None:
+        return problem(model, path.name, "weights_missing", part=contents.kind, count="1", name=lost)
+    name = "part_alone" if is_part else "no_model"
     if contents.kind in ("transformer", "checkpoint", "unet"):
         return problem(model, path.name, "kin", kind=family)
     words = {language: text.format(kind=kind[language], family=family) for language, text in PROBLEMS[name].items()}
     error = ModelFileError(model=model, file=path.name, problem=words)
     error.kind = name
     return error
+
+
+_LAYER = re.compile(r"(.*\b(?:layers|blk|resblocks)\.)(\d+)(\..+\.weight)")
+
+
+def _lost_weight(tensors: Tensors) -> str | None:
+    """Return a weight that one layer lacks and the others have; None when all layers have the same."""
+    found: dict[str, set[tuple[int, str]]] = {}
+    for name in tensors:
+        if match := _LAYER.fullmatch(name):
+            found.setdefault(match[1], set()).add((int(match[2]), match[3]))
+    for start, held in found.items():
+        layers, ends = range(max(layer for layer, _ in held) + 1), sorted({end for _, end in held})
+        lost = next(((layer, end) for layer in layers for end in ends if (layer, end) not in held), None)
+        if lost is not None:
+            return f"{start}{lost[0]}{lost[1]}"
+    return None
 
 
 def _network(folder: Path, model: str) -> Single:

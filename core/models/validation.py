@@ -52,6 +52,13 @@ PROBLEMS = {
     "lfs": localize("models.validation.problems.lfs"),
     "web_page": localize("models.validation.problems.web_page"),
     "json_answer": localize("models.validation.problems.json_answer"),
+    "text_answer": localize("models.validation.problems.text_answer"),
+    "archive": localize("models.validation.problems.archive"),
+    "unfinished": localize("models.validation.problems.unfinished"),
+    "rename": localize("models.validation.problems.rename"),
+    "shards": localize("models.validation.problems.shards"),
+    "shard_lacks": localize("models.validation.problems.shard_lacks"),
+    "decoder_alone": localize("models.validation.problems.decoder_alone"),
     "scheme": localize("models.validation.problems.scheme"),
     "scheme_broken": localize("models.validation.problems.scheme_broken"),
     "part_absent": localize("models.validation.problems.part_absent"),
@@ -274,7 +281,8 @@ def files_of_part(folder: Path, part: str, variant: str, model: str) -> list[str
     if index is None:
         plain = [path for path in stored if path.suffix == SAFETENSORS]
         named = [path for path in plain if path.name.partition(".")[0] in WEIGHT_NAMES]
-        return [(named or plain)[0].relative_to(folder).as_posix()]
+        first = (named or plain)[0]
+        return [path.relative_to(folder).as_posix() for path in _shards_like(first, plain, model)]
     name = index.relative_to(folder).as_posix()
     shards = read_json(folder, name, model).get("weight_map")
     values = list(shards.values()) if isinstance(shards, dict) else []
@@ -283,6 +291,40 @@ def files_of_part(folder: Path, part: str, variant: str, model: str) -> list[str
     if any(Path(shard).name != shard for shard in values):
         raise problem(model, name, "outside")
     return [(Path(part) / shard).as_posix() for shard in sorted(set(values))]
+
+
+_SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(\.safetensors)")
+
+
+def _shards_like(first: Path, files: Iterable[Path], model: str) -> list[Path]:
+    """Return all shards of the set that a file belongs to, whose index is lost; the file itself when it is whole."""
+    found = _SHARD.fullmatch(first.name)
+    if found is None:
+        return [first]
+    stem, count = found[1], int(found[3])
+    wanted = [first.with_name(f"{stem}-{one:0{len(found[2])}}-of-{found[3]}{found[4]}") for one in range(1, count + 1)]
+    there = set(files)
+    missing = next((path.name for path in wanted if path not in there), None)
+    if missing is not None:
+        raise problem(model, missing, "shards")
+    return wanted
+
+
+def is_found_by(library: str, folder: Path, variant: str) -> bool:
+    """Return True when a library finds a part's weights itself: by an index, or by the one name that it looks for."""
+    name = {"diffusers": WEIGHT_NAMES[0], "transformers": WEIGHT_NAMES[1]}[library]
+    stored = _stored(folder, "", variant)
+    return any(path.suffix == ".json" or path.name.split(".")[0] == name for path in stored)
+
+
+def check_index(folder: Path, variant: str, model: str) -> None:
+    """Raise ModelFileError when a shard lacks a tensor that the part's index has in it."""
+    index = next((path for path in _stored(folder, "", variant) if path.suffix == ".json"), None)
+    if index is None:
+        return
+    for name, shard in read_json(folder, index.name, model)["weight_map"].items():
+        if name not in check_weights(folder / shard, shard, model):
+            raise problem(model, shard, "shard_lacks", name=name, index=index.name)
 
 
 # -- one file ----------------------------------------------------------------------------------------------------------

@@ -108,6 +108,9 @@ def _read(path: Path, _unchanged: tuple[int, int]) -> Header:
         return _gguf(path, size)
     if is_pickle(path):
         raise BadFile("pickle")
+    _refuse_archives(head)
+    if size <= len(head):
+        _refuse_messages(head)
     return _safetensors(path, size)
 
 
@@ -132,6 +135,24 @@ def _refuse_stand_ins(head: bytes) -> None:
         raise BadFile("web_page")
     if text[:1] == b"{" or (text[:1] == b"[" and text[1:2] in b'"{['):  # eight bytes of length precede a real header
         raise BadFile("json_answer")
+
+
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00")
+
+
+def _refuse_archives(head: bytes) -> None:
+    if head.startswith(_ARCHIVES):
+        raise BadFile("archive")
+
+
+def _refuse_messages(text: bytes) -> None:
+    """Raise BadFile for a short text, such as "Entry not found" or "Invalid username or password."."""
+    try:
+        letters = text.decode("utf-8")
+    except UnicodeDecodeError:
+        return
+    if all(letter.isprintable() or letter.isspace() for letter in letters):
+        raise BadFile("text_answer")
 
 
 # -- safetensors -------------------------------------------------------------------------------------------------------

@@ -180,6 +180,12 @@ _plain("z-bare-down", Z, "community", _dotted(""), ends=DOWN_UP, alpha=True)
 _plain("z-diffsynth", Z, "DiffSynth-Studio", _dotted(""), ends=DEFAULT)
 _plain("z-diffsynth-pipe-dit", Z, "DiffSynth-Studio", _dotted("pipe.dit."), ends=DEFAULT)
 _plain("z-peft", Z, "peft", _dotted("base_model.model."))
+_plain("z-model", Z, "converters", _dotted("model."), alpha=True)
+_plain("z-module", Z, "trainers with DistributedDataParallel", _dotted("module."))
+_plain("z-net", Z, "NVIDIA's trainers", _dotted("net."))
+_plain("z-lora-dit", Z, "community", _flat("lora_dit_"), ends=DOWN_UP, alpha=True)
+_plain("z-kohya-comfyui", Z, "ComfyUI extracts, converted", _flat("lora_unet_model_diffusion_model_"), ends=DOWN_UP, alpha=True)
+_plain("z-fp8", Z, "shrunk LoRAs", _dotted("transformer."), alpha=True, dtype=torch.float8_e5m2)
 _plain("z-peft-transformer", Z, "peft", _dotted("base_model.model.transformer."))
 _plain(
     "z-old-diffusers", Z, "early diffusers' ends", _dotted("transformer."), ends=("lora.down.weight", "lora.up.weight")
@@ -239,6 +245,9 @@ _plain("xl-peft", XL, "peft", _dotted("base_model.model."))
 _plain("xl-bare", XL, "peft", _dotted(""))
 _plain("xl-onetrainer", XL, "OneTrainer", _dotted("unet."), ends=DOWN_UP, alpha=True)
 _plain("xl-comfyui-extract", XL, "ComfyUI", _comfy_texts, ends=DOWN_UP)
+_plain("xl-comfyui-clip-l", XL, "ComfyUI",
+       lambda part, name: f"text_encoders.clip_l.transformer.text_model.{name.removeprefix('text_model.')}",
+       parts=("text_encoder",), ends=DOWN_UP)  # fmt: skip
 _plain("xl-comfyui-texts", XL, "ComfyUI", _comfy_texts, parts=ALL_XL, ends=DOWN_UP, alpha=True)
 _plain("xl-everything", XL, "sd-scripts", _kohya_sgm, r".", ends=DOWN_UP, alpha=True)
 SD = "sd"
@@ -365,6 +374,31 @@ def _lokr(
         return tensors, deltas, {}
 
     return make
+
+
+@_layout("xl-lokr-tucker", XL, "LyCORIS LoKr with use_tucker")
+def _lokr_tucker(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    dice = torch.Generator().manual_seed(15)
+    for key in source.keys(r"resnets\.\d\.conv\d", "unet"):
+        weight, name = source.weights[key], _kohya_sgm(*key)
+        a, b = _factor(weight.shape[0]), _factor(weight.shape[1])
+        w1, core = torch.randn(a, b, generator=dice) * SCALE, torch.randn(RANK, RANK, *weight.shape[2:], generator=dice)
+        left, right = (torch.randn(RANK, side, generator=dice) * 0.3 for side in (weight.shape[0] // a, weight.shape[1] // b))
+        tensors |= {f"{name}.lokr_w1": w1, f"{name}.lokr_t2": core, f"{name}.lokr_w2_a": left, f"{name}.lokr_w2_b": right,
+                    f"{name}.alpha": torch.tensor(ALPHA)}  # fmt: skip
+        w2 = torch.einsum("ijhw,jd,ic->cdhw", core, right, left).contiguous()
+        deltas[key] = torch.kron(w1[..., None, None].contiguous(), w2) * ALPHA / RANK
+    return tensors, deltas, {}
+
+
+@_layout("z-lycoris-scalar", Z, "LyCORIS with use_scalar")
+def _scalar(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors, deltas, notes = LAYOUTS["z-lycoris"].write(source)
+    names = {key.rpartition(".alpha")[0] for key in tensors if key.endswith(".alpha")}
+    tensors |= {f"{name}.scalar": torch.tensor(0.5) for name in names}
+    return tensors, {key: delta * 0.5 for key, delta in deltas.items()}, notes
 
 
 _layout("z-lokr-ai-toolkit", Z, "ai-toolkit")(_lokr(Z, _dotted("diffusion_model."), MAIN, low=False))

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from core.config.loader import PROJECT_ROOT
 from tests.layouts import weights as w
 from tests.layouts.weights import F8, F8_5, PREFIX, Layout, Weights
 
+SINGLE = "z_image_turbo.safetensors"
 Change = Callable[[Weights], Weights]
 Edit = Callable[[Path], None]
 PAGES = {"en": PROJECT_ROOT / "docs" / "formats.md", "zh": PROJECT_ROOT / "docs" / "formats.zh.md"}
@@ -57,6 +58,37 @@ def _without(part: str) -> Change:
     return lambda weights: {name: tensor for name, tensor in w.comfy(weights).items() if part not in name}
 
 
+def _with_averages(weights: Weights) -> Weights:
+    made = _comfy_prefixed(weights)
+    return made | _averages(weights)
+
+
+def _averages(weights: Weights) -> Weights:
+    return {f"model_ema.{name.replace('.', '')}": tensor + 1 for name, tensor in w.comfy(weights).items()}
+
+
+def _mixed(weights: Weights) -> Weights:
+    kinds = {name: F8 if "feed_forward" in name else torch.float32 for name in w.comfy(weights) if "feed" in name or "norm" in name}
+    return {name: value.to(kinds.get(name, value.dtype)) for name, value in w.comfy(weights).items()}
+
+
+def _bytes(content: bytes) -> w.Write:
+    def write(base: Path, out: Path) -> Path:
+        (out / SINGLE).write_bytes(content)
+        return out / SINGLE
+
+    return write
+
+
+def _quantisation_told(base: Path, out: Path) -> Path:
+    made = w.scaled("comfy-new")(w.weights_of(base, "transformer"))
+    layers = {name.removesuffix(".comfy_quant"): {"format": "float8_e4m3fn"} for name in made if name.endswith(".comfy_quant")}
+    told = {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})}
+    left = {name: value.contiguous() for name, value in made.items() if not name.endswith(".comfy_quant")}
+    save_file(left, out / SINGLE, metadata=told)
+    return out / SINGLE
+
+
 def _gguf(name: str, quant: str, names: Change = w.comfy, **given: object) -> w.Write:
     def write(base: Path, out: Path) -> Path:
         truth = w.write_gguf(out / name, names(w.weights_of(base, "transformer")), quant, **given)  # type: ignore[arg-type]
@@ -66,10 +98,26 @@ def _gguf(name: str, quant: str, names: Change = w.comfy, **given: object) -> w.
     return write
 
 
-SINGLE = "z_image_turbo.safetensors"
 _ONE = w.single
 FILES: tuple[Layout, ...] = (
     Layout("bf16, fused qkv", "Comfy-Org", _ONE(SINGLE, w.comfy)),
+    Layout("prefix net.", "converters", _ONE(SINGLE, lambda weights: _prefixed(w.comfy(weights), "net."))),
+    Layout("prefix ema_model.", "trainers", _ONE(SINGLE, lambda weights: _prefixed(weights, "ema_model."))),
+    Layout("with the averages of the training", "A1111-like savers", _ONE(SINGLE, _with_averages)),
+    Layout("only the averages of the training", "A1111-like savers", _ONE(SINGLE, _averages), refused="averages"),
+    Layout("fp64", "-", _ONE(SINGLE, w.cast(torch.float64, all_of_it=True))),
+    Layout("fp32 norms, fp8 matrices, the rest bf16", "mixed-precision converters", _ONE(SINGLE, _mixed)),
+    Layout("pad tokens [D]", "stable-diffusion.cpp's names", _ONE(SINGLE, lambda weights: {
+        name: value.flatten() if "pad_token" in name else value for name, value in w.comfy(weights).items()})),
+    Layout("ending .SAFETENSORS", "Windows tools", _ONE("Z_IMAGE.SAFETENSORS", w.comfy)),
+    Layout("GGUF called .safetensors", "renamed by hand", _gguf("z.safetensors", "Q8_0")),
+    Layout("ending .sft", "FLUX's first files", _ONE("z.sft", w.comfy), refused="rename it"),
+    Layout("ending .part", "unfinished download", _ONE("z.safetensors.part", w.comfy), refused="unfinished download"),
+    Layout("a message in place of the file", "failed download", _bytes(b"Invalid username or password."), refused="a message"),
+    Layout("a zip archive", "renamed by hand", _bytes(b"PK\3\4" + bytes(99)), refused="archive"),
+    Layout("zeros", "preallocated download", _bytes(bytes(5000)), refused="not a safetensors file"),
+    Layout("fp8 with the format in the metadata", "ComfyUI's _quantization_metadata", _quantisation_told),
+    Layout("scale under an unknown name", "-", _ONE(SINGLE, w.beside(".scale")), refused="are not understood"),
     Layout("fp16", "community", _ONE(SINGLE, w.cast(torch.float16, all_of_it=True))),
     Layout("fp32", "community", _ONE(SINGLE, w.cast(torch.float32, all_of_it=True))),
     Layout("prefix model.diffusion_model.", "ComfyUI's CheckpointSave", _ONE(SINGLE, _comfy_prefixed)),
@@ -131,6 +179,19 @@ def _encoder(name: str, change: Change) -> w.Write:
     return write
 
 
+def _encoder_fp8(weights: Weights) -> Weights:
+    return _model_prefixed({name: value.to(F8) if value.dim() == 2 else value for name, value in weights.items()})
+
+
+def _vae(change: Change) -> w.Write:
+    def write(base: Path, out: Path) -> Path:
+        made = change(w.weights_of(base, "vae"))
+        save_file({name: value.contiguous() for name, value in made.items()}, out / "v.safetensors")
+        return out / "v.safetensors"
+
+    return write
+
+
 def _encoder_gguf(quant: str) -> w.Write:
     def write(base: Path, out: Path) -> Path:
         truth = w.write_gguf(
@@ -159,6 +220,17 @@ ENCODERS: tuple[Layout, ...] = (
            kind="text_encoder"),
     Layout("text encoder, bare names", "transformers' Qwen3Model", _encoder("q.safetensors", dict), kind="text_encoder"),
     Layout("text encoder, with lm_head", "Qwen", _encoder("q.safetensors", _with_head), kind="text_encoder"),
+    Layout("text encoder, fp8 plain", "community", _encoder("q.safetensors", _encoder_fp8), kind="text_encoder"),
+    Layout("text encoder, in an all-in-one's names", "ComfyUI", _encoder(
+        "q.safetensors", lambda weights: _prefixed(weights, "text_encoders.qwen3_4b.transformer.model.")), kind="text_encoder"),
+    Layout("text encoder, a weight is missing", "-", _encoder("q.safetensors", lambda weights: {
+        name: value for name, value in weights.items() if name != "layers.0.mlp.up_proj.weight"}), refused="are missing",
+        kind="text_encoder"),
+    Layout("VAE, prefix first_stage_model.", "extracted from checkpoints", _vae(
+        lambda weights: _prefixed(w.original_vae(weights), "first_stage_model.")), kind="vae"),
+    Layout("VAE, prefix vae.", "extracted from all-in-one files", _vae(lambda weights: _prefixed(weights, "vae.")), kind="vae"),
+    Layout("VAE, a decoder alone", "-", _vae(lambda weights: {
+        name: value for name, value in weights.items() if name.startswith("decoder.")}), refused="a decoder alone", kind="vae"),
     Layout("text encoder, GGUF Q8_0", "unsloth, llama.cpp", _encoder_gguf("Q8_0"), kind="text_encoder"),
     Layout("text encoder, GGUF Q4_0", "unsloth, llama.cpp", _encoder_gguf("Q4_0"), kind="text_encoder"),
     Layout("text encoder, folder", "Hugging Face", _folder_of("text_encoder"), kind="text_encoder"),
@@ -199,9 +271,87 @@ def _all_variants(folder: Path) -> None:
         w.rename(part, "fp16")(folder)
 
 
+def _shards(folder: Path) -> list[Path]:
+    w.sharded(folder)
+    return sorted((folder / "transformer").glob("*.safetensors"))
+
+
+def _lost_index(folder: Path) -> None:
+    _shards(folder)
+    next((folder / "transformer").glob("*.index.json")).unlink()
+
+
+def _lost_shard(folder: Path) -> None:
+    _shards(folder)[1].unlink()
+
+
+def _lost_both(folder: Path) -> None:
+    _lost_index(folder)
+    sorted((folder / "transformer").glob("*.safetensors"))[1].unlink()
+
+
+def _other_shard(folder: Path) -> None:
+    file = _shards(folder)[0]
+    held = load_file(file)
+    held.popitem()
+    save_file(held, file, {"format": "pt"})
+
+
+def _whole_beside_shards(folder: Path) -> None:
+    whole = next((folder / "transformer").glob("*.safetensors")).read_bytes()
+    _shards(folder)
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(whole)
+
+
+def _renamed_to(name: str) -> Edit:
+    def change(folder: Path) -> None:
+        file = next((folder / "transformer").glob("*.safetensors"))
+        file.rename(file.with_name(name))
+
+    return change
+
+
+def _comfy_inside(change: Change) -> Edit:
+    def edit(folder: Path) -> None:
+        file = next((folder / "transformer").glob("*.safetensors"))
+        made = change(load_file(file))
+        save_file({name: value.contiguous() for name, value in made.items()}, file)
+
+    return edit
+
+
+def _dangling(folder: Path) -> None:
+    file = next((folder / "transformer").glob("*.safetensors"))
+    file.unlink()
+    file.symlink_to("../../../blobs/5f4b9cbb")
+
+
+def _told_quantised(method: str) -> Edit:
+    def change(folder: Path) -> None:
+        file = folder / "transformer" / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"quantization_config": {"quant_method": method}}))
+
+    return change
+
+
 FOLDERS: tuple[Layout, ...] = (
     Layout("diffusers folder", "Tongyi-MAI", w.copied(lambda folder: None)),
     Layout("in shards with an index", "Tongyi-MAI", w.copied(w.sharded)),
+    Layout("in shards, the index lost", "partial copies", w.copied(_lost_index)),
+    Layout("in shards, one lost", "partial copies", w.copied(_lost_shard), refused="the file is missing"),
+    Layout("in shards, the index and one lost", "partial copies", w.copied(_lost_both), refused="this shard is missing"),
+    Layout("a shard lacks a tensor of the index", "mixed downloads", w.copied(_other_shard), refused="which lacks it"),
+    Layout("one file beside old shards", "mixed downloads", w.copied(_whole_beside_shards)),
+    Layout("weights under another name", "renamed by hand", w.copied(_renamed_to("z_image.safetensors"))),
+    Layout("transformers' name for diffusers' part", "converters", w.copied(_renamed_to("model.safetensors"))),
+    Layout("ComfyUI's file in the folder", "put there by hand", w.copied(_comfy_inside(w.comfy))),
+    Layout("a scaled fp8 file in the folder", "put there by hand", w.copied(_comfy_inside(w.scaled("kj")))),
+    Layout("a weight is missing", "-", w.copied(_comfy_inside(_without("layers.1.feed_forward.w2"))), refused="are missing"),
+    Layout("an EMA file beside the weights", "trainers", w.copied(_text("transformer/model.ema.safetensors", "not opened"))),
+    Layout("a link without its target", "Hugging Face cache, cleaned", w.copied(_dangling), refused="the file is missing"),
+    Layout("a web page for a configuration", "failed download", w.copied(
+        _text("transformer/config.json", "<!DOCTYPE html><html>403</html>")), refused="web page"),
+    Layout("SDNQ without its package", "Disty0", w.copied(_told_quantised("sdnq")), refused="pip install sdnq"),
     Layout("variant fp16", "many", w.copied(_all_variants)),
     Layout("parts of different variants", "many", w.copied(w.rename("transformer", "bf16"))),
     Layout(".bin beside safetensors", "many", w.copied(_text("text_encoder/pytorch_model.bin", "not opened"))),

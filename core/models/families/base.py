@@ -80,7 +80,8 @@ Shape = tuple[int, ...]  # of a weight: (out, in) of a linear layer, (out, in, h
 Modules = Mapping[str, Shape]  # the layers of one part, by their names in diffusers or transformers
 LORA_PREFIXES = (  # regular expressions of what published files put before the names of a denoiser's layers
     r"base_model\.model\.", r"transformer\.", r"(model\.)?diffusion_model\.", r"unet\.", r"(pipe\.)?dit\.",
-    r"lora_unet_+", r"lora_transformer_+", r"lycoris_(unet_|transformer_)?", r"lora_unet\.",
+    r"(model|module|net)\.", r"lora_unet_+(model_diffusion_model_)?", r"lora_(transformer|dit)_+",
+    r"lycoris_(unet_|transformer_)?", r"lora_unet\.",
 )  # fmt: skip
 
 

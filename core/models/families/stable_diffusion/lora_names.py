@@ -145,7 +145,7 @@ LORA_SD15 = LoraNames(
         LoraPart("text_encoder", _CLIP_L, _clip_aliases, _clip_plain),
     ),
     labels={768: "SD 1.5", 2048: "SDXL"},
-    text_layers=re.compile(r"(text_model_)?encoder_layers_\d+_(self_attn|mlp)_"),
+    text_layers=re.compile(r"(clip_[lg]_)?(transformer_)?(text_model_)?encoder_layers_\d+_(self_attn|mlp)_"),
 )
 LORA_SDXL = replace(
     LORA_SD15, parts=(*LORA_SD15.parts, LoraPart("text_encoder_2", _CLIP_G, _clip_aliases, _clip_plain))
