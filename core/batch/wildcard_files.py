@@ -1,4 +1,4 @@
-"""The files behind __name__: one text a line, in the shipped folder and in one of the user's own, which wins.
+"""The files behind __name__: one text a line, or YAML and JSON, in the shipped folder and in one of the user's own, which wins.
 
 A name or pattern is only compared with the files that are there: nothing that a prompt says becomes a path.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
+from core.batch import structured_wildcards
 from core.batch.templates import NAME
 from core.errors import WildcardError
 from core.i18n import localize
@@ -26,6 +28,7 @@ class WildcardFiles:
     def __init__(self, *folders: Path) -> None:
         self._folders = folders  # a later one wins
         self._read: dict[str, Sequence[str]] = {}
+        self._broken: dict[str, str] = {}  # YAML and JSON files that can't be read -> why
 
     def names(self) -> tuple[str, ...]:
         """Return what can stand between two double underscores, in alphabetical order: `color`, `art/style`."""
@@ -39,18 +42,36 @@ class WildcardFiles:
         if name not in self._read:
             found = [name] if name in self._files else self._matching(name)
             if not found:
+                self._refuse_broken()
                 raise WildcardError(value=f"__{name}__", allowed=self._known())
             self._read[name] = [line for one in found for line in self._lines(self._files[one])]
         return self._read[name]
 
+    def _refuse_broken(self) -> None:
+        """A name that nothing has may stand in a file that can't be read."""
+        for file, detail in self._broken.items():
+            raise WildcardError(value=file, allowed=localize("batch.wildcard_files.yaml_or_json", detail=detail))
+
     @cached_property
-    def _files(self) -> Mapping[str, Path]:
-        found: dict[str, Path] = {}
+    def _files(self) -> Mapping[str, Path | Sequence[str]]:
+        """Each name with its text file, or with its lines out of a YAML or JSON file."""
+        found: dict[str, Path | Sequence[str]] = {}
         for folder in self._folders:
+            found |= self._structured(folder)
             for path in sorted(folder.rglob("*.txt"))[:MOST_FILES]:
                 name = path.relative_to(folder).with_suffix("").as_posix()
                 if NAME.fullmatch(name):
                     found[name] = path
+        return found
+
+    def _structured(self, folder: Path) -> dict[str, Sequence[str]]:
+        found: dict[str, Sequence[str]] = {}
+        files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in structured_wildcards.ENDINGS)
+        for path in islice(files, MOST_FILES):
+            try:
+                found |= structured_wildcards.read(path, LARGEST)
+            except (OSError, ValueError) as error:
+                self._broken[path.relative_to(folder).as_posix()] = " ".join(str(error).split())[:200]
         return found
 
     def _matching(self, pattern: str) -> list[str]:
@@ -60,7 +81,9 @@ class WildcardFiles:
         expression = "".join({r"\*\*": ".*", r"\*": "[^/]*"}.get(part, part) for part in parts)
         return [name for name in self.names() if re.fullmatch(expression, name)]
 
-    def _lines(self, path: Path) -> Sequence[str]:
+    def _lines(self, path: Path | Sequence[str]) -> Sequence[str]:
+        if not isinstance(path, Path):
+            return path
         try:
             if path.stat().st_size > LARGEST:
                 raise ValueError("too large")

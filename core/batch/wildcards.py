@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
+from core.batch.structured_wildcards import weights_of
 from core.batch.templates import Assignment, Choice, File, Part, Parts, Variable, Wrap, parse
 from core.errors import WildcardError
 from core.i18n import localize
@@ -83,7 +84,7 @@ class _Expansion:
 
     def _picked(self, name: str, cyclic: bool) -> str:
         lines = self._lines(name)
-        return lines[self._seed % len(lines) if cyclic else self._draw(len(lines))]
+        return lines[self._seed % len(lines) if cyclic else self._drawn(weights_of(lines), 1)[0]]
 
     def _line(self, file: File, line: str, inside: tuple[str, ...]) -> str:
         chain = self._chained(file.name, inside)
@@ -117,7 +118,7 @@ class _Expansion:
         lines = self._lines(file.name)
         low, high = (min(bound, len(lines)) for bound in (choice.low, choice.high))
         count = low if low == high else low + self._draw(high - low + 1)
-        places = self._drawn([1.0] * len(lines), count)
+        places = self._drawn(weights_of(lines), count)
         return choice.separator.join(self._line(file, lines[place], inside) for place in places)
 
     def _drawn(self, weights: list[float], count: int) -> list[int]:

@@ -230,3 +230,47 @@ def test_every_line_of_the_shipped_files_can_be_expanded() -> None:
     for name in files.names():
         for line in files.lines(name):
             assert "__" not in expand(line, 1, files.lines)
+
+
+STRUCTURED = """
+artists:
+  finnish: [Akseli, "3::Albert"]
+  dutch:
+    - {text: "{Jan|Piet}", weight: 2}
+    - 0::never
+mood: calm
+years: [1900, 1950]
+"""
+
+
+def test_yaml_and_json_files_have_names_by_their_keys(tmp_path: Path) -> None:
+    (tmp_path / "any name.yaml").write_text(STRUCTURED, encoding="utf-8")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "hats.json").write_text('["cap", "{2::bowler|2::boater}"]', encoding="utf-8")
+    (tmp_path / "mood.txt").write_text("wild\n", encoding="utf-8")  # a text file wins
+    files = WildcardFiles(tmp_path)
+    assert files.names() == ("artists/dutch", "artists/finnish", "hats", "mood", "years")
+    made = [expand("__artists/finnish__", seed, files.lines) for seed in range(400)]
+    assert set(made) == {"Akseli", "Albert"} and 0.65 < made.count("Albert") / 400 < 0.85
+    assert {expand("__artists/dutch__", seed, files.lines) for seed in range(50)} == {"Jan", "Piet"}
+    assert {expand("__artists/*__", seed, files.lines) for seed in range(99)} == {"Akseli", "Albert", "Jan", "Piet"}
+    assert {expand("{2$$__years__}", seed, files.lines) for seed in range(9)} == {"1900,1950", "1950,1900"}
+    assert expand("__mood__", 1, files.lines) == "wild"
+
+
+@pytest.mark.parametrize(("content", "said"), [("a: [b", "line 2"), ("a: {b: [[c]]}", "neither a text")])
+def test_a_broken_yaml_file_is_named_by_what_needs_it(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "broken.yaml").write_text(content, encoding="utf-8")
+    (tmp_path / "fine.txt").write_text("x\n", encoding="utf-8")
+    files = WildcardFiles(tmp_path)
+    assert expand("__fine__", 1, files.lines) == "x"
+    with pytest.raises(WildcardError, match=r"broken\.yaml") as caught:
+        files.lines("a/b")
+    assert said in caught.value.message("en")
+
+
+def test_yaml_references_do_not_grow_without_end(tmp_path: Path) -> None:
+    levels = "\n".join(f"l{k}: &l{k} {{{', '.join(f'k{n}: *l{k - 1}' for n in range(10))}}}" for k in range(1, 9))
+    (tmp_path / "bomb.yaml").write_text(f"l0: &l0 [x, y]\n{levels}\n", encoding="utf-8")
+    with pytest.raises(WildcardError, match="lines"):
+        WildcardFiles(tmp_path).lines("none")
