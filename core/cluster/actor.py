@@ -16,9 +16,10 @@ from typing import Any
 
 import psutil
 
-from core.cluster.transport import Ended, Facts, Heard, Step
-from core.errors import Cancelled, ModelLoadError, StudioError
-from core.jobs.generator_protocol import LazyGenerator, as_studio_error, build_generator, device_fault
+from core.cluster.transport import Ended, Facts, Heard, Step, Words
+from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError
+from core.jobs.generator_protocol import LazyGenerator, PromptWriter, as_studio_error, build_generator, device_fault
+from core.jobs.prompt_commands import PromptCommand
 from core.jobs.runner import without_prompts
 from core.jobs.worker_registry import status_of
 from core.types import GeneratedImage, GenerationRequest, Progress, ResumeState, WorkerStatus
@@ -32,7 +33,7 @@ class GeneratorActor:
     def __init__(self, generator: str, configs: str, values: Mapping[str, Any]) -> None:
         self._generator = LazyGenerator(lambda: build_generator(generator, Path(configs), values))
         self._commands: queue.SimpleQueue[Callable[[], Ended]] = queue.SimpleQueue()
-        self._said: list[Step | Ended] = []
+        self._said: list[Step | Words | Ended] = []
         self._news = threading.Condition()
         self._shown = 0  # the ticket whose steps are looked at
         self._stopped = 0  # every order up to this ticket is to stop
@@ -49,6 +50,10 @@ class GeneratorActor:
     def draw(self, ticket: int, request: GenerationRequest, attempt: ResumeState) -> None:
         """Generate a single image. Tickets increase."""
         self._commands.put(lambda: self._draw(ticket, request, attempt))
+
+    def write(self, ticket: int, command: PromptCommand) -> None:
+        """Write a prompt with the text encoder of the command's model."""
+        self._commands.put(lambda: self._write(ticket, command))
 
     def stop(self, ticket: int) -> None:
         """End a command within a step; it may not have arrived yet."""
@@ -87,7 +92,7 @@ class GeneratorActor:
             self._state, self._began = "idle", True
             self._say(ended)
 
-    def _say(self, message: Step | Ended) -> None:
+    def _say(self, message: Step | Words | Ended) -> None:
         with self._news:
             self._said.append(message)
             self._news.notify_all()
@@ -102,6 +107,22 @@ class GeneratorActor:
             words = f"{type(problem).__name__}: {problem}"[:300]
             error = problem if isinstance(problem, StudioError) else ModelLoadError(model=model or "", detail=words)
             return Ended(ticket, error=error.to_dict(), trace=traceback.format_exc())
+        return Ended(ticket)
+
+    def _write(self, ticket: int, command: PromptCommand) -> Ended:
+        self._state = "busy"
+        try:
+            writer = self._generator.ready()
+            assert isinstance(writer, PromptWriter)  # the studio asks no other
+            writer.write_prompt(
+                command.model, command.options, command.task, command.text, command.seed,
+                lambda progress: self._say(Step(ticket, progress)), lambda text: self._say(Words(ticket, text)),
+                lambda: ticket <= self._stopped,
+            )  # fmt: skip
+        except Exception as problem:
+            words = f"{type(problem).__name__}: {problem}"[:300]
+            error = problem if isinstance(problem, StudioError) else GenerationError(detail=words)
+            return Ended(ticket, error=error.to_dict(), fault=device_fault(problem), trace=traceback.format_exc())
         return Ended(ticket)
 
     def _draw(self, ticket: int, request: GenerationRequest, attempt: ResumeState) -> Ended:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from core.cluster.distributed_generator import DistributedGenerator
+from core.cluster.prompt_writing import write_prompt
 from core.cluster.ray_transport import RayTransport, join
 from core.cluster.worker_pool import Prepared, WorkerPool
 from core.config.options import SCHEMA
@@ -24,6 +25,7 @@ from core.errors import ModelError, StudioError
 from core.jobs.exit_reasons import EXIT_CLUSTER, EXIT_NO_WORKER, PREDECESSOR_GONE
 from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.model_commands import ModelCommand, ModelCommands, WorkerRequests
+from core.jobs.prompt_commands import PromptCommand, PromptCommands
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobRunner
 from core.jobs.worker_config import WorkerConfig, open_store
@@ -54,6 +56,7 @@ class Dispatcher:
         self._registry = WorkerRegistry(database)
         self._changes = ChangeWatch(database)
         self._commands, self._requests = ModelCommands(directory), WorkerRequests(directory)
+        self._prompts = PromptCommands(directory)
         self._heartbeat = Heartbeat(config.worker_id, self._registry, self._status)
         generator = LazyGenerator(lambda: self._generator)
         self._runner = JobRunner(
@@ -98,6 +101,9 @@ class Dispatcher:
         command = self._commands.take()
         if command is not None:
             self._execute(command)
+        asked = self._prompts.take() if self._pool.has_free() else None
+        if asked is not None:
+            threading.Thread(target=self._write, args=(asked,), name=f"prompt {asked.id}", daemon=True).start()
         self._unload_idle()
 
     def _status(self, state: str) -> WorkerStatus:
@@ -137,6 +143,14 @@ class Dispatcher:
         else:
             self._pool.load(command.model, command.options)
             self._commands.remember(command.model)
+
+    def _write(self, command: PromptCommand) -> None:
+        """Have a worker write a prompt; what goes wrong is part of the answer."""
+        answer, is_cancelled = self._prompts.answer, self._prompts.is_cancelled
+        write_prompt(
+            self._pool, command, lambda words: answer(command.id, words), lambda: is_cancelled(command.id), self._stopping
+        )
+        self._busy_until = time.monotonic()
 
     def _handle_requests(self) -> None:
         """Add or drain workers as requested, and report models that could not be loaded."""

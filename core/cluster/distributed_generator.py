@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.cluster.transport import Ended, Freed, Lost, Step
+from core.cluster.transport import Ended, Freed, Lost, Step, Words
 from core.cluster.worker_pool import Inbox, WorkerPool
 from core.errors import Cancelled, StudioError
 from core.jobs.generator_protocol import OnProgress, WorkerLost
@@ -176,7 +176,7 @@ class _Course:
             while True:
                 received.append(self._inbox.get_nowait())
         except queue.Empty:
-            own = ((worker, said) for worker, said in received if not isinstance(said, Freed))
+            own = ((worker, said) for worker, said in received if not isinstance(said, (Freed, Words)))
             return [(worker, said) for worker, said in own if self._hands.get(worker, (0, 0))[1] == said.ticket]
 
     def _take_end(self, worker: str, message: Ended | Lost) -> GeneratedImage | None:

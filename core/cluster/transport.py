@@ -30,6 +30,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Words:
+    """What there is of a prompt that is being written."""
+
+    ticket: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """A command has ended. `error` is `StudioError.to_dict`; `fault` is the reason of a failed device, by language."""
 
@@ -60,11 +68,11 @@ class Freed:
 class Heard:
     """The messages of an actor since the last call; `facts` come when idle and after each command."""
 
-    messages: tuple[Step | Ended, ...]
+    messages: tuple[Step | Words | Ended, ...]
     facts: Facts | None = None
 
 
-Message = Step | Ended | Lost | Freed
+Message = Step | Words | Ended | Lost | Freed
 
 
 Handle = Any  # of an actor; only the link looks into it

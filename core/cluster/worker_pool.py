@@ -19,6 +19,7 @@ from typing import Any
 from core.cluster.placement import Candidate, Node, best, plan, threads
 from core.cluster.transport import Ended, Facts, Freed, Handle, Heard, Lost, Message, Transport, WorkerGone
 from core.jobs import exit_reasons
+from core.jobs.prompt_commands import PromptCommand
 from core.types import ClusterNode, ClusterWorker, GenerationRequest, ResumeState, WorkerStatus
 
 log = logging.getLogger(__name__)
@@ -217,6 +218,14 @@ class WorkerPool:
         """Have a taken worker generate a single image; return the ticket of the command."""
         with self._guard:
             return self._order(self._workers[worker_id], "draw", request, attempt)
+
+    def write(self, worker_id: str, command: PromptCommand) -> int:
+        """Have a taken worker write a prompt, and report the words as they come; return the ticket of the command."""
+        with self._guard:
+            worker = self._workers[worker_id]
+            ticket = self._order(worker, "write", command)
+            self._link.send(worker.handle, "show", ticket)
+            return ticket
 
     def show(self, worker_id: str) -> None:
         """Have a worker report each step as it happens; the others collect theirs."""

@@ -25,7 +25,7 @@ from core.i18n import localize
 from core.inference import precision
 from core.inference.latent_preview import Previewer, TinyPreviewer
 from core.models.families import FAMILIES
-from core.models.model_paths import in_hugging_face_cache
+from core.models.model_paths import in_hugging_face_cache, store_folder
 from core.types import Capability
 
 if TYPE_CHECKING:
@@ -45,10 +45,8 @@ _OPTION = "preview.enabled"
 def with_previewer(model: LoadedModel, store: Path) -> LoadedModel:
     """Return the model with its previewer, or with the reason why it has none, as a capability."""
     name = FAMILIES[model.info.pipeline].tiny_decoder
-    if not name:
-        return _said(model, None, localize("inference.preview_fit.packed"))
     folder = store / FOLDER / name
-    found = _tiny_folder(folder, name)
+    found = _tiny_folder(folder, name, store) if name else None
     tiny = _read_tiny(found, model) if found is not None else None
     if tiny is not None:
         return _said(model, tiny, localize("inference.preview_fit.tiny", name=name, folder=found))
@@ -60,8 +58,8 @@ def with_previewer(model: LoadedModel, store: Path) -> LoadedModel:
             model, None, localize("inference.preview_fit.broken", detail=f"{type(error).__name__}: {error}"[:200])
         )
     if not share >= LEAST:
-        words = {"share": share, "least": LEAST, "name": name, "folder": folder}
-        return _said(model, None, localize("inference.preview_fit.weak", **words))
+        kind = "weak" if name else "weak_only"
+        return _said(model, None, localize(f"inference.preview_fit.{kind}", share=share, least=LEAST, name=name))
     if found is not None:
         reason = localize("inference.preview_fit.tiny_broken", share=share, name=name, folder=found)
     else:
@@ -77,9 +75,9 @@ def _said(model: LoadedModel, previewer: Previewer | None, reason: Mapping[str, 
 # -- tiny decoders -----------------------------------------------------------------------------------------------------
 
 
-def _tiny_folder(folder: Path, name: str) -> Path | None:
-    """Return where a tiny decoder lies: in the models folder or in Hugging Face's cache."""
-    places = (folder, *in_hugging_face_cache(f"{PUBLISHER}/{name}", None))
+def _tiny_folder(folder: Path, name: str, store: Path) -> Path | None:
+    """Return where a tiny decoder lies: in the models folder, put there or downloaded, or in Hugging Face's cache."""
+    places = (folder, store_folder(store, name), *in_hugging_face_cache(f"{PUBLISHER}/{name}", None))
     return next((one for one in places if (one / "config.json").is_file() and any(one.glob("*.safetensors"))), None)
 
 
@@ -143,7 +141,8 @@ def drawn() -> np.ndarray:
 
 def _encoded(vae: Any, images: np.ndarray) -> np.ndarray:
     """(count x h x w, channels) normalised latents, without the encoder's noise. float16 overflows in some of these VAEs."""
-    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
+    scale = getattr(vae.config, "scaling_factor", None) or 1.0
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
     found = []
     widen = precision.in_float32(vae) if vae.dtype == torch.float16 else nullcontext()
     with torch.inference_mode(), widen:

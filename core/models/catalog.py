@@ -32,7 +32,7 @@ from core.models.model_paths import (
     is_path,
     store_folder,
 )
-from core.models.part_sources import Files, Parts, check_sources, files_of, source_of
+from core.models.part_sources import Files, Parts, check_part, check_sources, files_of
 from core.models.single_file import check_whole, fits_base, itself, look_into
 from core.models.validation import check_place, problem
 from core.types import ModelInfo
@@ -154,7 +154,7 @@ class Catalog:
             if path is None:
                 raise problem(entry.id, "*.safetensors", "download")
             if entry.part:
-                source_of(path, entry.part)
+                check_part(path, entry.part)
                 return self._described(entry, place, path, None, None, None)
             single = check_whole(path, entry.id)
             files = (

@@ -189,6 +189,7 @@ def _file(path: Path, written: object) -> str:
     return str(written)
 
 
+PREVIEW = "preview"  # an AutoencoderTiny, which decodes previews: no model needs it
 PARTS = ("transformer", "unet", "text_encoder", "text_encoder_2", "vae")
 
 
@@ -213,8 +214,8 @@ def _variant_of(path: Path, written: object) -> str:
 
 
 def _part(path: Path, written: object) -> str:
-    if written and written not in PARTS:
-        raise _wrong(path, "part", written, ", ".join(PARTS))
+    if written and written not in (*PARTS, PREVIEW):
+        raise _wrong(path, "part", written, ", ".join((*PARTS, PREVIEW)))
     return str(written)
 
 

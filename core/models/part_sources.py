@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from core.models.entries import PREVIEW
 from core.models.families import FAMILIES
 from core.models.families.base import CONTROLNET, read_config
 from core.models.identify import (
@@ -24,6 +25,7 @@ from core.models.identify import (
 )
 from core.models.single_file import contents_of, is_network, look_into, network_names, storage_of
 from core.models.validation import (
+    check_config,
     check_index,
     check_weights,
     choose_variants,
@@ -108,6 +110,23 @@ def source_of(place: Path, part: str) -> Source:
     if found.family == DECODER_ALONE:
         raise problem(place.name, place.name, "decoder_alone")
     return Source(place, found)
+
+
+def check_part(place: Path, part: str) -> None:
+    """Raise ModelFileError unless a part lies there: one of a model, or a tiny VAE for previews."""
+    if part == PREVIEW:
+        check_tiny_vae(place)
+    else:
+        source_of(place, part)
+
+
+def check_tiny_vae(folder: Path) -> None:
+    """Raise ModelFileError unless a folder holds an AutoencoderTiny: its configuration, and whole weights in safetensors."""
+    config = check_config(folder, "config.json", folder.name)
+    if config.get("_class_name") != "AutoencoderTiny":
+        raise problem(folder.name, "config.json", "part_absent", part="AutoencoderTiny")
+    for name in files_of_part(folder, "", choose_variants(folder, ("",), folder.name)[""], folder.name):
+        check_weights(folder / name, name, folder.name)
 
 
 def _in_folder(folder: Path, part: str, variant: str, model: str) -> Source:

@@ -35,6 +35,12 @@ class RemoteCatalog:
         self._guard = threading.Lock()
         self._found: Sequence[ModelInfo] = ()
         self._asked = -FRESH_SECONDS
+        self._prompt_problems: Mapping[str, Mapping[str, str] | None] = {}
+
+    @property
+    def remote(self) -> Remote:
+        """Return the client."""
+        return self._remote
 
     def models(self) -> Sequence[ModelInfo]:
         """Return the models of the remote studio."""
@@ -75,9 +81,16 @@ class RemoteCatalog:
         """Return False: no entry of the remote studio can be removed here."""
         return False
 
+    def prompt_problem(self, model: str) -> Mapping[str, str] | None:
+        """Return why the remote studio can't write prompts with a model; None if it can. Raises UnknownModelError."""
+        found = self.find(model)  # which asks the other studio, if it is time
+        return self._prompt_problems.get(found.id, _NO_PROMPTS)
+
     def _ask(self) -> Sequence[ModelInfo]:
         try:
-            return [_info(entry) for entry in self._remote.capabilities()["models"]]
+            entries = self._remote.capabilities()["models"]
+            self._prompt_problems = {entry["id"]: entry.get("prompt_problem", _NO_PROMPTS) for entry in entries}
+            return [_info(entry) for entry in entries]
         except (StudioError, KeyError, TypeError, ValueError) as error:
             log.warning("the models of the other studio are not known: %s", error)
             return self._found or [_there(info) for info in self._own.models()]
@@ -85,7 +98,7 @@ class RemoteCatalog:
 
 def _info(entry: Mapping[str, Any]) -> ModelInfo:
     known = {field.name: entry[field.name] for field in fields(ModelInfo) if field.name in entry}
-    return _there(ModelInfo(**known))
+    return _there(ModelInfo(**{"path": None, **known}))  # where its files lie is not told
 
 
 def _there(info: ModelInfo) -> ModelInfo:
@@ -95,4 +108,5 @@ def _there(info: ModelInfo) -> ModelInfo:
     )
 
 
+_NO_PROMPTS = localize("remote.catalog.no_prompts")  # of an older studio, and of one that does not answer
 _THEIRS = localize("remote.catalog.theirs")

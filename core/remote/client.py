@@ -132,6 +132,32 @@ class Remote:
         status, body = self._send("GET", f"/api/v1/jobs/{quote(job_id)}/preview")
         return body if status == 200 else None
 
+    # -- prompts ---------------------------------------------------------------------------------------------------
+
+    def ask_prompt(self, values: Mapping[str, Any]) -> str:
+        """Ask for a prompt to be enhanced or translated; return the id of the answer."""
+        body = json.dumps(dict(values)).encode("ascii")
+        status, answer = self._send("POST", "/api/v1/prompts", body, {"Content-Type": "application/json"})
+        self._demand(status, answer)
+        try:
+            return str(json.loads(answer)["id"])
+        except (ValueError, KeyError, TypeError):
+            raise self._strange(status) from None
+
+    def prompt(self, answer_id: str) -> tuple[str, bool, StudioError | None]:
+        """Return what there is of an answer, whether that is all, and the error that ended it."""
+        status, answer = self._send("GET", f"/api/v1/prompts/{quote(answer_id)}")
+        self._demand(status, answer)
+        try:
+            found = json.loads(answer)
+            return str(found["text"]), bool(found["done"]), _error(found["error"]) if found["error"] else None
+        except (ValueError, KeyError, TypeError):
+            raise self._strange(status) from None
+
+    def cancel_prompt(self, answer_id: str) -> None:
+        """Stop an answer."""
+        self._demand(*self._send("DELETE", f"/api/v1/prompts/{quote(answer_id)}"))
+
     # -- images --------------------------------------------------------------------------------------------------
 
     def image(self, image_id: str) -> bytes:

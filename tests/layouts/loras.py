@@ -110,7 +110,8 @@ def _plain(
             tensors[f"{published}.{ends[0]}"], tensors[f"{published}.{ends[1]}"] = down.to(dtype), up.to(dtype)
             if alpha:
                 tensors[f"{published}.alpha"] = torch.tensor(ALPHA)
-            deltas[key] = source.delta(key, factor)
+            rounded = (up.to(dtype).float().flatten(1) @ down.to(dtype).float().flatten(1)) * factor
+            deltas[key] = rounded.reshape(source.weights[key].shape)
         return tensors, deltas, dict(notes or {})
 
     LAYOUTS[name] = Layout(family, publisher, make)

@@ -129,7 +129,13 @@ def test_there_are_enough_layouts(family: str) -> None:
 
 
 @pytest.mark.parametrize(("toy", "name"), [(layout.family, name) for name, layout in LAYOUTS.items()], indirect=["toy"])
-def test_layout_acts_on_every_layer_and_the_image_is_that_of_the_changed_weights(toy, name: str) -> None:
+def test_layout_acts_on_every_layer(toy, name: str) -> None:
+    check_acts(toy, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("toy", "name"), [(layout.family, name) for name, layout in LAYOUTS.items()], indirect=["toy"])
+def test_image_of_each_layout_is_that_of_the_changed_weights(toy, name: str) -> None:
     check_acts(toy, name, image=True)
 
 
@@ -137,8 +143,8 @@ SCALED = ["z-lokr-low-rank", "z-kohya-fused", "xl-loha", "xl-kohya-texts", "sd-k
 
 
 @pytest.mark.parametrize(("toy", "name"), [(LAYOUTS[name].family, name) for name in SCALED], indirect=["toy"])
-def test_weight_scales_the_delta(toy, name: str) -> None:
-    check_acts(toy, name, -0.5)
+def test_weight_scales_the_delta_and_the_image(toy, name: str) -> None:
+    check_acts(toy, name, -0.5, image=True)
 
 
 each_family = pytest.mark.parametrize("toy", BUILD, indirect=True)

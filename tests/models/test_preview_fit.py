@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from PIL import Image
 
@@ -13,6 +14,7 @@ from core.config.loader import PROJECT_ROOT
 from core.inference import latent_preview, preview_fit
 from core.inference.generator import Generator
 from core.models.catalog import Catalog
+from core.models.families import backend_of
 from core.models.model_paths import EMBEDDED, ModelPaths
 from tests.models import tiny_models
 
@@ -70,3 +72,36 @@ def test_tiny_decoder_of_the_models_folder(own, tmp_path, request_of, monkeypatc
     folder = tiny_models.stable_diffusion(tmp_path / "toy")
     assert bool(previews(own, request_of(model=str(folder), **SMALL), monkeypatch)) is used is said(own).usable
     assert "taesd" in said(own).reason["en"]
+
+
+def test_packed_latents_are_arranged_for_the_map(own, tmp_path, request_of, monkeypatch):
+    """FLUX.2's tokens become channels again as its pipeline does it before the VAE."""
+    monkeypatch.setattr(preview_fit, "LEAST", -1.0)  # of a random VAE
+    folder = tiny_models.flux2_klein(tmp_path / "toy")
+    request = request_of(model=str(folder), width=96, height=64, num_inference_steps=2)
+    made = previews(own, request, monkeypatch)
+    assert [one.shape for one in made] == [(16, 24, 3)] * 2 and said(own).usable
+    pipeline, grid = own.loaded.pipeline, torch.randn(1, 16, 4, 6)
+    bn, eps = pipeline.vae.bn, pipeline.vae.config.batch_norm_eps
+    spread, mean = torch.sqrt(bn.running_var + eps).view(1, -1, 1, 1), bn.running_mean.view(1, -1, 1, 1)
+    shown = backend_of(pipeline.__class__.__name__).preview_latents(pipeline.vae, pipeline._pack_latents(grid), request)
+    assert torch.equal(shown, pipeline._unpatchify_latents(grid * spread + mean))
+
+
+def test_random_vae_of_packed_latents_says_why_there_is_none(own, tmp_path, request_of, monkeypatch):
+    folder = tiny_models.flux2_klein(tmp_path / "toy")
+    assert previews(own, request_of(model=str(folder), **SMALL), monkeypatch) == [] and not said(own).usable
+    assert "less than 0.60" in said(own).reason["en"] and "get" not in said(own).reason["en"]
+
+
+def test_downloaded_tiny_decoder_is_used(own, tmp_path, request_of, monkeypatch):
+    """`models get taesd` puts it into the store, like any entry of the catalogue."""
+    sizes = {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4}
+    counts = {"num_encoder_blocks": (1,) * 4, "num_decoder_blocks": (1,) * 4}
+    AutoencoderTiny(latent_channels=4, **sizes, **counts).save_pretrained(tmp_path / "taesd")
+    catalog = Catalog(PROJECT_ROOT / "configs", ModelPaths(tmp_path))
+    assert catalog.find("taesd").problem is None and "taesd" not in catalog.ids()
+    folder = tiny_models.stable_diffusion(tmp_path / "toy")
+    assert previews(own, request_of(model=str(folder), **SMALL), monkeypatch) and said(own).usable
+    AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).save_pretrained(tmp_path / "taesdxl")
+    assert "AutoencoderTiny" in catalog.find("taesdxl").problem.message("en")

@@ -260,12 +260,17 @@ class Backend(ABC):
         def told(step: Step) -> None:
             def draw(previewer: Previewer) -> bytes | None:
                 clean = schedulers.predicted(step.tap, preview)
-                return None if clean is None else previewer.draw(clean)
+                shown = None if clean is None else self.preview_latents(model.pipeline.vae, clean, request)
+                return None if shown is None else previewer.draw(shown)
 
             due = wanted and step.number % request.options["preview.interval"] == 0
             budget.report(lambda image: report(Phase.STEPS, step.number, image), draw if due else None)
 
         return told
+
+    def preview_latents(self, vae: Any, clean: torch.Tensor, request: GenerationRequest) -> torch.Tensor | None:
+        """Return the latents of a step as previews read them: (1, channels, h, w); None where they can't be arranged so."""
+        return clean
 
     @abstractmethod
     def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,7 @@ from core.models.hub.http_download import LONGEST_WAIT, MOST_FAILURES, Stopped, 
 from core.models.hub.hub_api import HubError, RemoteFile, Repository, list_repository, new_session
 from core.models.hub.mirrors import guard_hugging_face, guard_session, may_have_token
 from core.models.hub.tokens import VARIABLES, token_of
-from core.models.part_sources import source_of
+from core.models.part_sources import check_part
 from core.models.single_file import check_whole, itself
 from core.models.validation import MANIFEST
 from core.types import Download
@@ -82,7 +82,7 @@ class Downloader:
             guard_session(session)
             guard_hugging_face()
         repository = self._listed(session)
-        wanted = needed(repository.files, FAMILIES[orders.pipeline], orders.file)
+        wanted = needed(repository.files, FAMILIES[orders.pipeline], orders.file, bool(orders.part))
         part = self._files.part
         self._keep_only(repository, wanted)
         total = sum(file.size for file in wanted)
@@ -140,7 +140,7 @@ class Downloader:
         }
         (part / ".origin").unlink()
         if self._orders.part:
-            source_of(itself(part, self._orders.file), self._orders.part)
+            check_part(itself(part, self._orders.file), self._orders.part)
         else:
             check_whole(itself(part, self._orders.file), self._orders.model)
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

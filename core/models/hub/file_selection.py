@@ -16,14 +16,14 @@ _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")  # one plain name: no folders, nothin
 _SMALL = (".json", ".txt", ".model", ".jinja")  # configurations and tokenizers
 
 
-def needed(files: Sequence[RemoteFile], family: Family, only: str = "") -> list[RemoteFile]:
+def needed(files: Sequence[RemoteFile], family: Family, only: str = "", is_part: bool = False) -> list[RemoteFile]:
     """Return the files to download, small ones first. Raises HubError when a part has no safetensors.
 
-    Of a ControlNet's own repository its configuration and weights; `only` names the one file that is wanted.
+    Of the repository of one part, such as a ControlNet, its configuration and weights; `only` names the one file that is wanted.
     """
     if only:
         return _named(files, only)
-    if family.plain and not any(file.path == INDEX for file in files):
+    if (family.plain or is_part) and not any(file.path == INDEX for file in files):
         return _network(files)
     by_part = {part: _of_part(files, part) for part in family.parts}
     index = [file for file in files if file.path == INDEX]

@@ -8,6 +8,7 @@ GET /api/v1/queue, PATCH {"paused": true}, DELETE (cancels what waits)
 POST /api/v1/inputs (the bytes of an image)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of an order
 POST /api/v1/comparisons {"columns": [{"model": "demo"}, {"model": "sdxl", "options": {"steps": 20}}], "prompts": ["..."],
     "seeds": [7]}  ->  202, each column a job
+POST /api/v1/prompts {"task": "enhance", "prompt": "..."}  ->  202, GET and DELETE /api/v1/prompts/<id>
 GET /api/v1/comparisons, /api/v1/comparisons/<id>, /table (CSV), /sheet (PNG), DELETE (cancels)
 GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/openapi.json
 
@@ -36,6 +37,7 @@ from core.server.v1.benchmarks import comparison_routes
 from core.server.v1.files import file_routes
 from core.server.v1.input_images import input_routes
 from core.server.v1.job_events import JobEvents
+from core.server.v1.prompts import prompt_routes
 from core.server.v1.schemas import PROMPTS, TERMS, CapabilitiesCache, job_json, order_schema
 from core.studio import Studio
 from core.types import InputSources, JobState, SubmitOptions
@@ -89,6 +91,7 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     """Return the app to be mounted at /api. Routes of the pages' images exist without the version, too."""
     app = FastAPI(title="Z Darkroom / 造相暗房", version=__version__, docs_url=None, redoc_url=None)
     files = file_routes(get_studio, refusals(404, 422))
+    files.include_router(prompt_routes(get_studio, refusals(422, 507)))
     files.include_router(input_routes(get_studio, refusals(404, 422, 507)))
     v1 = APIRouter(prefix="/v1")
     _add_jobs(v1, get_studio)

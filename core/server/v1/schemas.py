@@ -112,7 +112,7 @@ def capabilities(studio: Studio) -> dict[str, Any]:
     return {
         "wildcards": studio.requests.wildcards(),
         "version": __version__,
-        "models": [model_json(model) for model in models],
+        "models": [{**model_json(model), "prompt_problem": studio.prompt_help.problem(model.id)} for model in models],
         "loras": [lora_json(lora, models) for lora in studio.models.loras()],
         "options": [_option_json(option) for option in request_options()],
         "limits": limits,

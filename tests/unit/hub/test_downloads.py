@@ -417,3 +417,9 @@ def test_a_typed_mirror_in_this_network_is_refused_before_anything_is_asked(cata
     allowed.start(catalog.find("toy"), "huggingface", hub.address)
     wait_for(allowed, lambda now: now.state == "done")
     assert not made.get("toy").active
+
+
+def test_of_a_tiny_decoders_repository_its_configuration_and_weights():
+    names = ["README.md", "config.json", "diffusion_pytorch_model.safetensors", "taesd_decoder.pth", "examples/a.png"]
+    chosen = needed([RemoteFile(name, 1, "") for name in names], FAMILIES[Z_IMAGE], is_part=True)
+    assert [file.path for file in chosen] == ["config.json", "diffusion_pytorch_model.safetensors"]

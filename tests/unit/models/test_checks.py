@@ -126,7 +126,9 @@ def test_pickle_is_known_by_its_operations(value, protocol):
         (b"<!DOCTYPE html><html><title>Sign in</title></html>", "this is a web page"),
         (b'{"error":"Unauthorized","message":"log in"}', "an error message in JSON"),
         (b"", "the file is empty"),
-        (b"hello, this is no weight file at all", "not a safetensors file"),
+        (b"Invalid username or password.", "a message that was saved"),
+        (b"PK\3\4" + bytes(99), "an archive"),
+        (bytes(range(250)), "not a safetensors file"),
     ],
 )
 def test_file_that_stands_for_weights_is_called_what_it_is(folder, content, words):

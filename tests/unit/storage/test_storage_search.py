@@ -44,7 +44,8 @@ IMAGE = build_image()
 def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str, Any]]:
     """A record as `History.add` makes it, without its file; few different values, so that there are many ties."""
     created_at = START + timedelta(seconds=number // 3)
-    size = rng.choice(SIZES)
+    size, shift = rng.choice(SIZES), rng.choice([1.0, 2.5, 3.0])
+    drawn = {"scheduler.shift": shift, "generation.sampler": "heun" if shift > 2.5 else "auto"}
     request = replace(
         IMAGE.request,
         prompt=f"{rng.choice(PROMPTS)} {rng.choice(PROMPTS)}",
@@ -55,7 +56,7 @@ def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str,
         num_inference_steps=rng.choice([4, 8, 50]),
         cfg_scale=rng.choice([1.0, 1.1, 5.5]),
         seed=rng.choice([0, 7, rng.randrange(2**53)]),
-        options={**IMAGE.request.options, "scheduler.shift": rng.choice([1.0, 2.5, 3.0])},
+        options={**IMAGE.request.options, **drawn},
     )
     image: GeneratedImage = replace(
         IMAGE, request=request, timings={"steps": rng.choice([0.1, 0.1 + 0.2, rng.random()])}
@@ -226,6 +227,8 @@ queries = st.builds(
             {},
             {"scheduler.shift": 2.5},
             {"scheduler.shift": 9.0},
+            {"generation.sampler": "heun", "generation.schedule": "auto"},
+            {"generation.sampler": "euler"},
             {"output.format": "png"},
             {"output.metadata": True, "scheduler.shift": 1.0},
         ]

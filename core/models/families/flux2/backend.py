@@ -72,6 +72,16 @@ class Flux2Backend(Backend):
         negative = embeds.negative[0] if embeds.negative else None
         return {"prompt_embeds": embeds.positive[0], "negative_prompt_embeds": negative}
 
+    def preview_latents(self, vae: Any, clean: torch.Tensor, request: GenerationRequest) -> torch.Tensor | None:
+        """Tokens (1, h w, 4 x channels) -> (1, channels, 2 h, 2 w), their normalisation undone as the pipeline does it."""
+        width = -(-request.width // self.family.size_multiple)
+        if clean.ndim != 3 or clean.shape[1] % width:
+            return None
+        grid = clean.permute(0, 2, 1).reshape(1, clean.shape[2], clean.shape[1] // width, width)
+        spread = torch.sqrt(vae.bn.running_var + vae.config.batch_norm_eps).to(grid)
+        grid = grid * spread.view(1, -1, 1, 1) + vae.bn.running_mean.to(grid).view(1, -1, 1, 1)
+        return torch.nn.functional.pixel_shuffle(grid, 2)
+
     def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
         """(1, 32, h, w) -> (1, 3, 8 h, 8 w); the pipeline has undone the normalisation."""
         pixels: torch.Tensor = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
