@@ -35,5 +35,5 @@ def _lines(estimate: Estimate, language: str) -> list[str]:
         "measured": estimate.measured,
     }
     first = localize("cli.dry_run.figures", **figures)[language]
-    verdict = localize("cli.dry_run.fits" if estimate.fits else "cli.dry_run.does_not_fit")[language]
-    return [first, *(reason[language] for reason in estimate.reasons), verdict]
+    verdict = localize("cli.dry_run.fits") if estimate.fits else localize("cli.dry_run.does_not_fit")
+    return [first, *(reason[language] for reason in estimate.reasons), verdict[language]]

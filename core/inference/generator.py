@@ -34,6 +34,7 @@ from core.inference import (
     precision,
     preview_fit,
     prompt_writer,
+    residency,
     textual_inversion,
 )
 from core.inference.img2img import Inputs
@@ -417,6 +418,8 @@ def _run_pass(
     request = stage.request if region is None else region.request_of(stage.request)
     asked, size = (request.width, request.height), size_to_render(model.info, request)
     resize = not request.options["force_original_resolution"]
+    if (parts := residency.of(model.pipeline)) is not None:
+        parts.plan_for(size[0] * size[1])
     # 2. Prepare latents: noise alone, or noise and the image to start from.
     start = inputs if region is None else region.source.inputs
     if stage.over_last and last is not None:

@@ -6,7 +6,7 @@ GPU that it was made for with Z-Image; what it needs is computed from the model'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from core.types import Decision
 Text = Mapping[str, str]
 
 GIGA = 10**9
+RESIDENT, STREAMED, VISITS = "resident", "streamed", "visits"  # where a part is held, see `place_parts`
 FP8_STORAGE = "fp8_storage"  # in place of a quantisation whose package is missing
 MEGA = 10**6  # options count in these, as GPUs and disks are sold
 WEIGHT_BYTES = {  # of a parameter, with its scales
@@ -89,18 +90,63 @@ def needed(tier: Tier, parameters: Mapping[str, int], pixels: int, stored: Mappi
 
     `parameters` counts those of text_encoder, transformer and vae; `stored` has the bytes of parts that stay as in their file.
     """
-    size = {
-        name: count * WEIGHT_BYTES[tier.quantization if name in QUANTISED else "none"]
-        for name, count in parameters.items()
-    } | {name: float(count) for name, count in (stored or {}).items()}
+    size = _sizes(tier, parameters, stored)
     vae = size.get("vae", 0.0)
     network = size.pop("controlnet", 0.0)  # it works in the same step as the transformer or U-Net, and stays beside it
     others = [value for name, value in size.items() if name != "vae"] or [0.0]
-    step, decode = STEP_BYTES * pixels, (min(pixels, 512 * 512) if tier.tiling else pixels) * DECODE_BYTES
+    step, decode = _step_and_decode(tier, pixels)
     if tier.offload == "none":
         return int(sum(others) + network + vae + max(step, decode))
     share = 1.0 if tier.offload == "model" else GROUP_SHARE
     return int(max(max(others) * share + network + step, vae + decode))
+
+
+def expected(
+    tier: Tier, parameters: Mapping[str, int], pixels: int, room: int, stored: Mapping[str, int] | None = None
+) -> int:
+    """Return the peak bytes within `room`: parts that are moved one by one stay on the GPU where they fit."""
+    least = needed(tier, parameters, pixels, stored)
+    if tier.offload != "model":
+        return least
+    sizes = {name: int(size) for name, size in _sizes(tier, parameters, stored).items()}
+    encoders = [name for name in sizes if name.startswith("text_encoder")]
+    placed = place_parts(sizes, encoders, room, working(tier, pixels))
+    resident = sum(size for name, size in sizes.items() if placed[name] == RESIDENT)
+    return max(least, resident + working(tier, pixels)) if resident else least
+
+
+def _sizes(tier: Tier, parameters: Mapping[str, int], stored: Mapping[str, int] | None) -> dict[str, float]:
+    """Return the bytes of each part."""
+    return {
+        name: count * WEIGHT_BYTES[tier.quantization if name in QUANTISED else "none"]
+        for name, count in parameters.items()
+    } | {name: float(count) for name, count in (stored or {}).items()}
+
+
+def working(tier: Tier, pixels: int) -> int:
+    """Return the bytes that generating an image of so many pixels takes beside the weights."""
+    return max(_step_and_decode(tier, pixels))
+
+
+def _step_and_decode(tier: Tier, pixels: int) -> tuple[int, int]:
+    return STEP_BYTES * pixels, (min(pixels, 512 * 512) if tier.tiling else pixels) * DECODE_BYTES
+
+
+def place_parts(sizes: Mapping[str, int], encoders: Collection[str], room: int, working: int) -> dict[str, str]:
+    """Return where each part is held, by the bytes of its weights: resident, streamed or visits.
+
+    Denoiser, ControlNet and VAE are resident if they fit `room` together with what computing takes. Then each encoder, the
+    smallest first, is resident if it fits as well, and else streamed block by block. Without room for the denoiser beside the
+    VAE every part visits: it is there alone while it works.
+    """
+    left = room - working - sum(size for name, size in sizes.items() if name not in encoders)
+    if left < 0:
+        return dict.fromkeys(sizes, VISITS)
+    placed = {name: RESIDENT for name in sizes if name not in encoders}
+    for name in sorted(encoders, key=lambda one: sizes[one]):
+        placed[name] = RESIDENT if sizes[name] <= left else STREAMED
+        left -= sizes[name] if placed[name] == RESIDENT else 0
+    return placed
 
 
 def choose(

@@ -1,4 +1,4 @@
-"""A pipeline onto its device: whole, part by part, block by block, or block by block from the disk."""
+"""A pipeline onto its device: whole, part by part (see `residency`), block by block, or block by block from the disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,36 @@ from accelerate.utils import send_to_device
 from diffusers.hooks import apply_group_offloading
 from torch import nn
 
+from core.inference import residency
+from core.inference.residency import Working
 from core.models.families.backend import Backend
 
 PREFIX = "zdarkroom-blocks-"
 
 
-def place(pipeline: Any, backend: Backend, device: str, offload: str, text_device: str | None = None) -> Path | None:
+@dataclass(frozen=True)
+class Room:
+    """What part by part may use of the device: bytes of it, the bytes that computing takes for an image of so many pixels, and
+    the pixels that are planned for."""
+
+    bytes: int = 0
+    working: Working = lambda pixels: 0
+    pixels: int = 0
+
+
+def place(
+    pipeline: Any, backend: Backend, device: str, offload: str, text_device: str | None = None, room: Room | None = None
+) -> Path | None:
     """Bring the pipeline to where it works. For "disk", the folder that holds the blocks: `remove` it with the pipeline.
+
+    With "model" parts stay on the device as far as there is room; without it each is there alone while it works.
 
     With `text_device` the text encoders stay there, and their outputs are brought to where the rest works.
     """
     encoders = text_encoders(pipeline) if text_device is not None else {}
     pipeline.register_modules(**dict.fromkeys(encoders))  # the libraries' own moving must not see them
     try:
-        folder = _placed(pipeline, backend, device, offload)
+        folder = _placed(pipeline, backend, device, offload, room or Room())
     finally:
         pipeline.register_modules(**encoders)
     for encoder in encoders.values():
@@ -59,9 +76,12 @@ def _run_on(encoder: nn.Module, device: torch.device) -> None:
     encoder.register_forward_hook(give_back)
 
 
-def _placed(pipeline: Any, backend: Backend, device: str, offload: str) -> Path | None:
+def _placed(pipeline: Any, backend: Backend, device: str, offload: str, room: Room) -> Path | None:
     if offload == "none":
         pipeline.to(device)
+        return None
+    if offload == "model" and residency.can_hold(pipeline):
+        residency.hold(pipeline, device, room.bytes, room.working, room.pixels)
         return None
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)

@@ -26,6 +26,7 @@ from core.inference import (
     offload,
     precision,
     quantization,
+    residency,
     tensorrt,
     text_encoding,
     torch_compile,
@@ -127,10 +128,15 @@ def load_model(
         notes: list[str] = []
         noting = partial(read_pipeline, notes=notes)
         taken = read if read is not None and read is not read_pipeline else noting
+        room = offload.Room(
+            machine.free - wanted["memory.reserved_mb"] * memory_tiers.MEGA,
+            partial(memory_tiers.working, held.tier),
+            pixels,
+        )
         with watch.over(file for _, file in weights_by_part(*files)) if watch is not None else nullcontext():
             pipeline = _read(info, dtypes, held.tier.quantization, taken)
             backend.prepare_weights(pipeline, dtypes)
-            blocks = _place(pipeline, info, str(device.effective), held.tier, wanted, text_device)
+            blocks = _place(pipeline, info, str(device.effective), held.tier, wanted, text_device, room)
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
@@ -150,6 +156,7 @@ def load_model(
             *(choice for choice in (device, dtype) if choice.requested == AUTO or choice.reason != _ASKED),
             *changed,
             *held.decisions,
+            *_held_parts(pipeline),
             *_unused(info, notes),
         ),
         versions=versions(),
@@ -167,6 +174,12 @@ def load_model(
         held=held,
         blocks=blocks,
     )
+
+
+def _held_parts(pipeline: Any) -> tuple[Decision, ...]:
+    """Say which parts stay on the device, where they are moved one by one."""
+    parts = residency.of(pipeline)
+    return () if parts is None else (Decision("memory.offload", "model", "model", parts.reason()),)
 
 
 def _unused(info: ModelInfo, notes: Sequence[str]) -> tuple[Decision, ...]:
@@ -205,12 +218,13 @@ def _place(
     tier: memory_tiers.Tier,
     options: Mapping[str, Any],
     text_device: str | None,
+    room: offload.Room,
 ) -> Path | None:
     """Quantise and move the pipeline as the tier says."""
     if options["tensorrt.enabled"]:
         tensorrt.apply(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
     quantization.apply(pipeline, tier.quantization, text_encoder=text_device is None)
-    return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload, text_device)
+    return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload, text_device, room)
 
 
 def choose_device(requested: str, model: str) -> Decision:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import Qwen3ForCausalLM
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
+
+from core.inference import residency
 
 ENHANCE, TRANSLATE = "enhance", "translate"
 MOST_TOKENS = 400
@@ -60,11 +63,12 @@ def write(
         messages_for(task, text), tokenize=False, add_generation_prompt=True, enable_thinking=False
     )
     ids = tokenizer(chat, return_tensors="pt").input_ids.to(device)
-    shown = _Shown(tokenizer, on_text)
-    generate(
-        language_model(pipeline.text_encoder), ids, seed, MOST_TOKENS, tokenizer.eos_token_id, tokenizer.pad_token_id,
-        streamer=shown, stopping_criteria=StoppingCriteriaList([_Cancelled(is_cancelled)]), **SAMPLING,
-    )  # fmt: skip
+    shown, parts = _Shown(tokenizer, on_text), residency.of(pipeline)
+    with nullcontext() if parts is None else parts.whole(pipeline.text_encoder):
+        generate(
+            language_model(pipeline.text_encoder), ids, seed, MOST_TOKENS, tokenizer.eos_token_id, tokenizer.pad_token_id,
+            streamer=shown, stopping_criteria=StoppingCriteriaList([_Cancelled(is_cancelled)]), **SAMPLING,
+        )  # fmt: skip
     return shown.text.strip()
 
 

@@ -7,7 +7,6 @@ they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from diffusers.hooks import apply_layerwise_casting
 from torch import nn
 
 from core.inference.memory_tiers import FP8_STORAGE
+from core.inference.residency import repeated_blocks
 
 STORED = torch.float8_e4m3fn  # 1 byte a weight
 _KEPT = ("norm", "adaLN_modulation", "lora_")  # layers, by a part of their names, that stay as they were
@@ -25,22 +25,13 @@ def apply(pipeline: Any, kind: str, text_encoder: bool = True) -> None:
     if kind in ("none", "gguf"):
         return
     for module in (pipeline.text_encoder, pipeline.transformer) if text_encoder else (pipeline.transformer,):
-        for block in _repeated_blocks(module):
+        for block in repeated_blocks(module):
             if kind == FP8_STORAGE:
                 _to_fp8_storage(block)
             elif kind == "nf4":
                 _to_nf4(block)
             else:
                 _by_torchao(block, kind)
-
-
-def _repeated_blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The members of the outermost lists of layers."""
-    for child in module.children():
-        if isinstance(child, nn.ModuleList):
-            yield from child
-        else:
-            yield from _repeated_blocks(child)
 
 
 def _to_fp8_storage(block: nn.Module) -> None:

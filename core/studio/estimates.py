@@ -54,7 +54,7 @@ class _Setting:
     def needed(self, pixels: int, tier: memory_tiers.Tier | None = None) -> int:
         """Return the computed peak on the device; on a CPU with the process itself, and in its number format."""
         units = TRUE_BYTES[self.dtype] if self.on_cpu else 1.0
-        own = memory_tiers.needed(tier or self.plan.tier, self.counted, pixels, self.size.stored)
+        own = memory_tiers.expected(tier or self.plan.tier, self.counted, pixels, self.room, self.size.stored)
         return int(own * units) + (PROCESS_BYTES if self.on_cpu else 0)
 
 

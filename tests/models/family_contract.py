@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import Cancelled
-from core.inference import offload
+from core.inference import offload, residency
 from core.inference.generator import Generator
 from core.jobs.queue import JobQueue
 from core.models.catalog import Catalog
@@ -139,13 +139,37 @@ class FamilyContract:
         assert np.array_equal(pixels(own.generate(request_for()).images[0].image), before)
 
     def test_parts_are_offloaded(self, own, request_for):
-        whole = pixels(own.generate(request_for()).images[0].image)
-        offload.place(
-            own.loaded.pipeline, backend_of(self.pipeline), "cpu", "model"
-        )  # as on a GPU: hooks move each part
+        """As on a GPU, with a copy in the CPU's memory as the device's: the bytes that are copied there for an image."""
+        request = request_for(num_inference_steps=2)
+        whole = pixels(own.generate(request).images[0].image)
+        pipeline = own.loaded.pipeline
+        weights = [one for part in residency.modules(pipeline).values() for one in part.parameters()]
+        host = [one.data_ptr() for one in weights]
+        offload.place(pipeline, backend_of(self.pipeline), "cpu", "model")
+        held = residency.of(pipeline)
+        encoders = {name: size for name, size in held.sizes.items() if name.startswith("text_encoder")}
+        others = {name: size for name, size in held.sizes.items() if name not in encoders}
+
+        def moved(room):
+            """Of the second of two images with so many bytes of room."""
+            held._room = room
+            held.plan_for(SIZE["width"] * SIZE["height"])
+            for _ in range(2):
+                before = held.moved
+                assert np.array_equal(pixels(own.generate(request).images[0].image), whole)
+            return {name: held.moved[name] - before[name] for name in held.sizes}
+
         try:
-            assert own.loaded.pipeline._all_hooks
-            assert np.array_equal(pixels(own.generate(request_for()).images[0].image), whole)
+            all_fits = sum(held.sizes.values())
+            assert not any(moved(all_fits).values())
+            streamed = moved(sum(others.values()))
+            assert not any(streamed[name] for name in others)
+            assert all(streamed[name] in (0, size) for name, size in encoders.items()), "0: the prompt is known"
+            visits = moved(0)
+            assert all(visits[name] == size for name, size in others.items())
+            for name in held.sizes:
+                held._parts[name].drop()
+            assert [one.data_ptr() for one in weights] == host, "nothing was copied back"
         finally:
             own.unload()
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import Cancelled, CorruptImageError, ModelFileError
-from core.inference import offload
+from core.inference import offload, residency
 from core.inference.generator import Generator
 from core.inference.pipeline_loader import load_model
 from core.models.catalog import Catalog
@@ -191,7 +191,7 @@ def test_parts_offloaded_one_by_one_draw_the_same_image(own, toy, request_of):
         pipeline, backend_of(own.loaded.info.pipeline), "cpu", "model"
     )  # the mechanics of a card: hooks move each part
     try:
-        assert pipeline._all_hooks
+        assert residency.of(pipeline)
         assert np.array_equal(pixels(own.generate(request).images[0]), whole)
     finally:
         pipeline.remove_all_hooks()

@@ -10,7 +10,7 @@ import torch
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import ModelLoadError, OutOfMemoryError, UnavailableError
-from core.inference import load_choices, memory, offload
+from core.inference import load_choices, memory, offload, residency
 from core.inference.generator import build_generator
 from core.inference.pipeline_loader import choose_text_device, load_model, without_text_encoders
 from core.models.families import backend_of
@@ -68,7 +68,7 @@ def test_parts_offloaded_one_by_one_draw_the_same_image(generator, request_of):
         pipeline, backend_of("ZImagePipeline"), "cpu", "model"
     )  # the mechanics of a card: hooks move each part
     try:
-        assert pipeline._all_hooks
+        assert residency.of(pipeline)
         _, parts = drawn(generator, request_of())
     finally:
         pipeline.remove_all_hooks()
