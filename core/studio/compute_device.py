@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0  # a page asks at each run, and nvidia-smi takes a while
 TIMEOUT = 120.0  # seconds for a calibration, most of which is the import of torch
-EFFICIENCY = 0.5  # of large matrix products, that an image reaches
+EFFICIENCY = 0.4  # of large matrix products, that an image reaches: measured on an H200 (docs/performance.md)
 _GPU = ("--query-gpu=name,compute_cap,memory.free,memory.total", "--format=csv,noheader,nounits")
 _PROCESSES = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 MIB = 2**20
