@@ -20,8 +20,7 @@ from sqlalchemy import select
 
 from core.config.options import FIELDS
 from core.errors import ImageTooLargeError, ImportFileError
-from core.history import image_rows
-from core.history.importers import read_parameters
+from core.history import image_rows, reading_process
 from core.history.record_codec import (
     FORMAT,
     LONGEST_MODEL,
@@ -135,7 +134,7 @@ def _own(metadata: FileMetadata, length: int) -> Mapping[str, Any] | None:
 
 def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, Any]:
     """Return a record of ours that says what the file says; what has no equivalent is kept in it, too."""
-    found = read_parameters(io.BytesIO(data)) or FoundParameters("", {}, {})
+    found = reading_process.shared.read(data) or FoundParameters("", {}, {})
     asked = requested(_request(found, metadata.size)) | _unknown(found)
     return {
         "format": FORMAT,

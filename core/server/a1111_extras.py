@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.errors import OptionError
-from core.history.importers import read_parameters
+from core.history import reading_process
 from core.history.importers.common import size_of
 from core.i18n import localize
 from core.server.a1111_info import upscaler_names
@@ -121,7 +121,7 @@ def add_extras(app: FastAPI, get_studio: Callable[[], Studio]) -> None:
 
 def _png_info(data: bytes) -> dict[str, Any]:
     """Return A1111's text, the named texts of the file, and the parameters of any program by A1111's names."""
-    found, texts = read_parameters(io.BytesIO(data)), read_texts(io.BytesIO(data))
+    found, texts = reading_process.shared.read(data), read_texts(io.BytesIO(data))
     items = {name: text for name, text in (texts[1] if texts else {}).items() if name != RECORD}
     words = items.get(PARAMETERS, "")
     info = read_infotext(words)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from sqlalchemy import Connection
 
 from core.config.lora_syntax import KEY, read_uses
 from core.errors import ImportFileError, OptionError, StudioError
-from core.history import image_diff
+from core.history import image_diff, reading_process
 from core.history.image_import import MAX_FILE
 from core.history.image_quality import ImageStats, look
-from core.history.importers import read_parameters
 from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.i18n import localize
@@ -71,7 +69,7 @@ class Images:
 
         LoRAs with other names here are found by the hashes in the file.
         """
-        found = read_parameters(BytesIO(data))
+        found = reading_process.shared.read(data)
         if found is None or KEY not in found.values:
             return found
         hashes = read_lora_hashes(found.unused.get(LORA_HASHES, ""))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from core.errors import ImageTooLargeError, ImportFileError, ServerRefusedError, StorageError
 from core.history import contact_sheet, image_diff
+from core.history.reading_process import NOT_READ, ReadingProcess
 from core.history.store import History
 from core.remote import generator as remote_generator
 from core.storage import pixel_budget
@@ -23,7 +24,8 @@ from core.storage.database import Database
 from core.storage.input_images import InputImages
 from core.storage.metadata import read_metadata, save_arguments
 from core.storage.thumbnails import Thumbnails
-from core.types import HistoryQuery
+from core.types import FoundParameters, HistoryQuery
+from tests.security.endless_reader import ENDLESS, GREEDY
 
 MEGABYTE = 1 << 20
 
@@ -161,3 +163,17 @@ def test_metadata_blocks_have_a_limit() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found is not None and found.parameters is None and peak < 40 * MEGABYTE
+
+
+def test_a_file_that_takes_too_long_is_ended_and_the_next_is_read() -> None:
+    reader = ReadingProcess(seconds=0.5, module="tests.security.endless_reader")
+    try:
+        for data in (ENDLESS, GREEDY, ENDLESS):
+            found = reader.read(data)
+            assert found is not None and found.program == "" and found.unused[NOT_READ]
+        assert ReadingProcess(module="no.such.module").read(b"x") == FoundParameters(
+            "", {}, {NOT_READ: "not read within 5 s"}
+        )
+        assert (found := ReadingProcess(module="tests.security.endless_reader").read(b"x")) and found.program == "read"
+    finally:
+        reader.close()
