@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 from xml.etree import ElementTree
 
 from core.storage.image_containers import ImageBlocks
@@ -188,6 +189,9 @@ _XMP_NAMES = {"UserComment": USER_COMMENT, "CreatorTool": "CreatorTool", "descri
               "Software": SOFTWARE, "record": "zdarkroom"}  # fmt: skip
 
 
+_ITEMS = 50  # elements of a list of texts that are looked at
+
+
 def xmp_texts(xmp: bytes) -> Iterator[tuple[str, str]]:
     """Yield the texts of an XMP packet by their local names. A packet with a document type is not read."""
     if not xmp or b"<!DOCTYPE" in xmp or b"<!ENTITY" in xmp:
@@ -209,5 +213,6 @@ def xmp_texts(xmp: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _first_item(element: ElementTree.Element) -> str:
-    """Return the first text of an `rdf:Alt` or `rdf:Seq`."""
-    return next((item.text for item in element.iter() if item.text and item.text.strip()), "")
+    """Return the first text of an `rdf:Alt` or `rdf:Seq`, which stands within the first few elements."""
+    near = islice(element.iter(), _ITEMS)  # all of them in each of many nested elements would be quadratic
+    return next((item.text for item in near if item.text and item.text.strip()), "")

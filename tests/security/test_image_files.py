@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from core.history.store import History
 from core.remote import generator as remote_generator
 from core.storage import pixel_budget
 from core.storage.database import Database
+from core.storage.embedded_texts import xmp_texts
 from core.storage.input_images import InputImages
 from core.storage.metadata import read_metadata, save_arguments
 from core.storage.thumbnails import Thumbnails
@@ -163,6 +165,14 @@ def test_metadata_blocks_have_a_limit() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found is not None and found.parameters is None and peak < 40 * MEGABYTE
+
+
+def test_nested_descriptions_of_xmp_are_read_in_linear_time() -> None:
+    """100,000 elements within one another, each of which may hold a list of texts: half an hour of looking into them all."""
+    nested = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>" + b"<description>" * 50_000 + b"</description>" * 50_000 + b"</x:xmpmeta>"
+    start = time.process_time()
+    assert list(xmp_texts(nested)) == []
+    assert time.process_time() - start < 1.0
 
 
 def test_a_file_that_takes_too_long_is_ended_and_the_next_is_read() -> None:

@@ -19,6 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from core.models.hub.hub_api import HubError
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -54,10 +55,17 @@ def demand_public(host: str) -> None:
         raise HubError("network", f"{host}: {type(error).__name__}", wait=0.0) from None
     for text in found:
         address = ipaddress.ip_address(text.partition("%")[0])
-        if address.version == 6 and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if not address.is_global or address.is_multicast:
+        carried = _carried(address) if isinstance(address, ipaddress.IPv6Address) else None
+        meant = carried or address
+        if not meant.is_global or meant.is_multicast or (isinstance(meant, ipaddress.IPv6Address) and meant.is_site_local):
             raise HubError("private", host)
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address stands for: mapped, 6to4 or NAT64 (RFC 4291, 3056, 6052)."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def may_have_token(endpoint: str, typed: bool) -> bool:
@@ -67,12 +75,23 @@ def may_have_token(endpoint: str, typed: bool) -> bool:
 
 
 class PublicAdapter(HTTPAdapter):
-    """Refuses addresses of this machine or network, also after redirects."""
+    """Refuses plain http and addresses of this machine or network, also after redirects.
+
+    A name may have another address when it is connected to than when it was asked for; over https the server there cannot
+    show a certificate of that name.
+    """
 
     def send(self, request: requests.PreparedRequest, *given: Any, **more: Any) -> requests.Response:
         """Send it where it may go. Raises HubError."""
-        demand_public(str(urlparse(str(request.url)).hostname))
+        _demand_public_https(str(request.url))
         return super().send(request, *given, **more)
+
+
+def _demand_public_https(url: str) -> None:
+    told = urlparse(url)
+    if told.scheme != "https":
+        raise HubError("mirror", f"{told.scheme}://{told.hostname}")
+    demand_public(str(told.hostname))
 
 
 def guard_session(session: requests.Session) -> requests.Session:
@@ -88,6 +107,6 @@ def guard_hugging_face() -> None:
     from huggingface_hub import set_client_factory
 
     def check(request: httpx.Request) -> None:
-        demand_public(request.url.host)
+        _demand_public_https(str(request.url))
 
     set_client_factory(lambda: httpx.Client(event_hooks={"request": [check]}, follow_redirects=True, timeout=None))

@@ -115,6 +115,8 @@ def names_this_studio(host: str, binding: Binding) -> bool:
     An address can't be rebound, which is how a page of another site would get in.
     """
     end = host.rfind(":")
+    if end > host.rfind("]") and host[end + 1 :].strip("0123456789"):  # localhost:8501@evil.example
+        return False
     name = (host[:end] if end > host.rfind("]") else host).lower().removeprefix("[").removesuffix("]").rstrip(".")
     if name in binding.names:
         return True

@@ -408,6 +408,8 @@ def test_a_token_on_the_command_line_is_refused(configs: Path) -> None:
         ({}, "127.0.0.1:8501", True),
         ({}, "192.168.1.20:8501", False),
         ({}, "[::1]:8501", True),
+        ({}, "localhost:8501@evil.example", False),
+        ({}, "localhost:", True),
         ({"server.host": "0.0.0.0"}, "192.168.1.20:8501", True),
         ({"server.host": "0.0.0.0"}, "[fd00::1]:8501", True),
         ({"server.host": "0.0.0.0"}, "evil.example", False),

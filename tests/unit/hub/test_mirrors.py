@@ -28,7 +28,8 @@ def test_typed_mirror_is_a_plain_https_address(text: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "10.0.0.1", "192.168.1.1", "169.254.169.254", "::1", "fe80::1", "0.0.0.0", "::ffff:10.0.0.1",
-             "100.64.0.1", "224.0.0.1", "2130706433"],
+             "100.64.0.1", "224.0.0.1", "2130706433", "0x7f000001", "127.1", "64:ff9b::c0a8:101", "2002:7f00:1::", "fec0::1",
+             "\uff11\uff12\uff17.0.0.1"],
 )  # fmt: skip
 def test_address_in_this_network_is_refused(host: str) -> None:
     with pytest.raises(HubError) as caught:
@@ -59,5 +60,12 @@ def test_who_may_see_a_token(endpoint: str, typed: bool, may: bool) -> None:
 
 def test_guarded_session_follows_no_redirect_into_this_network() -> None:
     with pytest.raises(HubError) as caught:
-        guard_session(requests.Session()).get("http://127.0.0.1:9/", timeout=5)
+        guard_session(requests.Session()).get("https://127.0.0.1:9/", timeout=5)
     assert caught.value.kind == "private"
+
+
+def test_guarded_session_follows_no_redirect_to_plain_http() -> None:
+    """A name that has another address once it is connected to shows no certificate of that name, but only over https."""
+    with pytest.raises(HubError) as caught:
+        guard_session(requests.Session()).get("http://8.8.8.8:9/", timeout=5)
+    assert caught.value.kind == "mirror"
