@@ -8,6 +8,7 @@
     python3 start.py test              linters, types and tests; extra arguments go to pytest
     python3 start.py models            which models there are; models get ID fetches one (models --help)
     python3 start.py inspect FILE      how an image was made, by whatever program (--json for scripts)
+    python3 start.py queue             the jobs that wait; pause, resume (with a job's id: that job), cancel JOB
     python3 start.py history check     compare rows and files; rebuild: make the rows again from the files
     python3 start.py users add NAME    let a person in with a password, which is asked for; list, remove NAME
     python3 start.py doctor            what a bug report needs, and a check of the set-up (--security: of the packages, too)

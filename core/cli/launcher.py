@@ -39,6 +39,7 @@ COMMANDS = (
     "bench",
     "options",
     "samplers",
+    "queue",
     "upscale",
 )  # answered by core.cli.main
 LINTERS = (

@@ -93,6 +93,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
         from core.cli import upscale
 
         return upscale.run(parsed, language, configs)
+    if parsed.command == "queue":
+        from core.cli import queue
+
+        return queue.run(parsed, language, configs, os.environ)
     if parsed.command == "samplers":
         from core.cli import samplers
 
@@ -206,6 +210,7 @@ def build_parser(language: str, only: str | None = None) -> argparse.ArgumentPar
         "bench": _add_bench,
         "options": _add_options,
         "samplers": _add_samplers,
+        "queue": _add_queue,
         "upscale": _add_upscale,
     }
     for name, add in adding.items():
@@ -326,6 +331,14 @@ def _add_upscale(command: argparse.ArgumentParser, language: str) -> None:
 
 def _add_samplers(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--json", action="store_true", help=WORDS[language]["samplers-json"])
+
+
+def _add_queue(command: argparse.ArgumentParser, language: str) -> None:
+    from core.cli.queue import ACTIONS
+
+    words = WORDS[language]
+    command.add_argument("action", nargs="?", choices=ACTIONS, default="list", help=words["queue-action"])
+    command.add_argument("job", nargs="?", metavar="JOB", help=words["queue-job"])
 
 
 def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
