@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from sqlite3 import connect
 
@@ -93,8 +93,11 @@ def test_ctrl_c(tmp_path: Path, arguments: list[str]) -> None:
     while not (tmp_path / "outputs" / "logs").exists():  # the command has begun
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
+    errors = b""
+    while process.returncode is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):  # libraries that are being imported swallow one now and then: press again
+            _, errors = process.communicate(timeout=5)
     assert process.returncode in (0, 130) and b"Traceback" not in errors, errors.decode()
 
 
