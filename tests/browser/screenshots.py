@@ -117,9 +117,6 @@ def photograph(context: BrowserContext, studio: Studio, address: str, folder: Pa
     page = new_page(context, scheme="dark")
     make_one(page, address, "zh", "红色的房子，日落，雪山")
     shoot(page, folder / "generate.webp")
-    page.emulate_media(color_scheme="light")
-    shoot(page, folder / "generate-light.webp")
-    page.emulate_media(color_scheme="dark")
     newest = studio.history.search(HistoryQuery(limit=3)).records
     page.goto(f"{address}/history?lang=en&image={newest[2].id}")
     page.locator(".st-key-detail_zoom img[src]").first.wait_for()
