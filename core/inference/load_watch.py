@@ -32,6 +32,7 @@ class LoadWatch(TorchFunctionMode):
         self._process = psutil.Process()
         self._read = self._total = self._mapped = 0
         self._next_sample = self._next_word = 0.0
+        self._cancelled = False
 
     @contextmanager
     def over(self, files: Iterable[Path]) -> Iterator[None]:
@@ -42,6 +43,10 @@ class LoadWatch(TorchFunctionMode):
         try:
             with self:
                 yield
+        except Exception:
+            if self._cancelled:  # the libraries make an error of their own of whatever is raised while they read
+                raise Cancelled from None
+            raise
         finally:
             _present.reset(token)
 
@@ -62,7 +67,8 @@ class LoadWatch(TorchFunctionMode):
         if now < self._next_word:
             return
         self._next_word = now + TELL_SECONDS
-        if self._is_cancelled():
+        self._cancelled = self._cancelled or self._is_cancelled()
+        if self._cancelled:
             raise Cancelled
         self._on_bytes(min(self._read, self._total), self._total)
 

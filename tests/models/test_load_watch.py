@@ -8,6 +8,7 @@ from core.config.loader import PROJECT_ROOT
 from core.errors import Cancelled
 from core.inference import load_watch
 from core.inference.generator import Generator
+from core.inference.pipeline_reading import read_pipeline
 from core.models.catalog import Catalog
 from core.models.model_paths import ModelPaths
 from core.models.part_sources import files_of, weights_by_part
@@ -44,6 +45,17 @@ def test_loading_can_be_cancelled_and_begun_again(catalog, request_of):
     assert generator.loaded is None
     generator.load("demo", request_of().options, lambda progress: None)
     assert generator.loaded.model == "demo"
+
+
+def test_cancelling_is_heard_although_a_library_raises_an_error_of_its_own(catalog, request_of):
+    def read(info, dtypes):
+        try:
+            return read_pipeline(info, dtypes)
+        except Exception as error:
+            raise OSError("Unable to load weights") from error
+
+    with pytest.raises(Cancelled):
+        Generator(catalog, read).load("demo", request_of().options, lambda progress: None, lambda: True)
 
 
 def test_bytes_that_are_copied_out_of_a_file_count(tmp_path):
