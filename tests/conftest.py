@@ -31,14 +31,36 @@ hypothesis_settings.load_profile("studio")
 SERVER = "postgresql"  # the kind of database that a test may run on once more
 OpenDatabase = Callable[[Path], Database]
 
+# What is run by one process of several, by the beginning of its path: all pages share one server, one worker and one browser,
+# and do not wait for each other; Ray is started once. Other tests are together with those of their file.
+TOGETHER = {
+    "tests/browser/": "browser",
+    "tests/integration/jobs/test_job_life.py": "ray",
+    "tests/integration/jobs/test_on_ray.py": "ray",
+}
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is run on a server once more is slow, but for the tests that tell the most, which are marked `both`."""
+    """Mark as slow what is run on a server once more, but for the tests that tell the most (`both`), and the cases that a test
+    does not name with `by_default`."""
+    cases: dict[tuple[str, ...], set[str]] = {}  # the names of a test's mark -> those that are there
     for item in items:
-        params = getattr(getattr(item, "callspec", None), "params", {})
+        file = item.nodeid.partition("::")[0]
+        group = next((name for path, name in TOGETHER.items() if file.startswith(path)), file)
+        item.add_marker(pytest.mark.xdist_group(group))
+        callspec = getattr(item, "callspec", None)
+        params = getattr(callspec, "params", {})
         if params.get("dialect") == SERVER and item.get_closest_marker("both") is None:
             item.add_marker(pytest.mark.slow)
+        chosen = item.get_closest_marker("by_default")
+        if chosen is not None and callspec is not None:
+            cases.setdefault((item.nodeid.partition("[")[0], *chosen.args), set()).add(callspec.id)
+            if callspec.id not in chosen.args:
+                item.add_marker(pytest.mark.slow)
+    for (test, *names), found in cases.items():  # a single case, called by its id, is not compared
+        if len(found) > 1 and (unknown := set(names) - found):
+            raise pytest.UsageError(f"{test} has no case {', '.join(sorted(unknown))} to run by default; it has {sorted(found)}")
 
 
 def pytest_collection_finish() -> None:

@@ -35,6 +35,7 @@ def fill(page, label, text, which=0):
     field.press("Tab")
 
 
+@pytest.mark.slow
 def test_two_option_sets_from_the_form_to_the_vote(app, browser):
     page = new_page(browser)
     page.goto(f"{app}/comparison?lang=en")

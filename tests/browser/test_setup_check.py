@@ -85,6 +85,7 @@ def outlines():
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_a_control_image_is_shown_as_it_will_be_seen(browser, tmp_path):
     from tests.models import tiny_models
 

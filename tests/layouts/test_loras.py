@@ -128,7 +128,14 @@ def test_there_are_enough_layouts(family: str) -> None:
     assert len(LAYOUTS) >= 60 and any(layout.family == family for layout in LAYOUTS.values())
 
 
-@pytest.mark.parametrize(("toy", "name"), [(layout.family, name) for name, layout in LAYOUTS.items()], indirect=["toy"])
+QUICK = ("z-diffusers", "z-comfyui-fused", "z-text-encoder-kohya", "z-dora", "xl-old-processor", "xl-tucker", "xl-full",
+         "sd-old-text-encoder")  # fmt: skip
+ACTING = [
+    pytest.param(layout.family, name, marks=() if name in QUICK else pytest.mark.slow) for name, layout in LAYOUTS.items()
+]
+
+
+@pytest.mark.parametrize(("toy", "name"), ACTING, indirect=["toy"])
 def test_layout_acts_on_every_layer(toy, name: str) -> None:
     check_acts(toy, name)
 
@@ -139,6 +146,7 @@ def test_image_of_each_layout_is_that_of_the_changed_weights(toy, name: str) -> 
     check_acts(toy, name, image=True)
 
 
+# Those of QUICK and SCALED have each algorithm and each way to name layers; the others are read by their headers by default, too.
 SCALED = ["z-lokr-low-rank", "z-kohya-fused", "xl-loha", "xl-kohya-texts", "sd-kohya"]
 
 
@@ -150,6 +158,7 @@ def test_weight_scales_the_delta_and_the_image(toy, name: str) -> None:
 each_family = pytest.mark.parametrize("toy", BUILD, indirect=True)
 
 
+@pytest.mark.by_default("z_image")
 @each_family
 @torch.no_grad()
 def test_adapters_of_several_algorithms_add_up(toy) -> None:

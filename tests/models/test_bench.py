@@ -29,6 +29,7 @@ def test_a_line_for_each_option_and_a_reason_where_there_is_none(capfd):
     assert all(name in table for name in rows)
 
 
+@pytest.mark.slow
 def test_overhead_names_every_part(capfd):
     assert main.main(["bench", "overhead", "--runs", "1", "--side", "64", "--steps", "2"]) == 0
     *table, last = capfd.readouterr().out.splitlines()

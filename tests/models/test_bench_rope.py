@@ -13,7 +13,7 @@ from core.demo.repetition import repetition
 
 
 def test_every_scaling_gets_the_same_prompts_at_two_and_three_times_the_side(capfd):
-    line = "bench rope --side 128 --prompts 2 --steps 1 --minutes 2 --set vae.dtype=bfloat16"
+    line = "bench rope --side 128 --prompts 1 --steps 1 --minutes 2 --set vae.dtype=bfloat16"
     assert main.main(line.split()) == 0
     said = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert (said["base"], said["steps"]) == (128, 1)

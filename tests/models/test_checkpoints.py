@@ -93,6 +93,7 @@ def near(one, other, by=1):
 # -- what it draws -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.by_default("sdxl")
 def test_every_way_of_drawing_is_the_folders_own(pair, request_of):
     """With the same LoRA. Bit for bit where the texts are read alike: see `near`."""
     found = {}
@@ -147,6 +148,7 @@ def test_with_a_control_net_it_is_the_folders_own(pair, request_of):
     assert (info.path, info.base) == (str(pair.root / "network"), str(pair.file))
 
 
+@pytest.mark.by_default("sdxl")
 def test_each_part_has_the_precision_that_was_asked_for(pair, request_of):
     changed = {"model.dtype": "bfloat16", "vae.dtype": "float32"}
     folder, file = (drawn(pair, request_of(model=name, changed=changed, **SIZE)) for name in ("folder", "file"))
@@ -156,6 +158,7 @@ def test_each_part_has_the_precision_that_was_asked_for(pair, request_of):
     assert parts["vae"].dtype is torch.float32
 
 
+@pytest.mark.by_default("sdxl")
 def test_blocks_on_disk_draw_the_same_image(pair, request_of):
     whole = drawn(pair, request_of(model="file", **SIZE))
     changed = {"memory.tier": "4gb", "memory.offload": "disk"}
@@ -220,6 +223,7 @@ def test_without_a_folder_of_its_shape_it_says_what_is_missing(pair, tmp_path):
     assert "`models add`" in said.message("zh")
 
 
+@pytest.mark.by_default("sdxl")
 def test_what_the_file_lacks_comes_from_the_folder(pair, request_of, tmp_path):
     lean = originals.one_file(pair.folder, tmp_path / "lean.safetensors", without=("vae", "text_encoder"))
     alone = catalog_of(tmp_path / "alone").find(str(lean))

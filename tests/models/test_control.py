@@ -140,6 +140,7 @@ def same(one, other):
 # -- what is drawn -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.by_default("3.0-beside", "0.0-v1", "3.0-v21")
 @pytest.mark.parametrize("model", [*SDXL, *Z_IMAGE])
 @pytest.mark.parametrize("guidance", [0.0, 3.0])
 @pytest.mark.option("controlnet.preprocessor")
@@ -164,6 +165,7 @@ def masked(image):
     return mask
 
 
+@pytest.mark.by_default("v21")
 @pytest.mark.parametrize("model", ["v20", "v21"])
 def test_z_image_inpaints_as_plain_diffusers(toy_box, own, request_of, image, model):
     """Within the mask; all steps are run, from noise alone. Outside the pixels are the input's own."""
@@ -205,6 +207,7 @@ def test_sdxl_goes_over_an_image_as_plain_diffusers(toy_box, own, request_of, im
     assert np.array_equal(pixels(drawn.image)[white], pixels(plain)[white])
 
 
+@pytest.mark.by_default("v1")
 @pytest.mark.parametrize("model", ["beside", "v1", "folder"])
 @pytest.mark.option("controlnet.scale")
 def test_strength(toy_box, draw, image, model):
@@ -234,6 +237,7 @@ def test_from_when_to_when(toy_box, draw, image):
         measured(key, f"0.25 to 0.75: pixels {gap:.2f}/255 from 0 to 1 on average, as in plain diffusers")
 
 
+@pytest.mark.by_default("0.25-0.75-heard2")
 @pytest.mark.parametrize(("start", "end", "heard"), [(0.5, 1.0, [2, 3]), (0.0, 0.5, [0, 1]), (0.25, 0.75, [1, 2])])
 def test_z_image_has_a_start_and_an_end_by_the_same_rule(own, draw, start, end, heard):
     draw("v1")
@@ -312,6 +316,7 @@ def test_positions_and_attention_are_the_transformers(own, draw):
     assert same(draw("v21").image, neutral), "and back"
 
 
+@pytest.mark.by_default("v21")
 @pytest.mark.parametrize("model", ["beside", "v1", "v21"])
 def test_blocks_on_disk_draw_the_same_image(own, draw, model):
     whole = pixels(draw(model).image)
@@ -320,6 +325,7 @@ def test_blocks_on_disk_draw_the_same_image(own, draw, model):
     assert np.abs(pixels(small.image) - whole).max() <= 2
 
 
+@pytest.mark.by_default("v1")
 @pytest.mark.parametrize("model", ["beside", "v1"])
 def test_half_precision_is_drawn(draw, model):
     assert draw(model, changed={"model.dtype": "bfloat16"}).image.size == (64, 80)

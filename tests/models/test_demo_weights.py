@@ -57,6 +57,7 @@ def test_preview_projection_shows_the_image(pipeline):
     assert (shown - pooled).abs().mean() < 0.06
 
 
-def test_it_draws_what_held_out_prompts_name():
-    report = evaluate.evaluate(evaluate.plain_pipeline(Path(FOLDER)), prompts=16, seed=3)
+@pytest.mark.parametrize("prompts", [3, pytest.param(16, marks=pytest.mark.slow)])
+def test_it_draws_what_held_out_prompts_name(prompts):
+    report = evaluate.evaluate(evaluate.plain_pipeline(Path(FOLDER)), prompts=prompts, seed=3)
     assert report.rate() >= 0.9, report.table()

@@ -58,7 +58,7 @@ SIZES = st.tuples(st.integers(64, 500), st.integers(64, 500)) | st.sampled_from(
 
 
 @settings(
-    max_examples=25,
+    max_examples=10,
     phases=(Phase.explicit, Phase.generate),  # a counterexample is small as it is, and each takes a while
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -91,6 +91,7 @@ def test_every_combination(quick, files, request_of, size, forced, tiled, mode, 
             assert (image.size, image.format.lower()) == (size, format)
 
 
+@pytest.mark.by_default("True-size1", "False-size0")
 @pytest.mark.parametrize("size", [(1000, 701), (64, 2048)])
 @pytest.mark.parametrize("forced", [True, False])
 def test_the_real_model(generator, request_of, size, forced):

@@ -1,4 +1,7 @@
-"""Every kind of model, on toys of the real classes, through the catalogue and the generator; and single files."""
+"""Every kind of model, on toys of the real classes, through the catalogue and the generator; and single files.
+
+What `FamilyContract` proves of each family by default, too, is slow here.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,7 @@ def test_the_catalogue_knows_a_folder(catalog, toy):
     assert (info.default_width, info.size_multiple) == (64, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [0.0, 4.0])
 def test_pixels_are_those_of_plain_diffusers(own, toy, request_of, guidance):
     folder, kind = toy
@@ -79,6 +83,7 @@ def test_pixels_are_those_of_plain_diffusers(own, toy, request_of, guidance):
     assert "transformer.use_rope" not in mine.effective
 
 
+@pytest.mark.slow
 def test_each_image_of_a_batch_is_the_one_of_its_seed(own, toy, request_of):
     request = request_of(model=str(toy[0]), width=64, height=64)
     batch = own.generate(request_of(model=str(toy[0]), width=64, height=64, num_images=2)).images
@@ -86,6 +91,7 @@ def test_each_image_of_a_batch_is_the_one_of_its_seed(own, toy, request_of):
     assert not np.array_equal(pixels(batch[0]), pixels(batch[1]))
 
 
+@pytest.mark.by_default("StableDiffusionPipeline")
 def test_steps_are_told_and_a_cancel_ends_them(own, toy, request_of):
     seen = []
     with pytest.raises(Cancelled):
@@ -97,6 +103,7 @@ def test_steps_are_told_and_a_cancel_ends_them(own, toy, request_of):
     assert max(one.step for one in seen) == 2
 
 
+@pytest.mark.by_default("StableDiffusionPipeline")
 def test_what_does_nothing_here_is_said(own, toy, request_of, capfd):
     request = request_of(
         model=str(toy[0]), width=64, height=64, prompt="word " * 100,
@@ -108,12 +115,14 @@ def test_what_does_nothing_here_is_said(own, toy, request_of, capfd):
     assert "word" not in "".join(capfd.readouterr()), "what people write is not logged"
 
 
+@pytest.mark.by_default("StableDiffusionPipeline")
 def test_any_size_is_delivered_exactly(own, toy, request_of):
     image = own.generate(request_of(model=str(toy[0]), width=67, height=91)).images[0]
     assert image.image.size == (67, 91)
     assert image.rendered_size == (72, 96)
 
 
+@pytest.mark.by_default("StableDiffusionPipeline")
 def test_tiled_decoding_is_applied(own, toy, request_of):
     own.generate(request_of(model=str(toy[0]), width=64, height=64, changed={"vae.enable_tiling": True}))
     assert own.loaded.pipeline.vae.use_tiling
@@ -121,6 +130,7 @@ def test_tiled_decoding_is_applied(own, toy, request_of):
     assert not own.loaded.pipeline.vae.use_tiling
 
 
+@pytest.mark.by_default("StableDiffusionPipeline-text_encoder-Embedding-0", "StableDiffusionPipeline-unet-Conv2d-1")
 @pytest.mark.parametrize(("part", "kind", "step"), [("text_encoder", "Embedding", 0), ("unet", "Conv2d", 1)])
 def test_what_is_not_finite_is_found_in_each_part(own, toy, request_of, part, kind, step):
     request = request_of(model=str(toy[0]), width=64, height=64)
@@ -134,6 +144,7 @@ def test_what_is_not_finite_is_found_in_each_part(own, toy, request_of, part, ki
         hook.remove()
 
 
+@pytest.mark.by_default("StableDiffusionPipeline")
 def test_a_broken_decoding_is_done_again_in_float32(own, toy, request_of, monkeypatch):
     request = request_of(model=str(toy[0]), width=64, height=64, changed={"model.dtype": "bfloat16"})
     own.generate(request)
@@ -173,6 +184,7 @@ def test_parameters_are_counted_by_part(own, toy, request_of):
     assert {"text_encoder", "unet", "vae"} <= set(counted)
 
 
+@pytest.mark.slow
 def test_blocks_on_disk_draw_the_same_image(own, toy, request_of):
     whole = own.generate(request_of(model=str(toy[0]), width=64, height=64)).images[0]
     changed = {"memory.tier": "4gb", "memory.offload": "disk"}
@@ -183,6 +195,7 @@ def test_blocks_on_disk_draw_the_same_image(own, toy, request_of):
     assert np.abs(pixels(image) - pixels(whole)).max() <= 2
 
 
+@pytest.mark.slow
 def test_parts_offloaded_one_by_one_draw_the_same_image(own, toy, request_of):
     request = request_of(model=str(toy[0]), width=64, height=64)
     whole = pixels(own.generate(request).images[0])
@@ -197,6 +210,7 @@ def test_parts_offloaded_one_by_one_draw_the_same_image(own, toy, request_of):
         pipeline.remove_all_hooks()
 
 
+@pytest.mark.by_default("StableDiffusionPipeline-asked0", "StableDiffusionPipeline-asked1", "StableDiffusionPipeline-asked2")
 @pytest.mark.parametrize("asked", [{"memory.quantization": "int8"}, {"memory.tier": "8gb"}, {"tensorrt.enabled": True}])
 def test_a_unet_is_not_quantised_nor_compiled_and_says_so(own, toy, request_of, asked):
     image = own.generate(request_of(model=str(toy[0]), width=64, height=64, changed=asked)).images[0]
@@ -207,6 +221,7 @@ def test_a_unet_is_not_quantised_nor_compiled_and_says_so(own, toy, request_of, 
     assert not set(asked) & {"memory.quantization", "tensorrt.enabled"} & set(image.effective)
 
 
+@pytest.mark.by_default("StableDiffusionPipeline")
 def test_a_switch_frees_the_model_before(own, toy, request_of, monkeypatch):
     own.generate(request_of(model=str(toy[0]), width=64, height=64))
     at_load = []
@@ -221,6 +236,7 @@ def test_a_switch_frees_the_model_before(own, toy, request_of, monkeypatch):
 # -- safety ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.by_default("StableDiffusionPipeline")
 def test_a_foreign_class_is_refused_before_anything_is_loaded(own, toy, request_of, tmp_path):
     folder = tmp_path / "toy"
     shutil.copytree(toy[0], folder)

@@ -16,6 +16,7 @@ __all__ = ["family", "own"]  # fixtures
 ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.denoising_strength": 0.5}
 
 
+@pytest.mark.by_default("demo-lanczos", "sdxl-nearest")
 @pytest.mark.option("hires.enabled", "hires.scale", "hires.denoising_strength", "hires.upscaler")
 @pytest.mark.parametrize("upscaler", ["lanczos", "nearest"])
 def test_it_is_the_small_image_enlarged_and_drawn_over(own, family, request_of, upscaler):
@@ -55,6 +56,7 @@ def test_its_steps_are_its_own(own, request_of):
     measured("hires.steps", "10 at strength 0.5: 5 run after the first pass's 4")
 
 
+@pytest.mark.by_default("False-size1", "True-size0")
 @pytest.mark.parametrize("size", [(131, 150), (256, 130)])
 @pytest.mark.parametrize("exact", [True, False])
 def test_any_size_is_delivered_exactly(own, request_of, size, exact):

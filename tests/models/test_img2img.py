@@ -74,6 +74,7 @@ def drawn_by_diffusers(folder, kind, request, more, **given):
     ).images[0]
 
 
+@pytest.mark.by_default("demo-0.3-2.5", "demo-1.0-0.0", "sd-0.3-0.0", "sdxl-1.0-2.5")
 @pytest.mark.option("img2img.denoising_strength")
 @pytest.mark.parametrize("guidance", [0.0, 2.5])
 @pytest.mark.parametrize("strength", [0.3, 1.0])
@@ -96,6 +97,7 @@ def test_from_a_image_it_is_plain_diffusers(own, family, request_of, guidance, s
     assert steps in (list(range(1, run + 1)), [*range(1, run + 1), run]), "PNDM takes a step more"
 
 
+@pytest.mark.by_default("demo-0.6", "sdxl-1.0")
 @pytest.mark.parametrize("strength", [0.6, 1.0])
 def test_within_a_mask_it_is_plain_diffusers_and_outside_the_input_itself(own, family, request_of, strength):
     name, folder, stem, more = family
@@ -183,6 +185,7 @@ def test_a_black_mask_is_told(own, request_of):
         own.generate(request_of(width=128, height=96), attempt=ResumeState(inputs=given))
 
 
+@pytest.mark.by_default("demo")
 def test_another_precision_of_the_vae_than_of_the_rest(own, family, request_of):
     """The image is encoded in the VAE's own precision, which stays what it was."""
     changed = {"model.dtype": "bfloat16", "vae.dtype": "float32"}

@@ -89,7 +89,7 @@ def test_none_and_weight_0_are_plain_diffusers_bit_for_bit(own, plain, request_o
         assert not any("lora" in name for name, _ in own.loaded.pipeline.transformer.named_modules())
 
 
-@pytest.mark.parametrize("swaps", [15, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("swaps", [6, pytest.param(50, marks=pytest.mark.slow)])
 def test_swaps_leave_no_trace_and_load_nothing_again(own, request_of, swaps):
     tiny = {**SMALL, "num_inference_steps": 1}
     _, before = drawn(own, request_of(**tiny))
@@ -134,9 +134,9 @@ def test_images_of_a_batch_have_each_their_own(own, request_of):
     "changed",
     [
         {"model.dtype": "bfloat16"},
-        {"model.dtype": "float16"},
+        pytest.param({"model.dtype": "float16"}, marks=pytest.mark.slow),
         {"memory.quantization": "int8"},
-        {"memory.quantization": "fp8_storage"},
+        pytest.param({"memory.quantization": "fp8_storage"}, marks=pytest.mark.slow),
         {"memory.tier": "8gb", "memory.offload": "group"},
     ],
     ids=str,
@@ -218,6 +218,7 @@ def toy(request, tmp_path_factory):
     return SimpleNamespace(folder=folder, plain=plain, own=own, loras=loras)
 
 
+@pytest.mark.by_default("sdxl-0.0", "sd-4.0")
 @pytest.mark.parametrize("guidance", [0.0, 4.0])
 def test_a_u_nets_loras_are_plain_diffusers_own(toy, request_of, guidance):
     small = {**SMALL, "model": str(toy.folder), "cfg_scale": guidance + 1, "negative_prompt": "grey"}

@@ -147,6 +147,7 @@ def stored(parameter):
     return sum(getattr(parameter, n).nbytes for n in names) if names else parameter.untyped_storage().nbytes()
 
 
+@pytest.mark.by_default("nf4")
 @pytest.mark.parametrize("kind", ["fp8", "nf4", "gguf"])
 def test_what_the_cpu_cannot_do_is_refused_by_name(generator, request_of, kind):
     with pytest.raises(UnavailableError, match=rf"memory\.quantization = {kind}") as caught:

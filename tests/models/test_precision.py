@@ -55,6 +55,7 @@ def small(request_of, **changed):
     return request_of(changed=changed, width=64, height=64, num_inference_steps=STEPS)
 
 
+@pytest.mark.by_default("transformer")
 @pytest.mark.option("text_encoder.dtype", "transformer.dtype", "vae.dtype")
 @pytest.mark.parametrize("part", ["text_encoder", "transformer", "vae"])
 def test_each_part_has_its_own_precision(generator, request_of, part):
@@ -69,6 +70,7 @@ def test_each_part_has_its_own_precision(generator, request_of, part):
     measured(f"{part}.dtype", f"bfloat16 in this part alone moves pixels by {gap.mean():.2f}/255, {gap.max()} at most")
 
 
+@pytest.mark.by_default("2")
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 def test_nan_of_a_step_is_repaired_by_the_whole_job_in_float32(generator, request_of, poison, step):
     request = small(request_of, **{"model.dtype": "bfloat16"})
@@ -88,6 +90,7 @@ def test_nan_of_the_text_encoder_is_repaired_too(generator, request_of, poison):
     assert "text_encoder gave NaN or Inf at step 0" in str([c.reason["en"] for c in image.decisions])
 
 
+@pytest.mark.by_default("black")
 @pytest.mark.parametrize("value", [float("nan"), -1.0], ids=["nan", "black"])
 def test_a_broken_decoding_is_done_again_in_float32(generator, request_of, poison, value):
     request = small(request_of, **{"model.dtype": "bfloat16"})
@@ -116,7 +119,7 @@ def test_only_what_is_missing_is_made_again(generator, request_of, poison):
     [
         ("text_encoder", float("nan"), 0, "get this component's weights again"),
         ("transformer", float("inf"), 1, "get this component's weights again"),
-        ("vae", float("nan"), STEPS, "get this component's weights again"),
+        pytest.param("vae", float("nan"), STEPS, "get this component's weights again", marks=pytest.mark.slow),
         ("vae", -1.0, STEPS, "change the prompt"),
     ],
 )

@@ -59,6 +59,9 @@ def stopped_then_resumed(own, request, folder, stop_at, inputs=None):
 @pytest.mark.parametrize(
     ("model", "sampler"), [*(("z", one) for one in FLOW), *(("sd", one) for one in DIFFUSION), ("flux2", "auto")]
 )
+@pytest.mark.by_default(
+    "z-auto", "z-heun", "z-dpmpp_2m", "sd-dpm_2", "sd-dpm_2_ancestral", "sd-dpmpp_sde", "sd-lms", "sd-pndm", "flux2-auto"
+)
 def test_resumed_image_has_the_same_pixels(own, folders, request_of, tmp_path, model, sampler):
     changed = {"generation.sampler": sampler}
     request = request_of(
@@ -73,6 +76,7 @@ def test_resumed_image_has_the_same_pixels(own, folders, request_of, tmp_path, m
     measured("resume.interval", "stopped after 2 of 4 steps, 21 samplers of three families: the same pixels")
 
 
+@pytest.mark.by_default("img2img-1", "inpaint-3", "hires-1")
 @pytest.mark.parametrize("stop_at", [1, 3])
 @pytest.mark.parametrize("kind", ["img2img", "inpaint", "hires"])
 def test_resumed_passes_have_the_same_pixels(own, folders, request_of, tmp_path, kind, stop_at):

@@ -200,6 +200,7 @@ def test_samplers_generate_and_batches_agree(own, request_of):
     assert np.array_equal(pixels(own.generate(request_of(width=64, height=64)).images[0].image), whole)
 
 
+@pytest.mark.by_default("euler", "heun", "dpmpp_2m", "lcm")
 @pytest.mark.parametrize("sampler", usable("flow"))
 def test_img2img_with_every_sampler(own, request_of, sampler):
     """A weak strength stays near the image: the solver begins in the middle of its sigmas."""

@@ -105,6 +105,7 @@ def count_loads(log):
     return sum("demo loaded in" in line for line in log)
 
 
+@pytest.mark.slow
 def test_the_job_of_a_killed_worker_is_run_again(studio):
     job = studio.queue.submit(studio.requests.new({"prompt": "a castle", "num_inference_steps": 200, "width": 256}))
     wait_for(studio, job.id, lambda job: job.state is JobState.RUNNING)

@@ -1,6 +1,6 @@
 """A generator without a model, for the worker's tests: it draws plain images, and fails as its request's options say.
 
-Options: fake.step_seconds, fake.decode_seconds, fake.fails (a key of FAILURES; on the second step).
+Options: fake.step_seconds, fake.decode_seconds, fake.noise (no plain image), fake.fails (a key of FAILURES; on the second step).
 """
 
 from __future__ import annotations
@@ -102,10 +102,12 @@ class FakeGenerator:
             on_progress(Progress(Phase.STEPS, step, steps, k, images, preview=_webp(50 * step), preview_step=step))
         on_progress(Progress(Phase.DECODE, steps, steps, k, images))
         time.sleep(request.options.get("fake.decode_seconds", 0.0))
+        size = (request.width, request.height)
+        plain = Image.new("RGB", size, (request.seed % 256, 40, 80))
         return GeneratedImage(
-            image=Image.new("RGB", (request.width, request.height), (request.seed % 256, 40, 80)),
+            image=Image.effect_noise(size, 90).convert("RGB") if request.options.get("fake.noise") else plain,
             request=request,
-            rendered_size=(request.width, request.height),
+            rendered_size=size,
             timings={"text": 0.0, "steps": time.perf_counter() - began, "decode": 0.0},
             effective={"model.device": "cpu"},
             place=k,

@@ -205,7 +205,7 @@ class Jobs(RuleBasedStateMachine):
 
 @pytest.mark.both
 def test_any_calls_in_any_order(database: Database) -> None:
-    wished = settings(max_examples=15, stateful_step_count=20, deadline=None)
+    wished = settings(max_examples=8, stateful_step_count=20, deadline=None)
     run_state_machine_as_test(lambda: Jobs(database), settings=wished)
 
 
@@ -252,7 +252,7 @@ def test_move_puts_one_job_at_its_position_and_keeps_the_others_in_order(queue: 
     dice = random.Random(7)
     for rank in (2, 1, 1, 0, 0, 0, -1):
         queue.submit(REQUEST, SubmitOptions(priority=rank))
-    for _ in range(150):  # more often than gaps between places last
+    for _ in range(60):  # more often than gaps between places last
         line = [job.id for job in queue.active(9)]
         ranks = {job.id: job.priority for job in queue.active(9)}
         name, position = dice.choice(line), dice.randrange(-1, len(line) + 3)

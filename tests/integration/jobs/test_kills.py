@@ -59,7 +59,7 @@ class Theatre:
         wait_for(lambda: self.shop.supervisor.status().state == "stopped")
 
 
-@pytest.mark.parametrize(("jobs", "kills"), [(8, 5), pytest.param(100, 50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("jobs", "kills"), [(5, 3), pytest.param(100, 50, marks=pytest.mark.slow)])
 @pytest.mark.timeout(1500)
 def test_after_any_kills_there_are_exactly_the_images_asked_for(shop: Shop, jobs: int, kills: int) -> None:
     dice = random.Random(20_261_122)

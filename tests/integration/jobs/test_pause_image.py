@@ -1,4 +1,4 @@
-"""A job that is paused, or whose worker is killed, in the middle of an image continues there, on the real worker."""
+"""A job that is paused, or whose worker is killed, in the middle of an image continues there, with the real model."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from core.jobs.runner import STATES
+from core.config.loader import PROJECT_ROOT
+from core.inference.generator import build_generator
+from core.jobs.generator_protocol import LazyGenerator
+from core.jobs.runner import STATES, JobRunner
 from core.types import Job, JobState, Phase
 from tests.integration.jobs.harness import Shop, make_request, wait_for, wait_until_gone
 
@@ -29,8 +33,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop.close()
 
 
-def submit(shop: Shop, **options: object) -> str:
-    request = make_request("a red house, day", width=256, height=256, num_inference_steps=STEPS)
+def submit(shop: Shop, side: int = 256, steps: int = STEPS, **options: object) -> str:
+    request = make_request("a red house, day", width=side, height=side, num_inference_steps=steps)
     return shop.queue.submit(replace(request, options={**request.options, **options})).id
 
 
@@ -43,6 +47,36 @@ def at_step(shop: Shop, job_id: str, step: int) -> None:
     shop.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.STEPS and job.progress.step >= step))
 
 
+def test_a_paused_image_has_the_pixels_of_a_whole_one(shop: Shop) -> None:
+    """In one process, without a worker that has to start: the runner, the queue, the store and the generator."""
+    generator = build_generator(PROJECT_ROOT / "configs")
+    asked: list[str] = []
+
+    def pause(state: str) -> None:
+        """Once the fourth step has been told of."""
+        progress = shop.queue.get(asked[-1]).progress
+        if len(asked) == 2 and progress and progress.phase is Phase.STEPS and progress.step == 4:
+            shop.queue.pause_job(asked[-1], True)
+
+    def run() -> Job:
+        runner = JobRunner("w", shop.database, shop.directory, LazyGenerator(lambda: generator), pause, Event())
+        runner.run_next()
+        return shop.queue.get(asked[-1])
+
+    asked.append(submit(shop, 64, 8))
+    whole = pixels(shop, run())
+    asked.append(submit(shop, 64, 8))
+    held = run()
+    assert held.held and held.state is JobState.QUEUED
+    assert list((shop.directory / STATES / held.id).glob("*.safetensors"))
+    shop.queue.pause_job(held.id, False)
+    asked.append(held.id)
+    done = run()
+    assert done.state is JobState.DONE and np.array_equal(pixels(shop, done), whole)
+    assert shop.history.get(done.image_ids[0]).effective["resume.resumed_at"][0] >= 4
+
+
+@pytest.mark.slow
 def test_paused_and_killed_images_have_the_pixels_of_a_whole_one(real: Shop) -> None:
     whole = pixels(real, real.wait(submit(real), JobState.DONE))
     states = real.directory / STATES

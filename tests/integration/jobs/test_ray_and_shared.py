@@ -16,16 +16,13 @@ from core.types import HistoryQuery, JobState
 from tests.integration.jobs.harness import Shop, wait_for
 from tests.integration.jobs.test_inputs import png
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+pytestmark = [  # test_on_ray and test_two_apps show each half by default
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals"),
+]
 
 
-@pytest.fixture(
-    params=[
-        pytest.param("server", marks=pytest.mark.slow),
-        pytest.param("object store", marks=pytest.mark.slow),
-        "server and object store",
-    ]
-)
+@pytest.fixture(params=["server", "object store", "server and object store"])
 def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     """Two workers on Ray over what the name says."""
     place, storage = "", ""

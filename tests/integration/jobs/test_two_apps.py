@@ -77,7 +77,7 @@ def stored(shop: Shop) -> set[str]:
 @pytest.mark.parametrize(
     ("storage", "count", "kills"),
     [
-        ("mounted folder", 8, 4),
+        ("mounted folder", 5, 2),
         pytest.param("object store", 8, 4, marks=pytest.mark.slow),
         pytest.param("mounted folder", 80, 50, marks=pytest.mark.slow),
     ],
@@ -137,6 +137,7 @@ def test_after_any_kills_there_are_exactly_the_images_asked_for(
     shop.close()
 
 
+@pytest.mark.by_default("mounted folder")
 @pytest.mark.parametrize("storage", ["mounted folder", "object store"], indirect=True)
 def test_both_draw_at_once_and_the_first_that_came_begins_first(postgres: Server, storage: str, tmp_path: Path) -> None:
     place = postgres.url(postgres.create())

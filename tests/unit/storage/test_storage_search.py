@@ -458,7 +458,11 @@ def timed_pages(history: History, rounds: int) -> dict[str, tuple[float, float]]
 
 @pytest.mark.parametrize(
     ("count", "limit_ms"),
-    [pytest.param(10_000, 50, id="10k"), pytest.param(100_000, 50, id="100k", marks=pytest.mark.slow)],
+    [
+        pytest.param(2_000, 50, id="2k"),
+        pytest.param(10_000, 50, id="10k", marks=pytest.mark.slow),
+        pytest.param(100_000, 50, id="100k", marks=pytest.mark.slow),
+    ],
 )
 def test_a_page_is_quick(
     database: Database, dialect: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, limit_ms: float
