@@ -97,6 +97,7 @@ class _Panel:
         self._cannot: Mapping[str, Mapping[str, str]] = model.cannot if model else {}
         self._worker = studio.worker.status()
         self._level = level
+        self._values = state.form_values()
         self._own: dict[str, Callable[[], None]] = {
             "img2img": lambda: input_card.draw(studio, model),
             "hires": self._hires,
@@ -189,17 +190,16 @@ class _Panel:
 
     def _summary(self, section: Section, options: Iterable[Option]) -> str:
         """What is set in an accordion, for its header."""
-        values = state.form()
         if section.name == "img2img":
             inputs = state.sources().inputs
-            strength = f"{values[input_card.STRENGTH]:g}"
+            strength = f"{self._values[input_card.STRENGTH]:g}"
             if IMAGE not in inputs:
                 return t("value.off")
             return (
                 t("summary.inpaint", strength=strength) if MASK in inputs else t("summary.img2img", strength=strength)
             )
         if section.name == "hires":
-            return f"{values['hires.scale']:g}×" if values["hires.enabled"] else t("value.off")
+            return f"{self._values['hires.scale']:g}×" if self._values["hires.enabled"] else t("value.off")
         if section.name == "control":
             return t("value.on") if state.control_input() else t("summary.missing")
         if section.name == "lora":
@@ -209,6 +209,6 @@ class _Panel:
             return batch_panel.summary()
         if section.name in ("xy", "yaml"):
             return ""
-        defaults, chosen = self._studio.settings.request_options(), state.form_values()
-        changed = sum(chosen[option.key] != defaults[option.key] for option in options)
+        defaults = self._studio.settings.request_options()
+        changed = sum(self._values[option.key] != defaults[option.key] for option in options)
         return t("summary.changed", count=changed) if changed else ""

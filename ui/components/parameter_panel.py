@@ -26,7 +26,8 @@ def _effective(decision: Decision) -> str:
 def group(options: Sequence[Option], worker: WorkerStatus) -> None:
     """The fields of these options; one without an effect at the present settings is greyed, with the reason."""
     decisions = {decision.option: decision for decision in worker.decisions}
-    chosen, values = state.form(), state.form_values()  # read once: the form has more than a hundred widgets
+    chosen = state.form()  # read once: the form has more than a hundred widgets
+    values = state.form_values(chosen)
     for option in options:
         decision = decisions.get(option.key)
         reason = unmet(option, values)

@@ -87,9 +87,9 @@ def give_widget(key: str, value: Any) -> None:
         st.session_state[key] = value
 
 
-def form_values() -> dict[str, Any]:
-    """Return the form as `RequestBuilder.new` takes it."""
-    return {key: _from_widget(key, value) for key, value in form().items()}
+def form_values(values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the form, or what `form` has just returned, as `RequestBuilder.new` takes it."""
+    return {key: _from_widget(key, value) for key, value in (form() if values is None else values).items()}
 
 
 def known_values(record: ImageRecord, models: Collection[str]) -> dict[str, Any]:
