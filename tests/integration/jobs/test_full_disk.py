@@ -33,7 +33,7 @@ def fill(filler: Path) -> None:
 
 def finished(shop: Shop, side: int = 64) -> Job:
     """A job of noise, which no format makes small."""
-    return shop.wait(shop.submit(width=side, height=side, fake_noise=True))
+    return shop.wait(shop.submit(width=side, height=side, num_inference_steps=1, fake_noise=True))
 
 
 @pytest.mark.option("output.directory")
@@ -45,8 +45,8 @@ def test_full_disk(small_disk: Path) -> None:
         assert finished(shop).state is JobState.DONE
         filler = small_disk / "filler"
         room = shutil.disk_usage(small_disk).free
-        filler.write_bytes(b"x" * (room - 160_000))  # the database fits, with its log; an image of 512 x 512 does not
-        failed = finished(shop, 512)
+        filler.write_bytes(b"x" * (room - 400_000))  # the database fits, with its log; an image of 1024 x 1024 does not
+        failed = finished(shop, 1024)
         assert failed.state is JobState.FAILED and failed.error is not None
         assert "disk" in failed.error.message("en") and "full" in failed.error.message("en")
         assert failed.image_ids == ()
