@@ -29,6 +29,7 @@ def test_each_size_is_drawn_first_and_nothing_that_is_held_out(small):
         assert not any(scene.held_out for scene in chosen)
 
 
+@pytest.mark.slow
 def test_the_pool_keeps_what_it_has_room_for_as_the_model_knows_it(small, plain):
     parts = preview.Parts.of(plain)
     pool = finetune.Pool(parts)
