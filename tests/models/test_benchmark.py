@@ -44,7 +44,7 @@ def compared(configs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[d
     folder = tmp_path_factory.mktemp("files")
     columns = [
         ["demo"], ["toy-xl"], ["toy-sd"], ["demo", "steps=1"],
-        ["demo", "lora.use=ink-print:0.75"], ["demo", "hires.enabled=true", "hires.scale=2"],
+        ["demo", "lora.use=ink-print:0.75"], ["demo", "width=128", "height=128", "hires.enabled=true", "hires.scale=2"],
     ]  # fmt: skip
     words = [word for model, *values in columns for word in ("--model", model, *(w for v in values for w in ("--set", v)))]
     shared = [word for value in ("width=64", "height=64", "steps=2", "guidance_scale=0") for word in ("--set", value)]
