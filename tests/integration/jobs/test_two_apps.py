@@ -77,7 +77,7 @@ def stored(shop: Shop) -> set[str]:
 @pytest.mark.parametrize(
     ("storage", "count", "kills"),
     [
-        ("mounted folder", 5, 2),
+        ("mounted folder", 6, 3),
         pytest.param("object store", 8, 4, marks=pytest.mark.slow),
         pytest.param("mounted folder", 80, 50, marks=pytest.mark.slow),
     ],
