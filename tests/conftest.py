@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -46,9 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     does not name with `by_default`."""
     cases: dict[tuple[str, ...], set[str]] = {}  # the names of a test's mark -> those that are there
     for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = next((name for path, name in TOGETHER.items() if file.startswith(path)), file)
-        item.add_marker(pytest.mark.xdist_group(group))
         callspec = getattr(item, "callspec", None)
         params = getattr(callspec, "params", {})
         if params.get("dialect") == SERVER and item.get_closest_marker("both") is None:
@@ -61,6 +59,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for (test, *names), found in cases.items():  # a single case, called by its id, is not compared
         if len(found) > 1 and (unknown := set(names) - found):
             raise pytest.UsageError(f"{test} has no case {', '.join(sorted(unknown))} to run by default; it has {sorted(found)}")
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole files, as --dist=loadfile does, or all that is to be TOGETHER."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((name for path, name in TOGETHER.items() if file.startswith(path)), file)
+
+    return Together(config, log)
 
 
 def pytest_collection_finish() -> None:
