@@ -58,8 +58,8 @@ def with_previewer(model: LoadedModel, store: Path) -> LoadedModel:
             model, None, localize("inference.preview_fit.broken", detail=f"{type(error).__name__}: {error}"[:200])
         )
     if not share >= LEAST:
-        kind = "weak" if name else "weak_only"
-        return _said(model, None, localize(f"inference.preview_fit.{kind}", share=share, least=LEAST, name=name))
+        weak = localize("inference.preview_fit.weak", share=share, least=LEAST, name=name)
+        return _said(model, None, weak if name else localize("inference.preview_fit.weak_only", share=share, least=LEAST))
     if found is not None:
         reason = localize("inference.preview_fit.tiny_broken", share=share, name=name, folder=found)
     else:
