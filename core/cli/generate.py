@@ -23,7 +23,7 @@ from core.i18n import localize
 from core.storage.image_containers import FORMATS
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
-from core.types import CONTROL, IMAGE, MASK, GenerationRequest, InputSources, Job, JobState
+from core.types import CONTROLS, IMAGE, MASK, GenerationRequest, InputSources, Job, JobState
 
 _T = TypeVar("_T")
 
@@ -44,7 +44,7 @@ FLAGS = {  # flag -> the option that it sets
 INPUT_FLAGS = {
     "--image": IMAGE,
     "--mask": MASK,
-    "--control-image": CONTROL,
+    **{f"--{role.replace('_', '-')}": role for role in CONTROLS},
 }  # flag -> what the image of the file is for
 POLL_SECONDS = 0.1
 WAIT_SECONDS = 1.0  # between two tries of --wait

@@ -56,7 +56,10 @@ WORDS = {
         "prompt": "what the image shows, in Chinese or English",
         "prompts-file": "many images as one job: a text file with one prompt per line, or a CSV table whose columns are fields "
         "of a request; {a|b} and __name__ (a line of name.txt) are resolved with the seed of each image",
-        "control_image": "control image of a model with a ControlNet; see controlnet.preprocessor",
+        "control_image": "control image of a model with a ControlNet, or of the first of controlnet.units",
+        **{
+            f"control_image_{k}": f"control image of the ControlNet at place {k} of controlnet.units" for k in (2, 3, 4)
+        },
         "image": "source image of img2img (PNG, JPEG, WebP); without --width and --height its own size is used, or the model's in "
         "its ratio when it is much larger",
         "mask_image": "with --image: mask of the same size; only white areas are regenerated",
@@ -136,7 +139,8 @@ WORDS = {
         "prompt": "用中文或英文描述画面",
         "prompts-file": "一个任务生成多张图片：每行一条提示词的文本，或以请求字段为列的 CSV 表格；"
         "{a|b} 和 __名称__（名称.txt 中的一行）按每张图片的种子展开",
-        "control_image": "用于带 ControlNet 的模型：要遵循的图片；参见 controlnet.preprocessor",
+        "control_image": "带 ControlNet 的模型，或 controlnet.units 中第一个 ControlNet 的控制图",
+        **{f"control_image_{k}": f"controlnet.units 中第 {k} 个 ControlNet 的控制图" for k in (2, 3, 4)},
         "image": "图生图的原图（PNG、JPEG、WebP）；不给 --width 和 --height 时用其原尺寸，远大于模型尺寸时按其比例缩小",
         "mask_image": "与 --image 合用：只重绘此图（尺寸相同）中白色的区域",
         "out": "把图片复制到此文件（{formats}）；多张时为 FILE-1、FILE-2……；不给则打印路径",

@@ -150,7 +150,8 @@ class OutpaintSection(Section):
 class ControlnetSection(Section):
     """The options `controlnet.*`."""
 
-    preprocessor: Literal["canny", "none"]
+    units: tuple[str, ...]
+    preprocessor: Literal["none", "canny", "depth", "lineart", "scribble", "tile", "invert"]
     canny_low: int
     canny_high: int
     scale: float | Literal["auto"]

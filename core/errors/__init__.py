@@ -31,6 +31,7 @@ StudioError
 |   |-- UnknownLoraError     no file of that name
 |   |-- EmbeddingError       a textual inversion embedding that can't be used, or not with this model
 |   |-- UpscalerError        an upscaler that is not there or can't be used
+|   |-- ControlNetError      a ControlNet that is not there, or can't be used with this model
 |   |-- LoraFileError        a LoRA that can't be used, or not with this model
 |   |-- UnavailableError     an option that this machine does not support
 |   |-- ModelLoadError       the files are there, loading failed
@@ -206,6 +207,10 @@ class LoraFileError(ModelError, InputError):
 
 class UpscalerError(ModelError, InputError):
     """An upscaler that is not there or can't be used; `problem` says why, and the cure."""
+
+
+class ControlNetError(ModelError, InputError):
+    """A ControlNet that is not there, or can't be used with this model or with others; `problem` says why, and the cure."""
 
 
 class EmbeddingError(ModelError, InputError):

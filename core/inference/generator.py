@@ -23,6 +23,7 @@ from core.config.prompt_weights import OFF, SYNTAX
 from core.errors import Cancelled, CorruptImageError, OutOfMemoryError
 from core.i18n import localize
 from core.inference import (
+    controlnet,
     hires,
     img2img,
     inpaint,
@@ -37,6 +38,8 @@ from core.inference import (
     residency,
     textual_inversion,
 )
+from core.inference.control_maps import Depth
+from core.inference.control_networks import ControlNetworks
 from core.inference.img2img import Inputs
 from core.inference.load_watch import LoadWatch
 from core.inference.pipeline_loader import (
@@ -96,6 +99,7 @@ class Generator:
         self._loras = loras or LoraLibrary(catalog.places.store / LORA_FOLDER)
         self._embeddings = EmbeddingLibrary(catalog.places.store / EMBEDDING_FOLDER)
         self._upscalers = Upscalers(UpscalerLibrary(catalog.places.store / UPSCALER_FOLDER))
+        self._networks = ControlNetworks(catalog)
         self._read = read
         self._failed: tuple[tuple[Any, ...], str] | None = None  # what ran out of memory, and at which tier
         self._loaded: LoadedModel | None = None
@@ -137,6 +141,7 @@ class Generator:
         """Free the present model."""
         device, blocks = (self._loaded.device, self._loaded.blocks) if self._loaded else ("cpu", None)
         self._loaded = self._loaded_for = None
+        self._networks.clear()
         memory.free_unused(device)
         offload.remove(blocks)
 
@@ -267,15 +272,15 @@ class Generator:
     ) -> None:
         """Generate each image that is not `made`: options and LoRAs first, then `generate_image`."""
         embeds, encoded = None, None
-        backend = backend_of(plain.info.pipeline)
         for k, asked in enumerate(request.per_image_requests(), start=1):
             if k in made:
                 continue
             loras = lora_adapters.wanted(lora_specs_of(asked), self._loras, plain)
             single, notes = lora_adapters.as_drawn(asked, loras)
             lora_adapters.apply(plain, loras)
-            plain = self._with_options(backend, plain, single, on_progress, why)
-            model = lora_adapters.described(plain, loras, notes)
+            plain, controlled = self._with_options(plain, single, on_progress, why)
+            backend = backend_of(controlled.info.pipeline)
+            model = lora_adapters.described(controlled, loras, notes)
             single = replace(single, options=_with_tier(model, single))
             # 1. Encode: images that differ in their seed share the prompt embeds.
             named = self._embeddings.named_in((single.prompt, single.negative_prompt), model.info.pipeline)
@@ -284,29 +289,30 @@ class Generator:
             if embeds is None or prompts != encoded:
                 on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
                 embeds, encoded = _encode(backend, model, single, named), prompts
+            controlnet.check_images(single.options, inputs)
             steps = hires.all_steps(single, model.info.pipeline, IMAGE in inputs)
             report = _Reporter(on_progress, steps, k, request.num_images)
             states = StepStore(folder, k)
             enlarge = _Enlarger(self._upscalers, single.options, model.device, is_cancelled)
-            image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled, states, enlarge)
+            depth = self._networks.depth(model.device)
+            image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled, states, enlarge, depth)
             keep(replace(image, request=asked, place=k))
             states.remove()
             if asked.options["memory.empty_cache"]:
                 memory.free_unused(model.device)
 
     def _with_options(
-        self,
-        backend: Backend,
-        model: LoadedModel,
-        request: GenerationRequest,
-        on_progress: OnProgress,
-        why: tuple[Decision, ...],
-    ) -> LoadedModel:
-        """Return the loaded pipeline with the live options applied, whatever the image before it had."""
+        self, plain: LoadedModel, request: GenerationRequest, on_progress: OnProgress, why: tuple[Decision, ...]
+    ) -> tuple[LoadedModel, LoadedModel]:
+        """Return the loaded model with the live options applied, whatever the image before it had; alone, and with the
+        ControlNets of the request."""
+        model = self._networks.attached(plain, request.options)
         live = replace(request, options=_with_tier(model, request))
+        backend = backend_of(model.info.pipeline)
         tuned = backend.apply_options(model, live, (*self._load_decisions, *why), on_progress)
-        self._loaded = replace(tuned, effective={**tuned.effective, **model.held.implied})
-        return self._loaded
+        tuned = replace(tuned, effective={**tuned.effective, **model.held.implied})
+        self._loaded = replace(tuned, info=plain.info, pipeline=plain.pipeline)
+        return self._loaded, tuned
 
 
 def _reading(model: str, read: int, total: int) -> Progress:
@@ -326,6 +332,7 @@ def generate_image(
     is_cancelled: IsCancelled,
     states: StepStore,
     enlarge: _Enlarger,
+    depth: Depth,
 ) -> GeneratedImage:
     """Generate one image from its prompt embeds: `_run_pass` for each of its passes, over the image of the one before."""
     memory.start_peak(model.device)
@@ -339,8 +346,19 @@ def generate_image(
         steps = hires.steps_of(stage, model.info.pipeline, from_image)
         passes.append(
             _run_pass(
-                backend, model, stage, embeds, source, last, _part(report, before, steps), is_cancelled,
-                states, run, final=run == len(stages) - 1, enlarge=enlarge,
+                backend,
+                model,
+                stage,
+                embeds,
+                source,
+                last,
+                _part(report, before, steps),
+                is_cancelled,
+                states,
+                run,
+                final=run == len(stages) - 1,
+                enlarge=enlarge,
+                depth=depth,
             )
         )
     final, asked = passes[-1], stages[-1].request
@@ -411,6 +429,7 @@ def _run_pass(
     run: int,
     final: bool,
     enlarge: _Enlarger,
+    depth: Depth,
 ) -> _PassResult:
     """Run one pass, over the image of the `last` one where there is one, or over a region of it."""
     began, inputs = time.perf_counter(), source.inputs
@@ -425,6 +444,7 @@ def _run_pass(
     if stage.over_last and last is not None:
         start = {**start, IMAGE: enlarge(last, (request.width, request.height), "hires.upscaler")}
     canvas = img2img.prepare(start, asked, size, resize, stage.strength)
+    canvas = controlnet.with_maps(backend.family.controlnet, request.options, canvas, depth)
     latents = backend.prepare_latents(model, request, embeds, canvas)
     # 3. Denoise, from where an earlier attempt was stopped.
     state = states.keeper(run, request, _identity(model))

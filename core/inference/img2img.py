@@ -7,14 +7,14 @@ was requested, its edge is repeated, and cropped again at the end. So what is no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from core.errors import InputCombinationError
 from core.i18n import localize
-from core.types import CONTROL, IMAGE, MASK
+from core.types import CONTROLS, IMAGE, MASK
 
 Size = tuple[int, int]  # width, height in pixels
 Inputs = Mapping[str, Image.Image]  # RGB images by role, of any size
@@ -33,7 +33,12 @@ class Canvas:
     mask: Image.Image | None = None
     strength: float = 1.0
     inputs: Inputs = field(default_factory=dict)
-    control: Image.Image | None = None  # what the control image is made from, RGB, of that size
+    controls: Inputs = field(default_factory=dict)  # what control images are made from, by role, RGB, of that size
+    maps: tuple[Image.Image, ...] = ()  # the control images themselves, one for each ControlNet
+
+    def with_maps(self, maps: tuple[Image.Image, ...]) -> Canvas:
+        """Return the canvas with these control images."""
+        return replace(self, maps=maps)
 
 
 def prepare(inputs: Inputs, asked: Size, size: Size, resize: bool, strength: float) -> Canvas:
@@ -41,12 +46,12 @@ def prepare(inputs: Inputs, asked: Size, size: Size, resize: bool, strength: flo
 
     Raises InputCombinationError for a mask without any white.
     """
-    control = laid(inputs[CONTROL], asked, size, resize) if CONTROL in inputs else None
+    controls = {role: laid(inputs[role], asked, size, resize) for role in CONTROLS if role in inputs}
     if IMAGE not in inputs:
-        return Canvas(size, inputs=inputs, control=control)
+        return Canvas(size, inputs=inputs, controls=controls)
     image = laid(inputs[IMAGE], asked, size, resize)
     mask = laid(mask_of(inputs, asked), asked, size, resize) if MASK in inputs else None
-    return Canvas(size, image, mask, strength, inputs, control)
+    return Canvas(size, image, mask, strength, inputs, controls)
 
 
 def required(inputs: Inputs) -> Image.Image:

@@ -21,7 +21,7 @@ from core.i18n import localize
 from core.inference import hires
 from core.inference.img2img import HALF, Inputs, Size, fitted, mask_of
 from core.inference.resolution import ROOM, SMALLEST_SIDE, rendered_size
-from core.types import CONTROL, IMAGE, MASK, GenerationRequest, ModelInfo
+from core.types import CONTROLS, IMAGE, MASK, GenerationRequest, ModelInfo
 
 SIDES = ("left", "top", "right", "bottom")
 NARROWEST = 0.5  # ratio of a crop's sides: a longer one is widened where the image allows it
@@ -253,8 +253,7 @@ def region_of(
     crop = cropped(Box(*found), original.size, options["inpaint.padding"], wanted)
     size = size_of(crop, wanted, info)
     inputs = {IMAGE: _scaled(start, crop, size), MASK: _scaled(hard, crop, size)}
-    if CONTROL in source.inputs:
-        inputs[CONTROL] = _scaled(fitted(source.inputs[CONTROL], original.size), crop, size)
+    inputs |= _control_parts(source, original.size, crop, size)
     return Region(crop, size, Source(inputs, original, soft))
 
 
@@ -272,9 +271,14 @@ def _tile(source: Source, present: Image.Image | None, request: GenerationReques
     mask.paste(Image.fromarray((255 * fade).round().astype(np.uint8)), (box.left, box.top))
     size = rendered_size(box.width, box.height, info.size_multiple, None, info.max_side)
     inputs = {IMAGE: _scaled(image, box, size)}
-    if CONTROL in source.inputs:
-        inputs[CONTROL] = _scaled(fitted(source.inputs[CONTROL], image.size), box, size)
+    inputs |= _control_parts(source, image.size, box, size)
     return Region(box, size, Source(inputs, image, mask))
+
+
+def _control_parts(source: Source, whole: Size, box: Box, size: Size) -> dict[str, Image.Image]:
+    """Return the same part of each control image, at `size`."""
+    roles = (role for role in CONTROLS if role in source.inputs)
+    return {role: _scaled(fitted(source.inputs[role], whole), box, size) for role in roles}
 
 
 def _ramp(overlap: int, length: int) -> np.ndarray:

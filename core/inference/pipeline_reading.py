@@ -25,7 +25,7 @@ from core.models import checkpoint
 from core.models.families import FAMILIES, backend_of
 from core.models.families.base import CONTROLNET, Family
 from core.models.part_sources import Source, check_sources, files_of, skeleton_of, sources
-from core.models.single_file import look_into
+from core.models.single_file import look_into, network_variant
 from core.models.validation import check_folder, problem, read_json
 from core.models.weight_files import read_all
 from core.types import ModelInfo
@@ -84,7 +84,8 @@ def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype], notes: lis
         for part, source in sources(*files).items():
             dtype = dtypes[option_part(part)]
             if part == CONTROLNET:
-                parts[part] = _read_network(source, skeleton, dtype, info, unused)
+                config = read_json(skeleton, f"{family.denoiser}/config.json", info.id)
+                parts[part] = read_network(source.path, info.pipeline, config, dtype, info.id, unused, source.variant)
             else:
                 parts[part] = read_part(part, _moved(source, files, skeleton), skeleton, dtype, unused)
         if (skeleton / "tokenizer" / PACKED_TOKENIZER).is_file():
@@ -176,14 +177,20 @@ def _set_prediction(pipeline: Any, family: Family, file: Path) -> None:
 # -- ControlNets -------------------------------------------------------------------------------------------------------
 
 
-def _read_network(source: Source, skeleton: Path, dtype: torch.dtype, info: ModelInfo, notes: list[str]) -> Any:
-    """Read a ControlNet from its folder, or from a single file whose configuration its family makes."""
-    path = source.path
+def read_network(
+    path: Path, pipeline: str, denoiser: Mapping[str, Any], dtype: torch.dtype, model: str, notes: list[str],
+    variant: str | None = None,
+) -> Any:  # fmt: skip
+    """Read a ControlNet for `pipeline` from its folder, or from a single file whose configuration its family makes.
+
+    `denoiser` is the configuration of the transformer or U-Net. `variant` None is the smallest that the folder has.
+    Tensors that nothing uses are added to `notes`. Raises ModelFileError.
+    """
     if path.is_dir():
-        kind = getattr(diffusers, FAMILIES[info.pipeline].parts[CONTROLNET].classes[0])
+        kind = getattr(diffusers, FAMILIES[pipeline].parts[CONTROLNET].classes[0])
         with _readable(path) as folder:
             told = {
-                "variant": source.variant or None,
+                "variant": (network_variant(path, model) if variant is None else variant) or None,
                 "dtype": dtype,
                 "use_safetensors": True,
                 "local_files_only": True,
@@ -191,10 +198,9 @@ def _read_network(source: Source, skeleton: Path, dtype: torch.dtype, info: Mode
             made, found = kind.from_pretrained(folder, output_loading_info=True, **told)
         account(CONTROLNET, path, found["missing_keys"], found["unexpected_keys"], _names_of(made), notes)
         return made
-    config = read_json(skeleton, f"{FAMILIES[info.pipeline].denoiser}/config.json", info.id)
-    network = backend_of(info.pipeline).network_from_file(path, config, dtype, notes)
+    network = backend_of(pipeline).network_from_file(path, denoiser, dtype, notes)
     if network is None:
-        raise problem(info.id, path.name, "places")
+        raise problem(model, path.name, "places")
     return network
 
 

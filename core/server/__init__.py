@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 
 from core.server import a1111, error_responses
 from core.server.a1111 import create_a1111
+from core.server.a1111_control import create_controlnet
 from core.server.auth.authenticator import Keys
 from core.server.auth.bind_address import Binding, read_binding
 from core.server.auth.private_files import keep_private
@@ -46,7 +47,12 @@ __all__ = [
 
 def gate(keys: Keys, binding: Binding) -> Middleware:
     """Return the middleware around pages and APIs; each API refuses callers in its own format."""
-    dialects = {"/api": error_responses.problem, "/v1": openai.problem, "/sdapi": a1111.problem}
+    dialects = {
+        "/api": error_responses.problem,
+        "/v1": openai.problem,
+        "/sdapi": a1111.problem,
+        "/controlnet": a1111.problem,
+    }
     return Middleware(Gate, keys=keys, binding=binding, dialects=dialects, otherwise=error_responses.problem)
 
 
@@ -62,6 +68,11 @@ def health(get_studio: Callable[[], Studio | None], keys: Keys) -> Middleware:
 
 def service_routes(get_studio: Callable[[], Studio]) -> list[Mount | Route]:
     """Return the routes to mount. `get_studio` is called at each request, so mounting builds nothing."""
-    apps = {"/api": create_api(get_studio), "/v1": create_openai(get_studio), "/sdapi/v1": create_a1111(get_studio)}
+    apps = {
+        "/api": create_api(get_studio),
+        "/v1": create_openai(get_studio),
+        "/sdapi/v1": create_a1111(get_studio),
+        "/controlnet": create_controlnet(get_studio, a1111.problem),
+    }
     apps["/api"].include_router(docs_routes(documents_of(apps)))
     return [metrics_route(get_studio), *(Mount(path, app=app) for path, app in apps.items())]

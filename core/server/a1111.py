@@ -25,6 +25,7 @@ from core.config.prompt_weights import CLIP_SKIP
 from core.errors import OptionError, StudioError
 from core.i18n import localize
 from core.models.families import FAMILIES
+from core.server.a1111_control import read_units
 from core.server.a1111_extras import add_extras
 from core.server.a1111_info import add_facts
 from core.server.a1111_request import (
@@ -76,9 +77,7 @@ def _add_generation(app: FastAPI, get_studio: GetStudio, sessions: Sessions) -> 
         reading = read_body(body, sessions.options(client), studio.requests.upscaler_names())
         await anyio.to_thread.run_sync(_set_model, studio, body, reading)
         await anyio.to_thread.run_sync(_fit_model, studio, body, reading)
-        sources = None
-        if isinstance(body, ImageBody):
-            sources = await anyio.to_thread.run_sync(_sources, studio, body, reading)
+        sources = await anyio.to_thread.run_sync(_sources, studio, body, reading)
         jobs = await anyio.to_thread.run_sync(_submit, studio, reading, client, sources)
         if reading.ignored:
             log.info("job %s: without effect: %s", jobs[0].id, ", ".join(reading.ignored))
@@ -178,8 +177,15 @@ def _fit_model(studio: Studio, body: Body, reading: Reading) -> None:
         fit_sampler(reading, FAMILIES[model.pipeline].prediction)
 
 
-def _sources(studio: Studio, body: ImageBody, reading: Reading) -> InputSources:
-    """Store the images of the body at the size that is generated. OptionError when it has none or several.
+def _sources(studio: Studio, body: Body, reading: Reading) -> InputSources | None:
+    """Store the images of the body: those of img2img and of ControlNets."""
+    kept = _source_images(studio, body, reading) if isinstance(body, ImageBody) else {}
+    kept |= read_units(studio, body, reading)
+    return InputSources(kept) if kept else None
+
+
+def _source_images(studio: Studio, body: ImageBody, reading: Reading) -> dict[str, str]:
+    """Store the images of img2img at the size that is generated. OptionError when it has none or several.
 
     Where only the masked part is generated, the file has the size of the image, and the body's size is that of the part.
     """
@@ -200,7 +206,7 @@ def _sources(studio: Studio, body: ImageBody, reading: Reading) -> InputSources:
         own = studio.input_images.size(image)
         mask = studio.input_images.keep_mask(data, "mask", own, invert=body.inpainting_mask_invert, blur=min(blur, 64))
         kept[MASK] = _fitted(studio, mask, size, body.resize_mode)
-    return InputSources(kept)
+    return kept
 
 
 def _fitted(studio: Studio, digest: str, size: tuple[int, int], mode: int) -> str:

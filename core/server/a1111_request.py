@@ -304,7 +304,8 @@ def _refuse(body: Body) -> None:
         if value := getattr(body, name):
             allowed = localize("server.a1111_request.false_or_empty")
             raise OptionError(source=SOURCE, key=name, value=str(value)[:60], allowed=allowed)
-    if scripts := [name for name, unit in body.alwayson_scripts.items() if not is_off(unit)]:
+    others = {name: unit for name, unit in body.alwayson_scripts.items() if name.lower() != "controlnet"}
+    if scripts := [name for name, unit in others.items() if not is_off(unit)]:
         allowed = localize("server.a1111_request.none_that_is_switched_on")
         raise OptionError(source=SOURCE, key="alwayson_scripts", value=", ".join(scripts)[:60], allowed=allowed)
 

@@ -10,11 +10,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.server.error_responses import Answer, described, nothing_here
 
 _FOLDERS = (  # first parts of paths that are served
-    "_stcore", "static", "media", "component", "app", "samples", "api", "v1", "sdapi", "pulse", "login", "logout", "metrics",
+    "_stcore", "static", "media", "component", "app", "samples", "api", "v1", "sdapi", "controlnet", "pulse",
+    "login", "logout", "metrics",
 )  # fmt: skip
 _FILES = ("favicon.png", "favicon.ico", "manifest.json", "index.html", "robots.txt")
 _OF_PROGRAMS = (  # first parts of paths that other servers of this kind have: never a page, whatever is accepted
-    "controlnet", "internal", "sdcpp", "config", "system_stats", "object_info", "sdapi", "v1", "api", "openai", "openapi.json",
+    "internal", "sdcpp", "config", "system_stats", "object_info", "sdapi", "v1", "api", "openai", "openapi.json",
     "agent-scheduler", "adetailer", "rembg", "reactor", "tagger", "segment-anything", "deforum_api", "run", "gradio_api", "upload",
 )  # fmt: skip
 

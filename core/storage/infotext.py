@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core import __version__
+from core.config.control_units import MODES, units_of
 from core.config.lora_syntax import FILES, KEY, LoraSpec, read_uses, split_prompt, write_tags
 from core.config.prompt_weights import CLIP_SKIP
 from core.config.samplers import SAMPLER, SAMPLERS, SCHEDULE, SCHEDULES
@@ -64,6 +65,7 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         "Model hash": str(effective.get("model.fingerprint") or effective.get("model_hash") or ""),
         "Version": PROGRAM,
         LORA_HASHES: _lora_hashes(effective),
+        **_controlnets(effective),
         "Template": request.template,
         "Original prompt": request.original_prompt,
         "Negative Template": request.negative_template,
@@ -73,6 +75,24 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         lines.append(f"{NEGATIVE} {request.negative_prompt}")
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in fields.items() if value))
     return well_formed("\n".join(lines))
+
+
+def _controlnets(effective: Mapping[str, Any]) -> dict[str, str]:
+    """Return the ControlNet units as A1111's extension writes them: "ControlNet 0", "ControlNet 1" ..."""
+    found = {}
+    for number, unit in enumerate(units_of(effective)):
+        told = {
+            "Module": unit.preprocessor, "Model": unit.name, "Weight": f"{1 if unit.weight is None else unit.weight:g}",
+            "Guidance Start": f"{unit.start:g}", "Guidance End": f"{unit.end:g}", "Pixel Perfect": "True",
+            "Control Mode": _CONTROL_MODES[unit.mode],
+        }  # fmt: skip
+        found[f"ControlNet {number}"] = ", ".join(f"{name}: {value}" for name, value in told.items())
+    return found
+
+
+_CONTROL_MODES = dict(
+    zip(MODES, ("Balanced", "My prompt is more important", "ControlNet is more important"), strict=True)
+)
 
 
 def read_infotext(text: str) -> Infotext:

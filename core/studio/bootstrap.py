@@ -16,6 +16,9 @@ from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.jobs.worker_config import open_database, open_store
 from core.models.catalog import Catalog
+from core.models.controlnet_library import ControlNetLibrary
+from core.models.depth_library import FOLDER as DEPTH_FOLDER
+from core.models.depth_library import DepthLibrary
 from core.models.embedding_library import FOLDER as EMBEDDING_FOLDER
 from core.models.embedding_library import EmbeddingLibrary
 from core.models.hub.downloads import downloads_of
@@ -55,7 +58,9 @@ def build_studio(settings: Settings) -> Studio:
     input_images = InputImages(store, MEGABYTE * settings.service.inputs_mb)
     embeddings = None if settings.remote.url else EmbeddingLibrary(places.store / EMBEDDING_FOLDER)
     upscalers = None if settings.remote.url else UpscalerLibrary(places.store / UPSCALER_FOLDER)
-    requests = RequestBuilder(settings, catalog, loras, input_images, embeddings, upscalers)
+    controlnets = ControlNetLibrary(catalog) if isinstance(catalog, Catalog) else None
+    depths = DepthLibrary(places.store / DEPTH_FOLDER)
+    requests = RequestBuilder(settings, catalog, loras, input_images, depths, embeddings, upscalers, controlnets)
     return Studio(
         settings=settings,
         requests=requests,

@@ -17,6 +17,8 @@ from core.batch.wildcard_files import WildcardFiles
 from core.config import samplers
 from core.config.boxes import check_boxes
 from core.config.cfg import CFG, GUIDANCE, as_cfg
+from core.config.control_units import KEY as UNITS
+from core.config.control_units import UNION_TYPES, read_units, role_of
 from core.config.loader import Settings, data_folder
 from core.config.lora_syntax import lora_specs_of, split_prompt
 from core.config.options import FIELDS, SCHEMA
@@ -25,10 +27,13 @@ from core.errors import InputCombinationError, NotFoundError, OptionError, Promp
 from core.history.record_codec import is_id
 from core.i18n import localize
 from core.inference import hires, inpaint
-from core.inference.controlnet import MISSING, check_control, control_image
+from core.inference.control_maps import control_map, depth_in_own_process
+from core.inference.controlnet import MISSING, check_control, check_images, own_unit
 from core.inference.img2img import laid
 from core.inference.resolution import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
 from core.models.catalog import Catalog
+from core.models.controlnet_library import ControlNetLibrary
+from core.models.depth_library import DepthLibrary
 from core.models.embedding_library import EmbeddingLibrary
 from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary
@@ -40,6 +45,7 @@ from core.storage.input_images import InputImages
 from core.types import (
     CFG_OFF,
     CONTROL,
+    CONTROLS,
     IMAGE,
     MASK,
     REFERENCES,
@@ -68,15 +74,19 @@ class RequestBuilder:
         catalog: Catalog | RemoteCatalog,
         loras: LoraLibrary | RemoteLoras,
         input_images: InputImages,
+        depths: DepthLibrary,
         embeddings: EmbeddingLibrary | None = None,
         upscalers: UpscalerLibrary | None = None,
+        controlnets: ControlNetLibrary | None = None,
     ) -> None:
-        """Keep the parts. `embeddings` and `upscalers` are None with a remote studio, which checks its own."""
+        """Keep the parts. The libraries that may be None are so with a remote studio, which checks its own."""
         self._settings = settings
         self._catalog = catalog
         self._loras = loras
         self._embeddings = embeddings
         self._upscalers = upscalers
+        self._controlnets = controlnets
+        self._depths = depths
         self._input_images = input_images
 
     def new(self, values: Mapping[str, Any] | None = None, source: str = "form") -> GenerationRequest:
@@ -120,6 +130,7 @@ class RequestBuilder:
         model = self._catalog.find(base.model)
         if model.problem is not None:
             raise model.problem
+        model = self._controlled(model, base)
 
         def check_image(single: GenerationRequest) -> None:
             self.check_single(single, model, source)
@@ -155,7 +166,7 @@ class RequestBuilder:
         """
         request = replace(request, inputs=dict(sources.inputs), parent=sources.parent)
         merged = {**self._settings.values, **checked(values, "request")}
-        model = self._catalog.find(request.model)
+        model = self._controlled(self._catalog.find(request.model), request)
         check_inputs(request, model, self._input_images.size)
         if IMAGE not in request.inputs:
             return request
@@ -204,23 +215,61 @@ class RequestBuilder:
 
     def steps_run(self, request: GenerationRequest) -> int:
         """Return the number of denoising steps for each image of a complete request, over all its passes."""
-        return hires.all_steps(request, self._catalog.find(request.model).pipeline, IMAGE in request.inputs)
+        model = self._controlled(self._catalog.find(request.model), request)
+        return hires.all_steps(request, model.pipeline, IMAGE in request.inputs)
 
-    def control_image(self, request: GenerationRequest) -> bytes:
-        """Return, as PNG, what the ControlNet gets of the request's control image, at the rendered size.
+    def control_image(self, request: GenerationRequest, position: int = 0) -> bytes:
+        """Return, as PNG, what a ControlNet of the request sees at the rendered size: its own, or that of the unit at `position`.
 
         Raises:
             NotFoundError: the control image does not exist any more.
-            InputError: options contradict each other.
+            InputError: options contradict each other, or there is no image or no depth model.
         """
-        check_control(request.options, "form")
-        rendered = size_to_render(self._catalog.find(request.model), request)
-        with Image.open(self._input_images.file(request.inputs[CONTROL])) as stored:
-            size, resize = (request.width, request.height), not request.options["force_original_resolution"]
-            image = control_image(laid(stored.convert("RGB"), size, rendered, resize), request.options)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
+        info = self._catalog.find(request.model)
+        units, use = read_units(request.options.get(UNITS, ()), "form"), FAMILIES[info.pipeline].controlnet
+        if use is not None:
+            check_control(request.options, "form")
+        unit = own_unit(request.options, use) if use is not None else units[position]
+        role = role_of(unit, 0 if use is not None else position, request.inputs)
+        if role is None:
+            check_images(request.options, request.inputs)
+            raise InputCombinationError(role=CONTROL, problem=MISSING)
+        size, resize = (request.width, request.height), not request.options["force_original_resolution"]
+        with Image.open(self._input_images.file(request.inputs[role])) as stored:
+            image = laid(stored.convert("RGB"), size, size_to_render(info, request), resize)
+        return _as_png(control_map(image, unit, depth_in_own_process(self._depths)))
+
+    def controlnets(self, model: ModelInfo) -> Sequence[str]:
+        """Return the names of the ControlNets that fit a model; none where another studio generates."""
+        return [] if self._controlnets is None else [info.name for info in self._controlnets.fitting(model)]
+
+    def controlnet_folder(self) -> str:
+        """Return the folder where ControlNets belong; "" where another studio generates."""
+        return "" if self._controlnets is None else str(self._controlnets.folder)
+
+    def controlnet_weight(self, model: ModelInfo) -> float:
+        """Return the weight of ControlNets that is used for a model's family where none is set."""
+        uses = [
+            family.controlnet for family in FAMILIES.values() if family.plain == model.pipeline and family.controlnet
+        ]
+        return uses[0].scale if uses else 1.0
+
+    def all_controlnets(self) -> Sequence[str]:
+        """Return the names of the ControlNets of this machine."""
+        return [] if self._controlnets is None else [info.name for info in self._controlnets.all()]
+
+    def union_types(self, name: str) -> Sequence[str]:
+        """Return the types that a ControlNet must be told; none but for a Union."""
+        if self._controlnets is None:
+            return ()
+        use = self._controlnets.find(name).family.controlnet
+        return tuple(UNION_TYPES) if use is not None and use.union else ()
+
+    def _controlled(self, model: ModelInfo, request: GenerationRequest) -> ModelInfo:
+        """Return the model as the ControlNets of the request have it. Raises ControlNetError."""
+        if self._controlnets is not None:
+            return self._controlnets.controlled(model, request.options)
+        return replace(model, inputs=(*CONTROLS, *model.inputs)) if request.options.get(UNITS) else model
 
     def prepare(self, request: GenerationRequest) -> GenerationRequest:
         """Return the request as it is queued: checked, and seed -1 replaced by a random one.
@@ -229,7 +278,7 @@ class RequestBuilder:
             InputError: a field, a LoRA, an embedding or an input image can't be used.
             ModelFileError: the model can't be used.
         """
-        model = self._catalog.find(request.model)
+        model = self._controlled(self._catalog.find(request.model), request)
         request = _with_tile(request, model)
         singles = request.per_image_requests() if request.images else (request,)
         for single in singles:
@@ -247,6 +296,12 @@ class RequestBuilder:
         """Raise InputError for a field of one image's request, or a LoRA, that can't be used with the model."""
         check(request, model, source)
         self._loras.check(lora_specs_of(request, source), model)
+
+
+def _as_png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -331,7 +386,10 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
     complete = replace(request, options={**_DEFAULTS, **request.options})
     if complete.options["upscale.mode"] == hires.ENLARGE:
         return  # without a model
-    if CONTROL in model.inputs:
+    family = FAMILIES.get(model.pipeline)
+    if complete.options[UNITS]:
+        check_images(complete.options, sizes)
+    elif CONTROL in model.inputs:
         if CONTROL not in sizes:
             raise InputCombinationError(role=CONTROL, problem=MISSING)
         check_control(complete.options, "request")
@@ -339,7 +397,6 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         raise InputCombinationError(role=MASK, problem=_problem("alone"))
     for role in sizes.keys() & set(REFERENCES):
         _check_reference(role, sizes)
-    family = FAMILIES.get(model.pipeline)
     masked = inpaint.is_masked(complete) or complete.options["upscale.mode"] == hires.DETAIL  # refused elsewhere
     if IMAGE in sizes and family is not None and family.img2img is None and not masked:
         raise InputCombinationError(role=IMAGE, problem=_problem("mask", model=model.id))

@@ -12,6 +12,8 @@ from typing import Any
 
 from core.config import samplers
 from core.config.cfg import CFG, GUIDANCE
+from core.config.control_units import KEY as UNITS
+from core.config.control_units import MODES, PREPROCESSORS, ControlUnit, read_units
 from core.config.lora_syntax import KEY as LORAS
 from core.config.lora_syntax import LARGEST, LoraSpec, lora_specs_of, split_prompt
 from core.config.options import SCHEMA
@@ -26,6 +28,8 @@ SOURCE = "sweep"
 MODEL = "model.id"
 PROMPT_REPLACE = "prompt.replace"  # values: the words of the prompt, then what takes their place
 LORA_WEIGHT = "lora.weight:"  # followed by the name of a LoRA that the request uses
+UNIT = "controlnet.units:"  # followed by the number of a unit (from 1), a colon, and one of its fields
+UNIT_FIELDS = ("weight", "start", "end", "preprocessor", "mode")
 MOST_AXES = 3
 MAX_CELLS = 100  # images of one plot
 _BASIC = ("num_inference_steps", "cfg_scale", "seed", "width", "height")
@@ -54,6 +58,11 @@ def axes_of(request: GenerationRequest, models: Sequence[ModelInfo]) -> tuple[Sw
         SweepAxis(f"{LORA_WEIGHT}{spec.name}", label(f"{LORA_WEIGHT}{spec.name}"), (), "0, 0.5, 1", _WEIGHT_ALLOWED)
         for spec in _loras(request)
     ]
+    found += [
+        SweepAxis(key := f"{UNIT}{number}:{name}", label(key), _UNIT_CHOICES.get(name, ()), "0, 0.5, 1", _SHARE_ALLOWED)
+        for number, _ in enumerate(_units(request), start=1)
+        for name in UNIT_FIELDS
+    ]
     cannot = model.cannot if model is not None else {}
     options = [
         option
@@ -67,6 +76,9 @@ def label(key: str) -> Mapping[str, str]:
     """Return the name of an axis in each language."""
     if key.startswith(LORA_WEIGHT):
         return localize("studio.sweep_axes.lora_weight", name=key.removeprefix(LORA_WEIGHT))
+    if key.startswith(UNIT):
+        number, _, name = key.removeprefix(UNIT).partition(":")
+        return localize("studio.sweep_axes.unit", number=number, name=name)
     if key == PROMPT_REPLACE:
         return localize("studio.sweep_axes.prompt_replace")
     return SCHEMA.options[SCHEMA.canonical(key)].label
@@ -89,6 +101,10 @@ def read(key: str, values: Sequence[Any], request: GenerationRequest) -> Axis:
             used = ", ".join(spec.name for spec in _loras(request)) or "-"
             raise OptionError(source=SOURCE, key=LORAS, value=key.removeprefix(LORA_WEIGHT)[:100], allowed=used)
         found = [_weight(key, value) for value in values]
+    elif key.startswith(UNIT):
+        found = [str(value).strip() for value in values]
+        for value in found:
+            _with_unit(request, key, value)
     else:
         option = SCHEMA.find(key, SOURCE)
         found = [option.check(value, SOURCE) for value in values]
@@ -97,7 +113,7 @@ def read(key: str, values: Sequence[Any], request: GenerationRequest) -> Axis:
 
 def of_cfg_scale(axis: Axis, model: ModelInfo) -> Axis:
     """Return an axis of `guidance_scale` as one of the CFG scale, and every other as it is."""
-    if axis.key.startswith(LORA_WEIGHT) or axis.key == PROMPT_REPLACE or SCHEMA.canonical(axis.key) != GUIDANCE:
+    if axis.key.startswith((LORA_WEIGHT, UNIT)) or axis.key == PROMPT_REPLACE or SCHEMA.canonical(axis.key) != GUIDANCE:
         return axis
     option = SCHEMA.options[GUIDANCE]
     return Axis(CFG, tuple(cfg_of(option.check(value, SOURCE), model.cfg_offset) for value in axis.values))
@@ -112,6 +128,8 @@ def applied(request: GenerationRequest, axis: Axis, value: Any) -> GenerationReq
         return replace(request, model=str(value), num_images=1)
     if axis.key.startswith(LORA_WEIGHT):
         return _with_weight(request, axis.key.removeprefix(LORA_WEIGHT), float(value))
+    if axis.key.startswith(UNIT):
+        return _with_unit(request, axis.key, str(value))
     return request_builder.with_values(request, {axis.key: value})
 
 
@@ -146,5 +164,26 @@ def _with_weight(request: GenerationRequest, name: str, weight: float) -> Genera
     return replace(request, prompt=prompt, template="", options=options, num_images=1)
 
 
+def _units(request: GenerationRequest) -> tuple[ControlUnit, ...]:
+    return read_units(tuple(request.options.get(UNITS, ())), SOURCE)
+
+
+def _with_unit(request: GenerationRequest, key: str, value: str) -> GenerationRequest:
+    """Return the request with another value of a field of one ControlNet unit. Raises OptionError."""
+    number, _, name = key.removeprefix(UNIT).partition(":")
+    units = list(_units(request))
+    if name not in UNIT_FIELDS or not number.isdecimal() or not 1 <= int(number) <= len(units):
+        raise OptionError(
+            source=SOURCE, key=UNITS, value=key[:100], allowed=f"{UNIT}1:weight - {UNIT}{len(units)}:mode"
+        )
+    (given,) = read_units([f"x:{value}" if name == "weight" else f"x:{name}={value}"], SOURCE)
+    units[int(number) - 1] = replace(units[int(number) - 1], **{name: getattr(given, name)})
+    texts = tuple(map(str, units))
+    read_units(texts, SOURCE)  # start below end
+    return replace(request, options={**request.options, UNITS: texts}, num_images=1)
+
+
+_UNIT_CHOICES = {"preprocessor": PREPROCESSORS, "mode": MODES}
+_SHARE_ALLOWED = localize("studio.sweep_axes.share_allowed")
 _REPLACE_ALLOWED = localize("studio.sweep_axes.replace_allowed")
 _WEIGHT_ALLOWED = localize("studio.sweep_axes.weight_allowed", largest=LARGEST)

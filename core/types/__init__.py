@@ -10,6 +10,7 @@ from core.types.estimates import Estimate
 from core.types.generation import (
     CFG_OFF,
     CONTROL,
+    CONTROLS,
     FIRST_ATTEMPT,
     IMAGE,
     MASK,
@@ -67,6 +68,7 @@ __all__ = [
     "CARDS",
     "CFG_OFF",
     "CONTROL",
+    "CONTROLS",
     "FIRST_ATTEMPT",
     "IMAGE",
     "MASK",

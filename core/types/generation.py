@@ -59,8 +59,9 @@ def with_cfg(stored: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 IMAGE, MASK, CONTROL = "image", "mask_image", "control_image"  # what an input image is for; diffusers' own names
+CONTROLS = (CONTROL, "control_image_2", "control_image_3", "control_image_4")  # of several ControlNets
 REFERENCES = ("image_2", "image_3", "image_4")  # further images of an edit, beside "image"
-ROLES = (IMAGE, MASK, CONTROL, *REFERENCES)
+ROLES = (IMAGE, MASK, *CONTROLS, *REFERENCES)
 
 
 @dataclass(frozen=True)

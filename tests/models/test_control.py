@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from core.config.loader import PROJECT_ROOT
 from core.errors import InputCombinationError, ModelFileError
 from core.inference import controlnet
-from core.inference.controlnet import canny
+from core.inference.control_maps import canny
 from core.inference.generator import Generator
 from core.models.catalog import Catalog
 from core.models.families.z_image.backend import own_layers
@@ -281,9 +281,9 @@ def test_thresholds_of_the_outlines():
 def test_another_size_is_covered_and_cut(own, draw):
     wide = Image.new("RGB", (300, 100))
     wide.paste("white", (100, 0, 200, 100))
-    seen, plain = [], controlnet.control_image
+    seen, plain = [], controlnet.control_map
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controlnet, "control_image", lambda image, options: seen.append(image) or plain(image, options))
+        patch.setattr(controlnet, "control_map", lambda image, *more: seen.append(image) or plain(image, *more))
         draw("beside", image=wide, width=67, height=67)
     assert seen[0].size == (72, 72)
     assert pixels(seen[0]).min() > 230, "the middle of it, not the whole pressed together"
@@ -356,7 +356,12 @@ def test_memory_and_parameters_are_those_of_both(catalog, toy_box, model, base):
 def test_a_file_of_the_same_layout_with_other_weights_is_told_by_its_part(toy_box, draw, tmp_path):
     network, base = toy_box / "v1.safetensors", toy_box / "z"
     before = part_hashes(network, base)
-    assert draw("v1").effective["model.files"] == before and set(before) == {"transformer", "text_encoder", "vae", "controlnet"}
+    assert draw("v1").effective["model.files"] == before and set(before) == {
+        "transformer",
+        "text_encoder",
+        "vae",
+        "controlnet",
+    }
     other = tmp_path / network.name
     save_file({name: tensor + 1 for name, tensor in load_file(network).items()}, other)
     assert differing(before, part_hashes(other, base)) == {"controlnet"}
@@ -388,7 +393,7 @@ def test_a_whole_folder_of_z_image(catalog, toy_box, own, request_of, image):
     ("change", "said"),
     [
         ({"base": "z"}, "diffusers folder of the same family"),
-        ({"addition_embed_type": None}, "no ControlNet for SDXL or Z-Image"),
+        ({"addition_embed_type": None}, "no ControlNet for"),
         ({"auto_map": {"AutoModel": "mine.py"}}, "names a class of its own"),
         ({"cross_attention_dim": 48}, "diffusers folder of the same family"),
     ],

@@ -11,6 +11,7 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
     ControlNetModel,
+    ControlNetUnionModel,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
@@ -100,6 +101,26 @@ def sdxl_network(folder: Path, second: int = WIDTH, **saving: object) -> Path:
     return folder
 
 
+def sdxl_union(folder: Path) -> Path:
+    """A ControlNetUnionModel with the 8 types of ProMax that fits `stable_diffusion_xl`."""
+    torch.manual_seed(2)
+    like = ControlNetModel.load_config(sdxl_network(folder.parent / f"like-{folder.name}"))
+    own = {"num_control_type": 8, "num_trans_channel": SIDES[0], "num_trans_head": 2, "num_proj_channel": SIDES[0]}
+    network = ControlNetUnionModel.from_config({**like, **own})
+    _speak(network)
+    network.save_pretrained(folder)
+    return folder
+
+
+def sd15_network(folder: Path, seed: int = 1) -> Path:
+    """A ControlNetModel that fits `stable_diffusion`."""
+    torch.manual_seed(seed)
+    network = ControlNetModel.from_unet(_unet(), conditioning_embedding_out_channels=(8, 16, 16, 16))
+    _speak(network)
+    network.save_pretrained(folder)
+    return folder
+
+
 def flux2_klein(folder: Path, distilled: bool = True) -> Path:
     """Flux2KleinPipeline with 28 thin layers in its text encoder, as the pipeline reads the 9th, 18th and 27th."""
     torch.manual_seed(0)
@@ -120,7 +141,12 @@ def flux2_klein(folder: Path, distilled: bool = True) -> Path:
     with torch.no_grad():
         vae.bn.running_var.fill_(0.5)
     Flux2KleinPipeline(
-        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae, encoder, _qwen_tokenizer(), transformer, distilled
+        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae,
+        encoder,
+        _qwen_tokenizer(),
+        transformer,
+        distilled,
     ).save_pretrained(folder)
     return folder
 

@@ -28,6 +28,7 @@ from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.jobs.job_writes import add_job
 from core.jobs.queue import JobQueue
+from core.models.depth_library import DepthLibrary
 from core.models.embedding_library import EmbeddingLibrary
 from core.storage import tables
 from core.storage.database import Database, stamp
@@ -225,7 +226,9 @@ class DrivenQueue(JobQueue):
         with self._database.writing() as connection:
             connection.execute(delete(tables.jobs).where(tables.jobs.c.id == job_id))
 
-    def advance(self, job_id: str, step: int, phase: Phase = Phase.STEPS, detail: str = "", preview: bool = True) -> None:
+    def advance(
+        self, job_id: str, step: int, phase: Phase = Phase.STEPS, detail: str = "", preview: bool = True
+    ) -> None:
         """Claim the job if it waits, and report a step of its first image, with its live preview."""
         job = self.get(job_id)
         if job.state is JobState.QUEUED:
@@ -445,7 +448,7 @@ class FakeStudio(Studio):
         history, inputs = GeneratedHistory(self.database, folder), InputImages(folder)
         catalog, loras = FakeCatalog(), FakeLoras()
         embeddings = EmbeddingLibrary(folder / "embeddings")
-        requests = RequestBuilder(settings, catalog, loras, inputs, embeddings)
+        requests = RequestBuilder(settings, catalog, loras, inputs, DepthLibrary(folder / "depth"), embeddings)
         super().__init__(
             settings=settings,
             requests=requests,

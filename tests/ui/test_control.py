@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from core.models.families import FAMILIES
+from core.studio.request_builder import RequestBuilder
 from core.types import CONTROL
-from tests.pipelines import Z_IMAGE
 from tests.ui import fake_studio
 from tests.ui.conftest import all_text
 from ui import formats
@@ -73,9 +73,50 @@ def test_thresholds_that_contradict_each_other_are_said_in_the_previews_place(st
 
 
 def test_models_without_a_controlnet_grey_it_with_the_reason(studio, open_page, monkeypatch):
-    cannot = {f"controlnet.{name}": FAMILIES[Z_IMAGE].cannot["controlnet."] for name in ("scale", "preprocessor")}
+    flux = FAMILIES["Flux2KleinPipeline"].cannot["controlnet."]
+    cannot = {f"controlnet.{name}": flux for name in ("scale", "preprocessor", "units")}
     monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, cannot=cannot))
     page = open_page()
     assert not [one for one in page.selectbox if one.key == "w:controlnet.preprocessor"]
     assert "this model has no ControlNet" in all_text(page)
     assert not page.file_uploader or all(one.key != "control_upload" for one in page.file_uploader)
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    """Two ControlNets for the embedded model, one of them a Union."""
+    types = {"lines": (), "union": ("pose", "depth")}
+    for name, answer in (
+        ("controlnets", lambda self, model: list(types)),
+        ("union_types", lambda self, name: types[name]),
+    ):
+        monkeypatch.setattr(RequestBuilder, name, answer)
+
+
+def test_several_controlnets_with_image_weight_and_range(studio, open_page, networks):
+    page = open_page()
+    page.button(key="control_add").click().run()
+    page.button(key="control_add").click().run()
+    page.file_uploader(key="control_upload_0").upload("square.png", image(), "image/png").run()
+    page.selectbox(key="unit:0:preprocessor").set_value("canny").run()
+    page.slider(key="unit:0:weight").set_value(0.8).run()
+    page.slider(key="unit:0:window").set_value((0.1, 0.6)).run()
+    page.selectbox(key="unit:1:name").set_value("union").run()
+    page.selectbox(key="unit:1:kind").set_value("pose").run()
+    assert not page.exception and not page.error
+    assert len(page.get("image")) == 2, "the second sees the image of the first"
+    page.text_area(key="w:generation.prompt").set_value("a box").run()
+    page.button(key="generate").click().run()
+    (job,) = studio.queue.recent()
+    assert job.request.options["controlnet.units"] == (
+        "lines:0.8:preprocessor=canny:start=0.1:end=0.6", "union:1:type=pose",
+    )  # fmt: skip
+    assert job.request.inputs == {CONTROL: page.session_state["control_picture"]}
+    page.button(key="control_remove_0").click().run()
+    assert page.session_state["control_picture"] == "" and page.selectbox(key="unit:0:name").value == "union"
+
+
+def test_a_unit_without_an_image_says_so(open_page, networks):
+    page = open_page()
+    page.button(key="control_add").click().run()
+    assert "ControlNet lines has no image" in all_text(page)

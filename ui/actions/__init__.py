@@ -29,6 +29,7 @@ from ui.actions.generate import (
     use_sample,
 )
 from ui.actions.input_images import (
+    control_request,
     fit_size,
     keep_control,
     keep_references,
@@ -50,6 +51,7 @@ __all__ = [
     "cancel",
     "cancel_all",
     "change_model",
+    "control_request",
     "cure",
     "delete_preset",
     "empty_trash",

@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from core.config.control_units import KEY as UNITS
+from core.config.control_units import read_units, role_of
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import CONTROL, GenerationRequest, ImageRecord
+from core.types import CONTROL, IMAGE, GenerationRequest, ImageRecord
 from ui import state
 from ui.actions.form import open_form
 from ui.actions.studio_calls import submit
@@ -25,16 +27,28 @@ def with_images(
 
 
 def with_control(studio: Studio, request: GenerationRequest) -> GenerationRequest:
-    """Return the request with the form's control image if its model takes one."""
-    takes = CONTROL in studio.catalog.find(request.model).inputs
-    return replace(request, inputs={**request.inputs, **(state.control_input() if takes else {})})
+    """Return the request with the form's control images that its ControlNets use."""
+    given = state.control_inputs()
+    if CONTROL in studio.catalog.find(request.model).inputs:
+        used: set[str | None] = {CONTROL}
+    else:
+        units = read_units(request.options.get(UNITS, ()), "form")
+        used = {role_of(unit, position, {**given, **request.inputs}) for position, unit in enumerate(units)}
+    return replace(request, inputs={**request.inputs, **{role: one for role, one in given.items() if role in used}})
 
 
-def keep_control(studio: Studio, data: bytes | None, name: str = "") -> None:
+def control_request(studio: Studio) -> GenerationRequest:
+    """Return the request of the form with the images that its ControlNets may see, for their previews."""
+    request = studio.requests.new(state.form_values())
+    source = {role: digest for role, digest in state.sources().inputs.items() if role == IMAGE}
+    return with_control(studio, replace(request, inputs=source))
+
+
+def keep_control(studio: Studio, data: bytes | None, name: str = "", role: str = CONTROL) -> None:
     """Store the image that was given and put it into the form; None takes it out. A refusal is shown."""
     state.set_errors(())
     try:
-        state.set_control_input(studio.input_images.keep(data, name) if data is not None else "")
+        state.set_control_input(studio.input_images.keep(data, name) if data is not None else "", role)
     except StudioError as error:
         state.set_errors([error])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from core.config.control_units import KEY as UNITS
 from core.config.options import GROUPS, SCHEMA
 from core.config.schema import Option
 from core.studio import Studio
@@ -15,6 +16,7 @@ from ui import actions, formats, state
 from ui.components import (
     batch_panel,
     control_panel,
+    control_units,
     input_card,
     lora_field,
     parameter_panel,
@@ -101,7 +103,7 @@ class _Panel:
         self._own: dict[str, Callable[[], None]] = {
             "img2img": lambda: input_card.draw(studio, model),
             "hires": self._hires,
-            "control": lambda: control_panel.draw(studio),
+            "control": self._control,
             "xy": lambda: xy_plot.draw(studio),
             "batch": lambda: batch_panel.draw(studio),
             "yaml": lambda: settings_yaml.draw(studio),
@@ -113,7 +115,7 @@ class _Panel:
         options = self._options(section)
         if section.groups and not options and section.name not in self._own:
             return
-        if section.name == "control" and not self._controlled():
+        if section.name == "control" and not self._controlled() and UNITS in self._cannot:
             return
         key, is_open = state.section_key(section.name), state.section_open(section.name)
         state.give_widget(key, is_open)
@@ -185,6 +187,12 @@ class _Panel:
         options = [option for option in SCHEMA.panel("advanced") if option.key not in self._cannot]
         upscale_panel.draw(self._studio, [one for one in options if one.group in ("hires", "upscale")], self._worker)
 
+    def _control(self) -> None:
+        if self._controlled():
+            control_panel.draw(self._studio)
+        elif self._model is not None:
+            control_units.draw(self._studio, self._model)
+
     def _controlled(self) -> bool:
         return self._model is not None and CONTROL in self._model.inputs
 
@@ -201,7 +209,9 @@ class _Panel:
         if section.name == "hires":
             return f"{self._values['hires.scale']:g}×" if self._values["hires.enabled"] else t("value.off")
         if section.name == "control":
-            return t("value.on") if state.control_input() else t("summary.missing")
+            if not self._controlled():
+                return ", ".join(unit.name for unit in state.control_units()) or t("value.off")
+            return t("value.on") if CONTROL in state.control_inputs() else t("summary.missing")
         if section.name == "lora":
             uses = state.lora_uses()
             return ", ".join(f"{use.name} {use.weight:g}" for use in uses[:2]) + ("…" if uses[2:] else "")

@@ -7,6 +7,7 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.studio import Studio
+from core.types import CONTROL
 from ui import actions, formats, state
 from ui.components import parameter_panel
 from ui.i18n import t
@@ -48,7 +49,7 @@ def _take(studio: Studio) -> None:
 
 def _preview(studio: Studio) -> None:
     """The control image of the form as it stands; what is wrong with it is said in its place."""
-    if not state.control_input():
+    if CONTROL not in state.control_inputs():
         st.caption(t("control.missing"))
         return
     try:

@@ -28,6 +28,14 @@ from ui.state.benchmark import (
     restore_comparison,
     set_open_comparison,
 )
+from ui.state.control_units import (
+    add_unit,
+    control_units,
+    give_units,
+    remove_unit,
+    take_units,
+    unit_key,
+)
 from ui.state.current_page import enter_page, errors, set_errors
 from ui.state.form import (
     CFG,
@@ -147,7 +155,7 @@ from ui.state.history import (
     undoable,
 )
 from ui.state.input_images import (
-    control_input,
+    control_inputs,
     draw_from_text,
     set_control_input,
     set_mask,
@@ -234,6 +242,7 @@ __all__ = [
     "active_filters",
     "add_comparison_row",
     "add_to_prompt",
+    "add_unit",
     "agree_reload",
     "as_of_now",
     "ask_reload",
@@ -256,7 +265,8 @@ __all__ = [
     "comparison_restored",
     "comparison_rows",
     "comparison_text",
-    "control_input",
+    "control_inputs",
+    "control_units",
     "cursors",
     "draft_asked",
     "draft_session",
@@ -275,6 +285,7 @@ __all__ = [
     "form",
     "form_keys",
     "form_values",
+    "give_units",
     "give_widget",
     "guide_runs",
     "has_form",
@@ -319,6 +330,7 @@ __all__ = [
     "ratio",
     "reload_question",
     "remove_comparison_row",
+    "remove_unit",
     "renew_history",
     "renew_yaml",
     "request_values",
@@ -370,11 +382,13 @@ __all__ = [
     "table_choice",
     "take_loras",
     "take_prompt",
+    "take_units",
     "tell_once",
     "terms",
     "toggle_lora",
     "turn_queue_page",
     "undoable",
+    "unit_key",
     "user",
     "watch",
     "when",

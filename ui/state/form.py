@@ -9,8 +9,8 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.types import CONTROL, SET_FIELDS, GenerationRequest, ImageRecord
-from ui.state.input_images import set_control_input
+from core.types import SET_FIELDS, GenerationRequest, ImageRecord
+from ui.state.input_images import set_control_inputs
 
 _FORM = "form"
 _FILLS = "form_fills"
@@ -60,8 +60,7 @@ def fill_form(values: Mapping[str, Any]) -> None:
 def fill_form_from(request: GenerationRequest) -> None:
     """Put a whole request into the form, advanced options too."""
     fill_form(request_values(request))
-    if CONTROL in request.inputs:
-        set_control_input(request.inputs[CONTROL])
+    set_control_inputs(request)
 
 
 def keep_form() -> None:

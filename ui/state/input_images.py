@@ -1,4 +1,4 @@
-"""The images that the next one is made from: a source image with its mask, further ones of an edit, and a control image."""
+"""The images that the next one is made from: a source image with its mask, further ones of an edit, and control images."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from core.types import CONTROL, IMAGE, MASK, REFERENCES, GenerationRequest, InputSources
+from core.types import CONTROL, CONTROLS, IMAGE, MASK, REFERENCES, GenerationRequest, InputSources
 
 _SOURCES = "sources"
 _VERSION = "sources_version"
-_CONTROL = "control_picture"
+_CONTROL = {role: f"control_picture{role.removeprefix(CONTROL)}" for role in CONTROLS}  # role -> session key
 
 
 def sources() -> InputSources:
@@ -48,9 +48,8 @@ def draw_from_text() -> None:
 
 def set_sources_of(request: GenerationRequest) -> None:
     """Set the input images of this request."""
-    _set(InputSources({role: digest for role, digest in request.inputs.items() if role != CONTROL}, request.parent))
-    if CONTROL in request.inputs:
-        set_control_input(request.inputs[CONTROL])
+    _set(InputSources({role: digest for role, digest in request.inputs.items() if role not in CONTROLS}, request.parent))
+    set_control_inputs(request)
 
 
 def sources_version() -> int:
@@ -63,12 +62,18 @@ def _set(found: InputSources) -> None:
     st.session_state[_VERSION] = sources_version() + 1
 
 
-def control_input() -> dict[str, str]:
-    """Return role and digest of the control image, or nothing."""
-    digest = st.session_state.get(_CONTROL, "")
-    return {CONTROL: digest} if digest else {}
+def control_inputs() -> dict[str, str]:
+    """Return the digests of the control images by role."""
+    return {role: digest for role, key in _CONTROL.items() if (digest := st.session_state.get(key, ""))}
 
 
-def set_control_input(digest: str) -> None:
+def set_control_input(digest: str, role: str = CONTROL) -> None:
     """Put a stored image's digest into the form; "" takes it out."""
-    st.session_state[_CONTROL] = digest
+    st.session_state[_CONTROL[role]] = digest
+
+
+def set_control_inputs(request: GenerationRequest) -> None:
+    """Use the control images of a request that has any."""
+    if any(role in request.inputs for role in CONTROLS):
+        for role in CONTROLS:
+            set_control_input(request.inputs.get(role, ""), role)

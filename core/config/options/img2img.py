@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.config.control_units import MOST, PREPROCESSORS, read_units
 from core.config.options.helpers import advanced
 from core.config.schema import AUTO, Option
 
@@ -118,16 +119,36 @@ HIRES = (
 
 CONTROL = (
     _control(
+        "units",
+        type="list",
+        default=(),
+        entries=read_units,
+        synonyms=("ControlNet", "canny", "depth", "pose", "tile", "lineart", "scribble", "union", "控制"),
+        label={"en": "ControlNets", "zh": "ControlNet 单元"},
+        help={
+            "en": f"ControlNets beside the model, at most {MOST}: NAME:WEIGHT, then any of preprocessor=, low= and high= (canny), "
+            "rate= (tile), start=, end=, mode= (balanced, prompt, control), type= (of a Union) and image= (1 to 4), such as "
+            "canny-sdxl:0.8:preprocessor=canny:end=0.6. Without a weight the pipeline's own default. Without a control image the "
+            "source image of img2img is used.",
+            "zh": f"与模型一起使用的 ControlNet，最多 {MOST} 个：名称:权重，其后可加 preprocessor=、low= 与 high=（canny）、"
+            "rate=（tile）、start=、end=、mode=（balanced、prompt、control）、type=（Union）与 image=（1 至 4），例如 "
+            "canny-sdxl:0.8:preprocessor=canny:end=0.6。不写权重则用管线默认值；没有控制图时使用图生图的原图。",
+        },
+    ),
+    _control(
         "preprocessor",
         former=("control.preprocess",),
         type="choice",
-        choices=("canny", "none"),
+        choices=PREPROCESSORS,
         default="canny",
         label={"en": "Preprocessor", "zh": "预处理器"},
         help={
-            "en": "canny: detects the edges of the source image. none: the image is a control image already and is used as it is, "
-            "scaled to cover the size and cropped to its center.",
-            "zh": "canny：检测原图的边缘。none：图片已是控制图，直接使用（缩放至覆盖目标尺寸并居中裁剪）。",
+            "en": "canny: thin edges. lineart: soft lines. scribble: thick lines. depth: near is white, by a Depth-Anything model "
+            "in the folder preprocessors of the models' folder. invert: for black lines on white. none and tile: the image as it "
+            "is, scaled to cover the size and cropped to its center.",
+            "zh": "canny：细边缘。lineart：柔和线稿。scribble：粗线条涂鸦。depth：深度图（近处为白），需在模型目录的 "
+            "preprocessors 文件夹中放置 Depth-Anything 模型。invert：反色，用于白底黑线。none 与 tile：直接使用图片"
+            "（缩放至覆盖目标尺寸并居中裁剪）。",
         },
     ),
     _control(

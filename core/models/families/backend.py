@@ -100,6 +100,19 @@ class Backend(ABC):
         """
         return None
 
+    @property
+    def keeps_networks_apart(self) -> bool:
+        """Return True when a ControlNet has all its layers itself, so that the denoiser may be offloaded."""
+        return True
+
+    def fits_denoiser(self, network: Any, denoiser: Any) -> bool:
+        """Return True when a ControlNet's outputs fit the layers of the denoiser."""
+        return True
+
+    def prepare_network(self, network: Any, dtypes: Mapping[str, str]) -> None:
+        """Change what the family needs in a ControlNet that is put beside a loaded model."""
+        return
+
     def prepare_adapters(self, pipeline: Any) -> None:
         """Change what the family needs of the LoRAs that were put in just now."""
         return

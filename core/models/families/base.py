@@ -67,13 +67,17 @@ class ControlNetUse:
     """How the pipeline takes a ControlNet: its default scale, and the name of the argument for the control image.
 
     `window`: whether the pipeline has `control_guidance_start` and `control_guidance_end` itself. `over`: the name of the argument
-    in the img2img and inpaint classes.
+    in the img2img and inpaint classes. `several`: whether it takes more than one control image. `union`: whether each has a type,
+    the argument `control_mode`. `modes`: whether A1111's control modes can be had.
     """
 
     scale: float
     argument: str
     window: bool
     over: str = "control_image"
+    several: bool = False
+    union: bool = False
+    modes: bool = False
 
 
 Shape = tuple[int, ...]  # of a weight: (out, in) of a linear layer, (out, in, height, width) of a convolution
@@ -260,7 +264,8 @@ def with_controlnet(plain: Family, pipeline: str, network: str, use: ControlNetU
     """Return the description of `plain` with a ControlNet of the class `network`, run by the class `pipeline`."""
     values = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
     parts = {**plain.parts, CONTROLNET: Part("diffusers", (network,))}
-    cannot = {start: reason for start, reason in plain.cannot.items() if start != "controlnet."}
+    cannot = {start: reason for start, reason in plain.cannot.items() if start not in NO_OWN_CONTROLNET}
+    cannot["controlnet.units"] = OWN_CONTROLNET
     values |= {
         "pipeline": pipeline, "label": f"{plain.label} ControlNet", "parts": parts, "cannot": cannot, "inputs": (CONTROL,),
         "controlnet": use, "plain": plain.pipeline, "img2img": None, "inpaint": None, "checkpoint": None, "frame": None,
@@ -279,3 +284,10 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 NO_CONTROLNET = localize("models.families.base.no_controlnet")
+OWN_CONTROLNET = localize("models.families.base.own_controlnet")
+NO_OWN_CONTROLNET: Mapping[
+    str, Text
+] = {  # options of a model's own ControlNet, for models that take those of `controlnet.units`
+    f"controlnet.{name}": localize("models.families.base.units_only")
+    for name in ("preprocessor", "canny_", "scale", "start", "end")
+}

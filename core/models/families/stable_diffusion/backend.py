@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
 from core.config.prompt_weights import OFF, SYNTAX
-from core.inference import clip_encoding, output_checks
-from core.models.families.backend import Backend, PromptEmbeds, Start
+from core.inference import clip_encoding, control_modes, output_checks
+from core.inference.part_reading import account
+from core.inference.weight_reading import read_tensors
+from core.models.families.backend import Backend, PromptEmbeds, Start, network_of
+from core.models.families.base import CONTROLNET
 from core.models.token_counter import NEGATIVE, PROMPT, count_clip, cut_decision
+from core.models.weight_files import read_header
 from core.types import Decision, GenerationRequest
 
 if TYPE_CHECKING:
@@ -17,7 +26,40 @@ if TYPE_CHECKING:
 
 
 class StableDiffusionBackend(Backend):
-    """SD 1.5, SDXL, and SDXL with a ControlNet."""
+    """SD 1.5 and SDXL, with and without ControlNets."""
+
+    def network_from_file(self, path: Path, config: Mapping[str, Any], dtype: torch.dtype, notes: list[str]) -> Any:
+        """Read a ControlNet in one file, in diffusers' names or in those of its first authors, as a copy of the U-Net's shape."""
+        weights = read_tensors(path, read_header(path), dtype)
+        with torch.device("meta"):
+            made = ControlNetModel.from_unet(
+                UNet2DConditionModel.from_config(dict(config)), load_weights_from_unet=False
+            )
+            if _UNION_WEIGHT in weights:
+                told = {**made.config, "num_control_type": weights[_UNION_WEIGHT].shape[0]}
+                made = ControlNetUnionModel.from_config(told)
+        weights = convert_controlnet_checkpoint(dict(weights), made.config)
+        own = made.state_dict()
+        if any(
+            name in own and tensor is not None and own[name].shape != tensor.shape for name, tensor in weights.items()
+        ):
+            return None
+        made.load_state_dict(weights, strict=False, assign=True)
+        missing = [name for name in own if weights.get(name) is None]
+        left = [name for name in weights if name not in own]
+        account(CONTROLNET, path, missing, left, {name for name, _ in made.named_modules()}, notes)
+        return made.to(dtype)
+
+    def fits_denoiser(self, network: Any, denoiser: Any) -> bool:
+        """Return True when both have blocks of the same channels and read prompt embeds of the same width."""
+        keys = ("block_out_channels", "cross_attention_dim", "layers_per_block", "addition_embed_type")
+        return all(_listed(network.config.get(key)) == _listed(denoiser.config.get(key)) for key in keys)
+
+    @contextmanager
+    def running(self, model: LoadedModel, pipeline: Any, request: GenerationRequest) -> Iterator[None]:
+        """Apply the control modes of the ControlNets."""
+        with control_modes.applied(network_of(pipeline), request.options, request.guided):
+            yield
 
     def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
         """Encode both prompts: [tokens] for SD 1.5, [tokens, pooled] for SDXL."""
@@ -76,6 +118,11 @@ class StableDiffusionBackend(Backend):
 
 
 BACKEND = StableDiffusionBackend
+_UNION_WEIGHT = "task_embedding"  # (types, width)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
 
 
 def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from core.i18n import localize
 from core.models.families.base import (
-    NO_CONTROLNET,
+    NO_OWN_CONTROLNET,
     CheckpointLayout,
     ControlNetUse,
     Family,
@@ -97,8 +97,13 @@ class StableDiffusion(Family):
         )
 
     def fits_network(self, config: Mapping[str, Any]) -> bool:
-        """Return True for a ControlNet of this family; ControlNetModel is the class of both, but only SDXL's takes sizes."""
-        return super().fits_network(config) and config.get("addition_embed_type") == "text_time"
+        """Return True for a ControlNet of this family; ControlNetModel is the class of both, but only SDXL's takes
+        sizes, and only a Union has types."""
+        if not (self.controlnet and super().fits_network(config)) or self.controlnet.union != (
+            "num_control_type" in config
+        ):
+            return False
+        return self.added == (config.get("addition_embed_type") == "text_time")
 
     def network_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
         """Return widths and channels, because a ControlNet may have blocks of another depth."""
@@ -199,7 +204,7 @@ _CANNOT: Mapping[str, Text] = {
     "cfg.": localize("models.families.stable_diffusion.description.cannot.cfg"),
     "scheduler.shift": localize("models.families.stable_diffusion.description.cannot.scheduler_shift"),
     "generation.short_prompt_steps": localize("models.families.stable_diffusion.description.cannot.short_prompt"),
-    "controlnet.": NO_CONTROLNET,
+    **NO_OWN_CONTROLNET,
 }
 
 _SCHEDULERS = (
@@ -297,9 +302,27 @@ _SDXL_CONTROL = with_controlnet(
     SDXL,
     "StableDiffusionXLControlNetPipeline",
     "ControlNetModel",
-    ControlNetUse(scale=1.0, argument="image", window=True),
+    ControlNetUse(scale=1.0, argument="image", window=True, several=True, modes=True),
     img2img="StableDiffusionXLControlNetImg2ImgPipeline",
     inpaint="StableDiffusionXLControlNetInpaintPipeline",
     inputs=(CONTROL, IMAGE, MASK),
 )
-FAMILIES = (SD15, SDXL, _SDXL_CONTROL)
+_SDXL_UNION = with_controlnet(
+    SDXL,
+    "StableDiffusionXLControlNetUnionPipeline",
+    "ControlNetUnionModel",
+    ControlNetUse(scale=1.0, argument="control_image", window=True, several=True, union=True),
+    img2img="StableDiffusionXLControlNetUnionImg2ImgPipeline",
+    inpaint="StableDiffusionXLControlNetUnionInpaintPipeline",
+    inputs=(CONTROL, IMAGE, MASK),
+)
+_SD15_CONTROL = with_controlnet(
+    SD15,
+    "StableDiffusionControlNetPipeline",
+    "ControlNetModel",
+    ControlNetUse(scale=1.0, argument="image", window=True, several=True, modes=True),
+    img2img="StableDiffusionControlNetImg2ImgPipeline",
+    inpaint="StableDiffusionControlNetInpaintPipeline",
+    inputs=(CONTROL, IMAGE, MASK),
+)
+FAMILIES = (SD15, SDXL, _SDXL_CONTROL, _SDXL_UNION, _SD15_CONTROL)

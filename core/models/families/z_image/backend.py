@@ -22,6 +22,7 @@ from core.i18n import localize
 from core.inference import (
     attention,
     attention_backends,
+    controlnet,
     output_checks,
     resolution,
     rope,
@@ -105,6 +106,21 @@ class ZImageBackend(Backend):
         missing = [name for name, weight in made.named_parameters() if weight.is_meta]
         account(CONTROLNET, path, missing, left, {name for name, _ in made.named_modules()}, notes)
         return made
+
+    @property
+    def keeps_networks_apart(self) -> bool:
+        """Return False: most of a ControlNet's layers are the transformer's."""
+        return False
+
+    def fits_denoiser(self, network: Any, denoiser: Any) -> bool:
+        """Return True when both have the same width, and the control layers have places."""
+        places = network.config.control_layers_places
+        return bool(network.config.dim == denoiser.config.dim and max(places) < denoiser.config.n_layers)
+
+    def prepare_network(self, network: Any, dtypes: Mapping[str, str]) -> None:
+        """Keep the control layers finite in float16."""
+        if dtypes["transformer"] == "float16":
+            half_precision.fit(_control_layers(network))
 
     def prepare_adapters(self, pipeline: Any) -> None:
         """Scale a LoRA's input in float16 as its layer's input is."""
@@ -333,8 +349,10 @@ def _positions(model: LoadedModel, request: GenerationRequest) -> rope.RopePlan:
 def own_layers(pipeline: Any) -> nn.ModuleList | None:
     """Return the layers of a ControlNet that are not the transformer's; None without one."""
     network = network_of(pipeline)
-    if network is None:
-        return None
+    return None if network is None else _control_layers(network)
+
+
+def _control_layers(network: Any) -> nn.ModuleList:
     return nn.ModuleList([*network.control_layers, *(network.control_noise_refiner or ())])
 
 
@@ -347,7 +365,7 @@ def _control_window(network: Any | None, options: Mapping[str, Any], evaluations
     if network is None:
         yield
         return
-    start, end, index = options["controlnet.start"], options["controlnet.end"], 0
+    (start, end), index = controlnet.window(options), 0
 
     def before(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         nonlocal index

@@ -12,7 +12,7 @@ from core.config.prompt_weights import CLIP_SKIP, SYNTAX
 from core.i18n import localize
 from core.models.families.base import (
     CONTROLNET,
-    NO_CONTROLNET,
+    NO_OWN_CONTROLNET,
     ControlNetUse,
     Family,
     Part,
@@ -167,7 +167,7 @@ _PLAIN = ZImage(
     cfg_offset=1.0,  # ZImagePipeline guides above 0: pred = cond + guidance_scale (cond - uncond)
     img2img="ZImageImg2ImgPipeline",
     inpaint="ZImageInpaintPipeline",
-    cannot={"controlnet.": NO_CONTROLNET, SYNTAX: _CLIP_ONLY, CLIP_SKIP: _CLIP_ONLY},
+    cannot={**NO_OWN_CONTROLNET, SYNTAX: _CLIP_ONLY, CLIP_SKIP: _CLIP_ONLY},
     inputs=(IMAGE, MASK),
     frame=Path(__file__).with_name("frame"),
     default=True,

@@ -1,0 +1,160 @@
+"""Read and write ControlNet units: "name:weight:key=value", several of them in the option `controlnet.units`.
+
+`canny-sdxl:0.8:preprocessor=canny:end=0.6` applies the ControlNet canny-sdxl at weight 0.8 to the edges of its control image,
+until 60 % of the steps are done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.errors import OptionError
+from core.i18n import localize
+from core.types import CONTROLS, IMAGE
+
+KEY = "controlnet.units"
+FILES = "controlnet.files"  # in an image's record: name and hash of each ControlNet that acted
+MOST = len(CONTROLS)
+LARGEST = 2.0  # of a weight, as in A1111
+NONE, CANNY, DEPTH, INVERT, LINEART, SCRIBBLE, TILE = "none", "canny", "depth", "invert", "lineart", "scribble", "tile"
+PREPROCESSORS = (NONE, CANNY, DEPTH, LINEART, SCRIBBLE, TILE, INVERT)
+BALANCED, PROMPT, CONTROL = "balanced", "prompt", "control"
+MODES = (BALANCED, PROMPT, CONTROL)  # A1111's control modes
+UNION_TYPES: Mapping[str, int] = {  # of ControlNet Union for SDXL; the last two are those of its ProMax version
+    "pose": 0, "depth": 1, "softedge": 2, "canny": 3, "normal": 4, "segment": 5, "tile": 6, "repaint": 7,
+}  # fmt: skip
+_TYPE_OF = {CANNY: "canny", LINEART: "canny", DEPTH: "depth", SCRIBBLE: "softedge", TILE: "tile"}
+
+
+@dataclass(frozen=True)
+class ControlUnit:
+    """One ControlNet by name, how strongly and when it acts, and what it sees.
+
+    `weight` None is the pipeline's own default. `start` and `end` are shares of the steps. `low` and `high` are the thresholds
+    of canny, `rate` how much tile reduces the image. `kind` is one of UNION_TYPES, "" for that of the preprocessor. `image`
+    (from 1) is the control image that is used; 0 is the one at the unit's own position.
+    """
+
+    name: str
+    weight: float | None = None
+    preprocessor: str = NONE
+    low: int = 100
+    high: int = 200
+    rate: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    mode: str = BALANCED
+    kind: str = ""
+    image: int = 0
+
+    def __str__(self) -> str:
+        texts = [self.name, *([f"{self.weight:g}"] if self.weight is not None else [])]
+        neutral = ControlUnit(self.name)
+        for key, name in _NAMES.items():
+            value = getattr(self, name)
+            if value != getattr(neutral, name):
+                texts.append(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}")
+        return ":".join(texts)
+
+    def of_weight(self, weight: float) -> ControlUnit:
+        """Return the unit with this weight."""
+        return replace(self, weight=weight)
+
+    @property
+    def acts(self) -> bool:
+        """Return True unless the weight is 0."""
+        return self.weight != 0
+
+    @property
+    def union_type(self) -> str:
+        """Return the type of the map for a Union ControlNet, "" where neither `kind` nor the preprocessor tells."""
+        return self.kind or _TYPE_OF.get(self.preprocessor, "")
+
+
+_NAMES = {  # in the text -> the field
+    "preprocessor": "preprocessor", "low": "low", "high": "high", "rate": "rate", "start": "start", "end": "end",
+    "mode": "mode", "type": "kind", "image": "image",
+}  # fmt: skip
+
+
+def read_units(texts: Sequence[str], source: str) -> tuple[ControlUnit, ...]:
+    """Return the units. Raises OptionError naming `source` for the first that can't be used, and for more than MOST."""
+    if len(texts) > MOST:
+        raise OptionError(
+            source=source, key=KEY, value=len(texts), allowed=localize("config.control_units.most", most=MOST)
+        )
+    return tuple(_read(text, source) for text in texts)
+
+
+def units_of(options: Mapping[str, Any]) -> tuple[ControlUnit, ...]:
+    """Return the units of a request's options that act."""
+    return tuple(unit for unit in read_units(tuple(options.get(KEY, ())), "request") if unit.acts)
+
+
+def role_of(unit: ControlUnit, position: int, inputs: Mapping[str, object]) -> str | None:
+    """Return the role of the input image that a unit at `position` (from 0) sees; None where there is none.
+
+    That is the named control image, else the one of its position, else the first, else the source image.
+    """
+    if unit.image:
+        wanted: tuple[str, ...] = (CONTROLS[unit.image - 1],)
+    else:
+        wanted = (CONTROLS[position], CONTROLS[0], IMAGE)
+    return next((role for role in wanted if role in inputs), None)
+
+
+def _read(text: str, source: str) -> ControlUnit:
+    name, *rest = (part.strip() for part in text.split(":"))
+    if not name:
+        raise _refused(source, text, _ALLOWED)
+    values: dict[str, Any] = {}
+    for index, part in enumerate(rest):
+        key, equals, value = part.partition("=")
+        if not equals:
+            if index:
+                raise _refused(source, text, _ALLOWED)
+            values["weight"] = _number(source, part, 0, LARGEST)
+        elif key not in _NAMES:
+            raise _refused(source, part, localize("config.control_units.keys", keys=", ".join(_NAMES)))
+        else:
+            values[_NAMES[key]] = _value(source, key, value)
+    unit = ControlUnit(name, **values)
+    if unit.start >= unit.end:
+        raise _refused(source, text, localize("config.control_units.window"))
+    if unit.low > unit.high:
+        raise _refused(source, text, localize("config.control_units.thresholds"))
+    return unit
+
+
+def _value(source: str, key: str, value: str) -> Any:
+    allowed = {"preprocessor": PREPROCESSORS, "mode": MODES, "type": tuple(UNION_TYPES)}.get(key)
+    if allowed is not None:
+        if value not in allowed:
+            raise _refused(source, f"{key}={value}", ", ".join(allowed))
+        return value
+    low, high = {"low": (0, 255), "high": (0, 255), "rate": (1, 8), "image": (1, MOST)}.get(key, (0, 1))
+    number = _number(source, f"{key}={value}", low, high)
+    return int(number) if key in ("low", "high", "image") else number
+
+
+def _number(source: str, text: str, low: float, high: float) -> float:
+    try:
+        number = float(text.rpartition("=")[2])
+    except ValueError:
+        number = math.nan
+    whole = (
+        not text.startswith(("low=", "high=", "image=")) or number == round(number) if math.isfinite(number) else False
+    )
+    if not (whole and low <= number <= high):
+        raise _refused(source, text, f"{low:g} - {high:g}")
+    return number
+
+
+def _refused(source: str, text: str, allowed: str | Mapping[str, str]) -> OptionError:
+    return OptionError(source=source, key=KEY, value=text[:100], allowed=allowed)
+
+
+_ALLOWED = localize("config.control_units.allowed", largest=LARGEST)

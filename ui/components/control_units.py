@@ -1,0 +1,112 @@
+"""ControlNets beside the model: for each its image, preprocessor, weight and range, and what it will see."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.config.control_units import CANNY, DEPTH, MODES, MOST, PREPROCESSORS, TILE, ControlUnit
+from core.errors import StudioError
+from core.studio import Studio
+from core.types import CONTROLS, GenerationRequest, ModelInfo
+from ui import actions, formats, state
+from ui.i18n import t
+
+TYPES = ("png", "jpg", "jpeg", "webp")
+_DEPTH = "depth_preview:"  # session key: what a depth map was asked for
+
+
+def draw(studio: Studio, model: ModelInfo) -> None:
+    """A row of fields for each unit, and a button for another one."""
+    names = list(studio.requests.controlnets(model))
+    units = state.control_units()
+    state.give_units(units, studio.requests.controlnet_weight(model))
+    for position, unit in enumerate(units):
+        with st.container(border=True, key=f"control_unit_{position}"):
+            _unit(studio, position, unit, names)
+    if not names:
+        st.caption(t("control.none", folder=formats.literal(studio.requests.controlnet_folder())))
+    elif len(units) < MOST:
+        st.button(
+            t("control.add"), key="control_add", icon=":material/add:", on_click=state.add_unit, args=(names[0],),
+        )  # fmt: skip
+
+
+def _unit(studio: Studio, position: int, unit: ControlUnit, names: list[str]) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _select("name", position, list(dict.fromkeys([*names, unit.name])), t("control.network"))
+        st.button(
+            "", key=f"control_remove_{position}", icon=":material/delete:", help=t("control.remove"),
+            on_click=state.remove_unit, args=(position,),
+        )  # fmt: skip
+    st.file_uploader(
+        t("control.unit_picture"), type=TYPES, key=f"control_upload_{position}", help=t("control.unit_picture_help"),
+        on_change=_take, args=(studio, position),
+    )  # fmt: skip
+    _select("preprocessor", position, list(PREPROCESSORS), t("control.preprocessor"))
+    if unit.preprocessor == CANNY:
+        for name in ("low", "high"):
+            _slide(name, position, 0, 255, 5, t(f"control.{name}"))
+    if unit.preprocessor == TILE:
+        _slide("rate", position, 1.0, 8.0, 0.5, t("control.rate"))
+    _preview(studio, position, unit)
+    _slide("weight", position, 0.0, 2.0, 0.05, t("control.weight"))
+    _slide("window", position, 0.0, 1.0, 0.05, t("control.window"))
+    types = _types(studio, unit)
+    if types:
+        labels = {"": t("control.type_auto"), **{name: name for name in types}}
+        _select("kind", position, list(labels), t("control.type"), labels)
+    else:
+        _select("mode", position, list(MODES), t("control.mode"), {mode: t(f"control.mode_{mode}") for mode in MODES})
+
+
+def _types(studio: Studio, unit: ControlUnit) -> list[str]:
+    try:
+        return list(studio.requests.union_types(unit.name))
+    except StudioError:  # it is gone: the preview and the request say so
+        return []
+
+
+def _select(field: str, position: int, choices: list[str], label: str, labels: dict[str, str] | None = None) -> None:
+    shown = labels or {}
+    st.selectbox(
+        label, choices, key=state.unit_key(position, field), on_change=state.take_units,
+        format_func=lambda value: shown.get(value, value),
+    )  # fmt: skip
+
+
+def _slide(field: str, position: int, low: float, high: float, step: float, label: str) -> None:
+    st.slider(label, low, high, step=step, key=state.unit_key(position, field), on_change=state.take_units)
+
+
+def _take(studio: Studio, position: int) -> None:
+    given = st.session_state.get(f"control_upload_{position}")
+    data, name = (given.getvalue(), given.name) if given else (None, "")
+    actions.keep_control(studio, data, name, CONTROLS[position])
+
+
+def _preview(studio: Studio, position: int, unit: ControlUnit) -> None:
+    """What the unit will see of the form's images; a depth map, which takes seconds, when it is asked for."""
+    try:
+        request = actions.control_request(studio)
+        if unit.preprocessor == DEPTH:
+            made = _depth(studio, position, request)
+        else:
+            made = studio.requests.control_image(request, position)
+        if made is not None:
+            st.image(made, caption=t("control.seen"), width="stretch", output_format="PNG")
+    except StudioError as error:
+        st.caption(formats.literal(error.message(state.language())))
+
+
+def _depth(studio: Studio, position: int, request: GenerationRequest) -> bytes | None:
+    """The depth map that was asked for, from memory while images and size are the same; else a button that asks."""
+    wanted = f"{sorted(request.inputs.items())} {request.width}x{request.height}"
+    kept: tuple[str, bytes] | None = st.session_state.get(f"{_DEPTH}{position}")
+    if kept is not None and kept[0] == wanted:
+        return kept[1]
+    if not st.button(t("control.depth"), key=f"control_depth_{position}", icon=":material/blur_on:"):
+        return None
+    with st.spinner(t("control.making")):
+        made = studio.requests.control_image(request, position)
+    st.session_state[f"{_DEPTH}{position}"] = wanted, made
+    return made
