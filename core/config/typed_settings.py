@@ -112,6 +112,7 @@ class LoraSection(Section):
     """The options `lora.*`."""
 
     folder: str
+    civitai: bool
     use: tuple[str, ...]
 
 

@@ -17,6 +17,7 @@ from core.config.lora_syntax import FORBIDDEN, LoraSpec
 from core.config.schema import AUTO
 from core.errors import LoraFileError, NotWritableError, UnknownLoraError
 from core.models.families import FAMILIES
+from core.models.lora_civitai import trigger_words
 from core.models.lora_index import Found, StampedStore, hashes, scan, stamp_of
 from core.models.lora_match import Match, match, try_network
 from core.models.lora_metadata import LoraHeader, read_lora
@@ -29,6 +30,7 @@ from core.types import LoraInfo, ModelInfo
 SHIPPED = PROJECT_ROOT / "core" / "demo" / "lora"
 FOLDER = "loras"  # in the folder of models
 DIGESTS, INDEX = ".digests.json", ".loras.json"  # in the user's folder: hashes, and what headers say
+CIVITAI = ".civitai.json"  # likewise: the trigger words that Civitai told
 INDEX_VERSION = 2  # of what is kept of a header; another one is read again
 AT_ONCE = 4_000_000  # bytes; larger files are hashed when they are first used, not when they are listed
 ENDINGS = (SAFETENSORS, ".pt", ".ckpt", ".bin", ".pth", ".gguf")
@@ -44,6 +46,7 @@ class LoraLibrary:
         self._shipped = shipped
         self._digests = StampedStore(folder / DIGESTS)
         self._index = StampedStore(folder / INDEX)
+        self._told = StampedStore(folder / CIVITAI)
 
     # -- listing -------------------------------------------------------------------------------------------------------
 
@@ -91,10 +94,16 @@ class LoraLibrary:
         digests = self._digests.get(path, found.stamp)
         info = replace(
             plain,
-            **{**facts["info"], "triggers": tuple(facts["info"]["triggers"])},
+            **{**facts["info"], "triggers": self._triggers(found, facts["info"]["triggers"])},
             digest=digests[0] if digests else None,
         )
         return info if info.kind else _with_problem(info, "family", info.family or "another")
+
+    def _triggers(self, found: Found, own: Sequence[str]) -> tuple[str, ...]:
+        """Return the trigger words of the header, then those that Civitai told."""
+        told = self._told.get(found.path, found.stamp)
+        words = [word for word in told if isinstance(word, str)] if isinstance(told, list) else []
+        return tuple(dict.fromkeys((*own, *words)))
 
     def _facts(self, found: Found) -> Mapping[str, Any]:
         """Return what the header says as plain values: from the index, or read now."""
@@ -157,6 +166,17 @@ class LoraLibrary:
             kept = list(hashes(found.path))
             self._digests.put(found.path, found.stamp, kept)
         return str(kept[0]), str(kept[1])
+
+    def look_up(self, name: str) -> Sequence[str]:
+        """Ask Civitai for trigger words by the file's hash, keep them, and return them.
+
+        Raises UnknownLoraError, and LoraFileError where Civitai does not know the file or could not be asked.
+        """
+        found = self._found(name)
+        words = trigger_words(name, self.digests(name)[0])
+        self._told.put(found.path, found.stamp, list(words))
+        self._told.flush()
+        return words
 
     def file_hash(self, name: str) -> str | None:
         """Return the SHA-256 of the file, computed now if it has not been. UnknownLoraError when there is none."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from core.config.loader import Settings
 from core.config.lora_syntax import KEY
-from core.errors import EmbeddingError, ModelFileError, NotFoundError
+from core.errors import EmbeddingError, ModelFileError, NotFoundError, UnavailableError
 from core.history.store import History
 from core.i18n import localize
 from core.jobs.supervisor import WorkerSupervisor
@@ -84,6 +84,21 @@ class Models:
         shown = self._history.option_members(KEY)
         return [replace(lora, preview=lora.preview or lora.name in shown) for lora in self._lora_files.all()]
 
+    def asks_civitai(self) -> bool:
+        """Return True when the user has allowed it, and the LoRA files are on this machine."""
+        return bool(self._settings.lora.civitai) and isinstance(self._lora_files, LoraLibrary)
+
+    def look_up_lora(self, name: str) -> Sequence[str]:
+        """Return the trigger words that Civitai knows of a LoRA's file, by its hash alone; they are kept beside the file.
+
+        Raises:
+            UnavailableError: `lora.civitai` is off, or the files are on another machine.
+            UnknownLoraError, LoraFileError: there is no such file, or Civitai does not know it or could not be asked.
+        """
+        if not isinstance(self._lora_files, LoraLibrary) or not self.asks_civitai():
+            raise UnavailableError(key="lora.civitai", value=name[:100], reason=_NOT_ASKED)
+        return self._lora_files.look_up(name)
+
     def lora_preview(self, name: str) -> bytes:
         """Return a WebP: the image beside a LoRA file, else the thumbnail of the newest image made with it.
 
@@ -104,4 +119,5 @@ class Models:
         return self._history.search(HistoryQuery(options={KEY: name}, limit=1)).records
 
 
+_NOT_ASKED = localize("studio.models.not_asked")
 _NOT_OURS = localize("studio.models.not_ours")

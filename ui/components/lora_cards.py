@@ -48,6 +48,11 @@ def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: i
                     on_click=_toggle,
                     args=(studio, lora.name),
                 )
+            if lora.problem is None and studio.models.asks_civitai():
+                st.button(
+                    t("loras.civitai"), key=f"civitai_{number}", icon=":material/travel_explore:", help=t("loras.civitai_help"),
+                    on_click=actions.ask, args=(studio.models.look_up_lora, lora.name),
+                )  # fmt: skip
             if lora.own:
                 _remove(studio, lora, number)
 

@@ -383,6 +383,18 @@ LORA_FOLDER = (
             "zh": "存放 LoRA 文件的文件夹，可含子文件夹。auto 为模型文件夹下的 loras。",
         },
     ),
+    basic(
+        "lora.civitai",
+        type="bool",
+        default=False,
+        takes_effect=START,
+        label={"en": "Look up LoRAs on Civitai", "zh": "在 Civitai 查询 LoRA"},
+        help={
+            "en": "Adds a button on the Models page that asks civitai.com for the trigger words of a LoRA. Only the hash of the "
+            "file is sent, and only when the button is pressed.",
+            "zh": "在模型页增加按钮，向 civitai.com 查询 LoRA 的触发词。仅在点击时发送文件的哈希，不发送其他内容。",
+        },
+    ),
 )
 
 LORA = (
