@@ -45,15 +45,16 @@ def check_control(options: Mapping[str, Any], source: str) -> None:
 
 def check_images(options: Mapping[str, Any], inputs: Mapping[str, object]) -> None:
     """Raise InputCombinationError for a unit without an image, and for a control image that no unit uses."""
+    units = read_units(tuple(options.get(KEY, ())), "request")
     used = set()
-    for position, unit in enumerate(read_units(tuple(options.get(KEY, ())), "request")):
+    for position, unit in enumerate(units):
         role = role_of(unit, position, inputs)
         if role is None:
             wanted = CONTROLS[(unit.image or position + 1) - 1]
             raise InputCombinationError(role=wanted, problem=localize("inference.controlnet.no_image", name=unit.name))
         used.add(role)
     for role in CONTROLS:
-        if role in inputs and role not in used:
+        if units and role in inputs and role not in used:
             raise InputCombinationError(role=role, problem=localize("inference.controlnet.unused"))
 
 
