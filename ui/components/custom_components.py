@@ -42,7 +42,8 @@ _draft = _component("draft", '<div class="draft"></div>')
 _kept = _component("kept", "<i></i>")
 _pulse = _component(
     "pulse",
-    '<div class="pulse"><div class="words"></div><div class="bar"><i></i></div></div>',
+    '<div class="pulse"><div class="words"></div>'
+    '<div class="bar"><i></i></div></div>',
 )
 _frame = _component("frame", "<i></i>")
 _signals = _component(
@@ -53,7 +54,8 @@ _signals = _component(
 _charts = _component("charts", '<div class="charts"></div>')
 _words = _component(
     "words",
-    '<div class="job"><img alt="" decoding="async"><div><p class="line"></p><div class="bar"><i></i></div></div></div>',
+    '<div class="job"><img alt="" decoding="async"><div><p class="line"></p>'
+    '<div class="bar"><i></i></div></div></div>',
 )
 _facts = _component("facts", '<div class="facts"></div>')
 _gallery = _component("gallery", '<div class="gallery" role="group"></div>')
@@ -68,8 +70,7 @@ _places = _component("places", '<nav class="places"></nav>')
 _chips = _component("chips", '<div class="chips" role="group"></div>')
 _keys = _component("keys", '<div class="keys"></div>')
 _undo = _component(
-    "undo",
-    '<div class="undo" role="status" hidden><span></span><button class="act"></button><button class="x">✕</button></div>',
+    "undo", '<div class="undo" role="status" hidden><span></span><button class="act"></button><button class="x">✕</button></div>'
 )
 _statistics = _component("statistics", '<div class="statistics"></div>')
 _slider = _component(
@@ -294,18 +295,9 @@ def grid(
 
 def zoom(record: ImageRecord, words: Mapping[str, str], *, key: str, on_step: Callable[[int], None]) -> None:
     """Show an image that can be zoomed, moved, and opened over the whole window; arrows call `on_step` with -1 or 1."""
-    shown = {
-        "id": record.id,
-        "src": image_url(record.id),
-        "alt": record.request.prompt,
-        "ratio": record.width / record.height,
-    }
+    shown = {"id": record.id, "src": image_url(record.id), "alt": record.request.prompt, "ratio": record.width / record.height}
     size = {"width": record.width, "height": record.height}
-    _zoom(
-        key=key,
-        data={**shown, **size, "words": dict(words)},
-        on_step_change=_told(key, "step", lambda step: on_step(int(step))),
-    )
+    _zoom(key=key, data={**shown, **size, "words": dict(words)}, on_step_change=_told(key, "step", lambda step: on_step(int(step))))
 
 
 def places(

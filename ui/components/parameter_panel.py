@@ -65,11 +65,7 @@ def field(
     key = state.seed_widget(option.key)
     unit = f" ({option.unit})" if option.unit else ""
     words = (label or said(option.label)) + unit + (f" {badge}" if badge else "")
-    shared: dict[str, Any] = {
-        "key": key,
-        "help": _help(option, reason),
-        "disabled": not option.implemented or bool(reason),
-    }
+    shared: dict[str, Any] = {"key": key, "help": _help(option, reason), "disabled": not option.implemented or bool(reason)}
     if on_change is not None:
         shared |= {"on_change": on_change, "args": args}
     if option.type == "bool":
