@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from core.config.control_units import FILES as CONTROLNET_FILES
 from core.config.loader import Settings
 from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
@@ -311,7 +312,8 @@ class Generator:
         backend = backend_of(model.info.pipeline)
         tuned = backend.apply_options(model, live, (*self._load_decisions, *why), on_progress)
         tuned = replace(tuned, effective={**tuned.effective, **model.held.implied})
-        self._loaded = replace(tuned, info=plain.info, pipeline=plain.pipeline)
+        alone = {key: value for key, value in tuned.effective.items() if key != CONTROLNET_FILES}
+        self._loaded = replace(tuned, info=plain.info, pipeline=plain.pipeline, effective=alone)
         return self._loaded, tuned
 
 

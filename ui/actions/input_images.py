@@ -11,7 +11,7 @@ from core.config.control_units import KEY as UNITS
 from core.config.control_units import read_units, role_of
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import CONTROL, IMAGE, GenerationRequest, ImageRecord
+from core.types import CONTROL, IMAGE, GenerationRequest, ImageRecord, InputSources
 from ui import state
 from ui.actions.form import open_form
 from ui.actions.studio_calls import submit
@@ -20,10 +20,16 @@ from ui.actions.studio_calls import submit
 def with_images(
     studio: Studio, request: GenerationRequest, values: Mapping[str, Any], from_text: bool = False
 ) -> GenerationRequest:
-    """Return the request of `values` with the form's images: the source image unless `from_text`, and the control image."""
+    """Return the request of `values` with the form's images: the source image unless `from_text`, and control images."""
     if state.sources().inputs and not from_text:
-        request = studio.requests.with_inputs(request, state.sources(), values)
+        return studio.requests.with_inputs(request, _all_sources(studio, request), values)
     return with_control(studio, request)
+
+
+def _all_sources(studio: Studio, request: GenerationRequest) -> InputSources:
+    """Return the source image of the form with its mask, and the control images that the request uses."""
+    sources = state.sources()
+    return InputSources(with_control(studio, replace(request, inputs=dict(sources.inputs))).inputs, sources.parent)
 
 
 def with_control(studio: Studio, request: GenerationRequest) -> GenerationRequest:
@@ -85,7 +91,8 @@ def fit_size(studio: Studio) -> None:
     """Give the form the size of the source image with what is added to it, as the model can generate it."""
     values = without_size(state.form_values())
     with suppress(StudioError):  # a model that takes none: the card says so
-        request = studio.requests.with_inputs(studio.requests.new(values), state.sources(), values)
+        request = studio.requests.new(values)
+        request = studio.requests.with_inputs(request, _all_sources(studio, request), values)
         state.fill_form({"generation.width": request.width, "generation.height": request.height})
 
 
@@ -119,9 +126,8 @@ def upscale(studio: Studio, record: ImageRecord) -> None:
 def steps(studio: Studio) -> tuple[int, int] | None:
     """Return (steps that will run, steps set) of the form; None while its request is invalid."""
     try:
-        request = studio.requests.with_inputs(
-            studio.requests.new(state.form_values()), state.sources(), state.form_values()
-        )
+        request = studio.requests.new(state.form_values())
+        request = studio.requests.with_inputs(request, _all_sources(studio, request), state.form_values())
     except StudioError:
         return None
     return studio.requests.steps_run(request), request.num_inference_steps
