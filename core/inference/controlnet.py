@@ -58,12 +58,12 @@ def check_images(options: Mapping[str, Any], inputs: Mapping[str, object]) -> No
             raise InputCombinationError(role=role, problem=localize("inference.controlnet.unused"))
 
 
-def own_unit(options: Mapping[str, Any], use: ControlNetUse) -> ControlUnit:
-    """Return what the options say of the ControlNet that the model has itself."""
+def own_unit(options: Mapping[str, Any], default: float) -> ControlUnit:
+    """Return what the options say of the ControlNet that the model has itself; `default` is the pipeline's own weight."""
     weight = options["controlnet.scale"]
     return ControlUnit(
         name="",
-        weight=use.scale if weight == AUTO else float(weight),
+        weight=default if weight == AUTO else float(weight),
         preprocessor=options["controlnet.preprocessor"],
         low=options["controlnet.canny_low"],
         high=options["controlnet.canny_high"],
@@ -83,7 +83,7 @@ def with_maps(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Can
     if not units:
         if CONTROL not in canvas.controls:
             raise InputCombinationError(role=CONTROL, problem=MISSING)
-        return canvas.with_maps((control_map(canvas.controls[CONTROL], own_unit(options, use), depth),))
+        return canvas.with_maps((control_map(canvas.controls[CONTROL], own_unit(options, use.scale), depth),))
     return canvas.with_maps(tuple(unit_map(unit, position, canvas, depth) for position, unit in _placed(options)))
 
 
@@ -101,7 +101,7 @@ def arguments(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Can
     """Return the pipeline's arguments for its ControlNets, none without one. Of a single one they are no lists."""
     if use is None:
         return {}
-    units: Sequence[ControlUnit] = units_of(options) or (own_unit(options, use),)
+    units: Sequence[ControlUnit] = units_of(options) or (own_unit(options, use.scale),)
     several = len(units) > 1
     weights = [use.scale if unit.weight is None else unit.weight for unit in units]
     images: Any = list(canvas.maps) if several or use.union else canvas.maps[0]
@@ -130,7 +130,7 @@ def effective(use: ControlNetUse | None, options: Mapping[str, Any]) -> dict[str
         return {}
     units = units_of(options)
     if not units:
-        return {"controlnet.scale": own_unit(options, use).weight}
+        return {"controlnet.scale": own_unit(options, use.scale).weight}
     weighed = (unit if unit.weight is not None else unit.of_weight(use.scale) for unit in units)
     return {KEY: tuple(map(str, weighed))}
 

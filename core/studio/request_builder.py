@@ -226,11 +226,12 @@ class RequestBuilder:
             InputError: options contradict each other, or there is no image or no depth model.
         """
         info = self._catalog.find(request.model)
-        units, use = read_units(request.options.get(UNITS, ()), "form"), FAMILIES[info.pipeline].controlnet
-        if use is not None:
+        if CONTROL in info.inputs:
             check_control(request.options, "form")
-        unit = own_unit(request.options, use) if use is not None else units[position]
-        role = role_of(unit, 0 if use is not None else position, request.inputs)
+            unit, position = own_unit(request.options, 1.0), 0
+        else:
+            unit = read_units(request.options.get(UNITS, ()), "form")[position]
+        role = role_of(unit, position, request.inputs)
         if role is None:
             check_images(request.options, request.inputs)
             raise InputCombinationError(role=CONTROL, problem=MISSING)
