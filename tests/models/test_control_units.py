@@ -97,7 +97,7 @@ def same(one, other):
     return np.array_equal(pixels(one), pixels(other))
 
 
-@pytest.mark.option(UNITS)
+@pytest.mark.option("controlnet.units")
 def test_two_controlnets_with_weights_and_ranges(box, draw, images):
     both = [images[CONTROL], images[CONTROLS[1]]]
     drawn = draw("sd15", "one:0.8:end=0.75", "two:0.5:start=0.25", roles=CONTROLS[:2], cfg_scale=3.0)

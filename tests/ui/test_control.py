@@ -109,7 +109,7 @@ def test_several_controlnets_with_image_weight_and_range(studio, open_page, netw
     page.button(key="generate").click().run()
     (job,) = studio.queue.recent()
     assert job.request.options["controlnet.units"] == (
-        "lines:0.8:preprocessor=canny:start=0.1:end=0.6", "union:1:type=pose",
+        "lines:0.8:preprocessor=canny:start=0.1:end=0.6", "union:0.75:type=pose",
     )  # fmt: skip
     assert job.request.inputs == {CONTROL: page.session_state["control_picture"]}
     page.button(key="control_remove_0").click().run()
