@@ -93,17 +93,37 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
 
 def run_order(order: Order, language: str, configs: Path) -> int:
     """Submit the order and wait for its images; the exit code. Raises StudioError for what can't be started."""
-    settings = load_settings(configs, os.environ, order.values, order.profile)
+    return run_orders((order,), language, configs)
+
+
+def run_orders(orders: Sequence[Order], language: str, configs: Path) -> int:
+    """Submit orders of one profile, all at once, and wait for their images; the exit code, of the first that failed.
+
+    A cancelled one cancels the rest. Raises StudioError for what can't be started; nothing is queued then.
+    """
+    first = orders[0]
+    settings = load_settings(configs, os.environ, first.values, first.profile)
     settings.raise_problems()
     studio = build_studio(settings)
-    if order.dry:
-        return dry_run.tell(dry_run.of_request(studio, _request(studio, order)), language, order.as_json)
-    line = ProgressLine(language, order.progress)
-    job = _until_there_is_room(lambda: studio.queue.submit(_request(studio, order)), order.wait, line)
+    requests = [_request(studio, order) for order in orders]
+    if first.dry:
+        return dry_run.tell(dry_run.of_request(studio, requests[0]), language, first.as_json)
+    line = ProgressLine(language, first.progress)
+    jobs = [
+        _until_there_is_room(partial(studio.queue.submit, request), order.wait, line)
+        for request, order in zip(requests, orders, strict=True)
+    ]
     studio.start()
+    codes: list[int] = []
     try:
-        return _finish(studio, _follow(studio, job, line, order.wait), order, language)
+        for job, order in zip(jobs, orders, strict=True):
+            codes.append(_finish(studio, _follow(studio, job, line, order.wait), order, language))
+            if codes[-1] == STOPPED:
+                break
+        return next((code for code in codes if code != DONE), DONE)
     finally:
+        for job in jobs[len(codes) :]:
+            studio.queue.cancel(job.id)
         studio.stop()
 
 

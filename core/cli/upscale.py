@@ -1,16 +1,19 @@
-"""`upscale FILE`: enlarge an image, or regenerate its details tile by tile, as a job of the queue."""
+"""`upscale FILE ...`: enlarge images, or regenerate their details tile by tile, as jobs of the queue."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from core.cli.generate import FORMATS, Order, format_of, pair, read_inputs, run_order
+from core.cli.generate import FORMATS, SOURCE, Order, format_of, pair, read_inputs, run_orders
 from core.config.loader import PROFILE_KEY
 from core.config.options import SCHEMA
+from core.errors import OptionError
 from core.history.importers import read_parameters
+from core.i18n import localize
 from core.types import IMAGE
 
 FLAGS = {  # flag -> the option that it sets
@@ -25,22 +28,39 @@ FLAGS = {  # flag -> the option that it sets
 
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
-    """Upscale the image; the exit code. Raises StudioError for what can't be started."""
-    return run_order(_order(arguments), language, configs)
+    """Upscale the images; the exit code. Raises StudioError for what can't be started."""
+    files = [Path(name) for name in arguments.file]
+    outs = _outs(files, Path(arguments.out) if arguments.out is not None else None)
+    orders = [_order(arguments, file, out) for file, out in zip(files, outs, strict=True)]
+    return run_orders(orders, language, configs)
 
 
-def _order(arguments: argparse.Namespace) -> Order:
-    """Return the parsed command line; with --detail and no --prompt the file's own prompt is used."""
+def _outs(files: Sequence[Path], out: Path | None) -> list[Path | None]:
+    """Return where each result is copied: of one file to `out` itself, of several into the folder `out` by their names.
+
+    Raises OptionError when that is no folder, or two files have one name.
+    """
+    if out is None or len(files) == 1:
+        return [out] * len(files)
+    names = [file.stem for file in files]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None or not out.is_dir():
+        allowed = localize("cli.upscale.folder")
+        raise OptionError(source=SOURCE, key="--out", value=twice or out.name, allowed=allowed)
+    return [out / f"{name}.png" for name in names]
+
+
+def _order(arguments: argparse.Namespace, file: Path, out: Path | None) -> Order:
+    """Return the parsed command line for a file; with --detail and no --prompt its own prompt is used."""
     values: dict[str, Any] = {"upscale.mode": "detail" if arguments.detail else "enlarge", "generation.prompt": ""}
     values |= {key: value for key in FLAGS.values() if (value := getattr(arguments, key)) is not None}
     given = dict(pair(text) for text in arguments.set)
     named = {SCHEMA.canonical(key) for key in given}
     values = {**{key: value for key, value in values.items() if key not in named}, **given}
     profile = arguments.profile or values.pop(PROFILE_KEY, None)
-    out = Path(arguments.out) if arguments.out is not None else None
     if out is not None:
         values["output.format"] = format_of(out)
-    order = Order(values, None, profile, out, not arguments.no_progress, False, {IMAGE: Path(arguments.file)})
+    order = Order(values, None, profile, out, not arguments.no_progress, False, {IMAGE: file})
     if arguments.detail and not values.get("generation.prompt"):
         found = read_parameters(BytesIO(read_inputs(order)[IMAGE]))
         values["generation.prompt"] = found.values.get("generation.prompt", "") if found is not None else ""
@@ -49,7 +69,7 @@ def _order(arguments: argparse.Namespace) -> Order:
 
 def add_arguments(command: argparse.ArgumentParser, words: dict[str, str], language: str) -> None:
     """Add the command's flags; the help of an option is the schema's own."""
-    command.add_argument("file", metavar="FILE", help=words["upscale-file"])
+    command.add_argument("file", metavar="FILE", nargs="+", help=words["upscale-file"])
     for flag, key in FLAGS.items():
         option = SCHEMA.options[key]
         note = f"{option.help[language]} [{option.allowed[language]}]".replace("%", "%%")

@@ -135,6 +135,8 @@ class InpaintSection(Section):
     fill: Literal["original", "blur", "noise", "color"]
     fill_color: Literal["gray", "black", "white", "red", "yellow", "green", "cyan", "blue", "magenta"]
     boxes: tuple[str, ...]
+    detector: str
+    detector_confidence: float
 
 
 class OutpaintSection(Section):

@@ -19,6 +19,8 @@ from core.config.schema import AUTO
 from core.errors import InputCombinationError
 from core.i18n import localize
 from core.inference import hires
+from core.inference.detection import KEY as DETECTOR
+from core.inference.detection import NONE as NO_DETECTOR
 from core.inference.img2img import HALF, Inputs, Size, fitted, mask_of
 from core.inference.resolution import ROOM, SMALLEST_SIDE, rendered_size
 from core.types import CONTROLS, IMAGE, MASK, GenerationRequest, ModelInfo
@@ -67,14 +69,17 @@ def is_partial(request: GenerationRequest) -> bool:
     options = request.options
     if options["upscale.mode"] != "off":
         return True
-    return bool(options["inpaint.boxes"]) or (options["inpaint.area"] == "masked" and MASK in request.inputs)
+    if options["inpaint.boxes"] or options[DETECTOR] != NO_DETECTOR:
+        return True
+    return options["inpaint.area"] == "masked" and MASK in request.inputs
 
 
 def is_masked(request: GenerationRequest) -> bool:
     """Return True when a part of the image is generated within a mask: a given one, that of boxes or of what is added."""
     options = request.options
     added = any(options[f"outpaint.{side}"] for side in SIDES) or options["outpaint.ratio"] != "none"
-    return MASK in request.inputs or bool(options["inpaint.boxes"]) or added
+    boxes = bool(options["inpaint.boxes"]) or options[DETECTOR] != NO_DETECTOR
+    return MASK in request.inputs or boxes or added
 
 
 # -- before the passes -------------------------------------------------------------------------------------------------

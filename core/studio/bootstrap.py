@@ -17,8 +17,6 @@ from core.jobs.supervisor import WorkerSupervisor
 from core.jobs.worker_config import open_database, open_store
 from core.models.catalog import Catalog
 from core.models.controlnet_library import ControlNetLibrary
-from core.models.depth_library import FOLDER as DEPTH_FOLDER
-from core.models.depth_library import DepthLibrary
 from core.models.embedding_library import FOLDER as EMBEDDING_FOLDER
 from core.models.embedding_library import EmbeddingLibrary
 from core.models.hub.downloads import downloads_of
@@ -59,8 +57,7 @@ def build_studio(settings: Settings) -> Studio:
     embeddings = None if settings.remote.url else EmbeddingLibrary(places.store / EMBEDDING_FOLDER)
     upscalers = None if settings.remote.url else UpscalerLibrary(places.store / UPSCALER_FOLDER)
     controlnets = ControlNetLibrary(catalog) if isinstance(catalog, Catalog) else None
-    depths = DepthLibrary(places.store / DEPTH_FOLDER)
-    requests = RequestBuilder(settings, catalog, loras, input_images, depths, embeddings, upscalers, controlnets)
+    requests = RequestBuilder(settings, catalog, loras, input_images, places.store, embeddings, upscalers, controlnets)
     return Studio(
         settings=settings,
         requests=requests,

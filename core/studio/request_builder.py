@@ -6,6 +6,7 @@ import io
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -29,10 +30,15 @@ from core.i18n import localize
 from core.inference import hires, inpaint
 from core.inference.control_maps import control_map, depth_in_own_process
 from core.inference.controlnet import MISSING, check_control, check_images, own_unit
-from core.inference.img2img import laid
+from core.inference.detection import FOLDER as DETECTORS
+from core.inference.detection import KEY as DETECTOR
+from core.inference.detection import NONE as NO_DETECTOR
+from core.inference.detection import detect, detectors, painted_boxes
+from core.inference.img2img import fitted, laid
 from core.inference.resolution import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
 from core.models.catalog import Catalog
 from core.models.controlnet_library import ControlNetLibrary
+from core.models.depth_library import FOLDER as DEPTH_FOLDER
 from core.models.depth_library import DepthLibrary
 from core.models.embedding_library import EmbeddingLibrary
 from core.models.families import FAMILIES
@@ -74,19 +80,20 @@ class RequestBuilder:
         catalog: Catalog | RemoteCatalog,
         loras: LoraLibrary | RemoteLoras,
         input_images: InputImages,
-        depths: DepthLibrary,
+        models: Path,
         embeddings: EmbeddingLibrary | None = None,
         upscalers: UpscalerLibrary | None = None,
         controlnets: ControlNetLibrary | None = None,
     ) -> None:
-        """Keep the parts. The libraries that may be None are so with a remote studio, which checks its own."""
+        """Keep the parts. `models` is the folder of models. The libraries that may be None are so with a remote studio, which checks its own."""
         self._settings = settings
         self._catalog = catalog
         self._loras = loras
         self._embeddings = embeddings
         self._upscalers = upscalers
         self._controlnets = controlnets
-        self._depths = depths
+        self._models = models
+        self._depths = DepthLibrary(models / DEPTH_FOLDER)
         self._input_images = input_images
 
     def new(self, values: Mapping[str, Any] | None = None, source: str = "form") -> GenerationRequest:
@@ -173,14 +180,42 @@ class RequestBuilder:
         if request.options["upscale.mode"] != OFF and not any(key in checked(values, "request") for key in SIZE_KEYS):
             return _enlarged(request, self._input_images.size(request.inputs[IMAGE]))
         if any(merged[key] != AUTO for key in SIZE_KEYS):
-            return request
+            return self._detected(request)
         native = model.default_width * model.default_height
         own = self._input_images.size(request.inputs[IMAGE])
         size = inpaint.extended_size(own, request.options)
         keeps_scale = size != own and max(size) <= model.max_side  # what is extended, stays as it is
         if not (keeps_scale or inpaint.is_partial(request)):
             size = fitting_size(size, native, model.size_multiple, model.max_side)
-        return replace(request, width=size[0], height=size[1])
+        return self._detected(replace(request, width=size[0], height=size[1]))
+
+    def _detected(self, request: GenerationRequest) -> GenerationRequest:
+        """Return the request with the boxes that its detector finds in the source image in place of the detector.
+
+        Raises OptionError for boxes or a mask beside a detector, and where it can't be used or finds nothing.
+        """
+        options = request.options
+        name = options[DETECTOR]
+        if name == NO_DETECTOR:
+            return request
+        if options["inpaint.boxes"] or MASK in request.inputs:
+            raise OptionError(source="request", key=DETECTOR, value=name, allowed=_ALONE)
+        size = request.width, request.height
+        boxes = self.detected_boxes(request.inputs[IMAGE], size, name, options["inpaint.detector_confidence"])
+        return replace(request, options={**options, DETECTOR: NO_DETECTOR, "inpaint.boxes": boxes})
+
+    def detectors(self) -> Sequence[str]:
+        """Return the names of the detector files of this machine."""
+        return list(detectors(self._models / DETECTORS))
+
+    def detected_boxes(self, digest: str, size: tuple[int, int], name: str, confidence: float) -> tuple[str, ...]:
+        """Return what a detector finds in a stored image, in pixels of a file of `size`. Raises OptionError."""
+        image = fitted(self._input_images.read(digest), size)
+        return tuple(map(str, detect(image, name, self._models / DETECTORS, confidence)))
+
+    def painted_boxes(self, digest: str, size: tuple[int, int]) -> tuple[str, ...]:
+        """Return a box around each part that is painted in a stored mask, in pixels of a file of `size`."""
+        return tuple(map(str, painted_boxes(fitted(self._input_images.read(digest), size))))
 
     def references(self, digests: Sequence[str]) -> Mapping[str, str]:
         """Return the roles of further images of an edit. Raises InputCombinationError for more than there are."""
@@ -441,6 +476,8 @@ def check_inpaint(request: GenerationRequest, model: ModelInfo, source: str = "r
     """Raise OptionError for boxes outside of the image, for parts larger than the model's largest image, and for hires fix."""
     options = request.options
     check_boxes(options["inpaint.boxes"], (request.width, request.height), source)
+    if options[DETECTOR] != NO_DETECTOR:  # with a source image its boxes have taken its place
+        raise OptionError(source=source, key=DETECTOR, value=options[DETECTOR], allowed=_NO_IMAGE_TO_DETECT)
     if not inpaint.is_partial(request) or options["upscale.mode"] != OFF:
         return
     if options["hires.enabled"]:
@@ -496,6 +533,8 @@ def _enough(steps: int) -> dict[str, str]:
 
 _DEFAULTS = {option.key: option.default for option in SCHEMA.request_options()}
 _PARTIAL = localize("studio.request_builder.partial")
+_NO_IMAGE_TO_DETECT = localize("studio.request_builder.detector_image")
+_ALONE = localize("studio.request_builder.detector_alone")
 _NO_SOURCE = localize("studio.request_builder.no_source")
 _UPSCALED = localize("studio.request_builder.upscaled")
 _NO_TILES = localize("studio.request_builder.no_tiles")

@@ -28,7 +28,6 @@ from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.jobs.job_writes import add_job
 from core.jobs.queue import JobQueue
-from core.models.depth_library import DepthLibrary
 from core.models.embedding_library import EmbeddingLibrary
 from core.storage import tables
 from core.storage.database import Database, stamp
@@ -448,7 +447,7 @@ class FakeStudio(Studio):
         history, inputs = GeneratedHistory(self.database, folder), InputImages(folder)
         catalog, loras = FakeCatalog(), FakeLoras()
         embeddings = EmbeddingLibrary(folder / "embeddings")
-        requests = RequestBuilder(settings, catalog, loras, inputs, DepthLibrary(folder / "depth"), embeddings)
+        requests = RequestBuilder(settings, catalog, loras, inputs, folder / "models", embeddings)
         super().__init__(
             settings=settings,
             requests=requests,

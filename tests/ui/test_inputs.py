@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from PIL import Image
 
-from core.types import IMAGE, REFERENCES
+from core.types import IMAGE, MASK, REFERENCES
+from tests.models.onnx_files import bright_squares
 from tests.ui import fake_studio
 from tests.ui.conftest import all_text
 from tests.ui.test_generate import only
@@ -133,6 +134,49 @@ def test_boxes_are_typed_and_refused_by_name(studio, open_page):
     next(one for one in page.text_input if one.label == "Refine boxes").set_value("here").run()
     page.button(key="generate").click().run()
     assert "128x128+64+32" in all_text(page) and len(studio.queue.submitted) == 1
+
+
+def test_painted_parts_become_boxes(studio, open_page):
+    page = with_image(open_page)
+    mask = Image.new("L", (320, 200))
+    mask.paste(255, (16, 24, 80, 104))
+    mask.paste(255, (200, 40, 240, 72))
+    file = io.BytesIO()
+    mask.save(file, "PNG")
+    page.session_state["sources"] = replace(
+        sources := page.session_state["sources"],
+        inputs={**sources.inputs, MASK: studio.input_images.keep_mask(file.getvalue(), "mask")},
+    )
+    page.run()
+    page.button(key="painted_boxes").click().run()
+    page.button(key="generate").click().run()
+    request = only(studio)
+    assert request.options["inpaint.boxes"] == ("64x80+16+24", "40x32+200+40") and MASK not in request.inputs
+
+
+def test_a_detector_fills_the_boxes(studio, open_page):
+    folder = studio.requests._models / "detectors"
+    folder.mkdir(parents=True)
+    bright_squares(folder / "squares.onnx")
+    picture = Image.new("RGB", (128, 128))
+    picture.paste("white", (32, 48, 48, 64))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    page = with_image(open_page, file.getvalue())
+    page.slider(key="detector_confidence").set_value(0.9).run()
+    page.button(key="detect").click().run()
+    page.button(key="generate").click().run()
+    assert only(studio).options["inpaint.boxes"] == ("16x16+32+48",)
+
+
+def test_selected_images_are_upscaled_as_jobs(studio, open_page):
+    records = studio.fill_history(3)
+    page = open_page("history")
+    page.button(key="choose_all").click().run()
+    page.button(key="upscale_chosen").click().run()
+    assert not page.exception
+    assert {job.parent for job in studio.queue.submitted} == {record.id for record in records}
+    assert all(job.options["upscale.mode"] == "enlarge" for job in studio.queue.submitted)
 
 
 def test_an_image_of_the_history_is_upscaled_as_a_job(studio, open_page):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -11,10 +11,12 @@ from core.config.control_units import KEY as UNITS
 from core.config.control_units import read_units, role_of
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import CONTROL, IMAGE, GenerationRequest, ImageRecord, InputSources
+from core.types import CONTROL, IMAGE, MASK, GenerationRequest, HistoryQuery, ImageRecord, ImageSelection, InputSources
 from ui import state
 from ui.actions.form import open_form
 from ui.actions.studio_calls import submit
+
+BOXES = "inpaint.boxes"
 
 
 def with_images(
@@ -96,6 +98,31 @@ def fit_size(studio: Studio) -> None:
         state.fill_form({"generation.width": request.width, "generation.height": request.height})
 
 
+def detect_boxes(studio: Studio, name: str, confidence: float) -> None:
+    """Put the boxes that a detector finds in the source image into the form. What it refuses is shown."""
+    _take_boxes(studio, lambda size: studio.requests.detected_boxes(state.sources().inputs[IMAGE], size, name, confidence))
+
+
+def boxes_of_mask(studio: Studio) -> None:
+    """Turn each painted part of the mask into a box of its own, in place of the mask."""
+    if _take_boxes(studio, lambda size: studio.requests.painted_boxes(state.sources().inputs[MASK], size)):
+        state.set_mask("")
+
+
+def _take_boxes(studio: Studio, find: Callable[[tuple[int, int]], tuple[str, ...]]) -> bool:
+    """Put boxes into the form, and give it the size of the source image, which they are pixels of; True when there are any."""
+    state.set_errors(())
+    try:
+        size = studio.input_images.size(state.sources().inputs[IMAGE])
+        boxes = find(size)
+    except StudioError as error:
+        state.set_errors([error])
+        return False
+    if boxes:
+        state.fill_form({BOXES: boxes, "generation.width": size[0], "generation.height": size[1]})
+    return bool(boxes)
+
+
 def send_to_form(studio: Studio, record: ImageRecord) -> bool:
     """Make an image of the history the source image, with its prompt."""
     open_form(studio)
@@ -121,6 +148,15 @@ def upscale(studio: Studio, record: ImageRecord) -> None:
         state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
         return
     submit(studio, request)
+
+
+def upscale_all(studio: Studio, selection: ImageSelection) -> None:
+    """Queue a job for each selected image that enlarges it, see `upscale`."""
+    ids = studio.history.ids(selection) if isinstance(selection, HistoryQuery) else selection
+    for image_id in ids:
+        upscale(studio, studio.history.get(image_id))
+        if state.errors():
+            return
 
 
 def steps(studio: Studio) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ from ui.i18n import t
 
 COMPARE_PAGE = "views/image_compare.py"
 MOST_COMPARED = 9
+MOST_UPSCALED = 100  # images of one click: each is read and stored as an input
 NAMES = ("add_tags", "remove_tags", "add_collections", "remove_collections")
 
 
@@ -46,6 +47,11 @@ def draw(studio: Studio, query: HistoryQuery, number: int, total: int) -> None:
                 ids = studio.history.ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
                 state.choose_images(ids, by_page=True)
                 st.switch_page(COMPARE_PAGE, query_params={"ids": ",".join(ids)})
+        if not query.trashed and number <= MOST_UPSCALED:
+            st.button(
+                t("history.upscale"), key="upscale_chosen", icon=":material/zoom_out_map:", help=t("history.upscale_help"),
+                on_click=actions.upscale_all, args=(studio, chosen),
+            )  # fmt: skip
         history_toolbar.export(chosen if isinstance(chosen, HistoryQuery) else replace(query, ids=tuple(chosen)))
         if not query.trashed:
             st.button(

@@ -19,6 +19,7 @@ HISTORY_PAGE = "views/history.py"
 GROUP = "img2img"
 STRENGTH = f"{GROUP}.denoising_strength"
 AREA, BOXES = "inpaint.area", "inpaint.boxes"
+DETECTOR, CONFIDENCE = "inpaint.detector", "inpaint.detector_confidence"
 MASK_FIELDS = ("inpaint.mask_blur", "inpaint.mask_grow", "inpaint.fill", "inpaint.fill_color")
 SIDES = ("outpaint.left", "outpaint.right", "outpaint.top", "outpaint.bottom", "outpaint.ratio", "outpaint.overlap")
 
@@ -121,6 +122,10 @@ def _inpaint(studio: Studio, masked: bool) -> None:
     if masked:
         parameter_panel.field(SCHEMA.options[AREA], on_change=_fit_size, args=(studio,))
         parameter_panel.field(SCHEMA.options["inpaint.mask_invert"])
+        st.button(
+            t("inputs.painted_boxes"), key="painted_boxes", icon=":material/select_all:", help=t("inputs.painted_boxes_help"),
+            on_click=actions.boxes_of_mask, args=(studio,),
+        )  # fmt: skip
     else:
         _boxes(studio)
     boxes = bool(state.form()[BOXES])
@@ -149,6 +154,20 @@ def _boxes(studio: Studio) -> None:
         placeholder=t("inputs.boxes_hint"),
         on_change=typed,
     )
+    if names := studio.requests.detectors():
+        _detector(studio, list(names))
+
+
+def _detector(studio: Studio, names: list[str]) -> None:
+    """Find boxes with a detector file: which one, how sure it must be, and the button that puts them into the field."""
+    with st.container(horizontal=True, vertical_alignment="bottom", key="detector"):
+        name = st.selectbox(said(SCHEMA.options[DETECTOR].label), names, key="detector_name")
+        option = SCHEMA.options[CONFIDENCE]
+        confidence = st.slider(said(option.label), 0.05, 1.0, float(option.default), step=0.05, key="detector_confidence")
+        st.button(
+            t("inputs.detect"), key="detect", icon=":material/frame_person:", on_click=actions.detect_boxes,
+            args=(studio, name, confidence),
+        )  # fmt: skip
 
 
 def _outpaint(studio: Studio) -> None:

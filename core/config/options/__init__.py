@@ -9,7 +9,7 @@ from itertools import chain
 
 from core.config.options.general import BATCH, GENERATION, LORA, LORA_FOLDER, MODEL, MODELS, OUTPUT, STORAGE
 from core.config.options.img2img import CONTROL, HIRES, IMG2IMG
-from core.config.options.inpaint import INPAINT, OUTPAINT
+from core.config.options.inpaint import DETECT, INPAINT, OUTPAINT
 from core.config.options.performance import COMPILATION, GUARD, MEMORY, RESUME, SPEED
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
 from core.config.options.sampling import CFG, SAMPLING
@@ -29,6 +29,7 @@ _REQUESTS = (
     SIZE,
     IMG2IMG,
     INPAINT,
+    DETECT,
     OUTPAINT,
     CONTROL,
     HIRES,

@@ -170,6 +170,37 @@ INPAINT = (
     ),
 )
 
+DETECT = (
+    advanced(
+        "inpaint.detector",
+        type="str",
+        maximum=200,
+        default="none",
+        group="inpaint",
+        synonyms=("detailer", "adetailer", "face", "hand", "yolo", "onnx", "修脸", "修手"),
+        label={"en": "Detector", "zh": "检测器"},
+        help={
+            "en": "Finds the refine boxes in the source image: the name of a YOLO file (.onnx) in the folder detectors of the models' "
+            "folder. The boxes that it finds are recorded. none: boxes are given by hand.",
+            "zh": "在原图中自动找出细化区域：模型目录 detectors 文件夹中 YOLO 文件（.onnx）的名称。找到的框会记入图片记录。none 为手动指定。",
+        },
+    ),
+    advanced(
+        "inpaint.detector_confidence",
+        type="float",
+        default=0.3,
+        minimum=0.05,
+        maximum=1.0,
+        step=0.05,
+        group="inpaint",
+        label={"en": "Detector confidence", "zh": "检测置信度"},
+        help={
+            "en": "How sure the detector must be of a box.",
+            "zh": "检测器对框的最低置信度。",
+        },
+    ),
+)
+
 OUTPAINT = (
     _side("left", "left", "左"),
     _side("right", "right", "右"),

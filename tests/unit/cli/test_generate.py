@@ -103,6 +103,20 @@ def test_upscale_enlarges_a_file(run: Run, tmp_path: Path) -> None:
     assert said.code == 2 and "upscale.method: upscaler ESRGAN" in said.err
 
 
+def test_upscale_takes_several_files(run: Run, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        Image.new("RGB", (64, 48), "red").save(tmp_path / f"{name}.webp")
+    folder = tmp_path / "large"
+    files = [str(tmp_path / f"{name}.webp") for name in ("one", "two")]
+    said = run("upscale", *files, "--upscaler", "nearest", "--out", str(folder))
+    assert said.code == 2 and "--out" in said.err, "the folder must exist"
+    folder.mkdir()
+    said = run("upscale", *files, "--upscaler", "nearest", "--out", str(folder))
+    assert (said.code, said.out) == (0, f"{folder / 'one.png'}\n{folder / 'two.png'}\n")
+    with Image.open(folder / "two.png") as image:
+        assert image.size == (128, 96)
+
+
 def test_a_file_of_prompts_is_one_job(run: Run, tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("prompt;seed;width\n红房子, 雪;10;72\na {b|c};20;\n", encoding="utf-8-sig")
