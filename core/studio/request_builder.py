@@ -85,7 +85,10 @@ class RequestBuilder:
         upscalers: UpscalerLibrary | None = None,
         controlnets: ControlNetLibrary | None = None,
     ) -> None:
-        """Keep the parts. `models` is the folder of models. The libraries that may be None are so with a remote studio, which checks its own."""
+        """Keep the parts. `models` is the folder of models.
+
+        The libraries that may be None are so with a remote studio, which checks its own.
+        """
         self._settings = settings
         self._catalog = catalog
         self._loras = loras

@@ -91,5 +91,5 @@ def test_a_request_gets_the_boxes_of_its_detector(tmp_path, image):
     measured("inpaint.detector_confidence", "2 boxes at 0.5, 1 at 0.9")
     with pytest.raises(OptionError, match="inpaint"):
         boxes({**values, "inpaint.boxes": both[:1]})
-    with pytest.raises(OptionError, match="inpaint.detector"):
+    with pytest.raises(OptionError, match=r"inpaint\.detector"):
         studio.requests.prepare(studio.requests.new(values))

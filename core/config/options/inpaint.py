@@ -180,9 +180,10 @@ DETECT = (
         synonyms=("detailer", "adetailer", "face", "hand", "yolo", "onnx", "修脸", "修手"),
         label={"en": "Detector", "zh": "检测器"},
         help={
-            "en": "Finds the refine boxes in the source image: the name of a YOLO file (.onnx) in the folder detectors of the models' "
-            "folder. The boxes that it finds are recorded. none: boxes are given by hand.",
-            "zh": "在原图中自动找出细化区域：模型目录 detectors 文件夹中 YOLO 文件（.onnx）的名称。找到的框会记入图片记录。none 为手动指定。",
+            "en": "Finds the refine boxes in the source image: the name of a YOLO file (.onnx) in the folder detectors of the "
+            "models' folder. The boxes that it finds are recorded. none: boxes are given by hand.",
+            "zh": "在原图中自动找出细化区域：模型目录 detectors 文件夹中 YOLO 文件（.onnx）的名称。找到的框会记入图片记录。"
+            "none 为手动指定。",
         },
     ),
     advanced(
