@@ -105,14 +105,11 @@ def run_orders(orders: Sequence[Order], language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ, first.values, first.profile)
     settings.raise_problems()
     studio = build_studio(settings)
-    requests = [_request(studio, order) for order in orders]
     if first.dry:
-        return dry_run.tell(dry_run.of_request(studio, requests[0]), language, first.as_json)
+        return dry_run.tell(dry_run.of_request(studio, _request(studio, first)), language, first.as_json)
     line = ProgressLine(language, first.progress)
-    jobs = [
-        _until_there_is_room(partial(studio.queue.submit, request), order.wait, line)
-        for request, order in zip(requests, orders, strict=True)
-    ]
+    requests = [_until_there_is_room(partial(_request, studio, order), first.wait, line) for order in orders]
+    jobs = [_until_there_is_room(partial(studio.queue.submit, one), first.wait, line) for one in requests]
     studio.start()
     codes: list[int] = []
     try:
