@@ -115,7 +115,7 @@ def test_two_controlnets_with_weights_and_ranges(box, draw, images):
     assert [file["name"] for file in drawn.effective["controlnet.files"]] == ["one", "two"]
 
 
-@pytest.mark.parametrize(("model", "name"), [("sd15", "one"), ("sdxl", "xl")])
+@pytest.mark.parametrize(("model", "name"), [("sd15", "one"), pytest.param("sdxl", "xl", marks=pytest.mark.slow)])
 def test_with_an_image_and_a_mask(box, draw, images, model, name):
     sdxl = "XL" * (model == "sdxl")
     changed = {"img2img.denoising_strength": 0.5}
@@ -179,6 +179,7 @@ def test_neutral_units_change_nothing(own, draw):
     assert own.loaded.info.pipeline == "StableDiffusionPipeline"
 
 
+@pytest.mark.slow
 def test_hires_and_source_image_as_control_image(draw, images):
     changed = {"hires.enabled": True, "hires.denoising_strength": 0.5}
     assert draw("sd15", "one:preprocessor=lineart", changed=changed, width=128, height=128).image.size == (128, 128)
@@ -188,7 +189,7 @@ def test_hires_and_source_image_as_control_image(draw, images):
     assert same(alone, given), "the source image inverted is the control image"
 
 
-@pytest.mark.parametrize("mode", ["prompt", "control"])
+@pytest.mark.parametrize("mode", [pytest.param("prompt", marks=pytest.mark.slow), "control"])
 def test_control_modes(draw, monkeypatch, mode):
     """Factors as A1111 has them; with them at 1, `prompt` is balanced, and `control` alone in guided batches is not."""
     balanced = draw("sd15", "one", cfg_scale=3.0).image
@@ -198,6 +199,7 @@ def test_control_modes(draw, monkeypatch, mode):
     assert same(draw("sd15", f"one:mode={mode}", cfg_scale=1.0).image, draw("sd15", "one", cfg_scale=1.0).image)
 
 
+@pytest.mark.slow
 def test_a_single_file_reads_as_its_folder(box, own, draw):
     """The names of diffusers; its hint blocks have the published channels, which the tiny folder has not."""
     unet = diffusers.UNet2DConditionModel.from_pretrained(box / "sd15" / "unet")
