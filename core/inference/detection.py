@@ -115,11 +115,12 @@ def input_size(model: bytes) -> tuple[int, int]:
 
     In the file: ModelProto.graph (7), .input (11), .type (2), .tensor_type (1), .shape (2), .dim (1), .dim_value (1).
     """
-    place: bytes | None = model
+    place = model
     for number in (7, 11, 2, 1, 2):
-        place = next((value for field, value in _fields(place) if field == number and isinstance(value, bytes)), None)
-        if place is None:
+        found = next((value for field, value in _fields(place) if field == number and isinstance(value, bytes)), None)
+        if found is None:
             return SIDE, SIDE
+        place = found
     dims = [dict(_fields(value)).get(1) for field, value in _fields(place) if field == 1 and isinstance(value, bytes)]
     sides = [side if isinstance(side, int) and side > 0 else SIDE for side in dims[2:4]]
     return (sides[1], sides[0]) if len(sides) == 2 else (SIDE, SIDE)
