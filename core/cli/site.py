@@ -27,6 +27,7 @@ RECORDS = SCREENSHOTS / "sources.json"  # what each screenshot was made from: fi
 SHOWN = {  # screenshot -> the view that it shows, and the parts of the locale files with its texts
     "benchmark.webp": ("benchmark", ("comparison",)),
     "generate.webp": ("generate", ("generate", "stage", "job")),
+    "generate-light.webp": ("generate", ("generate", "stage", "job")),
     "history.webp": ("history", ("history", "detail")),
     "models.webp": ("models", ("models",)),
     "phone-queue.webp": ("queue", ("queue",)),

@@ -24,7 +24,16 @@ from core.config.loader import PROJECT_ROOT, load_settings
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.types import Axis, GenerationRequest, HistoryQuery, Job
-from tests.browser.chromium import download_button, launch, new_page, open_generate, prompt_of, running_app, stage_image
+from tests.browser.chromium import (
+    download_button,
+    finished_image,
+    launch,
+    new_page,
+    open_generate,
+    prompt_of,
+    running_app,
+    stage_image,
+)
 from ui.prompts import Library, library_for
 
 SAMPLES = PROJECT_ROOT / "ui" / "assets" / "samples"
@@ -117,6 +126,9 @@ def photograph(context: BrowserContext, studio: Studio, address: str, folder: Pa
     page = new_page(context, scheme="dark")
     make_one(page, address, "zh", "红色的房子，日落，雪山")
     shoot(page, folder / "generate.webp")
+    page.emulate_media(color_scheme="light")
+    shoot(page, folder / "generate-light.webp")
+    page.emulate_media(color_scheme="dark")
     newest = studio.history.search(HistoryQuery(limit=3)).records
     page.goto(f"{address}/history?lang=en&image={newest[2].id}")
     page.locator(".st-key-detail_zoom img[src]").first.wait_for()
@@ -170,6 +182,8 @@ def make_one(page: Page, address: str, language: str, prompt: str) -> None:
     prompt_of(page).fill(prompt)
     prompt_of(page).press("Control+Enter")
     expect(stage_image(page)).to_have_attribute("alt", prompt, timeout=DRAWING_SECONDS * 1000)
+    finished_image(page).evaluate("image => image.decode()")
+    page.locator(".st-key-progress").wait_for(state="hidden")
     download_button(page).wait_for()
 
 
