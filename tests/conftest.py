@@ -51,10 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         params = getattr(callspec, "params", {})
         if params.get("dialect") == SERVER and item.get_closest_marker("both") is None:
             item.add_marker(pytest.mark.slow)
-        chosen = item.get_closest_marker("by_default")
-        if chosen is not None and callspec is not None:
-            cases.setdefault((item.nodeid.partition("[")[0], *chosen.args), set()).add(callspec.id)
-            if callspec.id not in chosen.args:
+        selected = item.get_closest_marker("by_default")
+        if selected is not None and callspec is not None:
+            cases.setdefault((item.nodeid.partition("[")[0], *selected.args), set()).add(callspec.id)
+            if callspec.id not in selected.args:
                 item.add_marker(pytest.mark.slow)
     for (test, *names), found in cases.items():  # a single case, called by its id, is not compared
         if len(found) > 1 and (unknown := set(names) - found):

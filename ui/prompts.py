@@ -91,9 +91,9 @@ def _kind(data: Mapping) -> Kind:
     return Kind(data["id"], data["name"], slots, phrases)
 
 
-def compose(library: Library, kind: Kind, chosen: Mapping[str, int], language: str) -> str:
-    """Return the sentence of the selected words; `chosen` is the index of the word by slot."""
-    words = {slot.id: slot.words[chosen[slot.id]][language] if slot.id in chosen else "" for slot in kind.slots}
+def compose(library: Library, kind: Kind, selected: Mapping[str, int], language: str) -> str:
+    """Return the sentence of the selected words; `selected` is the index of the word by slot."""
+    words = {slot.id: slot.words[selected[slot.id]][language] if slot.id in selected else "" for slot in kind.slots}
     parts = [phrase.text[language].format(**words) for phrase in kind.phrases if words[phrase.needs]]
     return library.separator[language].join(" ".join(part.split()) for part in parts)
 

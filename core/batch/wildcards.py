@@ -57,7 +57,7 @@ class _Expansion:
 
     def _part(self, part: Part, inside: tuple[str, ...]) -> str:
         if isinstance(part, Choice):
-            return self._chosen(part, inside)
+            return self._selected(part, inside)
         if isinstance(part, File):
             return self._line(part, self._picked(part.name, part.cyclic), inside)
         if isinstance(part, Assignment):
@@ -103,7 +103,7 @@ class _Expansion:
 
     # -- options -------------------------------------------------------------------------------------------------------
 
-    def _chosen(self, choice: Choice, inside: tuple[str, ...]) -> str:
+    def _selected(self, choice: Choice, inside: tuple[str, ...]) -> str:
         if len(choice.options) == 1 and len(choice.options[0]) == 1 and isinstance(choice.options[0][0], File):
             return self._several_lines(choice, choice.options[0][0], inside)
         count = choice.low if choice.low == choice.high else choice.low + self._draw(choice.high - choice.low + 1)

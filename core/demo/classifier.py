@@ -102,9 +102,9 @@ def train(
     optimizers = Optimizers(model, muon_lr=3e-3, adamw_lr=2e-3, by_adamw=("heads",))
     began, step = time.monotonic(), 0
     while (progress := (time.monotonic() - began) / (minutes * 60)) < 1:
-        chosen = torch.randint(len(pool), (BATCH,), device=device)
-        read = model(augment(pool[chosen]))
-        loss = sum(F.cross_entropy(read[name], wanted[name][chosen], label_smoothing=0.02) for name in read)
+        selected = torch.randint(len(pool), (BATCH,), device=device)
+        read = model(augment(pool[selected]))
+        loss = sum(F.cross_entropy(read[name], wanted[name][selected], label_smoothing=0.02) for name in read)
         loss.backward()
         optimizers.step(curve(progress))
         step += 1

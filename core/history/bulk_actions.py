@@ -33,7 +33,7 @@ class BulkActions:
         self._files = files
         self._thumbnails = thumbnails
 
-    def change(self, chosen: ImageSelection, change: AnnotationChange) -> Undo:
+    def change(self, selected: ImageSelection, change: AnnotationChange) -> Undo:
         """Change the annotations of these images; return the changes that undo it.
 
         Raises NotFoundError for an id that is not there, OptionError or StorageError.
@@ -48,10 +48,10 @@ class BulkActions:
             for row, before in said:
                 undo.setdefault(change.undoing(before), []).append(row.id)
 
-        self._each_part(chosen, act)
+        self._each_part(selected, act)
         return tuple((back, tuple(ids)) for back, ids in undo.items())
 
-    def set_trashed(self, chosen: ImageSelection, instant: datetime | None) -> tuple[str, ...]:
+    def set_trashed(self, selected: ImageSelection, instant: datetime | None) -> tuple[str, ...]:
         """Move images to the trash at `instant`, or out of it (None); return the ids of those that were not there.
 
         Raises NotFoundError or StorageError.
@@ -64,7 +64,7 @@ class BulkActions:
             image_rows.set_trashed(connection, [row.number for row in new], words)
             moved.extend(row.id for row in new)
 
-        self._each_part(chosen, act)
+        self._each_part(selected, act)
         return tuple(moved)
 
     def empty_trash(self) -> int:
@@ -85,10 +85,10 @@ class BulkActions:
             image_rows.remove(connection, [row.number])
         self._remove_files([row])
 
-    def _each_part(self, chosen: ImageSelection, act: Callable[[Connection, Rows], None]) -> None:
+    def _each_part(self, selected: ImageSelection, act: Callable[[Connection, Rows], None]) -> None:
         """Call `act` in one transaction for each part; images that a query found and that are gone are left out."""
-        asked = isinstance(chosen, HistoryQuery)
-        ids = self._ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
+        asked = isinstance(selected, HistoryQuery)
+        ids = self._ids(selected) if isinstance(selected, HistoryQuery) else selected
         for part in _parts(ids):
             with self._database.writing() as connection:
                 found = image_rows.listed(connection, part)

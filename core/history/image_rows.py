@@ -187,8 +187,8 @@ def _data(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any
     """Return the JSON records by id."""
     found = {}
     for start in range(0, len(ids), CHUNK):
-        chosen = image_records.c.image_id.in_(ids[start : start + CHUNK])
-        found.update({row.image_id: row.record for row in connection.execute(select(image_records).where(chosen))})
+        selected = image_records.c.image_id.in_(ids[start : start + CHUNK])
+        found.update({row.image_id: row.record for row in connection.execute(select(image_records).where(selected))})
     return found
 
 
@@ -196,7 +196,7 @@ def _labels(connection: Connection, numbers: Sequence[int]) -> dict[tuple[int, s
     """Return names by (number, kind), in alphabetical order."""
     found: dict[tuple[int, str], list[str]] = {}
     for start in range(0, len(numbers), CHUNK):
-        chosen = image_labels.c.number.in_(numbers[start : start + CHUNK])
-        for row in connection.execute(select(image_labels).where(chosen).order_by(image_labels.c.name)):
+        selected = image_labels.c.number.in_(numbers[start : start + CHUNK])
+        for row in connection.execute(select(image_labels).where(selected).order_by(image_labels.c.name)):
             found.setdefault((row.number, row.kind), []).append(row.name)
     return found

@@ -152,26 +152,26 @@ class History:
             return path
         return self._thumbnails.make(image_id, self.file(image_id))
 
-    def change(self, chosen: ImageSelection, change: AnnotationChange) -> Undo:
+    def change(self, selected: ImageSelection, change: AnnotationChange) -> Undo:
         """Change the annotations of these images; return the changes that undo it.
 
         Raises NotFoundError, OptionError or StorageError.
         """
-        return self._order.change(chosen, change)
+        return self._order.change(selected, change)
 
-    def trash(self, chosen: ImageSelection) -> tuple[str, ...]:
+    def trash(self, selected: ImageSelection) -> tuple[str, ...]:
         """Move these images to the trash: out of every search but the trash's own; return the ids of those that moved.
 
         Raises NotFoundError.
         """
-        return self._order.set_trashed(chosen, datetime.now(UTC))
+        return self._order.set_trashed(selected, datetime.now(UTC))
 
-    def restore(self, chosen: ImageSelection) -> tuple[str, ...]:
+    def restore(self, selected: ImageSelection) -> tuple[str, ...]:
         """Restore these images from the trash with their annotations; return the ids of those that moved.
 
         Raises NotFoundError.
         """
-        return self._order.set_trashed(chosen, None)
+        return self._order.set_trashed(selected, None)
 
     def empty_trash(self) -> int:
         """Delete all that is in the trash for good; how many images that was."""

@@ -89,8 +89,8 @@ class SweepStore:
     def _draw(self, sheet: ParameterSweep) -> bool:
         """Make the contact sheet if all jobs have ended, and return whether they have. A missing job has ended."""
         with self._database.reading() as connection:
-            chosen = select(jobs.c.state).where(jobs.c.id.in_(sheet.jobs))
-            if any(JobState(state).active for state in connection.scalars(chosen)):
+            selected = select(jobs.c.state).where(jobs.c.id.in_(sheet.jobs))
+            if any(JobState(state).active for state in connection.scalars(selected)):
                 return False
             made = select(images.c.job_id, images.c.file).where(images.c.job_id.in_(sheet.jobs))
             files = {row.job_id: self._files.path(row.file) for row in connection.execute(made)}

@@ -111,14 +111,14 @@ def choose_dtype(requested: str, hardware: Hardware, parameters: int, available:
         reason = _ASKED if native else _reason("imitated", dtype=requested)
         return Decision("model.dtype", requested, requested, reason)
     if device == "cuda":
-        chosen, why = ("bfloat16", "card") if hardware.bfloat16 else ("float16", "old_gpu")
+        selected, why = ("bfloat16", "card") if hardware.bfloat16 else ("float16", "old_gpu")
     elif device == "mps":
-        chosen, why = ("bfloat16", "card") if hardware.bfloat16 else ("float32", "no_bf16")
+        selected, why = ("bfloat16", "card") if hardware.bfloat16 else ("float32", "no_bf16")
     elif hardware.bfloat16 and parameters >= TRUE_SIZE:
-        chosen, why = "bfloat16", "cpu_bf16"
+        selected, why = "bfloat16", "cpu_bf16"
     else:
-        chosen, why = ("float32", "cpu") if 4 * parameters < available else ("bfloat16", "cpu_small")
-    return Decision("model.dtype", AUTO, chosen, _reason(why))
+        selected, why = ("float32", "cpu") if 4 * parameters < available else ("bfloat16", "cpu_small")
+    return Decision("model.dtype", AUTO, selected, _reason(why))
 
 
 def wanted_dtypes(options: Mapping[str, Any], whole: str) -> dict[str, str]:

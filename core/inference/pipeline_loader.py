@@ -231,8 +231,8 @@ def choose_device(requested: str, model: str) -> Decision:
     """Return the device. auto: CUDA, then Apple's GPU, then the CPU. Raises UnavailableError for an absent device."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if requested == AUTO:
-        chosen = next(name for name, present in there.items() if present)
-        return Decision("model.device", AUTO, chosen, _DEVICE_REASONS[chosen])
+        selected = next(name for name, present in there.items() if present)
+        return Decision("model.device", AUTO, selected, _DEVICE_REASONS[selected])
     if not there[requested]:
         present = ", ".join(name for name, here in there.items() if here)
         raise ModelLoadError(model=model, detail=f"model.device is {requested}, but this machine has only {present}")

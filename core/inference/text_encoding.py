@@ -46,16 +46,16 @@ def trims(wanted: str, device: str) -> tuple[bool, Decision | None]:
     """Return whether prompts are encoded without padding, with the reason of an automatic choice."""
     if wanted != AUTO:
         return wanted == "always", None
-    chosen = "always" if device == "cpu" else "never"
-    return device == "cpu", Decision("performance.trim_text", AUTO, chosen, _TRIM_REASONS[chosen])
+    selected = "always" if device == "cpu" else "never"
+    return device == "cpu", Decision("performance.trim_text", AUTO, selected, _TRIM_REASONS[selected])
 
 
 def real_rope(wanted: str, compiled: bool) -> tuple[bool, Decision | None]:
     """Return whether RoPE is computed in real numbers, with the reason of an automatic choice."""
     if wanted != AUTO:
         return wanted == "always", None
-    chosen = "always" if compiled else "never"
-    return compiled, Decision("performance.real_rope", AUTO, chosen, _ROPE_REASONS[chosen])
+    selected = "always" if compiled else "never"
+    return compiled, Decision("performance.real_rope", AUTO, selected, _ROPE_REASONS[selected])
 
 
 _TRIM_REASONS = {

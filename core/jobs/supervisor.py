@@ -259,8 +259,8 @@ class WorkerSupervisor:
 
 def _environment_of(values: Mapping[str, Any]) -> dict[str, str]:
     """Return our environment with what torch reads at start (threads, CUDA allocator); the user's own values win."""
-    chosen = allocator_settings(values, os.environ.get(ALLOCATOR_VARIABLE, ""))
-    return {**PASSIVE_WAIT, **os.environ, **({ALLOCATOR_VARIABLE: chosen} if chosen else {})}
+    selected = allocator_settings(values, os.environ.get(ALLOCATOR_VARIABLE, ""))
+    return {**PASSIVE_WAIT, **os.environ, **({ALLOCATOR_VARIABLE: selected} if selected else {})}
 
 
 def _own_session() -> dict[str, Any]:

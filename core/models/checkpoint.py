@@ -47,5 +47,5 @@ def check_frame(folder: Path, pipeline: str, parts: Sequence[str], model: str) -
 
 def weights_of(folder: Path, parts: Sequence[str], model: str) -> list[tuple[str, Path]]:
     """Return the weight files of some parts of a diffusers folder, with the part; ModelFileError when one has none."""
-    chosen = choose_variants(folder, parts, model)
-    return [(part, folder / name) for part in parts for name in files_of_part(folder, part, chosen[part], model)]
+    selected = choose_variants(folder, parts, model)
+    return [(part, folder / name) for part in parts for name in files_of_part(folder, part, selected[part], model)]

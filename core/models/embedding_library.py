@@ -124,16 +124,16 @@ def _read(found: Found) -> Embedding:
 def _parsed(name: str, path: Path, tensors: Mapping[str, Tensor]) -> Embedding:
     """SDXL: clip_l and clip_g. SD 1.5: emb_params, or one tensor under the token's own name."""
     if set(tensors) == {_CLIP_L, _CLIP_G}:
-        chosen = {"text_encoder": _CLIP_L, "text_encoder_2": _CLIP_G}
+        selected = {"text_encoder": _CLIP_L, "text_encoder_2": _CLIP_G}
     elif len(tensors) == 1 and not set(tensors) & {_CLIP_L, _CLIP_G}:
-        chosen = {"text_encoder": next(iter(tensors))}
+        selected = {"text_encoder": next(iter(tensors))}
     else:
         raise EmbeddingError(name=name, problem=localize("models.embedding_library.file"))
-    counts = {1 if len(tensors[key].shape) == 1 else tensors[key].shape[0] for key in chosen.values()}
+    counts = {1 if len(tensors[key].shape) == 1 else tensors[key].shape[0] for key in selected.values()}
     if len(counts) != 1 or not 0 < min(counts) <= MOST_VECTORS:
         raise EmbeddingError(name=name, problem=localize("models.embedding_library.file"))
-    widths = {encoder: tensors[key].shape[-1] for encoder, key in chosen.items()}
-    return Embedding(name, path, chosen, widths, counts.pop())
+    widths = {encoder: tensors[key].shape[-1] for encoder, key in selected.items()}
+    return Embedding(name, path, selected, widths, counts.pop())
 
 
 def _fitting(embedding: Embedding, encoders: tuple[str, ...]) -> Embedding:

@@ -208,8 +208,8 @@ def read_json(folder: Path, name: str, model: str) -> dict[str, Any]:
 
 def weight_names(folder: Path, model: str) -> list[str]:
     """Return the weight files that are read, relative to the folder; ModelFileError when a part has none."""
-    chosen = variants_by_part(folder, model)
-    return [name for part, variant in chosen.items() for name in files_of_part(folder, part, variant, model)]
+    selected = variants_by_part(folder, model)
+    return [name for part, variant in selected.items() for name in files_of_part(folder, part, variant, model)]
 
 
 def variants_by_part(folder: Path, model: str) -> dict[str, str]:

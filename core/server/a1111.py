@@ -153,8 +153,8 @@ def _add_options(app: FastAPI, get_studio: GetStudio, sessions: Sessions) -> Non
     def reload(request: Request) -> Any:
         """Have the worker load the model of this caller's next images."""
         studio = get_studio()
-        chosen = sessions.options(client_of(request))
-        studio.models.load(str(chosen.get("model.id", studio.settings.model.id)))
+        selected = sessions.options(client_of(request))
+        studio.models.load(str(selected.get("model.id", studio.settings.model.id)))
         return {}
 
 

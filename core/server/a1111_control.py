@@ -87,7 +87,7 @@ def read_units(studio: Studio, body: Body, reading: Reading) -> dict[str, str]:
                 from_base64(image, f"controlnet[{index}].image"), f"controlnet[{index}].image"
             )
             size = int(reading.values["generation.width"]), int(reading.values["generation.height"])
-            mode = _chosen(unit.get("resize_mode", 1), _RESIZE_MODES, f"controlnet[{index}].resize_mode")
+            mode = _selected(unit.get("resize_mode", 1), _RESIZE_MODES, f"controlnet[{index}].resize_mode")
             laid = fitted(studio.input_images.file(digest), size, mode)
             images[CONTROLS[index]] = digest if laid is None else studio.input_images.keep(laid, "controlnet")
         texts.append(str(_unit(unit, index, known, reading, index + 1 if image is not None else 0)))
@@ -119,7 +119,7 @@ def _unit(unit: Mapping[str, Any], index: int, known: Any, reading: Reading, ima
         rate=max(1.0, _positive(unit, "threshold_a", defaults.rate)) if tile else defaults.rate,
         start=_number(unit, "guidance_start", defaults.start, name),
         end=_number(unit, "guidance_end", defaults.end, name),
-        mode=MODES[_chosen(unit.get("control_mode", 0), _CONTROL_MODES, f"{name}.control_mode")],
+        mode=MODES[_selected(unit.get("control_mode", 0), _CONTROL_MODES, f"{name}.control_mode")],
         kind=_type(unit, name),
         image=image,
     )
@@ -164,7 +164,7 @@ def _number(unit: Mapping[str, Any], key: str, default: float, name: str) -> flo
     return float(value)
 
 
-def _chosen(given: Any, names: Mapping[str, int], key: str) -> int:
+def _selected(given: Any, names: Mapping[str, int], key: str) -> int:
     """Return the number of a mode that is given as such or in words."""
     if isinstance(given, int) and not isinstance(given, bool) and given in names.values():
         return given

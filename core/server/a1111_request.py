@@ -181,13 +181,13 @@ class Reading:
             self.ignored.append(shown)
 
 
-def read_body(body: Body, chosen: Mapping[str, Any], upscalers: Sequence[str] = ()) -> Reading:
-    """Return the options of a body over those that its caller has `chosen` with /options. `upscalers` are those of the studio.
+def read_body(body: Body, selected: Mapping[str, Any], upscalers: Sequence[str] = ()) -> Reading:
+    """Return the options of a body over those that its caller has `selected` with /options. `upscalers` are those of the studio.
 
     OptionError for what is refused.
     """
     _refuse(body)
-    reading = Reading(dict(chosen), list(body.cut))
+    reading = Reading(dict(selected), list(body.cut))
     given = {
         "generation.prompt": body.prompt,
         "generation.negative_prompt": body.negative_prompt,

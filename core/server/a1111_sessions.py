@@ -55,9 +55,9 @@ def find_model(studio: Studio, name: object) -> ModelInfo | None:
     return studio.catalog.find(found) if found is not None else None
 
 
-def options_of(studio: Studio, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(studio: Studio, selected: Mapping[str, Any]) -> dict[str, Any]:
     """Return A1111's options with their true values; /options takes all of them back."""
-    now = {**studio.settings.values, **chosen}
+    now = {**studio.settings.values, **selected}
     return {
         CHECKPOINT: now["model.id"],
         "sd_checkpoint_hash": "",
@@ -80,12 +80,12 @@ def options_of(studio: Studio, chosen: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_options(studio: Studio, wanted: Mapping[str, Any], chosen: Mapping[str, Any]) -> Reading:
+def read_options(studio: Studio, wanted: Mapping[str, Any], selected: Mapping[str, Any]) -> Reading:
     """Return what a body of /options sets and what it names in vain. A value that is in effect already sets nothing.
 
     Raises OptionError for a checkpoint that there is none of, or the model's own problem where it cannot be used.
     """
-    now, reading = options_of(studio, chosen), Reading()
+    now, reading = options_of(studio, selected), Reading()
     for name, value in wanted.items():
         if name == CHECKPOINT and value not in (None, "", now[CHECKPOINT]):
             reading.values["model.id"] = _usable(studio, value).id

@@ -93,7 +93,7 @@ def server(app: ASGIApp, descriptors: int, **options: Any) -> uvicorn.Server:
     """Return a server to be run on the socket of `listen`; `options` are uvicorn's and win over those set here."""
     limits = Limits(connection_limit(descriptors))
     protocol = type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})
-    chosen: dict[str, Any] = {
+    selected: dict[str, Any] = {
         "http": protocol,
         "proxy_headers": False,  # `server.trusted_proxies` says whom to believe
         "server_header": False,
@@ -104,7 +104,7 @@ def server(app: ASGIApp, descriptors: int, **options: Any) -> uvicorn.Server:
         **options,
     }
     limit_repeats()
-    return uvicorn.Server(uvicorn.Config(app, **chosen))
+    return uvicorn.Server(uvicorn.Config(app, **selected))
 
 
 class Limits:

@@ -348,22 +348,22 @@ def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return SCHEMA.checked(values, source)
 
 
-def build(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo, source: str) -> GenerationRequest:
-    """Return the request of `chosen`, a value for every key; auto becomes the model's value.
+def build(selected: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo, source: str) -> GenerationRequest:
+    """Return the request of `selected`, a value for every key; auto becomes the model's value.
 
     `given` came with the request.
     """
     return GenerationRequest(
-        prompt=chosen["generation.prompt"],
-        negative_prompt=chosen["generation.negative_prompt"],
+        prompt=selected["generation.prompt"],
+        negative_prompt=selected["generation.negative_prompt"],
         model=model.id,
-        width=_resolved(chosen["generation.width"], model.default_width),
-        height=_resolved(chosen["generation.height"], model.default_height),
-        num_inference_steps=_resolved(chosen["generation.num_inference_steps"], model.default_steps),
-        cfg_scale=_cfg_scale(chosen, as_cfg(given, model.cfg_offset, source), model),
-        seed=chosen["generation.seed"],
-        num_images=chosen["generation.num_images"],
-        options={option.key: chosen[option.key] for option in SCHEMA.request_options()},
+        width=_resolved(selected["generation.width"], model.default_width),
+        height=_resolved(selected["generation.height"], model.default_height),
+        num_inference_steps=_resolved(selected["generation.num_inference_steps"], model.default_steps),
+        cfg_scale=_cfg_scale(selected, as_cfg(given, model.cfg_offset, source), model),
+        seed=selected["generation.seed"],
+        num_images=selected["generation.num_images"],
+        options={option.key: selected[option.key] for option in SCHEMA.request_options()},
     )
 
 
@@ -577,13 +577,13 @@ def _resolved(value: Any, default: Any) -> Any:
     return default if value == AUTO else value
 
 
-def _cfg_scale(chosen: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo) -> float:
+def _cfg_scale(selected: Mapping[str, Any], given: Mapping[str, Any], model: ModelInfo) -> float:
     """Return the CFG scale of the request: what was given with it, else the settings' own, else the model's default.
 
     `given` has no guidance_scale any more, see as_cfg. Of the settings' two names guidance_scale wins.
     """
     asked = given.get(CFG, AUTO)
-    if asked == AUTO and chosen[GUIDANCE] != AUTO:
-        return cfg_of(chosen[GUIDANCE], model.cfg_offset)
-    cfg = chosen[CFG] if asked == AUTO else asked
+    if asked == AUTO and selected[GUIDANCE] != AUTO:
+        return cfg_of(selected[GUIDANCE], model.cfg_offset)
+    cfg = selected[CFG] if asked == AUTO else asked
     return model.default_cfg_scale if cfg == AUTO else max(CFG_OFF, float(cfg))

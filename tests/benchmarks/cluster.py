@@ -177,13 +177,13 @@ def main() -> None:
     options.add_argument("--pictures", type=int, default=1, help="of each job")
     options.add_argument("--seconds", type=float, default=12.0, help="for each number of workers, about")
     options.add_argument("--workers", type=int, nargs="*", default=[2**k for k in range(9)])
-    chosen = options.parse_args()
-    seconds = chosen.image_seconds or IMAGE_TERA / TERA[chosen.card]
+    selected = options.parse_args()
+    seconds = selected.image_seconds or IMAGE_TERA / TERA[selected.card]
     machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    print(f"{chosen.side}x{chosen.side}, {seconds:.2f} s a picture, {chosen.images} a job; {machine}")
+    print(f"{selected.side}x{selected.side}, {seconds:.2f} s a picture, {selected.images} a job; {machine}")
     rows = []
-    for workers in chosen.workers:
-        row = measure(workers, seconds, chosen.side, chosen.images, chosen.seconds)
+    for workers in selected.workers:
+        row = measure(workers, seconds, selected.side, selected.images, selected.seconds)
         rate, spent = row["pictures_a_second"], row["processor_ms_a_picture"]
         print(f"{workers:>4} workers: {rate:>7} pictures/s, {row['share']:>7.1%}, {spent} ms a picture", flush=True)
         rows.append(row)

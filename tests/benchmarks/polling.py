@@ -34,33 +34,33 @@ def main() -> None:
     options.add_argument("--tabs", type=int, default=10)
     options.add_argument("--seconds", type=float, default=60.0)
     options.add_argument("--page", choices=("", "queue"), default="", help="the page that the tabs show")
-    chosen = options.parse_args()
+    selected = options.parse_args()
     with tempfile.TemporaryDirectory() as folder, running_app(Path(folder)) as address, sync_playwright() as playwright:
         with httpx.Client(base_url=f"{address}/api/v1", timeout=60) as http:
             job_id = http.post("/jobs", json=ENDLESS).raise_for_status().json()["id"]
             while http.get(f"/jobs/{job_id}").json()["state"] != "running":
                 time.sleep(0.5)
             server = server_of(address)
-            alone = share(server, chosen.seconds)
+            alone = share(server, selected.seconds)
             context = launch(playwright)
             polls: list[str] = []
             context.on("request", lambda asked: polls.append(asked.url) if "/pulse?" in asked.url else None)
-            for _ in range(chosen.tabs):
+            for _ in range(selected.tabs):
                 tab = new_page(context)
-                tab.goto(f"{address}/{chosen.page}?lang=en&job={job_id}")
-                tab.locator(".st-key-queue_switches" if chosen.page else ".st-key-pulse .words").wait_for()
+                tab.goto(f"{address}/{selected.page}?lang=en&job={job_id}")
+                tab.locator(".st-key-queue_switches" if selected.page else ".st-key-pulse .words").wait_for()
             time.sleep(3)  # the last tab's own files are delivered
             polls.clear()
-            watched = share(server, chosen.seconds, tab.wait_for_timeout)
+            watched = share(server, selected.seconds, tab.wait_for_timeout)
             state = http.get(f"/jobs/{job_id}").json()["state"]
             context.browser.close()
             http.delete(f"/jobs/{job_id}")
     tabs = watched - alone
-    rate = len(polls) / chosen.seconds
-    report = {"tabs": chosen.tabs, "seconds": chosen.seconds, "page": chosen.page or "generate", "job": state,
+    rate = len(polls) / selected.seconds
+    report = {"tabs": selected.tabs, "seconds": selected.seconds, "page": selected.page or "generate", "job": state,
               "alone_percent": round(alone, 2), "tabs_percent": round(tabs, 2), "limit_percent": LIMIT,
               "polls_per_second": round(rate, 1)}  # fmt: skip
-    print(f"{chosen.tabs} tabs: {tabs:.1f}% of one core (limit {LIMIT:g}%); the server with no tab open: {alone:.1f}%")
+    print(f"{selected.tabs} tabs: {tabs:.1f}% of one core (limit {LIMIT:g}%); the server with no tab open: {alone:.1f}%")
     print(
         f"they looked {rate:.1f} times a second: on a machine that is busy with other things it is less than they would"
     )

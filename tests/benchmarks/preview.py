@@ -81,15 +81,15 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=100)
     options.add_argument("--side", type=int, default=256, help="pixels")
     options.add_argument("--steps", type=int, default=8)
-    chosen = options.parse_args()
+    selected = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         course = Course(folder)
         for number in range(6):  # to warm up
-            course.image(chosen.side, chosen.steps, 1, bool(number % 2))
+            course.image(selected.side, selected.steps, 1, bool(number % 2))
         course.previews = 0
-        pairs = [pair(course, chosen.side, chosen.steps, seed) for seed in range(2, 2 + chosen.pairs)]
+        pairs = [pair(course, selected.side, selected.steps, seed) for seed in range(2, 2 + selected.pairs)]
     report: dict[str, Any] = {
-        "pairs": len(pairs), "side": chosen.side, "steps": chosen.steps, "limit_percent": LIMIT,
+        "pairs": len(pairs), "side": selected.side, "steps": selected.steps, "limit_percent": LIMIT,
         "previews_a_picture": round(course.previews / len(pairs), 2),
     }  # fmt: skip
     for name in FIGURES:

@@ -54,22 +54,22 @@ def main() -> None:
     options.add_argument(
         "--to", type=Path, default=PROJECT_ROOT / "docs" / "screenshots", help="folder of the screenshots"
     )
-    chosen = options.parse_args()
+    selected = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         outputs = Path(folder)
         studio = build_studio(load_settings(overrides={"output.directory": folder}))
         with running_app(outputs) as address, sync_playwright() as playwright:
             context = launch(playwright)
-            chosen.to.mkdir(parents=True, exist_ok=True)
-            if not chosen.samples:
-                photograph_welcome(new_page(context), address, chosen.to)
+            selected.to.mkdir(parents=True, exist_ok=True)
+            if not selected.samples:
+                photograph_welcome(new_page(context), address, selected.to)
             for sample_id, image_id in draw_samples(studio).items():
-                if chosen.samples:
+                if selected.samples:
                     save_sample(studio.history.file(image_id), sample_id)
-            if chosen.samples:
+            if selected.samples:
                 print(f"wrote {SAMPLES}; run again without --samples for the screenshots")
             else:
-                photograph(context, studio, address, chosen.to)
+                photograph(context, studio, address, selected.to)
             context.browser.close()
 
 

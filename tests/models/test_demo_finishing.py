@@ -23,10 +23,10 @@ def small(monkeypatch):
 def test_each_size_is_drawn_first_and_nothing_that_is_held_out(small):
     drawn = list(islice(finetune.Drawing(seed=1), 6))
     assert {size for size, _, _ in drawn[:2]} == set(SMALL)
-    for (width, height), images, chosen in drawn:
+    for (width, height), images, selected in drawn:
         assert images.shape == (16 * 128 * 128 // (width * height), height, width, 3)
-        assert len(chosen) == len(images)
-        assert not any(scene.held_out for scene in chosen)
+        assert len(selected) == len(images)
+        assert not any(scene.held_out for scene in selected)
 
 
 @pytest.mark.slow

@@ -308,8 +308,8 @@ class FakeDownloads:
 
     def start(self, info: ModelInfo, hub: str | None = None, endpoint: str | None = None) -> Download:
         self.asked.append((info.id, hub, endpoint))
-        chosen = hub or next(iter(info.sources))
-        self.known[info.id] = Download(info.id, chosen, info.sources[chosen], "running", 3 << 30, 12 << 30, 50e6, "a.b")
+        selected = hub or next(iter(info.sources))
+        self.known[info.id] = Download(info.id, selected, info.sources[selected], "running", 3 << 30, 12 << 30, 50e6, "a.b")
         return self.known[info.id]
 
     def resume(self, model: str) -> Download | None:

@@ -299,18 +299,18 @@ def test_all_that_was_found_is_chosen_without_its_ids(studio, open_page):
     page.selectbox(key="history_size").set_value("320x192").run()
     page.button(key="choose_all").click().run()
     assert "3 of 3 selected" in all_text(page)
-    chosen = page.session_state["chosen_images"]
-    assert isinstance(chosen, HistoryQuery) and (chosen.width, chosen.ids) == (320, ())
+    selected = page.session_state["selected_images"]
+    assert isinstance(selected, HistoryQuery) and (selected.width, selected.ids) == (320, ())
     late = studio.history.generated(studio.history.records[0].request)  # made after it was chosen
     studio.history.records[0] = replace(late, width=320, height=192)
-    page.session_state["chosen_images"] = replace(chosen, without=(studio.history.ids(chosen)[0],))
+    page.session_state["selected_images"] = replace(selected, without=(studio.history.ids(selected)[0],))
     page.run()
     assert "2 of 4 selected" in all_text(page)
     page.button(key="trash_chosen").click().run()
     assert not page.exception
     gone = [record for record in studio.history.records if record.trashed_at]
     assert len(gone) == 2 and late.id not in {record.id for record in gone}
-    assert page.session_state["chosen_images"] == ()
+    assert page.session_state["selected_images"] == ()
 
 
 def test_another_filter_lets_go_of_all_but_not_of_single_ones(studio, open_page):
@@ -318,10 +318,10 @@ def test_another_filter_lets_go_of_all_but_not_of_single_ones(studio, open_page)
     page = open_page("history")
     page.button(key="choose_all").click().run()
     address(page, size="320x192")
-    assert "2 images" in all_text(page) and page.session_state["chosen_images"] == ()
-    page.session_state["chosen_images"] = (records[0].id,)
+    assert "2 images" in all_text(page) and page.session_state["selected_images"] == ()
+    page.session_state["selected_images"] = (records[0].id,)
     address(page, size="256x256")
-    assert page.session_state["chosen_images"] == (records[0].id,)
+    assert page.session_state["selected_images"] == (records[0].id,)
 
 
 def test_a_image_that_is_gone_is_said(studio, open_page):

@@ -94,7 +94,7 @@ def test_one_click_gets_the_variant_that_suits_the_machine(studio, open_page, mo
     monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.DEMO, fake_studio.TURBO, small])
     monkeypatch.setattr(studio.catalog, "find", {"demo": fake_studio.DEMO, small.id: small}.get)
     started = []
-    monkeypatch.setattr(studio.models, "download", lambda *chosen: started.append(chosen))
+    monkeypatch.setattr(studio.models, "download", lambda *selected: started.append(selected))
     page = open_page("models")
     assert "Q4 · 5.0 GB · recommended here" in page.selectbox(key="models:variant:z-image-turbo").options
     page.button(key="get_at_once_z-image-turbo-q4").click().run()

@@ -18,9 +18,9 @@ from ui.i18n import t
 Done = TypeVar("Done")
 
 
-def mark(studio: Studio, chosen: ImageSelection, change: AnnotationChange) -> None:
+def mark(studio: Studio, selected: ImageSelection, change: AnnotationChange) -> None:
     """Rate, tag, annotate or collect images; the page offers to undo it."""
-    done = _try(lambda: studio.history.change(chosen, change), many=isinstance(chosen, HistoryQuery))
+    done = _try(lambda: studio.history.change(selected, change), many=isinstance(selected, HistoryQuery))
     if done:
         state.set_undoable(_words(change, done), changes=done)
 
@@ -40,26 +40,26 @@ def toggle_favourite(studio: Studio, image_id: str) -> None:
     _try(lambda: studio.history.change([image_id], change))
 
 
-def favourite(studio: Studio, chosen: ImageSelection) -> None:
+def favourite(studio: Studio, selected: ImageSelection) -> None:
     """Make these images favorites; where all of them are, none of them any longer."""
     try:
-        change = AnnotationChange(favourite=not _is_favourite(studio, chosen))
+        change = AnnotationChange(favourite=not _is_favourite(studio, selected))
     except StudioError as error:
         state.set_errors([error])
         return
-    mark(studio, chosen, change)
+    mark(studio, selected, change)
 
 
-def _is_favourite(studio: Studio, chosen: ImageSelection) -> bool:
-    query = chosen if isinstance(chosen, HistoryQuery) else HistoryQuery(ids=tuple(chosen))
+def _is_favourite(studio: Studio, selected: ImageSelection) -> bool:
+    query = selected if isinstance(selected, HistoryQuery) else HistoryQuery(ids=tuple(selected))
     return studio.history.search(replace(query, favourite=False, limit=1, cursor=None)).total == 0
 
 
-def trash(studio: Studio, chosen: ImageSelection) -> None:
+def trash(studio: Studio, selected: ImageSelection) -> None:
     """Move images to the trash; the page offers to undo it."""
-    moved = _try(lambda: studio.history.trash(chosen), many=isinstance(chosen, HistoryQuery))
+    moved = _try(lambda: studio.history.trash(selected), many=isinstance(selected, HistoryQuery))
     if moved is not None:
-        _let_go(chosen)
+        _let_go(selected)
         state.set_undoable(t("undo.trashed", count=len(moved)), trashed=moved)
 
 
@@ -75,10 +75,10 @@ def trash_open(studio: Studio, query: HistoryQuery, image_id: str) -> None:
         state.select_image(after or before)
 
 
-def restore(studio: Studio, chosen: ImageSelection) -> None:
-    moved = _try(lambda: studio.history.restore(chosen), many=isinstance(chosen, HistoryQuery))
+def restore(studio: Studio, selected: ImageSelection) -> None:
+    moved = _try(lambda: studio.history.restore(selected), many=isinstance(selected, HistoryQuery))
     if moved is not None:
-        _let_go(chosen)
+        _let_go(selected)
         state.set_undoable(t("undo.restored", count=len(moved)), restored=moved)
 
 
@@ -113,25 +113,25 @@ def history_key(studio: Studio, query: HistoryQuery, event: Mapping[str, Any]) -
     """
     act, opened = event["act"], state.selected_image()
     if act == "escape":
-        state.select_image(None) if opened else state.choose_images((), by_page=True)
+        state.select_image(None) if opened else state.select_images((), by_page=True)
         return
     if act == "all":
-        state.choose_found(state.as_of_now(query))
+        state.select_found(state.as_of_now(query))
         return
     in_detail = bool(event["open"] and opened)
-    chosen = [opened] if in_detail and opened else state.chosen() or [one for one in [event["id"] or opened] if one]
-    if not chosen:
+    selected = [opened] if in_detail and opened else state.selection() or [one for one in [event["id"] or opened] if one]
+    if not selected:
         return
     if act == "rate":
-        mark(studio, chosen, AnnotationChange(rating=int(event["value"])))
+        mark(studio, selected, AnnotationChange(rating=int(event["value"])))
     elif act == "favourite":
-        favourite(studio, chosen)
+        favourite(studio, selected)
     elif query.trashed:
         st.toast(t("history.in_trash_already"), icon=":material/info:")
-    elif opened and chosen == [opened]:
+    elif opened and selected == [opened]:
         trash_open(studio, query, opened)
     else:
-        trash(studio, chosen)
+        trash(studio, selected)
 
 
 def _try(act: Callable[[], Done], many: bool = False) -> Done | None:
@@ -146,10 +146,10 @@ def _try(act: Callable[[], Done], many: bool = False) -> Done | None:
         return None
 
 
-def _let_go(chosen: ImageSelection) -> None:
+def _let_go(selected: ImageSelection) -> None:
     """Images that left the page are neither selected nor open any more."""
-    state.choose_images((), by_page=True)
-    if isinstance(chosen, HistoryQuery) or state.selected_image() in chosen:
+    state.select_images((), by_page=True)
+    if isinstance(selected, HistoryQuery) or state.selected_image() in selected:
         state.select_image(None)
-    if isinstance(chosen, HistoryQuery) or state.shown_image() in chosen:
+    if isinstance(selected, HistoryQuery) or state.shown_image() in selected:
         state.show_image(None)

@@ -263,16 +263,16 @@ def grid(
     opened: str | None,
     tile: int,
     on_pick: Callable[[str], None],
-    on_choose: Callable[[list[str]], None],
+    on_select: Callable[[list[str]], None],
 ) -> None:
     """All that `query` finds, as a gallery in which only the visible tiles exist; `page` is its beginning.
 
     `version` changes when what was found may look different; `selection` is (a number that changes when the page, and not
-    the viewer, changed what is chosen; what is chosen). `on_choose` gets the chosen ids, or the exceptions while all are.
+    the viewer, changed what is selected; what is selected). `on_select` gets the selected ids, or the exceptions while all are.
     `tile` is the least width of a tile in pixels.
     """
-    chosen = selection[1]
-    everything = isinstance(chosen, HistoryQuery)
+    selected = selection[1]
+    everything = isinstance(selected, HistoryQuery)
 
     _grid(
         key=key,
@@ -284,12 +284,12 @@ def grid(
             "label": label,
             "selection": selection[0],
             "all": everything,
-            "marked": list(chosen.without if isinstance(chosen, HistoryQuery) else chosen),
+            "marked": list(selected.without if isinstance(selected, HistoryQuery) else selected),
             "open": opened,
             "tile": tile,
         },
         on_picked_change=_told(key, "picked", on_pick),
-        on_chosen_change=_told(key, "chosen", on_choose),
+        on_chosen_change=_told(key, "chosen", on_select),
     )
 
 

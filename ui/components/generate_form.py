@@ -56,13 +56,13 @@ def _model(studio: Studio) -> str:
     ids = list(models) if present in models else [*models, present]
     key = state.labelled(state.seed_widget("model.id"))
     names = {**{model_id: model_id for model_id in ids}, **_names(list(models.values()))}
-    chosen = models.get(present)
-    about = said(chosen.description) if chosen else ""
+    selected = models.get(present)
+    about = said(selected.description) if selected else ""
     st.selectbox(
         said(SCHEMA.options["model.id"].label), ids, format_func=lambda model_id: names.get(model_id, model_id), key=key,
         help=f"{about}\n\n{said(SCHEMA.options['model.id'].help)}".strip(), on_change=actions.change_model, args=(studio,),
     )  # fmt: skip
-    return chosen.problem.message(state.language()) if chosen and chosen.problem else ""
+    return selected.problem.message(state.language()) if selected and selected.problem else ""
 
 
 def _names(models: Sequence[ModelInfo]) -> Mapping[str, str]:

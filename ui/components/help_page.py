@@ -68,14 +68,14 @@ def _open(name: str) -> None:
     @st.dialog(t("help.title"), width="large")
     def shown() -> None:
         language = state.language()
-        chosen = st.selectbox(
+        selected = st.selectbox(
             t("help.page"),
             MORE,
             index=MORE.index(name) if name in MORE else 0,
             format_func=lambda one: title_of(one, language),
             key=f"help_page_{name}",
         )
-        body = file_of(chosen, language).read_text(encoding="utf-8")
+        body = file_of(selected, language).read_text(encoding="utf-8")
         for kind, part in parts(body):
             if kind == "image" and (DOCS / part).is_file():
                 st.image(str(DOCS / part))

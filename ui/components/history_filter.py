@@ -171,10 +171,10 @@ def menu(studio: Studio) -> None:
         _stars()
         _several("unknown", _unknown(), UNKNOWN, lambda name: t(f"sort.{name}"), _take_unknown)
         options = _filterable()
-        chosen = [name.removeprefix(state.OPTION) for name in state.active_filters() if name.startswith(state.OPTION)]
-        chosen = [key for key in chosen if key in options]
-        _several("options", chosen, list(options), lambda key: said(options[key].label), _take_options)
-        for key in chosen:
+        selected = [name.removeprefix(state.OPTION) for name in state.active_filters() if name.startswith(state.OPTION)]
+        selected = [key for key in selected if key in options]
+        _several("options", selected, list(options), lambda key: said(options[key].label), _take_options)
+        for key in selected:
             _option_value(options[key])
 
 
@@ -234,9 +234,9 @@ def _take_stars() -> None:
 
 
 def _several(
-    widget: str, chosen: Sequence[str], known: Sequence[str], name_of: Callable[[str], str], take: Callable[[], None]
+    widget: str, selected: Sequence[str], known: Sequence[str], name_of: Callable[[str], str], take: Callable[[], None]
 ) -> None:
-    state.give_widget(f"history_{widget}", list(chosen))
+    state.give_widget(f"history_{widget}", list(selected))
     st.multiselect(
         t(f"history.{widget}"), known, key=state.labelled(f"history_{widget}"), placeholder=t("history.any"),
         format_func=name_of, on_change=take,

@@ -35,8 +35,8 @@ def _place(place: str, label: str, count: int, icon: str, is_open: bool) -> dict
     return {"id": place, "label": label, "count": count, "icon": icon, "open": is_open}
 
 
-def _labelled(kind: str, counted: Mapping[str, int], icon: str, chosen: str) -> list[dict[str, Any]]:
-    return [_place(f"{kind}:{name}", name, count, icon, name == chosen) for name, count in counted.items()]
+def _labelled(kind: str, counted: Mapping[str, int], icon: str, selected: str) -> list[dict[str, Any]]:
+    return [_place(f"{kind}:{name}", name, count, icon, name == selected) for name, count in counted.items()]
 
 
 def _go(place: str) -> None:

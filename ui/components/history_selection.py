@@ -21,49 +21,49 @@ NAMES = ("add_tags", "remove_tags", "add_collections", "remove_collections")
 
 def count(studio: Studio) -> int:
     """Return how many images are selected."""
-    chosen = state.chosen()
-    return studio.history.search(replace(chosen, limit=1)).total if isinstance(chosen, HistoryQuery) else len(chosen)
+    selected = state.selection()
+    return studio.history.search(replace(selected, limit=1)).total if isinstance(selected, HistoryQuery) else len(selected)
 
 
 def draw(studio: Studio, query: HistoryQuery, number: int, total: int) -> None:
     """Draw the bar of the selection, in the place of the one with search and filters."""
-    chosen = state.chosen()
+    selected = state.selection()
     with st.container(horizontal=True, vertical_alignment="center", key="selection_bar"):
         st.button(
             t("history.choose_none"), key="choose_none", icon=":material/close:", type="tertiary",
-            help=t("history.choose_none"), on_click=state.choose_images, args=((), True),
+            help=t("history.choose_none"), on_click=state.select_images, args=((), True),
         )  # fmt: skip
         st.text(t("history.chosen", count=number, total=total))
-        if not isinstance(chosen, HistoryQuery):
+        if not isinstance(selected, HistoryQuery):
             history_toolbar.choose_all(query)
         if query.trashed:
             st.button(
                 t("history.restore"), key="restore", icon=":material/restore_from_trash:", type="primary",
-                on_click=actions.restore, args=(studio, chosen),
+                on_click=actions.restore, args=(studio, selected),
             )  # fmt: skip
         else:
-            _annotate(studio, chosen, number)
+            _annotate(studio, selected, number)
             if 2 <= number <= MOST_COMPARED and st.button(t("history.compare"), key="compare", icon=":material/compare:"):
-                ids = studio.history.ids(chosen) if isinstance(chosen, HistoryQuery) else chosen
-                state.choose_images(ids, by_page=True)
+                ids = studio.history.ids(selected) if isinstance(selected, HistoryQuery) else selected
+                state.select_images(ids, by_page=True)
                 st.switch_page(COMPARE_PAGE, query_params={"ids": ",".join(ids)})
         if not query.trashed and number <= MOST_UPSCALED:
             st.button(
                 t("history.upscale"), key="upscale_chosen", icon=":material/zoom_out_map:", help=t("history.upscale_help"),
-                on_click=actions.upscale_all, args=(studio, chosen),
+                on_click=actions.upscale_all, args=(studio, selected),
             )  # fmt: skip
-        history_toolbar.export(chosen if isinstance(chosen, HistoryQuery) else replace(query, ids=tuple(chosen)))
+        history_toolbar.export(selected if isinstance(selected, HistoryQuery) else replace(query, ids=tuple(selected)))
         if not query.trashed:
             st.button(
                 t("history.trash"), key="trash_chosen", icon=":material/delete:", on_click=actions.trash,
-                args=(studio, chosen),
+                args=(studio, selected),
             )  # fmt: skip
 
 
-def _annotate(studio: Studio, chosen: ImageSelection, number: int) -> None:
+def _annotate(studio: Studio, selected: ImageSelection, number: int) -> None:
     st.button(
         t("column.favourite"), key="favourite_chosen", icon=":material/favorite:", on_click=actions.favourite,
-        args=(studio, chosen),
+        args=(studio, selected),
     )  # fmt: skip
     with st.popover(t("history.order"), icon=":material/label:", key="keep_order"):
         hint = t("history.names_hint")
@@ -80,7 +80,7 @@ def _annotate(studio: Studio, chosen: ImageSelection, number: int) -> None:
             format_func={True: t("history.favourite_yes"), False: t("history.favourite_no")}.__getitem__,
         )  # fmt: skip
         st.button(
-            t("history.apply", count=number), key="apply_order", type="primary", on_click=_apply, args=(studio, chosen)
+            t("history.apply", count=number), key="apply_order", type="primary", on_click=_apply, args=(studio, selected)
         )
 
 
@@ -88,7 +88,7 @@ def _stars() -> str:
     return f"rate_{state.selection_version()}"
 
 
-def _apply(studio: Studio, chosen: ImageSelection) -> None:
+def _apply(studio: Studio, selected: ImageSelection) -> None:
     """By what the fields say at the click, which may come before the page has been drawn with their last change."""
     said = st.session_state
     stars = said.get(_stars())
@@ -96,7 +96,7 @@ def _apply(studio: Studio, chosen: ImageSelection) -> None:
     change = AnnotationChange(
         rating=None if stars is None else stars + 1, favourite=said.get("set_favourite"), **names
     )
-    actions.mark(studio, chosen, change)
+    actions.mark(studio, selected, change)
 
 
 def trash_banner(studio: Studio, total: int) -> None:

@@ -38,15 +38,15 @@ def draw(found: HistoryPage) -> None:
         height=560, row_height=56, key=key, placeholder=t("fact.unknown"),
     )  # fmt: skip
     selection = event.selection
-    chosen = tuple(found.records[row].id for row in selection.rows if row < len(found.records))
+    selected = tuple(found.records[row].id for row in selection.rows if row < len(found.records))
     cell = selection.cells[0][0] if selection.cells else None
     clicked = found.records[cell].id if cell is not None and cell < len(found.records) else None
     before = state.table_choice(key), state.table_cell()
-    if before == (chosen, clicked):
+    if before == (selected, clicked):
         return
     state.set_table_cell(clicked)
-    if state.table_choice(key) != chosen:
-        state.set_table_choice(key, chosen)
+    if state.table_choice(key) != selected:
+        state.set_table_choice(key, selected)
     if clicked is not None and clicked != before[1]:
         state.select_image(clicked)
     st.rerun()

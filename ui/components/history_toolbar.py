@@ -64,8 +64,8 @@ def _sort() -> None:
 
 
 def _take_sort() -> None:
-    chosen = st.session_state["history_sort"]
-    state.set_history_fields({"sort": "" if chosen == history_filter.SORTS[0] else chosen})
+    selected = st.session_state["history_sort"]
+    state.set_history_fields({"sort": "" if selected == history_filter.SORTS[0] else selected})
 
 
 def _tiles() -> None:
@@ -78,13 +78,13 @@ def _tiles() -> None:
 
 
 def _take_tiles() -> None:
-    chosen = st.session_state["history_tiles"]
-    state.set_history_fields({"tiles": "" if chosen == USUAL_TILE else chosen})
+    selected = st.session_state["history_tiles"]
+    state.set_history_fields({"tiles": "" if selected == USUAL_TILE else selected})
 
 
 def _take_view(studio: Studio) -> None:
-    chosen = st.session_state["history_view"]
-    state.set_history_fields({"view": "" if chosen == studio.settings.ui.history_view else chosen})
+    selected = st.session_state["history_view"]
+    state.set_history_fields({"view": "" if selected == studio.settings.ui.history_view else selected})
 
 
 def summary(query: HistoryQuery, total: int) -> None:
@@ -92,7 +92,7 @@ def summary(query: HistoryQuery, total: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="selection"):
         st.text(t("history.found", total=total))
         history_filter.chips()
-        if state.chosen():
+        if state.selection():
             return
         if total:
             choose_all(query)
@@ -104,7 +104,7 @@ def summary(query: HistoryQuery, total: int) -> None:
 def choose_all(query: HistoryQuery) -> None:
     st.button(
         t("history.choose_all"), key="choose_all", icon=":material/select_all:", type="tertiary",
-        on_click=state.choose_found, args=(state.as_of_now(query),),
+        on_click=state.select_found, args=(state.as_of_now(query),),
     )  # fmt: skip
 
 

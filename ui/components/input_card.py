@@ -35,7 +35,7 @@ def draw(studio: Studio, model: ModelInfo | None) -> None:
         elif image is None:
             _choose(studio)
         else:
-            _chosen(studio, image)
+            _selected(studio, image)
             if model is not None and REFERENCES[0] in model.inputs:
                 _references(studio)
 
@@ -60,7 +60,7 @@ def paste_anywhere(studio: Studio) -> None:
         custom_components.paste("", state.language(), key="paste_input", on_kept=lambda kept: actions.use(studio, kept))
 
 
-def _chosen(studio: Studio, image: str) -> None:
+def _selected(studio: Studio, image: str) -> None:
     try:
         width, height = studio.input_images.size(image)
     except StudioError as error:

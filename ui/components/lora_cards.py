@@ -40,11 +40,11 @@ def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: i
             st.warning(formats.literal(lora.problem.message(state.language())), icon=":material/info:")
         with st.container(horizontal=True):
             if lora.problem is None:
-                chosen = any(use.name == lora.name for use in state.lora_uses())
+                selected = any(use.name == lora.name for use in state.lora_uses())
                 st.button(
-                    t("loras.drop") if chosen else t("loras.use"),
+                    t("loras.drop") if selected else t("loras.use"),
                     key=f"use_lora_{number}",
-                    icon=f":material/{'check' if chosen else 'add'}:",
+                    icon=f":material/{'check' if selected else 'add'}:",
                     on_click=_toggle,
                     args=(studio, lora.name),
                 )

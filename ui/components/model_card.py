@@ -80,11 +80,11 @@ def _variant(group: Sequence[ModelInfo], best: ModelInfo, downloads: Mapping[str
     if st.session_state.get(key) not in by_id:
         on_its_way = [one for one in group if one.id in downloads and downloads[one.id].state != "done"]
         st.session_state[key] = (on_its_way or [best])[0].id
-    chosen = st.selectbox(
+    selected = st.selectbox(
         t("models.variant"), list(by_id), key=key,
         format_func=lambda name: _variant_name(by_id[name], recommend=name == best.id),
     )  # fmt: skip
-    return by_id[chosen]
+    return by_id[selected]
 
 
 def _variant_name(info: ModelInfo, recommend: bool) -> str:

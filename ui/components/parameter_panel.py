@@ -26,15 +26,15 @@ def _effective(decision: Decision) -> str:
 def group(options: Sequence[Option], worker: WorkerStatus) -> None:
     """The fields of these options; one without an effect at the present settings is greyed, with the reason."""
     decisions = {decision.option: decision for decision in worker.decisions}
-    chosen = state.form()  # read once: the form has more than a hundred widgets
-    values = state.form_values(chosen)
+    selected = state.form()  # read once: the form has more than a hundred widgets
+    values = state.form_values(selected)
     for option in options:
         decision = decisions.get(option.key)
         reason = unmet(option, values)
         field(option, badge=_badge(option, worker), placeholder=_automatic(decision), reason=reason)
-        if decision and option.implemented and decision.effective != chosen.get(option.key):
+        if decision and option.implemented and decision.effective != selected.get(option.key):
             st.caption(_effective(decision))
-        elif _differs(option, chosen.get(option.key), worker):
+        elif _differs(option, selected.get(option.key), worker):
             st.caption(t("options.now", value=formats.literal(formats.plain(worker.effective[option.key]))))
 
 
@@ -48,10 +48,10 @@ def unmet(option: Option, values: Mapping[str, Any]) -> str:
     return t("options.needs", name=said(SCHEMA.options[key].label), value=needed)
 
 
-def _differs(option: Option, chosen: Any, worker: WorkerStatus) -> bool:
-    """Whether the form has something else (`chosen`) than what the loaded pipeline was last asked for."""
-    chosen = AUTO if chosen is None and option.auto else chosen
-    return option.key in worker.effective and chosen != worker.asked.get(option.key, chosen)
+def _differs(option: Option, selected: Any, worker: WorkerStatus) -> bool:
+    """Whether the form has something else (`selected`) than what the loaded pipeline was last asked for."""
+    selected = AUTO if selected is None and option.auto else selected
+    return option.key in worker.effective and selected != worker.asked.get(option.key, selected)
 
 
 def field(

@@ -20,18 +20,18 @@ def draw(library: prompts.Library | None) -> None:
         if not panel.open:
             return
         names = {kind.id: said(kind.name) for kind in library.kinds}
-        chosen = library.kinds[0].id
+        selected = library.kinds[0].id
         if len(names) > 1:
-            chosen = st.segmented_control(
+            selected = st.segmented_control(
                 t("generate.kind"),
                 list(names),
                 format_func=names.__getitem__,
-                default=chosen,
+                default=selected,
                 required=True,
                 key=state.labelled("idea_kind"),
                 label_visibility="collapsed",
             )
-        kind = next(kind for kind in library.kinds if kind.id == chosen)
+        kind = next(kind for kind in library.kinds if kind.id == selected)
         write = _writer(library, kind)
         for slot in kind.slots:
             words = [said(word) for word in slot.words]
@@ -51,8 +51,8 @@ def _slot_key(kind: prompts.Kind, slot: prompts.Slot) -> str:
 def _writer(library: prompts.Library, kind: prompts.Kind) -> Callable[[], None]:
     def write() -> None:
         picked = {slot.id: st.session_state.get(_slot_key(kind, slot)) for slot in kind.slots}
-        chosen = {slot: number for slot, number in picked.items() if number is not None}
-        words = prompts.compose(library, kind, chosen, state.language())
+        selected = {slot: number for slot, number in picked.items() if number is not None}
+        words = prompts.compose(library, kind, selected, state.language())
         separator = library.separator[state.language()]
         prompt = prompts.replace_words(state.form()[PROMPT] or "", state.slot_text(), words, separator)
         state.fill_form({PROMPT: prompt})

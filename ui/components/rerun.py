@@ -70,7 +70,7 @@ def verdict(studio: Studio, job: Job) -> None:
     st.warning(t("again.different"), icon=":material/difference:")
     custom_components.quiet(f"{why}. {figures}")
     if st.button(t("history.compare"), key="compare_again", icon=":material/compare:"):
-        state.choose_images((original, job.image_ids[0]), by_page=True)
+        state.select_images((original, job.image_ids[0]), by_page=True)
         st.switch_page(COMPARE_PAGE, query_params={"ids": f"{original},{job.image_ids[0]}"})
 
 
@@ -110,7 +110,7 @@ def vary(studio: Studio, record: ImageRecord) -> None:
             st.switch_page(image_card.GENERATE_PAGE)
         st.divider()
         terms = SubmitOptions(client=state.client())
-        axes(studio, record.request, lambda chosen: studio.reruns.sweep(record.id, chosen, terms))
+        axes(studio, record.request, lambda selected: studio.reruns.sweep(record.id, selected, terms))
 
 
 def axes(studio: Studio, base: GenerationRequest, submit: Callable[[Sequence[Axis]], ParameterSweep]) -> None:
@@ -119,18 +119,18 @@ def axes(studio: Studio, base: GenerationRequest, submit: Callable[[Sequence[Axi
     Raises nothing: what `submit` refuses is shown.
     """
     known = {axis.key: axis for axis in sweep_axes.axes_of(base, studio.catalog.models())}
-    chosen = [axis for name in ("x", "y", "z") if (axis := _axis(name, known, base))]
-    cells = math.prod(len(axis.values) for axis in chosen) if chosen else 0
-    if len({axis.key for axis in chosen}) < len(chosen):
+    selected = [axis for name in ("x", "y", "z") if (axis := _axis(name, known, base))]
+    cells = math.prod(len(axis.values) for axis in selected) if selected else 0
+    if len({axis.key for axis in selected}) < len(selected):
         custom_components.quiet(t("vary.twice"))
     elif cells > MAX_CELLS:
         custom_components.quiet(t("vary.too_many", most=MAX_CELLS))
-    ready = len({axis.key for axis in chosen}) == len(chosen) and 1 <= cells <= MAX_CELLS
+    ready = len({axis.key for axis in selected}) == len(selected) and 1 <= cells <= MAX_CELLS
     if st.button(
         t("vary.sweep", count=cells), key="vary_sweep", type="primary", disabled=not ready, icon=":material/grid_on:",
     ):  # fmt: skip
         try:
-            sheet = submit(chosen)
+            sheet = submit(selected)
         except StudioError as error:
             error_card.draw(error, "sweep")
             return

@@ -19,4 +19,4 @@ def draw(studio: Studio) -> None:
         custom_components.quiet(error.message(state.language()))
         return
     st.caption(t("vary.base"))
-    rerun.axes(studio, base, lambda chosen: studio.reruns.sweep_request(base, chosen, state.terms()))
+    rerun.axes(studio, base, lambda selected: studio.reruns.sweep_request(base, selected, state.terms()))

@@ -164,24 +164,24 @@ def ask_reload(present: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
 
     `present`: what would be replaced, by key. `changes`: what the request has that the form has not.
     """
-    chosen = _chosen(present)
-    if not present or chosen in st.session_state.get(_AGREED, set()):
+    selected = _selected(present)
+    if not present or selected in st.session_state.get(_AGREED, set()):
         drop_reload()
         return False
-    st.session_state[_RELOAD] = (chosen, dict(present), dict(changes))
+    st.session_state[_RELOAD] = (selected, dict(present), dict(changes))
     return True
 
 
 def reload_question() -> Mapping[str, Any]:
     """Return the values in effect that reloading would replace, by key; empty without a question."""
-    chosen, present, _ = st.session_state.get(_RELOAD, ((), {}, {}))
-    return present if chosen == _chosen(present) else {}
+    selected, present, _ = st.session_state.get(_RELOAD, ((), {}, {}))
+    return present if selected == _selected(present) else {}
 
 
 def agree_reload() -> Mapping[str, Any]:
     """Agree to reload, now and later; return the changes that waited for it."""
-    chosen, _, changes = st.session_state.pop(_RELOAD)
-    st.session_state.setdefault(_AGREED, set()).add(chosen)
+    selected, _, changes = st.session_state.pop(_RELOAD)
+    st.session_state.setdefault(_AGREED, set()).add(selected)
     return changes
 
 
@@ -190,7 +190,7 @@ def drop_reload() -> None:
     st.session_state.pop(_RELOAD, None)
 
 
-def _chosen(keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def _selected(keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((key, str(form().get(key))) for key in sorted(keys))
 
 

@@ -33,7 +33,7 @@ _IMPORTING = "importing"
 _IMPORT = "import_run"
 _TABLE = "table_choice"
 _CELL = "table_cell"
-_CHOSEN = "chosen_images"
+_SELECTED_IMAGES = "selected_images"
 _SELECTION = "selection_version"
 _HISTORY = "history_version"
 _UNDO = "history_undo"
@@ -122,28 +122,28 @@ def select_image(image_id: str | None) -> None:
 # -- the selection ---------------------------------------------------------------------------------------------------------
 
 
-def chosen() -> ImageSelection:
+def selection() -> ImageSelection:
     """Return what is selected in the gallery or the table: ids, or all that a query finds."""
-    kept: ImageSelection = st.session_state.get(_CHOSEN, ())
+    kept: ImageSelection = st.session_state.get(_SELECTED_IMAGES, ())
     return kept
 
 
-def chosen_images() -> tuple[str, ...]:
+def selected_images() -> tuple[str, ...]:
     """Return the images that were selected one by one."""
-    kept = chosen()
+    kept = selection()
     return () if isinstance(kept, HistoryQuery) else tuple(kept)
 
 
-def choose_images(ids: Iterable[str], by_page: bool = False) -> None:
+def select_images(ids: Iterable[str], by_page: bool = False) -> None:
     """Select these images. `by_page`: not by a click in the gallery, which is told, then."""
-    st.session_state[_CHOSEN] = tuple(ids)
+    st.session_state[_SELECTED_IMAGES] = tuple(ids)
     if by_page:
         st.session_state[_SELECTION] = selection_version() + 1
 
 
-def choose_found(query: HistoryQuery) -> None:
+def select_found(query: HistoryQuery) -> None:
     """Select all that `query` finds, less what is taken out again by clicks in the gallery."""
-    st.session_state[_CHOSEN] = query
+    st.session_state[_SELECTED_IMAGES] = query
     st.session_state[_SELECTION] = selection_version() + 1
 
 
@@ -155,8 +155,8 @@ def as_of_now(query: HistoryQuery) -> HistoryQuery:
 
 def click_choice(ids: Iterable[str]) -> None:
     """Take what the gallery says after a click: the selected ones, or, while all are selected, the exceptions."""
-    kept = chosen()
-    st.session_state[_CHOSEN] = replace(kept, without=tuple(ids)) if isinstance(kept, HistoryQuery) else tuple(ids)
+    kept = selection()
+    st.session_state[_SELECTED_IMAGES] = replace(kept, without=tuple(ids)) if isinstance(kept, HistoryQuery) else tuple(ids)
 
 
 def table_choice(table: str) -> tuple[str, ...]:
@@ -177,7 +177,7 @@ def set_table_cell(image_id: str | None) -> None:
 def set_table_choice(table: str, ids: tuple[str, ...]) -> None:
     """Select what is ticked in the table."""
     st.session_state[_TABLE] = (table, ids)
-    choose_images(ids)
+    select_images(ids)
 
 
 def selection_version() -> int:
@@ -204,8 +204,8 @@ def cursors() -> list[str | None]:
 def first_page() -> None:
     """Start again, as another filter is set. Images selected one by one stay so; all that the other filter found do not."""
     st.session_state[_CURSORS] = [None]
-    if isinstance(chosen(), HistoryQuery):
-        choose_images((), by_page=True)
+    if isinstance(selection(), HistoryQuery):
+        select_images((), by_page=True)
 
 
 def next_page(cursor: str) -> None:

@@ -34,9 +34,9 @@ def choose_language(configured: str = AUTO) -> None:
 
 
 @contextmanager
-def speaking(chosen: str) -> Iterator[None]:
+def speaking(selected: str) -> Iterator[None]:
     """Use this language inside the block, for calls without a page."""
-    token = _SPOKEN.set(chosen)
+    token = _SPOKEN.set(selected)
     try:
         yield
     finally:

@@ -84,11 +84,11 @@ def _gallery(query: HistoryQuery, found: HistoryPage, record: ImageRecord | None
         t("history.title"),
         key="gallery",
         version=state.history_version(),
-        selection=(state.selection_version(), state.chosen()),
+        selection=(state.selection_version(), state.selection()),
         opened=record.id if record else None,
         tile=history_toolbar.tile(),
         on_pick=state.select_image,
-        on_choose=state.click_choice,
+        on_select=state.click_choice,
     )
 
 

@@ -39,14 +39,14 @@ def page() -> None:
 
 
 def _records(studio: Studio) -> list[ImageRecord]:
-    """The chosen images, in their order; the address keeps them over F5."""
-    if "ids" in st.query_params and not state.chosen_images():
-        state.choose_images(st.query_params["ids"].split(","), by_page=True)
-    chosen = state.chosen_images()[:MOST]
-    if chosen:
-        st.query_params["ids"] = ",".join(chosen)
+    """The selected images, in their order; the address keeps them over F5."""
+    if "ids" in st.query_params and not state.selected_images():
+        state.select_images(st.query_params["ids"].split(","), by_page=True)
+    selected = state.selected_images()[:MOST]
+    if selected:
+        st.query_params["ids"] = ",".join(selected)
     found = []
-    for image_id in chosen:
+    for image_id in selected:
         try:
             found.append(studio.history.get(image_id))
         except StudioError as error:

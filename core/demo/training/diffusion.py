@@ -79,10 +79,10 @@ class Batches:
     @torch.no_grad()
     def _batch(self, size: tuple[int, int], rows: list[tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         features, lengths = text_encoder.encode(self._tokenizer, self._encoder, [text for _, text in rows])
-        latent, chosen = self._pool[size]
+        latent, selected = self._pool[size]
         clean = latent[torch.tensor([index for index, _ in rows], device=latent.device)].float()
         height, width = clean.shape[-2:]
-        weight = torch.stack([weights(chosen[index], height, width, latent.device) for index, _ in rows])
+        weight = torch.stack([weights(selected[index], height, width, latent.device) for index, _ in rows])
         return clean, fast_transformer.pad_caption(features, lengths), lengths, weight
 
 

@@ -60,9 +60,9 @@ class Drawing(IterableDataset[Drawn]):
         rng.shuffle(sizes)  # one of each first, so that all are there when training begins
         while True:
             size = sizes.pop() if sizes else one_of(MIX, rng)
-            chosen = [scenes.sample(rng) for _ in range(max(1, CHUNK // (size[0] * size[1])))]
-            images = [np.asarray(renderer.draw(scene, *size, rng)) for scene in chosen]
-            yield size, torch.from_numpy(np.stack(images)), chosen
+            selected = [scenes.sample(rng) for _ in range(max(1, CHUNK // (size[0] * size[1])))]
+            images = [np.asarray(renderer.draw(scene, *size, rng)) for scene in selected]
+            yield size, torch.from_numpy(np.stack(images)), selected
 
 
 class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
@@ -73,7 +73,7 @@ class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
         self._parts = parts
 
     @torch.no_grad()
-    def add(self, sides: Sequence[int], images: Tensor, chosen: list[scenes.Scene]) -> None:
+    def add(self, sides: Sequence[int], images: Tensor, selected: list[scenes.Scene]) -> None:
         size, device = (sides[0], sides[1]), self._parts.vae.device  # the loader makes a list of a tuple
         if size not in self:
             self[size] = _room(size, device), []
@@ -85,7 +85,7 @@ class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
         with torch.autocast(device.type, torch.bfloat16):
             mean = self._parts.vae.encoder(pixels)[:, :16]
         latents[len(kept) : len(kept) + len(pixels)] = (mean.float() - self._parts.shift) * self._parts.scale
-        kept += chosen[:free]
+        kept += selected[:free]
 
     @property
     def ready(self) -> bool:

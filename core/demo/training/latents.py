@@ -61,12 +61,12 @@ def encode_shard(job: tuple[str, int, int, int, int]) -> str:
     rng = random.Random(seed)
     kept, encoded, batch = [], [], max(1, 8 * 256 * 256 // (width * height))
     for first in range(0, SHARD, batch):
-        chosen = [scenes.sample(rng) for _ in range(min(batch, SHARD - first))]
-        images = to_tensor([renderer.draw(scene, width, height, rng) for scene in chosen])
+        selected = [scenes.sample(rng) for _ in range(min(batch, SHARD - first))]
+        images = to_tensor([renderer.draw(scene, width, height, rng) for scene in selected])
         with torch.autocast("cpu", torch.bfloat16):
             mean = vae.encoder(images)[:, :16]
         encoded.append(((mean.float() - stats["shift"]) * stats["scale"]).half())
-        kept += [list(asdict(scene).values()) for scene in chosen]
+        kept += [list(asdict(scene).values()) for scene in selected]
     torch.save({"latents": torch.cat(encoded), "scenes": kept}, target.with_suffix(".tmp"))
     target.with_suffix(".tmp").replace(target)
     return target.name

@@ -60,18 +60,18 @@ def score(
         groups.setdefault(fast_transformer.padded(len(tokens)), []).append(index)
     for members in groups.values():
         for first in range(0, len(members), batch):
-            chosen = members[first : first + batch]
-            features, lengths = text_encoder.encode(parts.tokenizer, parts.encoder, [asked[i].prompt for i in chosen])
+            selected = members[first : first + batch]
+            features, lengths = text_encoder.encode(parts.tokenizer, parts.encoder, [asked[i].prompt for i in selected])
             noise = [
                 torch.randn(1, 16, height // 8, width // 8, generator=torch.Generator().manual_seed(asked[i].seed))
-                for i in chosen
+                for i in selected
             ]
             with torch.autocast(device.type, torch.bfloat16):
                 drawn = fast_transformer.generate(
                     model, fast_transformer.pad_caption(features, lengths), lengths, torch.cat(noise).to(device)
                 )
                 pixels = parts.vae.decoder(drawn / parts.scale + parts.shift).float().cpu()
-            for index, generated in zip(chosen, pixels, strict=True):
+            for index, generated in zip(selected, pixels, strict=True):
                 levels = ((generated.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
                 image = Image.fromarray(levels)
                 if index < SHOWN:

@@ -57,15 +57,15 @@ def to_tensor(images: Sequence[np.ndarray | Image.Image]) -> Tensor:
 
 
 def crops(pool: list[np.ndarray], size: int, count: int, rng: random.Random) -> Tensor:
-    chosen: list[np.ndarray] = []
-    while len(chosen) < count:
+    selected: list[np.ndarray] = []
+    while len(selected) < count:
         image = rng.choice(pool)
         height, width = image.shape[:2]
         if min(height, width) < size:
             continue
         y, x = rng.randrange(height - size + 1), rng.randrange(width - size + 1)
-        chosen.append(image[y : y + size, x : x + size])
-    return to_tensor(chosen).contiguous()
+        selected.append(image[y : y + size, x : x + size])
+    return to_tensor(selected).contiguous()
 
 
 def loss_of(vae: AutoencoderKL, images: Tensor, noise: Tensor) -> Tensor:

@@ -78,13 +78,13 @@ def _object(data: Mapping[str, Any], texts: Mapping[str, str]) -> FoundParameter
 
 def _found(program: str, data: Mapping[str, Any]) -> FoundParameters:
     by_name = {_plain(name): name for name in reversed(list(data))}
-    chosen = {
+    selected = {
         field: next(
             (by_name[name] for name in names if name in by_name and data[by_name[name]] not in (None, "")), None
         )
         for field, names in _NAMES.items()
     }
-    raw = {field: data[name] if name is not None else None for field, name in chosen.items()}
+    raw = {field: data[name] if name is not None else None for field, name in selected.items()}
     if isinstance(data.get("prompts"), list):
         raw |= _weighted(data["prompts"])
     if isinstance(raw["sampler"], dict):
@@ -96,7 +96,7 @@ def _found(program: str, data: Mapping[str, Any]) -> FoundParameters:
     if raw["width"] is None and size is not None:
         raw["width"], raw["height"] = common.size_of(size)
     loras = _loras(data)
-    used = [name for field, name in chosen.items() if name and field not in ("sampler", "model")]
+    used = [name for field, name in selected.items() if name and field not in ("sampler", "model")]
     return common.found(program, raw, common.without(data, *used), loras)
 
 

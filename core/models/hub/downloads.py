@@ -61,21 +61,21 @@ class Downloads:
 
     def start(self, info: ModelInfo, hub: str | None = None, endpoint: str | None = None) -> Download:
         """Fetch a catalogue entry. DownloadError when it has no such source, or its pipeline can't be used."""
-        chosen = hub or next(iter(info.sources), "")
-        if chosen not in info.sources:
+        selected = hub or next(iter(info.sources), "")
+        if selected not in info.sources:
             known = ", ".join(info.sources) or "-"
-            raise failure(info.id, chosen, "source", known)
+            raise failure(info.id, selected, "source", known)
         try:
-            configured = endpoint_of(chosen, self._endpoints.get(chosen, AUTO))
+            configured = endpoint_of(selected, self._endpoints.get(selected, AUTO))
             address = typed_mirror(endpoint, self._allowed) if endpoint else configured
         except HubError as error:
-            raise failure(info.id, chosen, error.kind, error.detail) from None
+            raise failure(info.id, selected, error.kind, error.detail) from None
         orders = DownloadRequests(
             model=info.id,
             pipeline=info.pipeline if info.pipeline in FAMILIES else DEFAULT.pipeline,
-            hub=chosen,
-            repository=info.sources[chosen],
-            revision=info.revisions.get(chosen),
+            hub=selected,
+            repository=info.sources[selected],
+            revision=info.revisions.get(selected),
             endpoint=address,
             store=str(self._store.resolve()),
             owner_pid=os.getpid(),

@@ -55,9 +55,9 @@ def _of_part(files: Sequence[RemoteFile], part: str) -> list[RemoteFile]:
 def _weights(by_part: dict[str, list[RemoteFile]]) -> list[RemoteFile]:
     """Of the first variant that all parts have: the loader opens one variant for all."""
     for variant in VARIANTS:
-        chosen = {part: [file for file in files if _is_weight(file, variant)] for part, files in by_part.items()}
-        if all(any(file.path.endswith(SAFETENSORS) for file in files) for files in chosen.values()):
-            return [file for files in chosen.values() for file in files]
+        selected = {part: [file for file in files if _is_weight(file, variant)] for part, files in by_part.items()}
+        if all(any(file.path.endswith(SAFETENSORS) for file in files) for files in selected.values()):
+            return [file for files in selected.values() for file in files]
     plain = {part for part, files in by_part.items() if not any(_is_weight(file, "") for file in files)}
     raise HubError("safetensors", ", ".join(sorted(plain)) or "one variant")
 

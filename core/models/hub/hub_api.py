@@ -52,12 +52,12 @@ class HubError(Exception):
 def endpoint_of(hub: str, wanted: str) -> str:
     """Return the address to use: the wanted one, else the environment's, else the hub's. Raises HubError."""
     variable = {"huggingface": "HF_ENDPOINT", "modelscope": "MODELSCOPE_DOMAIN"}[hub]
-    chosen = (os.environ.get(variable) or ENDPOINTS[hub]) if wanted in (AUTO, "") else wanted
-    chosen = (chosen if "://" in chosen else f"https://{chosen}").rstrip("/")
-    told = urlparse(chosen)
+    selected = (os.environ.get(variable) or ENDPOINTS[hub]) if wanted in (AUTO, "") else wanted
+    selected = (selected if "://" in selected else f"https://{selected}").rstrip("/")
+    told = urlparse(selected)
     if told.scheme not in ("http", "https") or not told.hostname or told.username or told.query:
         raise HubError("address", wanted)
-    return chosen
+    return selected
 
 
 def new_session(hub: str, endpoint: str, token: str | None) -> requests.Session:

@@ -296,11 +296,11 @@ def test_what_of_a_repository_is_needed():
         "vae/../../evil.json",
     ]
     names += [f"{part}/x.fp16.safetensors" for part in family.weighty]
-    chosen = [file.path for file in needed([RemoteFile(name, 1, "") for name in names], family)]
-    assert {name for name in chosen if name.endswith(".safetensors")} == {
+    selected = [file.path for file in needed([RemoteFile(name, 1, "") for name in names], family)]
+    assert {name for name in selected if name.endswith(".safetensors")} == {
         f"{part}/x.fp16.safetensors" for part in family.weighty
     }
-    assert not any(".." in name or name == "notes.bin" for name in chosen)
+    assert not any(".." in name or name == "notes.bin" for name in selected)
     with pytest.raises(HubError, match="safetensors: vae"):
         needed([RemoteFile(name, 1, "") for name in names if not name.startswith("vae/x")], family)
 
@@ -421,5 +421,5 @@ def test_a_typed_mirror_in_this_network_is_refused_before_anything_is_asked(cata
 
 def test_of_a_tiny_decoders_repository_its_configuration_and_weights():
     names = ["README.md", "config.json", "diffusion_pytorch_model.safetensors", "taesd_decoder.pth", "examples/a.png"]
-    chosen = needed([RemoteFile(name, 1, "") for name in names], FAMILIES[Z_IMAGE], is_part=True)
-    assert [file.path for file in chosen] == ["config.json", "diffusion_pytorch_model.safetensors"]
+    selected = needed([RemoteFile(name, 1, "") for name in names], FAMILIES[Z_IMAGE], is_part=True)
+    assert [file.path for file in selected] == ["config.json", "diffusion_pytorch_model.safetensors"]

@@ -443,9 +443,9 @@ def timed_pages(history: History, rounds: int) -> dict[str, tuple[float, float]]
         "the middle": [HistoryQuery(offset=HISTORY_MIDDLE), HistoryQuery(offset=HISTORY_MIDDLE, sort="seed")],
     }
     figures = {}
-    for name, chosen in kinds.items():
+    for name, selected in kinds.items():
         taken: list[tuple[float, float]] = []
-        for query in chosen:
+        for query in selected:
             for _ in range(rounds):
                 start, began = time.thread_time(), time.perf_counter()
                 page = history.search(query)

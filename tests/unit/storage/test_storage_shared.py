@@ -234,8 +234,8 @@ def test_a_database_and_a_storage_that_do_not_belong_together_are_refused(postgr
     place = postgres.url(postgres.create())
 
     def build(machine: str, storage: str) -> Studio:
-        chosen = {"output.directory": str(tmp_path / machine), "storage.images": storage, "storage.database": place}
-        return build_studio(load_settings(overrides=chosen))
+        selected = {"output.directory": str(tmp_path / machine), "storage.images": storage, "storage.database": place}
+        return build_studio(load_settings(overrides=selected))
 
     record, _ = build("one", f"file://{tmp_path}/mounted").history.import_image(
         png({"parameters": A1111}).getvalue(), "x"

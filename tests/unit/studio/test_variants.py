@@ -21,5 +21,5 @@ def test_variants_stand_behind_their_model():
 
 
 def test_the_largest_that_fits_is_recommended_and_else_the_smallest():
-    chosen = {memory: recommended(turbo(), memory * GB).id for memory in (4, 12, 32)}
-    assert chosen == {4: "z-image-turbo-q4", 12: "z-image-turbo-q6", 32: "z-image-turbo-fp8"}
+    selected = {memory: recommended(turbo(), memory * GB).id for memory in (4, 12, 32)}
+    assert selected == {4: "z-image-turbo-q4", 12: "z-image-turbo-q6", 32: "z-image-turbo-fp8"}

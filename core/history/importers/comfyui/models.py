@@ -23,9 +23,9 @@ def read_model(walk: Walk, value: Any) -> tuple[str | None, list[tuple[Any, Any,
         if node is None or node.id in seen:
             break
         seen.add(node.id)
-        chosen = walk.chosen(node)
-        if chosen is not None:
-            value = chosen
+        selected = walk.selected(node)
+        if selected is not None:
+            value = selected
             continue
         loras[:0] = [*stacked(walk, node), *_loras(walk, node)]
         value = walk.field(node, MODEL_LINKS)

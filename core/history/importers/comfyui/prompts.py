@@ -28,9 +28,9 @@ def _prompt(walk: Walk, node: Node, output: int, side: str) -> list[str] | None:
         for _, link in node.links():  # what it empties is no other prompt
             read_prompt(walk, link, side)
         return []
-    chosen = walk.chosen(node)
-    if chosen is not None:
-        return read_prompt(walk, chosen, side)
+    selected = walk.selected(node)
+    if selected is not None:
+        return read_prompt(walk, selected, side)
     own_side = side_of(walk, node, output, side)
     if own_side is not None:
         walk.read.add(node.id)

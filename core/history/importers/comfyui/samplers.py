@@ -153,9 +153,9 @@ def _sigmas(walk: Walk, value: Any) -> dict[str, Any]:
 
 
 def _sigmas_of(walk: Walk, node: Node) -> dict[str, Any]:
-    chosen = walk.chosen(node)
-    if chosen is not None:
-        return _sigmas(walk, chosen)
+    selected = walk.selected(node)
+    if selected is not None:
+        return _sigmas(walk, selected)
     if "steps" in node.inputs:
         scheduler = node.inputs.get("scheduler", node.kind)
         return {
@@ -182,9 +182,9 @@ def _sampler_name(walk: Walk, value: Any) -> str | None:
 
 
 def _name_of(walk: Walk, node: Node) -> str | None:
-    chosen = walk.chosen(node)
-    if chosen is not None:
-        return _sampler_name(walk, chosen)
+    selected = walk.selected(node)
+    if selected is not None:
+        return _sampler_name(walk, selected)
     for name in ("sampler_name", "sampler", "value", "string", "text"):
         if name in node.inputs:
             return _sampler_name(walk, node.inputs[name])

@@ -20,9 +20,9 @@ def read_size(walk: Walk, value: Any) -> tuple[Any, Any]:
 
 
 def _size(walk: Walk, node: Node) -> tuple[Any, Any]:
-    chosen = walk.chosen(node)
-    if chosen is not None:
-        return read_size(walk, chosen)
+    selected = walk.selected(node)
+    if selected is not None:
+        return read_size(walk, selected)
     own = size_at(walk, node)
     if own != (None, None):
         return own

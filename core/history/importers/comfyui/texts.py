@@ -36,9 +36,9 @@ def read_text(walk: Walk, value: Any, side: str) -> str | None:
 
 
 def _text(walk: Walk, node: Node, output: int, side: str) -> str | None:
-    chosen = walk.chosen(node)
-    if chosen is not None:
-        return read_text(walk, chosen, side)
+    selected = walk.selected(node)
+    if selected is not None:
+        return read_text(walk, selected, side)
     walk.read.add(node.id)
     if any(mark in node.key for mark in _WRITERS):  # what it was asked is known, not what it wrote
         walk.misunderstood(node)

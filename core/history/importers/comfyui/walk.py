@@ -91,10 +91,10 @@ class Walk:
     def behind(self, node: Node) -> Node:
         """Return the node that a switch or a reroute lets through; the node itself for any other."""
         for _ in range(DEEPEST):
-            chosen = self.graph.source(self.chosen(node)) or self._only_source(node)
-            if chosen is None:
+            selected = self.graph.source(self.selected(node)) or self._only_source(node)
+            if selected is None:
                 return node
-            node = chosen
+            node = selected
         return node
 
     def _only_source(self, node: Node) -> Node | None:
@@ -109,7 +109,7 @@ class Walk:
     def misunderstood(self, node: Node) -> None:
         self.unknown.setdefault(node.label)
 
-    def chosen(self, node: Node) -> Any:
+    def selected(self, node: Node) -> Any:
         """Return the input that a switch lets through; None for a node that is none."""
         inputs = node.inputs
         for off, on in _PAIRS:
@@ -154,9 +154,9 @@ class Walk:
 
     def _number(self, node: Node, hint: str, at_node: Callable[[Node], Any]) -> Any:
         inputs = node.inputs
-        chosen = self.chosen(node)
-        if chosen is not None:
-            return self.number(chosen, hint, at_node)
+        selected = self.selected(node)
+        if selected is not None:
+            return self.number(selected, hint, at_node)
         if (own := at_node(node)) is not None:
             return own
         if "Xi" in inputs:  # a slider of one or two axes

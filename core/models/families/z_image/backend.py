@@ -138,11 +138,11 @@ class ZImageBackend(Backend):
         options, pipeline = request.options, model.pipeline
         model = super().apply_options(model, request, decisions, on_progress)
         compiles = options["compile.enabled"] and torch_compile.problem(model.device) is None
-        plan, chosen = _attention_plan(model, options, compiles)
+        plan, selected = _attention_plan(model, options, compiles)
         _attend(pipeline, plan)
         compiled = _compile(model, request, plan, on_progress)
         if compiles and compiled is not None and not compiled.effective:
-            plan, chosen = _attention_plan(model, options, False)
+            plan, selected = _attention_plan(model, options, False)
             _attend(pipeline, plan)
         trims, why = text_encoding.trims(options["performance.trim_text"], model.device)
         live = {key: options[key] for key in LIVE_OPTIONS}
@@ -157,7 +157,7 @@ class ZImageBackend(Backend):
             plan=plan,
             asked={**model.asked, **live},
             effective={**model.effective, **live, **resolved},
-            decisions=(*model.decisions, *chosen, *(choice for choice in (compiled, why) if choice)),
+            decisions=(*model.decisions, *selected, *(choice for choice in (compiled, why) if choice)),
         )
 
     def shift(self, model: LoadedModel, options: Mapping[str, Any]) -> float:
@@ -257,8 +257,8 @@ class ZImageBackend(Backend):
     def decisions(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
         """Return why RoPE was scaled for this size, if the user left it open."""
         size = resolution.size_to_render(model.info, request)
-        chosen = rope.automatic_choice(request.options, _positions(model, request), size)
-        return (*super().decisions(model, request), *chosen)
+        selected = rope.automatic_choice(request.options, _positions(model, request), size)
+        return (*super().decisions(model, request), *selected)
 
 
 BACKEND = ZImageBackend
