@@ -84,11 +84,16 @@ def test_a_full_disk_behind_the_output(tmp_path: Path) -> None:
             assert code == 2 and errors.count("\n") == 1, (arguments, code, errors)
 
 
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to commands in its background: they, and what they start, ignore Ctrl+C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("arguments", BEGINNING, ids=" ".join)
 def test_ctrl_c(tmp_path: Path, arguments: list[str]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "core.cli", *arguments], cwd=PROJECT_ROOT, env=variables(tmp_path / "outputs", {}),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
     while not (tmp_path / "outputs" / "logs").exists():  # the command has begun
         assert process.poll() is None
