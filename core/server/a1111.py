@@ -52,6 +52,7 @@ from core.studio import Studio
 from core.types import IMAGE, MASK, GenerationRequest, ImageRecord, InputSources, Job, JobState, SubmitOptions
 
 GetStudio = Callable[[], Studio]
+MOST_BLUR = 64  # px of mask_blur, as A1111's page allows
 NEXT = 100  # priority of what is left of a job after a skip: it goes on at once
 
 log = logging.getLogger(__name__)
@@ -204,7 +205,11 @@ def _source_images(studio: Studio, body: ImageBody, reading: Reading) -> dict[st
             blur = max((body.mask_blur_x + body.mask_blur_y) / 2, 0)
         data = from_base64(body.mask, "mask")
         own = studio.input_images.size(image)
-        mask = studio.input_images.keep_mask(data, "mask", own, invert=body.inpainting_mask_invert, blur=min(blur, 64))
+        if blur > MOST_BLUR:
+            reading.ignore(f"mask_blur: {blur:g} (used: {MOST_BLUR})")
+        mask = studio.input_images.keep_mask(
+            data, "mask", own, invert=body.inpainting_mask_invert, blur=min(blur, MOST_BLUR)
+        )
         kept[MASK] = _fitted(studio, mask, size, body.resize_mode)
     return kept
 

@@ -77,6 +77,7 @@ _NEUTRAL_SETTINGS: Mapping[str, tuple[Any, ...]] = {  # of override_settings and
     "eta_noise_seed_delta": (0,),
     "sd_checkpoint_hash": ("",),
 }
+LATENT_RESIZE = 3  # A1111's resize_mode that scales latents
 MOST_NAMED = 50  # ignored fields that an answer lists
 
 
@@ -156,7 +157,7 @@ class ImageBody(Body):
     init_images: list[str] = []
     mask: str | None = None
     denoising_strength: float | None = 0.75
-    resize_mode: Whole = 0
+    resize_mode: Annotated[Whole, Field(ge=0, le=LATENT_RESIZE)] = 0
     mask_blur: float | None = None
     mask_blur_x: float = 4
     mask_blur_y: float = 4
@@ -220,6 +221,8 @@ def _read_inpaint(body: ImageBody, reading: Reading) -> None:
     """Read the denoising strength, and with a mask what is generated within it: fields that were given, no defaults."""
     if body.denoising_strength is not None:
         reading.values["img2img.denoising_strength"] = body.denoising_strength
+    if body.resize_mode == LATENT_RESIZE:
+        reading.ignore(f"resize_mode: {LATENT_RESIZE} (used: 0)")
     given = body.model_fields_set if body.mask else set()
     if "inpainting_fill" in given:
         if body.inpainting_fill not in _FILLS:

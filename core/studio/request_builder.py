@@ -437,7 +437,8 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
     for role in sizes.keys() & set(REFERENCES):
         _check_reference(role, sizes)
     masked = inpaint.is_masked(complete) or complete.options["upscale.mode"] == hires.DETAIL  # refused elsewhere
-    if IMAGE in sizes and family is not None and family.img2img is None and not masked:
+    needs_mask = family is not None and family.img2img is None and MASK in family.inputs
+    if IMAGE in sizes and needs_mask and not masked:
         raise InputCombinationError(role=IMAGE, problem=_problem("mask", model=model.id))
     if complete.options["inpaint.boxes"]:
         if IMAGE not in sizes:
