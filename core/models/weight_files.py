@@ -147,6 +147,8 @@ def _refuse_archives(head: bytes) -> None:
 
 def _refuse_messages(text: bytes) -> None:
     """Raise BadFile for a short text, such as "Entry not found" or "Invalid username or password."."""
+    if b"GGUF".startswith(text[:4]):  # a GGUF that was cut
+        return
     try:
         letters = text.decode("utf-8")
     except UnicodeDecodeError:
