@@ -295,8 +295,8 @@ SEQUENCES = (
         [
             get(f"{SD}/samplers"),
             get(f"{SD}/upscalers"),
-            get("/controlnet/model_list", lambda answer: answer["detail"] == "Not Found", 404),
-            get("/controlnet/module_list", status=404),
+            get("/controlnet/model_list", lambda answer: answer["model_list"] == []),  # none is on this machine
+            get("/controlnet/module_list", lambda answer: "canny" in answer["module_list"]),
             post(
                 f"{SD}/img2img",
                 {
