@@ -154,7 +154,7 @@ def test_a_signed_address_needs_no_key_for_an_hour(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("path", "accept", "found"),
     [
-        ("/controlnet/model_list", "*/*", False),
+        ("/adetailer/v1/version", "*/*", False),
         ("/config", "text/html,*/*", False),
         ("/internal/ping", "application/json", False),
         ("/sdapi/auto-photoshop-sd/heartbeat", "*/*", False),
