@@ -148,7 +148,7 @@ def matches(record: ImageRecord, query: HistoryQuery) -> bool:
         and between(record.marks.rating, query.min_rating, None)
         and query.tag in (None, *record.marks.tags)
         and query.collection in (None, *record.marks.collections)
-        and all(request.options[key] == wanted for key, wanted in query.options.items())
+        and all(request.options.get(key) == wanted for key, wanted in query.options.items())
         and query.model in (None, request.model)
         and (query.since is None or record.created_at >= query.since)
         and (query.until is None or record.created_at < query.until)
