@@ -11,7 +11,7 @@ assert "demo" in checkpoints and "euler_ancestral" in samplers, (checkpoints, sa
 for name in ("schedulers", "upscalers", "loras", "vaes", "styles", "hypernetworks"):
     getattr(backend, f"list_{name}", list)()
 capabilities = backend.get_capabilities()
-assert not capabilities.controlnet and not capabilities.soft_inpainting, capabilities
+assert capabilities.controlnet and not capabilities.soft_inpainting, capabilities
 
 small = {"prompt": "a red house", "width": 64, "height": 64, "steps": 2, "sd_model_name": "demo"}
 seen = []
