@@ -28,7 +28,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's reads 1 MB 
 
 
 class Line(str):
-    """A line with the weight by which it is drawn; a plain str counts 1."""
+    """A line of a wildcard file with its weight; a plain str has weight 1."""
 
     weight: float = 1.0
 

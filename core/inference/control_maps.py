@@ -80,7 +80,7 @@ def lineart(image: Image.Image) -> Image.Image:
 
 
 def scribble(image: Image.Image) -> Image.Image:
-    """Return a few thick white lines on black, as drawn by hand: the edges of the blurred image, widened."""
+    """Return a scribble map: thick white lines on black, the widened edges of the blurred image."""
     import cv2  # as in `canny`
 
     scale = max(image.size) / SCRIBBLE_SIDE
