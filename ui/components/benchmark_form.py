@@ -24,6 +24,7 @@ def draw(studio: Studio) -> None:
     """The fields and the button. What is wrong with them is told when it is pressed, and nothing is queued then."""
     models = {info.id: info for info in studio.catalog.models()}
     _prefill(studio, models)
+    _keep(studio)
     rows = state.comparison_rows()
     with st.grid(4, min_column_width=250, gap="small", key="comparison_columns"):
         for number, row in enumerate(rows, start=1):
@@ -60,11 +61,13 @@ def draw(studio: Studio) -> None:
         on_click=_start,
         args=(studio,),
     )
-    _keep(studio)
 
 
 def _keep(studio: Studio) -> None:
-    """Keep the form in the browser, and take back what it had kept."""
+    """Keep the form in the browser, and take back what it had kept.
+
+    Drawn before the fields: what is seen on the page has been kept, also when it is loaded anew at that moment.
+    """
     texts = {state.PROMPTS: ".st-key-comparison_prompts", state.SEEDS: ".st-key-comparison_seeds"}
     custom_components.kept(
         "benchmark", state.comparison_fields(), texts, key="kept", fresh=not state.comparison_restored(),
