@@ -44,9 +44,11 @@ TOGETHER = {
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what is run on a server once more, but for the tests that tell the most (`both`), and the cases that a test
-    does not name with `by_default`."""
+    does not name with `by_default`. Browser tests that fail are run once more; the summary lists them as RERUN."""
     cases: dict[tuple[str, ...], set[str]] = {}  # the names of a test's mark -> those that are there
     for item in items:
+        if item.nodeid.startswith("tests/browser/"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
         callspec = getattr(item, "callspec", None)
         params = getattr(callspec, "params", {})
         if params.get("dialect") == SERVER and item.get_closest_marker("both") is None:
