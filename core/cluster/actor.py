@@ -19,8 +19,8 @@ import psutil
 from core.cluster.transport import Ended, Facts, Heard, Step, Words
 from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError
 from core.jobs.generator_protocol import LazyGenerator, PromptWriter, as_studio_error, build_generator, device_fault
-from core.jobs.prompt_commands import PromptCommand
 from core.jobs.runner import without_prompts
+from core.jobs.worker_commands import PromptCommand
 from core.jobs.worker_registry import status_of
 from core.types import GeneratedImage, GenerationRequest, Progress, ResumeState, WorkerStatus
 

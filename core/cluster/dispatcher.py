@@ -24,10 +24,9 @@ from core.config.options import SCHEMA
 from core.errors import ModelError, StudioError
 from core.jobs.exit_reasons import EXIT_CLUSTER, EXIT_NO_WORKER, PREDECESSOR_GONE
 from core.jobs.generator_protocol import LazyGenerator
-from core.jobs.model_commands import ModelCommand, ModelCommands, WorkerRequests
-from core.jobs.prompt_commands import PromptCommand, PromptCommands
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobRunner
+from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptCommand, PromptCommands, WorkerRequests
 from core.jobs.worker_config import WorkerConfig, open_store
 from core.jobs.worker_main import retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, sweep

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from core.cluster.transport import Ended, Freed, Lost, Message, Words
 from core.cluster.worker_pool import Inbox, WorkerPool
 from core.errors import GenerationError, StudioError
-from core.jobs.prompt_commands import PromptAnswer, PromptCommand
+from core.jobs.worker_commands import PromptAnswer, PromptCommand
 from core.types import GenerationRequest
 
 LOOK_SECONDS = 0.2  # how often a cancelled command is noticed

@@ -19,7 +19,7 @@ from typing import Any
 from core.cluster.placement import Candidate, Node, best, plan, threads
 from core.cluster.transport import Ended, Facts, Freed, Handle, Heard, Lost, Message, Transport, WorkerGone
 from core.jobs import exit_reasons
-from core.jobs.prompt_commands import PromptCommand
+from core.jobs.worker_commands import PromptCommand
 from core.types import ClusterNode, ClusterWorker, GenerationRequest, ResumeState, WorkerStatus
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from core.jobs import exit_reasons
 from core.jobs.exit_reasons import EXIT_IDLE, EXIT_LOCKED
 from core.jobs.generator_protocol import DEFAULT_GENERATOR
 from core.jobs.job_writes import new_id
-from core.jobs.model_commands import ModelCommand, ModelCommands, WorkerRequests
 from core.jobs.queue import JobQueue
+from core.jobs.worker_commands import ModelCommand, ModelCommands, WorkerRequests
 from core.jobs.worker_config import ALLOCATOR_VARIABLE, OUTPUT_FILE, WorkerConfig, allocator_settings
 from core.jobs.worker_registry import AWAY_SECONDS, WorkerRegistry, sweep, sweep_lost
 from core.storage.database import Database

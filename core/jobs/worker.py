@@ -20,10 +20,9 @@ from core.config.options import SCHEMA
 from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError
 from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
 from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
-from core.jobs.model_commands import ModelCommand, ModelCommands
-from core.jobs.prompt_commands import PromptAnswer, PromptCommand, PromptCommands
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobRunner
+from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptAnswer, PromptCommand, PromptCommands
 from core.jobs.worker_config import WorkerConfig, open_store
 from core.jobs.worker_main import retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, status_of, sweep

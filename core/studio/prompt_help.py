@@ -7,7 +7,7 @@ from typing import Any
 
 from core.config.loader import Settings
 from core.errors import UnavailableError
-from core.jobs.prompt_commands import PromptAnswer, PromptCommands
+from core.jobs.worker_commands import PromptAnswer, PromptCommands
 from core.models import prompt_help
 from core.models.catalog import Catalog
 from core.remote.catalog import RemoteCatalog

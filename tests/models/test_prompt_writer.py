@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM, Qwen3Mode
 from core.config.loader import load_settings
 from core.errors import UnavailableError
 from core.inference import prompt_writer
-from core.jobs.prompt_commands import PromptAnswer, PromptCommands
+from core.jobs.worker_commands import PromptAnswer, PromptCommands
 from core.models import prompt_help
 from core.models.catalog import Catalog
 from core.models.model_paths import EMBEDDED

@@ -11,7 +11,7 @@ from core.config.loader import load_settings, parse_yaml
 from core.config.options import SCHEMA
 from core.config.prompt_weights import CLIP_SKIP, SYNTAX
 from core.errors import CorruptImageError, GenerationError, OutOfMemoryError
-from core.jobs.prompt_commands import PromptAnswer, PromptCommands
+from core.jobs.worker_commands import PromptAnswer, PromptCommands
 from core.models.model_paths import EMBEDDED
 from core.types import GenerationRequest, Phase
 from tests.options import measured

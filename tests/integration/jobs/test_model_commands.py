@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import ModelFileError
-from core.jobs.model_commands import ModelCommand, ModelCommands
+from core.jobs.worker_commands import ModelCommand, ModelCommands
 from tests.integration.jobs.harness import Shop, wait_for
 from tests.options import measured
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import NotWritableError
-from core.jobs.model_commands import PREFIX, WorkerRequests
+from core.jobs.worker_commands import PREFIX, WorkerRequests
 
 
 def test_every_wish_is_taken_once_in_the_order_of_asking(tmp_path: Path) -> None:

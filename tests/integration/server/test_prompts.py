@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from core.errors import ServerRefusedError, UnknownModelError
-from core.jobs.prompt_commands import PromptAnswer, PromptCommands
+from core.jobs.worker_commands import PromptAnswer, PromptCommands
 from core.remote.catalog import RemoteCatalog
 from core.remote.client import Remote
 from core.studio.prompt_help import PromptHelp

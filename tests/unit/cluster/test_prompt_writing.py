@@ -7,7 +7,7 @@ import time
 
 from core.cluster.prompt_writing import write_prompt
 from core.errors import UnknownModelError
-from core.jobs.prompt_commands import PromptCommand
+from core.jobs.worker_commands import PromptCommand
 from tests.integration.jobs.fake_generator import FakeGenerator
 from tests.unit.cluster.threads import ThreadLink, machine, running, until
 

@@ -1,0 +1,198 @@
+"""Send commands from pages to the worker: load or unload a model, write a prompt, add or drain a worker of a cluster.
+
+Each is a small file in the output folder. The worker, whichever app started it, checks for one with a single system call
+between two jobs; a model or prompt command that nobody has read is replaced by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from core.errors import NotWritableError, StudioError
+from core.jobs.job_writes import new_id
+
+COMMAND, ANSWER, LAST = "model.command", "model.answer", "model.last"
+
+
+@dataclass(frozen=True)
+class ModelCommand:
+    """Load a model with these options; without a model, unload."""
+
+    model: str | None
+    options: Mapping[str, Any]
+
+
+class ModelCommands:
+    """Hold one pending command; a later one replaces it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._command, self._answer, self._last = directory / COMMAND, directory / ANSWER, directory / LAST
+
+    def ask(self, command: ModelCommand) -> None:
+        """Leave a command for the worker, and drop the answer to the previous one."""
+        self._answer.unlink(missing_ok=True)
+        _write(self._command, {"model": command.model, "options": dict(command.options)})
+
+    def take(self) -> ModelCommand | None:
+        """Return the pending command and remove it."""
+        if not self._command.exists():
+            return None
+        data = _read(self._command)
+        self._command.unlink(missing_ok=True)
+        try:
+            return ModelCommand(data["model"], data["options"])
+        except KeyError:
+            return None
+
+    @property
+    def waiting(self) -> bool:
+        """Return True while a command is pending."""
+        return self._command.exists()
+
+    def refuse(self, error: StudioError) -> None:
+        """Store why a command failed."""
+        _write(self._answer, error.to_dict())
+
+    def refusal(self) -> StudioError | None:
+        """Return why the last command failed; None if it did not, or is pending."""
+        try:
+            return StudioError.from_dict(json.loads(self._answer.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def remember(self, model: str) -> None:
+        """Store the model that was loaded last."""
+        if self.last() != model:
+            _write(self._last, {"model": model})
+
+    def last(self) -> str | None:
+        """Return the model that was loaded last, by this worker or an earlier one."""
+        try:
+            return str(json.loads(self._last.read_text(encoding="utf-8"))["model"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+Verb = Literal["add", "drain"]
+PREFIX = "staff-"
+
+
+class WorkerRequests:
+    """Requests of pages for workers of a cluster; the dispatcher takes each once, in order."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def ask(self, verb: Verb, name: str) -> None:
+        """Request to `add` a worker on a machine (its id) or `drain` a worker (its id). NotWritableError when that fails."""
+        _write(self._directory / f"{PREFIX}{new_id()}.command", [verb, name])
+
+    def take(self) -> list[tuple[Verb, str]]:
+        """Return the pending requests and remove them."""
+        commands = []
+        for path in sorted(self._directory.glob(f"{PREFIX}*.command")):
+            try:
+                verb, name = json.loads(path.read_text(encoding="utf-8"))
+                if verb in ("add", "drain"):
+                    commands.append((verb, str(name)))
+            except (OSError, ValueError, TypeError):
+                continue
+            finally:
+                path.unlink(missing_ok=True)
+        return commands
+
+
+PROMPT_COMMAND, PROMPT_ANSWER, PROMPT_CANCEL = "prompt.command", "prompt.answer", "prompt.cancel"
+
+
+@dataclass(frozen=True)
+class PromptCommand:
+    """Write a prompt of `text` with the text encoder of a model. `task`: enhance or translate."""
+
+    id: str
+    model: str
+    options: Mapping[str, Any]
+    task: str
+    text: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class PromptAnswer:
+    """What there is of the new prompt; `error` says why there is none."""
+
+    text: str = ""
+    done: bool = False
+    error: StudioError | None = None
+
+
+class PromptCommands:
+    """Hold one command and its answer."""
+
+    def __init__(self, directory: Path) -> None:
+        self._command, self._answer, self._cancel = (
+            directory / name for name in (PROMPT_COMMAND, PROMPT_ANSWER, PROMPT_CANCEL)
+        )
+
+    def ask(self, model: str, options: Mapping[str, Any], task: str, text: str, seed: int) -> str:
+        """Leave a command for the worker; return its id. NotWritableError when that fails."""
+        command = PromptCommand(new_id(), model, dict(options), task, text, seed)
+        _write(self._command, asdict(command))
+        return command.id
+
+    def take(self) -> PromptCommand | None:
+        """Return the pending command and remove it."""
+        if not self._command.exists():
+            return None
+        data = _read(self._command)
+        self._command.unlink(missing_ok=True)
+        try:
+            return PromptCommand(**data)
+        except TypeError:
+            return None
+
+    def answer(self, command_id: str, answer: PromptAnswer) -> None:
+        """Write what there is of an answer."""
+        error = answer.error.to_dict() if answer.error is not None else None
+        _write(self._answer, {"id": command_id, "text": answer.text, "done": answer.done, "error": error})
+
+    def read(self, command_id: str) -> PromptAnswer:
+        """Return the answer to a command so far; done and empty where another command has taken its place."""
+        data = _read(self._answer)
+        if data.get("id") == command_id:
+            error = StudioError.from_dict(data["error"]) if data["error"] else None
+            return PromptAnswer(data["text"], data["done"], error)
+        pending = _read(self._command).get("id")
+        return PromptAnswer(done=pending not in (None, command_id))
+
+    def cancel(self, command_id: str) -> None:
+        """Ask the worker to stop writing."""
+        _write(self._cancel, {"id": command_id})
+        if _read(self._command).get("id") == command_id:
+            self._command.unlink(missing_ok=True)
+
+    def is_cancelled(self, command_id: str) -> bool:
+        """Return True once it was cancelled."""
+        return self._cancel.exists() and _read(self._cancel).get("id") == command_id
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _write(path: Path, data: object) -> None:
+    """Write a command or an answer whole. NotWritableError when that fails."""
+    part = path.with_suffix(path.suffix + ".tmp")
+    try:
+        part.write_text(json.dumps(data), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise NotWritableError(path=path) from error
