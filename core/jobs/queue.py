@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from core.jobs import job_queries
-from core.jobs.job_queries import ACTIVE, ENDED
-from core.jobs.job_writes import (
+from core.jobs import job_rows
+from core.jobs.job_rows import (
+    ACTIVE,
     AS_NEW,
+    ENDED,
     add_job,
     cancel_job,
     check_client_limit,
@@ -106,10 +107,10 @@ class JobQueue(WorkerQueue):
         with self._database.writing() as connection:
             known = job_of_key(connection, terms)
             if known is not None:
-                return job_queries.get_job(connection, known)
+                return job_rows.get_job(connection, known)
             if most is not None:
                 check_client_limit(connection, terms.client, most)
-            return job_queries.get_job(connection, add_job(connection, request, terms))
+            return job_rows.get_job(connection, add_job(connection, request, terms))
 
     def submit_all(
         self,
@@ -133,25 +134,23 @@ class JobQueue(WorkerQueue):
                 check_client_limit(connection, terms.client, most, len(requests))
             ids = [add_job(connection, request, terms) for request in requests]
             keep(connection, ids)
-            return [job_queries.get_job(connection, job_id) for job_id in ids]
+            return [job_rows.get_job(connection, job_id) for job_id in ids]
 
     def get(self, job_id: str) -> Job:
         """Return a job. NotFoundError when there is none."""
         with self._database.reading() as connection:
-            return job_queries.get_job(connection, job_id)
+            return job_rows.get_job(connection, job_id)
 
     def recent(self, limit: int = 50) -> Sequence[Job]:
         """Return the latest jobs, newest first."""
         with self._database.reading() as connection:
-            return job_queries.read_jobs(
-                connection, job_queries.select_jobs().order_by(jobs.c.number.desc()).limit(limit)
-            )
+            return job_rows.read_jobs(connection, job_rows.select_jobs().order_by(jobs.c.number.desc()).limit(limit))
 
     def ended(self, limit: int) -> Sequence[Job]:
         """Return jobs that are done, failed or cancelled, the latest submitted first."""
-        wanted = job_queries.select_jobs().where(jobs.c.state.in_(ENDED)).order_by(jobs.c.number.desc()).limit(limit)
+        wanted = job_rows.select_jobs().where(jobs.c.state.in_(ENDED)).order_by(jobs.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
-            return job_queries.read_jobs(connection, wanted)
+            return job_rows.read_jobs(connection, wanted)
 
     def active(
         self, limit: int = MAX_SHOWN, client: str | None = None, after: str | None = None, other_than: str | None = None
@@ -161,7 +160,7 @@ class JobQueue(WorkerQueue):
         `after` is the id of a job: the jobs that follow it are returned. NotFoundError when there is none.
         """
         with self._database.reading() as connection:
-            return job_queries.read_active(connection, limit, client, after, other_than)
+            return job_rows.read_active(connection, limit, client, after, other_than)
 
     def count_active(self, client: str | None = None) -> int:
         """Return the number of running and waiting jobs, of one client or of all."""
@@ -192,9 +191,9 @@ class JobQueue(WorkerQueue):
 
     def _read_snapshot(self) -> QueueSnapshot:
         with self._database.reading() as connection:
-            paused = connection.scalar(job_queries.select_paused()) is not None
+            paused = connection.scalar(job_rows.select_paused()) is not None
             newest = connection.scalar(select(func.max(jobs.c.number))) or 0
-            shown = job_queries.read_active(connection, MAX_SHOWN)
+            shown = job_rows.read_active(connection, MAX_SHOWN)
             total = len(shown)
             if total == MAX_SHOWN:
                 counted = select(func.count()).select_from(jobs).where(jobs.c.state.in_(ACTIVE))
@@ -205,7 +204,7 @@ class JobQueue(WorkerQueue):
         """Cancel a waiting job now, or mark a running one for its worker; an ended job stays as it is."""
         with self._database.writing() as connection:
             cancel_job(connection, job_id)
-            return job_queries.get_job(connection, job_id)
+            return job_rows.get_job(connection, job_id)
 
     def clear(self, client: str | None = None) -> int:
         """Cancel all waiting jobs (of one client, or of all) and return their number. Running jobs continue."""
@@ -224,7 +223,7 @@ class JobQueue(WorkerQueue):
         with self._database.writing() as connection:
             require_state(connection, job_id, "pause", ACTIVE)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(held=paused))
-            return job_queries.get_job(connection, job_id)
+            return job_rows.get_job(connection, job_id)
 
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again, at the end; only its missing images are generated."""
@@ -232,7 +231,7 @@ class JobQueue(WorkerQueue):
             require_state(connection, job_id, "retry", (JobState.FAILED, JobState.CANCELLED))
             again = {**AS_NEW, "place": last_place(connection), "held": False, "crashes": 0, "error": None}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values({**again, "not_before": None}))
-            return job_queries.get_job(connection, job_id)
+            return job_rows.get_job(connection, job_id)
 
     def move(self, job_id: str, position: int) -> Job:
         """Put a queued job at `position` (from 1) of all queued jobs; its priority changes if that needs it."""
@@ -249,12 +248,12 @@ class JobQueue(WorkerQueue):
             elif before is not None and before.priority == priority:
                 place = place_after(connection, job_id, before.place)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority, place=place))
-            return job_queries.get_job(connection, job_id)
+            return job_rows.get_job(connection, job_id)
 
     def _neighbours(self, connection: Connection, number: int, position: int) -> tuple[Any, Any]:
         """Return the queued jobs that a job would stand between at `position` (from 1, clamped), without itself."""
         others = select(jobs.c.priority, jobs.c.place).where(jobs.c.state == JobState.QUEUED, jobs.c.number != number)
-        line = others.order_by(*job_queries.RUN_ORDER)
+        line = others.order_by(*job_rows.RUN_ORDER)
         if position <= 1:
             return None, connection.execute(line.limit(1)).one_or_none()
         found = connection.execute(line.offset(position - 2).limit(2)).all()
@@ -268,7 +267,7 @@ class JobQueue(WorkerQueue):
         with self._database.writing() as connection:
             require_state(connection, job_id, "priority", (JobState.QUEUED,))
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority))
-            return job_queries.get_job(connection, job_id)
+            return job_rows.get_job(connection, job_id)
 
     def postpone(self, job_id: str, not_before: datetime | None) -> Job:
         """Let a queued job wait until a time (aware), or no longer; it keeps its place."""
@@ -276,19 +275,19 @@ class JobQueue(WorkerQueue):
             require_state(connection, job_id, "run later", (JobState.QUEUED,))
             until = stamp(not_before) if not_before else None
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(not_before=until))
-            return job_queries.get_job(connection, job_id)
+            return job_rows.get_job(connection, job_id)
 
     def pause(self, paused: bool) -> None:
         """Pause or resume the whole queue. Running jobs are finished."""
         with self._database.writing() as connection:
-            connection.execute(delete(switches).where(switches.c.name == job_queries.PAUSED))
+            connection.execute(delete(switches).where(switches.c.name == job_rows.PAUSED))
             if paused:
-                connection.execute(insert(switches), {"name": job_queries.PAUSED})
+                connection.execute(insert(switches), {"name": job_rows.PAUSED})
 
     def is_paused(self) -> bool:
         """Return True while the queue is paused."""
         with self._database.reading() as connection:
-            return connection.scalar(job_queries.select_paused()) is not None
+            return connection.scalar(job_rows.select_paused()) is not None
 
     def preview(self, job_id: str) -> bytes | None:
         """Return the latest preview of a running job, a small WebP."""

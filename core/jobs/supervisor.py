@@ -19,7 +19,7 @@ from core.errors import NoRoomError, StudioError, WorkerStartError
 from core.jobs import exit_reasons
 from core.jobs.exit_reasons import EXIT_IDLE, EXIT_LOCKED
 from core.jobs.generator_protocol import DEFAULT_GENERATOR
-from core.jobs.job_writes import new_id
+from core.jobs.job_rows import new_id
 from core.jobs.queue import JobQueue
 from core.jobs.worker_commands import ModelCommand, ModelCommands, WorkerRequests
 from core.jobs.worker_config import ALLOCATOR_VARIABLE, OUTPUT_FILE, WorkerConfig, allocator_settings

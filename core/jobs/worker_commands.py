@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import NotWritableError, StudioError
-from core.jobs.job_writes import new_id
+from core.jobs.job_rows import new_id
 
 COMMAND, ANSWER, LAST = "model.command", "model.answer", "model.last"
 

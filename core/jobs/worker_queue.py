@@ -9,10 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from core.errors import Cancelled, CrashLoopError, GenerationError, StudioError, WorkerDiedError
-from core.jobs import job_queries
+from core.jobs import job_rows
 from core.jobs.exit_reasons import Reason
-from core.jobs.job_queries import ENDED, IN_WORK, IllegalTransition, check_transition
-from core.jobs.job_writes import end_job, not_before, requeue_job
+from core.jobs.job_rows import ENDED, IN_WORK, IllegalTransition, check_transition, end_job, not_before, requeue_job
 from core.jobs.serialization import UnreadableRequest, read_request, write_progress
 from core.storage.database import Database, now
 from core.storage.dialects import upsert
@@ -40,7 +39,7 @@ class WorkerQueue:
     def has_waiting(self) -> bool:
         """Return True if a claim would find a job; one index look-up, for polling."""
         with self._database.reading() as connection:
-            return connection.execute(job_queries.select_next(), {"now": now()}).first() is not None
+            return connection.execute(job_rows.select_next(), {"now": now()}).first() is not None
 
     def claim(self, worker_id: str, running: Collection[str] | None = None) -> Job | None:
         """Take the next job (state loading), or None. Jobs whose stored request can't be read fail here.
@@ -52,8 +51,8 @@ class WorkerQueue:
             mine = select(jobs.c.id).where(jobs.c.state == JobState.LOADING, jobs.c.worker == worker_id)
             for job_id in connection.scalars(mine.order_by(jobs.c.number)) if running is not None else ():
                 if job_id not in (running or ()):
-                    return job_queries.get_job(connection, job_id)
-            while (row := connection.execute(job_queries.select_next(), {"now": now()}).first()) is not None:
+                    return job_rows.get_job(connection, job_id)
+            while (row := connection.execute(job_rows.select_next(), {"now": now()}).first()) is not None:
                 try:
                     read_request(row.request, row.pictures)
                 except UnreadableRequest as problem:
@@ -62,7 +61,7 @@ class WorkerQueue:
                 began = not_before(connection, row.id, now())
                 taken = {"state": JobState.LOADING, "worker": worker_id, "started_at": began, "reported_at": began}
                 connection.execute(update(jobs).where(jobs.c.id == row.id).values(taken))
-                return job_queries.get_job(connection, row.id)
+                return job_rows.get_job(connection, row.id)
             return None
 
     def report(self, job_id: str, progress: Progress, waits_for: StudioError | None = None) -> None:
@@ -74,7 +73,7 @@ class WorkerQueue:
         with self._database.writing(part=job_id, durable=False) as connection:
             if not self._owns(connection, job_id):
                 raise Cancelled
-            present = job_queries.state_of(connection, job_id)
+            present = job_rows.state_of(connection, job_id)
             loading = progress.phase is Phase.LOADING and present is not JobState.RUNNING
             following = JobState.LOADING if loading else JobState.RUNNING
             if present not in IN_WORK:
@@ -157,4 +156,4 @@ class WorkerQueue:
                     end_job(connection, row.id, JobState.FAILED, CrashLoopError(crashes=crashes, detail=detail))
                 else:
                     requeue_job(connection, row.id, {"error": WorkerDiedError(detail=detail).to_dict()})
-            return [job_queries.get_job(connection, row.id) for row in rows]
+            return [job_rows.get_job(connection, row.id) for row in rows]

@@ -37,7 +37,7 @@ from core.cluster.placement import Node
 from core.cluster.transport import Ended, Facts, Heard, Step, WorkerGone
 from core.cluster.worker_pool import WorkerPool
 from core.history.store import History
-from core.jobs.job_writes import new_id
+from core.jobs.job_rows import new_id
 from core.jobs.queue import JobQueue
 from core.jobs.worker_config import WorkerConfig
 from core.models.catalog import Catalog

@@ -26,7 +26,7 @@ from core.history.pending import PendingImage
 from core.history.record_codec import generated_record, new_id
 from core.history.store import History
 from core.history.sweeps import SweepStore
-from core.jobs.job_writes import add_job
+from core.jobs.job_rows import add_job
 from core.jobs.queue import JobQueue
 from core.models.embedding_library import EmbeddingLibrary
 from core.storage import tables

@@ -25,8 +25,7 @@ from core.errors import (
     WorkerDiedError,
 )
 from core.jobs import exit_reasons
-from core.jobs.job_queries import ENDED, IN_WORK, TRANSITIONS, IllegalTransition
-from core.jobs.job_writes import WINDOW, new_id, row_of
+from core.jobs.job_rows import ENDED, IN_WORK, TRANSITIONS, WINDOW, IllegalTransition, new_id, row_of
 from core.jobs.queue import MAX_SHOWN, JobQueue
 from core.jobs.serialization import read_error, read_progress, read_status, write_status
 from core.jobs.worker_queue import MAX_CRASHES
