@@ -12,7 +12,7 @@ from core.config.loader import Settings, load_settings
 from core.errors import MoveError, OptionError
 from core.history.integrity import check, rebuild
 from core.i18n import localize
-from core.jobs.worker_config import DATABASE_FILE, open_database, open_store
+from core.jobs.worker_process import DATABASE_FILE, open_database, open_store
 from core.jobs.worker_registry import WorkerRegistry
 from core.storage.database import Database
 from core.storage.database_copy import move

@@ -10,7 +10,7 @@ from core.cli.console import DONE, progress_text
 from core.config.loader import load_settings
 from core.errors import InputError
 from core.jobs.queue import JobQueue
-from core.jobs.worker_config import open_database
+from core.jobs.worker_process import open_database
 from core.types import Job, JobState
 
 ACTIONS = ("list", "pause", "resume", "cancel")

@@ -24,11 +24,11 @@ from core.config.options import SCHEMA
 from core.errors import ModelError, StudioError
 from core.jobs.exit_reasons import EXIT_CLUSTER, EXIT_NO_WORKER, PREDECESSOR_GONE
 from core.jobs.generator_protocol import LazyGenerator
+from core.jobs.job_log import JobLog
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobRunner
 from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptCommand, PromptCommands, WorkerRequests
-from core.jobs.worker_config import WorkerConfig, open_store
-from core.jobs.worker_main import retry_loop, serve
+from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, sweep
 from core.models.catalog import Catalog
 from core.models.model_paths import model_paths_of_values
@@ -59,7 +59,7 @@ class Dispatcher:
         self._heartbeat = Heartbeat(config.worker_id, self._registry, self._status)
         generator = LazyGenerator(lambda: self._generator)
         self._runner = JobRunner(
-            config.worker_id, database, store, generator, lambda state: None, stopping, config.job_log()
+            config.worker_id, database, store, generator, lambda state: None, stopping, JobLog(directory, config.values)
         )
         self._stopping = stopping
         self._waiting = True  # whether jobs may be waiting that no worker was free for
@@ -147,7 +147,11 @@ class Dispatcher:
         """Have a worker write a prompt; what goes wrong is part of the answer."""
         answer, is_cancelled = self._prompts.answer, self._prompts.is_cancelled
         write_prompt(
-            self._pool, command, lambda words: answer(command.id, words), lambda: is_cancelled(command.id), self._stopping
+            self._pool,
+            command,
+            lambda words: answer(command.id, words),
+            lambda: is_cancelled(command.id),
+            self._stopping,
         )
         self._busy_until = time.monotonic()
 

@@ -111,7 +111,9 @@ class _Course:
         per_image_requests = enumerate(request.per_image_requests(), start=1)
         self._left = deque((place, single) for place, single in per_image_requests if place not in attempt.made)
         self._done = len(set(attempt.made))
-        self._hands: dict[str, tuple[int, int]] = {}  # by worker: the image number that it generates, and the ticket of that
+        self._hands: dict[
+            str, tuple[int, int]
+        ] = {}  # by worker: the image number that it generates, and the ticket of that
         self._shown: tuple[str, int] | None = None  # the worker whose steps are shown, and the ticket
         self._inbox: Inbox = queue.SimpleQueue()
         self._stopped = False

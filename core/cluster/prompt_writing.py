@@ -18,7 +18,11 @@ Answer = Callable[[PromptAnswer], None]
 
 
 def write_prompt(
-    pool: WorkerPool, command: PromptCommand, answer: Answer, is_cancelled: Callable[[], bool], stopping: threading.Event
+    pool: WorkerPool,
+    command: PromptCommand,
+    answer: Answer,
+    is_cancelled: Callable[[], bool],
+    stopping: threading.Event,
 ) -> None:
     """Carry out a command on the best worker, as soon as one is free; `answer` gets what there is, and last the end of it."""
     inbox: Inbox = queue.SimpleQueue()

@@ -24,7 +24,7 @@ from core.cluster.actor import GeneratorActor
 from core.cluster.placement import Node
 from core.cluster.transport import Handle, Heard, WorkerGone
 from core.jobs import exit_reasons
-from core.jobs.worker_config import ALLOCATOR_VARIABLE
+from core.jobs.worker_process import ALLOCATOR_VARIABLE
 
 LOOPBACK = "127.0.0.1"
 FOLDER = "zdarkroom-ray-"  # of Ray's sockets and logs, in the system's temporary folder: a path there is short enough

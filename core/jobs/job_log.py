@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -19,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class JobLog:
-    """The file that the lines are appended to, rotated at 10 MB. Thread-safe; nothing is written unless `enabled`."""
+    """The file that the lines are appended to, rotated at 10 MB. Thread-safe; nothing is written unless `worker.job_log` is set."""
 
-    def __init__(self, directory: Path, enabled: bool) -> None:
+    def __init__(self, directory: Path, values: Mapping[str, Any]) -> None:
         self._handler: RotatingFileHandler | None = None
-        if enabled:
+        if values.get("worker.job_log"):
             path = directory / FILE
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handler = RotatingFileHandler(

@@ -24,7 +24,7 @@ from core.jobs.eta import EtaEstimator
 from core.jobs.generator_protocol import LazyGenerator, WorkerLost, as_studio_error, device_fault
 from core.jobs.job_log import JobLog
 from core.jobs.queue import JobQueue
-from core.jobs.worker_main import RETRY_SECONDS
+from core.jobs.worker_process import RETRY_SECONDS
 from core.storage.database import Database
 from core.storage.files import Files, files_of
 from core.storage.input_images import InputImages

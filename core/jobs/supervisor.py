@@ -22,7 +22,7 @@ from core.jobs.generator_protocol import DEFAULT_GENERATOR
 from core.jobs.job_rows import new_id
 from core.jobs.queue import JobQueue
 from core.jobs.worker_commands import ModelCommand, ModelCommands, WorkerRequests
-from core.jobs.worker_config import ALLOCATOR_VARIABLE, OUTPUT_FILE, WorkerConfig, allocator_settings
+from core.jobs.worker_process import ALLOCATOR_VARIABLE, OUTPUT_FILE, WorkerConfig, allocator_settings
 from core.jobs.worker_registry import AWAY_SECONDS, WorkerRegistry, sweep, sweep_lost
 from core.storage.database import Database
 from core.types import WorkerStatus

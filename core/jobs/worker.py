@@ -20,11 +20,11 @@ from core.config.options import SCHEMA
 from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError
 from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
 from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
+from core.jobs.job_log import JobLog
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobRunner
 from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptAnswer, PromptCommand, PromptCommands
-from core.jobs.worker_config import WorkerConfig, open_store
-from core.jobs.worker_main import retry_loop, serve
+from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, status_of, sweep
 from core.remote.generator import RemoteGenerator
 from core.storage.database import Database
@@ -60,7 +60,13 @@ class Worker:
         self._generator = LazyGenerator(build)
         self._heartbeat = Heartbeat(config.worker_id, self._registry, self._status)
         self._runner = JobRunner(
-            config.worker_id, database, store, self._generator, self._heartbeat.say, stopping, config.job_log()
+            config.worker_id,
+            database,
+            store,
+            self._generator,
+            self._heartbeat.say,
+            stopping,
+            JobLog(directory, config.values),
         )
         self._stopping = stopping
         self._busy_until = time.monotonic()

@@ -18,7 +18,7 @@ from core.jobs.exit_reasons import Reason
 from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.queue import JobQueue
 from core.jobs.serialization import read_status, write_status
-from core.jobs.worker_config import ALLOCATOR_VARIABLE
+from core.jobs.worker_process import ALLOCATOR_VARIABLE, is_alive
 from core.storage.database import Database, moment, now
 from core.storage.tables import workers
 from core.types import WorkerStatus
@@ -26,7 +26,6 @@ from core.types import WorkerStatus
 log = logging.getLogger(__name__)
 
 AWAY_SECONDS = 60.0  # a worker of another machine that was silent this long is gone; clocks may differ by half of it
-_SAME_START_SECONDS = 2.0  # a stepped clock moves the start times that the system reports a little
 
 
 class WorkerRegistry:
@@ -123,16 +122,6 @@ def _silent(row: Row[Any]) -> float:
     """Return the seconds since a worker's last heartbeat."""
     last = moment(row.updated_at)
     return (datetime.now(UTC) - last).total_seconds() if last is not None else AWAY_SECONDS + 1
-
-
-def is_alive(pid: int, started: float) -> bool:
-    """Return True if that very process runs: a reused pid has another start time, and a zombie does not run."""
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < _SAME_START_SECONDS
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 BEAT_SECONDS = 2.0  # a worker says this often that it lives

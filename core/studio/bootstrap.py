@@ -14,7 +14,7 @@ from core.i18n import localize
 from core.jobs import worker
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
-from core.jobs.worker_config import open_database, open_store
+from core.jobs.worker_process import open_database, open_store
 from core.models.catalog import Catalog
 from core.models.controlnet_library import ControlNetLibrary
 from core.models.embedding_library import FOLDER as EMBEDDING_FOLDER

@@ -16,7 +16,7 @@ from core.history.image_quality import ImageStats, look
 from core.history.store import History
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
-from core.jobs.worker_config import LOG_FILE
+from core.jobs.worker_process import LOG_FILE
 from core.models.catalog import Catalog
 from core.remote.catalog import RemoteCatalog
 from core.studio.diagnostics import Evidence, Issue, find

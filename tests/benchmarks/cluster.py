@@ -39,7 +39,7 @@ from core.cluster.worker_pool import WorkerPool
 from core.history.store import History
 from core.jobs.job_rows import new_id
 from core.jobs.queue import JobQueue
-from core.jobs.worker_config import WorkerConfig
+from core.jobs.worker_process import WorkerConfig
 from core.models.catalog import Catalog
 from core.models.model_paths import places_of
 from core.storage.database import Database

@@ -26,7 +26,7 @@ from typing import Any
 from core.config.loader import load_settings
 from core.jobs.generator_protocol import DEFAULT_GENERATOR, LazyGenerator, build_generator
 from core.jobs.runner import JobRunner
-from core.jobs.worker_config import open_database, open_store
+from core.jobs.worker_process import open_database, open_store
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.types import JobState, Progress

@@ -15,7 +15,7 @@ from core.config.options import SCHEMA
 from core.history.store import History
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.supervisor import WorkerSupervisor
-from core.jobs.worker_config import DATABASE_FILE, open_database, open_store
+from core.jobs.worker_process import DATABASE_FILE, open_database, open_store
 from core.studio import bootstrap
 from core.types import GenerationRequest, Job, JobState
 from tests.databases import put_database

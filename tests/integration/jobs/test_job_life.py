@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from core.errors import CorruptImageError, GenerationError, OutOfMemoryError, StudioError
-from core.jobs.worker_config import LOG_FILE
+from core.jobs.worker_process import LOG_FILE
 from core.storage.database import now
 from core.types import JobState, Phase
 from tests.conftest import SERVER

@@ -18,6 +18,7 @@ from sqlalchemy import select, update
 from core.config.loader import PROJECT_ROOT
 from core.jobs import worker_registry as registry_module
 from core.jobs.exit_reasons import MACHINE_GONE
+from core.jobs.worker_process import is_alive
 from core.jobs.worker_registry import WorkerRegistry, sweep, sweep_lost
 from core.storage.database import moment, now, stamp
 from core.storage.tables import jobs, workers
@@ -51,7 +52,7 @@ class App:
 def worker_pids(shop: Shop) -> list[int]:
     with shop.database.reading() as connection:
         rows = connection.execute(select(workers)).all()
-    return [row.pid for row in rows if registry_module.is_alive(row.pid, row.status["process_started"])]
+    return [row.pid for row in rows if is_alive(row.pid, row.status["process_started"])]
 
 
 def at_work(shop: Shop) -> set[str]:

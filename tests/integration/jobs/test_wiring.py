@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.config.loader import PROJECT_ROOT
-from core.jobs.worker_config import LOG_FILE
+from core.jobs.worker_process import LOG_FILE
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.studio.system import LOG_LINES, system_report

@@ -29,7 +29,7 @@ from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.queue import JobQueue
 from core.jobs.runner import JobRunner
 from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, MAX_STARTS
-from core.jobs.worker_config import WorkerConfig
+from core.jobs.worker_process import WorkerConfig
 from core.jobs.worker_registry import WorkerRegistry
 from core.types import GeneratedImage, JobState
 from tests.integration.jobs.fake_generator import DEADLY, FakeGenerator

@@ -23,7 +23,7 @@ from core.config.loader import PROJECT_ROOT
 from core.errors import DiskFullError, OutOfMemoryError
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
-from core.jobs.worker_config import DATABASE_FILE
+from core.jobs.worker_process import DATABASE_FILE
 from core.storage.database import Database
 from core.studio import bootstrap, estimates
 from core.studio.compute_device import DeviceReader

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from core.config.options import SCHEMA
-from core.jobs.worker_config import ALLOCATOR_VARIABLE, allocator_settings
+from core.jobs.worker_process import ALLOCATOR_VARIABLE, allocator_settings
 from core.studio.bootstrap import build_studio
 from tests.options import measured
 

@@ -5,13 +5,13 @@ from threading import Event
 
 import pytest
 
-from core.jobs import worker_main
+from core.jobs import worker_process
 
 
 def test_what_is_raised_is_logged_and_tried_again_until_a_turn_gives_a_code(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker_main, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(worker_process, "RETRY_SECONDS", 0.0)
     course = iter([None, OSError("the disk is full"), None, 71])
 
     def turn() -> int | None:
@@ -21,11 +21,11 @@ def test_what_is_raised_is_logged_and_tried_again_until_a_turn_gives_a_code(
         return found
 
     with caplog.at_level(logging.ERROR):
-        assert worker_main.retry_loop(turn, Event(), "the queue could not be served") == 71
+        assert worker_process.retry_loop(turn, Event(), "the queue could not be served") == 71
     assert "the queue could not be served" in caplog.text and "the disk is full" in caplog.text
 
 
 def test_it_ends_after_the_turn_in_which_it_is_told_to() -> None:
     stopping = Event()
-    assert worker_main.retry_loop(lambda: stopping.set(), stopping, "nothing") == 0
-    assert worker_main.retry_loop(lambda: pytest.fail("it was told to end"), stopping, "nothing") == 0
+    assert worker_process.retry_loop(lambda: stopping.set(), stopping, "nothing") == 0
+    assert worker_process.retry_loop(lambda: pytest.fail("it was told to end"), stopping, "nothing") == 0
