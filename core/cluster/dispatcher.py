@@ -24,9 +24,8 @@ from core.config.options import SCHEMA
 from core.errors import ModelError, StudioError
 from core.jobs.exit_reasons import EXIT_CLUSTER, EXIT_NO_WORKER, PREDECESSOR_GONE
 from core.jobs.generator_protocol import LazyGenerator
-from core.jobs.job_log import JobLog
 from core.jobs.queue import ChangeWatch, JobQueue
-from core.jobs.runner import JobRunner
+from core.jobs.runner import JobLog, JobRunner
 from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptCommand, PromptCommands, WorkerRequests
 from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, sweep

@@ -20,9 +20,8 @@ from core.config.options import SCHEMA
 from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError
 from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
 from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
-from core.jobs.job_log import JobLog
 from core.jobs.queue import ChangeWatch, JobQueue
-from core.jobs.runner import JobRunner
+from core.jobs.runner import JobLog, JobRunner
 from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptAnswer, PromptCommand, PromptCommands
 from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, status_of, sweep

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from core.jobs.job_log import FILE
+from core.jobs.runner import JOB_LOG_FILE
 from tests.integration.jobs.harness import wait_for
 from tests.integration.server.live import Served, serving
 from tests.options import measured
@@ -49,7 +49,7 @@ def test_each_job_is_one_line_without_its_prompt(served: Served) -> None:
     for fake in ({}, {"fake.fails": "value"}):
         served.fakes.update(fake)
         httpx.post(f"{served.url}/sdapi/v1/txt2img", json=body, headers={"X-Client-Id": "logged"}, timeout=60)
-    path: Path = served.studio.settings.output_directory / FILE
+    path: Path = served.studio.settings.output_directory / JOB_LOG_FILE
     wait_for(lambda: path.exists() and len(path.read_text().splitlines()) == 2)
     done, failed = (json.loads(line) for line in path.read_text().splitlines())
     assert (done["state"], done["error"], done["width"], done["steps"]) == ("done", None, 64, 2)
