@@ -21,8 +21,7 @@ from typing import Any
 import psutil
 
 from core.cluster.actor import GeneratorActor
-from core.cluster.placement import Node
-from core.cluster.transport import Handle, Heard, WorkerGone
+from core.cluster.transport import Handle, Heard, Node, WorkerGone
 from core.jobs import exit_reasons
 from core.jobs.worker_process import ALLOCATOR_VARIABLE
 

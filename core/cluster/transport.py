@@ -6,8 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from core.cluster.placement import Node
 from core.types import GeneratedImage, Progress, WorkerStatus
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster."""
+
+    id: str
+    name: str
+    cpus: int
+    cards: int
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Track the workers of a cluster: which exist, what each has loaded, which job has taken one.
+"""Track the workers of a cluster: which exist, what each has loaded, which is best for an image, which job has taken one.
 
 One thread listens to all workers; messages go to the inbox of whoever has taken the worker. A worker that is gone or
 silent for too long is replaced, and whoever has taken it is told.
@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.cluster.placement import Candidate, Node, best, plan, threads
-from core.cluster.transport import Ended, Facts, Freed, Handle, Heard, Lost, Message, Transport, WorkerGone
+from core.cluster.transport import Ended, Facts, Freed, Handle, Heard, Lost, Message, Node, Transport, WorkerGone
+from core.config.options import SCHEMA
+from core.config.schema import AUTO, TakesEffect
 from core.jobs import exit_reasons
 from core.jobs.worker_commands import PromptCommand
 from core.types import ClusterNode, ClusterWorker, GenerationRequest, ResumeState, WorkerStatus
@@ -26,7 +27,49 @@ log = logging.getLogger(__name__)
 
 HOUR = 3600.0  # seconds over which finished images are counted
 
-Inbox = queue.SimpleQueue[tuple[str, Message]]  # (worker, what it said)
+Inbox = queue.SimpleQueue[tuple[str, Message]]  # (worker, its message)
+
+_RELOADING = tuple(option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.RELOAD)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A free worker and what it has loaded. Memory in bytes."""
+
+    id: str
+    model: str | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    memory_total: int = 0
+    memory_free: int = 0  # with what its present model would give back
+
+
+def best(free: Iterable[Candidate], model: str, options: Mapping[str, Any], need: int | None) -> Candidate:
+    """Return the worker that has the model loaded with these options, else the one with most free memory.
+
+    Workers with too little memory rank last but stay eligible: the generator then offloads and says so.
+    """
+
+    def rank(one: Candidate) -> tuple[bool, bool, bool, int]:
+        loaded = one.model == model
+        as_asked = loaded and all(one.asked.get(key) == options.get(key) for key in _RELOADING if key in one.asked)
+        return as_asked, loaded, need is None or one.memory_total >= need, one.memory_free
+
+    return max(free, key=rank)
+
+
+def plan(nodes: Sequence[Node], workers: int | str) -> dict[str, int]:
+    """Return the number of workers for each node id: one for each GPU; `workers` on each machine without one.
+
+    AUTO is one on each machine if no machine has a GPU, and none on those without one otherwise.
+    """
+    any_card = any(node.cards for node in nodes)
+    without = (0 if any_card else 1) if workers == AUTO else int(workers)
+    return {node.id: node.cards or without for node in nodes}
+
+
+def threads(node: Node, workers: int) -> int:
+    """Return the number of cores for one of `workers` workers on a machine."""
+    return max(1, node.cpus // max(1, workers))
 
 
 @dataclass

@@ -33,8 +33,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from core.cluster.dispatcher import Dispatcher, need_of
-from core.cluster.placement import Node
-from core.cluster.transport import Ended, Facts, Heard, Step, WorkerGone
+from core.cluster.transport import Ended, Facts, Heard, Node, Step, WorkerGone
 from core.cluster.worker_pool import WorkerPool
 from core.history.store import History
 from core.jobs.job_rows import new_id

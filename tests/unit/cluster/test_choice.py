@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.cluster.placement import Candidate, Node, best, plan, threads
+from core.cluster.transport import Node
+from core.cluster.worker_pool import Candidate, best, plan, threads
 from core.config.schema import AUTO
 
 GIGA = 2**30

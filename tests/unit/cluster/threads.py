@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from core.cluster.actor import GeneratorActor
-from core.cluster.placement import Node
-from core.cluster.transport import Heard, WorkerGone
+from core.cluster.transport import Heard, Node, WorkerGone
 from core.cluster.worker_pool import WorkerPool
 from core.jobs import exit_reasons
 
