@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import sys
 import threading
 import time
@@ -17,22 +18,29 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from core.cluster.distributed_generator import DistributedGenerator
-from core.cluster.prompt_writing import write_prompt
 from core.cluster.ray_transport import RayTransport, join
-from core.cluster.worker_pool import Prepared, WorkerPool
+from core.cluster.transport import Ended, Freed, Lost, Message, Words
+from core.cluster.worker_pool import Inbox, Prepared, WorkerPool
 from core.config.options import SCHEMA
-from core.errors import ModelError, StudioError
+from core.errors import GenerationError, ModelError, StudioError
 from core.jobs.exit_reasons import EXIT_CLUSTER, EXIT_NO_WORKER, PREDECESSOR_GONE
 from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobLog, JobRunner
-from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptCommand, PromptCommands, WorkerRequests
+from core.jobs.worker_commands import (
+    ModelCommand,
+    ModelCommands,
+    PromptAnswer,
+    PromptCommand,
+    PromptCommands,
+    WorkerRequests,
+)
 from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, sweep
 from core.models.catalog import Catalog
 from core.models.model_paths import model_paths_of_values
 from core.storage.database import Database
-from core.types import Job, JobState, WorkerStatus
+from core.types import GenerationRequest, Job, JobState, WorkerStatus
 
 POLL_SECONDS = 0.05  # how often jobs are looked for while there is a worker for them
 BUSY_SECONDS = 0.5  # and how often the queue is polled while all of them are busy: one that gets free ends the wait
@@ -170,6 +178,56 @@ class Dispatcher:
             self._busy_until = time.monotonic()
         elif minutes and status.model is not None and time.monotonic() - self._busy_until > 60 * minutes:
             self._pool.renew()
+
+
+LOOK_SECONDS = 0.2  # how often a cancelled command is noticed
+
+Answer = Callable[[PromptAnswer], None]
+
+
+def write_prompt(
+    pool: WorkerPool,
+    command: PromptCommand,
+    answer: Answer,
+    is_cancelled: Callable[[], bool],
+    stopping: threading.Event,
+) -> None:
+    """Carry out a command on the best worker, as soon as one is free; `answer` gets what there is, and last the end of it."""
+    inbox: Inbox = queue.SimpleQueue()
+    wanted = GenerationRequest("", model=command.model, options=command.options)
+    text = ""
+    while (worker := pool.take(wanted, command.id, inbox)) is None:
+        if stopping.is_set() or is_cancelled():
+            answer(PromptAnswer(text, True))
+            return
+        _next_message(inbox)
+    try:
+        ticket = pool.write(worker, command)
+        while True:
+            message = _next_message(inbox)
+            if stopping.is_set() or is_cancelled():
+                pool.stop(worker)
+            if isinstance(message, Words) and message.ticket == ticket:
+                text = message.text
+                answer(PromptAnswer(text))
+            elif isinstance(message, Ended) and message.ticket == ticket:
+                answer(PromptAnswer(text, True, StudioError.from_dict(message.error) if message.error else None))
+                return
+            elif isinstance(message, Lost):
+                answer(PromptAnswer(text, True, GenerationError(detail=message.reason)))
+                return
+            elif stopping.is_set():
+                answer(PromptAnswer(text, True))
+                return
+    finally:
+        pool.release(worker)
+
+
+def _next_message(inbox: Inbox) -> Message:
+    try:
+        return inbox.get(timeout=LOOK_SECONDS)[1]
+    except queue.Empty:
+        return Freed()
 
 
 def prepared(config: WorkerConfig) -> Prepared:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from core.cluster.prompt_writing import write_prompt
+from core.cluster.dispatcher import write_prompt
 from core.errors import UnknownModelError
 from core.jobs.worker_commands import PromptCommand
 from tests.integration.jobs.fake_generator import FakeGenerator
