@@ -17,7 +17,7 @@ from core.models.hub.downloads import Downloads
 from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
-from core.types import Download, HistoryQuery, ImageRecord, LoraInfo
+from core.types import Download, HistoryQuery, ImageRecord, LoraInfo, ModelInfo
 
 
 class Models:
@@ -121,3 +121,34 @@ class Models:
 
 _NOT_ASKED = localize("studio.models.not_asked")
 _NOT_OURS = localize("studio.models.not_ours")
+
+
+WEIGHTS_ROOM = 1.2  # weights times this must fit: latents and activations need memory, too
+
+
+def recommended_variant(variants: Sequence[ModelInfo], memory: int) -> ModelInfo:
+    """Return the variant to use on a machine with `memory` bytes of VRAM (RAM without a GPU).
+
+    One that can be used at once comes first, else the largest whose weights fit, of equal ones the smaller download; else
+    the smallest.
+    """
+    here = [one for one in variants if one.problem is None]
+    if here:
+        return max(here, key=_size)
+    fitting = [one for one in variants if one.memory_bytes and one.memory_bytes * WEIGHTS_ROOM <= memory]
+    if fitting:
+        return max(fitting, key=lambda one: (_size(one), -(one.download_bytes or 0)))
+    return min(variants, key=lambda one: (_size(one), one.download_bytes or 0))
+
+
+def groups_of_variants(models: Sequence[ModelInfo]) -> list[list[ModelInfo]]:
+    """Return a list for each model, in the order given: the model, then its variants (`variant_of`)."""
+    ids = {one.id for one in models}
+    groups: dict[str, list[ModelInfo]] = {}
+    for one in models:
+        groups.setdefault(one.variant_of if one.variant_of in ids else one.id, []).append(one)
+    return [sorted(group, key=lambda one: one.id != name) for name, group in groups.items()]
+
+
+def _size(model: ModelInfo) -> int:
+    return model.memory_bytes or model.disk_bytes or 0

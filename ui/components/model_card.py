@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
-from core.studio.variants import recommended
+from core.studio.models import recommended_variant
 from core.types import CARDS, Download, ModelInfo, WorkerStatus
 from ui import actions, formats, state
 from ui.components import error_card, image_card
@@ -25,7 +25,7 @@ def draw(
     studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], room: int
 ) -> None:
     """The card of a model and its variants. `room` is the VRAM, or RAM without a GPU, in bytes."""
-    best = recommended(group, room)
+    best = recommended_variant(group, room)
     with st.container(border=True, key=f"model_{group[0].id}"):
         info = _variant(group, best, downloads) if len(group) > 1 else group[0]
         rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in _facts(info))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from core.errors import StudioError
-from core.studio import Studio, variants
+from core.studio import Studio
+from core.studio.models import groups_of_variants
 from core.types import SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
 from ui.components import embedding_cards, error_card, lora_cards, model_card
@@ -39,7 +40,7 @@ def _draw(studio: Studio) -> None:
     report, worker = studio.system.report(), studio.worker.status()
     _memory(studio, worker, report)
     downloads = {download.model: download for download in studio.downloads.all()}
-    groups = variants.families(studio.catalog.models())
+    groups = groups_of_variants(studio.catalog.models())
     groups.sort(key=lambda group: group[0].id not in (model_card.PROMINENT, "demo"))
     with st.grid(2, min_column_width=340, gap="small", key="model_cards"):
         for group in groups:

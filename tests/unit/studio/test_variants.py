@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from core.config.loader import PROJECT_ROOT
 from core.models.catalog import Catalog
-from core.studio.variants import families, recommended
+from core.studio.models import groups_of_variants, recommended_variant
 
 GB = 10**9
 
 
 def turbo():
-    groups = families(Catalog(PROJECT_ROOT / "configs").models())
+    groups = groups_of_variants(Catalog(PROJECT_ROOT / "configs").models())
     return next(group for group in groups if group[0].id == "z-image-turbo")
 
 
@@ -21,5 +21,5 @@ def test_variants_stand_behind_their_model():
 
 
 def test_the_largest_that_fits_is_recommended_and_else_the_smallest():
-    selected = {memory: recommended(turbo(), memory * GB).id for memory in (4, 12, 32)}
+    selected = {memory: recommended_variant(turbo(), memory * GB).id for memory in (4, 12, 32)}
     assert selected == {4: "z-image-turbo-q4", 12: "z-image-turbo-q6", 32: "z-image-turbo-fp8"}
