@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,95 @@ from core.inference.workload import NOMINAL, ModelSize, Workload, size_of_model,
 from core.jobs.supervisor import WorkerSupervisor
 from core.models.catalog import Catalog
 from core.remote.catalog import RemoteCatalog
-from core.studio import cost_model
 from core.studio.compute_device import ComputeDevice, DeviceReader
-from core.studio.cost_model import Sample
 from core.types import Estimate, GenerationRequest, HistoryQuery, ImageRecord, ModelInfo, WorkerStatus
+
+NEAR = 0.35  # of the logarithm of pixels: images of 1.4 times the size tell a third as much
+OTHER_OPTION = 0.5  # what an image still tells for each option that it has other than the request
+AGEING = 0.97  # from an image to the one before it
+SIZES_APART = 1.3  # of pixels: closer sizes say nothing of how memory grows
+TIMELESS = (
+    "output.",
+    "preview.",
+    "precision.auto_retry",
+    "resume.",
+    "metadata.",
+)  # options that cost no time worth telling
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One past image: its work, the seconds of each phase, its options and its peak in bytes of the memory that it was read of.
+
+    `memory` names how the model was held in memory: only images that are alike in it tell of the peak.
+    """
+
+    work: Workload
+    seconds: Mapping[str, float]
+    options: Mapping[str, Any]
+    peak: int | None = None
+    memory: Any = None
+
+
+def predicted_seconds(work: Workload, options: Mapping[str, Any], samples: Sequence[Sample]) -> dict[str, float] | None:
+    """Return the seconds of each phase of an image; None without samples. `samples` begin with the latest."""
+    found = {}
+    for phase, operations in work.operations.items():
+        rates = [
+            (one.seconds[phase] / one.work.operations[phase], _weight(one, k, work, options))
+            for k, one in enumerate(samples)
+            if one.work.operations.get(phase) and phase in one.seconds
+        ]
+        if rates:
+            found[phase] = _middle(rates) * operations
+    return found or None
+
+
+def predicted_peak(work: Workload, memory: Any, samples: Sequence[Sample], bytes_a_pixel: float) -> int | None:
+    """Return the peak in bytes; None where no image was made with the model held like this.
+
+    Memory grows with the pixels as the samples say, or by `bytes_a_pixel` where all have one size.
+    """
+    alike = [(one.work.pixels, one.peak) for one in samples if one.peak and one.memory == memory]
+    if not alike:
+        return None
+    slope = _slope(alike, bytes_a_pixel)
+    nearest = min(abs(math.log(pixels / work.pixels)) for pixels, _ in alike)
+    near = [one for one in alike if abs(math.log(one[0] / work.pixels)) <= nearest + 0.1]
+    return int(_middle([(value + slope * (work.pixels - pixels), 1.0) for pixels, value in near]))
+
+
+def _slope(points: Sequence[tuple[int, int]], computed: float) -> float:
+    """Return the bytes for each more pixel, by least squares; never less than 0."""
+    sizes = [pixels for pixels, _ in points]
+    if max(sizes) < SIZES_APART * min(sizes):
+        return computed
+    centre, level = sum(sizes) / len(sizes), sum(value for _, value in points) / len(points)
+    spread = sum((pixels - centre) ** 2 for pixels in sizes)
+    return max(0.0, sum((pixels - centre) * (value - level) for pixels, value in points) / spread)
+
+
+def _weight(one: Sample, age: int, work: Workload, options: Mapping[str, Any]) -> float:
+    distance = abs(math.log(one.work.pixels / work.pixels)) / NEAR
+    others = sum(one.options.get(key, value) != value for key, value in options.items() if not key.startswith(TIMELESS))
+    return math.exp(-distance) * OTHER_OPTION**others * AGEING**age
+
+
+def _middle(weighted: Sequence[tuple[float, float]]) -> float:
+    """Return the weighted median."""
+    ordered = sorted(weighted)
+    half, passed = sum(weight for _, weight in ordered) / 2, 0.0
+    for value, weight in ordered:
+        passed += weight
+        if passed >= half:
+            return value
+    return ordered[-1][0]
+
+
+def computed_seconds(work: Workload, operations_a_second: float) -> dict[str, float]:
+    """Return the seconds of each phase where no image was measured: by the speed of multiplying matrices."""
+    return {phase: count / operations_a_second for phase, count in work.operations.items() if phase != "upscale"}
+
 
 LATEST, OF_THIS_SIZE = 40, 20  # images that are looked at
 MANY = 200  # images of a batch that are looked at one by one
@@ -149,13 +235,13 @@ class Estimates:
         self, single: GenerationRequest, setting: _Setting, samples: Sequence[Sample], wait: bool
     ) -> Mapping[str, float] | None:
         work = workload(single, setting.info, setting.size)
-        if found := cost_model.seconds(work, single.options, samples):
+        if found := predicted_seconds(work, single.options, samples):
             return found
         small = setting.size.whole < load_choices.TRUE_SIZE  # its first image takes less than the measuring
         if small and not wait:
             return None
         speed = self._devices.speed(setting.device, setting.dtype, wait)
-        return None if speed is None else cost_model.computed_seconds(work, speed)
+        return None if speed is None else computed_seconds(work, speed)
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
@@ -167,7 +253,7 @@ class Estimates:
         own = {**implied, "model.device": setting.device.hardware.device, "model.dtype": setting.dtype}
         held = tuple(own[key] for key in HELD_BY)
         units = TRUE_BYTES[setting.dtype] if setting.on_cpu else 1.0
-        found = cost_model.peak(work, held, samples, units * memory_tiers.DECODE_BYTES)
+        found = predicted_peak(work, held, samples, units * memory_tiers.DECODE_BYTES)
         if found is None:
             return setting.needed(work.pixels), 0
         return found, sum(one.memory == held and one.peak is not None for one in samples)
@@ -196,10 +282,10 @@ def _elsewhere(
     size = ModelSize(NOMINAL)
     samples = tuple(_samples(records, info, size, effective.get("model.device")))
     works = [(workload(one, info, size), one.options) for one in request.per_image_requests()[:MANY]]
-    each = [cost_model.seconds(work, options, samples) for work, options in works]
+    each = [predicted_seconds(work, options, samples) for work, options in works]
     largest = max((work for work, _ in works), key=lambda one: one.pixels)
     own = tuple(effective.get(key) for key in HELD_BY)
-    peak = cost_model.peak(largest, own, samples, memory_tiers.DECODE_BYTES) or 0
+    peak = predicted_peak(largest, own, samples, memory_tiers.DECODE_BYTES) or 0
     on_cpu, megabytes = effective.get("model.device") == "cpu", -(-peak // MEGA)
     return Estimate(
         seconds=sum(sum(one.values()) for one in each if one) * request.num_images / len(each) if all(each) else None,
