@@ -13,7 +13,7 @@ from core.cli.site import version_of
 from core.config.loader import PROJECT_ROOT, Settings
 from core.config.options import SCHEMA
 from core.config.schema import HIDDEN
-from core.studio.gauges import nvidia_smi
+from core.studio.hardware import nvidia_smi
 from core.studio.system import system_report
 from core.types import WorkerStatus
 

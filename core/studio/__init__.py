@@ -19,7 +19,7 @@ from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.input_images import InputImages
 from core.studio.estimates import Estimates
-from core.studio.gauges import Gauges
+from core.studio.hardware import Gauges
 from core.studio.images import Images, Reruns
 from core.studio.models import Models
 from core.studio.prompt_help import PromptHelp

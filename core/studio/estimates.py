@@ -21,7 +21,7 @@ from core.inference.workload import NOMINAL, ModelSize, Workload, size_of_model,
 from core.jobs.supervisor import WorkerSupervisor
 from core.models.catalog import Catalog
 from core.remote.catalog import RemoteCatalog
-from core.studio.compute_device import ComputeDevice, DeviceReader
+from core.studio.hardware import ComputeDevice, DeviceReader
 from core.types import Estimate, GenerationRequest, HistoryQuery, ImageRecord, ModelInfo, WorkerStatus
 
 NEAR = 0.35  # of the logarithm of pixels: images of 1.4 times the size tell a third as much

@@ -45,7 +45,11 @@ class PromptHelp:
 
     def answer(self, answer_id: str) -> PromptAnswer:
         """Return what there is of an answer."""
-        return PromptAnswer(*self._remote.prompt(answer_id)) if self._remote is not None else self._commands.read(answer_id)
+        return (
+            PromptAnswer(*self._remote.prompt(answer_id))
+            if self._remote is not None
+            else self._commands.read(answer_id)
+        )
 
     def cancel(self, answer_id: str) -> None:
         """Stop an answer."""

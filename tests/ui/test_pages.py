@@ -11,7 +11,7 @@ import pytest
 
 from core.config.loader import PROJECT_ROOT, load_settings
 from core.errors import NotWritableError
-from core.studio import gauges
+from core.studio import hardware
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
 from tests.ui.fake_studio import FakeStudio
@@ -92,7 +92,7 @@ def test_the_page_process_never_imports_torch():
 
 
 def test_the_charts_of_the_last_hour_have_what_this_machine_tells(studio, open_page, monkeypatch):
-    monkeypatch.setattr(gauges, "read_gpus", lambda: gauges.parse_gpus("4096, 8192, 37, 61"))
+    monkeypatch.setattr(hardware, "read_gpus", lambda: hardware.parse_gpus("4096, 8192, 37, 61"))
     for _ in range(2):
         studio.gauges.take()
     studio.fill_history(1)

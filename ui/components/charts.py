@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from core.studio import Studio
-from core.studio.gauges import GpuSample, Sample
+from core.studio.hardware import GpuSample, Sample
 from core.types import HistoryQuery, ImageRecord
 from ui import formats
 from ui.components import custom_components

@@ -26,7 +26,7 @@ from core.jobs.supervisor import WorkerSupervisor
 from core.jobs.worker_process import DATABASE_FILE
 from core.storage.database import Database
 from core.studio import bootstrap, estimates
-from core.studio.compute_device import DeviceReader
+from core.studio.hardware import DeviceReader
 from core.types import GenerationRequest, Job, JobState, Phase, Progress
 from tests.integration.jobs.fake_generator import DEADLY
 from tests.unit.cli.conftest import Said

@@ -13,9 +13,9 @@ from core.inference.load_choices import Hardware, cpu
 from core.inference.workload import ModelSize, size_of_model, workload
 from core.models.catalog import Catalog
 from core.models.families import FAMILIES
-from core.studio import compute_device, estimates
-from core.studio.compute_device import ComputeDevice, DeviceReader
+from core.studio import estimates, hardware
 from core.studio.estimates import Estimates
+from core.studio.hardware import ComputeDevice, DeviceReader
 from core.types import WorkerStatus
 from tests.ui.fake_studio import FakeStudio
 
@@ -143,12 +143,12 @@ def test_an_estimate_is_plain_json(studio, gpu):
 
 def test_an_nvidia_gpu_is_read_from_its_driver(monkeypatch, tmp_path):
     answers = {"name": "NVIDIA GeForce RTX 4060, 8.9, 6000, 8188", "pid": "41, 900\n77, 1500"}
-    monkeypatch.setattr(compute_device, "nvidia_smi", lambda query, _: answers["pid" if "pid" in query else "name"])
-    monkeypatch.setattr(compute_device, "_torch_version", lambda: "2.13.0+cu130")
+    monkeypatch.setattr(hardware, "nvidia_smi", lambda query, _: answers["pid" if "pid" in query else "name"])
+    monkeypatch.setattr(hardware, "_torch_version", lambda: "2.13.0+cu130")
     found = DeviceReader(tmp_path).read("auto", 77, 2 * GIB)
     assert (found.hardware, found.free) == (Hardware("cuda", True, capability=(8, 9)), 7500 * 2**20)
     assert DeviceReader(tmp_path).read("cpu", None, 0).hardware.device == "cpu"
-    monkeypatch.setattr(compute_device, "_torch_version", lambda: "2.13.0+cpu")
+    monkeypatch.setattr(hardware, "_torch_version", lambda: "2.13.0+cpu")
     assert DeviceReader(tmp_path).read("auto", None, 0).hardware.device == "cpu", "PyTorch cannot use it"
 
 
@@ -159,9 +159,9 @@ def test_the_speed_is_measured_once(monkeypatch, tmp_path):
         runs.append(command[-2:])
         return type("Ended", (), {"stdout": "4e11\n"})
 
-    monkeypatch.setattr(compute_device.subprocess, "run", run)
+    monkeypatch.setattr(hardware.subprocess, "run", run)
     device = ComputeDevice(cpu(), "CPU", GIB, GIB)
     for _ in range(2):
-        assert DeviceReader(tmp_path).speed(device, "bfloat16", wait=True) == compute_device.EFFICIENCY * 4e11
+        assert DeviceReader(tmp_path).speed(device, "bfloat16", wait=True) == hardware.EFFICIENCY * 4e11
     assert runs == [["cpu", "bfloat16"]]
     assert DeviceReader(tmp_path).speed(device, "float32", wait=True) and len(runs) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.studio.gauges import Gauges, GpuSample, parse_gpus
+from core.studio.hardware import Gauges, GpuSample, parse_gpus
 
 
 def test_nvidia_smi_is_read_and_what_it_does_not_tell_is_unknown():
