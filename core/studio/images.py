@@ -1,8 +1,8 @@
-"""Measure and import images; generate stored images again and compare the results."""
+"""Measure and import images; generate stored images again, and say whether and why the results differ."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from core.config.lora_syntax import KEY, read_uses
+from core.config.schema import AUTO
 from core.errors import ImportFileError, OptionError, StudioError
 from core.history import image_diff, reading_process
 from core.history.image_import import MAX_FILE
@@ -29,7 +30,7 @@ from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.storage.image_containers import FORMATS
 from core.storage.infotext import LORA_HASHES, read_lora_hashes
-from core.studio import reproducibility, request_builder, sweep_axes
+from core.studio import request_builder, sweep_axes
 from core.studio.request_builder import RequestBuilder
 from core.studio.sweep_axes import MAX_CELLS, MOST_AXES
 from core.types import (
@@ -42,6 +43,7 @@ from core.types import (
     ParameterSweep,
     RerunResult,
     SubmitOptions,
+    WorkerStatus,
 )
 
 
@@ -126,14 +128,14 @@ class Reruns:
         """Return why a rerun would not be identical, as far as it is known before. UnknownModelError without the model."""
         record = self._history.get(image_id)
         known = {**self._catalog.conditions(record.request.model), **self._file_conditions(record)}
-        return reproducibility.expected(record, known, self._worker.status())
+        return expected_changes(record, known, self._worker.status())
 
     def _file_conditions(self, record: ImageRecord) -> dict[str, str]:
         """Return the hash that each LoRA and embedding of a record has now, without those that are gone: the run names them."""
-        libraries = {reproducibility.LORA: self._loras, reproducibility.EMBEDDING: self._embeddings}
+        libraries = {LORA: self._loras, EMBEDDING: self._embeddings}
         now: dict[str, str] = {}
         for kind, library in libraries.items():
-            for name in reproducibility.file_hashes(record.effective, kind):
+            for name in file_hashes(record.effective, kind):
                 with suppress(StudioError, OSError):
                     if library is not None and (digest := library.file_hash(name)):
                         now[f"{kind}.{name}"] = digest
@@ -142,7 +144,7 @@ class Reruns:
     def result(self, image_id: str, again: str) -> RerunResult:
         """Compare an image with its rerun, pixel by pixel, with the reasons of a difference."""
         gap = self._images.difference(image_id, again)
-        return reproducibility.judged(self._history.get(image_id), self._history.get(again), gap)
+        return rerun_result(self._history.get(image_id), self._history.get(again), gap)
 
     def sweep(self, image_id: str, axes: Sequence[Axis], terms: SubmitOptions | None = None) -> ParameterSweep:
         """Generate an image again over the values of axes, see `sweep_request`."""
@@ -184,3 +186,69 @@ class Reruns:
             request = sweep_axes.applied(request, axis, value)
         self._builder.check_single(request, self._catalog.find(request.model), sweep_axes.SOURCE)
         return request
+
+
+# What may change the pixels of the same request; everything else that is in effect is part of the request.
+DECISIVE = (
+    "model.fingerprint",
+    "model.device",
+    "model.dtype",
+    "scheduler",
+    "scheduler.shift",
+    "vae.tiles",
+    "transformer.rope",
+)
+LORA, EMBEDDING = "lora", "embedding"  # kinds of files beside the model, each with a list `<kind>.files` in the record
+PARTS = "model.files"  # in the record: a hash for each part of the model
+CHOSEN = ("model.device", "model.dtype")  # by the request or, where it says "auto", by the machine
+
+
+def conditions(effective: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decided the pixels, flat: the model's parts, device, dtype, library versions, the hash of every other file."""
+    found = {name: effective[name] for name in DECISIVE if name in effective}
+    versions = effective.get("versions")
+    if isinstance(versions, Mapping):
+        found |= {f"versions.{name}": value for name, value in versions.items()}
+    if isinstance(files := effective.get(PARTS), Mapping):
+        found |= {f"{PARTS}.{part}": digest for part, digest in files.items()}
+    for kind in (LORA, EMBEDDING):
+        found |= {f"{kind}.{name}": digest for name, digest in file_hashes(effective, kind).items()}
+    return found
+
+
+def file_hashes(effective: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """Return name and SHA-256 of each file of a kind that took part, LORA or EMBEDDING, as the record has them."""
+    files = effective.get(f"{kind}.files")
+    return {
+        str(file["name"]): str(file["sha256"])
+        for file in (files if isinstance(files, list | tuple) else ())
+        if isinstance(file, Mapping) and "name" in file and "sha256" in file
+    }
+
+
+def changed_conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return the known conditions that differ. Where the changed part is known, the model's fingerprint is left out."""
+    found = [Change(name, value, now[name]) for name, value in before.items() if name in now and now[name] != value]
+    named = any(change.name.startswith(f"{PARTS}.") for change in found)
+    return tuple(change for change in found if not (named and change.name == "model.fingerprint"))
+
+
+def expected_changes(record: ImageRecord, known: Mapping[str, Any], worker: WorkerStatus) -> tuple[Change, ...]:
+    """Return what will differ from `record` in a rerun, as far as known before it.
+
+    `known` is of its model and the libraries; the device and the dtype that "auto" means are known while it is loaded.
+    """
+    now = {**known, **{f"{PARTS}.{part}": digest for part, digest in known.get(PARTS, {}).items()}}
+    if worker.model == record.request.model:
+        now |= {decision.option: decision.effective for decision in worker.decisions if decision.option in DECISIVE}
+    asked = {name: record.request.options.get(name, AUTO) for name in CHOSEN}
+    now |= {name: value for name, value in asked.items() if value != AUTO}
+    return changed_conditions(conditions(record.effective), now)
+
+
+def rerun_result(before: ImageRecord, again: ImageRecord, difference: Difference) -> RerunResult:
+    """Return whether the rerun is identical, and the reasons of a difference as far as known."""
+    reasons = changed_conditions(conditions(before.effective), conditions(again.effective))
+    if before.format != again.format:
+        reasons = (*reasons, Change("output.format", before.format, again.format))
+    return RerunResult(difference, () if difference.identical else reasons)

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from core.config.options import SCHEMA
 from core.errors import InputError, NotFoundError
 from core.server import create_api
-from core.studio import reproducibility
+from core.studio.images import changed_conditions, expected_changes, rerun_result
 from core.types import Axis, Change, Difference
 from tests.ui.conftest import all_text
 from ui import state
@@ -73,7 +73,7 @@ def test_what_will_differ_is_known_where_it_can_be(studio, effective, options, l
     record = studio.fill_history(1)[0]
     request = replace(record.request, options={**record.request.options, **options})
     known, worker = studio.catalog.conditions("demo"), replace(studio.worker.status(), model=loaded)
-    found = reproducibility.expected(replace(record, request=request, effective=effective), known, worker)
+    found = expected_changes(replace(record, request=request, effective=effective), known, worker)
     assert [change.name for change in found] == names
 
 
@@ -92,14 +92,14 @@ def test_what_a_file_says_of_its_versions_is_shown_as_text(studio, open_page):
 
 
 def test_only_what_both_know_is_compared():
-    assert reproducibility.changes({"a": 1, "b": 2}, {"b": 3, "c": 4}) == (Change("b", 2, 3),)
+    assert changed_conditions({"a": 1, "b": 2}, {"b": 3, "c": 4}) == (Change("b", 2, 3),)
 
 
 def test_an_identical_image_needs_no_reason(studio):
     record = studio.fill_history(1)[0]
     other = replace(record, effective={"model.dtype": "float16"})
-    assert reproducibility.judged(record, other, Difference(True)).reasons == ()
-    assert reproducibility.judged(record, other, Difference(True, largest=1)).reasons[0].name == "model.dtype"
+    assert rerun_result(record, other, Difference(True)).reasons == ()
+    assert rerun_result(record, other, Difference(True, largest=1)).reasons[0].name == "model.dtype"
 
 
 def test_new_seeds_are_one_job_of_many(studio, open_page):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.studio import reproducibility
+from core.studio.images import LORA, expected_changes, file_hashes, rerun_result
 from core.types import Change, Difference, GenerationRequest, ImageRecord, WorkerStatus
 
 
@@ -23,7 +23,7 @@ def record(**hashes: str) -> ImageRecord:
 
 def test_a_changed_lora_file_is_told_before_a_rerun() -> None:
     known = {"model.fingerprint": "abc", "lora.ink": "new"}
-    found = reproducibility.expected(
+    found = expected_changes(
         record(ink="old", neon="same"), {**known, "lora.neon": "same"}, WorkerStatus("idle")
     )
     assert found == (Change("lora.ink", "old", "new"),)
@@ -31,24 +31,24 @@ def test_a_changed_lora_file_is_told_before_a_rerun() -> None:
 
 def test_a_changed_lora_file_is_the_reason_after_a_rerun() -> None:
     different = Difference(same_size=True, largest=9, mean=1.0, changed=0.5, psnr=30.0)
-    found = reproducibility.judged(record(ink="old"), record(ink="new"), different)
+    found = rerun_result(record(ink="old"), record(ink="new"), different)
     assert found.reasons == (Change("lora.ink", "old", "new"),)
-    assert reproducibility.judged(record(ink="old"), record(ink="old"), different).reasons == ()
+    assert rerun_result(record(ink="old"), record(ink="old"), different).reasons == ()
 
 
 def test_a_part_of_the_model_and_an_embedding_are_told_by_name() -> None:
     then = {"model.fingerprint": "a", "model.files": {"vae": "1", "controlnet": "2"}}
     before = replace(record(), effective={**then, "embedding.files": [{"name": "moody", "sha256": "old"}]})
     now = {"model.fingerprint": "b", "model.files": {"vae": "3", "controlnet": "2"}, "embedding.moody": "new"}
-    found = reproducibility.expected(before, now, WorkerStatus("idle"))
+    found = expected_changes(before, now, WorkerStatus("idle"))
     assert found == (Change("model.files.vae", "1", "3"), Change("embedding.moody", "old", "new"))
 
 
 def test_a_record_of_before_the_hashes_of_parts_tells_the_revision() -> None:
-    found = reproducibility.expected(record(), {"model.fingerprint": "b", "model.files": {"vae": "3"}}, WorkerStatus("idle"))
+    found = expected_changes(record(), {"model.fingerprint": "b", "model.files": {"vae": "3"}}, WorkerStatus("idle"))
     assert found == (Change("model.fingerprint", "abc", "b"),)
 
 
 def test_a_record_without_hashes_says_nothing() -> None:
     odd = replace(record(), effective={"lora.files": ["ink", {"name": "a"}, 3]})
-    assert reproducibility.file_hashes(odd.effective, reproducibility.LORA) == {}
+    assert file_hashes(odd.effective, LORA) == {}
