@@ -14,9 +14,9 @@ from core.config.loader import load_settings
 from core.errors import UnavailableError
 from core.inference import prompt_writer
 from core.jobs.worker_commands import PromptAnswer, PromptCommands
-from core.models import prompt_help
 from core.models.catalog import Catalog
 from core.models.model_paths import EMBEDDED
+from core.studio.prompt_help import encoder_problem
 
 SHAPE = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -84,12 +84,12 @@ def test_who_can(tmp_path, config, words):
     (tmp_path / "text_encoder").mkdir()
     (tmp_path / "text_encoder" / "config.json").write_text(json.dumps(config))
     info = replace(Catalog(load_settings().configs).find("demo"), path=str(tmp_path))
-    reason = prompt_help.problem(info)
+    reason = encoder_problem(info)
     assert reason is None if words is None else words in reason["en"] and reason["zh"] != reason["en"]
 
 
 def test_embedded_model_can_not():
-    assert "width 128" in prompt_help.problem(Catalog(load_settings().configs).find("demo"))["en"]
+    assert "width 128" in encoder_problem(Catalog(load_settings().configs).find("demo"))["en"]
 
 
 def test_images_are_the_same_after_a_prompt_was_written(generator, request_of):
