@@ -332,7 +332,7 @@ def test_a_job_for_later_waits_for_its_time(queue: JobQueue, monkeypatch: pytest
     following = queue.submit(REQUEST)
     assert later.position is None and later.not_before == then and following.position == 1
     assert claimed(queue).id == following.id and queue.claim("w") is None and not queue.has_waiting()
-    for module in ("worker_queue", "job_queries"):
+    for module in ("worker_queue", "job_rows"):
         monkeypatch.setattr(f"core.jobs.{module}.now", lambda: stamp(then))
     assert queue.has_waiting() and queue.get(later.id).position == 1 and claimed(queue).id == later.id
 
@@ -412,7 +412,7 @@ def test_last_report_changes_with_each_report(queue: JobQueue) -> None:
 def test_times_do_not_run_backwards_when_the_clock_is_set(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     job = queue.submit(REQUEST)
     past = stamp(datetime.now(UTC) - timedelta(hours=1))
-    for module in ("worker_queue", "job_writes"):
+    for module in ("worker_queue", "job_rows"):
         monkeypatch.setattr(f"core.jobs.{module}.now", lambda: past)
     queue.claim("w")
     queue.report(job.id, Progress(Phase.TEXT))
