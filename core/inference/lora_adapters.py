@@ -22,9 +22,8 @@ from core.inference import lora_weights
 from core.inference.pipeline_loader import LoadedModel
 from core.models.families import FAMILIES, backend_of
 from core.models.lora_library import LoraLibrary
-from core.models.lora_match import Match, match
+from core.models.lora_match import Match, match, parts_reason, unmatched_problem
 from core.models.lora_metadata import LoraHeader
-from core.models.lora_problems import parts_reason, unmatched_problem
 from core.types import Decision, GenerationRequest
 
 log = logging.getLogger(__name__)

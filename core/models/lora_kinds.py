@@ -46,7 +46,7 @@ FOREIGN = (  # the first that matches wins; asked after the layers that only one
     Kind("SDXL refiner", _UNET_TEXTS, (1280,)),
     Kind("Kolors", _UNET_TEXTS, (4096,)),
 )  # fmt: skip
-# Files that are no LoRA: what they are (a key of models.lora_problems.what), and a pattern that one of their tensors' names matches
+# Files that are no LoRA: what they are (a key of models.lora_match.what), and a pattern that one of their tensors' names matches
 OTHER_FILES = (
     ("textual_inversion", r"(emb_params|clip_[lg]|string_to_param.*|string_to_token.*)$"),
     ("control_lora", r"lora_controlnet$"),

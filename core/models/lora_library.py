@@ -19,9 +19,16 @@ from core.errors import LoraFileError, NotWritableError, UnknownLoraError
 from core.models.families import FAMILIES
 from core.models.lora_civitai import trigger_words
 from core.models.lora_index import Found, StampedStore, hashes, scan, stamp_of
-from core.models.lora_match import Match, match, try_network
+from core.models.lora_match import (
+    LORA_PROBLEMS,
+    Match,
+    foreign_problem,
+    match,
+    problem_text,
+    try_network,
+    unmatched_problem,
+)
 from core.models.lora_metadata import LoraHeader, read_lora
-from core.models.lora_problems import PROBLEMS, foreign_problem, problem_text, unmatched_problem
 from core.models.model_paths import places_of
 from core.models.part_sources import files_of
 from core.models.weight_files import SAFETENSORS, BadFile
@@ -204,7 +211,7 @@ class LoraLibrary:
         """Delete the user's own file and the image beside it. Raises LoraFileError for a shipped one."""
         found = self._found(name)
         if self._shipped in found.path.parents:
-            raise LoraFileError(name=name, problem=PROBLEMS["shipped"])
+            raise LoraFileError(name=name, problem=LORA_PROBLEMS["shipped"])
         try:
             found.path.unlink()
             if found.image is not None:

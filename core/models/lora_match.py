@@ -1,4 +1,4 @@
-"""Match the layers of a LoRA with the layers of a network, by name and shape.
+"""Match the layers of a LoRA with the layers of a network, by name and shape, and say why it does not fit, or acts in part.
 
 The network is what is loaded, or what the headers of a model's files say it will be; a LoRA fits when its layers are found there,
 whatever names the file on disk has.
@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from core.config.lora_syntax import FORBIDDEN
+from core.i18n import LANGUAGES, catalogue, fill, localize
 from core.models.families import FAMILIES
 from core.models.families.base import LoraNames, LoraPart, Modules, Shape
 from core.models.lora_kinds import TEXT
 from core.models.lora_metadata import Layer, LoraHeader
 from core.models.part_sources import Files, weights_by_part
+from core.models.validation import LORA_PROBLEMS as MODEL_PROBLEMS
 from core.models.weight_files import BadFile, read_header
+from core.types import LoraInfo, ModelInfo
 
 Network = Mapping[str, Modules]  # part of the pipeline -> its layers
 
@@ -152,3 +156,82 @@ def try_network(files: Files, pipeline: str) -> Network | None:
         return network_of_files(files, pipeline) or None
     except (OSError, BadFile, ValueError, KeyError):
         return None
+
+
+NAMED_LAYERS = 3  # in a sentence; then "(+N)"
+_BETWEEN = {"en": "; ", "zh": "；"}  # two details of a sentence
+
+_KNOWN = ", ".join(family.label for family in FAMILIES.values() if family.plain is None)
+_NO_SAFETENSORS = localize("models.lora_match.no_safetensors")
+_SHARED = (  # of any weight file
+    "truncated", "longer", "pickle", "empty", "lfs", "web_page", "json_answer", "text_answer", "archive",
+)  # fmt: skip
+LORA_PROBLEMS: Mapping[str, Mapping[str, str]] = {
+    **{name: MODEL_PROBLEMS[name] for name in _SHARED},
+    **dict.fromkeys(("header", "gguf", "quantisation"), _NO_SAFETENSORS),
+    "missing": localize("models.lora_match.problems.missing"),
+    "tensors": localize("models.lora_match.problems.tensors"),
+    "algorithm": localize("models.lora_match.problems.algorithm"),
+    "foreign": localize("models.lora_match.problems.foreign"),
+    "family": localize("models.lora_match.problems.family", known=_KNOWN, what="{what}"),
+    "large": localize("models.lora_match.problems.large"),
+    "notes": localize("models.lora_match.problems.notes"),
+    "link": localize("models.lora_match.problems.link"),
+    "name": localize("models.lora_match.problems.name", forbidden=FORBIDDEN),
+    "twice": localize("models.lora_match.problems.twice"),
+    "shipped": localize("models.lora_match.problems.shipped"),
+}
+
+
+def problem_text(kind: str, what: str = "") -> Mapping[str, str]:
+    """Return why a file can't be used, by a kind of BadFile; `what` names what it is instead."""
+    text = LORA_PROBLEMS.get(kind, LORA_PROBLEMS["header"])
+    return {
+        language: fill(text[language], language, {"what": what_text(what)}) if what else text[language]
+        for language in text
+    }
+
+
+def what_text(what: str) -> Mapping[str, str]:
+    """Return the words for what a file or a layer is: names of families and algorithms stay as they are."""
+    known = catalogue(LANGUAGES[0])
+    keys = [f"models.lora_match.what.{one}" for one in what.split(", ")]
+    return {
+        language: ", ".join(catalogue(language)[key] if key in known else key.rpartition(".what.")[2] for key in keys)
+        for language in LANGUAGES
+    }
+
+
+def foreign_problem(info: LoraInfo, model: ModelInfo) -> Mapping[str, str]:
+    """Return why a LoRA of another family or width can't be used with a model."""
+    made = f"{info.kind or '?'} {info.width or ''}".strip()
+    wanted = f"{model.lora_kind} {model.width or ''}".strip()
+    return localize("models.lora_match.it_was_made_for_another_model", made=made, id=model.id, wanted=wanted)
+
+
+def unmatched_problem(matched: Match, model: ModelInfo) -> Mapping[str, str] | None:
+    """Return why a LoRA can't act on a network: a layer of another shape, or no layer at all; None when it can."""
+    if matched.misshapen:
+        layer = matched.misshapen[0]
+        return localize("models.lora_match.its_layer_has_another_shape_than", layer=layer, id=model.id)
+    if not matched.acting and not matched.unknown:
+        return localize("models.lora_match.has_none_of_its_layers_choose", id=model.id, missing=_named(matched.missing))
+    return None
+
+
+def parts_reason(header: LoraHeader, matched: Match) -> Mapping[str, str]:
+    """Return the sentence about a LoRA that acts in part: how many layers, and what is left out."""
+    details = [localize("models.lora_match.lacks", layers=_named(matched.missing))] if matched.missing else []
+    for what in sorted(set(header.unread.values())):
+        layers = [name for name, one in header.unread.items() if one == what]
+        details.append(localize("models.lora_match.not_read", what=what_text(what), layers=_named(layers)))
+    if header.embeddings:
+        details.append(localize("models.lora_match.embeddings", names=", ".join(header.embeddings)))
+    joined = {language: _BETWEEN[language].join(one[language] for one in details) for language in LANGUAGES}
+    total = matched.total + len(header.unread)
+    return localize("models.lora_match.acts_on", acting=len(matched.acting), total=total, details=joined)
+
+
+def _named(layers: Sequence[str]) -> str:
+    first = ", ".join(name[:100] for name in layers[:NAMED_LAYERS])
+    return f"{first} (+{len(layers) - NAMED_LAYERS})" if len(layers) > NAMED_LAYERS else first

@@ -115,7 +115,7 @@ class ForeignFile(BadFile):
 
 
 def read_lora(path: Path) -> LoraHeader:
-    """Read a header. Raises BadFile with one of the kinds of `lora_problems.PROBLEMS` when the file can't be used."""
+    """Read a header. Raises BadFile with one of the kinds of `LORA_PROBLEMS` when the file can't be used."""
     if path.suffix.lower() != SAFETENSORS:
         read_header(path)  # a pickle is called one
         raise BadFile("header")

@@ -32,7 +32,7 @@ def calls() -> Iterator[tuple[str, set[str] | None]]:
 
 
 def families() -> Iterator[str]:
-    """Yield the keys that an f-string outside of a call names by their beginning, such as f"models.lora_problems.what.{kind}"."""
+    """Yield the keys that an f-string outside of a call names by their beginning, such as f"models.lora_match.what.{kind}"."""
     for node in nodes():
         if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
             prefix = str(node.values[0].value)
