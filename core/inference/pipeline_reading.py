@@ -21,11 +21,10 @@ import transformers
 from core.errors import ModelFileError
 from core.i18n import localize
 from core.inference.part_reading import account, read_part
-from core.models import checkpoint
 from core.models.families import FAMILIES, backend_of
 from core.models.families.base import CONTROLNET, Family
 from core.models.part_sources import Source, check_sources, files_of, skeleton_of, sources
-from core.models.single_file import look_into, network_variant
+from core.models.single_file import check_frame, look_into, network_variant
 from core.models.validation import check_folder, problem, read_json
 from core.models.weight_files import read_all
 from core.types import ModelInfo
@@ -55,7 +54,7 @@ def check_model(info: ModelInfo) -> None:
         check_folder(skeleton, info.id)
     else:
         pipeline = look_into(base or path, info.id).pipeline
-        checkpoint.check_frame(frame, pipeline, tuple(sources(path, base, frame, parts)), info.id)
+        check_frame(frame, pipeline, tuple(sources(path, base, frame, parts)), info.id)
     if base:
         look_into(path, info.id)
     check_sources(info.id, path, base, frame, parts)

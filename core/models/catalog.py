@@ -16,7 +16,6 @@ import yaml
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import InputError, ModelError, NotWritableError, UnknownModelError
-from core.models import checkpoint
 from core.models.entries import OWN, Entry, read_entries
 from core.models.families import DEFAULT, FAMILIES
 from core.models.families.base import Family, Single, read_config
@@ -33,7 +32,15 @@ from core.models.model_paths import (
     store_folder,
 )
 from core.models.part_sources import Files, Parts, check_part, check_sources, files_of
-from core.models.single_file import check_whole, fits_base, itself, look_into
+from core.models.single_file import (
+    SHIPPED_FRAMES,
+    check_whole,
+    fits_base,
+    fits_frame,
+    itself,
+    lacking,
+    look_into,
+)
 from core.models.validation import check_place, problem
 from core.types import ModelInfo
 
@@ -223,11 +230,11 @@ class Catalog:
     ) -> Parts:
         """The parts that a transformer lacks, from the folders of parts on this machine."""
         family, found = FAMILIES[single.pipeline], dict(parts)
-        for part in checkpoint.lacking(single.pipeline, (*single.parts, *found)):
+        for part in lacking(single.pipeline, (*single.parts, *found)):
             place = find_part(part, path, self._places, family)
             if place is not None:
                 found[part] = place
-        lacks = checkpoint.lacking(single.pipeline, (*single.parts, *found))
+        lacks = lacking(single.pipeline, (*single.parts, *found))
         if lacks:
             same = (other for other in entries.values() if other.pipeline == single.pipeline and not other.file)
             needs = ", ".join(other.id for other in same if other.sources) or single.pipeline
@@ -248,11 +255,11 @@ class Catalog:
         self, entry: Entry, path: Path, single: Single, held: Sequence[str], entries: Mapping[str, Entry]
     ) -> Path:
         """What says how a checkpoint is built: the folder of its `base`, else one that is shipped, else the first that fits."""
-        shipped = () if entry.base else checkpoint.SHIPPED
+        shipped = () if entry.base else SHIPPED_FRAMES
         for folder in (*shipped, *(place for _, place in self._others(entry, entries))):
-            if folder.is_dir() and checkpoint.fits_frame(folder, single.pipeline, held, single.shape):
+            if folder.is_dir() and fits_frame(folder, single.pipeline, held, single.shape):
                 return folder
-        lacks = ", ".join(checkpoint.lacking(single.pipeline, held))
+        lacks = ", ".join(lacking(single.pipeline, held))
         if not lacks:
             raise problem(entry.id, path.name, "frame", kind=FAMILIES[single.pipeline].label)
         likely = [

@@ -20,10 +20,10 @@ from core.config.loader import PROJECT_ROOT, load_settings
 from core.errors import ModelFileError
 from core.inference.generator import Generator
 from core.models.catalog import Catalog
-from core.models.checkpoint import SHIPPED
 from core.models.lora_library import LoraLibrary
 from core.models.model_paths import ModelPaths
 from core.models.part_sources import count_parameters, files_of
+from core.models.single_file import SHIPPED_FRAMES
 from core.types import CONTROL, ResumeState
 from tests.models import originals, tiny_models
 from tests.models.loras import write_lora
@@ -323,7 +323,7 @@ def of_true_size(frame, file, leave_out="none of them"):
     return file
 
 
-@pytest.mark.parametrize("frame", SHIPPED, ids=lambda frame: frame.name)
+@pytest.mark.parametrize("frame", SHIPPED_FRAMES, ids=lambda frame: frame.name)
 def test_of_the_published_shape_nothing_else_is_needed(tmp_path, frame):
     """On a machine that has no other model."""
     info = catalog_of(tmp_path).find(str(of_true_size(frame, tmp_path / "any.safetensors")))
@@ -335,13 +335,13 @@ def test_of_the_published_shape_nothing_else_is_needed(tmp_path, frame):
 
 def test_a_slimmer_network_is_not_taken_for_the_published_one(tmp_path):
     """Without the last of ten transformers, as some that were distilled from SDXL."""
-    file = of_true_size(SHIPPED[1], tmp_path / "slim.safetensors", leave_out=".transformer_blocks.9.")
+    file = of_true_size(SHIPPED_FRAMES[1], tmp_path / "slim.safetensors", leave_out=".transformer_blocks.9.")
     assert "SDXL is not built as the published one is" in catalog_of(tmp_path).find(str(file)).problem.message("en")
 
 
 def test_the_shipped_words_are_clips_own():
     """As CLIP reads a sentence that its papers use."""
-    for frame in SHIPPED:
+    for frame in SHIPPED_FRAMES:
         for folder in frame.glob("tokenizer*"):
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
             ids = tokenizer("a photo of an astronaut riding a horse on mars", padding="max_length").input_ids

@@ -11,7 +11,7 @@ import torch
 from diffusers import ZImageTransformer2DModel
 
 from core.config.loader import PROJECT_ROOT
-from core.models.checkpoint import SHIPPED
+from core.models.single_file import SHIPPED_FRAMES
 from tests.models import tiny_models
 from tests.models.test_checkpoints import of_true_size
 
@@ -84,7 +84,7 @@ def test_loading_takes_little_more_than_the_weights_and_a_switch_gives_it_back(l
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_so_does_a_checkpoint_in_one_file(tmp_path, dtype):
     """SD 1.5 in its true size, stored in float16."""
-    measure(of_true_size(SHIPPED[0], tmp_path / "any.safetensors"), dtype)
+    measure(of_true_size(SHIPPED_FRAMES[0], tmp_path / "any.safetensors"), dtype)
 
 
 def measure(large, dtype):
