@@ -18,7 +18,7 @@ from core.config import control_units
 from core.config.control_units import ControlUnit
 from core.errors import ControlNetError
 from core.i18n import localize
-from core.models.depth_library import DepthLibrary
+from core.models.controlnet_library import DepthLibrary
 
 SCRIBBLE_SIDE = 512  # px: the size at which a scribble's lines are SCRIBBLE_WIDTH wide
 SCRIBBLE_WIDTH = 5  # px

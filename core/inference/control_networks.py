@@ -18,9 +18,7 @@ from core.inference.depth_map import DepthEstimator
 from core.inference.pipeline_loader import LoadedModel
 from core.inference.pipeline_reading import read_network
 from core.models.catalog import Catalog
-from core.models.controlnet_library import ControlNetInfo, ControlNetLibrary
-from core.models.depth_library import FOLDER as DEPTH_FOLDER
-from core.models.depth_library import DepthLibrary
+from core.models.controlnet_library import PREPROCESSOR_FOLDER, ControlNetInfo, ControlNetLibrary, DepthLibrary
 from core.models.families import backend_of
 from core.models.fingerprint import file_samples
 
@@ -40,7 +38,7 @@ class ControlNetworks:
 
     def __init__(self, catalog: Catalog) -> None:
         self._library = ControlNetLibrary(catalog)
-        self._depths = DepthLibrary(catalog.places.store / DEPTH_FOLDER)
+        self._depths = DepthLibrary(catalog.places.store / PREPROCESSOR_FOLDER)
         self._kept: list[_Kept] = []
 
     def clear(self) -> None:

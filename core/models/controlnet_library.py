@@ -1,4 +1,4 @@
-"""List the ControlNets of this machine: those of the catalogue, and the files and folders of the folder `controlnet`."""
+"""List the ControlNets of this machine, those of the catalogue and those of the folder `controlnet`, and find the model of depth maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.errors import ControlNetError, ModelFileError
 from core.i18n import localize
 from core.models.catalog import Catalog
 from core.models.families import FAMILIES
-from core.models.families.base import CONTROLNET, Family
+from core.models.families.base import CONTROLNET, Family, read_config
 from core.models.identify import Contents
 from core.models.model_folders import what_is_in
 from core.models.model_limits import cannot
@@ -202,3 +202,21 @@ def _check_plain(units: Sequence[ControlUnit], modes: bool) -> None:
             raise ControlNetError(name=unit.name, problem=localize("models.controlnet_library.two_modes"))
         if unit.mode != "balanced" and not modes:
             raise ControlNetError(name=unit.name, problem=localize("models.controlnet_library.no_modes"))
+
+
+PREPROCESSOR_FOLDER = "preprocessors"  # in the folder of models
+DEPTH_TYPE = "depth_anything"  # `model_type` of its config.json
+
+
+class DepthLibrary:
+    """The folder of preprocessors, read at each call."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self) -> Path:
+        """Return the first model's folder. Raises ControlNetError with where to put one."""
+        for config in sorted(self.folder.glob("*/config.json")) if self.folder.is_dir() else ():
+            if read_config(config).get("model_type") == DEPTH_TYPE and list(config.parent.glob("*.safetensors")):
+                return config.parent
+        raise ControlNetError(name="depth", problem=localize("models.depth_library.none", folder=str(self.folder)))

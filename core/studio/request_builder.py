@@ -37,9 +37,7 @@ from core.inference.detection import detect, detectors, painted_boxes
 from core.inference.img2img import fitted, laid
 from core.inference.resolution import SMALLEST_SIDE, check_sides, fitting_size, size_to_render
 from core.models.catalog import Catalog
-from core.models.controlnet_library import ControlNetLibrary
-from core.models.depth_library import FOLDER as DEPTH_FOLDER
-from core.models.depth_library import DepthLibrary
+from core.models.controlnet_library import PREPROCESSOR_FOLDER, ControlNetLibrary, DepthLibrary
 from core.models.embedding_library import EmbeddingLibrary
 from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary
@@ -96,7 +94,7 @@ class RequestBuilder:
         self._upscalers = upscalers
         self._controlnets = controlnets
         self._models = models
-        self._depths = DepthLibrary(models / DEPTH_FOLDER)
+        self._depths = DepthLibrary(models / PREPROCESSOR_FOLDER)
         self._input_images = input_images
 
     def new(self, values: Mapping[str, Any] | None = None, source: str = "form") -> GenerationRequest:

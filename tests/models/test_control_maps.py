@@ -10,7 +10,7 @@ from core.config.control_units import ControlUnit
 from core.errors import ControlNetError
 from core.inference.control_maps import control_map, depth_in_own_process, lineart, scribble, tile
 from core.inference.depth_map import DEVIATION, MEAN, DepthEstimator
-from core.models.depth_library import DepthLibrary
+from core.models.controlnet_library import DepthLibrary
 
 
 @pytest.fixture
