@@ -11,12 +11,11 @@ from typing import Any
 from core.config.control_units import KEY, NONE, UNION_TYPES, ControlUnit, units_of
 from core.errors import ControlNetError, ModelFileError
 from core.i18n import localize
-from core.models.catalog import Catalog
+from core.models.catalog import Catalog, cannot
 from core.models.families import FAMILIES
 from core.models.families.base import CONTROLNET, Family, read_config
 from core.models.identify import Contents
 from core.models.model_folders import what_is_in
-from core.models.model_limits import cannot
 from core.models.single_file import is_network, look_into
 from core.models.weight_files import SAFETENSORS, read_header
 from core.types import CONTROLS, IMAGE, MASK, ModelInfo
