@@ -1,4 +1,4 @@
-"""List the ControlNets of this machine, those of the catalogue and those of the folder `controlnet`, and find the model of depth maps."""
+"""List the ControlNets of the catalogue and of the folder `controlnet`, and find the model of depth maps."""
 
 from __future__ import annotations
 
@@ -218,4 +218,4 @@ class DepthLibrary:
         for config in sorted(self.folder.glob("*/config.json")) if self.folder.is_dir() else ():
             if read_config(config).get("model_type") == DEPTH_TYPE and list(config.parent.glob("*.safetensors")):
                 return config.parent
-        raise ControlNetError(name="depth", problem=localize("models.depth_library.none", folder=str(self.folder)))
+        raise ControlNetError(name="depth", problem=localize("models.controlnet_library.no_depth_model", folder=str(self.folder)))

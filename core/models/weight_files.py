@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import pickletools
+import re
 import struct
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-
-from core.models.pickles import is_pickle
 
 SAFETENSORS, GGUF = ".safetensors", ".gguf"
 LONGEST_HEADER = 100_000_000  # bytes; the safetensors format's own limit
@@ -310,3 +312,64 @@ def _described(cursor: _Cursor) -> tuple[str, Tensor]:
     if math.prod(sides) > 2**40 or (sides and sides[0] % values):
         raise BadFile("gguf")
     return name, Tensor(tuple(reversed(sides)), math.prod(sides) // values * width, dtype, offset)
+
+
+_PICKLE_BYTES = 4_000_000  # bytes of a file that are followed: the calls of torch's own pickles come within some hundred
+_PICKLE_CALLS = {"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"}  # what lets a pickle run code
+_PICKLE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)* [A-Za-z_]\w*(\.[A-Za-z_]\w*)*")  # "module function"
+
+
+def is_pickle(path: Path) -> bool:
+    """Return True for a pickle of any protocol and for a zip archive that holds one, as torch writes them."""
+    with path.open("rb") as file:
+        head = file.read(_PICKLE_BYTES)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER:
+        return False  # a safetensors header, whose length may look like a pickle's first bytes
+    if head.startswith(b"PK\x03\x04"):
+        return _holds_pickle(path, head)
+    return is_pickle_data(head)
+
+
+def _holds_pickle(path: Path, head: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return b".pkl" in head  # cut: its directory stood at the end
+
+
+def is_pickle_data(data: bytes) -> bool:
+    """Return True when the operations up to a STOP, or to the first call, are those of a pickle that builds something.
+
+    Nothing is unpickled: the operations are read and their effect on the stack is followed, up to one that calls a function. How a
+    file begins is not enough, since a text may begin as a pickle does.
+    """
+    marked = data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    stack: list[object] = []
+    done = 0
+    try:
+        for operation, argument, _place in pickletools.genops(BytesIO(data)):
+            if operation.name in ("GLOBAL", "INST") and not _PICKLE_NAME.fullmatch(str(argument)):
+                return False
+            _apply(operation, stack)
+            done += 1
+            if operation.name in _PICKLE_CALLS:
+                return True
+            if operation.name == "STOP":
+                return done > 2 or marked
+    except Exception:  # not a pickle, or a cut one: genops raises whatever its readers meet
+        return marked and done > 2
+    return False
+
+
+def _apply(operation: pickletools.OpcodeInfo, stack: list[object]) -> None:
+    """Follow one operation's effect on the stack; IndexError or ValueError where a pickle would fail."""
+    before = operation.stack_before
+    if pickletools.markobject in before or (operation.name == "POP" and stack and stack[-1] is pickletools.markobject):
+        while stack.pop() is not pickletools.markobject:
+            pass
+        before = before[: before.index(pickletools.markobject)] if pickletools.markobject in before else []
+    for _ in before:
+        if stack.pop() is pickletools.markobject:
+            raise ValueError("a mark where a value is needed")
+    stack.extend(operation.stack_after)

@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from core.errors import ModelFileError
 from core.models import validation
 from core.models.families import FAMILIES
-from core.models.pickles import builds
 from core.models.validation import check_folder, family_of, variants_by_part
+from core.models.weight_files import is_pickle_data
 from tests.pipelines import Z_IMAGE
 
 PARTS = FAMILIES[Z_IMAGE].parts
@@ -110,13 +110,13 @@ def test_only_pickles_are_named(folder):
     ],
 )
 def test_text_is_no_pickle(text):
-    assert not builds(text.encode())
+    assert not is_pickle_data(text.encode())
 
 
 @pytest.mark.parametrize("value", [Malice(), {"a": 1}, [{"Path": "x", "Revision": "y"}]])
 @pytest.mark.parametrize("protocol", range(6))
 def test_pickle_is_known_by_its_operations(value, protocol):
-    assert builds(pickle.dumps(value, protocol))
+    assert is_pickle_data(pickle.dumps(value, protocol))
 
 
 @pytest.mark.parametrize(
