@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from core.config.control_units import ControlUnit, read_units
 from core.config.loader import PROJECT_ROOT
 from core.errors import ControlNetError, InputCombinationError, OptionError
-from core.inference import control_modes
 from core.inference.generator import Generator
 from core.models.catalog import Catalog
 from core.models.controlnet_library import ControlNetLibrary
+from core.models.families.stable_diffusion import backend as stable_diffusion
 from core.models.model_paths import ModelPaths
 from core.types import CONTROL, CONTROLS, IMAGE, MASK, ResumeState
 from tests.models import tiny_models
@@ -194,7 +194,7 @@ def test_control_modes(draw, monkeypatch, mode):
     """Factors as A1111 has them; with them at 1, `prompt` is balanced, and `control` alone in guided batches is not."""
     balanced = draw("sd15", "one", cfg_scale=3.0).image
     assert not same(draw("sd15", f"one:mode={mode}", cfg_scale=3.0).image, balanced)
-    monkeypatch.setattr(control_modes, "SOFT", 1.0)
+    monkeypatch.setattr(stable_diffusion, "SOFT_FACTOR", 1.0)
     assert same(draw("sd15", f"one:mode={mode}", cfg_scale=3.0).image, balanced) == (mode == "prompt")
     assert same(draw("sd15", f"one:mode={mode}", cfg_scale=1.0).image, draw("sd15", "one", cfg_scale=1.0).image)
 

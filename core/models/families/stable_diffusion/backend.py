@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+from torch import nn
 
+from core.config.control_units import BALANCED, CONTROL, units_of
 from core.config.prompt_weights import OFF, SYNTAX
-from core.inference import clip_encoding, control_modes, output_checks
+from core.inference import clip_encoding, output_checks
 from core.inference.part_reading import account
 from core.inference.weight_reading import read_tensors
 from core.models.families.backend import Backend, PromptEmbeds, Start, network_of
@@ -58,7 +60,7 @@ class StableDiffusionBackend(Backend):
     @contextmanager
     def running(self, model: LoadedModel, pipeline: Any, request: GenerationRequest) -> Iterator[None]:
         """Apply the control modes of the ControlNets."""
-        with control_modes.applied(network_of(pipeline), request.options, request.guided):
+        with control_modes_applied(network_of(pipeline), request.options, request.guided):
             yield
 
     def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
@@ -136,3 +138,45 @@ def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, 
         offsets = tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=True).offset_mapping
         found += cut_decision(key, key == NEGATIVE, count_clip(text, offsets))
     return tuple(found)
+
+
+SOFT_FACTOR = 0.825  # A1111's factor: the k-th layer of an output from the last is multiplied by this to the k
+
+
+@contextmanager
+def control_modes_applied(network: Any | None, options: Mapping[str, Any], guided: bool) -> Iterator[None]:
+    """Let the ControlNets of SD and SDXL act by the control modes of their units.
+
+    `prompt` weakens the outputs layer by layer, as A1111 does; `control` besides leaves out the negative half of the batch.
+    """
+    if network is None:
+        yield
+        return
+    networks = list(getattr(network, "nets", [network]))
+    modes = {id(one): (one, unit.mode) for one, unit in zip(networks, units_of(options), strict=False)}
+    with ExitStack() as stack:
+        for one, mode in modes.values():
+            if mode != BALANCED:
+                handle = one.register_forward_hook(_mode_hook(mode == CONTROL and guided))
+                stack.callback(handle.remove)
+        yield
+
+
+def _mode_hook(positive_alone: bool) -> Callable[..., Any]:
+    def change(_module: nn.Module, _given: Any, output: Any) -> Any:
+        down, middle = (
+            output if isinstance(output, tuple) else (output.down_block_res_samples, output.mid_block_res_sample)
+        )
+        layers = [*down, middle]
+        soft = [layer * SOFT_FACTOR ** (len(layers) - 1 - index) for index, layer in enumerate(layers)]
+        if positive_alone:
+            soft = [_without_negative(layer) for layer in soft]
+        return soft[:-1], soft[-1]
+
+    return change
+
+
+def _without_negative(layer: torch.Tensor) -> torch.Tensor:
+    """Return an output for [negative, positive] with zeros for the negative prompt."""
+    negative, positive = layer.chunk(2)
+    return torch.cat([torch.zeros_like(negative), positive])
