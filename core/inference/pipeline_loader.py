@@ -27,7 +27,6 @@ from core.inference import (
     precision,
     quantization,
     residency,
-    tensorrt,
     text_encoding,
     torch_compile,
 )
@@ -222,7 +221,7 @@ def _place(
 ) -> Path | None:
     """Quantise and move the pipeline as the tier says."""
     if options["tensorrt.enabled"]:
-        tensorrt.apply(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
+        torch_compile.apply_tensorrt(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
     quantization.apply(pipeline, tier.quantization, text_encoder=text_device is None)
     return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload, text_device, room)
 

@@ -1,4 +1,4 @@
-"""torch.compile for the transformer's blocks, one by one: warmed up with progress, undone and redone without loss.
+"""Compile the transformer's blocks, one by one, with torch.compile or TensorRT: warmed up with progress, undone without loss.
 
 Sizes are dynamic from the first compilation on, so that no image of another size or prompt compiles again. Guidance, which
 makes a batch of two, compiles a second time, and a batch of unlike prompts, which needs a mask, a third.
@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch._dynamo.utils import counters
 from torch._inductor import cpp_builder
 from torch.utils._triton import has_triton
 
+from core.errors import UnavailableError
 from core.i18n import localize
 from core.types import Decision
 
@@ -151,3 +153,44 @@ def _failed(detail: str) -> Mapping[str, str]:
 
 def _took(seconds: float) -> Mapping[str, str]:
     return localize("inference.torch_compile.compiled_in_s", seconds=seconds)
+
+
+TENSORRT_PACKAGE = "torch_tensorrt"
+
+
+def tensorrt_missing(device: str) -> Mapping[str, str] | None:
+    """Return what is missing, by language; None if TensorRT can be used."""
+    lacks = [_lacks_package(), _lacks_gpu(device)]
+    found = [words for words in lacks if words]
+    if not found:
+        return None
+    return {"en": "; ".join(words["en"] for words in found), "zh": "；".join(words["zh"] for words in found)}
+
+
+def _lacks_package() -> Mapping[str, str] | None:
+    """torch_tensorrt is built for one minor version of PyTorch: 2.13 goes with 2.13."""
+    wanted = ".".join(torch.__version__.split(".")[:2])
+    try:
+        present = version(TENSORRT_PACKAGE)
+    except PackageNotFoundError:
+        present = ""
+    if present.startswith(f"{wanted}."):
+        return None
+    there = localize("inference.torch_compile.not", present=present) if present else {"en": "", "zh": ""}
+    return localize("inference.torch_compile.the_package_is_needed_pip_install", package=TENSORRT_PACKAGE, wanted=wanted, there=there)
+
+
+def _lacks_gpu(device: str) -> Mapping[str, str] | None:
+    if device == "cuda" and torch.version.cuda is not None:
+        return None
+    return localize("inference.torch_compile.needs_cuda", device=device)
+
+
+def apply_tensorrt(transformer: Any, device: str) -> None:
+    """Compile the repeated blocks with TensorRT at their first call. Raises UnavailableError with what is missing."""
+    lacking = tensorrt_missing(device)
+    if lacking:
+        raise UnavailableError(key="tensorrt.enabled", value="true", reason=lacking)
+    import torch_tensorrt  # noqa: F401  (it registers the backend)
+
+    transformer.compile_repeated_blocks(backend=TENSORRT_PACKAGE, dynamic=True)
