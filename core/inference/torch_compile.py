@@ -177,7 +177,12 @@ def _lacks_package() -> Mapping[str, str] | None:
     if present.startswith(f"{wanted}."):
         return None
     there = localize("inference.torch_compile.not", present=present) if present else {"en": "", "zh": ""}
-    return localize("inference.torch_compile.the_package_is_needed_pip_install", package=TENSORRT_PACKAGE, wanted=wanted, there=there)
+    return localize(
+        "inference.torch_compile.the_package_is_needed_pip_install",
+        package=TENSORRT_PACKAGE,
+        wanted=wanted,
+        there=there,
+    )
 
 
 def _lacks_gpu(device: str) -> Mapping[str, str] | None:

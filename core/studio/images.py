@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 from core.config.lora_syntax import KEY, read_uses
 from core.config.schema import AUTO
 from core.errors import ImportFileError, OptionError, StudioError
-from core.history import image_diff, reading_process
+from core.history import reading_process
 from core.history.image_import import MAX_FILE
-from core.history.image_quality import ImageStats, look
+from core.history.image_quality import ImageStats, compare_images, heat_map, look
 from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.i18n import localize
@@ -60,11 +60,11 @@ class Images:
 
     def difference(self, one: str, other: str) -> Difference:
         """Return how two images differ, pixel by pixel."""
-        return image_diff.compare(self._history.file(one), self._history.file(other))
+        return compare_images(self._history.file(one), self._history.file(other))
 
     def difference_map(self, one: str, other: str) -> bytes:
         """Return a heat map of where two images differ, as PNG."""
-        return image_diff.heat_map(self._history.file(one), self._history.file(other))
+        return heat_map(self._history.file(one), self._history.file(other))
 
     def read_parameters(self, data: bytes) -> FoundParameters | None:
         """Return the generation parameters in an image file of any known program; None when it is no image.

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from core.errors import ImageTooLargeError, ImportFileError, ServerRefusedError, StorageError
-from core.history import contact_sheet, image_diff
+from core.history import contact_sheet
+from core.history.image_quality import compare_images
 from core.history.reading_process import NOT_READ, ReadingProcess
 from core.history.store import History
 from core.remote import generator as remote_generator
@@ -83,7 +84,7 @@ def test_no_way_in_decodes_more_pixels_than_the_budget(
     with pytest.raises(StorageError, match="6000x6000"):
         Thumbnails(outputs).make("ab", path)
     with pytest.raises(StorageError, match="6000x6000"):
-        image_diff.compare(path, path)
+        compare_images(path, path)
     with pytest.raises(ServerRefusedError, match="6000x6000"):
         remote_generator._decoded(huge, "http://other:8501")
     sheet = [contact_sheet.draw([cell], [""], [""], ["x"]).tobytes() for cell in (path, None)]

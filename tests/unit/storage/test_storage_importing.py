@@ -15,7 +15,7 @@ from sqlalchemy import delete
 
 from core.errors import DiskFullError, ImportFileError, StorageError
 from core.history import image_rows
-from core.history.image_diff import compare, heat_map
+from core.history.image_quality import compare_images, heat_map
 from core.history.record_codec import beside
 from core.history.store import History
 from core.storage.database import Database
@@ -104,18 +104,18 @@ def test_figures_and_map_of_a_difference(tmp_path: Path) -> None:
     image = Image.new("RGB", (10, 10), (10, 20, 30))
     image.putpixel((3, 4), (10, 20, 130))
     image.save(other_one)
-    same = compare(one, one)
+    same = compare_images(one, one)
     assert same.identical and same.psnr == float("inf")
-    found = compare(one, other_one)
+    found = compare_images(one, other_one)
     assert (found.largest, found.mean, found.changed) == (100, pytest.approx(100 / 300), 0.01)
     assert found.psnr == pytest.approx(32.9, abs=0.01)
     with Image.open(io.BytesIO(heat_map(one, other_one))) as heat:
         assert heat.getpixel((3, 4)) == (255, 255, 255) and heat.getpixel((0, 0)) == (0, 0, 0)
     Image.new("RGB", (10, 11)).save(other_one)
-    assert compare(one, other_one) == Difference(same_size=False)
+    assert compare_images(one, other_one) == Difference(same_size=False)
     other_one.write_bytes(os.urandom(50))
     with pytest.raises(StorageError):
-        compare(one, other_one)
+        compare_images(one, other_one)
 
 
 def test_a_full_disk_takes_nothing_in_and_harms_nothing(tiny_disk: Path) -> None:
