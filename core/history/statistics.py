@@ -1,7 +1,8 @@
-"""Count images: for the list of places beside the history, and by day, model, sampler and size."""
+"""Count images, for the list of places beside the history and by day, model, sampler and size; tell how long similar ones took."""
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, tzinfo
@@ -9,14 +10,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, text
 
+from core.config.options import SCHEMA
 from core.config.samplers import SAMPLER
 from core.history.image_rows import COLLECTION, PROGRAM, TAG
 from core.history.query_sql import QuerySql, asked_by
 from core.history.search import check
 from core.storage.database import moment
 from core.storage.dialects import wording_of
-from core.storage.tables import option_sets
-from core.types import DayCount, HistoryCounts, HistoryQuery, HistoryStatistics
+from core.storage.infotext import well_formed
+from core.storage.tables import image_records, images, option_sets
+from core.types import CFG_OFF, DayCount, GenerationRequest, HistoryCounts, HistoryQuery, HistoryStatistics
 
 _TRASH = "SELECT number FROM images WHERE trashed_at IS NOT NULL"
 
@@ -96,3 +99,36 @@ def _samplers(connection: Connection, asked: QuerySql) -> Counter[str]:
 
 def _most_first(counted: Mapping[Any, int]) -> dict[Any, int]:
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+
+LIKE_IMAGES = 15  # this many of the latest tell how long the next one takes
+
+
+def places_of(connection: Connection, job_id: str) -> frozenset[int]:
+    """Return which of its images, from 1, this job has made."""
+    made = select(images.c.place).where(images.c.job_id == job_id, images.c.place.is_not(None))
+    return frozenset(connection.scalars(made))
+
+
+def seconds_like(connection: Connection, request: GenerationRequest) -> float | None:
+    """Return the median of what the latest images like those of `request` took; None before the first.
+
+    Alike are those of the same model, size, steps, options and kinds of input images, with guidance or without.
+    """
+    like = (
+        images.c.width == request.width,
+        images.c.height == request.height,
+        images.c.model == well_formed(request.model),
+        images.c.seconds >= 0,
+        images.c.num_inference_steps == request.num_inference_steps,
+        (images.c.cfg_scale > CFG_OFF) == request.guided,
+    )
+    rows = select(images.c.seconds, image_records.c.record).join(image_records).where(*like)
+    found = connection.execute(rows.order_by(images.c.created_at.desc()).limit(LIKE_IMAGES)).all()
+    wanted = (dict(request.options), set(request.inputs))
+    same = [row.seconds for row in found if _read_requested(row.record["requested"]) == wanted]
+    return statistics.median(same) if same else None
+
+
+def _read_requested(requested: Mapping[str, Any]) -> tuple[Any, set[str]]:
+    return SCHEMA.current(requested["options"]), set(requested.get("inputs", ()))
