@@ -16,12 +16,11 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps
 
 from core.errors import InputImageError, InputQuotaError, NotFoundError
 from core.i18n import localize
 from core.storage.files import Files, files_of
-from core.storage.masks import has_holes, read_mask
 from core.storage.pixel_budget import decoding
 
 FOLDER = "inputs"
@@ -220,3 +219,32 @@ def _digest(image: Image.Image) -> str:
 
 _NO_IMAGE = localize("storage.input_images.no_image")
 _DAMAGED = localize("storage.input_images.damaged")
+
+
+Size = tuple[int, int]  # width, height in pixels
+HALF = 128  # of alpha: what is more opaque is a stroke
+
+
+def has_holes(image: Image.Image) -> bool:
+    """Return True for an image that is not opaque everywhere."""
+    return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+
+
+def read_mask(
+    image: Image.Image, size: Size, transparent: bool = False, invert: bool = False, blur: float = 0.0
+) -> Image.Image:
+    """Return the mask (L, `size`), white where the image is generated anew.
+
+    `transparent` takes what is transparent for white, as OpenAI does, else the strokes are white. `invert` exchanges black
+    and white; `blur` is the standard deviation of a Gaussian blur in pixels of `size`.
+    """
+    if has_holes(image):
+        alpha = image.convert("RGBA").getchannel("A")
+        mask = ImageChops.invert(alpha) if transparent else alpha.point(lambda value: 255 * (value > HALF))
+    else:
+        mask = image.convert("L")
+    if mask.size != size:
+        mask = mask.resize(size, Image.Resampling.LANCZOS)
+    if invert:
+        mask = ImageChops.invert(mask)
+    return mask.filter(ImageFilter.GaussianBlur(blur)) if blur > 0 else mask
