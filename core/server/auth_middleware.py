@@ -31,9 +31,16 @@ from core.server.auth.bind_address import LINE, Binding, UnguardedError, names_t
 from core.server.auth.proxies import behind_proxy
 from core.server.auth.rate_limit import Failures
 from core.server.body_limit import RefusedError, Say
-from core.server.cors import allowed_origin, is_preflight, preflight, with_origin
-from core.server.headers import known_browser, new_browser, with_headers
 from core.server.page import language_of
+from core.server.response_headers import (
+    allowed_origin,
+    is_preflight,
+    known_browser,
+    new_browser,
+    preflight,
+    with_headers,
+    with_origin,
+)
 from core.server.submission import ROLE_HEADER, SIGN, USER_HEADER
 
 _CONTAINER_NAMES = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
