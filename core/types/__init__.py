@@ -5,8 +5,7 @@ Data goes one way: form -> GenerationRequest -> queue -> worker -> GenerationRes
 
 from __future__ import annotations
 
-from core.types.comparisons import Benchmark, BenchmarkColumn, Vote
-from core.types.estimates import Estimate
+from core.types.benchmarks import Benchmark, BenchmarkColumn, Vote
 from core.types.generation import (
     CFG_OFF,
     CONTROL,
@@ -51,7 +50,7 @@ from core.types.history import (
     RerunResult,
     Undo,
 )
-from core.types.jobs import Job, JobState, QueueSnapshot, SubmitOptions
+from core.types.jobs import Estimate, Job, JobState, QueueSnapshot, SubmitOptions
 from core.types.machine import (
     CARDS,
     Capability,
