@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, tzinfo
+from statistics import median
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, text
@@ -127,7 +127,7 @@ def seconds_like(connection: Connection, request: GenerationRequest) -> float | 
     found = connection.execute(rows.order_by(images.c.created_at.desc()).limit(LIKE_IMAGES)).all()
     wanted = (dict(request.options), set(request.inputs))
     same = [row.seconds for row in found if _read_requested(row.record["requested"]) == wanted]
-    return statistics.median(same) if same else None
+    return median(same) if same else None
 
 
 def _read_requested(requested: Mapping[str, Any]) -> tuple[Any, set[str]]:

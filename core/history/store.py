@@ -15,7 +15,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from core.errors import NotFoundError, SharedStorageError, StorageError
-from core.history import image_rows, search, statistics, timing_stats
+from core.history import image_rows, search, statistics
 from core.history.bulk_actions import BulkActions
 from core.history.image_import import import_image
 from core.history.pending import PendingImage
@@ -112,12 +112,12 @@ class History:
     def places_of(self, job_id: str) -> frozenset[int]:
         """Return which of its images, from 1, this job has made."""
         with self._database.reading() as connection:
-            return timing_stats.places_of(connection, job_id)
+            return statistics.places_of(connection, job_id)
 
     def seconds_of_past(self, request: GenerationRequest) -> float | None:
         """Return what images like those of `request` took on this machine; None before the first."""
         with self._database.reading() as connection:
-            return timing_stats.seconds_like(connection, request)
+            return statistics.seconds_like(connection, request)
 
     def import_image(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
         """Import an image file; return its record and whether it is new. Raises ImportFileError or StorageError."""

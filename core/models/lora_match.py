@@ -20,7 +20,7 @@ from core.models.families.base import LoraNames, LoraPart, Modules, Shape
 from core.models.lora_kinds import TEXT
 from core.models.lora_metadata import Layer, LoraHeader
 from core.models.part_sources import Files, weights_by_part
-from core.models.validation import LORA_PROBLEMS as MODEL_PROBLEMS
+from core.models.validation import PROBLEMS as MODEL_PROBLEMS
 from core.models.weight_files import BadFile, read_header
 from core.types import LoraInfo, ModelInfo
 

@@ -1,8 +1,10 @@
-"""Input images of img2img, inpaint and ControlNet: `<outputs>/inputs/<digest>.png`, each stored once.
+"""Input images of img2img, inpaint and ControlNet: `<outputs>/inputs/<digest>.png`, each stored once; and how masks are read.
 
-A digest is the SHA-256 of width, height and RGB pixels: the same image has the same name whatever file it came in, on
-every machine,
-and a stored image can be checked against its name.
+A digest is the SHA-256 of width, height and RGB pixels: the same image has the same name whatever file it came in, on every
+machine, and a stored image can be checked against its name.
+
+Masks are grey, or strokes on a transparent layer, of any size. White is where the image is generated anew. A1111 takes the alpha
+of a mask that is not opaque (strokes are white, whatever their colour); OpenAI's edits take what is transparent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A request on its way through the queue."""
+"""A request on its way through the queue, and what it will cost."""
 
 from __future__ import annotations
 
