@@ -141,25 +141,35 @@ def drawn() -> np.ndarray:
 
 def _encoded(vae: Any, images: np.ndarray) -> np.ndarray:
     """(count x h x w, channels) normalised latents, without the encoder's noise. float16 overflows in some of these VAEs."""
-    scale = getattr(vae.config, "scaling_factor", None) or 1.0
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
     found = []
     widen = precision.in_float32(vae) if vae.dtype == torch.float16 else nullcontext()
     with torch.inference_mode(), widen:
         for start in range(0, len(images), BATCH):
             pixels = torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2) * 2 - 1
-            latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
-            normalised = (latents.float() - shift) * scale
-            found.append(normalised.permute(0, 2, 3, 1).reshape(-1, latents.shape[1]).cpu().numpy())
+            normalised = _normalised(vae, pixels.to(vae.device, vae.dtype))
+            found.append(normalised.permute(0, 2, 3, 1).reshape(-1, normalised.shape[1]).cpu().numpy())
     together = np.concatenate(found).astype(np.float64)
     if not np.isfinite(together).all():
         raise ValueError("the VAE's latents are not finite")
     return together
 
 
+def _normalised(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """(count, 3, side, side) -> (count, channels, h, w), as the steps have them. A VAE for videos has statistics per channel."""
+    mean = getattr(vae.config, "latents_mean", None)
+    if mean is None:
+        latents = vae.encode(pixels).latent_dist.mode().float()
+        scale = getattr(vae.config, "scaling_factor", None) or 1.0
+        return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * scale
+    latents = vae.encode(pixels.unsqueeze(2)).latent_dist.mode()[:, :, 0].float()
+    by_channel = (1, -1, 1, 1)
+    spread = torch.tensor(vae.config.latents_std).view(by_channel).to(latents)
+    return (latents - torch.tensor(mean).view(by_channel).to(latents)) / spread
+
+
 def _pooled(images: np.ndarray, vae: Any) -> np.ndarray:
     """(count x h x w, 3): the mean colour under each latent."""
-    step = 2 ** (len(vae.config.block_out_channels) - 1)
+    step = getattr(vae, "spatial_compression_ratio", None) or 2 ** (len(vae.config.block_out_channels) - 1)
     count, side = len(images), SIDE // step
     means: np.ndarray = images.reshape(count, side, step, side, step, 3).mean(axis=(2, 4)).reshape(-1, 3)
     return means.astype(np.float64)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.vae import DecoderOutput
 
 from core.inference import banded_vae
@@ -81,7 +82,10 @@ def apply(vae: Any, tiles: Tiles) -> None:
 
 def _set_pair(vae: Any, plan: TilePlan | None) -> None:
     vae.use_tiling = plan is not None
-    if plan is not None:
+    if plan is not None and isinstance(vae, AutoencoderKLQwenImage):
+        stride = plan.sample - int(plan.latent * plan.overlap) * SCALE
+        vae.enable_tiling(plan.sample, plan.sample, stride, stride)
+    elif plan is not None:
         vae.tile_sample_min_size = plan.sample
         vae.tile_latent_min_size = plan.latent
         vae.tile_overlap_factor = plan.overlap
@@ -90,7 +94,7 @@ def _set_pair(vae: Any, plan: TilePlan | None) -> None:
 def _encode(vae: Any, plan: TilePlan | None, exact: bool, pixels: torch.Tensor) -> torch.Tensor:
     """(b, 3, h, w) -> moments (b, 2 c, h / 8, w / 8). In the place of the VAE's own `_encode`."""
     _set_pair(vae, plan)
-    if plan is not None and exact and max(pixels.shape[-2:]) > plan.sample:
+    if plan is not None and exact and pixels.ndim == 4 and max(pixels.shape[-2:]) > plan.sample:
         return banded_vae.encode(vae, pixels, plan.sample)
     moments: torch.Tensor = type(vae)._encode(vae, pixels)
     return moments
@@ -99,7 +103,7 @@ def _encode(vae: Any, plan: TilePlan | None, exact: bool, pixels: torch.Tensor) 
 def _decode(vae: Any, plan: TilePlan | None, exact: bool, latents: torch.Tensor, return_dict: bool = True) -> Any:
     """(b, c, h, w) -> (b, 3, 8 h, 8 w). In the place of the VAE's own `_decode`, with its answers."""
     _set_pair(vae, plan)
-    if plan is not None and exact and max(latents.shape[-2:]) > plan.latent:
+    if plan is not None and exact and latents.ndim == 4 and max(latents.shape[-2:]) > plan.latent:
         sample = banded_vae.decode(vae, latents, plan.sample)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
     return type(vae)._decode(vae, latents, return_dict=return_dict)

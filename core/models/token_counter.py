@@ -11,6 +11,7 @@ from typing import Any
 from core.config.lora_syntax import split_prompt
 from core.config.prompt_weights import OFF, SYNTAX, parse
 from core.i18n import localize
+from core.models.families import DEFAULT, FAMILIES
 from core.types import Decision, ModelInfo
 
 FILE = "tokenizer/tokenizer.json"
@@ -19,7 +20,6 @@ CHUNK = CLIP_LIMIT - 2
 LIMIT = "transformer.max_sequence_length"
 PROMPT, NEGATIVE = "generation.prompt", "generation.negative_prompt"
 LONGEST_SHOWN = 200  # characters of what was cut
-_CHAT = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")  # what Z-Image's pipelines put around a prompt
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ def count_tokens(model: ModelInfo, prompt: str, options: Mapping[str, Any]) -> T
         return None
     text = split_prompt(prompt)[0]
     if LIMIT not in model.cannot:
-        offsets = tokenizer.encode(f"{_CHAT[0]}{text}{_CHAT[1]}").offsets
-        return count_templated(f"{_CHAT[0]}{text}{_CHAT[1]}", text, offsets, int(options[LIMIT]))
+        family = FAMILIES.get(model.pipeline, DEFAULT)
+        templated = text.join(family.template)
+        return count_templated(templated, text, tokenizer.encode(templated).offsets, int(options[LIMIT]))
     if options[SYNTAX] == OFF:
         return count_clip(text, tokenizer.encode(text).offsets)
     chunks = [0]

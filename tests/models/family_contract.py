@@ -34,6 +34,7 @@ class FamilyContract:
     pipeline: ClassVar[str]  # the class's name in diffusers
     cfg: ClassVar[float] = 5.0  # for the tests with guidance
     lora_parts: ClassVar[tuple[str, ...]] = ()  # by default the denoiser alone
+    lora_also: ClassVar[str] = "to_"  # in the names of layers besides those of attention
     lora_scale: ClassVar[float] = 0.08  # of its random numbers
 
     def build(self, folder: Path) -> Path:
@@ -129,7 +130,8 @@ class FamilyContract:
     def test_lora_is_plain_diffusers(self, own, folder, request_for):
         pipeline = getattr(diffusers, self.pipeline).from_pretrained(folder, dtype=torch.float32)
         parts = self.lora_parts or (self.family.denoiser,)
-        file = write_lora(folder.parent / "loras" / "one.safetensors", pipeline, 3, parts=parts, scale=self.lora_scale)
+        file = folder.parent / "loras" / "one.safetensors"
+        write_lora(file, pipeline, 3, parts=parts, scale=self.lora_scale, also=self.lora_also)
         before = pixels(own.generate(request_for()).images[0].image)
         mine = pixels(own.generate(request_for(changed={"lora.use": ("one:0.7",)})).images[0].image)
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="one")
@@ -164,7 +166,7 @@ class FamilyContract:
             assert not any(moved(all_fits).values())
             streamed = moved(sum(others.values()))
             assert not any(streamed[name] for name in others)
-            assert all(streamed[name] in (0, size) for name, size in encoders.items()), "0: the prompt is known"
+            assert all(streamed[name] <= size for name, size in encoders.items()), "0 when the prompt is known"
             visits = moved(0)
             assert all(visits[name] == size for name, size in others.items())
             for name in held.sizes:

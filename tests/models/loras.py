@@ -14,14 +14,14 @@ SCALE = 0.08  # of the random numbers: enough to be seen in an image
 
 def write_lora(
     file: Path, pipeline: object, seed: int, rank: int = 2, parts: tuple[str, ...] = ("transformer", "unet"),
-    notes: Mapping[str, str] | None = None, dtype: torch.dtype = torch.float32, scale: float = SCALE,
+    notes: Mapping[str, str] | None = None, dtype: torch.dtype = torch.float32, scale: float = SCALE, also: str = "to_",
 ) -> Path:  # fmt: skip
-    """Matrices for the attention layers of these parts, named as diffusers does."""
+    """Matrices for the attention layers of these parts, and those with `also` in their names, named as diffusers does."""
     dice = torch.Generator().manual_seed(seed)
     tensors = {}
     for part in parts:
         for name, layer in getattr(pipeline, part, nn.Module()).named_modules():
-            if isinstance(layer, nn.Linear) and ("to_" in name or "_proj" in name) and "context_refiner" not in name:
+            if isinstance(layer, nn.Linear) and ("to_" in name or "_proj" in name or also in name) and "context_refiner" not in name:
                 down = torch.randn(rank, layer.in_features, generator=dice) * scale
                 up = torch.randn(layer.out_features, rank, generator=dice) * scale
                 tensors |= {

@@ -10,6 +10,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
     ControlNetModel,
     ControlNetUnionModel,
     EulerDiscreteScheduler,
@@ -17,6 +18,8 @@ from diffusers import (
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
     PNDMScheduler,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
@@ -30,6 +33,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2TokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -148,6 +153,41 @@ def flux2_klein(folder: Path, distilled: bool = True) -> Path:
         transformer,
         distilled,
     ).save_pretrained(folder)
+    return folder
+
+
+def qwen_image(folder: Path) -> Path:
+    """QwenImagePipeline."""
+    torch.manual_seed(0)
+    width, channels, tokenizer = 16, 4, _qwen_tokenizer()
+    marks = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+    tokenizer.add_special_tokens({"additional_special_tokens": list(marks)})
+    start, end, image, video = tokenizer.convert_tokens_to_ids(list(marks))
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": width, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 4096,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+    }  # fmt: skip
+    vision = {
+        "depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "out_hidden_size": width,
+        "fullatt_block_indexes": [0],
+    }  # fmt: skip
+    encoder = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(
+            text_config=text, vision_config=vision, vision_start_token_id=start, vision_end_token_id=end,
+            image_token_id=image, video_token_id=video,
+        )
+    )  # fmt: skip
+    transformer = QwenImageTransformer2DModel(
+        in_channels=4 * channels, out_channels=channels, num_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=width, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    vae = AutoencoderKLQwenImage(
+        base_dim=8, z_dim=channels, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.5, 0.9, 1.2, 1.0],
+    )  # fmt: skip
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    QwenImagePipeline(scheduler, vae, encoder, tokenizer, transformer).save_pretrained(folder)
     return folder
 
 

@@ -215,9 +215,9 @@ class Backend(ABC):
             result = pipeline(
                 **self.start_arguments(start),
                 num_inference_steps=request.num_inference_steps,
-                guidance_scale=guidance_of(request.cfg_scale, self.family.cfg_offset),
                 output_type="latent",
                 callback_on_step_end=after_step,
+                **self.guidance_arguments(request),
                 **self.embeds_arguments(first),
                 **controlnet.arguments(self.family.controlnet, request.options, start.canvas),
                 **self.extra_arguments(request),
@@ -252,6 +252,10 @@ class Backend(ABC):
         mask = {"mask_image": canvas.mask} if canvas.mask is not None else {}
         strength = {"strength": canvas.strength} if self.family.takes_strength else {}
         return {**given, "image": canvas.image, **strength, **mask}
+
+    def guidance_arguments(self, request: GenerationRequest) -> dict[str, Any]:
+        """Return the CFG scale as the pipeline counts it."""
+        return {"guidance_scale": guidance_of(request.cfg_scale, self.family.cfg_offset)}
 
     def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
         """Return what only this family's pipeline takes."""

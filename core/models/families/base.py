@@ -166,6 +166,8 @@ class Family:
     unused: tuple[str, ...] = ()  # parts that a folder may have and that are never read
     cannot: Mapping[str, Text] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()  # the roles of the input images that it takes
+    # What is put around a prompt for a text encoder that is a language model, as far as it counts against its limit.
+    template: tuple[str, str] = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
     controlnet: ControlNetUse | None = None
     plain: str | None = None
     checkpoint: CheckpointLayout | None = None
@@ -283,6 +285,7 @@ def read_config(file: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+PLAIN_TRANSFORMER = localize("models.families.base.plain_transformer")
 NO_CONTROLNET = localize("models.families.base.no_controlnet")
 OWN_CONTROLNET = localize("models.families.base.own_controlnet")
 NO_OWN_CONTROLNET: Mapping[

@@ -33,7 +33,7 @@ def test_every_shipped_entry_is_read(catalog):
     assert catalog.problems() == []
     infos = {info.id: info for info in catalog.models()}
     assert list(infos) == [
-        "demo", "flux2-klein-4b", "sd15", "sdxl", "sdxl-canny", "z-image", "z-image-turbo", "z-image-turbo-bf16",
+        "demo", "flux2-klein-4b", "qwen-image", "sd15", "sdxl", "sdxl-canny", "z-image", "z-image-turbo", "z-image-turbo-bf16",
         "z-image-turbo-control", "z-image-turbo-fp8", "z-image-turbo-q4", "z-image-turbo-q6", "z-image-turbo-q8",
     ]  # fmt: skip
     assert infos["demo"].problem is None

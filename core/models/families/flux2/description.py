@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.i18n import localize
-from core.models.families.base import NO_CONTROLNET, Family, Part, Text, read_config
+from core.models.families.base import NO_CONTROLNET, PLAIN_TRANSFORMER, Family, Part, Text, read_config
 from core.models.families.flux2.lora_names import LORA
 from core.types import IMAGE, REFERENCES
 
@@ -19,20 +19,19 @@ PATCH = 16  # px of a token's side: 8 of the VAE times a patch of 2
 MAX_SIDE = 2048  # px; positions have no end, the published model was made for up to 4 megapixels
 NATIVE_SIDE = 1024  # px
 
-_PLAIN_TRANSFORMER = localize("models.families.flux2.description.plain_transformer")
 _CANNOT: Mapping[str, Text] = {
-    "img2img.denoising_strength": localize("models.families.flux2.description.edits"),
-    "hires.": localize("models.families.flux2.description.no_img2img"),
-    "transformer.use_rope": _PLAIN_TRANSFORMER,
-    "transformer.rope_": _PLAIN_TRANSFORMER,
-    "transformer.dype_": _PLAIN_TRANSFORMER,
-    "transformer.attention_": _PLAIN_TRANSFORMER,
-    "performance.": _PLAIN_TRANSFORMER,
-    "compile.": _PLAIN_TRANSFORMER,
-    "tensorrt.": _PLAIN_TRANSFORMER,
-    "cfg.": localize("models.families.flux2.description.no_cfg_options"),
-    "scheduler.shift": localize("models.families.flux2.description.dynamic_shift"),
-    "generation.short_prompt_steps": localize("models.families.flux2.description.no_short_prompt"),
+    "img2img.denoising_strength": localize("models.families.base.edits"),
+    "hires.": localize("models.families.base.no_img2img"),
+    "transformer.use_rope": PLAIN_TRANSFORMER,
+    "transformer.rope_": PLAIN_TRANSFORMER,
+    "transformer.dype_": PLAIN_TRANSFORMER,
+    "transformer.attention_": PLAIN_TRANSFORMER,
+    "performance.": PLAIN_TRANSFORMER,
+    "compile.": PLAIN_TRANSFORMER,
+    "tensorrt.": PLAIN_TRANSFORMER,
+    "cfg.": localize("models.families.base.no_cfg_options"),
+    "scheduler.shift": localize("models.families.base.dynamic_shift"),
+    "generation.short_prompt_steps": localize("models.families.base.no_short_prompt"),
     "controlnet.": NO_CONTROLNET,
 }
 
@@ -93,6 +92,7 @@ KLEIN = Flux2(
     cfg_scale=1.0,
     width=3072,
     lora=LORA,
+    template=("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"),
     cannot=_CANNOT,
     inputs=(IMAGE, *REFERENCES),
 )

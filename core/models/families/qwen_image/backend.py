@@ -1,0 +1,125 @@
+"""Run Qwen-Image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+
+from core.inference import output_checks, variety
+from core.inference.img2img import Canvas
+from core.models.families.backend import Backend, IsCancelled, PromptEmbeds, Report, Start
+from core.models.token_counter import LIMIT, count_templated, cut_decision
+from core.types import Decision, GenerationRequest
+
+if TYPE_CHECKING:
+    from core.inference.pipeline_loader import LoadedModel
+
+
+class QwenImageBackend(Backend):
+    """QwenImagePipeline and its img2img and inpaint classes.
+
+    Latents are tokens of 2 x 2 during the steps: (1, tokens, 4 x channels). The VAE is one for videos, of one frame here.
+    """
+
+    # -- 3. an image ---------------------------------------------------------------------------------------------------
+
+    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+        """Encode both prompts; `positive` and `negative` are [(1, tokens, width)]."""
+        positive = self._encoded(model, request, request.prompt)
+        negative = [self._encoded(model, request, request.negative_prompt)] if request.guided else None
+        short = None
+        if variety.short_steps(request.options, request.num_inference_steps) > 0:
+            short = [self._encoded(model, request, variety.shortened(request.prompt))]
+        output_checks.check_embeds([positive, *(negative or ())])
+        return PromptEmbeds([positive], negative, self._cut_off(model, request), short=short)
+
+    def _encoded(self, model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:
+        """Return the embeds as the pipeline makes them, up to the limit."""
+        pipeline = model.pipeline
+        embeds: torch.Tensor = pipeline.encode_prompt(prompt=prompt, device=pipeline._execution_device)[0]
+        return embeds[:, : request.options[LIMIT]]
+
+    def _cut_off(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
+        """Say what the transformer is not given of each prompt: the template before the prompt does not count."""
+        found: tuple[Decision, ...] = ()
+        for prompt in (request.prompt, *((request.negative_prompt,) if request.guided else ())):
+            text = prompt.join(self.family.template)
+            offsets = model.pipeline.tokenizer(text, verbose=False, return_offsets_mapping=True).offset_mapping
+            counted = count_templated(text, prompt, offsets, request.options[LIMIT])
+            found += cut_decision(LIMIT, prompt is not request.prompt, counted)
+        return found
+
+    def prepare_latents(
+        self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
+    ) -> Start:
+        """Noise as tokens for every image; img2img and inpaint pipelines make their own."""
+        if canvas.image is not None:
+            return super().prepare_latents(model, request, embeds, canvas)
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        pipeline, (width, height) = model.pipeline, canvas.size
+        shape = (1, 1, pipeline.vae.config.z_dim, height // 8, width // 8)
+        dtype = self.latents_dtype(embeds)
+        noise = randn_tensor(shape, generator=generator, device=pipeline._execution_device, dtype=dtype)
+        noise = variety.varied_noise(noise, request.options)
+        return Start(canvas, generator, pipeline._pack_latents(noise, 1, noise.shape[2], height // 8, width // 8))
+
+    def denoise(
+        self,
+        model: LoadedModel,
+        request: GenerationRequest,
+        embeds: PromptEmbeds,
+        start: Start,
+        report: Report,
+        is_cancelled: IsCancelled,
+    ) -> torch.Tensor:
+        """Run the pipeline's steps. Returns clean latents (1, channels, height / 8, width / 8)."""
+        tokens = super().denoise(model, request, embeds, start, report, is_cancelled)
+        width, height = start.canvas.size
+        latents: torch.Tensor = model.pipeline._unpack_latents(tokens, height, width, model.pipeline.vae_scale_factor)
+        return latents[:, :, 0]
+
+    def guidance_arguments(self, request: GenerationRequest) -> dict[str, Any]:
+        """Return the CFG scale under its name here: `guidance_scale` is for distilled models, of which none is published."""
+        return {"true_cfg_scale": request.cfg_scale}
+
+    def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
+        """One tensor each, with a mask that leaves all tokens in: without one the pipeline warns."""
+        found = {"prompt_embeds": embeds.positive[0], "prompt_embeds_mask": _all_tokens(embeds.positive[0])}
+        if embeds.negative:
+            negative = embeds.negative[0]
+            found |= {"negative_prompt_embeds": negative, "negative_prompt_embeds_mask": _all_tokens(negative)}
+        return found
+
+    def next_embeds(self, embeds: PromptEmbeds) -> dict[str, Any]:
+        """The prompt embeds of all steps after those with a shortened prompt."""
+        return {"prompt_embeds": embeds.positive[0]}
+
+    def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
+        """The limit of the prompt, which the pipeline cuts once more."""
+        return {"max_sequence_length": request.options[LIMIT]}
+
+    def preview_latents(self, vae: Any, clean: torch.Tensor, request: GenerationRequest) -> torch.Tensor | None:
+        """Tokens (1, h w, 4 x channels) -> (1, channels, 2 h, 2 w)."""
+        width = -(-request.width // self.family.size_multiple)
+        if clean.ndim != 3 or clean.shape[1] % width:
+            return None
+        grid = clean.permute(0, 2, 1).reshape(1, clean.shape[2], clean.shape[1] // width, width)
+        return torch.nn.functional.pixel_shuffle(grid, 2)
+
+    def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
+        """(1, channels, h, w) normalised -> (1, 3, 8 h, 8 w)."""
+        frames = latents.unsqueeze(2).to(vae.dtype)
+        shape = (1, vae.config.z_dim, 1, 1, 1)
+        mean = torch.tensor(vae.config.latents_mean).view(shape).to(frames)
+        spread = 1.0 / torch.tensor(vae.config.latents_std).view(shape).to(frames)
+        pixels: torch.Tensor = vae.decode(frames / spread + mean, return_dict=False)[0]
+        return pixels[:, :, 0]
+
+
+BACKEND = QwenImageBackend
+
+
+def _all_tokens(embeds: torch.Tensor) -> torch.Tensor:
+    return torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)

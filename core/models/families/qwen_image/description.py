@@ -1,0 +1,93 @@
+"""Describe Qwen-Image: a transformer with two streams, Qwen2.5-VL as text encoder, a VAE for videos with 16 latent channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.i18n import localize
+from core.models.families.base import NO_CONTROLNET, PLAIN_TRANSFORMER, Family, Part, Text, read_config
+from core.models.families.qwen_image.lora_names import LORA
+from core.types import IMAGE, MASK
+
+PATCH = 16  # px of a token's side: 8 of the VAE times a patch of 2
+MAX_SIDE = 2048  # px; positions have no end, the published models were made for about 1.8 megapixels
+NATIVE_SIDE = 1328  # px, of the square among the published sizes
+_ATTENTION = ("num_attention_heads", "attention_head_dim", "num_layers")
+
+_CANNOT: Mapping[str, Text] = {
+    "transformer.use_rope": PLAIN_TRANSFORMER,
+    "transformer.rope_": PLAIN_TRANSFORMER,
+    "transformer.dype_": PLAIN_TRANSFORMER,
+    "transformer.attention_": PLAIN_TRANSFORMER,
+    "performance.": PLAIN_TRANSFORMER,
+    "compile.": PLAIN_TRANSFORMER,
+    "tensorrt.": PLAIN_TRANSFORMER,
+    "cfg.": localize("models.families.base.no_cfg_options"),
+    "scheduler.shift": localize("models.families.base.dynamic_shift"),
+    "vae.tiling_mode": localize("models.families.qwen_image.description.no_exact_tiles"),
+    "controlnet.": NO_CONTROLNET,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QwenImage(Family):
+    """Qwen-Image's pipelines."""
+
+    def max_side(self, folder: Path | None) -> int:
+        """The same for all."""
+        return MAX_SIDE
+
+    def native_side(self, folder: Path | None) -> int:
+        """The same for all: no configuration says it."""
+        return NATIVE_SIDE
+
+    def model_width(self, folder: Path | None) -> int | None:
+        """The width of the transformer's tokens."""
+        config = read_config(folder / "transformer" / "config.json") if folder else {}
+        heads, width = config.get("num_attention_heads"), config.get("attention_head_dim")
+        return heads * width if isinstance(heads, int) and isinstance(width, int) else self.width
+
+    def steps_run(self, steps: int, strength: float) -> int:
+        """Return the steps rounded up, as QwenImageImg2ImgPipeline.get_timesteps does."""
+        return steps - int(max(steps - min(steps * strength, steps), 0))
+
+    def attention_channels(self, config: Mapping[str, Any]) -> int:
+        """Return the width times the blocks."""
+        heads, width, blocks = (config.get(key) or 0 for key in _ATTENTION)
+        return int(heads * width * blocks)
+
+    def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """Heads and their width, blocks, the width of the prompt embeds."""
+        return tuple(config.get(key) or 0 for key in (*_ATTENTION, "joint_attention_dim"))
+
+
+QWEN_IMAGE = QwenImage(
+    folder="qwen_image",
+    pipeline="QwenImagePipeline",
+    label="Qwen-Image",
+    parts={
+        "scheduler": Part("diffusers", ("FlowMatchEulerDiscreteScheduler",), "scheduler_config.json", weights=False),
+        "text_encoder": Part("transformers", ("Qwen2_5_VLForConditionalGeneration",)),
+        "tokenizer": Part(
+            "transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast"), "tokenizer_config.json", weights=False
+        ),
+        "transformer": Part("diffusers", ("QwenImageTransformer2DModel",)),
+        "vae": Part("diffusers", ("AutoencoderKLQwenImage",)),
+    },
+    denoiser="transformer",
+    prediction="flow",
+    size_multiple=PATCH,
+    steps=50,
+    cfg_scale=4.0,
+    width=3072,
+    lora=LORA,
+    img2img="QwenImageImg2ImgPipeline",
+    inpaint="QwenImageInpaintPipeline",
+    template=("", "<|im_end|>\n<|im_start|>assistant\n"),  # what is before is not given to the transformer
+    cannot=_CANNOT,
+    inputs=(IMAGE, MASK),
+)
+FAMILIES = (QWEN_IMAGE,)
