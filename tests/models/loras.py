@@ -21,7 +21,8 @@ def write_lora(
     tensors = {}
     for part in parts:
         for name, layer in getattr(pipeline, part, nn.Module()).named_modules():
-            if isinstance(layer, nn.Linear) and ("to_" in name or "_proj" in name or also in name) and "context_refiner" not in name:
+            acts = "to_" in name or "_proj" in name or also in name
+            if isinstance(layer, nn.Linear) and acts and "context_refiner" not in name:
                 down = torch.randn(rank, layer.in_features, generator=dice) * scale
                 up = torch.randn(layer.out_features, rank, generator=dice) * scale
                 tensors |= {
