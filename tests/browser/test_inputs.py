@@ -62,6 +62,43 @@ def test_a_pasted_image_is_painted_on_and_the_mask_is_kept(app, browser):
     page.close()
 
 
+def test_boxes_are_drawn_on_the_stage_and_removed_by_a_click(app, browser):
+    page = new_page(browser)
+    open_generate(page, app, "en")
+    stage, field = page.locator(".st-key-stage"), page.get_by_role("textbox", name="Refine boxes")
+    page.evaluate(PASTE)
+    canvas, frames = stage.locator("canvas"), stage.locator(".frames i")
+    expect(canvas).to_be_visible()
+    stage.get_by_role("button", name="Box", exact=True).click()
+    drag(page, canvas, (0.1, 0.2), (0.4, 0.8))
+    expect(field).to_have_value("96x96+32+32")
+    drag(page, canvas, (0.9, 0.9), (0.5, 0.4))  # from the lower right
+    expect(field).to_have_value("96x96+32+32, 128x80+160+64")
+    expect(frames).to_have_count(2)
+    expect(stage.get_by_role("button", name="Brush", exact=True)).to_be_disabled()
+    field.fill("96x96+32+32, 128x80+160+64, 64x64+0+0")
+    field.press("Enter")
+    expect(frames).to_have_count(3)
+    drag(page, canvas, (0.2, 0.5), (0.2, 0.5))
+    expect(field).to_have_value("128x80+160+64, 64x64+0+0")
+    stage.get_by_role("button", name="Undo").click()
+    expect(field).to_have_value("128x80+160+64")
+    stage.get_by_role("button", name="Clear boxes").click()
+    expect(field).to_have_value("")
+    expect(stage.get_by_role("button", name="Brush", exact=True)).to_be_enabled()
+    page.close()
+
+
+def drag(page, canvas, start, end):
+    """From point to point, as shares of the image's width and height."""
+    canvas.scroll_into_view_if_needed()
+    area = canvas.bounding_box()
+    page.mouse.move(area["x"] + start[0] * area["width"], area["y"] + start[1] * area["height"])
+    page.mouse.down()
+    page.mouse.move(area["x"] + end[0] * area["width"], area["y"] + end[1] * area["height"], steps=5)
+    page.mouse.up()
+
+
 def stroke(page, canvas, start, end):
     """Along the middle of the image, by shares of its width."""
     canvas.scroll_into_view_if_needed()

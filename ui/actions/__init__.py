@@ -30,8 +30,10 @@ from ui.actions.generate import (
 )
 from ui.actions.input_images import (
     boxes_of_mask,
+    boxes_on_source,
     control_request,
     detect_boxes,
+    draw_boxes,
     fit_size,
     keep_control,
     keep_references,
@@ -52,6 +54,7 @@ __all__ = [
     "apply_yaml",
     "ask",
     "boxes_of_mask",
+    "boxes_on_source",
     "cancel",
     "cancel_all",
     "change_model",
@@ -59,6 +62,7 @@ __all__ = [
     "cure",
     "delete_preset",
     "detect_boxes",
+    "draw_boxes",
     "empty_trash",
     "favourite",
     "fit_size",

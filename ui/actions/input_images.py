@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from core.config.boxes import KEY as BOXES
+from core.config.boxes import Box, read_boxes
 from core.config.control_units import KEY as UNITS
 from core.config.control_units import read_units, role_of
 from core.errors import StudioError
@@ -15,8 +17,6 @@ from core.types import CONTROL, IMAGE, MASK, GenerationRequest, HistoryQuery, Im
 from ui import state
 from ui.actions.form import open_form
 from ui.actions.studio_calls import submit
-
-BOXES = "inpaint.boxes"
 
 
 def with_images(
@@ -107,6 +107,26 @@ def boxes_of_mask(studio: Studio) -> None:
     """Turn each painted part of the mask into a box of its own, in place of the mask."""
     if _take_boxes(studio, lambda size: studio.requests.painted_boxes(state.sources().inputs[MASK], size)):
         state.set_mask("")
+
+
+def boxes_on_source(size: tuple[int, int]) -> tuple[Box, ...]:
+    """Return the form's boxes, which are pixels of the file, in pixels of the source image of `size`."""
+    values = state.form()
+    width, height = int(values["generation.width"]), int(values["generation.height"])
+    try:
+        boxes = read_boxes(values[BOXES], "form")
+    except StudioError:  # typed, and refused with its reason when it is sent
+        return ()
+    across, down = size[0] / width, size[1] / height
+    return tuple(
+        Box(round(box.left * across), round(box.top * down), round(box.right * across), round(box.bottom * down)) for box in boxes
+    )
+
+
+def draw_boxes(studio: Studio, boxes: Sequence[Box]) -> None:
+    """Put the boxes that were drawn on the source image into the form, with its size; none leave the size as it is."""
+    if not _take_boxes(studio, lambda size: tuple(str(box) for box in boxes)):
+        state.fill_form({BOXES: ()})
 
 
 def _take_boxes(studio: Studio, find: Callable[[tuple[int, int]], tuple[str, ...]]) -> bool:

@@ -1,67 +1,108 @@
-// A picture on which a mask is painted: what is painted is drawn anew. The mask is kept as a black and white picture of the
-// same size a moment after each stroke; strokes are remembered, so that they can be taken back one by one.
+// An image on which a mask is painted, or boxes are drawn: what is painted, or in a box, is generated anew. The mask is kept as
+// a black and white image of the same size a moment after each stroke; strokes are remembered, so that they can be undone one by
+// one. Boxes are [left, top, width, height] in pixels of the image; a click on a box removes it.
 const COLOUR = "#ff2e88";
 const WAIT = 500; // ms after a stroke
 const LONGEST = 2048; // px of the board's own side: larger pictures are painted on at this scale
+const [PAINT, ERASE, BOX] = ["paint", "erase", "box"]; // tools
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".board");
   const board = box.board ?? (box.board = build(box));
   board.data = data;
   board.tell = (digest) => setTriggerValue("mask", digest);
+  board.tellBoxes = (boxes) => setTriggerValue("boxes", boxes);
   label(board);
   if (board.shown !== data.src) begin(board);
   else if (data.mask !== board.kept && !board.busy) load(board);
+  board.boxes = data.boxes;
+  showBoxes(board);
 }
 
 function build(box) {
   const [tools, sheet, said] = box.children;
-  const [image, canvas] = sheet.children;
-  const board = { box, tools, sheet, said, image, canvas, strokes: [], base: null, erase: false, kept: "", timer: 0 };
-  const [paint, erase, size, undo, invert, clear] = tools.querySelectorAll("button, input");
-  board.controls = { paint, erase, size, undo, invert, clear };
-  paint.onclick = () => choose(board, false);
-  erase.onclick = () => choose(board, true);
-  undo.onclick = () => { board.strokes.pop(); redraw(board); changed(board); };
+  const [image, canvas, frames] = sheet.children;
+  const board = { box, tools, sheet, said, image, canvas, frames, strokes: [], base: null, kept: "", timer: 0, boxes: [] };
+  const [paint, erase, boxes, size, undo, invert, clear] = tools.querySelectorAll("button, input");
+  board.controls = { paint, erase, box: boxes, size, undo, invert, clear };
+  paint.onclick = () => choose(board, PAINT);
+  erase.onclick = () => choose(board, ERASE);
+  boxes.onclick = () => choose(board, BOX);
+  undo.onclick = () => {
+    if (board.tool === BOX) return giveBoxes(board, board.boxes.slice(0, -1));
+    board.strokes.pop();
+    redraw(board);
+    changed(board);
+  };
   invert.onclick = () => { board.strokes.push({ invert: true }); redraw(board); changed(board); };
-  clear.onclick = () => { board.strokes = []; board.base = null; redraw(board); changed(board); };
+  clear.onclick = () => {
+    if (board.tool === BOX) return giveBoxes(board, []);
+    board.strokes = [];
+    board.base = null;
+    redraw(board);
+    changed(board);
+  };
   canvas.onpointerdown = (event) => {
     if (event.button) return;
     canvas.setPointerCapture(event.pointerId);
-    board.stroke = { erase: board.erase, width: brush(board), points: [at(board, event)] };
+    if (board.tool === BOX) {
+      board.drawn = { from: at(board, event), to: at(board, event) };
+      return;
+    }
+    board.stroke = { erase: board.tool === ERASE, width: brush(board), points: [at(board, event)] };
     board.strokes.push(board.stroke);
     redraw(board);
   };
   canvas.onpointermove = (event) => {
     ring(board, event);
+    if (board.drawn) {
+      board.drawn.to = at(board, event);
+      return showBoxes(board);
+    }
     if (!board.stroke) return;
     for (const each of event.getCoalescedEvents?.() ?? [event]) board.stroke.points.push(at(board, each));
     line(board, board.stroke);
   };
-  canvas.onpointerup = canvas.onpointercancel = () => {
+  canvas.onpointerup = canvas.onpointercancel = (event) => {
+    if (board.drawn) return endBox(board, event.type === "pointercancel");
     if (!board.stroke) return;
     board.stroke = null;
     changed(board);
   };
-  choose(board, false);
+  choose(board, PAINT);
   return board;
 }
 
 function label({ controls, data, tools, image }) {
-  for (const [name, control] of Object.entries(controls)) {
-    const words = data.words[name];
-    control.title = words;
-    control.setAttribute("aria-label", words);
-    if (control.tagName === "BUTTON") control.textContent = words;
-  }
+  for (const [name, control] of Object.entries(controls)) named(control, data.words[name]);
   tools.setAttribute("aria-label", data.words.tools);
   image.alt = data.alt;
 }
 
-function choose(board, erase) {
-  board.erase = erase;
-  board.controls.paint.setAttribute("aria-pressed", String(!erase));
-  board.controls.erase.setAttribute("aria-pressed", String(erase));
+function named(control, words) {
+  control.title = words;
+  control.setAttribute("aria-label", words);
+  if (control.tagName === "BUTTON") control.textContent = words;
+}
+
+function choose(board, tool) {
+  board.tool = tool;
+  for (const name of [PAINT, ERASE, BOX]) board.controls[name].setAttribute("aria-pressed", String(name === tool));
+  if (board.data) enable(board);
+}
+
+// Boxes take the place of a mask: while there is one of them, the tools of the other are off, and the line below says why.
+function enable(board) {
+  const { controls, data, said, boxes } = board;
+  const painted = board.strokes.length > 0 || board.base !== null;
+  if (boxes.length && board.tool !== BOX) choose(board, BOX);
+  if (painted && board.tool === BOX) choose(board, PAINT);
+  controls.paint.disabled = controls.erase.disabled = boxes.length > 0;
+  controls.box.disabled = painted;
+  controls.size.disabled = controls.invert.disabled = board.tool === BOX;
+  controls.undo.disabled = board.tool === BOX ? !boxes.length : !board.strokes.length;
+  named(controls.clear, board.tool === BOX ? data.words.clear_boxes : data.words.clear);
+  if (!board.busy) said.textContent = boxes.length ? data.words.box_hint : painted ? data.words.mask_hint : "";
 }
 
 function begin(board) {
@@ -73,6 +114,7 @@ function begin(board) {
   canvas.width = Math.round(data.width * scale);
   canvas.height = Math.round(data.height * scale);
   board.strokes = [];
+  board.drawn = null;
   load(board);
 }
 
@@ -110,7 +152,7 @@ function brush({ controls, canvas }) {
 
 function ring(board, event) {
   const area = board.canvas.getBoundingClientRect();
-  const width = (brush(board) / board.canvas.width) * area.width;
+  const width = board.tool === BOX ? 0 : (brush(board) / board.canvas.width) * area.width;
   board.sheet.style.setProperty("--x", `${event.clientX - area.left}px`);
   board.sheet.style.setProperty("--y", `${event.clientY - area.top}px`);
   board.sheet.style.setProperty("--brush", `${width}px`);
@@ -121,7 +163,56 @@ function redraw(board) {
   pen.clearRect(0, 0, board.canvas.width, board.canvas.height);
   if (board.base) pen.drawImage(board.base, 0, 0);
   for (const stroke of board.strokes) stroke.invert ? turn(board, pen) : line(board, stroke);
-  board.controls.undo.disabled = !board.strokes.length;
+  enable(board);
+}
+
+// The rectangle between two points of the canvas, in whole pixels of the image and within it.
+function rectangle({ data, canvas }, { from, to }) {
+  const side = (a, b, pixels, length) => {
+    const ends = [a, b].map((value) => Math.min(length, Math.max(0, Math.round((value / pixels) * length))));
+    return [Math.min(...ends), Math.abs(ends[1] - ends[0])];
+  };
+  const [left, width] = side(from[0], to[0], canvas.width, data.width);
+  const [top, height] = side(from[1], to[1], canvas.height, data.height);
+  return [left, top, width, height];
+}
+
+function showBoxes(board) {
+  const { frames, data, drawn } = board;
+  const shown = [...board.boxes, ...(drawn ? [rectangle(board, drawn)] : [])];
+  frames.replaceChildren(...shown.map(([left, top, width, height], index) => {
+    const frame = document.createElement("i");
+    Object.assign(frame.style, {
+      left: `${(100 * left) / data.width}%`, top: `${(100 * top) / data.height}%`,
+      width: `${(100 * width) / data.width}%`, height: `${(100 * height) / data.height}%`,
+    });
+    frame.textContent = index + 1;
+    return frame;
+  }));
+  enable(board);
+}
+
+// A drag adds a box; a click removes the topmost one that lies there.
+function endBox(board, cancelled) {
+  const { data, drawn, said } = board;
+  const added = rectangle(board, drawn);
+  board.drawn = null;
+  showBoxes(board);
+  if (cancelled) return;
+  const [x, y, width, height] = added;
+  if (Math.min(width, height) >= data.smallest) {
+    if (board.boxes.length < data.most) return giveBoxes(board, [...board.boxes, added]);
+    said.textContent = data.words.most;
+    return;
+  }
+  const hit = board.boxes.findLastIndex(([left, top, wide, high]) => x >= left && x < left + wide && y >= top && y < top + high);
+  if (hit >= 0) giveBoxes(board, board.boxes.filter((_, index) => index !== hit));
+}
+
+function giveBoxes(board, boxes) {
+  board.boxes = boxes;
+  showBoxes(board);
+  board.tellBoxes(boxes);
 }
 
 function line(board, stroke) {
@@ -152,7 +243,7 @@ function tint(pen, colour) {
 }
 
 function changed(board) {
-  board.controls.undo.disabled = !board.strokes.length;
+  enable(board);
   clearTimeout(board.timer);
   board.busy = true;
   board.timer = setTimeout(() => save(board), WAIT);
@@ -164,7 +255,7 @@ async function save(board) {
   try {
     const digest = empty(board.canvas) ? "" : await keep(picture(board), data.language);
     board.kept = digest && `/api/inputs/${digest}`;
-    said.textContent = "";
+    said.textContent = digest ? data.words.mask_hint : "";
     board.tell(digest);
   } catch (error) {
     said.textContent = `${data.words.failed} ${error.message}`;

@@ -12,6 +12,9 @@ from typing import Any
 
 import streamlit as st
 
+from core.config.boxes import MOST as MOST_BOXES
+from core.config.boxes import SMALLEST as SMALLEST_BOX
+from core.config.boxes import Box
 from core.server.listing import items, write_query
 from core.types import HistoryPage, HistoryQuery, ImageRecord, ImageSelection, Job, JobState
 from ui import progress_poll as ui_pulse
@@ -80,9 +83,9 @@ _pair = _component("pair", '<div class="pair" role="group" tabindex="0"></div>')
 _paste = _component("paste", '<div class="paste"><span></span><p role="alert"></p></div>')
 _board = _component(
     "board",
-    '<div class="board"><div class="tools" role="toolbar"><button></button><button></button>'
+    '<div class="board"><div class="tools" role="toolbar"><button></button><button></button><button></button>'
     '<input type="range" min="2" max="50" value="14"><button></button><button></button><button></button></div>'
-    '<div class="sheet"><img alt=""><canvas></canvas></div><p role="status"></p></div>',
+    '<div class="sheet"><img alt=""><canvas></canvas><div class="frames"></div></div><p role="status"></p></div>',
 )
 _grid = _component("grid", '<div class="grid" role="group"><div class="space"></div></div>')
 
@@ -361,26 +364,33 @@ def paste(label: str, language: str, *, key: str, on_kept: Callable[[str], None]
 
 
 def board(
-    image: str, mask: str, size: tuple[int, int], words: Mapping[str, str], language: str,
-    *, key: str, on_mask: Callable[[str], None],
+    image: str, mask: str, boxes: Sequence[Box], size: tuple[int, int], words: Mapping[str, str], language: str,
+    *, key: str, on_mask: Callable[[str], None], on_boxes: Callable[[tuple[Box, ...]], None],
 ) -> None:  # fmt: skip
-    """Show an input image with a mask editor; both by digest. `on_mask` gets that of the new mask, "" for none."""
+    """Show an input image, by digest, on which a mask is painted or boxes are drawn, in pixels of its `size`.
 
-    def painted() -> None:
-        digest = st.session_state[key].get("mask")
-        if digest is not None:
-            on_mask(str(digest))
+    `on_mask` gets the digest of the new mask, "" for none; `on_boxes` all boxes after one was drawn or removed.
+    """
+
+    def drawn(given: Sequence[Sequence[int]]) -> None:
+        on_boxes(tuple(Box(left, top, left + width, top + height) for left, top, width, height in given))
 
     data = {
         "src": input_url(image),
         "mask": input_url(mask) if mask else "",
+        "boxes": [[box.left, box.top, box.width, box.height] for box in boxes],
+        "smallest": SMALLEST_BOX,
+        "most": MOST_BOXES,
         "width": size[0],
         "height": size[1],
         "alt": words["tools"],
         "words": dict(words),
         "language": language,
     }
-    _board(key=key, data=data, on_mask_change=painted)
+    _board(
+        key=key, data=data, on_mask_change=_told(key, "mask", lambda digest: on_mask(str(digest))),
+        on_boxes_change=_told(key, "boxes", drawn),
+    )  # fmt: skip
 
 
 def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> None:

@@ -193,11 +193,14 @@ def mask(studio: Studio, image: str) -> None:
     painted = state.sources().inputs.get(MASK, "")
     words = {name: t(f"inputs.board.{name}") for name in BOARD}
     custom_components.board(
-        image, painted, size, words, state.language(), key=f"board_{state.sources_version()}", on_mask=state.set_mask
-    )
+        image, painted, actions.boxes_on_source(size), size, words, state.language(), key=f"board_{state.sources_version()}",
+        on_mask=state.set_mask, on_boxes=lambda boxes: actions.draw_boxes(studio, boxes),
+    )  # fmt: skip
 
 
-BOARD = ("tools", "paint", "erase", "size", "undo", "invert", "clear", "saving", "failed")
+BOARD = (
+    "tools", "paint", "erase", "box", "size", "undo", "invert", "clear", "clear_boxes", "saving", "failed", "box_hint", "mask_hint", "most",
+)  # fmt: skip
 
 
 def _remove() -> None:
