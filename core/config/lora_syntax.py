@@ -1,7 +1,8 @@
 """Read and write how LoRAs are named: "name:weight" in the option `lora.use`, <lora:name:weight> in a prompt, as in A1111.
 
 A weight may be followed by others for parts of the model: `name:0.8:te=0` leaves the text encoders alone,
-`name:0.8:layers.0-9=0.3` weakens ten blocks, `name:0.8:mid_block=0` switches one off.
+`name:0.8:layers.0-9=0.3` weakens ten blocks, `name:0.8:mid_block=0` switches one off, `down_blocks.1.0=0` the first layers of one.
+`lbw=` is read as A1111's extension has it, and written as such weights.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.config import lora_blocks
 from core.errors import OptionError
 from core.i18n import localize
 from core.types import Decision, GenerationRequest
@@ -28,7 +30,8 @@ _ALLOWED = localize("config.lora_syntax.allowed", largest=-LARGEST, largest_2=LA
 _PART_ALLOWED = localize("config.lora_syntax.part_allowed", largest=-LARGEST, largest_2=LARGEST)
 _TEXT_PARTS = {"te": ("text_encoder", "text_encoder_2"), "te1": ("text_encoder",), "te2": ("text_encoder_2",)}
 _NETWORK = {"net": "net", "unet": "net", "transformer": "net", "dit": "net"}
-_BLOCK = re.compile(r"([a-z][a-z_]*)(?:\.(\d{1,4})(?:-(\d{1,4}))?)?")
+_BLOCK = re.compile(r"([a-z][a-z_]*)(?:\.(\d{1,4})(?:-(\d{1,4})|\.(\d{1,2}))?)?")
+_FACTORS = "lbw"
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def _names(name: str, layer: str) -> bool:
     found = re.match(r"([a-z_]+)(?:\.(\d+))?", layer)
     if block is None or found is None or found[1] != block[1]:
         return False
+    if block[4] is not None:
+        return lora_blocks.member_of(layer) == (block[1], int(block[2]), int(block[4]))
     return block[2] is None or (found[2] is not None and int(block[2]) <= int(found[2]) <= int(block[3] or block[2]))
 
 
@@ -96,11 +101,34 @@ def _read(text: str, source: str) -> LoraSpec:
     weights = [_number(one) for one in rest if "=" not in one] or [1.0]
     if not name.strip() or len(weights) > 2 or not all(abs(weight) <= LARGEST for weight in weights):
         raise _unusable(source, text)
-    parts = dict(_read_part(one, source) for one in named)
+    factors = [one for one in named if one.partition("=")[0].strip().lower() == _FACTORS]
+    parts = dict(_read_part(one, source) for one in named if one not in factors)
     if len(weights) == 2 and weights[0] != weights[1]:  # A1111: the text encoders' first, then the network's
         parts = {"te": weights[0], **parts}
+    for one in factors:
+        parts = {**_by_factors(one, weights[-1], parts.get("te", weights[-1]), source), **_without_te(parts)}
     ordered = sorted(parts.items(), key=lambda part: part[0] not in ("net", "te"))
     return LoraSpec(name.strip(), weights[-1], tuple(ordered))
+
+
+def _by_factors(text: str, weight: float, text_weight: float, source: str) -> dict[str, float]:
+    """Return the weights of parts that the factors of `lbw=` make of the network's and the text encoders' weight."""
+    factors = lora_blocks.read_factors(text.partition("=")[2])
+    if factors is None:
+        raise _unusable(source, text, _FACTORS_ALLOWED)
+    parts = {}
+    for block, factor in factors.items():
+        part = lora_blocks.part_of(block)
+        whole = text_weight if part == "te" else weight
+        if not abs(whole * factor) <= LARGEST:
+            raise _unusable(source, text)
+        if part is not None and whole * factor != weight:
+            parts[part] = round(whole * factor, 6)
+    return parts
+
+
+def _without_te(parts: Mapping[str, float]) -> dict[str, float]:
+    return {part: weight for part, weight in parts.items() if part != "te"}
 
 
 def _read_part(text: str, source: str) -> tuple[str, float]:
@@ -169,4 +197,5 @@ def moved(request: GenerationRequest) -> tuple[GenerationRequest, tuple[Decision
     return replace(request, prompt=plain, options=options), (Decision(KEY, asked, list(options[KEY]), _MOVED),)
 
 
+_FACTORS_ALLOWED = localize("config.lora_syntax.factors", lists=", ".join(lora_blocks.LISTS))
 _MOVED = localize("config.lora_syntax.moved")

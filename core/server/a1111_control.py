@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from core import __version__
 from core.config import control_units
+from core.config.control_a1111 import CONTROL_MODES, UNION_TYPES, plain_name, preprocessor_of
 from core.config.control_units import KEY, MODES, PREPROCESSORS, ControlUnit
 from core.errors import OptionError
 from core.i18n import localize
@@ -22,29 +24,22 @@ from core.types import CONTROLS
 
 SCRIPT = "controlnet"
 API_VERSION = 2  # of the extension's interface, which clients ask for
-_MODULES = (  # how A1111's preprocessors begin -> ours; the first that fits
-    ("none", control_units.NONE), ("canny", control_units.CANNY), ("depth", control_units.DEPTH),
-    ("lineart", control_units.LINEART), ("scribble", control_units.SCRIBBLE), ("tile_resample", control_units.TILE),
-    ("tile", control_units.TILE), ("invert", control_units.INVERT),
-)  # fmt: skip
-_EXACT = {*PREPROCESSORS, "tile_resample", "invert (from white bg & black line)"}  # the same as A1111's
-_CONTROL_MODES = {
-    "balanced": 0, "my prompt is more important": 1, "controlnet is more important": 2, **{name: k for k, name in enumerate(MODES)},
-}  # fmt: skip
 _RESIZE_MODES = {
     "just resize": 0, "scale to fit (inner fit)": 1, "crop and resize": 1, "inner fit": 1, "envelope (outer fit)": 2,
     "resize and fill": 2, "outer fit": 2,
 }  # fmt: skip
-_TYPES = {
-    "openpose": "pose", "depth": "depth", "soft edge": "softedge", "scribble": "softedge", "canny": "canny",
-    "lineart": "canny", "mlsd": "canny", "normal map": "normal", "normalmap": "normal", "segmentation": "segment",
-    "tile": "tile", "inpaint": "repaint", "unknown": "", **{name: name for name in control_units.UNION_TYPES},
+_TYPES: Mapping[str, tuple[tuple[str, ...], str]] = {  # the extension's types -> words in the names of ControlNets, preprocessor
+    "Canny": (("canny",), control_units.CANNY), "Depth": (("depth",), control_units.DEPTH),
+    "OpenPose": (("pose",), ""), "Lineart": (("lineart", "mlsd"), control_units.LINEART),
+    "Scribble": (("scribble", "sketch"), control_units.SCRIBBLE), "SoftEdge": (("softedge", "hed"), ""),
+    "NormalMap": (("normal",), ""), "Segmentation": (("seg",), ""), "Tile": (("tile",), control_units.TILE),
+    "Inpaint": (("inpaint",), ""),
 }  # fmt: skip
 _READ = (
     "enabled", "module", "model", "weight", "image", "input_image", "resize_mode", "guidance_start", "guidance_end",
     "control_mode", "pixel_perfect", "processor_res", "threshold_a", "threshold_b", "union_control_type",
 )  # fmt: skip
-_SILENT = ("low_vram", "lowvram", "save_detected_map", "is_ui", "batch_images", "input_mode", "use_preview_as_input")
+_SILENT = ("save_detected_map", "is_ui", "batch_images", "input_mode", "use_preview_as_input")
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "hr_option": ("Both", "HiResFixOption.BOTH", 0),
     "inpaint_crop_input_image": (True, False),
@@ -97,11 +92,11 @@ def read_units(studio: Studio, body: Body, reading: Reading) -> dict[str, str]:
 
 def _unit(unit: Mapping[str, Any], index: int, known: Any, reading: Reading, image: int) -> ControlUnit:
     name = f"controlnet[{index}]"
-    module = str(unit.get("module", "none")).strip().lower()
-    preprocessor = next((ours for begin, ours in _MODULES if module.startswith(begin)), None)
+    module = str(unit.get("module", "none"))
+    preprocessor, same = preprocessor_of(module)
     if preprocessor is None:
         raise _refused(f"{name}.module", module, ", ".join(PREPROCESSORS))
-    if module not in _EXACT and not module.startswith("depth_anything"):
+    if not same:
         reading.ignore(f"{name}.module: {module[:40]} (used: {preprocessor})")
     for key, value in unit.items():
         if key not in _READ and key not in _SILENT and value not in _NEUTRAL.get(key, (None, "", False, [], {}, 0)):
@@ -109,33 +104,38 @@ def _unit(unit: Mapping[str, Any], index: int, known: Any, reading: Reading, ima
     if not unit.get("pixel_perfect") and _positive(unit, "processor_res", 0) > 0:
         reading.ignore(f"{name}.processor_res (maps have the size of the image)")
     defaults = ControlUnit("")
-    canny, tile = preprocessor == control_units.CANNY, preprocessor == control_units.TILE
     return ControlUnit(
         name=_network(str(unit.get("model", "")), known, name),
         weight=_number(unit, "weight", 1.0, name),
         preprocessor=preprocessor,
-        low=int(_positive(unit, "threshold_a", defaults.low)) if canny else defaults.low,
-        high=int(_positive(unit, "threshold_b", defaults.high)) if canny else defaults.high,
-        rate=max(1.0, _positive(unit, "threshold_a", defaults.rate)) if tile else defaults.rate,
+        **_thresholds(unit, preprocessor),
         start=_number(unit, "guidance_start", defaults.start, name),
         end=_number(unit, "guidance_end", defaults.end, name),
-        mode=MODES[_selected(unit.get("control_mode", 0), _CONTROL_MODES, f"{name}.control_mode")],
+        mode=MODES[_selected(unit.get("control_mode", 0), CONTROL_MODES, f"{name}.control_mode")],
         kind=_type(unit, name),
         image=image,
     )
 
 
+def _thresholds(unit: Mapping[str, Any], preprocessor: str) -> dict[str, Any]:
+    """Return what the extension's thresholds mean for a preprocessor, by fields of a unit."""
+    if preprocessor == control_units.CANNY:
+        low, high = (_positive(unit, key, default) for key, default in (("threshold_a", 100), ("threshold_b", 200)))
+        return {"low": int(low), "high": int(high)}
+    return {"rate": max(1.0, _positive(unit, "threshold_a", 1.0))} if preprocessor == control_units.TILE else {}
+
+
 def _type(unit: Mapping[str, Any], name: str) -> str:
     given = str(unit.get("union_control_type", "")).strip().lower()
-    if given and given not in _TYPES:
-        raise _refused(f"{name}.union_control_type", given, ", ".join(_TYPES))
-    return _TYPES.get(given, "")
+    if given and given not in UNION_TYPES:
+        raise _refused(f"{name}.union_control_type", given, ", ".join(UNION_TYPES))
+    return UNION_TYPES.get(given, "")
 
 
 def _network(given: str, known: Any, name: str) -> str:
     """Return the name of a ControlNet as it is here: A1111 adds a hash in brackets, and clients change the case."""
-    wanted = re.sub(r"\s*\[[0-9a-f]+\]$", "", given.strip())
-    found = next((one for one in known if one.lower() == wanted.lower()), None)
+    wanted = plain_name(given).lower()
+    found = next((one for one in known if one.lower() == wanted), None)
     if found is None:
         raise _refused(f"{name}.model", given or "-", ", ".join(known) or localize("server.a1111_control.none"))
     return str(found)
@@ -178,6 +178,40 @@ def _refused(key: str, value: Any, allowed: Any) -> OptionError:
     return OptionError(source=SOURCE, key=key, value=str(value)[:60], allowed=allowed)
 
 
+class Detection(BaseModel):
+    """What the extension takes at /controlnet/detect; -1 is the preprocessor's own threshold."""
+
+    controlnet_module: str = "none"
+    controlnet_input_images: list[str] = []
+    controlnet_threshold_a: float = -1
+    controlnet_threshold_b: float = -1
+
+
+def _sliders(preprocessor: str) -> list[dict[str, Any]]:
+    """Return the ranges of a preprocessor's values in the extension's form."""
+    size = {"name": "Preprocessor Resolution", "min": 64, "max": 2048, "value": 512}
+    if preprocessor == control_units.CANNY:
+        limits = (("Canny Low Threshold", 100), ("Canny High Threshold", 200))
+        return [size, *({"name": name, "min": 0, "max": 255, "value": value} for name, value in limits)]
+    if preprocessor == control_units.TILE:
+        return [size, {"name": "Down Sampling Rate", "min": 1.0, "max": 8.0, "value": 1.0, "step": 0.01}]
+    return [size] if preprocessor != control_units.NONE else []
+
+
+def _by_type(models: Sequence[str]) -> dict[str, Any]:
+    """Return for each type of the extension its preprocessors and ControlNets, with the first as default."""
+
+    def listed(modules: Sequence[str], fitting: Sequence[str], module: str, model: str) -> dict[str, Any]:
+        return {"module_list": [*modules], "model_list": [*fitting], "default_option": module, "default_model": model}
+
+    found = {"All": listed(PREPROCESSORS, models, control_units.NONE, "None")}
+    for name, (words, preprocessor) in _TYPES.items():
+        fitting = [model for model in models if any(word in model.lower() for word in (*words, "union"))]
+        own = [control_units.NONE, *([preprocessor] if preprocessor else [])]
+        found[name] = listed(own, fitting, own[-1], next(iter(fitting), "None"))
+    return found
+
+
 def create_controlnet(get_studio: Callable[[], Studio], problem: Any) -> FastAPI:
     """Return the app to be mounted at /controlnet: the lists that clients of the extension ask for."""
     app = FastAPI(title="Z Darkroom: ControlNet", version=__version__, docs_url=None, redoc_url=None)
@@ -194,14 +228,33 @@ def create_controlnet(get_studio: Callable[[], Studio], problem: Any) -> FastAPI
 
     @app.get("/module_list")
     def modules() -> Any:
-        """List the preprocessors."""
-        return {"module_list": list(PREPROCESSORS)}
+        """List the preprocessors, with the ranges of their values."""
+        return {
+            "module_list": list(PREPROCESSORS),
+            "module_detail": {name: {"model_free": False, "sliders": _sliders(name)} for name in PREPROCESSORS},
+        }
 
     @app.get("/control_types")
     def types() -> Any:
-        """List the preprocessors and ControlNets as one type."""
-        every = {"module_list": list(PREPROCESSORS), "model_list": list(get_studio().requests.all_controlnets())}
-        return {"control_types": {"All": {**every, "default_option": "none", "default_model": "None"}}}
+        """List preprocessors and ControlNets by type: those whose names have the type's words, and Unions."""
+        return {"control_types": _by_type(list(get_studio().requests.all_controlnets()))}
+
+    @app.post("/detect")
+    def detect(body: Detection) -> Any:
+        """Return the control images that a preprocessor makes."""
+        preprocessor, same = preprocessor_of(body.controlnet_module)
+        if preprocessor is None:
+            raise _refused("controlnet_module", body.controlnet_module, ", ".join(PREPROCESSORS))
+        if not body.controlnet_input_images:
+            raise _refused("controlnet_input_images", "[]", localize("server.uploads.allowed"))
+        values = {"threshold_a": body.controlnet_threshold_a, "threshold_b": body.controlnet_threshold_b}
+        unit = ControlUnit("", preprocessor=preprocessor, **_thresholds(values, preprocessor))
+        images = [
+            get_studio().requests.preprocessed(from_base64(given, "controlnet_input_images"), unit)
+            for given in body.controlnet_input_images
+        ]
+        used = "" if same else f" ({body.controlnet_module[:40]} is not here, used: {preprocessor})"
+        return {"images": [base64.b64encode(image).decode() for image in images], "info": f"Success{used}"}
 
     @app.get("/settings")
     def settings() -> Any:

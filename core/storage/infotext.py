@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core import __version__
-from core.config.control_units import MODES, units_of
+from core.config.control_a1111 import FIELDS, write_unit
+from core.config.control_units import units_of
 from core.config.lora_syntax import FILES, KEY, LoraSpec, read_uses, split_prompt, write_tags
 from core.config.prompt_weights import CLIP_SKIP
 from core.config.samplers import SAMPLER, SAMPLERS, SCHEDULE, SCHEDULES
@@ -79,20 +80,7 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
 
 def _controlnets(effective: Mapping[str, Any]) -> dict[str, str]:
     """Return the ControlNet units as A1111's extension writes them: "ControlNet 0", "ControlNet 1" ..."""
-    found = {}
-    for number, unit in enumerate(units_of(effective)):
-        told = {
-            "Module": unit.preprocessor, "Model": unit.name, "Weight": f"{1 if unit.weight is None else unit.weight:g}",
-            "Guidance Start": f"{unit.start:g}", "Guidance End": f"{unit.end:g}", "Pixel Perfect": "True",
-            "Control Mode": _CONTROL_MODES[unit.mode],
-        }  # fmt: skip
-        found[f"ControlNet {number}"] = ", ".join(f"{name}: {value}" for name, value in told.items())
-    return found
-
-
-_CONTROL_MODES = dict(
-    zip(MODES, ("Balanced", "My prompt is more important", "ControlNet is more important"), strict=True)
-)
+    return {name: write_unit(unit) for name, unit in zip(FIELDS, units_of(effective), strict=False)}
 
 
 def read_infotext(text: str) -> Infotext:

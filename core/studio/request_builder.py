@@ -19,7 +19,7 @@ from core.config import samplers
 from core.config.boxes import check_boxes
 from core.config.cfg import CFG, GUIDANCE, as_cfg
 from core.config.control_units import KEY as UNITS
-from core.config.control_units import UNION_TYPES, read_units, role_of
+from core.config.control_units import UNION_TYPES, ControlUnit, read_units, role_of
 from core.config.loader import Settings, data_folder
 from core.config.lora_syntax import lora_specs_of, split_prompt
 from core.config.options import FIELDS, SCHEMA
@@ -274,6 +274,11 @@ class RequestBuilder:
         size, resize = (request.width, request.height), not request.options["force_original_resolution"]
         with Image.open(self._input_images.file(request.inputs[role])) as stored:
             image = laid(stored.convert("RGB"), size, size_to_render(info, request), resize)
+        return _as_png(control_map(image, unit, depth_in_own_process(self._depths)))
+
+    def preprocessed(self, data: bytes, unit: ControlUnit) -> bytes:
+        """Return, as PNG, what the preprocessor of a unit makes of an image file. Raises InputImageError, ControlNetError."""
+        image = self._input_images.read(self._input_images.keep(data, "controlnet"))
         return _as_png(control_map(image, unit, depth_in_own_process(self._depths)))
 
     def controlnets(self, model: ModelInfo) -> Sequence[str]:

@@ -199,7 +199,8 @@ def mask(studio: Studio, image: str) -> None:
 
 
 BOARD = (
-    "tools", "paint", "erase", "box", "size", "undo", "invert", "clear", "clear_boxes", "saving", "failed", "box_hint", "mask_hint", "most",
+    "tools", "paint", "erase", "box", "size", "undo", "invert", "clear", "clear_boxes", "saving", "failed", "box_hint",
+    "mask_hint", "most",
 )  # fmt: skip
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from core.config import control_a1111, control_units
 from core.config.lora_syntax import read_uses, split_prompt
 from core.errors import OptionError
 from core.history.importers import common
@@ -59,7 +61,24 @@ def _found(info: Infotext, program: str) -> FoundParameters:
         if name in info.fields:
             kept = well_formed(info.fields[name])[: common.LONGEST_LISTED]
             result = FoundParameters(program, result.values, {**result.unused, name: kept}, result.facts)
-    return result
+    return _with_control_units(result, info.fields)
+
+
+def _with_control_units(result: FoundParameters, fields: Mapping[str, str]) -> FoundParameters:
+    """Add the units of the ControlNet extension; what of one has no equivalent here stays listed under its name."""
+    units, unused = [], dict(result.unused)
+    for name in control_a1111.FIELDS:
+        read = control_a1111.read_unit(fields[name]) if name in fields else None
+        if read is None:
+            continue
+        units.append(well_formed(str(read[0])))
+        if read[1]:
+            unused[name] = common.shown(read[1])
+        else:
+            unused.pop(name, None)
+    if not units:
+        return result
+    return replace(result, values={**result.values, control_units.KEY: tuple(units)}, unused=unused)
 
 
 def _first_word(value: str | None) -> str | None:

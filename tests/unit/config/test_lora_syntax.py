@@ -134,3 +134,34 @@ def test_the_prompt_wins_where_both_name_one_and_the_decision_says_so() -> None:
     assert single.prompt == "a house" and single.options[KEY] == ("ink:0.3", "neon:0.5")
     assert decisions[0].requested == ["ink:1", "neon:0.5"] and decisions[0].effective == ["ink:0.3", "neon:0.5"]
     assert moved(single) == (single, ())
+
+
+FIRST = ("unet", "down_blocks.1.attentions.0.proj_in")
+SECOND = ("unet", "down_blocks.1.resnets.1.conv1")
+SAMPLER = ("unet", "down_blocks.1.downsamplers.0.conv")
+UP = ("unet", "up_blocks.1.attentions.2.proj_in")
+MIDDLE = ("unet", "mid_block.attentions.0.proj_in")
+TEXT = ("text_encoder", "text_model.encoder.layers.0.mlp.fc1")
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("ink:1:down_blocks.1.0=0.2", (0.2, 1, 1, 1, 1, 1)),
+        ("ink:0.5:lbw=1,0,0,0.2,0.4,0,0,2,0,0,0.6,0,0,0,0,0,0", (0.1, 0.2, 0.5, 0.3, 1, 0.5)),
+        ("ink:0.5:lbw=0,0.2,0.4,0,0,2,0,0,0,0,0,0.6", (0.1, 0.2, 0.5, 0.3, 1, 0)),
+        ("ink:1:lbw=0,0,0,0,0,0.1,0.2,0.3,0,0,0,0,0,3,0,0,0,0,0,0.6,0,0,0,0,0,0", (0.1, 0.2, 0.3, 0.6, 3, 0)),
+        ("ink:0.8:0.5:lbw=OUTALL", (0, 0, 0.5, 0.5, 0, 0.8)),
+        ("ink:1:lbw=none", (0, 0, 1, 0, 0, 0)),
+    ],
+)
+def test_block_weights_of_the_extension(text: str, weights: tuple[float, ...]) -> None:
+    (use,) = read_uses([text], "form")
+    assert tuple(use.weight_of(*layer) for layer in (FIRST, SECOND, SAMPLER, UP, MIDDLE, TEXT)) == pytest.approx(weights)
+    assert "," not in str(use) and read_uses([str(use)], "form") == (use,)
+
+
+@pytest.mark.parametrize("factors", ["", "1,2,3", "IN02", "1,x,0,0,0,0,0,0,0,0,0,0", "9" + ",1" * 16])
+def test_factors_that_cannot_be_used_are_named(factors: str) -> None:
+    with pytest.raises(OptionError, match="lbw="):
+        read_uses([f"ink:1:lbw={factors}"], "form")

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from core.config.control_a1111 import read_unit, write_unit
+from core.config.control_units import read_units
 from core.history.importers import READERS, read_parameters
 from core.storage.metadata import save_arguments
 from core.types import FoundParameters, ImageParameters
@@ -301,3 +303,45 @@ def test_invokeais_loras_become_the_option(loras: list[Any]) -> None:
 def test_what_the_option_has_no_word_for_is_listed(loras: Any) -> None:
     found = read_parameters(png({"invokeai_metadata": dumped({"positive_prompt": "a house", "loras": loras})}))
     assert found is not None and "lora.use" not in found.values and "loras" in found.unused
+
+
+UNIT = (
+    "Module: canny, Model: canny-xl [d14c016b], Weight: 0.8, Resize Mode: Crop and Resize, Processor Res: 512, Threshold A: 50, "
+    "Threshold B: 150, Guidance Start: 0.1, Guidance End: 0.6, Pixel Perfect: True, Control Mode: My prompt is more important, "
+    "Hr Option: Both, Save Detected Map: True"
+)
+ENUMS = (
+    "Module: none, Model: union, Weight: 1, Resize Mode: ResizeMode.INNER_FIT, Guidance Start: 0, Guidance End: 1, "
+    "Control Mode: ControlMode.BALANCED, Hr Option: HiResFixOption.BOTH, Union Control Type: ControlNetUnionControlType.OPENPOSE"
+)
+EMPTY = "Module: none, Model: a, Guidance Start: 0.7, Guidance End: 0.2"
+OLD = (
+    "preprocessor: canny, model: canny-sd [fef5e48e], weight: 1, starting/ending: (0, 0.5), resize mode: Crop and Resize, "
+    "pixel perfect: False, control mode: Balanced, preprocessor params: (512, 100, 180)"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "rest"),
+    [
+        (UNIT, "canny-xl:0.8:preprocessor=canny:low=50:high=150:start=0.1:end=0.6:mode=prompt", None),
+        (ENUMS, "union:1:type=pose", None),
+        (OLD, "canny-sd:1:preprocessor=canny:high=180:end=0.5", None),
+        ("Module: openpose_full, Model: pose, Weight: 1", "pose:1", "Module: openpose_full"),
+        ("Module: tile_resample, Model: t, Weight: 1, Threshold A: 4", "t:1:preprocessor=tile:rate=4", None),
+        ("Module: canny, Model: None", None, "Module: canny, Model: None"),
+        (EMPTY, None, EMPTY),
+    ],
+    ids=["A1111", "newer", "older", "no preprocessor", "tile", "none", "unusable"],
+)  # fmt: skip
+def test_controlnet_units_of_the_extension(text: str, unit: str | None, rest: str | None) -> None:
+    found = read_parameters(png({"parameters": f'{A1111}, ControlNet 0: "{text}"'}))
+    assert found is not None
+    assert found.values.get("controlnet.units") == ((unit,) if unit else None)
+    assert found.unused.get("ControlNet 0") == rest
+
+
+def test_controlnet_units_are_written_as_they_are_read() -> None:
+    texts = ("a:0.5:preprocessor=canny:low=20:high=60:start=0.1:end=0.9:mode=control", "b:1:preprocessor=tile:rate=3")
+    written = [write_unit(unit) for unit in read_units(texts, "test")]
+    assert [read_unit(text) for text in written] == [(unit, "") for unit in read_units(texts, "test")]
