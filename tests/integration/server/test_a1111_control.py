@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from core.models.depth_library import DepthLibrary
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -17,6 +16,7 @@ from PIL import Image
 from core.config.control_units import KEY
 from core.errors import OptionError
 from core.inference.control_maps import canny
+from core.models.controlnet_library import DepthLibrary
 from core.server.a1111_control import create_controlnet, read_units
 from core.server.a1111_request import Reading, TextBody
 from core.storage.input_images import InputImages
