@@ -25,6 +25,7 @@ from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.i18n import localize
 from core.jobs.generator_protocol import LazyGenerator, WorkerLost, as_studio_error, device_fault
+from core.jobs.image_saver import ImageSaver
 from core.jobs.queue import JobQueue
 from core.jobs.worker_process import RETRY_SECONDS
 from core.storage.database import Database
@@ -39,10 +40,12 @@ MODEL_FILES = (
     "model.fingerprint",
 )  # in a record: hashes by part, and of all; older records have the last alone
 
+KEPT_STATES = "resume.interval"  # how many steps a crash may cost
 STATES = "states"  # folder on this machine: the states of images that were stopped between two steps, by job
 
 MAX_WAIT_SECONDS = 24 * 3600.0  # for a database or an object store that is away, from one error on
 MAX_PAUSE_SECONDS = 10.0  # between two tries
+FRESH_SECONDS = 0.02  # an answer of the database is taken for the present one
 MAX_PENDING = 100  # finished images of a job that are kept here; generation waits beyond that
 
 _T = TypeVar("_T")
@@ -82,6 +85,7 @@ class JobRunner:
         self._stopping = stopping
         self._running: set[str] = set()  # ids of claimed jobs
         self._claim_unanswered = False
+        self._told = ("", False, 0.0)  # by the last report: job, whether it is to stop, and when
         self._job_log = job_log
         self.device_failed = False
 
@@ -194,13 +198,14 @@ class JobRunner:
         inputs = self._patiently(job, lambda: self._read_inputs(request))
         begun = self._patiently(job, lambda: self._begun_with(job))
         kept = itertools.count(len(made) + 1)
-        self._generator.ready().generate(
-            request,
-            lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
-            lambda: self._is_stopped(job.id),
-            lambda image: self._save(job, _with_upgrade(image, begun), pace, next(kept)),
-            ResumeState(job.id, made, inputs, self._states / job.id),
-        )
+        with ImageSaver(job.id) as saver:
+            self._generator.ready().generate(
+                request,
+                lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
+                lambda: self._is_stopped(job.id),
+                lambda image: self._save(job, _with_upgrade(image, begun), pace, next(kept), saver),
+                ResumeState(job.id, made, inputs, self._states / job.id),
+            )
 
     def _begun_with(self, job: Job) -> Mapping[str, Any]:
         """Return what was in effect for the first image of a resumed job; nothing for a job that begins."""
@@ -221,7 +226,8 @@ class JobRunner:
     def _report(self, job_id: str, progress: Progress, waits_for: StorageError | None = None) -> None:
         """Store a job's progress. A database that is away costs the report, not the job."""
         try:
-            self._queue.report(job_id, progress, waits_for)
+            stopped = self._queue.report(job_id, progress, waits_for)
+            self._told = (job_id, stopped, time.monotonic())
         except StorageError as error:
             if not error.temporary:
                 raise
@@ -229,7 +235,13 @@ class JobRunner:
         self._say("loading" if progress.phase is Phase.LOADING else "busy")
 
     def _is_stopped(self, job_id: str) -> bool:
-        return self._stopping.is_set() or self._asked(lambda: self._queue.is_stop_requested(job_id))
+        """Return True if the job is to end. Right after a report, which says so too, the database is not asked again."""
+        if self._stopping.is_set():
+            return True
+        told_of, stopped, at = self._told
+        if told_of == job_id and time.monotonic() - at < FRESH_SECONDS:
+            return stopped
+        return self._asked(lambda: self._queue.is_stop_requested(job_id))
 
     def _asked(self, look: Callable[[], bool]) -> bool:
         """Return what the database says; False while it is away."""
@@ -240,13 +252,26 @@ class JobRunner:
                 raise
             return False
 
-    def _save(self, job: Job, generated: GeneratedImage, pace: EtaEstimator, image: int) -> None:
-        """Save an image, the job's `image`th, as soon as it is made, unless the job was cancelled meanwhile."""
+    def _save(self, job: Job, generated: GeneratedImage, pace: EtaEstimator, image: int, saver: ImageSaver) -> None:
+        """Have an image saved, the job's `image`th, as soon as it is made, unless the job was cancelled meanwhile.
+
+        It is encoded and written while the next one is generated, unless a crash may cost fewer steps than an image has.
+        """
         if self._asked(lambda: self._queue.is_cancel_requested(job.id)):
             raise Cancelled
         steps, images = generated.request.num_inference_steps, job.request.num_images
         progress = Progress(Phase.SAVE, steps, steps, image, images)
         self._report(job.id, progress)
+        saver.put(lambda: self._write_image(job, generated, progress))
+        if generated.request.options.get(KEPT_STATES):
+            saver.wait()  # the image's state is removed when this returns
+        if len(self._pending.places_of(job.id)) >= MAX_PENDING:
+            saver.wait()
+            self._wait_for_pending(job)
+        pace.learn(generated)
+
+    def _write_image(self, job: Job, generated: GeneratedImage, progress: Progress) -> None:
+        """Write an image into the history, or, while that is away, keep it on this machine."""
         finished = self._history.prepare(generated, job.id)
         try:
             if self._pending.places_of(job.id):
@@ -257,12 +282,9 @@ class JobRunner:
             if not error.temporary:
                 self._history.withdraw(finished)
                 raise
-            log.warning("job %s: image %d is kept here until it can be written: %s", job.id, image, error)
+            log.warning("job %s: image %d is kept here until it can be written: %s", job.id, progress.image, error)
             self._pending.put(finished)
             self._report(job.id, progress, error)
-        if len(self._pending.places_of(job.id)) >= MAX_PENDING:
-            self._wait_for_pending(job)
-        pace.learn(generated)
 
     # -- while the database or the object store is away --------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select, update
 from core.errors import Cancelled, CrashLoopError, GenerationError, StudioError, WorkerDiedError
 from core.jobs import job_rows
 from core.jobs.exit_reasons import Reason
-from core.jobs.job_rows import ENDED, IN_WORK, IllegalTransition, check_transition, end_job, not_before, requeue_job
+from core.jobs.job_rows import ENDED, IN_WORK, IllegalTransition, end_job, not_before, requeue_job
 from core.jobs.serialization import UnreadableRequest, read_request, write_progress
 from core.storage.database import Database, now
 from core.storage.dialects import upsert
@@ -64,31 +64,32 @@ class WorkerQueue:
                 return job_rows.get_job(connection, row.id)
             return None
 
-    def report(self, job_id: str, progress: Progress, waits_for: StudioError | None = None) -> None:
+    def report(self, job_id: str, progress: Progress, waits_for: StudioError | None = None) -> bool:
         """Store a job's progress; it is running from the first phase after loading. A preview replaces the last one.
 
-        `waits_for` becomes the job's error: what keeps it from going on at present.
-        Raises Cancelled when the job is not this worker's any more.
+        `waits_for` becomes the job's error: what keeps it from going on at present. Returns True if the job is to be
+        cancelled or paused. Raises Cancelled when the job is not this worker's any more.
         """
+        values: dict[str, Any] = {
+            "progress": write_progress(progress),
+            "reported_at": now(),
+            **({"state": JobState.RUNNING} if progress.phase is not Phase.LOADING else {}),
+            **({"error": waits_for.to_dict()} if waits_for is not None else {}),
+        }
+        own = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(IN_WORK))
+        if self._worker_id is not None:
+            own = own.where(jobs.c.worker == self._worker_id)
         with self._database.writing(part=job_id, durable=False) as connection:
-            if not self._owns(connection, job_id):
-                raise Cancelled
-            present = job_rows.state_of(connection, job_id)
-            loading = progress.phase is Phase.LOADING and present is not JobState.RUNNING
-            following = JobState.LOADING if loading else JobState.RUNNING
-            if present not in IN_WORK:
+            if not connection.execute(own.values(values)).rowcount:
+                if not self._owns(connection, job_id):
+                    raise Cancelled
+                present = job_rows.state_of(connection, job_id)
                 raise IllegalTransition(f"job {job_id} is {present} and reports without having been claimed")
-            check_transition(job_id, present, following)
-            values: dict[str, Any] = {
-                "state": following,
-                "progress": write_progress(progress),
-                "reported_at": now(),
-                **({"error": waits_for.to_dict()} if waits_for is not None else {}),
-            }
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+            stopped = connection.scalar(select(jobs.c.cancel_requested | jobs.c.held).where(jobs.c.id == job_id))
             if progress.preview is not None:
                 latest = {"job_id": job_id, "image": progress.preview}
                 upsert(connection, previews, latest, "job_id")
+            return bool(stopped)
 
     def is_cancel_requested(self, job_id: str) -> bool:
         """Return True if the job is to be cancelled."""
