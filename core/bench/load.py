@@ -39,7 +39,7 @@ PROMPT = "a red house at sunset, snowy mountains"
 JOBS = 4  # of each round of each client: the first is moved, the second cancelled
 START_SECONDS = 180.0
 CALL_SECONDS = 600.0
-_OWN = {  # of the app under test, whatever the settings of this folder say
+OWN_SETTINGS = {  # of the app under test, whatever the settings of this folder say
     "server.host": "127.0.0.1",
     "access.token": "",
     "storage.database": "",
@@ -155,11 +155,11 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         whole_number("--steps", arguments.steps or "2", 1, 200),
     )
     given = {SCHEMA.find(key, SOURCE).key: value for key, value in map(pair, arguments.set)}
-    settings = {**_OWN, "model.id": arguments.model, **given}
+    settings = {**OWN_SETTINGS, "model.id": arguments.model, **given}
     calls = Calls()
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        _app(Path(folder), settings, configs) as app,
+        running_app(Path(folder), settings, configs) as app,
     ):
         port, process = app
         warm = Client(port, 0, size, arguments.model, Calls())
@@ -232,40 +232,51 @@ def _table(report: Mapping[str, Any]) -> str:
     )
 
 
-@contextmanager
-def _app(folder: Path, settings: Mapping[str, Any], configs: Path) -> Iterator[tuple[int, psutil.Process]]:
-    """The app on a free port, from the moment its worker is ready; ended with the block. Raises StudioError."""
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_app(folder: Path, settings: Mapping[str, Any], configs: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """The app on a free port, from the moment its worker is ready; ended with the block. Raises StudioError."""
+    port = free_port()
     settings = {**settings, "server.port": port, "output.directory": folder}
     environment = {f"ZDARKROOM_{key.upper().replace('.', '__')}": str(value) for key, value in settings.items()}
-    log = folder / "app.log"
+    command = [sys.executable, "-m", "ui.serve"]
+    with running_server(command, environment, (port, "/_stcore/health"), folder / "app.log") as process:
+        yield port, process
+
+
+@contextmanager
+def running_server(
+    command: Sequence[str], environment: Mapping[str, str], ready: tuple[int, str], log: Path
+) -> Iterator[psutil.Process]:
+    """A server, from the moment that the port and path of `ready` answer 200; ended with the block. Raises StudioError."""
     with log.open("w") as sink:
-        app = subprocess.Popen(
-            [sys.executable, "-m", "ui.serve"],
-            cwd=PROJECT_ROOT,
-            env={**os.environ, **environment},
-            stdout=sink,
-            stderr=sink,
+        server = subprocess.Popen(
+            command, cwd=PROJECT_ROOT, env={**os.environ, **environment}, stdout=sink, stderr=sink
         )
     try:
-        _wait_for(port, app, log)
-        yield port, psutil.Process(app.pid)
+        _wait_for(ready, server, log)
+        yield psutil.Process(server.pid)
     finally:
-        app.terminate()
+        server.terminate()
         try:
-            app.wait(timeout=60)
+            server.wait(timeout=60)
         except subprocess.TimeoutExpired:
-            app.kill()
+            server.kill()
 
 
-def _wait_for(port: int, app: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(ready: tuple[int, str], server: subprocess.Popen[bytes], log: Path) -> None:
+    port, path = ready
     end = time.monotonic() + START_SECONDS
-    while app.poll() is None and time.monotonic() < end:
+    while server.poll() is None and time.monotonic() < end:
         with suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-            connection.request("GET", "/_stcore/health")
+            connection.request("GET", path)
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.5)

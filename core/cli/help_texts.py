@@ -80,6 +80,7 @@ WORDS = {
         "rope: the trained side",
         "executor": "ray: measure several workers on Ray against the local worker instead, each on one thread",
         "workers": "number of workers, with --executor ray",
+        "http": "of overhead: calls of each API of the running app against plain diffusers behind FastAPI",
         "clients": "of load: number of clients that call at once; each does --runs rounds",
         "what": "speed: against plain diffusers; vae: tiling modes; rope: RoPE scalings at 2 and 3 times the size; "
         "overhead: the time that queue, previews and saving add to a job; load: the app with several clients at once; "
@@ -159,6 +160,7 @@ WORDS = {
         "side": "宽和高（像素）；默认用模型自带值；使用 --executor 时为训练过的最大边长；rope 时为被超出的训练边长",
         "executor": "ray：改为比较 Ray 上的多个工作进程与本机工作进程，各用一个线程",
         "workers": "使用 --executor ray 时的工作进程数",
+        "http": "用于 overhead：将运行中应用的各个 API 调用与 FastAPI 后的原版 diffusers 比较",
         "clients": "用于 load：同时调用的客户端数，每个执行 --runs 轮",
         "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放；"
         "overhead：队列、预览和保存为任务增加的时间；load：多个客户端同时调用应用；"

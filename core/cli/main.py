@@ -162,6 +162,10 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
         from core.bench import rope
 
         return rope.run(parsed, configs)
+    if parsed.what == "overhead" and parsed.http:
+        from core.bench import overhead_http
+
+        return overhead_http.run(parsed, configs)
     if parsed.what == "overhead":
         from core.bench import overhead
 
@@ -364,6 +368,7 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--executor", metavar="ray", help=words["executor"])
     command.add_argument("--workers", default="2", metavar="N", help=words["workers"])
     command.add_argument("--clients", default="10", metavar="N", help=words["clients"])
+    command.add_argument("--http", action="store_true", help=words["http"])
 
 
 if __name__ == "__main__":
