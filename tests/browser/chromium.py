@@ -110,9 +110,24 @@ def open_generate(page: Page, address: str, language: str = "", draft: bool = Fa
 
 def wait_for_draft(page: Page) -> None:
     """Wait until the Generate page takes input: what the browser had kept of the form is back."""
-    page.locator("html[data-draft]").wait_for(state="attached")
+    page.locator("html[data-kept-draft]").wait_for(state="attached")
     prompt_of(page).wait_for()  # Streamlit loads the code of a widget when the first is shown
     page.locator(".st-key-generate button").wait_for()
+
+
+def open_benchmark(page: Page, address: str, draft: bool = False) -> None:
+    """Open the Benchmark page and wait until it takes input; unless `draft`, what another test typed is forgotten first."""
+    if not draft:
+        page.goto(f"{address}/_stcore/health")
+        page.evaluate("localStorage.clear()")
+    page.goto(f"{address}/comparison?lang=en")
+    wait_for_benchmark(page)
+
+
+def wait_for_benchmark(page: Page) -> None:
+    """Wait until what the browser had kept of the Benchmark page is back."""
+    page.locator("html[data-kept-benchmark]").wait_for(state="attached")
+    page.locator(".st-key-start_comparison button").wait_for()
 
 
 def prompt_of(page: Page):

@@ -13,7 +13,17 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chromium import PATIENCE, finished_image, new_page, open_generate, prompt_of, stage_image
+from tests.browser.chromium import (
+    PATIENCE,
+    finished_image,
+    new_page,
+    open_benchmark,
+    open_generate,
+    prompt_of,
+    stage_image,
+    wait_for_benchmark,
+    wait_for_draft,
+)
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE)
@@ -122,17 +132,102 @@ def test_what_runs_is_shown_on_every_page(app, browser):
     page.close()
 
 
-def test_the_benchmark_survives_a_reload(app, browser):
+def test_the_benchmark_survives_a_reload_another_page_and_a_new_tab(app, browser):
+    """Loaded anew at the instant when the third column is seen, and while a text is typed that was not left."""
     page = new_page(browser)
-    page.goto(f"{app}/comparison?lang=en")
-    page.evaluate("localStorage.removeItem('zd-benchmark')")
+    open_benchmark(page, app)
     page.get_by_role("button", name="Add column").click()
-    expect(page.get_by_text("Column 3", exact=True)).to_be_visible()
-    prompts = page.get_by_label("Prompts, one per line")
-    prompts.fill("a red house\na white tent")  # and not left
+    page.get_by_text("Column 3", exact=True).wait_for()
     page.reload()
-    expect(prompts).to_have_value("a red house\na white tent")
     expect(page.get_by_text("Column 3", exact=True)).to_be_visible()
+    wait_for_benchmark(page)
+    prompts = page.get_by_label("Prompts, one per line")
+    prompts.fill("a red house\na white tent")
+    page.reload()
+    wait_for_benchmark(page)
+    expect(prompts).to_have_value("a red house\na white tent")
+    prompts.press_sequentially("s")
+    page.get_by_role("link", name="Queue").click()
+    expect(page.locator(".st-key-queue_switches")).to_be_visible()
+    page.get_by_role("link", name="Benchmark").click()
+    expect(prompts).to_have_value("a red house\na white tents")
+    other = new_page(browser)
+    open_benchmark(other, app, draft=True)
+    expect(other.get_by_label("Prompts, one per line")).to_have_value("a red house\na white tents")
+    expect(other.get_by_text("Column 3", exact=True)).to_be_visible()
+    other.close()
+    page.close()
+
+
+KEPT_OF_BEFORE = """() => {
+  const fields = { comparison_rows: [1, 2, 3], "comparison:prompts": "a lighthouse", "comparison:seeds": "5" };
+  localStorage.setItem("zd-benchmark-last", JSON.stringify({ values: fields, typed: {}, fills: 0 }));
+}"""
+TYPED_AT_ONCE = """() => new MutationObserver(() => {
+  const field = document.querySelector(".st-key-comparison_prompts textarea");
+  if (!field || window.typedAtOnce || document.documentElement.dataset.keptBenchmark) return;
+  window.typedAtOnce = true;
+  Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(field, "typed at once");
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}).observe(document, { childList: true, subtree: true })"""
+
+
+def test_what_is_typed_before_the_benchmark_is_given_back_stays(app, browser):
+    page = new_page(browser)
+    page.goto(f"{app}/_stcore/health")
+    page.evaluate(KEPT_OF_BEFORE)
+    page.add_init_script(f"({TYPED_AT_ONCE})()")
+    open_benchmark(page, app, draft=True)
+    expect(page.get_by_text("Column 3", exact=True)).to_be_visible()
+    expect(page.get_by_label("Seeds, separated by commas")).to_have_value("5")
+    expect(page.get_by_label("Prompts, one per line")).to_have_value("typed at once")
+    expect(page.locator(".st-key-comparison_form[inert]")).to_have_count(0)
+    page.close()
+
+
+NO_STORAGE = """() => { for (const name of ["sessionStorage", "localStorage"])
+  Object.defineProperty(window, name, { get() { throw new DOMException("off", "SecurityError"); } }); }"""
+FULL_STORAGE = """() => { Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); }; }"""
+
+
+@pytest.mark.parametrize("broken", [NO_STORAGE, FULL_STORAGE], ids=["off", "full"])
+def test_without_storage_only_a_reload_forgets(app, browser, broken):
+    page = new_page(browser)
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(f"{app}/_stcore/health")
+    page.evaluate("localStorage.clear()")
+    page.add_init_script(f"({broken})()")
+    page.goto(f"{app}/?lang=en")
+    wait_for_draft(page)
+    prompt_of(page).press_sequentially("a quiet harbour")
+    page.get_by_role("link", name="Queue").click()
+    sound = page.get_by_label("Sound when the queue is done")
+    sound.check()
+    page.get_by_role("link", name="Models").click()
+    expect(page.locator(".st-key-model_demo")).to_be_visible()
+    page.get_by_role("link", name="Queue").click()
+    expect(sound).to_be_checked()  # the window remembers
+    page.get_by_role("link", name="Generate").click()
+    expect(prompt_of(page)).to_have_value("a quiet harbour")
+    page.get_by_label("Steps", exact=True).fill("1")
+    page.locator(".st-key-generate button").click()
+    finished_image(page)
+    expect(page).to_have_title("Generate · Z Darkroom")
+    assert problems == []
+    page.close()
+
+
+def test_a_number_just_typed_is_kept_when_another_page_is_clicked(app, browser):
+    """The prompt has its draft; a number goes to the page's program when its field is left, by this very click."""
+    page = new_page(browser)
+    open_generate(page, app, "en")
+    steps = page.get_by_label("Steps", exact=True)
+    steps.fill("13")
+    page.get_by_role("link", name="Queue").click()
+    expect(page.locator(".st-key-queue_switches")).to_be_visible()
+    page.get_by_role("link", name="Generate").click()
+    expect(steps).to_have_value("13")
     page.close()
 
 

@@ -36,7 +36,6 @@ def restore_draft(studio: Studio, values: Mapping[str, Any]) -> None:
 
     What can't be used any more is left out, and so is what was changed on the page before this arrived.
     """
-    state.set_draft_asked()
     known = {model.id for model in studio.catalog.models()}
     changed = state.changed_since_opening()
     found = {}

@@ -2,7 +2,8 @@
 // beside "Queue" in the navigation, the language of the document, and the signal at the end of the queue. One object for the
 // window: pages come and go, it stays. It listens to what the page hears of the queue, and asks by itself where no page does.
 const RESTS = { seen: 3000, unseen: 5000 }; // ms between two questions
-const NAVIGATION = 'a[data-testid$="NavLink"]', START_MS = 2000, COMMIT_MS = 6000, STEP_MS = 30;
+const NAVIGATION = 'a[data-testid$="NavLink"]', START_MS = 2000, COMMIT_MS = 15000, STEP_MS = 30;
+const STATE = "data-test-script-state"; // of Streamlit's own element: whether the page's program runs
 const TEXTS = ':is([data-testid="stTextInput"], [data-testid="stTextArea"], [data-testid="stNumberInput"]) :is(input, textarea)';
 
 export default function ({ data }) {
@@ -15,9 +16,11 @@ class Frame {
     this.busy = false; // a job of the viewer was active then
     window.addEventListener("darkroom:queue", ({ detail }) => this.hear(detail));
     new MutationObserver(() => this.focusable()).observe(document.body, { childList: true, subtree: true });
+    new MutationObserver(() => this.ran()).observe(document.body, { attributes: true, attributeFilter: [STATE], subtree: true });
     document.addEventListener("click", (event) => this.closeDrawer(event), true);
-    document.addEventListener("input", ({ target }) => { if (target.matches?.(TEXTS)) this.typed = target; }, true);
-    document.addEventListener("pointerdown", () => { this.pressedIn = document.activeElement; }, true);
+    document.addEventListener("input", ({ target }) => { if (target.matches?.(TEXTS)) this.typed = { field: target }; }, true);
+    document.addEventListener("focusout", ({ target }) => this.sent(target), true);
+    document.addEventListener("keydown", ({ key, target }) => { if (key === "Enter" && target.matches?.("input")) this.sent(target); }, true);
     document.addEventListener("click", (event) => this.leave(event), true);
     this.wait(0);
   }
@@ -90,39 +93,55 @@ class Frame {
     setTimeout(close, 50);
   }
 
+  // The words of a text field go to the page's program when the field is left; they have arrived when it has run since.
+  sent(field) {
+    if (this.typed?.field === field) this.typed.sent = true;
+  }
+
+  ran() {
+    const running = isRunning(), began = running && !this.running;
+    if (began && this.typed?.sent) this.typed.runs = true;
+    if (!running && this.typed?.runs) this.typed = null;
+    this.running = running;
+  }
+
   // A click that leaves the page can overtake what was typed last, which is then lost or leads back to the page: it waits until
-  // the page's program has run with it. The Generate page, which keeps a draft, does so by itself.
+  // the page's program has run with it, and has told a draft so.
   leave(event) {
     const link = event.isTrusted && event.target.closest?.(NAVIGATION);
-    const { typed, pressedIn } = this;
-    if (!link || !typed?.isConnected || document.querySelector(".st-key-draft")) return;
-    this.typed = null;
-    let ran = isRunning();
-    if (!ran && typed !== pressedIn) return; // it was left before
+    if (!link || !this.waits()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    typed.blur();
+    document.activeElement?.blur();
     const began = Date.now();
     const go = () => {
-      const running = isRunning();
-      ran ||= running;
-      const waited = Date.now() - began;
-      if (waited < COMMIT_MS && (running || (!ran && waited < START_MS))) return setTimeout(go, STEP_MS);
+      const waited = Date.now() - began, quiet = !isRunning() && !isUnsent() && waited > START_MS; // nothing new was typed
+      if (this.waits() && !quiet && waited < COMMIT_MS) return setTimeout(go, STEP_MS);
+      this.typed = null;
       link.click();
     };
     go();
   }
 
+  waits() {
+    return isUnsent() || Boolean(this.typed?.field.isConnected);
+  }
+
   signal() {
-    if (localStorage.getItem("zd-sound") === "on") ring();
-    if (localStorage.getItem("zd-notify") === "on" && window.Notification?.permission === "granted") {
+    if (stored("browser", "zd-sound") === "on") ring();
+    if (stored("browser", "zd-notify") === "on" && window.Notification?.permission === "granted") {
       new Notification(this.data.app, { body: this.data.words.done, tag: "zd-queue" });
     }
   }
 }
 
 function isRunning() {
-  return document.querySelector(".stApp")?.dataset.testScriptState !== "notRunning";
+  return document.querySelector(`[${STATE}]`)?.getAttribute(STATE) !== "notRunning";
+}
+
+// Whether a draft has words that the page's program has not had yet.
+function isUnsent() {
+  return document.documentElement.hasAttribute("data-unsent");
 }
 
 // Two short tones; a browser that wants a click on the page first stays silent.

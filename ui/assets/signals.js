@@ -5,14 +5,14 @@ export default function ({ data, parentElement }) {
   const note = parentElement.querySelector("p");
   soundWords.textContent = data.sound;
   notifyWords.textContent = data.notify;
-  sound.checked = localStorage.getItem("zd-sound") === "on";
-  notify.checked = localStorage.getItem("zd-notify") === "on" && window.Notification?.permission === "granted";
-  sound.onchange = () => localStorage.setItem("zd-sound", sound.checked ? "on" : "off");
+  sound.checked = stored("browser", "zd-sound") === "on";
+  notify.checked = stored("browser", "zd-notify") === "on" && window.Notification?.permission === "granted";
+  sound.onchange = () => store("browser", "zd-sound", sound.checked ? "on" : "off");
   notify.onchange = async () => {
     const wanted = notify.checked;
     const allowed = wanted && window.Notification ? await Notification.requestPermission() : "";
     notify.checked = wanted && allowed === "granted";
     note.textContent = wanted && !notify.checked ? data.denied : "";
-    localStorage.setItem("zd-notify", notify.checked ? "on" : "off");
+    store("browser", "zd-notify", notify.checked ? "on" : "off");
   };
 }

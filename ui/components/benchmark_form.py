@@ -25,6 +25,12 @@ def draw(studio: Studio) -> None:
     models = {info.id: info for info in studio.catalog.models()}
     _prefill(studio, models)
     _keep(studio)
+    with st.container(key="comparison_form"):
+        _fields(studio, models)
+
+
+def _fields(studio: Studio, models: dict[str, ModelInfo]) -> None:
+    """The columns, what they share, and the button."""
     rows = state.comparison_rows()
     with st.grid(4, min_column_width=250, gap="small", key="comparison_columns"):
         for number, row in enumerate(rows, start=1):
@@ -68,10 +74,17 @@ def _keep(studio: Studio) -> None:
 
     Drawn before the fields: what is seen on the page has been kept, also when it is loaded anew at that moment.
     """
-    texts = {state.PROMPTS: ".st-key-comparison_prompts", state.SEEDS: ".st-key-comparison_seeds"}
-    custom_components.kept(
-        "benchmark", state.comparison_fields(), texts, key="kept", fresh=not state.comparison_restored(),
+    texts = {
+        state.PROMPTS: ".st-key-comparison_prompts",
+        state.SEEDS: ".st-key-comparison_seeds",
+        state.SHARED: ".st-key-shared_as_text",
+    }
+    for number, row in enumerate(state.comparison_rows(), start=1):
+        texts[state.column_field("options", row)] = f".st-key-as_text_{number}"
+    custom_components.draft(
+        "benchmark", state.comparison_fields(), texts, form=".st-key-comparison_form",
         on_restored=lambda kept: state.restore_comparison(_usable(studio, kept)),
+        on_typed=lambda typed: state.set_comparison_texts({key: typed[key] for key in texts if key in typed}),
     )  # fmt: skip
 
 

@@ -25,11 +25,12 @@ from ui.job_words import title
 ASSETS = Path(__file__).parents[1] / "assets"
 
 
-def _component(name: str, frame: str) -> Callable:
-    script, style = (ASSETS / f"{name}.js", ASSETS / f"{name}.css")
-    return st.components.v2.component(
-        f"darkroom_{name}", html=frame, css=style.read_text(encoding="utf-8"), js=script.read_text(encoding="utf-8")
-    )
+def _component(name: str, frame: str, *, keeps: bool = False) -> Callable:
+    """Declare a component of ui/assets; one that `keeps` something in the browser has `storage.js` before its script."""
+    scripts = ("storage", name) if keeps else (name,)
+    script = "\n".join((ASSETS / f"{one}.js").read_text(encoding="utf-8") for one in scripts)
+    style = (ASSETS / f"{name}.css").read_text(encoding="utf-8")
+    return st.components.v2.component(f"darkroom_{name}", html=frame, css=style, js=script)
 
 
 _image = _component("picture", '<div class="frame empty"><a target="_blank" rel="noopener"><img alt=""></a></div>')
@@ -41,18 +42,19 @@ _viewer = _component(
 )
 _session = _component("session", '<div class="session" role="group"></div>')
 _batch = _component("batch", '<div class="batch" role="group"></div>')
-_draft = _component("draft", '<div class="draft"></div>')
-_kept = _component("kept", "<i></i>")
+_draft = _component("draft", "<i></i>", keeps=True)
+_skip = _component("skip", "<i></i>")
 _pulse = _component(
     "pulse",
     '<div class="pulse"><div class="words"></div>'
     '<div class="bar"><i></i></div></div>',
 )
-_frame = _component("frame", "<i></i>")
+_frame = _component("frame", "<i></i>", keeps=True)
 _signals = _component(
     "signals",
     '<div class="signals"><label><input type="checkbox"><span></span></label>'
     '<label><input type="checkbox"><span></span></label><p role="alert"></p></div>',
+    keeps=True,
 )
 _charts = _component("charts", '<div class="charts"></div>')
 _words = _component(
@@ -130,41 +132,40 @@ def batch(job: Job, total: int, label: str, selected: str | None, *, key: str, o
 
 
 def draft(
-    values: Mapping[str, Any], fields: Mapping[str, str], first: str, skip: str,
-    *, key: str, session: str, fresh: bool, fills: int,
+    name: str, values: Mapping[str, Any], texts: Mapping[str, str], *, form: str, fresh: bool = True, fills: int = 0,
     on_restored: Callable[[Mapping[str, Any]], None], on_typed: Callable[[Mapping[str, Any]], None],
 ) -> None:  # fmt: skip
-    """Keep the form in the browser's storage; `fields` are the CSS selectors of its text fields, by key.
+    """Keep a page's form in the browser's storage under `name`, and give it back once in a session.
 
-    `session` names this session; while it is `fresh`, `on_restored` gets the form that the browser had kept, once. `on_typed`
-    gets words that were typed and did not arrive. `fills` changes when the page's program changes a text field. `skip` labels
-    a link to the field `first`, for who comes by keyboard.
+    `form` is the CSS selector of the form, `texts` those of what holds its text fields, by key. `on_restored` gets the form that
+    the browser had kept, unless the program knows a newer one already (not `fresh`), `on_typed` words that were typed and did not
+    arrive. `fills` changes when the page's program changes a text field.
     """
+
+    def restored(kept: Mapping[str, Any]) -> None:
+        if not state.draft_asked(name):  # the browser asks again where it hears nothing
+            state.set_draft_asked(name)
+            on_restored(kept)
+
+    key = f"draft_{name}"
     data = {
+        "name": name,
         "values": dict(values),
-        "fields": dict(fields),
-        "first": first,
-        "skip": skip,
-        "session": session,
-        "fresh": fresh,
+        "texts": dict(texts),
+        "form": form,
+        "session": state.draft_session(),
+        "fresh": fresh and not state.draft_asked(name),
         "fills": fills,
     }
     _draft(
         key=key, data=data,
-        on_restored_change=_told(key, "restored", on_restored), on_typed_change=_told(key, "typed", on_typed),
+        on_restored_change=_told(key, "restored", restored), on_typed_change=_told(key, "typed", on_typed),
     )  # fmt: skip
 
 
-def kept(
-    name: str, values: Mapping[str, Any], texts: Mapping[str, str], *, key: str, fresh: bool,
-    on_restored: Callable[[Mapping[str, Any]], None],
-) -> None:  # fmt: skip
-    """Keep the fields of a page in the browser's storage under `name`; `texts` are the CSS selectors of text fields, by key.
-
-    `fresh`: this session has not asked for them yet.
-    """
-    data = {"name": name, "values": dict(values), "texts": dict(texts), "fresh": fresh}
-    _kept(key=key, data=data, on_restored_change=_told(key, "restored", on_restored))
+def skip_link(label: str, field: str) -> None:
+    """Give the keyboard a first stop that leads to the field with this CSS selector."""
+    _skip(key="skip", data={"label": label, "field": field})
 
 
 def _told(key: str, name: str, act: Callable[[Any], None]) -> Callable[[], None]:

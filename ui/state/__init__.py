@@ -16,7 +16,6 @@ from ui.state.benchmark import (
     column_field,
     column_text,
     comparison_fields,
-    comparison_restored,
     comparison_rows,
     comparison_text,
     open_comparison,
@@ -26,6 +25,7 @@ from ui.state.benchmark import (
     put_comparison_in_address,
     remove_comparison_row,
     restore_comparison,
+    set_comparison_texts,
     set_open_comparison,
 )
 from ui.state.control_units import (
@@ -37,6 +37,7 @@ from ui.state.control_units import (
     unit_key,
 )
 from ui.state.current_page import enter_page, errors, set_errors
+from ui.state.draft import draft_asked, draft_session, set_draft_asked
 from ui.state.form import (
     CFG,
     GUIDANCE,
@@ -82,8 +83,6 @@ from ui.state.generate_page import (
     WHENS,
     agree_reload,
     ask_reload,
-    draft_asked,
-    draft_session,
     drop_reload,
     forget_when,
     job_id,
@@ -97,7 +96,6 @@ from ui.state.generate_page import (
     section_key,
     section_open,
     section_summary,
-    set_draft_asked,
     set_level,
     set_original,
     set_preset,
@@ -258,7 +256,6 @@ __all__ = [
     "column_field",
     "column_text",
     "comparison_fields",
-    "comparison_restored",
     "comparison_rows",
     "comparison_text",
     "control_inputs",
@@ -343,6 +340,7 @@ __all__ = [
     "selection",
     "selection_version",
     "set_batch_text",
+    "set_comparison_texts",
     "set_control_input",
     "set_draft_asked",
     "set_errors",

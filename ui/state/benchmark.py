@@ -9,7 +9,7 @@ import streamlit as st
 
 _OPEN = "comparison"
 COLUMNS = "comparison_rows"  # numbers of the columns
-_RESTORED = "comparison_restored"
+_OPENING = "comparison_opening"
 _FIELD = "comparison:"
 SHARED, PROMPTS, SEEDS, VIEW = (f"{_FIELD}{name}" for name in ("shared", "prompts", "seeds", "view"))
 
@@ -64,10 +64,16 @@ def comparison_text(field: str) -> str:
     return str(st.session_state.get(field) or "")
 
 
+def set_comparison_texts(texts: Mapping[str, Any]) -> None:
+    """Put words that were typed and did not arrive into their fields."""
+    st.session_state.update({field: str(words) for field, words in texts.items()})
+
+
 def prefill_comparison(values: dict[str, object]) -> None:
-    """Fill fields that do not exist yet."""
+    """Fill fields that do not exist yet; the first time is how the page was opened."""
     for field, value in values.items():
         st.session_state.setdefault(field, value)
+    st.session_state.setdefault(_OPENING, comparison_fields())
 
 
 def comparison_fields() -> dict[str, Any]:
@@ -77,16 +83,13 @@ def comparison_fields() -> dict[str, Any]:
 
 
 def restore_comparison(kept: Mapping[str, Any]) -> None:
-    """Put the form back as the browser has kept it."""
-    st.session_state[_RESTORED] = True
-    if len(kept.get(COLUMNS) or ()) >= 2:
+    """Put the form back as the browser has kept it, but for what was changed on the page before it arrived."""
+    opening = st.session_state.get(_OPENING, {})
+    changed = {key for key, value in comparison_fields().items() if (value or None) != (opening.get(key) or None)}
+    fields = {key: value for key, value in kept.items() if key not in changed and value is not None}
+    if len(fields.pop(COLUMNS, ())) >= 2:
         st.session_state[COLUMNS] = kept[COLUMNS]
-    st.session_state.update({key: value for key, value in kept.items() if key.startswith(_FIELD) and value is not None})
-
-
-def comparison_restored() -> bool:
-    """Return whether the browser's form was asked for in this session."""
-    return bool(st.session_state.get(_RESTORED))
+    st.session_state.update({key: value for key, value in fields.items() if key.startswith(_FIELD)})
 
 
 def override_field(scope: str, key: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,8 +23,6 @@ _SUMMARIES = "_section_summaries"  # name -> what its header says
 _TAB = "stage_tab"
 _RATIO = "locked_ratio"
 _ON_STAGE = "stage_image"
-_DRAFTED = "draft_asked"
-_DRAFT_SESSION = "draft_session"
 _PRESET = "preset"
 
 LEVELS = BASIC, ADVANCED, EXPERT = ("basic", "advanced", "expert")
@@ -123,20 +120,6 @@ def ratio() -> float | None:
 
 def set_ratio(value: float | None) -> None:
     st.session_state[_RATIO] = value
-
-
-def draft_session() -> str:
-    """Return a name of this session: the browser gives the form that it has kept back once to each."""
-    return str(st.session_state.setdefault(_DRAFT_SESSION, secrets.token_hex(4)))
-
-
-def draft_asked() -> bool:
-    """Return True once the browser has given back the draft of this tab."""
-    return bool(st.session_state.get(_DRAFTED))
-
-
-def set_draft_asked() -> None:
-    st.session_state[_DRAFTED] = True
 
 
 def preset() -> str:

@@ -27,6 +27,7 @@ def page() -> None:
     studio = resources.studio()
     actions.open_form(studio)
     state.put_job_in_address()
+    custom_components.skip_link(t("generate.skip"), f"{generate_form.SELECTORS[generate_form.PROMPT]} textarea")
     _draft(studio)
     board = studio.queue.snapshot()
     mine = session_strip.session(studio, board)
@@ -50,14 +51,13 @@ def page() -> None:
 
 def _draft(studio: Studio) -> None:
     """Keep the form in the browser, and take back what it had kept."""
-
     custom_components.draft(
+        "draft",
         {
             **state.form(), "batch": state.batch_text(), "level": state.level(),
             "inputs": dict(state.sources().inputs), "parent": state.sources().parent,
         },
-        generate_form.SELECTORS, generate_form.PROMPT, t("generate.skip"), key="draft", session=state.draft_session(),
-        fresh=not state.draft_asked() and not state.fills(), fills=state.fills(),
+        generate_form.SELECTORS, form=".st-key-form_zone", fresh=not state.fills(), fills=state.fills(),
         on_restored=partial(actions.restore_draft, studio), on_typed=actions.take_typed,
     )  # fmt: skip
 
