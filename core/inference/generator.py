@@ -37,6 +37,7 @@ from core.inference import (
     preview_fit,
     prompt_writer,
     residency,
+    text_encoding,
     textual_inversion,
 )
 from core.inference.control_maps import Depth
@@ -288,8 +289,9 @@ class Generator:
             model = replace(model, effective={**model.effective, **textual_inversion.recorded(named)})
             prompts = (single.prompt, single.negative_prompt, single.guided, loras, named)
             if embeds is None or prompts != encoded:
-                on_progress(Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images))
-                embeds, encoded = _encode(backend, model, single, named), prompts
+                progress = Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images)
+                embeds = _encode(backend, model, single, named, progress, on_progress, is_cancelled)
+                encoded = prompts
             controlnet.check_images(single.options, inputs)
             steps = hires.all_steps(single, model.info.pipeline, IMAGE in inputs)
             report = _Reporter(on_progress, steps, k, request.num_images)
@@ -503,10 +505,26 @@ class _Enlarger:
 
 
 def _encode(
-    backend: Backend, model: LoadedModel, request: GenerationRequest, embeddings: Sequence[Embedding]
+    backend: Backend,
+    model: LoadedModel,
+    request: GenerationRequest,
+    embeddings: Sequence[Embedding],
+    progress: Progress,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
 ) -> PromptEmbeds:
+    """Encode the prompts with `progress` reported, and the layer as its detail. Raises Cancelled between layers."""
     began = time.perf_counter()
-    with textual_inversion.with_embeddings(model.pipeline, request, embeddings) as tokenized:
+    on_progress(progress)
+
+    def on_layer(layer: int, layers: int) -> None:
+        on_progress(replace(progress, detail=f"{layer} / {layers}"))
+
+    encoders = offload.text_encoders(model.pipeline).values()
+    with (
+        textual_inversion.with_embeddings(model.pipeline, request, embeddings) as tokenized,
+        text_encoding.watched(encoders, on_layer, is_cancelled),
+    ):
         embeds = backend.encode(model, tokenized)
     decisions = (*embeds.decisions, *textual_inversion.decisions(embeddings))
     return replace(embeds, decisions=decisions, seconds=_now(model.device) - began)

@@ -1,9 +1,13 @@
-"""Work that need not be done twice, or at all, for the same image: each can be switched off and gives the same bits."""
+"""Encode prompts: watched, so that it can be cancelled between layers, and without work that the same image does not need.
+
+What is saved can be switched off and gives the same bits.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +16,13 @@ from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from torch import nn
 
 from core.config.schema import AUTO
+from core.errors import Cancelled
 from core.i18n import localize
+from core.inference.residency import repeated_blocks
 from core.types import Decision
 
 CACHED_TEXTS = 32  # at most about 84 MB: 512 tokens of 2560 numbers of 16 bits each
+LOOK_SECONDS = 0.5
 TRIM_MULTIPLE = 64  # tokens; shorter ends fall to other kernels on the CPU, whose sums round differently (2e-6 of 13)
 
 
@@ -66,6 +73,43 @@ _ROPE_REASONS = {
     "always": localize("inference.text_encoding.rope_reasons.always"),
     "never": localize("inference.text_encoding.rope_reasons.never"),
 }
+
+
+@contextmanager
+def watched(
+    encoders: Iterable[nn.Module], on_layer: Callable[[int, int], None], is_cancelled: Callable[[], bool]
+) -> Iterator[None]:
+    """Look in before each layer of these text encoders, at most every LOOK_SECONDS: an encoder takes minutes on a CPU.
+
+    Calls `on_layer(layer, layers)`, the layer counted from 1. Raises Cancelled. An encoder that is offloaded block by block is
+    looked at only when it begins: its blocks are on their way to the GPU, and it takes seconds.
+    """
+    next_look = 0.0
+
+    def look(layer: int, layers: int) -> None:
+        nonlocal next_look
+        now = time.monotonic()
+        if now < next_look:
+            return
+        next_look = now + LOOK_SECONDS
+        if is_cancelled():
+            raise Cancelled
+        on_layer(layer, layers)
+
+    handles = []
+    for encoder in encoders:
+        blocks = [encoder] if _is_group_offload_enabled(encoder) else list(repeated_blocks(encoder))
+        for number, block in enumerate(blocks, start=1):
+
+            def before(_block: nn.Module, _args: Any, number: int = number, layers: int = len(blocks)) -> None:
+                look(number, layers)
+
+            handles.append(block.register_forward_pre_hook(before, prepend=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def encode(pipeline: Any, prompt: str, limit: int, trimmed: bool) -> torch.Tensor:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import Cancelled
-from core.inference import offload, residency
+from core.inference import offload, residency, text_encoding
 from core.inference.generator import Generator
 from core.jobs.queue import JobQueue
 from core.models.catalog import Catalog
@@ -106,6 +106,16 @@ class FamilyContract:
                 request_for(), seen.append, is_cancelled=lambda: sum(one.phase is Phase.STEPS for one in seen) >= 2
             )
         assert max(one.step for one in seen) == 2
+
+    def test_cancel_ends_between_layers_of_the_text_encoder(self, own, folder, request_for, monkeypatch):
+        monkeypatch.setattr(text_encoding, "LOOK_SECONDS", 0)
+        seen = []
+        request = request_for(prompt="a prompt that was never encoded")
+        with pytest.raises(Cancelled):
+            own.generate(request, seen.append, is_cancelled=lambda: any(one.phase is Phase.TEXT and one.detail for one in seen))
+        assert [one.phase for one in seen][-2:] == [Phase.TEXT, Phase.TEXT] and seen[-1].detail.startswith("1 / ")
+        again = own.generate(request).images[0]
+        assert np.array_equal(pixels(again.image), self.plain(folder, prompt=request.prompt, **SIZE))
 
     def test_img2img_is_plain_diffusers(self, own, folder, request_for):
         if self.family.img2img is None:
