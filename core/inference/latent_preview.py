@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-FILE = "preview.safetensors"
+from core.models.model_paths import PREVIEW_MAP
+
 SIDE = 192  # px, the longer side of the preview at most
 GROWTH = 2  # px of the preview for each latent: more would be interpolated only, which the browser does as well
 SHARE = 0.01  # of the time of an image's steps: all that its previews may take together; half of what is promised
@@ -115,7 +116,7 @@ class PreviewBudget:
 
 def load_previewer(folder: Path) -> Previewer | None:
     """Return the previewer of the model in `folder`, or None if it ships none."""
-    path = folder / FILE
+    path = folder / PREVIEW_MAP
     if not path.is_file():
         return None
     tensors = load_file(path)

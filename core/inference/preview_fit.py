@@ -25,7 +25,7 @@ from core.i18n import localize
 from core.inference import precision
 from core.inference.latent_preview import Previewer, TinyPreviewer
 from core.models.families import FAMILIES
-from core.models.model_paths import in_hugging_face_cache, store_folder
+from core.models.model_paths import PREVIEWS, tiny_decoder_folder
 from core.types import Capability
 
 if TYPE_CHECKING:
@@ -33,25 +33,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDER = "previews"  # in the folder of models: fitted maps, and folders of tiny decoders
 SIDE = 48  # px of a scene
 FITTED, HELD_OUT = 16, 4  # scenes
 BATCH = 10
 LEAST = 0.6  # correlation below which a map shows nothing of the image
-PUBLISHER = "madebyollin"  # of the tiny decoders on Hugging Face
 _OPTION = "preview.enabled"
 
 
 def with_previewer(model: LoadedModel, store: Path) -> LoadedModel:
     """Return the model with its previewer, or with the reason why it has none, as a capability."""
     name = FAMILIES[model.info.pipeline].tiny_decoder
-    folder = store / FOLDER / name
-    found = _tiny_folder(folder, name, store) if name else None
+    found = tiny_decoder_folder(store, name) if name else None
     tiny = _read_tiny(found, model) if found is not None else None
     if tiny is not None:
         return _said(model, tiny, localize("inference.preview_fit.tiny", name=name, folder=found))
     try:
-        weight, bias, share = _linear(model.pipeline.vae, store / FOLDER)
+        weight, bias, share = _linear(model.pipeline.vae, store / PREVIEWS)
     except (RuntimeError, ValueError, OSError, AttributeError, np.linalg.LinAlgError) as error:
         log.exception("no preview for %s", model.model)
         return _said(
@@ -73,12 +70,6 @@ def _said(model: LoadedModel, previewer: Previewer | None, reason: Mapping[str, 
 
 
 # -- tiny decoders -----------------------------------------------------------------------------------------------------
-
-
-def _tiny_folder(folder: Path, name: str, store: Path) -> Path | None:
-    """Return where a tiny decoder lies: in the models folder, put there or downloaded, or in Hugging Face's cache."""
-    places = (folder, store_folder(store, name), *in_hugging_face_cache(f"{PUBLISHER}/{name}", None))
-    return next((one for one in places if (one / "config.json").is_file() and any(one.glob("*.safetensors"))), None)
 
 
 def _read_tiny(folder: Path, model: LoadedModel) -> Previewer | None:

@@ -116,6 +116,18 @@ def store_folder(store: Path, model: str) -> Path:
     return store / model
 
 
+PREVIEWS = "previews"  # in the folder of models: fitted maps, and folders of tiny decoders
+PREVIEW_MAP = "preview.safetensors"  # beside the weights of a model that has its own map for previews
+_PUBLISHER = "madebyollin"  # of the tiny decoders on Hugging Face
+
+
+def tiny_decoder_folder(store: Path, name: str) -> Path | None:
+    """Return where a tiny decoder lies: in the models folder, put there or downloaded, or in Hugging Face's cache."""
+    cached = in_hugging_face_cache(f"{_PUBLISHER}/{name}", None)
+    places = (store / PREVIEWS / name, store_folder(store, name), *cached)
+    return next((one for one in places if (one / "config.json").is_file() and any(one.glob("*.safetensors"))), None)
+
+
 def size_of(folder: Path) -> int:
     """Return the bytes on disk of a folder; hard links are counted once."""
     found = {}

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from core.config.loader import Settings
 from core.config.lora_syntax import KEY
-from core.errors import EmbeddingError, ModelFileError, NotFoundError, UnavailableError
+from core.errors import EmbeddingError, ModelFileError, NotFoundError, UnavailableError, UnknownModelError
 from core.history.store import History
 from core.i18n import localize
 from core.jobs.supervisor import WorkerSupervisor
 from core.models.catalog import Catalog
 from core.models.embedding_library import Embedding, EmbeddingLibrary
+from core.models.families import FAMILIES
 from core.models.hub.downloads import Downloads
 from core.models.lora_library import LoraLibrary
+from core.models.model_paths import PREVIEW_MAP, tiny_decoder_folder
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
 from core.types import Download, HistoryQuery, ImageRecord, LoraInfo, ModelInfo
@@ -74,6 +77,20 @@ class Models:
             self._downloads.start(one, *((hub, endpoint) if hub is None or hub in one.sources else (None, None)))
             for one in wanted
         )
+
+    def preview_decoder(self, info: ModelInfo) -> ModelInfo | None:
+        """Return the tiny decoder that shows more in a usable model's previews; None where it is here or there is none."""
+        name = FAMILIES[info.pipeline].tiny_decoder if info.pipeline in FAMILIES else ""
+        if not name or info.problem is not None or isinstance(self._catalog, RemoteCatalog):
+            return None
+        has_own = info.path is not None and (Path(info.path) / PREVIEW_MAP).is_file()
+        if has_own or tiny_decoder_folder(self._downloads.store, name) is not None:
+            return None
+        try:
+            decoder = self._catalog.find(name)
+        except UnknownModelError:  # its file was taken out of the catalogue
+            return None
+        return decoder if decoder.sources else None
 
     def embeddings(self) -> tuple[Sequence[Embedding], Mapping[str, EmbeddingError]]:
         """Return the textual inversion embeddings of this machine that can be used, and why the other files can't."""

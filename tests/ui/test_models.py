@@ -103,6 +103,27 @@ def test_one_click_gets_the_variant_that_suits_the_machine(studio, open_page, mo
     assert "a/qwen3" in all_text(open_page("models")), "parts on their way are shown at their model"
 
 
+def test_a_model_without_its_tiny_decoder_offers_it(studio, open_page, monkeypatch):
+    here = replace(fake_studio.TURBO, problem=None, place="store", path="/models/turbo")
+    twin = replace(here, id="z-image", name={"en": "Z-Image", "zh": "Z-Image"})
+    tiny = replace(fake_studio.TURBO, id="taef1", part="preview", download_bytes=10**7, sources={"huggingface": "m/taef1"})
+    by_id = {one.id: one for one in (fake_studio.DEMO, here, twin, tiny)}
+    monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.DEMO, here, twin])
+    monkeypatch.setattr(studio.catalog, "find", by_id.get)
+    page = open_page("models")
+    assert page.button(key=f"get_decoder_{here.id}").label == "Sharper live previews: get TAEF1 (10 MB)"
+    page.button(key=f"get_decoder_{here.id}").click().run()
+    assert studio.downloads.asked == [("taef1", None, None)]
+    assert not page.exception and "TAEF1, the decoder for live previews" in all_text(page)
+    page.button(key="cancel_taef1").click().run()
+    assert studio.downloads.all() == [] and page.button(key=f"get_decoder_{twin.id}")
+    folder = studio.downloads.store / "previews" / "taef1"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    assert not [one.key for one in page.run().button if "get_decoder" in (one.key or "")]
+
+
 def test_a_hub_that_does_not_answer_is_told_with_the_number_of_the_try(studio, open_page):
     name = "z-image-turbo"
     studio.downloads.known[name] = Download(name, "huggingface", "a/b", "listing", attempt=2, attempts=6)

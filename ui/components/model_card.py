@@ -22,9 +22,13 @@ FETCHED = ("store", "huggingface", "modelscope")
 
 
 def draw(
-    studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], room: int
-) -> None:
-    """The card of a model and its variants. `room` is the VRAM, or RAM without a GPU, in bytes."""
+    studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], room: int,
+    shown: set[str],
+) -> None:  # fmt: skip
+    """The card of a model and its variants. `room` is the VRAM, or RAM without a GPU, in bytes.
+
+    `shown` are the preview decoders whose download a card before this one shows; this one's is added.
+    """
     best = recommended_variant(group, room)
     with st.container(border=True, key=f"model_{group[0].id}"):
         info = _variant(group, best, downloads) if len(group) > 1 else group[0]
@@ -50,6 +54,7 @@ def draw(
                 _get(studio, info)
             if state.is_admin():
                 _remove(studio, info)
+        _decoder(studio, info, downloads, shown)
 
 
 def problem(place: str) -> None:
@@ -154,6 +159,25 @@ def _get(studio: Studio, info: ModelInfo, name: str = "get") -> None:
 def _start(studio: Studio, info: ModelInfo, source: str, mirror: str) -> None:
     hub = state.model_text(source) or None
     ask(info.id, studio.models.download, info.id, hub, state.model_text(mirror).strip() or None)
+
+
+def _decoder(studio: Studio, info: ModelInfo, downloads: Mapping[str, Download], shown: set[str]) -> None:
+    """Offer the tiny decoder for live previews where the model has only a linear map, or show its download."""
+    decoder = studio.models.preview_decoder(info)
+    if decoder is None or decoder.id in shown:
+        return
+    download = downloads.get(decoder.id)
+    if download is not None and download.state != "done":
+        shown.add(decoder.id)
+        st.caption(t("models.decoder_on_its_way", name=decoder.id.upper()))
+        _progress(studio, download)
+        problem(decoder.id)
+    elif state.is_admin():
+        st.button(
+            t("models.get_decoder", name=decoder.id.upper(), size=formats.size_of(decoder.download_bytes)),
+            key=f"get_decoder_{info.id}", type="tertiary", icon=":material/preview:", help=t("models.decoder_help"),
+            on_click=PRESS, args=(info.id, studio.models.download, decoder.id),
+        )  # fmt: skip
 
 
 def _progress(studio: Studio, download: Download) -> None:

@@ -42,9 +42,10 @@ def _draw(studio: Studio) -> None:
     downloads = {download.model: download for download in studio.downloads.all()}
     groups = groups_of_variants(studio.catalog.models())
     groups.sort(key=lambda group: group[0].id not in (model_card.PROMINENT, "demo"))
+    shown: set[str] = set()
     with st.grid(2, min_column_width=340, gap="small", key="model_cards"):
         for group in groups:
-            model_card.draw(studio, group, worker, downloads, _room(studio, report))
+            model_card.draw(studio, group, worker, downloads, _room(studio, report), shown)
 
 
 def _room(studio: Studio, report: SystemReport) -> int:
