@@ -293,6 +293,22 @@ def test_an_import_tells_what_failed(studio, open_page, tmp_path):
     assert "broken.png" not in all_text(page)
 
 
+def test_one_card_lists_every_file_that_was_not_imported(studio, open_page, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "good.png")
+    for number in range(12):
+        (tmp_path / f"bad{number:02}.png").write_bytes(b"no image <b>")
+    page = open_page("history")
+    page.button(key="open_import").click().run()
+    page.text_input(key="import_folder").set_value(str(tmp_path)).run()
+    page.button(key="take_in_folder").click().run()
+    assert "imported: 1 · already here: 0 · failed: 12" in [toast.value for toast in page.toast]
+    (card,) = [one.proto.body for one in page.get("html") if "Not imported: 12 files" in one.proto.body]
+    assert all(f"<dt>bad{number:02}.png</dt><dd>" in card for number in range(12))
+    assert page.button(key="history_files_close")
+    page.button(key="history_files_close").click().run()
+    assert not [one for one in page.get("html") if "Not imported" in one.proto.body]
+
+
 def test_all_that_was_found_is_chosen_without_its_ids(studio, open_page):
     studio.fill_history(9)
     page = open_page("history")

@@ -52,6 +52,25 @@ def draw(
             st.code(f"{error.code}\n{rows}", language=None, wrap_lines=True)
 
 
+def files(errors: Sequence[StudioError], key: str, on_close: Callable[[], None]) -> None:
+    """Show one card for all files that could not be imported, each with its name and the reason; a long list scrolls."""
+    title = t("error.files", count=len(errors))
+    rows = []
+    for error in errors:
+        known_file = {"file", "detail"} <= error.values.keys()
+        name = str(error.values["file"]) if known_file else ""
+        reason = error.localized("detail", state.language()) if known_file else error.message(state.language())
+        rows.append(f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(reason))}</dd>")
+    with st.container(border=True, horizontal=True, vertical_alignment="top", key=f"problem_{key}"):
+        st.html(
+            f'<div class="zd-problem" role="alert"><b>{html.escape(title)}</b></div>'
+            f'<dl class="zd-files" tabindex="0" role="group" aria-label="{html.escape(title)}">{"".join(rows)}</dl>'
+        )
+        st.button(
+            "", key=f"{key}_close", icon=":material/close:", help=t("error.close"), type="tertiary", on_click=on_close
+        )
+
+
 def settings_problems(problems: Sequence[StudioError]) -> None:
     """Show one card for all errors of the settings; the app runs on safe values meanwhile."""
     if not problems:

@@ -22,7 +22,6 @@ from ui.i18n import said, t
 
 KINDS = ("png", "jpg", "jpeg", "webp")
 MOST_SHOWN = 12
-MOST_ERRORS = 5
 SECONDS_A_DRAW = 0.3
 
 
@@ -151,10 +150,10 @@ def _tell(run: state.ImportRun) -> NoReturn:
 
 
 def _close(run: state.ImportRun) -> None:
-    """Close the dialog and say on the page what came of it; of many files that failed, the first few."""
+    """Close the dialog and say on the page what came of it, with a card that lists the files that failed."""
     state.set_importing(False)
     state.renew_history()
-    state.set_errors(run.errors[:MOST_ERRORS])
+    state.set_errors(run.errors)
     known = run.done - run.new - len(run.errors)
     words = t("import.done", new=run.new, known=known, refused=len(run.errors))
     st.toast(t("import.stopped", done=words, total=run.total) if run.cancelled else words, icon=":material/upload_file:")

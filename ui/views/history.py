@@ -45,7 +45,10 @@ def page() -> None:
 
 def _found(studio: Studio, counts: HistoryCounts, record: ImageRecord | None) -> HistoryQuery:
     """Draw the bars and what was found; return what was asked for."""
-    for number, error in enumerate(state.errors()):
+    errors = state.errors()
+    if len(errors) > 1:  # of an import
+        error_card.files(errors, "history_files", on_close=lambda: state.set_errors(()))
+    for number, error in enumerate(errors if len(errors) == 1 else ()):
         error_card.draw(error, f"history{number}", on_close=lambda: state.set_errors(()))
     bar = st.container(key="bar")
     query, view = history_filter.query(studio), history_toolbar.view(studio)
