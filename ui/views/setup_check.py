@@ -32,7 +32,8 @@ def page() -> None:
 def _step(studio: Studio, number: int, step: self_test.Step, jobs: list[Job], busy: bool) -> None:
     st.subheader(f"{number} · {t(f'guide.{step.key}')}")
     st.text(t(f"guide.{step.key}_text"))
-    st.caption(formats.literal(" · ".join(f"{_name(key)}: {formats.plain(value)}" for key, value in step.sets.items())))
+    settings = (t("guide.setting", name=_name(key), value=formats.plain(value)) for key, value in step.sets.items())
+    st.caption(formats.literal(" · ".join(settings)))
     if any(job.state.active for job in jobs):
         st.fragment(_running, run_every=job_status.SAFETY_SECONDS)(studio, step, [job.id for job in jobs])
         return
