@@ -84,7 +84,8 @@ WORDS = {
         "clients": "of load: number of clients that call at once; each does --runs rounds",
         "what": "speed: against plain diffusers; vae: tiling modes; rope: RoPE scalings at 2 and 3 times the size; "
         "overhead: the time that queue, previews and saving add to a job; load: the app with several clients at once; "
-        "samplers: each sampler and schedule at 4, 8 and 16 steps; variety: distance between seeds by each option",
+        "samplers: each sampler and schedule at 4, 8 and 16 steps; variety: distance between seeds by each option; "
+        "editing: inpainting a part, upscaling per megapixel, ControlNets",
         "tile": "of vae: tile size",
         "minutes": "of rope: approximate duration in minutes",
         "most": "of rope: maximum number of prompts",
@@ -164,7 +165,8 @@ WORDS = {
         "clients": "用于 load：同时调用的客户端数，每个执行 --runs 轮",
         "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放；"
         "overhead：队列、预览和保存为任务增加的时间；load：多个客户端同时调用应用；"
-        "samplers：各采样器与调度在 4、8、16 步的表现；variety：各选项下不同种子之间的差异",
+        "samplers：各采样器与调度在 4、8、16 步的表现；variety：各选项下不同种子之间的差异；"
+        "editing：局部重绘、每百万像素的放大和 ControlNet 的耗时",
         "tile": "vae 时的分块边长",
         "minutes": "rope 时大约测多久",
         "most": "rope 时最多用多少条提示词",

@@ -182,6 +182,10 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
         from core.bench import variety
 
         return variety.run(parsed, configs)
+    if parsed.what == "editing":
+        from core.bench import editing
+
+        return editing.run(parsed, configs)
     from core.bench import speed
 
     return speed.run(parsed, configs)
@@ -350,7 +354,7 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "vae", "rope", "overhead", "load", "samplers", "variety"),
+        choices=("speed", "vae", "rope", "overhead", "load", "samplers", "variety", "editing"),
         default="speed",
         help=words["what"],
     )

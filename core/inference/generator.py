@@ -340,36 +340,35 @@ def generate_image(
 ) -> GeneratedImage:
     """Generate one image from its prompt embeds: `_run_pass` for each of its passes, over the image of the one before."""
     memory.start_peak(model.device)
-    stages, passes = hires.of(request), list[_PassResult]()
+    stages, passes, image = hires.of(request), list[_PassResult](), None
     if request.options["upscale.mode"] == hires.DETAIL:
         inputs = {**inputs, IMAGE: enlarge(img2img.required(inputs), (request.width, request.height), "upscale.method")}
     from_image, source = IMAGE in inputs, inpaint.prepare(inputs, request)
     for run, stage in enumerate(stages):
         before = sum(one.steps for one in passes)
-        last = passes[-1].image if passes else None
         steps = hires.steps_of(stage, model.info.pipeline, from_image)
-        passes.append(
-            _run_pass(
-                backend,
-                model,
-                stage,
-                embeds,
-                source,
-                last,
-                _part(report, before, steps),
-                is_cancelled,
-                states,
-                run,
-                final=run == len(stages) - 1,
-                enlarge=enlarge,
-                depth=depth,
-            )
+        image, done = _run_pass(
+            backend,
+            model,
+            stage,
+            embeds,
+            source,
+            image,
+            _part(report, before, steps),
+            is_cancelled,
+            states,
+            run,
+            final=run == len(stages) - 1,
+            enlarge=enlarge,
+            depth=depth,
         )
+        passes.append(done)
+    assert image is not None  # an image that is only enlarged has no passes, and does not come here
     final, asked = passes[-1], stages[-1].request
     repaired = tuple(decision for one in passes for decision in one.repaired)
     # 7. Deliver with the record of what was in effect.
     return GeneratedImage(
-        image=final.image,
+        image=image,
         request=request,
         rendered_size=final.size,
         timings={"text": embeds.seconds, **_summed([one.timings for one in passes])},
@@ -394,12 +393,11 @@ def generate_image(
 
 @dataclass(frozen=True)
 class _PassResult:
-    """The image of one pass at the requested size, the size it was rendered at, the steps that were run.
+    """What is told of one pass: the size it was rendered at, the steps that were run.
 
-    `box` is the part of the image that was rendered, "" for all of it.
+    `box` is the part of the image that was rendered, "" for all of it. There may be hundreds: none keeps its image.
     """
 
-    image: Image.Image
     size: tuple[int, int]
     steps: int
     timings: Mapping[str, float]
@@ -434,8 +432,11 @@ def _run_pass(
     final: bool,
     enlarge: _Enlarger,
     depth: Depth,
-) -> _PassResult:
-    """Run one pass, over the image of the `last` one where there is one, or over a region of it."""
+) -> tuple[Image.Image, _PassResult]:
+    """Run one pass, over the image of the `last` one where there is one, or over a region of it.
+
+    Return the image at the requested size, and what is told of the pass.
+    """
     began, inputs = time.perf_counter(), source.inputs
     region = inpaint.region_of(source, last, stage.request, model.info, stage.box)
     request = stage.request if region is None else region.request_of(stage.request)
@@ -464,7 +465,7 @@ def _run_pass(
     # 6. Fit to the requested size, and into the input image outside of a mask.
     image = inpaint.paste(deliver(image, *asked, resize), source, region)
     timings = {"steps": denoised - began, "decode": time.perf_counter() - denoised}
-    return _PassResult(image, size, steps, timings, repaired, str(region.box) if region else "", state.skipped)
+    return image, _PassResult(size, steps, timings, repaired, str(region.box) if region else "", state.skipped)
 
 
 def _identity(model: LoadedModel) -> dict[str, str]:

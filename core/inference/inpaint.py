@@ -263,8 +263,12 @@ def region_of(
 
 
 def _tile(source: Source, present: Image.Image | None, request: GenerationRequest, info: ModelInfo, box: Box) -> Region:
-    """Return a tile that is regenerated as a whole and fades into those before it, which lie at its left and above."""
-    image = present or source.inputs[IMAGE]
+    """Return a tile that is regenerated as a whole and fades into those before it, which lie at its left and above.
+
+    It starts from the enlarged image: in the present one the edges of the tiles before it would be steps, which low denoising
+    strengths keep.
+    """
+    image = source.inputs[IMAGE]
     fade = np.ones((box.height, box.width))
     before = hires.tiles(request)
     for other in before[: before.index(box)]:
@@ -277,7 +281,7 @@ def _tile(source: Source, present: Image.Image | None, request: GenerationReques
     size = rendered_size(box.width, box.height, info.size_multiple, None, info.max_side)
     inputs = {IMAGE: _scaled(image, box, size)}
     inputs |= _control_parts(source, image.size, box, size)
-    return Region(box, size, Source(inputs, image, mask))
+    return Region(box, size, Source(inputs, present or image, mask))
 
 
 def _control_parts(source: Source, whole: Size, box: Box, size: Size) -> dict[str, Image.Image]:
@@ -340,17 +344,20 @@ def _scaled(image: Image.Image, box: Box, size: Size) -> Image.Image:
 def paste(drawn: Image.Image, source: Source, region: Region | None) -> Image.Image:
     """Return the image with what was generated; where the mask is black, the pixels are the original's."""
     if region is not None:
-        source, box = region.source, region.box
-        assert source.original is not None
-        whole = source.original.copy()
-        part = drawn if drawn.size == (box.width, box.height) else drawn.resize(
-            (box.width, box.height), Image.Resampling.LANCZOS
-        )  # fmt: skip
-        whole.paste(part, (box.left, box.top))
-        drawn = whole
+        return _paste_region(drawn, region)
     if source.original is None or source.mask is None:
         return drawn
     return Image.composite(drawn, fitted(source.original, drawn.size), fitted(source.mask, drawn.size))
+
+
+def _paste_region(drawn: Image.Image, region: Region) -> Image.Image:
+    original, mask, box = region.source.original, region.source.mask, region.box
+    assert original is not None and mask is not None
+    size = (box.width, box.height)
+    part = drawn if drawn.size == size else drawn.resize(size, Image.Resampling.LANCZOS)
+    whole = original.copy()
+    whole.paste(part, (box.left, box.top), mask.crop(box.corners))
+    return whole
 
 
 NO_IMAGE = localize("inference.inpaint.no_image")

@@ -38,6 +38,16 @@ def test_overhead_names_every_part(capfd):
     assert all(any(line.startswith(part) for line in table) for part in seconds)
 
 
+def test_editing_costs_a_line_for_each_upscaler_and_area(capfd):
+    assert main.main(["bench", "editing", "--runs", "1", "--side", "64", "--steps", "2"]) == 0
+    *table, last = capfd.readouterr().out.splitlines()
+    rows = {row["name"]: row for row in json.loads(last)["rows"]}
+    assert {"inpaint 128x128, area whole", "inpaint 128x128, area masked", "upscale x2 with detail"} <= set(rows)
+    assert {"upscale x2, lanczos", "upscale x2, compact-x2"} <= set(rows)
+    assert all(row["seconds"] > 0 and (row["pixels"] == 128 * 128) == ("upscale" in name) for name, row in rows.items())
+    assert any("no ControlNet" in line for line in table)
+
+
 def test_random_weights_of_the_architecture_reach_a_share_of_the_peak(capfd):
     said, _ = bench("--architecture z-image-turbo --random-weights --only none", capfd)
     assert "random weights, scaled down" in said["model"] and said["max_pixel_distance"] == 0

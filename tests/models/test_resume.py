@@ -89,6 +89,22 @@ def test_resumed_passes_have_the_same_pixels(own, folders, request_of, tmp_path,
     assert np.array_equal(pixels(image.image), pixels(whole.image))
 
 
+def test_tiles_that_were_done_are_not_generated_again(own, folders, request_of, tmp_path):
+    """Of an image that is upscaled with detail; stopped in the second of two tiles."""
+    changed = {
+        "upscale.mode": "detail", "upscale.method": "lanczos", "upscale.tile": 64, "upscale.tile_overlap": 16,
+        "upscale.denoising_strength": 1.0,
+    }  # fmt: skip
+    request = request_of(model=str(folders["z"]), width=96, height=64, num_inference_steps=4, changed=changed)
+    inputs = {IMAGE: scene()}
+    whole = own.generate(request, attempt=ResumeState(inputs=inputs)).images[0]
+    image, seen = stopped_then_resumed(own, request, tmp_path / "states", 6, inputs)
+    assert np.array_equal(pixels(image.image), pixels(whole.image))
+    done = image.effective["resume.resumed_at"]
+    assert len(done) == 2 and done[0] >= 3 and done[1] >= 1
+    assert min(seen) >= 3, "the first tile was not run again"
+
+
 def test_a_crash_costs_the_steps_since_the_last_state(own, folders, request_of, tmp_path, monkeypatch):
     request = request_of(
         model=str(folders["z"]), width=64, height=64, num_inference_steps=6, changed={"resume.interval": 2}

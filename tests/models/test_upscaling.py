@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from core.demo import compact_upscaler, renderer, scenes
 from core.demo.compact_upscaler import CompactUpscaler
 from core.demo.training import upscaler as training
 from core.errors import Cancelled, OptionError, UpscalerError
-from core.inference import hires, upscaling
+from core.inference import hires, inpaint, upscaling
 from core.inference.generator import build_generator
 from core.inference.upscaling import Network, Upscalers
 from core.models.upscaler_library import UpscalerLibrary
@@ -172,9 +173,7 @@ def test_detail_regenerates_tiles_that_fade_into_one_another(own, request_of):
 
     first = alone(large.crop((0, 0, 96, 96)))
     assert np.array_equal(pixels(made.image)[:, :64], first[:, :64]), "a tile is the image that it is alone"
-    canvas = large.copy()
-    canvas.paste(Image.fromarray(first.astype(np.uint8)), (0, 0))
-    second = alone(canvas.crop((64, 0, 160, 96)))
+    second = alone(large.crop((64, 0, 160, 96)))
     assert np.array_equal(pixels(made.image)[:, 96:], second[:, 32:])
     fade = ((np.arange(32) + 0.5) / 32)[None, :, None]
     mixed = first[:, 64:] * (1 - fade) + second[:, :32] * fade
@@ -182,6 +181,42 @@ def test_detail_regenerates_tiles_that_fade_into_one_another(own, request_of):
     measured("upscale.denoising_strength", "0.5: 2 of 4 steps are run for each tile")
     measured("upscale.tile", "96: 160x96 is regenerated in two tiles, each the image that it is alone")
     measured("upscale.tile_overlap", "32: tiles fade into one another over 32 px")
+
+
+@pytest.mark.slow
+def test_seams_of_tiles_cannot_be_seen_in_flat_areas(own, request_of):
+    """Nine by nine tiles, as many as an image of 4096 px has with tiles of 512."""
+    source, size = Image.new("RGB", (64, 64), (90, 130, 170)), 96 + 8 * 64
+    changed = {"upscale.mode": "detail", "upscale.method": "lanczos", "upscale.tile": 96, "upscale.denoising_strength": 0.3}
+    request = request_of(width=size, height=size, num_inference_steps=8, changed=changed)
+    made = own.generate(request, attempt=ResumeState(inputs={IMAGE: source})).images[0]
+    tiles = hires.tiles(request)
+    assert len(tiles) == 81
+    seams = sorted({x for box in tiles for x in (box.left, box.right)} - {0, size})
+    for image in (pixels(made.image), pixels(made.image).swapaxes(0, 1)):
+        steps = np.abs(np.diff(image, axis=1)).mean(-1)  # between neighbouring columns
+        for x in seams:
+            around = (steps[:, x - 5 : x - 2].mean(1) + steps[:, x + 1 : x + 4].mean(1)) / 2
+            flat = around < 1
+            assert flat.sum() > 50 and (steps[flat, x - 1] - around[flat]).mean() < 2
+
+
+def test_images_of_tiles_are_not_kept(own, request_of, monkeypatch):
+    """Memory would grow with the number of tiles: while one is pasted, only the image before it is alive."""
+    alive, paste = [], inpaint.paste
+
+    def counted(*given):
+        made = paste(*given)
+        seen.append(weakref.ref(made))
+        alive.append(sum(one() is not None for one in seen))
+        return made
+
+    seen: list[weakref.ref] = []
+    monkeypatch.setattr(inpaint, "paste", counted)
+    changed = {"upscale.mode": "detail", "upscale.method": "lanczos", "upscale.tile": 64, "upscale.tile_overlap": 0}
+    request = request_of(width=256, height=64, num_inference_steps=2, changed=changed)
+    own.generate(request, attempt=ResumeState(inputs={IMAGE: scene((128, 32))}))
+    assert len(alive) == 4 and max(alive) <= 2
 
 
 def test_tiles_cover_any_size(request_of):

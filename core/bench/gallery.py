@@ -1,0 +1,192 @@
+"""Make the images of docs/gallery.md with the embedded model: `python -m core.bench.gallery [NAME ...]`; all without names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from core.batch import wildcards
+from core.config.control_units import ControlUnit
+from core.config.loader import PROJECT_ROOT
+from core.config.options import SCHEMA
+from core.config.samplers import SAMPLER, SCHEDULE
+from core.inference import variety
+from core.inference.control_maps import control_map
+from core.inference.generator import Generator, build_generator
+from core.types import IMAGE, MASK, GenerationRequest, ResumeState
+
+FOLDER = PROJECT_ROOT / "docs" / "gallery"
+PROMPT = "a red house, snowy mountains, sunset, clouds"
+NIGHT, BLUE = "a red house, snowy mountains, night, stars", "a blue house, snowy mountains, sunset, clouds"
+TEMPLATE = "a {2::red|blue} {house|tent|castle}, {2$$, $$snowy mountains|clouds|sunset}"
+SIDE, SEED, STEPS = 192, 7, 8
+SMALL = 144  # px, of rows with many images
+GAP, QUALITY = 4, 90
+STRENGTHS = (0.0, 0.1, 0.3, 0.6, 1.0)
+
+Row = Sequence[Image.Image]
+
+
+class Studio:
+    """Generates the images of the page."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self._defaults = {option.key: option.default for option in SCHEMA.request_options()}
+
+    def image(
+        self, changed: Mapping[str, Any] | None = None, prompt: str = PROMPT, size: tuple[int, int] = (SIDE, SIDE),
+        seed: int = SEED, steps: int = STEPS, **inputs: Image.Image,
+    ) -> Image.Image:  # fmt: skip
+        """Return one image; `inputs` are the input images by role."""
+        options = {**self._defaults, **(changed or {})}
+        request = GenerationRequest(
+            prompt, width=size[0], height=size[1], seed=seed, num_inference_steps=steps, options=options
+        )
+        return self._generator.generate(request, attempt=ResumeState(inputs=inputs)).images[0].image
+
+    def each(self, key: str, values: Sequence[Any], **more: Any) -> Row:
+        """Return an image for each value of an option."""
+        return [self.image({**more.get("changed", {}), key: value}, **_without(more)) for value in values]
+
+
+def _without(more: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in more.items() if name != "changed"}
+
+
+def samplers(studio: Studio) -> Row:
+    """Six samplers at four steps."""
+    return studio.each(SAMPLER, ("euler", "euler_ancestral", "heun", "dpmpp_2m", "unipc", "lcm"), steps=4)
+
+
+def schedules(studio: Studio) -> Row:
+    """Six schedules at four steps."""
+    names = ("simple", "normal", "karras", "exponential", "beta", "sgm_uniform")
+    return studio.each(SCHEDULE, names, steps=4)
+
+
+def inpaint(studio: Studio) -> Row:
+    """A masked sky: neutral, with a blurred mask, from noise and from the colors around it."""
+    image, mask = studio.image(), Image.new("L", (SIDE, SIDE))
+    ImageDraw.Draw(mask).rectangle((0, 0, SIDE, 69), fill=255)
+    changes: tuple[dict[str, Any], ...] = (
+        {}, {"inpaint.mask_blur": 8.0}, {"inpaint.fill": "noise"}, {"inpaint.fill": "blur"},
+    )  # fmt: skip
+    strength = {"img2img.denoising_strength": 0.85}
+    return [image, *(studio.image({**strength, **change}, NIGHT, **{IMAGE: image, MASK: mask}) for change in changes)]
+
+
+def area(studio: Studio) -> Row:
+    """A masked house in an image of twice the side: as a whole, and the masked part alone; cut to the house."""
+    large = studio.image(size=(2 * SIDE, 2 * SIDE))
+    mask = Image.new("L", large.size)
+    corners = (SIDE // 2, SIDE - 40, 2 * SIDE - 16, 2 * SIDE - 56)
+    ImageDraw.Draw(mask).rectangle(corners, fill=255)
+    changed = {"img2img.denoising_strength": 0.7, "inpaint.mask_blur": 6.0, "inpaint.padding": 32}
+    found = studio.each(
+        "inpaint.area", ("whole", "masked"), changed=changed, prompt=BLUE, size=large.size, **{IMAGE: large, MASK: mask}
+    )
+    return [one.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for one in (large, *found)]
+
+
+def boxes(studio: Studio) -> Row:
+    """A box of an image, refined with a prompt of its own."""
+    image = studio.image()
+    changed = {"inpaint.boxes": ("120x104+60+56",), "inpaint.mask_blur": 4.0, "img2img.denoising_strength": 0.75}
+    return [image, studio.image(changed, BLUE, **{IMAGE: image})]
+
+
+def outpaint(studio: Studio) -> Row:
+    """An image, extended to the right, and to a ratio."""
+    image, strength = studio.image(), {"img2img.denoising_strength": 0.9}
+    right = studio.image({**strength, "outpaint.right": 96}, size=(SIDE + 96, SIDE), **{IMAGE: image})
+    wide = studio.image({**strength, "outpaint.ratio": "16:9"}, size=(round(SIDE * 16 / 9), SIDE), **{IMAGE: image})
+    return [image, right, wide]
+
+
+def upscale(studio: Studio) -> Row:
+    """A part of an image at four times the side: nearest, Lanczos, the embedded network, with detail."""
+    image, size = studio.image(), (4 * SIDE, 4 * SIDE)
+    enlarge, detail = {"upscale.mode": "enlarge"}, {"upscale.mode": "detail", "upscale.tile": 512, "upscale.denoising_strength": 0.1}
+    changes = [{**enlarge, "upscale.method": name} for name in ("nearest", "lanczos", "compact-x4")]
+    made = [studio.image(change, size=size, **{IMAGE: image}) for change in (*changes, detail)]
+    return [one.crop((260, 330, 260 + SIDE, 330 + SIDE)) for one in made]
+
+
+def control_maps(studio: Studio) -> Row:
+    """An image and what ControlNets see of it."""
+    image = studio.image()
+    units = [ControlUnit("", preprocessor=name) for name in ("canny", "lineart", "scribble")]
+    units += [ControlUnit("", preprocessor="tile", rate=8.0), ControlUnit("", preprocessor="invert")]
+    return [image, *(control_map(image, unit, lambda given: given) for unit in units)]
+
+
+def lora(studio: Studio) -> Row:
+    """The shipped LoRA at four weights, and at full weight in a part of the blocks."""
+    uses = ("ink-print:0", "ink-print:0.4", "ink-print:0.8", "ink-print:1.2", "ink-print:0.8:layers.0-3=0")
+    return studio.each("lora.use", [(use,) for use in uses])
+
+
+def replaced(studio: Studio) -> Row:
+    """The values of an axis that replaces a word of the prompt."""
+    return [studio.image(prompt=PROMPT.replace("red", word)) for word in ("red", "blue", "yellow", "green")]
+
+
+def variation(studio: Studio) -> Row:
+    """Five variation strengths."""
+    return studio.each(variety.STRENGTH, STRENGTHS, changed={variety.SEED: 99})
+
+
+def prompt_noise(studio: Studio) -> Row:
+    """Five amounts of noise on the prompt embeds."""
+    return studio.each(variety.EMBEDS_NOISE, STRENGTHS)
+
+
+def short_prompt(studio: Studio) -> Row:
+    """Five shares of the steps on a shortened prompt."""
+    return studio.each(variety.SHORT_STEPS, (0.0, 0.125, 0.25, 0.375, 0.5))
+
+
+def dynamic(studio: Studio) -> Row:
+    """A template with the seeds 1 to 5."""
+    found = []
+    for seed in range(1, 6):
+        prompt = wildcards.expand(TEMPLATE, seed, lambda name: ())
+        found.append(studio.image(prompt=prompt, seed=seed))
+    return found
+
+
+ROWS: Mapping[str, tuple[Callable[[Studio], Row], int]] = {  # file -> what makes its images, their height in px
+    "samplers": (samplers, SMALL), "schedules": (schedules, SMALL), "variation": (variation, SMALL),
+    "prompt-noise": (prompt_noise, SMALL),
+    "short-prompt": (short_prompt, SMALL), "dynamic": (dynamic, SMALL),
+    "control-maps": (control_maps, SIDE), "inpaint": (inpaint, SIDE), "inpaint-area": (area, SIDE), "boxes": (boxes, SIDE),
+    "outpaint": (outpaint, SIDE), "upscale": (upscale, SIDE), "lora": (lora, SMALL), "prompt-replace": (replaced, SMALL),
+}  # fmt: skip
+
+
+def main(names: Sequence[str]) -> None:
+    """Write the files of these rows, or all."""
+    studio = Studio(build_generator(PROJECT_ROOT / "configs"))
+    for name in names or ROWS:
+        make, height = ROWS[name]
+        write(FOLDER / f"{name}.webp", make(studio), height)
+
+
+def write(file: Path, images: Row, height: int) -> None:
+    """Write the images beside each other, each reduced to `height`."""
+    shown = [one.resize((round(one.width * height / one.height), height), Image.Resampling.LANCZOS) for one in images]
+    row = Image.new("RGB", (sum(one.width + GAP for one in shown) - GAP, height), "white")
+    left = 0
+    for one in shown:
+        row.paste(one, (left, 0))
+        left += one.width + GAP
+    row.save(file, quality=QUALITY, method=6)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
