@@ -111,7 +111,8 @@ def outpaint(studio: Studio) -> Row:
 def upscale(studio: Studio) -> Row:
     """A part of an image at four times the side: nearest, Lanczos, the embedded network, with detail."""
     image, size = studio.image(), (4 * SIDE, 4 * SIDE)
-    enlarge, detail = {"upscale.mode": "enlarge"}, {"upscale.mode": "detail", "upscale.tile": 512, "upscale.denoising_strength": 0.1}
+    enlarge = {"upscale.mode": "enlarge"}
+    detail = {"upscale.mode": "detail", "upscale.tile": 512, "upscale.denoising_strength": 0.1}
     changes = [{**enlarge, "upscale.method": name} for name in ("nearest", "lanczos", "compact-x4")]
     made = [studio.image(change, size=size, **{IMAGE: image}) for change in (*changes, detail)]
     return [one.crop((260, 330, 260 + SIDE, 330 + SIDE)) for one in made]
