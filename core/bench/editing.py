@@ -97,8 +97,8 @@ def _upscale(request: GenerationRequest, made: Image.Image, catalog: Catalog) ->
     for name in UpscalerLibrary(catalog.places.store / FOLDER).names():
         changed = {"upscale.mode": hires.ENLARGE, "upscale.method": name}
         yield Case(f"upscale x2, {name}", _changed(request, size, changed), inputs, pixels)
-    changed = {"upscale.mode": hires.DETAIL, "upscale.method": "lanczos", "upscale.tile": made.width}
-    yield Case("upscale x2 with detail", _changed(request, size, changed), inputs, pixels)
+    detail: dict[str, Any] = {"upscale.mode": hires.DETAIL, "upscale.method": "lanczos", "upscale.tile": made.width}
+    yield Case("upscale x2 with detail", _changed(request, size, detail), inputs, pixels)
 
 
 def _control(request: GenerationRequest, made: Image.Image, catalog: Catalog, info: ModelInfo) -> Iterator[Case]:

@@ -40,14 +40,14 @@ class Studio:
 
     def image(
         self, changed: Mapping[str, Any] | None = None, prompt: str = PROMPT, size: tuple[int, int] = (SIDE, SIDE),
-        seed: int = SEED, steps: int = STEPS, **inputs: Image.Image,
+        seed: int = SEED, steps: int = STEPS, inputs: Mapping[str, Image.Image] | None = None,
     ) -> Image.Image:  # fmt: skip
         """Return one image; `inputs` are the input images by role."""
         options = {**self._defaults, **(changed or {})}
         request = GenerationRequest(
             prompt, width=size[0], height=size[1], seed=seed, num_inference_steps=steps, options=options
         )
-        return self._generator.generate(request, attempt=ResumeState(inputs=inputs)).images[0].image
+        return self._generator.generate(request, attempt=ResumeState(inputs=inputs or {})).images[0].image
 
     def each(self, key: str, values: Sequence[Any], **more: Any) -> Row:
         """Return an image for each value of an option."""
@@ -77,7 +77,7 @@ def inpaint(studio: Studio) -> Row:
         {}, {"inpaint.mask_blur": 8.0}, {"inpaint.fill": "noise"}, {"inpaint.fill": "blur"},
     )  # fmt: skip
     strength = {"img2img.denoising_strength": 0.85}
-    return [image, *(studio.image({**strength, **change}, NIGHT, **{IMAGE: image, MASK: mask}) for change in changes)]
+    return [image, *(studio.image({**strength, **change}, NIGHT, inputs={IMAGE: image, MASK: mask}) for change in changes)]
 
 
 def area(studio: Studio) -> Row:
@@ -88,7 +88,7 @@ def area(studio: Studio) -> Row:
     ImageDraw.Draw(mask).rectangle(corners, fill=255)
     changed = {"img2img.denoising_strength": 0.7, "inpaint.mask_blur": 6.0, "inpaint.padding": 32}
     found = studio.each(
-        "inpaint.area", ("whole", "masked"), changed=changed, prompt=BLUE, size=large.size, **{IMAGE: large, MASK: mask}
+        "inpaint.area", ("whole", "masked"), changed=changed, prompt=BLUE, size=large.size, inputs={IMAGE: large, MASK: mask}
     )
     return [one.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for one in (large, *found)]
 
@@ -97,14 +97,14 @@ def boxes(studio: Studio) -> Row:
     """A box of an image, refined with a prompt of its own."""
     image = studio.image()
     changed = {"inpaint.boxes": ("120x104+60+56",), "inpaint.mask_blur": 4.0, "img2img.denoising_strength": 0.75}
-    return [image, studio.image(changed, BLUE, **{IMAGE: image})]
+    return [image, studio.image(changed, BLUE, inputs={IMAGE: image})]
 
 
 def outpaint(studio: Studio) -> Row:
     """An image, extended to the right, and to a ratio."""
     image, strength = studio.image(), {"img2img.denoising_strength": 0.9}
-    right = studio.image({**strength, "outpaint.right": 96}, size=(SIDE + 96, SIDE), **{IMAGE: image})
-    wide = studio.image({**strength, "outpaint.ratio": "16:9"}, size=(round(SIDE * 16 / 9), SIDE), **{IMAGE: image})
+    right = studio.image({**strength, "outpaint.right": 96}, size=(SIDE + 96, SIDE), inputs={IMAGE: image})
+    wide = studio.image({**strength, "outpaint.ratio": "16:9"}, size=(round(SIDE * 16 / 9), SIDE), inputs={IMAGE: image})
     return [image, right, wide]
 
 
@@ -113,8 +113,8 @@ def upscale(studio: Studio) -> Row:
     image, size = studio.image(), (4 * SIDE, 4 * SIDE)
     enlarge = {"upscale.mode": "enlarge"}
     detail = {"upscale.mode": "detail", "upscale.tile": 512, "upscale.denoising_strength": 0.1}
-    changes = [{**enlarge, "upscale.method": name} for name in ("nearest", "lanczos", "compact-x4")]
-    made = [studio.image(change, size=size, **{IMAGE: image}) for change in (*changes, detail)]
+    changes: list[dict[str, Any]] = [{**enlarge, "upscale.method": name} for name in ("nearest", "lanczos", "compact-x4")]
+    made = [studio.image(change, size=size, inputs={IMAGE: image}) for change in (*changes, detail)]
     return [one.crop((260, 330, 260 + SIDE, 330 + SIDE)) for one in made]
 
 
