@@ -481,12 +481,18 @@ def _full(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
     return {f"{_kohya_sgm(*key)}.diff": delta for key, delta in deltas.items()}, dict(deltas), {}
 
 
-# -- the table in docs/lora-formats.md ---------------------------------------------------------------------------------
+# -- the table in docs/lora-formats.md and .zh.md ----------------------------------------------------------------------
 
 _FAMILIES = {Z: "Z-Image", XL: "SDXL", SD: "SD 1.5"}
 
 
-def table() -> str:
-    """Return the layouts as a Markdown table."""
+HEADERS = {
+    "lora-formats.md": "| layout | family | written by |",
+    "lora-formats.zh.md": "| 布局 | 模型族 | 写出它的程序 |",
+}
+
+
+def table(page: str) -> str:
+    """Return the layouts as the Markdown table of this page."""
     rows = [f"| `{name}` | {_FAMILIES[layout.family]} | {layout.publisher} |" for name, layout in LAYOUTS.items()]
-    return "\n".join(["| layout | family | written by |", "| --- | --- | --- |", *rows])
+    return "\n".join([HEADERS[page], "| --- | --- | --- |", *rows])

@@ -25,7 +25,7 @@ from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary, describe
 from core.models.lora_match import match
 from core.models.model_paths import ModelPaths
-from tests.layouts.loras import LAYOUTS, Source, table, write
+from tests.layouts.loras import HEADERS, LAYOUTS, Source, table, write
 from tests.models import originals, tiny_models
 
 BUILD = {"z_image": tiny_models.z_image, "sdxl": tiny_models.stable_diffusion_xl, "sd": tiny_models.stable_diffusion}
@@ -118,9 +118,10 @@ def added(toy, deltas, weight: float) -> Iterator[None]:
             toy.plain[key].weight.data.copy_(before)
 
 
-def test_documented() -> None:
-    """docs/lora-formats.md lists the layouts that are tested."""
-    assert table() in (PROJECT_ROOT / "docs" / "lora-formats.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", HEADERS)
+def test_documented(page: str) -> None:
+    """Both pages list the layouts that are tested."""
+    assert table(page) in (PROJECT_ROOT / "docs" / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("family", BUILD)

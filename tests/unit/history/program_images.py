@@ -520,20 +520,22 @@ CASES: tuple[Case, ...] = (*_text_cases(), *_encoding_cases(), *_json_cases(), *
 
 # -- the documentation ---------------------------------------------------------------------------------------------------
 
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "metadata.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+HEADERS = {"metadata.md": "| Program | Cases | Covered |", "metadata.zh.md": "| 程序 | 用例数 | 覆盖的情况 |"}
 BEGIN, END = "<!-- cases -->", "<!-- /cases -->"
 
 
-def table() -> str:
-    """Return the table of docs/metadata.md: what of each program is covered."""
+def table(page: str) -> str:
+    """Return the table of this page: what of each program is covered."""
     programs: dict[str, list[str]] = {}
     for case in CASES:
         programs.setdefault(case.program, []).append(case.kind)
     ordered = sorted(programs.items(), key=lambda pair: pair[0].lower())
     rows = [f"| {program} | {len(kinds)} | {'; '.join(kinds)} |" for program, kinds in ordered]
-    return "\n".join(["| Program | Cases | Covered |", "| --- | --- | --- |", *rows])
+    return "\n".join([HEADERS[page], "| --- | --- | --- |", *rows])
 
 
 if __name__ == "__main__":
-    before, _, rest = DOCS.read_text(encoding="utf-8").partition(BEGIN)
-    DOCS.write_text(f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    for name in HEADERS:
+        before, _, rest = (DOCS / name).read_text(encoding="utf-8").partition(BEGIN)
+        (DOCS / name).write_text(f"{before}{BEGIN}\n{table(name)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

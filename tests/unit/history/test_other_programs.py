@@ -20,7 +20,7 @@ from core.storage.embedded_texts import decode_comment, exif_texts, xmp_texts
 from core.storage.infotext import read_infotext
 from core.types import FoundParameters, HistoryQuery
 from tests.unit.history.image_files import INFOTEXT, Case, commented, graph, node, parameters, png, text
-from tests.unit.history.program_images import CASES, DOCS, table
+from tests.unit.history.program_images import CASES, DOCS, HEADERS, table
 
 
 def stated(found: FoundParameters) -> dict[str, Any]:
@@ -46,9 +46,10 @@ def test_json_that_only_looks_like_infotext_is_no_infotext() -> None:
     assert found is not None and found.program != "A1111" and found.facts.prompt is None
 
 
-def test_docs_have_the_table_of_the_cases() -> None:
+@pytest.mark.parametrize("page", HEADERS)
+def test_docs_have_the_table_of_the_cases(page: str) -> None:
     assert len(CASES) >= 48
-    assert table() in DOCS.read_text(encoding="utf-8"), "run: python -m tests.unit.history.program_images"
+    assert table(page) in (DOCS / page).read_text(encoding="utf-8"), "run: python -m tests.unit.history.program_images"
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
