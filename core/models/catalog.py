@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ class Catalog:
     def models(self) -> Sequence[ModelInfo]:
         """Return all entries, the embedded model first, the user's own last."""
         entries = self._entries()
-        infos = (self._info(entry, entries) for entry in entries.values() if not entry.part)
+        infos = [self._info(entry, entries) for entry in entries.values() if not entry.part]
+        if (seen := self._seen.get()) is not None:
+            seen.update({info.id: info for info in infos})
         return sorted(infos, key=lambda info: (info.id != "demo", info.own))
 
     def ids(self) -> Sequence[str]:
@@ -374,10 +377,16 @@ def _family(entry: Entry, folder: Path | None) -> Family:
 
 def cannot(family: Family, negative_prompt: bool) -> dict[str, Mapping[str, str]]:
     """Return the options without effect on this model, each with its reason."""
-    found = {key: reason for key in SCHEMA.options for start, reason in family.cannot.items() if key.startswith(start)}
+    found = {key: family.cannot[start] for key, start in _beginning_with(tuple(family.cannot))}
     if not negative_prompt:
         found["generation.negative_prompt"] = _NO_NEGATIVE
     return found
+
+
+@cache
+def _beginning_with(starts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the option keys that begin with one of these, each with that start."""
+    return tuple((key, start) for key in SCHEMA.options for start in starts if key.startswith(start))
 
 
 _NO_NEGATIVE = localize("models.catalog.no_negative")

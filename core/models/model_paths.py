@@ -85,6 +85,8 @@ def in_hugging_face_cache(repository: str, revision: str | None) -> list[Path]:
 
 
 def _snapshots(kept: Path, revision: str | None) -> list[Path]:
+    if not kept.is_dir():  # as of most models: one look instead of four
+        return []
     names = [revision] if revision else []
     for ref in (kept / "refs" / "main", kept / "refs" / "master"):
         with suppress(OSError, UnicodeDecodeError):
@@ -102,7 +104,7 @@ def in_modelscope_cache(repository: str, revision: str | None = None) -> list[Pa
     """
     owner, _, name = repository.partition("/")
     found: list[Path] = []
-    for root in modelscope_caches():
+    for root in filter(Path.is_dir, modelscope_caches()):
         for written in dict.fromkeys((name.replace(".", "___"), name)):
             for start in ("", "models--"):
                 found += _snapshots(root / f"{start}{owner}--{written}", revision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -95,16 +96,31 @@ class CapabilitiesCache:
 
     def text(self, studio: Studio) -> bytes:
         """Return the JSON."""
-        minute = time.monotonic() // 60  # an image may have become the preview of a LoRA
-        made_of = (studio.catalog.models(), studio.lora_files.all(), studio.requests.wildcards(), minute)
+        found: tuple[ModelInfo | LoraInfo, ...] = (*studio.catalog.models(), *studio.lora_files.all())
+        made_of = ([_comparable(info) for info in found], studio.requests.wildcards(), _minute())
         if made_of != self._made_of:
             self._text = json.dumps(capabilities(studio), default=jsonable_encoder).encode("ascii")
             self._made_of = made_of
         return self._text
 
 
+def _minute() -> int:
+    """Return which minute it is: an image may have become the preview of a LoRA in between."""
+    return int(time.monotonic() // 60)
+
+
+def _comparable(info: ModelInfo | LoraInfo) -> tuple[ModelInfo | LoraInfo, Any]:
+    """Return a value that equals that of an unchanged model or LoRA: errors are equal by what they say."""
+    return replace(info, problem=None), described(info.problem) if info.problem else None
+
+
 def capabilities(studio: Studio) -> dict[str, Any]:
     """Return models, options with their ranges, and limits."""
+    with studio.catalog.remembering():
+        return _capabilities(studio)
+
+
+def _capabilities(studio: Studio) -> dict[str, Any]:
     limits = {
         key.removeprefix("service."): studio.settings[key] for key in SCHEMA.options if key.startswith("service.")
     }

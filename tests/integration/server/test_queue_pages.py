@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from core.server.v1 import job_events
+from core.config.loader import PROJECT_ROOT
+from core.server.v1 import job_events, schemas
 from tests.integration.server.live import Served, serving
 from tests.options import measured
 
@@ -73,10 +75,19 @@ def test_streams_of_a_client_are_counted(busy: Served, monkeypatch: pytest.Monke
         assert httpx.get(address, timeout=60).status_code == 429
 
 
-def test_capabilities_are_made_once(busy: Served) -> None:
-    first = httpx.get(f"{busy.url}/api/v1/capabilities", timeout=60)
-    assert first.json()["limits"]["queue_total"] == 13
-    assert httpx.get(f"{busy.url}/api/v1/capabilities", timeout=60).content == first.content
+def test_capabilities_are_made_once(busy: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while models are not on this machine, each with an error that says so; again once a file has changed."""
+    made, make = list[int](), schemas.capabilities
+    monkeypatch.setattr(schemas, "capabilities", lambda studio: made.append(1) or make(studio))
+    monkeypatch.setattr(schemas, "_minute", lambda: -1)  # whatever was made before belongs to another one
+    answers = [httpx.get(f"{busy.url}/api/v1/capabilities", timeout=60) for _ in range(3)]
+    assert len(made) == 1 and len({answer.content for answer in answers}) == 1
+    assert answers[0].json()["limits"]["queue_total"] == 13
+    lora = busy.studio.settings.output_directory / "a.safetensors"
+    monkeypatch.setattr(busy.studio.lora_files, "folder", lora.parent)
+    shutil.copy(PROJECT_ROOT / "core" / "demo" / "lora" / "ink-print.safetensors", lora)
+    changed = httpx.get(f"{busy.url}/api/v1/capabilities", timeout=60).json()
+    assert len(made) == 2 and "a" in {one["name"] for one in changed["loras"]}
 
 
 @pytest.mark.option("server.metrics")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from core.config.loader import PROJECT_ROOT, load_settings
 from core.errors import ConfigFileError, ModelFileError, OptionError, UnknownModelError, UnknownOptionError
+from core.models import catalog as catalog_module
 from core.models import model_paths
 from core.models.catalog import Catalog
 from core.models.entries import read_entry
@@ -221,3 +223,22 @@ def test_a_model_is_looked_up_once_within_a_block_that_remembers(monkeypatch: py
     catalog.find("demo")
     assert looks[-1] == "demo" and len(looks) == 3, "outside each look is a new one"
     assert set(catalog.ids()) == {info.id for info in catalog.models()}
+
+
+def test_what_is_asked_of_all_models_reads_each_entry_once(catalog, configs, monkeypatch):
+    """Two hundred models: their entries are listed once for all, and no file is looked for where there is no folder."""
+    shipped = (configs / "models" / "sd15.yaml").read_text(encoding="utf-8")
+    for number in range(200):
+        write(configs, f"more-{number}", shipped.replace("id: sd15\n", f"id: more-{number}\n"))
+    catalog.models()  # from here on the entries are in memory
+    listings, read = [], []
+    real_entries, real_read = catalog_module.read_entries, Path.read_text
+    monkeypatch.setattr(catalog_module, "read_entries", lambda folder: listings.append(folder) or real_entries(folder))
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, *rest, **named: read.append(path) or real_read(path, *rest, **named)
+    )
+    with catalog.remembering():
+        infos = catalog.models()
+        assert [catalog.find(info.id) for info in infos] == infos
+    assert len(infos) > 200 and len(listings) == 1
+    assert [path for path in read if not path.is_relative_to(EMBEDDED)] == []
