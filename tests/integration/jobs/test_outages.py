@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from core.types import HistoryQuery, JobState
 from tests import object_store, postgres
 from tests.integration.jobs.harness import Shop, wait_for
 from tests.integration.jobs.switched_proxy import SwitchedProxy
+from tests.integration.jobs.test_full_disk import fill
 
 
 def check_all_done(shop: Shop, jobs: list[str], images: int) -> None:
@@ -37,6 +40,7 @@ def server() -> Iterator[postgres.Server]:
         yield running
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     "seconds", [2, pytest.param(20, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.slow)]
 )
@@ -55,6 +59,51 @@ def test_database_restart(server: postgres.Server, tmp_path: Path, seconds: int)
         assert shop.worker_pid() == pid and sum(shop.queue.get(job_id).crashes for job_id in jobs) == 0
     finally:
         shop.close()
+
+
+@pytest.mark.slow
+def test_database_at_another_address(server: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first address goes in the middle of a job; the second one answers from then on."""
+    monkeypatch.setenv("PGPASSWORD", postgres.PASSWORD)
+    first, second = (SwitchedProxy("127.0.0.1", server.port, mode) for mode in ("on", "off"))
+    hosts = f"host=127.0.0.1,127.0.0.1&port={first.port},{second.port}"
+    shop = Shop(tmp_path, place=f"postgresql://studio@/{server.create()}?{hosts}")
+    shop.supervisor.start()
+    try:
+        jobs = [shop.submit(f"house {k}", num_images=3, fake_step_seconds=0.1) for k in range(3)]
+        shop.until(jobs[0], lambda job: len(job.image_ids) >= 1)
+        first.switch("off")
+        second.switch("on")
+        check_all_done(shop, jobs, 3)
+    finally:
+        shop.close()
+        first.close()
+        second.close()
+
+
+@pytest.mark.slow
+def test_full_disk_of_the_database_server(server: postgres.Server, tmp_path: Path) -> None:
+    place = server.socket / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    shutil.chown(place, server.socket.owner())
+    server.say(f"CREATE TABLESPACE small LOCATION '{place}'")
+    server.say("CREATE DATABASE crowded TEMPLATE template0 TABLESPACE small")
+    shop = Shop(tmp_path, place=server.url("crowded"))
+    shop.supervisor.start()
+    try:
+        jobs = [shop.submit(f"house {k}", num_images=20, fake_step_seconds=0.01) for k in range(2)]
+        shop.until(jobs[0], lambda job: len(job.image_ids) >= 1)
+        fill(place / "filler")
+        wait_for(lambda: PendingImages(tmp_path).all())
+        (place / "filler").unlink()
+        check_all_done(shop, jobs, 20)
+    finally:
+        shop.close()
+        server.stop()
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 @pytest.fixture
@@ -77,7 +126,9 @@ def begin(tmp_path: Path) -> tuple[Shop, list[str]]:
     return shop, jobs
 
 
-@pytest.mark.parametrize("mode", ["off", pytest.param("hang", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "mode", ["off", pytest.param("503", marks=pytest.mark.slow), pytest.param("hang", marks=pytest.mark.slow)]
+)
 def test_store_away_keeps_jobs_waiting(store: SwitchedProxy, tmp_path: Path, mode: str) -> None:
     shop, jobs = begin(tmp_path)
     try:
@@ -86,6 +137,19 @@ def test_store_away_keeps_jobs_waiting(store: SwitchedProxy, tmp_path: Path, mod
         assert waiting.state is JobState.RUNNING
         wait_for(lambda: len(PendingImages(tmp_path).all(jobs[0])) == 2)
         assert [shop.queue.get(job_id).state for job_id in jobs[1:]] == [JobState.QUEUED] * 2
+        store.switch("on")
+        check_all_done(shop, jobs, 3)
+    finally:
+        shop.close()
+
+
+@pytest.mark.slow
+def test_a_slow_store_delays_jobs(store: SwitchedProxy, tmp_path: Path) -> None:
+    shop, jobs = begin(tmp_path)
+    try:
+        store.switch("slow")
+        for job_id in jobs:
+            shop.wait(job_id)
         store.switch("on")
         check_all_done(shop, jobs, 3)
     finally:
