@@ -62,6 +62,16 @@ def test_a_long_queue_is_shown_page_by_page(studio, open_page, several_people):
     assert "house 0 " in all_text(page), "the page that is gone by now is not shown empty"
 
 
+def test_own_jobs_that_wait_behind_many_can_be_cleared(studio, open_page, several_people, monkeypatch):
+    monkeypatch.setattr("core.jobs.queue.MAX_SHOWN", 3)  # of the snapshot that all pages share
+    others = [queued(studio, f"house {number}", client="page:other") for number in range(4)]
+    mine = queued(studio, "my house")
+    page = open_page("queue")
+    page.button(key="clear_mine").click().run()
+    assert studio.queue.get(mine).state is JobState.CANCELLED
+    assert [job.id for job in studio.queue.active()] == others
+
+
 def test_clearing_finished_jobs_keeps_the_later_ones(studio, open_page):
     first = queued(studio, "an old house")
     studio.queue.finish(first)

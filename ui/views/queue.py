@@ -54,7 +54,8 @@ def _lists(studio: Studio) -> None:
 def _switches(studio: Studio, board: QueueSnapshot, any_ended: bool) -> None:
     """What acts on the whole queue."""
     owner = state.owner()
-    waiting = [job for job in board.jobs if job.state is JobState.QUEUED and state.is_mine(job)]
+    shown = board.jobs if owner is None else studio.queue.active(SHOWN, owner)  # the board has the first of all people
+    waiting = any(job.state is JobState.QUEUED and state.is_mine(job) for job in shown)
     with st.container(horizontal=True, vertical_alignment="center", key="queue_switches"):
         st.button(
             t("queue.go_on") if board.paused else t("queue.pause_all"),
