@@ -26,6 +26,7 @@ from core.history.sweeps import SweepStore
 from core.i18n import localize
 from core.jobs.generator_protocol import LazyGenerator, WorkerLost, as_studio_error, device_fault
 from core.jobs.image_saver import ImageSaver
+from core.jobs.job_trace import JobTrace
 from core.jobs.queue import JobQueue
 from core.jobs.worker_process import RETRY_SECONDS
 from core.storage.database import Database
@@ -83,7 +84,7 @@ class JobRunner:
         self._generator = generator
         self._say = say
         self._stopping = stopping
-        self._running: set[str] = set()  # ids of claimed jobs
+        self._running: dict[str, JobTrace] = {}  # claimed jobs, by id
         self._claim_unanswered = False
         self._told = ("", False, 0.0)  # by the last report: job, whether it is to stop, and when
         self._job_log = job_log
@@ -100,7 +101,7 @@ class JobRunner:
         job = self._queue.claim(self._id, self._running)
         self._claim_unanswered = False
         if job is not None:
-            self._running.add(job.id)
+            self._running[job.id] = JobTrace(job)
         return job
 
     def has_waiting(self) -> bool:
@@ -137,10 +138,12 @@ class JobRunner:
         """Run a claimed job and return its final state; queued means that it will be resumed."""
         began = time.monotonic()
         log.info("job %s: begins, model %s", job.id, job.request.model)
+        trace = self._running.get(job.id) or self._running.setdefault(job.id, JobTrace(job))
         try:
             state, error = self._run(job)
         finally:
-            self._running.discard(job.id)
+            del self._running[job.id]
+        trace.end(state, error)
         if self._job_log is not None:
             self._job_log.write(job, state, error, time.monotonic() - began)
         if state is not JobState.QUEUED:
@@ -225,6 +228,8 @@ class JobRunner:
 
     def _report(self, job_id: str, progress: Progress, waits_for: StorageError | None = None) -> None:
         """Store a job's progress. A database that is away costs the report, not the job."""
+        if waits_for is None:
+            self._running[job_id].enter(progress.phase)
         try:
             stopped = self._queue.report(job_id, progress, waits_for)
             self._told = (job_id, stopped, time.monotonic())
@@ -262,7 +267,8 @@ class JobRunner:
         steps, images = generated.request.num_inference_steps, job.request.num_images
         progress = Progress(Phase.SAVE, steps, steps, image, images)
         self._report(job.id, progress)
-        saver.put(lambda: self._write_image(job, generated, progress))
+        write = self._running[job.id].saving()(self._write_image)
+        saver.put(lambda: write(job, generated, progress))
         if generated.request.options.get(KEPT_STATES):
             saver.wait()  # the image's state is removed when this returns
         if len(self._pending.places_of(job.id)) >= MAX_PENDING:
