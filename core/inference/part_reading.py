@@ -248,7 +248,7 @@ def account(
     if gone:
         raise problem(file.name, file.name, "weights_missing", part=part, count=str(len(gone)), name=gone[0])
     strange = [name for name in unexpected if not HARMLESS.search(name)]
-    near = [name for name in strange if name.rpartition(".")[0] in modules]
+    near = [name for name in strange if (at := name.rpartition(".")[0]) in modules or at.endswith((".weight", ".bias"))]
     if near:
         raise problem(file.name, file.name, "weights_unknown", part=part, count=str(len(near)), name=near[0])
     notes.extend(strange)

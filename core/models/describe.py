@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from core.errors import ModelError, ModelFileError
-from core.models import lora_library
+from core.errors import EmbeddingError, ModelError, ModelFileError
+from core.models import depth_library, embedding_library, lora_library, upscaler_library
 from core.models.catalog import Catalog
 from core.models.identify import Contents
 from core.models.model_folders import models_in
-from core.models.model_paths import size_of
+from core.models.model_paths import PREVIEWS, size_of
 from core.models.part_sources import files_of, sources
 from core.models.single_file import contents_of, is_network, itself, storage_of
 from core.models.validation import read_json, unread_weights
-from core.models.weight_files import BadFile, Header, read_all
+from core.models.weight_files import SAFETENSORS, BadFile, Header, read_all
 from core.types import ModelInfo
 
 YES, NO, NEEDS = "yes", "no", "needs"
@@ -77,7 +78,8 @@ def describe(path: Path, catalog: Catalog, lora_for: ModelInfo | None = None) ->
         header = read_all(path)
         contents = contents_of(path)
     except BadFile as bad:
-        use = f"{NO}: {_reason(catalog, path)}"
+        problem = catalog.find(str(path)).problem
+        use = f"{NO}: {_words(problem, path.name) if problem is not None else ''}"
         kind = (
             "lora" if bad.kind == "quantisation" and "lora" in path.name.lower() else _BROKEN.get(bad.kind, "unknown")
         )
@@ -124,27 +126,32 @@ def _dtype(path: Path, header: Header) -> str | None:
 
 
 def _use(path: Path, contents: Contents, catalog: Catalog) -> str:
+    if contents.kind == "embedding":
+        try:
+            embedding_library.read(path)
+        except EmbeddingError as error:
+            return f"{NO}: {_words(error, path.name)}"
+        return f"{YES}: put it into the folder {embedding_library.FOLDER}"
+    if contents.kind == "upscaler" and path.suffix.lower() == SAFETENSORS:
+        extra = "" if contents.family.endswith("compact") or find_spec("spandrel") else "; it needs pip install spandrel"
+        return f"{YES if not extra else NEEDS}: put it into the folder {upscaler_library.FOLDER}{extra}"
     problem = catalog.find(str(path)).problem
-    return YES if problem is None else _with_reason(problem, contents)
+    return YES if problem is None else _with_reason(problem, path.name)
 
 
-def _with_reason(problem: Exception, contents: Contents | None = None) -> str:
-    reason = _words(problem)
+def _with_reason(problem: Exception, name: str) -> str:
+    reason = _words(problem, name)
     kind = getattr(problem, "kind", "")
     return f"{NEEDS if kind in _NEEDS else NO}: {reason}"
 
 
-def _words(problem: Exception) -> str:
+def _words(problem: Exception, name: str) -> str:
+    """The reason in an error; with the file that it is about, where that is not `name` itself."""
     values = getattr(problem, "values", {})
     told, file = values.get("problem"), str(values.get("file", ""))
     if not isinstance(told, dict):
         return str(problem)
-    return f"{file}: {told['en']}" if "/" in file and not file.startswith("/") else str(told["en"])
-
-
-def _reason(catalog: Catalog, path: Path) -> str:
-    problem = catalog.find(str(path)).problem
-    return _words(problem) if problem is not None else ""
+    return f"{file}: {told['en']}" if file and not file.startswith("/") and file != name else str(told["en"])
 
 
 def _lora(path: Path, model: ModelInfo | None) -> Description:
@@ -171,7 +178,7 @@ def _folder(path: Path, catalog: Catalog) -> Description:
         names = tuple(one.relative_to(path).as_posix() for one in found)
         use = f"{YES}: name it in models.folders"
         return Description(str(path), "folder of models", None, None, None, names, size, use)
-    missing = _words(catalog.find(str(path)).problem or ModelError())
+    missing = _words(catalog.find(str(path)).problem or ModelError(), path.name)
     return Description(str(path), "folder", None, None, None, (), size, f"{NO}: {missing}")
 
 
@@ -190,7 +197,7 @@ def _model_folder(path: Path, catalog: Catalog, size: int) -> Description:
     except (ModelFileError, BadFile, OSError):
         pass
     unread = unread_weights(path)
-    use = YES if info.problem is None else _with_reason(info.problem)
+    use = YES if info.problem is None else _with_reason(info.problem, path.name)
     layout = f"diffusers folder (not read: {', '.join(unread[:3])})" if unread else "diffusers folder"
     dtype = ", ".join(dict.fromkeys(dtypes)) or None
     return Description(str(path), kind, _label(info), layout, dtype, parts, size, use)
@@ -208,12 +215,26 @@ def _part_folder(path: Path, size: int) -> Description:
     try:
         config = read_json(path, "config.json", path.name)
     except ModelFileError as error:
-        return Description(str(path), "unknown", None, None, None, (), size, f"{NO}: {_words(error)}")
+        return Description(str(path), "unknown", None, None, None, (), size, f"{NO}: {_words(error, path.name)}")
     name = str(
         config.get("_class_name") or next(iter(config.get("architectures") or []), "") or config.get("model_type", "")
     )
-    kinds = {"Autoencoder": "vae", "Transformer": "transformer", "UNet": "unet", "ControlNet": "controlnet"}
-    kind = next((kind for word, kind in kinds.items() if word in name), "text encoder" if name else "unknown")
-    part = {"text encoder": "text_encoder"}.get(kind, kind)
+    kind = next((kind for word, kind in _CLASSES.items() if word in name), "unknown")
+    if kind in _FOLDERS:
+        use = f"{YES}: put it into the folder {_FOLDERS[kind]}"
+        return Description(str(path), kind, name, None, "folder of the library", None, (), size, use)
+    if kind in ("unknown", "image encoder"):
+        return Description(str(path), kind, name or None, None, None, (), size, f"{NO}: it is no part of a model that can be used")
+    part = kind.replace(" ", "_")
     use = f"{NEEDS}: the other parts; name this folder as {part} under `parts` of an entry in configs/models"
     return Description(str(path), kind, name or None, "diffusers folder of one part", None, (part,), size, use)
+
+
+_CLASSES = {  # a word of a class's name -> what it is
+    "AutoencoderTiny": "tiny vae", "Autoencoder": "vae", "ControlNet": "controlnet", "DepthAnything": "depth estimator",
+    "depth_anything": "depth estimator", "Vision": "image encoder", "Siglip": "image encoder", "SafetyChecker": "image encoder",
+    "Transformer2D": "transformer", "Transformer3D": "transformer", "UNet": "unet", "CLIPText": "text encoder",
+    "CLIPModel": "text encoder", "ForCausalLM": "text encoder", "Qwen": "text encoder", "T5": "text encoder",
+    "Gemma": "text encoder", "Llama": "text encoder", "qwen": "text encoder",
+}  # fmt: skip
+_FOLDERS = {"tiny vae": PREVIEWS, "depth estimator": depth_library.FOLDER}  # in the folder of models

@@ -76,7 +76,7 @@ class EmbeddingLibrary:
             near = difflib.get_close_matches(name.casefold(), files, n=1, cutoff=0.0)
             nearest = files[near[0]].path.stem if near else "-"
             raise EmbeddingError(name=name[:100], problem=localize("models.embedding_library.unknown", nearest=nearest))
-        return _read(found)
+        return read(found.path, found.linked)
 
     def named_in(self, texts: Sequence[str], pipeline: str) -> tuple[Embedding, ...]:
         """Return the embeddings that these prompts name, as words of their own or as embedding:name.
@@ -107,18 +107,19 @@ def _word(name: str) -> re.Pattern[str]:
     )
 
 
-def _read(found: Found) -> Embedding:
-    name = found.path.stem
+def read(path: Path, linked: bool = False) -> Embedding:
+    """Return the embedding in a file, by its header; `linked`: it leads out of its folder. Raises EmbeddingError."""
+    name = path.stem
     try:
-        if found.path.suffix.lower() != SAFETENSORS:
+        if path.suffix.lower() != SAFETENSORS:
             raise BadFile("pickle")
-        if found.linked or found.bytes > LARGEST:
+        if linked or path.stat().st_size > LARGEST:
             raise BadFile("tensors")
-        tensors = read_header(found.path)
+        tensors = read_header(path)
     except (BadFile, OSError, ValueError, RecursionError) as bad:
         kind = "pickle" if getattr(bad, "kind", "") == "pickle" else "file"
         raise EmbeddingError(name=name, problem=localize(f"models.embedding_library.{kind}")) from None
-    return _parsed(name, found.path, {key: tensor for key, tensor in tensors.items() if len(tensor.shape) in (1, 2)})
+    return _parsed(name, path, {key: tensor for key, tensor in tensors.items() if len(tensor.shape) in (1, 2)})
 
 
 def _parsed(name: str, path: Path, tensors: Mapping[str, Tensor]) -> Embedding:

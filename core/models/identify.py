@@ -62,8 +62,10 @@ KINDS: Mapping[str, Mapping[str, str]] = {  # what a file can be called
     "unknown": localize("models.identify.kinds.unknown"),
 }
 
-_LORA = re.compile(
-    r"[._](lora_[AB]|lora_down|lora_up|lora\.(down|up)|lora_linear_layer|lokr_\w+|hada_\w+|oft_\w+|glora_\w+)([._]|$)"
+_LORA = re.compile(  # of every algorithm, also those that are not read
+    r"[._](lora_[AB]|lora_down|lora_up|lora\.(down|up)|lora_linear_layer|lokr_\w+|hada_\w+|oft_\w+|boft_\w+|glora_\w+)([._]|$)"
+    r"|\.(diff|diff_b|set_weight|dora_scale|lora_magnitude_vector\S*|on_input|ia3_l\S*|vera_lambda_[bd]|vblora_\S+)$"
+    r"|^(lora|lycoris)_\S+\.([ab][12]\.weight|alpha|w_norm|b_norm)$"
 )
 
 

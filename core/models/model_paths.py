@@ -13,6 +13,7 @@ from core.config.schema import AUTO
 
 EMBEDDED = PROJECT_ROOT / "core" / "demo" / "weights"
 STORE = "models"  # in the output folder
+PREVIEWS = "previews"  # in the folder of models: fitted maps, and folders of tiny decoders
 
 
 @dataclass(frozen=True)

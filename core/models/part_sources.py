@@ -286,8 +286,13 @@ def _compare(
     missing = [name for name in wanted if name not in names]
     if missing:
         raise problem(model, file.name, "weights_missing", part=part, count=str(len(missing)), name=missing[0])
-    modules = {name.rpartition(".")[0] for name in wanted}
-    unknown = [name for target, name, _ in held if target not in wanted and target.rpartition(".")[0] in modules]
+    weights = {*wanted, *(name for target, name, _ in held if target in wanted)}  # by the names of the class and of the file
+    near = weights | {name.rpartition(".")[0] for name in weights}  # what is named after these may change what they mean
+    unknown = [
+        name
+        for target, name, _ in held
+        if target not in wanted and near & {target.rpartition(".")[0], name.rpartition(".")[0]}
+    ]
     if unknown:
         raise problem(model, file.name, "weights_unknown", part=part, count=str(len(unknown)), name=unknown[0])
     for target, name, shape in held:

@@ -41,6 +41,9 @@ _WRONG_ENDINGS = {
 }
 
 
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
+
+
 def is_network(folder: Path) -> bool:
     """Return True for the folder of a ControlNet alone."""
     if not os.path.isdir(folder) or (folder / "model_index.json").exists():
@@ -84,6 +87,9 @@ def look_into(path: Path, model: str) -> Single:
 @lru_cache(maxsize=128)  # a checkpoint's header takes 50 ms to judge, and pages ask at each rerun
 def _file(path: Path, _unchanged: tuple[int, int], model: str) -> Single:
     tensors = check_weights(path, path.name, model)
+    shard = _SHARD.search(path.stem)
+    if shard is not None and int(shard[2]) > 1:
+        raise problem(model, path.name, "one_shard", number=str(int(shard[1])), count=str(int(shard[2])))
     found = next((single for family in FAMILIES.values() if (single := family.detect_file(tensors))), None)
     if found is None:
         kind = next((kind for family in FAMILIES.values() if (kind := family.foreign_kind(tensors))), None)
@@ -148,6 +154,11 @@ def _what_it_is(path: Path, contents: Contents, tensors: Tensors, model: str) ->
     lost = _lost_weight(tensors) if is_part and contents.kind == "text encoder" else None
     if lost is not None:
         return problem(model, path.name, "weights_missing", part=contents.kind, count="1", name=lost)
+    if is_part:
+        try:
+            storage_of(path)
+        except BadFile as bad:
+            return problem(model, path.name, bad.kind, **bad.values)
     name = "part_alone" if is_part else "no_model"
     if contents.kind in ("transformer", "checkpoint", "unet"):
         return problem(model, path.name, "kin", kind=family)

@@ -66,6 +66,7 @@ PROBLEMS = {
     "no_model": localize("models.validation.problems.no_model", models=_MODELS),
     "ema": localize("models.validation.problems.ema"),
     "weights_missing": localize("models.validation.problems.weights_missing"),
+    "one_shard": localize("models.validation.problems.one_shard"),
     "weights_unknown": localize("models.validation.problems.weights_unknown"),
     "weights_shape": localize("models.validation.problems.weights_shape"),
     "quantised_folder": localize("models.validation.problems.quantised_folder"),

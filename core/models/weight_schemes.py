@@ -97,11 +97,8 @@ def scheme_of(tensors: Tensors, metadata: Mapping[str, Any], read: ReadBytes) ->
 
 def _weight_of(scale: str, tensors: Tensors) -> str | None:
     """The weight that a tensor is the scale of, or None."""
-    for ending in SCALES:
-        if scale.endswith(ending):
-            weight = f"{scale.removesuffix(ending)}.weight"
-            return weight if weight in tensors else None
-    return None
+    names = (f"{scale.removesuffix(ending)}.weight" for ending in SCALES if scale.endswith(ending))
+    return next((name for name in names if name in tensors), None)
 
 
 def _is_marker(name: str) -> bool:

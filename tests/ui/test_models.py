@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -99,6 +100,13 @@ def test_one_click_gets_the_variant_that_suits_the_machine(studio, open_page, mo
     assert "Q4 · 5.0 GB · recommended here" in page.selectbox(key="models:variant:z-image-turbo").options
     page.button(key="get_at_once_z-image-turbo-q4").click().run()
     assert started == [("z-image-turbo-q4",)]
+    with_gpu = SimpleNamespace(gpus=(SimpleNamespace(memory_total=8 * 2**30),))
+    monkeypatch.setattr(studio.gauges, "samples", lambda: [with_gpu])
+    first = open_page()
+    button = first.button(key="get_at_once_z-image-turbo-q4")
+    assert button.label == "Get Z-Image-Turbo (5.0 GB, fits your 8 GB GPU)"
+    button.click().run()
+    assert len(started) == 2 and not first.exception
     studio.downloads.known["qwen3"] = Download("qwen3", "huggingface", "a/qwen3", "running", 1 << 30, 8 << 30)
     assert "a/qwen3" in all_text(open_page("models")), "parts on their way are shown at their model"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -11,7 +12,7 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.studio.models import recommended_variant
-from core.types import CARDS, Download, ModelInfo, WorkerStatus
+from core.types import CARDS, Download, ModelInfo, SystemReport, WorkerStatus
 from ui import actions, formats, state
 from ui.components import error_card, image_card
 from ui.i18n import said, t
@@ -21,15 +22,30 @@ PROMINENT = "z-image-turbo"  # its download is one click
 FETCHED = ("store", "huggingface", "modelscope")
 
 
+@dataclass(frozen=True)
+class Room:
+    """The memory that a model may take, in bytes: of the largest GPU, or the RAM where there is none."""
+
+    bytes: int
+    gpu: bool
+
+
+def room_of(studio: Studio, report: SystemReport) -> Room:
+    """Return the memory of this machine for a model."""
+    samples = studio.gauges.samples()
+    largest = max((gpu.memory_total or 0 for gpu in samples[-1].gpus), default=0) if samples else 0
+    return Room(largest or report.memory_total, largest > 0)
+
+
 def draw(
-    studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], room: int,
+    studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], room: Room,
     shown: set[str],
 ) -> None:  # fmt: skip
-    """The card of a model and its variants. `room` is the VRAM, or RAM without a GPU, in bytes.
+    """The card of a model and its variants.
 
     `shown` are the preview decoders whose download a card before this one shows; this one's is added.
     """
-    best = recommended_variant(group, room)
+    best = recommended_variant(group, room.bytes)
     with st.container(border=True, key=f"model_{group[0].id}"):
         info = _variant(group, best, downloads) if len(group) > 1 else group[0]
         rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in _facts(info))
@@ -50,7 +66,7 @@ def draw(
                 _use(studio, info, worker)
             elif info.sources and not under_way and state.is_admin():
                 if group[0].id == PROMINENT:
-                    _get_at_once(studio, group[0], info)
+                    get_at_once(studio, group[0], info, room)
                 _get(studio, info)
             if state.is_admin():
                 _remove(studio, info)
@@ -132,8 +148,13 @@ def _use(studio: Studio, info: ModelInfo, worker: WorkerStatus) -> None:
     )  # fmt: skip
 
 
-def _get_at_once(studio: Studio, model: ModelInfo, info: ModelInfo) -> None:
-    words = t("models.get_at_once", name=formats.literal(said(model.name)), size=formats.size_of(info.download_bytes))
+def get_at_once(studio: Studio, model: ModelInfo, info: ModelInfo, room: Room) -> None:
+    """Download a variant with its parts by one click; the button says its size and whether its weights fit this machine."""
+    given = {"name": formats.literal(said(model.name)), "size": formats.size_of(info.download_bytes)}
+    words = t("models.get_at_once", **given)
+    if info.memory_bytes and info.memory_bytes <= room.bytes:
+        kind = "models.get_at_once_gpu" if room.gpu else "models.get_at_once_ram"
+        words = t(kind, **given, room=f"{round(room.bytes / 2**30)} GB")
     st.button(
         words, key=f"get_at_once_{info.id}", type="primary", icon=":material/download:", on_click=PRESS,
         args=(info.id, studio.models.download, info.id),

@@ -45,14 +45,7 @@ def _draw(studio: Studio) -> None:
     shown: set[str] = set()
     with st.grid(2, min_column_width=340, gap="small", key="model_cards"):
         for group in groups:
-            model_card.draw(studio, group, worker, downloads, _room(studio, report), shown)
-
-
-def _room(studio: Studio, report: SystemReport) -> int:
-    """Return the VRAM of the largest GPU, or the RAM without one, in bytes."""
-    samples = studio.gauges.samples()
-    gpus = [gpu.memory_total or 0 for gpu in samples[-1].gpus] if samples else []
-    return max(gpus, default=0) or report.memory_total
+            model_card.draw(studio, group, worker, downloads, model_card.room_of(studio, report), shown)
 
 
 # -- what is in memory -------------------------------------------------------------------------------------------------
