@@ -25,6 +25,7 @@ from PIL.Image import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.bench import random_weights
+from core.bench.variants import PROMPT as PROMPT_KEY
 from core.bench.variants import variants, with_tiles
 from core.cli.console import DONE, FAILED, SOURCE, whole_number
 from core.cli.generate import pair
@@ -36,6 +37,7 @@ from core.inference import attention, memory
 from core.inference.generator import Generator
 from core.inference.pipeline_loader import DTYPES, LoadedModel
 from core.models.catalog import Catalog
+from core.models.families import FAMILIES
 from core.storage.database import Database
 from core.studio import request_builder
 from core.types import GeneratedImage, GenerationRequest, ModelInfo, guidance_of
@@ -62,9 +64,10 @@ Contestant = Callable[[GenerationRequest], Measure]
 def run(arguments: argparse.Namespace, configs: Path) -> int:
     """Print a table and, last, one line of JSON. Exit code 1 when a pixel of the default image is not plain diffusers'."""
     runs = whole_number("--runs", arguments.runs, 1, 1000)
-    changes = {} if NONE in arguments.only else variants(arguments.only)
     with tempfile.TemporaryDirectory() as folder, _model(arguments, configs, Path(folder)) as (generator, info):
         request = _request(arguments, info)
+        prediction = FAMILIES[info.pipeline].prediction
+        changes = {} if NONE in arguments.only else variants(arguments.only, prediction)
         loaded = generator.load(request.model, request.options, lambda progress: None)
         history = History(Database(Path(folder) / "bench.db"), Path(folder))
         plain = _plain(loaded, Path(folder))
@@ -217,7 +220,8 @@ def _studio(generator: Generator, history: History, changed: Mapping[str, Any]) 
     """The studio's generator, and its way to the disk: metadata, a file that survives a power cut, the history row."""
 
     def draw(request: GenerationRequest) -> Measure:
-        request = replace(request, options={**request.options, **changed})
+        options = {key: value for key, value in changed.items() if key != PROMPT_KEY}
+        request = replace(request, prompt=changed.get(PROMPT_KEY, request.prompt), options={**request.options, **options})
         began = time.perf_counter()
         image = generator.generate(request).images[0]
         drawn = time.perf_counter()

@@ -25,6 +25,7 @@ STEP = 1.1  # of a bracket without a number
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _SIGNS = re.compile(rf"\\[\\()\[\]]|[()\[\]]|:\s*({_NUMBER})\s*\)|\s*\bBREAK\b\s*")
 _GIVEN = re.compile(rf"(.+):\s*({_NUMBER})\s*", re.DOTALL)
+_EDITING = re.compile(r"(?<!\\)\[[^\[\]]*:\s*\d*\.?\d+\s*\]|(?<!\\)\[[^\[\]]*\|[^\[\]]*\]")  # [a:b:0.5], [a|b]
 _DEEPEST = 50  # brackets within brackets; deeper ones are text
 
 
@@ -49,6 +50,12 @@ def parse(prompt: str, syntax: str) -> tuple[Span, ...]:
 def has_syntax(prompt: str, syntax: str = A1111) -> bool:
     """Return True if anything in the prompt is more than text."""
     return parse(prompt, syntax) != (Span(prompt),)
+
+
+def editing(prompt: str, syntax: str = A1111) -> str | None:
+    """Return the first part that A1111 would change between steps, `[a:b:0.5]` or `[a|b]`, which no sampler here does."""
+    found = _EDITING.search(prompt) if syntax == A1111 else None
+    return found[0] if found else None
 
 
 def _joined(spans: list[Span]) -> Iterator[Span]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
+from torch.nn.functional import normalize
 
 STRENGTH, SEED = "generation.variation_strength", "generation.variation_seed"
 EMBEDS_NOISE = "generation.prompt_noise"
@@ -20,16 +21,17 @@ _CLAUSE = re.compile(r"[,.;:!?，。；：！？、\n]")
 
 
 def slerp(share: float, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Interpolate on the sphere between two samples of noise: `share` 0 is the first, 1 the second; the variance is kept."""
-    # In float64, which Apple's GPUs do not have, so on the CPU.
-    exact, other = first.cpu().double(), second.cpu().double()
-    one, two = exact.flatten(), other.flatten()
-    cosine = torch.clamp(torch.dot(one, two) / (one.norm() * two.norm()), -1.0, 1.0)
-    angle = torch.acos(cosine)
-    if float(torch.sin(angle)) < 1e-6:  # nearly parallel
-        return first + share * (second - first)
-    weights = torch.sin((1 - share) * angle) / torch.sin(angle), torch.sin(share * angle) / torch.sin(angle)
-    return (weights[0] * exact + weights[1] * other).to(first.dtype).to(first.device)
+    """Interpolate on the sphere between two samples of noise (..., height, width), as A1111 does for its subseed.
+
+    `share` 0 is the first, 1 the second. Each column of each channel is turned by its own angle, in float32; the variance is kept.
+    """
+    one, two = first.float().cpu(), second.float().cpu()
+    cosine = (normalize(one, dim=-2) * normalize(two, dim=-2)).sum(-2, keepdim=True)
+    angle = torch.acos(cosine.clamp(-1.0, 1.0))
+    sine = torch.sin(angle)
+    turned = (torch.sin((1.0 - share) * angle) / sine) * one + (torch.sin(share * angle) / sine) * two
+    mixed = torch.where(sine < 1e-3, one + share * (two - one), turned)  # nearly parallel: on the line between them
+    return mixed.to(first.dtype).to(first.device)
 
 
 def varied_noise(noise: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:

@@ -17,7 +17,7 @@ from core.models.model_folders import models_in
 from core.models.model_paths import PREVIEWS, size_of
 from core.models.part_sources import files_of, sources
 from core.models.single_file import contents_of, is_network, itself, storage_of
-from core.models.validation import read_json, unread_weights
+from core.models.validation import problem, read_json, unread_weights
 from core.models.weight_files import SAFETENSORS, BadFile, Header, read_all
 from core.types import ModelInfo
 
@@ -25,6 +25,7 @@ YES, NO, NEEDS = "yes", "no", "needs"
 _DTYPES = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8_e4m3fn", "F8_E5M2": "fp8_e5m2",
            "I8": "int8", "U8": "uint8"}  # fmt: skip
 _NEEDS = ("base", "frame", "lacks", "parts", "part_alone", "download", "gguf_package", "outside")  # what could be added
+_ENDINGS = ("unfinished", "rename")  # kinds of problems
 _BROKEN = {
     "lfs": "git lfs pointer",
     "web_page": "web page",
@@ -78,8 +79,10 @@ def describe(path: Path, catalog: Catalog, lora_for: ModelInfo | None = None) ->
         header = read_all(path)
         contents = contents_of(path)
     except BadFile as bad:
-        problem = catalog.find(str(path)).problem
-        use = f"{NO}: {_words(problem, path.name) if problem is not None else ''}"
+        told = catalog.find(str(path)).problem
+        if getattr(told, "kind", "") not in _ENDINGS:  # what is in the file says more than its ending
+            told = problem(path.name, path.name, bad.kind, **bad.values)
+        use = f"{NO}: {_words(told or ModelError(), path.name)}"
         kind = (
             "lora" if bad.kind == "quantisation" and "lora" in path.name.lower() else _BROKEN.get(bad.kind, "unknown")
         )
@@ -135,8 +138,8 @@ def _use(path: Path, contents: Contents, catalog: Catalog) -> str:
     if contents.kind == "upscaler" and path.suffix.lower() == SAFETENSORS:
         extra = "" if contents.family.endswith("compact") or find_spec("spandrel") else "; it needs pip install spandrel"
         return f"{YES if not extra else NEEDS}: put it into the folder {upscaler_library.FOLDER}{extra}"
-    problem = catalog.find(str(path)).problem
-    return YES if problem is None else _with_reason(problem, path.name)
+    refused = catalog.find(str(path)).problem
+    return YES if refused is None else _with_reason(refused, path.name)
 
 
 def _with_reason(problem: Exception, name: str) -> str:
@@ -222,7 +225,7 @@ def _part_folder(path: Path, size: int) -> Description:
     kind = next((kind for word, kind in _CLASSES.items() if word in name), "unknown")
     if kind in _FOLDERS:
         use = f"{YES}: put it into the folder {_FOLDERS[kind]}"
-        return Description(str(path), kind, name, None, "folder of the library", None, (), size, use)
+        return Description(str(path), kind, name, "folder of the library", None, (), size, use)
     if kind in ("unknown", "image encoder"):
         return Description(str(path), kind, name or None, None, None, (), size, f"{NO}: it is no part of a model that can be used")
     part = kind.replace(" ", "_")

@@ -250,6 +250,20 @@ _plain("xl-comfyui-clip-l", XL, "ComfyUI",
        lambda part, name: f"text_encoders.clip_l.transformer.text_model.{name.removeprefix('text_model.')}",
        parts=("text_encoder",), ends=DOWN_UP)  # fmt: skip
 _plain("xl-comfyui-texts", XL, "ComfyUI", _comfy_texts, parts=ALL_XL, ends=DOWN_UP, alpha=True)
+_plain("xl-old-processor-bare", XL, "diffusers' first attention processors", lambda part, name: _old_processor(part, name)[5:],
+       r"attn\d\.to_", ends=("down.weight", "up.weight"))  # fmt: skip
+_plain("xl-unet-lora-dots", XL, "diffusers 0.20 to 0.22", _diffusers_texts, ends=("lora.down.weight", "lora.up.weight"))
+_plain("xl-diffusers-texts-bare", XL, "diffusers with transformers 5", _by_part, parts=ALL_XL)
+_plain("xl-onetrainer-texts", XL, "OneTrainer",
+       lambda part, name: _diffusers_texts(part, name).replace("text_encoder.", "text_encoder_1."), parts=ALL_XL, ends=DOWN_UP,
+       alpha=True)  # fmt: skip
+_plain("xl-lycoris-texts", XL, "LyCORIS", _flat("lycoris_", {
+       "text_encoder": "lycoris_te1_", "text_encoder_2": "lycoris_te2_"}), parts=ALL_XL, ends=DOWN_UP, alpha=True)  # fmt: skip
+_plain("xl-comfyui-model", XL, "ComfyUI, saved with the model's prefix", lambda part, name: f"model.diffusion_model.{_sgm(name)}")
+_plain("xl-comfyui-diffusers-names", XL, "converters", _dotted("diffusion_model."), ends=DOWN_UP, alpha=True)
+_plain("xl-comfyui-clip-g", XL, "ComfyUI",
+       lambda part, name: f"text_encoders.clip_g.transformer.text_model.{name.removeprefix('text_model.')}",
+       parts=("text_encoder_2",))  # fmt: skip
 _plain("xl-everything", XL, "sd-scripts", _kohya_sgm, r".", ends=DOWN_UP, alpha=True)
 SD = "sd"
 _plain("sd-kohya", SD, "sd-scripts", _flat("lora_unet_", {"text_encoder": "lora_te_text_model_"}), parts=("main", "text_encoder"),

@@ -17,6 +17,7 @@ from tests.layouts.weights import F8, F8_5, PREFIX, Layout, Weights
 
 SINGLE = "z_image_turbo.safetensors"
 Change = Callable[[Weights], Weights]
+_ONE = w.single
 Edit = Callable[[Path], None]
 PAGES = {"en": PROJECT_ROOT / "docs" / "formats.md", "zh": PROJECT_ROOT / "docs" / "formats.zh.md"}
 
@@ -72,6 +73,23 @@ def _mixed(weights: Weights) -> Weights:
     return {name: value.to(kinds.get(name, value.dtype)) for name, value in w.comfy(weights).items()}
 
 
+def _with(prefix: str, names: Change = w.comfy) -> w.Write:
+    return _ONE(SINGLE, lambda weights: _prefixed(names(weights), prefix))
+
+
+def _moved_scales(weights: Weights) -> Weights:
+    return {name.replace(".scale_weight", ".weight.scale_weight"): value for name, value in w.scaled("kj")(weights).items()}
+
+
+def _small_scales(weights: Weights) -> Weights:
+    made = w.scaled("kj")(weights)
+    return {name: value.bfloat16() if name.endswith("scale_weight") else value for name, value in made.items()}
+
+
+def _with_input_scale(weights: Weights) -> Weights:
+    return {**w.scaled("comfy-new")(weights), "layers.0.attention.qkv.input_scale": torch.ones(())}
+
+
 def _bytes(content: bytes) -> w.Write:
     def write(base: Path, out: Path) -> Path:
         (out / SINGLE).write_bytes(content)
@@ -98,7 +116,6 @@ def _gguf(name: str, quant: str, names: Change = w.comfy, **given: object) -> w.
     return write
 
 
-_ONE = w.single
 FILES: tuple[Layout, ...] = (
     Layout("bf16, fused qkv", "Comfy-Org", _ONE(SINGLE, w.comfy)),
     Layout("prefix net.", "converters", _ONE(SINGLE, lambda weights: _prefixed(w.comfy(weights), "net."))),
@@ -152,6 +169,37 @@ FILES: tuple[Layout, ...] = (
         Layout(f"GGUF {quant}", "jayn7, unsloth", _gguf("z.gguf", quant), wide=True)
         for quant in ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
     ),
+    Layout("prefix transformer., diffusers names", "OneTrainer, trainers' pipelines", _with("transformer.", dict)),
+    Layout("prefix model.", "ComfyUI's ModelSave, converted", _with("model.")),
+    Layout("prefix diffusion_model.", "trainers", _with("diffusion_model.")),
+    Layout("prefix module.", "DistributedDataParallel", _with("module.", dict)),
+    Layout("prefix pipe.dit.", "DiffSynth-Studio", _with("pipe.dit.", dict)),
+    Layout("prefix _orig_mod.", "torch.compile", _with("_orig_mod.", dict)),
+    Layout("fp8 scaled, diffusers names", "converters", _ONE(SINGLE, w.scaled("kj", names=dict))),
+    Layout("fp8 scaled with a prefix", "ComfyUI's CheckpointSave",
+           _ONE(SINGLE, lambda weights: _prefixed(w.scaled("comfy-old")(weights)))),
+    Layout("fp8 by rows, comfy_quant", "convert_to_quant", _ONE(SINGLE, w.scaled("comfy-new", "row"))),
+    Layout("fp8 scaled, scale after the weight's name", "converters", _ONE(SINGLE, _moved_scales)),
+    Layout("fp8 scaled, scales in bf16", "converters", _ONE(SINGLE, _small_scales)),
+    Layout("fp8 scaled, input_scale", "Comfy-Org", _ONE(SINGLE, _with_input_scale)),
+    Layout("all-in-one, transformer in scaled fp8", "ComfyUI's CheckpointSave",
+           w.all_in_one_as("scaled.safetensors", change=w.scaled("comfy-old"))),
+    Layout("all-in-one, llm and first_stage_model", "stable-diffusion.cpp", w.all_in_one_as(
+        "aio.safetensors", "text_encoders.llm.model.", "first_stage_model.", w.original_vae)),
+    Layout("all-in-one, text_encoder and vae", "diffusers' parts in one file", w.all_in_one_as(
+        "aio.safetensors", "text_encoder.model.", "vae.", change=dict)),
+    Layout("GGUF, architecture pig", "calcuis", _gguf("z.gguf", "Q8_0", arch="pig")),
+    Layout("GGUF, architecture cow, prefixed", "calcuis", _gguf("z.gguf", "Q8_0", _comfy_prefixed, arch="cow")),
+    Layout("one of several files", "a part of a download",
+           _ONE("z_image-00002-of-00003.safetensors", w.comfy), refused="file 2 of 3"),
+    Layout("an unknown tensor beside one fused matrix", "-", _ONE(SINGLE, w.with_more(
+        lambda made: {"layers.0.attention.qkv.magic": torch.ones(1)})), refused="are not understood"),
+    Layout("an unknown tensor after a weight's name", "-", _ONE(SINGLE, w.with_more(
+        lambda made: {"layers.0.attention.qkv.weight.shift": torch.ones(1)})), refused="are not understood"),
+    Layout("optimum-quanto", "community", _ONE(SINGLE, w.beside("._scale")), refused="optimum-quanto"),
+    Layout("torchao", "community", _ONE(SINGLE, w.beside("._weight_qdata")), refused="torchao"),
+    Layout("bitsandbytes int8", "community", _ONE(SINGLE, w.beside(".SCB", weight=torch.int8)), refused="bitsandbytes 8-bit"),
+    Layout("HQQ", "community", _ONE(SINGLE, w.beside(".W_q")), refused="HQQ"),
     Layout("NVFP4", "Comfy-Org", _ONE(SINGLE, _nvfp4), refused="NVFP4"),
     Layout("MXFP8, comfy_quant", "convert_to_quant", _ONE(SINGLE, _comfy_format("mxfp8")), refused="MXFP8"),
     Layout(
@@ -221,6 +269,15 @@ ENCODERS: tuple[Layout, ...] = (
     Layout("text encoder, bare names", "transformers' Qwen3Model", _encoder("q.safetensors", dict), kind="text_encoder"),
     Layout("text encoder, with lm_head", "Qwen", _encoder("q.safetensors", _with_head), kind="text_encoder"),
     Layout("text encoder, fp8 plain", "community", _encoder("q.safetensors", _encoder_fp8), kind="text_encoder"),
+    Layout("text encoder, fp8 scaled, comfy_quant", "Comfy-Org", _encoder("q.safetensors", w.scaled_encoder("comfy")),
+           kind="text_encoder"),
+    Layout("text encoder, fp8 scaled, scale_weight", "ComfyUI before 0.3.7", _encoder("q.safetensors", w.scaled_encoder("old")),
+           kind="text_encoder"),
+    Layout("text encoder, NVFP4", "Comfy-Org", _encoder("q.safetensors", lambda weights: {
+        **_model_prefixed(weights), "model.layers.0.mlp.up_proj.weight_scale_2": torch.ones(())}), refused="NVFP4",
+           kind="text_encoder"),
+    Layout("text encoder, prefix model.language_model.", "converters", _encoder(
+        "q.safetensors", lambda weights: _prefixed(weights, "model.language_model.")), kind="text_encoder"),
     Layout("text encoder, in an all-in-one's names", "ComfyUI", _encoder(
         "q.safetensors", lambda weights: _prefixed(weights, "text_encoders.qwen3_4b.transformer.model.")), kind="text_encoder"),
     Layout("text encoder, a weight is missing", "-", _encoder("q.safetensors", lambda weights: {
@@ -229,6 +286,7 @@ ENCODERS: tuple[Layout, ...] = (
     Layout("VAE, prefix first_stage_model.", "extracted from checkpoints", _vae(
         lambda weights: _prefixed(w.original_vae(weights), "first_stage_model.")), kind="vae"),
     Layout("VAE, prefix vae.", "extracted from all-in-one files", _vae(lambda weights: _prefixed(weights, "vae.")), kind="vae"),
+    Layout("VAE, attention of early diffusers", "diffusers before 0.15", _vae(w.old_attention), kind="vae"),
     Layout("VAE, a decoder alone", "-", _vae(lambda weights: {
         name: value for name, value in weights.items() if name.startswith("decoder.")}), refused="a decoder alone", kind="vae"),
     Layout("text encoder, GGUF Q8_0", "unsloth, llama.cpp", _encoder_gguf("Q8_0"), kind="text_encoder"),

@@ -25,6 +25,7 @@ from core.models.weight_files import BadFile, read_all
 from tests.layouts import table
 from tests.layouts import weights as w
 
+PREFIXES = re.compile(r"^((model\.)?diffusion_model|net|ema_model|transformer|model|module|pipe\.dit|_orig_mod)\.")
 FLOAT32 = dict.fromkeys(("text_encoder", "transformer", "vae"), torch.float32)
 
 
@@ -69,7 +70,7 @@ def truth_of(base, path, part):
     if part == "vae":
         return own
     if part == "text_encoder" and "model.norm.weight" in stored:
-        return {name: stored[f"model.{name}"] for name in own}
+        return {name: multiplied(stored, f"model.{name}", stored[f"model.{name}"].float()) for name in own}
     if part == "text_encoder":
         named = w.llama_cpp({name: name for name in own}) if path.suffix == ".gguf" else {}
         back = {new: old for old, new in named.items()} if named else {}
@@ -80,7 +81,7 @@ def truth_of(base, path, part):
 
 def worth(stored, name):
     """A weight of the transformer out of any of the layouts, times its scale."""
-    plain = {re.sub(r"^(model\.diffusion_model|net|ema_model)\.", "", key): value for key, value in stored.items()}
+    plain = {PREFIXES.sub("", key): value for key, value in stored.items()}
     wanted = name
     index = next((k for k, part in enumerate("qkv") if f".attention.to_{part}.weight" in name), None)
     if name not in plain:
@@ -88,14 +89,19 @@ def worth(stored, name):
             wanted = wanted.replace(new, old)
         if index is not None:
             wanted = name.replace(f"to_{'qkv'[index]}", "qkv")
-    value = plain[wanted].float()
-    stem = wanted.removesuffix(".weight")
-    for ending in (".scale_weight", ".weight_scale", ".weight_scale_inv"):
-        if (scale := plain.get(stem + ending)) is not None:
+    value = multiplied(plain, wanted, plain[wanted].float())
+    return value.chunk(3)[index] if index is not None and wanted != name else value
+
+
+def multiplied(stored, name, value):
+    """A weight times the scale that the file has for it."""
+    stem = name.removesuffix(".weight")
+    for ending in (".scale_weight", ".weight_scale", ".weight_scale_inv", ".weight.scale_weight"):
+        if (scale := stored.get(stem + ending)) is not None:
             if scale.dim() == 2 and scale.shape[1] > 1:
                 scale = scale.repeat_interleave(32, 0).repeat_interleave(32, 1)
             value = value * scale.float()
-    return value.chunk(3)[index] if index is not None and wanted != name else value
+    return value
 
 
 def assert_equal(made, truth, tolerance=0.0):
@@ -107,6 +113,7 @@ def assert_equal(made, truth, tolerance=0.0):
 
 
 QUICK = {  # of the layouts that are read, one of each kind; the others are slow by their number
+    "fp8 scaled, scale after the weight's name", "all-in-one, llm and first_stage_model", "text encoder, fp8 scaled, comfy_quant",
     "bf16, fused qkv", "diffusers names", "fp8 scaled, scale_weight [1]", "fp8 scaled, comfy_quant", "all-in-one",
     "fp8 scaled by blocks, weight_scale_inv", "GGUF Q8_0, BF16 pad tokens", "GGUF, pad tokens [D]", "GGUF Q4_K",
     "text encoder, prefix model.", "text encoder, GGUF Q8_0", "VAE, original names", "diffusers folder",

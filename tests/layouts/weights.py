@@ -124,12 +124,14 @@ def cast(
     }
 
 
-def scaled(style: str, by: str = "tensor", dtype: torch.dtype = F8) -> Callable[[Weights], Weights]:
+def scaled(
+    style: str, by: str = "tensor", dtype: torch.dtype = F8, names: Callable[[Weights], Weights] = comfy
+) -> Callable[[Weights], Weights]:
     """Matrices of the blocks in 8 bits, each with a scale under the publisher's name for it."""
 
     def change(weights: Weights) -> Weights:
         found: Weights = {}
-        for name, tensor in comfy(weights).items():
+        for name, tensor in names(weights).items():
             if not is_matrix(name, tensor) or not name.startswith(("layers.", "noise_refiner.", "context_refiner.")):
                 found[name] = tensor
                 continue
@@ -198,6 +200,56 @@ def all_in_one(base: Path, out: Path) -> Path:
     made["text_encoders.qwen3_4b.logit_scale"] = torch.tensor(4.6)
     save_file(made, out / "aio.safetensors")
     return out / "aio.safetensors"
+
+
+def all_in_one_as(
+    name: str, encoder: str = "text_encoders.qwen3_4b.transformer.model.", vae_prefix: str = "vae.",
+    vae: Callable[[Weights], Weights] = dict, change: Callable[[Weights], Weights] = comfy,
+) -> Callable[[Path, Path], Path]:  # fmt: skip
+    """A writer of all parts in one file, with these prefixes and the transformer changed."""
+
+    def write(base: Path, out: Path) -> Path:
+        made = {f"{PREFIX}{key}": value for key, value in change(weights_of(base, "transformer")).items()}
+        made |= {f"{encoder}{key}": value for key, value in weights_of(base, "text_encoder").items()}
+        made |= {f"{vae_prefix}{key}": value for key, value in vae(weights_of(base, "vae")).items()}
+        save_file({key: value.contiguous() for key, value in made.items()}, out / name)
+        return out / name
+
+    return write
+
+
+def scaled_encoder(style: str) -> Callable[[Weights], Weights]:
+    """The matrices of the text encoder's layers in 8 bits with their scales."""
+
+    def change(weights: Weights) -> Weights:
+        found: Weights = {}
+        for name, tensor in weights.items():
+            key = f"model.{name}"
+            if tensor.dim() != 2 or "embed" in name:
+                found[key] = tensor
+                continue
+            scale, found[key] = shrink(tensor.float(), "tensor", F8)
+            stem = key.removesuffix(".weight")
+            if style == "comfy":
+                mark = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
+                found |= {f"{stem}.weight_scale": scale, f"{stem}.comfy_quant": mark}
+            else:
+                found[f"{stem}.scale_weight"] = scale.reshape(1)
+        return found if style == "comfy" else {**found, "scaled_fp8": torch.zeros(2, dtype=F8)}
+
+    return change
+
+
+def old_attention(weights: Weights) -> Weights:
+    """A VAE by diffusers' own names with its attention as it was before 0.15."""
+    renamed = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def old(name: str) -> str:
+        for new, first in renamed.items():
+            name = name.replace(f".attentions.0.{new}.", f".attentions.0.{first}.")
+        return name
+
+    return {old(name): tensor for name, tensor in weights.items()}
 
 
 def original_vae(weights: Weights, blocks: int = 4) -> Weights:

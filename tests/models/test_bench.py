@@ -10,6 +10,7 @@ from core.bench.load import JOBS
 from core.bench.overhead import PARTS
 from core.bench.variants import variants, with_tiles
 from core.cli import main
+from core.config.samplers import usable
 
 
 def bench(words, capfd):
@@ -19,13 +20,14 @@ def bench(words, capfd):
 
 
 def test_a_line_for_each_option_and_a_reason_where_there_is_none(capfd):
-    said, table = bench("--only enable_tiling --only sage --only _flash_3 --only offload=group", capfd)
+    said, table = bench("--only enable_tiling --only heun --only long --only sage --only _flash_3 --only offload=group", capfd)
     assert said["max_pixel_distance"] == 0 and {"text", "steps", "decode", "save", "total"} <= set(said["studio"])
     rows = said["variants"]
     assert "FlashAttention 3" in rows["transformer.attention_backend=_flash_3"]["refused"]
     assert "native" in rows["transformer.attention_backend=sage"]["refused"]
     assert "nothing to offload from" in rows["memory.offload=group"]["refused"]
-    assert rows["vae.enable_tiling=true"]["total"] > 0
+    for name in ("vae.enable_tiling=true", "generation.sampler=heun", "long prompt"):
+        assert rows[name]["total"] > 0 and rows[name]["largest_distance"] >= 0, name
     assert all(name in table for name in rows)
 
 
@@ -58,6 +60,9 @@ def test_tiles_are_smaller_than_the_image():
     assert variants(["tiling_mode"]) == {
         "vae.tiling_mode=exact": {"vae.enable_tiling": True, "vae.tiling_mode": "exact"}
     }
+    assert {name.partition("=")[2] for name in variants(["generation.sampler"])} == set(usable("flow"))
+    assert "generation.sampler=ddim" in variants(prediction="diffusion")
+    assert len(variants(["variation_strength=", "prompt_noise=", "short_prompt_steps=", "preview.enabled=", "long prompt"])) == 5
     assert with_tiles({"vae.enable_tiling": True}, 256)["vae.tile_sample_min_size"] == 128
     assert with_tiles({"vae.decoder_tiling": True}, 1024) == {"vae.decoder_tiling": True}
 

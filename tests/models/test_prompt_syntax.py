@@ -132,6 +132,8 @@ def test_pixels(toy, request_of):
 
     weighted, said = made("a (red:1.6) house")
     assert not np.array_equal(weighted, made("a red house")[0]) and not said, "nothing is cut"
+    (edited,) = made("a [red:blue:0.5] house")[1]
+    assert (edited.option, edited.requested) == ("generation.prompt", "[red:blue:0.5]") and "not done" in edited.reason["en"]
     off, said = made("a (red:1.6) house", **options("off"))
     theirs = toy.plain(
         prompt="a (red:1.6) house", negative_prompt=LONG, width=64, height=64, num_inference_steps=2, guidance_scale=5.0,

@@ -26,6 +26,19 @@ def test_slerp():
     assert torch.equal(slerp(0.3, one, one), one)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_slerp_is_that_of_a1111(share):
+    """A1111 takes the angle of each column of a (channels, height, width) sample: `dim=1` in its rng.py."""
+    one, two = (torch.randn(16, 12, 8, generator=torch.Generator().manual_seed(k)) for k in (1, 2))
+    for channel in range(16):
+        for column in range(8):
+            low, high = one[channel, :, column], two[channel, :, column]
+            angle = torch.acos(torch.dot(low, high) / (low.norm() * high.norm()))
+            wanted = (torch.sin((1 - share) * angle) * low + torch.sin(share * angle) * high) / torch.sin(angle)
+            for sample in (slerp(share, one, two), slerp(share, one[None], two[None])[0]):
+                assert torch.allclose(sample[channel, :, column], wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("prompt", "first"),
     [

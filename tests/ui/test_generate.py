@@ -379,6 +379,18 @@ def test_brackets_are_told_once_to_be_text(z_image, open_page):
     assert not page.toast
 
 
+def test_prompt_editing_is_told_once_to_be_emphasis(studio, monkeypatch, open_page):
+    info = replace(studio.catalog.find("demo"), cannot={})
+    monkeypatch.setattr(studio.catalog, "find", lambda model_id: info)
+    page = open_page()
+    page.text_area(key="w:generation.prompt").set_value("a [red] house").run()
+    assert not page.toast
+    page.text_area(key="w:generation.prompt").set_value("a [red:blue:0.5] house").run()
+    assert len(page.toast) == 1 and "Prompt editing" in page.toast[0].value
+    page.text_area(key="w:generation.prompt").set_value("a [red|blue] house").run()
+    assert not page.toast
+
+
 def test_token_counters_of_both_prompts_show_what_is_cut(z_image, open_page):
     page = open_page()
     page.number_input(key="w:generation.cfg_scale").set_value(2.0).run()

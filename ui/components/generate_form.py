@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.batch.templates import is_template
 from core.config.options import SCHEMA
-from core.config.prompt_weights import SYNTAX, has_syntax
+from core.config.prompt_weights import SYNTAX, editing, has_syntax
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import GenerationRequest, ModelInfo
@@ -123,11 +123,16 @@ def shortened(text: str, longest: int = 60) -> str:
 
 
 def _brackets(model: ModelInfo | None) -> None:
-    """Say once in a session that a model without CLIP reads (word:1.2) as text."""
+    """Say once in a session what of a prompt's brackets is not read: all of them without CLIP, else prompt editing."""
+    if model is None:
+        return
     prompts_ = (state.form()[PROMPT] or "", state.form()[NEGATIVE] or "")
-    meant = model is not None and SYNTAX in model.cannot and any(has_syntax(text) for text in prompts_)
-    if meant and state.tell_once("brackets"):
-        st.toast(t("generate.brackets_are_text"), icon=":material/info:", duration="long")
+    if SYNTAX in model.cannot:
+        meant, words = any(has_syntax(text) for text in prompts_), t("generate.brackets_are_text")
+    else:
+        meant, words = any(editing(text, state.form()[SYNTAX]) for text in prompts_), t("generate.editing_is_emphasis")
+    if meant and state.tell_once("brackets" if SYNTAX in model.cannot else "editing"):
+        st.toast(words, icon=":material/info:", duration="long")
 
 
 def _preview(studio: Studio) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from core.config.prompt_weights import A1111, COMFYUI, OFF, Span, has_syntax, parse
+from core.config.prompt_weights import A1111, COMFYUI, OFF, Span, editing, has_syntax, parse
 
 
 def read(prompt: str, syntax: str) -> list[tuple[str, float, bool] | tuple[str, float]]:
@@ -53,3 +53,16 @@ def test_brackets_without_end_take_no_time(prompt, syntax):
     found = parse(prompt, syntax)
     assert "".join(one.text for one in found).count("a") == prompt.count("a")
     assert time.process_time() - began < 5  # some hundredths; a weight for each bracket around each part took minutes
+
+
+@pytest.mark.parametrize(
+    ("prompt", "part"),
+    [
+        ("a [cat:dog:0.5] in rain", "[cat:dog:0.5]"), ("[a house:8]", "[a house:8]"), ("x [cat::.3]", "[cat::.3]"),
+        ("a [red|blue] house", "[red|blue]"), ("a [red] house", None), ("[note: red]", None), ("\\[a|b]", None),
+        ("a (b:1.2)", None),
+    ],
+)  # fmt: skip
+def test_prompt_editing_is_found(prompt, part):
+    assert editing(prompt) == part
+    assert editing(prompt, COMFYUI) is None, "ComfyUI has none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 BYTES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "U8": 1}
@@ -25,6 +25,28 @@ def write_header(path: Path, tensors: Mapping[str, Sequence[int]], dtype: str = 
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + end)
+    return path
+
+
+def write_gguf(path: Path, tensors: Mapping[str, Sequence[int]], kind: Callable[[str], int], architecture: str) -> Path:
+    """Write a GGUF file of zeros; `kind` gives the number of a tensor's type: 0 F32, 2 Q4_0, 8 Q8_0."""
+    blocks = {0: (1, 4), 2: (32, 18), 8: (32, 34)}  # values and bytes of a block
+
+    def text(words: str) -> bytes:
+        return struct.pack("<Q", len(words)) + words.encode()
+
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 1)
+    head += text("general.architecture") + struct.pack("<I", 8) + text(architecture)
+    end = 0
+    for name, shape in tensors.items():
+        number = kind(name)
+        values, width = blocks[number]
+        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), number, end)
+        end += -(-math.prod(shape) // values * width // 32) * 32
+    head += bytes(-len(head) % 32)
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + end)
     return path
 
 

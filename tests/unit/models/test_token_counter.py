@@ -55,6 +55,24 @@ def test_clip_counts_words_in_chunks(demo):
     assert off.limit == 77 and off.over and off.cut.lstrip().startswith(("house", ","))
 
 
+@pytest.mark.parametrize(("tokens", "cut"), [(76, 0), (77, 0), (78, 1), (154, 77)])
+@pytest.mark.parametrize("negative", [False, True])
+def test_clip_without_syntax_reads_77_tokens(demo, tokens, cut, negative):
+    """At exactly the limit nothing is cut; beyond it the end is named, of both prompts."""
+    clip = replace(demo, cannot={LIMIT: {}})
+    counted = count_tokens(clip, "x" * tokens, {"generation.prompt_syntax": "off"})
+    assert (counted.used, counted.limit, counted.cut.count("x")) == (tokens, 77, cut)
+    said = cut_decision("generation.negative_prompt" if negative else "generation.prompt", negative, counted)
+    assert [(one.requested, one.effective) for one in said] == ([(tokens, 77)] if cut else [])
+
+
+@pytest.mark.parametrize(("tokens", "limit"), [(75, 75), (76, 150), (150, 150), (151, 225)])
+def test_clip_with_syntax_has_chunks_of_75(demo, tokens, limit):
+    clip = replace(demo, cannot={LIMIT: {}})
+    counted = count_tokens(clip, "x" * tokens, {"generation.prompt_syntax": "a1111"})
+    assert (counted.used, counted.limit, counted.over, counted.cut) == (tokens, limit, False, "")
+
+
 def test_a_model_without_its_tokenizer_here_is_not_counted(demo, tmp_path):
     assert count_tokens(replace(demo, path=str(tmp_path)), "a house", {LIMIT: 512}) is None
     assert count_tokens(replace(demo, path=None), "a house", {LIMIT: 512}) is None

@@ -1,4 +1,4 @@
-"""Axes of ControlNet units in X/Y/Z plots."""
+"""Axes of X/Y/Z plots: samplers and schedules, fields of ControlNet units."""
 
 import pytest
 
@@ -29,3 +29,26 @@ def test_units_are_axes(request_with_units):
 def test_values_that_cannot_be_used(request_with_units, key, value):
     with pytest.raises(OptionError):
         sweep_axes.read(f"controlnet.units:{key}", [value], request_with_units)
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "values"),
+    [
+        ("generation.sampler", ["Euler a", "dpmpp_2m", "UniPC"], ["euler_ancestral", "dpmpp_2m", "unipc"]),
+        ("generation.schedule", ["Karras", "sgm_uniform", "auto"], ["karras", "sgm_uniform", "auto"]),
+        ("generation.variation_strength", ["0", "0.2"], [0.0, 0.2]),
+        ("generation.prompt_syntax", ["a1111", "comfyui"], ["a1111", "comfyui"]),
+    ],
+)
+def test_options_of_sampling_are_axes(key, written, values):
+    """With names as A1111 spells them; each cell has its value, and its label the words of the page."""
+    request = GenerationRequest("a house", options=load_settings().request_options())
+    assert key in [axis.key for axis in sweep_axes.axes_of(request, ())]
+    axis = sweep_axes.read(key, written, request)
+    assert [sweep_axes.applied(request, axis, value).options[key] for value in axis.values] == values
+
+
+def test_unknown_sampler_of_an_axis_is_refused():
+    request = GenerationRequest("a house", options=load_settings().request_options())
+    with pytest.raises(OptionError, match="allowed: auto, euler"):
+        sweep_axes.read("generation.sampler", ["euler", "Restart"], request)

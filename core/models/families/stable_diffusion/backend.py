@@ -13,7 +13,8 @@ from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from torch import nn
 
 from core.config.control_units import BALANCED, CONTROL, units_of
-from core.config.prompt_weights import OFF, SYNTAX
+from core.config.prompt_weights import A1111, OFF, SYNTAX, editing
+from core.i18n import localize
 from core.inference import clip_encoding, output_checks
 from core.inference.part_reading import account
 from core.inference.weight_reading import read_tensors
@@ -84,7 +85,7 @@ class StableDiffusionBackend(Backend):
         positive = [tensor.to(dtype) for tensor in positive]
         negative = [tensor.to(dtype) for tensor in negative] if negative is not None else None
         output_checks.check_embeds([*positive, *(negative or ())])
-        return PromptEmbeds(positive, negative, _cut_off(model, request))
+        return PromptEmbeds(positive, negative, (*_cut_off(model, request), *_editing(request)))
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
         """Return the pipeline's arguments of the embeds; SD 1.5 has no pooled ones."""
@@ -138,6 +139,17 @@ def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, 
         offsets = tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=True).offset_mapping
         found += cut_decision(key, key == NEGATIVE, count_clip(text, offsets))
     return tuple(found)
+
+
+def _editing(request: GenerationRequest) -> tuple[Decision, ...]:
+    """Say of each prompt what A1111 would change between steps: here the brackets are emphasis alone."""
+    texts = ((PROMPT, request.prompt), *(((NEGATIVE, request.negative_prompt),) if request.guided else ()))
+    told = ((key, editing(text, request.options[SYNTAX])) for key, text in texts)
+    return tuple(
+        Decision(key, part, A1111, localize("models.families.stable_diffusion.backend.prompt_editing", part=part))
+        for key, part in told
+        if part is not None
+    )
 
 
 SOFT_FACTOR = 0.825  # A1111's factor: the k-th layer of an output from the last is multiplied by this to the k
