@@ -87,15 +87,20 @@ def _part_of(name: str, table: LoraNames) -> tuple[LoraPart | None, str]:
             cut = cut or found[0] != "base_model.model."
             rest = rest[found.end() :]
         if cut or part is table.parts[0]:
-            return part, rest.replace(".", "_").lstrip("_")
+            return part, _flat(rest).lstrip("_")
     return None, ""
+
+
+def _flat(name: str) -> str:
+    """Return a name with underscores for dots and for the hyphens that some trainers replace, too."""
+    return name.replace(".", "_").replace("-", "_")
 
 
 def _index(part: LoraPart, modules: Modules) -> dict[str, tuple[Target, ...]]:
     """Return the layers by each of their names, with underscores for dots; one name may stand for several stacked layers."""
     found: dict[str, list[Target]] = {}
     for alias in part.aliases(modules):
-        targets = found.setdefault(alias.name.replace(".", "_"), [])
+        targets = found.setdefault(_flat(alias.name), [])
         if all(target.module != alias.module for target in targets):
             targets.append(Target(part.part, alias.module, alias.rows))
     return {name: tuple(targets) for name, targets in found.items()}

@@ -238,8 +238,8 @@ def _sorted(
 
 
 def _plain_name(name: str) -> str:
-    """Return a layer's name without the attention processor that early diffusers put in between."""
-    return re.sub(r"\.processor\.(to_(?:q|k|v|out))$", r".\1", name)
+    """Return a layer's name without what is put in between: early diffusers' attention processor, torch.compile's wrapper."""
+    return re.sub(r"\.processor\.(to_(?:q|k|v|out))$", r".\1", name.replace("_orig_mod.", ""))
 
 
 def _layer_of(name: str) -> str:

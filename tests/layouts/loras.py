@@ -203,6 +203,24 @@ _plain("z-text-encoder-comfyui", Z, "ComfyUI",
        parts=("main", "text_encoder"), ends=DOWN_UP)  # fmt: skip
 
 
+_plain("z-default-0", Z, "diffusers, second adapter", _dotted("transformer."), ends=("lora_A.default_0.weight", "lora_B.default_0.weight"))
+_plain("z-compiled", Z, "trainers with torch.compile", _dotted("transformer._orig_mod."))
+_plain("z-kohya-dots", Z, "community", _dotted("lora_unet."), ends=DOWN_UP, alpha=True)
+_plain("z-peft-model", Z, "peft over a wrapper", _dotted("base_model.model.model."))
+_plain("z-kohya-out", Z, "musubi-tuner, converted to ComfyUI's names",
+       lambda part, name: f"lora_unet_{name.replace('attention.to_out.0', 'attention.out')}".replace(".", "_"), ends=DOWN_UP,
+       alpha=True)  # fmt: skip
+_plain("z-comfyui-embedders", Z, "ComfyUI", lambda part, name: "diffusion_model." + name.replace("all_x_embedder.2-1", "x_embedder")
+       .replace("all_final_layer.2-1", "final_layer"), r"embedder|final_layer")  # fmt: skip
+_plain("z-kohya-embedders", Z, "sd-scripts", lambda part, name: f"lora_unet_{name}".replace(".", "_").replace("-", "_"),
+       r"embedder|final_layer", ends=DOWN_UP, alpha=True)  # fmt: skip
+_plain("z-text-encoder-model", Z, "diffusers with transformers' wrapper",
+       lambda part, name: ("text_encoder.model." if part == "text_encoder" else "transformer.") + name, parts=("main", "text_encoder"))
+_plain("z-text-encoder-llm", Z, "stable-diffusion.cpp's names",
+       lambda part, name: ("text_encoders.llm.model." if part == "text_encoder" else "diffusion_model.") + name,
+       parts=("main", "text_encoder"), ends=DOWN_UP)  # fmt: skip
+
+
 def _sgm(layer: str) -> str:
     return _unet_name(f"{layer}.weight", 1).removesuffix(".weight")
 
@@ -310,6 +328,98 @@ _layout("z-comfyui-fused-attention", Z, "ComfyUI")(
     _fused(lambda name: f"diffusion_model.{name}", DOWN_UP, False, ATTENTION)
 )
 _layout("z-kohya-fused", Z, "sd-scripts")(_fused(lambda name: f"lora_unet_{name}".replace(".", "_"), DOWN_UP, True))
+
+
+_QKV = ("to_q", "to_k", "to_v")
+
+
+def _block_diagonal(rename: Callable[[str], str], ends: tuple[str, str]) -> Callable[[Source], tuple]:
+    """Three LoRAs in one of three times the rank and alpha, the upper matrix block by block."""
+
+    def make(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+        tensors: Tensors = {}
+        deltas: Deltas = {}
+        for part, name in source.keys(r"attention\.to_q$", "transformer"):
+            stem = name.removesuffix("to_q")
+            pairs = [source.pairs[part, stem + one] for one in _QKV]
+            layer = rename(f"{stem}qkv")
+            tensors[f"{layer}.{ends[0]}"] = torch.cat([down for down, _ in pairs])
+            tensors[f"{layer}.{ends[1]}"] = torch.block_diag(*(up for _, up in pairs))
+            tensors[f"{layer}.alpha"] = torch.tensor(3 * ALPHA)
+            deltas |= {(part, stem + one): source.delta((part, stem + one), ALPHA / RANK) for one in _QKV}
+        return tensors, deltas, {}
+
+    return make
+
+
+_layout("z-musubi-comfyui", Z, "musubi-tuner, converted to ComfyUI's names")(
+    _block_diagonal(lambda name: f"lora_unet_{name}".replace(".", "_"), DOWN_UP)
+)
+_layout("z-comfyui-block-diagonal", Z, "converters to ComfyUI's names")(
+    _block_diagonal(lambda name: f"diffusion_model.{name}", ("lora_A.weight", "lora_B.weight"))
+)
+
+
+@_layout("z-loha-fused", Z, "musubi-tuner, converted to ComfyUI's names")
+def _loha_fused(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    dice = torch.Generator().manual_seed(17)
+    for part, name in source.keys(r"attention\.to_q$", "transformer"):
+        stem, halves = name.removesuffix("to_q"), []
+        for one in _QKV:
+            rows, columns = source.weights[part, stem + one].shape
+            left, right = (torch.randn(rows, RANK, generator=dice) * SCALE for _ in "12"), (
+                torch.randn(RANK, columns, generator=dice) * SCALE for _ in "12")  # fmt: skip
+            halves.append([*left, *right])
+            deltas[part, stem + one] = (halves[-1][0] @ halves[-1][2]) * (halves[-1][1] @ halves[-1][3]) * ALPHA / RANK
+        layer = f"lora_unet_{stem}qkv".replace(".", "_")
+        for half in (0, 1):
+            tensors[f"{layer}.hada_w{half + 1}_a"] = torch.block_diag(*(one[half] for one in halves))
+            tensors[f"{layer}.hada_w{half + 1}_b"] = torch.cat([one[half + 2] for one in halves])
+        tensors[f"{layer}.alpha"] = torch.tensor(3 * ALPHA)
+    return tensors, deltas, {}
+
+
+@_layout("z-lokr-fused", Z, "LyCORIS over ComfyUI's layers")
+def _lokr_fused(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    dice = torch.Generator().manual_seed(19)
+    for part, name in source.keys(r"attention\.to_q$", "transformer"):
+        stem, (rows, columns) = name.removesuffix("to_q"), source.weights[part, name].shape
+        first, second = torch.randn(4, 4, generator=dice), torch.randn(3 * rows // 4, columns // 4, generator=dice) * SCALE
+        layer = f"diffusion_model.{stem}qkv"
+        tensors |= {f"{layer}.lokr_w1": first, f"{layer}.lokr_w2": second, f"{layer}.alpha": torch.tensor(1e10)}
+        pieces = torch.kron(first, second).chunk(3)
+        deltas |= {(part, stem + one): piece for one, piece in zip(_QKV, pieces, strict=True)}
+    return tensors, deltas, {}
+
+
+@_layout("z-diff-fused", Z, "ComfyUI, saved as a difference")
+def _diff_fused(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    for part, name in source.keys(r"attention\.to_q$", "transformer"):
+        stem = name.removesuffix("to_q")
+        pieces = {(part, stem + one): source.delta((part, stem + one), 1.0) for one in _QKV}
+        tensors[f"diffusion_model.{stem}qkv.diff"] = torch.cat(list(pieces.values()))
+        deltas |= pieces
+    return tensors, deltas, {}
+
+
+@_layout("z-diff-and-lora", Z, "LightX2V, distilled")
+def _diff_and_lora(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    for number, key in enumerate(source.keys(ATTENTION, "transformer")):
+        layer = f"diffusion_model.{key[1]}"
+        deltas[key] = source.delta(key, 1.0)
+        if number % 2:
+            tensors[f"{layer}.diff"] = deltas[key]
+        else:
+            tensors[f"{layer}.lora_down.weight"], tensors[f"{layer}.lora_up.weight"] = source.pairs[key]
+    return tensors, deltas, {}
 
 
 @_layout("z-ranks-vary", Z, "resized LoRAs")
@@ -485,6 +595,9 @@ AB = ("lora_A.weight", "lora_B.weight")
 _layout("z-dora", Z, "ai-toolkit, OneTrainer")(_dora(Z, _dotted("diffusion_model."), ATTENTION, "dora_scale", AB))
 _layout("z-dora-peft", Z, "peft with use_dora")(
     _dora(Z, _dotted("transformer."), ATTENTION, "lora_magnitude_vector.weight", AB)
+)
+_layout("z-dora-peft-saved", Z, "peft, saved with its adapter's name")(
+    _dora(Z, _dotted("base_model.model."), ATTENTION, "lora_magnitude_vector.default.weight", DEFAULT)
 )
 _layout("xl-dora-kohya", XL, "OneTrainer, LyCORIS")(_dora(XL, _kohya_sgm, CONV, "dora_scale", DOWN_UP))
 

@@ -58,7 +58,7 @@ def _same(modules: Modules) -> Modules:
 
 
 _TEXT_PREFIXES = (
-    r"base_model\.model\.", r"text_encoders?\.(qwen3_4b\.)?(transformer\.)?", r"qwen3_4b\.(transformer\.)?", r"lora_te1?_+",
+    r"base_model\.model\.", r"text_encoders?\.((qwen3_4b|llm)\.)?(transformer\.)?", r"qwen3_4b\.(transformer\.)?", r"lora_te1?_+",
     r"lycoris_te_", r"te1?\.",
 )  # fmt: skip
 LORA = LoraNames(
