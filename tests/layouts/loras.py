@@ -203,7 +203,8 @@ _plain("z-text-encoder-comfyui", Z, "ComfyUI",
        parts=("main", "text_encoder"), ends=DOWN_UP)  # fmt: skip
 
 
-_plain("z-default-0", Z, "diffusers, second adapter", _dotted("transformer."), ends=("lora_A.default_0.weight", "lora_B.default_0.weight"))
+_plain("z-default-0", Z, "diffusers, second adapter", _dotted("transformer."),
+       ends=("lora_A.default_0.weight", "lora_B.default_0.weight"))  # fmt: skip
 _plain("z-compiled", Z, "trainers with torch.compile", _dotted("transformer._orig_mod."))
 _plain("z-kohya-dots", Z, "community", _dotted("lora_unet."), ends=DOWN_UP, alpha=True)
 _plain("z-peft-model", Z, "peft over a wrapper", _dotted("base_model.model.model."))
@@ -215,7 +216,8 @@ _plain("z-comfyui-embedders", Z, "ComfyUI", lambda part, name: "diffusion_model.
 _plain("z-kohya-embedders", Z, "sd-scripts", lambda part, name: f"lora_unet_{name}".replace(".", "_").replace("-", "_"),
        r"embedder|final_layer", ends=DOWN_UP, alpha=True)  # fmt: skip
 _plain("z-text-encoder-model", Z, "diffusers with transformers' wrapper",
-       lambda part, name: ("text_encoder.model." if part == "text_encoder" else "transformer.") + name, parts=("main", "text_encoder"))
+       lambda part, name: ("text_encoder.model." if part == "text_encoder" else "transformer.") + name,
+       parts=("main", "text_encoder"))  # fmt: skip
 _plain("z-text-encoder-llm", Z, "stable-diffusion.cpp's names",
        lambda part, name: ("text_encoders.llm.model." if part == "text_encoder" else "diffusion_model.") + name,
        parts=("main", "text_encoder"), ends=DOWN_UP)  # fmt: skip
