@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import EmbeddingError, ModelError, ModelFileError
-from core.models import depth_library, embedding_library, lora_library, upscaler_library
+from core.models import embedding_library, lora_library, upscaler_library
 from core.models.catalog import Catalog
+from core.models.controlnet_library import PREPROCESSOR_FOLDER
 from core.models.identify import Contents
 from core.models.model_folders import models_in
 from core.models.model_paths import PREVIEWS, size_of
@@ -240,4 +241,4 @@ _CLASSES = {  # a word of a class's name -> what it is
     "CLIPModel": "text encoder", "ForCausalLM": "text encoder", "Qwen": "text encoder", "T5": "text encoder",
     "Gemma": "text encoder", "Llama": "text encoder", "qwen": "text encoder",
 }  # fmt: skip
-_FOLDERS = {"tiny vae": PREVIEWS, "depth estimator": depth_library.FOLDER}  # in the folder of models
+_FOLDERS = {"tiny vae": PREVIEWS, "depth estimator": PREPROCESSOR_FOLDER}  # in the folder of models

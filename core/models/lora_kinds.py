@@ -33,7 +33,6 @@ FOREIGN = (  # the first that matches wins; asked after the layers that only one
     Kind("HiDream", r"(double|single)_stream_blocks_\d+_"),
     Kind("Stable Diffusion 3", r"joint_blocks_\d+_|transformer_blocks_\d+_attn_(to|add)_.*", (1536, 2432)),
     Kind("AuraFlow", r"(joint|single)_transformer_blocks_\d+_"),
-    Kind("Qwen-Image", r"transformer_blocks_(19|[2-5]\d)_attn_(to|add)_", (3072,)),  # FLUX has 19 of these blocks
     Kind("Qwen-Image or FLUX", r"transformer_blocks_\d+_attn_(to|add)_"),
     Kind("Wan", r"blocks_\d+_(self_attn|cross_attn)_(q|k|v|o|k_img|v_img)$|blocks_\d+_ffn_[02]$"),
     Kind("Wan", r"blocks_\d+_attn[12]_to_"),

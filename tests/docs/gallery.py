@@ -43,15 +43,16 @@ def made(
 
 
 def previews(generator: Generator) -> list[Image.Image]:
-    """Return the live previews of steps 1, 2, 4 and 6, and the image that comes of them."""
+    """Return four live previews of an image, in the order of their steps, and the image that comes of them."""
     seen: dict[int, bytes] = {}
 
     def keep(progress: Progress) -> None:
         if progress.preview is not None:
-            seen[progress.step] = progress.preview
+            seen[progress.preview_step] = progress.preview
 
     whole = made(generator, 8, PROMPT, 7, {}, keep)
-    return [*(Image.open(BytesIO(seen[step])).convert("RGB") for step in (1, 2, 4, 6)), whole]
+    shown = sorted(step for step in seen if step < 8)[:: max(1, (len(seen) - 1) // 4)][:4]
+    return [*(Image.open(BytesIO(seen[step])).convert("RGB") for step in shown), whole]
 
 
 def varied(generator: Generator, key: str, values: Iterable[float]) -> list[Image.Image]:

@@ -56,11 +56,6 @@ LORA_OF = {  # a family -> layers of its LoRAs as trainers name them, with the w
         ("lora_unet_single_blocks_0_linear1", 3072),
         ("diffusion_model.double_blocks.0.img_attn.qkv", 3072),
     ],
-    "Qwen-Image": [
-        ("diffusion_model.transformer_blocks.59.attn.to_q", 3072),
-        ("transformer.transformer_blocks.0.img_mlp.net.2", 12288),
-        ("lora_unet_transformer_blocks_0_txt_mod_1", 3072),
-    ],
     "Wan": [
         ("diffusion_model.blocks.0.self_attn.q", 5120),
         ("lora_unet_blocks_0_cross_attn_k_img", 5120),
