@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import Any
+from unittest.mock import patch
 
 from PIL import Image
 
@@ -21,6 +22,7 @@ from core.config.loader import PROJECT_ROOT, load_settings
 from core.config.samplers import SAMPLER, SCHEDULE, SCHEDULES, usable
 from core.inference import variety
 from core.inference.generator import Generator, build_generator
+from core.inference.latent_preview import PreviewBudget
 from core.types import GenerationRequest, Progress
 
 FOLDER = PROJECT_ROOT / "docs" / "gallery"
@@ -50,7 +52,8 @@ def previews(generator: Generator) -> list[Image.Image]:
         if progress.preview is not None:
             seen[progress.preview_step] = progress.preview
 
-    whole = made(generator, 8, PROMPT, 7, {}, keep)
+    with patch.object(PreviewBudget, "_can_pay", lambda *given: True):  # each step has one, however fast it is
+        whole = made(generator, 8, PROMPT, 7, {}, keep)
     shown = sorted(step for step in seen if step < 8)[:: max(1, (len(seen) - 1) // 4)][:4]
     return [*(Image.open(BytesIO(seen[step])).convert("RGB") for step in shown), whole]
 
