@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from core.config.loader import load_settings
-from core.models.token_counter import CHUNK, LIMIT, count_tokens, cut_decision
+from core.models.token_counter import CHUNK, LIMIT, count_clip, count_tokens, cut_decision
 from core.studio.bootstrap import build_studio
 
 
@@ -57,11 +57,12 @@ def test_clip_counts_words_in_chunks(demo):
 
 @pytest.mark.parametrize(("tokens", "cut"), [(76, 0), (77, 0), (78, 1), (154, 77)])
 @pytest.mark.parametrize("negative", [False, True])
-def test_clip_without_syntax_reads_77_tokens(demo, tokens, cut, negative):
-    """At exactly the limit nothing is cut; beyond it the end is named, of both prompts."""
-    clip = replace(demo, cannot={LIMIT: {}})
-    counted = count_tokens(clip, "x" * tokens, {"generation.prompt_syntax": "off"})
-    assert (counted.used, counted.limit, counted.cut.count("x")) == (tokens, 77, cut)
+def test_clip_without_syntax_reads_77_tokens(tokens, cut, negative):
+    """At exactly the limit, which counts CLIP's begin and end, nothing is cut; beyond it the end is named, of both prompts."""
+    words = tokens - 2
+    offsets = [(0, 0), *((k, k + 1) for k in range(words)), (0, 0)]
+    counted = count_clip("x" * words, offsets)
+    assert (counted.used, counted.limit, counted.cut) == (tokens, 77, "x" * cut)
     said = cut_decision("generation.negative_prompt" if negative else "generation.prompt", negative, counted)
     assert [(one.requested, one.effective) for one in said] == ([(tokens, 77)] if cut else [])
 
