@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.errors import LANGUAGES
-from core.server import USER_HEADER
+from core.server import USER_HEADER, viewer_of
 from core.studio import Studio
 from core.types import Job, JobState, Progress, QueueSnapshot
 from ui import state
@@ -28,16 +28,18 @@ PATH = "/pulse"
 
 def route(get_studio: Callable[[], Studio]) -> Route:
     """Return the route GET /pulse?lang=en. `get_studio` is called at each request."""
-    made: dict[str, tuple[QueueSnapshot, dict[str, Any]]] = {}  # by language: the board that it was made of, and the answer
+    made: dict[tuple[str, str], tuple[QueueSnapshot, dict[str, Any]]] = {}  # the board, and the answer made of it
 
     def pulse(request: Request) -> Response:
         asked = request.query_params.get("lang", "")
         language = asked if asked in LANGUAGES else LANGUAGES[0]
-        studio = get_studio()
+        viewer = viewer_of(request.headers, request.cookies)
+        studio = get_studio().seen_by(viewer)
         board = studio.queue.snapshot()
-        kept = made.get(language)
+        whose = (language, viewer.client if viewer.private else "")
+        kept = made.get(whose)
         if kept is None or kept[0] is not board:
-            kept = made[language] = (board, answer(board, language))
+            kept = made[whose] = (board, answer(board, language))
         guarded = USER_HEADER in request.headers
         client = state.client_of(request.headers, request.cookies) if guarded else None
         body = json.dumps({**kept[1], **own(studio, board, client)}, ensure_ascii=False)

@@ -41,7 +41,7 @@ WEBSOCKETS: dict[str, Any] = {  # of open pages
 @asynccontextmanager
 async def _worker_alive(_app: st.App) -> AsyncIterator[None]:
     """Start the worker process with the server, and stop it with it; neither may block the event loop."""
-    studio = await anyio.to_thread.run_sync(resources.studio)
+    studio = await anyio.to_thread.run_sync(resources.shared_studio)
     try:
         yield
     finally:
@@ -57,13 +57,13 @@ def create_app(settings: Settings | None = None) -> st.App:
     return st.App(
         PROJECT_ROOT / "ui" / "app.py",
         routes=[
-            *service_routes(resources.studio),
-            progress_poll.route(resources.studio),
+            *service_routes(resources.shared_studio),
+            progress_poll.route(resources.shared_studio),
             Mount("/samples", app=StaticFiles(directory=PROJECT_ROOT / "ui" / "assets" / "samples")),
         ],
         middleware=[
             gate(keys, read_binding(settings, keys)),
-            health(resources.studio, keys),
+            health(resources.shared_studio, keys),
             unknown_paths(page_paths()),
             Middleware(PageRoot, pages=page_paths()),
         ],
@@ -102,7 +102,7 @@ def main() -> int:
     descriptors = listener.raise_descriptor_limit()
     try:
         listening = listener.listen(binding.address, binding.port)
-        resources.studio()  # a database or a store that does not answer ends the start, with one sentence
+        resources.shared_studio()  # a database or a store that does not answer ends the start, with one sentence
     except StudioError as error:
         print(f"{error.message('en')}\n{error.message('zh')}", file=sys.stderr)
         return 2

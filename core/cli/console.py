@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import locale
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,23 @@ _PHASES: Mapping[str, Mapping[str, str]] = {
 }
 _WAITING = localize("cli.console.waiting")
 _BAR = 24  # characters
+
+
+class TwoPasswordsError(InputError):
+    """The two passwords differ."""
+
+
+def ask_password(words: Mapping[str, str], twice: bool) -> str:
+    """Return a password that is typed and not shown; where nobody types, the first line of what is piped in.
+
+    `words` has the questions "ask" and "again". Raises TwoPasswordsError.
+    """
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass(words["ask"])
+    if twice and getpass.getpass(words["again"]) != password:
+        raise TwoPasswordsError()
+    return password
 
 
 def choose_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:

@@ -1,4 +1,7 @@
-"""`history check` and `history rebuild`: the files are the truth, and the database is made to say the same; `history move`."""
+"""`history check` and `history rebuild`: the files are the truth, and the database is made to say the same.
+
+`history move` copies the database; `history hide NAME` and `history show NAME` ask for a password and hide a collection.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from core.cli.console import DONE, FAILED, SOURCE
+from core.cli.console import DONE, FAILED, SOURCE, ask_password
 from core.config.loader import Settings, load_settings
 from core.errors import MoveError, OptionError
+from core.history.hidden_collections import HiddenCollections
 from core.history.integrity import check, rebuild
 from core.i18n import localize
 from core.jobs.worker_process import DATABASE_FILE, open_database, open_store
@@ -31,6 +35,10 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
         return _move(settings, arguments.to, words)
     if arguments.to is not None:
         raise OptionError(source=SOURCE, key="--to", value=arguments.to, allowed="history move")
+    if arguments.action in ("hide", "show"):
+        return _hide(settings, arguments.action, arguments.name, words)
+    if arguments.name is not None:
+        raise OptionError(source=SOURCE, key="NAME", value=arguments.name, allowed="history hide, history show")
     store = open_store(settings.output_directory, settings.values)
     database = open_database(settings.output_directory, settings.values)
     try:
@@ -49,6 +57,23 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
         for file in () if isinstance(value, int) else value:
             print(f"  {file}")
     return FAILED if found.missing or found.damaged else DONE
+
+
+def _hide(settings: Settings, action: str, name: str | None, words: Mapping[str, str]) -> int:
+    """Hide a collection of no user, or show it again. Raises HidingError, CollectionPasswordError."""
+    if not name:
+        raise OptionError(source=SOURCE, key="NAME", value="", allowed=words["collection"])
+    database = open_database(settings.output_directory, settings.values)
+    try:
+        hidden = HiddenCollections(database, settings.access.unlock_minutes)
+        if action == "hide":
+            hidden.hide("", name, ask_password(words, twice=True))
+        else:
+            hidden.show_again("", ("",), name, ask_password(words, twice=False))
+    finally:
+        database.close()
+    print(words[action].format(name=name))
+    return DONE
 
 
 def _move(settings: Settings, to: str | None, words: Mapping[str, str]) -> int:
@@ -90,6 +115,11 @@ def _demand_rest(database: Database, name: str) -> None:
 
 _WORDS = {
     "en": {
+        "ask": "Password (not shown): ",
+        "again": "Once more: ",
+        "collection": "the name of a collection",
+        "hide": "{name} is hidden; it is shown for some minutes after its password is typed.",
+        "show": "{name} is no longer hidden.",
         "moved": "Everything that was in {source} is in {target}, compared row by row; the images stay where they are, and so "
         "does the old database.",
         "change": 'To use it, set storage.database to "{value}" in configs/local.yaml.',
@@ -108,6 +138,11 @@ _WORDS = {
         "inputs": "input images removed that nothing refers to",
     },
     "zh": {
+        "ask": "密码（不显示）：",
+        "again": "再输入一次：",
+        "collection": "图集名称",
+        "hide": "{name} 已隐藏；输入密码后会显示数分钟。",
+        "show": "{name} 已不再隐藏。",
         "moved": "{source} 中的全部内容已在 {target} 中，并逐行核对；图片留在原处，旧数据库也保留。",
         "change": "要改用它，请在 configs/local.yaml 中把 storage.database 设为“{value}”。",
         "place": "要改用它，请把它放到 {file}，并在 configs/local.yaml 中把 storage.database 设为空。",

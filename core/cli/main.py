@@ -255,7 +255,8 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_history(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("action", choices=("check", "rebuild", "move"), help=WORDS[language]["action"])
+    command.add_argument("action", choices=("check", "rebuild", "move", "hide", "show"), help=WORDS[language]["action"])
+    command.add_argument("name", nargs="?", metavar="NAME", help=WORDS[language]["collection"])
     command.add_argument("--to", metavar="URL", help=WORDS[language]["to"])
 
 

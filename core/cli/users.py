@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
-from core.cli.console import DONE
-from core.config.loader import load_settings
+from core.cli.console import DONE, ask_password
+from core.config.loader import Settings, load_settings
 from core.errors import InputError
+from core.jobs.quota import MEGABYTE, use_of
+from core.jobs.worker_config import open_database
 from core.server.auth.users import ADMIN, USER, Users
+from core.types import USER_CLIENT
 
 
 class NoNameError(InputError):
     """`add` or `remove` without a name."""
 
 
-class TwoPasswordsError(InputError):
-    """The two passwords differ."""
-
-
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
     """Do it; the exit code. Raises StudioError."""
     words = _WORDS[language]
-    users = Users(load_settings(configs, environment=environment).output_directory)
+    settings = load_settings(configs, environment=environment)
+    users = Users(settings.output_directory)
     if arguments.action == "list":
-        for name, account in users.accounts().items():
-            print(f"{name}\t{account.role}")
+        _list(settings, users, words)
         return DONE
     if not arguments.name:
         raise NoNameError(action=arguments.action)
@@ -42,23 +40,32 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
         users.end_sessions(arguments.name)
         print(words["logout"].format(name=arguments.name))
     else:
-        new = users.add(arguments.name, _ask(words))
+        new = users.add(arguments.name, ask_password(words, twice=True))
         print(words["added" if new else "changed"].format(name=arguments.name))
     return DONE
 
 
-def _ask(words: Mapping[str, str]) -> str:
-    """Typed twice and not shown; where nobody types, the first line of what is piped in."""
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
-    password = getpass.getpass(words["ask"])
-    if getpass.getpass(words["again"]) != password:
-        raise TwoPasswordsError()
-    return password
+def _list(settings: Settings, users: Users, words: Mapping[str, str]) -> None:
+    """Print each user with role, images, disk space, and images of the last hour."""
+    accounts = users.accounts()
+    if not accounts:
+        return
+    database = open_database(settings.output_directory, settings.values)
+    try:
+        with database.reading() as connection:
+            for name, account in accounts.items():
+                use = use_of(connection, f"{USER_CLIENT}{quote(name)}")
+                counts = words["counts"].format(
+                    images=use.images, mb=round(use.disk_bytes / MEGABYTE, 1), hour=use.images_last_hour
+                )
+                print(f"{name}\t{account.role}\t{counts}")
+    finally:
+        database.close()
 
 
 _WORDS = {
     "en": {
+        "counts": "{images} images, {mb} MB, {hour} in the last hour",
         "ask": "Password (not shown): ",
         "again": "Once more: ",
         "added": "{name} may use the studio now, with this password.",
@@ -69,6 +76,7 @@ _WORDS = {
         "logout": "Every login of {name} has ended.",
     },
     "zh": {
+        "counts": "{images} 张图片，{mb} MB，最近一小时 {hour} 张",
         "ask": "密码（不显示）：",
         "again": "再输入一次：",
         "added": "{name} 现在可以用此密码使用工作室。",

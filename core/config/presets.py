@@ -1,4 +1,7 @@
-"""Presets: sets of generation settings with a name. The shipped profiles, and the user's own as YAML files in one folder."""
+"""Presets: sets of generation settings with a name.
+
+They are the shipped profiles, the studio's own as YAML files in one folder, and those of each user in a folder below it.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +38,24 @@ class Preset:
 class Presets:
     """The presets of one studio, read from disk at each call."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, user: str = "") -> None:
+        """Open the presets; with `user` (the client of a user's jobs) also those that this user alone has."""
         self._configs = settings.configs
-        self._folder = settings.output_directory / FOLDER
+        self._shared = settings.output_directory / FOLDER
+        self._folder = self._shared / user.replace(":", "-") if user else self._shared
 
     def names(self) -> list[str]:
-        """Return the names of all presets, the user's own first."""
-        own = sorted(path.stem for path in self._folder.glob("*.yaml"))
-        return [*own, *(name for name in profile_names(self._configs) if name not in own)]
+        """Return the names of all presets: own ones, those that users share, shipped ones."""
+        written = [path.stem for folder in (self._folder, self._shared) for path in sorted(folder.glob("*.yaml"))]
+        return list(dict.fromkeys([*written, *profile_names(self._configs)]))
+
+    def is_own(self, name: str) -> bool:
+        """Return True for a preset that `save` and `delete` can change."""
+        return self._path(name).exists()
 
     def is_shipped(self, name: str) -> bool:
         """Return True for a preset that came with the program."""
-        return name in profile_names(self._configs) and not self._path(name).exists()
+        return name in profile_names(self._configs) and self._file(name) is None
 
     def get(self, name: str, source: str = SOURCE) -> Preset:
         """Return the preset of that name.
@@ -56,8 +65,8 @@ class Presets:
             InputError: its file can't be read or holds a value that can't be used.
         """
         if name in self.names():
-            path = self._path(name)
-            if path.exists():
+            path = self._file(name)
+            if path is not None:
                 return Preset(name, _checked(_read(path), f"{FOLDER}/{path.name}"))
             return Preset(name, _kept(profile_values(self._configs, name, source)), shipped=True)
         raise UnknownOptionError(source=source, key=name, nearest=", ".join(self.names()) or "none")
@@ -110,6 +119,10 @@ class Presets:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.yaml"
+
+    def _file(self, name: str) -> Path | None:
+        """Return the file of a preset, the user's own first; None for a shipped one."""
+        return next((path for path in (self._path(name), self._shared / f"{name}.yaml") if path.exists()), None)
 
     def _write(self, name: str, text: str) -> None:
         path = self._path(name)

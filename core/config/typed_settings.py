@@ -341,6 +341,15 @@ class AccessSection(Section):
     token: str
     session_hours: float
     share_files: bool
+    unlock_minutes: float
+
+
+class QuotaSection(Section):
+    """The options `quota.*`."""
+
+    images_per_hour: int
+    megapixels_per_hour: int
+    disk_mb: int
 
 
 class ServiceSection(Section):
@@ -391,6 +400,7 @@ class Sections:
     remote: RemoteSection
     server: ServerSection
     access: AccessSection
+    quota: QuotaSection
     service: ServiceSection
     force_original_resolution: bool
 

@@ -10,6 +10,7 @@ StudioError
 |   |-- WildcardError        a template with unbalanced braces or unknown names
 |   |-- BatchError           rows of a batch that cannot be used
 |   |-- QueueFullError       one client has too many jobs in the queue
+|   |-- AdminOnlyError       an action of admins, asked for by another user
 |   |-- InputQuotaError      more input images within a day than may be stored
 |   |-- KeyReusedError       an idempotency key that was used with another request
 |   |-- JobStateError        an action that the state of the job does not allow
@@ -110,6 +111,10 @@ class KeyReusedError(InputError):
 
 class QueueFullError(InputError):
     """One client has too many jobs in the queue."""
+
+
+class AdminOnlyError(InputError):
+    """An action of admins, asked for by another user."""
 
 
 class InputQuotaError(InputError):

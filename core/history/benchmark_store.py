@@ -5,7 +5,8 @@ A comparison is a row with its columns, prompts and seeds; the images belong to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import NotFoundError
+from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import Database, moment, stamp
 from core.storage.dialects import upsert
 from core.storage.infotext import well_formed
@@ -25,8 +27,14 @@ VOTED_ON = ("comparison_id", "voter", "place", "one", "other")
 class BenchmarkStore:
     """The comparisons of one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, scope: Callable[[], Scope] = lambda: EVERYTHING) -> None:
+        """Open the benchmarks; `scope` is asked at each call which of them may be seen."""
         self._database = database
+        self._scope = scope
+
+    def seen_by(self, scope: Callable[[], Scope]) -> BenchmarkStore:
+        """Return the same benchmarks as far as `scope` shows their jobs."""
+        return BenchmarkStore(self._database, scope)
 
     def put(self, connection: Connection, comparison: Benchmark) -> None:
         """Write a new one, in the transaction that writes its jobs."""
@@ -43,15 +51,20 @@ class BenchmarkStore:
         """Return a benchmark. Raises NotFoundError."""
         with self._database.reading() as connection:
             row = connection.execute(select(comparisons).where(comparisons.c.id == comparison_id)).one_or_none()
-        if row is None:
+            seen = row is not None and self._may_see(connection, row)
+        if row is None or not seen:
             raise NotFoundError(kind="benchmark", value=comparison_id)
         return _comparison(row)
 
     def recent(self, limit: int = 50) -> Sequence[Benchmark]:
         """Return the latest benchmarks, the newest first."""
-        latest = select(comparisons).order_by(comparisons.c.created_at.desc(), comparisons.c.id.desc()).limit(limit)
+        latest = select(comparisons).order_by(comparisons.c.created_at.desc(), comparisons.c.id.desc())
         with self._database.reading() as connection:
-            return [_comparison(row) for row in connection.execute(latest)]
+            seen = (row for row in connection.execute(latest) if self._may_see(connection, row))
+            return [_comparison(row) for row in islice(seen, limit)]
+
+    def _may_see(self, connection: Connection, row: Row[Any]) -> bool:
+        return self._scope().may_see_jobs(connection, [column["job"] for column in row.columns])
 
     def forget(self, comparison_id: str) -> None:
         """Delete the comparison with its votes; its images and jobs stay. Raises NotFoundError."""

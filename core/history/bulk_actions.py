@@ -14,7 +14,9 @@ from sqlalchemy import Connection, Row
 
 from core.errors import NotFoundError, StorageError
 from core.history import annotation_files, image_rows, search
+from core.history.hidden_collections import CollectionLockedError
 from core.history.record_codec import beside
+from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import Database, moment, stamp
 from core.storage.files import Files
 from core.storage.thumbnails import Thumbnails
@@ -28,16 +30,22 @@ Rows = Sequence[Row[Any]]
 class BulkActions:
     """What is done with the images below one output directory. For any number of threads and processes."""
 
-    def __init__(self, database: Database, files: Files, thumbnails: Thumbnails) -> None:
+    def __init__(
+        self, database: Database, files: Files, thumbnails: Thumbnails, scope: Callable[[], Scope] = lambda: EVERYTHING
+    ) -> None:
         self._database = database
+        self._scope = scope
         self._files = files
         self._thumbnails = thumbnails
 
     def change(self, selected: ImageSelection, change: AnnotationChange) -> Undo:
         """Change the annotations of these images; return the changes that undo it.
 
-        Raises NotFoundError for an id that is not there, OptionError or StorageError.
+        Raises NotFoundError for an id that is not there, OptionError, CollectionLockedError or StorageError.
         """
+        locked = {name for _, name in self._scope().locked}
+        if shut := locked.intersection(change.add_collections):
+            raise CollectionLockedError(name=min(shut))
         undo: dict[AnnotationChange, list[str]] = {}
 
         def act(connection: Connection, found: Rows) -> None:
@@ -72,7 +80,7 @@ class BulkActions:
         gone = 0
         for part in _parts(self._ids(HistoryQuery(trashed=True))):
             with self._database.writing() as connection:  # what came out of the trash meanwhile stays
-                found = [row for row in image_rows.listed(connection, part) if row.trashed_at is not None]
+                found = [row for row in self._listed(connection, part) if row.trashed_at is not None]
                 image_rows.remove(connection, [row.number for row in found])
             self._remove_files(found)
             gone += len(found)
@@ -82,6 +90,8 @@ class BulkActions:
         """Delete an image for good; a file that is gone already is fine. Raises NotFoundError or StorageError."""
         with self._database.writing() as connection:
             row = image_rows.find(connection, image_id)
+            if not self._scope().visible(connection, [row.number]):
+                raise NotFoundError(kind="image", value=image_id)
             image_rows.remove(connection, [row.number])
         self._remove_files([row])
 
@@ -91,7 +101,7 @@ class BulkActions:
         ids = self._ids(selected) if isinstance(selected, HistoryQuery) else selected
         for part in _parts(ids):
             with self._database.writing() as connection:
-                found = image_rows.listed(connection, part)
+                found = self._listed(connection, part)
                 if lost := set() if asked else set(part).difference(row.id for row in found):
                     raise NotFoundError(kind="image", value=min(lost))
                 act(connection, found)
@@ -101,7 +111,13 @@ class BulkActions:
 
     def _ids(self, query: HistoryQuery) -> Sequence[str]:
         with self._database.reading() as connection:
-            return search.ids(connection, query)
+            return search.ids(connection, query, self._scope())
+
+    def _listed(self, connection: Connection, ids: Sequence[str]) -> Rows:
+        """Return the rows of those images that are there and may be seen."""
+        found = image_rows.listed(connection, ids)
+        visible = self._scope().visible(connection, [row.number for row in found])
+        return [row for row in found if row.number in visible]
 
     def _write_marks(self, ids: Sequence[str], durable: bool) -> None:
         """Write the files beside images as the rows are; again where a row has changed since."""

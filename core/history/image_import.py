@@ -35,6 +35,7 @@ from core.history.record_codec import (
     requested,
     with_new_id,
 )
+from core.history.visibility import EVERYTHING, Scope
 from core.i18n import localize
 from core.storage.database import Database, stamp
 from core.storage.files import Files
@@ -48,23 +49,28 @@ from core.types import CFG_OFF, FoundParameters, GenerationRequest, ImageRecord
 MAX_FILE = 256 << 20  # bytes
 
 
-def import_image(database: Database, files: Files, data: bytes, name: str, made: datetime) -> tuple[ImageRecord, bool]:
+def import_image(
+    database: Database, files: Files, data: bytes, name: str, made: datetime, scope: Scope = EVERYTHING
+) -> tuple[ImageRecord, bool]:
     """Import the image in `data`; return its record and whether it is new. `name` is used in errors only.
+
+    The image belongs to the viewer of `scope`. A file that only somebody else has is new.
 
     Raises ImportFileError when it can't be taken in, or StorageError.
     """
     metadata = _checked(data, name)
     digest = sha256(data).hexdigest()
     with database.reading() as connection:
-        same = connection.execute(select(images).where(images.c.digest == digest).limit(1)).one_or_none()
-        if same is not None:
-            return image_rows.typed(connection, [same])[0], False
+        same = connection.execute(select(images).where(images.c.digest == digest)).all()
+        seen = scope.visible(connection, [row.number for row in same])
+        if own_row := next((row for row in same if row.number in seen), None):
+            return image_rows.typed(connection, [own_row])[0], False
     own = _own(metadata, len(data))
     record = own if own is not None else _foreign(data, metadata, made)
     with database.reading() as connection:
         if connection.scalar(select(images.c.number).where(images.c.id == record["id"])) is not None:
             record = with_new_id(record, datetime.fromisoformat(record["created_at"]))
-    return _kept(database, files, data, metadata, record, own is None, digest), True
+    return _kept(database, files, data, metadata, record, own is None, digest, scope.viewer.owner), True
 
 
 def read_beside(files: Files, image: str) -> Mapping[str, Any] | None:
@@ -77,7 +83,8 @@ def read_beside(files: Files, image: str) -> Mapping[str, Any] | None:
 
 
 def _kept(
-    database: Database, files: Files, data: bytes, metadata: FileMetadata, record: Mapping[str, Any], foreign: bool, digest: str
+    database: Database, files: Files, data: bytes, metadata: FileMetadata, record: Mapping[str, Any], foreign: bool, digest: str,
+    owner: str,
 ) -> ImageRecord:  # fmt: skip
     """Write record, image and rows in this order; what was written is taken back when the rest fails."""
     created_at = datetime.fromisoformat(record["created_at"])
@@ -91,7 +98,7 @@ def _kept(
             files.write(beside(file), encoded(record))
         files.write(file, data)
         with database.writing() as connection:
-            image_rows.put(connection, typed, record, digest)
+            image_rows.put(connection, typed, record, digest, owner)
     except BaseException:
         files.remove(file)
         files.remove(beside(file))

@@ -16,18 +16,25 @@ from core.storage.database import moment
 from core.storage.dialects import insert_if_new, upsert, wording_of
 from core.storage.image_writer import StoredFile
 from core.storage.infotext import well_formed
-from core.storage.tables import image_inputs, image_labels, image_records, images, option_sets
-from core.types import Annotations, GenerationRequest, ImageRecord
+from core.storage.tables import image_inputs, image_labels, image_records, images, jobs, option_sets
+from core.types import USER_CLIENT, Annotations, GenerationRequest, ImageRecord
 
 TAG, COLLECTION = "tag", "collection"
 PROGRAM = "program"  # the kind of label that names which program made an imported image
+OWNER = "owner"  # the kind of label that names the client of the user whom an image belongs to
 LONGEST_NAME = 200  # characters of a label
 PARENT = "parent"  # in the place of a role: the image of the history that "image" is
+Conditions = tuple[Sequence[str], Mapping[str, Any]]  # SQL conditions and their values
 CHUNK = 500  # fewer than the variables that SQLite takes in one statement
 
 
-def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], digest: str | None = None) -> int:
-    """Write all rows of an image, over those that another process may have made from its file; its number."""
+def put(
+    connection: Connection, record: ImageRecord, data: Mapping[str, Any], digest: str | None = None, owner: str = ""
+) -> int:
+    """Write all rows of an image, over those that another process may have made from its file; its number.
+
+    The image belongs to `owner` (the client of a user), else to the user whose job made it.
+    """
     row = {**image_row(record), "option_set": _option_set(connection, record.request.options)}
     if digest is not None:
         row["digest"] = digest
@@ -39,6 +46,7 @@ def put(connection: Connection, record: ImageRecord, data: Mapping[str, Any], di
     wording.put_words(connection, [(number, row["prompt"], row["negative_prompt"])])
     _put_inputs(connection, number, record.request)
     _put_program(connection, number, record)
+    _put_owner(connection, number, record, owner)
     return number
 
 
@@ -109,7 +117,7 @@ def set_marks(connection: Connection, marked: Mapping[int, Annotations]) -> None
     connection.execute(
         text("UPDATE images SET rating = :rating, favourite = :favourite, note = :note WHERE number = :at"), values
     )
-    own = text(f"DELETE FROM image_labels WHERE number = :at AND kind <> '{PROGRAM}'")
+    own = text(f"DELETE FROM image_labels WHERE number = :at AND kind IN ('{TAG}', '{COLLECTION}')")
     connection.execute(own, [{"at": number} for number in marked])
     labels = [
         {"kind": kind, "name": name, "number": number}
@@ -126,18 +134,23 @@ def set_trashed(connection: Connection, numbers: Sequence[int], instant: str | N
     connection.execute(images.update().where(images.c.number.in_(numbers)).values(trashed_at=instant))
 
 
-def labels(connection: Connection, kind: str) -> list[str]:
-    """Return all names of a kind that some image has, in alphabetical order."""
-    named = select(image_labels.c.name).where(image_labels.c.kind == kind).distinct().order_by(image_labels.c.name)
-    return list(connection.scalars(named))
+def labels(connection: Connection, kind: str, seen: Conditions = ((), {})) -> list[str]:
+    """Return all names of a kind that some image has, in alphabetical order; `seen` are conditions on its number."""
+    where, values = seen
+    named = select(image_labels.c.name).where(image_labels.c.kind == kind, *map(text, where))
+    return list(connection.scalars(named.distinct().order_by(image_labels.c.name), values))
 
 
-def option_members(connection: Connection, key: str) -> set[str]:
-    """Return the members of a list option in all images that are not in the trash, each up to its first colon."""
-    used = select(images.c.option_set).where(images.c.trashed_at.is_(None))
+def option_members(connection: Connection, key: str, seen: Conditions = ((), {})) -> set[str]:
+    """Return the members of a list option in all images that are not in the trash, each up to its first colon.
+
+    `seen` are conditions on the number of an image.
+    """
+    where, values = seen
+    used = select(images.c.option_set).where(images.c.trashed_at.is_(None), *map(text, where))
     filled = cast(option_sets.c.options, Text).like(f'%"{key}": [_%]%')  # an empty list is `[]`
     sets = select(option_sets.c.options).where(filled, option_sets.c.id.in_(used))
-    lists = (found.get(key) for found in connection.scalars(sets) if isinstance(found, dict))
+    lists = (found.get(key) for found in connection.scalars(sets, values) if isinstance(found, dict))
     return {str(member).partition(":")[0] for members in lists if isinstance(members, list) for member in members}
 
 
@@ -155,6 +168,17 @@ def _put_program(connection: Connection, number: int, record: ImageRecord) -> No
     if program := str(record.effective.get("taken_in_from", "")):
         name = well_formed(program)[:LONGEST_NAME]
         connection.execute(insert(image_labels).values(kind=PROGRAM, name=name, number=number))
+
+
+def _put_owner(connection: Connection, number: int, record: ImageRecord, owner: str) -> None:
+    """Write whom an image belongs to; one that has an owner keeps it."""
+    if not owner and record.job_id is not None:
+        client = connection.scalar(select(jobs.c.client).where(jobs.c.id == record.job_id)) or ""
+        owner = client if client.startswith(USER_CLIENT) else ""
+    if owner:
+        here = select(image_labels.c.name).where(image_labels.c.number == number, image_labels.c.kind == OWNER)
+        if connection.scalar(here) is None:
+            connection.execute(insert(image_labels).values(kind=OWNER, name=owner, number=number))
 
 
 def _option_set(connection: Connection, options: Mapping[str, Any]) -> int:

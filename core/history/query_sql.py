@@ -17,6 +17,7 @@ from core.config.options import SCHEMA
 from core.errors import OptionError
 from core.history.image_rows import COLLECTION, PARENT, PROGRAM, TAG
 from core.history.record_codec import UNKNOWN_SEED, signed_seed
+from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import stamp
 from core.storage.dialects import Dialect
 from core.storage.dialects.contract import Conditions
@@ -93,13 +94,17 @@ class QuerySql:
         return self.looked_up() if self.by_number else self.walked(None)
 
 
-def asked_by(query: HistoryQuery, wording: Dialect) -> QuerySql:
-    """Return everything that `query` asks for as SQL. Raises OptionError for options that can't be queried."""
+def asked_by(query: HistoryQuery, wording: Dialect, scope: Scope = EVERYTHING) -> QuerySql:
+    """Return everything that `query` asks for, as far as `scope` shows it, as SQL.
+
+    Raises OptionError for options that can't be queried.
+    """
     sets, named = _sets(query, wording)
     where, values = _filters(query, wording)
     _, unknown = split(query.text)
     unindexed = bool(unknown) and len(where) == len(unknown)
-    return QuerySql(sets, where, {**named, **values}, unindexed, query.trashed, wording)
+    limits, seen = scope.conditions()
+    return QuerySql(sets, [*where, *limits], {**named, **values, **seen}, unindexed, query.trashed, wording)
 
 
 def _within(sets: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, select, text
 
 from core.history.importers.common import LARGEST_SEED
 from core.history.query_sql import RANGES, UNTOLD, QuerySql, asked_by, unusable
+from core.history.visibility import EVERYTHING, Scope
 from core.storage.dialects import wording_of
 from core.storage.infotext import well_formed
 from core.storage.tables import images
@@ -28,10 +29,12 @@ MAX_TEXT = 1000  # characters
 MAX_OPTIONS = 50
 
 
-def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]], str | None, int]:
+def find(
+    connection: Connection, query: HistoryQuery, scope: Scope = EVERYTHING
+) -> tuple[Sequence[Row[Any]], str | None, int]:
     """Return rows of `images`, the cursor of the next page (None on the last), how many match in all. Raises OptionError."""
     check(query)
-    asked = asked_by(query, wording_of(connection))
+    asked = asked_by(query, wording_of(connection), scope)
     if (dear := asked.dear(query.sort)) is not None:
         page, cursor = _page(connection, query, dear, asked.values, keeping=True)
         total = page[0].total if page else _count(connection, asked)
@@ -44,17 +47,19 @@ def find(connection: Connection, query: HistoryQuery) -> tuple[Sequence[Row[Any]
     return [rows[number] for number in numbers], cursor, total
 
 
-def ids(connection: Connection, query: HistoryQuery) -> list[str]:
+def ids(connection: Connection, query: HistoryQuery, scope: Scope = EVERYTHING) -> list[str]:
     """Return the ids of all that match, in the query's order; its page and cursor do not count."""
     check(query)
-    asked = asked_by(query, wording_of(connection))
+    asked = asked_by(query, wording_of(connection), scope)
     return list(connection.scalars(text(f"SELECT id FROM {asked.source(query.sort)} {_order(query)}"), asked.values))
 
 
-def neighbours(connection: Connection, query: HistoryQuery, row: Row[Any]) -> tuple[str | None, str | None]:
+def neighbours(
+    connection: Connection, query: HistoryQuery, row: Row[Any], scope: Scope = EVERYTHING
+) -> tuple[str | None, str | None]:
     """Return the ids before and after `row` in the query's order; None at an end."""
     check(query)
-    asked = asked_by(query, wording_of(connection))
+    asked = asked_by(query, wording_of(connection), scope)
     found = []
     for descending in (not query.descending, query.descending):
         towards = replace(query, descending=descending, limit=1, offset=0)

@@ -15,6 +15,7 @@ from core.config.samplers import SAMPLER
 from core.history.image_rows import COLLECTION, PROGRAM, TAG
 from core.history.query_sql import QuerySql, asked_by
 from core.history.search import check
+from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import moment
 from core.storage.dialects import wording_of
 from core.storage.infotext import well_formed
@@ -24,32 +25,37 @@ from core.types import CFG_OFF, DayCount, GenerationRequest, HistoryCounts, Hist
 _TRASH = "SELECT number FROM images WHERE trashed_at IS NOT NULL"
 
 
-def counts(connection: Connection) -> HistoryCounts:
-    """Return how many images there are; those in the trash count there alone."""
+def counts(connection: Connection, scope: Scope = EVERYTHING) -> HistoryCounts:
+    """Return how many images there are, as far as `scope` shows them; those in the trash count there alone."""
     walked = wording_of(connection).walked
+    limits, values = scope.conditions()
+    seen = "".join(f" AND {one}" for one in limits)
     kept = connection.execute(text(
         "SELECT count(*) AS n, count(*) FILTER (WHERE favourite) AS favourites, count(*) FILTER (WHERE missing) AS missing "
-        f"FROM {walked} WHERE trashed_at IS NULL"
-    )).one()  # fmt: skip
+        f"FROM {walked} WHERE trashed_at IS NULL{seen}"
+    ), values).one()  # fmt: skip
     labels: dict[str, dict[str, int]] = {TAG: {}, COLLECTION: {}, PROGRAM: {}}
-    named = f"SELECT kind, name, count(*) AS n FROM image_labels WHERE number NOT IN ({_TRASH}) GROUP BY kind, name"
-    for row in connection.execute(text(f"{named} ORDER BY name")):
+    kinds = ", ".join(f"'{kind}'" for kind in labels)
+    named = f"SELECT kind, name, count(*) AS n FROM image_labels WHERE kind IN ({kinds}) AND number NOT IN ({_TRASH}){seen}"
+    for row in connection.execute(text(f"{named} GROUP BY kind, name ORDER BY name"), values):
         labels[row.kind][row.name] = row.n
     return HistoryCounts(
         all=kept.n,
         favourites=kept.favourites,
         missing=kept.missing,
         imported=sum(labels[PROGRAM].values()),
-        trash=connection.execute(text(f"SELECT count(*) FROM ({_TRASH}) AS trash")).scalar_one(),
+        trash=connection.execute(text(f"SELECT count(*) FROM ({_TRASH}{seen}) AS trash"), values).scalar_one(),
         tags=labels[TAG],
         collections=labels[COLLECTION],
     )
 
 
-def of(connection: Connection, query: HistoryQuery, zone: tzinfo) -> HistoryStatistics:
+def of(
+    connection: Connection, query: HistoryQuery, zone: tzinfo, scope: Scope = EVERYTHING
+) -> HistoryStatistics:
     """Return what `query` finds by day of `zone`, model, sampler and size. Raises OptionError."""
     check(query)
-    asked = asked_by(query, wording_of(connection))
+    asked = asked_by(query, wording_of(connection), scope)
     models = {row.model: row.n for row in _grouped(connection, asked, "model")}
     sizes = {(row.width, row.height): row.n for row in _grouped(connection, asked, "width, height")}
     return HistoryStatistics(

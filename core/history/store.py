@@ -10,9 +10,13 @@ that was never written.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row
 
 from core.errors import NotFoundError, SharedStorageError, StorageError
 from core.history import image_rows, search, statistics
@@ -21,6 +25,7 @@ from core.history.image_import import import_image
 from core.history.pending import PendingImage
 from core.history.reconcile import ReconcileReport, sweep
 from core.history.record_codec import beside, encoded, generated_record, image_record, in_sidecar, is_id, new_id
+from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import Database
 from core.storage.files import Files, files_of
 from core.storage.image_writer import ImageWriter, metadata_wanted
@@ -45,12 +50,18 @@ log = logging.getLogger(__name__)
 class History:
     """The images among some files, or below one folder. For any number of threads and processes."""
 
-    def __init__(self, database: Database, place: Files | Path) -> None:
+    def __init__(self, database: Database, place: Files | Path, scope: Callable[[], Scope] = lambda: EVERYTHING) -> None:
+        """Open the history; `scope` is asked at each call which images may be seen and changed."""
         self._database = database
         self._files = files_of(place)
+        self._scope = scope
         self._images = ImageWriter(self._files)
         self._thumbnails = Thumbnails(self._files.local)
-        self._order = BulkActions(database, self._files, self._thumbnails)
+        self._order = BulkActions(database, self._files, self._thumbnails, scope)
+
+    def seen_by(self, scope: Callable[[], Scope]) -> History:
+        """Return the same history as far as `scope` shows it."""
+        return History(self._database, self._files, scope)
 
     def add(self, image: GeneratedImage, job_id: str | None) -> ImageRecord:
         """Store a finished image: its file, then its row. Both are durable when this returns.
@@ -121,36 +132,54 @@ class History:
 
     def import_image(self, data: bytes, name: str, made: datetime | None = None) -> tuple[ImageRecord, bool]:
         """Import an image file; return its record and whether it is new. Raises ImportFileError or StorageError."""
-        return import_image(self._database, self._files, data, name, made or datetime.now(UTC))
+        return import_image(self._database, self._files, data, name, made or datetime.now(UTC), self._scope())
 
     def search(self, query: HistoryQuery) -> HistoryPage:
         """Return one page. Raises OptionError for a sort, a limit, a text or a cursor that can't be used."""
         with self._database.reading() as connection:
-            found, cursor, total = search.find(connection, query)
+            found, cursor, total = search.find(connection, query, self._scope())
             return HistoryPage(image_rows.typed(connection, found), cursor, total)
 
     def get(self, image_id: str) -> ImageRecord:
         """Return one record. Raises NotFoundError."""
         with self._database.reading() as connection:
-            return image_rows.typed(connection, [image_rows.find(connection, image_id)])[0]
+            return image_rows.typed(connection, [self._find(connection, image_id)])[0]
 
     def file(self, image_id: str) -> Path:
         """Return the image's file, or a copy of it. Raises NotFoundError when the row or the file is gone, or lies elsewhere."""
         with self._database.reading() as connection:
-            row = image_rows.find(connection, image_id)
+            row = self._find(connection, image_id)
         path = self._files.path(row.file)
         if path is None:
             raise NotFoundError(kind="image file", value=image_id)
         return path
 
     def thumbnail(self, image_id: str) -> Path:
-        """Return a WebP of at most 256 px, made now unless it is there; that needs no look into the database.
+        """Return a WebP of at most 256 px, made now unless it is there; that needs no look into the database where
+        every image may be seen.
 
         Raises NotFoundError, or StorageError when it can't be made.
         """
         if is_id(image_id) and (path := self._thumbnails.path(image_id)).is_file():
+            if not self._scope().unlimited:
+                self.file(image_id)
             return path
         return self._thumbnails.make(image_id, self.file(image_id))
+
+    def may_be_cached(self, image_id: str) -> bool:
+        """Return False for an image of a hidden collection: it must not be shown by a browser after it is locked."""
+        scope = self._scope()
+        if not scope.hidden:
+            return True
+        with self._database.reading() as connection:
+            return not scope.is_hidden(connection, image_rows.find(connection, image_id).number)
+
+    def _find(self, connection: Connection, image_id: str) -> Row[Any]:
+        """Return the row of an image that may be seen. Raises NotFoundError."""
+        row = image_rows.find(connection, image_id)
+        if not self._scope().visible(connection, [row.number]):
+            raise NotFoundError(kind="image", value=image_id)
+        return row
 
     def change(self, selected: ImageSelection, change: AnnotationChange) -> Undo:
         """Change the annotations of these images; return the changes that undo it.
@@ -187,32 +216,32 @@ class History:
     def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
         """Return the ids before and after this image in the query's order; None at an end. Raises NotFoundError."""
         with self._database.reading() as connection:
-            return search.neighbours(connection, query, image_rows.find(connection, image_id))
+            return search.neighbours(connection, query, self._find(connection, image_id), self._scope())
 
     def ids(self, query: HistoryQuery) -> tuple[str, ...]:
         """Return the ids of all that match, in the query's order."""
         with self._database.reading() as connection:
-            return tuple(search.ids(connection, query))
+            return tuple(search.ids(connection, query, self._scope()))
 
     def counts(self) -> HistoryCounts:
         """Return how many images there are in all, of each kind, and with each tag and collection."""
         with self._database.reading() as connection:
-            return statistics.counts(connection)
+            return statistics.counts(connection, self._scope())
 
     def statistics(self, query: HistoryQuery, zone: tzinfo) -> HistoryStatistics:
         """Return how many images the query finds by day (of `zone`), model, sampler and size. Raises OptionError."""
         with self._database.reading() as connection:
-            return statistics.of(connection, query, zone)
+            return statistics.of(connection, query, zone, self._scope())
 
     def labels(self, kind: str) -> tuple[str, ...]:
         """Return the names of all tags ("tag") or collections ("collection")."""
         with self._database.reading() as connection:
-            return tuple(image_rows.labels(connection, kind))
+            return tuple(image_rows.labels(connection, kind, self._scope().conditions()))
 
     def option_members(self, key: str) -> set[str]:
         """Return the members of a list option in all images that are not in the trash, each up to its first colon."""
         with self._database.reading() as connection:
-            return image_rows.option_members(connection, key)
+            return image_rows.option_members(connection, key, self._scope().conditions())
 
     def sweep(self) -> ReconcileReport:
         """Put right what a crash left behind; to be called at start."""

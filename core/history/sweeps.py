@@ -6,7 +6,7 @@ A sweep is a row with its axes and its jobs, in reading order; its sheet is a fi
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,7 @@ from core.config.options import SCHEMA
 from core.errors import NotFoundError
 from core.history import contact_sheet
 from core.history.record_codec import is_id, new_id
+from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import Database, moment, stamp
 from core.storage.files import Files, files_of, write_atomically
 from core.storage.tables import images, jobs, sheets
@@ -30,11 +31,17 @@ FOLDER = "sheets"
 class SweepStore:
     """The sweeps of one database; their contact sheets are made again on a machine that lacks them."""
 
-    def __init__(self, database: Database, place: Files | Path) -> None:
+    def __init__(self, database: Database, place: Files | Path, scope: Callable[[], Scope] = lambda: EVERYTHING) -> None:
+        """Open the sweeps; `scope` is asked at each call which of them may be seen."""
+        self._scope = scope
         self._database = database
         self._files = files_of(place)
         self._directory = self._files.local / FOLDER
         self._settled: set[str] = set()  # ids of sweeps whose sheets are there
+
+    def seen_by(self, scope: Callable[[], Scope]) -> SweepStore:
+        """Return the same sweeps as far as `scope` shows their jobs."""
+        return SweepStore(self._database, self._files, scope)
 
     def put(self, connection: Connection, image_id: str, axes: Sequence[Axis], jobs: Sequence[str]) -> str:
         """Write a sweep in the transaction that writes its jobs, and return its id. `image_id` is "" without an image."""
@@ -60,13 +67,16 @@ class SweepStore:
         """Return a sweep. Raises NotFoundError."""
         with self._database.reading() as connection:
             row = connection.execute(select(sheets).where(sheets.c.id == sheet_id)).one_or_none()
-        if row is None:
+            seen = row is not None and self._scope().may_see_jobs(connection, row.jobs)
+        if row is None or not seen:
             raise NotFoundError(kind="X/Y plot", value=sheet_id)
         return _sheet(row)
 
     def file(self, sheet_id: str) -> Path:
         """Return the contact sheet, made now if its last job has ended since. Raises NotFoundError before that, or StorageError."""
         path = self._path(sheet_id)
+        if is_id(sheet_id) and not self._scope().unlimited:
+            self.get(sheet_id)
         if not is_id(sheet_id) or not (path.is_file() or self._draw(self.get(sheet_id))):
             raise NotFoundError(kind="contact sheet", value=sheet_id)
         return path

@@ -110,6 +110,7 @@ class JobQueue(WorkerQueue):
                 return job_rows.get_job(connection, known)
             if most is not None:
                 check_client_limit(connection, terms.client, most)
+            self._admit(connection, terms, [request])
             return job_rows.get_job(connection, add_job(connection, request, terms))
 
     def submit_all(
@@ -132,9 +133,13 @@ class JobQueue(WorkerQueue):
         with self._database.writing() as connection:
             if most is not None:
                 check_client_limit(connection, terms.client, most, len(requests))
+            self._admit(connection, terms, requests)
             ids = [add_job(connection, request, terms) for request in requests]
             keep(connection, ids)
             return [job_rows.get_job(connection, job_id) for job_id in ids]
+
+    def _admit(self, connection: Connection, terms: SubmitOptions, requests: Sequence[GenerationRequest]) -> None:
+        """Raise where these requests may not be queued, in the transaction that would write them."""
 
     def get(self, job_id: str) -> Job:
         """Return a job. NotFoundError when there is none."""
@@ -261,6 +266,10 @@ class JobQueue(WorkerQueue):
             last = others.order_by(jobs.c.priority, jobs.c.place.desc()).limit(1)
             return connection.execute(last).one_or_none(), None
         return found[0], found[1] if len(found) > 1 else None
+
+    def first_position(self, job: Job) -> int:
+        """Return the first position that a waiting job may be moved to."""
+        return 1
 
     def prioritise(self, job_id: str, priority: int) -> Job:
         """Give a queued job another priority; it keeps its place among jobs of equal priority."""

@@ -26,6 +26,7 @@ from core.server.openai.routes import create_openai
 from core.server.submission import BROWSER_COOKIE, ROLE_HEADER, USER_HEADER
 from core.server.unknown_paths import UnknownPaths
 from core.server.v1.routes import create_api
+from core.server.viewers import Viewers, page_client, viewed, viewer_of
 from core.studio import Studio
 
 __all__ = [
@@ -39,9 +40,12 @@ __all__ = [
     "gate",
     "health",
     "keep_private",
+    "page_client",
     "read_binding",
     "service_routes",
     "unknown_paths",
+    "viewed",
+    "viewer_of",
 ]
 
 
@@ -68,11 +72,12 @@ def health(get_studio: Callable[[], Studio | None], keys: Keys) -> Middleware:
 
 def service_routes(get_studio: Callable[[], Studio]) -> list[Mount | Route]:
     """Return the routes to mount. `get_studio` is called at each request, so mounting builds nothing."""
+    own = viewed(get_studio)
     apps = {
-        "/api": create_api(get_studio),
-        "/v1": create_openai(get_studio),
-        "/sdapi/v1": create_a1111(get_studio),
-        "/controlnet": create_controlnet(get_studio, a1111.problem),
+        "/api": create_api(own),
+        "/v1": create_openai(own),
+        "/sdapi/v1": create_a1111(own),
+        "/controlnet": create_controlnet(own, a1111.problem),
     }
     apps["/api"].include_router(docs_routes(documents_of(apps)))
-    return [metrics_route(get_studio), *(Mount(path, app=app) for path, app in apps.items())]
+    return [metrics_route(get_studio), *(Mount(path, app=Viewers(app)) for path, app in apps.items())]

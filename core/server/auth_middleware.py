@@ -41,7 +41,7 @@ from core.server.response_headers import (
     with_headers,
     with_origin,
 )
-from core.server.submission import ROLE_HEADER, SIGN, USER_HEADER
+from core.server.submission import PRIVATE_HEADER, ROLE_HEADER, SIGN, USER_HEADER
 
 _CONTAINER_NAMES = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
 _SLASHES = re.compile("/{2,}")
@@ -104,7 +104,7 @@ class Gate:
         path = scope["path"] if scope["type"] == "http" else ""
         guarded = self._keys.guarded
         if path in OPEN_PATHS or not (guarded or self._binding.for_others) or (guarded and self._is_signed(scope)):
-            await self.app(_named(scope, None), receive, send)
+            await self.app(_named(scope, None, False), receive, send)
         elif not guarded:  # the last user was removed while others could call
             raise UnguardedError(key="server.host", line=LINE)
         elif path == login.LOGIN:
@@ -116,7 +116,7 @@ class Gate:
         else:
             if scope["type"] == "websocket":
                 receive = self._while_valid(headers, receive)
-            await self.app({**_named(scope, visitor), SIGN: self._keys.sign}, receive, send)
+            await self.app({**_named(scope, visitor, self._keys.has_users), SIGN: self._keys.sign}, receive, send)
 
     def _is_signed(self, scope: Scope) -> bool:
         """Return True for an image's address that the service signed."""
@@ -288,10 +288,15 @@ def _foreign(headers: Headers, method: str, binding: Binding, allowed: bool) -> 
     return None
 
 
-def _named(scope: Scope, visitor: Visitor | None) -> Scope:
-    """Return the scope with the visitor's name and role in headers that nobody else can set."""
-    name, role = USER_HEADER.lower().encode(), ROLE_HEADER.lower().encode()
-    kept = [(key, value) for key, value in scope["headers"] if key.lower() not in (name, role)]
+def _named(scope: Scope, visitor: Visitor | None, private: bool) -> Scope:
+    """Return the scope with the visitor's name and role in headers that nobody else can set.
+
+    `private`: there are users, and each has own images and jobs.
+    """
+    name, role, own = (header.lower().encode() for header in (USER_HEADER, ROLE_HEADER, PRIVATE_HEADER))
+    kept = [(key, value) for key, value in scope["headers"] if key.lower() not in (name, role, own)]
+    if private:
+        kept.append((own, b"1"))
     if visitor is not None:
         kept += [(name, quote(visitor.name).encode("ascii")), (role, visitor.role.encode("ascii"))]
     return {**scope, "headers": kept}

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from core.errors import (
+    AdminOnlyError,
     Cancelled,
     DiskFullError,
     InputError,
@@ -25,6 +26,7 @@ from core.errors import (
     StorageError,
     StudioError,
 )
+from core.history.hidden_collections import CollectionTriesError
 from core.i18n import localize
 from core.server.body_limit import RefusedError, Say
 from core.server.submission import StoppedError, WaitError
@@ -39,6 +41,8 @@ _STATUS: tuple[tuple[type[StudioError], int], ...] = (  # the first that fits
     (KeyReusedError, 409),
     (JobStateError, 409),
     (StoppedError, 409),
+    (AdminOnlyError, 403),
+    (CollectionTriesError, 429),
     (QueueFullError, 429),
     (InputQuotaError, 507),
     (InputError, 422),

@@ -36,6 +36,7 @@ CLIENT_HEADER = "X-Client-Id"
 BROWSER_COOKIE = "zdarkroom_browser"
 USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
 ROLE_HEADER = "X-Zdarkroom-Role"  # of the user, set by the gate alone: admin or user
+PRIVATE_HEADER = "X-Zdarkroom-Private"  # set by the gate alone, where there are users: each has own images and jobs
 SIGN = "zdarkroom.sign"  # in the scope of a guarded call: makes an image's address that needs no key
 REQUEST_KEYS = ("model.id", *FIELDS)
 

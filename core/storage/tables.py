@@ -134,13 +134,22 @@ images = Table(
     Index("ix_images_number", "number", *FILTERED, **_only("trashed_at IS NULL")),
 )
 
-image_labels = Table(  # tags, and the collections that an image is in
+image_labels = Table(  # tags, the collections that an image is in, the program that made it, and its owner
     "image_labels",
     metadata,
     Column("kind", String(16), primary_key=True),
     Column("name", String(200), primary_key=True),
     Column("number", Integer, ForeignKey("images.number", ondelete="CASCADE"), primary_key=True),
     Index("ix_image_labels_number", "number"),
+)
+
+hidden_collections = Table(  # collections whose images are shown only after a password was typed
+    "hidden_collections",
+    metadata,
+    Column("owner", String(64), primary_key=True),  # the client of a user; "" without users
+    Column("name", String(200), primary_key=True),
+    Column("hash", String(200), nullable=False),
+    Column("created_at", String(32), nullable=False),
 )
 
 image_records = Table(  # apart from images: only what is shown is read

@@ -5,19 +5,28 @@ Each part is an attribute and is called directly, `studio.queue.cancel(job_id)`.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+
 from core.config.loader import Settings
+from core.config.presets import Presets
 from core.history.benchmark_store import BenchmarkStore
+from core.history.hidden_collections import HiddenCollections
 from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.jobs.queue import JobQueue
+from core.jobs.quota import Quota
 from core.jobs.supervisor import WorkerSupervisor
+from core.jobs.viewed_queue import ViewedQueue
 from core.models.catalog import Catalog
 from core.models.embedding_library import EmbeddingLibrary
 from core.models.hub.downloads import Downloads
 from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
+from core.storage.database import Database
 from core.storage.input_images import InputImages
+from core.studio.collections import Collections
 from core.studio.estimates import Estimates
 from core.studio.hardware import Gauges
 from core.studio.images import Images, Reruns
@@ -25,6 +34,10 @@ from core.studio.models import Models
 from core.studio.prompt_help import PromptHelp
 from core.studio.request_builder import RequestBuilder
 from core.studio.system import System
+from core.studio.usage import UserUsage, quota_of
+from core.types import ANYONE, Viewer
+
+VIEWERS = 256  # whose view of the studio is kept
 
 
 class Studio:
@@ -47,6 +60,11 @@ class Studio:
     estimates     what a request will cost: time, memory, disk, and whether it fits
     prompt_help   prompts enhanced and translated by the text encoder that is loaded
     gauges        memory and GPU over the last hour
+    presets       presets: the shipped ones, those of admins, and a user's own
+    collections   hidden collections of the viewer
+    usage         how much users have generated
+
+    `seen_by(viewer)` is the same studio with the rights of a viewer.
     """
 
     def __init__(
@@ -63,6 +81,9 @@ class Studio:
         benchmarks: BenchmarkStore,
         lora_files: LoraLibrary | RemoteLoras,
         embeddings: EmbeddingLibrary | None,
+        database: Database,
+        hidden: HiddenCollections,
+        viewer: Viewer = ANYONE,
     ) -> None:
         self.settings = settings
         self.requests = requests
@@ -82,6 +103,46 @@ class Studio:
         self.gauges = Gauges(lambda: worker.status().memory_bytes)
         self.prompt_help = PromptHelp(settings, catalog)
         self.system = System(settings, queue, history, catalog, worker)
+        self.viewer = viewer
+        self.presets = Presets(settings, "" if viewer.admin else viewer.owner)
+        self.collections = Collections(hidden, viewer)
+        self.usage = UserUsage(database, viewer, quota_of(settings))
+        self._embeddings = embeddings
+        self._database = database
+        self._hidden = hidden
+        self._views: OrderedDict[Viewer, Studio] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def seen_by(self, viewer: Viewer) -> Studio:
+        """Return this studio as a viewer sees it: history, queue, sweeps, benchmarks and presets with the viewer's rights."""
+        with self._guard:
+            view = self._views.pop(viewer, None) or self._view(viewer)
+            self._views[viewer] = view
+            while len(self._views) > VIEWERS:
+                self._views.popitem(last=False)
+            return view
+
+    def _view(self, viewer: Viewer) -> Studio:
+        scope = Collections(self._hidden, viewer).scope
+        view = Studio(
+            settings=self.settings,
+            requests=self.requests,
+            queue=ViewedQueue(self.queue, scope, quota_of(self.settings) if viewer.private else Quota()),
+            history=self.history.seen_by(scope),
+            catalog=self.catalog,
+            worker=self.worker,
+            sweeps=self.sweeps.seen_by(scope),
+            downloads=self.downloads,
+            input_images=self.input_images,
+            benchmarks=self.benchmarks.seen_by(scope),
+            lora_files=self.lora_files,
+            embeddings=self._embeddings,
+            database=self._database,
+            hidden=self._hidden,
+            viewer=viewer,
+        )
+        view.estimates, view.gauges, view.prompt_help = self.estimates, self.gauges, self.prompt_help
+        return view
 
     def start(self) -> None:
         """Start the worker process and keep it alive, unless another studio over the same folder has one."""

@@ -8,6 +8,7 @@ from core.cluster import dispatcher
 from core.config.loader import Settings
 from core.errors import OptionError, UnavailableError
 from core.history.benchmark_store import BenchmarkStore
+from core.history.hidden_collections import HiddenCollections
 from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.i18n import localize
@@ -71,6 +72,8 @@ def build_studio(settings: Settings) -> Studio:
         benchmarks=BenchmarkStore(database),
         lora_files=loras,
         embeddings=embeddings,
+        database=database,
+        hidden=HiddenCollections(database, settings.access.unlock_minutes),
     )
 
 

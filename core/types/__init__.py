@@ -62,8 +62,10 @@ from core.types.machine import (
     SystemReport,
     WorkerStatus,
 )
+from core.types.viewer import ANYONE, USER_CLIENT, Usage, Viewer
 
 __all__ = [
+    "ANYONE",
     "CARDS",
     "CFG_OFF",
     "CONTROL",
@@ -76,6 +78,7 @@ __all__ = [
     "ROLES",
     "SET_FIELDS",
     "STORED_OFFSET",
+    "USER_CLIENT",
     "AnnotationChange",
     "Annotations",
     "Axis",
@@ -116,6 +119,8 @@ __all__ = [
     "SubmitOptions",
     "SystemReport",
     "Undo",
+    "Usage",
+    "Viewer",
     "Vote",
     "WorkerStatus",
     "cfg_of",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
-from core.server.auth import passwords
 from core.server.auth.authenticator import Keys, Visitor
 from core.server.auth.users import LastAdminError, Users
+from core.storage import passwords
 from tests.integration.jobs.harness import make_settings, wait_for
 from tests.integration.server.test_gate import LINE, PASSWORD, TOKEN, House
 

@@ -22,6 +22,7 @@ from core.config.lora_syntax import LoraSpec
 from core.errors import InputError, LoraFileError, StudioError, UnknownLoraError, UnknownModelError
 from core.history import image_rows
 from core.history.benchmark_store import BenchmarkStore
+from core.history.hidden_collections import HiddenCollections
 from core.history.pending import PendingImage
 from core.history.record_codec import generated_record, new_id
 from core.history.store import History
@@ -461,6 +462,8 @@ class FakeStudio(Studio):
             benchmarks=BenchmarkStore(self.database),
             lora_files=loras,
             embeddings=embeddings,
+            database=self.database,
+            hidden=HiddenCollections(self.database, settings.access.unlock_minutes),
         )
         self.system.report = lambda: system_report(self.worker.status())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.config.presets import Presets
 from core.errors import StudioError
 from core.studio import Studio
 from ui import state
@@ -22,7 +21,7 @@ def apply_preset(studio: Studio, name: str) -> None:
     """Put a preset into the form, over the defaults of its model; what it does not name stays as it is."""
     state.set_errors(())
     try:
-        values = Presets(studio.settings).get(name).values
+        values = studio.presets.get(name).values
         request = studio.requests.new({**_present(studio, values), **values}, name)
     except StudioError as error:
         state.set_errors([error])
@@ -46,25 +45,25 @@ def _present(studio: Studio, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def save_preset(studio: Studio, name: str) -> None:
     """Save the form under a name."""
-    _try(lambda: state.set_preset(Presets(studio.settings).save(name, values_of_form()).name))
+    _try(lambda: state.set_preset(studio.presets.save(name, values_of_form()).name))
 
 
 def delete_preset(studio: Studio, name: str) -> None:
     """Delete an own preset; the form stays as it is."""
-    _try(lambda: Presets(studio.settings).delete(name))
+    _try(lambda: studio.presets.delete(name))
     state.set_preset("")
 
 
 def import_preset(studio: Studio, text: str, name: str) -> None:
     """Save a YAML text as a preset and apply it."""
-    if _try(lambda: Presets(studio.settings).import_yaml(text, name)):
+    if _try(lambda: studio.presets.import_yaml(text, name)):
         apply_preset(studio, name)
 
 
 def is_modified(studio: Studio, name: str) -> bool:
     """Return True if the form differs from what the preset sets."""
     try:
-        values = Presets(studio.settings).get(name).values
+        values = studio.presets.get(name).values
         wanted = studio.requests.new({**_present(studio, values), **values}, name)
         present = studio.requests.new(state.form_values(), name)
     except StudioError:

@@ -16,7 +16,7 @@ SELECT, NAME, FILE = "preset_select", "preset_name", "preset_file"
 
 def draw(studio: Studio) -> None:
     """The list and its menu, in their row."""
-    presets = Presets(studio.settings)
+    presets = studio.presets
     names = presets.names()
     current = state.preset() if state.preset() in names else ""
     modified = bool(current) and actions.is_modified(studio, current)
@@ -42,11 +42,9 @@ def _selected(studio: Studio) -> None:
 
 
 def _menu(studio: Studio, presets: Presets, current: str, modified: bool) -> None:
-    own = bool(current) and not presets.is_shipped(current)
-    if not state.is_admin():  # presets are shared by all users
-        st.caption(t("preset.admin_only"))
-        _export(presets, current)
-        return
+    own = bool(current) and presets.is_own(current)
+    if not state.is_admin():
+        st.caption(t("preset.yours"))
     name = st.text_input(t("preset.name"), key=NAME, placeholder=t("preset.name_hint"))
     st.button(
         t("preset.save"), key="preset_save", icon=":material/save:", width="stretch", on_click=actions.save_preset,

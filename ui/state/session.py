@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,7 +11,7 @@ import streamlit as st
 
 from core.config.schema import AUTO
 from core.errors import LANGUAGES
-from core.server import BROWSER_COOKIE, ROLE_HEADER, USER_HEADER
+from core.server import ROLE_HEADER, USER_HEADER, page_client
 from core.types import Job
 
 _LANGUAGE = "language"
@@ -90,11 +89,7 @@ def client() -> str:
 
 def client_of(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
     """Return what `client` returns, for whoever sent a request with these headers and cookies."""
-    if name := headers.get(USER_HEADER):
-        return f"user:{name}"
-    cookie = cookies.get(BROWSER_COOKIE)
-    name = cookie if isinstance(cookie, str) else ""  # none in a page without a browser
-    return f"page:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return page_client(headers, cookies)
 
 
 def owner() -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core.studio import Studio
-from core.types import HistoryQuery, ImageRecord, Job, JobState, QueueSnapshot
+from core.types import USER_CLIENT, HistoryQuery, ImageRecord, Job, JobState, QueueSnapshot
 from ui import actions, formats, progress_poll, resources, state
 from ui.components import custom_components, error_card, job_status, schedule, thumbnails
 from ui.i18n import t
@@ -62,6 +63,8 @@ def _switches(studio: Studio, board: QueueSnapshot, any_ended: bool) -> None:
             key="pause_all",
             icon=":material/play_arrow:" if board.paused else ":material/pause:",
             type="primary" if board.paused else "secondary",
+            disabled=not state.is_admin(),
+            help=None if state.is_admin() else t("queue.admins"),
             on_click=actions.ask,
             args=(studio.queue.pause, not board.paused),
         )
@@ -131,12 +134,12 @@ def _ended(studio: Studio, jobs: Sequence[Job]) -> None:
 def _active_row(studio: Studio, job: Job) -> None:
     if job.state is JobState.QUEUED:
         st.html(f'<p class="zd-place">{job.position or "–"}</p>', width="content")
-    with _words(job):
+    with _words(studio, job):
         job_status.where(job)
         if job.error:
             custom_components.quiet(job.error.message(state.language()))
     if job.state is JobState.QUEUED and job.position is not None:
-        _button("top", job, "vertical_align_top", studio.queue.move, job.id, 1)
+        _button("top", job, "vertical_align_top", _to_front, studio, job)
         _button("up", job, "arrow_upward", studio.queue.move, job.id, job.position - 1)
         _button("down", job, "arrow_downward", studio.queue.move, job.id, job.position + 1)
     if job.state is JobState.QUEUED:
@@ -148,6 +151,11 @@ def _active_row(studio: Studio, job: Job) -> None:
     else:
         _button("hold", job, "pause", studio.queue.pause_job, job.id, True)
     _button("cancel", job, "close", studio.queue.cancel, job.id)
+
+
+def _to_front(studio: Studio, job: Job) -> None:
+    """Move a job as far to the front as its owner may."""
+    studio.queue.move(job.id, studio.queue.first_position(job))
 
 
 def _images(studio: Studio, jobs: Sequence[Job]) -> Mapping[str, ImageRecord]:
@@ -165,7 +173,7 @@ def _ended_row(studio: Studio, job: Job, images: Mapping[str, ImageRecord]) -> N
     if shown:
         more = len(job.image_ids) - IMAGES
         st.html(thumbnails.strip(shown, f"+{more}" if more > 0 else ""), width="content")
-    with _words(job):
+    with _words(studio, job):
         st.text(_end(job))
     if job.state in RETRY_STATES:
         _button("retry", job, "replay", studio.queue.retry, job.id)
@@ -182,13 +190,19 @@ def _end(job: Job) -> str:
     return " · ".join([words, *took, formats.moment(job.finished_at)])
 
 
-def _words(job: Job) -> DeltaGenerator:
+def _words(studio: Studio, job: Job) -> DeltaGenerator:
     """Show the job, and space below it. As text: prompts and errors come from outside."""
     request = job.request
     count = f" × {request.num_images}" if request.num_images > 1 else ""
     room = st.container(gap=None, key=f"words_{job.id}")
-    room.text(f"{title(request, 80)} — {request.width}×{request.height}{count}")
+    name = title(request, 80) if studio.viewer.owns(job.client) else _user(job)
+    room.text(f"{name} — {request.width}×{request.height}{count}")
     return room
+
+
+def _user(job: Job) -> str:
+    """Return what admins see of a job of another user."""
+    return t("queue.of_user", name=unquote(job.client.removeprefix(USER_CLIENT)))
 
 
 def _button(name: str, job: Job, icon: str, verb: Callable[..., object], *arguments: object) -> None:

@@ -11,7 +11,7 @@ from core.config.schema import HIDDEN
 from core.studio import Studio
 from core.types import SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
-from ui.components import charts, error_card, issue_cards, workers
+from ui.components import charts, error_card, issue_cards, users_card, workers
 from ui.i18n import said, t
 
 REFRESH_SECONDS = 5
@@ -27,6 +27,7 @@ def page() -> None:
         st.html(f'<section class="zd-card"><h3>{html.escape(t("charts.title"))}</h3></section>')
         st.fragment(charts.draw, run_every=charts.REFRESH_SECONDS)(studio)
     st.fragment(_cards, run_every=REFRESH_SECONDS)(studio)
+    users_card.draw(studio)
 
 
 def _cards(studio: Studio) -> None:

@@ -269,6 +269,61 @@ ACCESS = (
             "zh": "false：设置令牌或用户后，只有运行工作室的账户能读取其写入的文件（0600、0700）。",
         },
     ),
+    service(
+        "access.unlock_minutes",
+        type="float",
+        default=10.0,
+        minimum=0.1,
+        maximum=1440.0,
+        unit="min",
+        label={"en": "Hidden collections stay unlocked for", "zh": "隐藏图集解锁时长"},
+        help={
+            "en": "After this time a hidden collection is locked again for whoever has unlocked it.",
+            "zh": "超过此时间后，已解锁的隐藏图集会重新锁定。",
+        },
+    ),
+)
+
+QUOTA = (
+    service(
+        "quota.images_per_hour",
+        type="int",
+        default=0,
+        minimum=0,
+        maximum=1_000_000,
+        unit="images",
+        label={"en": "Images an hour for each user", "zh": "每位用户每小时张数"},
+        help={
+            "en": "With users: images of a user's jobs that wait, run, or ended within an hour. Admins have no limit. 0 = none.",
+            "zh": "有用户时：用户的排队、运行中或一小时内结束的任务的图片张数。管理员不受限。0 表示不限。",
+        },
+    ),
+    service(
+        "quota.megapixels_per_hour",
+        type="int",
+        default=0,
+        minimum=0,
+        maximum=10_000_000,
+        unit="MP",
+        label={"en": "Megapixels an hour for each user", "zh": "每位用户每小时百万像素"},
+        help={
+            "en": "With users: width times height of the same images together. Admins have no limit. 0 = none.",
+            "zh": "有用户时：上述图片的宽乘高之和。管理员不受限。0 表示不限。",
+        },
+    ),
+    service(
+        "quota.disk_mb",
+        type="int",
+        default=0,
+        minimum=0,
+        maximum=100_000_000,
+        unit="MB",
+        label={"en": "Disk space for each user", "zh": "每位用户的磁盘空间"},
+        help={
+            "en": "With users: size of all images of a user, the trash included. Admins have no limit. 0 = none.",
+            "zh": "有用户时：用户的全部图片（含回收站）的大小。管理员不受限。0 表示不限。",
+        },
+    ),
 )
 
 SERVICE = (

@@ -22,8 +22,8 @@ from urllib.parse import urlencode
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from core.config.loader import Settings
-from core.server.auth import passwords
 from core.server.auth.users import ADMIN, USER, ClosedSessions, Role, Users, session_secret
+from core.storage import passwords
 
 _TOKEN = re.compile(r"[!-~]{16,}")  # printable ASCII, no space
 _NO_TOKEN = re.compile(r"[<>:]")  # the marks of an example, and what separates NAME:PASSWORD

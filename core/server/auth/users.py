@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import InputError, StorageError
-from core.server.auth import passwords
+from core.storage import passwords
 from core.storage.files import storage_error
 
 FOLDER = "access"

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from core.server import listing
 from core.server.v1 import exports
-from core.server.v1.files import FOREVER
+from core.server.v1.files import FOREVER, NEVER
 from core.studio import Studio
 
 
@@ -22,12 +22,16 @@ def archive_routes(get_studio: Callable[[], Studio]) -> APIRouter:
 
     @router.get("/differences/{one}/{other}")
     def difference(one: str, other: str) -> Response:
-        return Response(get_studio().images.difference_map(one, other), media_type="image/png", headers=FOREVER)
+        studio = get_studio()
+        kept = all(studio.history.may_be_cached(image_id) for image_id in (one, other))
+        return Response(studio.images.difference_map(one, other), media_type="image/png", headers=FOREVER if kept else NEVER)
 
     @router.get("/sheets/{sheet_id}")
     def sheet(sheet_id: str) -> Response:
-        path = get_studio().sweeps.file(sheet_id)
-        return FileResponse(path, media_type="image/png", filename=path.name, headers=FOREVER)
+        studio = get_studio()
+        path = studio.sweeps.file(sheet_id)
+        kept = FOREVER if not studio.collections.scope().hidden else NEVER  # an image of it may be hidden later
+        return FileResponse(path, media_type="image/png", filename=path.name, headers=kept)
 
     @router.get("/history")
     def listing_of(request: Request) -> Response:

@@ -17,6 +17,9 @@ TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an image's id never means another image
 
 
+NEVER = {"Cache-Control": "no-store"}
+
+
 def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
     """Return the routes of images, thumbnails and previews; `refusals` documents the error responses."""
     router = APIRouter(tags=["images"], responses=refusals)
@@ -24,6 +27,10 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
     def images(*types: str) -> dict[int | str, dict[str, Any]]:
         binary = {"schema": {"type": "string", "format": "binary"}}
         return {200: {"content": dict.fromkeys(types, binary), "description": "The image"}}
+
+    def _kept(image_id: str) -> dict[str, str]:
+        """Return how long a browser may keep an image: not at all where it is in a hidden collection."""
+        return FOREVER if get_studio().history.may_be_cached(image_id) else NEVER
 
     @router.get("/images/{image_id}", response_class=Response, responses=images(*TYPES.values()))
     def image(image_id: str, download: bool = False) -> Response:
@@ -35,7 +42,7 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
             media_type=TYPES.get(record.format, "application/octet-stream"),
             filename=path.name,
             content_disposition_type="attachment" if download else "inline",
-            headers=FOREVER,
+            headers=_kept(image_id),
         )
 
     @router.get("/images/{image_id}/record")
@@ -47,7 +54,7 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
     def thumbnail(image_id: str) -> Response:
         """Return a WebP of at most 256 pixels a side."""
         # read here: a FileResponse changes threads four times, and a gallery asks for a hundred at once
-        return Response(get_studio().history.thumbnail(image_id).read_bytes(), media_type="image/webp", headers=FOREVER)
+        return Response(get_studio().history.thumbnail(image_id).read_bytes(), media_type="image/webp", headers=_kept(image_id))
 
     @router.get("/loras/{name}/preview", response_class=Response, responses=images("image/webp"))
     def lora(name: str) -> Response:

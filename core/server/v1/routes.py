@@ -10,6 +10,8 @@ POST /api/v1/comparisons {"columns": [{"model": "demo"}, {"model": "sdxl", "opti
     "seeds": [7]}  ->  202, each column a job
 POST /api/v1/prompts {"task": "enhance", "prompt": "..."}  ->  202, GET and DELETE /api/v1/prompts/<id>
 GET /api/v1/comparisons, /api/v1/comparisons/<id>, /table (CSV), /sheet (PNG), DELETE (cancels)
+POST /api/v1/collections/hide, /unlock, /show {"name": "...", "password": "..."}, /lock; GET /api/v1/collections
+GET /api/v1/usage (of the caller), /api/v1/users (of all, for admins)
 GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/openapi.json
 
 """
@@ -27,18 +29,19 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 from starlette.responses import Response, StreamingResponse
 
 from core import __version__
-from core.config.presets import Presets
 from core.errors import OptionError
 from core.server.body_limit import Guard
 from core.server.error_responses import Answer, install_errors, problem
 from core.server.submission import SOURCE, client_of, digest, requested, submit
 from core.server.v1.archive import archive_routes
 from core.server.v1.benchmarks import comparison_routes
+from core.server.v1.collections import collection_routes
 from core.server.v1.files import file_routes
 from core.server.v1.input_images import input_routes
 from core.server.v1.job_events import JobEvents
 from core.server.v1.prompts import prompt_routes
 from core.server.v1.schemas import PROMPTS, TERMS, CapabilitiesCache, job_json, order_schema
+from core.server.v1.usage import usage_routes
 from core.studio import Studio
 from core.types import InputSources, JobState, SubmitOptions
 
@@ -99,6 +102,8 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     compared = comparison_routes(get_studio, refusals)
     v1.include_router(files)
     v1.include_router(compared)
+    v1.include_router(collection_routes(get_studio, refusals))
+    v1.include_router(usage_routes(get_studio, refusals))
     app.include_router(v1)
     app.include_router(files, include_in_schema=False)
     app.include_router(compared, include_in_schema=False)
@@ -218,7 +223,7 @@ def _order_of(
     """Return the values, the prompts of a batch and the input images of an order. Raises InputError."""
     values = {key: value for key, value in order.items() if key not in (*TERMS, PROMPTS)}
     if preset := _term(order, "preset", str):
-        values = dict(Presets(studio.settings).under(preset, values, SOURCE))
+        values = dict(studio.presets.under(preset, values, SOURCE))
     inputs, parent = _term(order, "inputs", dict[str, str]), _term(order, "parent", str)
     sources = InputSources(inputs or {}, parent or "") if inputs or parent else None
     return values, _term(order, PROMPTS, list[Any]), sources
@@ -266,7 +271,7 @@ def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
     @router.get("/presets", responses=refusals(), tags=["studio"])
     def presets() -> Any:
         """The presets: their names, whether they are shipped, and what each sets by key."""
-        store = Presets(get_studio().settings)
+        store = get_studio().presets
         found = [store.get(name) for name in store.names()]
         return Answer(
             {"presets": [{"name": one.name, "shipped": one.shipped, "values": dict(one.values)} for one in found]}

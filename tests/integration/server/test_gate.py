@@ -24,11 +24,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from core.config.loader import PROJECT_ROOT, load_settings
 from core.errors import ConfigFileError, OptionError, SecretShownError, StudioError
 from core.server import BROWSER_COOKIE, gate
-from core.server.auth import authenticator, passwords, rate_limit
+from core.server.auth import authenticator, rate_limit
 from core.server.auth.authenticator import Keys, read_authorization
 from core.server.auth.bind_address import UnguardedError, WeakTokenError, names_this_studio, read_binding
 from core.server.auth.rate_limit import Failures
 from core.server.auth.users import Users, UsersFileError
+from core.storage import passwords
 from tests.integration.jobs.harness import make_settings, wait_for
 from tests.integration.server.live import Served, serving
 from tests.options import measured
