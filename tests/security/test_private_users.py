@@ -34,6 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "LOG_N", 5)
         patch.setattr(passwords, "P", 1)
+        patch.setattr(passwords, "NOBODY", f"scrypt$5$8$1${'A' * 22}==${'A' * 43}=")
         users = Users(folder)
         for name in ("anna", "bert", "carl"):
             users.add(name, PASSWORD)

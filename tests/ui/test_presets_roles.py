@@ -1,4 +1,4 @@
-"""Presets belong to all users: an admin changes them, everyone else uses and exports them."""
+"""Presets of admins belong to all users, who use and export them; what a user saves is that user's alone."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def menu(presets, current):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize(
-    ("admin", "buttons"), [(True, {"preset_save", "preset_update", "preset_delete"}), (False, set())]
+    ("user", "buttons"), [("", {"preset_save", "preset_update", "preset_delete"}), ("user:bert", {"preset_save"})]
 )
-def test_only_an_admin_changes_presets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, admin: bool, buttons: set[str]
+def test_only_an_admin_changes_shared_presets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str, buttons: set[str]
 ) -> None:
-    presets = Presets(load_settings(overrides={"output.directory": str(tmp_path)}))
-    presets.save("mine", {"generation.width": 512})
+    settings = load_settings(overrides={"output.directory": str(tmp_path)})
+    Presets(settings).save("mine", {"generation.width": 512})
+    presets, admin = Presets(settings, user), not user
     monkeypatch.setattr(state, "is_admin", lambda: admin)
     at = AppTest.from_function(menu, args=(presets, "mine")).run(timeout=60)
     assert not at.exception
