@@ -18,7 +18,7 @@ def draw(studio: Studio) -> None:
     if not viewer.private:
         return
     with st.container(border=True, key="users_card"):
-        st.subheader(t("users.title" if viewer.admin else "users.own"))
+        st.subheader(t("users.title") if viewer.admin else t("users.own"))
         if viewer.admin:
             st.caption(t("users.counts_only"))
             shown = {unquote(name.removeprefix(USER_CLIENT)): use for name, use in usage.all().items()}
