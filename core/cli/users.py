@@ -11,7 +11,7 @@ from core.cli.console import DONE, ask_password
 from core.config.loader import Settings, load_settings
 from core.errors import InputError
 from core.jobs.quota import MEGABYTE, use_of
-from core.jobs.worker_config import open_database
+from core.jobs.worker_process import open_database
 from core.server.auth.users import ADMIN, USER, Users
 from core.types import USER_CLIENT
 
