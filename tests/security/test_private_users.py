@@ -16,6 +16,8 @@ import pytest
 
 from core.errors import NotFoundError
 from core.history.hidden_collections import CollectionLockedError
+from core.jobs import quota
+from core.jobs.quota import MEGABYTE, Quota, QuotaError, use_of
 from core.server.auth.users import Users
 from core.server.listing import write_query
 from core.storage import passwords
@@ -205,6 +207,12 @@ def test_sweeps_and_benchmarks_of_others_are_not_found(served: Served, bert: htt
     sweep = own.reruns.sweep(made["images"][0]["id"], [Axis("generation.seed", (1, 2))], SubmitOptions())
     wait_for(lambda: bert.get(f"/api/sheets/{sweep.id}").status_code == 200)
     assert carl.get(f"/api/sheets/{sweep.id}").status_code == 404
+    one, two = (image["id"] for image in made["images"])
+    study = bert.post("/api/v1/why", json={"one": one, "other": two, "size": 64}).headers["location"]
+    report = wait_for(lambda: not (told := bert.get(study).json())["active"] and told)
+    assert report["done"] == 2 and report["steps"][0]["rank"] == 1 and report["steps"][0]["distance"] > 0
+    assert carl.get(study).status_code == carl.delete(study).status_code == 404
+    assert carl.post("/api/v1/why", json={"one": one, "other": two, "plan_only": True}).status_code == 404
     small = {"width": 64, "height": 64, "steps": 2}
     order = {"columns": [{"model": "demo", "options": small}, {"model": "demo", "profile": "draft", "options": small}],
              "prompts": ["a secret house"], "seeds": [7]}  # fmt: skip
@@ -248,6 +256,24 @@ def test_quota_of_images(carl: httpx.Client, anna: httpx.Client, paused: None) -
     more = carl.post("/api/v1/jobs", json={**SMALL, "prompts": ["a"] * 20})
     assert more.status_code == 429 and "quota.images_per_hour is 40" in more.json()["error"]["en"]
     assert anna.post("/api/v1/jobs", json={**SMALL, "prompts": ["a"] * 45}).status_code == 202, "admins have no quota"
+
+
+@pytest.mark.option("quota.megapixels_per_hour")
+@pytest.mark.option("quota.disk_mb")
+def test_quotas_of_pixels_and_of_the_disk(served: Served, made: Any) -> None:
+    request = served.studio.requests.new({**SMALL, "width": 1024, "height": 1024, "num_images": 2})
+    with served.studio._database.reading() as connection:
+        Quota(megapixels_per_hour=3).check(connection, "user:new", [request])
+        with pytest.raises(QuotaError, match="megapixels_per_hour is 2"):
+            Quota(megapixels_per_hour=2).check(connection, "user:new", [request])
+        Quota(disk_mb=1).check(connection, "user:new", [request])
+        small = Quota(disk_mb=1)
+        owned = use_of(connection, "user:bert").disk_bytes
+        assert owned > 0 and small.disk_mb * MEGABYTE > owned
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(quota, "MEGABYTE", owned)
+            with pytest.raises(QuotaError, match="disk_mb is 1"):
+                small.check(connection, "user:bert", [request])
 
 
 def test_presets_are_each_users_own(served: Served, bert: httpx.Client, carl: httpx.Client) -> None:

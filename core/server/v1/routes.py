@@ -12,6 +12,7 @@ POST /api/v1/prompts {"task": "enhance", "prompt": "..."}  ->  202, GET and DELE
 GET /api/v1/comparisons, /api/v1/comparisons/<id>, /table (CSV), /sheet (PNG), DELETE (cancels)
 POST /api/v1/collections/hide, /unlock, /show {"name": "...", "password": "..."}, /lock; GET /api/v1/collections
 GET /api/v1/usage (of the caller), /api/v1/users (of all, for admins)
+POST /api/v1/why {"one": <id>, "other": <id>}  ->  202, GET and DELETE /api/v1/why/<id>
 GET /api/v1/images/<id>, /api/v1/thumbnails/<id>, /api/v1/capabilities, /api/openapi.json
 
 """
@@ -42,6 +43,7 @@ from core.server.v1.job_events import JobEvents
 from core.server.v1.prompts import prompt_routes
 from core.server.v1.schemas import PROMPTS, TERMS, CapabilitiesCache, job_json, order_schema
 from core.server.v1.usage import usage_routes
+from core.server.v1.why import why_routes
 from core.studio import Studio
 from core.types import InputSources, JobState, SubmitOptions
 
@@ -104,6 +106,7 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     v1.include_router(compared)
     v1.include_router(collection_routes(get_studio, refusals))
     v1.include_router(usage_routes(get_studio, refusals))
+    v1.include_router(why_routes(get_studio, refusals))
     app.include_router(v1)
     app.include_router(files, include_in_schema=False)
     app.include_router(compared, include_in_schema=False)
