@@ -102,10 +102,12 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
 
         return samplers.run(parsed.json)
     if parsed.command == "history":
-        from core.cli import history, why
-
         if parsed.action == "why":
+            from core.cli import why
+
             return why.run(parsed, language, configs, os.environ)
+        from core.cli import history
+
         return history.run(parsed, language, configs, os.environ)
     if parsed.command == "inspect":
         from core.cli import inspect
