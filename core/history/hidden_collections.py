@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 
 from sqlalchemy import delete, insert, select
 
-from core.errors import InputError
+from core.errors import InputError, StorageError
 from core.history.image_rows import LONGEST_NAME
 from core.i18n import localize
 from core.storage import passwords
@@ -21,6 +21,7 @@ from core.storage.infotext import well_formed
 from core.storage.tables import hidden_collections
 
 SHORTEST, LONGEST = 4, 200  # characters of a password
+KEPT_SECONDS = 1.0  # so long the list of hidden collections is taken for the present one
 TRIES, TRY_SECONDS = 5, 60.0  # wrong passwords of a viewer
 Pair = tuple[str, str]  # owner and name
 
@@ -51,14 +52,30 @@ class HiddenCollections:
         self._clock = clock
         self._until: dict[tuple[str, Pair], float] = {}
         self._wrong: dict[str, list[float]] = {}
+        self._known: tuple[float, tuple[Pair, ...]] | None = None  # when they were read, and all of them
         self._guard = threading.Lock()
 
     def pairs(self, owners: Collection[str]) -> tuple[Pair, ...]:
-        """Return the hidden collections of these owners, as (owner, name)."""
+        """Return the hidden collections of these owners, as (owner, name). What others hide is seen within KEPT_SECONDS."""
+        return tuple(pair for pair in self._all() if pair[0] in owners)
+
+    def _all(self) -> tuple[Pair, ...]:
+        """Return all hidden collections; those last known while the database is away."""
+        with self._guard:
+            if self._known is not None and time.monotonic() - self._known[0] < KEPT_SECONDS:
+                return self._known[1]
         columns = hidden_collections.c
-        wanted = select(columns.owner, columns.name).where(columns.owner.in_(owners))
-        with self._database.reading() as connection:
-            return tuple((row.owner, row.name) for row in connection.execute(wanted.order_by(columns.name)))
+        try:
+            with self._database.reading() as connection:
+                rows = connection.execute(select(columns.owner, columns.name).order_by(columns.name))
+                found = tuple((row.owner, row.name) for row in rows)
+        except StorageError as error:
+            if not error.temporary or self._known is None:
+                raise
+            return self._known[1]
+        with self._guard:
+            self._known = (time.monotonic(), found)
+        return found
 
     def locked(self, viewer: str, pairs: Collection[Pair]) -> tuple[Pair, ...]:
         """Return which of these collections are locked for a viewer."""
@@ -85,6 +102,7 @@ class HiddenCollections:
         row = {"owner": owner, "name": name, "hash": passwords.hashed(password), "created_at": now()}
         with self._database.writing() as connection:
             connection.execute(insert(hidden_collections), row)
+        self._known = None
 
     def unlock(self, viewer: str, owners: Collection[str], name: str, password: str) -> Pair:
         """Show a hidden collection to a viewer for some minutes; return it.
@@ -104,6 +122,7 @@ class HiddenCollections:
         here = (hidden_collections.c.owner == owner, hidden_collections.c.name == name)
         with self._database.writing() as connection:
             connection.execute(delete(hidden_collections).where(*here))
+        self._known = None
 
     def lock(self, viewer: str) -> None:
         """Lock everything that a viewer has unlocked."""

@@ -33,6 +33,7 @@ from core.studio.hardware import Gauges
 from core.studio.images import Images, Reruns
 from core.studio.models import Models
 from core.studio.prompt_help import PromptHelp
+from core.studio.queue_end import QueueEnd
 from core.studio.request_builder import RequestBuilder
 from core.studio.system import System
 from core.studio.usage import UserUsage, quota_of
@@ -65,6 +66,7 @@ class Studio:
     presets       presets: the shipped ones, those of admins, and a user's own
     collections   hidden collections of the viewer
     usage         how much users have generated
+    queue_end     what happens when jobs end and the queue is empty
     why           why two images differ: images between them, a change at a time
 
     `seen_by(viewer)` is the same studio with the rights of a viewer.
@@ -107,6 +109,7 @@ class Studio:
         self.gauges = Gauges(lambda: worker.status().memory_bytes)
         self.prompt_help = PromptHelp(settings, catalog)
         self.system = System(settings, queue, history, catalog, worker)
+        self.queue_end = QueueEnd(settings, queue)
         self.why = Why(history, queue, requests, studies)
         self.viewer = viewer
         self.presets = Presets(settings, "" if viewer.admin else viewer.owner)
@@ -149,6 +152,7 @@ class Studio:
             viewer=viewer,
         )
         view.estimates, view.gauges, view.prompt_help = self.estimates, self.gauges, self.prompt_help
+        view.queue_end = self.queue_end
         return view
 
     def start(self) -> None:
@@ -157,6 +161,7 @@ class Studio:
 
     def stop(self) -> None:
         """Stop the downloads and the worker process that this studio started."""
+        self.queue_end.stop()
         self.gauges.stop()
         self.downloads.stop()
         self.worker.stop()
