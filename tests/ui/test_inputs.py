@@ -127,6 +127,7 @@ def test_boxes_are_typed_and_refused_by_name(studio, open_page):
     page = with_image(open_page)
     boxes = next(one for one in page.text_input if one.label == "Refine boxes")
     boxes.set_value("64x64+0+0, 32x32+64+0").run()
+    assert "Only the boxes are regenerated" in all_text(page) and "over all boxes" in all_text(page)
     page.number_input(key="w:inpaint.padding").set_value(8).run()
     page.button(key="generate").click().run()
     options = only(studio).options

@@ -66,14 +66,15 @@ def _selected(studio: Studio, image: str) -> None:
     except StudioError as error:
         st.warning(formats.literal(error.message(state.language())))
         return _remove()
-    masked = MASK in state.sources().inputs
+    masked, boxes = MASK in state.sources().inputs, bool(state.form()[BOXES])
+    area = t("inputs.mask_on") if masked else t("inputs.boxes_on") if boxes else t("inputs.mask_off")
     with st.container(horizontal=True, vertical_alignment="center", key="source_row"):
         st.html(
             f'<img class="zd-source" src="{custom_components.input_url(image)}" alt="{html.escape(t("inputs.source"))}">',
             width=72,
         )
         with st.container(key="source_text"):
-            st.caption(f"{formats.pixels(width, height)} · {t('inputs.mask_on') if masked else t('inputs.mask_off')}")
+            st.caption(f"{formats.pixels(width, height)} · {area}")
     with st.container(horizontal=True, key="input_buttons"):
         st.button(
             t("inputs.paint"),
@@ -90,7 +91,7 @@ def _selected(studio: Studio, image: str) -> None:
     _inpaint(studio, masked)
     _outpaint(studio)
     if steps := actions.steps(studio):
-        st.caption(t("inputs.steps", run=steps[0], steps=steps[1]))
+        st.caption(t("inputs.steps_of_all" if boxes else "inputs.steps", run=steps[0], steps=steps[1]))
 
 
 def _references(studio: Studio) -> None:
