@@ -107,10 +107,21 @@ def test_the_finished_image_is_drawn_over_at_a_click(studio, open_page):
     studio.queue.finish(job.id)
     record = studio.history.records[0]
     page = open_page(job=job.id)
+    page.session_state["sections_open"] = frozenset()
+    page.run()
+    assert "off" in header(page, "Img2img")
     page.button(key="start_from").click().run()
-    assert page.slider(key="w:img2img.denoising_strength").value == 0.6
+    assert "denoising 0.6" in header(page, "Img2img")
+    assert page.slider(key="w:img2img.denoising_strength").value == 0.6 and page.session_state["stage_tab"] == "mask"
     page.button(key="generate").click().run()
     assert studio.queue.submitted[-1].parent == record.id
+    assert page.session_state["stage_tab"] == "result", "what is generated is shown"
+
+
+def header(page, name):
+    """What the header of an accordion says."""
+    (label,) = [one.label for one in page.expander if one.label.startswith(name)]
+    return label
 
 
 def test_outpaint_gives_the_file_the_size_of_what_is_added(studio, open_page):

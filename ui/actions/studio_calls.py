@@ -29,12 +29,14 @@ def cancel_all(studio: Studio, job_ids: Sequence[str]) -> None:
 
 
 def submit(studio: Studio, request: GenerationRequest, terms: SubmitOptions | None = None) -> bool:
-    """Queue a complete request and watch it."""
+    """Queue a complete request and watch it on the stage, which the mask gives free."""
     try:
         state.watch(studio.queue.submit(request, terms or SubmitOptions(client=state.client())).id)
     except StudioError as error:
         state.set_errors([error])
         return False
+    if state.stage_tab() == state.MASK:
+        state.set_stage_tab(state.RESULT)
     return True
 
 

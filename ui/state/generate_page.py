@@ -73,7 +73,9 @@ def section_open(name: str) -> bool:
 
 
 def set_section(name: str, is_open: bool) -> None:
-    """Open or close an accordion."""
+    """Open or close an accordion; one that is opened says anew in its header what is set."""
+    if is_open and not section_open(name):
+        st.session_state.get(_SUMMARIES, {}).pop(name, None)
     others = st.session_state.get(_SECTIONS, frozenset()) - {name}
     st.session_state[_SECTIONS] = others | {name} if is_open else others
 
