@@ -218,7 +218,7 @@ def test_without_storage_only_a_reload_forgets(app, browser, broken):
     page.close()
 
 
-def test_a_number_just_typed_is_kept_when_another_page_is_clicked(app, browser):
+def test_a_number_just_typed_survives_another_page_and_a_reload(app, browser):
     """The prompt has its draft; a number goes to the page's program when its field is left, by this very click."""
     page = new_page(browser)
     open_generate(page, app, "en")
@@ -228,6 +228,10 @@ def test_a_number_just_typed_is_kept_when_another_page_is_clicked(app, browser):
     expect(page.locator(".st-key-queue_switches")).to_be_visible()
     page.get_by_role("link", name="Generate").click()
     expect(steps).to_have_value("13")
+    steps.fill("17")
+    page.reload()
+    wait_for_draft(page)
+    expect(steps).to_have_value("17")
     page.close()
 
 

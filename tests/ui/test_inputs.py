@@ -111,7 +111,7 @@ def test_the_finished_image_is_drawn_over_at_a_click(studio, open_page):
     page.run()
     assert "off" in header(page, "Img2img")
     page.button(key="start_from").click().run()
-    assert "denoising 0.6" in header(page, "Img2img")
+    assert "denoising" in header(page, "Img2img")
     assert page.slider(key="w:img2img.denoising_strength").value == 0.6 and page.session_state["stage_tab"] == "mask"
     page.button(key="generate").click().run()
     assert studio.queue.submitted[-1].parent == record.id

@@ -1,5 +1,6 @@
 // What is typed is never lost: the form of a page lies in the browser's storage of this tab, and each letter of a text field the
 // moment it is typed. A page that is opened anew gives it back once in a session; a new tab begins with what any tab typed last.
+// A number that is being typed goes to the program when its field is left; until then it is kept beside the form.
 // While words are on their way to the page's program, the document has `data-unsent`: clicks that leave the page wait for them.
 const RETRY_MS = 3000, STEP_MS = 30, HOLD_MS = 10000;
 const root = document.documentElement;
@@ -11,7 +12,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     settle(box, data);
     const typed = unsent(read(data), data);
     if (!box.asked && typed) setTriggerValue("typed", typed);
-    else write(data, { values: data.values, typed: typed ?? {}, fills: data.fills });
+    else write(data, { values: data.values, typed: typed ?? {}, fills: data.fills, numbers: numbers(box) });
     root.toggleAttribute("data-unsent", typed !== null);
   }
   box.asked = true;
@@ -19,10 +20,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   box.hear = ({ target }) => {
     if (!box.isConnected) return document.removeEventListener("input", box.hear, true);
     const key = Object.keys(data.texts).find((one) => target.closest?.(data.texts[one]));
-    if (!key) return;
     const kept = read(data);
+    if (!key && settled(data)) return hearNumber(box, data, kept, target);
+    if (!key) return;
     const values = settled(data) ? data.values : kept.values; // until what was kept has been taken, it stays
-    write(data, { values, typed: { ...kept?.typed, [key]: target.value }, fills: data.fills });
+    write(data, { ...kept, values, typed: { ...kept?.typed, [key]: target.value }, fills: data.fills });
     root.toggleAttribute("data-unsent", true);
   };
   document.addEventListener("input", box.hear, true);
@@ -37,7 +39,30 @@ export default function ({ data, parentElement, setTriggerValue }) {
 // session: what the program knows later is newer than what was kept.
 function opens(data) {
   const kept = read(data);
-  return data.fresh && !settled(data) && kept && differs({ ...kept.values, ...kept.typed }, data.values);
+  return data.fresh && !settled(data) && kept && differs(all(kept), data.values);
+}
+
+function all(kept) {
+  return { ...kept.values, ...kept.typed, ...kept.numbers };
+}
+
+// Keeps the number of a field of the form, which is found by the class that Streamlit makes of the field's key.
+function hearNumber(box, data, kept, field) {
+  const host = field.type === "number" && field.closest('[class*="st-key-"]');
+  const key = host && Object.keys(data.values).find((one) => host.classList.contains(className(data.prefix + one)));
+  if (!key) return;
+  box.number = { field, key };
+  write(data, { ...kept, numbers: numbers(box) });
+}
+
+// The number in the field that has the focus, by its key.
+function numbers({ number }) {
+  const open = number && number.field === document.activeElement && number.field.value !== "";
+  return open ? { [number.key]: Number(number.field.value) } : {};
+}
+
+function className(key) {
+  return `st-key-${key.replace(/[^a-zA-Z0-9_-]/g, "-")}`;
 }
 
 // The mark tells the session whose program has the form.
@@ -60,7 +85,7 @@ function settle(box, data) {
 // that starts at the same time can swallow the first request. The form takes no input meanwhile, which would be overwritten.
 function restore(box, data, setTriggerValue) {
   const kept = read(data);
-  const send = () => setTriggerValue("restored", { ...kept.values, ...kept.typed, ...present(data) });
+  const send = () => setTriggerValue("restored", { ...all(kept), ...present(data) });
   const since = Date.now();
   let sent = since;
   clearInterval(box.hold);

@@ -132,12 +132,14 @@ def batch(job: Job, total: int, label: str, selected: str | None, *, key: str, o
 
 
 def draft(
-    name: str, values: Mapping[str, Any], texts: Mapping[str, str], *, form: str, fresh: bool = True, fills: int = 0,
+    name: str, values: Mapping[str, Any], texts: Mapping[str, str],
+    *, form: str, prefix: str = "", fresh: bool = True, fills: int = 0,
     on_restored: Callable[[Mapping[str, Any]], None], on_typed: Callable[[Mapping[str, Any]], None],
 ) -> None:  # fmt: skip
     """Keep a page's form in the browser's storage under `name`, and give it back once in a session.
 
-    `form` is the CSS selector of the form, `texts` those of what holds its text fields, by key. `on_restored` gets the form that
+    `form` is the CSS selector of the form, `texts` those of what holds its text fields, by key. The session
+    key of any other field is its key in `values` after `prefix`. `on_restored` gets the form that
     the browser had kept, unless the program knows a newer one already (not `fresh`), `on_typed` words that were typed and did not
     arrive. `fills` changes when the page's program changes a text field.
     """
@@ -153,6 +155,7 @@ def draft(
         "values": dict(values),
         "texts": dict(texts),
         "form": form,
+        "prefix": prefix,
         "session": state.draft_session(),
         "fresh": fresh and not state.draft_asked(name),
         "fills": fills,

@@ -57,7 +57,8 @@ def _draft(studio: Studio) -> None:
             **state.form(), "batch": state.batch_text(), "level": state.level(),
             "inputs": dict(state.sources().inputs), "parent": state.sources().parent,
         },
-        generate_form.SELECTORS, form=".st-key-form_zone", fresh=not state.fills(), fills=state.fills(),
+        generate_form.SELECTORS, form=".st-key-form_zone", prefix=state.widget_key(""),
+        fresh=not state.fills(), fills=state.fills(),
         on_restored=partial(actions.restore_draft, studio), on_typed=actions.take_typed,
     )  # fmt: skip
 
