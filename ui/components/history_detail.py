@@ -86,6 +86,7 @@ def _buttons(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
             t("history.use"), key="use_settings", type="primary", icon=":material/tune:", disabled=not known,
             help=None if known else t("detail.nothing_known"),
         ):  # fmt: skip
+            actions.open_form(studio)  # this page may be the first that is opened
             if isinstance(known, dict):
                 state.fill_form(known)
             else:
