@@ -14,10 +14,12 @@ from hypothesis import settings as hypothesis_settings
 
 from core.config.loader import ENVIRONMENT_PREFIX, PROJECT_ROOT, Settings, load_settings
 from core.storage.database import Database
+from tests import examples
 from tests import object_store as store
 from tests.databases import put_database
 from tests.postgres import Server, running
 
+gc.disable()  # until all is imported: looking through what stays takes seconds, in each process
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Pixels are compared with plain diffusers' on the CPU, on a machine with a GPU as well: `verify` and `bench` try a GPU.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -25,8 +27,9 @@ for variable in [name for name in os.environ if name.startswith(ENVIRONMENT_PREF
     del os.environ[variable]
 
 # A machine under load makes single examples slow; derandomized, so that a red run is red again.
-hypothesis_settings.register_profile("studio", deadline=None, derandomize=True, max_examples=60)
-hypothesis_settings.load_profile("studio")
+hypothesis_settings.register_profile("quick", deadline=None, derandomize=True, max_examples=25)
+hypothesis_settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=60)
+hypothesis_settings.load_profile("quick")
 
 
 SERVER = "postgresql"  # the kind of database that a test may run on once more
@@ -39,6 +42,32 @@ TOGETHER = {
     "tests/integration/jobs/test_job_life.py": "ray",
     "tests/integration/jobs/test_on_ray.py": "ray",
 }
+
+
+# Begun first by several processes, the longest first: half a minute of work at the end is one that the others wait for.
+LONGEST = (
+    "browser",
+    "ray",
+    "tests/integration/jobs/test_worker_deaths.py",
+    "tests/ui/test_generate.py",
+    "tests/ui/test_inputs.py",
+    "tests/unit/cli/test_generate.py",
+    "tests/ui/test_history.py",
+    "tests/models/test_control.py",
+    "tests/unit/storage/test_storage_crash.py",
+    "tests/models/test_studio.py",
+    "tests/unit/cli/test_no_traceback.py",
+    "tests/models/test_loras.py",
+    "tests/models/test_precision.py",
+    "tests/unit/storage/test_storage_search.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try all examples where slow tests are run, too."""
+    if config.getoption("markexpr") != "not slow":
+        examples.share = 1.0
+        hypothesis_settings.load_profile("thorough")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -75,6 +104,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = super()._split_scope(nodeid)
             return next((name for path, name in TOGETHER.items() if file.startswith(path)), file)
 
+        def _assign_work_unit(self, node: Any) -> None:
+            longest = next((name for name in LONGEST if name in self.workqueue), None)
+            if longest is not None:
+                self.workqueue.move_to_end(longest, last=False)
+            super()._assign_work_unit(node)
+
     return Together(config, log)
 
 
@@ -82,6 +117,7 @@ def pytest_collection_finish() -> None:
     """What is imported stays: it need not be looked through each time that a model is unloaded, which took longer than loading."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

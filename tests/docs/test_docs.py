@@ -24,7 +24,7 @@ SHELLS = ("bash", "console", "sh", "")
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 SHELL = [block for block in BLOCKS if block.language in SHELLS and any(commands(block))]
 RUN = [block for block in BLOCKS if block.language == "bash"]
-LONG = ("docs/lora.md", "docs/large-sizes.md")  # pages whose commands start a worker that others have shown to start
+LONG = ("docs/lora.md", "docs/large-sizes.md")  # pages whose commands start a worker, as tests/models/test_studio.py does
 PYTHON = [block for block in BLOCKS if block.language == "python" and "8501" in block.text]
 DEFAULT_ADDRESS = "127.0.0.1:8501"
 
@@ -65,7 +65,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.mark.parametrize(
-    "block", [pytest.param(block, marks=pytest.mark.slow) if block.id.startswith(LONG) else block for block in RUN],
+    "block", [
+        pytest.param(block, marks=pytest.mark.slow) if block.id.startswith(LONG) or "start.py generate" in block.text else block
+        for block in RUN
+    ],
     ids=lambda block: block.id,
 )  # fmt: skip
 def test_a_shell_block_runs(

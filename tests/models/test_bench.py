@@ -50,6 +50,7 @@ def test_editing_costs_a_line_for_each_upscaler_and_area(capfd):
     assert any("no ControlNet" in line for line in table)
 
 
+@pytest.mark.slow
 def test_random_weights_of_the_architecture_reach_a_share_of_the_peak(capfd):
     said, _ = bench("--architecture z-image-turbo --random-weights --only none", capfd)
     assert "random weights, scaled down" in said["model"] and said["max_pixel_distance"] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from core.bench import rope
@@ -12,6 +13,7 @@ from core.cli import main
 from core.demo.repetition import repetition
 
 
+@pytest.mark.slow
 def test_every_scaling_gets_the_same_prompts_at_two_and_three_times_the_side(capfd):
     line = "bench rope --side 128 --prompts 1 --steps 1 --minutes 2 --set vae.dtype=bfloat16"
     assert main.main(line.split()) == 0

@@ -36,6 +36,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return configs
 
 
+@pytest.mark.slow
 def test_the_table_of_three_families_and_two_option_sets(
     configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

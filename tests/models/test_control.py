@@ -140,7 +140,7 @@ def same(one, other):
 # -- what is drawn -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.by_default("3.0-beside", "0.0-v1", "3.0-v21")
+@pytest.mark.by_default("3.0-beside", "3.0-v21")
 @pytest.mark.parametrize("model", [*SDXL, *Z_IMAGE])
 @pytest.mark.parametrize("guidance", [0.0, 3.0])
 @pytest.mark.option("controlnet.preprocessor")
@@ -189,6 +189,7 @@ def test_z_image_control_without_a_masks_channels_is_refused(own, request_of, im
         own.generate(request_of(model="v1", **SIZE), attempt=given)
 
 
+@pytest.mark.by_default("True")
 @pytest.mark.parametrize("with_mask", [False, True])
 def test_sdxl_goes_over_an_image_as_plain_diffusers(toy_box, own, request_of, image, with_mask):
     source, mask = image.rotate(90, expand=True).resize(image.size), masked(image)
@@ -254,6 +255,7 @@ def test_z_image_has_a_start_and_an_end_by_the_same_rule(own, draw, start, end, 
         told.remove()
 
 
+@pytest.mark.by_default("0.5-3")
 @pytest.mark.parametrize(("end", "heard"), [(1.0, 7), (0.5, 3)])
 def test_window_counts_both_evaluations_of_a_heun_step(own, draw, end, heard):
     draw("v1")
@@ -318,6 +320,7 @@ def test_positions_and_attention_are_the_transformers(own, draw):
 
 @pytest.mark.by_default("v21")
 @pytest.mark.parametrize("model", ["beside", "v1", "v21"])
+@pytest.mark.slow
 def test_blocks_on_disk_draw_the_same_image(own, draw, model):
     whole = pixels(draw(model).image)
     small = draw(model, changed={"memory.tier": "4gb", "memory.offload": "disk"})
@@ -327,11 +330,13 @@ def test_blocks_on_disk_draw_the_same_image(own, draw, model):
 
 @pytest.mark.by_default("v1")
 @pytest.mark.parametrize("model", ["beside", "v1"])
+@pytest.mark.slow
 def test_half_precision_is_drawn(draw, model):
     assert draw(model, changed={"model.dtype": "bfloat16"}).image.size == (64, 80)
     assert draw(model, changed={"model.dtype": "float16"}).image.size == (64, 80)
 
 
+@pytest.mark.slow
 def test_int8_leaves_the_control_layers_alone(own, draw):
     whole = pixels(draw("v1").image)
     image = draw("v1", changed={"memory.quantization": "int8"})
@@ -382,6 +387,7 @@ def test_options_of_control_are_for_models_that_have_it(catalog):
     assert CONTROL not in catalog.find("z").inputs
 
 
+@pytest.mark.slow
 def test_a_whole_folder_of_z_image(catalog, toy_box, own, request_of, image):
     made = ZImageControlNetPipeline.from_pretrained(toy_box / "z", controlnet=tiny_models.z_image_network())
     made.save_pretrained(toy_box / "z-whole")

@@ -16,6 +16,7 @@ from core.inference.generator import Generator
 from core.inference.pipeline_reading import read_pipeline
 from core.storage.files import LocalFiles
 from core.storage.image_writer import ImageWriter
+from tests.examples import examples
 from tests.models.conftest import WEIGHTS
 
 
@@ -58,7 +59,7 @@ SIZES = st.tuples(st.integers(64, 500), st.integers(64, 500)) | st.sampled_from(
 
 
 @settings(
-    max_examples=10,
+    max_examples=examples(20),
     phases=(Phase.explicit, Phase.generate),  # a counterexample is small as it is, and each takes a while
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -91,7 +92,7 @@ def test_every_combination(quick, files, request_of, size, forced, tiled, mode, 
             assert (image.size, image.format.lower()) == (size, format)
 
 
-@pytest.mark.by_default("True-size1", "False-size0")
+@pytest.mark.by_default("False-size0")
 @pytest.mark.parametrize("size", [(1000, 701), (64, 2048)])
 @pytest.mark.parametrize("forced", [True, False])
 def test_the_real_model(generator, request_of, size, forced):

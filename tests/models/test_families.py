@@ -282,6 +282,7 @@ def embedded_image(own, request_of):
     return pixels(own.generate(request_of()).images[0])
 
 
+@pytest.mark.by_default("diffusers")
 @pytest.mark.parametrize("naming", ["diffusers", "original", "comfy"])
 def test_a_single_safetensors_draws_the_same(own, transformer, embedded_image, request_of, tmp_path, naming):
     state = transformer if naming == "diffusers" else original_names(transformer)
@@ -311,6 +312,7 @@ def write_gguf(file, state, kind):
     writer.close()
 
 
+@pytest.mark.by_default("Q8_0")
 @pytest.mark.parametrize("kind", QUANTISED)
 def test_a_gguf_draws_nearly_the_same(own, transformer, embedded_image, request_of, tmp_path, kind):
     file = tmp_path / "single.gguf"
@@ -326,6 +328,7 @@ def test_a_gguf_draws_nearly_the_same(own, transformer, embedded_image, request_
     assert distance < farthest
 
 
+@pytest.mark.slow
 def test_a_gguf_is_not_quantised_twice(own, transformer, request_of, tmp_path):
     file = tmp_path / "single.gguf"
     write_gguf(file, original_names(transformer), gguf.GGMLQuantizationType.Q8_0)

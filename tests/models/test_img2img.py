@@ -74,7 +74,7 @@ def drawn_by_diffusers(folder, kind, request, more, **given):
     ).images[0]
 
 
-@pytest.mark.by_default("demo-0.3-2.5", "demo-1.0-0.0", "sd-0.3-0.0", "sdxl-1.0-2.5")
+@pytest.mark.by_default("demo-0.3-2.5", "sd-0.3-0.0", "sdxl-1.0-2.5")
 @pytest.mark.option("img2img.denoising_strength")
 @pytest.mark.parametrize("guidance", [0.0, 2.5])
 @pytest.mark.parametrize("strength", [0.3, 1.0])
@@ -117,6 +117,7 @@ def test_within_a_mask_it_is_plain_diffusers_and_outside_the_input_itself(own, f
     assert not np.array_equal(pixels(mine.image)[white], pixels(scene())[white])
 
 
+@pytest.mark.by_default("demo", "sdxl")
 def test_text_to_image_is_as_before_after_it(own, family, request_of):
     name = family[0]
     request = request_of(model=name, width=64, height=64)
@@ -128,6 +129,7 @@ def test_text_to_image_is_as_before_after_it(own, family, request_of):
     assert "encode" not in own.loaded.pipeline.vae.__dict__
 
 
+@pytest.mark.by_default("demo")
 def test_nothing_is_in_memory_twice(own, family, request_of):
     own.generate(request_of(model=family[0], width=64, height=64), attempt=ResumeState(inputs={"image": scene()}))
     parts = {name: part for name, part in own.loaded.pipeline.components.items() if isinstance(part, torch.nn.Module)}
@@ -138,6 +140,7 @@ def test_nothing_is_in_memory_twice(own, family, request_of):
             assert [weight.data_ptr() for weight in part.parameters()] == before[name]
 
 
+@pytest.mark.by_default("demo-True-asked0", "demo-False-asked1", "sdxl-True-asked1", "sd-False-asked0")
 @pytest.mark.parametrize("asked", [(67, 91), (160, 64)])
 @pytest.mark.parametrize("resize", [False, True])
 def test_any_size_is_delivered_and_what_is_not_drawn_anew_stays_in_its_place(own, family, request_of, asked, resize):
@@ -186,6 +189,7 @@ def test_a_black_mask_is_told(own, request_of):
 
 
 @pytest.mark.by_default("demo")
+@pytest.mark.slow
 def test_another_precision_of_the_vae_than_of_the_rest(own, family, request_of):
     """The image is encoded in the VAE's own precision, which stays what it was."""
     changed = {"model.dtype": "bfloat16", "vae.dtype": "float32"}

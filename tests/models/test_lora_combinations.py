@@ -68,6 +68,7 @@ def drawn(generator, request, **inputs):
     return np.asarray(generator.generate(request, attempt=ResumeState(inputs=inputs)).images[0].image)
 
 
+@pytest.mark.by_default("sdxl")
 def test_over_a_image(toy, request_of):
     fields = {"model": "plain", "num_inference_steps": 5, "cfg_scale": 3.0, **SIZE}
     request = request_of(changed={"lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6}, **fields)
@@ -78,6 +79,8 @@ def test_over_a_image(toy, request_of):
     )
 
 
+@pytest.mark.by_default("sd")
+@pytest.mark.slow
 def test_within_a_mask(toy, request_of):
     fields = {"model": "plain", "num_inference_steps": 5, "cfg_scale": 3.0, **SIZE}
     request = request_of(changed={"lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6}, **fields)
@@ -136,6 +139,7 @@ def test_both_passes_have_it(own, request_of):
     assert not np.array_equal(np.asarray(both.image), drawn(own, request_of(changed=ON, **size)))
 
 
+@pytest.mark.slow
 def test_z_image_with_a_control_net(tmp_path, request_of):
     """It acts, and goes without a trace."""
     shutil.copytree(PROJECT_ROOT / "configs", tmp_path / "configs")

@@ -133,11 +133,11 @@ def test_images_of_a_batch_have_each_their_own(own, request_of):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"model.dtype": "bfloat16"},
+        pytest.param({"model.dtype": "bfloat16"}, marks=pytest.mark.slow),
         pytest.param({"model.dtype": "float16"}, marks=pytest.mark.slow),
         {"memory.quantization": "int8"},
         pytest.param({"memory.quantization": "fp8_storage"}, marks=pytest.mark.slow),
-        {"memory.tier": "8gb", "memory.offload": "group"},
+        pytest.param({"memory.tier": "8gb", "memory.offload": "group"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -83,6 +83,7 @@ def test_nan_of_a_step_is_repaired_by_the_whole_job_in_float32(generator, reques
     assert np.array_equal(pixels(image), pixels(right))
 
 
+@pytest.mark.slow
 def test_nan_of_the_text_encoder_is_repaired_too(generator, request_of, poison):
     request = small(request_of, **{"model.dtype": "bfloat16"})
     poison(request, "text_encoder", [torch.bfloat16])
@@ -117,7 +118,7 @@ def test_only_what_is_missing_is_made_again(generator, request_of, poison):
 @pytest.mark.parametrize(
     ("part", "value", "step", "cure"),
     [
-        ("text_encoder", float("nan"), 0, "get this component's weights again"),
+        pytest.param("text_encoder", float("nan"), 0, "get this component's weights again", marks=pytest.mark.slow),
         ("transformer", float("inf"), 1, "get this component's weights again"),
         pytest.param("vae", float("nan"), STEPS, "get this component's weights again", marks=pytest.mark.slow),
         ("vae", -1.0, STEPS, "change the prompt"),
@@ -198,6 +199,7 @@ def test_float16_keeps_the_image_where_plain_float16_loses_it():
     assert np.abs(draw(half) - right).mean() * 255 < 2
 
 
+@pytest.mark.slow
 def test_float16_of_values_that_do_not_overflow_stays_close():
     """Against float32: 0.2 of 255 in the mean (bfloat16: 0.45)."""
     half = load(torch.float16)

@@ -74,6 +74,7 @@ def test_tiny_decoder_of_the_models_folder(own, tmp_path, request_of, monkeypatc
     assert "taesd" in said(own).reason["en"]
 
 
+@pytest.mark.slow
 def test_packed_latents_are_arranged_for_the_map(own, tmp_path, request_of, monkeypatch):
     """FLUX.2's tokens become channels again as its pipeline does it before the VAE."""
     monkeypatch.setattr(preview_fit, "LEAST", -1.0)  # of a random VAE
@@ -88,6 +89,7 @@ def test_packed_latents_are_arranged_for_the_map(own, tmp_path, request_of, monk
     assert torch.equal(shown, pipeline._unpatchify_latents(grid * spread + mean))
 
 
+@pytest.mark.slow
 def test_random_vae_of_packed_latents_says_why_there_is_none(own, tmp_path, request_of, monkeypatch):
     folder = tiny_models.flux2_klein(tmp_path / "toy")
     assert previews(own, request_of(model=str(folder), **SMALL), monkeypatch) == [] and not said(own).usable

@@ -44,6 +44,7 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_real_tokenizer_gives_the_same_ids_and_pixels_as_plain_diffusers(folder, request_of) -> None:
     plain = ZImagePipeline.from_pretrained(folder, dtype=torch.float32)
     plain.set_progress_bar_config(disable=True)

@@ -58,6 +58,7 @@ def test_a_prompt_becomes_a_image_with_all_its_parameters(studio):
     assert studio.history.search(HistoryQuery(text="雪山")).records[0].id == record.id
 
 
+@pytest.mark.slow
 def test_each_image_of_a_batch_has_its_own_seed_and_row(studio):
     job = finished(studio, num_images=3)
     records = [studio.history.get(image_id) for image_id in job.image_ids]
@@ -67,6 +68,7 @@ def test_each_image_of_a_batch_has_its_own_seed_and_row(studio):
     assert np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_image_of_a_batch_is_the_one_that_its_prompt_and_seed_make_alone(studio):
     rows = "prompt,seed,width\na {red|blue} house at night,7,\na {red|blue} house at night,8,\n白天，绿色的树,7,192\n"
     batch = studio.requests.new_batch(rows.encode(), {"width": 128, "height": 128}, "list.csv")
@@ -87,6 +89,7 @@ def test_a_image_of_a_batch_is_the_one_that_its_prompt_and_seed_make_alone(studi
     assert (stored["requested"]["template"], stored["place"]) == (records[0].request.template, 1)
 
 
+@pytest.mark.slow
 def test_a_random_seed_is_resolved_and_stored(studio):
     job = finished(studio, seed=-1)
     assert studio.history.get(job.image_ids[0]).request.seed == job.request.seed >= 0

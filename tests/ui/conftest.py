@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from core.config.loader import PROJECT_ROOT, load_settings
 from tests.ui.fake_studio import FakeStudio
@@ -18,7 +19,6 @@ from ui import resources
 from ui.components import accordions
 
 APP = PROJECT_ROOT / "ui" / "app.py"
-FILES = {"compare": "image_compare", "sheet": "sweep_grid", "comparison": "benchmark", "guide": "setup_check"}  # by address
 _STUDIOS: list[FakeStudio] = []  # those of the present test
 SECONDS = 30  # a page takes a tenth of a second; the machine may be busy
 
@@ -62,12 +62,9 @@ def open_page(studio: FakeStudio) -> Callable[..., AppTest]:
         test.session_state["option_level"] = "expert"
         for name, value in parameters.items():
             test.query_params[name] = value
+        if page not in ("", "generate"):  # as by its address: the Generate page, which takes the longest, is not drawn before it
+            test._page_hash = calc_hash(page)
         test.run()
-        if page:
-            test.switch_page(f"views/{FILES.get(page, page)}.py")
-            for name, value in parameters.items():
-                test.query_params[name] = value
-            test.run()
         assert not test.exception, test.exception
         return test
 

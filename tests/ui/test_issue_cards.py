@@ -68,6 +68,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.by_default("black", "memory", "size", "text", "weights")
 @pytest.mark.parametrize(("planted", "kind", "cure"), PAIRS, ids=[pair[0] for pair in PAIRS])
 def test_a_planted_fault_is_found_and_cured_at_a_click(studio, open_page, planted, kind, cure):
     plant(studio, planted)

@@ -144,6 +144,7 @@ def test_what_failed_says_why(studio, open_page):
     )
 
 
+@pytest.mark.by_default("killed", "card")
 @pytest.mark.parametrize(
     ("reason", "english", "chinese"),
     [

@@ -132,6 +132,7 @@ def test_a_sweep_is_a_job_for_each_cell_row_by_row(studio, open_page):
         assert f"history?image={studio.queue.get(job_id).image_ids[0]}" in table
 
 
+@pytest.mark.slow
 def test_the_form_itself_can_be_plotted_on_three_axes(studio, open_page):
     page = open_page()
     page.text_area(key=state.widget_key("generation.prompt")).set_value("a red house <lora:ink-print:0.5>").run()

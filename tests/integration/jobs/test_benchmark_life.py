@@ -75,6 +75,7 @@ def test_each_model_is_loaded_once_and_every_cell_is_where_it_belongs(studio: St
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+@pytest.mark.slow
 def test_killed_workers_leave_every_cell_once(studio: Studio) -> None:
     comparison = begin(studio, "one", "two")
     studio.start()
@@ -111,6 +112,7 @@ def test_a_cancelled_one_keeps_what_is_made_and_can_go_on(studio: Studio) -> Non
     assert found.complete and kept < {record.id for measured in found.columns for record in measured.images if record}
 
 
+@pytest.mark.slow
 def test_deleted_images_are_gaps(studio: Studio) -> None:
     comparison = begin(studio, "one", "two")
     studio.start()

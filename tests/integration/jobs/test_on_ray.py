@@ -95,6 +95,7 @@ def test_where_ray_is_missing_the_studio_says_so_at_once(tmp_path, monkeypatch: 
         assert words in refused.value.message(language) and "requirements-extras.txt" in refused.value.message(language)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_said_on_every_page(tmp_path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

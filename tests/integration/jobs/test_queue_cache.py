@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from core.errors import StorageError
 from core.jobs.queue import JobQueue
@@ -20,12 +20,13 @@ REQUEST = GenerationRequest(prompt="a", seed=1, num_inference_steps=4)
 
 
 @contextmanager
-def statements() -> Iterator[list[str]]:
-    """What is asked of any database inside the block."""
+def statements(folder: Path) -> Iterator[list[str]]:
+    """What is asked of the database in this folder inside the block; workers of other tests may be at work on theirs."""
     asked: list[str] = []
 
-    def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
-        asked.append(statement)
+    def note(connection: Connection, cursor: object, statement: str, *rest: object) -> None:
+        if connection.engine.url.database == str(folder / "studio.db"):
+            asked.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
@@ -43,16 +44,18 @@ def two(tmp_path: Path) -> Iterator[tuple[JobQueue, JobQueue]]:
         database.close()
 
 
-def test_an_idle_look_asks_nothing_and_a_change_is_read_once_for_all(two: tuple[JobQueue, JobQueue]) -> None:
+def test_an_idle_look_asks_nothing_and_a_change_is_read_once_for_all(
+    two: tuple[JobQueue, JobQueue], tmp_path: Path
+) -> None:
     page, worker = two
     job_id = page.submit(REQUEST).id
     first = page.snapshot()
-    with statements() as asked, ThreadPoolExecutor(10) as tabs:
+    with statements(tmp_path) as asked, ThreadPoolExecutor(10) as tabs:
         looks = list(tabs.map(lambda _: page.snapshot(), range(100)))
     assert asked == [] and all(look is first for look in looks)
     worker.claim("w")
     worker.report(job_id, Progress(Phase.STEPS, 2, 4))
-    with statements() as asked, ThreadPoolExecutor(10) as tabs:
+    with statements(tmp_path) as asked, ThreadPoolExecutor(10) as tabs:
         looks = list(tabs.map(lambda _: page.snapshot(), range(100)))
     selects = [statement for statement in asked if statement.lstrip().startswith("SELECT")]
     assert len(selects) == 4, "paused, newest, the jobs, their pictures: once, not a hundred times"

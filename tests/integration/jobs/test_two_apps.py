@@ -140,6 +140,7 @@ def test_after_any_kills_there_are_exactly_the_images_asked_for(
 
 @pytest.mark.by_default("mounted folder")
 @pytest.mark.parametrize("storage", ["mounted folder", "object store"], indirect=True)
+@pytest.mark.slow
 def test_both_draw_at_once_and_the_first_that_came_begins_first(postgres: Server, storage: str, tmp_path: Path) -> None:
     place = postgres.url(postgres.create())
     shop = Shop(tmp_path / "looks", place=place, storage=storage)

@@ -71,6 +71,7 @@ def test_a_job_that_workers_die_of_three_times_has_failed_and_the_next_one_runs(
     assert shop.queue.retry(job.id).crashes == 0
 
 
+@pytest.mark.slow
 def test_a_card_that_failed_gets_a_new_worker_and_the_job_is_tried_again(shop: Shop) -> None:
     shop.supervisor.start()
     pid = shop.worker_pid()
@@ -127,7 +128,7 @@ def test_an_idle_model_gives_its_memory_back_and_the_next_job_loads_it_again(tmp
         shop.close()
 
 
-@pytest.mark.parametrize("manner", [LISTENS, DEAF])
+@pytest.mark.parametrize("manner", [pytest.param(LISTENS, marks=pytest.mark.slow), DEAF])
 def test_stop_ends_the_worker_in_mid_job(shop: Shop, manner: dict[str, Any]) -> None:
     shop.supervisor.start()
     pid = shop.worker_pid()
@@ -145,7 +146,7 @@ def test_stop_ends_the_worker_in_mid_job(shop: Shop, manner: dict[str, Any]) -> 
 
 
 @posix
-@pytest.mark.parametrize("manner", [LISTENS, DEAF])
+@pytest.mark.parametrize("manner", [pytest.param(LISTENS, marks=pytest.mark.slow), DEAF])
 def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_queued_again_by_the_next_start(
     shop: Shop, manner: dict[str, Any]
 ) -> None:
@@ -258,6 +259,7 @@ def test_two_apps_over_one_folder_share_one_worker(shop: Shop, monkeypatch: pyte
         second.close()
 
 
+@pytest.mark.slow
 def test_jobs_in_work_without_a_worker_run_first_at_the_next_start(shop: Shop) -> None:
     lost, waiting = shop.submit(), shop.submit()
     assert shop.queue.claim("a worker of yesterday")
@@ -290,6 +292,7 @@ def test_the_model_is_loaded_ahead_of_the_first_job(tmp_path: Path) -> None:
         shop.close()
 
 
+@pytest.mark.slow
 def test_orders_that_are_no_orders_end_the_worker(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "core.jobs.worker"]
     done = subprocess.run(command, cwd=PROJECT_ROOT, input=b"hi\n", capture_output=True)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.server.body_limit import MAX_DEPTH, BodyError, parse_json
+from tests.examples import examples
 from tests.integration.server.live import Served
 
 JSON = {"Content-Type": "application/json"}
@@ -68,13 +69,13 @@ def test_body_may_have_64_mb(served: Served) -> None:
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(), st.lists, max_leaves=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_parse_json_reads_what_json_writes(value: object) -> None:
     assert parse_json(json.dumps(value).encode()) == value
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_parse_json_fails_with_a_sentence_only(body: bytes) -> None:
     try:
         parse_json(body)

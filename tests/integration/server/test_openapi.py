@@ -46,6 +46,7 @@ TOKEN = "a-token-of-24-characters"
 
 @pytest.mark.parametrize("examples", [1, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.timeout(1500)
+@pytest.mark.slow
 def test_what_the_gate_answers_is_documented(tmp_path: Path, examples: int) -> None:
     """Without a key, with the right one, and with a wrong one until the address has to wait."""
     statuses: set[int] = set()

@@ -50,10 +50,10 @@ def _no_fakes(far: Served) -> Iterator[None]:
     far.fakes.clear()
 
 
-@pytest.fixture
-def near(far: Served, tmp_path: Path) -> Iterator[Shop]:
+@pytest.fixture(scope="module")
+def near(far: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A queue of this machine whose worker has `far` draw."""
-    shop = Shop(tmp_path / "near", **{"remote.url": far.url + "/", "remote.token": TOKEN})
+    shop = Shop(tmp_path_factory.mktemp("near"), **{"remote.url": far.url + "/", "remote.token": TOKEN})
     shop.supervisor.start()
     yield shop
     shop.close()

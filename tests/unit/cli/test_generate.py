@@ -41,6 +41,7 @@ def order(*arguments: str) -> Any:
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.by_default("a.jpeg-JPEG")
 @pytest.mark.parametrize(
     ("name", "form"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.jpeg", "JPEG"), ("b.webp", "WEBP")]
 )
@@ -103,6 +104,7 @@ def test_upscale_enlarges_a_file(run: Run, tmp_path: Path) -> None:
     assert said.code == 2 and "upscale.method: upscaler ESRGAN" in said.err
 
 
+@pytest.mark.slow
 def test_upscale_takes_several_files(run: Run, tmp_path: Path) -> None:
     for name in ("one", "two"):
         Image.new("RGB", (64, 48), "red").save(tmp_path / f"{name}.webp")
@@ -183,6 +185,7 @@ def test_ctrl_c_cancels_the_job(
     assert JobQueue(Database(tmp_path / "outputs" / DATABASE_FILE)).recent(1)[0].state is JobState.CANCELLED
 
 
+@pytest.mark.by_default("get")
 @pytest.mark.parametrize("method", ["submit", "get"])
 def test_a_full_disk_ends_the_run_or_is_waited_for(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
@@ -209,6 +212,7 @@ def test_a_full_disk_ends_the_run_or_is_waited_for(
     assert said.err == f"{full.message('en')} Waiting; Ctrl+C ends it.\n"
 
 
+@pytest.mark.slow
 def test_what_a_full_disk_made_fail_is_queued_again(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plain, full, queued_again = JobQueue.get, DiskFullError(path=tmp_path), list[str]()
 
@@ -233,6 +237,7 @@ def test_waiting_is_for_this_machine_alone(run: Run) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with a POSIX signal")
+@pytest.mark.slow
 def test_a_worker_that_never_comes_up_ends_the_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deadly = partial(WorkerSupervisor, generator="tests.integration.jobs.fake_generator:build_killed")
     monkeypatch.setattr(bootstrap, "WorkerSupervisor", deadly)
@@ -346,6 +351,7 @@ def test_a_control_image_is_stored_and_named_by_the_request(run: Run, tmp_path: 
     assert said.code == 2 and "no.png cannot be used" in said.line
 
 
+@pytest.mark.slow
 def test_a_preset_lies_under_what_is_typed(run: Run, tmp_path: Path) -> None:
     target = tmp_path / "a.webp"
     said = run("generate", "x", "--preset", "draft", "--set", "output.quality=50", "--out", str(target))

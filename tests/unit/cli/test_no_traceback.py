@@ -64,8 +64,14 @@ def assert_no_traceback(arguments: list[str], code: int, errors: str) -> None:
     assert "bug of Z Darkroom" not in errors, (arguments, errors)
 
 
-def test_output_that_nobody_reads(tmp_path: Path) -> None:
-    for arguments, code, errors in run_each(PRINTING, tmp_path / "outputs", "closed"):
+some_or_all = pytest.mark.parametrize(
+    "commands", [PRINTING[1:4], pytest.param(PRINTING, marks=pytest.mark.slow)], ids=["some", "all"]
+)
+
+
+@some_or_all
+def test_output_that_nobody_reads(tmp_path: Path, commands: tuple[list[str], ...]) -> None:
+    for arguments, code, errors in run_each(commands, tmp_path / "outputs", "closed"):
         assert_no_traceback(arguments, code, errors)
         assert "BrokenPipe" not in errors and "Broken pipe" not in errors, (arguments, errors)
 
@@ -77,8 +83,9 @@ def test_a_terminal_of_ascii(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_behind_the_output(tmp_path: Path) -> None:
-    for arguments, code, errors in run_each(PRINTING, tmp_path / "outputs", "/dev/full"):
+@some_or_all
+def test_a_full_disk_behind_the_output(tmp_path: Path, commands: tuple[list[str], ...]) -> None:
+    for arguments, code, errors in run_each(commands, tmp_path / "outputs", "/dev/full"):
         assert_no_traceback(arguments, code, errors)
         if "--help" not in arguments and arguments not in (["users", "list"], ["queue"]):  # argparse ignores it; nothing is listed
             assert code == 2 and errors.count("\n") == 1, (arguments, code, errors)
@@ -106,6 +113,7 @@ def test_ctrl_c(tmp_path: Path, arguments: list[str]) -> None:
     assert process.returncode in (0, 130) and b"Traceback" not in errors, errors.decode()
 
 
+@pytest.mark.by_default("garbage", "server that is away")
 @pytest.mark.parametrize("kind", ["garbage", "folder", "file instead of the outputs folder", "server that is away"])
 def test_a_database_that_cannot_be_used(tmp_path: Path, kind: str) -> None:
     outputs, more = tmp_path / "outputs", {}

@@ -191,6 +191,7 @@ def test_a_second_first_start_waits(start: ModuleType, tmp_path: Path, capsys: p
 # -- uv --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.by_default("0")
 @pytest.mark.parametrize("code", [0, 1])
 def test_uv_installs_where_it_is_and_pip_where_it_fails(
     start: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int

@@ -24,6 +24,7 @@ from core.config.options import SCHEMA
 TESTS = PROJECT_ROOT / "tests"
 
 
+@functools.cache
 def shown() -> dict[str, list[str]]:
     """The tests that name each key, found in the sources, so that it costs no collecting."""
     found: dict[str, list[str]] = {}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from core.config.options import GROUPS, SCHEMA
 from core.config.schema import AUTO, Option
 from core.errors import LANGUAGES, OptionConflictError, OptionError, UnknownOptionError
+from tests.examples import examples
 
 OPTIONS = list(SCHEMA.options.values())
 NUMBERS = [option for option in OPTIONS if option.type in ("int", "float")]
@@ -139,7 +140,7 @@ def test_the_values_of_a_secret_are_not_told_in_a_conflict() -> None:
 
 
 @each_option
-@settings(max_examples=12)  # of each of more than a hundred options
+@settings(max_examples=examples(12))  # of each of more than a hundred options
 @given(value=anything)
 def test_a_value_is_taken_or_refused_by_name(option: Option, value: Any) -> None:
     try:
@@ -156,7 +157,7 @@ def test_a_value_is_taken_or_refused_by_name(option: Option, value: Any) -> None
 
 
 @each_number
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(data=st.data())
 def test_numbers_within_the_range_are_taken_as_numbers_and_as_text(option: Option, data: st.DataObject) -> None:
     assert option.minimum is not None and option.maximum is not None
@@ -170,7 +171,7 @@ def test_numbers_within_the_range_are_taken_as_numbers_and_as_text(option: Optio
 
 
 @each_number
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(data=st.data())
 def test_numbers_out_of_range_are_refused(option: Option, data: st.DataObject) -> None:
     assert option.minimum is not None and option.maximum is not None

@@ -5,7 +5,7 @@ import pytest
 from core.demo import classifier
 
 
-@pytest.mark.by_default("size0", "size3")
+@pytest.mark.by_default("size0")
 @pytest.mark.parametrize("size", [(256, 256), (512, 512), (512, 288), (288, 512)])
 def test_it_reads_fresh_drawings(size):
     rates = classifier.accuracy(classifier.load(), count=60, size=size)

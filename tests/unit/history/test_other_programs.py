@@ -19,6 +19,7 @@ from core.storage.database import Database
 from core.storage.embedded_texts import decode_comment, exif_texts, xmp_texts
 from core.storage.infotext import read_infotext
 from core.types import FoundParameters, HistoryQuery
+from tests.examples import examples
 from tests.unit.history.image_files import INFOTEXT, Case, commented, graph, node, parameters, png, text
 from tests.unit.history.program_images import CASES, DOCS, HEADERS, table
 
@@ -240,14 +241,14 @@ WORKFLOWS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=2000)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.dictionaries(st.sampled_from("123456"), NODES, min_size=1) | WORKFLOWS)
 def test_any_graph_is_read(graph: dict[str, Any]) -> None:
     found = read_parameters(io.BytesIO(png(text("prompt", json.dumps(graph).encode()))))
     assert found is not None and all(isinstance(value, str) for value in found.unused.values())
 
 
-@settings(max_examples=120, deadline=2000)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     st.lists(
         st.sampled_from(

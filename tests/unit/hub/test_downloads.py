@@ -176,6 +176,7 @@ def test_the_settings_name_the_address_and_the_folder(catalog, configs, hub, tmp
     made.stop()
 
 
+@pytest.mark.by_default("huggingface")
 @pytest.mark.parametrize("name", HUBS)
 def test_pause_and_go_on(catalog, downloads, hub, toy, tmp_path, name):
     grow(toy)
@@ -202,6 +203,7 @@ def test_pause_and_go_on(catalog, downloads, hub, toy, tmp_path, name):
     check_folder(tmp_path / "store" / "toy", "toy")
 
 
+@pytest.mark.by_default("modelscope")
 @pytest.mark.parametrize("name", HUBS)
 def test_killed_in_the_middle_it_goes_on_at_the_next_start(catalog, downloads, hub, toy, tmp_path, name):
     grow(toy)
@@ -339,6 +341,7 @@ def xl_repository(folder):
     return folder
 
 
+@pytest.mark.by_default("modelscope")
 @pytest.mark.parametrize("name", HUBS)
 def test_a_controlnet_arrives_with_the_model_that_it_is_added_to(configs, tmp_path, name):
     with serving(controlnet(tmp_path / "n")) as of_network, serving(xl_repository(tmp_path / "xl")) as of_base:

@@ -1,6 +1,7 @@
 """Both catalogues have the same keys, the code uses exactly these, and every placeholder gets its value."""
 
 import ast
+import functools
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ from core.i18n import LANGUAGES, catalogue, fill, localize
 CORE = Path(__file__).parents[3] / "core"
 
 
-def nodes() -> Iterator[ast.AST]:
-    """Yield every syntax node of core."""
-    for path in sorted(CORE.rglob("*.py")):
-        yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+@functools.cache
+def nodes() -> list[ast.AST]:
+    """Return every syntax node of core that a test looks for."""
+    found = (node for path in sorted(CORE.rglob("*.py")) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    return [node for node in found if isinstance(node, ast.Call | ast.JoinedStr | ast.ClassDef)]
 
 
 def calls() -> Iterator[tuple[str, set[str] | None]]:

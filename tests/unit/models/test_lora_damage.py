@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from core.errors import LoraFileError
 from core.models.lora_library import LoraLibrary, describe
+from tests.examples import examples
 
 NAME = "transformer.layers.0.attention.to_q"
 PAIR = {f"{NAME}.lora_A.weight": torch.ones(2, 240), f"{NAME}.lora_B.weight": torch.ones(240, 2)}
@@ -78,7 +79,7 @@ def test_bad_header_is_a_problem_of_its_file_alone(files: LoraLibrary, kind: str
     assert describe(files.folder / "bad.safetensors")["use"] != "yes"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_flipped_bytes_and_cuts_never_crash(tmp_path_factory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("damage")

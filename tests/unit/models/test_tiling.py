@@ -11,6 +11,7 @@ from core.bench import vae as bench_vae
 from core.config.options import SCHEMA
 from core.inference import banded_vae, vae_tiling
 from core.inference.vae_tiling import Tiles, plan_tiles
+from tests.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_plan_is_near_what_was_asked(tile, overlap):
     assert abs(plan.overlap - overlap) <= 1 / plan.latent
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     size=st.tuples(st.integers(4, 30), st.integers(4, 30)),
     tiles=st.tuples(st.integers(8, 128), st.integers(8, 128)),
@@ -65,7 +66,7 @@ def test_no_setting_changes_the_size(vae, size, tiles, overlap, exact):
     assert moments.shape == (1, 8, height, width)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(size=st.tuples(st.integers(4, 24), st.integers(4, 24)), tile=st.integers(8, 100))
 @torch.inference_mode()
 def test_exact_is_one_piece_but_for_rounding(vae, size, tile):
@@ -140,6 +141,7 @@ def test_which_tiles_are_wanted():
     assert alone.record == {"sample": 384, "latent": 48, "mode": "exact"}
 
 
+@pytest.mark.slow
 def test_exact_needs_at_most_half_of_the_memory_at_1024():
     """By the shapes alone, on tensors without values: the count is that of `bench vae`."""
     with FakeTensorMode(), torch.no_grad():

@@ -157,9 +157,9 @@ def empty() -> dict[str, set[str]]:
 
 def test_killed_anywhere(tmp_path: Path, place_of: PlaceOf) -> None:
     rng, said = random.Random(3), empty()
-    for lines in (1, 6, 12, 25, 40):
+    for lines in (1, 12, 40):
         killed(tmp_path, place_of, lines, rng, said)
-    assert len(said["added"]) > 20 and all(said.values())
+    assert len(said["added"]) > 12 and all(said.values())
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from core.storage.infotext import well_formed
 from core.storage.metadata import JPEG_SEGMENT, FileMetadata, read_metadata, save_arguments
+from tests.examples import examples
 
 FORMATS = ("png", "jpeg", "webp")
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
@@ -37,7 +38,7 @@ def saved(format: str, parameters: str, record: dict[str, Any]) -> io.BytesIO:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(parameters=TEXTS.map(well_formed), record=st.dictionaries(TEXTS, JSON, max_size=4))
 def test_round_trip(format: str, parameters: str, record: dict[str, Any]) -> None:
     read = read_metadata(saved(format, parameters, record))
@@ -102,7 +103,7 @@ def test_what_a_jpeg_cannot_hold_is_left_out_and_the_rest_is_kept(caplog: pytest
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
 def test_damaged_files_never_raise(format: str, data: st.DataObject) -> None:
     good = bytearray(saved(format, "红" * 20, {"a": "b" * 20}).getvalue())

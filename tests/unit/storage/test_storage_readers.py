@@ -17,6 +17,7 @@ from core.config.control_units import read_units
 from core.history.importers import READERS, read_parameters
 from core.storage.metadata import save_arguments
 from core.types import FoundParameters, ImageParameters
+from tests.examples import examples
 
 PROMPT_KEY = "generation.prompt"
 ONLY_SIZE = ImageParameters(width=64, height=48)
@@ -171,7 +172,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.dictionaries(st.sampled_from(NAMES), TREES.map(json.dumps) | st.text(max_size=200), max_size=3))
 def test_any_text_is_read_without_an_error(texts: dict[str, str]) -> None:
     """Each reader alone as well: what one raises must be among what `read_parameters` expects."""
@@ -183,7 +184,7 @@ def test_any_text_is_read_without_an_error(texts: dict[str, str]) -> None:
         assert found is None or all(isinstance(value, str) for value in found.unused.values())
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data())
 def test_cut_and_damaged_files_never_raise(data: st.DataObject) -> None:
     _, texts, _ = CASES[data.draw(st.sampled_from(sorted(CASES)))]

@@ -32,6 +32,7 @@ from core.storage.image_writer import StoredFile
 from core.storage.tables import image_labels, image_records, images, option_sets
 from core.types import Annotations, GeneratedImage, HistoryQuery, ImageRecord
 from tests.conftest import SERVER, OpenDatabase
+from tests.examples import examples
 from tests.unit.storage.conftest import build_image
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -240,7 +241,7 @@ queries = st.builds(
 
 
 @pytest.mark.both
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(query=queries, few=st.sampled_from([0, FEW]))
 def test_all_pages_together_are_the_sorted_list(
     filled: tuple[History, list[ImageRecord]], query: HistoryQuery, few: int
@@ -460,10 +461,11 @@ def timed_pages(history: History, rounds: int) -> dict[str, tuple[float, float]]
     ("count", "limit_ms"),
     [
         pytest.param(2_000, 50, id="2k"),
-        pytest.param(10_000, 50, id="10k", marks=pytest.mark.slow),
-        pytest.param(100_000, 50, id="100k", marks=pytest.mark.slow),
+        pytest.param(10_000, 50, id="10k"),
+        pytest.param(100_000, 50, id="100k"),
     ],
 )
+@pytest.mark.slow
 def test_a_page_is_quick(
     database: Database, dialect: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, limit_ms: float
 ) -> None:

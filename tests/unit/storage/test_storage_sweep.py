@@ -194,6 +194,7 @@ def test_a_sweep_between_file_and_row_of_a_living_writer(
     assert history.search(HistoryQuery()).total == 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_and_files_are_swept_quickly(
     database: Database, history: History, outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
