@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.ui.conftest import all_text
 
 
@@ -75,6 +77,27 @@ def test_use_and_remove(studio, open_page):
     )
     page.button(key="delete_lora_1").click().run()
     assert [lora.name for lora in studio.models.loras()] == ["ink-print", "broken"]
+
+
+def test_many_are_shown_a_page_at_a_time_and_found_by_name(studio, open_page, monkeypatch):
+    one = studio.models.loras()[0]
+    many = [replace(one, name=f"style {number}", preview=False) for number in range(70)]
+    monkeypatch.setattr(studio.models, "loras", lambda: many)
+    page = open_page("models")
+
+    def shown():
+        cards = (element.proto.body for element in page.get("html"))
+        return {card.split("<h3>")[1].split("<")[0] for card in cards if "<h3>style" in card}
+
+    assert shown() == {f"style {number}" for number in range(30)}
+    page.selectbox(key="lora_page").select(60).run()
+    assert shown() == {f"style {number}" for number in range(60, 70)}
+    page.button(key="use_lora_64").click().run()
+    assert page.session_state["form"]["lora.use"] == ("style 64:1",), "the button belongs to what it stands below"
+    page.text_input(key="lora_find").set_value("STYLE 1").run()
+    assert shown() == {"style 1", *(f"style {number}" for number in range(10, 20))}
+    page.text_input(key="lora_find").set_value("nothing").run()
+    assert shown() == set()
 
 
 def test_trigger_words_go_into_the_prompt_once(studio, open_page):
