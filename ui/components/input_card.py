@@ -91,7 +91,8 @@ def _selected(studio: Studio, image: str) -> None:
     _inpaint(studio, masked)
     _outpaint(studio)
     if steps := actions.steps(studio):
-        st.caption(t("inputs.steps_of_all" if boxes else "inputs.steps", run=steps[0], steps=steps[1]))
+        run, of = steps
+        st.caption(t("inputs.steps_of_all", run=run, steps=of) if boxes else t("inputs.steps", run=run, steps=of))
 
 
 def _references(studio: Studio) -> None:
