@@ -212,9 +212,9 @@ _plain("z-kohya-out", Z, "musubi-tuner, converted to ComfyUI's names",
        lambda part, name: f"lora_unet_{name.replace('attention.to_out.0', 'attention.out')}".replace(".", "_"), ends=DOWN_UP,
        alpha=True)  # fmt: skip
 _plain("z-comfyui-embedders", Z, "ComfyUI", lambda part, name: "diffusion_model." + name.replace("all_x_embedder.2-1", "x_embedder")
-       .replace("all_final_layer.2-1", "final_layer"), r"embedder|final_layer")  # fmt: skip
+       .replace("all_final_layer.2-1", "final_layer"), r"embedder|final_layer|refiner.*to_q")  # fmt: skip
 _plain("z-kohya-embedders", Z, "sd-scripts", lambda part, name: f"lora_unet_{name}".replace(".", "_").replace("-", "_"),
-       r"embedder|final_layer", ends=DOWN_UP, alpha=True)  # fmt: skip
+       r"embedder|final_layer|refiner.*to_q", ends=DOWN_UP, alpha=True)  # fmt: skip
 _plain("z-text-encoder-model", Z, "diffusers with transformers' wrapper",
        lambda part, name: ("text_encoder.model." if part == "text_encoder" else "transformer.") + name,
        parts=("main", "text_encoder"))  # fmt: skip
