@@ -17,6 +17,7 @@ from core.types import CONTROLS, IMAGE
 
 KEY = "controlnet.units"
 FILES = "controlnet.files"  # in an image's record: name and hash of each ControlNet that acted
+PREPROCESSOR_FILES = "preprocessor.files"  # and of the model that made a depth map
 MOST = len(CONTROLS)
 LARGEST = 2.0  # of a weight, as in A1111
 NONE, CANNY, DEPTH, INVERT, LINEART, SCRIBBLE, TILE = "none", "canny", "depth", "invert", "lineart", "scribble", "tile"

@@ -9,18 +9,19 @@ from typing import Any
 
 import diffusers
 import torch
+from PIL import Image
 
-from core.config.control_units import FILES, units_of
+from core.config.control_units import FILES, PREPROCESSOR_FILES, units_of
 from core.errors import ControlNetError
 from core.i18n import localize
-from core.inference import control_maps, precision
+from core.inference import precision
 from core.inference.depth_map import DepthEstimator
 from core.inference.pipeline_loader import LoadedModel
 from core.inference.pipeline_reading import read_network
 from core.models.catalog import Catalog
 from core.models.controlnet_library import PREPROCESSOR_FOLDER, ControlNetInfo, ControlNetLibrary, DepthLibrary
 from core.models.families import backend_of
-from core.models.fingerprint import file_samples
+from core.models.fingerprint import contents_hash
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,27 @@ class _Kept:
     place: tuple[str, str]  # device and dtype
     network: Any
     digest: str
+
+
+class DepthMaps:
+    """Make depth maps by the model of this machine; `used` says for the record which one did."""
+
+    def __init__(self, library: DepthLibrary, device: str) -> None:
+        self._library = library
+        self._device = device
+        self.used: dict[str, Any] = {}
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the map of an image (RGB). Raises ControlNetError."""
+        folder = self._library.find()
+        self.used = {PREPROCESSOR_FILES: [{"name": folder.name, "hash": contents_hash(folder)}]}
+        try:
+            return DepthEstimator(folder, self._device)(image)
+        except (OSError, ValueError, RuntimeError) as error:  # what transformers raises for damaged files
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            problem = localize("inference.control_maps.failed", detail=str(error)[:200])
+            raise ControlNetError(name=folder.name, problem=problem) from error
 
 
 class ControlNetworks:
@@ -69,27 +91,16 @@ class ControlNetworks:
         files = [{"name": net.name, "hash": one.digest} for net in found for one in self._kept if one.path == net.path]
         return replace(model, info=info, pipeline=pipeline, effective={**model.effective, FILES: files})
 
-    def depth(self, device: str) -> control_maps.Depth:
+    def depth(self, device: str) -> DepthMaps:
         """Return what makes depth maps on a device; the model is read with the first one."""
-
-        def make(image: Any) -> Any:
-            folder = self._depths.find()
-            try:
-                return DepthEstimator(folder, device)(image)
-            except (OSError, ValueError, RuntimeError) as error:  # what transformers raises for damaged files
-                if isinstance(error, torch.OutOfMemoryError):
-                    raise
-                problem = localize("inference.control_maps.failed", detail=str(error)[:200])
-                raise ControlNetError(name=folder.name, problem=problem) from error
-
-        return make
+        return DepthMaps(self._depths, device)
 
     def _read(self, found: Sequence[ControlNetInfo], model: LoadedModel, pipeline: str) -> list[_Kept]:
         """Return the networks in memory, each once: those that were there, and the others from their files."""
         dtype = model.dtypes["transformer"]
         place, read = (model.device, dtype), list[_Kept]()
         for info in dict.fromkeys(found):
-            digest = file_samples(info.path)
+            digest = contents_hash(info.path)
             known = next(
                 (one for one in self._kept if (one.path, one.place, one.digest) == (info.path, place, digest)), None
             )

@@ -21,7 +21,8 @@ from core.config.loader import Settings
 from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
 from core.config.prompt_weights import OFF, SYNTAX
-from core.errors import Cancelled, CorruptImageError, OutOfMemoryError
+from core.errors import Cancelled, CorruptImageError, ModelError, OutOfMemoryError
+from core.history import used_files
 from core.i18n import localize
 from core.inference import (
     controlnet,
@@ -40,8 +41,7 @@ from core.inference import (
     text_encoding,
     textual_inversion,
 )
-from core.inference.control_maps import Depth
-from core.inference.control_networks import ControlNetworks
+from core.inference.control_networks import ControlNetworks, DepthMaps
 from core.inference.img2img import Inputs
 from core.inference.load_watch import LoadWatch
 from core.inference.pipeline_loader import (
@@ -65,8 +65,10 @@ from core.models.families.backend import Backend, IsCancelled, OnProgress, Promp
 from core.models.lora_library import FOLDER as LORA_FOLDER
 from core.models.lora_library import LoraLibrary, lora_files
 from core.models.model_paths import model_paths_of_values
+from core.models.part_sources import files_of, weights_by_part
 from core.models.upscaler_library import FOLDER as UPSCALER_FOLDER
 from core.models.upscaler_library import UpscalerLibrary
+from core.models.weight_files import stamp
 from core.types import (
     FIRST_ATTEMPT,
     IMAGE,
@@ -74,6 +76,7 @@ from core.types import (
     GeneratedImage,
     GenerationRequest,
     GenerationResult,
+    ModelInfo,
     Phase,
     Progress,
     ResumeState,
@@ -106,6 +109,7 @@ class Generator:
         self._failed: tuple[tuple[Any, ...], str] | None = None  # what ran out of memory, and at which tier
         self._loaded: LoadedModel | None = None
         self._loaded_for: tuple[Any, ...] | None = None
+        self._loaded_files: Stamps = ()  # of the weight files that it was read from
         self._load_decisions: tuple[Decision, ...] = ()
 
     @property
@@ -120,19 +124,20 @@ class Generator:
         on_progress: OnProgress,
         is_cancelled: IsCancelled = lambda: False,
     ) -> LoadedModel:
-        """Have the model in memory as the options want it; the present one is freed first when they differ.
+        """Have the model in memory as the options want it and its files are; the present one is freed first when they differ.
 
         Raises Cancelled soon after `is_cancelled()` turns true; no model is in memory then.
         """
-        wanted = _load_key(model, options)
-        if self._loaded is not None and self._loaded_for == wanted:
+        wanted, info = _load_key(model, options), self._catalog.find(model)
+        files = _stamps(info)
+        if self._loaded is not None and self._loaded_for == wanted and files in ((), self._loaded_files):
             return self._loaded
         on_progress(Progress(Phase.LOADING, detail=model))
         self.unload()
         failed = self._failed[1] if self._failed and self._failed[0] == wanted else None
         watch = LoadWatch(lambda read, total: on_progress(_reading(model, read, total)), is_cancelled)
-        self._loaded = load_model(self._catalog.find(model), options, failed, self._read, watch)
-        self._loaded_for = wanted
+        self._loaded = load_model(info, options, failed, self._read, watch)
+        self._loaded_for, self._loaded_files = wanted, files
         if self._loaded.previewer is None:
             on_progress(Progress(Phase.LOADING, detail=f"{model}: preview"))
             self._loaded = preview_fit.with_previewer(self._loaded, self._catalog.places.store)
@@ -286,8 +291,9 @@ class Generator:
             single = replace(single, options=_with_tier(model, single))
             # 1. Encode: images that differ in their seed share the prompt embeds.
             named = self._embeddings.named_in((single.prompt, single.negative_prompt), model.info.pipeline)
-            model = replace(model, effective={**model.effective, **textual_inversion.recorded(named)})
-            prompts = (single.prompt, single.negative_prompt, single.guided, loras, named)
+            files = textual_inversion.recorded(named)
+            model = replace(model, effective={**model.effective, **files})
+            prompts = (single.prompt, single.negative_prompt, single.guided, loras, files)
             if embeds is None or prompts != encoded:
                 progress = Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images)
                 embeds = _encode(backend, model, single, named, progress, on_progress, is_cancelled)
@@ -336,7 +342,7 @@ def generate_image(
     is_cancelled: IsCancelled,
     states: StepStore,
     enlarge: _Enlarger,
-    depth: Depth,
+    depth: DepthMaps,
 ) -> GeneratedImage:
     """Generate one image from its prompt embeds: `_run_pass` for each of its passes, over the image of the one before."""
     memory.start_peak(model.device)
@@ -378,6 +384,7 @@ def generate_image(
             **_regions([one for one in passes if one.box]),
             **_resumed(passes),
             **enlarge.used,
+            **depth.used,
             **{decision.option: decision.effective for decision in repaired},
         },
         decisions=(
@@ -431,7 +438,7 @@ def _run_pass(
     run: int,
     final: bool,
     enlarge: _Enlarger,
-    depth: Depth,
+    depth: DepthMaps,
 ) -> tuple[Image.Image, _PassResult]:
     """Run one pass, over the image of the `last` one where there is one, or over a region of it.
 
@@ -469,9 +476,11 @@ def _run_pass(
 
 
 def _identity(model: LoadedModel) -> dict[str, str]:
-    """Return what of the model and its place a stored state depends on."""
+    """Return what of the model, the files beside it and its place a stored state depends on."""
     dtypes = ", ".join(f"{part} {dtype}" for part, dtype in sorted(model.dtypes.items()))
-    return {"model": model.fingerprint, "device": model.device, "dtypes": dtypes}
+    weights = {f"{used_files.WEIGHTS}.{part}": digest for part, digest in model.weight_hashes.items()}
+    files = {**weights, **used_files.hashes(model.effective)}
+    return {"model": model.fingerprint, "device": model.device, "dtypes": dtypes, **files}
 
 
 class _Enlarger:
@@ -626,6 +635,17 @@ def _now(device: str) -> float:
 
 
 # -- options -----------------------------------------------------------------------------------------------------------
+
+
+Stamps = tuple[tuple[str, tuple[int, int]], ...]  # path, and time and size, of weight files
+
+
+def _stamps(info: ModelInfo) -> Stamps:
+    """Return what tells whether the model's weight files are still what they were; () where they are not whole."""
+    try:
+        return tuple((str(file), stamp(file)) for _, file in weights_by_part(*files_of(info)))
+    except (ModelError, OSError):
+        return ()
 
 
 def _load_key(model: str, options: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -19,7 +19,8 @@ from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.i18n import localize
 from core.inference.memory_tiers import FP8_STORAGE
-from core.models.weight_files import GGUF, read_all
+from core.models.part_sources import gguf_in
+from core.models.weight_files import read_all
 from core.types import Decision, ModelInfo
 
 PACKAGES = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
@@ -50,11 +51,6 @@ def is_gguf(info: ModelInfo) -> bool:
     """Return True when the model is a single GGUF file."""
     path = Path(info.path or "")
     return path.is_file() and read_all(path).is_gguf
-
-
-def gguf_in(folder: Path) -> Path | None:
-    """Return the transformer of a diffusers folder as GGUF, if it lies beside the other weights."""
-    return next(iter(sorted((folder / "transformer").glob(f"*{GGUF}"))), None)
 
 
 def acting_options(options: Mapping[str, Any], info: ModelInfo) -> tuple[dict[str, Any], tuple[Decision, ...]]:

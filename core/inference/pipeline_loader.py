@@ -31,12 +31,12 @@ from core.inference import (
     torch_compile,
 )
 from core.inference.latent_preview import Previewer, load_previewer
-from core.inference.load_choices import gguf_in, is_gguf
+from core.inference.load_choices import is_gguf
 from core.inference.load_watch import LoadWatch
 from core.inference.pipeline_reading import check_model, option_part, read_denoiser, read_pipeline
 from core.models.families import FAMILIES, backend_of
-from core.models.fingerprint import fingerprint, part_hashes, versions
-from core.models.part_sources import count_parameters, files_of, stored_bytes, weights_by_part
+from core.models.fingerprint import fingerprint, gguf_hash, part_hashes, versions, weight_hashes
+from core.models.part_sources import count_parameters, files_of, gguf_in, stored_bytes, weights_by_part
 from core.models.single_file import look_into
 from core.types import Capability, Decision, ModelInfo
 
@@ -65,7 +65,8 @@ class LoadedModel:
     scheduler: Any  # its own, whatever the sampler of the last image was
     previewer: Previewer | None
     fingerprint: str
-    part_hashes: Mapping[str, str]
+    part_hashes: Mapping[str, str]  # over names, sizes and samples, which records of all versions have
+    weight_hashes: Mapping[str, str]  # over the contents
     load_seconds: float
     decisions: tuple[Decision, ...]
     versions: Mapping[str, str]
@@ -150,6 +151,7 @@ def load_model(
         previewer=load_previewer(frame or base or path),
         fingerprint=fingerprint(*files),
         part_hashes=part_hashes(*files),
+        weight_hashes=weight_hashes(*files) | (gguf_hash(path, base) if held.tier.quantization == "gguf" else {}),
         load_seconds=seconds,
         decisions=(
             *(choice for choice in (device, dtype) if choice.requested == AUTO or choice.reason != _ASKED),

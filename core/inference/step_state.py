@@ -69,7 +69,7 @@ class StepStore:
 
 
 def identity_of(request: GenerationRequest, model: Mapping[str, str]) -> Identity:
-    """Return what the pixels of a pass depend on: the request, versions, and of the model fingerprint, device and dtype."""
+    """Return what the pixels of a pass depend on: the request, versions, and of the model and the files beside it."""
     asked = {
         "prompts": [request.prompt, request.negative_prompt], "size": [request.width, request.height],
         "numbers": [request.num_inference_steps, request.cfg_scale, request.seed], "inputs": dict(request.inputs),
@@ -295,7 +295,8 @@ def _read(path: Path, identity: Identity) -> tuple[StepState | None, tuple[str, 
         with safe_open(path, "pt") as file:
             notes = file.metadata() or {}
             stored, told = json.loads(notes["identity"]), json.loads(notes["state"])
-            differs = tuple(key for key in identity if stored.get(key) != identity[key])
+            # a state of an earlier version may lack a key
+            differs = tuple(key for key in identity if key in stored and stored[key] != identity[key])
             if differs:
                 return None, differs
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)

@@ -24,6 +24,7 @@ from core.demo.compact_upscaler import CompactUpscaler
 from core.errors import UpscalerError
 from core.i18n import localize
 from core.models.upscaler_library import EMBEDDED, FILTERS, UpscalerLibrary, file_hash
+from core.models.weight_files import stamp
 
 Size = tuple[int, int]  # width, height in pixels
 OnTile = Callable[[int, int], None]  # told how many tiles are done, of how many; may raise Cancelled
@@ -49,6 +50,7 @@ class Upscalers:
     def __init__(self, library: UpscalerLibrary) -> None:
         self._library = library
         self._kept: Network | None = None
+        self._stamp: tuple[int, int] | None = None  # of its file
 
     def enlarged(
         self, image: Image.Image, size: Size, name: str, device: str, key: str, on_tile: OnTile = lambda done, of: None
@@ -68,13 +70,16 @@ class Upscalers:
         return fitted(image, size), f"{name} ({network.fingerprint[:10]})" if network.fingerprint else name
 
     def _network(self, name: str, device: str, key: str) -> Network:
-        if self._kept is None or (self._kept.name, self._kept.device) != (name, device):
+        path = None if name in EMBEDDED else self._library.find(name, key)
+        now = None if path is None else stamp(path)
+        if self._kept is None or (self._kept.name, self._kept.device, self._stamp) != (name, device, now):
             self._kept = None
-            if name in EMBEDDED:
+            if path is None:
                 own = compact_upscaler.load(int(name[-1])).to(device)
                 self._kept = Network(name, own.scale, own, device, "")
             else:
-                self._kept = read_network(self._library.find(name, key), name, device, key)
+                self._kept = read_network(path, name, device, key)
+            self._stamp = now
         return self._kept
 
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from PIL.Image import Image
 
 from core.errors import Cancelled, InputImageError, NotFoundError, StorageError, StudioError, WorkerDiedError
+from core.history import used_files
 from core.history.pending import PendingImages
 from core.history.store import History
 from core.history.sweeps import SweepStore
@@ -35,11 +36,11 @@ from core.storage.input_images import InputImages
 from core.types import Decision, GeneratedImage, GenerationRequest, Job, JobState, Phase, Progress, ResumeState
 
 _GONE = localize("jobs.runner.gone")
-_UPGRADED = localize("jobs.runner.upgraded")
-MODEL_FILES = (
-    "model.files",
-    "model.fingerprint",
-)  # in a record: hashes by part, and of all; older records have the last alone
+_OPTIONS = {  # kind of file -> the option that it came by
+    used_files.MODEL: "model.id",
+    used_files.LORA: "lora.use", used_files.EMBEDDING: "generation.prompt", used_files.CONTROLNET: "controlnet.units",
+    used_files.PREPROCESSOR: "controlnet.preprocessor", used_files.UPSCALER: "hires.upscaler",
+}  # fmt: skip
 
 KEPT_STATES = "resume.interval"  # how many steps a crash may cost
 STATES = "states"  # folder on this machine: the states of images that were stopped between two steps, by job
@@ -349,12 +350,18 @@ class JobRunner:
 
 
 def _with_upgrade(image: GeneratedImage, begun: Mapping[str, Any]) -> GeneratedImage:
-    """Return an image with a note if the model's files are others than when its job began."""
-    key = next((key for key in MODEL_FILES if key in begun and key in image.effective), None)
-    if key is None or begun[key] == image.effective[key]:
-        return image
-    before, now = (str(effective.get(MODEL_FILES[-1], "")) for effective in (begun, image.effective))
-    return replace(image, decisions=(*image.decisions, Decision("model.id", before, now, _UPGRADED)))
+    """Return an image with a note for each file that took part and is another one than when its job began."""
+    before, now = (
+        {**used_files.model_hashes(effective), **used_files.hashes(effective)} for effective in (begun, image.effective)
+    )
+    notes = (_upgraded(name, before[name], now[name]) for name in used_files.changed(before, now))
+    return replace(image, decisions=(*image.decisions, *notes))
+
+
+def _upgraded(file: str, before: str, now: str) -> Decision:
+    """Return the note about a file, named as in `used_files`."""
+    kind, name = used_files.named(file)
+    return Decision(_OPTIONS[kind], before, now, localize("jobs.runner.upgraded", file=name or kind))
 
 
 def without_prompts(text: str, request: GenerationRequest) -> str:

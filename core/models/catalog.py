@@ -23,7 +23,7 @@ from core.i18n import localize
 from core.models.entries import OWN, Entry, read_entries
 from core.models.families import DEFAULT, FAMILIES
 from core.models.families.base import Family, Single, read_config
-from core.models.fingerprint import fingerprint, part_hashes, versions
+from core.models.fingerprint import fingerprint, gguf_hash, part_hashes, versions, weight_hashes
 from core.models.model_folders import find_part, models_in
 from core.models.model_paths import (
     EMBEDDED,
@@ -347,10 +347,10 @@ class Catalog:
             return found
         files = files_of(info)
         try:
-            hashes = part_hashes(*files)
+            hashes = {"model.files": part_hashes(*files), "model.weights": weight_hashes(*files) | gguf_hash(*files[:2])}
         except (ModelError, OSError):  # files that are not whole: the run says so
             hashes = {}
-        return {**found, "model.fingerprint": fingerprint(*files), "model.files": hashes}
+        return {**found, "model.fingerprint": fingerprint(*files), **hashes}
 
 
 def _free_id(name: str, taken: Mapping[str, Entry]) -> str:

@@ -14,6 +14,7 @@ from core.i18n import localize
 from core.models.catalog import Catalog, cannot
 from core.models.families import FAMILIES
 from core.models.families.base import CONTROLNET, Family, read_config
+from core.models.fingerprint import contents_hash
 from core.models.identify import Contents
 from core.models.model_folders import what_is_in
 from core.models.single_file import is_network, look_into
@@ -75,6 +76,10 @@ class ControlNetLibrary:
         if info is None:
             raise ControlNetError(name=name, problem=localize("models.controlnet_library.none"))
         return info
+
+    def file_hash(self, name: str) -> str:
+        """Return the hash of a ControlNet's contents. Raises ControlNetError."""
+        return contents_hash(self.find(name).path)
 
     def controlled(self, model: ModelInfo, options: Mapping[str, Any]) -> ModelInfo:
         """Return the model as it is with the units of a request: run by the pipeline class for its ControlNets.
@@ -212,6 +217,10 @@ class DepthLibrary:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def file_hash(self, name: str) -> str:
+        """Return the hash of the contents of the model in the folder `name`. Raises OSError."""
+        return contents_hash(self.folder / name)
 
     def find(self) -> Path:
         """Return the first model's folder. Raises ControlNetError with where to put one."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from core import __version__
-from core.models.part_sources import Parts, weights_by_part
+from core.models.part_sources import Parts, gguf_in, weights_by_part
+from core.models.weight_files import GGUF, stamp
 
 SAMPLES, SAMPLE = 16, 65536  # how often, and how many bytes, a file is read for its hash
+WHOLE = 64 << 20  # bytes: a file up to this size is read whole for the hash of its contents
+FINE_SAMPLES, FINE_SAMPLE = 256, 16384  # of a longer one: each tensor of some size has one
 LIBRARIES = ("torch", "diffusers", "transformers")
 
 
@@ -52,22 +56,47 @@ def part_hashes(path: Path, base: Path | None = None, frame: Path | None = None,
     return {part: digest.hexdigest()[:10] for part, digest in digests.items()}
 
 
-def file_samples(path: Path) -> str:
-    """Return 10 hex digits over names, sizes and samples of a weight file, or of those in a folder. Takes milliseconds."""
+def weight_hashes(path: Path, base: Path | None = None, frame: Path | None = None, parts: Parts = ()) -> dict[str, str]:
+    """Return 10 hex digits for each part of a checked model: over the contents of its weight files, whatever their names."""
+    digests: dict[str, Any] = {}
+    for part, file in weights_by_part(path, base, frame, parts):
+        digests.setdefault(part, hashlib.sha256()).update(_contents(file, stamp(file)).encode())
+    return {part: digest.hexdigest()[:10] for part, digest in digests.items()}
+
+
+def gguf_hash(path: Path, base: Path | None = None) -> dict[str, str]:
+    """Return the hash of the GGUF that the quantization "gguf" takes in the transformer's place; nothing without one."""
+    file = gguf_in(base or path)
+    return {} if file is None else {f"transformer{GGUF}": contents_hash(file)}
+
+
+def contents_hash(path: Path) -> str:
+    """Return 10 hex digits over the contents of a weight file, or of those in a folder."""
     digest = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(path.glob("*.safetensors")):
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-        for sample in _samples(file):
-            digest.update(sample)
+        digest.update(_contents(file, stamp(file)).encode())
     return digest.hexdigest()[:10]
 
 
-def _samples(file: Path) -> Iterator[bytes]:
-    last = max(0, file.stat().st_size - SAMPLE)
+@lru_cache(maxsize=256)  # pages ask at each rerun
+def _contents(file: Path, stamp: tuple[int, int]) -> str:
+    """Return the SHA-256 over a file that stays as its stamp says: over all of it, or its size and many samples."""
+    size = stamp[1]
     with file.open("rb") as opened:
-        for start in sorted({last * k // (SAMPLES - 1) for k in range(SAMPLES)}):
+        if size <= WHOLE:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = hashlib.sha256(f"{size}\n".encode())
+    for sample in _samples(file, FINE_SAMPLES, FINE_SAMPLE):
+        digest.update(sample)
+    return digest.hexdigest()
+
+
+def _samples(file: Path, count: int = SAMPLES, length: int = SAMPLE) -> Iterator[bytes]:
+    last = max(0, file.stat().st_size - length)
+    with file.open("rb") as opened:
+        for start in sorted({last * k // (count - 1) for k in range(count)}):
             opened.seek(start)
-            yield opened.read(SAMPLE)
+            yield opened.read(length)
 
 
 def _rank(path: Path, part: str, file: Path) -> tuple[bool, int]:

@@ -34,7 +34,7 @@ from core.models.validation import (
     problem,
     read_json,
 )
-from core.models.weight_files import BadFile, read_all, stamp
+from core.models.weight_files import GGUF, BadFile, read_all, stamp
 from core.types import ModelInfo
 
 Parts = tuple[tuple[str, Path], ...]  # part -> its own file or folder
@@ -158,6 +158,11 @@ def weights_by_part(
         for part, source in sources(path, base, frame, parts).items()
         for file in files_of_source(source, part)
     ]
+
+
+def gguf_in(folder: Path) -> Path | None:
+    """Return the transformer of a diffusers folder as GGUF, if it lies beside the other weights."""
+    return next(iter(sorted((folder / "transformer").glob(f"*{GGUF}"))), None)
 
 
 # -- how large it is ---------------------------------------------------------------------------------------------------

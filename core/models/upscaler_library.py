@@ -45,6 +45,10 @@ class UpscalerLibrary:
         problem = localize("models.upscaler_library.unknown", nearest=nearest, folder=str(self.folder))
         raise UpscalerError(key=key, name=name[:100], problem=problem)
 
+    def file_hash(self, name: str) -> str:
+        """Return the SHA-256 of an upscaler's file. Raises UpscalerError."""
+        return file_hash(self.find(name, "hires.upscaler"))
+
     def _files(self) -> dict[str, Path]:
         return {path.stem: path for path in self._all() if path.suffix.lower() == SAFETENSORS}
 

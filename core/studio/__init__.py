@@ -103,7 +103,7 @@ class Studio:
         self.benchmarks = benchmarks
         self.lora_files = lora_files
         self.images = Images(history, lora_files)
-        self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images, lora_files, embeddings)
+        self.reruns = Reruns(history, catalog, worker, queue, requests, sweeps, self.images)
         self.models = Models(settings, catalog, lora_files, embeddings, downloads, worker, history)
         self.estimates = Estimates(settings, catalog, history, worker)
         self.gauges = Gauges(lambda: worker.status().memory_bytes)

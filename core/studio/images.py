@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from core.config.lora_syntax import KEY, read_uses
 from core.config.schema import AUTO
 from core.errors import ImportFileError, OptionError, StudioError
-from core.history import reading_process
+from core.history import reading_process, used_files
 from core.history.image_import import MAX_FILE
 from core.history.image_quality import ImageStats, compare_images, heat_map, look
 from core.history.store import History
@@ -24,7 +24,6 @@ from core.i18n import localize
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.models.catalog import Catalog
-from core.models.embedding_library import EmbeddingLibrary
 from core.models.lora_library import LoraLibrary
 from core.remote.catalog import RemoteCatalog
 from core.remote.loras import RemoteLoras
@@ -111,11 +110,7 @@ class Reruns:
         builder: RequestBuilder,
         sweeps: SweepStore,
         images: Images,
-        loras: LoraLibrary | RemoteLoras,
-        embeddings: EmbeddingLibrary | None,
     ) -> None:
-        self._loras = loras
-        self._embeddings = embeddings
         self._history = history
         self._catalog = catalog
         self._worker = worker
@@ -131,13 +126,12 @@ class Reruns:
         return expected_changes(record, known, self._worker.status())
 
     def _file_conditions(self, record: ImageRecord) -> dict[str, str]:
-        """Return the hash that each LoRA and embedding of a record has now, without those that are gone: the run names them."""
-        libraries = {LORA: self._loras, EMBEDDING: self._embeddings}
+        """Return the hash that each file beside the model has now, without those that are gone: the run names them."""
         now: dict[str, str] = {}
-        for kind, library in libraries.items():
-            for name in file_hashes(record.effective, kind):
+        for kind in used_files.KINDS:
+            for name in used_files.file_hashes(record.effective, kind):
                 with suppress(StudioError, OSError):
-                    if library is not None and (digest := library.file_hash(name)):
+                    if digest := self._builder.file_hash(kind, name):
                         now[f"{kind}.{name}"] = digest
         return now
 
@@ -190,7 +184,6 @@ class Reruns:
 
 # What may change the pixels of the same request; everything else that is in effect is part of the request.
 DECISIVE = (
-    "model.fingerprint",
     "model.device",
     "model.dtype",
     "scheduler",
@@ -198,8 +191,6 @@ DECISIVE = (
     "vae.tiles",
     "transformer.rope",
 )
-LORA, EMBEDDING = "lora", "embedding"  # kinds of files beside the model, each with a list `<kind>.files` in the record
-PARTS = "model.files"  # in the record: a hash for each part of the model
 CHOSEN = ("model.device", "model.dtype")  # by the request or, where it says "auto", by the machine
 
 
@@ -209,28 +200,12 @@ def conditions(effective: Mapping[str, Any]) -> dict[str, Any]:
     versions = effective.get("versions")
     if isinstance(versions, Mapping):
         found |= {f"versions.{name}": value for name, value in versions.items()}
-    if isinstance(files := effective.get(PARTS), Mapping):
-        found |= {f"{PARTS}.{part}": digest for part, digest in files.items()}
-    for kind in (LORA, EMBEDDING):
-        found |= {f"{kind}.{name}": digest for name, digest in file_hashes(effective, kind).items()}
-    return found
-
-
-def file_hashes(effective: Mapping[str, Any], kind: str) -> dict[str, str]:
-    """Return name and SHA-256 of each file of a kind that took part, LORA or EMBEDDING, as the record has them."""
-    files = effective.get(f"{kind}.files")
-    return {
-        str(file["name"]): str(file["sha256"])
-        for file in (files if isinstance(files, list | tuple) else ())
-        if isinstance(file, Mapping) and "name" in file and "sha256" in file
-    }
+    return {**used_files.model_hashes(effective), **found, **used_files.hashes(effective)}
 
 
 def changed_conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the known conditions that differ. Where the changed part is known, the model's fingerprint is left out."""
-    found = [Change(name, value, now[name]) for name, value in before.items() if name in now and now[name] != value]
-    named = any(change.name.startswith(f"{PARTS}.") for change in found)
-    return tuple(change for change in found if not (named and change.name == "model.fingerprint"))
+    """Return the known conditions that differ. Of the model's hashes the most exact that both know are compared."""
+    return tuple(Change(name, before[name], now[name]) for name in used_files.changed(before, now))
 
 
 def expected_changes(record: ImageRecord, known: Mapping[str, Any], worker: WorkerStatus) -> tuple[Change, ...]:
@@ -238,7 +213,7 @@ def expected_changes(record: ImageRecord, known: Mapping[str, Any], worker: Work
 
     `known` is of its model and the libraries; the device and the dtype that "auto" means are known while it is loaded.
     """
-    now = {**known, **{f"{PARTS}.{part}": digest for part, digest in known.get(PARTS, {}).items()}}
+    now = {**known, **used_files.model_hashes(known)}
     if worker.model == record.request.model:
         now |= {decision.option: decision.effective for decision in worker.decisions if decision.option in DECISIVE}
     asked = {name: record.request.options.get(name, AUTO) for name in CHOSEN}

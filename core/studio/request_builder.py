@@ -25,6 +25,7 @@ from core.config.lora_syntax import lora_specs_of, split_prompt
 from core.config.options import FIELDS, SCHEMA
 from core.config.schema import AUTO
 from core.errors import InputCombinationError, NotFoundError, OptionError, PromptError
+from core.history import used_files
 from core.history.record_codec import is_id
 from core.i18n import localize
 from core.inference import hires, inpaint
@@ -244,6 +245,19 @@ class RequestBuilder:
         }  # fmt: skip
         given = {"upscale.mode": hires.ENLARGE, **own, **values}
         return self.with_inputs(self.new(given), InputSources({IMAGE: digest}, parent), values)
+
+    def file_hash(self, kind: str, name: str) -> str | None:
+        """Return the hash that a file of a kind has now, as records have it; None where it is not known here.
+
+        Raises InputError or OSError when the file is gone.
+        """
+        libraries: Mapping[str, Any] = {
+            used_files.LORA: self._loras, used_files.EMBEDDING: self._embeddings, used_files.CONTROLNET: self._controlnets,
+            used_files.PREPROCESSOR: self._depths, used_files.UPSCALER: self._upscalers,
+        }  # fmt: skip
+        library = libraries[kind]
+        digest: str | None = None if library is None else library.file_hash(name)
+        return digest and digest[: used_files.DIGITS] if kind == used_files.UPSCALER else digest
 
     def upscaler_names(self) -> Sequence[str]:
         """Return the upscalers of this machine; without its files where another studio generates."""

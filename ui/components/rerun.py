@@ -10,6 +10,7 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.errors import StudioError
+from core.history import used_files
 from core.studio import Studio, sweep_axes
 from core.studio.sweep_axes import MAX_CELLS
 from core.types import (
@@ -80,10 +81,9 @@ def _reasons(changes: Sequence[Change]) -> str:
 
 def _reason(change: Change) -> str:
     """A changed file is told by its name: hashes say nothing to people."""
-    for kind in ("lora", "embedding", "model.files"):
-        if change.name.startswith(f"{kind}."):
-            name = change.name.removeprefix(f"{kind}.")
-            return t(f"again.{kind.replace('.', '_')}", name=name.replace("_", " ") if kind == "model.files" else name)
+    kind, name = used_files.named(change.name)
+    if kind and name:
+        return t(f"again.{kind}", name=name.replace("_", " ") if kind == used_files.MODEL else name)
     return f"{_name(change.name)} {formats.plain(change.before)} → {formats.plain(change.now)}"
 
 

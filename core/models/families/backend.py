@@ -303,6 +303,7 @@ class Backend(ABC):
             **controlnet.effective(self.family.controlnet, request.options),
             "model.fingerprint": model.fingerprint,
             "model.files": dict(model.part_hashes),
+            "model.weights": dict(model.weight_hashes),
             "model.load_seconds": round(model.load_seconds, 3),
             "model.pipeline": model.info.pipeline,
             "scheduler": type(model.pipeline.scheduler).__name__,

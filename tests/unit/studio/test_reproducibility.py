@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.studio.images import LORA, expected_changes, file_hashes, rerun_result
+from core.history import used_files
+from core.studio.images import expected_changes, rerun_result
 from core.types import Change, Difference, GenerationRequest, ImageRecord, WorkerStatus
 
 
@@ -51,4 +52,4 @@ def test_a_record_of_before_the_hashes_of_parts_tells_the_revision() -> None:
 
 def test_a_record_without_hashes_says_nothing() -> None:
     odd = replace(record(), effective={"lora.files": ["ink", {"name": "a"}, 3]})
-    assert file_hashes(odd.effective, LORA) == {}
+    assert used_files.hashes(odd.effective) == {}
