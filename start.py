@@ -30,6 +30,7 @@ read-only, a folder of the user's own.
 
 from __future__ import print_function
 
+import glob
 import locale
 import os
 import subprocess
@@ -37,6 +38,14 @@ import sys
 
 ROOT = os.path.dirname(os.path.realpath(__file__))
 OLDEST, NEWEST = (3, 11), (3, 14)  # of Python, for the versions that requirements.txt pins
+
+USUAL_FOLDERS = ["/usr/local/bin", "/usr/bin", "/opt/homebrew/bin", "~/.local/bin", "~/miniconda3/bin", "~/miniforge3/bin"]
+USUAL_FILES = [
+    "~/.pyenv/versions/3.{0}.*/bin/python",
+    "~/.local/share/uv/python/cpython-3.{0}.*/bin/python3",
+    "/Library/Frameworks/Python.framework/Versions/3.{0}/bin/python3",
+    "${{LOCALAPPDATA}}/Programs/Python/Python3{0}/python.exe",
+]
 
 
 def main(arguments):
@@ -60,12 +69,18 @@ def main(arguments):
 
 
 def find_python():
-    """Return the path of a Python whose version fits, from the PATH or from the environment made earlier; or None."""
-    names = ["python3.%d" % minor for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
-    folders = os.environ.get("PATH", "").split(os.pathsep)
+    """Return the path of a Python whose version fits: from the PATH, from where installers put one, or from the environment
+    made earlier; or None."""
+    minors = range(NEWEST[1], OLDEST[1] - 1, -1)
+    names = ["python3.%d" % minor for minor in minors] + ["python3", "python"]
+    folders = os.environ.get("PATH", "").split(os.pathsep) + USUAL_FOLDERS
     end = ".exe" if os.name == "nt" else ""
-    paths = [os.path.join(folder, name + end) for name in names for folder in folders if folder]
-    paths += [os.path.join(ROOT, ".venv", *part) for part in (("bin", "python"), ("Scripts", "python.exe"))]
+    paths = [os.path.join(os.path.expanduser(folder), name + end) for name in names for folder in folders if folder]
+    for pattern in USUAL_FILES:
+        for minor in minors:
+            paths += sorted(glob.glob(os.path.expanduser(os.path.expandvars(pattern.format(minor)))))
+    for home in (os.environ.get("ZDARKROOM_HOME") or ROOT, ROOT):
+        paths += [os.path.join(home, ".venv", *part) for part in (("bin", "python"), ("Scripts", "python.exe"))]
     probe = "import sys; sys.exit(not %r <= sys.version_info[:2] <= %r)" % (OLDEST, NEWEST)
     with open(os.devnull, "w") as nowhere:
         for path in paths:
@@ -76,6 +91,8 @@ def find_python():
 
 def tell(english, chinese):
     """Print one line on stderr in the language of the terminal, whatever its encoding is."""
+    if sys.stderr is None:  # closed
+        return
     named = [os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG")]
     language = next((name for name in named if name), None) or locale.getdefaultlocale()[0] or ""
     encoding = getattr(sys.stderr, "encoding", None) or "ascii"

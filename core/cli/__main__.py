@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+
+from core.cli import streams
 
 
 def run() -> int:
     """Run one command and return its exit code; Ctrl+C ends it while modules are still being imported as well."""
     try:
+        streams.open_closed()
         from core.cli.main import main
 
         code = main()
@@ -18,7 +20,7 @@ def run() -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.drop_output()
         return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl+C must not interrupt the end

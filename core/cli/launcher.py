@@ -6,6 +6,7 @@ write to: ZDARKROOM_HOME, else the project's own folder, else a folder for data 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import locale
@@ -17,10 +18,10 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.cli import site
+from core.cli import site, streams
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME_VARIABLE = "ZDARKROOM_HOME"
@@ -68,6 +69,18 @@ for _ in range(120):
     except OSError:
         time.sleep(0.5)
 """
+UV_NAMES = {  # a setting of pip's -> the variable of uv's, and how it takes several values
+    "index-url": ("UV_DEFAULT_INDEX", " ".join),
+    "extra-index-url": ("UV_INDEX", " ".join),
+    "find-links": ("UV_FIND_LINKS", ",".join),
+    "constraint": ("UV_CONSTRAINT", " ".join),
+    "trusted-host": ("UV_INSECURE_HOST", " ".join),
+    "cert": ("SSL_CERT_FILE", " ".join),
+    "proxy": ("ALL_PROXY", " ".join),
+    "no-index": ("UV_NO_INDEX", " ".join),
+    "default-timeout": ("UV_HTTP_TIMEOUT", " ".join),
+    "timeout": ("UV_HTTP_TIMEOUT", " ".join),
+}
 CURES = (  # what pip said -> what to try; the first that fits
     (
         r"No space left|Errno 28",
@@ -91,6 +104,7 @@ CURES = (  # what pip said -> what to try; the first that fits
 
 def main(arguments: list[str], usage: str) -> int:
     """Run a command; return 0, 2 for bad input, 130 for Ctrl+C, else the exit code of what was run."""
+    streams.open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may not know every character
@@ -119,7 +133,7 @@ def main(arguments: list[str], usage: str) -> int:
         print(f"start.py: {stop}", file=sys.stderr)
         return stop.code
     except BrokenPipeError:  # whoever read the output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.drop_output()
         return 1
     except OSError as error:
         print(f"start.py: {error}", file=sys.stderr)
@@ -254,12 +268,33 @@ def prepare(*requirements: str) -> str:
     with alone(home() / ".setup.lock"):
         if not works(str(venv_python())):
             make_venv()
+        elif interrupted().exists():  # a package may be there in half, and be taken for whole
+            say("The last installation was interrupted; beginning again ...", "上次安装被中断，重新开始 ……")
+            make_venv()
         for name in requirements:
             stamp = venv() / f"{name}.installed"
             if not stamp.exists() or stamp.read_text() != digest(name):
-                install(str(venv_python()), name)
+                with mark_interrupted():
+                    install(str(venv_python()), name)
                 stamp.write_text(digest(name))
     return str(venv_python())
+
+
+@contextmanager
+def mark_interrupted() -> Iterator[None]:
+    """Keep the file `interrupted()` in the environment unless the installer ends by itself, whatever its result."""
+    interrupted().touch()
+    try:
+        yield
+    except Stop:
+        interrupted().unlink(missing_ok=True)
+        raise
+    interrupted().unlink(missing_ok=True)
+
+
+def interrupted() -> Path:
+    """Return the path of the file that is there while packages are installed, and after an end in the middle of that."""
+    return venv() / "installing"
 
 
 def digest(requirements: str) -> str:
@@ -270,7 +305,8 @@ def digest(requirements: str) -> str:
 def is_ready(*requirements: str) -> bool:
     """Return True if the environment works and has the packages of these files."""
     stamps = [(venv() / f"{name}.installed", digest(name)) for name in requirements]
-    return all(stamp.exists() and stamp.read_text() == wanted for stamp, wanted in stamps) and works(str(venv_python()))
+    installed = all(stamp.exists() and stamp.read_text() == wanted for stamp, wanted in stamps)
+    return installed and not interrupted().exists() and works(str(venv_python()))
 
 
 @contextmanager
@@ -336,14 +372,14 @@ def install(python: str, requirements: str) -> None:
         say("  the first time: up to some GB, several minutes", "  首次安装：最多数 GB，约几分钟")
     log = venv() / "install.log"
     uv = shutil.which("uv")
-    if uv and run_installer(uv_command(uv, python, requirements), uv_environment(), log) is None:
+    if uv and run_installer(uv_command(uv, python, requirements), uv_environment(pip_settings(python)), log) is None:
         return
     if uv:
         say("  uv could not install it; trying pip", "  uv 安装失败，改用 pip")
     command = [python, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(ROOT / requirements)]
     output = run_installer(command, None, log)
     if output is not None:
-        raise explain_failure(output, log)
+        raise explain_failure(output, log, pip_settings(python).get("index-url", DEFAULT_INDEX))
 
 
 def uv_command(uv: str, python: str, requirements: str) -> list[str]:
@@ -353,11 +389,23 @@ def uv_command(uv: str, python: str, requirements: str) -> list[str]:
     ]  # fmt: skip
 
 
-def uv_environment() -> dict[str, str]:
-    """Return the environment with pip's variables under the names that uv knows."""
-    names = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_PROXY": "ALL_PROXY"}
-    told = {theirs: os.environ[ours] for ours, theirs in names.items() if ours in os.environ}
+def uv_environment(settings: dict[str, str]) -> dict[str, str]:
+    """Return the environment with pip's settings under the names that uv knows; uv's own variables win."""
+    told = {theirs: join(settings[ours].split()) for ours, (theirs, join) in UV_NAMES.items() if settings.get(ours)}
     return {**told, **os.environ}
+
+
+def pip_settings(python: str) -> dict[str, str]:
+    """Return pip's settings by name, such as index-url: from its variables, or from pip.conf."""
+    command = [python, "-m", "pip", "config", "list"]
+    told = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace").stdout
+    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    for line in told.splitlines():
+        name, _, value = line.partition("=")
+        section, _, key = name.rpartition(".")
+        with suppress(ValueError, SyntaxError):
+            found.setdefault(section, {})[key] = str(ast.literal_eval(value))
+    return {**found["global"], **found["install"], **found[":env:"]}
 
 
 def run_installer(command: list[str], environment: dict[str, str] | None, log: Path) -> list[str] | None:
@@ -380,11 +428,11 @@ def run_installer(command: list[str], environment: dict[str, str] | None, log: P
     return output if process.wait() else None
 
 
-def explain_failure(said: list[str], log: Path) -> Stop:
-    """Return the error that names the package and what to try, read from pip's output."""
+def explain_failure(said: list[str], log: Path, index: str = DEFAULT_INDEX) -> Stop:
+    """Return the error that names the package and what to try, read from pip's output. `index` is where it looked."""
     text = "".join(said)
     package = failed_package(text)
-    if "(from versions: none)" in text and not index_answers():  # without retries pip does not say why it found none
+    if "(from versions: none)" in text and not index_answers(index):  # without retries pip does not say why it found none
         text += "Connection"
     english, chinese = next((en, zh) for pattern, en, zh in CURES if re.search(pattern, text))
     return Stop(
@@ -393,10 +441,10 @@ def explain_failure(said: list[str], log: Path) -> Stop:
     )
 
 
-def index_answers() -> bool:
+def index_answers(index: str) -> bool:
     """Return True if the package index can be reached: any answer counts, an error status too."""
     try:
-        with urllib.request.urlopen(os.environ.get("PIP_INDEX_URL") or DEFAULT_INDEX, timeout=PROBE_SECONDS):
+        with urllib.request.urlopen(index, timeout=PROBE_SECONDS):
             return True
     except urllib.error.HTTPError:
         return True

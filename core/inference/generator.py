@@ -65,7 +65,7 @@ from core.models.families.backend import Backend, IsCancelled, OnProgress, Promp
 from core.models.lora_library import FOLDER as LORA_FOLDER
 from core.models.lora_library import LoraLibrary, lora_files
 from core.models.model_paths import model_paths_of_values
-from core.models.part_sources import files_of, weights_by_part
+from core.models.part_sources import files_of, gguf_in, weights_by_part
 from core.models.upscaler_library import FOLDER as UPSCALER_FOLDER
 from core.models.upscaler_library import UpscalerLibrary
 from core.models.weight_files import stamp
@@ -643,7 +643,10 @@ Stamps = tuple[tuple[str, tuple[int, int]], ...]  # path, and time and size, of 
 def _stamps(info: ModelInfo) -> Stamps:
     """Return what tells whether the model's weight files are still what they were; () where they are not whole."""
     try:
-        return tuple((str(file), stamp(file)) for _, file in weights_by_part(*files_of(info)))
+        path, base, frame, parts = files_of(info)
+        beside = gguf_in(base or path)
+        files = [file for _, file in weights_by_part(path, base, frame, parts)] + ([beside] if beside else [])
+        return tuple((str(file), stamp(file)) for file in files)
     except (ModelError, OSError):
         return ()
 

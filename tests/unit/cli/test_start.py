@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -68,6 +69,21 @@ def test_an_install_that_failed_is_tried_again(
     assert installed == ["venv", "requirements.txt"]
 
 
+def test_an_install_that_was_killed_begins_with_a_new_environment(
+    start: ModuleType, installed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(python: str, name: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(start, "install", die)
+        start.prepare("requirements.txt")
+    assert not start.is_ready("requirements.txt")
+    shutil.rmtree(tmp_path / ".venv") if (tmp_path / ".venv" / "installing").exists() else None
+    start.prepare("requirements.txt")
+    assert installed == ["venv", "venv", "requirements.txt"] and start.is_ready("requirements.txt")
+
+
 @pytest.mark.parametrize(
     ("said", "package", "cure"),
     [
@@ -93,7 +109,7 @@ def test_a_failed_install_names_package_and_cure(start: ModuleType, said: str, p
 
 @pytest.mark.parametrize("reachable", [True, False])
 def test_no_versions_found_is_a_network_fault_if_the_index_is_out_of_reach(
-    start: ModuleType, monkeypatch: pytest.MonkeyPatch, reachable: bool
+    start: ModuleType, reachable: bool
 ) -> None:
     """Without retries pip says only that it found no version."""
     with socket.socket() as server:
@@ -101,9 +117,9 @@ def test_no_versions_found_is_a_network_fault_if_the_index_is_out_of_reach(
         if reachable:
             server.listen()
             threading.Thread(target=answer, args=(server,), daemon=True).start()
-        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.getsockname()[1]}/simple")
+        index = f"http://127.0.0.1:{server.getsockname()[1]}/simple"
         found = NONE_FOUND.replace("7.2.1, 7.2.2", "none")
-        assert ("network" in str(start.explain_failure([found], Path("install.log")))) is not reachable
+        assert ("network" in str(start.explain_failure([found], Path("install.log"), index))) is not reachable
 
 
 def answer(server: socket.socket) -> None:
@@ -130,7 +146,10 @@ def test_start_py_has_no_syntax_that_old_pythons_do_not_know() -> None:
 def old_pythons() -> list[str]:
     """Return the Pythons of this machine that are too old."""
     probe = "import sys; sys.exit(sys.version_info[:2] >= (3, 11))"
-    named = [shutil.which(f"python{version}") for version in ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10")]
+    versions = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10")
+    named = [shutil.which(f"python{version}") for version in versions]
+    for version in versions:
+        named += map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     return [path for path in named if path and subprocess.call([path, "-c", probe], stderr=subprocess.DEVNULL) == 0]
 
 
@@ -138,10 +157,36 @@ def test_an_old_python_says_which_is_needed(tmp_path: Path) -> None:
     pythons = old_pythons()
     if not pythons:
         pytest.skip("no Python before 3.11 on this machine")
-    shutil.copy(PROJECT_ROOT / "start.py", tmp_path)
+    text = (PROJECT_ROOT / "start.py").read_text(encoding="utf-8")
+    assert "(3, 11), (3, 14)" in text
+    (tmp_path / "start.py").write_text(text.replace("(3, 11), (3, 14)", "(3, 97), (3, 98)"), encoding="utf-8")  # none is there
     for python in pythons:
         run = subprocess.run([python, "start.py"], cwd=tmp_path, capture_output=True, text=True, env={"LC_ALL": "C"})
-        assert run.returncode == 1 and "need Python 3.11 - 3.14" in run.stderr and run.stderr.count("\n") == 1
+        assert run.returncode == 1 and "need Python 3.97 - 3.98" in run.stderr and run.stderr.count("\n") == 1
+
+
+def test_an_old_python_runs_one_that_fits(tmp_path: Path) -> None:
+    pythons = old_pythons()
+    if not pythons:
+        pytest.skip("no Python before 3.11 on this machine")
+    newer = tmp_path / "bin" / "python3.13"
+    newer.parent.mkdir()
+    newer.symlink_to(sys.executable)
+    for python in pythons:
+        command = [python, str(PROJECT_ROOT / "start.py"), "paint"]
+        run = subprocess.run(command, capture_output=True, text=True, env={"LC_ALL": "C", "PATH": str(newer.parent)})
+        assert run.returncode == 2 and "no command paint" in run.stderr and run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [".pyenv/versions/3.12.4/bin/python", ".local/share/uv/python/cpython-3.12.9-x/bin/python3"])
+def test_a_python_that_an_installer_put_in_the_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    script = runpy.run_path(str(PROJECT_ROOT / "start.py"))
+    script["USUAL_FOLDERS"].clear()  # what the machine itself has
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).symlink_to(sys.executable)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    assert script["find_python"]() == str(tmp_path / name)
 
 
 # -- folders ---------------------------------------------------------------------------------------------------------
@@ -208,6 +253,21 @@ def test_uv_installs_where_it_is_and_pip_where_it_fails(
     called = (tmp_path / "called").read_text()
     assert f"pip install --python {sys.executable}" in called and "http://mirror.example/simple" in called
     assert ("trying pip" in capsys.readouterr().err) is bool(code)
+
+
+def test_uv_gets_what_pip_is_told_by_its_variables_and_its_file(
+    start: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://file.example/simple\nfind-links = /a\n  /b\n")
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    told = start.uv_environment(start.pip_settings(sys.executable))
+    assert (told["UV_DEFAULT_INDEX"], told["UV_FIND_LINKS"]) == ("http://file.example/simple", "/a,/b")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://variable.example/simple")
+    assert start.uv_environment(start.pip_settings(sys.executable))["UV_DEFAULT_INDEX"] == "http://variable.example/simple"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://own.example/simple")
+    assert start.uv_environment(start.pip_settings(sys.executable))["UV_DEFAULT_INDEX"] == "http://own.example/simple"
 
 
 def test_a_broken_environment_is_seen(start: ModuleType, tmp_path: Path) -> None:
