@@ -46,7 +46,11 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
         if arguments.action == "rebuild":
             report = rebuild(database, store)
             print(words["rebuilt"].format(count=len(report.swept.adopted), unknown=report.swept.unknown))
-            print(words["backup" if report.replaced else "older_backup"].format(file=report.backup))
+            if report.lost:
+                print(words["lost"].format(count=report.lost))
+            print(words["backup"].format(file=report.backup))
+            if report.earlier:
+                print(words["older_backup"].format(file=report.earlier))
             return DONE
         found = check(database, store)
     finally:
@@ -126,7 +130,8 @@ _WORDS = {
         "place": 'To use it, put it at {file} and set storage.database to "" in configs/local.yaml.',
         "rebuilt": "{count} images are in the history again; {unknown} files carry no record and were left alone.",
         "backup": "The database from before is kept: {file}",
-        "older_backup": "The copy of an earlier rebuild has more images and was kept: {file}",
+        "lost": "{count} images have no file any more; they are in the copy alone.",
+        "older_backup": "The copy of an earlier rebuild has more and is kept, too: {file}",
         "images": "images",
         "missing": "without their file",
         "adopted": "files that got their row back",
@@ -148,7 +153,8 @@ _WORDS = {
         "place": "要改用它，请把它放到 {file}，并在 configs/local.yaml 中把 storage.database 设为空。",
         "rebuilt": "{count} 张图片已重新收入历史；{unknown} 个文件没有记录，未作改动。",
         "backup": "重建前的数据库已备份：{file}",
-        "older_backup": "此前重建的备份包含更多图片，已保留：{file}",
+        "lost": "{count} 张图片的文件已不存在，只保留在备份中。",
+        "older_backup": "此前重建的备份内容更多，也已保留：{file}",
         "images": "图片",
         "missing": "文件缺失",
         "adopted": "找回记录的文件",

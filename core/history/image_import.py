@@ -67,14 +67,15 @@ def import_image(
             return image_rows.typed(connection, [own_row])[0], False
     own = _own(metadata, len(data))
     record = own if own is not None else _foreign(data, metadata, made)
+    in_file = own is not None
     with database.reading() as connection:
         if connection.scalar(select(images.c.number).where(images.c.id == record["id"])) is not None:
-            record = with_new_id(record, datetime.fromisoformat(record["created_at"]))
-    return _kept(database, files, data, metadata, record, own is None, digest, scope.viewer.owner), True
+            record, in_file = with_new_id(record, datetime.fromisoformat(record["created_at"])), False
+    return _kept(database, files, data, metadata, record, not in_file, digest, scope.viewer.owner), True
 
 
 def read_beside(files: Files, image: str) -> Mapping[str, Any] | None:
-    """Return the record beside an image that was taken in; None when there is none, or none that can be read."""
+    """Return the record beside an image; None when there is none, or none that can be read."""
     try:
         data = json.loads(files.read(beside(image), MAX_FILE).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -83,7 +84,7 @@ def read_beside(files: Files, image: str) -> Mapping[str, Any] | None:
 
 
 def _kept(
-    database: Database, files: Files, data: bytes, metadata: FileMetadata, record: Mapping[str, Any], foreign: bool, digest: str,
+    database: Database, files: Files, data: bytes, metadata: FileMetadata, record: Mapping[str, Any], beside_it: bool, digest: str,
     owner: str,
 ) -> ImageRecord:  # fmt: skip
     """Write record, image and rows in this order; what was written is taken back when the rest fails."""
@@ -94,7 +95,7 @@ def _kept(
     file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[metadata.format]}"
     typed = image_record(record, StoredFile(file, metadata.format, metadata.size, len(data), digest))
     try:
-        if foreign:
+        if beside_it:
             files.write(beside(file), encoded(record))
         files.write(file, data)
         with database.writing() as connection:

@@ -9,12 +9,13 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Row, delete, func, select
 
 from core.errors import StorageError
-from core.history import annotation_files, image_import, image_rows
-from core.history.reconcile import DATED, ReconcileReport, sweep
+from core.history import annotation_files, image_rows
+from core.history.reconcile import DATED, ReconcileReport, read_record, sweep
 from core.history.record_codec import RECORD_SUFFIX, beside, encoded
 from core.storage.database import Database
 from core.storage.dialects import wording_of
@@ -28,7 +29,6 @@ from core.storage.thumbnails import Thumbnails
 log = logging.getLogger(__name__)
 
 REBUILD = "rebuild"  # the name of the copy that a rebuild keeps
-_COUNT = select(func.count()).select_from(images)
 PAGE = 500  # rows that are looked at in one transaction
 _DIGEST = re.compile(r'"([0-9a-f]{64})"')
 
@@ -51,7 +51,7 @@ class CheckReport:
 def check(database: Database, place: Files | Path) -> CheckReport:
     """Compare every row with every file and correct the rows. Raises StorageError when the database can't be written."""
     files = files_of(place)
-    swept = sweep(database, files)
+    swept = sweep(database, files, everywhere=True)
     found = _Findings(database, files)
     numbers: list[int] = []
     with database.reading() as connection:
@@ -75,33 +75,39 @@ def check(database: Database, place: Files | Path) -> CheckReport:
 
 @dataclass(frozen=True)
 class RebuildReport:
-    """What a rebuild found, and where the copy of the database from before is."""
+    """What a rebuild found, and where the copy of the database from before is. `lost`: rows without a file, which it alone has.
+
+    `earlier` is the copy of an earlier rebuild that has more of something and is kept, too; "" for none.
+    """
 
     swept: ReconcileReport
     backup: str
-    replaced: bool  # False: the copy of an earlier rebuild has more images and was kept
+    lost: int = 0
+    earlier: str = ""
 
 
 def rebuild(database: Database, place: Files | Path) -> RebuildReport:
     """Make every row of the history again from the files.
 
-    The database is copied first, unless the copy that is there has more images. Rows whose image is there but carries no record
-    (`output.metadata: false` of earlier versions) get theirs written beside it, so that nothing is lost, however
-    often this is done.
+    The database is copied first. Rows whose image is there but carries no record of theirs get it written beside it, so that
+    nothing is lost, however often this is done; files that were moved into other folders are found.
     """
     files = files_of(place)
+    with database.writing() as connection:
+        backup = database.back_up(connection, REBUILD)
+    sweep(database, files, everywhere=True)
     keep_records(database, files)
     with database.writing() as connection:
-        replaced = (database.backed_up_images(connection, REBUILD) or 0) <= connection.scalars(_COUNT).one()
-        backup = database.back_up(connection, REBUILD) if replaced else database.backup_name(REBUILD)
+        lost = connection.scalars(select(func.count()).select_from(images).where(images.c.missing)).one()
         wording_of(connection).clear_words(connection)
         for table in (image_inputs, image_labels, image_records, images):
             connection.execute(delete(table))
-    return RebuildReport(sweep(database, files), backup, replaced)
+    usual = database.backup_name(REBUILD)
+    return RebuildReport(sweep(database, files, everywhere=True), backup, lost, "" if backup == usual else usual)
 
 
 def keep_records(database: Database, files: Files) -> int:
-    """Write the record beside every image that is there and carries none, and the marks that differ; return how many records."""
+    """Write the record beside every image that does not carry it, and the marks that differ; return how many records."""
     with database.reading() as connection:
         numbers = list(connection.scalars(select(images.c.number).where(images.c.missing.is_(False))))
     written = 0
@@ -115,11 +121,18 @@ def keep_records(database: Database, files: Files) -> int:
                 continue
             if annotation_files.read(files, row.file) != (record.marks, record.trashed_at):
                 annotation_files.write(files, row.file, record.marks, record.trashed_at)
-            metadata = read_metadata(path)
-            if metadata is not None and metadata.record is None and image_import.read_beside(files, row.file) is None:
+            if not _carries(files, row, path):
                 files.write(beside(row.file), encoded(data[row.id]))
                 written += 1
     return written
+
+
+def _carries(files: Files, row: Row[Any], path: Path) -> bool:
+    """Return whether a file carries the record of its row, or is another file by now, or no image."""
+    found = read_record(files, row.file)
+    if found is None:
+        return read_metadata(path) is None
+    return found[0].id == row.id or row.digest not in (None, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _inputs_in_use(database: Database) -> set[str]:

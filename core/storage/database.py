@@ -52,7 +52,7 @@ class Database:
             if version is not None and version > HEAD:
                 raise NewerDatabaseError(path=self.name, value=version, known=HEAD)
             if version is not None:
-                self._home.back_up(connection, version)
+                self._home.back_up(connection, version, replace=True)
             _upgrade(connection)
 
     @contextmanager
@@ -81,10 +81,12 @@ class Database:
         except DBAPIError as error:
             raise self._home.error(error) from error
 
-    def back_up(self, connection: Connection, version: str) -> str:
-        """Keep the database as it is, whole or not at all, under the name of `version`; return where. Raises StorageError."""
-        self._home.back_up(connection, version)
-        return self.backup_name(version)
+    def back_up(self, connection: Connection, version: str, replace: bool = False) -> str:
+        """Keep the database as it is, whole or not at all, under the name of `version`; return where. Raises StorageError.
+
+        A copy of that name that has more stays: under a name with its date if `replace`, else the new one gets that.
+        """
+        return self._home.back_up(connection, version, replace)
 
     def backup_name(self, version: str) -> str:
         """Return where the copy of `version` is, as people find it."""

@@ -76,8 +76,8 @@ class Files(Protocol):
         """Discard this machine's copy of a changed file."""
         ...
 
-    def folders(self) -> list[str]:
-        """Return the names of the folders below the root."""
+    def folders(self, folder: str = "") -> list[str]:
+        """Return the names of the folders in a folder, by default in the root; links are left out."""
         ...
 
     def entries(self, folder: str) -> Iterator[Entry]:
@@ -139,8 +139,9 @@ class LocalFiles:
     def forget_copy(self, name: str) -> None:
         """Do nothing: there are no copies."""
 
-    def folders(self) -> list[str]:
-        return [entry.name for entry in _scan(self.root) if entry.is_dir(follow_symlinks=False)]
+    def folders(self, folder: str = "") -> list[str]:
+        start = f"{folder}/" if folder else ""
+        return [start + entry.name for entry in _scan(self.root / folder) if entry.is_dir(follow_symlinks=False)]
 
     def entries(self, folder: str) -> Iterator[Entry]:
         for entry in _scan(self.root / folder):

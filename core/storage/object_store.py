@@ -114,8 +114,9 @@ class ObjectFiles:
         self._make_room()
         return copy
 
-    def folders(self) -> list[str]:
-        return [_last(found["name"]) for found in self._listed("") if found["type"] == "directory"]
+    def folders(self, folder: str = "") -> list[str]:
+        start = f"{folder}/" if folder else ""
+        return [start + _last(found["name"]) for found in self._listed(folder) if found["type"] == "directory"]
 
     def entries(self, folder: str) -> Iterator[Entry]:
         for found in self._listed(folder):

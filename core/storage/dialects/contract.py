@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
@@ -53,8 +54,12 @@ class Backend(Protocol):
         """
         ...
 
-    def back_up(self, connection: Connection, version: str) -> None:
-        """Keep a copy of all that is there, whole or not at all. Raises StorageError."""
+    def back_up(self, connection: Connection, version: str, replace: bool) -> str:
+        """Keep a copy of all that is there, whole or not at all; return where it is. Raises StorageError.
+
+        A copy of the same version that has more of anything is never lost: with `replace` it gets a name with its date, else
+        the new one does. The copies of the last KEPT versions are kept.
+        """
         ...
 
     def backup_name(self, version: str) -> str:
@@ -70,6 +75,24 @@ class Backend(Protocol):
         ...
 
     def news(self) -> ChangeToken: ...
+
+
+KEPT = 3  # copies that upgrades made, and as many with a date
+RICHNESS = {  # what is counted to tell which of two copies has more
+    "images": "{0}images",
+    "annotations": "{0}images WHERE rating > 0 OR favourite OR note <> ''",
+    **{name: f"{{0}}{name}" for name in ("image_labels", "jobs", "sheets", "comparisons", "comparison_votes")},
+}
+
+
+def dated(version: str, moment: datetime) -> str:
+    """Return the name of a copy that another one of the same version stands beside."""
+    return f"{version}_{moment:%Y%m%d_%H%M%S_%f}"
+
+
+def is_poorer(copy: Mapping[str, int], other: Mapping[str, int]) -> bool:
+    """Return whether a copy has less of anything than another one, by the counts of RICHNESS."""
+    return any(copy.get(name, 0) < count for name, count in other.items())
 
 
 class Dialect(Protocol):

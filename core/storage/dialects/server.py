@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import URL, Column, Connection, Engine, String, create_engine, inspect, make_url
@@ -18,6 +20,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from core.errors import DatabaseError, DatabaseUnavailableError, OptionError, StorageError, UnavailableError
 from core.i18n import localize
+from core.storage.dialects.contract import KEPT, RICHNESS, dated, is_poorer
 
 KEY = "storage.database"
 SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
@@ -84,28 +87,33 @@ class PostgresBackend:
             connection.exec_driver_sql(f"SELECT {own if part else whole}")
             yield connection
 
-    def back_up(self, connection: Connection, version: str) -> None:
+    def back_up(self, connection: Connection, version: str, replace: bool) -> str:
         """Copy every table into a schema of its own, within the transaction: pg_dump may not be here."""
         schema = BACKUP.format(version=version)
-        tables = inspect(connection).get_table_names()
         quote = connection.dialect.identifier_preparer.quote
         try:
+            if is_poorer(_counts(connection, None), _counts(connection, schema)):
+                name = dated(version, datetime.now())
+                if replace:
+                    renamed = quote(BACKUP.format(version=name))
+                    connection.exec_driver_sql(f"ALTER SCHEMA {quote(schema)} RENAME TO {renamed}")
+                else:
+                    version, schema = name, BACKUP.format(version=name)
             connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
             connection.exec_driver_sql(f"CREATE SCHEMA {quote(schema)}")
-            for table in tables:
+            for table in inspect(connection).get_table_names():
                 connection.exec_driver_sql(f"CREATE TABLE {quote(schema)}.{quote(table)} AS TABLE {quote(table)}")
+            for old in _old_copies(connection, version):
+                connection.exec_driver_sql(f"DROP SCHEMA {quote(old)} CASCADE")
         except DBAPIError as error:
             raise self.error(error) from error
+        return self.backup_name(version)
 
     def backup_name(self, version: str) -> str:
         return f"{self.name}, schema {BACKUP.format(version=version)}"
 
     def backed_up_images(self, connection: Connection, version: str) -> int | None:
-        schema = BACKUP.format(version=version)
-        if not inspect(connection).has_table("images", schema=schema):
-            return None
-        quoted = connection.dialect.identifier_preparer.quote(schema)
-        return int(connection.exec_driver_sql(f"SELECT count(*) FROM {quoted}.images").scalar_one())
+        return _counts(connection, BACKUP.format(version=version)).get("images")
 
     def error(self, error: DBAPIError) -> StorageError:
         return self.error_of(error.orig)
@@ -129,6 +137,26 @@ class PostgresBackend:
         """Return what the URL does not say itself."""
         session = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
         return {name: value for name, value in {**_CONNECT, "options": session}.items() if name not in self._url.query}
+
+
+def _counts(connection: Connection, schema: str | None) -> dict[str, int]:
+    """Return how much of each a copy has, or the database itself; nothing for a copy that is not there."""
+    found: dict[str, int] = {}
+    there = set(inspect(connection).get_table_names(schema=schema))
+    prefix = "" if schema is None else f"{connection.dialect.identifier_preparer.quote(schema)}."
+    columns = {one["name"] for one in inspect(connection).get_columns("images", schema=schema)} if "images" in there else set()
+    for name, source in RICHNESS.items():
+        if source.format("").split()[0] in there and (name != "annotations" or "note" in columns):
+            found[name] = int(connection.exec_driver_sql(f"SELECT count(*) FROM {source.format(prefix)}").scalar_one())
+    return found
+
+
+def _old_copies(connection: Connection, version: str) -> list[str]:
+    """Return the schemas of copies that are kept no longer."""
+    names = sorted(inspect(connection).get_schema_names())
+    plain = version.partition("_")[0]
+    kinds = (BACKUP.format(version=r"\d+"), BACKUP.format(version=rf"{re.escape(plain)}_\d+_\d+_\d+"))
+    return [name for kind in kinds for name in [one for one in names if re.fullmatch(kind, one)][:-KEPT]]
 
 
 class PostgresChangeToken:

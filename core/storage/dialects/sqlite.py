@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import DatabaseDamagedError, DatabaseLockedError, DiskFullError, NotWritableError, StorageError
-from core.storage.dialects.contract import Conditions, Words
+from core.storage.dialects.contract import KEPT, RICHNESS, Conditions, Words, dated, is_poorer
 from core.storage.fts_tokens import match, spaced
 
 TEXTS = "image_texts"
 BUSY_SECONDS = 30  # how long a writer waits for another one
-KEPT = 3  # copies that upgrades made
 SWITCH_SECONDS = 0.02  # between two tries to make a new database a WAL one
 
 
@@ -66,36 +65,36 @@ class SqliteBackend:
             if waited:
                 self._writers.release()
 
-    def back_up(self, connection: Connection, version: str) -> None:
-        """Copy the database to <file>.<version>.backup, beside it, and keep the copies of the last KEPT versions.
-
-        A copy of the same version that has more images is kept under its date.
-        """
+    def back_up(self, connection: Connection, version: str, replace: bool) -> str:
+        """Copy the database to <file>.<version>.backup, beside it."""
         target = Path(self.backup_name(version))
         half = target.with_name(f".{target.name}.tmp")
         try:
             with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(half)) as copy:
                 source.backup(copy)
-            if (_count_images(target) or 0) > (_count_images(half) or 0):
-                made = datetime.fromtimestamp(target.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
-                os.replace(target, self.backup_name(f"{version}-{made}"))
+            if is_poorer(_counts(half), _counts(target)):
+                if replace:
+                    made = datetime.fromtimestamp(target.stat().st_mtime)
+                    os.replace(target, self.backup_name(dated(version, made)))
+                else:
+                    target = Path(self.backup_name(dated(version, datetime.now())))
             os.replace(half, target)
-            for old in self._copies_of_versions()[:-KEPT]:
+            for old in (*self._copies(r"\d+")[:-KEPT], *self._copies(rf"{re.escape(version)}_\d+_\d+_\d+")[:-KEPT]):
                 old.unlink()
         except (sqlite3.Error, OSError) as error:
             raise StorageError(path=target, detail=error) from error
+        return str(target)
 
     def backup_name(self, version: str) -> str:
         return str(self.path.with_name(f"{self.path.name}.{version}.backup"))
 
     def backed_up_images(self, connection: Connection, version: str) -> int | None:
-        return _count_images(Path(self.backup_name(version)))
+        return _counts(Path(self.backup_name(version))).get("images")
 
-    def _copies_of_versions(self) -> list[Path]:
-        """Return the copies that upgrades made, the oldest version first."""
-        named = re.compile(rf"{re.escape(self.path.name)}\.(\d+)\.backup")
-        found = {path: match for path in self.path.parent.iterdir() if (match := named.fullmatch(path.name))}
-        return sorted(found, key=lambda path: int(found[path][1]))
+    def _copies(self, versions: str) -> list[Path]:
+        """Return the copies whose version a regular expression matches, the oldest first."""
+        named = re.compile(rf"{re.escape(self.path.name)}\.{versions}\.backup")
+        return sorted(path for path in self.path.parent.iterdir() if named.fullmatch(path.name))
 
     def error(self, error: DBAPIError) -> StorageError:
         words = str(error.orig)
@@ -113,15 +112,16 @@ class SqliteBackend:
         return SqliteChangeToken(self.path)
 
 
-def _count_images(file: Path) -> int | None:
-    """Return how many images a copy of a database has; None when it is no database."""
+def _counts(file: Path) -> dict[str, int]:
+    """Return how much of each a copy of a database has; nothing when it is no database."""
+    found: dict[str, int] = {}
     if not file.is_file():
-        return None
-    try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as copy:
-            return int(copy.execute("SELECT count(*) FROM images").fetchone()[0])
-    except sqlite3.Error:
-        return None
+        return found
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as copy:
+        for name, source in RICHNESS.items():
+            with suppress(sqlite3.Error):  # of a version without that table
+                found[name] = int(copy.execute(f"SELECT count(*) FROM {source.format('')}").fetchone()[0])
+    return found
 
 
 class SqliteChangeToken:

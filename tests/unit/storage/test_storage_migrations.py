@@ -157,10 +157,10 @@ def test_a_copy_with_more_images_is_kept(tmp_path: Path) -> None:
                 )
                 connection.execute(insert(metadata.tables["images"]).values(image_row(image)))
         with database.reading() as connection:
-            database.back_up(connection, "0006")
+            database.back_up(connection, "0006", replace=True)
     with database.reading() as connection:
         assert database.backed_up_images(connection, "0006") == 1
-    (older,) = tmp_path.glob("studio.db.0006-*.backup")
+    (older,) = tmp_path.glob("studio.db.0006_*.backup")
     with closing(sqlite3.connect(older)) as copy:
         assert copy.execute("SELECT count(*) FROM images").fetchone() == (2,)
     database.close()

@@ -126,6 +126,14 @@ def test_jobs_wait_in_their_order(stored: Stored) -> None:
     assert queue.is_paused() is stored.expected["queue_paused"] is True
 
 
+def test_input_images_of_jobs_and_images_are_there(stored: Stored) -> None:
+    requests = [one["request"] for one in (*stored.expected["jobs"], *stored.expected["images"])]
+    digests = {digest for request in requests for digest in request["inputs"].values()}
+    assert digests
+    for digest in digests:
+        assert stored.studio.input_images.read(digest).size > (0, 0)
+
+
 def test_sweeps_and_comparisons_keep_their_cells_and_votes(stored: Stored) -> None:
     for expected in stored.expected["sweeps"]:
         sweep = stored.studio.sweeps.get(expected["id"])
