@@ -22,6 +22,11 @@ def run() -> int:
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         streams.drop_output()
         return 1
+    except ImportError as error:  # a package that was removed, or lies on a disk from which no program may be run
+        from core.cli import launcher
+
+        print(f"start.py: {launcher.broken_packages(error)}", file=sys.stderr)
+        return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl+C must not interrupt the end
 

@@ -441,6 +441,20 @@ def explain_failure(said: list[str], log: Path, index: str = DEFAULT_INDEX) -> S
     )
 
 
+def broken_packages(error: ImportError) -> Stop:
+    """Return the error that says what to do about a package that can't be imported."""
+    detail = " ".join(str(error).split())[:200]
+    if "failed to map segment" in detail:
+        return Stop(
+            f"the disk of {venv()} does not allow programs (noexec): set {HOME_VARIABLE} to a folder on another disk. {detail}",
+            f"{venv()} 所在磁盘不允许运行程序（noexec）：请把 {HOME_VARIABLE} 设为其他磁盘上的文件夹。{detail}",
+        )
+    return Stop(
+        f"a package is missing or damaged: remove {venv()} and start again. {detail}",
+        f"软件包缺失或损坏：请删除 {venv()} 后重新启动。{detail}",
+    )
+
+
 def index_answers(index: str) -> bool:
     """Return True if the package index can be reached: any answer counts, an error status too."""
     try:

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, configs: Path = PROJECT_ROOT / 
         return code
     except StudioError as error:
         return complain(error, language)
-    except BrokenPipeError:  # whoever read the output has gone; __main__ ends the run
+    except (BrokenPipeError, ImportError):  # whoever read the output has gone, or a package is damaged; __main__ ends the run
         raise
     except KeyboardInterrupt:
         return STOPPED

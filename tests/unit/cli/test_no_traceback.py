@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import _SubParsersAction
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from core.cli import launcher
 from core.cli.console import obstacle
+from core.cli.main import build_parser
 from core.config.loader import PROJECT_ROOT
 from core.errors import DatabaseLockedError, NoRoomError, WorkerStartError
 from core.storage.database import Database
@@ -41,6 +43,16 @@ def test_every_command_is_among_them() -> None:
     assert {arguments[0] for arguments in (*PRINTING, *OTHERS)} == {"--help", *launcher.COMMANDS}
 
 
+def every_action() -> tuple[list[str], ...]:
+    """Return each command with each of its actions, as the parser has them; without the benchmarks, which open no history."""
+    (commands,) = [action.choices for action in build_parser("en")._actions if isinstance(action, _SubParsersAction)]
+    found: list[list[str]] = []
+    for name, parser in commands.items():
+        actions = [action.choices for action in parser._positionals._group_actions if action.choices]
+        found += [[name, choice] for choices in actions for choice in choices] or [[name]]
+    return tuple(arguments for arguments in found if arguments[0] not in ("bench", "demo-eval", "verify"))
+
+
 Ended = tuple[list[str], int, str]
 
 
@@ -48,7 +60,7 @@ def run_each(commands: tuple[list[str], ...], folder: Path, stdout: str = "-", *
     """Return arguments, exit code and stderr of each command."""
     process = subprocess.run(
         [sys.executable, "-m", "tests.unit.cli.each_command", stdout, *map(json.dumps, commands)], cwd=PROJECT_ROOT,
-        env=variables(folder, environment), capture_output=True, check=True,
+        env=variables(folder, environment), stdin=subprocess.DEVNULL, capture_output=True, check=True,
     )  # fmt: skip
     assert b"UnicodeEncodeError" not in process.stdout
     ended = [json.loads(line) for line in process.stderr.splitlines()]
@@ -128,6 +140,44 @@ def test_a_database_that_cannot_be_used(tmp_path: Path, kind: str) -> None:
     for ended in run_each((["history", "check"], ["generate", "x"]), outputs, **more):
         assert_no_traceback(*ended)
         assert ended[1] in (1, 2) and ended[2].count("\n") == 1, ended
+
+
+def test_every_action_without_a_database_and_without_input(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "studio.db").write_bytes(b"no database" * 1000)
+    for ended in run_each(every_action(), tmp_path / "outputs"):
+        assert_no_traceback(*ended)
+        assert ended[2].count("\n") <= 1, ended
+
+
+def test_help_on_the_narrowest_terminal_without_a_home(tmp_path: Path) -> None:
+    helps = tuple([command, "--help"] for command in launcher.COMMANDS)
+    for ended in run_each((["--help"], *helps), tmp_path / "outputs", COLUMNS="1", HOME="", TERM=""):
+        assert_no_traceback(*ended)
+        assert ended[1] == 0, ended
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_closed_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    code = f"import os, sys; [os.close(fd) for fd in {closed}]; os.execv(sys.executable, [sys.executable, '-m', 'core.cli', 'queue'])"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, env=variables(tmp_path / "outputs", {}), capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    with closing(connect(tmp_path / "outputs" / "studio.db")) as database:  # what was printed did not go into it
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("cannot import name 'x'", "missing or damaged"), ("failed to map segment from shared object", "noexec")]
+)
+def test_a_package_that_cannot_be_imported(tmp_path: Path, fault: str, said: str) -> None:
+    (tmp_path / "yaml.py").write_text(f"raise ImportError({fault!r})")
+    ended = subprocess.run(
+        [sys.executable, "-m", "core.cli", "queue"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False,
+        env=variables(tmp_path / "outputs", {"PYTHONPATH": str(tmp_path)}),
+    )  # fmt: skip
+    assert ended.returncode == 1 and said in ended.stderr and ended.stderr.count("\n") == 1
 
 
 def test_a_locked_database_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
