@@ -159,7 +159,8 @@ def test_help_on_the_narrowest_terminal_without_a_home(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 def test_closed_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
-    code = f"import os, sys; [os.close(fd) for fd in {closed}]; os.execv(sys.executable, [sys.executable, '-m', 'core.cli', 'queue'])"
+    run = "os.execv(sys.executable, [sys.executable, '-m', 'core.cli', 'queue'])"
+    code = f"import os, sys; [os.close(fd) for fd in {closed}]; {run}"
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT_ROOT, env=variables(tmp_path / "outputs", {}), capture_output=True, check=False
     )
