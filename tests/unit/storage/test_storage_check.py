@@ -184,6 +184,21 @@ def test_copies_of_rebuilds_are_not_without_end(make_image: Any, history: Histor
         assert len(list(Path(database.name).parent.glob("*.rebuild*.backup"))) == 4
 
 
+@pytest.mark.both
+def test_the_copies_of_the_last_three_versions_are_kept(make_image: Any, history: History, database: Database) -> None:
+    records = [history.add(make_image(seed=seed), None) for seed in range(2)]
+    with database.writing() as connection:
+        rebuilt = database.back_up(connection, "rebuild", replace=True)
+        for version in ("0002", "0003", "0004", "0005"):
+            database.back_up(connection, version, replace=True)
+    history.delete(records[0].id)
+    with database.writing() as connection:
+        database.back_up(connection, "0005", replace=True)  # poorer: the one before stays under its date
+        counts = {name: database.backed_up_images(connection, name) for name in ("0002", "0003", "0004", "0005", "rebuild")}
+    assert counts == {"0002": None, "0003": 2, "0004": 2, "0005": 1, "rebuild": 2}
+    assert rebuilt == database.backup_name("rebuild")
+
+
 # -- everything that a history has -----------------------------------------------------------------------------------
 
 
