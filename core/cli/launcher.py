@@ -174,7 +174,7 @@ def start_app(arguments: list[str]) -> int:
     python = prepare("requirements.txt")
     if arguments:
         subprocess.Popen([python, "-c", OPEN_BROWSER], cwd=ROOT)
-    return hand_over([python, "-m", "ui.serve"], folder=ROOT)
+    return hand_over([python, "-m", "ui"], folder=ROOT)
 
 
 def run_tests(arguments: list[str]) -> int:
