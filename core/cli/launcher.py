@@ -81,6 +81,19 @@ UV_NAMES = {  # a setting of pip's -> the variable of uv's, and how it takes sev
     "default-timeout": ("UV_HTTP_TIMEOUT", " ".join),
     "timeout": ("UV_HTTP_TIMEOUT", " ".join),
 }
+RUN_APP = """
+import sys
+from core.cli import launcher, streams
+streams.open_closed()
+try:
+    from ui.serve import main
+except ImportError as error:
+    print(f"start.py: {launcher.broken_packages(error)}", file=sys.stderr)
+    sys.exit(1)
+except KeyboardInterrupt:
+    sys.exit(130)
+sys.exit(main())
+"""
 CURES = (  # what pip said -> what to try; the first that fits
     (
         r"No space left|Errno 28",
@@ -174,7 +187,7 @@ def start_app(arguments: list[str]) -> int:
     python = prepare("requirements.txt")
     if arguments:
         subprocess.Popen([python, "-c", OPEN_BROWSER], cwd=ROOT)
-    return hand_over([python, "-m", "ui"], folder=ROOT)
+    return hand_over([python, "-c", RUN_APP], folder=ROOT)
 
 
 def run_tests(arguments: list[str]) -> int:

@@ -203,6 +203,12 @@ def conditions(effective: Mapping[str, Any]) -> dict[str, Any]:
     return {**used_files.model_hashes(effective), **found, **used_files.hashes(effective)}
 
 
+def changed_file(change: Change) -> tuple[str, str]:
+    """Return the kind and the name of a file that is another one: "model" with its part, "lora" ...; ("", name) of anything else."""
+    kind, name = used_files.named(change.name)
+    return kind, name.replace("_", " ") if kind == used_files.MODEL else name
+
+
 def changed_conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return the known conditions that differ. Of the model's hashes the most exact that both know are compared."""
     return tuple(Change(name, before[name], now[name]) for name in used_files.changed(before, now))

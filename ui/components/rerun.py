@@ -10,8 +10,8 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.errors import StudioError
-from core.history import used_files
 from core.studio import Studio, sweep_axes
+from core.studio.images import changed_file
 from core.studio.sweep_axes import MAX_CELLS
 from core.types import (
     Axis,
@@ -81,9 +81,9 @@ def _reasons(changes: Sequence[Change]) -> str:
 
 def _reason(change: Change) -> str:
     """A changed file is told by its name: hashes say nothing to people."""
-    kind, name = used_files.named(change.name)
+    kind, name = changed_file(change)
     if kind and name:
-        return t(f"again.{kind}", name=name.replace("_", " ") if kind == used_files.MODEL else name)
+        return t(f"again.{kind}", name=name)
     return f"{_name(change.name)} {formats.plain(change.before)} → {formats.plain(change.now)}"
 
 

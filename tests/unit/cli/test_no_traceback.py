@@ -172,11 +172,11 @@ def test_closed_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("fault", "said"), [("cannot import name 'x'", "missing or damaged"), ("failed to map segment from shared object", "noexec")]
 )
-@pytest.mark.parametrize("command", [["core.cli", "queue"], ["ui"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["-m", "core.cli", "queue"], ["-c", launcher.RUN_APP]], ids=["command", "app"])
 def test_a_package_that_cannot_be_imported(tmp_path: Path, fault: str, said: str, command: list[str]) -> None:
     (tmp_path / "yaml.py").write_text(f"raise ImportError({fault!r})")
     ended = subprocess.run(
-        [sys.executable, "-m", *command], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, *command], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False,
         env=variables(tmp_path / "outputs", {"PYTHONPATH": str(tmp_path)}),
     )  # fmt: skip
     assert ended.returncode == 1 and said in ended.stderr and ended.stderr.count("\n") == 1
