@@ -204,7 +204,7 @@ def conditions(effective: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed_file(change: Change) -> tuple[str, str]:
-    """Return the kind and the name of a file that is another one: "model" with its part, "lora" ...; ("", name) of anything else."""
+    """Return the kind and the name of a file that is another one: "model" with its part, "lora" ..., "" for anything else."""
     kind, name = used_files.named(change.name)
     return kind, name.replace("_", " ") if kind == used_files.MODEL else name
 
