@@ -22,9 +22,8 @@ from core.demo.compact_upscaler import CompactUpscaler
 from core.errors import Cancelled
 from core.history import used_files
 from core.inference.generator import Generator
-from core.inference.preview_fit import FOLDER as PREVIEW_FOLDER
 from core.models.catalog import Catalog
-from core.models.model_paths import ModelPaths
+from core.models.model_paths import PREVIEWS, ModelPaths
 from core.studio.bootstrap import build_studio
 from core.types import CONTROLS, IMAGE, ImageRecord, Phase, ResumeState
 from tests.models import tiny_models
@@ -157,7 +156,7 @@ def test_replaced_file_is_told_before_and_after_a_rerun(box: SimpleNamespace, re
 def test_what_decides_no_pixel_is_not_told(box: SimpleNamespace, request_of: Callable[..., Any]) -> None:
     """A tiny decoder makes previews alone; of a detector the boxes are in the request."""
     before = generated(box, request_of(model="sd", **SMALL), {})
-    for folder, name in ((PREVIEW_FOLDER, "taesd/diffusion_pytorch_model.safetensors"), ("detectors", "face.onnx")):
+    for folder, name in ((PREVIEWS, "taesd/diffusion_pytorch_model.safetensors"), ("detectors", "face.onnx")):
         path = box.store / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"another file")
