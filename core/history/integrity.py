@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from core.errors import StorageError
 from core.history import annotation_files, image_rows
@@ -23,7 +23,7 @@ from core.storage.dialects.expressions import stored_text
 from core.storage.files import Files, files_of
 from core.storage.input_images import InputImages
 from core.storage.metadata import read_metadata
-from core.storage.tables import image_inputs, image_labels, image_records, images, jobs
+from core.storage.tables import image_inputs, image_labels, images, jobs
 from core.storage.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
@@ -98,12 +98,32 @@ def rebuild(database: Database, place: Files | Path) -> RebuildReport:
     sweep(database, files, everywhere=True)
     keep_records(database, files)
     with database.writing() as connection:
-        lost = connection.scalars(select(func.count()).select_from(images).where(images.c.missing)).one()
-        wording_of(connection).clear_words(connection)
-        for table in (image_inputs, image_labels, image_records, images):
-            connection.execute(delete(table))
+        lost = _remove_rows(connection)
     usual = database.backup_name(REBUILD)
     return RebuildReport(sweep(database, files, everywhere=True), backup, lost, "" if backup == usual else usual)
+
+
+def _remove_rows(connection: Connection) -> int:
+    """Remove the rows that files bring back, and those without a file, whose number is returned.
+
+    The rows of images that belong to a user by no job stay: no file tells whom they belong to.
+    """
+    owned = select(image_labels.c.number).where(image_labels.c.kind == image_rows.OWNER)
+    unknown = images.c.job_id.is_(None) | images.c.job_id.not_in(select(jobs.c.id))
+    stay = connection.execute(
+        select(images.c.number, images.c.prompt, images.c.negative_prompt).where(images.c.number.in_(owned), unknown)
+    ).all()
+    words = wording_of(connection)
+    words.clear_words(connection)
+    words.put_words(connection, [(row.number, row.prompt, row.negative_prompt) for row in stay])
+    going = sorted(set(connection.scalars(select(images.c.number))) - {row.number for row in stay})
+    lost = 0
+    for start in range(0, len(going), image_rows.CHUNK):
+        part = going[start : start + image_rows.CHUNK]
+        missing = select(func.count()).select_from(images).where(images.c.missing, images.c.number.in_(part))
+        lost += connection.scalars(missing).one()
+        image_rows.remove(connection, part)
+    return lost
 
 
 def keep_records(database: Database, files: Files) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import select, text, update
+from sqlalchemy import insert, select, text, update
 
 from core.config.loader import PROJECT_ROOT
 from core.history import annotation_files, image_rows
@@ -24,7 +24,7 @@ from core.history.store import History
 from core.storage.database import Database
 from core.storage.files import LocalFiles
 from core.storage.metadata import read_metadata
-from core.storage.tables import image_inputs, images
+from core.storage.tables import image_inputs, image_labels, images
 from core.types import AnnotationChange, HistoryQuery, ImageRecord
 from tests.conftest import SERVER
 from tests.unit.storage.test_storage_readers import A1111, png
@@ -211,12 +211,17 @@ def all_rows(database: Database) -> list[tuple[Any, ...]]:
         inputs = connection.execute(
             select(image_inputs.c.role, image_inputs.c.source, images.c.id).join(images).order_by(images.c.id, image_inputs.c.role)
         ).all()
+        labels = connection.execute(
+            select(image_labels.c.kind, image_labels.c.name, images.c.id)
+            .join(images)
+            .order_by(image_labels.c.kind, image_labels.c.name, images.c.id)
+        ).all()
     plain = [{name: value for name, value in row._mapping.items() if name not in ("number", "option_set")} for row in rows]
-    return [(plain, marks, [records[row.id] for row in rows], [tuple(row) for row in inputs])]
+    return [(plain, marks, [records[row.id] for row in rows], [tuple(row) for row in inputs], [tuple(row) for row in labels])]
 
 
 @pytest.fixture
-def varied(make_image: Any, history: History, outputs: Path) -> dict[str, ImageRecord]:
+def varied(make_image: Any, history: History, database: Database) -> dict[str, ImageRecord]:
     """One image of each kind, with marks."""
     bare, long = {"output.metadata": False}, "😀" * 20_000
     made = {
@@ -235,6 +240,9 @@ def varied(make_image: Any, history: History, outputs: Path) -> dict[str, ImageR
         )
         history.change([record.id], marks)
     history.trash([made["bare-jpeg"].id, made["foreign"].id])
+    with database.writing() as connection:  # imported by a user: no file says that
+        number = connection.scalar(select(images.c.number).where(images.c.id == made["foreign"].id))
+        connection.execute(insert(image_labels).values(kind=image_rows.OWNER, name="user:anna", number=number))
     return made
 
 
