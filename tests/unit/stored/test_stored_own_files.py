@@ -10,8 +10,8 @@ import pytest
 from core.batch.wildcard_files import WildcardFiles
 from core.config.loader import load_settings
 from core.config.presets import Presets
-from core.server.auth import passwords
 from core.server.auth.users import Users
+from core.storage import passwords
 
 FOLDER = Path(__file__).parent
 VERSIONS = ("2026-11-25", "v0_1", "2026-11-30")
