@@ -75,12 +75,14 @@ def test_parts_offloaded_one_by_one_draw_the_same_image(generator, request_of):
     assert np.array_equal(whole, parts)
 
 
+@pytest.mark.slow
 def test_offloading_without_a_card_is_refused_with_its_reason(generator, request_of):
     image, _ = drawn(generator, request_of(changed={"memory.offload": "group"}))
     assert image.effective["memory.offload"] == "none"
     assert any("nothing to offload from" in choice.reason["en"] for choice in image.decisions)
 
 
+@pytest.mark.by_default("int8-Int8Tensor-0.35-3")
 @pytest.mark.option("memory.quantization")
 @pytest.mark.parametrize(
     ("kind", "mark", "most_bytes", "most_distance"), [("int8", "Int8Tensor", 0.35, 3), ("fp8_storage", "Parameter", 0.5, 8)]

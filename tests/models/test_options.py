@@ -16,20 +16,27 @@ def pixels(generator, request):
 
 
 SCALED = {"transformer.rope_base_resolution": 64, "transformer.rope_scaling": "dype"}
-EFFECTS = [
+QUICK = [
     {"transformer.use_rope": False},
-    *({**SCALED, "transformer.rope_scaling": method} for method in ("linear", "ntk", "yarn", "dype")),
-    {"transformer.rope_scaling": "ntk", "transformer.rope_factor": 1.5},
+    *({**SCALED, "transformer.rope_scaling": method} for method in ("yarn", "dype")),
     {"scheduler.shift": 1.0},
     {"vae.enable_tiling": True, "vae.tile_sample_min_size": 64},
     {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64},
-    {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64, "vae.tile_overlap_factor": 0.5},
-    {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64, "force_original_resolution": False},
     {"cfg.normalization": 0.5},
     {"cfg.truncation": 0.1},
-    {"model.dtype": "bfloat16"},
     {"force_original_resolution": False},
 ]
+OTHERS = [
+    *({**SCALED, "transformer.rope_scaling": method} for method in ("linear", "ntk")),
+    {"transformer.rope_scaling": "ntk", "transformer.rope_factor": 1.5},
+    {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64, "vae.tile_overlap_factor": 0.5},
+    {"vae.decoder_tiling": True, "vae.decoder_tile_size": 64, "force_original_resolution": False},
+    {"model.dtype": "bfloat16"},
+]
+
+
+def named(changed):
+    return ", ".join(changed)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,7 @@ def neutral(generator, request_of):
     "cfg.truncation",
     "force_original_resolution",
 )
-@pytest.mark.parametrize("changed", EFFECTS, ids=lambda changed: ", ".join(changed))
+@pytest.mark.parametrize("changed", [*QUICK, *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)], ids=named)
 def test_option_acts_and_is_taken_back(generator, request_of, neutral, changed):
     during = pixels(generator, request_of(changed=changed, cfg_scale=3.0))
     after = pixels(generator, request_of(cfg_scale=3.0))
@@ -123,13 +130,14 @@ def test_the_encoders_tiles_are_its_own(generator, request_of):
 def test_toggles_leave_the_plain_image(generator, plain, request_of, turns):
     """Each change is taken back by the next image, in one process, on one loaded model."""
     small = {"width": 96, "height": 96, "num_inference_steps": 1}
-    live = [changed for changed in EFFECTS if "model.dtype" not in changed]
+    live = [changed for changed in (*QUICK, *OTHERS) if "model.dtype" not in changed]
     untouched = drawn_by(plain, request_of(**small))
     for turn in range(turns):
         generator.generate(request_of(changed=live[turn % len(live)], **small))
         assert same(generator.generate(request_of(**small)).images[0].image, untouched), live[turn % len(live)]
 
 
+@pytest.mark.by_default("160")
 @pytest.mark.parametrize("side", [128, 160])
 def test_no_scaling_is_plain_diffusers_beyond_the_base(generator, plain, request_of, side):
     changed = {"transformer.rope_scaling": "none", "transformer.rope_base_resolution": 64}

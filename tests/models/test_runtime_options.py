@@ -54,6 +54,7 @@ def back_and_forth(generator, request_of, plain, rounds, monkeypatch):
     return process.memory_info().rss - settled
 
 
+@pytest.mark.slow
 def test_every_option_once(generator, request_of, plain, monkeypatch):
     back_and_forth(generator, request_of, plain, 1, monkeypatch)
     generator.unload()
