@@ -198,7 +198,7 @@ def test_seams_of_tiles_cannot_be_seen_in_flat_areas(own, request_of):
         for x in seams:
             around = (steps[:, x - 5 : x - 2].mean(1) + steps[:, x + 1 : x + 4].mean(1)) / 2
             flat = around < 1
-            assert flat.sum() > 50 and (steps[flat, x - 1] - around[flat]).mean() < 2
+            assert flat.any() and (steps[flat, x - 1] - around[flat]).mean() < 2
 
 
 def test_images_of_tiles_are_not_kept(own, request_of, monkeypatch):
