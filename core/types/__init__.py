@@ -63,7 +63,6 @@ from core.types.machine import (
     WorkerStatus,
 )
 from core.types.viewer import ANYONE, USER_CLIENT, Usage, Viewer
-from core.types.why import WhyChange, WhyPlan, WhyReport, WhyStep, WhyStudy
 
 __all__ = [
     "ANYONE",
@@ -123,11 +122,6 @@ __all__ = [
     "Usage",
     "Viewer",
     "Vote",
-    "WhyChange",
-    "WhyPlan",
-    "WhyReport",
-    "WhyStep",
-    "WhyStudy",
     "WorkerStatus",
     "cfg_of",
     "guidance_of",
