@@ -80,7 +80,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
         callspec = getattr(item, "callspec", None)
         params = getattr(callspec, "params", {})
-        if params.get("dialect") == SERVER and item.get_closest_marker("both") is None:
+        if params.get("dialect") == SERVER and item.get_closest_marker("all_databases") is None:
             item.add_marker(pytest.mark.slow)
         selected = item.get_closest_marker("by_default")
         if selected is not None and callspec is not None:
@@ -122,27 +122,27 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A PostgreSQL server; the test is skipped where there is none on the machine."""
+    """Yield a PostgreSQL server; the test is skipped where there is none on the machine."""
     with running() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def object_store() -> Iterator[str]:
-    """A bucket's URL in an object store; where it is and its keys are in the environment. Skipped without the packages."""
+    """Yield a bucket's URL in an object store; where it is and its keys are in the environment. Skipped without the packages."""
     with store.running():
         yield f"s3://{store.BUCKET}"
 
 
 @pytest.fixture(scope="session", params=["sqlite", SERVER])
 def dialect(request: pytest.FixtureRequest) -> str:
-    """Which database; every test that asks for one runs on each."""
+    """Return which database; every test that asks for one runs on each."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def place_of(dialect: str, request: pytest.FixtureRequest) -> Callable[[Path], Path | str]:
-    """Where the database that a test calls by this path is: there, or, always the same one, on the server."""
+    """Return where the database that a test calls by this path is: there, or, always the same one, on the server."""
     places: dict[Path, str] = {}
     if dialect != SERVER:
         return lambda path: put_database(path) if path.suffix == ".db" else path
@@ -160,7 +160,7 @@ def open_database(place_of: Callable[[Path], Path | str]) -> OpenDatabase:
 
 @pytest.fixture
 def configs(tmp_path: Path) -> Path:
-    """A configs folder of the test's own: the shipped models and profiles, no YAML files, so that all is default."""
+    """Return a configs folder of the test's own: the shipped models and profiles, no YAML files, so that all is default."""
     folder = tmp_path / "configs"
     folder.mkdir()
     for name in ("models", "profiles"):

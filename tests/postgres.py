@@ -47,7 +47,7 @@ class Server:
             return cursor.fetchall() if cursor.description else []
 
     def create(self, template: str = "template0") -> str:
-        """A new database's name."""
+        """Return a new database's name."""
         name = f"studio_{next(_numbers)}"
         self.say(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
@@ -57,7 +57,7 @@ class Server:
 
 
 def programs() -> Path:
-    """The folder of initdb and postgres; the test is skipped without."""
+    """Return the folder of initdb and postgres; the test is skipped without."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     here = found[-1] if found else shutil.which("initdb")
     if here is None:
@@ -80,10 +80,13 @@ def running() -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    making = [binaries / "initdb", "-D", folder / "data", "-U", "studio", "-E", "UTF8", "--no-sync", "--pwfile", secret,
-              "--auth-local=trust", "--auth-host=scram-sha-256", "--locale=C.UTF-8"]  # fmt: skip
+    making: list[str | Path] = [
+        binaries / "initdb", "-D", folder / "data", "-U", "studio", "-E", "UTF8", "--no-sync", "--pwfile", secret,
+        "--auth-local=trust", "--auth-host=scram-sha-256", "--locale=C.UTF-8",
+    ]  # fmt: skip
     options = [part for setting in QUICK for part in ("-c", setting)]
-    serving = [binaries / "postgres", "-D", folder / "data", "-k", folder, "-h", "127.0.0.1", "-p", str(port), *options]
+    place: list[str | Path] = ["-D", folder / "data", "-k", folder]
+    serving = [binaries / "postgres", *place, "-h", "127.0.0.1", "-p", str(port), *options]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     try:
         subprocess.run(making, check=True, capture_output=True, user=user, cwd=folder, env=plain)
@@ -110,7 +113,7 @@ def running() -> Iterator[Server]:
 
 
 def _wait(binaries: Path, folder: Path, port: int) -> None:
-    asking = [binaries / "pg_isready", "-q", "-h", folder, "-p", str(port), "-t", "1"]
+    asking: list[str | Path] = [binaries / "pg_isready", "-q", "-h", folder, "-p", str(port), "-t", "1"]
     for _ in range(200):
         if subprocess.run(asking).returncode == 0:
             return

@@ -50,7 +50,7 @@ def main() -> None:
             visibility="hidden",
         ),
         st.Page("views/models.py", title=t("nav.models"), icon=":material/deployed_code:", url_path="models"),
-        st.Page("views/benchmark.py", title=t("nav.comparison"), icon=":material/leaderboard:", url_path="comparison"),
+        st.Page("views/benchmark.py", title=t("nav.benchmark"), icon=":material/leaderboard:", url_path="comparison"),
         st.Page("views/setup_check.py", title=t("nav.guide"), icon=":material/checklist:", url_path="guide"),
         st.Page("views/system.py", title=t("nav.system"), icon=":material/memory:", url_path="system"),
     ]

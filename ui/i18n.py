@@ -1,4 +1,4 @@
-"""Every word of the pages, in two languages: `t("history.title")` looks it up in ui/locales/<language>.yaml."""
+"""Look up the texts of the pages in two languages: `t("history.title")` reads ui/locales/<language>.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the jobs in work are getting on, as a few hundred bytes for the scripts of open pages, which ask for it often.
+"""Serve the progress of active jobs in a few hundred bytes, for the scripts of open pages, which ask for it often.
 
 Rerunning a page costs a hundred times as much, so it is done only when the mark has changed: when a job came, began,
 ended, moved or was stopped. What is told of the jobs is the same for every tab of a language and is made once for all of

@@ -1,4 +1,4 @@
-"""What all pages and routes of one process share: the Studio, built once."""
+"""Share what all pages and routes of one process use: the Studio, built once."""
 
 from __future__ import annotations
 

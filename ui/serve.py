@@ -78,7 +78,7 @@ def page_paths() -> list[str]:
 
 
 def _say_it(error: Exception) -> bool:
-    """An error that no page caught: a card instead of a traceback, which goes to the log."""
+    """Show an error that no page caught as a card, and write its traceback to the log."""
     logging.getLogger(__name__).exception("a page could not be drawn", exc_info=error)
     if isinstance(error, StudioError):
         error_card.draw(error, "uncaught")

@@ -1,4 +1,4 @@
-"""Many images as one request: rows of prompts, their wildcards, and what each image has of its own.
+"""Turn many images into one request: rows of prompts, their wildcards, and the own values of each image.
 
 All of it happens before a request is queued: the queue and the worker meet finished prompts and real seeds only.
 """

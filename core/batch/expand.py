@@ -1,4 +1,4 @@
-"""From rows to one request with many images, each with a prompt, a seed and a size of its own."""
+"""Turn rows into one request with many images, each with a prompt, a seed and a size of its own."""
 
 from __future__ import annotations
 
@@ -97,6 +97,6 @@ def _expanded_negative(template: str, seed: int, files: WildcardFiles) -> str:
 
 
 def _own(first: GenerationRequest, single: GenerationRequest) -> Mapping[str, Any]:
-    """What an image has other than the first."""
+    """Return what an image has other than the first."""
     values = {name: getattr(single, name) for name in OWN_FIELDS}
     return {name: value for name, value in values.items() if value != getattr(first, name)}

@@ -63,7 +63,7 @@ def _of_lines(text: str) -> tuple[PromptRow, ...]:
 
 
 def _of_table(text: str, problems: RowErrors) -> tuple[PromptRow, ...]:
-    """An empty cell says nothing: the image has what the others have."""
+    """Return the cells with a value: for an empty one the image has what the others have."""
     header = _header(text.split("\n", 1)[0])
     _check_header(header, problems)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.split("\n", 1)[0]), strict=True)

@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a batch, gathered, so that one look at the file mends all of it."""
+"""Gather the errors in the rows of a batch, so that all of them are reported at once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class RowErrors:
         self._source = source
         self._found: list[Text] = []
 
-    def add(self, row: int, column: str, came: str | Text, allowed: str | Text) -> None:
+    def add(self, row: int, column: str, value: str | Text, allowed: str | Text) -> None:
         """Add an error. `column` is "" for the whole row; `allowed` is a text, or texts by language."""
-        if isinstance(came, str) and len(came) > LONGEST:
-            came = came[: LONGEST - 1] + "…"
+        if isinstance(value, str) and len(value) > LONGEST:
+            value = value[: LONGEST - 1] + "…"
         words = {"en": allowed, "zh": allowed} if isinstance(allowed, str) else allowed
         self._found.append(
             localize(
                 "batch.row_errors.row_value_allowed",
                 row=row,
                 part=column and f", {column}",
-                value=came,
+                value=value,
                 words=words,
                 part_2=column and f"，{column}",
             )
@@ -42,8 +42,8 @@ class RowErrors:
             self._found.append({"en": f"row {row}: {error.message('en')}", "zh": f"第 {row} 行：{error.message('zh')}"})
             return
         key = str(error.values.get("key", column)).removeprefix("generation.")
-        came = error.values["value"]
-        self.add(row, key, came if isinstance(came, Mapping) else str(came), error.values["allowed"])
+        value = error.values["value"]
+        self.add(row, key, value if isinstance(value, Mapping) else str(value), error.values["allowed"])
 
     def raise_any(self) -> None:
         """Raise BatchError if there are errors."""

@@ -81,7 +81,7 @@ def _entries(data: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[tuple[
 
 
 def _line(item: Any, name: str) -> str:
-    """One entry of a list: a text, a number, or a mapping with `text` (or `content`) and `weight`."""
+    """Return one entry of a list: a text, a number, or a mapping with `text` (or `content`) and `weight`."""
     weight: Any = 1.0
     if isinstance(item, dict):
         item, weight = item.get("text", item.get("content")), item.get("weight", 1.0)

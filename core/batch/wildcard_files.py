@@ -48,13 +48,13 @@ class WildcardFiles:
         return self._read[name]
 
     def _refuse_broken(self) -> None:
-        """A name that nothing has may stand in a file that can't be read."""
+        """Raise for files that can't be read: a name that nothing has may stand in one of them."""
         for file, detail in self._broken.items():
             raise WildcardError(value=file, allowed=localize("batch.wildcard_files.yaml_or_json", detail=detail))
 
     @cached_property
     def _files(self) -> Mapping[str, Path | Sequence[str]]:
-        """Each name with its text file, or with its lines out of a YAML or JSON file."""
+        """Return each name with its text file, or with its lines out of a YAML or JSON file."""
         found: dict[str, Path | Sequence[str]] = {}
         for folder in self._folders:
             found |= self._structured(folder)

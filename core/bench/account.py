@@ -1,4 +1,4 @@
-"""What the processor did while images were generated: seconds by what used them.
+"""Measure what the processor did while images were generated: seconds by what used them.
 
 A clock tells how long a thing took on a machine that may have had other work; processor time tells what the thing itself
 """
@@ -55,7 +55,7 @@ class Account:
 
 
 def _own() -> dict[int, float]:
-    """Seconds of the processor that this process and all below it have used, by pid."""
+    """Return seconds of the processor that this process and all below it have used, by pid."""
     me, found = psutil.Process(), {}
     for process in (me, *me.children(recursive=True)):
         with suppress(psutil.Error):
@@ -65,7 +65,7 @@ def _own() -> dict[int, float]:
 
 
 def _busy() -> float:
-    """Seconds that all cores together were not idle; what the host took of a virtual machine is among them."""
+    """Return seconds that all cores together were not idle; what the host took of a virtual machine is among them."""
     times = psutil.cpu_times()
     rest = sum(getattr(times, name, 0.0) for name in ("nice", "irq", "softirq", "steal"))
     return float(times.user + times.system + rest)

@@ -105,7 +105,7 @@ def _draw(
     look: float = LOOK_SECONDS,
     unseen: float = 0.0,
 ) -> tuple[Job, float]:
-    """A job that has ended, and the seconds from its submission to the sight of its end; `unseen` of them without a look."""
+    """Return a job that has ended, and the seconds from its submission to the sight of its end; `unseen` of them without a look."""
     asked = {"model.id": model, "generation.prompt": PROMPT, "generation.seed": seed, "generation.num_images": images}
     began = time.perf_counter()
     job = studio.queue.submit(studio.requests.new({**asked, **values}))
@@ -121,11 +121,11 @@ def _draw(
     return job, took
 
 
-def _roles(sides: Mapping[str, Studio], drawing: str) -> dict[int, str]:
-    """The processes of one side. The local worker generates itself; on Ray the first process only serves."""
+def _roles(sides: Mapping[str, Studio], generating: str) -> dict[int, str]:
+    """Return the processes of one side. The local worker generates itself; on Ray the first process only serves."""
     own, other = (
-        sides[drawing].worker.status(),
-        next(studio for name, studio in sides.items() if name != drawing).worker.status(),
+        sides[generating].worker.status(),
+        next(studio for name, studio in sides.items() if name != generating).worker.status(),
     )
     roles = {other.pid: AT_REST} | {worker.pid: AT_REST for worker in other.workers}
     roles |= {own.pid: SERVING if own.workers else DRAWING} | {worker.pid: DRAWING for worker in own.workers}
@@ -135,20 +135,20 @@ def _roles(sides: Mapping[str, Studio], drawing: str) -> dict[int, str]:
 def _spread(
     sides: Mapping[str, Studio], model: str, values: Mapping[str, Any], images: int, runs: int
 ) -> dict[str, Any]:
-    """Seconds of one job of so many images on each side, taking turns, and whether the pixels are the same."""
+    """Return seconds of one job of so many images on each side, taking turns, and whether the pixels are the same."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     accounts = {name: Account(partial(_roles, sides, name)) for name in sides}
     same = True
     for turn in range(runs):
-        drawn = {}
+        generated = {}
         for name in list(sides)[:: 1 if turn % 2 else -1]:
             accounts[name].open()
             unseen = UNSEEN * min(seconds[name], default=0.0)
             job, took = _draw(sides[name], model, images, values, seed=1000 * turn + 1, unseen=unseen)
             accounts[name].close()
             seconds[name].append(round(took, 3))
-            drawn[name] = [_pixels(sides[name], image_id) for image_id in job.image_ids]
-        same = same and drawn["local"] == drawn["ray"]
+            generated[name] = [_pixels(sides[name], image_id) for image_id in job.image_ids]
+        same = same and generated["local"] == generated["ray"]
     ratios = [round(local / ray, 3) for local, ray in zip(seconds["local"], seconds["ray"], strict=True)]
     return {"pictures": images, "seconds": seconds, "times_as_fast": ratios,
             "times_as_fast_median": round(statistics.median(ratios), 3), "identical": same,
@@ -156,7 +156,7 @@ def _spread(
 
 
 def _accounted(accounts: Mapping[str, Account], images: int) -> dict[str, Any]:
-    """What an image cost the processor on each side, and how many times as fast that lets idle cores be."""
+    """Return what an image cost the processor on each side, and how many times as fast that lets idle cores be."""
     cores = os.cpu_count() or 1
     used = {name: {role: round(1000 * seconds / images, 1) for role, seconds in account.used.items() if role != OTHERS}
             for name, account in accounts.items()}  # fmt: skip
@@ -171,7 +171,7 @@ def _pixels(studio: Studio, image_id: str) -> bytes:
 
 
 def _overhead(sides: Mapping[str, Studio], model: str, runs: int) -> dict[str, Any]:
-    """Milliseconds that a job of one small image takes on each side."""
+    """Return milliseconds that a job of one small image takes on each side."""
     took: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(runs * SMALL_JOBS):
         for name in list(sides)[:: 1 if turn % 2 else -1]:

@@ -81,7 +81,7 @@ def write_folder(folder: Path, shape: Shape) -> None:
 
 
 def _modules(shape: Shape) -> dict[str, Any]:
-    """The three networks, on whatever device and in whatever dtype is the present default."""
+    """Return the three networks, on whatever device and in whatever dtype is the present default."""
     text = Qwen3Config(tie_word_embeddings=True, **shape["text_encoder"])
     features = shape["text_encoder"]["hidden_size"]
     return {
@@ -92,7 +92,7 @@ def _modules(shape: Shape) -> dict[str, Any]:
 
 
 def _write_shapes(file: Path, module: torch.nn.Module) -> None:
-    """A safetensors file with a header for bfloat16 tensors, and a hole where they would be."""
+    """Write a safetensors file with a header for bfloat16 tensors, and a hole where they would be."""
     header, end = {}, 0
     for name, tensor in module.state_dict().items():
         header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [end, end + 2 * tensor.numel()]}

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
     )
     steps = whole_number("--steps", arguments.steps or str(loaded.info.default_steps), 1, 200)
 
-    def draw(question: Question, size: tuple[int, int], method: str) -> Image:
+    def generate(question: Question, size: tuple[int, int], method: str) -> Image:
         request = GenerationRequest(
             question.prompt,
             width=size[0],
@@ -79,16 +79,16 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         return generator.generate(request).images[0].image
 
     asked = questions(most, seed=2025)
-    rows = measure(draw, asked, base, 1, METHODS[:1], minutes * 60 * 0.1)  # what is exceeded, for comparison
+    rows = measure(generate, asked, base, 1, METHODS[:1], minutes * 60 * 0.1)  # what is exceeded, for comparison
     for times in TIMES:
-        rows += measure(draw, asked, base, times, METHODS, minutes * 60 * 0.9 / len(TIMES))
+        rows += measure(generate, asked, base, times, METHODS, minutes * 60 * 0.9 / len(TIMES))
     print(table(rows, base, steps))
     print(json.dumps({"base": base, "steps": steps, "rows": [row.as_dict() for row in rows]}))
     return DONE
 
 
 def _options(method: str, base: int) -> dict[str, Any]:
-    """Every option at its default but the scaling, whatever the user's files say."""
+    """Return every option at its default but the scaling, whatever the user's files say."""
     changed = {"transformer.rope_scaling": method, "transformer.rope_base_resolution": base, "preview.enabled": False}
     return {option.key: option.default for option in SCHEMA.request_options()} | changed
 
@@ -104,7 +104,7 @@ def size_of(base: int, times: int) -> tuple[int, int]:
 
 
 def measure(
-    draw: Draw, asked: list[Question], base: int, times: int, methods: tuple[str, ...], seconds: float
+    generate: Draw, asked: list[Question], base: int, times: int, methods: tuple[str, ...], seconds: float
 ) -> list[Row]:
     """Measure each method at `times` the base side; return one row per method.
 
@@ -119,7 +119,7 @@ def measure(
             break
         for row in rows:
             start = time.monotonic()
-            image = draw(question, size_of(base, times), row.method)
+            image = generate(question, size_of(base, times), row.method)
             row.seconds.append(time.monotonic() - start)
             row.repeated.append(repetition(image))
             read = judge.read(image)

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
             seconds: list[float] = []
             changed = {**options, SAMPLER: sampler, SCHEDULE: schedule}
 
-            def draw(
+            def generate(
                 prompt: str, seed: int, width: int, height: int,
                 steps: int = steps, changed: dict[str, Any] = changed, seconds: list[float] = seconds,
             ) -> Image:  # fmt: skip
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
                 seconds.append(image.timings["steps"])
                 return image.image
 
-            report = evaluate(draw, prompts, 2025, SIDE, SIDE)
+            report = evaluate(generate, prompts, 2025, SIDE, SIDE)
             row = {"sampler": sampler, "schedule": schedule, "steps": steps, "score": round(report.average, 4)}
             rows.append({**row, "seconds": round(statistics.median(seconds), 3)})
             cells.append(f"{report.average:>12.1%}{rows[-1]['seconds']:>8.2f} s")

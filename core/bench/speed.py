@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
 
 @contextmanager
 def _model(arguments: argparse.Namespace, configs: Path, folder: Path) -> Iterator[tuple[Generator, ModelInfo]]:
-    """The generator and its model: one that is here, or an architecture with random weights."""
+    """Yield the generator and its model: one that is here, or an architecture with random weights."""
     if not arguments.architecture and not arguments.random_weights:
         catalog = Catalog(configs)
         yield Generator(catalog), catalog.find(arguments.model)
@@ -111,7 +111,7 @@ def _model(arguments: argparse.Namespace, configs: Path, folder: Path) -> Iterat
 
 
 def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationRequest:
-    """The model's own size and steps unless told otherwise; every option neutral, whatever the user's files say."""
+    """Return the model's own size and steps unless told otherwise; every option neutral, whatever the user's files say."""
     options = {option.key: option.default for option in SCHEMA.request_options()}
     for key, text in map(pair, arguments.set):
         option = SCHEMA.find(key, SOURCE)
@@ -130,13 +130,13 @@ def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationReques
     return request
 
 
-def _vary(draw: Contestant, request: GenerationRequest, default: list[Measure], runs: int) -> dict[str, Any]:
-    """A variant's figures beside the default images of the same seeds; or why there are none."""
+def _vary(generate: Contestant, request: GenerationRequest, default: list[Measure], runs: int) -> dict[str, Any]:
+    """Return a variant's figures beside the default images of the same seeds; or why there are none."""
     try:
-        warm = draw(request)
+        warm = generate(request)
         if warm.instead:
             return {"refused": warm.instead}
-        measures = [draw(replace(request, seed=request.seed + turn)) for turn in range(1, runs + 1)]
+        measures = [generate(replace(request, seed=request.seed + turn)) for turn in range(1, runs + 1)]
     except StudioError as error:
         return {"refused": error.message("en")}
     distances = [distance(one.image, other.image) for one, other in zip(measures, default, strict=True)]
@@ -192,7 +192,7 @@ def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
         marks["denoised"] = _now(loaded.device)
         return decode(*args, **kwargs)
 
-    def draw(request: GenerationRequest) -> Measure:
+    def generate(request: GenerationRequest) -> Measure:
         attention.apply(pipeline.transformer, attention.AttentionPlan())  # what a line with another one left
         memory.start_peak(loaded.device)
         pipeline.encode_prompt, pipeline.vae.decode = timed_encode, timed_decode
@@ -213,28 +213,28 @@ def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
         seconds = dict(zip(PARTS, (*spans, saved - decoded, saved - began), strict=True))
         return Measure(seconds, memory.read_peak(loaded.device), image)
 
-    return draw
+    return generate
 
 
 def _studio(generator: Generator, history: History, changed: Mapping[str, Any]) -> Contestant:
-    """The studio's generator, and its way to the disk: metadata, a file that survives a power cut, the history row."""
+    """Return the studio's generator, and its way to the disk: metadata, a file that survives a power cut, the history row."""
 
-    def draw(request: GenerationRequest) -> Measure:
+    def generate(request: GenerationRequest) -> Measure:
         options = {key: value for key, value in changed.items() if key != PROMPT_KEY}
         request = replace(request, prompt=changed.get(PROMPT_KEY, request.prompt), options={**request.options, **options})
         began = time.perf_counter()
         image = generator.generate(request).images[0]
-        drawn = time.perf_counter()
+        generated = time.perf_counter()
         history.add(image, None)
         saved = time.perf_counter()
-        seconds = {**image.timings, "save": saved - drawn, "total": saved - began}
+        seconds = {**image.timings, "save": saved - generated, "total": saved - began}
         return Measure(seconds, image.peak_memory_bytes, image.image, _instead(image, changed))
 
-    return draw
+    return generate
 
 
 def _instead(image: GeneratedImage, changed: Mapping[str, Any]) -> str:
-    """What was in effect in place of what was asked for, and why; empty when it was as asked."""
+    """Return what was in effect in place of what was asked for, and why; empty when it was as asked."""
     return "; ".join(
         f"{choice.option} was {choice.effective}: {choice.reason['en']}"
         for choice in image.decisions
@@ -243,7 +243,7 @@ def _instead(image: GeneratedImage, changed: Mapping[str, Any]) -> str:
 
 
 def _now(device: str) -> float:
-    """Seconds, once the GPU has finished what was asked of it."""
+    """Return seconds, once the GPU has finished what was asked of it."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -270,7 +270,7 @@ def summary(measured: Mapping[str, list[Measure]], request: GenerationRequest, l
 
 
 def _figures(measures: list[Measure]) -> dict[str, Any]:
-    """Median seconds by part, and the highest peak."""
+    """Return median seconds by part, and the highest peak."""
     peaks = [measure.peak for measure in measures if measure.peak is not None]
     medians = {part: statistics.median(measure.seconds[part] for measure in measures) for part in PARTS}
     return {part: round(seconds, 4) for part, seconds in medians.items()} | {

@@ -56,7 +56,7 @@ def with_tiles(change: Mapping[str, Any], side: int) -> Mapping[str, Any]:
 
 
 def _others(option: Option) -> tuple[Any, ...]:
-    """Numbers have too many values to try."""
+    """Return the other values of an option; none for numbers, which have too many to try."""
     if option.type == "bool":
         return (not option.default,)
     if option.type == "choice":

@@ -1,4 +1,4 @@
-"""A comparison as one labelled image: a column each, a row for each prompt and seed."""
+"""A benchmark as one labelled image: a column each, a row for each prompt and seed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ GIGA = 10**9  # as everywhere that sizes are told, see ui/formats.py
 
 def draw(studio: Studio, report: BenchmarkReport) -> bytes:
     """Return the grid of a benchmark as PNG. Missing images are empty frames."""
-    comparison = report.comparison
-    rows = [_row(k, prompt, seed) for k, (prompt, seed) in enumerate(comparison.cells, start=1)]
+    benchmark = report.benchmark
+    rows = [_row(k, prompt, seed) for k, (prompt, seed) in enumerate(benchmark.cells, start=1)]
     heads = [f"{measured.column.name}\n{_said(measured.figures)}" for measured in report.columns]
     files = [_file(studio, measured.images[k]) for k in range(len(rows)) for measured in report.columns]
-    title = f"Z Darkroom · {comparison.created_at:%Y-%m-%d %H:%M} UTC"
+    title = f"Z Darkroom · {benchmark.created_at:%Y-%m-%d %H:%M} UTC"
     buffer = BytesIO()
     contact_sheet.draw(files, heads, rows, [title], LABEL_WIDTH, COLUMN_WIDTH).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def _row(number: int, prompt: str, seed: int) -> str:
-    """The number of the row where no font of this machine has the prompt's letters."""
+    """Return the number of the row where no font of this machine has the prompt's letters."""
     return f"{prompt if contact_sheet.readable(prompt) else f'#{number}'}\nseed {seed}"
 
 

@@ -20,7 +20,7 @@ from core.i18n import localize
 from core.studio import Studio
 from core.types import Benchmark, BenchmarkColumn, GenerationRequest, ModelInfo, SubmitOptions
 
-FEWEST, MOST_COLUMNS = 2, 8
+MIN_COLUMNS, MAX_COLUMNS = 2, 8
 MOST_IMAGES = 400  # of all columns together
 SHARED = ("model.id", "generation.prompt", "generation.seed", "generation.num_images")  # are no column's own
 PAIR = re.compile(r"\s*([\w.]+)\s*=(.*)")
@@ -75,7 +75,7 @@ def start(
     source: str = "benchmark",
     limits: Limits | None = None,
 ) -> Benchmark:
-    """Queue a comparison; it and its jobs are on disk when this returns. InputError or ModelFileError when it can't be."""
+    """Queue a benchmark; it and its jobs are on disk when this returns. InputError or ModelFileError when it can't be."""
     limits = limits or Limits()
     _check(specs, prompts, seeds, source, limits.images)
     checked = [
@@ -99,20 +99,20 @@ def _queue(
     terms: SubmitOptions | None,
     most: int | None,
 ) -> Benchmark:
-    """Queue one request a column in the running order, and store the comparison in the same transaction."""
+    """Queue one request a column in the running order, and store the benchmark in the same transaction."""
     order = running_order(requests)
     created_at = datetime.now(UTC)
     cells = [(cell["prompt"], cell["seed"]) for cell in requests[0].images]
     prompts, seeds = (tuple(dict.fromkeys(cell[k] for cell in cells)) for k in (0, 1))
-    comparison = Benchmark(new_id(created_at), created_at, tuple(columns), prompts, seeds)
+    benchmark = Benchmark(new_id(created_at), created_at, tuple(columns), prompts, seeds)
 
     def store(connection: Any, ids: Sequence[str]) -> None:
         jobs = dict(zip(order, ids, strict=True))
         with_jobs = tuple(replace(column, job=jobs[k]) for k, column in enumerate(columns))
-        studio.benchmarks.put(connection, replace(comparison, columns=with_jobs))
+        studio.benchmarks.put(connection, replace(benchmark, columns=with_jobs))
 
     studio.queue.submit_all([requests[k] for k in order], terms, store, most)
-    return studio.benchmarks.get(comparison.id)
+    return studio.benchmarks.get(benchmark.id)
 
 
 def running_order(requests: Sequence[GenerationRequest]) -> tuple[int, ...]:
@@ -126,21 +126,21 @@ def running_order(requests: Sequence[GenerationRequest]) -> tuple[int, ...]:
 
 
 def _loads(request: GenerationRequest) -> tuple[Any, Any]:
-    """The model, and all that it is loaded for."""
+    """Return the model, and all that it is loaded for."""
     keys = [option.key for option in SCHEMA.request_options() if option.takes_effect is TakesEffect.RELOAD]
     return request.model, (request.model, *(request.options.get(key) for key in keys))
 
 
 def _check(specs: Sequence[ColumnSpec], prompts: Sequence[str], seeds: Sequence[int], source: str, most: int) -> None:
     count = len(specs) * len(prompts) * len(seeds)
-    for key, came, low, high in (
-        ("columns", len(specs), FEWEST, MOST_COLUMNS),
+    for key, number, low, high in (
+        ("columns", len(specs), MIN_COLUMNS, MAX_COLUMNS),
         ("prompts", len(prompts), 1, MOST_IMAGES),
         ("seeds", len(seeds), 1, MOST_IMAGES),
-        ("pictures", count, 1, most),
+        ("images", count, 1, most),
     ):
-        if not low <= came <= high:
-            raise OptionError(source=source, key=key, value=came, allowed=f"{low} - {high}")
+        if not low <= number <= high:
+            raise OptionError(source=source, key=key, value=number, allowed=f"{low} - {high}")
     for key, values in (("prompts", prompts), ("seeds", seeds)):
         for value, times in Counter(values).items():
             if times > 1:
@@ -153,7 +153,7 @@ _ONCE = localize("benchmark.plan.once")
 def _request(
     studio: Studio, spec: ColumnSpec, number: int, prompts: Sequence[str], seeds: Sequence[int]
 ) -> GenerationRequest:
-    """All the images of a column as one request: its values over its profile over the settings."""
+    """Return all the images of a column as one request: its values over its profile over the settings."""
     source = place_of(number)
     profile = as_cfg(_profile(studio, spec.profile, source), studio.catalog.find(spec.model).cfg_offset, source)
     values = {**profile, **spec.values}
@@ -169,7 +169,7 @@ def place_of(number: int) -> Any:
 
 
 def _own(values: Mapping[str, Any], model: ModelInfo, source: str) -> dict[str, Any]:
-    """The values of a column by key. Raises InputError for what no image has, or what all columns share."""
+    """Return the values of a column by key. Raises InputError for what no image has, or what all columns share."""
     for name, value in values.items():
         option = SCHEMA.find(name, source)
         if option.key in SHARED:
@@ -187,7 +187,7 @@ def _of_a_image(key: str) -> bool:
 
 
 def _profile(studio: Studio, name: str, source: str) -> dict[str, Any]:
-    """What a profile says about images, other than what all columns share."""
+    """Return what a profile says about images, other than what all columns share."""
     values = profile_values(studio.settings.configs, name, source) if name else {}
     return {key: value for key, value in values.items() if _of_a_image(key) and key not in SHARED}
 

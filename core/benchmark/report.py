@@ -1,4 +1,4 @@
-"""The table of a comparison: what the records of its images and their files say, column by column.
+"""The table of a benchmark: what the records of its images and their files say, column by column.
 
 Figures of time are medians, so that one slow image (the first, mostly) does not decide. What was not measured is None.
 """
@@ -60,7 +60,7 @@ class ColumnResult:
 class BenchmarkReport:
     """The present state of a benchmark."""
 
-    comparison: Benchmark
+    benchmark: Benchmark
     columns: tuple[ColumnResult, ...]
 
     @property
@@ -76,7 +76,7 @@ class BenchmarkReport:
     @property
     def wanted(self) -> int:
         """Return the number of images in all."""
-        return len(self.columns) * len(self.comparison.cells)
+        return len(self.columns) * len(self.benchmark.cells)
 
     @property
     def fraction(self) -> float:
@@ -89,32 +89,32 @@ class BenchmarkReport:
         return self.made == self.wanted
 
 
-def report(studio: Studio, comparison: Benchmark) -> BenchmarkReport:
+def report(studio: Studio, benchmark: Benchmark) -> BenchmarkReport:
     """Look at every image that is there. The first look at an image takes some tens of milliseconds."""
-    return BenchmarkReport(comparison, tuple(_measured(studio, comparison, column) for column in comparison.columns))
+    return BenchmarkReport(benchmark, tuple(_measured(studio, benchmark, column) for column in benchmark.columns))
 
 
-def jobs(studio: Studio, comparison: Benchmark) -> list[Job]:
+def jobs(studio: Studio, benchmark: Benchmark) -> list[Job]:
     """Return the existing jobs of the columns, in column order."""
-    return [job for column in comparison.columns if (job := _job(studio, column)) is not None]
+    return [job for column in benchmark.columns if (job := _job(studio, column)) is not None]
 
 
-def cancel(studio: Studio, comparison: Benchmark) -> None:
+def cancel(studio: Studio, benchmark: Benchmark) -> None:
     """Stop what is not done; the waiting ones first, so that none of them begins meanwhile. Images that are made stay."""
-    active = [job for job in jobs(studio, comparison) if job.state.active]
+    active = [job for job in jobs(studio, benchmark) if job.state.active]
     for job in sorted(active, key=lambda job: job.state is not JobState.QUEUED):
         studio.queue.cancel(job.id)
 
 
-def retry(studio: Studio, comparison: Benchmark) -> None:
+def retry(studio: Studio, benchmark: Benchmark) -> None:
     """Queue again what failed or was cancelled, for the images that it lacks."""
-    for job in jobs(studio, comparison):
+    for job in jobs(studio, benchmark):
         if job.state in (JobState.FAILED, JobState.CANCELLED):
             studio.queue.retry(job.id)
 
 
-def _measured(studio: Studio, comparison: Benchmark, column: BenchmarkColumn) -> ColumnResult:
-    job, count = _job(studio, column), len(comparison.cells)
+def _measured(studio: Studio, benchmark: Benchmark, column: BenchmarkColumn) -> ColumnResult:
+    job, count = _job(studio, column), len(benchmark.cells)
     images = _by_place(studio, job, count)
     return ColumnResult(column, _figures(studio, column, images), images, job)
 
@@ -135,7 +135,7 @@ def _by_place(studio: Studio, job: Job | None, count: int) -> tuple[ImageRecord 
 
 
 def _records(studio: Studio, ids: Sequence[str]) -> Iterator[ImageRecord]:
-    """Those that are still there, in one question; what is in the trash is, too."""
+    """Yield those that are still there, in one question; what is in the trash is, too."""
     asked = HistoryQuery(ids=tuple(ids), limit=max(1, len(ids)))
     found = {record.id: record for record in studio.history.search(asked).records} if ids else {}
     yield from found.values()
@@ -173,7 +173,7 @@ def _obedience(studio: Studio, image_id: str) -> Obedience | None:
 
 
 def _try(ask: Callable[[str], Any], image_id: str) -> Any:
-    """What the file says; None when it is gone."""
+    """Return what the file says; None when it is gone."""
     try:
         return ask(image_id)
     except (NotFoundError, OSError):

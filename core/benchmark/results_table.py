@@ -1,4 +1,4 @@
-"""The table of a comparison for files, terminals and programs: as values, as CSV, as lines of text."""
+"""The table of a benchmark for files, terminals and programs: as values, as CSV, as lines of text."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def _row(measured: ColumnResult, tally: Tally) -> dict[str, Any]:
 
 def as_json(report: BenchmarkReport, votes: Sequence[Vote]) -> dict[str, Any]:
     """Return the whole benchmark: its plan, the table, and the image ids by column, row by row (null: none)."""
-    comparison = report.comparison
+    benchmark = report.benchmark
     all_generated = [[record.id if record else None for record in measured.images] for measured in report.columns]
     return {
-        "id": comparison.id,
-        "created_at": comparison.created_at.isoformat(),
-        "prompts": list(comparison.prompts),
-        "seeds": list(comparison.seeds),
+        "id": benchmark.id,
+        "created_at": benchmark.created_at.isoformat(),
+        "prompts": list(benchmark.prompts),
+        "seeds": list(benchmark.seeds),
         "complete": report.complete,
         "active": report.active,
         "fraction": round(report.fraction, 4),

@@ -68,11 +68,11 @@ class Tally:
 def questions(report: BenchmarkReport, voter: str) -> list[VotePair]:
     """Return all pairs of finished images in the random order of this voter, with random sides."""
     found = []
-    comparison = report.comparison
-    for place in range(1, len(comparison.cells) + 1):
+    benchmark = report.benchmark
+    for place in range(1, len(benchmark.cells) + 1):
         there = [k for k, measured in enumerate(report.columns) if measured.images[place - 1] is not None]
         for one, other in combinations(there, 2):
-            dice = random.Random(f"{comparison.id}/{voter}/{place}/{one}/{other}")
+            dice = random.Random(f"{benchmark.id}/{voter}/{place}/{one}/{other}")
             left, right = (one, other) if dice.random() < 0.5 else (other, one)
             found.append((dice.random(), VotePair(place, left, right)))
     return [question for _, question in sorted(found, key=lambda pair: pair[0])]

@@ -65,11 +65,11 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ)
     settings.raise_problems()
     studio = build_studio(settings)
-    comparison = plan.start(studio, specs, arguments.prompt, seeds, source=SOURCE)
+    benchmark = plan.start(studio, specs, arguments.prompt, seeds, source=SOURCE)
     studio.start()
     try:
-        stopped = not _follow(studio, comparison, ProgressLine(language, not arguments.no_progress))
-        found = report(studio, comparison)
+        stopped = not _follow(studio, benchmark, ProgressLine(language, not arguments.no_progress))
+        found = report(studio, benchmark)
         _print(studio, found, outs, language)
     finally:
         studio.stop()
@@ -86,7 +86,7 @@ def read_columns(columns: Columns) -> list[plan.ColumnSpec]:
 
 
 def _checked(out: Path) -> Path:
-    """A file of --out; its kind and its folder are looked at before any work is done."""
+    """Return a file of --out; its kind and its folder are looked at before any work is done."""
     if out.suffix.lower() not in FORMATS:
         raise OptionError(source=SOURCE, key="--out", value=out.name, allowed="*" + ", *".join(FORMATS))
     folder = out.absolute().parent
@@ -95,21 +95,21 @@ def _checked(out: Path) -> Path:
     return out
 
 
-def _follow(studio: Studio, comparison: Benchmark, line: ProgressLine) -> bool:
+def _follow(studio: Studio, benchmark: Benchmark, line: ProgressLine) -> bool:
     """Wait until nothing is in work any more; False when Ctrl+C cancelled it. Raises what `obstacle` names."""
     try:
-        while active := [job for job in jobs(studio, comparison) if job.state.active]:
+        while active := [job for job in jobs(studio, benchmark) if job.state.active]:
             if trouble := obstacle(studio.worker.status(), [job.state for job in active]):
                 with suppress(StorageError):  # a full disk does not take the cancellation either
-                    cancel(studio, comparison)
+                    cancel(studio, benchmark)
                 raise trouble
             line.show(min(active, key=lambda job: job.state is JobState.QUEUED))
             time.sleep(POLL_SECONDS)
         return True
     except KeyboardInterrupt:
-        cancel(studio, comparison)
+        cancel(studio, benchmark)
         deadline = time.monotonic() + CANCEL_SECONDS
-        while any(job.state.active for job in jobs(studio, comparison)) and time.monotonic() < deadline:
+        while any(job.state.active for job in jobs(studio, benchmark)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         return False
     finally:
@@ -117,12 +117,12 @@ def _follow(studio: Studio, comparison: Benchmark, line: ProgressLine) -> bool:
 
 
 def _print(studio: Studio, found: BenchmarkReport, outs: Sequence[Path], language: str) -> None:
-    """Errors first, then the table, then all of it as one line of JSON; the files of --out."""
+    """Print errors, then the table, then all of it as one line of JSON; the files of --out."""
     for one in found.columns:
         if one.error is not None:
             print(f"{one.column.name}: ", end="", file=sys.stderr)
             complain(one.error, language)
-    votes = studio.benchmarks.votes(found.comparison.id)
+    votes = studio.benchmarks.votes(found.benchmark.id)
     print(results_table.text(found, language))
     for out in outs:
         _write(out, _content(studio, found, out, results_table.as_json(found, votes)))
@@ -134,7 +134,7 @@ def _content(studio: Studio, found: BenchmarkReport, out: Path, data: Mapping[st
         return contact_sheet.draw(studio, found)
     if out.suffix.lower() == ".json":
         return json.dumps(data, ensure_ascii=False, indent=1).encode()
-    return results_table.csv(found, studio.benchmarks.votes(found.comparison.id))
+    return results_table.csv(found, studio.benchmarks.votes(found.benchmark.id))
 
 
 def _write(out: Path, data: bytes) -> None:

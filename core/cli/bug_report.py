@@ -44,8 +44,8 @@ def without_secrets(text: str) -> str:
 
 
 def _gpu() -> str:
-    told = nvidia_smi(*GPU_QUERY).strip()
-    return "; ".join(told.splitlines()) or "none that nvidia-smi knows"
+    output = nvidia_smi(*GPU_QUERY).strip()
+    return "; ".join(output.splitlines()) or "none that nvidia-smi knows"
 
 
 def _changed(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""How the command line speaks: its language, its one-line progress, its exit codes."""
+"""Write to the terminal: language, one-line progress, exit codes."""
 
 from __future__ import annotations
 
@@ -99,15 +99,15 @@ class ProgressLine:
     def __init__(self, language: str, wanted: bool) -> None:
         self._language = language
         self._on = wanted and sys.stderr.isatty()
-        self._last = self._told = ""
+        self._last = self._shown = ""
 
     def tell(self, error: StudioError) -> None:
         """Print what is waited for on a line of its own, once, also where progress is not wanted."""
         message = error.message(self._language)
-        if message != self._told:
+        if message != self._shown:
             self.clear()
             print(f"{message} {_WAITING[self._language]}", file=sys.stderr, flush=True)
-            self._told = message
+            self._shown = message
 
     def show(self, job: Job) -> None:
         """Print the progress of the job if it has changed."""

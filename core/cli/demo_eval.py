@@ -28,11 +28,11 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
     generator = Generator(catalog)
     options = {option.key: option.default for option in SCHEMA.request_options()}
 
-    def draw(prompt: str, seed: int, width: int, height: int) -> Image:
+    def generate(prompt: str, seed: int, width: int, height: int) -> Image:
         request = GenerationRequest(prompt, width=width, height=height, seed=seed, options=options)
         return generator.generate(request).images[0].image
 
-    report = evaluate(draw, prompts, seed, width, height)
+    report = evaluate(generate, prompts, seed, width, height)
     print(report.table())
     asked = {"prompts": prompts, "seed": seed, "width": width, "height": height}
     print(json.dumps({**asked, **report.as_dict()}))

@@ -72,7 +72,7 @@ class InputFileError(InputError):
 
 
 @dataclass(frozen=True)
-class Order:
+class GenerateCommand:
     """The parsed command line: option values as typed, input images, output files."""
 
     values: Mapping[str, Any]
@@ -88,33 +88,33 @@ class Order:
 
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     """Make the images; the exit code. Raises StudioError for what can't be started."""
-    return run_order(with_preset(read_order(arguments), arguments.preset, configs, os.environ), language, configs)
+    return run_command(with_preset(read_command(arguments), arguments.preset, configs, os.environ), language, configs)
 
 
-def run_order(order: Order, language: str, configs: Path) -> int:
-    """Submit the order and wait for its images; the exit code. Raises StudioError for what can't be started."""
-    return run_orders((order,), language, configs)
+def run_command(command: GenerateCommand, language: str, configs: Path) -> int:
+    """Submit the request and wait for its images; return the exit code. Raises StudioError for what can't be started."""
+    return run_commands((command,), language, configs)
 
 
-def run_orders(orders: Sequence[Order], language: str, configs: Path) -> int:
-    """Submit orders of one profile, all at once, and wait for their images; the exit code, of the first that failed.
+def run_commands(commands: Sequence[GenerateCommand], language: str, configs: Path) -> int:
+    """Submit requests of one profile, all at once, and wait for their images; return the exit code, of the first that failed.
 
     A cancelled one cancels the rest. Raises StudioError for what can't be started; nothing is queued then.
     """
-    first = orders[0]
+    first = commands[0]
     settings = load_settings(configs, os.environ, first.values, first.profile)
     settings.raise_problems()
     studio = build_studio(settings)
     if first.dry:
         return dry_run.tell(dry_run.of_request(studio, _request(studio, first)), language, first.as_json)
     line = ProgressLine(language, first.progress)
-    requests = [_until_there_is_room(partial(_request, studio, order), first.wait, line) for order in orders]
+    requests = [_until_there_is_room(partial(_request, studio, command), first.wait, line) for command in commands]
     jobs = [_until_there_is_room(partial(studio.queue.submit, one), first.wait, line) for one in requests]
     studio.start()
     codes: list[int] = []
     try:
-        for job, order in zip(jobs, orders, strict=True):
-            codes.append(_finish(studio, _follow(studio, job, line, order.wait), order, language))
+        for job, command in zip(jobs, commands, strict=True):
+            codes.append(_finish(studio, _follow(studio, job, line, command.wait), command, language))
             if codes[-1] == STOPPED:
                 break
         return next((code for code in codes if code != DONE), DONE)
@@ -124,44 +124,44 @@ def run_orders(orders: Sequence[Order], language: str, configs: Path) -> int:
         studio.stop()
 
 
-def with_preset(order: Order, name: str | None, configs: Path, environment: Mapping[str, str]) -> Order:
-    """Return the order with the preset under what was typed; UnknownOptionError names the presets that there are."""
+def with_preset(command: GenerateCommand, name: str | None, configs: Path, environment: Mapping[str, str]) -> GenerateCommand:
+    """Return the command with the preset under what was typed; UnknownOptionError names the presets that there are."""
     if name is None:
-        return order
-    presets = Presets(load_settings(configs, environment, profile=order.profile))
-    return replace(order, values=presets.under(name, order.values, SOURCE))
+        return command
+    presets = Presets(load_settings(configs, environment, profile=command.profile))
+    return replace(command, values=presets.under(name, command.values, SOURCE))
 
 
-def _request(studio: Studio, order: Order) -> GenerationRequest:
-    """What is asked for, over the images that came with it."""
-    request = _new_request(studio, order)
-    if not order.inputs:
+def _request(studio: Studio, command: GenerateCommand) -> GenerationRequest:
+    """Return what is asked for, over the images that came with it."""
+    request = _new_request(studio, command)
+    if not command.inputs:
         return request
     kept: dict[str, str] = {}
-    for role, data in sorted(read_inputs(order).items(), key=lambda item: item[0] == MASK):  # the image before its mask
-        name = str(order.inputs[role])
+    for role, data in sorted(read_inputs(command).items(), key=lambda item: item[0] == MASK):  # the image before its mask
+        name = str(command.inputs[role])
         if role == MASK and IMAGE in kept:
             kept[role] = studio.input_images.keep_mask(data, name, studio.input_images.size(kept[IMAGE]))
         else:
             kept[role] = studio.input_images.keep(data, name)
-    return studio.requests.with_inputs(request, InputSources(kept), order.values)
+    return studio.requests.with_inputs(request, InputSources(kept), command.values)
 
 
-def _new_request(studio: Studio, order: Order) -> GenerationRequest:
-    """One prompt, or those of the file; PromptsFileError when it can't be read."""
-    if order.prompts is None:
-        return studio.requests.expanded(order.values, SOURCE)
+def _new_request(studio: Studio, command: GenerateCommand) -> GenerationRequest:
+    """Return one prompt, or those of the file; PromptsFileError when it can't be read."""
+    if command.prompts is None:
+        return studio.requests.expanded(command.values, SOURCE)
     try:
-        data = order.prompts.read_bytes()
+        data = command.prompts.read_bytes()
     except OSError as error:
-        raise PromptsFileError(path=order.prompts, detail=error.strerror or error) from error
-    return studio.requests.new_batch(data, order.values, order.prompts.name)
+        raise PromptsFileError(path=command.prompts, detail=error.strerror or error) from error
+    return studio.requests.new_batch(data, command.values, command.prompts.name)
 
 
-def read_inputs(order: Order) -> dict[str, bytes]:
+def read_inputs(command: GenerateCommand) -> dict[str, bytes]:
     """Return the bytes of the input images by role. Raises InputFileError when one can't be read."""
     found = {}
-    for role, path in order.inputs.items():
+    for role, path in command.inputs.items():
         try:
             found[role] = path.read_bytes()
         except OSError as error:
@@ -170,7 +170,7 @@ def read_inputs(order: Order) -> dict[str, bytes]:
     return found
 
 
-def read_order(arguments: argparse.Namespace) -> Order:
+def read_command(arguments: argparse.Namespace) -> GenerateCommand:
     """Return the parsed command line as option values; --set wins, except that the format follows --out."""
     prompts = Path(arguments.prompts_file) if arguments.prompts_file is not None else None
     if arguments.json and not arguments.dry_run:
@@ -191,7 +191,7 @@ def read_order(arguments: argparse.Namespace) -> Order:
     given = {role: getattr(arguments, role) for role in INPUT_FLAGS.values()}
     inputs = {role: Path(file) for role, file in given.items() if file is not None}
     progress, dry = not arguments.no_progress, arguments.dry_run
-    return Order(values, prompts, profile, out, progress, arguments.wait, inputs, dry, arguments.json)
+    return GenerateCommand(values, prompts, profile, out, progress, arguments.wait, inputs, dry, arguments.json)
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -203,7 +203,7 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def format_of(out: Path) -> str:
-    """The format that the name asks for; checked with its folder before any work is done."""
+    """Return the format that the name asks for; checked with its folder before any work is done."""
     name = FORMATS.get(out.suffix.lower())
     if name is None:
         raise OptionError(source=SOURCE, key="--out", value=out.name, allowed="*" + ", *".join(FORMATS))
@@ -265,7 +265,7 @@ def _cancel(studio: Studio, job: Job) -> Job:
     return job
 
 
-def _finish(studio: Studio, job: Job, order: Order, language: str) -> int:
+def _finish(studio: Studio, job: Job, command: GenerateCommand, language: str) -> int:
     """Hand over the files of a finished job and print their paths, or say why there are none."""
     if job.error is not None:
         return complain(job.error, language)
@@ -273,7 +273,7 @@ def _finish(studio: Studio, job: Job, order: Order, language: str) -> int:
         return STOPPED
     made = [studio.history.file(image_id) for image_id in job.image_ids]
     copies = [partial(shutil.copyfile, path) for path in made]
-    for path in made if order.out is None else put_files(copies, order.out):
+    for path in made if command.out is None else put_files(copies, command.out):
         print(path)
     return DONE
 

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
         check_belonging(database, store)
         if arguments.action == "rebuild":
             report = rebuild(database, store)
-            print(words["rebuilt"].format(count=len(report.swept.adopted), unknown=report.swept.unknown))
+            print(words["rebuilt"].format(count=len(report.reconciled.adopted), unknown=report.reconciled.unknown))
             if report.lost:
                 print(words["lost"].format(count=report.lost))
             print(words["backup"].format(file=report.backup))

@@ -79,7 +79,7 @@ def check(paths: Sequence[str], as_json: bool, model: str, configs: Path, langua
     elif not as_json:
         for one in found:
             _print_description(one.as_json())
-    return BAD_INPUT if missing else DONE if all(one.told for one in found) else FAILED
+    return BAD_INPUT if missing else DONE if all(one.recognised for one in found) else FAILED
 
 
 def _lora_model(catalog: Catalog, model: str) -> ModelInfo | None:
@@ -104,7 +104,7 @@ def _print_description(found: Mapping[str, Any]) -> None:
 
 
 def _list(studio: Studio, language: str) -> None:
-    """A line a model: id, where it is, size, memory, tier, and why it can't be used."""
+    """Print a line a model: id, where it is, size, memory, tier, and why it can't be used."""
     words = _WORDS[language]
     for info in studio.catalog.models():
         absent = words["unusable"] if info.path or not info.sources else words["absent"]
@@ -120,7 +120,7 @@ def _list(studio: Studio, language: str) -> None:
 
 
 def _list_loras(studio: Studio, language: str) -> None:
-    """A line a LoRA: name, size, rank, the models that it fits, and why it can't be used."""
+    """Print a line a LoRA: name, size, rank, the models that it fits, and why it can't be used."""
     models = studio.catalog.models()
     for lora in studio.models.loras():
         fits = ", ".join(model.id for model in models if lora.problem is None and lora.fits(model)) or "-"

@@ -1,4 +1,4 @@
-"""`generate PROMPT --server URL`: the same order to a studio that runs already, here or on another machine.
+"""`generate PROMPT --server URL`: the same request to a studio that runs already, here or on another machine.
 
 Only what the command line and its profile say is sent; all else is for the settings there. The token comes from a
 variable or a file: every user of a machine can read the arguments of its processes.
@@ -16,7 +16,7 @@ from typing import Any
 
 from core.cli import dry_run
 from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
-from core.cli.generate import CANCEL_SECONDS, Order, put_files, read_inputs, read_order, with_preset
+from core.cli.generate import CANCEL_SECONDS, GenerateCommand, put_files, read_command, read_inputs, with_preset
 from core.config.loader import COMMAND_LINE, TOKEN_VARIABLE, Settings, load_settings
 from core.config.options import SCHEMA
 from core.errors import InputError, NoServerError, OptionError
@@ -38,21 +38,21 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
         raise OptionError(
             source=SOURCE, key="--wait", value="--server", allowed=localize("cli.remote_generate.no_wait")
         )
-    order = with_preset(read_order(arguments), arguments.preset, configs, environment)
-    settings = load_settings(configs, environment, order.values, order.profile)
+    command = with_preset(read_command(arguments), arguments.preset, configs, environment)
+    settings = load_settings(configs, environment, command.values, command.profile)
     settings.raise_problems()
     token = _token(arguments.token_file, environment)
     remote = Remote(arguments.server, token, TOKEN_VARIABLE, SOURCE)
     remote.capabilities()
-    inputs = {role: remote.keep_input(data, role == MASK) for role, data in read_inputs(order).items()}
+    inputs = {role: remote.keep_input(data, role == MASK) for role, data in read_inputs(command).items()}
     sources = {"inputs": inputs} if inputs else {}
-    if order.dry:
-        return dry_run.tell(remote.estimate({**remote_values(settings, order), **sources}), language, order.as_json)
-    now = remote.order({**remote_values(settings, order), **sources}, f"cli-{secrets.token_hex(16)}")
-    return _finish(remote, _follow(remote, now, ProgressLine(language, order.progress)), order, language)
+    if command.dry:
+        return dry_run.tell(remote.estimate({**remote_values(settings, command), **sources}), language, command.as_json)
+    now = remote.submit({**remote_values(settings, command), **sources}, f"cli-{secrets.token_hex(16)}")
+    return _finish(remote, _follow(remote, now, ProgressLine(language, command.progress)), command, language)
 
 
-def remote_values(settings: Settings, order: Order) -> dict[str, Any]:
+def remote_values(settings: Settings, command: GenerateCommand) -> dict[str, Any]:
     """Return the values for the other studio by schema key: the command line over the profile."""
     of_a_image = {option.key for option in SCHEMA.request_options()}
     of_a_image |= {key for key in SCHEMA.options if key.startswith("generation.") or key == "model.id"}
@@ -93,7 +93,7 @@ def _follow(remote: Remote, now: RemoteJob, line: ProgressLine) -> RemoteJob:
 
 
 def _look(remote: Remote, now: RemoteJob, patience: RetryDeadline) -> RemoteJob:
-    """The job a little later; as it was, while the studio is away."""
+    """Return the job a little later; as it was, while the studio is away."""
     time.sleep(POLL_SECONDS)
     try:
         later = remote.look(now.job.id)
@@ -104,17 +104,17 @@ def _look(remote: Remote, now: RemoteJob, patience: RetryDeadline) -> RemoteJob:
     return later
 
 
-def _finish(remote: Remote, now: RemoteJob, order: Order, language: str) -> int:
+def _finish(remote: Remote, now: RemoteJob, command: GenerateCommand, language: str) -> int:
     """Fetch the images of a finished job into the files asked for, else print their addresses; or say why not."""
     if now.job.state is JobState.FAILED and now.job.error is not None:
         return complain(now.job.error, language)
     if now.job.state is not JobState.DONE:
         return STOPPED
-    if order.out is None:
+    if command.out is None:
         made = [remote.image_address(image_id) for image_id in now.images]
     else:
         writers = [partial(_fetch, remote, image_id) for image_id in now.images]
-        made = [str(path) for path in put_files(writers, order.out)]
+        made = [str(path) for path in put_files(writers, command.out)]
     for name in made:
         print(name)
     return DONE

@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from core.cli.generate import FORMATS, SOURCE, Order, format_of, pair, read_inputs, run_orders
+from core.cli.generate import FORMATS, SOURCE, GenerateCommand, format_of, pair, read_inputs, run_commands
 from core.config.loader import PROFILE_KEY
 from core.config.options import SCHEMA
 from core.errors import OptionError
@@ -31,8 +31,8 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     """Upscale the images; the exit code. Raises StudioError for what can't be started."""
     files = [Path(name) for name in arguments.file]
     outs = _outs(files, Path(arguments.out) if arguments.out is not None else None)
-    orders = [_order(arguments, file, out) for file, out in zip(files, outs, strict=True)]
-    return run_orders(orders, language, configs)
+    commands = [_command(arguments, file, out) for file, out in zip(files, outs, strict=True)]
+    return run_commands(commands, language, configs)
 
 
 def _outs(files: Sequence[Path], out: Path | None) -> list[Path | None]:
@@ -50,7 +50,7 @@ def _outs(files: Sequence[Path], out: Path | None) -> list[Path | None]:
     return [out / f"{name}.png" for name in names]
 
 
-def _order(arguments: argparse.Namespace, file: Path, out: Path | None) -> Order:
+def _command(arguments: argparse.Namespace, file: Path, out: Path | None) -> GenerateCommand:
     """Return the parsed command line for a file; with --detail and no --prompt its own prompt is used."""
     values: dict[str, Any] = {"upscale.mode": "detail" if arguments.detail else "enlarge", "generation.prompt": ""}
     values |= {key: value for key in FLAGS.values() if (value := getattr(arguments, key)) is not None}
@@ -60,11 +60,11 @@ def _order(arguments: argparse.Namespace, file: Path, out: Path | None) -> Order
     profile = arguments.profile or values.pop(PROFILE_KEY, None)
     if out is not None:
         values["output.format"] = format_of(out)
-    order = Order(values, None, profile, out, not arguments.no_progress, False, {IMAGE: file})
+    command = GenerateCommand(values, None, profile, out, not arguments.no_progress, False, {IMAGE: file})
     if arguments.detail and not values.get("generation.prompt"):
-        found = read_parameters(BytesIO(read_inputs(order)[IMAGE]))
+        found = read_parameters(BytesIO(read_inputs(command)[IMAGE]))
         values["generation.prompt"] = found.values.get("generation.prompt", "") if found is not None else ""
-    return order
+    return command
 
 
 def add_arguments(command: argparse.ArgumentParser, words: dict[str, str], language: str) -> None:

@@ -36,10 +36,10 @@ class GeneratorActor:
         self._said: list[Step | Words | Ended] = []
         self._news = threading.Condition()
         self._shown = 0  # the ticket whose steps are looked at
-        self._stopped = 0  # every order up to this ticket is to stop
+        self._stopped = 0  # every command up to this ticket is to stop
         self._state = "starting"
-        self._began = False  # whether an order was carried out: before that nothing knows a GPU
-        threading.Thread(target=self._work, name="orders", daemon=True).start()
+        self._began = False  # whether a command was carried out: before that nothing knows a GPU
+        threading.Thread(target=self._work, name="commands", daemon=True).start()
 
     # -- called by the dispatcher ----------------------------------------------------------------------------------
 
@@ -47,9 +47,9 @@ class GeneratorActor:
         """Import the generator and, with `model`, load it."""
         self._commands.put(lambda: self._load(ticket, model, options))
 
-    def draw(self, ticket: int, request: GenerationRequest, attempt: ResumeState) -> None:
+    def generate(self, ticket: int, request: GenerationRequest, attempt: ResumeState) -> None:
         """Generate a single image. Tickets increase."""
-        self._commands.put(lambda: self._draw(ticket, request, attempt))
+        self._commands.put(lambda: self._generate(ticket, request, attempt))
 
     def write(self, ticket: int, command: PromptCommand) -> None:
         """Write a prompt with the text encoder of the command's model."""
@@ -79,16 +79,16 @@ class GeneratorActor:
     def facts(self) -> Facts:
         """Return what this actor is and has loaded."""
         status = status_of(self._state, self._generator)
-        of_card = _facts_of_card(status) if self._began else None
+        of_gpu = _facts_of_gpu(status) if self._began else None
         memory = psutil.virtual_memory()
-        return of_card or Facts(status, "", memory.total, memory.available, status.memory_bytes or 0)
+        return of_gpu or Facts(status, "", memory.total, memory.available, status.memory_bytes or 0)
 
     # -- in the command thread -------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while True:
-            order = self._commands.get()
-            ended = order()
+            command = self._commands.get()
+            ended = command()
             self._state, self._began = "idle", True
             self._say(ended)
 
@@ -125,15 +125,17 @@ class GeneratorActor:
             return Ended(ticket, error=error.to_dict(), fault=device_fault(problem), trace=traceback.format_exc())
         return Ended(ticket)
 
-    def _draw(self, ticket: int, request: GenerationRequest, attempt: ResumeState) -> Ended:
+    def _generate(self, ticket: int, request: GenerationRequest, attempt: ResumeState) -> Ended:
         self._state = "busy"
-        drawn: list[GeneratedImage] = []
+        generated: list[GeneratedImage] = []
 
         def report(progress: Progress) -> None:
             self._say(Step(ticket, progress))
 
         try:
-            self._generator.ready().generate(request, report, lambda: ticket <= self._stopped, drawn.append, attempt)
+            self._generator.ready().generate(
+                request, report, lambda: ticket <= self._stopped, generated.append, attempt
+            )
         except Cancelled:
             return Ended(ticket, cancelled=True)
         except Exception as problem:
@@ -141,14 +143,14 @@ class GeneratorActor:
             error = as_studio_error(problem, request, (loaded and loaded.device) or "cpu")
             trace = without_prompts(traceback.format_exc(), request)
             return Ended(ticket, error=error.to_dict(), fault=device_fault(problem), trace=trace)
-        return Ended(ticket, image=drawn[0])
+        return Ended(ticket, image=generated[0])
 
 
-def _facts_of_card(status: WorkerStatus) -> Facts | None:
+def _facts_of_gpu(status: WorkerStatus) -> Facts | None:
     """Return the facts of the GPU; None without one, or when torch was not imported."""
     if "torch" not in sys.modules:
         return None
     from core.inference import memory
 
-    card = memory.card()
-    return Facts(status, card.name, card.total, card.free, card.own) if card is not None else None
+    gpu = memory.gpu_info()
+    return Facts(status, gpu.name, gpu.total, gpu.free, gpu.own) if gpu is not None else None

@@ -22,6 +22,7 @@ from core.cluster.ray_transport import RayTransport, join
 from core.cluster.transport import Ended, Freed, Lost, Message, Words
 from core.cluster.worker_pool import Inbox, Prepared, WorkerPool
 from core.config.options import SCHEMA
+from core.config.typed_settings import Options
 from core.errors import GenerationError, ModelError, StudioError
 from core.jobs.exit_reasons import EXIT_CLUSTER, EXIT_NO_WORKER, PREDECESSOR_GONE
 from core.jobs.generator_protocol import LazyGenerator
@@ -36,7 +37,7 @@ from core.jobs.worker_commands import (
     WorkerRequests,
 )
 from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
-from core.jobs.worker_registry import Heartbeat, WorkerRegistry, sweep
+from core.jobs.worker_registry import Heartbeat, WorkerRegistry, requeue_abandoned
 from core.models.catalog import Catalog
 from core.models.model_paths import model_paths_of_values
 from core.storage.database import Database
@@ -55,7 +56,7 @@ class Dispatcher:
     def __init__(self, config: WorkerConfig, database: Database, pool: WorkerPool, stopping: threading.Event) -> None:
         directory = config.output_directory
         store = open_store(directory, config.values)
-        self._values = config.values
+        self._values = Options(config.values)
         self._pool = pool
         self._generator = DistributedGenerator(pool)
         self._queue = JobQueue(database)
@@ -77,7 +78,7 @@ class Dispatcher:
     def run(self) -> int:
         """Serve until `stopping`, or until no worker starts; return the exit code. No error ends it."""
         self._heartbeat.say("starting")
-        sweep(self._queue, self._registry, PREDECESSOR_GONE)
+        requeue_abandoned(self._queue, self._registry, PREDECESSOR_GONE)
         self._runner.import_orphans()
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         return retry_loop(self._turn, self._stopping, "the queue could not be served")
@@ -172,7 +173,7 @@ class Dispatcher:
 
     def _unload_idle(self) -> None:
         """Restart workers that were idle for long, which frees their memory."""
-        minutes = self._values["worker.unload_minutes"]
+        minutes = self._values.worker.unload_minutes
         status = self._pool.status()
         if status.state == "busy":
             self._busy_until = time.monotonic()
@@ -232,11 +233,11 @@ def _next_message(inbox: Inbox) -> Message:
 
 def prepared(config: WorkerConfig) -> Prepared:
     """Return the model that a new worker loads: that of the settings, or the last one; none after an unload."""
-    values = config.values
-    if not values["model.preload"] or config.unloaded_from is not None:
+    values = Options(config.values)
+    if not values.model.preload or config.unloaded_from is not None:
         return None, {}
-    last = ModelCommands(config.output_directory).last() if values["model.last_at_start"] else None
-    return last or values["model.id"], {option.key: values[option.key] for option in SCHEMA.request_options()}
+    last = ModelCommands(config.output_directory).last() if values.model.last_at_start else None
+    return last or values.model.id, {option.key: values[option.key] for option in SCHEMA.request_options()}
 
 
 def need_of(catalog: Catalog) -> Callable[[str], int | None]:
@@ -259,12 +260,13 @@ def need_of(catalog: Catalog) -> Callable[[str], int | None]:
 
 def _open(config: WorkerConfig, generator: str) -> WorkerPool:
     """Return the worker pool over Ray. Raises as `join` does."""
+    option = Options(config.values)
     values = {key: value for key, value in config.values.items() if not SCHEMA.options[key].secret}
-    ray = join(str(config.values["worker.ray_address"]))
-    link = RayTransport(ray, generator, config.configs, values)
+    ray = join(option.worker.ray_address)
+    transport = RayTransport(ray, generator, config.configs, values)
     catalog = Catalog(config.configs, model_paths_of_values(config.configs, config.values))
-    hang = float(config.values["worker.timeout"])
-    return WorkerPool(link, config.values["worker.ray_workers"], hang, prepared(config), need_of(catalog))
+    hang = float(option.worker.timeout)
+    return WorkerPool(transport, option.worker.ray_workers, hang, prepared(config), need_of(catalog))
 
 
 def _work(config: WorkerConfig, database: Database, generator: str, stopping: threading.Event) -> int:

@@ -168,7 +168,7 @@ class _Course:
 
     def _give(self, worker: str) -> None:
         place, single = self._left.popleft()
-        self._hands[worker] = (place, self._pool.draw(worker, single, self._attempt))
+        self._hands[worker] = (place, self._pool.generate(worker, single, self._attempt))
 
     def _received(self) -> list[tuple[str, Step | Ended | Lost]]:
         """Return all messages, after waiting for the first; those of earlier commands are dropped."""

@@ -105,7 +105,7 @@ class RayTransport:
 
     def nodes(self) -> Sequence[Node]:
         """Return the machines that are alive."""
-        return [_node(told) for told in self._ray.nodes() if told["Alive"]]
+        return [_node(entry) for entry in self._ray.nodes() if entry["Alive"]]
 
     def start(self, node: Node, threads: int) -> Handle:
         """Start an actor on a machine, with a GPU of its own if the machine has any."""
@@ -115,7 +115,7 @@ class RayTransport:
         variables |= {name: os.environ[name] for name in (ALLOCATOR_VARIABLE,) if name in os.environ}
         handle = self._actor.options(
             num_cpus=0,  # not by Ray's count of cores, but by ours
-            num_gpus=1 if node.cards else 0,
+            num_gpus=1 if node.gpus else 0,
             max_concurrency=CALLS,
             max_restarts=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
@@ -158,8 +158,8 @@ class RayTransport:
         self._ray.kill(handle.handle)
 
 
-def _node(told: Mapping[str, Any]) -> Node:
+def _node(entry: Mapping[str, Any]) -> Node:
     """Return a machine as Ray describes it: by its given name, else its host name."""
-    has, name = told["Resources"], told["NodeName"]
-    name = told["NodeManagerHostname"] if name == told["NodeManagerAddress"] else name
-    return Node(told["NodeID"], name, int(has.get("CPU", 1)), int(has.get("GPU", 0)))
+    has, name = entry["Resources"], entry["NodeName"]
+    name = entry["NodeManagerHostname"] if name == entry["NodeManagerAddress"] else name
+    return Node(entry["NodeID"], name, int(has.get("CPU", 1)), int(has.get("GPU", 0)))

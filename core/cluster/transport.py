@@ -16,7 +16,7 @@ class Node:
     id: str
     name: str
     cpus: int
-    cards: int
+    gpus: int
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Facts:
     """What an actor is and has loaded. Memory in bytes: of its GPU if it has one, else of its machine."""
 
     status: WorkerStatus
-    card: str = ""  # the GPU's name
+    gpu: str = ""  # the GPU's name
     memory_total: int = 0
     memory_free: int = 0
     memory_own: int = 0  # what this actor's model takes: free again for the next one
@@ -70,7 +70,7 @@ class Lost:
 class Freed:
     """From the dispatcher to those who found no free worker: one is free."""
 
-    ticket: int = -1  # it belongs to no order
+    ticket: int = -1  # it belongs to no command
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Heard:
 Message = Step | Words | Ended | Lost | Freed
 
 
-Handle = Any  # of an actor; only the link looks into it
+Handle = Any  # of an actor; only the transport looks into it
 
 
 @dataclass(frozen=True)

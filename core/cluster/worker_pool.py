@@ -62,9 +62,9 @@ def plan(nodes: Sequence[Node], workers: int | str) -> dict[str, int]:
 
     AUTO is one on each machine if no machine has a GPU, and none on those without one otherwise.
     """
-    any_card = any(node.cards for node in nodes)
-    without = (0 if any_card else 1) if workers == AUTO else int(workers)
-    return {node.id: node.cards or without for node in nodes}
+    any_gpu = any(node.gpus for node in nodes)
+    without = (0 if any_gpu else 1) if workers == AUTO else int(workers)
+    return {node.id: node.gpus or without for node in nodes}
 
 
 def threads(node: Node, workers: int) -> int:
@@ -82,7 +82,7 @@ class PoolWorker:
     heard: float  # when it last said anything (monotonic)
     facts: Facts = field(default_factory=lambda: Facts(WorkerStatus("starting")))
     ready: bool = False
-    ticket: int = 0  # of the present or last order
+    ticket: int = 0  # of the present or last command
     busy: bool = False
     draining: bool = False
     inbox: Inbox | None = None
@@ -112,7 +112,7 @@ class PoolWorker:
             state=state if self.ready else "starting",
             pid=facts.status.pid,
             device=facts.status.device,
-            card=facts.card,
+            gpu=facts.gpu,
             memory_total=facts.memory_total,
             memory_free=facts.memory_free,
             memory_own=facts.memory_own,
@@ -151,14 +151,14 @@ class WorkerPool:
 
     def __init__(
         self,
-        link: Transport,
+        transport: Transport,
         workers: int | str,
         hang_seconds: float,
         prepared: Prepared,
         need: Callable[[str], int | None],
     ) -> None:
         """Start without workers. `need(model)` returns the memory in bytes that a model needs; None if unknown."""
-        self._link = link
+        self._transport = transport
         self._wanted = workers
         self._hang = hang_seconds
         self._prepared = prepared
@@ -172,13 +172,13 @@ class WorkerPool:
         self._numbers = itertools.count(1)
         self._failed_starts = 0
         self._not_before = 0.0  # when the next worker may be started (monotonic)
-        self.refused: Ended | None = None  # the last order to load that failed
+        self.refused: Ended | None = None  # the last command to load that failed
 
     # -- which workers there are -----------------------------------------------------------------------------------
 
     def tend(self) -> None:
         """Update the list of machines, start missing workers, end surplus ones."""
-        nodes = self._link.nodes()
+        nodes = self._transport.nodes()
         with self._guard:
             self._nodes = nodes
             for node_id, count in plan(nodes, self._wanted).items():
@@ -195,7 +195,7 @@ class WorkerPool:
     def _start(self, node: Node, count: int) -> None:
         if time.monotonic() < self._not_before:
             return
-        handle = self._link.start(node, threads(node, count))
+        handle = self._transport.start(node, threads(node, count))
         worker = PoolWorker(f"{node.name}:{next(self._numbers)}", node, handle, time.monotonic())
         self._workers[worker.id] = worker
         self._order(worker, "prepare", *self._prepared)
@@ -203,7 +203,7 @@ class WorkerPool:
 
     def _retire(self, worker: PoolWorker) -> None:
         del self._workers[worker.id]
-        self._link.end(worker.handle)
+        self._transport.end(worker.handle)
         log.info("worker %s ends", worker.id)
 
     def add(self, node_id: str) -> None:
@@ -257,17 +257,17 @@ class WorkerPool:
             worker.inbox, worker.job = inbox, job_id
             return worker.id
 
-    def draw(self, worker_id: str, request: GenerationRequest, attempt: ResumeState) -> int:
+    def generate(self, worker_id: str, request: GenerationRequest, attempt: ResumeState) -> int:
         """Have a taken worker generate a single image; return the ticket of the command."""
         with self._guard:
-            return self._order(self._workers[worker_id], "draw", request, attempt)
+            return self._order(self._workers[worker_id], "generate", request, attempt)
 
     def write(self, worker_id: str, command: PromptCommand) -> int:
         """Have a taken worker write a prompt, and report the words as they come; return the ticket of the command."""
         with self._guard:
             worker = self._workers[worker_id]
             ticket = self._order(worker, "write", command)
-            self._link.send(worker.handle, "show", ticket)
+            self._transport.send(worker.handle, "show", ticket)
             return ticket
 
     def show(self, worker_id: str) -> None:
@@ -275,14 +275,14 @@ class WorkerPool:
         with self._guard:
             worker = self._workers.get(worker_id)
             if worker is not None:
-                self._link.send(worker.handle, "show", worker.ticket)
+                self._transport.send(worker.handle, "show", worker.ticket)
 
     def stop(self, worker_id: str) -> None:
         """End a worker's command within a step. It still reports its end."""
         with self._guard:
             worker = self._workers.get(worker_id)
             if worker is not None:
-                self._link.send(worker.handle, "stop", worker.ticket)
+                self._transport.send(worker.handle, "stop", worker.ticket)
 
     def release(self, worker_id: str) -> None:
         """Release a worker. One with a command in progress stops, and is free then."""
@@ -311,7 +311,7 @@ class WorkerPool:
     def _order(self, worker: PoolWorker, verb: str, *arguments: Any) -> int:
         worker.ticket += 1
         worker.busy, worker.heard = True, time.monotonic()
-        self._link.send(worker.handle, verb, worker.ticket, *arguments)
+        self._transport.send(worker.handle, verb, worker.ticket, *arguments)
         return worker.ticket
 
     def _free(self) -> list[PoolWorker]:
@@ -331,7 +331,7 @@ class WorkerPool:
         """Receive messages once and deliver them."""
         with self._guard:
             by_handle = {worker.handle: worker for worker in self._workers.values()}
-        heard = self._link.hear(list(by_handle), HEAR_SECONDS)
+        heard = self._transport.hear(list(by_handle), HEAR_SECONDS)
         with self._guard:
             for handle, said in heard:
                 worker = by_handle[handle]
@@ -371,7 +371,7 @@ class WorkerPool:
         """Remove a worker that is gone and tell whoever has taken it; `tend` starts another."""
         log.error("worker %s: %s", worker.id, reason["en"])
         del self._workers[worker.id]
-        self._link.end(worker.handle)
+        self._transport.end(worker.handle)
         if not worker.ready:
             self._failed_starts += 1
             self._not_before = time.monotonic() + RESTART_SECONDS
@@ -389,7 +389,7 @@ class WorkerPool:
     def nodes(self) -> tuple[ClusterNode, ...]:
         """Return the machines, for the page."""
         with self._guard:
-            return tuple(ClusterNode(node.id, node.name, node.cpus, node.cards) for node in self._nodes)
+            return tuple(ClusterNode(node.id, node.name, node.cpus, node.gpus) for node in self._nodes)
 
     def workers(self) -> tuple[ClusterWorker, ...]:
         """Return the workers, for the page."""

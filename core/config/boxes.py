@@ -26,12 +26,12 @@ class Box:
 
     @property
     def width(self) -> int:
-        """Width in pixels."""
+        """Return width in pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
-        """Height in pixels."""
+        """Return height in pixels."""
         return self.bottom - self.top
 
     @property

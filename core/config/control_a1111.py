@@ -55,12 +55,12 @@ def plain_name(model: str) -> str:
 
 def write_unit(unit: ControlUnit) -> str:
     """Return a unit as the extension writes it."""
-    told = {
+    values = {
         "Module": unit.preprocessor, "Model": unit.name, "Weight": f"{1 if unit.weight is None else unit.weight:g}",
         "Resize Mode": "Crop and Resize", **_thresholds(unit), "Guidance Start": f"{unit.start:g}",
         "Guidance End": f"{unit.end:g}", "Pixel Perfect": "True", "Control Mode": MODE_NAMES[unit.mode],
     }  # fmt: skip
-    return ", ".join(f"{name}: {value}" for name, value in told.items())
+    return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
 def _thresholds(unit: ControlUnit) -> dict[str, str]:

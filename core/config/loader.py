@@ -1,4 +1,4 @@
-"""From YAML files, the environment and the command line to one flat `Settings`.
+"""Merge YAML files, the environment and the command line into one flat `Settings`.
 
 Later layers win: shipped YAML < profile < configs/local.yaml < environment < command line. Every value is checked against the
 schema where it comes in, and every problem is an error that names its source; none is dropped in silence.
@@ -121,7 +121,7 @@ def _merge(layers: Iterable[_Layer], problems: list[InputError], configs: Path) 
 
 
 def _file_layer(path: Path, problems: list[InputError]) -> _Layer:
-    """The values of one YAML file; a missing file has none, a broken one is a problem."""
+    """Return the values of one YAML file; a missing file has none, a broken one is a problem."""
     source = f"{path.parent.name}/{path.name}"
     if not path.exists():
         return _Layer(source, {})

@@ -154,8 +154,8 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _unusable(source: str, came: object, allowed: Mapping[str, str] | None = None) -> OptionError:
-    return OptionError(source=source, key=KEY, value=str(came)[:100], allowed=allowed or _ALLOWED)
+def _unusable(source: str, value: object, allowed: Mapping[str, str] | None = None) -> OptionError:
+    return OptionError(source=source, key=KEY, value=str(value)[:100], allowed=allowed or _ALLOWED)
 
 
 def split_prompt(prompt: str) -> tuple[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""What an option is, and the checks that follow from its declaration.
+"""Define what an option is, and the checks that follow from its declaration.
 
 The declarations themselves are in `options/`; the panels, the YAML files, the command line, the metadata and the docs are all
 """
@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from core.errors import OptionConflictError, OptionError, UnknownOptionError
 
-AUTO = "auto"  # the value of an option that is resolved later (from the model or the machine), with a reason
+AUTO: Final = "auto"  # the value of an option that is resolved later (from the model or the machine), with a reason
 
 HIDDEN = "••••"  # stands for the value of a secret option
 
@@ -115,8 +115,8 @@ class Option:
         try:
             converted = self._convert(value)
         except (TypeError, ValueError, OverflowError):
-            came = HIDDEN if self.secret else _shorten(value)
-            raise OptionError(source=source, key=self.key, value=came, allowed=self.allowed) from None
+            shown = HIDDEN if self.secret else _shorten(value)
+            raise OptionError(source=source, key=self.key, value=shown, allowed=self.allowed) from None
         if self.entries is not None:
             self.entries(converted, source)
         return converted

@@ -18,7 +18,7 @@ Generated from core/config/options by `python3 start.py options --write`; do not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 
@@ -50,11 +50,39 @@ class Sections:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_") or name == "values":
                 raise AttributeError(name)
-            if name in self.values:
-                return self.values[name]
-            if any(key.startswith(f"{{name}}.") for key in self.values):
-                return Section(name, self.values)
-            raise AttributeError(f"there are no options {{name}}")
+            return _section(name, self.values)
+
+
+class Options(Sections, Mapping[str, Any]):
+    """The options of a request by section and name, `options.vae.decoder_tile_size`, and by key as the mapping that they are."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            return _section(name, self._values)
+
+
+def _section(name: str, values: Mapping[str, Any]) -> Any:
+    """Return a section, or the value of an option without one. AttributeError for a name that no option has."""
+    if name in values:
+        return values[name]
+    if any(key.startswith(f"{{name}}.") for key in values):
+        return Section(name, values)
+    raise AttributeError(f"there are no options {{name}}")
 '''
 
 

@@ -1,4 +1,4 @@
-"""Says a scene in Chinese or English: tags, phrases or a sentence, some of its attributes, in many wordings.
+"""Describe a scene in Chinese or English: tags, phrases or a sentence, some of its attributes, in many wordings.
 
 Every caption comes with the names of the attributes that it states, because only those can be asked of an image.
 What a caption leaves out is simply as it was sampled, so a short prompt gives a varied image.
@@ -155,7 +155,7 @@ EVERYTHING, LITTLE = 0.3, 0.1
 
 
 def caption(scene: Scene, rng: random.Random, language: str | None = None) -> tuple[str, frozenset[str]]:
-    """A caption of `scene`, and the names of the attributes it states."""
+    """Return a caption of `scene`, and the names of the attributes it states."""
     language = language or rng.choice(LANGUAGES)
     named = _choose(scene, rng)
     things = _things(scene, named, language, rng)
@@ -182,7 +182,7 @@ def _choose(scene: Scene, rng: random.Random) -> set[str]:
 
 
 def _things(scene: Scene, named: set[str], language: str, rng: random.Random) -> list[tuple[str, str]]:
-    """The objects as (phrase, place), the first one first; the place is empty where it is not said."""
+    """Return the objects as (phrase, place), the first one first; the place is empty where it is not said."""
     if "kind" not in named:
         return []
     chinese = language == "zh"
@@ -207,7 +207,7 @@ def _things(scene: Scene, named: set[str], language: str, rng: random.Random) ->
 
 
 def _surroundings(scene: Scene, named: set[str], language: str, rng: random.Random) -> list[tuple[str, str]]:
-    """(tag, end of a sentence) for each named surrounding, in random order."""
+    """Return (tag, end of a sentence) for each named surrounding, in random order."""
     parts = []
     for name in ("time", "ground", "mountains", "celestial", "weather"):
         if name in named:

@@ -48,7 +48,7 @@ class Recogniser(nn.Module):
 
     @torch.no_grad()
     def read(self, image: Image.Image) -> dict[str, str]:
-        """The most likely value of every attribute."""
+        """Return the most likely value of every attribute."""
         scores = self(to_input([image]))
         return {name: values[int(scores[name].argmax())] for name, values in scenes.ATTRIBUTES.items()}
 
@@ -76,7 +76,7 @@ def augment(images: Tensor) -> Tensor:
 
 
 def draw_share(job: tuple[int, int]) -> tuple[np.ndarray, list[scenes.Scene]]:
-    """A worker's share of the pool: `count` scenes of either side of the split, drawn and reduced to what is looked at."""
+    """Return a worker's share of the pool: `count` scenes of either side of the split, drawn and reduced to what is looked at."""
     seed, count = job
     rng = random.Random(seed)
     kept = [scenes.sample(rng, held_out=None) for _ in range(count)]
@@ -117,7 +117,7 @@ def train(
 def accuracy(
     model: Recogniser, count: int = 200, size: tuple[int, int] = (256, 256), seed: int = 55
 ) -> dict[str, float]:
-    """The part of each attribute that is read right on fresh drawings."""
+    """Return the part of each attribute that is read right on fresh drawings."""
     rng = random.Random(seed)
     right = dict.fromkeys(scenes.ATTRIBUTES, 0)
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Does the image show what a prompt says? Prompts of unseen combinations, judged by the recogniser.
+"""Measure whether images show what their prompts say, on unseen combinations, judged by the classifier.
 
     python -m core.demo.evaluate [--prompts N] [--seed S] [--steps N] [--guidance G] [--weights FOLDER]
 
@@ -50,7 +50,7 @@ class Report:
         self.right[key] = self.right.get(key, 0) + right
 
     def rate(self, attribute: str | None = None, language: str | None = None) -> float:
-        """The part that is right, of one attribute, one language, or all; 1.0 where nothing was asked."""
+        """Return the part that is right, of one attribute, one language, or all; 1.0 where nothing was asked."""
         keys = [k for k in self.asked if attribute in (None, k[0]) and language in (None, k[1])]
         asked = sum(self.asked[k] for k in keys)
         return sum(self.right[k] for k in keys) / asked if asked else 1.0
@@ -61,7 +61,7 @@ class Report:
 
     @property
     def average(self) -> float:
-        """The mean over the attributes, so that a rarely named one weighs as much as the others."""
+        """Return the mean over the attributes, so that a rarely named one weighs as much as the others."""
         return sum(map(self.rate, self.attributes)) / max(1, len(self.attributes))
 
     @property
@@ -101,7 +101,7 @@ class Report:
 
 
 def questions(count: int, seed: int) -> list[Question]:
-    """Half Chinese, half English, all held out."""
+    """Return half Chinese, half English, all held out."""
     rng = random.Random(seed)
     asked = []
     for index in range(count):

@@ -34,7 +34,7 @@ class Obedience:
 
 
 def obedience(file: Path, prompt: str) -> Obedience | None:
-    """What the image shows of what the prompt names; None when that is nothing of the embedded model's world.
+    """Return what the image shows of what the prompt names; None when that is nothing of the embedded model's world.
 
     OSError when the file is gone or no image.
     """
@@ -52,7 +52,7 @@ def _read(file: Path, _changed: int) -> Mapping[str, str]:
 
 
 def read(image: Image.Image) -> dict[str, str]:
-    """The most likely value of every attribute."""
+    """Return the most likely value of every attribute."""
     weights = _weights()
     x = pixels(image)
     for place, stride in STRIDES.items():
@@ -64,7 +64,7 @@ def read(image: Image.Image) -> dict[str, str]:
 
 
 def pixels(image: Image.Image) -> Array:
-    """(3, SIDE, SIDE), from -1 to 1."""
+    """Return (3, SIDE, SIDE), from -1 to 1."""
     small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(small, np.float32).transpose(2, 0, 1) / np.float32(127.5) - 1
 
@@ -75,7 +75,7 @@ def _weights() -> dict[str, Array]:
 
 
 def _convolved(x: Array, weights: Mapping[str, Array], name: str, stride: int) -> Array:
-    """(C, H, W) by kernels of 3x3 with a border of one."""
+    """Return (C, H, W) by kernels of 3x3 with a border of one."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::stride, ::stride]
     found = np.tensordot(weights[f"{name}.weight"], windows, axes=([1, 2, 3], [0, 3, 4]))

@@ -1,4 +1,4 @@
-"""What a prompt asks of the embedded model's world: the other way round of `captions`.
+"""Find what a prompt asks of the embedded model's scenes: the inverse of `captions`.
 
 The words are those of the captions. What they leave open, or say in two ways, is not asked for.
 """
@@ -28,7 +28,7 @@ class Word:
 
 
 def attributes(prompt: str) -> dict[str, str]:
-    """Each attribute of `scenes.ATTRIBUTES` that the prompt names, with its value; empty for another world."""
+    """Return each attribute of `scenes.ATTRIBUTES` that the prompt names, with its value; empty for another world."""
     text = prompt.translate(SIMPLIFIED).lower()
     words = sorted(_words(text), key=lambda word: word.begin)
     said: dict[str, set[str]] = {}
@@ -40,7 +40,7 @@ def attributes(prompt: str) -> dict[str, str]:
 
 
 def _things(text: str, words: list[Word]) -> dict[str, str]:
-    """The one or two things, their colours, and where the first one stands; of more than two nothing is asked."""
+    """Return the one or two things, their colours, and where the first one stands; of more than two nothing is asked."""
     kinds = [word for word in words if word.attribute == "kind"]
     places = [word.value for word in words if word.attribute == "position"]
     asked: dict[str, str] = {}
@@ -57,7 +57,7 @@ def _things(text: str, words: list[Word]) -> dict[str, str]:
 
 
 def _belongs(text: str, color: Word, kind: Word) -> bool:
-    """Whether the colour stands right before the thing."""
+    """Return whether the colour stands right before the thing."""
     return color.end <= kind.begin and BETWEEN.fullmatch(text, color.end, kind.begin) is not None
 
 

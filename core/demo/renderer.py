@@ -1,4 +1,4 @@
-"""Paints a scene: sky, sun or moon, clouds, mountains, ground, objects, rain or snow, from back to front.
+"""Paint a scene: sky, sun or moon, clouds, mountains, ground, objects, rain or snow, from back to front.
 
 Flat poster style. Painted at twice the size and reduced, so every edge is anti-aliased. The layout is given in
 parts of width and height, objects in parts of the shorter side, so that any ratio looks composed.
@@ -71,7 +71,7 @@ PEAKS = ((0.02, 0.16), (0.22, 0.27), (0.45, 0.19), (0.70, 0.30), (0.95, 0.20))
 
 
 def draw(scene: Scene, width: int, height: int, rng: random.Random) -> Image.Image:
-    """The image of `scene`, width x height, RGB."""
+    """Return the image of `scene`, width x height, RGB."""
     w, h = width * SUPERSAMPLE, height * SUPERSAMPLE
     canvas = _sky(scene, w, h)
     if scene.time == "night" and scene.weather == "clear":
@@ -126,14 +126,14 @@ def _stars(canvas: Image.Image, unit: int) -> None:
 
 
 def _celestial_x(scene: Scene) -> float:
-    """The free part of the sky: opposite a single object, in the middle between two."""
+    """Return the free part of the sky: opposite a single object, in the middle between two."""
     if scene.kind2 != NONE:
         return 0.5
     return {"left": 0.76, "centre": 0.84, "right": 0.24}[scene.position]
 
 
 def celestial_centre(scene: Scene) -> tuple[float, float]:
-    """Where sun and moon stand, as shares of width and height, but for a jitter of 0.01."""
+    """Return where sun and moon stand, as shares of width and height, but for a jitter of 0.01."""
     return _celestial_x(scene), {"sunset": 0.36, "dawn": 0.32}.get(scene.time, 0.2)
 
 
@@ -258,7 +258,7 @@ def _object(
 
 
 def _footing(canvas: Image.Image, scene: Scene, kind: str, cx: float, ground: float, size: float) -> None:
-    """What an object stands on: a shadow, an island in the sea, a pond for a boat on land."""
+    """Draw what an object stands on: a shadow, an island in the sea, a pond for a boat on land."""
     light = GROUND_LIGHT[scene.time]
     pen = ImageDraw.Draw(canvas)
     rx = size * {"car": 0.95, "house": 0.72, "castle": 0.78, "tent": 0.82, "sailboat": 0.75}.get(kind, 0.46)

@@ -1,4 +1,4 @@
-"""How much of an image appears in it twice: what happens to a model whose positions are further apart than it was taught.
+"""Measure how much of an image appears in it twice, as happens when positions are further apart than in training.
 
 Needs no judge that was trained: an image's detail is held against itself, moved by every distance of at least a fifth of its side.
 """

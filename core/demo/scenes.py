@@ -78,17 +78,17 @@ class Scene:
 
 
 def possible_celestials(time: str) -> tuple[str, ...]:
-    """The sun never shines at night, and the moon not in broad daylight."""
+    """Return what can be in the sky: the sun never shines at night, and the moon not in broad daylight."""
     return {"day": (NONE, "sun"), "night": (NONE, "moon")}.get(time, CELESTIALS)
 
 
 def is_held_out(kind: str, color: str, ground: str, time: str) -> bool:
-    """The one rule of the split: about a tenth of all (kind, color, ground, time) is never trained on."""
+    """Return True for the held-out side of the split: about a tenth of all (kind, color, ground, time)."""
     return zlib.crc32(f"{kind}|{color}|{ground}|{time}".encode()) % 10 == 0
 
 
 def sample(rng: random.Random, held_out: bool | None = False) -> Scene:
-    """A random scene; `held_out` chooses the side of the split, None takes either."""
+    """Return a random scene; `held_out` chooses the side of the split, None takes either."""
     while True:
         time = rng.choice(TIMES)
         two = rng.random() < TWO_OBJECTS

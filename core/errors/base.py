@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, dataclass_transform
 
 from core.i18n import catalogue
 
@@ -12,8 +12,14 @@ class Cancelled(Exception):
     """Raised inside a generation when the user cancelled it."""
 
 
+Text = str | Mapping[str, str] | BaseException | None  # a text, texts by language, or an exception whose text is meant
+
+
+@dataclass_transform(kw_only_default=True)
 class StudioError(Exception):
     """The root of all errors that a user can meet.
+
+    A class declares its values as annotations: they are the keyword arguments of its constructor and attributes of the error.
 
     The message comes from the catalogue (`core.i18n`, key "errors." and the class name, or that of the nearest base
     class), filled with the values of the constructor. A value that differs between languages is a mapping from language to
@@ -22,6 +28,7 @@ class StudioError(Exception):
 
     def __init__(self, **values: Any) -> None:
         self.values = {name: _plain(value) for name, value in values.items()}
+        self.__dict__.update(self.values)
         super().__init__(self.message("en"))
 
     @property

@@ -19,7 +19,7 @@ from typing import Any
 
 from core.errors import OptionError
 from core.i18n import localize
-from core.storage.database import stamp
+from core.storage.database import timestamp
 from core.storage.files import Files
 from core.storage.infotext import well_formed
 from core.types import AnnotationChange, Annotations
@@ -58,7 +58,7 @@ def write(files: Files, image: str, marks: Annotations, trashed_at: datetime | N
         "format": FORMAT,
         "version": VERSION,
         **vars(marks),
-        "trashed_at": stamp(trashed_at) if trashed_at else None,
+        "trashed_at": timestamp(trashed_at) if trashed_at else None,
     }
     files.write(beside(image), json.dumps(data, ensure_ascii=False, indent=1).encode("utf-8"), durable)
 

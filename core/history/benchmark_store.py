@@ -1,6 +1,6 @@
-"""Benchmarks (comparisons of models and options) and the votes about them.
+"""Store benchmarks of models and options, and the votes about them.
 
-A comparison is a row with its columns, prompts and seeds; the images belong to the jobs of its columns.
+A benchmark is a row with its columns, prompts and seeds; the images belong to the jobs of its columns.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import NotFoundError
 from core.history.visibility import EVERYTHING, Scope
-from core.storage.database import Database, moment, stamp
+from core.storage.database import Database, moment, timestamp
 from core.storage.dialects import upsert
 from core.storage.infotext import well_formed
-from core.storage.tables import comparison_votes, comparisons
+from core.storage.tables import benchmark_votes, benchmarks
 from core.types import STORED_OFFSET, Benchmark, BenchmarkColumn, Vote, cfg_of
 
 VOTED_ON = ("comparison_id", "voter", "place", "one", "other")
 
 
 class BenchmarkStore:
-    """The comparisons of one database."""
+    """The benchmarks of one database."""
 
     def __init__(self, database: Database, scope: Callable[[], Scope] = lambda: EVERYTHING) -> None:
         """Open the benchmarks; `scope` is asked at each call which of them may be seen."""
@@ -36,60 +36,60 @@ class BenchmarkStore:
         """Return the same benchmarks as far as `scope` shows their jobs."""
         return BenchmarkStore(self._database, scope)
 
-    def put(self, connection: Connection, comparison: Benchmark) -> None:
+    def put(self, connection: Connection, benchmark: Benchmark) -> None:
         """Write a new one, in the transaction that writes its jobs."""
         values = {
-            "id": comparison.id,
-            "created_at": stamp(comparison.created_at),
-            "columns": [{**vars(column), "values": dict(column.values)} for column in comparison.columns],
-            "prompts": [well_formed(prompt) for prompt in comparison.prompts],
-            "seeds": list(comparison.seeds),
+            "id": benchmark.id,
+            "created_at": timestamp(benchmark.created_at),
+            "columns": [{**vars(column), "values": dict(column.values)} for column in benchmark.columns],
+            "prompts": [well_formed(prompt) for prompt in benchmark.prompts],
+            "seeds": list(benchmark.seeds),
         }
-        connection.execute(insert(comparisons).values(values))
+        connection.execute(insert(benchmarks).values(values))
 
-    def get(self, comparison_id: str) -> Benchmark:
+    def get(self, benchmark_id: str) -> Benchmark:
         """Return a benchmark. Raises NotFoundError."""
         with self._database.reading() as connection:
-            row = connection.execute(select(comparisons).where(comparisons.c.id == comparison_id)).one_or_none()
+            row = connection.execute(select(benchmarks).where(benchmarks.c.id == benchmark_id)).one_or_none()
             seen = row is not None and self._may_see(connection, row)
         if row is None or not seen:
-            raise NotFoundError(kind="benchmark", value=comparison_id)
-        return _comparison(row)
+            raise NotFoundError(kind="benchmark", value=benchmark_id)
+        return _benchmark(row)
 
     def recent(self, limit: int = 50) -> Sequence[Benchmark]:
         """Return the latest benchmarks, the newest first."""
-        latest = select(comparisons).order_by(comparisons.c.created_at.desc(), comparisons.c.id.desc())
+        latest = select(benchmarks).order_by(benchmarks.c.created_at.desc(), benchmarks.c.id.desc())
         with self._database.reading() as connection:
             seen = (row for row in connection.execute(latest) if self._may_see(connection, row))
-            return [_comparison(row) for row in islice(seen, limit)]
+            return [_benchmark(row) for row in islice(seen, limit)]
 
     def _may_see(self, connection: Connection, row: Row[Any]) -> bool:
         return self._scope().may_see_jobs(connection, [column["job"] for column in row.columns])
 
-    def forget(self, comparison_id: str) -> None:
-        """Delete the comparison with its votes; its images and jobs stay. Raises NotFoundError."""
-        self.get(comparison_id)
+    def forget(self, benchmark_id: str) -> None:
+        """Delete the benchmark with its votes; its images and jobs stay. Raises NotFoundError."""
+        self.get(benchmark_id)
         with self._database.writing() as connection:
-            connection.execute(delete(comparisons).where(comparisons.c.id == comparison_id))
+            connection.execute(delete(benchmarks).where(benchmarks.c.id == benchmark_id))
 
-    def vote(self, comparison_id: str, vote: Vote) -> None:
+    def vote(self, benchmark_id: str, vote: Vote) -> None:
         """Keep a vote; another one by the same voter about the same two images takes its place. NotFoundError."""
-        self.get(comparison_id)
-        values = {"comparison_id": comparison_id, **vars(vote)}
+        self.get(benchmark_id)
+        values = {"comparison_id": benchmark_id, **vars(vote)}
         with self._database.writing() as connection:
-            upsert(connection, comparison_votes, values, *VOTED_ON)
+            upsert(connection, benchmark_votes, values, *VOTED_ON)
 
-    def votes(self, comparison_id: str) -> Sequence[Vote]:
-        """Return all votes about a comparison, in the order of its images."""
-        columns = comparison_votes.c
+    def votes(self, benchmark_id: str) -> Sequence[Vote]:
+        """Return all votes about a benchmark, in the order of its images."""
+        columns = benchmark_votes.c
         found = select(columns.place, columns.one, columns.other, columns.winner, columns.voter)
-        mine = found.where(columns.comparison_id == comparison_id)
+        mine = found.where(columns.comparison_id == benchmark_id)
         with self._database.reading() as connection:
             rows = connection.execute(mine.order_by(columns.place, columns.one, columns.other, columns.voter))
             return [Vote(*row) for row in rows]
 
 
-def _comparison(row: Row[Any]) -> Benchmark:
+def _benchmark(row: Row[Any]) -> Benchmark:
     created_at = moment(row.created_at)
     assert created_at is not None
     columns = tuple(BenchmarkColumn(**{**column, "values": _values(column["values"])}) for column in row.columns)

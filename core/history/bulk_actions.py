@@ -17,7 +17,7 @@ from core.history import annotation_files, image_rows, search
 from core.history.hidden_collections import CollectionLockedError
 from core.history.record_codec import beside
 from core.history.visibility import EVERYTHING, Scope
-from core.storage.database import Database, moment, stamp
+from core.storage.database import Database, moment, timestamp
 from core.storage.files import Files
 from core.storage.thumbnails import Thumbnails
 from core.types import AnnotationChange, Annotations, HistoryQuery, ImageSelection, Undo
@@ -64,7 +64,7 @@ class BulkActions:
 
         Raises NotFoundError or StorageError.
         """
-        words = stamp(instant) if instant else None
+        words = timestamp(instant) if instant else None
         moved: list[str] = []
 
         def act(connection: Connection, found: Rows) -> None:

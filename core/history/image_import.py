@@ -37,7 +37,7 @@ from core.history.record_codec import (
 )
 from core.history.visibility import EVERYTHING, Scope
 from core.i18n import localize
-from core.storage.database import Database, stamp
+from core.storage.database import Database, timestamp
 from core.storage.files import Files
 from core.storage.image_writer import EXTENSIONS, StoredFile
 from core.storage.infotext import PROGRAM
@@ -150,7 +150,7 @@ def _foreign(data: bytes, metadata: FileMetadata, made: datetime) -> dict[str, A
         "program": PROGRAM,
         "id": new_id(made),
         "job_id": None,
-        "created_at": stamp(made),
+        "created_at": timestamp(made),
         "requested": asked,
         "resolved": {"taken_in_from": found.program or "?", **found.unused},
         "decisions": [],
@@ -179,7 +179,7 @@ def _request(found: FoundParameters, size: tuple[int, int]) -> GenerationRequest
 def _unknown(found: FoundParameters) -> dict[str, None]:
     """Return the fields of the request that the file does not tell, as null."""
     facts = found.facts
-    told = {
+    known = {
         "prompt": facts.prompt,
         "negative_prompt": facts.negative_prompt,
         "model": facts.model,
@@ -187,7 +187,7 @@ def _unknown(found: FoundParameters) -> dict[str, None]:
         "num_inference_steps": facts.steps,
         "cfg_scale": facts.cfg_scale,
     }
-    return {name: None for name, value in told.items() if value is None}
+    return {name: None for name, value in known.items() if value is None}
 
 
 def _printable(name: str) -> str:

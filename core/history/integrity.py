@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from core.errors import StorageError
 from core.history import annotation_files, image_rows
-from core.history.reconcile import DATED, ReconcileReport, read_record, sweep
+from core.history.reconcile import DATED, ReconcileReport, read_record, reconcile
 from core.history.record_codec import RECORD_SUFFIX, beside, encoded
 from core.storage.database import Database
 from core.storage.dialects import wording_of
@@ -51,7 +51,7 @@ class CheckReport:
 def check(database: Database, place: Files | Path) -> CheckReport:
     """Compare every row with every file and correct the rows. Raises StorageError when the database can't be written."""
     files = files_of(place)
-    swept = sweep(database, files, everywhere=True)
+    reconciled = reconcile(database, files, everywhere=True)
     found = _Findings(database, files)
     numbers: list[int] = []
     with database.reading() as connection:
@@ -63,8 +63,8 @@ def check(database: Database, place: Files | Path) -> CheckReport:
     return CheckReport(
         images=len(numbers),
         missing=missing,
-        adopted=len(swept.adopted),
-        unknown=swept.unknown,
+        adopted=len(reconciled.adopted),
+        unknown=reconciled.unknown,
         changed=tuple(found.changed),
         damaged=tuple(found.damaged),
         thumbnails=found.thumbnails,
@@ -80,7 +80,7 @@ class RebuildReport:
     `earlier` is the copy of an earlier rebuild that has more of something and is kept, too; "" for none.
     """
 
-    swept: ReconcileReport
+    reconciled: ReconcileReport
     backup: str
     lost: int = 0
     earlier: str = ""
@@ -95,12 +95,12 @@ def rebuild(database: Database, place: Files | Path) -> RebuildReport:
     files = files_of(place)
     with database.writing() as connection:
         backup = database.back_up(connection, REBUILD)
-    sweep(database, files, everywhere=True)
+    reconcile(database, files, everywhere=True)
     keep_records(database, files)
     with database.writing() as connection:
         lost = _remove_rows(connection)
     usual = database.backup_name(REBUILD)
-    return RebuildReport(sweep(database, files, everywhere=True), backup, lost, "" if backup == usual else usual)
+    return RebuildReport(reconcile(database, files, everywhere=True), backup, lost, "" if backup == usual else usual)
 
 
 def _remove_rows(connection: Connection) -> int:

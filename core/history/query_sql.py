@@ -18,7 +18,7 @@ from core.errors import OptionError
 from core.history.image_rows import COLLECTION, PARENT, PROGRAM, TAG
 from core.history.record_codec import UNKNOWN_SEED, signed_seed
 from core.history.visibility import EVERYTHING, Scope
-from core.storage.database import stamp
+from core.storage.database import timestamp
 from core.storage.dialects import Dialect
 from core.storage.dialects.contract import Conditions
 from core.storage.fts_tokens import split
@@ -155,7 +155,7 @@ def _filters(query: HistoryQuery, wording: Dialect) -> Conditions:
     for name, sign in (("since", ">="), ("until", "<")):
         if (instant := getattr(query, name)) is not None:
             where.append(f"created_at {sign} :{name}")
-            values[name] = stamp(instant)
+            values[name] = timestamp(instant)
     if query.without:
         where.append(f"id NOT IN ({wording.listed('without')})")
         values["without"] = _listed(query.without)
@@ -189,6 +189,6 @@ def _options(query: HistoryQuery, wording: Dialect) -> Conditions:
     return [f"option_set IN ({sets})"], {**values, **members}
 
 
-def unusable(name: str, came: object, allowed: str) -> OptionError:
+def unusable(name: str, value: object, allowed: str) -> OptionError:
     """Return the error for a part of a query."""
-    return OptionError(source="history", key=name, value=came, allowed=allowed)
+    return OptionError(source="history", key=name, value=value, allowed=allowed)

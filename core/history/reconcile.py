@@ -30,7 +30,7 @@ from core.history.record_codec import (
     image_row,
     with_new_id,
 )
-from core.storage.database import Database, stamp
+from core.storage.database import Database, timestamp
 from core.storage.files import Entry, Files, LocalFiles, files_of, is_temporary
 from core.storage.image_containers import FORMATS
 from core.storage.image_writer import StoredFile
@@ -53,7 +53,7 @@ DATED = re.compile(r"\d{4}-\d\d-\d\d")
 
 @dataclass(frozen=True)
 class ReconcileReport:
-    """What a sweep found and did. `unknown` counts image files that have neither a row nor a record of ours."""
+    """What reconciling found and did. `unknown` counts image files that have neither a row nor a record of ours."""
 
     temporary_removed: int = 0
     adopted: tuple[str, ...] = ()  # ids of images that got a row, or whose row found its moved file
@@ -63,7 +63,7 @@ class ReconcileReport:
     seconds: float = 0.0
 
 
-def sweep(database: Database, place: Files | Path, everywhere: bool = False) -> ReconcileReport:
+def reconcile(database: Database, place: Files | Path, everywhere: bool = False) -> ReconcileReport:
     """Make files and rows agree. Raises StorageError when the database can't be written, or the files can't be listed.
 
     `everywhere`: images that were moved out of the folders of dates are looked for, too, in all folders; copies there are not ours.
@@ -229,7 +229,7 @@ def _adopt(
     number = put(connection, record, data, digest)
     said, trashed_at = annotation_files.read(files, record.file)
     set_marks(connection, {number: said})
-    set_trashed(connection, [number], stamp(trashed_at) if trashed_at else None)
+    set_trashed(connection, [number], timestamp(trashed_at) if trashed_at else None)
     return record.id
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from core.config.options import SCHEMA
 from core.i18n import localize
-from core.storage.database import stamp
+from core.storage.database import timestamp
 from core.storage.image_writer import StoredFile
 from core.storage.infotext import PROGRAM, well_formed
 from core.storage.input_images import is_digest
@@ -67,8 +67,8 @@ def encoded(record: Mapping[str, Any]) -> bytes:
 
 def in_sidecar(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record that says of itself that it is kept beside its image, as it is too long for the file."""
-    told = vars(Decision("output.metadata", True, "sidecar", localize("history.record.too_long")))
-    return {**record, "decisions": [*record["decisions"], told]}
+    decision = vars(Decision("output.metadata", True, "sidecar", localize("history.record.too_long")))
+    return {**record, "decisions": [*record["decisions"], decision]}
 
 
 def generated_record(image: GeneratedImage, image_id: str, job_id: str | None, created_at: datetime) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def generated_record(image: GeneratedImage, image_id: str, job_id: str | None, c
         "program": PROGRAM,
         "id": image_id,
         "job_id": job_id,
-        "created_at": stamp(created_at),
+        "created_at": timestamp(created_at),
         "requested": requested(request),
         "resolved": image.effective,
         "decisions": [vars(decision) for decision in image.decisions],
@@ -134,7 +134,7 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "job_id": record.job_id,
-        "created_at": stamp(record.created_at),
+        "created_at": timestamp(record.created_at),
         "file": record.file,
         "format": record.format,
         "width": record.width,

@@ -2,7 +2,7 @@
 
 Adding writes the file (whole and durable), then the row; a file whose row fails is removed. Deleting removes the row,
 then thumbnail
-and file. A crash between the two leaves an image without a row, which `sweep` adopts: no image is lost, and no row
+and file. A crash between the two leaves an image without a row, which `reconcile` adopts: no image is lost, and no row
 points at an image
 that was never written.
 """
@@ -23,7 +23,7 @@ from core.history import image_rows, search, statistics
 from core.history.bulk_actions import BulkActions
 from core.history.image_import import import_image
 from core.history.pending import PendingImage
-from core.history.reconcile import ReconcileReport, sweep
+from core.history.reconcile import ReconcileReport, reconcile
 from core.history.record_codec import beside, encoded, generated_record, image_record, in_sidecar, is_id, new_id
 from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import Database
@@ -243,6 +243,6 @@ class History:
         with self._database.reading() as connection:
             return image_rows.option_members(connection, key, self._scope().conditions())
 
-    def sweep(self) -> ReconcileReport:
+    def reconcile(self) -> ReconcileReport:
         """Put right what a crash left behind; to be called at start."""
-        return sweep(self._database, self._files)
+        return reconcile(self._database, self._files)

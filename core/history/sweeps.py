@@ -20,7 +20,7 @@ from core.errors import NotFoundError
 from core.history import contact_sheet
 from core.history.record_codec import is_id, new_id
 from core.history.visibility import EVERYTHING, Scope
-from core.storage.database import Database, moment, stamp
+from core.storage.database import Database, moment, timestamp
 from core.storage.files import Files, files_of, write_atomically
 from core.storage.tables import images, jobs, sheets
 from core.types import STORED_OFFSET, Axis, JobState, ParameterSweep, cfg_of
@@ -49,7 +49,7 @@ class SweepStore:
         sheet_id = new_id(created_at)
         values = {
             "id": sheet_id,
-            "created_at": stamp(created_at),
+            "created_at": timestamp(created_at),
             "image_id": image_id,
             "axes": [{"key": axis.key, "values": list(axis.values)} for axis in axes],
             "jobs": list(jobs),
@@ -77,36 +77,36 @@ class SweepStore:
         path = self._path(sheet_id)
         if is_id(sheet_id) and not self._scope().unlimited:
             self.get(sheet_id)
-        if not is_id(sheet_id) or not (path.is_file() or self._draw(self.get(sheet_id))):
+        if not is_id(sheet_id) or not (path.is_file() or self._render(self.get(sheet_id))):
             raise NotFoundError(kind="contact sheet", value=sheet_id)
         return path
 
-    def draw_ended(self) -> int:
+    def render_ended(self) -> int:
         """Make the contact sheet of every finished sweep that has none; return how many. Raises StorageError."""
         with self._database.reading() as connection:
             ids = set(connection.scalars(select(sheets.c.id)))
-        drawn = 0
+        rendered = 0
         for sheet_id in sorted(ids - self._settled):
             there = self._path(sheet_id).is_file()
-            if there or self._draw(self.get(sheet_id)):
+            if there or self._render(self.get(sheet_id)):
                 self._settled.add(sheet_id)
-                drawn += not there
-        return drawn
+                rendered += not there
+        return rendered
 
     def _path(self, sheet_id: str) -> Path:
         return self._directory / f"{sheet_id}.png"
 
-    def _draw(self, sheet: ParameterSweep) -> bool:
+    def _render(self, sweep: ParameterSweep) -> bool:
         """Make the contact sheet if all jobs have ended, and return whether they have. A missing job has ended."""
         with self._database.reading() as connection:
-            selected = select(jobs.c.state).where(jobs.c.id.in_(sheet.jobs))
+            selected = select(jobs.c.state).where(jobs.c.id.in_(sweep.jobs))
             if any(JobState(state).active for state in connection.scalars(selected)):
                 return False
-            made = select(images.c.job_id, images.c.file).where(images.c.job_id.in_(sheet.jobs))
+            made = select(images.c.job_id, images.c.file).where(images.c.job_id.in_(sweep.jobs))
             files = {row.job_id: self._files.path(row.file) for row in connection.execute(made)}
         buffer = io.BytesIO()
-        _drawn(sheet, [files.get(job_id) for job_id in sheet.jobs]).save(buffer, "PNG")
-        write_atomically(self._path(sheet.id), buffer.getvalue())
+        _rendered(sweep, [files.get(job_id) for job_id in sweep.jobs]).save(buffer, "PNG")
+        write_atomically(self._path(sweep.id), buffer.getvalue())
         return True
 
 
@@ -124,13 +124,13 @@ def _axis(key: str, values: Sequence[Any]) -> Axis:
     return Axis(SCHEMA.current_key(key), tuple(values))
 
 
-def _drawn(sheet: ParameterSweep, all_generated: Sequence[Path | None]) -> Image.Image:
+def _rendered(sweep: ParameterSweep, all_generated: Sequence[Path | None]) -> Image.Image:
     """Make the contact sheet: columns are the values of the first axis, rows those of the second."""
-    across, *down = sheet.axes
+    across, *down = sweep.axes
     rows = product(*(axis.values for axis in reversed(down)))  # of a third axis, a block of rows for each value
     return contact_sheet.draw(
         all_generated, [*map(_label, across.values)], ["\n".join(map(_label, row)) for row in rows],
-        [*map(_name, sheet.axes)],
+        [*map(_name, sweep.axes)],
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class StudioProcessor:
         attention_mask: torch.Tensor | None = None,
         freqs_cis: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(batch, tokens, width) -> the same; `attention_mask` (batch, tokens) is True where a token is real."""
+        """Return (batch, tokens, width) -> the same; `attention_mask` (batch, tokens) is True where a token is real."""
         query, key, value = (
             project(hidden_states).unflatten(-1, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)
         )
@@ -122,7 +122,7 @@ class StudioProcessor:
     def _row_by_row(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """Each row over its real tokens, which come first. What stands at the padding is never looked at: zeros."""
+        """Return each row over its real tokens, which come first. What stands at the padding is never looked at: zeros."""
         attended = torch.zeros_like(query)
         for row, length in enumerate(mask.sum(dim=1).tolist()):
             real = slice(row, row + 1), slice(0, length)

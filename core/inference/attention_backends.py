@@ -1,4 +1,4 @@
-"""Which attention kernels there are on this machine: each is run on a few numbers and compared with the formula."""
+"""Find the attention kernels of this machine: each is run on a few numbers and compared with the formula."""
 
 from __future__ import annotations
 
@@ -85,11 +85,14 @@ def takes_masks(backend: str, shape: Shape) -> bool:
 
 
 def _distance(backend: AttentionBackendName, shape: Shape, masked: bool) -> float:
-    """Largest difference from the formula in float64, as a share of the largest value. The second row ends early if masked."""
+    """Return the largest difference from the formula in float64, relative to the largest value.
+
+    The second row ends early if masked.
+    """
     length, end = 64, 32
     generator = torch.Generator().manual_seed(0)
-    draws = [torch.randn(2, length, shape.heads, shape.head_dim, generator=generator) for _ in range(3)]
-    query, key, value = (draw.to(shape.device, shape.dtype) for draw in draws)
+    samples = [torch.randn(2, length, shape.heads, shape.head_dim, generator=generator) for _ in range(3)]
+    query, key, value = (sample.to(shape.device, shape.dtype) for sample in samples)
     mask = torch.ones(2, length, dtype=torch.bool, device=shape.device)
     mask[1, end:] = not masked
     got = dispatch_attention_fn(

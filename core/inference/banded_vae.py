@@ -110,7 +110,7 @@ class Walk:
         double: bool,
         halve: bool,
     ) -> Tensor:
-        """Rows `top` to `bottom` of the convolution's output: (rows, columns, channels)."""
+        """Return rows `top` to `bottom` of the convolution's output: (rows, columns, channels)."""
         if conv.kernel_size == (1, 1):
             return _conv(source.values[top:bottom].to(self._device, copy=True), conv)
         if halve:  # diffusers pads below and to the right only, and takes every second place
@@ -127,7 +127,7 @@ class Walk:
         affine: tuple[Tensor, Tensor] | None,
         double: bool,
     ) -> Tensor:
-        """Rows `first` to `last` of the source on the device; zero where they, or `sides` columns, lie outside of it.
+        """Return rows `first` to `last` of the source on the device; zero where they, or `sides` columns, lie outside of it.
 
         With `double` these are rows of the source at twice its size.
         """
@@ -148,7 +148,7 @@ class Walk:
         return window
 
     def _copy_doubled(self, values: Tensor, begin: int, inside: Tensor) -> None:
-        """Nearest neighbours, row `begin` of the doubled image and on, without a second copy on the device."""
+        """Copy the image doubled (nearest neighbours), from row `begin` on, without a second copy on the device."""
         band = values[begin // 2 : (begin + inside.shape[0] + 1) // 2].to(self._device, copy=True)
         for odd in (0, 1):
             places = inside[(odd - begin) % 2 :: 2]
@@ -202,14 +202,14 @@ def _normalise(values: Tensor, scale: Tensor, shift: Tensor) -> None:
 
 
 def _conv(band: Tensor, conv: torch.nn.Conv2d, stride: int = 1) -> Tensor:
-    """(rows, columns, channels) through the convolution's weights, without its padding. Channels stay last in memory."""
+    """Return (rows, columns, channels) through the convolution's weights, without its padding. Channels stay last in memory."""
     bias = None if conv.bias is None else conv.bias.to(band.device)
     out = F.conv2d(band.permute(2, 0, 1)[None], conv.weight.to(band.device), bias, stride=stride)
     return out[0].permute(1, 2, 0)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
-    """(1, tokens, channels) -> (1, heads, tokens, channels / heads)."""
+    """Return (1, tokens, channels) -> (1, heads, tokens, channels / heads)."""
     return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 

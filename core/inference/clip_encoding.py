@@ -85,7 +85,7 @@ def _encoders(pipeline: Any, skip: int) -> list[_Encoder]:
 def _encoded(
     pipeline: Any, encoders: Sequence[_Encoder], prompt: str, options: Mapping[str, Any]
 ) -> list[torch.Tensor]:
-    """(1, tokens, widths of all encoders side by side), and the pooled embeds of the first chunk where there are any."""
+    """Return (1, tokens, widths of all encoders side by side), and the pooled embeds of the first chunk where there are any."""
     spans = parse(prompt, options[SYNTAX])
     found, pooled = [], None
     for encoder in encoders:

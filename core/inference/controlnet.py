@@ -21,6 +21,7 @@ from core.config.control_units import (
     units_of,
 )
 from core.config.schema import AUTO
+from core.config.typed_settings import Options
 from core.errors import InputCombinationError, OptionError
 from core.i18n import localize
 from core.inference.control_maps import Depth, control_map
@@ -33,12 +34,13 @@ MISSING = localize("inference.controlnet.missing")
 
 def check_control(options: Mapping[str, Any], source: str) -> None:
     """Raise OptionError where two options of the model's own ControlNet contradict each other."""
-    low, high = options["controlnet.canny_low"], options["controlnet.canny_high"]
-    if options["controlnet.preprocessor"] == PREPROCESSORS[1] and low > high:
+    option = Options(options)
+    low, high = option.controlnet.canny_low, option.controlnet.canny_high
+    if option.controlnet.preprocessor == PREPROCESSORS[1] and low > high:
         raise OptionError(
             source=source, key="controlnet.canny_low", value=low, allowed=f"0 - {high} (controlnet.canny_high)"
         )
-    start, end = options["controlnet.start"], options["controlnet.end"]
+    start, end = option.controlnet.start, option.controlnet.end
     if start >= end:
         raise OptionError(source=source, key="controlnet.start", value=start, allowed=f"0 - {end:g}, < controlnet.end")
 
@@ -60,15 +62,16 @@ def check_images(options: Mapping[str, Any], inputs: Mapping[str, object]) -> No
 
 def own_unit(options: Mapping[str, Any], default: float) -> ControlUnit:
     """Return what the options say of the ControlNet that the model has itself; `default` is the pipeline's own weight."""
-    weight = options["controlnet.scale"]
+    option = Options(options)
+    weight = option.controlnet.scale
     return ControlUnit(
         name="",
         weight=default if weight == AUTO else float(weight),
-        preprocessor=options["controlnet.preprocessor"],
-        low=options["controlnet.canny_low"],
-        high=options["controlnet.canny_high"],
-        start=options["controlnet.start"],
-        end=options["controlnet.end"],
+        preprocessor=option.controlnet.preprocessor,
+        low=option.controlnet.canny_low,
+        high=option.controlnet.canny_high,
+        start=option.controlnet.start,
+        end=option.controlnet.end,
     )
 
 
@@ -121,7 +124,11 @@ def arguments(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Can
 def window(options: Mapping[str, Any]) -> tuple[float, float]:
     """Return start and end (shares of the steps) of a pipeline's only ControlNet."""
     units = units_of(options)
-    return (units[0].start, units[0].end) if units else (options["controlnet.start"], options["controlnet.end"])
+    return (
+        (units[0].start, units[0].end)
+        if units
+        else (Options(options).controlnet.start, Options(options).controlnet.end)
+    )
 
 
 def effective(use: ControlNetUse | None, options: Mapping[str, Any]) -> dict[str, Any]:

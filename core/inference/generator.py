@@ -21,6 +21,7 @@ from core.config.loader import Settings
 from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
 from core.config.prompt_weights import OFF, SYNTAX
+from core.config.typed_settings import Options
 from core.errors import Cancelled, CorruptImageError, ModelError, OutOfMemoryError
 from core.history import used_files
 from core.i18n import localize
@@ -68,7 +69,7 @@ from core.models.model_paths import model_paths_of_values
 from core.models.part_sources import files_of, gguf_in, weights_by_part
 from core.models.upscaler_library import FOLDER as UPSCALER_FOLDER
 from core.models.upscaler_library import UpscalerLibrary
-from core.models.weight_files import stamp
+from core.models.weight_files import file_state
 from core.types import (
     FIRST_ATTEMPT,
     IMAGE,
@@ -176,7 +177,7 @@ class Generator:
             (on_image or images.append)(image)
             done.add(image.place)
 
-        if request.options["upscale.mode"] == hires.ENLARGE:
+        if Options(request.options).upscale.mode == hires.ENLARGE:
             self._enlarge(request, on_progress, is_cancelled, keep, done, attempt.inputs)
             return GenerationResult(tuple(images))
         fallback, lowered = PrecisionFallback(request), False
@@ -226,7 +227,7 @@ class Generator:
         inputs: Inputs,
     ) -> None:
         """Enlarge the source image for each image that is not `made`. No model is loaded."""
-        device = str(choose_device(request.options["model.device"], request.model).effective)
+        device = str(choose_device(Options(request.options).model.device, request.model).effective)
         for k, asked in enumerate(request.per_image_requests(), start=1):
             if k in made:
                 continue
@@ -307,7 +308,7 @@ class Generator:
             image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled, states, enlarge, depth)
             keep(replace(image, request=asked, place=k))
             states.remove()
-            if asked.options["memory.empty_cache"]:
+            if Options(asked.options).memory.empty_cache:
                 memory.free_unused(model.device)
 
     def _with_options(
@@ -549,7 +550,7 @@ def _decode(
         return _decode_once(backend, model, latents, step), ()
     except CorruptImageError as broken:
         present = model.dtypes["vae"]
-        if present == "float32" or not request.options["precision.auto_retry"]:
+        if present == "float32" or not Options(request.options).precision.auto_retry:
             raise
         reason = {
             language: words.format(step=step, value=broken.localized("value", language), dtype=present)
@@ -617,10 +618,10 @@ def _part(report: Report, before: int, steps: int) -> Report:
     A scheduler such as PNDM takes a step more than it says.
     """
 
-    def told(phase: Phase, step: int, preview: bytes | None = None) -> None:
+    def report_part(phase: Phase, step: int, preview: bytes | None = None) -> None:
         report(phase, before + min(step, steps), preview)
 
-    return told
+    return report_part
 
 
 def _summed(timings: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -646,7 +647,7 @@ def _stamps(info: ModelInfo) -> Stamps:
         path, base, frame, parts = files_of(info)
         beside = gguf_in(base or path)
         files = [file for _, file in weights_by_part(path, base, frame, parts)] + ([beside] if beside else [])
-        return tuple((str(file), stamp(file)) for file in files)
+        return tuple((str(file), file_state(file)) for file in files)
     except (ModelError, OSError):
         return ()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.config.boxes import Box
 from core.config.schema import AUTO
+from core.config.typed_settings import Options
 from core.models.families import FAMILIES
 from core.types import GenerationRequest
 
@@ -33,23 +34,23 @@ def of(request: GenerationRequest) -> tuple[Pass, ...]:
 
     None for an image that is only enlarged.
     """
-    options = request.options
-    if options["upscale.mode"] == ENLARGE:
+    options = Options(request.options)
+    if options.upscale.mode == ENLARGE:
         return ()
-    if options["upscale.mode"] == DETAIL:
-        return tuple(Pass(request, options["upscale.denoising_strength"], box=str(tile)) for tile in tiles(request))
-    if options["inpaint.boxes"]:
-        return tuple(Pass(request, options["img2img.denoising_strength"], box=box) for box in options["inpaint.boxes"])
-    if not options["hires.enabled"]:
-        return (Pass(request, options["img2img.denoising_strength"]),)
+    if options.upscale.mode == DETAIL:
+        return tuple(Pass(request, options.upscale.denoising_strength, box=str(tile)) for tile in tiles(request))
+    if options.inpaint.boxes:
+        return tuple(Pass(request, options.img2img.denoising_strength, box=box) for box in options.inpaint.boxes)
+    if not options.hires.enabled:
+        return (Pass(request, options.img2img.denoising_strength),)
     width, height = base_size(request)
-    steps = request.num_inference_steps if options["hires.steps"] == AUTO else int(options["hires.steps"])
+    steps = request.num_inference_steps if options.hires.steps == AUTO else int(options.hires.steps)
     exact = {**options, "force_original_resolution": True}
     return (
-        Pass(replace(request, width=width, height=height), options["img2img.denoising_strength"]),
+        Pass(replace(request, width=width, height=height), options.img2img.denoising_strength),
         Pass(
             replace(request, num_inference_steps=steps, options=exact),
-            options["hires.denoising_strength"],
+            options.hires.denoising_strength,
             over_last=True,
         ),
     )
@@ -57,15 +58,15 @@ def of(request: GenerationRequest) -> tuple[Pass, ...]:
 
 def base_size(request: GenerationRequest) -> tuple[int, int]:
     """Return the requested size of the first pass of two, in pixels."""
-    scale = float(request.options["hires.scale"])
+    scale = float(Options(request.options).hires.scale)
     return round(request.width / scale), round(request.height / scale)
 
 
 def tiles(request: GenerationRequest) -> tuple[Box, ...]:
     """Return the overlapping tiles that cover the requested size, row by row."""
-    options = request.options
-    side = TILE if options["upscale.tile"] == AUTO else int(options["upscale.tile"])
-    overlap = options["upscale.tile_overlap"]
+    options = Options(request.options)
+    side = TILE if options.upscale.tile == AUTO else int(options.upscale.tile)
+    overlap = options.upscale.tile_overlap
     columns, rows = _spans(request.width, side, overlap), _spans(request.height, side, overlap)
     return tuple(Box(left, top, right, bottom) for top, bottom in rows for left, right in columns)
 

@@ -80,7 +80,7 @@ def mask_of(inputs: Inputs, asked: Size) -> Image.Image:
 
 
 def _spread(image: Image.Image, size: Size) -> Image.Image:
-    """Centre `image` in a `size` that is no smaller, where `deliver` crops it out again, its edge repeated around it."""
+    """Centre `image` in a `size` that is no smaller, its edge repeated around it; `deliver` crops it out again."""
     if image.size == size:
         return image
     left, top = (size[0] - image.width) // 2, (size[1] - image.height) // 2

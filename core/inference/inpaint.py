@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFilter
 
 from core.config.boxes import Box, read_boxes
 from core.config.schema import AUTO
+from core.config.typed_settings import Options
 from core.errors import InputCombinationError
 from core.i18n import localize
 from core.inference import hires
@@ -66,19 +67,19 @@ class Region:
 
 def is_partial(request: GenerationRequest) -> bool:
     """Return True when only parts of the image are generated: it may then be larger than the model's largest."""
-    options = request.options
-    if options["upscale.mode"] != "off":
+    options = Options(request.options)
+    if options.upscale.mode != "off":
         return True
-    if options["inpaint.boxes"] or options[DETECTOR] != NO_DETECTOR:
+    if options.inpaint.boxes or options[DETECTOR] != NO_DETECTOR:
         return True
-    return options["inpaint.area"] == "masked" and MASK in request.inputs
+    return options.inpaint.area == "masked" and MASK in request.inputs
 
 
 def is_masked(request: GenerationRequest) -> bool:
     """Return True when a part of the image is generated within a mask: a given one, that of boxes or of what is added."""
-    options = request.options
-    added = any(options[f"outpaint.{side}"] for side in SIDES) or options["outpaint.ratio"] != "none"
-    boxes = bool(options["inpaint.boxes"]) or options[DETECTOR] != NO_DETECTOR
+    options = Options(request.options)
+    added = any(options[f"outpaint.{side}"] for side in SIDES) or options.outpaint.ratio != "none"
+    boxes = bool(options.inpaint.boxes) or options[DETECTOR] != NO_DETECTOR
     return MASK in request.inputs or boxes or added
 
 
@@ -91,23 +92,23 @@ def prepare(inputs: Inputs, request: GenerationRequest) -> Source:
     Raises:
         InputCombinationError: the mask is black everywhere, or there are boxes and no image.
     """
-    options, asked = request.options, (request.width, request.height)
+    options, asked = Options(request.options), (request.width, request.height)
     if IMAGE not in inputs:
-        if options["inpaint.boxes"]:
+        if options.inpaint.boxes:
             raise InputCombinationError(role=IMAGE, problem=NO_IMAGE)
         return Source(inputs)
     inputs = extended(inputs, options)
     if MASK not in inputs:
-        return Source({**inputs, IMAGE: fitted(inputs[IMAGE], asked)} if options["inpaint.boxes"] else inputs)
+        return Source({**inputs, IMAGE: fitted(inputs[IMAGE], asked)} if options.inpaint.boxes else inputs)
     mask = inputs[MASK].convert("L")
     if mask.size != inputs[IMAGE].size:
         mask = mask.resize(inputs[IMAGE].size, Image.Resampling.LANCZOS)
     if all(options[key] == neutral for key, neutral in _NEUTRAL.items()):
         return Source({**inputs, MASK: mask}, inputs[IMAGE], mask)
-    if options["inpaint.mask_invert"]:
+    if options.inpaint.mask_invert:
         mask = ImageChops.invert(mask)
-    hard = grown(mask_of({MASK: mask}, asked), options["inpaint.mask_grow"])
-    soft = _blurred(hard, options["inpaint.mask_blur"])
+    hard = grown(mask_of({MASK: mask}, asked), options.inpaint.mask_grow)
+    soft = _blurred(hard, options.inpaint.mask_blur)
     original = fitted(inputs[IMAGE], asked)
     start = filled(original, hard, options, request.seed)
     return Source({**inputs, IMAGE: start, MASK: ImageChops.lighter(hard, soft)}, original, soft)
@@ -130,7 +131,7 @@ def extended(inputs: Inputs, options: Mapping[str, Any]) -> Inputs:
     laid = Image.new("RGB", size)
     laid.paste(image, (left, top))
     mask = Image.new("L", size, 255)
-    mask.paste(_seam(image.size, borders, options["outpaint.overlap"]), (left, top))
+    mask.paste(_seam(image.size, borders, Options(options).outpaint.overlap), (left, top))
     new = mask.point(lambda value: 255 * (value == 255))
     laid.paste(_from_around(laid, new), mask=new)
     if MASK in inputs:
@@ -143,9 +144,9 @@ def extended(inputs: Inputs, options: Mapping[str, Any]) -> Inputs:
 def _borders(size: Size, options: Mapping[str, Any]) -> tuple[int, int, int, int]:
     """Return the pixels that are added at left, top, right and bottom: those of the sides, then those of the ratio."""
     left, top, right, bottom = (int(options[f"outpaint.{side}"]) for side in SIDES)
-    if options["outpaint.ratio"] == "none":
+    if Options(options).outpaint.ratio == "none":
         return left, top, right, bottom
-    across, down = map(int, options["outpaint.ratio"].split(":"))
+    across, down = map(int, Options(options).outpaint.ratio.split(":"))
     width, height = size[0] + left + right, size[1] + top + bottom
     more_width = max(0, round(height * across / down) - width)
     more_height = max(0, round(width * down / across) - height)
@@ -192,7 +193,7 @@ def _blurred(mask: Image.Image, radius: float) -> Image.Image:
 
 def filled(image: Image.Image, mask: Image.Image, options: Mapping[str, Any], seed: int) -> Image.Image:
     """Return the image (RGB) with the content of `inpaint.fill` where the mask (L) is white, from half on."""
-    fill = options["inpaint.fill"]
+    fill = Options(options).inpaint.fill
     if fill == "original":
         return image
     white = mask.point(lambda value: 255 * (value >= HALF))
@@ -202,7 +203,7 @@ def filled(image: Image.Image, mask: Image.Image, options: Mapping[str, Any], se
         noise = np.random.default_rng(seed).normal(127.5, 64.0, (image.height, image.width, 3))
         content = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
     else:
-        content = Image.new("RGB", image.size, ImageColor.getrgb(options["inpaint.fill_color"]))
+        content = Image.new("RGB", image.size, ImageColor.getrgb(Options(options).inpaint.fill_color))
     return Image.composite(content, image, white)
 
 
@@ -234,18 +235,18 @@ def region_of(
     source: Source, present: Image.Image | None, request: GenerationRequest, info: ModelInfo, box: str
 ) -> Region | None:
     """Return what a pass generates by itself: a box of the `present` image, or what is masked. None for the whole image."""
-    options = request.options
-    if not box and (options["inpaint.area"] != "masked" or source.mask is None):
+    options = Options(request.options)
+    if not box and (options.inpaint.area != "masked" or source.mask is None):
         return None
-    if options["upscale.mode"] == hires.DETAIL:
+    if options.upscale.mode == hires.DETAIL:
         return _tile(source, present, request, info, read_boxes((box,), "request")[0])
     if box:
         image = present or fitted(source.inputs[IMAGE], (request.width, request.height))
         hard = Image.new("L", image.size)
         corners = read_boxes((box,), "request")[0]
         ImageDraw.Draw(hard).rectangle((corners.left, corners.top, corners.right - 1, corners.bottom - 1), fill=255)
-        hard = grown(hard, options["inpaint.mask_grow"])
-        soft = _blurred(hard, options["inpaint.mask_blur"])
+        hard = grown(hard, options.inpaint.mask_grow)
+        soft = _blurred(hard, options.inpaint.mask_blur)
         start, original = filled(image, hard, options, request.seed), image
         hard = ImageChops.lighter(hard, soft)
     else:
@@ -254,8 +255,8 @@ def region_of(
         hard = fitted(source.inputs[MASK].convert("L"), soft.size)
     found = ImageChops.lighter(hard, soft).getbbox()
     assert found is not None  # a black mask was refused
-    wanted = options["inpaint.render_width"], options["inpaint.render_height"]
-    crop = cropped(Box(*found), original.size, options["inpaint.padding"], wanted)
+    wanted = options.inpaint.render_width, options.inpaint.render_height
+    crop = cropped(Box(*found), original.size, options.inpaint.padding, wanted)
     size = size_of(crop, wanted, info)
     inputs = {IMAGE: _scaled(start, crop, size), MASK: _scaled(hard, crop, size)}
     inputs |= _control_parts(source, original.size, crop, size)
@@ -341,20 +342,20 @@ def _scaled(image: Image.Image, box: Box, size: Size) -> Image.Image:
 # -- after a pass ------------------------------------------------------------------------------------------------------
 
 
-def paste(drawn: Image.Image, source: Source, region: Region | None) -> Image.Image:
+def paste(generated: Image.Image, source: Source, region: Region | None) -> Image.Image:
     """Return the image with what was generated; where the mask is black, the pixels are the original's."""
     if region is not None:
-        return _paste_region(drawn, region)
+        return _paste_region(generated, region)
     if source.original is None or source.mask is None:
-        return drawn
-    return Image.composite(drawn, fitted(source.original, drawn.size), fitted(source.mask, drawn.size))
+        return generated
+    return Image.composite(generated, fitted(source.original, generated.size), fitted(source.mask, generated.size))
 
 
-def _paste_region(drawn: Image.Image, region: Region) -> Image.Image:
+def _paste_region(generated: Image.Image, region: Region) -> Image.Image:
     original, mask, box = region.source.original, region.source.mask, region.box
     assert original is not None and mask is not None
     size = (box.width, box.height)
-    part = drawn if drawn.size == size else drawn.resize(size, Image.Resampling.LANCZOS)
+    part = generated if generated.size == size else generated.resize(size, Image.Resampling.LANCZOS)
     whole = original.copy()
     whole.paste(part, (box.left, box.top), mask.crop(box.corners))
     return whole

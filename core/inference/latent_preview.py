@@ -58,7 +58,7 @@ class Previewer:
         return buffer.getvalue()
 
     def colours(self, clean: torch.Tensor) -> np.ndarray:
-        """(h, w, 3) of about 0 to 1, by numpy: torch would wake all its threads for this."""
+        """Return (h, w, 3) of about 0 to 1, by numpy: torch would wake all its threads for this."""
         flat = clean[0].float().cpu().numpy().reshape(clean.shape[1], -1)
         found: np.ndarray = (self._weight.T @ flat + self._bias[:, None]).T
         return found.reshape(*clean.shape[2:], 3)
@@ -72,7 +72,7 @@ class TinyPreviewer(Previewer):
         self._measure(decoder.config.latent_channels)
 
     def colours(self, clean: torch.Tensor) -> np.ndarray:
-        """(8 h, 8 w, 3) of about 0 to 1."""
+        """Return (8 h, 8 w, 3) of about 0 to 1."""
         with torch.inference_mode():
             pixels = self._decoder.decode(clean.to(self._decoder.device, self._decoder.dtype), return_dict=False)[0]
         found: np.ndarray = (pixels[0].float().cpu().numpy().transpose(1, 2, 0) + 1) / 2
@@ -110,7 +110,7 @@ class PreviewBudget:
         self._spent += previewer.seconds
 
     def _can_pay(self, seconds: float, now: float) -> bool:
-        """Whether the steps so far pay for one more preview that takes so long."""
+        """Return whether the steps so far pay for one more preview that takes so long."""
         return self._spent + seconds <= SHARE * (now - self._began - self._spent)
 
 

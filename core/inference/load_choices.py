@@ -107,9 +107,9 @@ def choose_dtype(requested: str, hardware: Hardware, parameters: int, available:
         reason = _ASKED if native else _reason("imitated", dtype=requested)
         return Decision("model.dtype", requested, requested, reason)
     if device == "cuda":
-        selected, why = ("bfloat16", "card") if hardware.bfloat16 else ("float16", "old_gpu")
+        selected, why = ("bfloat16", "gpu") if hardware.bfloat16 else ("float16", "old_gpu")
     elif device == "mps":
-        selected, why = ("bfloat16", "card") if hardware.bfloat16 else ("float32", "no_bf16")
+        selected, why = ("bfloat16", "gpu") if hardware.bfloat16 else ("float32", "no_bf16")
     elif hardware.bfloat16 and parameters >= TRUE_SIZE:
         selected, why = "bfloat16", "cpu_bf16"
     else:
@@ -145,8 +145,8 @@ def cpu() -> Hardware:
 def _cpu_flags() -> set[str]:
     if sys.platform == "darwin":
         asked = ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"]
-        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-        return {"asimdhp", "bf16"} if told == "1" else {"asimdhp"} if platform.machine() == "arm64" else set()
+        output = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        return {"asimdhp", "bf16"} if output == "1" else {"asimdhp"} if platform.machine() == "arm64" else set()
     try:
         text = _CPU_INFO.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -74,8 +74,8 @@ class LoadWatch(TorchFunctionMode):
 
     def _mapped_now(self) -> int:
         """Return the bytes of mapped files in memory; where the system does not tell, all memory of the process."""
-        told = self._process.memory_info()
-        return int(getattr(told, "shared", told.rss))
+        memory = self._process.memory_info()
+        return int(getattr(memory, "shared", memory.rss))
 
 
 def copied(count: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from core.config.lora_syntax import FILES, KEY, LoraSpec, moved
+from core.config.typed_settings import Options
 from core.errors import LoraFileError
 from core.i18n import localize
 from core.inference import lora_weights
@@ -155,7 +156,7 @@ def as_drawn(
 ) -> tuple[GenerationRequest, tuple[Decision, ...]]:
     """Return the request without tags in its prompt and, with adapters, without compiling; and the decisions about it."""
     single, notes = moved(request)
-    if not adapters or not single.options["compile.enabled"]:
+    if not adapters or not Options(single.options).compile.enabled:
         return single, notes
     refused = Decision("compile.enabled", True, False, _COMPILED)
     return replace(single, options={**single.options, "compile.enabled": False}), (*notes, refused)

@@ -67,7 +67,7 @@ class _Delta(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """A factor: peft brings the input to its dtype."""
+        """Return a factor: peft brings the input to its dtype."""
         return next(self.parameters())
 
     def delta(self) -> torch.Tensor:

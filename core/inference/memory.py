@@ -1,4 +1,4 @@
-"""How much memory there is, how much an image took at its peak, and giving back what is not used.
+"""Measure memory and the peak of an image, and release what is not used.
 
 Of the GPU where there is one, else of this process and its machine.
 """
@@ -63,7 +63,7 @@ class GpuInfo:
     own: int
 
 
-def card() -> GpuInfo | None:
+def gpu_info() -> GpuInfo | None:
     """Return the GPU of this process, or None."""
     if not torch.cuda.is_available():
         return None

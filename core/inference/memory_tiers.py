@@ -1,4 +1,4 @@
-"""Which way a model fits into memory: the tiers, what each needs, and the choice with its reasons.
+"""Choose how a model fits into memory: the tiers, what each needs, and the choice with its reasons.
 
 A tier is a way of holding the model: quantised or not, offloaded or not, decoded in tiles or whole. It is named after the
 GPU that it was made for with Z-Image; what it needs is computed from the model's own weights.
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from core.config.schema import AUTO
+from core.config.typed_settings import Options
 from core.errors import UnavailableError
 from core.i18n import localize
 from core.types import Decision
@@ -162,10 +163,11 @@ def choose(
     `failed` is the tier that ran out of memory just now: the next one below is taken, whatever was asked for.
     UnavailableError when the user asked for what this machine can't do.
     """
-    reserved = options["memory.reserved_mb"] * MEGA
+    option = Options(options)
+    reserved = option.memory.reserved_mb * MEGA
     if failed is not None:
         tier, decision = _below(failed, machine)
-    elif options["memory.tier"] != AUTO:
+    elif option.memory.tier != AUTO:
         tier, decision = _named(options, machine), None
     else:
         tier, decision = _first_that_fits(
@@ -173,7 +175,7 @@ def choose(
         )
     decisions = [decision] if decision else []
     tier = _overridden(tier, options, machine, failed is not None)
-    if tier.quantization == FP8_STORAGE and options["memory.quantization"] == AUTO:
+    if tier.quantization == FP8_STORAGE and option.memory.quantization == AUTO:
         decisions.append(Decision("memory.quantization", "int8", FP8_STORAGE, machine.missing("int8") or {}))
     tier, refused = _possible(tier, machine, sum(parameters.values()))
     return Plan(tier, (*decisions, *refused))
@@ -226,7 +228,7 @@ def _with_packages(
 
 
 def _below(failed: str, machine: DeviceMemory) -> tuple[Tier, Decision]:
-    """The next smaller tier; OutOfMemory is the caller's to raise when there is none (see `has_below`)."""
+    """Return the next smaller tier; OutOfMemory is the caller's to raise when there is none (see `has_below`)."""
     tier = _smaller(failed, machine)[0]
     reason = localize("inference.memory_tiers.out_of_memory_at_tier_begun", failed=failed)
     return tier, Decision("memory.tier", failed, tier.name, reason)
@@ -245,26 +247,27 @@ def _smaller(name: str, machine: DeviceMemory) -> tuple[Tier, ...]:
 
 
 def _named(options: Mapping[str, Any], machine: DeviceMemory) -> Tier:
-    """The tier that the user asked for; its quantisation must be possible, unless another one was asked for as well."""
-    tier = _with_fallback(machine, BY_NAME[options["memory.tier"]])
-    if options["memory.quantization"] == AUTO:
+    """Return the tier that the user asked for; its quantisation must be possible, unless another one was asked for as well."""
+    tier = _with_fallback(machine, BY_NAME[Options(options).memory.tier])
+    if Options(options).memory.quantization == AUTO:
         _demand(tier.quantization, "memory.tier", tier.name, machine)
     return tier
 
 
-def _demand(kind: str, key: str, came: str, machine: DeviceMemory) -> None:
+def _demand(kind: str, key: str, value: str, machine: DeviceMemory) -> None:
     lacking = None if kind == "none" else machine.missing(kind)
     if lacking:
-        raise UnavailableError(key=key, value=came, reason=lacking)
+        raise UnavailableError(key=key, value=value, reason=lacking)
 
 
 def _overridden(tier: Tier, options: Mapping[str, Any], machine: DeviceMemory, lowered: bool) -> Tier:
-    """What the user set beside the tier wins; not the offloading, once that has run out of memory."""
-    kind, offload = options["memory.quantization"], options["memory.offload"]
+    """Let what the user set beside the tier win; not the offloading, once that has run out of memory."""
+    option = Options(options)
+    kind, offload = option.memory.quantization, option.memory.offload
     if kind != AUTO:
         _demand(kind, "memory.quantization", kind, machine)
         tier = replace(tier, quantization=kind)
-    if options["memory.low_vram"]:
+    if option.memory.low_vram:
         tier = replace(tier, tiling=True, offload="model" if tier.offload == "none" else tier.offload)
     return tier if offload == AUTO or lowered else replace(tier, offload=offload)
 

@@ -103,7 +103,7 @@ def _placed(pipeline: Any, backend: Backend, device: str, offload: str, room: Ro
 
 
 def _scratch(parts: Iterable[str] = ()) -> Path:
-    """A new folder for the blocks of these parts, after those of processes that were killed have been removed."""
+    """Return a new folder for the blocks of these parts, after those of processes that were killed have been removed."""
     temporary = Path(tempfile.gettempdir())
     for old in temporary.glob(f"{PREFIX}*"):
         owner = old.name.removeprefix(PREFIX).partition("-")[0]

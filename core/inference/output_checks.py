@@ -75,8 +75,8 @@ def check_image(image: Image.Image, step: int) -> None:
     pixels = np.asarray(image).reshape(-1, 3)
     if int(np.ptp(pixels, axis=0).max()) < FLAT_RANGE:
         colour = tuple(int(c) for c in pixels[0])
-        came = localize("inference.output_checks.one_color", colour=colour)
-        raise CorruptImageError(component="vae", value=came, step=step)
+        found = localize("inference.output_checks.one_color", colour=colour)
+        raise CorruptImageError(component="vae", value=found, step=step)
 
 
 def with_cure(broken: CorruptImageError, cure: str) -> CorruptImageError:

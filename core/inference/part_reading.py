@@ -72,8 +72,8 @@ def _from_folder(part: str, source: Source, skeleton: Path, dtype: torch.dtype, 
     odd = any(storage_of(file).scales for file in files) or not is_found_by(library, source.path, source.variant)
     if odd and not quantised:
         return _read_folder(kind, source, files, dtype)
-    told = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    made, info = kind.from_pretrained(source.path, variant=source.variant or None, **told)
+    arguments = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    made, info = kind.from_pretrained(source.path, variant=source.variant or None, **arguments)
     account(part, source.path, info["missing_keys"], info["unexpected_keys"], _modules(made), notes)
     return made
 
@@ -107,7 +107,7 @@ def _stored(component: Component, file: Path) -> list[str]:
 def _by_own_names(
     family: Family, source: Source, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, notes: list[str]
 ) -> Weights:
-    """The weights by the names of the part's class; matrices that a GGUF file stores quantised stay so."""
+    """Return the weights by the names of the part's class; matrices that a GGUF file stores quantised stay so."""
     component, file = source.component, source.path
     assert component is not None
     weights: Weights = {}
@@ -124,7 +124,7 @@ def _by_own_names(
 
 
 def _is_multiplied(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a weight is a linear layer's matrix: not a token of its own, nor a table that is looked up by row."""
+    """Return whether a weight is a linear layer's matrix: not a token of its own, nor a table that is looked up by row."""
     return name.endswith(".weight") and len(shape) == 2 and "embed_tokens" not in name
 
 
@@ -136,7 +136,7 @@ def _diffusers_part(part: str, skeleton: Path, weights: Weights, dtype: torch.dt
 
 
 def _text_encoder(part: str, skeleton: Path, weights: Weights, dtype: torch.dtype, file: Path) -> Any:
-    """The model without a head for writing text."""
+    """Return the model without a head for writing text."""
     config = transformers.AutoConfig.from_pretrained(skeleton / part, local_files_only=True)
     config.dtype = dtype
     with init_empty_weights():
@@ -177,7 +177,7 @@ def _put(made: Any, name: str, tensor: torch.Tensor, shape: torch.Size) -> None:
 
 
 def _by_diffusers(part: str, source: Source, skeleton: Path, dtype: torch.dtype, notes: list[str]) -> Any:
-    """A U-Net, VAE or CLIP by diffusers' own conversion from the first names, or by its own names."""
+    """Return a U-Net, VAE or CLIP by diffusers' own conversion from the first names, or by its own names."""
     component, file = source.component, source.path
     assert component is not None
     stored = {
@@ -218,7 +218,7 @@ def _named(error: Exception) -> str:
 
 
 def _first_name(part: str, component: Component, name: str) -> str:
-    """The name that diffusers' conversion looks for."""
+    """Return the name that diffusers' conversion looks for."""
     own = name.removeprefix(component.prefix)
     if component.layout in (DIFFUSERS, TRANSFORMERS):
         return own

@@ -1,4 +1,4 @@
-"""From a folder to a pipeline on a device, with the reason of each automatic choice."""
+"""Load a pipeline onto a device, with the reason of each automatic choice."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, TakesEffect
+from core.config.typed_settings import Options
 from core.errors import ModelLoadError
 from core.i18n import localize
 from core.inference import (
@@ -111,25 +112,26 @@ def load_model(
     files, backend = files_of(info), backend_of(info.pipeline)
     path, base, frame, _ = files
     wanted, changed = load_choices.acting_options(options, info)
-    on_cpu = wanted["memory.tier"] == "cpu" and wanted["model.device"] == AUTO
-    device = choose_device("cpu" if on_cpu else wanted["model.device"], info.id)
+    option = Options(wanted)
+    on_cpu = option.memory.tier == "cpu" and option.model.device == AUTO
+    device = choose_device("cpu" if on_cpu else option.model.device, info.id)
     counted, stored = count_parameters(*files), stored_bytes(*files)
     hardware, available = memory.hardware(str(device.effective)), psutil.virtual_memory().available
-    dtype = load_choices.choose_dtype(wanted["model.dtype"], hardware, sum(counted.values()), available)
+    dtype = load_choices.choose_dtype(option.model.dtype, hardware, sum(counted.values()), available)
     dtypes = load_choices.wanted_dtypes(wanted, str(dtype.effective))
     machine = memory.machine(str(device.effective), info)
     pixels = info.default_width * info.default_height
-    text_device = choose_text_device(wanted["text_encoder.device"], str(device.effective), info.id)
+    text_device = choose_text_device(option.text_encoder.device, str(device.effective), info.id)
     if text_device is not None:
         counted, stored = without_text_encoders(counted), without_text_encoders(stored)
     held = memory_tiers.choose(wanted, machine, counted, pixels, failed, stored)
-    memory.reserve(str(device.effective), wanted["memory.reserved_mb"])
+    memory.reserve(str(device.effective), option.memory.reserved_mb)
     try:
         notes: list[str] = []
         noting = partial(read_pipeline, notes=notes)
         taken = read if read is not None and read is not read_pipeline else noting
         room = offload.Room(
-            machine.free - wanted["memory.reserved_mb"] * memory_tiers.MEGA,
+            machine.free - option.memory.reserved_mb * memory_tiers.MEGA,
             partial(memory_tiers.working, held.tier),
             pixels,
         )
@@ -194,7 +196,7 @@ def _unused(info: ModelInfo, notes: Sequence[str]) -> tuple[Decision, ...]:
 
 
 def _read(info: ModelInfo, dtypes: Mapping[str, str], quantised: str, read: Read) -> Any:
-    """The weights from the disk, in these formats; ModelLoadError when they can't be used."""
+    """Return the weights from the disk, in these formats; ModelLoadError when they can't be used."""
     kinds = {component: DTYPES[dtype] for component, dtype in dtypes.items()}
     try:
         pipeline = read(info, kinds)
@@ -222,7 +224,7 @@ def _place(
     room: offload.Room,
 ) -> Path | None:
     """Quantise and move the pipeline as the tier says."""
-    if options["tensorrt.enabled"]:
+    if Options(options).tensorrt.enabled:
         torch_compile.apply_tensorrt(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
     quantization.apply(pipeline, tier.quantization, text_encoder=text_device is None)
     return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload, text_device, room)

@@ -1,4 +1,4 @@
-"""From files to a pipeline in memory: a diffusers folder of any family, a single file, a ControlNet, or parts from anywhere."""
+"""Read a pipeline into memory: from a diffusers folder of any family, a single file, a ControlNet, or single parts."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def packed_tokenizer(folder: Path) -> Any:
 
     text = lzma.decompress((folder / PACKED_TOKENIZER).read_bytes()).decode("utf-8")
     config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    told = {key: value for key, value in config.items() if key not in ("tokenizer_class", "added_tokens_decoder")}
-    return transformers.Qwen2TokenizerFast(tokenizer_object=tokenizers.Tokenizer.from_str(text), **told)
+    arguments = {key: value for key, value in config.items() if key not in ("tokenizer_class", "added_tokens_decoder")}
+    return transformers.Qwen2TokenizerFast(tokenizer_object=tokenizers.Tokenizer.from_str(text), **arguments)
 
 
 def read_denoiser(pipeline: str, path: Path, base: str, dtype: torch.dtype) -> Any:
@@ -116,7 +116,7 @@ def read_denoiser(pipeline: str, path: Path, base: str, dtype: torch.dtype) -> A
 
 @contextmanager
 def _readable(folder: Path, family: Family | None = None) -> Iterator[Path]:
-    """A folder that the libraries can read: a copy with links where JSON begins with a byte order mark or names AutoTokenizer."""
+    """Yield a readable folder: a copy with links where JSON begins with a byte order mark or names AutoTokenizer."""
     marked = [path for path in folder.rglob("*.json") if path.is_file() and path.open("rb").read(3) == _BOM]
     index = folder / "model_index.json"
     renamed = index.is_file() and b'"AutoTokenizer"' in index.read_bytes()
@@ -142,11 +142,11 @@ def _readable(folder: Path, family: Family | None = None) -> Iterator[Path]:
 
 def _name_tokenizers(index: Path, family: Family) -> None:
     """Put the family's own class in place of AutoTokenizer, which diffusers does not load."""
-    told = json.loads(index.read_text(encoding="utf-8"))
+    classes = json.loads(index.read_text(encoding="utf-8"))
     for name, part in family.parts.items():
-        if told.get(name) == ["transformers", "AutoTokenizer"]:
-            told[name] = [part.library, part.classes[0]]
-    index.write_text(json.dumps(told), encoding="utf-8")
+        if classes.get(name) == ["transformers", "AutoTokenizer"]:
+            classes[name] = [part.library, part.classes[0]]
+    index.write_text(json.dumps(classes), encoding="utf-8")
 
 
 def _link(path: Path, target: Path) -> None:
@@ -157,7 +157,7 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _moved(source: Source, files: Any, skeleton: Path) -> Source:
-    """A source in the folder itself, in the readable copy of it."""
+    """Return a source in the folder itself, in the readable copy of it."""
     folder = skeleton_of(*files[:3])
     if folder == skeleton or folder not in source.path.parents or source.component is not None:
         return source
@@ -188,13 +188,13 @@ def read_network(
     if path.is_dir():
         kind = getattr(diffusers, FAMILIES[pipeline].parts[CONTROLNET].classes[0])
         with _readable(path) as folder:
-            told = {
+            arguments = {
                 "variant": (network_variant(path, model) if variant is None else variant) or None,
                 "dtype": dtype,
                 "use_safetensors": True,
                 "local_files_only": True,
             }
-            made, found = kind.from_pretrained(folder, output_loading_info=True, **told)
+            made, found = kind.from_pretrained(folder, output_loading_info=True, **arguments)
         account(CONTROLNET, path, found["missing_keys"], found["unexpected_keys"], _names_of(made), notes)
         return made
     network = backend_of(pipeline).network_from_file(path, denoiser, dtype, notes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from core.config.typed_settings import Options
 from core.errors import CorruptImageError
 from core.i18n import localize
 from core.inference import memory, output_checks
@@ -26,7 +27,7 @@ class PrecisionFallback:
 
     def next(self, model: LoadedModel, broken: CorruptImageError) -> None:
         """Use the next higher precision, or raise `broken` with the remedy for the user."""
-        if not self.options["precision.auto_retry"]:
+        if not Options(self.options).precision.auto_retry:
             raise output_checks.with_cure(broken, "off") from broken
         native = model.device == "cpu" or memory.hardware(model.device).bfloat16  # a CPU imitates it at worst
         higher = next_dtypes(model.dtypes, native)

@@ -112,7 +112,7 @@ def _linear(vae: Any, folder: Path) -> tuple[torch.Tensor, torch.Tensor, float]:
 
 def fit(vae: Any) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Fit the map. Returns weight (channels, 3), bias (3,) and the correlation with the colours of held-out scenes."""
-    images = drawn()
+    images = scene_images()
     latents, colours = _encoded(vae, images), _pooled(images, vae)
     count = FITTED * latents.shape[0] // len(images)
     solved, *_ = np.linalg.lstsq(_with_one(latents[:count]), colours[:count], rcond=None)
@@ -123,7 +123,7 @@ def fit(vae: Any) -> tuple[torch.Tensor, torch.Tensor, float]:
 
 
 @cache
-def drawn() -> np.ndarray:
+def scene_images() -> np.ndarray:
     """Draw the scenes: (count, SIDE, SIDE, 3) of 0 to 1, always the same; the last ones are held out."""
     rng = random.Random(2025)
     images = [renderer.draw(scenes.sample(rng, None), SIDE, SIDE, rng) for _ in range(FITTED + HELD_OUT)]

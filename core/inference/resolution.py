@@ -1,4 +1,4 @@
-"""From the size that was asked for to the size that is rendered, and back to a file of exactly the size asked for."""
+"""Convert the requested size to the size that is generated, and back to a file of exactly the requested size."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from core.config.schema import AUTO
+from core.config.typed_settings import Options
 from core.i18n import localize
 from core.types import Decision
 
@@ -47,26 +48,27 @@ class RopePlan:
 
 def plan_positions(options: Mapping[str, Any], trained_side: int, size: tuple[int, int]) -> RopePlan:
     """Return the plan of the options for an image of `size` (width, height) px and a model trained to `trained_side` px."""
-    asked, given = options["transformer.rope_base_resolution"], options["transformer.rope_factor"]
+    option = Options(options)
+    asked, given = option.transformer.rope_base_resolution, option.transformer.rope_factor
     base = trained_side if asked == AUTO else asked
     width, height = size
     factors = tuple(max(1.0, side / base) if given == AUTO else float(given) for side in (height, width))
-    method = options["transformer.rope_scaling"]
+    method: str = option.transformer.rope_scaling
     if method == AUTO:
         method = ABOVE_BASE if max(size) > base else "none"
     return RopePlan(
-        rotate=options["transformer.use_rope"],
+        rotate=option.transformer.use_rope,
         method=method if max(factors) > 1 else "none",
         base=base,
         factors=(factors[0], factors[1]),
-        dype_scale=options["transformer.dype_scale"],
-        dype_exponent=options["transformer.dype_exponent"],
+        dype_scale=option.transformer.dype_scale,
+        dype_exponent=option.transformer.dype_exponent,
     )
 
 
 def automatic_choice(options: Mapping[str, Any], plan: RopePlan, size: tuple[int, int]) -> tuple[Decision, ...]:
     """Return the reason of an automatic scaling; nothing up to the base resolution."""
-    if options["transformer.rope_scaling"] != AUTO or max(size) <= plan.base:
+    if Options(options).transformer.rope_scaling != AUTO or max(size) <= plan.base:
         return ()
     side = max(size)
     reason = localize("inference.rope.a_side_of_px_is_longer", side=side, base=plan.base)
@@ -126,7 +128,7 @@ class NoRotation:
         self.original = original
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """(n, 3) integer ids -> (n, head_dim / 2) complex64, all 1 + 0i."""
+        """Return (n, 3) integer ids -> (n, head_dim / 2) complex64, all 1 + 0i."""
         return torch.ones_like(self.original(ids))
 
 
@@ -160,7 +162,7 @@ class ScaledPositions:
         return yarn(dim, theta, factor, self.plan.base // self.plan.patch, fade)
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """(n, 3) integer ids -> (n, head_dim / 2) complex64; of length 1, or of the temperature's for the image's tokens."""
+        """Return (n, 3) integer ids -> (n, head_dim / 2) complex64; of length 1, or of the temperature's for the image's tokens."""
         self._tables = [table.to(ids.device) for table in self._tables]
         factors = torch.cat([table[ids[:, axis]] for axis, table in enumerate(self._tables)], dim=-1)
         # The words come in a call of their own and stand at row 0, column 0. They are no more than before: not sharpened.
@@ -170,7 +172,7 @@ class ScaledPositions:
 
 
 def _table(angles: torch.Tensor, length: int) -> torch.Tensor:
-    """(length, dim / 2) complex64, rounded in the same places as diffusers' own table."""
+    """Return (length, dim / 2) complex64, rounded in the same places as diffusers' own table."""
     turned = torch.outer(torch.arange(length, dtype=torch.float64), angles).float()
     return torch.polar(torch.ones_like(turned), turned)
 

@@ -62,7 +62,7 @@ def _has(scheduler: Any, changes: Mapping[str, Any] | None) -> bool:
 
 
 def _diffusion(own: Any, sampler: str, schedule: str) -> Any:
-    """The class with the model's own configuration (betas, prediction type, zero-SNR) and what the two names change."""
+    """Return the class with the model's own configuration (betas, prediction type, zero-SNR) and what the two names change."""
     cls, arguments = type(own), {}
     if sampler != AUTO:
         solver = SAMPLERS[sampler].diffusion
@@ -84,7 +84,7 @@ _NO_ZERO_SNR = localize("inference.schedulers.no_zero_snr")
 
 
 def _flow(own: Any, sampler: str, schedule: str) -> Any:
-    """The solver over the sigmas of the schedule."""
+    """Return the solver over the sigmas of the schedule."""
     solver = SAMPLERS["euler" if sampler == AUTO else sampler].flow
     assert solver is not None
     cls = _over_sigmas(getattr(diffusers, solver.cls))

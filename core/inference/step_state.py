@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from core.config.typed_settings import Options
 from core.i18n import localize
 from core.types import Decision, GenerationRequest
 
@@ -58,7 +59,7 @@ class StepStore:
     def keeper(self, run: int, request: GenerationRequest, model: Mapping[str, str]) -> StepKeeper:
         """Return the keeper of one pass (`run`, from 0) of the image; `model` as in `identity_of`."""
         path = self.folder / f"{self.image}-{run}.safetensors" if self.folder is not None else None
-        interval = int(request.options["resume.interval"])
+        interval = int(Options(request.options).resume.interval)
         return StepKeeper(path, interval, identity_of(request, model) if path is not None else {})
 
     def remove(self) -> None:
@@ -109,7 +110,7 @@ class StepKeeper:
 
     @property
     def skipped(self) -> int:
-        """How many evaluations are not run again."""
+        """Return how many evaluations are not run again."""
         return self._state.done if self._state is not None else 0
 
     def is_due(self, step: int) -> bool:
@@ -282,8 +283,8 @@ def _zeros(shape: Mapping[str, Any], device: torch.device) -> Any:
 def _write(path: Path, state: StepState, identity: Identity) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    told = {"done": state.done, "values": state.values, "homes": state.homes, "shapes": state.shapes}
-    save_file(state.tensors, temporary, {"state": json.dumps(told), "identity": json.dumps(dict(identity))})
+    fields = {"done": state.done, "values": state.values, "homes": state.homes, "shapes": state.shapes}
+    save_file(state.tensors, temporary, {"state": json.dumps(fields), "identity": json.dumps(dict(identity))})
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -294,13 +295,13 @@ def _read(path: Path, identity: Identity) -> tuple[StepState | None, tuple[str, 
     try:
         with safe_open(path, "pt") as file:
             notes = file.metadata() or {}
-            stored, told = json.loads(notes["identity"]), json.loads(notes["state"])
+            stored, fields = json.loads(notes["identity"]), json.loads(notes["state"])
             # a state of an earlier version may lack a key
             differs = tuple(key for key in identity if key in stored and stored[key] != identity[key])
             if differs:
                 return None, differs
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        state = StepState(told["done"], tensors, told["values"], told["homes"], told["shapes"])
+        state = StepState(fields["done"], tensors, fields["values"], fields["homes"], fields["shapes"])
         return state, ()
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         log.warning("the state of an image can't be used: %s", error)

@@ -153,7 +153,7 @@ class RefinedOnce(nn.Module):
         self._refined: torch.Tensor | None = None
 
     def __iter__(self) -> Iterator[nn.Module]:
-        """The transformer loops over its refiner's layers: this is the one."""
+        """Yield this alone: the transformer loops over its refiner's layers."""
         yield self
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor:
@@ -168,7 +168,7 @@ class RefinedOnce(nn.Module):
 
 
 def _same(seen: Any, given: Any) -> bool:
-    """All tensors equal in shape and value; a value that is NaN is never the same."""
+    """Return all tensors equal in shape and value; a value that is NaN is never the same."""
     return seen is not None and all(
         (one is None and other is None) or (one is not None and other is not None and torch.equal(one, other))
         for one, other in zip(seen, given, strict=True)

@@ -19,6 +19,7 @@ from torch._dynamo.utils import counters
 from torch._inductor import cpp_builder
 from torch.utils._triton import has_triton
 
+from core.config.typed_settings import Options
 from core.errors import UnavailableError
 from core.i18n import localize
 from core.types import Decision
@@ -67,7 +68,7 @@ def apply(
 
     `variant`: what else changes the graphs (the attention's plan), and whether the batch has guidance.
     """
-    way = (options["compile.mode"], options["compile.fullgraph"])
+    way = (Options(options).compile.mode, Options(options).compile.fullgraph)
     if not options[OPTION]:
         _switch_off(transformer)
         return None

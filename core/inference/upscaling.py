@@ -24,7 +24,7 @@ from core.demo.compact_upscaler import CompactUpscaler
 from core.errors import UpscalerError
 from core.i18n import localize
 from core.models.upscaler_library import EMBEDDED, FILTERS, UpscalerLibrary, file_hash
-from core.models.weight_files import stamp
+from core.models.weight_files import file_state
 
 Size = tuple[int, int]  # width, height in pixels
 OnTile = Callable[[int, int], None]  # told how many tiles are done, of how many; may raise Cancelled
@@ -71,7 +71,7 @@ class Upscalers:
 
     def _network(self, name: str, device: str, key: str) -> Network:
         path = None if name in EMBEDDED else self._library.find(name, key)
-        now = None if path is None else stamp(path)
+        now = None if path is None else file_state(path)
         if self._kept is None or (self._kept.name, self._kept.device, self._stamp) != (name, device, now):
             self._kept = None
             if path is None:

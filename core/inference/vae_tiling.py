@@ -18,6 +18,7 @@ import torch
 from diffusers import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.vae import DecoderOutput
 
+from core.config.typed_settings import Options
 from core.inference import banded_vae
 
 SCALE = 8  # pixels to a latent
@@ -63,11 +64,12 @@ def plan_tiles(tile_pixels: int, overlap_factor: float) -> TilePlan:
 
 def wanted_tiles(options: Mapping[str, Any]) -> Tiles:
     """Return the tiles that the options set. The decoder's own size wins over the common one."""
-    overlap = options["vae.tile_overlap_factor"]
-    tiled = options["vae.enable_tiling"] or options["memory.low_vram"]
-    both = plan_tiles(options["vae.tile_sample_min_size"], overlap) if tiled else None
-    own = plan_tiles(options["vae.decoder_tile_size"], overlap) if options["vae.decoder_tiling"] else None
-    return Tiles(encoder=both, decoder=own or both, exact=options["vae.tiling_mode"] == "exact")
+    option = Options(options)
+    overlap = option.vae.tile_overlap_factor
+    tiled = option.vae.enable_tiling or option.memory.low_vram
+    both = plan_tiles(option.vae.tile_sample_min_size, overlap) if tiled else None
+    own = plan_tiles(option.vae.decoder_tile_size, overlap) if option.vae.decoder_tiling else None
+    return Tiles(encoder=both, decoder=own or both, exact=option.vae.tiling_mode == "exact")
 
 
 def apply(vae: Any, tiles: Tiles) -> None:
@@ -92,7 +94,7 @@ def _set_pair(vae: Any, plan: TilePlan | None) -> None:
 
 
 def _encode(vae: Any, plan: TilePlan | None, exact: bool, pixels: torch.Tensor) -> torch.Tensor:
-    """(b, 3, h, w) -> moments (b, 2 c, h / 8, w / 8). In the place of the VAE's own `_encode`."""
+    """Return (b, 3, h, w) -> moments (b, 2 c, h / 8, w / 8). In the place of the VAE's own `_encode`."""
     _set_pair(vae, plan)
     if plan is not None and exact and pixels.ndim == 4 and max(pixels.shape[-2:]) > plan.sample:
         return banded_vae.encode(vae, pixels, plan.sample)
@@ -101,7 +103,7 @@ def _encode(vae: Any, plan: TilePlan | None, exact: bool, pixels: torch.Tensor) 
 
 
 def _decode(vae: Any, plan: TilePlan | None, exact: bool, latents: torch.Tensor, return_dict: bool = True) -> Any:
-    """(b, c, h, w) -> (b, 3, 8 h, 8 w). In the place of the VAE's own `_decode`, with its answers."""
+    """Return (b, c, h, w) -> (b, 3, 8 h, 8 w). In the place of the VAE's own `_decode`, with its answers."""
     _set_pair(vae, plan)
     if plan is not None and exact and latents.ndim == 4 and max(latents.shape[-2:]) > plan.latent:
         sample = banded_vae.decode(vae, latents, plan.sample)

@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from core.errors import JobStateError, KeyReusedError, NotFoundError, QueueFullError, StudioError
 from core.jobs.serialization import read_job, write_request
-from core.storage.database import now, stamp
+from core.storage.database import now, timestamp
 from core.storage.dialects.expressions import stored_text
 from core.storage.tables import batches, images, jobs, previews, switches
 from core.types import GenerationRequest, Job, JobState, SubmitOptions
@@ -242,7 +242,7 @@ def row_of(job_id: str, request: GenerationRequest, terms: SubmitOptions, place:
         "client": terms.client,
         "priority": terms.priority,
         "place": place,
-        "not_before": stamp(terms.not_before) if terms.not_before else None,
+        "not_before": timestamp(terms.not_before) if terms.not_before else None,
         "held": terms.held,
         "crashes": 0,
         "key": terms.key,

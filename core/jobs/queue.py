@@ -27,7 +27,7 @@ from core.jobs.job_rows import (
     require_state,
 )
 from core.jobs.worker_queue import WorkerQueue
-from core.storage.database import Database, stamp
+from core.storage.database import Database, timestamp
 from core.storage.dialects import ChangeToken
 from core.storage.tables import jobs, previews, switches
 from core.types import GenerationRequest, Job, JobState, QueueSnapshot, SubmitOptions
@@ -282,7 +282,7 @@ class JobQueue(WorkerQueue):
         """Let a queued job wait until a time (aware), or no longer; it keeps its place."""
         with self._database.writing() as connection:
             require_state(connection, job_id, "run later", (JobState.QUEUED,))
-            until = stamp(not_before) if not_before else None
+            until = timestamp(not_before) if not_before else None
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(not_before=until))
             return job_rows.get_job(connection, job_id)
 

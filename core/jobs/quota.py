@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from core.errors import QueueFullError
+from core.errors import QueueFullError, Text
 from core.history.image_rows import OWNER
 from core.i18n import localize
 from core.jobs import job_rows
-from core.storage.database import stamp
+from core.storage.database import timestamp
 from core.storage.tables import image_labels, images, jobs
 from core.types import USER_CLIENT, GenerationRequest, Usage
 
@@ -22,6 +22,11 @@ MEGAPIXEL, MEGABYTE = 1_000_000, 1 << 20
 
 class QuotaError(QueueFullError):
     """A user would have generated more than a user may."""
+
+    key: str
+    used: float
+    asked: float
+    cure: Text
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def _stored(connection: Connection, client: str | None = None) -> dict[str, tupl
 
 def _of_last_hour(connection: Connection, client: str) -> list[GenerationRequest]:
     """Return the images, as single requests, of a user's jobs that are active or ended within the last hour."""
-    ended = and_(jobs.c.finished_at >= stamp(datetime.now(UTC) - WINDOW), jobs.c.started_at.is_not(None))
+    ended = and_(jobs.c.finished_at >= timestamp(datetime.now(UTC) - WINDOW), jobs.c.started_at.is_not(None))
     wanted = job_rows.select_jobs().where(
         jobs.c.client == client, or_(jobs.c.state.in_(job_rows.ACTIVE), ended)
     )

@@ -112,7 +112,7 @@ class JobRunner:
     def import_orphans(self) -> None:
         """Import images without a row, left by a worker that was killed, so that they are not generated twice."""
         try:
-            self._history.sweep()
+            self._history.reconcile()
         except StorageError:
             log.exception("images without rows could not be imported")
         self._commit_leftovers()
@@ -129,9 +129,9 @@ class JobRunner:
     def render_sweep_grids(self) -> None:
         """Render the contact sheets of finished sweeps. A failure fails no job: the page renders the sheet then."""
         try:
-            self._sheets.draw_ended()
+            self._sheets.render_ended()
         except StorageError:
-            log.exception("a contact sheet could not be drawn")
+            log.exception("a contact sheet could not be rendered")
 
     # -- one job ---------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,9 @@ from core.types import (
 _OWN_WORDS = ("updated_at", "trouble")  # of a status: what others say of the worker, not it of itself
 
 
+_OLD_NAMES = {"cards": "gpus", "card": "gpu"}
+
+
 class UnreadableRequest(ValueError):
     """The stored request can't be read."""
 
@@ -155,11 +158,16 @@ def read_status(data: Mapping[str, Any], updated_at: str) -> WorkerStatus:
     """Return the status that `write_status` wrote, and when."""
     decisions = tuple(Decision(**decision) for decision in data["decisions"])
     capabilities = tuple(Capability(**capability) for capability in data.get("capabilities", ()))
-    nodes = tuple(ClusterNode(**node) for node in data.get("nodes", ()))
-    workers = tuple(ClusterWorker(**worker) for worker in data.get("workers", ()))
+    nodes = tuple(ClusterNode(**_renamed(node)) for node in data.get("nodes", ()))
+    workers = tuple(ClusterWorker(**_renamed(worker)) for worker in data.get("workers", ()))
     cluster = {"nodes": nodes, "workers": workers}
     parts = {"decisions": decisions, "capabilities": capabilities, "updated_at": moment(updated_at)}
     return WorkerStatus(**{**data, **parts, **cluster})
+
+
+def _renamed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a machine or worker with the names of today: version 0.1 of another machine may have written the row."""
+    return {_OLD_NAMES.get(name, name): value for name, value in fields.items()}
 
 
 @cache

@@ -23,7 +23,7 @@ from core.jobs.job_rows import new_id
 from core.jobs.queue import JobQueue
 from core.jobs.worker_commands import ModelCommand, ModelCommands, WorkerRequests
 from core.jobs.worker_process import ALLOCATOR_VARIABLE, OUTPUT_FILE, WorkerConfig, allocator_settings
-from core.jobs.worker_registry import AWAY_SECONDS, WorkerRegistry, sweep, sweep_lost
+from core.jobs.worker_registry import AWAY_SECONDS, WorkerRegistry, requeue_abandoned, requeue_lost
 from core.storage.database import Database
 from core.types import WorkerStatus
 
@@ -83,7 +83,7 @@ class WorkerSupervisor:
         with self._guard:
             if self._thread is not None:
                 return
-            sweep(self._queue, self._registry, exit_reasons.APP_NOT_RUNNING)
+            requeue_abandoned(self._queue, self._registry, exit_reasons.APP_NOT_RUNNING)
             self._stopping = threading.Event()
             self._thread = threading.Thread(
                 target=self._keep_alive, args=(self._stopping,), name="worker-supervisor", daemon=True
@@ -208,7 +208,7 @@ class WorkerSupervisor:
         if time.monotonic() - self._database_failed < AWAY_SECONDS:
             return  # heartbeats are old because nobody could write them
         try:
-            if lost := sweep_lost(self._queue, self._registry, exit_reasons.MACHINE_GONE):
+            if lost := requeue_lost(self._queue, self._registry, exit_reasons.MACHINE_GONE):
                 log.warning("%d workers of other apps are gone; their jobs are queued again", lost)
         except Exception:
             log.exception("the registry could not be read")

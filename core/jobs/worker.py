@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.config.options import SCHEMA
+from core.config.typed_settings import Options
 from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError
 from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
 from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
@@ -24,7 +25,7 @@ from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobLog, JobRunner
 from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptAnswer, PromptCommand, PromptCommands
 from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
-from core.jobs.worker_registry import Heartbeat, WorkerRegistry, status_of, sweep
+from core.jobs.worker_registry import Heartbeat, WorkerRegistry, requeue_abandoned, status_of
 from core.remote.generator import RemoteGenerator
 from core.storage.database import Database
 from core.types import JobState, Progress, WorkerStatus
@@ -48,7 +49,7 @@ class Worker:
     ) -> None:
         directory = config.output_directory
         store = open_store(directory, config.values)
-        self._values = config.values
+        self._values = Options(config.values)
         self._unloaded_from = config.unloaded_from
         self._is_shared = database.is_shared  # a look is a question to a server
         self._queue = JobQueue(database)
@@ -75,7 +76,7 @@ class Worker:
     def run(self) -> int:
         """Serve until `stopping`, a failed device or a long idle time; return the exit code. No error ends it."""
         self._heartbeat.say("starting")
-        sweep(self._queue, self._registry, PREDECESSOR_GONE)
+        requeue_abandoned(self._queue, self._registry, PREDECESSOR_GONE)
         self._runner.import_orphans()
         if self._unloaded_from is None:
             self._prepare()
@@ -129,7 +130,7 @@ class Worker:
 
     def _is_idle_too_long(self) -> bool:
         """Return True if the model was idle so long that it is unloaded, which only a new process does fully."""
-        minutes = self._values["worker.unload_minutes"]
+        minutes = self._values.worker.unload_minutes
         loaded = self._generator.loaded is not None
         return bool(minutes) and loaded and time.monotonic() - self._busy_until > 60 * minutes
 
@@ -139,10 +140,10 @@ class Worker:
         """Import the generator and preload the model. Errors are logged; a job will raise them again."""
         try:
             self._generator.ready()
-            if self._values["model.preload"] and not self._queue.has_waiting():
+            if self._values.model.preload and not self._queue.has_waiting():
                 options = {option.key: self._values[option.key] for option in SCHEMA.request_options()}
-                last = self._commands.last() if self._values["model.last_at_start"] else None
-                model = last or self._values["model.id"]
+                last = self._commands.last() if self._values.model.last_at_start else None
+                model = last or self._values.model.id
                 self._load(model, options)
         except Exception:
             log.exception("the model could not be loaded ahead of the first job")

@@ -20,6 +20,7 @@ import psutil
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
+from core.config.typed_settings import Options
 from core.jobs.exit_reasons import APP_CLOSED, EXIT_LOCKED, ended
 from core.jobs.generator_protocol import DEFAULT_GENERATOR
 from core.storage.database import Database
@@ -86,13 +87,14 @@ def allocator_settings(values: Mapping[str, Any], given: str = "", platform: str
     "" leaves all to PyTorch. `given` is the present value of the variable: set by the user, it wins. PyTorch reads the
     variable when it starts and never again, so it is set for the new process.
     """
+    option = Options(values)
     if given:
         return given
-    wanted = values["memory.expandable_segments"]
+    wanted = option.memory.expandable_segments
     expand = platform == "linux" if wanted == AUTO else wanted == "on"
     parts = {"expandable_segments": "True"} if expand else {}
-    if values["memory.max_split_size_mb"] != AUTO:
-        parts["max_split_size_mb"] = str(values["memory.max_split_size_mb"])
+    if option.memory.max_split_size_mb != AUTO:
+        parts["max_split_size_mb"] = str(option.memory.max_split_size_mb)
     return ",".join(f"{name}:{value}" for name, value in parts.items())
 
 

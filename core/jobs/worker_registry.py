@@ -88,7 +88,7 @@ class WorkerRegistry:
         return {row.id for row in rows if _silent(row) > AWAY_SECONDS and not _lives(row)}
 
 
-def sweep(queue: JobQueue, registry: WorkerRegistry, detail: Reason) -> None:
+def requeue_abandoned(queue: JobQueue, registry: WorkerRegistry, detail: Reason) -> None:
     """Requeue the jobs of dead workers with the reason `detail`, and delete those workers' rows."""
     held, known = queue.busy_workers(), registry.known()
     living = registry.living()  # looked up last: a worker is on the registry before it holds anything
@@ -98,7 +98,7 @@ def sweep(queue: JobQueue, registry: WorkerRegistry, detail: Reason) -> None:
         registry.remove(worker_id)
 
 
-def sweep_lost(queue: JobQueue, registry: WorkerRegistry, detail: Reason) -> int:
+def requeue_lost(queue: JobQueue, registry: WorkerRegistry, detail: Reason) -> int:
     """Requeue the jobs of workers whose app is gone, too, delete their rows, and return their number."""
     lost = registry.lost()
     for worker_id in lost:
@@ -153,10 +153,10 @@ class Heartbeat:
 def status_of(state: str, generator: LazyGenerator, unloaded_from: int | None = None) -> WorkerStatus:
     """Return what this process is and has in memory."""
     memory = psutil.Process().memory_info().rss
-    told = os.environ.get(ALLOCATOR_VARIABLE, "")
+    allocator = os.environ.get(ALLOCATOR_VARIABLE, "")
     loaded = generator.loaded
     if loaded is None:
-        return WorkerStatus(state, os.getpid(), memory_bytes=memory, unloaded_from=unloaded_from, allocator=told)
+        return WorkerStatus(state, os.getpid(), memory_bytes=memory, unloaded_from=unloaded_from, allocator=allocator)
     return WorkerStatus(
         state=state,
         pid=os.getpid(),
@@ -169,5 +169,5 @@ def status_of(state: str, generator: LazyGenerator, unloaded_from: int | None = 
         asked=loaded.asked,
         effective=loaded.effective,
         capabilities=tuple(loaded.capabilities),
-        allocator=told,
+        allocator=allocator,
     )

@@ -1,4 +1,4 @@
-"""Which models there are: one YAML file each in `configs/models/`, or a folder or single file by its path."""
+"""List the models: one YAML file each in `configs/models/`, or a folder or single file by its path."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Catalog:
     # -- one entry -------------------------------------------------------------------------------------------------
 
     def _entries(self) -> dict[str, Entry]:
-        """Those of the YAML files, then what lies in the folders that the user has named."""
+        """Return those of the YAML files, then what lies in the folders that the user has named."""
         entries = {entry.id: entry for entry in read_entries(self._configs / "models")[0]}
         known = {str(PROJECT_ROOT / entry.path) for entry in entries.values() if entry.path}
         for root in self._places.folders:
@@ -179,13 +179,13 @@ class Catalog:
         return self._described(entry, place, path, files, None, single)
 
     def _check_place(self, entry: Entry, path: Path | None, place: str) -> None:
-        """A path that came with a request must lie in an allowed folder; one that the catalogue names is allowed by that."""
+        """Check that a path of a request lies in an allowed folder; one that the catalogue names is allowed by that."""
         allowed = self._places.allowed()
         if path is not None and place == "path" and entry.id == entry.path and allowed is not None:
             check_place(path, allowed, entry.id)
 
     def _found(self, entry: Entry) -> tuple[Path | None, str]:
-        """Where it lies: its own path, the studio's store, the caches; a whole one before a broken one."""
+        """Return where it lies: its own path, the studio's store, the caches; a whole one before a broken one."""
         if entry.path is not None:
             path = itself(PROJECT_ROOT / entry.path)
             return path, "shipped" if path == EMBEDDED else "path"
@@ -199,7 +199,7 @@ class Catalog:
         return next(whole, there[0] if there else (None, ""))
 
     def _parts(self, entry: Entry, entries: Mapping[str, Entry]) -> Parts:
-        """The files and folders of single parts: of other entries, or as the entry names them."""
+        """Return the files and folders of single parts: of other entries, or as the entry names them."""
         found = []
         for part, written in entry.parts.items():
             other = entries.get(written)
@@ -211,7 +211,7 @@ class Catalog:
         return tuple(found)
 
     def _rest(self, entry: Entry, path: Path, single: Single, entries: Mapping[str, Entry]) -> Files:
-        """All files: with the entry's own `base`, else the first that fits; a whole model has a frame alone."""
+        """Return all files: with the entry's own `base`, else the first that fits; a whole model has a frame alone."""
         parts = self._parts(entry, entries)
         if single.whole:
             held = (*single.parts, *(part for part, _ in parts))
@@ -234,7 +234,7 @@ class Catalog:
     def _found_parts(
         self, entry: Entry, path: Path, single: Single, parts: Parts, entries: Mapping[str, Entry]
     ) -> Parts:
-        """The parts that a transformer lacks, from the folders of parts on this machine."""
+        """Return the parts that a transformer lacks, from the folders of parts on this machine."""
         family, found = FAMILIES[single.pipeline], dict(parts)
         for part in lacking(single.pipeline, (*single.parts, *found)):
             place = find_part(part, path, self._places, family)
@@ -248,7 +248,7 @@ class Catalog:
         return tuple(found.items())
 
     def _others(self, entry: Entry, entries: Mapping[str, Entry]) -> Iterator[tuple[Entry, Path]]:
-        """The entries that may give what this one lacks, and where they lie."""
+        """Yield the entries that may give what this one lacks, and where they lie."""
         for name in [entry.base] if entry.base else entries:
             other = entries.get(name)
             if other is not None and other.part:
@@ -260,7 +260,7 @@ class Catalog:
     def _frame(
         self, entry: Entry, path: Path, single: Single, held: Sequence[str], entries: Mapping[str, Entry]
     ) -> Path:
-        """What says how a checkpoint is built: the folder of its `base`, else one that is shipped, else the first that fits."""
+        """Return the frame of a checkpoint: the folder of its `base`, else one that is shipped, else the first that fits."""
         shipped = () if entry.base else SHIPPED_FRAMES
         for folder in (*shipped, *(place for _, place in self._others(entry, entries))):
             if folder.is_dir() and fits_frame(folder, single.pipeline, held, single.shape):
@@ -278,7 +278,7 @@ class Catalog:
         )
 
     def _frame_of(self, other: Entry, path: Path, entries: Mapping[str, Entry]) -> Path | None:
-        """The frame of another entry, where that is a checkpoint that can be used."""
+        """Return the frame of another entry, where that is a checkpoint that can be used."""
         try:
             single = look_into(path, other.id)
             return self._frame(other, path, single, single.parts, entries) if single.whole else None
@@ -370,7 +370,7 @@ def _passes(path: Path, model: str) -> bool:
 
 
 def _family(entry: Entry, folder: Path | None) -> Family:
-    """What the entry says, else what the folder says, else the studio's own kind."""
+    """Return what the entry says, else what the folder says, else the studio's own kind."""
     named = entry.pipeline or (read_config(folder / "model_index.json").get("_class_name") if folder else None)
     return FAMILIES.get(str(named), DEFAULT)
 

@@ -59,7 +59,7 @@ class Description:
     acts_on: str | None = None
 
     @property
-    def told(self) -> bool:
+    def recognised(self) -> bool:
         """Return True if the file was recognised."""
         return self.kind not in ("unknown", "folder")
 
@@ -106,14 +106,14 @@ def describe(path: Path, catalog: Catalog, lora_for: ModelInfo | None = None) ->
 def _layout(contents: Contents, header: Header) -> str | None:
     if header.is_gguf:
         architecture = header.metadata.get("general.architecture")
-        told = f" ({architecture})" if isinstance(architecture, str) and architecture else ""
-        return f"GGUF{told}, {contents.layout} names" if contents.layout else f"GGUF{told}"
+        suffix = f" ({architecture})" if isinstance(architecture, str) and architecture else ""
+        return f"GGUF{suffix}, {contents.layout} names" if contents.layout else f"GGUF{suffix}"
     prefix = contents.components[0].prefix if contents.components else ""
     return f"{contents.layout}, prefix {prefix}" if prefix and contents.layout else contents.layout or None
 
 
 def _dtype(path: Path, header: Header) -> str | None:
-    """The dtype that most bytes have; the scheme where weights have scales or can't be read."""
+    """Return the dtype that most bytes have; the scheme where weights have scales or can't be read."""
     counted: Counter[str] = Counter()
     for tensor in header.tensors.values():
         counted[tensor.dtype] += tensor.bytes
@@ -152,10 +152,10 @@ def _with_reason(problem: Exception, name: str) -> str:
 def _words(problem: Exception, name: str) -> str:
     """The reason in an error; with the file that it is about, where that is not `name` itself."""
     values = getattr(problem, "values", {})
-    told, file = values.get("problem"), str(values.get("file", ""))
-    if not isinstance(told, dict):
+    problems, file = values.get("problem"), str(values.get("file", ""))
+    if not isinstance(problems, dict):
         return str(problem)
-    return f"{file}: {told['en']}" if file and not file.startswith("/") and file != name else str(told["en"])
+    return f"{file}: {problems['en']}" if file and not file.startswith("/") and file != name else str(problems["en"])
 
 
 def _lora(path: Path, model: ModelInfo | None) -> Description:
@@ -197,7 +197,7 @@ def _model_folder(path: Path, catalog: Catalog, size: int) -> Description:
         parts = tuple(own)
         for source in own.values():
             files = [source.path] if source.path.is_file() else sorted(source.path.glob("*.safetensors"))
-            dtypes += [told for file in files if (told := _dtype(file, read_all(file)))]
+            dtypes += [stored for file in files if (stored := _dtype(file, read_all(file)))]
     except (ModelFileError, BadFile, OSError):
         pass
     unread = unread_weights(path)
@@ -215,7 +215,7 @@ def _label(info: ModelInfo) -> str | None:
 
 
 def _part_folder(path: Path, size: int) -> Description:
-    """A part of a model as the libraries save it."""
+    """Return a part of a model as the libraries save it."""
     try:
         config = read_json(path, "config.json", path.name)
     except ModelFileError as error:

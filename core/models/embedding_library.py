@@ -12,7 +12,7 @@ from pathlib import Path
 from core.errors import EmbeddingError
 from core.i18n import localize
 from core.models.families import FAMILIES
-from core.models.lora_index import Found, scan
+from core.models.file_index import Found, scan
 from core.models.weight_files import SAFETENSORS, BadFile, Tensor, read_header
 
 FOLDER = "embeddings"  # in the folder of models

@@ -16,7 +16,7 @@ from core.config.options import SCHEMA
 from core.errors import ConfigFileError, InputError, OptionError, UnknownOptionError
 from core.i18n import localize
 from core.models.families import FAMILIES
-from core.models.weight_files import stamp
+from core.models.weight_files import file_state
 
 HUBS = ("huggingface", "modelscope")
 OWN = ".local.yaml"  # how the files end that the studio writes for the user; updates leave them alone
@@ -85,7 +85,7 @@ def read_entries(folder: Path) -> tuple[list[Entry], list[InputError]]:
 def _read_again(path: Path) -> Entry:
     """As `read_entry`, from memory while the file stays as it is: pages ask for all entries each time they are rendered."""
     try:
-        unchanged = stamp(path)
+        unchanged = file_state(path)
     except OSError:
         return read_entry(path)  # which says so
     return _remembered(path, unchanged)
@@ -145,8 +145,8 @@ def _entry(path: Path, data: Mapping[str, Any]) -> Entry:
     )
 
 
-def _wrong(path: Path, key: str, came: object, allowed: str | Mapping[str, str]) -> OptionError:
-    return OptionError(source=f"{path.parent.name}/{path.name}", key=key, value=str(came), allowed=allowed)
+def _wrong(path: Path, key: str, value: object, allowed: str | Mapping[str, str]) -> OptionError:
+    return OptionError(source=f"{path.parent.name}/{path.name}", key=key, value=str(value), allowed=allowed)
 
 
 def _bilingual(path: Path, key: str, words: object) -> Mapping[str, str]:
@@ -173,8 +173,8 @@ def _side(path: Path, key: str, data: Mapping[str, Any]) -> int | None:
 
 def _source(path: Path, hub: str, written: object) -> Source:
     """`owner/name`, or a mapping of `id` and `revision`."""
-    told = written if isinstance(written, dict) else {"id": written}
-    repository, revision = str(told.get("id")), told.get("revision")
+    entry = written if isinstance(written, dict) else {"id": written}
+    repository, revision = str(entry.get("id")), entry.get("revision")
     if not _REPOSITORY.fullmatch(repository):
         raise _wrong(path, hub, written, "owner/name")
     if revision is not None and not _REVISION.fullmatch(str(revision)):
@@ -183,7 +183,7 @@ def _source(path: Path, hub: str, written: object) -> Source:
 
 
 def _file(path: Path, written: object) -> str:
-    """A plain name of a weight file, or ""."""
+    """Return a plain name of a weight file, or ""."""
     if written and not _FILE.fullmatch(str(written)):
         raise _wrong(path, "file", written, localize("models.entries.the_name_of_a_safetensors_file"))
     return str(written)
@@ -194,7 +194,7 @@ PARTS = ("transformer", "unet", "text_encoder", "text_encoder_2", "vae")
 
 
 def _parts(path: Path, written: object) -> dict[str, str]:
-    """Paths of single parts, by part."""
+    """Return paths of single parts, by part."""
     if not isinstance(written, dict) or any(
         part not in PARTS or not isinstance(place, str) for part, place in written.items()
     ):
@@ -236,7 +236,7 @@ def _one_cfg(path: Path, part: str, written: Mapping[str, Any]) -> None:
 
 
 def _limits(path: Path, written: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Bounds that are narrower than the option's own."""
+    """Return bounds that are narrower than the option's own."""
     found = {}
     _one_cfg(path, "limits", written)
     for key, bounds in written.items():

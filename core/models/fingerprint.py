@@ -1,4 +1,4 @@
-"""What an image's pixels depend on beside its request, as far as it can be known without loading the model."""
+"""Hash what an image's pixels depend on beside its request, as far as it is known without loading the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from core import __version__
 from core.models.part_sources import Parts, gguf_in, weights_by_part
-from core.models.weight_files import GGUF, stamp
+from core.models.weight_files import GGUF, file_state
 
 SAMPLES, SAMPLE = 16, 65536  # how often, and how many bytes, a file is read for its hash
 WHOLE = 64 << 20  # bytes: a file up to this size is read whole for the hash of its contents
@@ -60,7 +60,7 @@ def weight_hashes(path: Path, base: Path | None = None, frame: Path | None = Non
     """Return 10 hex digits for each part of a checked model: over the contents of its weight files, whatever their names."""
     digests: dict[str, Any] = {}
     for part, file in weights_by_part(path, base, frame, parts):
-        digests.setdefault(part, hashlib.sha256()).update(_contents(file, stamp(file)).encode())
+        digests.setdefault(part, hashlib.sha256()).update(_contents(file, file_state(file)).encode())
     return {part: digest.hexdigest()[:10] for part, digest in digests.items()}
 
 
@@ -74,14 +74,14 @@ def contents_hash(path: Path) -> str:
     """Return 10 hex digits over the contents of a weight file, or of those in a folder."""
     digest = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(path.glob("*.safetensors")):
-        digest.update(_contents(file, stamp(file)).encode())
+        digest.update(_contents(file, file_state(file)).encode())
     return digest.hexdigest()[:10]
 
 
 @lru_cache(maxsize=256)  # pages ask at each rerun
-def _contents(file: Path, stamp: tuple[int, int]) -> str:
+def _contents(file: Path, file_state: tuple[int, int]) -> str:
     """Return the SHA-256 over a file that stays as its stamp says: over all of it, or its size and many samples."""
-    size = stamp[1]
+    size = file_state[1]
     with file.open("rb") as opened:
         if size <= WHOLE:
             return hashlib.file_digest(opened, "sha256").hexdigest()
@@ -100,7 +100,7 @@ def _samples(file: Path, count: int = SAMPLES, length: int = SAMPLE) -> Iterator
 
 
 def _rank(path: Path, part: str, file: Path) -> tuple[bool, int]:
-    """The model's own files first, then by part: the order decides the fingerprint, which images' records hold."""
+    """Return the model's own files first, then by part: the order decides the fingerprint, which images' records hold."""
     parts = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "controlnet")
     return file != path and path not in file.parents, parts.index(part)
 

@@ -98,7 +98,7 @@ def _main_part(names: set[str]) -> str:
 
 
 def _prefix(tensors: Tensors, ending: str) -> str | None:
-    """What stands before the shortest name with this ending, at a dot or at its beginning."""
+    """Return what stands before the shortest name with this ending, at a dot or at its beginning."""
     found = [name.removesuffix(ending) for name in tensors if name.endswith(ending)]
     whole = [start for start in found if start == "" or start.endswith(".")]
     return min(whole, key=len) if whole else None
@@ -129,7 +129,7 @@ def _single_stream_control(tensors: Tensors) -> Component | None:
 
 
 def _u_net(tensors: Tensors) -> Component | None:
-    """A U-Net in the names of its first authors (A1111, ComfyUI) or in diffusers' own."""
+    """Return a U-Net in the names of its first authors (A1111, ComfyUI) or in diffusers' own."""
     prefix = _prefix(tensors, "input_blocks.0.0.weight")
     if (
         prefix is not None
@@ -262,7 +262,7 @@ _UPSCALERS: tuple[tuple[str, str], ...] = (
 
 
 def _special(tensors: Tensors) -> Contents | None:
-    """What has tensors of a model's names without being that model."""
+    """Return what has tensors of a model's names without being that model."""
     if any(_LORA.search(name) for name in tensors):
         return Contents("lora", "", "")
     if any(name.startswith(("image_proj.", "ip_adapter.")) for name in tensors):
@@ -295,7 +295,7 @@ def _embedding(tensors: Tensors) -> Contents | None:
 
 
 def _model_of(tensors: Tensors) -> str | None:
-    """The model whose transformer this is, of those that are not read."""
+    """Return the model whose transformer this is, of those that are not read."""
     return next((family for pattern, family in _MODELS if any(re.search(pattern, name) for name in tensors)), None)
 
 

@@ -17,8 +17,8 @@ from core.config.lora_syntax import FORBIDDEN, LoraSpec
 from core.config.schema import AUTO
 from core.errors import LoraFileError, NotWritableError, UnknownLoraError
 from core.models.families import FAMILIES
+from core.models.file_index import FileCache, Found, hashes, scan, state_of_file
 from core.models.lora_civitai import trigger_words
-from core.models.lora_index import Found, StampedStore, hashes, scan, stamp_of
 from core.models.lora_match import (
     LORA_PROBLEMS,
     Match,
@@ -51,9 +51,9 @@ class LoraLibrary:
     def __init__(self, folder: Path, shipped: Path = SHIPPED) -> None:
         self.folder = folder
         self._shipped = shipped
-        self._digests = StampedStore(folder / DIGESTS)
-        self._index = StampedStore(folder / INDEX)
-        self._told = StampedStore(folder / CIVITAI)
+        self._digests = FileCache(folder / DIGESTS)
+        self._index = FileCache(folder / INDEX)
+        self._trigger_words = FileCache(folder / CIVITAI)
 
     # -- listing -------------------------------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class LoraLibrary:
             return _with_problem(plain, *facts["problem"])
         if found.bytes <= AT_ONCE:
             self._hash(found)
-        digests = self._digests.get(path, found.stamp)
+        digests = self._digests.get(path, found.state)
         info = replace(
             plain,
             **{**facts["info"], "triggers": self._triggers(found, facts["info"]["triggers"])},
@@ -108,13 +108,13 @@ class LoraLibrary:
 
     def _triggers(self, found: Found, own: Sequence[str]) -> tuple[str, ...]:
         """Return the trigger words of the header, then those that Civitai told."""
-        told = self._told.get(found.path, found.stamp)
-        words = [word for word in told if isinstance(word, str)] if isinstance(told, list) else []
+        stored = self._trigger_words.get(found.path, found.state)
+        words = [word for word in stored if isinstance(word, str)] if isinstance(stored, list) else []
         return tuple(dict.fromkeys((*own, *words)))
 
     def _facts(self, found: Found) -> Mapping[str, Any]:
         """Return what the header says as plain values: from the index, or read now."""
-        facts = self._index.get(found.path, found.stamp)
+        facts = self._index.get(found.path, found.state)
         if isinstance(facts, dict) and facts.get("version") == INDEX_VERSION:
             return facts
         facts = {"version": INDEX_VERSION, "problem": None, "info": {}}
@@ -133,7 +133,7 @@ class LoraLibrary:
             }
         except BadFile as bad:
             facts["problem"] = [bad.kind, getattr(bad, "what", "")]
-        self._index.put(found.path, found.stamp, facts)
+        self._index.put(found.path, found.state, facts)
         return facts
 
     # -- one file ------------------------------------------------------------------------------------------------------
@@ -168,10 +168,10 @@ class LoraLibrary:
         return digests
 
     def _hash(self, found: Found) -> tuple[str, str]:
-        kept = self._digests.get(found.path, found.stamp)
+        kept = self._digests.get(found.path, found.state)
         if not isinstance(kept, list) or len(kept) != 2:
             kept = list(hashes(found.path))
-            self._digests.put(found.path, found.stamp, kept)
+            self._digests.put(found.path, found.state, kept)
         return str(kept[0]), str(kept[1])
 
     def look_up(self, name: str) -> Sequence[str]:
@@ -181,8 +181,8 @@ class LoraLibrary:
         """
         found = self._found(name)
         words = trigger_words(name, self.digests(name)[0])
-        self._told.put(found.path, found.stamp, list(words))
-        self._told.flush()
+        self._trigger_words.put(found.path, found.state, list(words))
+        self._trigger_words.flush()
         return words
 
     def file_hash(self, name: str) -> str | None:
@@ -203,7 +203,7 @@ class LoraLibrary:
         """Return the image beside the file as WebP, decoded and at most 512 pixels wide; None without one that can be decoded."""
         image = self._found(name).image
         try:
-            return _thumbnail(image, stamp_of(image)) if image is not None else None
+            return _thumbnail(image, state_of_file(image)) if image is not None else None
         except OSError:
             return None
 
@@ -235,7 +235,7 @@ def _with_problem(info: LoraInfo, kind: str, what: str = "") -> LoraInfo:
 def _header(path: Path) -> LoraHeader:
     """Return the header, read once for as long as the file stays as it is. Raises BadFile."""
     try:
-        found = _kept_header(path, stamp_of(path))
+        found = _kept_header(path, state_of_file(path))
     except OSError:
         raise BadFile("missing") from None
     if isinstance(found, BadFile):

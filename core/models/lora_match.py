@@ -123,14 +123,14 @@ def _columns(shape: Shape) -> int:
 
 def network_of_files(files: Files, pipeline: str) -> Network:
     """Return the layers that a model's files will give when it is loaded, under diffusers' names. Raises BadFile, OSError."""
-    stamps = tuple((part, file, file.stat().st_mtime_ns) for part, file in weights_by_part(*files))
-    return _kept_network(stamps, files[2], pipeline)
+    states = tuple((part, file, file.stat().st_mtime_ns) for part, file in weights_by_part(*files))
+    return _kept_network(states, files[2], pipeline)
 
 
 @lru_cache(maxsize=8)
-def _kept_network(stamps: tuple[tuple[str, Path, int], ...], frame: Path | None, pipeline: str) -> Network:
+def _kept_network(states: tuple[tuple[str, Path, int], ...], frame: Path | None, pipeline: str) -> Network:
     found: dict[str, dict[str, Shape]] = {}
-    for part, file, _ in stamps:
+    for part, file, _ in states:
         for name, tensor in read_header(file).items():
             if name.endswith(".weight") and len(tensor.shape) in (2, 4):
                 found.setdefault(part, {})[name.removesuffix(".weight")] = tensor.shape

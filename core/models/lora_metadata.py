@@ -349,11 +349,11 @@ class _Scaling:
     """The alpha that peft's notes give to a layer, as numbers by name; a tensor of its own goes before it."""
 
     def __init__(self, notes: Mapping[str, str], config: Mapping[str, Any]) -> None:
-        told = _json(notes.get(PEFT_NOTES, "{}"))
-        if notes.get(PEFT_NOTES, "").strip() not in ("", "{}") and not told:
+        peft = _json(notes.get(PEFT_NOTES, "{}"))
+        if notes.get(PEFT_NOTES, "").strip() not in ("", "{}") and not peft:
             raise BadFile("notes")
         self._parts: dict[str, dict[str, Any]] = {}
-        for key, value in told.items():
+        for key, value in peft.items():
             part, _, option = str(key).rpartition(".")
             self._parts.setdefault(part, {})[option] = value
         if config:

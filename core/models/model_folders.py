@@ -18,7 +18,7 @@ from core.models.identify import Contents
 from core.models.model_paths import ModelPaths
 from core.models.part_sources import Source, check_component
 from core.models.single_file import contents_of
-from core.models.weight_files import GGUF, SAFETENSORS, BadFile, stamp
+from core.models.weight_files import GGUF, SAFETENSORS, BadFile, file_state
 
 DEEPEST, MOST = 5, 5000  # folders below the named one, and files in all, that are looked at
 SECONDS = 5  # for which a walk is kept
@@ -40,7 +40,7 @@ def find_part(part: str, beside: Path, places: ModelPaths, family: Family) -> Pa
 
 
 def _near(path: Path) -> Iterator[Path]:
-    """The file's folder, and the folder of a program's models above it (`models/diffusion_models/x` -> `models`)."""
+    """Yield the file's folder, and the folder of a program's models above it (`models/diffusion_models/x` -> `models`)."""
     folder = path.parent
     yield folder
     for above in (folder.parent, folder.parent.parent):
@@ -64,7 +64,7 @@ def fits(source: Source, family: Family) -> bool:
 def what_is_in(file: Path) -> Contents | None:
     """Return what a weight file holds, or None when it can't be read; from memory while the file stays as it is."""
     try:
-        return _content(file, stamp(file))
+        return _content(file, file_state(file))
     except OSError:
         return None
 

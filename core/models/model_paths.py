@@ -1,4 +1,4 @@
-"""Where models are: the studio's own folder, the caches of Hugging Face and ModelScope, and what the user allows besides."""
+"""Locate models: the studio's own folder, the caches of Hugging Face and ModelScope, and what the user allows besides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each part of a model comes from: a diffusers folder, a single file that holds it among others, or a file of its own.
+"""Locate each part of a model: in a diffusers folder, in a single file that holds it among others, or in a file of its own.
 
 The files are checked by their headers: every weight that the part must have is there, and no tensor is left over unexplained.
 """
@@ -34,7 +34,7 @@ from core.models.validation import (
     problem,
     read_json,
 )
-from core.models.weight_files import GGUF, BadFile, read_all, stamp
+from core.models.weight_files import GGUF, BadFile, file_state, read_all
 from core.types import ModelInfo
 
 Parts = tuple[tuple[str, Path], ...]  # part -> its own file or folder
@@ -130,7 +130,7 @@ def check_tiny_vae(folder: Path) -> None:
 
 
 def _in_folder(folder: Path, part: str, variant: str, model: str) -> Source:
-    """A part's folder, or the file in it when that has ComfyUI's or the authors' names, which the libraries don't read there."""
+    """Return a part's folder, or its file when that has ComfyUI's or the authors' names, which the libraries don't read there."""
     files = files_of_part(folder, "", variant, model)
     if len(files) == 1:
         check_weights(folder / files[0], files[0], model)
@@ -175,7 +175,7 @@ def count_parameters(
     found = {}
     for part, source in sources(path, base, frame, parts).items():
         prefix = source.component.prefix if source.component else ""
-        found[part] = sum(_counted(file, prefix, stamp(file))[0] for file in files_of_source(source, part))
+        found[part] = sum(_counted(file, prefix, file_state(file))[0] for file in files_of_source(source, part))
     return found
 
 
@@ -185,14 +185,14 @@ def stored_bytes(path: Path, base: Path | None = None, frame: Path | None = None
     for part, source in sources(path, base, frame, parts).items():
         if source.path.is_file() and read_all(source.path).is_gguf and part in (TRANSFORMER, TEXT_ENCODER):
             found[part] = _counted(
-                source.path, source.component.prefix if source.component else "", stamp(source.path)
+                source.path, source.component.prefix if source.component else "", file_state(source.path)
             )[1]
     return found
 
 
 @lru_cache(maxsize=256)
 def _counted(file: Path, prefix: str, _unchanged: tuple[int, int]) -> tuple[int, int]:
-    """Values and bytes of the tensors whose names begin so; scales and markers are no parameters."""
+    """Return values and bytes of the tensors whose names begin so; scales and markers are no parameters."""
     unused = storage_of(file).unused
     own = [tensor for name, tensor in read_all(file).tensors.items() if name.startswith(prefix) and name not in unused]
     return sum(tensor.values for tensor in own), sum(tensor.bytes for tensor in own)
@@ -219,7 +219,7 @@ def check_sources(
 
 
 def _check_folder_storage(folder: Path, file: Path, model: str) -> None:
-    """Weights of a folder that says nothing of quantisation must be stored in a way that is read."""
+    """Check that weights of a folder that names no quantisation are stored in a way that can be read."""
     if "quantization_config" in read_json(folder, "config.json", model):
         return
     try:
@@ -307,5 +307,5 @@ def _compare(
 
 
 def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without sides of 1, which stable-diffusion.cpp leaves out."""
+    """Return a shape without sides of 1, which stable-diffusion.cpp leaves out."""
     return tuple(side for side in shape if side != 1)

@@ -30,7 +30,7 @@ from core.models.validation import (
     problem,
     read_json,
 )
-from core.models.weight_files import GGUF, SAFETENSORS, BadFile, read_all, read_bytes, stamp
+from core.models.weight_files import GGUF, SAFETENSORS, BadFile, file_state, read_all, read_bytes
 from core.models.weight_schemes import Scheme, scheme_of
 
 _WRONG_ENDINGS = {
@@ -81,7 +81,7 @@ def look_into(path: Path, model: str) -> Single:
         raise problem(model, path.name, _WRONG_ENDINGS.get(path.suffix.lower(), "kind"))
     if not path.is_file():
         raise problem(model, path.name, "missing")
-    return _file(path, stamp(path), model)
+    return _file(path, file_state(path), model)
 
 
 @lru_cache(maxsize=128)  # a checkpoint's header takes 50 ms to judge, and pages ask at each rerun
@@ -107,7 +107,7 @@ def _file(path: Path, _unchanged: tuple[int, int], model: str) -> Single:
 
 def contents_of(path: Path) -> Contents:
     """Return what a weight file holds, from memory while it stays as it is; raises as `read_header` does."""
-    return _contents(path, stamp(path))
+    return _contents(path, file_state(path))
 
 
 @lru_cache(maxsize=256)
@@ -117,7 +117,7 @@ def _contents(path: Path, _unchanged: tuple[int, int]) -> Contents:
 
 def storage_of(path: Path) -> Scheme:
     """Return how a file's weights are stored; BadFile when that can't be read."""
-    return _storage(path, stamp(path))
+    return _storage(path, file_state(path))
 
 
 @lru_cache(maxsize=256)
@@ -142,7 +142,7 @@ def fits_base(folder: Path, single: Single, frame: Path | None = None) -> bool:
 
 
 def _what_it_is(path: Path, contents: Contents, tensors: Tensors, model: str) -> ModelFileError:
-    """The error for a file that is something else than a model."""
+    """Return the error for a file that is something else than a model."""
     if any(name.startswith("model_ema.") for name in tensors):
         return problem(model, path.name, "ema")
     if contents.kind == "unknown":
@@ -206,7 +206,7 @@ def network_variant(folder: Path, model: str) -> str:
 
 
 def _shape_of(folder: Path, single: Single, family: Family) -> tuple[int, ...]:
-    """The numbers of `single.shape`, of a folder that may be the base."""
+    """Return the numbers of `single.shape`, of a folder that may be the base."""
     config = read_json(folder, f"{family.denoiser}/config.json", "")
     own = FAMILIES[single.pipeline]
     return own.network_shape(config) if CONTROLNET in single.parts else own.denoiser_shape(config)

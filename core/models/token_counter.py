@@ -1,4 +1,4 @@
-"""How many tokens of a prompt a model's text encoder reads, without loading the model: only its tokenizer.json is read."""
+"""Count the tokens of a prompt that a text encoder reads, from tokenizer.json alone, without loading the model."""
 
 from __future__ import annotations
 

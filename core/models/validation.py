@@ -27,7 +27,7 @@ WEIGHT_NAMES = ("diffusion_pytorch_model", "model")  # what the libraries look f
 
 
 def _either(labels: Iterable[str]) -> dict[str, str]:
-    """A list of families in both languages."""
+    """Return a list of families in both languages."""
     names = sorted(set(labels))
     return {"en": " or ".join(names), "zh": "、".join(names)}
 

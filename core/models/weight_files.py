@@ -73,7 +73,7 @@ class Header:
     is_gguf: bool = False
 
 
-def stamp(path: Path) -> tuple[int, int]:
+def file_state(path: Path) -> tuple[int, int]:
     """Return modification time (ns) and size (bytes): equal while what was read of a file may be kept. Raises OSError."""
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_size
@@ -95,7 +95,7 @@ def read_notes(path: Path) -> Mapping[str, str]:
 
 def read_all(path: Path) -> Header:
     """Return the whole header, from memory while the file stays as it is; raises as `read_header` does, and OSError."""
-    return _read(path, stamp(path))
+    return _read(path, file_state(path))
 
 
 @lru_cache(maxsize=256)  # a large header takes 50 ms, and pages ask at each rerun
@@ -270,7 +270,7 @@ class _Cursor:
         return self._data[begin : begin + length].decode("utf-8")
 
     def value(self) -> Any:
-        """A number or text, a list of few of them, or None for a longer list."""
+        """Return a number or text, a list of few of them, or None for a longer list."""
         (kind,) = self.unpack("<I")
         return self._value(kind)
 
@@ -299,7 +299,7 @@ class _Cursor:
 
 
 def _described(cursor: _Cursor) -> tuple[str, Tensor]:
-    """A tensor with its offset from the beginning of the data."""
+    """Return a tensor with its offset from the beginning of the data."""
     name = cursor.text()
     (count,) = cursor.unpack("<I")
     if count > 8:

@@ -106,7 +106,7 @@ def _is_marker(name: str) -> bool:
 
 
 def _counts(name: str) -> bool:
-    """Whether integers are no weights: positions and the like."""
+    """Return whether integers are no weights: positions and the like."""
     return name.endswith(
         ("position_ids", "num_updates", "num_batches_tracked", "relative_position_index", "string_to_token")
     )
@@ -118,7 +118,7 @@ def _unscaled(name: str, tensor: Tensor, tensors: Tensors) -> str:
 
 
 def _check_scale(weight: Tensor, scale: Tensor, name: str) -> None:
-    """One scale, one a row, or one a block of equal sides."""
+    """Check that there is one scale, one a row, or one a block of equal sides."""
     if scale.dtype in ("F8_E8M0", "U8", "F8_E4M3"):
         raise BadFile("scheme", scheme="MXFP8")
     if weight.dtype not in (*FP8, *UNQUANTISED, "I8"):
@@ -140,14 +140,14 @@ def scale_fits(weight: tuple[int, ...], scale: tuple[int, ...]) -> bool:
 
 def _refuse_by_comfy(tensors: Tensors, metadata: Mapping[str, Any], read: ReadBytes) -> None:
     """ComfyUI names each layer's format, beside the layer or in the metadata; a key that is unknown may change the weight."""
-    told = []
+    formats = []
     for name, tensor in tensors.items():
         if name.endswith(COMFY_QUANT):
-            told.append(_json(read(tensor), name) if tensor.bytes < 100_000 else None)
+            formats.append(_json(read(tensor), name) if tensor.bytes < 100_000 else None)
     if _METADATA in metadata:
         layers = (_json(str(metadata[_METADATA]).encode(), _METADATA) or {}).get("layers")
-        told += list(layers.values()) if isinstance(layers, dict) else [None]
-    for layer in told:
+        formats += list(layers.values()) if isinstance(layers, dict) else [None]
+    for layer in formats:
         if not isinstance(layer, dict) or not isinstance(layer.get("format"), str):
             raise BadFile("scheme_broken", name=COMFY_QUANT)
         if layer["format"] not in COMFY_FORMATS:

@@ -89,7 +89,7 @@ class Remote:
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
-    def order(self, values: Mapping[str, Any], key: str) -> RemoteJob:
+    def submit(self, values: Mapping[str, Any], key: str) -> RemoteJob:
         """Queue a job; a repeated call with the same `key` and values returns the same job."""
         body = json.dumps(dict(values)).encode("ascii")
         return self._job("POST", "/api/v1/jobs", body, {"Content-Type": "application/json", "Idempotency-Key": key})
@@ -274,8 +274,8 @@ def _parts(address: str, source: str) -> tuple[bool, str, int | None, str]:
             return parts.scheme == "https", str(parts.hostname), parts.port, parts.path
     except ValueError:  # a port that is no number, brackets that do not close
         pass
-    came = HIDDEN if "@" in address else repr(address)[:80]
-    raise OptionError(source=source, key="server", value=came, allowed=allowed)
+    shown = HIDDEN if "@" in address else repr(address)[:80]
+    raise OptionError(source=source, key="server", value=shown, allowed=allowed)
 
 
 def _read_job(data: Mapping[str, Any]) -> RemoteJob:

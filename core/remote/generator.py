@@ -1,7 +1,7 @@
 """A generator that has another studio generate; it has the same contract as the local one.
 
-Each job is one order there, a batch one for each of its images, under an idempotency key made of the job's id:
-whatever dies in between, the same job finds the same order again, and no image is made twice. Images travel as PNG,
+Each job is one job there, a batch one for each of its images, under an idempotency key made of the job's id:
+whatever dies in between, the same job finds the same remote job again, and no image is made twice. Images travel as PNG,
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.config.loader import variable_of
 from core.errors import Cancelled, ImageTooLargeError, NoServerError, ServerRefusedError, StudioError
 from core.i18n import localize
 from core.remote.client import Remote, RemoteJob, RetryDeadline
-from core.remote.remote_request import RemoteRequest, orders_of, values_of
+from core.remote.remote_request import RemoteRequest, remote_requests_of, values_of
 from core.storage.pixel_budget import decoding
 from core.types import (
     FIRST_ATTEMPT,
@@ -61,10 +61,10 @@ class RemoteModel:
 
 
 @dataclass
-class _Course:
-    """What was last told of one job."""
+class _JobProgress:
+    """What was last reported of one job."""
 
-    told: Progress | None = None
+    reported: Progress | None = None
     when: float = 0.0
     seen: tuple[int, int] = (0, 0)  # image and step of the preview that was fetched last
     delivered: set[str] = field(default_factory=set)
@@ -114,35 +114,35 @@ class RemoteGenerator:
         self._loaded = None  # each job asks anew: the studio there may be another one by now
         self.load(request.model, request.options, on_progress)
         there = replace(request, inputs=self._send_inputs(attempt.inputs, is_cancelled))
-        for order in orders_of(request, there, attempt.job_id):
-            if not set(order.places.values()) <= set(attempt.made):
-                self._draw(order, on_progress, is_cancelled, on_image, attempt.made)
+        for remote_request in remote_requests_of(request, there, attempt.job_id):
+            if not set(remote_request.places.values()) <= set(attempt.made):
+                self._generate(remote_request, on_progress, is_cancelled, on_image, attempt.made)
         return GenerationResult(())
 
-    def _draw(
+    def _generate(
         self,
-        order: RemoteRequest,
+        remote_request: RemoteRequest,
         on_progress: OnProgress,
         is_cancelled: Callable[[], bool],
         on_image: OnImage,
         made: Collection[int],
     ) -> None:
-        """One order, from its first word to its last image."""
-        patience, course = RetryDeadline(AWAY_SECONDS), _Course()
-        now = self._attach(order, is_cancelled, patience)
+        """Carry out one remote request, from its submission to its last image."""
+        patience, course = RetryDeadline(AWAY_SECONDS), _JobProgress()
+        now = self._attach(remote_request, is_cancelled, patience)
         try:
             while True:
-                self._deliver(now, order, set(made), course, on_image, is_cancelled, patience)
+                self._deliver(now, remote_request, set(made), course, on_image, is_cancelled, patience)
                 if not now.job.state.active:
                     return self._check_end(now)
-                self._tell(now, order, course, on_progress)
+                self._tell(now, remote_request, course, on_progress)
                 now = self._ask(partial(self._remote.look, now.job.id), is_cancelled, patience, POLL_SECONDS)
         except Cancelled:
             self._call_off(now.job.id)
             raise
 
     def _send_inputs(self, inputs: Mapping[str, Image.Image], is_cancelled: Callable[[], bool]) -> dict[str, str]:
-        """The input images, stored there: role -> digest."""
+        """Return the input images, stored there: role -> digest."""
         digests = {}
         for role, image in inputs.items():
             buffer = BytesIO()
@@ -151,11 +151,11 @@ class RemoteGenerator:
             digests[role] = self._ask(call, is_cancelled, RetryDeadline(AWAY_SECONDS))
         return digests
 
-    # -- the order there -------------------------------------------------------------------------------------------
+    # -- the job there ---------------------------------------------------------------------------------------------
 
-    def _attach(self, order: RemoteRequest, is_cancelled: Callable[[], bool], patience: RetryDeadline) -> RemoteJob:
-        """The order there: a new one, or the one that an earlier attempt left there, running again."""
-        now = self._ask(partial(self._remote.order, values_of(order.there), order.key), is_cancelled, patience)
+    def _attach(self, remote_request: RemoteRequest, is_cancelled: Callable[[], bool], patience: RetryDeadline) -> RemoteJob:
+        """Return the job there: a new one, or the one that an earlier attempt left there, running again."""
+        now = self._ask(partial(self._remote.submit, values_of(remote_request.there), remote_request.key), is_cancelled, patience)
         while now.job.state.active and now.job.cancel_requested:  # called off by that attempt, and not ended yet
             now = self._ask(partial(self._remote.look, now.job.id), is_cancelled, patience, POLL_SECONDS)
         if now.job.state in (JobState.FAILED, JobState.CANCELLED):
@@ -169,7 +169,7 @@ class RemoteGenerator:
         patience: RetryDeadline,
         pause: float = 0.0,
     ) -> Answer:
-        """One call, after a pause, again while the studio is away. Raises Cancelled."""
+        """Return one call, after a pause, again while the studio is away. Raises Cancelled."""
         while True:
             time.sleep(pause)
             if is_cancelled():
@@ -184,7 +184,7 @@ class RemoteGenerator:
             return answer
 
     def _call_off(self, job_id: str) -> None:
-        """Stop the order there; one that can't be told goes on there, and the next attempt finds it."""
+        """Cancel the job there; one that can't be told goes on there, and the next attempt finds it."""
         try:
             self._remote.cancel(job_id)
         except StudioError:
@@ -199,16 +199,16 @@ class RemoteGenerator:
 
     # -- what comes back -------------------------------------------------------------------------------------------
 
-    def _tell(self, now: RemoteJob, order: RemoteRequest, course: _Course, on_progress: OnProgress) -> None:
+    def _tell(self, now: RemoteJob, remote_request: RemoteRequest, course: _JobProgress, on_progress: OnProgress) -> None:
         """Hand on where the job is when that has changed, with a preview, and a sign of life now and then."""
         progress = now.job.progress
         if now.job.state is JobState.QUEUED or progress is None:
             progress = Progress(Phase.LOADING, detail=f"{self._remote.address} #{now.job.position or 0}")
-        progress = replace(progress, image=order.before + progress.image, images=order.images)
-        moved = progress != course.told
+        progress = replace(progress, image=remote_request.before + progress.image, images=remote_request.images)
+        moved = progress != course.reported
         if not moved and time.monotonic() - course.when < SIGN_SECONDS:
             return
-        course.told, course.when = progress, time.monotonic()
+        course.reported, course.when = progress, time.monotonic()
         seen = (progress.image, progress.preview_step)
         if progress.preview_step and seen != course.seen:
             course.seen = seen
@@ -224,9 +224,9 @@ class RemoteGenerator:
     def _deliver(
         self,
         now: RemoteJob,
-        order: RemoteRequest,
+        remote_request: RemoteRequest,
         made: Collection[int],
-        course: _Course,
+        course: _JobProgress,
         on_image: OnImage,
         is_cancelled: Callable[[], bool],
         patience: RetryDeadline,
@@ -235,7 +235,7 @@ class RemoteGenerator:
         for image_id in now.images:
             if image_id in course.delivered:
                 continue
-            image = self._fetch(image_id, order, made, is_cancelled, patience)
+            image = self._fetch(image_id, remote_request, made, is_cancelled, patience)
             course.delivered.add(image_id)
             if image is not None:
                 on_image(image)
@@ -243,7 +243,7 @@ class RemoteGenerator:
     def _fetch(
         self,
         image_id: str,
-        order: RemoteRequest,
+        remote_request: RemoteRequest,
         made: Collection[int],
         is_cancelled: Callable[[], bool],
         patience: RetryDeadline,
@@ -253,7 +253,7 @@ class RemoteGenerator:
                 raise Cancelled
             try:
                 record = self._remote.record(image_id)
-                place = order.places.get(record.seed)
+                place = remote_request.places.get(record.seed)
                 if place is None or place in made:
                     return None
                 data = self._remote.image(image_id)
@@ -264,7 +264,7 @@ class RemoteGenerator:
             patience.good()
             return GeneratedImage(
                 image=_decoded(data, self._remote.address),
-                request=order.per_image_requests[record.seed],
+                request=remote_request.per_image_requests[record.seed],
                 place=place,
                 rendered_size=record.rendered_size,
                 timings=record.timings,

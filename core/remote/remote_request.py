@@ -1,4 +1,4 @@
-"""What is ordered of another studio: one order for a job, or one for each image of a batch."""
+"""Split a job into calls to another studio: one for a job, or one for each image of a batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RemoteRequest:
         return {seed: self.before + k for k, seed in enumerate(self.per_image_requests, start=1)}
 
 
-def orders_of(request: GenerationRequest, there: GenerationRequest, job_id: str) -> list[RemoteRequest]:
+def remote_requests_of(request: GenerationRequest, there: GenerationRequest, job_id: str) -> list[RemoteRequest]:
     """Return one remote request, or one for each image of a batch with different prompts or sizes."""
     if not request.images:
         return [RemoteRequest(request, there, f"zdarkroom-{job_id}", 0, request.num_images)]

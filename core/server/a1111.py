@@ -298,7 +298,7 @@ def _info(job: Job, records: Sequence[ImageRecord], body: Body, ignored: Sequenc
     """Return all of A1111's fields (of `Processed.js`), and `job_id`, `n_iter` and `ignored`."""
     request = records[0].request if records else job.request
     infotexts = [write_infotext(record.request, record.effective) for record in records]
-    told = read_infotext(infotexts[0]).fields if infotexts else {}
+    fields = read_infotext(infotexts[0]).fields if infotexts else {}
     strength = request.options[
         "hires.denoising_strength" if request.options["hires.enabled"] else "img2img.denoising_strength"
     ]
@@ -315,7 +315,7 @@ def _info(job: Job, records: Sequence[ImageRecord], body: Body, ignored: Sequenc
         "subseed_strength": request.options[VARIATION_STRENGTH],
         "width": request.width,
         "height": request.height,
-        "sampler_name": told.get("Sampler", "Euler"),
+        "sampler_name": fields.get("Sampler", "Euler"),
         "cfg_scale": request.cfg_scale,
         "steps": request.num_inference_steps,
         "batch_size": body.batch_size,
@@ -323,7 +323,7 @@ def _info(job: Job, records: Sequence[ImageRecord], body: Body, ignored: Sequenc
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": request.model,
-        "sd_model_hash": told.get("Model hash", ""),
+        "sd_model_hash": fields.get("Model hash", ""),
         "sd_vae_name": None,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,

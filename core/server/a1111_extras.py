@@ -127,10 +127,10 @@ def _png_info(data: bytes) -> dict[str, Any]:
     info = read_infotext(words)
     if not info.fields and found is not None and found.program:
         return {"info": words, "items": items, "parameters": _by_names(found.facts)}
-    told = {"Prompt": info.prompt, "Negative prompt": info.negative_prompt} if words else {}
+    prompts = {"Prompt": info.prompt, "Negative prompt": info.negative_prompt} if words else {}
     width, height = size_of(info.fields.get("Size", ""))
     sizes = {"Size-1": width, "Size-2": height} if width else {}
-    return {"info": words, "items": items, "parameters": {**told, **info.fields, **sizes}}
+    return {"info": words, "items": items, "parameters": {**prompts, **info.fields, **sizes}}
 
 
 def _by_names(facts: ImageParameters) -> dict[str, Any]:

@@ -399,7 +399,7 @@ def _read_hires(body: TextBody, reading: Reading, upscalers: Sequence[str]) -> N
 
 
 def _enlarged(body: TextBody) -> tuple[tuple[int, int], float]:
-    """The file's size, and how many times the first pass's it is: by the sides that were given, else by the scale."""
+    """Return the file's size, and how many times the first pass's it is: by the sides that were given, else by the scale."""
     x, y, width, height = body.hr_resize_x, body.hr_resize_y, body.width, body.height
     if not x and not y:
         return (round(width * body.hr_scale), round(height * body.hr_scale)), body.hr_scale

@@ -1,4 +1,4 @@
-"""What A1111's clients set between their calls: options, and how a running job is to end.
+"""Keep what A1111's clients set between their calls: options, and how a running job is to end.
 
 A1111 is one program of one user; here each caller has options of its own, forgotten when the app ends.
 """

@@ -1,4 +1,4 @@
-"""Around the whole app, pages, websocket, images and service alike: who may call, by which name, from which page.
+"""Guard the whole app, pages, websocket, images and service: who may call, by which name, from which page.
 
 1. The Host header must name this studio, and an Origin header must be its own: a page elsewhere must neither read
    images nor order some (its scripts may point a name of their own at 127.0.0.1, or post to it blindly).
@@ -173,7 +173,7 @@ class Gate:
         return cookies[self._cookie].value if self._cookie in cookies else ""
 
     def _while_valid(self, headers: Headers, receive: Receive) -> Receive:
-        """A page's connection lives as long as the key or session that opened it: what comes later is not heard."""
+        """Return a `receive` that ends a page's connection with the key or session that opened it."""
 
         async def receive_while_valid() -> Message:
             message = await receive()

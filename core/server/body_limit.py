@@ -86,8 +86,8 @@ def _as_get(scope: Scope, send: Send, receive: Receive) -> tuple[Scope, Send, Re
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     """Return the whole body. Raises BodyError as soon as it is known to be longer than `limit` bytes."""
-    told = headers.get("content-length", "0")
-    if told.isdigit() and int(told) > limit:
+    length = headers.get("content-length", "0")
+    if length.isdigit() and int(length) > limit:
         raise _too_large(limit)
     body = bytearray()
     more = True
@@ -216,7 +216,7 @@ def _check_shape(data: Any, surrogates: bool) -> None:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that hands out the body that was read, then what comes after it (that the caller has gone)."""
+    """Return a `receive` that hands out the body that was read, then what comes after it (that the caller has gone)."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:

@@ -80,17 +80,17 @@ def draw(documents: Sequence[tuple[str, Mapping[str, Any]]], language: str) -> H
 
 
 def _operation(
-    method: str, path: str, told: Mapping[str, Any], document: Mapping[str, Any], words: Mapping[str, str]
+    method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any], words: Mapping[str, str]
 ) -> str:
-    summary = escape(str(told.get("description") or told.get("summary", "")))
+    summary = escape(str(operation.get("description") or operation.get("summary", "")))
     inside = ""
     given = [
         (one["name"], one.get("schema", {}), one.get("description", ""), one.get("required", False))
-        for one in told.get("parameters", ())
+        for one in operation.get("parameters", ())
     ]
     if given:
         inside += _table(words["given"], given, document, words)
-    content = told.get("requestBody", {}).get("content", {})
+    content = operation.get("requestBody", {}).get("content", {})
     for kind, entry in content.items():
         schema = _resolved(entry.get("schema", {}), document)
         needed = schema.get("required", ())
@@ -101,7 +101,7 @@ def _operation(
         inside += _table(f"{words['body']} <code>{escape(kind)}</code>", fields, document, words)
     answers = "".join(
         f"<tr><td><code>{escape(status)}</code></td><td>{escape(str(answer.get('description', '')))}</td></tr>"
-        for status, answer in told.get("responses", {}).items()
+        for status, answer in operation.get("responses", {}).items()
     )
     inside += f'<h3>{words["answers"]}</h3><div class="scroll"><table>{answers}</table></div>'
     return (
@@ -127,7 +127,7 @@ def _table(
 
 
 def _kind(schema: Mapping[str, Any], document: Mapping[str, Any], depth: int = 0) -> str:
-    """What may be given, in a few words."""
+    """Return what may be given, in a few words."""
     schema = _resolved(schema, document)
     for several in ("anyOf", "oneOf"):
         if several in schema and depth < 4:
@@ -147,7 +147,7 @@ def _plain(number: float | None) -> str:
 
 
 def _resolved(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Where a schema only names another, that one."""
+    """Return where a schema only names another, that one."""
     name = str(schema.get("$ref", ""))
     if not name.startswith("#/components/schemas/"):
         return schema

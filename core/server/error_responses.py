@@ -1,4 +1,4 @@
-"""What an error is over HTTP: its status, and how the studio's own dialect says it."""
+"""Convert errors to HTTP: status, and the body in the studio's own dialect."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def unusable(errors: Sequence[Mapping[str, Any]]) -> OptionError:
     first = errors[0]
     place = ".".join(str(part) for part in first["loc"])
     given = first.get("input", "")
-    came = f"{len(given)} bytes" if isinstance(given, bytes) else str(given)[:60]
-    return OptionError(source="request", key=place, value=came, allowed=first["msg"])
+    shown = f"{len(given)} bytes" if isinstance(given, bytes) else str(given)[:60]
+    return OptionError(source="request", key=place, value=shown, allowed=first["msg"])
 
 
 def install_errors(app: FastAPI, say: Say) -> None:

@@ -54,7 +54,7 @@ def write(studio: Studio) -> Iterator[str]:
     if worker.memory_bytes is not None:
         yield _metric("worker_memory_bytes", "gauge", "RAM of the worker.", [({}, float(worker.memory_bytes))])
     gpus: list[Sample] = [
-        ({"worker": one.id, "gpu": one.card, "kind": kind}, float(value))
+        ({"worker": one.id, "gpu": one.gpu, "kind": kind}, float(value))
         for one in worker.workers
         if one.memory_total
         for kind, value in (("total", one.memory_total), ("free", one.memory_free), ("own", one.memory_own))
@@ -83,7 +83,7 @@ def _quantiles(seconds: Sequence[float]) -> list[Sample]:
 
 
 def _metric(name: str, kind: str, text: str, samples: Sequence[tuple[dict[str, str], float]]) -> str:
-    """One metric with its samples, "" without any."""
+    """Return one metric with its samples, "" without any."""
     if not samples:
         return ""
     lines = [f"# HELP zdarkroom_{name} {text}", f"# TYPE zdarkroom_{name} {kind}"]

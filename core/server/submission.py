@@ -1,4 +1,4 @@
-"""From a call to a job, and from a job to its images: what the three dialects share."""
+"""Queue the job of a call, and return its images, for all three dialects."""
 
 from __future__ import annotations
 

@@ -126,14 +126,14 @@ def _upgrade(connection: Connection) -> None:
 
 def now() -> str:
     """Return the present instant as the tables store it."""
-    return stamp(datetime.now(UTC))
+    return timestamp(datetime.now(UTC))
 
 
-def stamp(moment: datetime) -> str:
+def timestamp(moment: datetime) -> str:
     """Return an aware datetime as the tables store it: UTC, always 32 characters, so that text order is time order."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def moment(text_: str | None) -> datetime | None:
-    """Return the aware datetime that `stamp` wrote."""
+    """Return the aware datetime that `timestamp` wrote."""
     return datetime.fromisoformat(text_) if text_ else None

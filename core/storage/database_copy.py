@@ -50,9 +50,9 @@ def move(source: Database, target: Database) -> tuple[CopyReport, ...]:
         _move_words(receiving)
         wording_of(receiving).after_copy(receiving)
         for sent in moved:
-            came = _summary(receiving, metadata.tables[sent.table])
-            if came != sent:
-                detail = f"{sent.table}: {sent.rows} / {came.rows}, {sent.digest[:12]} / {came.digest[:12]}"
+            received = _summary(receiving, metadata.tables[sent.table])
+            if received != sent:
+                detail = f"{sent.table}: {sent.rows} / {received.rows}, {sent.digest[:12]} / {received.digest[:12]}"
                 raise MoveError(
                     target=target.name, detail=localize("storage.database_copy.the_rows_differ", detail=detail)
                 )

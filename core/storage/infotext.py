@@ -266,8 +266,8 @@ def _split_negative(text: str, fields: Mapping[str, str], inline: bool) -> Infot
 def _untold(request: GenerationRequest) -> list[LoraSpec]:
     """Return the LoRAs of the option that the prompt does not name: readers know LoRAs by tags alone."""
     try:
-        told = {use.name for use in read_uses(split_prompt(request.prompt)[1], "")}
-        return [use for use in read_uses(request.options.get(KEY, ()), "") if use.name not in told]
+        named = {use.name for use in read_uses(split_prompt(request.prompt)[1], "")}
+        return [use for use in read_uses(request.options.get(KEY, ()), "") if use.name not in named]
     except OptionError:  # of an earlier or a hand-edited record
         return []
 

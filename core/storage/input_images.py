@@ -165,10 +165,10 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
 
 def _check_size(size: tuple[int, int], name: str) -> None:
     if not SMALLEST_SIDE <= min(size) <= max(size) <= MAX_SIDE:
-        came = f"{size[0]}x{size[1]}"
+        found = f"{size[0]}x{size[1]}"
         detail = localize(
             "storage.input_images.it_has_pixels_and_sides_of",
-            value=came,
+            value=found,
             smallest_side=SMALLEST_SIDE,
             max_side=MAX_SIDE,
         )

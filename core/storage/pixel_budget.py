@@ -35,14 +35,14 @@ def budget() -> int:
     return _budget[0]
 
 
-def check_pixels(size: tuple[int, int], name: object) -> None:
+def check_pixels(size: tuple[int, int], name: str | Path) -> None:
     """Raise ImageTooLargeError for an image of more pixels than the budget. `name` is what people call the file."""
     if size[0] * size[1] > budget():
         raise ImageTooLargeError(file=name, value=f"{size[0]}x{size[1]}", allowed=budget())
 
 
 @contextmanager
-def decoding(source: Path | IO[bytes], name: object, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
+def decoding(source: Path | IO[bytes], name: str | Path, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
     """Open an image within the budget; at most AT_ONCE are decoded at a time. Raises ImageTooLargeError, or as Pillow."""
     with Image.open(source, formats=formats) as image:
         check_pixels(image.size, name)

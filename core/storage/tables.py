@@ -189,7 +189,7 @@ comparisons = Table(  # the same prompts and seeds by several columns; a column'
     Index("ix_comparisons_created_at", "created_at"),
 )
 
-comparison_votes = Table(  # one of each voter for each pair of images
+benchmark_votes = Table(  # one of each voter for each pair of images
     "comparison_votes",
     metadata,
     Column("comparison_id", String(32), ForeignKey("comparisons.id", ondelete="CASCADE"), primary_key=True),

@@ -53,7 +53,7 @@ def build_studio(settings: Settings) -> Studio:
     store = open_store(directory, settings.values)
     check_belonging(database, store)
     history = History(database, store)
-    history.sweep()
+    history.reconcile()
     input_images = InputImages(store, MEGABYTE * settings.service.inputs_mb)
     embeddings = None if settings.remote.url else EmbeddingLibrary(places.store / EMBEDDING_FOLDER)
     upscalers = None if settings.remote.url else UpscalerLibrary(places.store / UPSCALER_FOLDER)

@@ -123,13 +123,13 @@ def unasked(fault: str | None, prompt: str) -> str | None:
 
 
 def _sharper(request: GenerationRequest, models: Models) -> tuple[Values, ...]:
-    """More precision, then whole decoding with rotation on, then the model's own steps."""
+    """Return more precision, then whole decoding with rotation on, then the model's own steps."""
     plain = {"transformer.use_rope": True, "vae.enable_tiling": False, "vae.decoder_tiling": False}
     return ({"model.dtype": "float32"}, plain, *_own_steps(request, models))
 
 
 def _own_steps(request: GenerationRequest, models: Models) -> tuple[Values, ...]:
-    """Steps and guidance that the model was made for: others give pale or tinted images."""
+    """Return steps and guidance that the model was made for: others give pale or tinted images."""
     info = models(request.model)
     if info is None:
         return ()
@@ -143,7 +143,7 @@ def _smaller(request: GenerationRequest) -> tuple[Values, ...]:
 
 
 def _first_new(request: GenerationRequest, *cures: Values) -> Values:
-    """The first cure that is not in effect already; the last one when all are."""
+    """Return the first cure that is not in effect already; the last one when all are."""
     return next((cure for cure in cures if not _has(request, cure)), cures[-1])
 
 
@@ -152,7 +152,7 @@ def _has(request: GenerationRequest, values: Values) -> bool:
 
 
 def _is_cured(fault: Issue, jobs: Sequence[Job]) -> bool:
-    """Whether the cure has been taken: by a job that came after the one with the fault."""
+    """Return whether the cure has been taken: by a job that came after the one with the fault."""
     again = fault.cured()
     if fault.request is None or again is None:
         return False
@@ -166,7 +166,7 @@ def _is_cured(fault: Issue, jobs: Sequence[Job]) -> bool:
 
 
 def _embedded(models: Models) -> Values:
-    """The embedded model, which is always here, at its own size."""
+    """Return the embedded model, which is always here, at its own size."""
     info = models("demo")
     values = {"model.id": "demo"}
     if info is None:

@@ -1,4 +1,4 @@
-"""What a request will cost before it is queued: seconds, memory, disk, and whether it fits; if not, what would."""
+"""Estimate what a request will cost before it is queued: seconds, memory, disk, and whether it fits; if not, what would."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from core.config.loader import Settings
+from core.config.typed_settings import Options
 from core.errors import StudioError
 from core.history.store import History
 from core.i18n import localize
@@ -171,9 +172,9 @@ class Estimates:
             return _elsewhere(request, info, records, status)
         setting = self._setting(request, info, status)
         samples = tuple(_samples(records, info, setting.size, setting.device.hardware.device))
-        singles = request.per_image_requests()
-        seconds = self._seconds(singles, setting, samples, wait)
-        largest = max((workload(one, info, setting.size) for one in singles[:MANY]), key=lambda one: one.pixels)
+        per_image = request.per_image_requests()
+        seconds = self._seconds(per_image, setting, samples, wait)
+        largest = max((workload(one, info, setting.size) for one in per_image[:MANY]), key=lambda one: one.pixels)
         peak, measured = self._peak(largest, request, setting, samples)
         blocks = 2 * sum(setting.counted.values()) if setting.plan.tier.offload == "disk" else 0
         disk = _file_bytes(request, records) + blocks
@@ -203,32 +204,33 @@ class Estimates:
     def _setting(self, request: GenerationRequest, info: ModelInfo, status: WorkerStatus) -> _Setting:
         size = size_of_model(info)
         options, _ = load_choices.acting_options(request.options, info)
-        wanted = "cpu" if options["memory.tier"] == "cpu" else options["model.device"]
+        option = Options(options)
+        wanted = "cpu" if option.memory.tier == "cpu" else option.model.device
         device = self._devices.read(wanted, status.pid, status.memory_bytes or 0)
-        dtype = load_choices.choose_dtype(options["model.dtype"], device.hardware, size.whole, device.host)
+        dtype = load_choices.choose_dtype(option.model.dtype, device.hardware, size.whole, device.host)
         counted = dict(size.parameters)
-        if options["text_encoder.device"] not in ("auto", device.hardware.device, f"{device.hardware.device}:0"):
+        if option.text_encoder.device not in ("auto", device.hardware.device, f"{device.hardware.device}:0"):
             counted = {part: count for part, count in counted.items() if not part.startswith("text_encoder")}
         lacks = partial(load_choices.missing, hardware=device.hardware, info=info)
         memory = DeviceMemory(device.hardware.device, device.free, device.host, lacks)
         pixels = info.default_width * info.default_height
         plan = memory_tiers.choose(options, memory, counted, pixels, stored=size.stored)
-        room = device.free - options["memory.reserved_mb"] * MEGA
+        room = device.free - option.memory.reserved_mb * MEGA
         return _Setting(info, size, device, str(dtype.effective), plan, counted, room)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     def _seconds(
-        self, singles: Sequence[GenerationRequest], setting: _Setting, samples: Sequence[Sample], wait: bool
+        self, per_image: Sequence[GenerationRequest], setting: _Setting, samples: Sequence[Sample], wait: bool
     ) -> float | None:
         """Return the seconds of all images; images that share a prompt encode it once."""
-        each = [self._phases(one, setting, samples, wait) for one in singles[:MANY]]
+        each = [self._phases(one, setting, samples, wait) for one in per_image[:MANY]]
         if any(one is None for one in each):
             return None
         known = [one for one in each if one is not None]
-        share = len(singles) / len(known)
+        share = len(per_image) / len(known)
         images = sum(sum(seconds for phase, seconds in one.items() if phase != "text") for one in known)
-        prompts = len({(one.prompt, one.negative_prompt) for one in singles})
+        prompts = len({(one.prompt, one.negative_prompt) for one in per_image})
         return share * images + prompts * statistics.fmean(one.get("text", 0.0) for one in known)
 
     def _phases(
@@ -249,7 +251,7 @@ class Estimates:
         self, work: Workload, request: GenerationRequest, setting: _Setting, samples: Sequence[Sample]
     ) -> tuple[int, int]:
         """Return the peak on the device in bytes, and how many images it comes from."""
-        implied = {**request.options, "vae.enable_tiling": request.options["vae.enable_tiling"], **setting.plan.implied}
+        implied = {**request.options, "vae.enable_tiling": Options(request.options).vae.enable_tiling, **setting.plan.implied}
         own = {**implied, "model.device": setting.device.hardware.device, "model.dtype": setting.dtype}
         held = tuple(own[key] for key in HELD_BY)
         units = TRUE_BYTES[setting.dtype] if setting.on_cpu else 1.0
@@ -319,8 +321,8 @@ def _load_seconds(status: WorkerStatus, request: GenerationRequest, records: Seq
     if status.model == request.model:
         return 0.0
     latest = max(records, key=lambda one: one.created_at, default=None)
-    told = None if latest is None else latest.effective.get(LOAD)
-    return float(told) if isinstance(told, int | float) else None
+    load_seconds = None if latest is None else latest.effective.get(LOAD)
+    return float(load_seconds) if isinstance(load_seconds, int | float) else None
 
 
 def _host_bytes(setting: _Setting) -> int:
@@ -337,7 +339,7 @@ def _host_bytes(setting: _Setting) -> int:
 
 def _file_bytes(request: GenerationRequest, records: Sequence[ImageRecord]) -> int:
     """Return the bytes of the images' files, by what files of the format took lately."""
-    form = request.options["output.format"]
+    form = Options(request.options).output.format
     like = [one.bytes / (one.width * one.height) for one in records if one.format == form]
     each = statistics.median(like) if like else BYTES_A_PIXEL[form]
     return int(sum(each * one.width * one.height for one in request.per_image_requests()))

@@ -96,10 +96,10 @@ class DeviceReader:
                 return
             command = [sys.executable, "-m", "core.inference.calibration", device, dtype]
             try:
-                told = subprocess.run(
+                finished = subprocess.run(
                     command, capture_output=True, text=True, timeout=CALIBRATION_TIMEOUT, check=True, cwd=PROJECT_ROOT
                 )
-                speeds = {**self._speeds(), key: float(told.stdout)}
+                speeds = {**self._speeds(), key: float(finished.stdout)}
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 part = self._file.with_suffix(f".{os.getpid()}.part")
                 part.write_text(json.dumps(speeds, indent=1), encoding="utf-8")

@@ -163,15 +163,15 @@ class Reruns:
             allowed = localize("studio.images.cells_of_a_sweep", max_cells=MAX_CELLS, axes=MOST_AXES)
             raise OptionError(source=sweep_axes.SOURCE, key="cells", value=len(cells), allowed=allowed)
         axes = [sweep_axes.read(axis.key, axis.values, request) for axis in axes]
-        singles = [self._cell(request, axes, cell) for cell in cells]
-        order = sorted(range(len(singles)), key=lambda k: [one.model for one in singles].index(singles[k].model))
+        requests = [self._cell(request, axes, cell) for cell in cells]
+        order = sorted(range(len(requests)), key=lambda k: [one.model for one in requests].index(requests[k].model))
         stored: list[str] = []
 
         def store(connection: Connection, job_ids: Sequence[str]) -> None:
             in_reading_order = [job_ids[order.index(k)] for k in range(len(order))]
             stored.append(self._sweeps.put(connection, image_id, axes, in_reading_order))
 
-        self._queue.submit_all([singles[k] for k in order], terms, store)
+        self._queue.submit_all([requests[k] for k in order], terms, store)
         return self._sweeps.get(stored[0])
 
     def _cell(self, request: GenerationRequest, axes: Sequence[Axis], cell: Sequence[Any]) -> GenerationRequest:

@@ -24,6 +24,7 @@ from core.config.loader import Settings, data_folder
 from core.config.lora_syntax import lora_specs_of, split_prompt
 from core.config.options import FIELDS, SCHEMA
 from core.config.schema import AUTO
+from core.config.typed_settings import Options
 from core.errors import InputCombinationError, NotFoundError, OptionError, PromptError
 from core.history import used_files
 from core.history.record_codec import is_id
@@ -106,7 +107,7 @@ class RequestBuilder:
         """
         given = checked(values or {}, source)
         merged = {**self._settings.values, **given}
-        return build(merged, given, self._catalog.find(merged["model.id"]), source)
+        return build(merged, given, self._catalog.find(Options(merged).model.id), source)
 
     def expanded(self, values: Mapping[str, Any], source: str) -> GenerationRequest:
         """Return the request of `values` as `new` does, with templates in its prompts expanded by the seed of each image.
@@ -179,7 +180,7 @@ class RequestBuilder:
         check_inputs(request, model, self._input_images.size)
         if IMAGE not in request.inputs:
             return request
-        if request.options["upscale.mode"] != OFF and not any(key in checked(values, "request") for key in SIZE_KEYS):
+        if Options(request.options).upscale.mode != OFF and not any(key in checked(values, "request") for key in SIZE_KEYS):
             return _enlarged(request, self._input_images.size(request.inputs[IMAGE]))
         if any(merged[key] != AUTO for key in SIZE_KEYS):
             return self._detected(request)
@@ -196,14 +197,14 @@ class RequestBuilder:
 
         Raises OptionError for boxes or a mask beside a detector, and where it can't be used or finds nothing.
         """
-        options = request.options
+        options = Options(request.options)
         name = options[DETECTOR]
         if name == NO_DETECTOR:
             return request
-        if options["inpaint.boxes"] or MASK in request.inputs:
+        if options.inpaint.boxes or MASK in request.inputs:
             raise OptionError(source="request", key=DETECTOR, value=name, allowed=_ALONE)
         size = request.width, request.height
-        boxes = self.detected_boxes(request.inputs[IMAGE], size, name, options["inpaint.detector_confidence"])
+        boxes = self.detected_boxes(request.inputs[IMAGE], size, name, options.inpaint.detector_confidence)
         return replace(request, options={**options, DETECTOR: NO_DETECTOR, "inpaint.boxes": boxes})
 
     def detectors(self) -> Sequence[str]:
@@ -336,11 +337,11 @@ class RequestBuilder:
         """
         model = self._controlled(self._catalog.find(request.model), request)
         request = _with_tile(request, model)
-        singles = request.per_image_requests() if request.images else (request,)
-        for single in singles:
+        per_image = request.per_image_requests() if request.images else (request,)
+        for single in per_image:
             self.check_single(single, model)
         if self._embeddings is not None:
-            texts = dict.fromkeys(text for single in singles for text in (single.prompt, single.negative_prompt))
+            texts = dict.fromkeys(text for single in per_image for text in (single.prompt, single.negative_prompt))
             self._embeddings.named_in(tuple(texts), model.pipeline)
         check_inputs(request, model, self._input_images.size)
         if self._upscalers is not None:
@@ -371,15 +372,15 @@ def build(selected: Mapping[str, Any], given: Mapping[str, Any], model: ModelInf
     `given` came with the request.
     """
     return GenerationRequest(
-        prompt=selected["generation.prompt"],
-        negative_prompt=selected["generation.negative_prompt"],
+        prompt=Options(selected).generation.prompt,
+        negative_prompt=Options(selected).generation.negative_prompt,
         model=model.id,
-        width=_resolved(selected["generation.width"], model.default_width),
-        height=_resolved(selected["generation.height"], model.default_height),
-        num_inference_steps=_resolved(selected["generation.num_inference_steps"], model.default_steps),
+        width=_resolved(Options(selected).generation.width, model.default_width),
+        height=_resolved(Options(selected).generation.height, model.default_height),
+        num_inference_steps=_resolved(Options(selected).generation.num_inference_steps, model.default_steps),
         cfg_scale=_cfg_scale(selected, as_cfg(given, model.cfg_offset, source), model),
-        seed=selected["generation.seed"],
-        num_images=selected["generation.num_images"],
+        seed=Options(selected).generation.seed,
+        num_images=Options(selected).generation.num_images,
         options={option.key: selected[option.key] for option in SCHEMA.request_options()},
     )
 
@@ -387,8 +388,8 @@ def build(selected: Mapping[str, Any], given: Mapping[str, Any], model: ModelInf
 def with_seed(request: GenerationRequest) -> GenerationRequest:
     """Replace -1 by a real seed. The template is kept only if it gives the prompt with the image's own seed."""
     seed = request.seed if request.seed >= 0 else random.SystemRandom().randrange(2**32)
-    drawn = bool(request.images) or (seed == request.seed and request.num_images == 1)
-    if not drawn:
+    resolved = bool(request.images) or (seed == request.seed and request.num_images == 1)
+    if not resolved:
         request = replace(request, template="", negative_template="")
     return replace(request, seed=seed)
 
@@ -440,7 +441,7 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         except NotFoundError:
             raise InputCombinationError(role=role, problem=_problem("unknown", value=str(digest)[:64])) from None
     complete = replace(request, options={**_DEFAULTS, **request.options})
-    if complete.options["upscale.mode"] == hires.ENLARGE:
+    if Options(complete.options).upscale.mode == hires.ENLARGE:
         return  # without a model
     family = FAMILIES.get(model.pipeline)
     if complete.options[UNITS]:
@@ -453,11 +454,11 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         raise InputCombinationError(role=MASK, problem=_problem("alone"))
     for role in sizes.keys() & set(REFERENCES):
         _check_reference(role, sizes)
-    masked = inpaint.is_masked(complete) or complete.options["upscale.mode"] == hires.DETAIL  # refused elsewhere
+    masked = inpaint.is_masked(complete) or Options(complete.options).upscale.mode == hires.DETAIL  # refused elsewhere
     needs_mask = family is not None and family.img2img is None and MASK in family.inputs
     if IMAGE in sizes and needs_mask and not masked:
         raise InputCombinationError(role=IMAGE, problem=_problem("mask", model=model.id))
-    if complete.options["inpaint.boxes"]:
+    if Options(complete.options).inpaint.boxes:
         if IMAGE not in sizes:
             raise InputCombinationError(role=IMAGE, problem=inpaint.NO_IMAGE)
         if MASK in sizes:
@@ -476,32 +477,32 @@ def _check_reference(role: str, sizes: Mapping[str, tuple[int, int]]) -> None:
 
 def check_passes(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
     """Raise OptionError for a pass in which not one step would be run, or whose image would be too small."""
-    options = request.options
+    options = Options(request.options)
     for one in hires.of(request):
         key = "hires.denoising_strength" if one.over_last else "img2img.denoising_strength"
-        key = "upscale.denoising_strength" if options["upscale.mode"] == hires.DETAIL else key
+        key = "upscale.denoising_strength" if options.upscale.mode == hires.DETAIL else key
         if hires.steps_of(one, model.pipeline, IMAGE in request.inputs) < 1:
             raise OptionError(
                 source=source, key=key, value=one.strength, allowed=_enough(one.request.num_inference_steps)
             )
     width, height = hires.base_size(request)
     family = FAMILIES.get(model.pipeline)
-    if options["hires.enabled"] and (IMAGE not in model.inputs or (family is not None and family.img2img is None)):
+    if options.hires.enabled and (IMAGE not in model.inputs or (family is not None and family.img2img is None)):
         raise OptionError(source=source, key="hires.enabled", value=True, allowed=_ONE_PASS)
-    if options["hires.enabled"] and min(width, height) < SMALLEST_SIDE:
+    if options.hires.enabled and min(width, height) < SMALLEST_SIDE:
         allowed = f"1.25 - {min(request.width, request.height) / SMALLEST_SIDE:g} ({request.width}x{request.height})"
-        raise OptionError(source=source, key="hires.scale", value=options["hires.scale"], allowed=allowed)
+        raise OptionError(source=source, key="hires.scale", value=options.hires.scale, allowed=allowed)
 
 
 def check_inpaint(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
     """Raise OptionError for boxes outside of the image, for parts larger than the model's largest image, and for hires fix."""
-    options = request.options
-    check_boxes(options["inpaint.boxes"], (request.width, request.height), source)
+    options = Options(request.options)
+    check_boxes(options.inpaint.boxes, (request.width, request.height), source)
     if options[DETECTOR] != NO_DETECTOR:  # with a source image its boxes have taken its place
         raise OptionError(source=source, key=DETECTOR, value=options[DETECTOR], allowed=_NO_IMAGE_TO_DETECT)
-    if not inpaint.is_partial(request) or options["upscale.mode"] != OFF:
+    if not inpaint.is_partial(request) or options.upscale.mode != OFF:
         return
-    if options["hires.enabled"]:
+    if options.hires.enabled:
         raise OptionError(source=source, key="hires.enabled", value=True, allowed=_PARTIAL)
     for key in ("inpaint.render_width", "inpaint.render_height"):
         replace(SCHEMA.options[key], maximum=model.max_side).check(options[key], model.id)
@@ -509,8 +510,8 @@ def check_inpaint(request: GenerationRequest, model: ModelInfo, source: str = "r
 
 def check_upscale(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
     """Raise OptionError for upscaling without a source image, of a part of it, or by a model without img2img."""
-    options = request.options
-    mode = options["upscale.mode"]
+    options = Options(request.options)
+    mode = options.upscale.mode
     if mode == OFF:
         return
     neutral = replace(request, options={**options, "upscale.mode": OFF})
@@ -518,16 +519,16 @@ def check_upscale(request: GenerationRequest, model: ModelInfo, source: str = "r
     allowed = None
     if IMAGE not in request.inputs:
         allowed = _NO_SOURCE
-    elif options["hires.enabled"] or inpaint.is_masked(neutral):
+    elif options.hires.enabled or inpaint.is_masked(neutral):
         allowed = _UPSCALED
     elif mode == hires.DETAIL and (IMAGE not in model.inputs or (family is not None and family.img2img is None)):
         allowed = _NO_TILES
     if allowed is not None:
         raise OptionError(source=source, key="upscale.mode", value=mode, allowed=allowed)
-    tile = options["upscale.tile"]
+    tile = options.upscale.tile
     if mode == hires.DETAIL and tile != AUTO:
         replace(SCHEMA.options["upscale.tile"], maximum=model.max_side).check(tile, model.id)
-        if options["upscale.tile_overlap"] > tile // 2:
+        if options.upscale.tile_overlap > tile // 2:
             allowed = localize("studio.request_builder.half_a_tile", most=tile // 2)
             key = "upscale.tile_overlap"
             raise OptionError(source=source, key=key, value=options[key], allowed=allowed)
@@ -543,7 +544,7 @@ def _with_tile(request: GenerationRequest, model: ModelInfo) -> GenerationReques
 
 def _enlarged(request: GenerationRequest, size: tuple[int, int]) -> GenerationRequest:
     """Return the request with `size` times `upscale.by`."""
-    width, height = (max(1, round(side * request.options["upscale.by"])) for side in size)
+    width, height = (max(1, round(side * Options(request.options).upscale.by)) for side in size)
     return replace(request, width=width, height=height)
 
 

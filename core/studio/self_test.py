@@ -97,7 +97,7 @@ def _few(studio: Studio, values: Mapping[str, Any], images: int) -> list[Generat
 
 
 def _controlled(studio: Studio, values: Mapping[str, Any], images: int) -> list[GenerationRequest]:
-    """The same twice, another seed, another prompt with the first seed, an odd size."""
+    """Return the same twice, another seed, another prompt with the first seed, an odd size."""
     first = _single(studio, values, 0)
     other = replace(first, prompt=PROMPTS[1])
     return [
@@ -124,7 +124,7 @@ def _quality(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
 
 
 def _speed(studio: Studio, shots: Sequence[Shot]) -> list[Check]:
-    """The first image may have waited for the model; of the others none may be far behind the median."""
+    """Check that no image but the first, which may have waited for the model, took much longer than the median."""
     seconds = [sum(shot.record.timings.values()) for shot in shots if shot.record][1:]
     name = localize("studio.self_test.even_pace_once_the_model_is")
     if not seconds:
@@ -163,7 +163,7 @@ def _drawn(shots: Sequence[Shot]) -> Check:
 
 
 def _sizes(studio: Studio, shots: Sequence[Shot]) -> Check:
-    """The files are opened again: what counts is what they hold."""
+    """Check the size of the files, opened again."""
     right = 0
     for shot in shots:
         if shot.record:

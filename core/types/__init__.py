@@ -52,7 +52,7 @@ from core.types.history import (
 )
 from core.types.jobs import Estimate, Job, JobState, QueueSnapshot, SubmitOptions
 from core.types.machine import (
-    CARDS,
+    GPU_SIZES,
     Capability,
     ClusterNode,
     ClusterWorker,
@@ -66,11 +66,11 @@ from core.types.viewer import ANYONE, USER_CLIENT, Usage, Viewer
 
 __all__ = [
     "ANYONE",
-    "CARDS",
     "CFG_OFF",
     "CONTROL",
     "CONTROLS",
     "FIRST_ATTEMPT",
+    "GPU_SIZES",
     "IMAGE",
     "MASK",
     "OWN_FIELDS",

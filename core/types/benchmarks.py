@@ -12,7 +12,7 @@ from typing import Any
 class BenchmarkColumn:
     """One column of a benchmark: a model and its values by schema key. One job generates all its images.
 
-    Size and kind of the model are those of the day on which the comparison was made.
+    Size and kind of the model are those of the day on which the benchmark was made.
     """
 
     name: str

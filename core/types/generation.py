@@ -1,4 +1,4 @@
-"""What is asked for and what comes out of the model: requests, progress, images."""
+"""Define what goes into the model and what comes out: requests, progress, images."""
 
 from __future__ import annotations
 

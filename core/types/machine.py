@@ -12,7 +12,7 @@ from core.types.generation import Decision
 if TYPE_CHECKING:
     from core.errors import StudioError
 
-CARDS = (4, 6, 8, 12, 16, 24)  # GB of graphics memory
+GPU_SIZES = (4, 6, 8, 12, 16, 24)  # GB of graphics memory
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ModelInfo:
         """Return the smallest GPU, as in `memory.tier`, that holds all weights and a fifth more, or None."""
         if self.memory_bytes is None:
             return None
-        return next((f"{size}gb" for size in CARDS if size * 1e9 >= 1.2 * self.memory_bytes), None)
+        return next((f"{size}gb" for size in GPU_SIZES if size * 1e9 >= 1.2 * self.memory_bytes), None)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class ClusterNode:
     id: str
     name: str
     cpus: int
-    cards: int
+    gpus: int
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class ClusterWorker:
     state: str
     pid: int | None = None  # on that machine
     device: str | None = None
-    card: str = ""  # the GPU's name
+    gpu: str = ""  # the GPU's name
     memory_total: int = 0
     memory_free: int = 0
     memory_own: int = 0  # what its model takes

@@ -77,7 +77,7 @@ class Timetable:
         now = time.monotonic()
         if verb == "prepare":
             self._plan(now, handle, Ended(arguments[0]))
-        elif verb == "draw":
+        elif verb == "generate":
             ticket, request, _ = arguments
             took = self._seconds * self._dice.uniform(0.8, 1.2)  # else all would end at once
             for step in range(1, STEPS + 1):
@@ -155,13 +155,13 @@ def measure(workers: int, seconds: float, side: int, images: int, length: float)
             time.sleep(0.01)
         before, busy, began = made(history), time.process_time(), time.monotonic()
         time.sleep(length)
-        drawn, busy, took = made(history) - before, time.process_time() - busy, time.monotonic() - began
+        generated, busy, took = made(history) - before, time.process_time() - busy, time.monotonic() - began
         stopping.set()
         dispatcher.join()
         time.sleep(1.0)  # what is being saved
     could = workers / seconds
-    return {"workers": workers, "pictures_a_second": round(drawn / took, 2), "share": round(drawn / took / could, 3),
-            "processor_ms_a_picture": round(1000 * busy / max(1, drawn), 1)}  # fmt: skip
+    return {"workers": workers, "pictures_a_second": round(generated / took, 2), "share": round(generated / took / could, 3),
+            "processor_ms_a_picture": round(1000 * busy / max(1, generated), 1)}  # fmt: skip
 
 
 def made(history: History) -> int:
@@ -170,14 +170,14 @@ def made(history: History) -> int:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--card", choices=TERA, default="rtx4090")
+    options.add_argument("--gpu", choices=TERA, default="rtx4090")
     options.add_argument("--picture-seconds", type=float, help="instead of a card's")
     options.add_argument("--side", type=int, default=1024)
     options.add_argument("--pictures", type=int, default=1, help="of each job")
     options.add_argument("--seconds", type=float, default=12.0, help="for each number of workers, about")
     options.add_argument("--workers", type=int, nargs="*", default=[2**k for k in range(9)])
     selected = options.parse_args()
-    seconds = selected.image_seconds or IMAGE_TERA / TERA[selected.card]
+    seconds = selected.image_seconds or IMAGE_TERA / TERA[selected.gpu]
     machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     print(f"{selected.side}x{selected.side}, {seconds:.2f} s a picture, {selected.images} a job; {machine}")
     rows = []

@@ -53,6 +53,7 @@ def main() -> None:
             polls.clear()
             watched = share(server, selected.seconds, tab.wait_for_timeout)
             state = http.get(f"/jobs/{job_id}").json()["state"]
+            assert context.browser is not None
             context.browser.close()
             http.delete(f"/jobs/{job_id}")
     tabs = watched - alone
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def server_of(address: str) -> psutil.Process:
-    """The process that listens at this address."""
+    """Return the process that listens at this address."""
     port = int(address.rsplit(":", 1)[1])
     return next(
         child
@@ -80,7 +81,7 @@ def server_of(address: str) -> psutil.Process:
 
 
 def share(process: psutil.Process, seconds: float, wait: Callable[[float], object] | None = None) -> float:
-    """Its own processor time over this long, in percent of one core. `wait` takes milliseconds."""
+    """Return its own processor time over this long, in percent of one core. `wait` takes milliseconds."""
     before, began = process.cpu_times(), time.monotonic()
     if wait is not None:  # Playwright tells of requests only while it waits itself
         wait(1000 * seconds)

@@ -63,7 +63,7 @@ class Course:
         return counted
 
     def image(self, side: int, steps: int, seed: int, preview: bool) -> dict[str, float]:
-        """Seconds that the image took, by FIGURES."""
+        """Return seconds that the image took, by FIGURES."""
         values = {"prompt": "a red house at sunset, snowy mountains", "model": "demo", "width": side, "height": side,
                   "steps": steps, "seed": seed, "preview.enabled": preview}  # fmt: skip
         job = self.studio.queue.submit(self.studio.requests.new(values))
@@ -101,14 +101,14 @@ def main() -> None:
 
 
 def pair(course: Course, side: int, steps: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-    """An image with the preview and the same one without it."""
+    """Return an image with the preview and the same one without it."""
     order = (True, False) if seed % 2 else (False, True)
     took = {preview: course.image(side, steps, seed, preview) for preview in order}
     return took[True], took[False]
 
 
 def median_of(values: Sequence[float]) -> tuple[float, float]:
-    """The median and its standard error, estimated so that a few wild values do not count."""
+    """Return the median and its standard error, estimated so that a few wild values do not count."""
     middle = statistics.median(values)
     spread = OF_NORMAL * statistics.median(abs(value - middle) for value in values)
     return middle, EFFICIENCY * spread / math.sqrt(len(values))

@@ -89,7 +89,7 @@ def launch(playwright: Playwright, locale: str = "zh-CN") -> BrowserContext:
 
 
 def new_page(context: BrowserContext, width: int = 1440, height: int = 900, scheme: str = "dark") -> Page:
-    """A tab of this size in "light" or "dark"."""
+    """Return a tab of this size in "light" or "dark"."""
     page = context.new_page()
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ def open_benchmark(page: Page, address: str, draft: bool = False) -> None:
 def wait_for_benchmark(page: Page) -> None:
     """Wait until what the browser had kept of the Benchmark page is back."""
     page.locator("html[data-kept-benchmark]").wait_for(state="attached")
-    page.locator(".st-key-start_comparison button").wait_for()
+    page.locator(".st-key-start_benchmark button").wait_for()
 
 
 def prompt_of(page: Page):
@@ -150,12 +150,12 @@ def stage_image(page: Page):
 
 
 def finished_image(page: Page) -> Locator:
-    """The stage's image once it is done; until then previews stand there."""
+    """Return the stage's image once it is done; until then previews stand there."""
     image = stage_image(page)
     expect(image).to_have_attribute("src", re.compile("/api/images/[0-9a-f]{32}$"))
     return image
 
 
 def download_button(page: Page) -> Locator:
-    """The finished image's download; Streamlit draws a button with a tooltip twice, for wide and for narrow windows."""
+    """Return the finished image's download; Streamlit draws a button with a tooltip twice, for wide and for narrow windows."""
     return page.locator(".st-key-download button:visible")

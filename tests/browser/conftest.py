@@ -27,7 +27,7 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture(scope="package")
 def app(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the real app with the embedded model."""
+    """Yield the address of the real app with the embedded model."""
     outputs = tmp_path_factory.mktemp("outputs")
     problem = build_studio(load_settings(overrides={"output.directory": str(outputs)})).catalog.find("demo").problem
     if problem is not None:

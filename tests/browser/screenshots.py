@@ -70,21 +70,22 @@ def main() -> None:
                 print(f"wrote {SAMPLES}; run again without --samples for the screenshots")
             else:
                 photograph(context, studio, address, selected.to)
+            assert context.browser is not None
             context.browser.close()
 
 
 def draw_samples(studio: Studio) -> dict[str, str]:
-    """The ids of the images by the id of their sample, in both languages' words; the server's worker draws them."""
+    """Return the ids of the images by the id of their sample, in both languages' words; the server's worker draws them."""
     made = {}
     for sample in library_of(studio).samples:
         for language in ("en", "zh"):
             request = studio.requests.new({"prompt": sample.text[language], "seed": sample.seed})
-            made[sample.id] = draw(studio, request)
+            made[sample.id] = generate(studio, request)
     return made
 
 
-def draw(studio: Studio, request: GenerationRequest) -> str:
-    """One image's id."""
+def generate(studio: Studio, request: GenerationRequest) -> str:
+    """Return one image's id."""
     job = wait_for(studio, studio.queue.submit(request).id)
     if not job.image_ids:
         raise SystemExit(f"no picture of {request.prompt!r}: {job.error or job.state}")
@@ -142,7 +143,7 @@ def photograph(context: BrowserContext, studio: Studio, address: str, folder: Pa
     for name, tab, last, language in (
         ("queue", light, "[class*=st-key-row_] img", "en"),
         ("models", page, ".zd-card", "zh"),
-        ("comparison", light, ".st-key-start_comparison button", "en"),
+        ("comparison", light, ".st-key-start_benchmark button", "en"),
         ("guide", light, ".st-key-steps button", "zh"),
         ("system", page, ".st-key-log", "en"),
     ):

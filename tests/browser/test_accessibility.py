@@ -17,7 +17,7 @@ PAGES = {  # address -> something that is drawn last
     "queue": ".st-key-queue_switches button",
     "history": ".st-key-filters",
     "models": ".st-key-model_cards",
-    "comparison": ".st-key-start_comparison",
+    "comparison": ".st-key-start_benchmark",
     "guide": ".st-key-steps button",
     "system": ".st-key-log",
 }

@@ -164,7 +164,7 @@ KEPT_OF_BEFORE = """() => {
   localStorage.setItem("zd-benchmark-last", JSON.stringify({ values: fields, typed: {}, fills: 0 }));
 }"""
 TYPED_AT_ONCE = """() => new MutationObserver(() => {
-  const field = document.querySelector(".st-key-comparison_prompts textarea");
+  const field = document.querySelector(".st-key-benchmark_prompts textarea");
   if (!field || window.typedAtOnce || document.documentElement.dataset.keptBenchmark) return;
   window.typedAtOnce = true;
   Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(field, "typed at once");
@@ -181,7 +181,7 @@ def test_what_is_typed_before_the_benchmark_is_given_back_stays(app, browser):
     expect(page.get_by_text("Column 3", exact=True)).to_be_visible()
     expect(page.get_by_label("Seeds, separated by commas")).to_have_value("5")
     expect(page.get_by_label("Prompts, one per line")).to_have_value("typed at once")
-    expect(page.locator(".st-key-comparison_form[inert]")).to_have_count(0)
+    expect(page.locator(".st-key-benchmark_form[inert]")).to_have_count(0)
     page.close()
 
 

@@ -1,4 +1,4 @@
-"""The comparison page in a real browser: two option sets of the embedded model are drawn, F5 in between, read, voted on by
+"""The benchmark page in a real browser: two option sets of the embedded model are drawn, F5 in between, read, voted on by
 keyboard, and taken along."""
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def fill(page, label, text, which=0):
 def test_two_option_sets_from_the_form_to_the_vote(app, browser):
     page = new_page(browser)
     page.goto(f"{app}/comparison?lang=en")
-    page.locator(".st-key-start_comparison button").wait_for()
+    page.locator(".st-key-start_benchmark button").wait_for()
     shoot(page, "form")
     fill(page, "Prompts, one per line", "a red house in a meadow at sunset, snowy mountains\n夜晚，雪地，黄色的灯塔")
     fill(page, "Seeds, separated by commas", "7, 8")
     fill(page, "Overrides for all columns", "width = 96\nheight = 96\nnum_inference_steps = 2")
     fill(page, "Overrides", "num_inference_steps = 1", which=1)
-    page.locator(".st-key-start_comparison button").click()
-    expect(page.locator(".st-key-cancel_comparison")).to_be_visible()
+    page.locator(".st-key-start_benchmark button").click()
+    expect(page.locator(".st-key-cancel_benchmark")).to_be_visible()
     page.reload()
     expect(page.locator(".zd-figures")).to_contain_text("/ 4")
     shoot(page, "running")
@@ -79,7 +79,7 @@ def test_two_option_sets_from_the_form_to_the_vote(app, browser):
     if SHOTS:
         (Path(SHOTS) / "sheet.png").write_bytes(sheet)
     assert Image.open(BytesIO(sheet)).size[1] > 4 * 96
-    page.locator(".st-key-new_comparison button").click()
+    page.locator(".st-key-new_benchmark button").click()
     expect(page.locator(".stMain")).to_contain_text("Saved benchmarks")
     shoot(page, "saved")
     page.close()
@@ -95,8 +95,8 @@ def look_at(page, app, view):
         other = new_page(page.context, width, 900, scheme)
         other.goto(re.sub("lang=en", f"lang={lang}", page.url))
         name = NAMES[view] if lang == "zh" else next(key for key, value in VIEWS.items() if value == view)
-        other.locator(".st-key-comparison_head").wait_for()
-        other.locator(".st-key-comparison_head").get_by_text(name, exact=True).click()
+        other.locator(".st-key-benchmark_head").wait_for()
+        other.locator(".st-key-benchmark_head").get_by_text(name, exact=True).click()
         other.wait_for_timeout(1500)
         assert other.evaluate("document.scrollingElement.scrollWidth") <= width
         shoot(other, f"{view}-{lang}-{scheme}-{width}")

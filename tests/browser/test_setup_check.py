@@ -38,7 +38,7 @@ def shown(page):
     return page.request.get(finished_image(page).evaluate("image => image.src") + "/record").json()
 
 
-def test_a_lora_is_chosen_weighed_and_drawn_with(app, browser):
+def test_a_lora_is_selected_weighed_and_generated_with(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
     field = open_section(page, "lora").locator("[data-testid=stMultiSelect] input")

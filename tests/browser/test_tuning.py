@@ -22,7 +22,7 @@ from tests.browser.chromium import (
     running_app,
     stage_image,
 )
-from tests.browser.screenshots import draw
+from tests.browser.screenshots import generate
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
 FEW = {"width": 128, "height": 128, "num_inference_steps": 4}
@@ -117,11 +117,11 @@ def test_faults_are_found_and_cured_at_a_click(small_app, browser, planter):
     ):
         planter.queue.finish(planter.queue.submit(asked).id, JobState.FAILED, error)
     planter.queue.pause(False)
-    image_id = draw(planter, planter.requests.new({"prompt": "a blue car, day", "seed": 6, **FEW}))
+    image_id = generate(planter, planter.requests.new({"prompt": "a blue car, day", "seed": 6, **FEW}))
     with Image.open(planter.history.file(image_id)) as whole:
         half = whole.resize((64, 64))
     half.save(planter.history.file(image_id))
-    draw(planter, planter.requests.new({"prompt": "招牌上写着你好", "seed": 7, "negative_prompt": "car", **FEW}))
+    generate(planter, planter.requests.new({"prompt": "招牌上写着你好", "seed": 7, "negative_prompt": "car", **FEW}))
     page = new_page(browser)
     page.goto(f"{small_app}/system?lang=en")
     for kind in ("black", "memory", "size", "text", "guidance"):

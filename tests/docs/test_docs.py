@@ -55,7 +55,7 @@ def test_every_command_is_one_that_start_py_knows(block: Block) -> None:
     for line in commands(block):
         arguments = shlex.split(line, comments=True)
         if " ".join(arguments) not in APP and arguments[:1] != ["test"] and "--help" not in arguments:
-            parser.parse_args(arguments)
+            assert vars(parser.parse_args(arguments)), line
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,9 @@ def test_a_python_block_runs(block: Block, service: Served) -> None:
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed: tests/clients runs it in an environment of its own")
     text = block.text.replace("8501", str(service.port))
-    exec(compile(text, block.id, "exec"), {})
+    names: dict[str, object] = {}
+    exec(compile(text, block.id, "exec"), names)
+    assert set(names) > {"__builtins__"}, "the block ran to its end and left what it made"
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from core.config.loader import PROJECT_ROOT
 from tests.layouts import weights as w
-from tests.layouts.weights import F8, F8_5, PREFIX, Layout, Weights
+from tests.layouts.weights import F8, F8_5, PREFIX, Layout, Weights, Write
 
 SINGLE = "z_image_turbo.safetensors"
 Change = Callable[[Weights], Weights]
@@ -107,7 +107,7 @@ def _quantisation_told(base: Path, out: Path) -> Path:
     return out / SINGLE
 
 
-def _gguf(name: str, quant: str, names: Change = w.comfy, **given: object) -> w.Write:
+def _gguf(name: str, quant: str, names: Change = w.comfy, **given: object) -> Write:
     def write(base: Path, out: Path) -> Path:
         truth = w.write_gguf(out / name, names(w.weights_of(base, "transformer")), quant, **given)  # type: ignore[arg-type]
         save_file({key: value.contiguous() for key, value in truth.items()}, out / "truth.safetensors")
@@ -217,7 +217,7 @@ FILES: tuple[Layout, ...] = (
 )  # fmt: skip
 
 
-def _encoder(name: str, change: Change) -> w.Write:
+def _encoder(name: str, change: Change) -> Write:
     def write(base: Path, out: Path) -> Path:
         save_file(
             {key: value.contiguous() for key, value in change(w.weights_of(base, "text_encoder")).items()}, out / name
@@ -231,7 +231,7 @@ def _encoder_fp8(weights: Weights) -> Weights:
     return _model_prefixed({name: value.to(F8) if value.dim() == 2 else value for name, value in weights.items()})
 
 
-def _vae(change: Change) -> w.Write:
+def _vae(change: Change) -> Write:
     def write(base: Path, out: Path) -> Path:
         made = change(w.weights_of(base, "vae"))
         save_file({name: value.contiguous() for name, value in made.items()}, out / "v.safetensors")
@@ -240,7 +240,7 @@ def _vae(change: Change) -> w.Write:
     return write
 
 
-def _encoder_gguf(quant: str) -> w.Write:
+def _encoder_gguf(quant: str) -> Write:
     def write(base: Path, out: Path) -> Path:
         truth = w.write_gguf(
             out / "qwen3.gguf", w.llama_cpp(w.weights_of(base, "text_encoder")), quant, arch="qwen3", high="Q8_0"
@@ -251,7 +251,7 @@ def _encoder_gguf(quant: str) -> w.Write:
     return write
 
 
-def _folder_of(part: str) -> w.Write:
+def _folder_of(part: str) -> Write:
     def write(base: Path, out: Path) -> Path:
         shutil.copytree(base / part, out / part)
         return out / part

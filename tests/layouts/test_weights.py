@@ -250,13 +250,13 @@ def test_image_of_a_scaled_file_is_that_of_its_weights(bases, tmp_path):
     file = w.single("scaled.safetensors", w.scaled("kj"))(bases[False], tmp_path)
     own = w.weights_of(bases[False], "transformer")
     pipeline, _ = read(catalog_with(tmp_path, bases[False], file))
-    image = draw(pipeline)
+    image = generate(pipeline)
     pipeline.transformer.load_state_dict(truth_of(bases[False], file, "transformer"))
-    assert np.array_equal(image, draw(pipeline))
+    assert np.array_equal(image, generate(pipeline))
     pipeline.transformer.load_state_dict({name: value.float() for name, value in own.items()})
-    assert np.abs(image - draw(pipeline)).mean() < 0.1
+    assert np.abs(image - generate(pipeline)).mean() < 0.1
 
 
-def draw(pipeline):
+def generate(pipeline):
     given = {"height": 64, "width": 64, "num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "np"}
     return pipeline("a house", generator=torch.Generator().manual_seed(1), **given).images[0]

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from core.models.model_paths import EMBEDDED
 
 Weights = dict[str, torch.Tensor]
+Write = Callable[[Path, Path], Path]  # writes a layout of the model in the first folder into the second; returns it
 F8, F8_5 = torch.float8_e4m3fn, torch.float8_e5m2
 PREFIX = "model.diffusion_model."
 SHAPE = {"dim": 96, "n_heads": 2, "n_kv_heads": 2, "n_layers": 2, "n_refiner_layers": 1, "axes_dims": [16, 16, 16]}
@@ -51,7 +52,7 @@ class Layout:
 
 
 def build_base(folder: Path, shape: Mapping[str, object] = SHAPE) -> Path:
-    """The embedded model's text encoder and VAE with a random transformer, in 16 bits."""
+    """Return the embedded model's text encoder and VAE with a random transformer, in 16 bits."""
     torch.manual_seed(1)
     shutil.copytree(EMBEDDED, folder, ignore=shutil.ignore_patterns("preview.safetensors", "diffusion_pytorch_model*"))
     shutil.copy(EMBEDDED / "vae" / "diffusion_pytorch_model.safetensors", folder / "vae")
@@ -64,7 +65,7 @@ def build_base(folder: Path, shape: Mapping[str, object] = SHAPE) -> Path:
 
 
 def weights_of(base: Path, part: str) -> Weights:
-    """The stored weights of a part by its class's names."""
+    """Return the stored weights of a part by its class's names."""
     return load_file(next((base / part).glob("*.safetensors")))
 
 
@@ -93,7 +94,7 @@ def comfy(weights: Weights, prefix: str = "") -> Weights:
 
 
 def is_matrix(name: str, tensor: torch.Tensor) -> bool:
-    """Whether a converter to 8 bits takes this tensor."""
+    """Return whether a converter to 8 bits takes this tensor."""
     return tensor.dim() == 2 and tensor.numel() > 1000 and "pad_token" not in name
 
 
@@ -103,7 +104,7 @@ def is_matrix(name: str, tensor: torch.Tensor) -> bool:
 def single(
     name: str, change: Callable[[Weights], Weights], metadata: Mapping[str, str] | None = None
 ) -> Callable[[Path, Path], Path]:
-    """A writer of one safetensors file with the transformer's weights changed."""
+    """Return a writer of one safetensors file with the transformer's weights changed."""
 
     def write(base: Path, out: Path) -> Path:
         made = change(weights_of(base, "transformer"))
@@ -118,7 +119,7 @@ def single(
 def cast(
     dtype: torch.dtype, names: Callable[[Weights], Weights] = comfy, all_of_it: bool = False
 ) -> Callable[[Weights], Weights]:
-    """All weights, or the matrices alone, in another format."""
+    """Return all weights, or the matrices alone, in another format."""
     return lambda weights: {
         key: value.to(dtype) if all_of_it or is_matrix(key, value) else value for key, value in names(weights).items()
     }
@@ -156,7 +157,7 @@ def scaled(
 
 
 def shrink(tensor: torch.Tensor, by: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """A scale, for all, each row or each block of 32 x 32, and the tensor divided by it in `dtype`."""
+    """Return a scale, for all, each row or each block of 32 x 32, and the tensor divided by it in `dtype`."""
     top = {F8: 448.0, F8_5: 57344.0, torch.int8: 127.0}[dtype]
     if by == "tensor":
         scale = tensor.abs().max() / top
@@ -179,7 +180,7 @@ def with_more(change: Callable[[Weights], Weights]) -> Callable[[Weights], Weigh
 def beside(
     ending: str, dtype: torch.dtype = torch.float32, weight: torch.dtype | None = None
 ) -> Callable[[Weights], Weights]:
-    """A tensor beside each matrix of the blocks, as another scheme has it."""
+    """Return a tensor beside each matrix of the blocks, as another scheme has it."""
 
     def change(weights: Weights) -> Weights:
         names = [name for name, tensor in weights.items() if is_matrix(name, tensor) and name.startswith("layers.")]
@@ -253,7 +254,7 @@ def old_attention(weights: Weights) -> Weights:
 
 
 def original_vae(weights: Weights, blocks: int = 4) -> Weights:
-    """A VAE by the names of FLUX's and Stable Diffusion's authors."""
+    """Return a VAE by the names of FLUX's and Stable Diffusion's authors."""
     import re
 
     found = {}
@@ -276,7 +277,7 @@ _LLAMA = (
 
 
 def llama_cpp(weights: Weights) -> Weights:
-    """A Qwen3 text encoder by llama.cpp's names."""
+    """Return a Qwen3 text encoder by llama.cpp's names."""
     found = {}
     for name, tensor in weights.items():
         for new, old in _LLAMA:
@@ -330,7 +331,7 @@ def random_blocks(values: np.ndarray, kind: gguf.GGMLQuantizationType) -> np.nda
 
 
 def copied(change: Callable[[Path], None], name: str = "model") -> Callable[[Path, Path], Path]:
-    """A writer of the folder with a change."""
+    """Return a writer of the folder with a change."""
 
     def write(base: Path, out: Path) -> Path:
         shutil.copytree(base, out / name)
@@ -358,7 +359,7 @@ def sharded(folder: Path) -> None:
 
 
 def original_vae_beside(base: Path, out: Path) -> Path:
-    """The VAE's first names, for `parts`."""
+    """Return the VAE's first names, for `parts`."""
     save_file(
         {key: value.contiguous() for key, value in original_vae(weights_of(base, "vae")).items()},
         out / "ae.safetensors",

@@ -21,7 +21,7 @@ from core.models.families import FAMILIES, backend_of
 from core.models.lora_library import LoraLibrary
 from core.models.model_paths import ModelPaths
 from core.storage.database import Database
-from core.types import IMAGE, MASK, Phase, ResumeState
+from core.types import IMAGE, MASK, Phase, Progress, ResumeState
 from tests.databases import put_database
 from tests.models.loras import write_lora
 
@@ -100,7 +100,7 @@ class FamilyContract:
         assert not np.array_equal(pixels(batch[0].image), pixels(batch[1].image))
 
     def test_cancel_ends_within_a_step(self, own, request_for):
-        seen = []
+        seen: list[Progress] = []
         with pytest.raises(Cancelled):
             own.generate(
                 request_for(), seen.append, is_cancelled=lambda: sum(one.phase is Phase.STEPS for one in seen) >= 2
@@ -109,7 +109,7 @@ class FamilyContract:
 
     def test_cancel_ends_between_layers_of_the_text_encoder(self, own, folder, request_for, monkeypatch):
         monkeypatch.setattr(text_encoding, "LOOK_SECONDS", 0)
-        seen = []
+        seen: list[Progress] = []
         request = request_for(prompt="a prompt that was never encoded")
         with pytest.raises(Cancelled):
             own.generate(request, seen.append, is_cancelled=lambda: any(one.phase is Phase.TEXT and one.detail for one in seen))
@@ -159,6 +159,7 @@ class FamilyContract:
         host = [one.data_ptr() for one in weights]
         offload.place(pipeline, backend_of(self.pipeline), "cpu", "model")
         held = residency.of(pipeline)
+        assert held is not None
         encoders = {name: size for name, size in held.sizes.items() if name.startswith("text_encoder")}
         others = {name: size for name, size in held.sizes.items() if name not in encoders}
 
@@ -221,7 +222,7 @@ def pixels(image: Any) -> np.ndarray:
 
 
 def scene() -> Image.Image:
-    """An image with edges and colours."""
+    """Return an image with edges and colours."""
     width, height = SIZE["width"], SIZE["height"]
     image = Image.new("RGB", (width, height), (40, 90, 160))
     pen = ImageDraw.Draw(image)

@@ -18,7 +18,7 @@ def write_lora(
 ) -> Path:  # fmt: skip
     """Matrices for the attention layers of these parts, and those with `also` in their names, named as diffusers does."""
     dice = torch.Generator().manual_seed(seed)
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for part in parts:
         for name, layer in getattr(pipeline, part, nn.Module()).named_modules():
             acts = "to_" in name or "_proj" in name or also in name

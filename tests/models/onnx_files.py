@@ -52,7 +52,7 @@ def value_info(number: int, name: str, sides: Sequence[int]) -> bytes:
 
 
 def bright_squares(path: Path, side: int = 64, version: int = 8) -> Path:
-    """A detector whose boxes are cells of 8 px: the score of each is its mean brightness."""
+    """Return a detector whose boxes are cells of 8 px: the score of each is its mean brightness."""
     across = side // CELL
     count = across * across
     down, right = np.divmod(np.arange(count), across)

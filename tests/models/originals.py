@@ -42,7 +42,7 @@ def one_file(folder: Path, file: Path, without: tuple[str, ...] = (), **marks: t
 
 
 def original(weights: Mapping[str, Weights], layers: int, xl: bool) -> dict[str, torch.Tensor]:
-    """The tensors of all these parts by their first names."""
+    """Return the tensors of all these parts by their first names."""
     begins = {
         "unet": ("model.diffusion_model.", lambda part: _unet(part, layers)),
         "vae": ("first_stage_model.", _vae),

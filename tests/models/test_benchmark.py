@@ -42,9 +42,9 @@ def test_the_table_of_three_families_and_two_option_sets(
 ) -> None:
     columns = ("--model", "demo", "--model", "toy-xl", "--model", "toy-sd", "--model", "demo", "--set", "steps=1")
     shared = ("--set", "width=64", "--set", "height=64", "--set", "steps=2", "--set", "guidance_scale=0")
-    drawn = ("--prompt", "a red house on snow", "--prompt", "夜晚，蓝色的汽车", "--seed", "7")
+    generated = ("--prompt", "a red house on snow", "--prompt", "夜晚，蓝色的汽车", "--seed", "7")
     files = ("--out", str(tmp_path / "table.csv"), "--out", str(tmp_path / "sheet.png"))
-    code = main.main(["compare", "--lang", "en", *shared, *columns, *drawn, *files], configs)
+    code = main.main(["compare", "--lang", "en", *shared, *columns, *generated, *files], configs)
     said = capsys.readouterr()
     assert code == 0, said.err
     found = json.loads(said.out.splitlines()[-1])
@@ -84,12 +84,12 @@ def test_columns_with_a_lora_and_with_a_second_pass(
     found = json.loads(said.out.splitlines()[-1])
     assert len({row["load_seconds"] for row in found["columns"]}) == 1
     studio = build_studio(load_settings(configs))
-    comparison = studio.benchmarks.get(found["id"])
-    requests = [measured.images[0].request for measured in report(studio, comparison).columns]
+    benchmark = studio.benchmarks.get(found["id"])
+    requests = [measured.images[0].request for measured in report(studio, benchmark).columns]
     assert [one.options["lora.use"] for one in requests] == [(), ("ink-print:0.75",), ()]
     assert [one.options["hires.enabled"] for one in requests] == [False, False, True]
     images = [
-        studio.history.file(measured.images[0].id).read_bytes() for measured in report(studio, comparison).columns
+        studio.history.file(measured.images[0].id).read_bytes() for measured in report(studio, benchmark).columns
     ]
     assert len(set(images)) == 3
     assert len(list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(encoding="utf-8-sig"))))) == 3

@@ -78,7 +78,7 @@ def pair(request, tmp_path_factory):
     return SimpleNamespace(root=root, folder=folder, file=file, catalog=catalog, own=own, xl="file-control" in entries)
 
 
-def drawn(pair, request, **given):
+def generated(pair, request, **given):
     return np.asarray(pair.own.generate(request, attempt=ResumeState(inputs=given)).images[0].image)
 
 
@@ -100,7 +100,7 @@ def test_every_way_of_drawing_is_the_folders_own(pair, request_of, ways):
     found = {}
     for model in ("folder", "file"):
         request = request_of(model=model, cfg_scale=4.0, negative_prompt="grey", **SIZE)
-        drawn(pair, request)
+        generated(pair, request)
         parts = ("unet", "text_encoder", "text_encoder_2")
         write_lora(pair.root / "loras" / "ink.safetensors", pair.own.loaded.pipeline, 3, parts=parts)
         for way in ways:
@@ -108,7 +108,7 @@ def test_every_way_of_drawing_is_the_folders_own(pair, request_of, ways):
             request = request_of(
                 model=model, cfg_scale=4.0, negative_prompt="grey", changed=changed, num_inference_steps=3, **SIZE
             )
-            found[model, way] = drawn(pair, request, **given)
+            found[model, way] = generated(pair, request, **given)
     for way in ways:
         assert near(found["folder", way], found["file", way]), way
     for plain, with_lora in (
@@ -133,19 +133,19 @@ def test_pixels_are_those_of_plain_diffusers_over_the_same_file(pair, request_of
         request.prompt, negative_prompt="grey", num_inference_steps=4, guidance_scale=guidance + 1,
         generator=torch.Generator().manual_seed(5), **SIZE,
     ).images[0]  # fmt: skip
-    assert np.array_equal(drawn(pair, request), np.asarray(theirs))
+    assert np.array_equal(generated(pair, request), np.asarray(theirs))
 
 
 @pytest.mark.slow
 def test_with_a_control_net_it_is_the_folders_own(pair, request_of):
     if not pair.xl:
         pytest.skip("of SDXL alone")
-    drawn(pair, request_of(model="file", **SIZE))
+    generated(pair, request_of(model="file", **SIZE))
     write_lora(pair.root / "loras" / "ink.safetensors", pair.own.loaded.pipeline, 3, parts=("unet", "text_encoder_2"))
     found = {}
     for model in ("folder-control", "file-control"):
         for name, changed in (("plain", {}), ("lora", LORA), ("light", {"controlnet.scale": 0.3})):
-            found[model, name] = drawn(pair, request_of(model=model, changed=changed, **SIZE), **{CONTROL: scene()})
+            found[model, name] = generated(pair, request_of(model=model, changed=changed, **SIZE), **{CONTROL: scene()})
     for name in ("plain", "lora", "light"):
         assert near(found["folder-control", name], found["file-control", name])
     assert len({image.tobytes() for (model, _), image in found.items() if model == "file-control"}) == 3
@@ -157,7 +157,7 @@ def test_with_a_control_net_it_is_the_folders_own(pair, request_of):
 @pytest.mark.slow
 def test_each_part_has_the_precision_that_was_asked_for(pair, request_of):
     changed = {"model.dtype": "bfloat16", "vae.dtype": "float32"}
-    folder, file = (drawn(pair, request_of(model=name, changed=changed, **SIZE)) for name in ("folder", "file"))
+    folder, file = (generated(pair, request_of(model=name, changed=changed, **SIZE)) for name in ("folder", "file"))
     assert near(folder, file, by=12)
     parts = pair.own.loaded.pipeline.components
     assert {str(parts[part].dtype) for part in ("unet", "text_encoder")} == {"torch.bfloat16"}
@@ -167,9 +167,9 @@ def test_each_part_has_the_precision_that_was_asked_for(pair, request_of):
 @pytest.mark.by_default("sdxl")
 @pytest.mark.slow
 def test_blocks_on_disk_draw_the_same_image(pair, request_of):
-    whole = drawn(pair, request_of(model="file", **SIZE))
+    whole = generated(pair, request_of(model="file", **SIZE))
     changed = {"memory.tier": "4gb", "memory.offload": "disk"}
-    assert np.abs(drawn(pair, request_of(model="file", changed=changed, **SIZE)).astype(int) - whole).max() <= 2
+    assert np.abs(generated(pair, request_of(model="file", changed=changed, **SIZE)).astype(int) - whole).max() <= 2
 
 
 # -- what the catalogue says of it -------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def test_what_the_file_lacks_comes_from_the_folder(pair, request_of, tmp_path):
     catalog = catalog_of(tmp_path, folder={"path": str(pair.folder)}, lean={"path": str(lean), "base": "folder"})
     request = request_of(model="lean", **SIZE)
     mine = np.asarray(Generator(catalog).generate(request).images[0].image)
-    assert near(mine, drawn(pair, request_of(model="folder", **SIZE)))
+    assert near(mine, generated(pair, request_of(model="folder", **SIZE)))
     counted = count_parameters(*files_of(catalog.find("lean")))
     assert counted == count_parameters(*files_of(pair.catalog.find("file")))
 

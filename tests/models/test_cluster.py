@@ -12,7 +12,7 @@ from core.types import GenerationRequest, JobState
 from tests.integration.jobs.harness import Shop, wait_for
 
 
-def drawn(folder: Path, request: GenerationRequest, **values: object) -> list[str]:
+def generated(folder: Path, request: GenerationRequest, **values: object) -> list[str]:
     """A digest of each image's pixels, in order."""
     shop = Shop(folder, DEFAULT_GENERATOR, **values)
     try:
@@ -35,6 +35,6 @@ def test_every_image_of_a_spread_job_has_the_pixels_that_one_worker_makes(tmp_pa
     own = ({}, {"prompt": "a blue car, desert"}, {"seed": 99}, {"width": 160}, {"prompt": "夜晚，雪地，黄色的灯塔"}, {})
     sizes = {"width": 128, "height": 128, "num_inference_steps": 3}
     request = GenerationRequest("a red house, day", seed=7, num_images=6, options=options, images=own, **sizes)
-    alone = drawn(tmp_path / "local", request)
-    spread = drawn(tmp_path / "ray", request, **{"worker.executor": "ray", "worker.ray_workers": 2})
+    alone = generated(tmp_path / "local", request)
+    spread = generated(tmp_path / "ray", request, **{"worker.executor": "ray", "worker.ray_workers": 2})
     assert spread == alone and len(set(alone)) == 5

@@ -89,7 +89,7 @@ def image():
 
 
 @pytest.fixture
-def draw(own, request_of, image):
+def generate(own, request_of, image):
     def run(model, image=image, **fields):
         request = request_of(model=model, **{**SIZE, **fields})
         return own.generate(request, attempt=ResumeState(inputs={CONTROL: image} if image else {})).images[0]
@@ -144,11 +144,11 @@ def same(one, other):
 @pytest.mark.parametrize("model", [*SDXL, *Z_IMAGE])
 @pytest.mark.parametrize("guidance", [0.0, 3.0])
 @pytest.mark.option("controlnet.preprocessor")
-def test_pixels_are_those_of_plain_diffusers(toy_box, draw, image, model, guidance):
-    used_as_it_is = draw(model, cfg_scale=guidance + 1, changed={"controlnet.preprocessor": "none"})
+def test_pixels_are_those_of_plain_diffusers(toy_box, generate, image, model, guidance):
+    used_as_it_is = generate(model, cfg_scale=guidance + 1, changed={"controlnet.preprocessor": "none"})
     assert same(used_as_it_is.image, theirs(toy_box, model, image, guidance))
     outlines = Image.fromarray(cv2.Canny(np.asarray(image), 100, 200)).convert("RGB")
-    assert same(draw(model, cfg_scale=guidance + 1).image, theirs(toy_box, model, outlines, guidance))
+    assert same(generate(model, cfg_scale=guidance + 1).image, theirs(toy_box, model, outlines, guidance))
     followed = theirs(toy_box, model, outlines, guidance)
     assert not same(used_as_it_is.image, followed)
     gap = np.abs(pixels(used_as_it_is.image) - pixels(followed)).mean()
@@ -171,16 +171,16 @@ def test_z_image_inpaints_as_plain_diffusers(toy_box, own, request_of, image, mo
     """Within the mask; all steps are run, from noise alone. Outside the pixels are the input's own."""
     source, mask = image.rotate(90, expand=True).resize(image.size), masked(image)
     request = request_of(model=model, **SIZE, changed={"controlnet.preprocessor": "none"})
-    drawn = own.generate(request, attempt=ResumeState(inputs={CONTROL: image, IMAGE: source, MASK: mask})).images[0]
+    generated = own.generate(request, attempt=ResumeState(inputs={CONTROL: image, IMAGE: source, MASK: mask})).images[0]
     parts = plain_pipeline(toy_box, model).components
     pipeline = ZImageControlNetInpaintPipeline(**parts)
     pipeline.set_progress_bar_config(disable=True)
     plain = pipeline("a red house, day", image=source, mask_image=mask, control_image=image, **SIZE, num_inference_steps=4,
                      guidance_scale=0.0, generator=torch.Generator().manual_seed(7)).images[0]  # fmt: skip
     white = pixels(mask) > 0
-    assert np.array_equal(pixels(drawn.image)[white], pixels(plain)[white])
-    assert np.array_equal(pixels(drawn.image)[~white], pixels(source)[~white])
-    assert drawn.effective["img2img.steps"] == 4
+    assert np.array_equal(pixels(generated.image)[white], pixels(plain)[white])
+    assert np.array_equal(pixels(generated.image)[~white], pixels(source)[~white])
+    assert generated.effective["img2img.steps"] == 4
 
 
 def test_z_image_control_without_a_masks_channels_is_refused(own, request_of, image):
@@ -195,7 +195,7 @@ def test_sdxl_goes_over_an_image_as_plain_diffusers(toy_box, own, request_of, im
     source, mask = image.rotate(90, expand=True).resize(image.size), masked(image)
     changed = {"controlnet.preprocessor": "none", "img2img.denoising_strength": 0.5}
     given = {CONTROL: image, IMAGE: source, **({MASK: mask} if with_mask else {})}
-    drawn = own.generate(request_of(model="beside", **SIZE, changed=changed), attempt=ResumeState(inputs=given)).images[
+    generated = own.generate(request_of(model="beside", **SIZE, changed=changed), attempt=ResumeState(inputs=given)).images[
         0
     ]
     kind = StableDiffusionXLControlNetInpaintPipeline if with_mask else StableDiffusionXLControlNetImg2ImgPipeline
@@ -205,51 +205,51 @@ def test_sdxl_goes_over_an_image_as_plain_diffusers(toy_box, own, request_of, im
     plain = pipeline("a red house, day", image=source, control_image=image, strength=0.5, **SIZE, num_inference_steps=4,
                      guidance_scale=1.0, generator=torch.Generator().manual_seed(7), **more).images[0]  # fmt: skip
     white = pixels(mask) > 0 if with_mask else np.ones((80, 64), bool)
-    assert np.array_equal(pixels(drawn.image)[white], pixels(plain)[white])
+    assert np.array_equal(pixels(generated.image)[white], pixels(plain)[white])
 
 
 @pytest.mark.by_default("v1")
 @pytest.mark.parametrize("model", ["beside", "v1", "folder"])
 @pytest.mark.option("controlnet.scale")
-def test_strength(toy_box, draw, image, model):
-    drawn = draw(model, changed={"controlnet.preprocessor": "none", "controlnet.scale": 0.3})
-    assert same(drawn.image, theirs(toy_box, model, image, controlnet_conditioning_scale=0.3))
-    free = draw("plain" if model == "beside" else "z", image=None)
-    assert same(draw(model, changed={"controlnet.scale": 0.0}).image, free.image), "at 0 the ControlNet says nothing"
+def test_strength(toy_box, generate, image, model):
+    generated = generate(model, changed={"controlnet.preprocessor": "none", "controlnet.scale": 0.3})
+    assert same(generated.image, theirs(toy_box, model, image, controlnet_conditioning_scale=0.3))
+    free = generate("plain" if model == "beside" else "z", image=None)
+    assert same(generate(model, changed={"controlnet.scale": 0.0}).image, free.image), "at 0 the ControlNet says nothing"
     away = [
-        np.abs(pixels(draw(model, changed={"controlnet.scale": by}).image) - pixels(free.image)).mean()
+        np.abs(pixels(generate(model, changed={"controlnet.scale": by}).image) - pixels(free.image)).mean()
         for by in (0.1, 1.0)
     ]
     assert away[0] < away[1]
     measured("controlnet.scale", f"{away[0]:.2f} and {away[1]:.2f} levels away at 0.1 and 1")
-    assert draw(model).effective["controlnet.scale"] == (1.0 if model == "beside" else 0.75)
+    assert generate(model).effective["controlnet.scale"] == (1.0 if model == "beside" else 0.75)
 
 
 @pytest.mark.option("controlnet.start", "controlnet.end")
-def test_from_when_to_when(toy_box, draw, image):
-    drawn = draw(
+def test_from_when_to_when(toy_box, generate, image):
+    generated = generate(
         "beside", changed={"controlnet.preprocessor": "none", "controlnet.start": 0.25, "controlnet.end": 0.75}
     )
-    assert same(drawn.image, theirs(toy_box, "beside", image, control_guidance_start=0.25, control_guidance_end=0.75))
+    assert same(generated.image, theirs(toy_box, "beside", image, control_guidance_start=0.25, control_guidance_end=0.75))
     whole = theirs(toy_box, "beside", image)
-    assert not same(drawn.image, whole)
-    gap = np.abs(pixels(drawn.image) - pixels(whole)).mean()
+    assert not same(generated.image, whole)
+    gap = np.abs(pixels(generated.image) - pixels(whole)).mean()
     for key in ("controlnet.start", "controlnet.end"):
         measured(key, f"0.25 to 0.75: pixels {gap:.2f}/255 from 0 to 1 on average, as in plain diffusers")
 
 
 @pytest.mark.by_default("0.25-0.75-heard2")
 @pytest.mark.parametrize(("start", "end", "heard"), [(0.5, 1.0, [2, 3]), (0.0, 0.5, [0, 1]), (0.25, 0.75, [1, 2])])
-def test_z_image_has_a_start_and_an_end_by_the_same_rule(own, draw, start, end, heard):
-    draw("v1")
+def test_z_image_has_a_start_and_an_end_by_the_same_rule(own, generate, start, end, heard):
+    generate("v1")
     network, scales = own.loaded.pipeline.controlnet, []
     told = network.register_forward_hook(
         lambda _, given, named, out: scales.append(named["conditioning_scale"]), with_kwargs=True
     )
     try:
-        part = draw("v1", changed={"controlnet.start": start, "controlnet.end": end}).image
+        part = generate("v1", changed={"controlnet.start": start, "controlnet.end": end}).image
         assert [step for step, scale in enumerate(scales) if scale] == heard
-        assert not same(part, draw("v1").image)
+        assert not same(part, generate("v1").image)
         assert scales[-4:] == [0.75] * 4, "nothing is left of it afterwards"
     finally:
         told.remove()
@@ -257,14 +257,14 @@ def test_z_image_has_a_start_and_an_end_by_the_same_rule(own, draw, start, end, 
 
 @pytest.mark.by_default("0.5-3")
 @pytest.mark.parametrize(("end", "heard"), [(1.0, 7), (0.5, 3)])
-def test_window_counts_both_evaluations_of_a_heun_step(own, draw, end, heard):
-    draw("v1")
+def test_window_counts_both_evaluations_of_a_heun_step(own, generate, end, heard):
+    generate("v1")
     scales = []
     told = own.loaded.pipeline.controlnet.register_forward_hook(
         lambda _, given, named, out: scales.append(named["conditioning_scale"]), with_kwargs=True
     )
     try:
-        draw("v1", changed={"generation.sampler": "heun", "controlnet.end": end})
+        generate("v1", changed={"generation.sampler": "heun", "controlnet.end": end})
     finally:
         told.remove()
     assert [index for index, scale in enumerate(scales) if scale] == list(range(heard))
@@ -280,50 +280,50 @@ def test_thresholds_of_the_outlines():
     measured("controlnet.canny_high", f"{counts[50, 100] // 3} and {counts[50, 250] // 3} white pixels at 100 and 250")
 
 
-def test_another_size_is_covered_and_cut(own, draw):
+def test_another_size_is_covered_and_cut(own, generate):
     wide = Image.new("RGB", (300, 100))
     wide.paste("white", (100, 0, 200, 100))
     seen, plain = [], controlnet.control_map
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(controlnet, "control_map", lambda image, *more: seen.append(image) or plain(image, *more))
-        draw("beside", image=wide, width=67, height=67)
+        generate("beside", image=wide, width=67, height=67)
     assert seen[0].size == (72, 72)
     assert pixels(seen[0]).min() > 230, "the middle of it, not the whole pressed together"
 
 
 @pytest.mark.parametrize("model", ["beside", "v1"])
-def test_any_size_is_delivered_exactly(draw, model):
-    assert draw(model, width=67, height=91).image.size == (67, 91)
+def test_any_size_is_delivered_exactly(generate, model):
+    assert generate(model, width=67, height=91).image.size == (67, 91)
 
 
 @pytest.mark.parametrize("model", ["whole", "v1"])
-def test_without_a_control_image_nothing_is_drawn(draw, model):
+def test_without_a_control_image_nothing_is_generated(generate, model):
     with pytest.raises(InputCombinationError, match="control_image: this model needs a control image"):
-        draw(model, image=None)
+        generate(model, image=None)
 
 
 # -- what the options of the model do to the ControlNet ----------------------------------------------------------------
 
 
-def test_positions_and_attention_are_the_transformers(own, draw):
-    neutral = draw("v21").image
-    turned = draw("v21", changed={"transformer.use_rope": False}).image
+def test_positions_and_attention_are_the_transformers(own, generate):
+    neutral = generate("v21").image
+    turned = generate("v21", changed={"transformer.use_rope": False}).image
     pipeline = own.loaded.pipeline
     assert pipeline.controlnet.rope_embedder is pipeline.transformer.rope_embedder
     assert not same(turned, neutral)
-    dropped = draw("v21", changed={"transformer.attention_dropout": 0.2}).image
+    dropped = generate("v21", changed={"transformer.attention_dropout": 0.2}).image
     processors = {type(layer.attention.processor).__name__ for layer in own_layers(pipeline)}
     assert processors == {"StudioProcessor"}
     assert not same(dropped, neutral)
-    assert same(draw("v21").image, neutral), "and back"
+    assert same(generate("v21").image, neutral), "and back"
 
 
 @pytest.mark.by_default("v21")
 @pytest.mark.parametrize("model", ["beside", "v1", "v21"])
 @pytest.mark.slow
-def test_blocks_on_disk_draw_the_same_image(own, draw, model):
-    whole = pixels(draw(model).image)
-    small = draw(model, changed={"memory.tier": "4gb", "memory.offload": "disk"})
+def test_blocks_on_disk_draw_the_same_image(own, generate, model):
+    whole = pixels(generate(model).image)
+    small = generate(model, changed={"memory.tier": "4gb", "memory.offload": "disk"})
     assert small.effective["memory.offload"] == "disk"
     assert np.abs(pixels(small.image) - whole).max() <= 2
 
@@ -331,15 +331,15 @@ def test_blocks_on_disk_draw_the_same_image(own, draw, model):
 @pytest.mark.by_default("v1")
 @pytest.mark.parametrize("model", ["beside", "v1"])
 @pytest.mark.slow
-def test_half_precision_is_drawn(draw, model):
-    assert draw(model, changed={"model.dtype": "bfloat16"}).image.size == (64, 80)
-    assert draw(model, changed={"model.dtype": "float16"}).image.size == (64, 80)
+def test_half_precision_is_drawn(generate, model):
+    assert generate(model, changed={"model.dtype": "bfloat16"}).image.size == (64, 80)
+    assert generate(model, changed={"model.dtype": "float16"}).image.size == (64, 80)
 
 
 @pytest.mark.slow
-def test_int8_leaves_the_control_layers_alone(own, draw):
-    whole = pixels(draw("v1").image)
-    image = draw("v1", changed={"memory.quantization": "int8"})
+def test_int8_leaves_the_control_layers_alone(own, generate):
+    whole = pixels(generate("v1").image)
+    image = generate("v1", changed={"memory.quantization": "int8"})
     assert image.effective["memory.quantization"] == "int8"
     assert np.abs(pixels(image.image) - whole).mean() < 8
     assert {type(p.data).__name__ for p in own_layers(own.loaded.pipeline).parameters()} == {"Tensor"}
@@ -358,10 +358,10 @@ def test_memory_and_parameters_are_those_of_both(catalog, toy_box, model, base):
     assert {**counted, "controlnet": 0} == {**count_parameters(toy_box / base), "controlnet": 0}
 
 
-def test_a_file_of_the_same_layout_with_other_weights_is_told_by_its_part(toy_box, draw, tmp_path):
+def test_a_file_of_the_same_layout_with_other_weights_is_told_by_its_part(toy_box, generate, tmp_path):
     network, base = toy_box / "v1.safetensors", toy_box / "z"
     before = part_hashes(network, base)
-    assert draw("v1").effective["model.files"] == before and set(before) == {
+    assert generate("v1").effective["model.files"] == before and set(before) == {
         "transformer",
         "text_encoder",
         "vae",
@@ -433,6 +433,6 @@ def test_a_cut_file_is_named_before_anything_is_loaded(toy_box, catalog):
     assert "shorter than its header" in catalog.find(str(toy_box / "cut.safetensors")).problem.message("en")
 
 
-def test_the_networks_class_is_the_one_that_diffusers_reads(own, draw):
-    draw("v20")
+def test_the_networks_class_is_the_one_that_diffusers_reads(own, generate):
+    generate("v20")
     assert type(own.loaded.pipeline.controlnet) is ZImageControlNetModel

@@ -33,8 +33,8 @@ def test_lines_are_where_the_edges_are(square):
 
 
 def test_scribbles_are_thick_and_without_detail(square):
-    drawn = levels(scribble(square)) > 0
-    row = drawn[48]
+    generated = levels(scribble(square)) > 0
+    row = generated[48]
     assert row[20:28].sum() >= 3, "thick"
     assert not row[43:53].any(), "the pattern is gone"
     assert set(np.unique(levels(scribble(square)))) == {0, 255}

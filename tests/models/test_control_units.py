@@ -64,7 +64,7 @@ def images():
 
 
 @pytest.fixture
-def draw(own, request_of, images):
+def generate(own, request_of, images):
     def run(model, *units, roles=(CONTROL,), changed=None, **fields):
         request = request_of(model=model, changed={UNITS: units, **(changed or {})}, **{**SIZE, **fields})
         return own.generate(request, attempt=ResumeState(inputs={role: images[role] for role in roles})).images[0]
@@ -79,10 +79,10 @@ def plain(kind, model, network, **arguments):
     more = {"requires_safety_checker": False, "feature_extractor": None} if model.name == "sd15" else {}
     pipeline = getattr(diffusers, kind)(**parts, controlnet=network, **more)
     pipeline.set_progress_bar_config(disable=True)
-    drawn = pipeline(
+    generated = pipeline(
         "a red house, day", num_inference_steps=4, generator=torch.Generator().manual_seed(7), **{**SIZE, **arguments}
     )
-    return drawn.images[0]
+    return generated.images[0]
 
 
 def sd_network(box, name):
@@ -98,33 +98,33 @@ def same(one, other):
 
 
 @pytest.mark.option("controlnet.units")
-def test_two_controlnets_with_weights_and_ranges(box, draw, images):
+def test_two_controlnets_with_weights_and_ranges(box, generate, images):
     both = [images[CONTROL], images[CONTROLS[1]]]
-    drawn = draw("sd15", "one:0.8:end=0.75", "two:0.5:start=0.25", roles=CONTROLS[:2], cfg_scale=3.0)
+    generated = generate("sd15", "one:0.8:end=0.75", "two:0.5:start=0.25", roles=CONTROLS[:2], cfg_scale=3.0)
     expected = plain(
         "StableDiffusionControlNetPipeline", box / "sd15", [sd_network(box, "one"), sd_network(box, "two")], image=both,
         controlnet_conditioning_scale=[0.8, 0.5], control_guidance_start=[0.0, 0.25], control_guidance_end=[0.75, 1.0],
         guidance_scale=3.0,
     )  # fmt: skip
-    assert same(drawn.image, expected)
-    alone = draw("sd15", "one:0.8:end=0.75", cfg_scale=3.0).image
-    assert not same(alone, drawn.image) and not same(alone, draw("sd15", roles=(), cfg_scale=3.0).image)
-    gap = np.abs(pixels(alone) - pixels(drawn.image)).mean()
+    assert same(generated.image, expected)
+    alone = generate("sd15", "one:0.8:end=0.75", cfg_scale=3.0).image
+    assert not same(alone, generated.image) and not same(alone, generate("sd15", roles=(), cfg_scale=3.0).image)
+    gap = np.abs(pixels(alone) - pixels(generated.image)).mean()
     measured(UNITS, f"one or two: pixels {gap:.1f}/255 apart on average, each as plain diffusers draws it")
-    assert drawn.effective[UNITS] == ("one:0.8:end=0.75", "two:0.5:start=0.25")
-    assert [file["name"] for file in drawn.effective["controlnet.files"]] == ["one", "two"]
+    assert generated.effective[UNITS] == ("one:0.8:end=0.75", "two:0.5:start=0.25")
+    assert [file["name"] for file in generated.effective["controlnet.files"]] == ["one", "two"]
 
 
 @pytest.mark.parametrize(("model", "name"), [("sd15", "one"), pytest.param("sdxl", "xl", marks=pytest.mark.slow)])
-def test_with_an_image_and_a_mask(box, draw, images, model, name):
+def test_with_an_image_and_a_mask(box, generate, images, model, name):
     sdxl = "XL" * (model == "sdxl")
     changed = {"img2img.denoising_strength": 0.5}
     given = {"image": images[IMAGE], "control_image": images[CONTROL], "strength": 0.5, "guidance_scale": 2.0,
              "controlnet_conditioning_scale": 1.0}  # fmt: skip
-    over = draw(model, name, roles=(CONTROL, IMAGE), changed=changed, cfg_scale=2.0)
+    over = generate(model, name, roles=(CONTROL, IMAGE), changed=changed, cfg_scale=2.0)
     kind = f"StableDiffusion{sdxl}ControlNetImg2ImgPipeline"
     assert same(over.image, plain(kind, box / model, sd_network(box, name), **given))
-    within = draw(model, name, roles=(CONTROL, IMAGE, MASK), changed=changed, cfg_scale=2.0)
+    within = generate(model, name, roles=(CONTROL, IMAGE, MASK), changed=changed, cfg_scale=2.0)
     kind = f"StableDiffusion{sdxl}ControlNetInpaintPipeline"
     expected = plain(kind, box / model, sd_network(box, name), mask_image=images[MASK], **given)
     white = pixels(images[MASK]) > 0
@@ -132,17 +132,17 @@ def test_with_an_image_and_a_mask(box, draw, images, model, name):
     assert np.array_equal(pixels(within.image)[~white], pixels(images[IMAGE])[~white])
 
 
-def test_union_of_two_types(box, draw, images):
+def test_union_of_two_types(box, generate, images):
     union = diffusers.ControlNetUnionModel.from_pretrained(box / "store" / "controlnet" / "union", dtype=torch.float32)
     both = [images[CONTROL], images[CONTROLS[1]]]
-    drawn = draw("sdxl", "union:0.7:type=pose", "union:0.4:type=tile", roles=CONTROLS[:2], cfg_scale=2.0)
+    generated = generate("sdxl", "union:0.7:type=pose", "union:0.4:type=tile", roles=CONTROLS[:2], cfg_scale=2.0)
     expected = plain(
         "StableDiffusionXLControlNetUnionPipeline", box / "sdxl", union, control_image=both, control_mode=[0, 6],
         controlnet_conditioning_scale=[0.7, 0.4], guidance_scale=2.0,
     )  # fmt: skip
-    assert same(drawn.image, expected)
+    assert same(generated.image, expected)
     changed = {"img2img.denoising_strength": 0.5}
-    over = draw("sdxl", "union:0.7:type=pose", roles=(CONTROL, IMAGE), changed=changed, cfg_scale=2.0)
+    over = generate("sdxl", "union:0.7:type=pose", roles=(CONTROL, IMAGE), changed=changed, cfg_scale=2.0)
     expected = plain(
         "StableDiffusionXLControlNetUnionImg2ImgPipeline", box / "sdxl", union, image=images[IMAGE], strength=0.5,
         control_image=[images[CONTROL]], control_mode=[0], controlnet_conditioning_scale=0.7, guidance_scale=2.0,
@@ -150,7 +150,7 @@ def test_union_of_two_types(box, draw, images):
     assert same(over.image, expected)
 
 
-def test_z_image_takes_one(box, draw, images):
+def test_z_image_takes_one(box, generate, images):
     path = box / "store" / "controlnet" / "zed.safetensors"
     config = box / "zed-config"
     tiny_models.z_image_network(step=2, kind="control_layers").save_config(config)
@@ -161,46 +161,46 @@ def test_z_image_takes_one(box, draw, images):
         "ZImageControlNetPipeline", box / "z", network, control_image=images[CONTROL], guidance_scale=0.0,
         controlnet_conditioning_scale=0.6,
     )  # fmt: skip
-    assert same(draw("z", "zed:0.6").image, expected)
-    assert draw("z", "zed").effective[UNITS] == ("zed:0.75",)
-    assert not same(draw("z", "zed:0.6:end=0.5").image, expected)
+    assert same(generate("z", "zed:0.6").image, expected)
+    assert generate("z", "zed").effective[UNITS] == ("zed:0.75",)
+    assert not same(generate("z", "zed:0.6:end=0.5").image, expected)
     with pytest.raises(ControlNetError, match="takes one ControlNet"):
-        draw("z", "zed", "zed:0.4:image=1")
+        generate("z", "zed", "zed:0.4:image=1")
 
 
-def test_neutral_units_change_nothing(own, draw):
-    free = draw("sd15", roles=())
-    assert same(draw("sd15", "one:0").image, free.image)
+def test_neutral_units_change_nothing(own, generate):
+    free = generate("sd15", roles=())
+    assert same(generate("sd15", "one:0").image, free.image)
     assert own._networks._kept == []
-    drawn = draw("sd15", "one").image
-    assert not same(drawn, free.image)
-    back = draw("sd15", roles=())
+    generated = generate("sd15", "one").image
+    assert not same(generated, free.image)
+    back = generate("sd15", roles=())
     assert same(back.image, free.image) and "controlnet.files" not in back.effective, "and back"
     assert own.loaded.info.pipeline == "StableDiffusionPipeline"
 
 
 @pytest.mark.slow
-def test_hires_and_source_image_as_control_image(draw, images):
+def test_hires_and_source_image_as_control_image(generate, images):
     changed = {"hires.enabled": True, "hires.denoising_strength": 0.5}
-    assert draw("sd15", "one:preprocessor=lineart", changed=changed, width=128, height=128).image.size == (128, 128)
+    assert generate("sd15", "one:preprocessor=lineart", changed=changed, width=128, height=128).image.size == (128, 128)
     changed = {"img2img.denoising_strength": 0.5}
-    alone = draw("sd15", "one:preprocessor=invert", roles=(IMAGE,), changed=changed).image
-    given = draw("sd15", "one", roles=(CONTROL, IMAGE), changed=changed).image
+    alone = generate("sd15", "one:preprocessor=invert", roles=(IMAGE,), changed=changed).image
+    given = generate("sd15", "one", roles=(CONTROL, IMAGE), changed=changed).image
     assert same(alone, given), "the source image inverted is the control image"
 
 
 @pytest.mark.parametrize("mode", [pytest.param("prompt", marks=pytest.mark.slow), "control"])
-def test_control_modes(draw, monkeypatch, mode):
+def test_control_modes(generate, monkeypatch, mode):
     """Factors as A1111 has them; with them at 1, `prompt` is balanced, and `control` alone in guided batches is not."""
-    balanced = draw("sd15", "one", cfg_scale=3.0).image
-    assert not same(draw("sd15", f"one:mode={mode}", cfg_scale=3.0).image, balanced)
+    balanced = generate("sd15", "one", cfg_scale=3.0).image
+    assert not same(generate("sd15", f"one:mode={mode}", cfg_scale=3.0).image, balanced)
     monkeypatch.setattr(stable_diffusion, "SOFT_FACTOR", 1.0)
-    assert same(draw("sd15", f"one:mode={mode}", cfg_scale=3.0).image, balanced) == (mode == "prompt")
-    assert same(draw("sd15", f"one:mode={mode}", cfg_scale=1.0).image, draw("sd15", "one", cfg_scale=1.0).image)
+    assert same(generate("sd15", f"one:mode={mode}", cfg_scale=3.0).image, balanced) == (mode == "prompt")
+    assert same(generate("sd15", f"one:mode={mode}", cfg_scale=1.0).image, generate("sd15", "one", cfg_scale=1.0).image)
 
 
 @pytest.mark.slow
-def test_a_single_file_reads_as_its_folder(box, own, draw):
+def test_a_single_file_reads_as_its_folder(box, own, generate):
     """The names of diffusers; its hint blocks have the published channels, which the tiny folder has not."""
     unet = diffusers.UNet2DConditionModel.from_pretrained(box / "sd15" / "unet")
     network = diffusers.ControlNetModel.from_unet(unet)
@@ -209,7 +209,7 @@ def test_a_single_file_reads_as_its_folder(box, own, draw):
     network.save_pretrained(nets / "wide")
     save_file(load_file(nets / "wide" / "diffusion_pytorch_model.safetensors"), nets / "single.safetensors")
     try:
-        assert same(draw("sd15", "single").image, draw("sd15", "wide").image)
+        assert same(generate("sd15", "single").image, generate("sd15", "wide").image)
     finally:
         shutil.rmtree(nets / "wide")
         (nets / "single.safetensors").unlink()
@@ -235,11 +235,11 @@ def test_units_that_do_not_fit_are_named(box, request_of, model, units, said):
         ControlNetLibrary(catalog).controlled(catalog.find(model), {UNITS: units})
 
 
-def test_images_that_are_missing_or_unused(draw):
+def test_images_that_are_missing_or_unused(generate):
     with pytest.raises(InputCombinationError, match="control_image: ControlNet one has no image"):
-        draw("sd15", "one", roles=())
+        generate("sd15", "one", roles=())
     with pytest.raises(InputCombinationError, match="control_image_2: no ControlNet uses this image"):
-        draw("sd15", "one", roles=CONTROLS[:2])
+        generate("sd15", "one", roles=CONTROLS[:2])
 
 
 @pytest.mark.parametrize(

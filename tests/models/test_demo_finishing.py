@@ -21,9 +21,9 @@ def small(monkeypatch):
 
 
 def test_each_size_is_drawn_first_and_nothing_that_is_held_out(small):
-    drawn = list(islice(finetune.Drawing(seed=1), 6))
-    assert {size for size, _, _ in drawn[:2]} == set(SMALL)
-    for (width, height), images, selected in drawn:
+    generated = list(islice(finetune.Drawing(seed=1), 6))
+    assert {size for size, _, _ in generated[:2]} == set(SMALL)
+    for (width, height), images, selected in generated:
         assert images.shape == (16 * 128 * 128 // (width * height), height, width, 3)
         assert len(selected) == len(images)
         assert not any(scene.held_out for scene in selected)
@@ -33,8 +33,8 @@ def test_each_size_is_drawn_first_and_nothing_that_is_held_out(small):
 def test_the_pool_keeps_what_it_has_room_for_as_the_model_knows_it(small, plain):
     parts = preview.Parts.of(plain)
     pool = finetune.Pool(parts)
-    for drawn in islice(DataLoader(finetune.Drawing(seed=1), batch_size=None), 8):
-        pool.add(*drawn)
+    for generated in islice(DataLoader(finetune.Drawing(seed=1), batch_size=None), 8):
+        pool.add(*generated)
     assert all(len(kept) <= finetune.ROOM for _, kept in pool.values())
     assert max(len(kept) for _, kept in pool.values()) == finetune.ROOM
     used = torch.cat([latents[: len(kept)].float().flatten() for latents, kept in pool.values()])

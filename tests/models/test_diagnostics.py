@@ -76,6 +76,9 @@ def test_a_dark_image_with_something_in_it_passes():
     image = Image.new("RGB", (8, 8))
     image.putpixel((3, 3), (3, 0, 0))
     output_checks.check_image(image, 8)
+    image.putpixel((3, 3), (0, 0, 0))
+    with pytest.raises(CorruptImageError):
+        output_checks.check_image(image, 8)
 
 
 def test_out_of_memory_is_told_in_one_line_and_the_next_request_works(request_of, monkeypatch):

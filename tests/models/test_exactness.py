@@ -15,7 +15,7 @@ from tests.models.conftest import WEIGHTS
 from tests.options import measured
 
 
-def drawn_by(pipeline, request):
+def generated_by(pipeline, request):
     """The same request, given to diffusers directly."""
     return pipeline(
         prompt=request.prompt,
@@ -54,7 +54,7 @@ def same(one, other):
 def test_equals_plain_diffusers(generator, plain, request_of, fields):
     request = request_of(**fields)
     ours = generator.generate(request).images[0].image
-    assert same(ours, drawn_by(plain, request))
+    assert same(ours, generated_by(plain, request))
     for key in ("prompt", "width", "height", "num_inference_steps", "cfg_scale", "seed"):
         measured(f"generation.{key}", "five different requests: every pixel is plain diffusers' own")
 
@@ -64,7 +64,7 @@ def test_equals_plain_diffusers_in_bfloat16(generator, request_of):
     request = request_of(changed={"model.dtype": "bfloat16"})
     pipeline = ZImagePipeline.from_pretrained(WEIGHTS, dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
-    assert same(generator.generate(request).images[0].image, drawn_by(pipeline, request))
+    assert same(generator.generate(request).images[0].image, generated_by(pipeline, request))
 
 
 @pytest.mark.slow
@@ -106,5 +106,5 @@ def test_previews_change_no_pixel(generator, request_of, monkeypatch):
     shown = generator.generate(request_of(), on_progress=lambda p: previews.append(p.preview)).images[0].image
     hidden = generator.generate(request_of(changed={"preview.enabled": False})).images[0].image
     assert same(shown, hidden)
-    assert sum(drawn is not None for drawn in previews) == 4
+    assert sum(generated is not None for generated in previews) == 4
     measured("preview.enabled", "four previews in four steps, none when off; no pixel of the result differs")

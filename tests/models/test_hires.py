@@ -19,7 +19,7 @@ ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.denoising_strength": 0.5
 @pytest.mark.by_default("demo-lanczos", "sdxl-nearest")
 @pytest.mark.option("hires.enabled", "hires.scale", "hires.denoising_strength", "hires.upscaler")
 @pytest.mark.parametrize("upscaler", ["lanczos", "nearest"])
-def test_it_is_the_small_image_enlarged_and_drawn_over(own, family, request_of, upscaler):
+def test_it_is_the_small_image_enlarged_and_refined(own, family, request_of, upscaler):
     """Each of the two passes is the image that it would be alone."""
     size = {"width": 160, "height": 128}
     seen = []
@@ -63,7 +63,7 @@ def test_any_size_is_delivered_exactly(own, request_of, size, exact):
     changed = {**ON, "hires.scale": 1.75, "force_original_resolution": exact}
     image = own.generate(request_of(width=size[0], height=size[1], changed=changed)).images[0]
     assert image.image.size == size
-    assert all(0 <= drawn - asked < 16 for drawn, asked in zip(image.rendered_size, size, strict=True))
+    assert all(0 <= generated - asked < 16 for generated, asked in zip(image.rendered_size, size, strict=True))
 
 
 def test_off_changes_no_pixel(own, request_of):
@@ -98,7 +98,7 @@ def test_a_cancel_ends_the_second_pass_too(own, request_of):
         ({}, (), "hires.enabled"),
     ],
 )
-def test_what_cannot_be_drawn_is_told_before_the_run(request_of, changed, inputs, key):
+def test_what_cannot_be_generated_is_reported_before_the_run(request_of, changed, inputs, key):
     model = ModelInfo("demo", {}, {}, None, 128, 128, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=inputs)
     request = request_of(width=128, height=200, changed={**ON, **changed})
     with pytest.raises(OptionError) as error:

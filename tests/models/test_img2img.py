@@ -61,7 +61,7 @@ def family(request, tmp_path_factory):
     return ("demo" if make is None else str(folder)), folder, stem, more
 
 
-def drawn_by_diffusers(folder, kind, request, more, **given):
+def generated_by_diffusers(folder, kind, request, more, **given):
     pipeline = getattr(diffusers, kind).from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
@@ -86,7 +86,7 @@ def test_from_a_image_it_is_plain_diffusers(own, family, request_of, guidance, s
     )  # fmt: skip
     seen = []
     mine = own.generate(request, seen.append, attempt=ResumeState(inputs={"image": scene()})).images[0]
-    theirs = drawn_by_diffusers(folder, f"{stem}Img2ImgPipeline", request, more, image=scene(), strength=strength)
+    theirs = generated_by_diffusers(folder, f"{stem}Img2ImgPipeline", request, more, image=scene(), strength=strength)
     assert np.array_equal(pixels(mine.image), pixels(theirs))
     run = DESCRIBED[own.loaded.info.pipeline].steps_run(6, strength)
     assert mine.effective["img2img.steps"] == run
@@ -107,7 +107,7 @@ def test_within_a_mask_it_is_plain_diffusers_and_outside_the_input_itself(own, f
     )  # fmt: skip
     given = {"image": scene(), "mask_image": hole()}
     mine = own.generate(request, attempt=ResumeState(inputs=given)).images[0]
-    theirs = drawn_by_diffusers(
+    theirs = generated_by_diffusers(
         folder, f"{stem}InpaintPipeline", request, more, **given, strength=strength, width=128, height=96
     )
     white = pixels(hole())[..., 0] > 0
@@ -143,7 +143,7 @@ def test_nothing_is_in_memory_twice(own, family, request_of):
 @pytest.mark.by_default("demo-True-asked0", "demo-False-asked1", "sdxl-True-asked1", "sd-False-asked0")
 @pytest.mark.parametrize("asked", [(67, 91), (160, 64)])
 @pytest.mark.parametrize("resize", [False, True])
-def test_any_size_is_delivered_and_what_is_not_drawn_anew_stays_in_its_place(own, family, request_of, asked, resize):
+def test_any_size_is_delivered_and_what_is_not_generated_anew_stays_in_its_place(own, family, request_of, asked, resize):
     """A small part is drawn anew, so the rest must be the input, scaled to cover and cut, to the pixel."""
     mask = Image.new("RGB", (128, 96), "black")
     ImageDraw.Draw(mask).rectangle((60, 40, 80, 60), fill="white")

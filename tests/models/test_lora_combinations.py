@@ -64,7 +64,7 @@ def theirs(toy, name, request, **given):
     return np.asarray(image)
 
 
-def drawn(generator, request, **inputs):
+def generated(generator, request, **inputs):
     return np.asarray(generator.generate(request, attempt=ResumeState(inputs=inputs)).images[0].image)
 
 
@@ -72,10 +72,10 @@ def drawn(generator, request, **inputs):
 def test_over_a_image(toy, request_of):
     fields = {"model": "plain", "num_inference_steps": 5, "cfg_scale": 3.0, **SIZE}
     request = request_of(changed={"lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6}, **fields)
-    mine = drawn(toy.own, request, image=scene())
+    mine = generated(toy.own, request, image=scene())
     assert np.array_equal(mine, theirs(toy, "Img2Img", request, image=scene(), strength=0.6))
     assert not np.array_equal(
-        mine, drawn(toy.own, request_of(changed={"img2img.denoising_strength": 0.6}, **fields), image=scene())
+        mine, generated(toy.own, request_of(changed={"img2img.denoising_strength": 0.6}, **fields), image=scene())
     )
 
 
@@ -84,7 +84,7 @@ def test_over_a_image(toy, request_of):
 def test_within_a_mask(toy, request_of):
     fields = {"model": "plain", "num_inference_steps": 5, "cfg_scale": 3.0, **SIZE}
     request = request_of(changed={"lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6}, **fields)
-    mine = drawn(toy.own, request, image=scene(), mask_image=hole())
+    mine = generated(toy.own, request, image=scene(), mask_image=hole())
     other = theirs(toy, "Inpaint", request, image=scene(), mask_image=hole(), strength=0.6, **SIZE)
     white = np.asarray(hole())[..., 0] > 0
     assert np.array_equal(mine[white], other[white])
@@ -97,10 +97,10 @@ def test_with_a_control_net(toy, request_of):
     fields = {"model": "control", "cfg_scale": 3.0, **SIZE}
     as_it_is = {"controlnet.preprocessor": "none"}
     request = request_of(changed={"lora.use": ("net:0.8",), **as_it_is}, **fields)
-    mine = drawn(toy.own, request, **{CONTROL: scene()})
+    mine = generated(toy.own, request, **{CONTROL: scene()})
     network = ControlNetModel.from_pretrained(toy.box / "network", dtype=torch.float32)
     assert np.array_equal(mine, theirs(toy, "ControlNet", request, image=scene(), controlnet=network, **SIZE))
-    assert not np.array_equal(mine, drawn(toy.own, request_of(changed=as_it_is, **fields), **{CONTROL: scene()}))
+    assert not np.array_equal(mine, generated(toy.own, request_of(changed=as_it_is, **fields), **{CONTROL: scene()}))
 
 
 # -- Z-Image -----------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def own():
 
 def test_z_image_over_a_image(own, request_of):
     request = request_of(changed={**INK, "img2img.denoising_strength": 0.5}, **SIZE)
-    mine = drawn(own, request, image=scene())
+    mine = generated(own, request, image=scene())
     plain = ZImagePipeline.from_pretrained(EMBEDDED, dtype=torch.float32)
     plain.load_lora_weights(
         str(PROJECT_ROOT / "core" / "demo" / "lora"), weight_name="ink-print.safetensors", adapter_name="ink"
@@ -131,12 +131,12 @@ def test_z_image_over_a_image(own, request_of):
 def test_both_passes_have_it(own, request_of):
     size = {"width": 160, "height": 128}
     both = own.generate(request_of(changed={**INK, **ON}, **size)).images[0]
-    small = drawn(own, request_of(changed=INK, width=80, height=64))
+    small = generated(own, request_of(changed=INK, width=80, height=64))
     large = Image.fromarray(small).resize((160, 128), Image.Resampling.LANCZOS)
-    over = drawn(own, request_of(changed={**INK, "img2img.denoising_strength": 0.5}, **size), image=large)
+    over = generated(own, request_of(changed={**INK, "img2img.denoising_strength": 0.5}, **size), image=large)
     assert np.array_equal(np.asarray(both.image), over)
     assert [file["name"] for file in both.effective["lora.files"]] == ["ink-print"]
-    assert not np.array_equal(np.asarray(both.image), drawn(own, request_of(changed=ON, **size)))
+    assert not np.array_equal(np.asarray(both.image), generated(own, request_of(changed=ON, **size)))
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_z_image_with_a_control_net(tmp_path, request_of):
         Catalog(tmp_path / "configs", ModelPaths(tmp_path / "store")), loras=LoraLibrary(tmp_path / "loras")
     )
     images = [
-        drawn(own, request_of(model="zc", changed={"lora.use": use}, width=64, height=80), **{CONTROL: scene()})
+        generated(own, request_of(model="zc", changed={"lora.use": use}, width=64, height=80), **{CONTROL: scene()})
         for use in ((), ("z:1",), ())
     ]
     assert not np.array_equal(images[0], images[1]) and np.array_equal(images[0], images[2])

@@ -41,7 +41,7 @@ def own(folder):
     return Generator(Catalog(PROJECT_ROOT / "configs", ModelPaths(folder)), loras=LoraLibrary(folder))
 
 
-def drawn(generator, request):
+def generated(generator, request):
     image = generator.generate(request).images[0]
     return image, np.asarray(image.image).astype(int)
 
@@ -63,12 +63,12 @@ def by_diffusers(pipeline, request, loras, **more):
 @pytest.mark.option("lora.use")
 def test_equals_plain_diffusers_at_the_same_weights(own, plain, request_of, folder):
     request = request_of(changed={"lora.use": ("one.v2:0.8", "two:-0.5")}, **SMALL)
-    image, mine = drawn(own, request)
+    image, mine = generated(own, request)
     theirs = by_diffusers(
         plain, request, [(folder / "one.v2.safetensors", 0.8), (folder / "two.safetensors", -0.5)], guidance_scale=0.0
     )
     assert np.array_equal(mine, theirs)
-    _, without = drawn(own, request_of(**SMALL))
+    _, without = generated(own, request_of(**SMALL))
     assert np.abs(mine - without).mean() > 1
     measured("lora.use", f"two random ones move pixels by {np.abs(mine - without).mean():.1f}/255 on average")
     assert image.effective["lora.use"] == ("one.v2:0.8", "two:-0.5")
@@ -83,7 +83,7 @@ def test_equals_plain_diffusers_at_the_same_weights(own, plain, request_of, fold
 def test_none_and_weight_0_are_plain_diffusers_bit_for_bit(own, plain, request_of):
     theirs = by_diffusers(plain, request_of(**SMALL), [], guidance_scale=0.0)
     for use in ((), ("one.v2:0",), ("one.v2:0", "two:-0")):
-        image, mine = drawn(own, request_of(changed={"lora.use": use}, **SMALL))
+        image, mine = generated(own, request_of(changed={"lora.use": use}, **SMALL))
         assert np.array_equal(mine, theirs)
         assert "lora.files" not in image.effective
         assert not any("lora" in name for name, _ in own.loaded.pipeline.transformer.named_modules())
@@ -92,20 +92,20 @@ def test_none_and_weight_0_are_plain_diffusers_bit_for_bit(own, plain, request_o
 @pytest.mark.parametrize("swaps", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_swaps_leave_no_trace_and_load_nothing_again(own, request_of, swaps):
     tiny = {**SMALL, "num_inference_steps": 1}
-    _, before = drawn(own, request_of(**tiny))
+    _, before = generated(own, request_of(**tiny))
     model, layer = own.loaded.pipeline, own.loaded.pipeline.transformer.layers[0].attention.to_q
     ways = [("one.v2:0.5",), ("two:1",), ("one.v2:1", "two:0.3"), ("two:0.3", "one.v2:-1"), ()]
-    firsts = [drawn(own, request_of(changed={"lora.use": use}, **tiny))[1] for use in ways]
+    firsts = [generated(own, request_of(changed={"lora.use": use}, **tiny))[1] for use in ways]
     gc.collect()
     memory, objects = psutil.Process().memory_info().rss, _tensors()
     for k in range(swaps):
-        _, again = drawn(own, request_of(changed={"lora.use": ways[k % 5]}, **tiny))
+        _, again = generated(own, request_of(changed={"lora.use": ways[k % 5]}, **tiny))
         assert np.array_equal(again, firsts[k % 5]), f"swap {k}"
     gc.collect()
     assert _tensors() <= objects, "tensors that are alive"
     assert psutil.Process().memory_info().rss - memory < 40e6
     assert own.loaded.pipeline is model and model.transformer.layers[0].attention.to_q is layer
-    assert np.array_equal(drawn(own, request_of(**tiny))[1], before)
+    assert np.array_equal(generated(own, request_of(**tiny))[1], before)
 
 
 def _tensors():
@@ -113,9 +113,9 @@ def _tensors():
 
 
 def test_a_tag_in_the_prompt_is_the_option(own, request_of):
-    _, by_option = drawn(own, request_of(changed={"lora.use": ("two:0.7",)}, **SMALL))
+    _, by_option = generated(own, request_of(changed={"lora.use": ("two:0.7",)}, **SMALL))
     asked = request_of(prompt="a red house, day <lora:two:0.7>", **SMALL)
-    image, by_tag = drawn(own, asked)
+    image, by_tag = generated(own, asked)
     assert np.array_equal(by_tag, by_option)
     assert image.request.prompt == asked.prompt, "recorded as it was given"
     (said,) = [one for one in image.decisions if one.option == "lora.use"]
@@ -127,7 +127,7 @@ def test_images_of_a_batch_have_each_their_own(own, request_of):
     batch = own.generate(request_of(num_images=3, images=images, **SMALL)).images
     names = [[file["name"] for file in image.effective.get("lora.files", [])] for image in batch]
     assert names == [["two"], [], ["one.v2"]]
-    assert np.array_equal(np.asarray(batch[1].image), drawn(own, request_of(**SMALL))[1])
+    assert np.array_equal(np.asarray(batch[1].image), generated(own, request_of(**SMALL))[1])
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_images_of_a_batch_have_each_their_own(own, request_of):
     ids=str,
 )
 def test_however_the_model_is_held_a_lora_acts_and_goes(own, request_of, changed):
-    _, before = drawn(own, request_of(changed=changed, **SMALL))
-    _, full = drawn(own, request_of(changed={"lora.use": ("one.v2:1",)}, **SMALL))
-    _, plain = drawn(own, request_of(**SMALL))
-    _, held = drawn(own, request_of(changed={**changed, "lora.use": ("one.v2:1",)}, **SMALL))
-    _, after = drawn(own, request_of(changed=changed, **SMALL))
+    _, before = generated(own, request_of(changed=changed, **SMALL))
+    _, full = generated(own, request_of(changed={"lora.use": ("one.v2:1",)}, **SMALL))
+    _, plain = generated(own, request_of(**SMALL))
+    _, held = generated(own, request_of(changed={**changed, "lora.use": ("one.v2:1",)}, **SMALL))
+    _, after = generated(own, request_of(changed=changed, **SMALL))
     assert np.array_equal(before, after)
     wanted, found = full - plain, held - before  # what the LoRA adds, here and in whole float32
     assert np.corrcoef(wanted.ravel(), found.ravel())[0, 1] > 0.9
@@ -162,11 +162,11 @@ def test_blocks_on_disk_are_refused_with_the_reason(own, request_of):
 
 def test_with_a_lora_nothing_is_compiled_and_the_record_says_so(own, request_of, monkeypatch):
     monkeypatch.setattr("core.inference.torch_compile._warm_up", lambda *given: pytest.fail("compiled"))
-    image, compiled = drawn(own, request_of(changed={"compile.enabled": True, "lora.use": ("two:1",)}, **SMALL))
+    image, compiled = generated(own, request_of(changed={"compile.enabled": True, "lora.use": ("two:1",)}, **SMALL))
     assert image.effective["compile.enabled"] is False and image.request.options["compile.enabled"] is True
     (said,) = [one for one in image.decisions if one.option == "compile.enabled"]
     assert (said.requested, said.effective) == (True, False) and "LoRA" in said.reason["zh"]
-    assert np.array_equal(compiled, drawn(own, request_of(changed={"lora.use": ("two:1",)}, **SMALL))[1])
+    assert np.array_equal(compiled, generated(own, request_of(changed={"lora.use": ("two:1",)}, **SMALL))[1])
 
 
 def test_what_cannot_be_used_ends_before_anything_is_loaded(own, request_of, folder):
@@ -181,7 +181,7 @@ def test_what_cannot_be_used_ends_before_anything_is_loaded(own, request_of, fol
 
 
 def test_one_that_breaks_while_it_is_put_in_leaves_the_model_plain(own, request_of, monkeypatch):
-    _, before = drawn(own, request_of(**SMALL))
+    _, before = generated(own, request_of(**SMALL))
 
     def broken(*given, **more):
         raise RuntimeError("size mismatch")
@@ -191,8 +191,8 @@ def test_one_that_breaks_while_it_is_put_in_leaves_the_model_plain(own, request_
         with pytest.raises(LoraFileError, match="size mismatch"):
             own.generate(request_of(changed={"lora.use": ("one.v2:1", "two:1")}, **SMALL))
     assert own.loaded.adapters == set()
-    assert np.array_equal(drawn(own, request_of(**SMALL))[1], before)
-    assert not np.array_equal(drawn(own, request_of(changed={"lora.use": ("one.v2:1",)}, **SMALL))[1], before)
+    assert np.array_equal(generated(own, request_of(**SMALL))[1], before)
+    assert not np.array_equal(generated(own, request_of(changed={"lora.use": ("one.v2:1",)}, **SMALL))[1], before)
 
 
 # -- U-Nets ------------------------------------------------------------------------------------------------------------
@@ -222,13 +222,13 @@ def toy(request, tmp_path_factory):
 @pytest.mark.parametrize("guidance", [0.0, 4.0])
 def test_a_u_nets_loras_are_plain_diffusers_own(toy, request_of, guidance):
     small = {**SMALL, "model": str(toy.folder), "cfg_scale": guidance + 1, "negative_prompt": "grey"}
-    _, before = drawn(toy.own, request_of(**small))
+    _, before = generated(toy.own, request_of(**small))
     request = request_of(changed={"lora.use": ("whole:0.9", "net:0.4")}, **small)
-    _, mine = drawn(toy.own, request)
+    _, mine = generated(toy.own, request)
     files = [(toy.loras / "whole.safetensors", 0.9), (toy.loras / "net.safetensors", 0.4)]
     theirs = by_diffusers(toy.plain, request, files, guidance_scale=guidance + 1, negative_prompt="grey")
     assert np.array_equal(mine, theirs) and not np.array_equal(mine, before)
-    assert np.array_equal(drawn(toy.own, request_of(**small))[1], before)
+    assert np.array_equal(generated(toy.own, request_of(**small))[1], before)
 
 
 def test_a_text_encoders_part_is_read_anew(toy, request_of):

@@ -25,7 +25,7 @@ def fresh():
     generator.unload()
 
 
-def drawn(generator, request):
+def generated(generator, request):
     image = generator.generate(request).images[0]
     return image, np.asarray(image.image).astype(int)
 
@@ -36,8 +36,8 @@ def weight_bytes(module):
 
 @pytest.mark.option("memory.offload", "memory.tier")
 def test_blocks_on_disk_draw_the_same_image_and_go_with_the_model(generator, request_of):
-    _, whole = drawn(generator, request_of())
-    image, blocks = drawn(generator, request_of(changed={"memory.tier": "4gb", "memory.offload": "disk"}))
+    _, whole = generated(generator, request_of())
+    image, blocks = generated(generator, request_of(changed={"memory.tier": "4gb", "memory.offload": "disk"}))
     folder = generator.loaded.blocks
     files = list(folder.glob("*/*.safetensors"))
     assert {file.parent.name for file in files} == {"text_encoder", "transformer"}
@@ -47,7 +47,7 @@ def test_blocks_on_disk_draw_the_same_image_and_go_with_the_model(generator, req
     assert image.request.options["vae.enable_tiling"] is False, "the request is kept as it was asked"
     assert np.abs(whole - blocks).max() <= 2  # sums of weights at other addresses round otherwise
     measured("memory.offload", f"disk: {len(files)} files, largest difference {np.abs(whole - blocks).max()}/255")
-    drawn(generator, request_of())
+    generated(generator, request_of())
     assert not folder.exists()
 
 
@@ -62,14 +62,14 @@ def test_blocks_of_a_killed_process_are_removed(tmp_path, monkeypatch):
 
 @pytest.mark.option("memory.offload")
 def test_parts_offloaded_one_by_one_draw_the_same_image(generator, request_of):
-    _, whole = drawn(generator, request_of())
+    _, whole = generated(generator, request_of())
     pipeline = generator.loaded.pipeline
     offload.place(
         pipeline, backend_of("ZImagePipeline"), "cpu", "model"
     )  # the mechanics of a card: hooks move each part
     try:
         assert residency.of(pipeline)
-        _, parts = drawn(generator, request_of())
+        _, parts = generated(generator, request_of())
     finally:
         pipeline.remove_all_hooks()
     assert np.array_equal(whole, parts)
@@ -77,7 +77,7 @@ def test_parts_offloaded_one_by_one_draw_the_same_image(generator, request_of):
 
 @pytest.mark.slow
 def test_offloading_without_a_card_is_refused_with_its_reason(generator, request_of):
-    image, _ = drawn(generator, request_of(changed={"memory.offload": "group"}))
+    image, _ = generated(generator, request_of(changed={"memory.offload": "group"}))
     assert image.effective["memory.offload"] == "none"
     assert any("nothing to offload from" in choice.reason["en"] for choice in image.decisions)
 
@@ -90,9 +90,9 @@ def test_offloading_without_a_card_is_refused_with_its_reason(generator, request
 def test_quantised_weights_are_smaller_and_generate_nearly_the_same(
     generator, request_of, kind, mark, most_bytes, most_distance
 ):
-    _, whole = drawn(generator, request_of())
+    _, whole = generated(generator, request_of())
     before = weight_bytes(generator.loaded.pipeline.transformer)
-    _, small = drawn(generator, request_of(changed={"memory.quantization": kind}))
+    _, small = generated(generator, request_of(changed={"memory.quantization": kind}))
     layer = generator.loaded.pipeline.transformer.layers[0]
     assert mark in {type(p).__name__ for p in layer.parameters()}
     after = sum(stored(p) for p in generator.loaded.pipeline.transformer.parameters())
@@ -117,7 +117,7 @@ def test_fp8_storage_keeps_each_weight_in_a_byte_but_norms_and_modulation(genera
 
 @pytest.mark.option("text_encoder.device")
 def test_a_text_encoder_kept_apart_gets_its_inputs_and_gives_its_outputs_back(generator, request_of, monkeypatch):
-    _, whole = drawn(generator, request_of())
+    _, whole = generated(generator, request_of())
     pipeline, sent = generator.loaded.pipeline, []
 
     def send(value, device):
@@ -128,7 +128,7 @@ def test_a_text_encoder_kept_apart_gets_its_inputs_and_gives_its_outputs_back(ge
     try:
         offload.place(pipeline, backend_of("ZImagePipeline"), "cpu", "none", "cpu:0")
         generator.loaded.texts.clear()
-        _, apart = drawn(generator, request_of())
+        _, apart = generated(generator, request_of())
     finally:
         generator.unload()
     assert np.array_equal(whole, apart) and sent == ["cpu:0", "cpu:0", "cpu"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.inference import latent_preview
-from tests.models.test_exactness import drawn_by, same
+from tests.models.test_exactness import generated_by, same
 from tests.options import measured
 
 
@@ -131,7 +131,7 @@ def test_toggles_leave_the_plain_image(generator, plain, request_of, turns):
     """Each change is taken back by the next image, in one process, on one loaded model."""
     small = {"width": 96, "height": 96, "num_inference_steps": 1}
     live = [changed for changed in (*QUICK, *OTHERS) if "model.dtype" not in changed]
-    untouched = drawn_by(plain, request_of(**small))
+    untouched = generated_by(plain, request_of(**small))
     for turn in range(turns):
         generator.generate(request_of(changed=live[turn % len(live)], **small))
         assert same(generator.generate(request_of(**small)).images[0].image, untouched), live[turn % len(live)]
@@ -143,7 +143,7 @@ def test_no_scaling_is_plain_diffusers_beyond_the_base(generator, plain, request
     changed = {"transformer.rope_scaling": "none", "transformer.rope_base_resolution": 64}
     request = request_of(changed=changed, width=side, height=side, num_inference_steps=2)
     generator.generate(request_of(changed=SCALED, width=side, height=side, num_inference_steps=1))
-    assert same(generator.generate(request).images[0].image, drawn_by(plain, request))
+    assert same(generator.generate(request).images[0].image, generated_by(plain, request))
 
 
 def test_the_record_says_how_positions_were_scaled(generator, request_of):
@@ -205,5 +205,5 @@ def test_previews_come_every_so_many_steps(generator, request_of, monkeypatch):
     generator.generate(
         request_of(changed={"preview.interval": 3}), on_progress=lambda p: seen.append((p.step, p.preview))
     )
-    assert [step for step, drawn in seen if drawn is not None] == [3]
+    assert [step for step, generated in seen if generated is not None] == [3]
     measured("preview.interval", "3: one preview in four steps, after the third")

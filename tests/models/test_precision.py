@@ -167,7 +167,7 @@ def loud(pipeline, factor):
             block.feed_forward.w2.weight.data *= factor
 
 
-def draw(pipeline):
+def generate(pipeline):
     pipeline.set_progress_bar_config(disable=True)
     return np.asarray(
         pipeline(
@@ -187,16 +187,16 @@ def test_float16_keeps_the_image_where_plain_float16_loses_it():
     largest = []
     for block in brain.transformer.layers:
         block.feed_forward.register_forward_hook(lambda module, given, out: largest.append(out.abs().max().item()))
-    draw(brain)
+    generate(brain)
     factor = 1e6 / max(largest)
     for pipeline in (brain, half):
         loud(pipeline, factor)
-    right = draw(brain)
+    right = generate(brain)
     assert max(largest) > 9e5
-    plain = draw(half)
+    plain = generate(half)
     assert not np.isfinite(plain).all() or np.ptp(plain) < 0.01, "else this test proves nothing"
     half_precision.fit(half.transformer)
-    assert np.abs(draw(half) - right).mean() * 255 < 2
+    assert np.abs(generate(half) - right).mean() * 255 < 2
 
 
 @pytest.mark.slow
@@ -204,7 +204,7 @@ def test_float16_of_values_that_do_not_overflow_stays_close():
     """Against float32: 0.2 of 255 in the mean (bfloat16: 0.45)."""
     half = load(torch.float16)
     half_precision.fit(half.transformer)
-    assert np.abs(draw(half) - draw(load(torch.float32))).mean() * 255 < 0.2
+    assert np.abs(generate(half) - generate(load(torch.float32))).mean() * 255 < 0.2
 
 
 def test_float16_is_fitted_and_leaves_the_vae_in_float32(generator, request_of):

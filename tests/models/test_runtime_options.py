@@ -11,7 +11,7 @@ from core.config.options import SCHEMA
 from core.config.schema import TakesEffect
 from core.errors import UnavailableError
 from core.inference import torch_compile
-from tests.models.test_exactness import drawn_by
+from tests.models.test_exactness import generated_by
 
 SIZE = {"width": 64, "height": 64, "num_inference_steps": 1}
 GROWTH = 64 * 2**20  # bytes that caches and the allocator may settle by
@@ -39,7 +39,7 @@ CHANGES = {
 
 def back_and_forth(generator, request_of, plain, rounds, monkeypatch):
     monkeypatch.setitem(torch_compile.MODES, "default", {"backend": "eager"})  # the C++ compiler takes a minute a graph
-    right = np.asarray(drawn_by(plain, request_of(**SIZE)))
+    right = np.asarray(generated_by(plain, request_of(**SIZE)))
     process = psutil.Process()
     settled = 0
     for turn in range(rounds):

@@ -47,7 +47,7 @@ def http(tmp_path: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def draw(http: httpx.Client, number: int) -> list[str]:
+def generate(http: httpx.Client, number: int) -> list[str]:
     """One job of BATCH images, in turns a batch with wildcards and sizes, and one prompt with many seeds; the ids.
 
     It is watched as a page watches it, previews and thumbnails too.
@@ -91,7 +91,7 @@ def test_images_by_the_hundred_leave_nothing_behind(http: httpx.Client, images: 
     made: list[str] = []
     samples: dict[str, list[Sample]] = {"app": [], "worker": []}
     for number in range(images // BATCH):
-        made += draw(http, number)
+        made += generate(http, number)
         if len(made) >= warm:
             for name, process in processes(http).items():
                 samples[name].append(sample(process))

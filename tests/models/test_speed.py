@@ -8,7 +8,7 @@ import torch
 from diffusers import ZImagePipeline
 
 from core.inference import text_encoding
-from tests.models.test_exactness import drawn_by, same
+from tests.models.test_exactness import generated_by, same
 from tests.options import measured
 
 ALL_OFF = {
@@ -48,7 +48,7 @@ def counted(generator, request_of, monkeypatch):
 @pytest.mark.parametrize("fields", [{}, {"cfg_scale": 3.0, "negative_prompt": "mountains, " * 20}], ids=["", "guided"])
 def test_each_alone_and_none_equal_plain_diffusers(generator, plain, request_of, fields):
     size = {"width": 64, "height": 64, "num_inference_steps": 2}
-    right = drawn_by(plain, request_of(**size, **fields))
+    right = generated_by(plain, request_of(**size, **fields))
     for changed in ({}, *ONE_ON):
         request = request_of(changed={**ALL_OFF, **changed}, **size, **fields)
         for _ in range(2 if "performance.cache_text" in changed else 1):

@@ -48,7 +48,7 @@ SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_l
 
 
 def stable_diffusion(folder: Path, **saving: object) -> Path:
-    """A StableDiffusionPipeline, as its repository has it but for the safety checker."""
+    """Return a StableDiffusionPipeline, as its repository has it but for the safety checker."""
     torch.manual_seed(0)
     pipeline = StableDiffusionPipeline(
         vae=_vae(),
@@ -65,7 +65,7 @@ def stable_diffusion(folder: Path, **saving: object) -> Path:
 
 
 def stable_diffusion_xl(folder: Path, second: int = WIDTH, **saving: object) -> Path:
-    """A StableDiffusionXLPipeline; `second` is the width of its second text encoder."""
+    """Return a StableDiffusionXLPipeline; `second` is the width of its second text encoder."""
     torch.manual_seed(0)
     time_ids = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
     pipeline = StableDiffusionXLPipeline(
@@ -85,7 +85,7 @@ def stable_diffusion_xl(folder: Path, second: int = WIDTH, **saving: object) -> 
 
 
 def stable_diffusion_xl_control(folder: Path) -> Path:
-    """A StableDiffusionXLControlNetPipeline in one folder."""
+    """Return a StableDiffusionXLControlNetPipeline in one folder."""
     plain = StableDiffusionXLPipeline.from_pretrained(stable_diffusion_xl(folder.parent / "plain"))
     network = ControlNetModel.from_pretrained(sdxl_network(folder.parent / "network"))
     parts = {
@@ -96,7 +96,7 @@ def stable_diffusion_xl_control(folder: Path) -> Path:
 
 
 def sdxl_network(folder: Path, second: int = WIDTH, **saving: object) -> Path:
-    """A ControlNetModel that fits `stable_diffusion_xl`."""
+    """Return a ControlNetModel that fits `stable_diffusion_xl`."""
     torch.manual_seed(1)
     time_ids = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
     unet = _unet(cross_attention_dim=WIDTH + second, projection_class_embeddings_input_dim=second + 6 * 8, **time_ids)
@@ -107,7 +107,7 @@ def sdxl_network(folder: Path, second: int = WIDTH, **saving: object) -> Path:
 
 
 def sdxl_union(folder: Path) -> Path:
-    """A ControlNetUnionModel with the 8 types of ProMax that fits `stable_diffusion_xl`."""
+    """Return a ControlNetUnionModel with the 8 types of ProMax that fits `stable_diffusion_xl`."""
     torch.manual_seed(2)
     like = ControlNetModel.load_config(sdxl_network(folder.parent / f"like-{folder.name}"))
     own = {"num_control_type": 8, "num_trans_channel": SIDES[0], "num_trans_head": 2, "num_proj_channel": SIDES[0]}
@@ -118,7 +118,7 @@ def sdxl_union(folder: Path) -> Path:
 
 
 def sd15_network(folder: Path, seed: int = 1) -> Path:
-    """A ControlNetModel that fits `stable_diffusion`."""
+    """Return a ControlNetModel that fits `stable_diffusion`."""
     torch.manual_seed(seed)
     network = ControlNetModel.from_unet(_unet(), conditioning_embedding_out_channels=(8, 16, 16, 16))
     _speak(network)
@@ -192,7 +192,7 @@ def qwen_image(folder: Path) -> Path:
 
 
 def _qwen_tokenizer() -> Qwen2TokenizerFast:
-    """The embedded model's tokenizer, which has Qwen3's chat template."""
+    """Return the embedded model's tokenizer, which has Qwen3's chat template."""
     return Qwen2TokenizerFast.from_pretrained(EMBEDDED / "tokenizer")
 
 
@@ -200,7 +200,7 @@ Z_IMAGE_SHAPE = {"dim": 32, "n_heads": 2, "n_kv_heads": 2, "n_refiner_layers": 2
 
 
 def z_image(folder: Path, layers: int = 10) -> Path:
-    """The embedded model with another, tiny transformer."""
+    """Return the embedded model with another, tiny transformer."""
     torch.manual_seed(0)
     shutil.copytree(EMBEDDED, folder, ignore=lambda parent, names: {"preview.safetensors"} | {
         name for name in names if Path(parent).name == "transformer" and name.endswith(".safetensors")})  # fmt: skip
@@ -216,7 +216,7 @@ def z_image(folder: Path, layers: int = 10) -> Path:
 
 
 def z_image_network(layers: int = 10, step: int = 5, kind: str | None = None) -> ZImageControlNetModel:
-    """A ZImageControlNetModel that fits `z_image`: of version 1, or of 2 with `kind`, when it has a mask's channels, too."""
+    """Return a ZImageControlNetModel that fits `z_image`: of version 1, or of 2 with `kind`, when it has a mask's channels, too."""
     torch.manual_seed(1)
     network = ZImageControlNetModel(
         **Z_IMAGE_SHAPE,
@@ -252,7 +252,7 @@ def _unet(**more: object) -> UNet2DConditionModel:
 
 
 def _vae() -> AutoencoderKL:
-    """Four blocks: 8 pixels to a latent, as the real ones have."""
+    """Return four blocks: 8 pixels to a latent, as the real ones have."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -278,7 +278,7 @@ def _text_config(**more: object) -> CLIPTextConfig:
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:
-    """A token a byte, with CLIP's own begin and end."""
+    """Return a token a byte, with CLIP's own begin and end."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(256 + k) if k < 33 or 126 < k < 161 or k == 173 else chr(k) for k in range(256)]
     words = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz")])

@@ -14,5 +14,5 @@ def read_parameters(file) -> FoundParameters:  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    reading_process.read_parameters = read_parameters
+    reading_process.read_parameters = read_parameters  # type: ignore[assignment]
     reading_process.main()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from streamlit.components.v2 import manifest_scanner
@@ -33,7 +33,7 @@ def packages_looked_through_once() -> Iterator[None]:
 
 @pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStudio:
-    """A studio with an empty history; English unless a test says otherwise."""
+    """Return a studio with an empty history; English unless a test says otherwise."""
     return use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": "en"})))
 
 
@@ -72,7 +72,7 @@ def open_page(studio: FakeStudio) -> Callable[..., AppTest]:
 
 
 def component_data(test: AppTest, name: str) -> list[dict[str, Any]]:
-    """What each element of this kind of ours was given."""
+    """Return what each element of this kind of ours was given."""
     protos = [element.proto for element in test.get("bidi_component")]
     return [
         json.loads(proto.mixed.json or proto.json) for proto in protos if proto.component_name == f"darkroom_{name}"
@@ -82,10 +82,10 @@ def component_data(test: AppTest, name: str) -> list[dict[str, Any]]:
 def all_text(test: AppTest) -> str:
     """Everything that is said on the page."""
     kinds = ("text", "caption", "markdown", "code", "subheader", "info", "warning", "error", "success", "html")
-    said = [str(getattr(element, "value", "") or element.body) for kind in kinds for element in test.get(kind)]
+    said = [str(getattr(element, "value", "") or element.body) for kind in kinds for element in cast(Sequence[Any], test.get(kind))]
     labels = [
         element.label
         for kind in ("button", "text_area", "number_input", "selectbox", "toggle")
-        for element in test.get(kind)
+        for element in cast(Sequence[Any], test.get(kind))
     ]
     return "\n".join(said + labels)

@@ -31,7 +31,7 @@ from core.jobs.job_rows import add_job
 from core.jobs.queue import JobQueue
 from core.models.embedding_library import EmbeddingLibrary
 from core.storage import tables
-from core.storage.database import Database, stamp
+from core.storage.database import Database, timestamp
 from core.storage.files import LocalFiles
 from core.storage.image_writer import ImageWriter
 from core.storage.input_images import InputImages
@@ -103,7 +103,7 @@ TURBO = replace(
 
 
 def paint(request: GenerationRequest, width: int, height: int, blur: float = 0.0) -> Image.Image:
-    """A small landscape that depends on the seed."""
+    """Return a small landscape that depends on the seed."""
     dice = random.Random(request.seed)
     image = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(image)
@@ -232,7 +232,7 @@ class DrivenQueue(JobQueue):
         """Claim the job if it waits, and report a step of its first image, with its live preview."""
         job = self.get(job_id)
         if job.state is JobState.QUEUED:
-            self.change_row(job_id, state=JobState.LOADING, worker="test", started_at=stamp(datetime.now(UTC)))
+            self.change_row(job_id, state=JobState.LOADING, worker="test", started_at=timestamp(datetime.now(UTC)))
         steps, blur = job.request.num_inference_steps, max(0.0, 12.0 * (1 - step / job.request.num_inference_steps))
         image = webp(paint(job.request, 128, 128, blur)) if preview and phase is Phase.STEPS else None
         shown = step if image else (job.progress.preview_step if job.progress else 0)
@@ -252,7 +252,7 @@ class DrivenQueue(JobQueue):
                 self.history.generated(single, job_id, place=place)
         super().finish(job_id, state, error)
         now = datetime.now(UTC)
-        self.change_row(job_id, started_at=stamp(now - timedelta(seconds=3)), finished_at=stamp(now))
+        self.change_row(job_id, started_at=timestamp(now - timedelta(seconds=3)), finished_at=timestamp(now))
 
     def fail(self, job_id: str, error: StudioError) -> None:
         """End the job with an error."""
@@ -442,11 +442,16 @@ class FakeLoras:
 class FakeStudio(Studio):
     """The real studio over a database and files of its own, without a worker process, models and hubs."""
 
+    history: GeneratedHistory
+
     def __init__(self, folder: Path, settings: Settings | None = None) -> None:
         settings = settings or load_settings()
         self.database = Database(put_database(folder / "studio.db"))
         history, inputs = GeneratedHistory(self.database, folder), InputImages(folder)
-        catalog, loras = FakeCatalog(), FakeLoras()
+        catalog: Any = FakeCatalog()
+        loras: Any = FakeLoras()
+        worker: Any = FakeWorker()
+        downloads: Any = FakeDownloads(folder)
         embeddings = EmbeddingLibrary(folder / "embeddings")
         requests = RequestBuilder(settings, catalog, loras, inputs, folder / "models", embeddings)
         super().__init__(
@@ -455,9 +460,9 @@ class FakeStudio(Studio):
             queue=DrivenQueue(self.database, history, requests.prepare),
             history=history,
             catalog=catalog,
-            worker=FakeWorker(),
+            worker=worker,
             sweeps=SweepStore(self.database, folder),
-            downloads=FakeDownloads(folder),
+            downloads=downloads,
             input_images=inputs,
             benchmarks=BenchmarkStore(self.database),
             lora_files=loras,
@@ -465,7 +470,7 @@ class FakeStudio(Studio):
             database=self.database,
             hidden=HiddenCollections(self.database, settings.access.unlock_minutes),
         )
-        self.system.report = lambda: system_report(self.worker.status())
+        self.system.report = lambda: system_report(self.worker.status())  # type: ignore[method-assign]
 
     def close(self) -> None:
         """Close the database."""
@@ -478,7 +483,7 @@ class FakeStudio(Studio):
             return self.sweeps.get(connection.execute(newest).scalar_one())
 
     def fill_history(self, count: int = 8) -> list[ImageRecord]:
-        """Images of the last days, newest first."""
+        """Return images of the last days, newest first."""
         words = (
             "红色的房子，日落，雪山",
             "a blue lighthouse by the sea at night",

@@ -52,10 +52,10 @@ def opened_benchmark(kept: dict[str, object], changes: dict[str, object]) -> Non
 
     from ui import state
 
-    state.prefill_comparison({state.PROMPTS: "proposed", state.SEEDS: "1, 2", state.column_field("model", 1): "demo"})
+    state.prefill_benchmark({state.PROMPTS: "proposed", state.SEEDS: "1, 2", state.column_field("model", 1): "demo"})
     st.session_state.update(changes)
-    state.restore_comparison(kept)
-    st.json(state.comparison_fields())
+    state.restore_benchmark(kept)
+    st.json(state.benchmark_fields())
 
 
 @pytest.mark.parametrize(

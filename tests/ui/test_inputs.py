@@ -36,7 +36,7 @@ def test_without_a_image_it_is_as_before(studio, open_page):
     assert (only(studio).inputs, only(studio).parent) == ({}, "")
 
 
-def test_a_chosen_image_is_drawn_over_at_the_size_that_fits(studio, open_page):
+def test_a_selected_image_is_refined_at_the_size_that_fits(studio, open_page):
     page = with_image(open_page)
     assert "5 of 8 steps will be run" in all_text(page)
     page.slider(key="w:img2img.denoising_strength").set_value(0.25).run()
@@ -53,7 +53,7 @@ def test_a_chosen_image_is_drawn_over_at_the_size_that_fits(studio, open_page):
     assert studio.queue.submitted[-1].inputs == {}
 
 
-def test_a_large_image_is_drawn_over_at_the_models_size(studio, open_page):
+def test_a_large_image_is_refined_at_the_models_size(studio, open_page):
     with_image(open_page, png((3200, 2000))).button(key="generate").click().run()
     request = only(studio)
     assert (request.width, request.height) == (320, 208)
@@ -102,7 +102,7 @@ def test_a_image_of_the_history_is_sent_to_the_form_and_is_the_parent(studio, op
     assert (request.prompt, request.width, request.height) == (record.request.prompt, record.width, record.height)
 
 
-def test_the_finished_image_is_drawn_over_at_a_click(studio, open_page):
+def test_the_finished_image_is_refined_at_a_click(studio, open_page):
     job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
     studio.queue.finish(job.id)
     record = studio.history.records[0]
@@ -271,7 +271,7 @@ def test_a_model_that_takes_no_image_says_so(studio, open_page, monkeypatch):
     assert "demo takes no such image" in all_text(page)
 
 
-def test_the_quick_check_is_drawn_from_text(studio, open_page):
+def test_the_quick_check_is_generated_from_text(studio, open_page):
     with_image(open_page).button(key="quick_check").click().run()
     assert only(studio).inputs == {}
 

@@ -19,7 +19,7 @@ def asked(studio: FakeStudio, **values: object) -> GenerationRequest:
     return studio.requests.new({"prompt": "a red house, day", "seed": 5, **values})
 
 
-def drawn(studio: FakeStudio, request: GenerationRequest, image: Image.Image | None = None) -> None:
+def generated(studio: FakeStudio, request: GenerationRequest, image: Image.Image | None = None) -> None:
     """The job is done; with `image`, the file holds that instead."""
     job = studio.queue.submit(request)
     studio.queue.finish(job.id)
@@ -39,19 +39,19 @@ def plant(studio: FakeStudio, kind: str) -> None:
     elif kind == "memory":
         failed(studio, request, OutOfMemoryError(device="cuda", width=256, height=256))
     elif kind == "size":
-        drawn(studio, asked(studio, force_original_resolution=False), image("good").resize((200, 100)))
+        generated(studio, asked(studio, force_original_resolution=False), image("good").resize((200, 100)))
     elif kind == "text":
-        drawn(studio, asked(studio, prompt="一块写着“你好”的招牌"))
+        generated(studio, asked(studio, prompt="一块写着“你好”的招牌"))
     elif kind == "guidance":
-        drawn(studio, asked(studio, negative_prompt="car"))
+        generated(studio, asked(studio, negative_prompt="car"))
     elif kind == "weights":
         problem = ModelFileError(model=TURBO.id, file="transformer", problem={"en": "it is missing", "zh": "缺失"})
         job = studio.queue.put(replace(request, model=TURBO.id, width=1024, height=1024))
         studio.queue.fail(job.id, problem)
     elif kind == "steps":
-        drawn(studio, asked(studio, num_inference_steps=1), image("cast").resize((256, 256)))
+        generated(studio, asked(studio, num_inference_steps=1), image("cast").resize((256, 256)))
     else:
-        drawn(studio, request, image(kind).resize((256, 256)))
+        generated(studio, request, image(kind).resize((256, 256)))
 
 
 PAIRS = [
@@ -105,11 +105,11 @@ def test_a_cure_that_did_not_help_is_followed_by_the_next(studio):
 
 
 def test_a_cure_that_changes_nothing_is_taken_by_the_same_request_alone(studio):
-    drawn(studio, asked(studio), image("good").resize((100, 50)))  # of another size, with every setting as it should be
-    drawn(studio, asked(studio, prompt="a blue car, day"))
+    generated(studio, asked(studio), image("good").resize((100, 50)))  # of another size, with every setting as it should be
+    generated(studio, asked(studio, prompt="a blue car, day"))
     (fault,) = studio.system.faults()
     assert fault.kind == "size" and fault.cured() == fault.request
-    drawn(studio, fault.cured())
+    generated(studio, fault.cured())
     assert studio.system.faults() == ()
 
 
@@ -122,8 +122,8 @@ def test_the_settings_model_without_weights(tmp_path, monkeypatch):
 
 
 def test_nothing_is_said_of_good_images(studio, open_page):
-    drawn(studio, asked(studio), image("good").resize((256, 256)))
-    drawn(studio, asked(studio, prompt="黑白的房子"), image("grey").resize((256, 256)))
-    drawn(studio, asked(studio, prompt="a red house, night"), image("cast").resize((256, 256)))
+    generated(studio, asked(studio), image("good").resize((256, 256)))
+    generated(studio, asked(studio, prompt="黑白的房子"), image("grey").resize((256, 256)))
+    generated(studio, asked(studio, prompt="a red house, night"), image("cast").resize((256, 256)))
     assert studio.system.faults() == ()
     assert "No problems" in all_text(open_page("system"))

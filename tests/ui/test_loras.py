@@ -7,7 +7,7 @@ from dataclasses import replace
 from tests.ui.conftest import all_text
 
 
-def draw(page, studio, prompt="a red house"):
+def generate(page, studio, prompt="a red house"):
     page.text_area(key="w:generation.prompt").set_value(prompt).run()
     page.button(key="generate").click().run()
     return studio.queue.recent(1)[0].request
@@ -22,9 +22,9 @@ def test_what_is_chosen_and_weighed_travels_with_the_request(studio, open_page):
     page.multiselect(key="lora_names").select("ink-print").run()
     assert page.slider(key="lora_weight:ink-print").value == 1.0
     page.slider(key="lora_weight:ink-print").set_value(0.65).run()
-    assert draw(page, studio).options["lora.use"] == ("ink-print:0.65",)
+    assert generate(page, studio).options["lora.use"] == ("ink-print:0.65",)
     page.multiselect(key="lora_names").unselect("ink-print").run()
-    assert draw(page, studio).options["lora.use"] == ()
+    assert generate(page, studio).options["lora.use"] == ()
 
 
 def test_yaml_fills_the_widgets(studio, open_page):
@@ -116,4 +116,4 @@ def test_part_weights_survive_the_slider(studio, open_page):
     page.button(key="yaml_apply").click().run()
     assert "te 0, layers\\.0\\-3 0\\.5" in all_text(page)
     page.slider(key="lora_weight:ink-print").set_value(0.6).run()
-    assert draw(page, studio).options["lora.use"] == ("ink-print:0.6:te=0:layers.0-3=0.5",)
+    assert generate(page, studio).options["lora.use"] == ("ink-print:0.6:te=0:layers.0-3=0.5",)

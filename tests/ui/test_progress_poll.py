@@ -107,7 +107,7 @@ def test_a_row_of_a_job_in_work_is_kept_up_to_date_by_the_browser(studio, open_p
     assert strip["jobs"][0]["words"].startswith("Step 4 of 8") and watched not in str(strip)
 
 
-def test_guide_sheet_and_comparison_look_the_same_way(studio, open_page, ask):
+def test_guide_sheet_and_benchmark_look_the_same_way(studio, open_page, ask):
     record = studio.fill_history(1)[0]
     sheet = studio.reruns.sweep(record.id, [Axis("generation.num_inference_steps", (4, 8))])
     _, second = sheet.jobs
@@ -128,10 +128,10 @@ def test_guide_sheet_and_comparison_look_the_same_way(studio, open_page, ask):
     assert "0 of 3" in all_text(guide)
 
 
-def test_a_comparison_is_drawn_again_with_each_image_of_the_job_in_work(studio, open_page, ask):
+def test_a_benchmark_is_drawn_again_with_each_image_of_the_job_in_work(studio, open_page, ask):
     page = open_page("comparison")
     page.text_input(key="comparison:seeds").set_value("7, 8").run()
-    page.button(key="start_comparison").click().run()
+    page.button(key="start_benchmark").click().run()
     jobs = [job.id for job in studio.queue.active()]
     studio.queue.advance(jobs[0], 3)
     [bar] = component_data(page.run(), "pulse")

@@ -73,9 +73,9 @@ def test_where_images_and_history_are_is_said_when_they_are_elsewhere(studio, op
 
 def test_a_job_on_several_workers_says_on_how_many(studio):
     job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
-    drawn = replace(job, state=JobState.RUNNING, progress=Progress(Phase.STEPS, 3, 8, 2, 12, workers=2))
+    generated = replace(job, state=JobState.RUNNING, progress=Progress(Phase.STEPS, 3, 8, 2, 12, workers=2))
     for language, words in (("en", "image 2 of 12 · on 2 workers"), ("zh", "第 2 / 12 张 · 2 个工作进程同时生成")):
         with state.speaking(language):
-            assert words in sentence(drawn)
-            alone = sentence(replace(drawn, progress=replace(drawn.progress, workers=1)))
+            assert words in sentence(generated)
+            alone = sentence(replace(generated, progress=replace(generated.progress, workers=1)))
             assert "worker" not in alone and "工作进程" not in alone

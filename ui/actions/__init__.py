@@ -1,4 +1,4 @@
-"""What buttons do: from the form to the studio, and errors back to the page. They run before the page is rendered again."""
+"""Act on buttons: from the form to the studio, and errors back to the page. They run before the page is rendered again."""
 
 from __future__ import annotations
 

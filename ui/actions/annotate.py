@@ -1,4 +1,4 @@
-"""What is done with images of the history: annotated, moved to the trash and out of it, and undone."""
+"""Annotate images of the history, move them to the trash and out of it, and undo it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _try(act: Callable[[], Done], many: bool = False) -> Done | None:
 
 
 def _let_go(selected: ImageSelection) -> None:
-    """Images that left the page are neither selected nor open any more."""
+    """Deselect and close images that left the page."""
     state.select_images((), by_page=True)
     if isinstance(selected, HistoryQuery) or state.selected_image() in selected:
         state.select_image(None)

@@ -1,4 +1,4 @@
-"""What is laid into the form: its beginning, another model's defaults, pasted YAML."""
+"""Fill the form: first values, another model's defaults, pasted YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the form to the queue: an image, a batch, a quick check, the same once more."""
+"""Queue what is in the form: an image, a batch, a quick check, the same once more."""
 
 from __future__ import annotations
 

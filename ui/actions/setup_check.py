@@ -1,4 +1,4 @@
-"""What the guide's buttons do."""
+"""Act on the buttons of Setup check."""
 
 from __future__ import annotations
 

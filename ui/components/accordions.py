@@ -58,7 +58,7 @@ SECTIONS = (
 
 
 def draw(studio: Studio, model: ModelInfo | None) -> None:
-    """The search with the level, then what it finds, or all accordions of the level."""
+    """Show the search with the level, then what it finds, or all accordions of the level."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="search_row"):
         search = st.text_input(
             t("options.search"), key=SEARCH, placeholder=t("options.search_hint"), label_visibility="collapsed"
@@ -79,7 +79,7 @@ def draw(studio: Studio, model: ModelInfo | None) -> None:
 
 
 def _level() -> str:
-    """Which options are shown; kept over pages, as the widget's value alone is not."""
+    """Return which options are shown; kept over pages, as the widget's value alone is not."""
     key = state.labelled("level_select")
     state.give_widget(key, state.level())
     st.selectbox(
@@ -111,7 +111,7 @@ class _Panel:
         }
 
     def section(self, section: Section) -> None:
-        """One accordion; nothing where the model supports none of its options."""
+        """Show one accordion; nothing where the model supports none of its options."""
         options = self._options(section)
         if section.groups and not options and section.name not in self._own:
             return
@@ -140,7 +140,7 @@ class _Panel:
                 )  # fmt: skip
 
     def found(self, search: str) -> None:
-        """What the search finds, of all levels, with the name of its accordion."""
+        """Show what the search finds, of all levels, with the name of its accordion."""
         hits = [
             option for option in SCHEMA.panel("advanced") if option.matches(search) and option.key not in self._cannot
         ]
@@ -158,7 +158,7 @@ class _Panel:
                 parameter_panel.group(options, self._worker)
 
     def unsupported(self) -> None:
-        """One line for all that the model can't use, with the reasons."""
+        """Show one line for all that the model can't use, with the reasons."""
         names = [option for option in SCHEMA.panel("advanced") if option.key in self._cannot]
         if not names:
             return
@@ -167,7 +167,7 @@ class _Panel:
                 st.caption(f"**{said(option.label)}**: {formats.literal(said(self._cannot[option.key]))}")
 
     def _options(self, section: Section) -> list[Option]:
-        """The options of an accordion that the model supports, at the present level."""
+        """Return the options of an accordion that the model supports, at the present level."""
         supported = [option for option in SCHEMA.panel("advanced") if option.key not in self._cannot]
         if section.name == EXPERT:
             return [option for option in supported if option.level == state.EXPERT]
@@ -197,7 +197,7 @@ class _Panel:
         return self._model is not None and CONTROL in self._model.inputs
 
     def _summary(self, section: Section, options: Iterable[Option]) -> str:
-        """What is set in an accordion, for its header."""
+        """Return what is set in an accordion, for its header."""
         if section.name == "img2img":
             inputs = state.sources().inputs
             strength = f"{self._values[input_card.STRENGTH]:g}"

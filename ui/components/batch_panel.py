@@ -1,4 +1,4 @@
-"""Many images as one job: prompts that are pasted or come in a file, and what they will make before they are queued."""
+"""Show many prompts as one job, pasted or from a file, and what they will make before they are queued."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT, FILE = "batch_text", "batch_file"
 
 
 def draw(studio: Studio) -> None:
-    """What is in the panel is checked at every look, so the button never leads to an error card."""
+    """Show the panel. What is in it is checked at every run, so the button never leads to an error card."""
     state.give_widget(TEXT, state.batch_text())
     st.text_area(t("batch.text"), key=TEXT, height=104, placeholder=t("batch.hint"), on_change=_keep)
     file = st.file_uploader(t("batch.file"), FILES, key=FILE)
@@ -41,7 +41,7 @@ def _keep() -> None:
 
 
 def _offer(studio: Studio, given: bytes | str, source: str) -> None:
-    """How many images, the first of their prompts, and the button; or what is wrong, row by row."""
+    """Show how many images, the first of their prompts, and the button; or what is wrong, row by row."""
     try:
         request = studio.requests.new_batch(given, state.form_values(), source)
     except StudioError as error:

@@ -1,4 +1,4 @@
-"""What is to be compared: columns of a model and its options, prompts, seeds."""
+"""Show the form of a benchmark: columns of a model and its options, prompts, seeds."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ ALL = "all"  # what overrides the settings in every column
 
 
 def draw(studio: Studio) -> None:
-    """The fields and the button. What is wrong with them is told when it is pressed, and nothing is queued then."""
+    """Show the fields and the button. What is wrong with them is told when it is pressed, and nothing is queued then."""
     models = {info.id: info for info in studio.catalog.models()}
     _prefill(studio, models)
     _keep(studio)
-    with st.container(key="comparison_form"):
+    with st.container(key="benchmark_form"):
         _fields(studio, models)
 
 
 def _fields(studio: Studio, models: dict[str, ModelInfo]) -> None:
     """The columns, what they share, and the button."""
-    rows = state.comparison_rows()
-    with st.grid(4, min_column_width=250, gap="small", key="comparison_columns"):
+    rows = state.benchmark_rows()
+    with st.grid(4, min_column_width=250, gap="small", key="benchmark_columns"):
         for number, row in enumerate(rows, start=1):
-            with st.container(border=True, key=f"comparison_column_{number}"):
-                _column(studio, models, number, row, removable=len(rows) > plan.FEWEST)
+            with st.container(border=True, key=f"benchmark_column_{number}"):
+                _column(studio, models, number, row, removable=len(rows) > plan.MIN_COLUMNS)
     st.button(
-        t("comparison.add"),
+        t("benchmark.add"),
         key="add_column",
         icon=":material/add:",
-        disabled=len(rows) >= plan.MOST_COLUMNS,
-        on_click=state.add_comparison_row,
+        disabled=len(rows) >= plan.MAX_COLUMNS,
+        on_click=state.add_benchmark_row,
     )
-    with st.grid(2, min_column_width=300, gap="small", key="comparison_shared"):
-        with st.container(key="comparison_prompts"):
-            st.text_area(t("comparison.prompts"), key=state.PROMPTS, height=120, persist_state="session")
+    with st.grid(2, min_column_width=300, gap="small", key="benchmark_shared"):
+        with st.container(key="benchmark_prompts"):
+            st.text_area(t("benchmark.prompts"), key=state.PROMPTS, height=120, persist_state="session")
         with st.container():
-            with st.container(key="comparison_seeds"):
-                st.text_input(t("comparison.seeds"), key=state.SEEDS, persist_state="session")
-            overrides.draw(t("comparison.shared"), ALL)
-            with st.expander(t("comparison.as_text"), key="shared_as_text"):
+            with st.container(key="benchmark_seeds"):
+                st.text_input(t("benchmark.seeds"), key=state.SEEDS, persist_state="session")
+            overrides.draw(t("benchmark.shared"), ALL)
+            with st.expander(t("benchmark.as_text"), key="shared_as_text"):
                 st.text_area(
-                    t("comparison.text_of_options"), key=state.SHARED, height=68, placeholder="generation.width = 512",
-                    help=t("comparison.options_help"), persist_state="session",
+                    t("benchmark.text_of_options"), key=state.SHARED, height=68, placeholder="generation.width = 512",
+                    help=t("benchmark.options_help"), persist_state="session",
                 )  # fmt: skip
     missing = [models[name] for row in rows if (name := state.column_text("model", row)) in models]
     unusable = any(info.problem is not None for info in missing)
     st.caption(_count(len(rows)))
     st.button(
-        t("comparison.start"),
-        key="start_comparison",
+        t("benchmark.start"),
+        key="start_benchmark",
         type="primary",
         icon=":material/play_arrow:",
         disabled=unusable,
@@ -75,16 +75,16 @@ def _keep(studio: Studio) -> None:
     Drawn before the fields: what is seen on the page has been kept, also when it is loaded anew at that moment.
     """
     texts = {
-        state.PROMPTS: ".st-key-comparison_prompts",
-        state.SEEDS: ".st-key-comparison_seeds",
+        state.PROMPTS: ".st-key-benchmark_prompts",
+        state.SEEDS: ".st-key-benchmark_seeds",
         state.SHARED: ".st-key-shared_as_text",
     }
-    for number, row in enumerate(state.comparison_rows(), start=1):
+    for number, row in enumerate(state.benchmark_rows(), start=1):
         texts[state.column_field("options", row)] = f".st-key-as_text_{number}"
     custom_components.draft(
-        "benchmark", state.comparison_fields(), texts, form=".st-key-comparison_form",
-        on_restored=lambda kept: state.restore_comparison(_usable(studio, kept)),
-        on_typed=lambda typed: state.set_comparison_texts({key: typed[key] for key in texts if key in typed}),
+        "benchmark", state.benchmark_fields(), texts, form=".st-key-benchmark_form",
+        on_restored=lambda kept: state.restore_benchmark(_usable(studio, kept)),
+        on_typed=lambda typed: state.set_benchmark_texts({key: typed[key] for key in texts if key in typed}),
     )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def _usable(studio: Studio, kept: Mapping[str, Any]) -> dict[str, Any]:
         elif name in allowed:
             found[field] = value if value in allowed[name] else None
         elif field == state.COLUMNS:
-            found[field] = [row for row in value if isinstance(row, int)][: plan.MOST_COLUMNS]
+            found[field] = [row for row in value if isinstance(row, int)][: plan.MAX_COLUMNS]
         elif name in ("shared", "prompts", "seeds", "options"):
             found[field] = str(value or "")
     return found
@@ -109,19 +109,19 @@ def _usable(studio: Studio, kept: Mapping[str, Any]) -> dict[str, Any]:
 
 def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int, removable: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.text(t("comparison.column", number=number))
+        st.text(t("benchmark.column", number=number))
         if removable:
             st.button(
                 "",
                 key=f"remove_column_{number}",
                 icon=":material/close:",
-                help=t("comparison.remove"),
+                help=t("benchmark.remove"),
                 type="tertiary",
-                on_click=state.remove_comparison_row,
+                on_click=state.remove_benchmark_row,
                 args=(row,),
             )
     st.selectbox(
-        t("comparison.model"),
+        t("benchmark.model"),
         list(models),
         key=state.labelled(state.column_field("model", row)),
         format_func=lambda name: _name(models[name]),
@@ -130,69 +130,69 @@ def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int,
     info = models.get(state.column_text("model", row))
     if info is not None and info.problem is not None:
         st.text(info.problem.message(state.language()))
-        if st.button(t("comparison.get"), key=f"get_model_{number}", icon=":material/download:"):
+        if st.button(t("benchmark.get"), key=f"get_model_{number}", icon=":material/download:"):
             st.switch_page(MODELS_PAGE)
     st.selectbox(
-        t("comparison.profile"),
+        t("benchmark.profile"),
         ["", *profile_names(studio.settings.configs)],
         key=state.labelled(state.column_field("profile", row)),
-        format_func=lambda name: name or t("comparison.no_profile"),
+        format_func=lambda name: name or t("benchmark.no_profile"),
         persist_state="session",
     )
-    overrides.draw(t("comparison.options"), str(row))
-    with st.expander(t("comparison.as_text"), key=f"as_text_{number}"):
+    overrides.draw(t("benchmark.options"), str(row))
+    with st.expander(t("benchmark.as_text"), key=f"as_text_{number}"):
         st.text_area(
-            t("comparison.text_of_options"), key=state.column_field("options", row), height=90,
-            placeholder="generation.num_inference_steps = 4", help=t("comparison.options_help"), persist_state="session",
+            t("benchmark.text_of_options"), key=state.column_field("options", row), height=90,
+            placeholder="generation.num_inference_steps = 4", help=t("benchmark.options_help"), persist_state="session",
         )  # fmt: skip
 
 
 def _name(info: ModelInfo) -> str:
-    return said(info.name) if info.problem is None else t("comparison.not_here", name=said(info.name))
+    return said(info.name) if info.problem is None else t("benchmark.not_here", name=said(info.name))
 
 
 def _prefill(studio: Studio, models: dict[str, ModelInfo]) -> None:
-    """The model of the settings against another one that is here; where there is none, against itself in a hurry."""
+    """Fill in the model of the settings and another one that is here; where there is none, the same with the draft profile."""
     first = studio.settings.model.id
     first = first if first in models else next(iter(models))
     others = [info.id for info in models.values() if info.problem is None and info.id != first]
     library = prompts.library_for(first, studio.settings.configs / "prompts")
     words = [sample.text[state.language()] for sample in library.samples[:2]] if library else []
     values: dict[str, object] = {state.PROMPTS: "\n".join(words), state.SEEDS: "1, 2"}
-    for row in state.comparison_rows():
+    for row in state.benchmark_rows():
         values[state.column_field("model", row)] = others[0] if others and row != 1 else first
         values[state.column_field("profile", row)] = "draft" if row == 2 and not others else ""
-    state.prefill_comparison(values)
+    state.prefill_benchmark(values)
 
 
 def _count(columns: int) -> str:
-    """How many images it will be; seeds that can't be read are told when it is started."""
+    """Return how many images it will be; seeds that can't be read are told when it is started."""
     words = len(_prompts())
     try:
-        seeds = len(plan.read_seeds(state.comparison_text(state.SEEDS), "form"))
+        seeds = len(plan.read_seeds(state.benchmark_text(state.SEEDS), "form"))
     except StudioError:
         return ""
-    return t("comparison.count", columns=columns, prompts=words, seeds=seeds, total=columns * words * seeds)
+    return t("benchmark.count", columns=columns, prompts=words, seeds=seeds, total=columns * words * seeds)
 
 
 def _prompts() -> list[str]:
-    return [line.strip() for line in state.comparison_text(state.PROMPTS).splitlines() if line.strip()]
+    return [line.strip() for line in state.benchmark_text(state.PROMPTS).splitlines() if line.strip()]
 
 
 def _start(studio: Studio) -> None:
     """Queue it and open it; a problem leaves everything as it is and is shown."""
     state.set_errors(())
     try:
-        shared = {**plan.read_values(state.comparison_text(state.SHARED), "form"), **overrides.values(ALL)}
+        shared = {**plan.read_values(state.benchmark_text(state.SHARED), "form"), **overrides.values(ALL)}
         specs = []
-        for number, row in enumerate(state.comparison_rows(), start=1):
+        for number, row in enumerate(state.benchmark_rows(), start=1):
             written = plan.read_values(state.column_text("options", row), plan.place_of(number))
             own = {**written, **overrides.values(str(row))}
             model, profile = state.column_text("model", row), state.column_text("profile", row)
             specs.append(plan.ColumnSpec(model, profile, {**shared, **own}))
-        seeds = plan.read_seeds(state.comparison_text(state.SEEDS), "form")
-        comparison = plan.start(studio, specs, _prompts(), seeds, SubmitOptions(client=state.client()))
+        seeds = plan.read_seeds(state.benchmark_text(state.SEEDS), "form")
+        benchmark = plan.start(studio, specs, _prompts(), seeds, SubmitOptions(client=state.client()))
     except StudioError as error:
         state.set_errors([error])
         return
-    state.set_open_comparison(comparison.id)
+    state.set_open_benchmark(benchmark.id)

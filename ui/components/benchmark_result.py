@@ -1,4 +1,4 @@
-"""What a comparison found: the table of figures, and the grid of images.
+"""Show the results of a benchmark: the table of figures, and the grid of images.
 
 Both are text in HTML: names and prompts come from people.
 """
@@ -51,17 +51,17 @@ ROWS = (
 
 
 def table(report: BenchmarkReport, votes: Sequence[Vote]) -> None:
-    """A column for each column, a line for each figure; the best of a line stands out where one is better."""
+    """Show a column for each column, a line for each figure; the best of a line stands out where one is better."""
     head = "".join(f"<th>{html.escape(measured.column.name)}</th>" for measured in report.columns)
-    lines = [f"<tr><th></th>{head}</tr>", _line(t("comparison.row_pictures"), [_made(one) for one in report.columns])]
+    lines = [f"<tr><th></th>{head}</tr>", _line(t("benchmark.row_pictures"), [_made(one) for one in report.columns])]
     lines += [_figures(row, report) for row in ROWS]
-    lines.append(_line(t("comparison.row_faults"), [_faults(measured.figures) for measured in report.columns]))
+    lines.append(_line(t("benchmark.row_faults"), [_faults(measured.figures) for measured in report.columns]))
     if votes:
         counts = tallies(votes, len(report.columns))
-        wins = [t("comparison.tally", wins=one.wins, losses=one.losses, equal=one.equal) for one in counts]
-        lines.append(_line(t("comparison.row_votes"), wins))
+        wins = [t("benchmark.tally", wins=one.wins, losses=one.losses, equal=one.equal) for one in counts]
+        lines.append(_line(t("benchmark.row_votes"), wins))
     st.html(f'<table class="zd-table zd-figures">{"".join(lines)}</table>')
-    custom_components.quiet(t("comparison.how"))
+    custom_components.quiet(t("benchmark.how"))
 
 
 def _figures(row: Row, report: BenchmarkReport) -> str:
@@ -70,11 +70,11 @@ def _figures(row: Row, report: BenchmarkReport) -> str:
     if row.name == "obeys":
         asked = [measured.figures.obeyed for measured in report.columns]
         cells = [f"{cell} ({one[0]}/{one[1]})" if one else cell for cell, one in zip(cells, asked, strict=True)]
-    return _line(t(f"comparison.row_{row.name}"), cells, _best(values, row.least))
+    return _line(t(f"benchmark.row_{row.name}"), cells, _best(values, row.least))
 
 
 def _best(values: Sequence[float | None], least: bool | None) -> list[bool]:
-    """Which values stand out: the best and what is as good, unless all are, or none is better than another."""
+    """Return which values stand out: the best and what is as good, unless all are, or none is better than another."""
     known = [value for value in values if value is not None]
     if least is None or not known:
         return [False] * len(values)
@@ -104,15 +104,15 @@ def _made(measured: ColumnResult) -> str:
 def _faults(figures: Metrics) -> str:
     """Such as: 2 × black."""
     kinds = sorted(set(figures.faults))
-    return ", ".join(f"{figures.faults.count(kind)} × {t(f'comparison.fault_{kind}')}" for kind in kinds) or "0"
+    return ", ".join(f"{figures.faults.count(kind)} × {t(f'benchmark.fault_{kind}')}" for kind in kinds) or "0"
 
 
 def images(report: BenchmarkReport) -> None:
-    """A row for each prompt and seed, a cell for each column; a click opens the image in the history."""
+    """Show a row for each prompt and seed, a cell for each column; a click opens the image in the history."""
     width = len(report.columns)
     head = "".join(f"<th>{html.escape(measured.column.name)}</th>" for measured in report.columns)
     lines = [f"<tr>{head}</tr>"]
-    for k, (prompt, seed) in enumerate(report.comparison.cells):
+    for k, (prompt, seed) in enumerate(report.benchmark.cells):
         words = f"{prompt} · {t('fact.seed')} {seed}"
         cells = "".join(_cell(measured, measured.images[k]) for measured in report.columns)
         lines.append(f'<tr class="row"><th colspan="{width}">{html.escape(words)}</th></tr><tr>{cells}</tr>')
@@ -121,7 +121,7 @@ def images(report: BenchmarkReport) -> None:
 
 def _cell(measured: ColumnResult, record: ImageRecord | None) -> str:
     if record is None:
-        words = t("comparison.waiting") if measured.active else t("vary.no_picture")
+        words = t("benchmark.waiting") if measured.active else t("vary.no_picture")
         return f"<td><small>{html.escape(words)}</small></td>"
     took = formats.seconds(sum(record.timings.values()))
     image = thumbnails.linked(record.id, record.request.prompt)

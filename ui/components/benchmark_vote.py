@@ -23,34 +23,34 @@ BUTTONS = (  # answer, key on the keyboard, icon
 
 
 def draw(studio: Studio, report: BenchmarkReport, votes: Sequence[Vote]) -> None:
-    """The next pair and the answers; below, folded, the sums."""
+    """Show the next pair and the answers; below, folded, the sums."""
     if report.active:
-        st.info(t("comparison.vote_later"), icon=":material/hourglass_empty:")
+        st.info(t("benchmark.vote_later"), icon=":material/hourglass_empty:")
         return
     voter = state.client()
     every = voting.questions(report, voter)
     question = voting.next_question(report, votes, voter)
     if not every:
-        st.info(t("comparison.vote_none"), icon=":material/image_not_supported:")
+        st.info(t("benchmark.vote_none"), icon=":material/image_not_supported:")
     elif question is None:
-        st.success(t("comparison.vote_done", total=len(every)), icon=":material/check_circle:")
+        st.success(t("benchmark.vote_done", total=len(every)), icon=":material/check_circle:")
     else:
         answered = sum(vote.voter == voter for vote in votes)
         _ask(studio, report, question, answered, len(every))
     if votes:
-        with st.expander(t("comparison.result"), icon=":material/how_to_vote:", key="vote_result"):
+        with st.expander(t("benchmark.result"), icon=":material/how_to_vote:", key="vote_result"):
             for duel in voting.duels(votes, len(report.columns)):
                 st.text(_said(report, duel))
-            custom_components.quiet(t("comparison.result_text", least=voting.MIN_VOTES))
+            custom_components.quiet(t("benchmark.result_text", least=voting.MIN_VOTES))
 
 
 def _ask(studio: Studio, report: BenchmarkReport, question: VotePair, answered: int, total: int) -> None:
-    prompt, _ = report.comparison.cells[question.place - 1]
-    st.text(t("comparison.vote_question", number=min(answered + 1, total), total=total))
+    prompt, _ = report.benchmark.cells[question.place - 1]
+    st.text(t("benchmark.vote_question", number=min(answered + 1, total), total=total))
     st.text(prompt)
     sides = [report.columns[k].images[question.place - 1] for k in (question.left, question.right)]
     shown = [
-        (custom_components.image_url(record.id), t(f"comparison.side_{side}"))
+        (custom_components.image_url(record.id), t(f"benchmark.side_{side}"))
         for record, side in zip(sides, (voting.LEFT, voting.RIGHT), strict=True)
         if record is not None
     ]
@@ -58,25 +58,25 @@ def _ask(studio: Studio, report: BenchmarkReport, question: VotePair, answered: 
     with st.container(horizontal=True, horizontal_alignment="center", key="vote_buttons"):
         for side, key, icon in BUTTONS:
             st.button(
-                t(f"comparison.vote_{side}"),
+                t(f"benchmark.vote_{side}"),
                 key=f"vote_{side}",
                 icon=icon,
                 shortcut=key,
                 on_click=actions.ask,
-                args=(studio.benchmarks.vote, report.comparison.id, question.answer(side, state.client())),
+                args=(studio.benchmarks.vote, report.benchmark.id, question.answer(side, state.client())),
             )
 
 
 def _said(report: BenchmarkReport, duel: PairResult) -> str:
-    """How often each was liked better, and whether that says anything yet."""
+    """Return how often each was liked better, and whether that says anything yet."""
     one, other = (report.columns[k].column.name for k in (duel.one, duel.other))
     counts = t(
-        "comparison.duel", one=one, other=other, wins=duel.wins_one, losses=duel.wins_other, equal=duel.equal
+        "benchmark.duel", one=one, other=other, wins=duel.wins_one, losses=duel.wins_other, equal=duel.equal
     )  # fmt: skip
     if duel.leader is not None:
-        verdict = t("comparison.duel_leader", name=report.columns[duel.leader].column.name)
+        verdict = t("benchmark.duel_leader", name=report.columns[duel.leader].column.name)
     elif duel.decided < voting.MIN_VOTES:
-        verdict = t("comparison.duel_few", count=duel.decided)
+        verdict = t("benchmark.duel_few", count=duel.decided)
     else:
-        verdict = t("comparison.duel_even")
+        verdict = t("benchmark.duel_even")
     return f"{counts} {verdict}"

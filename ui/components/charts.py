@@ -23,7 +23,7 @@ Point = tuple[float, float]  # seconds ago, value
 
 
 def draw(studio: Studio) -> None:
-    """All charts that this machine has values for."""
+    """Show all charts that this machine has values for."""
     now = datetime.now(UTC)
     samples = studio.gauges.samples()
     records = studio.history.search(HistoryQuery(since=now - HOUR, limit=MOST_IMAGES)).records
@@ -42,7 +42,7 @@ def _gpu(samples: Sequence[Sample], now: datetime) -> list[dict[str, Any]]:
     """Memory, load and temperature of the first GPU; nothing without one."""
 
     def points(value: Callable[[GpuSample], float | None]) -> list[Point]:
-        return [(_ago(one.at, now), told) for one in samples if one.gpus and (told := value(one.gpus[0])) is not None]
+        return [(_ago(one.at, now), measured) for one in samples if one.gpus and (measured := value(one.gpus[0])) is not None]
 
     memory = points(lambda gpu: gpu.memory_used and gpu.memory_used / GB)
     load, heat = points(lambda gpu: gpu.load), points(lambda gpu: gpu.temperature)
@@ -59,14 +59,14 @@ def _gpu(samples: Sequence[Sample], now: datetime) -> list[dict[str, Any]]:
 
 
 def _step_time(records: Sequence[ImageRecord], now: datetime) -> dict[str, Any]:
-    """Seconds per denoising step of each image, oldest first."""
+    """Return seconds per denoising step of each image, oldest first."""
     timed = [one for one in reversed(records) if one.timings.get("steps") and one.request.num_inference_steps]
     points = [(_ago(one.created_at, now), one.timings["steps"] / one.request.num_inference_steps) for one in timed]
     return _chart("step", "s", points, formats.seconds(points[-1][1]) if points else "–")
 
 
 def _pace(records: Sequence[ImageRecord], now: datetime) -> dict[str, Any]:
-    """Images per hour at each minute, counted over the minutes before it."""
+    """Return images per hour at each minute, counted over the minutes before it."""
     made = [one.created_at for one in records if one.timings]
     points = []
     for minute in range(60, -1, -1):

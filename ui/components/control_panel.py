@@ -1,4 +1,4 @@
-"""The control image of a model with a ControlNet: given here, and shown at once as the ControlNet will see it."""
+"""Show the control image of a model with a ControlNet: given here, and shown at once as the ControlNet will see it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UPLOAD = "control_upload"
 
 
 def draw(studio: Studio) -> None:
-    """The field for the image, its options, and the preview."""
+    """Show the field for the image, its options, and the preview."""
     st.file_uploader(
         t("control.picture"),
         type=TYPES,

@@ -16,7 +16,7 @@ _DEPTH = "depth_preview:"  # session key: what a depth map was asked for
 
 
 def draw(studio: Studio, model: ModelInfo) -> None:
-    """A row of fields for each unit, and a button for another one."""
+    """Show a row of fields for each unit, and a button for another one."""
     names = list(studio.requests.controlnets(model))
     units = state.control_units()
     state.give_units(units, studio.requests.controlnet_weight(model))
@@ -85,7 +85,7 @@ def _take(studio: Studio, position: int) -> None:
 
 
 def _preview(studio: Studio, position: int, unit: ControlUnit) -> None:
-    """What the unit will see of the form's images; a depth map, which takes seconds, when it is asked for."""
+    """Show what the unit will see of the form's images; a depth map, which takes seconds, when it is asked for."""
     try:
         request = actions.control_request(studio)
         if unit.preprocessor == DEPTH:
@@ -99,7 +99,7 @@ def _preview(studio: Studio, position: int, unit: ControlUnit) -> None:
 
 
 def _depth(studio: Studio, position: int, request: GenerationRequest) -> bytes | None:
-    """The depth map that was asked for, from memory while images and size are the same; else a button that asks."""
+    """Return the depth map that was asked for, from memory while images and size are the same; else a button that asks."""
     wanted = f"{sorted(request.inputs.items())} {request.width}x{request.height}"
     kept: tuple[str, bytes] | None = st.session_state.get(f"{_DEPTH}{position}")
     if kept is not None and kept[0] == wanted:

@@ -1,4 +1,4 @@
-"""What the next job will cost: time, memory, and what to do when it does not fit."""
+"""Show what the next job will cost: time, memory, and what to do when it does not fit."""
 
 from __future__ import annotations
 

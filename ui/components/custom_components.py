@@ -121,14 +121,14 @@ def session(
     images = [{"id": one.id, "src": thumbnail_url(one.id), "alt": one.request.prompt} for one in records]
     data = {"jobs": running, "items": images, "label": label, "selected": selected or ""}
     _session(
-        key=key, data=data, on_picked_change=_told(key, "picked", on_pick), on_job_change=_told(key, "job", on_job)
+        key=key, data=data, on_picked_change=_on_trigger(key, "picked", on_pick), on_job_change=_on_trigger(key, "job", on_job)
     )
 
 
 def batch(job: Job, total: int, label: str, selected: str | None, *, key: str, on_pick: Callable[[str], None]) -> None:
     """Show a place for each image of a job; the grid fills by itself while the job runs."""
     data = {"job": job.id, "images": list(job.image_ids), "total": total, "label": label, "alt": job.request.prompt}
-    _batch(key=key, data={**data, "selected": selected or ""}, on_picked_change=_told(key, "picked", on_pick))
+    _batch(key=key, data={**data, "selected": selected or ""}, on_picked_change=_on_trigger(key, "picked", on_pick))
 
 
 def draft(
@@ -162,7 +162,7 @@ def draft(
     }
     _draft(
         key=key, data=data,
-        on_restored_change=_told(key, "restored", restored), on_typed_change=_told(key, "typed", on_typed),
+        on_restored_change=_on_trigger(key, "restored", restored), on_typed_change=_on_trigger(key, "typed", on_typed),
     )  # fmt: skip
 
 
@@ -171,15 +171,15 @@ def skip_link(label: str, field: str) -> None:
     _skip(key="skip", data={"label": label, "field": field})
 
 
-def _told(key: str, name: str, act: Callable[[Any], None]) -> Callable[[], None]:
+def _on_trigger(key: str, name: str, act: Callable[[Any], None]) -> Callable[[], None]:
     """Return the callback of a component's trigger that calls `act` with its value."""
 
-    def told() -> None:
+    def on_change() -> None:
         value = st.session_state[key].get(name)
         if value is not None:
             act(value)
 
-    return told
+    return on_change
 
 
 def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None, images: bool = False) -> None:
@@ -214,7 +214,7 @@ def charts(shown: Sequence[Mapping[str, Any]], ago: str, none: str, *, key: str)
 
 
 def signals(sound: str, notify: str, denied: str, *, key: str) -> None:
-    """Two switches of this browser: sound and notification at the end of the queue; `denied` when the browser refuses."""
+    """Show two switches of this browser: sound and notification at the end of the queue; `denied` when the browser refuses."""
     _signals(key=key, data={"sound": sound, "notify": notify, "denied": denied})
 
 
@@ -272,7 +272,7 @@ def grid(
     on_pick: Callable[[str], None],
     on_select: Callable[[list[str]], None],
 ) -> None:
-    """All that `query` finds, as a gallery in which only the visible tiles exist; `page` is its beginning.
+    """Show all that `query` finds, as a gallery in which only the visible tiles exist; `page` is its beginning.
 
     `version` changes when what was found may look different; `selection` is (a number that changes when the page, and not
     the viewer, changed what is selected; what is selected). `on_select` gets the selected ids, or the exceptions while all are.
@@ -295,8 +295,8 @@ def grid(
             "open": opened,
             "tile": tile,
         },
-        on_picked_change=_told(key, "picked", on_pick),
-        on_chosen_change=_told(key, "chosen", on_select),
+        on_picked_change=_on_trigger(key, "picked", on_pick),
+        on_chosen_change=_on_trigger(key, "chosen", on_select),
     )
 
 
@@ -304,7 +304,8 @@ def zoom(record: ImageRecord, words: Mapping[str, str], *, key: str, on_step: Ca
     """Show an image that can be zoomed, moved, and opened over the whole window; arrows call `on_step` with -1 or 1."""
     shown = {"id": record.id, "src": image_url(record.id), "alt": record.request.prompt, "ratio": record.width / record.height}
     size = {"width": record.width, "height": record.height}
-    _zoom(key=key, data={**shown, **size, "words": dict(words)}, on_step_change=_told(key, "step", lambda step: on_step(int(step))))
+    on_step_change = _on_trigger(key, "step", lambda step: on_step(int(step)))
+    _zoom(key=key, data={**shown, **size, "words": dict(words)}, on_step_change=on_step_change)
 
 
 def places(
@@ -316,7 +317,7 @@ def places(
     `on_pick` gets the id. One tab stop; arrows move.
     """
     data = {"sections": [{"title": title, "items": list(items)} for title, items in sections], "words": dict(words)}
-    _places(key=key, data=data, on_picked_change=_told(key, "picked", on_pick))
+    _places(key=key, data=data, on_picked_change=_on_trigger(key, "picked", on_pick))
 
 
 def chips(
@@ -327,8 +328,8 @@ def chips(
     _chips(
         key=key,
         data={"chips": [list(one) for one in labels], "remove": remove, "clear": clear},
-        on_removed_change=_told(key, "removed", on_remove),
-        on_cleared_change=_told(key, "cleared", lambda _: on_clear()),
+        on_removed_change=_on_trigger(key, "removed", on_remove),
+        on_cleared_change=_on_trigger(key, "cleared", lambda _: on_clear()),
     )
 
 
@@ -338,13 +339,13 @@ def keys(*, key: str, on_key: Callable[[Mapping[str, Any]], None]) -> None:
     `on_key` gets `act` (escape, trash, rate, favourite, all), `value` (stars), `id` (of the tile with the focus, or "") and
     `open` (whether the key was pressed in the open image).
     """
-    _keys(key=key, data={}, on_key_change=_told(key, "key", on_key))
+    _keys(key=key, data={}, on_key_change=_on_trigger(key, "key", on_key))
 
 
 def undo(number: int, words: str, label: str, close: str, *, key: str, on_undo: Callable[[], None]) -> None:
     """Show for some seconds what was done, with a button that undoes it; a higher `number` is another action."""
     data = {"number": number, "words": words, "label": label, "close": close}
-    _undo(key=key, data=data, on_undone_change=_told(key, "undone", lambda _: on_undo()))
+    _undo(key=key, data=data, on_undone_change=_on_trigger(key, "undone", lambda _: on_undo()))
 
 
 def statistics(
@@ -353,7 +354,7 @@ def statistics(
 ) -> None:  # fmt: skip
     """Show columns of images and a line of seconds by day, and bars by group; `on_pick` gets the id of what is clicked."""
     data = {"days": list(days), "groups": list(groups), "words": dict(words)}
-    _statistics(key=key, data=data, on_picked_change=_told(key, "picked", on_pick))
+    _statistics(key=key, data=data, on_picked_change=_on_trigger(key, "picked", on_pick))
 
 
 def paste(label: str, language: str, *, key: str, on_kept: Callable[[str], None]) -> None:
@@ -392,8 +393,8 @@ def board(
         "language": language,
     }
     _board(
-        key=key, data=data, on_mask_change=_told(key, "mask", lambda digest: on_mask(str(digest))),
-        on_boxes_change=_told(key, "boxes", drawn),
+        key=key, data=data, on_mask_change=_on_trigger(key, "mask", lambda digest: on_mask(str(digest))),
+        on_boxes_change=_on_trigger(key, "boxes", drawn),
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ SELECTORS: Mapping[str, str] = {PROMPT: ".st-key-prompt", NEGATIVE: ".st-key-neg
 
 
 def draw(studio: Studio, model: ModelInfo | None, library: prompts.Library | None) -> None:
-    """All of it, in the order of the keyboard."""
+    """Show the whole form, in the order of the keyboard."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="top_row"):
         problem = _model(studio)
         presets_menu.draw(studio)
@@ -48,7 +48,7 @@ def draw(studio: Studio, model: ModelInfo | None, library: prompts.Library | Non
 
 
 def _model(studio: Studio) -> str:
-    """Which model generates; returns why one can't be used here, "" if it can."""
+    """Select the model that generates; return why one can't be used here, "" if it can."""
     models = {
         model.id: model for model in studio.catalog.models() if model.problem is None or model.sources or model.path
     }
@@ -97,7 +97,7 @@ def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | 
 
 
 def _tokens(studio: Studio, key: str) -> None:
-    """How many tokens a prompt has, of those that the text encoder reads; red, with the end that it does not, where it is cut."""
+    """Show how many tokens a prompt has, of those that the text encoder reads; red, with the rest, where it is cut."""
     prompt = state.form()[key] or ""
     try:
         counted = studio.requests.count_tokens(state.form()["model.id"], prompt, state.form_values())
@@ -136,7 +136,7 @@ def _brackets(model: ModelInfo | None) -> None:
 
 
 def _preview(studio: Studio) -> None:
-    """What the next images will be asked for."""
+    """Show what the next images will be asked for."""
     try:
         request = studio.requests.expanded(state.form_values(), t("wildcards.source"))
     except StudioError as error:
@@ -156,7 +156,7 @@ def _shown(request: GenerationRequest) -> str:
 
 
 def _negative(studio: Studio, library: prompts.Library | None, model: ModelInfo | None) -> None:
-    """The negative prompt: open while it can act, else one line that says why it does not."""
+    """Show the negative prompt: open while it can act, else one line that says why it does not."""
     if model is not None and NEGATIVE in model.cannot:
         return
     acts = (state.form()[state.CFG] or 1) > 1
@@ -180,7 +180,7 @@ def _negative(studio: Studio, library: prompts.Library | None, model: ModelInfo 
 
 
 def _numbers(studio: Studio, model: ModelInfo | None) -> None:
-    """Steps, CFG scale, number of images and seed."""
+    """Show Steps, CFG scale, number of images and seed."""
     options = {key: parameter_panel.bounded(option, model) for key, option in SCHEMA.options.items()}
     keys = ("generation.num_inference_steps", state.CFG, "generation.num_images")
     labels = {state.CFG: t("generate.cfg")}

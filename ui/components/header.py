@@ -17,7 +17,7 @@ REFRESH_SECONDS = 10
 
 
 def draw(studio: Studio, title: str, address: str) -> None:
-    """The bar with the page's title, seen on a phone; below it, on every page, why no worker comes up, as long as none does."""
+    """Show the bar with the page's title, seen on a phone; below it why no worker comes up, as long as none does."""
     worker = studio.worker.status()
     st.html(f'<h1 class="zd-title">{html.escape(title)}</h1>')
     with st.container(key="topbar", horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
@@ -44,16 +44,16 @@ def draw(studio: Studio, title: str, address: str) -> None:
 
 
 def _leave(name: str) -> None:
-    """A link, as logging out is a page of the gate: this page ends with the session."""
+    """Show a link, as logging out is a page of the gate: this page ends with the session."""
     words = html.escape(t("header.log_out"))
     address = f"{LOGOUT}?lang={state.language()}"
     st.html(f'<a class="zd-leave" href="{address}" target="_self" title="{html.escape(name)}">{words}</a>')
 
 
-def _machine(studio: Studio, told: StudioError | None) -> None:
+def _machine(studio: Studio, shown: StudioError | None) -> None:
     """Rerun at intervals; the whole page, when what keeps the worker down is not what the page has told."""
     worker = studio.worker.status()
-    if str(worker.trouble) != str(told):
+    if str(worker.trouble) != str(shown):
         st.rerun()
     report = studio.system.report()
     parts = [

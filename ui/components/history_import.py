@@ -34,7 +34,7 @@ def button() -> None:
 
 
 def draw(studio: Studio) -> None:
-    """The dialog, while it is open. Dropped files show their parameters at once; nothing is kept until it is asked for."""
+    """Show the dialog, while it is open. Dropped files show their parameters at once; nothing is kept until it is asked for."""
     if state.importing():
         st.dialog(t("import.title"), width="large", on_dismiss=_dismissed)(_content)(studio)
 
@@ -52,7 +52,7 @@ def _content(studio: Studio) -> None:
 
 
 def _offer(studio: Studio, files: Sequence[UploadedFile]) -> None:
-    """What the files tell, and the buttons that import them, or a folder."""
+    """Show what the files tell, and the buttons that import them, or a folder."""
     if files:
         st.button(
             t("import.take_in", count=len(files)), key="take_in", type="primary", on_click=state.start_import,
@@ -100,7 +100,7 @@ def _go_on(studio: Studio, run: state.ImportRun, files: Sequence[UploadedFile]) 
 
 
 def _parameters(studio: Studio, name: str, found: FoundParameters | None, number: int) -> None:
-    """One file: what can be used, with a button that does it, and what has no equivalent."""
+    """Show one file: what can be used, with a button that does it, and what has no equivalent."""
     if found is None or not found.program:
         st.text(t("import.not_a_picture", name=name) if found is None else t("import.says_nothing", name=name))
         return

@@ -34,7 +34,7 @@ Section = tuple[str, Sequence[Row]]  # its heading, "" for none
 
 
 def draw(record: ImageRecord) -> None:
-    """The image's own parameters at once, the advanced options by group and the rest folded."""
+    """Show the image's own parameters at once, the advanced options by group and the rest folded."""
     head = (t("detail.parameter"), t("detail.requested"), t("detail.effective"))
     st.html(table(_main_sections(record), head))
     groups = _groups(record)
@@ -81,7 +81,7 @@ def _why_resized(record: ImageRecord) -> str:
 
 
 def _groups(record: ImageRecord) -> list[Section]:
-    """Every option of the request and every decision, under the headings of the panels."""
+    """Return every option of the request and every decision, under the headings of the panels."""
     decisions = {decision.option: decision for decision in record.decisions}
     asked: dict[str, Any] = dict(record.request.options)
     asked |= {key: decision.requested for key, decision in decisions.items() if key not in asked}
@@ -108,7 +108,7 @@ def _option_row(key: str, asked: Any, effective: Any, decision: Decision | None)
 
 
 def _rest(record: ImageRecord) -> list[tuple[str, object]]:
-    """What is in effect beside the options: model revision, scheduler, versions; or what another program wrote."""
+    """Return what is in effect beside the options: model revision, scheduler, versions; or what another program wrote."""
     pairs = [(name, value) for name, value in record.effective.items() if name not in record.request.options]
     flat = [
         (f"{name}.{inner}", item) for name, value in pairs if isinstance(value, dict) for inner, item in value.items()
@@ -117,7 +117,7 @@ def _rest(record: ImageRecord) -> list[tuple[str, object]]:
 
 
 def table(sections: Iterable[Section], head: tuple[str, ...]) -> str:
-    """An HTML table of escaped text. A value that came out as it was asked for is said once."""
+    """Return an HTML table of escaped text. A value that came out as it was asked for is said once."""
     lines = ["<tr>" + "".join(f"<th>{html.escape(name)}</th>" for name in head) + "</tr>"]
     for title, rows in sections:
         if title and rows:

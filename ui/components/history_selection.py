@@ -1,4 +1,4 @@
-"""What is done with many images: those that were selected one by one, or all that were found. And the trash as a whole."""
+"""Act on many images, selected one by one or all that were found, and on the trash as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found in figures: images and seconds by day, images by model, sampler and size. A click filters by it."""
+"""Show statistics of what was found: images and seconds by day, images by model, sampler and size. A click filters by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found as a table: the columns that were chosen, less those that are equal in all rows."""
+"""Show what was found as a table: the selected columns, less those that are equal in all rows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def draw(found: HistoryPage) -> None:
 
 
 def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
-    """One row an image: what is said of each, and every advanced option under its key."""
+    """Return one row an image: what is said of each, and every advanced option under its key."""
     columns = {
         "picture": [custom_components.thumbnail_url(record.id) for record in records],
         "when": [formats.moment(record.created_at) for record in records],
@@ -80,7 +80,7 @@ def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
 
 
 def without_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The columns that differ somewhere, and what all rows have in common; one row alone has nothing to compare."""
+    """Return the columns that differ somewhere, and what all rows have in common; one row alone has nothing to compare."""
     if len(frame) < 2:
         return frame, {}
     equal = [name for name in frame.columns if name not in ALWAYS and frame[name].nunique(dropna=False) == 1]

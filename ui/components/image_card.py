@@ -20,7 +20,7 @@ START_ICON = ":material/add_photo_alternate:"
 
 
 def brief(record: ImageRecord) -> None:
-    """Seed, size and time, always visible; a click copies one."""
+    """Show seed, size and time, always visible; a click copies one."""
     total = formats.seconds(sum(record.timings.values()))
     rows = [
         (t("fact.seed"), str(record.request.seed), str(record.request.seed)),
@@ -31,7 +31,7 @@ def brief(record: ImageRecord) -> None:
 
 
 def facts(record: ImageRecord, key: str = "facts") -> None:
-    """Seed, size, steps, guidance, times and memory; a click on one copies it."""
+    """Show seed, size, steps, guidance, times and memory; a click on one copies it."""
     request, times = record.request, record.timings
     parts = ", ".join(f"{t(f'phase_short.{name}')} {formats.seconds(value)}" for name, value in times.items())
     took = f"{formats.seconds(sum(times.values()))} ({parts})" if times else t("fact.unknown")
@@ -68,7 +68,7 @@ def _steps(record: ImageRecord) -> str:
 
 
 def buttons(studio: Studio, record: ImageRecord) -> None:
-    """What can be done with the image on the stage, in one row."""
+    """Show what can be done with the image on the stage, in one row."""
     favourite = record.marks.favourite
     with st.container(
         horizontal=True, horizontal_alignment="center", vertical_alignment="center", key="picture_buttons"
@@ -129,7 +129,7 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
 def _icon(
     icon: str, hint: str, key: str, act: Callable[..., Any], *arguments: object, on: bool = False, label: str = ""
 ) -> None:
-    """A button of an icon, named by its tooltip, with a short label where there is room for one."""
+    """Show a button of an icon, named by its tooltip, with a short label where there is room for one."""
     st.button(
         label or hint, key=key, icon=f":material/{icon}:", help=hint, type="primary" if on else "tertiary", on_click=act,
         args=arguments,
@@ -137,7 +137,7 @@ def _icon(
 
 
 def download(studio: Studio, record: ImageRecord, key: str, quiet: bool = False) -> None:
-    """The file as it is on disk, metadata and all; read only when asked for."""
+    """Show the file as it is on disk, metadata and all; read only when asked for."""
     st.download_button(
         t("picture.download"),
         data=lambda: studio.history.file(record.id).read_bytes(),

@@ -25,7 +25,7 @@ SIDES = ("outpaint.left", "outpaint.right", "outpaint.top", "outpaint.bottom", "
 
 
 def draw(studio: Studio, model: ModelInfo | None) -> None:
-    """The field for a source image; with one, how much of it is regenerated and where the mask is painted."""
+    """Show the field for a source image; with one, how much of it is regenerated and where the mask is painted."""
     image = state.sources().inputs.get(IMAGE)
     with st.container(key="inputs"):
         if model is not None and IMAGE not in model.inputs:
@@ -96,7 +96,7 @@ def _selected(studio: Studio, image: str) -> None:
 
 
 def _references(studio: Studio) -> None:
-    """The further images that an edit by instruction refers to."""
+    """Show the further images that an edit by instruction refers to."""
     key = f"reference_files_{state.sources_version()}"
     most = len(REFERENCES)
 
@@ -120,7 +120,7 @@ def _references(studio: Studio) -> None:
 
 
 def _inpaint(studio: Studio, masked: bool) -> None:
-    """How the masked part, or each box, is generated and blended in."""
+    """Show how the masked part, or each box, is generated and blended in."""
     if masked:
         parameter_panel.field(SCHEMA.options[AREA], on_change=_fit_size, args=(studio,))
         parameter_panel.field(SCHEMA.options["inpaint.mask_invert"])
@@ -140,7 +140,7 @@ def _inpaint(studio: Studio, masked: bool) -> None:
 
 
 def _boxes(studio: Studio) -> None:
-    """The boxes that are refined, as text."""
+    """Show the boxes that are refined, as text."""
     option, key = SCHEMA.options[BOXES], state.labelled("refine_boxes")
     state.give_widget(key, ", ".join(state.form()[BOXES]))
 
@@ -173,7 +173,7 @@ def _detector(studio: Studio, names: list[str]) -> None:
 
 
 def _outpaint(studio: Studio) -> None:
-    """What is added around the source image; the size of the file follows."""
+    """Show what is added around the source image; the size of the file follows."""
     with st.popover(t("inputs.outpaint"), icon=":material/crop_free:", key="outpaint"):
         for key in SIDES:
             parameter_panel.field(SCHEMA.options[key], on_change=_fit_size, args=(studio,))
@@ -186,7 +186,7 @@ def _fit_size(studio: Studio) -> None:
 
 
 def mask(studio: Studio, image: str) -> None:
-    """The source image on the stage, with the mask that is painted on it at its own size."""
+    """Show the source image on the stage, with the mask that is painted on it at its own size."""
     try:
         size = studio.input_images.size(image)
     except StudioError as error:

@@ -1,4 +1,4 @@
-"""What went wrong lately, each with a button that puts it right."""
+"""Show what went wrong lately, each with a button that puts it right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ui.i18n import t
 
 
 def draw(studio: Studio) -> None:
-    """A card for each fault; one line when there is none."""
+    """Show a card for each fault; one line when there is none."""
     found = studio.system.faults()
     if not found:
         st.success(t("fault.none"), icon=":material/health_and_safety:")

@@ -1,4 +1,4 @@
-"""Where an image comes from and what was made from it."""
+"""Show what an image was made from, and what was made from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 24  # children that are shown
 
 
 def draw(studio: Studio, record: ImageRecord) -> None:
-    """Its parent and its input images, then its children; nothing where there are none."""
+    """Show its parent and its input images, then its children; nothing where there are none."""
     if record.request.inputs:
         st.caption(t("lineage.inputs"))
         st.html(_inputs(record))

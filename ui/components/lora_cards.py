@@ -92,7 +92,7 @@ def _facts(lora: LoraInfo, models: Sequence[ModelInfo]) -> list[tuple[str, str]]
 
 
 def _toggle(studio: Studio, name: str) -> None:
-    """The form may not be there yet: this page can be the first that is opened."""
+    """Select or deselect a LoRA. The form may not be there yet: this page can be the first that is opened."""
     actions.open_form(studio)
     state.toggle_lora(name)
 

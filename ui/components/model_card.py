@@ -12,7 +12,7 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.studio.models import recommended_variant
-from core.types import CARDS, Download, ModelInfo, SystemReport, WorkerStatus
+from core.types import GPU_SIZES, Download, ModelInfo, SystemReport, WorkerStatus
 from ui import actions, formats, state
 from ui.components import error_card, image_card
 from ui.i18n import said, t
@@ -130,8 +130,8 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
         rows.append((t("models.download_size"), formats.size_of(info.download_bytes)))
     if info.memory_bytes:
         rows.append((t("models.needs"), t("models.needs_text", size=formats.size_of(info.memory_bytes))))
-        card = info.tier.upper().replace("GB", " GB") if info.tier else t("models.larger", size=f"{CARDS[-1]} GB")
-        rows.append((t("models.card"), card))
+        vram = info.tier.upper().replace("GB", " GB") if info.tier else t("models.larger", size=f"{GPU_SIZES[-1]} GB")
+        rows.append((t("models.fits_in_vram"), vram))
     if info.licence:
         rows.append((t("models.licence"), info.licence))
     return rows

@@ -18,10 +18,10 @@ _BASIC = ("num_inference_steps", "cfg_scale", "width", "height", "negative_promp
 
 
 def draw(label: str, scope: str) -> None:
-    """The selection of options and their fields; `scope` tells the places of a page apart."""
+    """Show the selection of options and their fields; `scope` tells the places of a page apart."""
     options = _options()
     selected = st.multiselect(
-        label, list(options), key=state.labelled(state.override_field(scope)), placeholder=t("comparison.add_option"),
+        label, list(options), key=state.labelled(state.override_field(scope)), placeholder=t("benchmark.add_option"),
         format_func=lambda key: said(options[key].label), persist_state="session",
     )  # fmt: skip
     for key in selected:

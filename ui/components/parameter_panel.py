@@ -1,4 +1,4 @@
-"""From the schema to widgets: each option's type, range, unit, help and when it takes effect, with nothing said twice."""
+"""Make widgets from the schema: each option's type, range, unit, help and when it takes effect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _effective(decision: Decision) -> str:
 
 
 def group(options: Sequence[Option], worker: WorkerStatus) -> None:
-    """The fields of these options; one without an effect at the present settings is greyed, with the reason."""
+    """Show the fields of these options; one without an effect at the present settings is greyed, with the reason."""
     decisions = {decision.option: decision for decision in worker.decisions}
     selected = state.form()  # read once: the form has more than a hundred widgets
     values = state.form_values(selected)
@@ -49,7 +49,7 @@ def unmet(option: Option, values: Mapping[str, Any]) -> str:
 
 
 def _differs(option: Option, selected: Any, worker: WorkerStatus) -> bool:
-    """Whether the form has something else (`selected`) than what the loaded pipeline was last asked for."""
+    """Return whether the form has something else (`selected`) than what the loaded pipeline was last asked for."""
     selected = AUTO if selected is None and option.auto else selected
     return option.key in worker.effective and selected != worker.asked.get(option.key, selected)
 
@@ -58,7 +58,7 @@ def field(
     option: Option, *, badge: str = "", placeholder: str = "", label: str | None = None, reason: str = "", exact: bool = False,
     on_change: Callable[..., None] | None = None, args: tuple[Any, ...] = (),
 ) -> Any:  # fmt: skip
-    """The widget of one option; its value is kept in the form under the option's key. With a `reason` it is greyed.
+    """Draw the widget of one option; its value is kept in the form under the option's key. With a `reason` it is greyed.
 
     `exact` gives a number field where a slider would do.
     """
@@ -82,7 +82,7 @@ def field(
 
 
 def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any], exact: bool) -> Any:
-    """A slider where each position can be hit, else a number field; an empty field is "auto", or a random seed."""
+    """Return a slider where each position can be hit, else a number field; an empty field is "auto", or a random seed."""
     convert = int if option.type == "int" else float
     low, high = convert(option.minimum or 0), convert(option.maximum or 0)
     step = convert(option.step or 1)
@@ -97,7 +97,7 @@ def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]
 
 
 def bounded(option: Option, model: ModelInfo | None) -> Option:
-    """The option as this model allows it."""
+    """Return the option as this model allows it."""
     if option.key == state.CFG:
         low, high = (model.bounds if model else {}).get(state.CFG, (1.0, 20.0))
         return replace(option, minimum=low, maximum=high, step=0.5)

@@ -13,7 +13,7 @@ PROMPT = "generation.prompt"
 
 
 def draw(library: prompts.Library | None) -> None:
-    """Words by slot. A choice writes its words into the prompt, in the place of the ones chosen before."""
+    """Show words by slot. A choice writes its words into the prompt, in the place of the ones chosen before."""
     if library is None:
         return
     with st.popover(t("generate.ideas"), icon=":material/lightbulb:", key="ideas", on_change="rerun") as panel:

@@ -51,7 +51,7 @@ def take_answer(studio: Studio) -> None:
 
 
 def progress(studio: Studio) -> None:
-    """The words as they come, while they come."""
+    """Show the words as they come, while they come."""
     asked = state.prompt_help()
     if asked is not None:
         st.fragment(_progress, run_every=POLL_SECONDS)(studio, asked)

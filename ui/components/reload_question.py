@@ -1,4 +1,4 @@
-"""Asked once for each change: it makes the worker load the model again, which took so long last time."""
+"""Ask once for each change that makes the worker load the model again, with how long that took last time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ui.i18n import said, t
 
 
 def draw(studio: Studio) -> None:
-    """The question with its two answers, while it waits for one."""
+    """Show the question with its two answers, while it waits for one."""
     present = state.reload_question()
     if not present:
         return

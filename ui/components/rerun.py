@@ -88,7 +88,7 @@ def _reason(change: Change) -> str:
 
 
 def _name(condition: str) -> str:
-    """An option by its label, a library by its name."""
+    """Return an option by its label, a library by its name."""
     if condition == "model.fingerprint":
         return t("again.revision")
     return (
@@ -114,7 +114,7 @@ def vary(studio: Studio, record: ImageRecord) -> None:
 
 
 def axes(studio: Studio, base: GenerationRequest, submit: Callable[[Sequence[Axis]], ParameterSweep]) -> None:
-    """One to three axes with their values, and the button that generates the grid; `submit` queues it.
+    """Show one to three axes with their values, and the button that generates the grid; `submit` queues it.
 
     Raises nothing: what `submit` refuses is shown.
     """
@@ -130,15 +130,15 @@ def axes(studio: Studio, base: GenerationRequest, submit: Callable[[Sequence[Axi
         t("vary.sweep", count=cells), key="vary_sweep", type="primary", disabled=not ready, icon=":material/grid_on:",
     ):  # fmt: skip
         try:
-            sheet = submit(selected)
+            sweep = submit(selected)
         except StudioError as error:
             error_card.draw(error, "sweep")
             return
-        st.switch_page(SHEET_PAGE, query_params={"sheet": sheet.id})
+        st.switch_page(SHEET_PAGE, query_params={"sheet": sweep.id})
 
 
 def _axis(name: str, known: Mapping[str, sweep_axes.SweepAxis], base: GenerationRequest) -> Axis | None:
-    """One axis and its values, selected, or typed with commas between them."""
+    """Return one axis and its values, selected, or typed with commas between them."""
     left, right = st.columns(2)
     with left:
         key = st.selectbox(

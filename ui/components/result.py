@@ -25,7 +25,7 @@ from ui.job_words import title
 
 
 def draw(studio: Studio, board: QueueSnapshot, mine: session_strip.Session, welcome: Callable[[], None]) -> None:
-    """The tabs, then the one that is selected, under what went wrong; `welcome` while there is nothing to show."""
+    """Show the tabs, then the one that is selected, under what went wrong; `welcome` while there is nothing to show."""
     job = _focus(studio, mine)
     image_id = _image(studio, job, mine)
     state.set_stage_image(image_id)
@@ -49,7 +49,7 @@ def draw(studio: Studio, board: QueueSnapshot, mine: session_strip.Session, welc
 
 
 def viewer_words() -> Mapping[str, str]:
-    """The labels of the viewer's buttons."""
+    """Return the labels of the viewer's buttons."""
     return {
         "fit": t("viewer.fit"), "actual": t("viewer.actual"), "in": t("viewer.in"), "out": t("viewer.out"),
         "hint": t("viewer.hint"),
@@ -57,7 +57,7 @@ def viewer_words() -> Mapping[str, str]:
 
 
 def _focus(studio: Studio, mine: session_strip.Session) -> Job | None:
-    """The job in work, or, while none is, the one that was watched last, or else the next that waits."""
+    """Return the job in work, or, while none is, the one that was watched last, or else the next that waits."""
     if mine.running is not None:
         return mine.running
     job_id = state.job_id()
@@ -79,7 +79,7 @@ def _image(studio: Studio, job: Job | None, mine: session_strip.Session) -> str 
 
 
 def _tabs(job: Job | None) -> str:
-    """Which tab is shown: Batch and Mask only while there is one."""
+    """Return the name of the tab that is shown: Batch and Mask only while there is one."""
     there = [
         state.RESULT,
         *([state.BATCH] if job is not None and job.request.num_images > 1 else []),
@@ -115,7 +115,7 @@ def _forming(job: Job) -> None:
 
 
 def _progress(studio: Studio, board: QueueSnapshot, job: Job) -> None:
-    """Where the job is, with its bar; the page is rerun when the queue has changed."""
+    """Show where the job is, with its bar; the page is rerun when the queue has changed."""
     with st.container(key="progress"):
         if state.shown_image():
             custom_components.quiet(title(job.request, 80))
@@ -168,7 +168,7 @@ def _shown(studio: Studio, record: ImageRecord) -> None:
 
 
 def _outcome(studio: Studio, job: Job) -> None:
-    """What became of the job, where the image alone does not say it."""
+    """Show what became of the job, where the image alone does not say it."""
     if actions.is_check(job.request):
         job_status.verdict(studio, job)
     rerun.verdict(studio, job)

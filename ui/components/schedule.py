@@ -1,4 +1,4 @@
-"""When a job begins: at once, when it is told to, or at a time of the viewer's own clock."""
+"""Select when a job begins: at once, when it is resumed, or at a time of the viewer's own clock."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def run_now(studio: Studio, job_id: str) -> None:
 
 
 def _soon() -> datetime:
-    """The next full hour but one, as the viewer's clock shows it."""
+    """Return the next full hour but one, as the viewer's clock shows it."""
     now = datetime.now(local_zone()).replace(tzinfo=None, minute=0, second=0, microsecond=0)
     return now + timedelta(hours=2)

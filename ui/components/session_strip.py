@@ -1,4 +1,4 @@
-"""This session's jobs and images at the right: what runs first, with its progress, then what was made, newest first."""
+"""Show this session's jobs and images at the right: the next jobs with their progress, then the images, newest first."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _records(studio: Studio, ids: Sequence[str]) -> list[ImageRecord]:
 
 
 def draw(mine: Session) -> None:
-    """The strip; a click shows an image, or follows the job."""
+    """Show the strip; a click shows an image, or follows the job."""
     jobs = [*([mine.running] if mine.running else []), *mine.waiting[:MOST_WAITING]]
     if not jobs and not mine.records:
         return

@@ -15,7 +15,7 @@ _RESULT = "yaml_result"
 
 
 def draw(studio: Studio) -> None:
-    """The effective settings, and a field that takes them back. What cannot be used changes nothing and stays in the field."""
+    """Show the effective settings, and a field that takes them back. What cannot be used changes nothing and stays in the field."""
     try:
         request = studio.requests.new(state.form_values())
     except StudioError as error:

@@ -35,7 +35,7 @@ def preset_size(preset: str, model: ModelInfo) -> tuple[int, int] | None:
 
 
 def draw(presets: Sequence[str], model: ModelInfo) -> None:
-    """The chips set width and height; the chip of the present size is the one that is lit."""
+    """Show chips that set width and height; that of the present size is lit."""
     sizes = {preset: size for preset in presets if (size := preset_size(preset, model))}
     present = (state.form()[WIDTH], state.form()[HEIGHT])
     state.give_widget(CHIPS, next((preset for preset, size in sizes.items() if size == present), None))

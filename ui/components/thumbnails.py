@@ -11,7 +11,7 @@ from ui.components import custom_components
 
 
 def linked(image_id: str, prompt: str) -> str:
-    """The thumbnail as a link; the history opens in the viewer's language."""
+    """Return the thumbnail as a link; the history opens in the viewer's language."""
     place = html.escape("history?" + urlencode({"image": image_id, "lang": state.language()}), quote=True)
     source = html.escape(custom_components.thumbnail_url(image_id), quote=True)
     alt = html.escape(prompt, quote=True)

@@ -1,4 +1,4 @@
-"""What was done last, with a button that undoes it; on every page, as one may go on meanwhile."""
+"""Show what was done last, with a button that undoes it, on every page, as one may go on meanwhile."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SIZED = ("upscale.mode", "upscale.by")  # the size of the file follows from thes
 
 
 def draw(studio: Studio, options: Sequence[Option], worker: WorkerStatus) -> None:
-    """The fields of Hires. fix, then those of upscaling that have an effect."""
+    """Show the fields of Hires. fix, then those of upscaling that have an effect."""
     parameter_panel.group([option for option in options if option.group != GROUP], worker)
     st.caption(said(GROUPS[GROUP]))
     values = state.form_values()

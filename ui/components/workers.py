@@ -35,8 +35,8 @@ def draw(studio: Studio, status: WorkerStatus) -> None:
 
 
 def _head(studio: Studio, node: ClusterNode, workers: int) -> None:
-    cards = t("workers.cards", count=node.cards) if node.cards else t("workers.no_card")
-    facts = t("workers.machine", cores=node.cpus, cards=cards)
+    gpus = t("workers.gpus", count=node.gpus) if node.gpus else t("workers.no_gpu")
+    facts = t("workers.machine", cores=node.cpus, gpus=gpus)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(
             f'<section class="zd-worker"><b>{html.escape(node.name)}</b><small>{html.escape(facts)}</small></section>'
@@ -45,16 +45,16 @@ def _head(studio: Studio, node: ClusterNode, workers: int) -> None:
             t("workers.add"),
             key=f"add_{node.id}",
             icon=":material/add:",
-            help=t("workers.add_full") if node.cards else t("workers.add_help"),
-            disabled=not state.is_admin() or (bool(node.cards) and workers >= node.cards),
+            help=t("workers.add_full") if node.gpus else t("workers.add_help"),
+            disabled=not state.is_admin() or (bool(node.gpus) and workers >= node.gpus),
             on_click=actions.ask,
             args=(studio.worker.add_worker, node.id),
         )
 
 
 def _row(studio: Studio, worker: ClusterWorker) -> None:
-    """All of it is text: names of machines, models and prompts come from outside."""
-    facts = [worker.card or (worker.device or "").upper(), worker.model or t("workers.no_model")]
+    """Show a worker, all of it as text: names of machines, models and prompts come from outside."""
+    facts = [worker.gpu or (worker.device or "").upper(), worker.model or t("workers.no_model")]
     if worker.memory_total:
         free, total = formats.size_of(worker.memory_free), formats.size_of(worker.memory_total)
         facts.append(t("workers.memory", own=formats.size_of(worker.memory_own), free=free, total=total))

@@ -12,7 +12,7 @@ from ui.i18n import t
 
 
 def draw(studio: Studio) -> None:
-    """The axes and the button; what keeps the form from being an image stands in their place."""
+    """Show the axes and the button; what keeps the form from being an image stands in their place."""
     try:
         base = actions.single_request(studio)
     except StudioError as error:

@@ -1,4 +1,4 @@
-"""What the comparison page remembers: the columns that are being put together, and which comparison is open."""
+"""Keep the state of the Benchmark page: the columns of its form, and which benchmark is open."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+# The address and what browsers keep say "comparison", as links and forms of version 0.1 do.
 _OPEN = "comparison"
 COLUMNS = "comparison_rows"  # numbers of the columns
 _OPENING = "comparison_opening"
@@ -14,39 +15,39 @@ _FIELD = "comparison:"
 SHARED, PROMPTS, SEEDS, VIEW = (f"{_FIELD}{name}" for name in ("shared", "prompts", "seeds", "view"))
 
 
-def open_comparison() -> str | None:
+def open_benchmark() -> str | None:
     """Return the id of the open benchmark; the address keeps it over F5 and can be shared."""
     if "comparison" in st.query_params:
         st.session_state[_OPEN] = st.query_params["comparison"]
     return st.session_state.get(_OPEN)
 
 
-def set_open_comparison(comparison_id: str | None) -> None:
+def set_open_benchmark(benchmark_id: str | None) -> None:
     """Look at this one; None: at the form and the list."""
-    st.session_state[_OPEN] = comparison_id
-    if comparison_id is None and "comparison" in st.query_params:
+    st.session_state[_OPEN] = benchmark_id
+    if benchmark_id is None and "comparison" in st.query_params:
         del st.query_params["comparison"]
-    elif comparison_id is not None:
-        st.query_params["comparison"] = comparison_id
+    elif benchmark_id is not None:
+        st.query_params["comparison"] = benchmark_id
 
 
-def put_comparison_in_address() -> None:
+def put_benchmark_in_address() -> None:
     """Put the benchmark into the address again, which changing pages empties."""
     if st.session_state.get(_OPEN):
         st.query_params["comparison"] = st.session_state[_OPEN]
 
 
-def comparison_rows() -> list[int]:
+def benchmark_rows() -> list[int]:
     """Return the numbers of the form's columns, parts of the names of their fields. Two at first."""
     return list(st.session_state.setdefault(COLUMNS, [1, 2]))
 
 
-def add_comparison_row() -> None:
-    st.session_state[COLUMNS] = [*comparison_rows(), max(comparison_rows()) + 1]
+def add_benchmark_row() -> None:
+    st.session_state[COLUMNS] = [*benchmark_rows(), max(benchmark_rows()) + 1]
 
 
-def remove_comparison_row(row: int) -> None:
-    st.session_state[COLUMNS] = [other for other in comparison_rows() if other != row]
+def remove_benchmark_row(row: int) -> None:
+    st.session_state[COLUMNS] = [other for other in benchmark_rows() if other != row]
 
 
 def column_field(name: str, row: int) -> str:
@@ -59,33 +60,33 @@ def column_text(name: str, row: int) -> str:
     return str(st.session_state.get(column_field(name, row)) or "")
 
 
-def comparison_text(field: str) -> str:
+def benchmark_text(field: str) -> str:
     """Return the content of SHARED, PROMPTS or SEEDS."""
     return str(st.session_state.get(field) or "")
 
 
-def set_comparison_texts(texts: Mapping[str, Any]) -> None:
+def set_benchmark_texts(texts: Mapping[str, Any]) -> None:
     """Put words that were typed and did not arrive into their fields."""
     st.session_state.update({field: str(words) for field, words in texts.items()})
 
 
-def prefill_comparison(values: dict[str, object]) -> None:
+def prefill_benchmark(values: dict[str, object]) -> None:
     """Fill fields that do not exist yet; the first time is how the page was opened."""
     for field, value in values.items():
         st.session_state.setdefault(field, value)
-    st.session_state.setdefault(_OPENING, comparison_fields())
+    st.session_state.setdefault(_OPENING, benchmark_fields())
 
 
-def comparison_fields() -> dict[str, Any]:
+def benchmark_fields() -> dict[str, Any]:
     """Return the form by session key, with its columns, as the browser keeps it."""
     fields = {key: value for key, value in st.session_state.items() if str(key).startswith(_FIELD) and key != VIEW}
-    return {COLUMNS: comparison_rows(), **{str(key): value for key, value in fields.items()}}
+    return {COLUMNS: benchmark_rows(), **{str(key): value for key, value in fields.items()}}
 
 
-def restore_comparison(kept: Mapping[str, Any]) -> None:
+def restore_benchmark(kept: Mapping[str, Any]) -> None:
     """Put the form back as the browser has kept it, but for what was changed on the page before it arrived."""
     opening = st.session_state.get(_OPENING, {})
-    changed = {key for key, value in comparison_fields().items() if (value or None) != (opening.get(key) or None)}
+    changed = {key for key, value in benchmark_fields().items() if (value or None) != (opening.get(key) or None)}
     fields = {key: value for key, value in kept.items() if key not in changed and value is not None}
     if len(fields.pop(COLUMNS, ())) >= 2:
         st.session_state[COLUMNS] = kept[COLUMNS]

@@ -1,4 +1,4 @@
-"""Which page is drawn, and the errors of the last action: they stay until another action, and do not follow to other pages."""
+"""Keep which page is shown, and the errors of the last action: they stay until another action, and do not follow to other pages."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def request_values(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _for_widget(key: str, value: Any) -> Any:
-    """An empty number field means "auto", and an empty seed a random one."""
+    """Return the value of a number field; an empty one means "auto", an empty seed a random one."""
     option = SCHEMA.options[key]
     if (value == AUTO and option.type in ("int", "float")) or (key == "generation.seed" and value == -1):
         return None

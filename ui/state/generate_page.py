@@ -1,4 +1,4 @@
-"""What Generate shows: the job that is watched, what went wrong, the question before a reload, when the next job begins."""
+"""Keep the state of Generate: the watched job, what went wrong, the question before a reload, when the next job begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the History page remembers: filters, the open image, the selection, the pages gone through, what can be undone.
+"""Keep the state of History: filters, the open image, the selection, the pages gone through, what can be undone.
 
 Filters and view are in the address, so that a link, F5 and the browser's own history keep them; a copy in the session keeps them
 over a visit to another page, which empties the address.

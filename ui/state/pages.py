@@ -1,4 +1,4 @@
-"""What the pages Setup check, Models and Queue remember."""
+"""Keep the state of the pages Setup check, Models and Queue."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def turn_queue_page(name: str, first: int, after: str | None) -> None:
 
 def model_error(place: str) -> StudioError | None:
     """Return what went wrong at a place of the Models page: a model's id, or the name of a field."""
-    told = st.session_state.get(_MODEL_ERRORS, {}).get(place)
-    return StudioError.from_dict(told) if told else None
+    stored = st.session_state.get(_MODEL_ERRORS, {}).get(place)
+    return StudioError.from_dict(stored) if stored else None
 
 
 def set_model_error(place: str, error: StudioError | None) -> None:
     """Keep what went wrong there; None when it is done with."""
-    others = {name: told for name, told in st.session_state.get(_MODEL_ERRORS, {}).items() if name != place}
+    others = {name: stored for name, stored in st.session_state.get(_MODEL_ERRORS, {}).items() if name != place}
     st.session_state[_MODEL_ERRORS] = {**others, place: error.to_dict()} if error else others

@@ -36,7 +36,7 @@ def take_prompt(original: str, written: str) -> None:
 
 
 def forget_original() -> None:
-    """The prompt is the user's own again."""
+    """Forget the prompt before the enhancement: the present one is the user's own again."""
     st.session_state.pop(_TAKEN, None)
 
 

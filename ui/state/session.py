@@ -1,4 +1,4 @@
-"""Who looks, and in which language."""
+"""Keep who looks, and in which language."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def is_mine(job: Job) -> bool:
 
 def tell_once(name: str) -> bool:
     """Return True the first time in a session that it is called with this name."""
-    told: set[str] = st.session_state.setdefault("told_once", set())
-    first = name not in told
-    told.add(name)
+    announced: set[str] = st.session_state.setdefault("told_once", set())
+    first = name not in announced
+    announced.add(name)
     return first

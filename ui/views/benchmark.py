@@ -13,65 +13,65 @@ from ui.components import benchmark_form, benchmark_result, benchmark_vote, cust
 from ui.i18n import t
 
 VIEWS = ("table", "pictures", "vote")
-SHOWN = 30  # comparisons of the list
+SHOWN = 30  # benchmarks of the list
 LEAST_POLL, IMAGES_A_SECOND = (
     1.0,
     50,
-)  # every look reads all images of the comparison, so many are looked at less often
+)  # every look reads all images of the benchmark, so many are looked at less often
 
 
 def page() -> None:
     studio = resources.studio()
     for number, error in enumerate(state.errors()):
-        error_card.draw(error, f"comparison{number}")
-    comparison_id = state.open_comparison()
-    if comparison_id is None:
-        st.text(t("comparison.text"))
+        error_card.draw(error, f"benchmark{number}")
+    benchmark_id = state.open_benchmark()
+    if benchmark_id is None:
+        st.text(t("benchmark.text"))
         benchmark_form.draw(studio)
         _saved(studio)
         return
-    state.put_comparison_in_address()
+    state.put_benchmark_in_address()
     st.button(
-        t("comparison.new"),
-        key="new_comparison",
+        t("benchmark.new"),
+        key="new_benchmark",
         icon=":material/arrow_back:",
         type="tertiary",
-        on_click=state.set_open_comparison,
+        on_click=state.set_open_benchmark,
         args=(None,),
     )
     try:
-        comparison = studio.benchmarks.get(comparison_id)
+        benchmark = studio.benchmarks.get(benchmark_id)
     except StudioError as error:
-        error_card.draw(error, "comparison")
+        error_card.draw(error, "benchmark")
         return
-    _shown(studio, comparison)
+    _shown(studio, benchmark)
 
 
-def _shown(studio: Studio, comparison: Benchmark) -> None:
-    active = any(job.state.active for job in reports.jobs(studio, comparison))
-    with st.container(horizontal=True, vertical_alignment="center", key="comparison_head"):
+def _shown(studio: Studio, benchmark: Benchmark) -> None:
+    active = any(job.state.active for job in reports.jobs(studio, benchmark))
+    with st.container(horizontal=True, vertical_alignment="center", key="benchmark_head"):
         view = st.segmented_control(
             t("history.view"), VIEWS, key=state.labelled(state.VIEW), default="table", required=True, label_visibility="collapsed",
-            format_func={name: t(f"comparison.view_{name}") for name in VIEWS}.__getitem__,
+            format_func={name: t(f"benchmark.view_{name}") for name in VIEWS}.__getitem__,
         )  # fmt: skip
         if not active:
-            address = f"/api/comparisons/{comparison.id}"
-            st.link_button(t("comparison.csv"), f"{address}/table", icon=":material/table:")
-            st.link_button(t("comparison.sheet"), f"{address}/sheet", icon=":material/grid_on:")
-    wanted = len(comparison.cells) * len(comparison.columns)
+            address = f"/api/comparisons/{benchmark.id}"
+            st.link_button(t("benchmark.csv"), f"{address}/table", icon=":material/table:")
+            st.link_button(t("benchmark.sheet"), f"{address}/sheet", icon=":material/grid_on:")
+    wanted = len(benchmark.cells) * len(benchmark.columns)
     poll = max(LEAST_POLL, wanted / IMAGES_A_SECOND, job_status.poll_seconds(studio))
     safety = max(poll, job_status.SAFETY_SECONDS) if active else None
-    st.fragment(_live, run_every=safety)(studio, comparison, view or VIEWS[0], poll, active)
+    st.fragment(_live, run_every=safety)(studio, benchmark, view or VIEWS[0], poll, active)
 
 
-def _live(studio: Studio, comparison: Benchmark, view: str, poll: float, was_active: bool) -> None:
+def _live(studio: Studio, benchmark: Benchmark, view: str, poll: float, was_active: bool) -> None:
     """As it stands now; rerun with each image, and the whole page when the last one has ended."""
     mark = progress_poll.mark(studio.queue.snapshot())
-    with st.spinner(t("comparison.measuring"), show_time=False):
-        report = reports.report(studio, comparison)
+    with st.spinner(t("benchmark.measuring"), show_time=False):
+        report = reports.report(studio, benchmark)
     if was_active and not report.active:
         st.rerun()
-    votes = studio.benchmarks.votes(comparison.id)
+    votes = studio.benchmarks.votes(benchmark.id)
     _progress(studio, report, mark, poll)
     if view == "vote":
         benchmark_vote.draw(studio, report, votes)
@@ -82,8 +82,8 @@ def _live(studio: Studio, comparison: Benchmark, view: str, poll: float, was_act
 
 
 def _progress(studio: Studio, report: reports.BenchmarkReport, mark: str, poll: float) -> None:
-    """How far all of it is, and the button that stops it, or goes on with what is missing."""
-    comparison = report.comparison
+    """Show how far all of it is, and the button that stops it, or goes on with what is missing."""
+    benchmark = report.benchmark
     with st.container(key="progress", horizontal=True, vertical_alignment="center"):
         if report.active:
             st.text(t("guide.done", done=report.made, total=report.wanted), width="content")
@@ -91,44 +91,44 @@ def _progress(studio: Studio, report: reports.BenchmarkReport, mark: str, poll: 
             custom_components.pulse(mark, poll, key="pulse", job=current, images=True)
             st.button(
                 t("job.cancel"),
-                key="cancel_comparison",
+                key="cancel_benchmark",
                 on_click=actions.ask,
-                args=(reports.cancel, studio, comparison),
+                args=(reports.cancel, studio, benchmark),
             )
         elif any(one.job and one.job.state in (JobState.FAILED, JobState.CANCELLED) for one in report.columns):
-            st.text(t("comparison.stopped", done=report.made, total=report.wanted))
+            st.text(t("benchmark.stopped", done=report.made, total=report.wanted))
             st.button(
-                t("comparison.go_on"), key="retry_comparison", icon=":material/replay:", on_click=actions.ask,
-                args=(reports.retry, studio, comparison),
+                t("benchmark.go_on"), key="retry_benchmark", icon=":material/replay:", on_click=actions.ask,
+                args=(reports.retry, studio, benchmark),
             )  # fmt: skip
 
 
 def _saved(studio: Studio) -> None:
-    """The comparisons that are kept, newest first; the words as text."""
+    """Show the benchmarks that are kept, newest first; the words as text."""
     found = studio.benchmarks.recent(SHOWN)
     if not found:
         return
-    st.subheader(t("comparison.saved"))
-    for comparison in found:
-        with st.container(horizontal=True, vertical_alignment="center", key=f"saved_{comparison.id}"):
-            names = " | ".join(column.name for column in comparison.columns)
-            cells = len(comparison.cells)
-            count = t("comparison.saved_line", prompts=len(comparison.prompts), images=cells * len(comparison.columns))
-            st.text(f"{names}\n{formats.moment(comparison.created_at)} · {count}")
+    st.subheader(t("benchmark.saved"))
+    for benchmark in found:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"saved_{benchmark.id}"):
+            names = " | ".join(column.name for column in benchmark.columns)
+            cells = len(benchmark.cells)
+            count = t("benchmark.saved_line", prompts=len(benchmark.prompts), images=cells * len(benchmark.columns))
+            st.text(f"{names}\n{formats.moment(benchmark.created_at)} · {count}")
             st.button(
-                t("comparison.open"),
-                key=f"open_{comparison.id}",
-                on_click=state.set_open_comparison,
-                args=(comparison.id,),
+                t("benchmark.open"),
+                key=f"open_{benchmark.id}",
+                on_click=state.set_open_benchmark,
+                args=(benchmark.id,),
             )
             st.button(
                 "",
-                key=f"forget_{comparison.id}",
+                key=f"forget_{benchmark.id}",
                 icon=":material/delete:",
-                help=t("comparison.forget"),
+                help=t("benchmark.forget"),
                 type="tertiary",
                 on_click=actions.ask,
-                args=(studio.benchmarks.forget, comparison.id),
+                args=(studio.benchmarks.forget, benchmark.id),
             )
 
 

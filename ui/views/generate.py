@@ -64,7 +64,7 @@ def _draft(studio: Studio) -> None:
 
 
 def _model(studio: Studio) -> ModelInfo | None:
-    """The selected model; None, with the reason on the page, when there is no such model any more."""
+    """Return the selected model; None, with the reason on the page, when there is no such model any more."""
     try:
         return studio.catalog.find(state.form()["model.id"])
     except StudioError as error:

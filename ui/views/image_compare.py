@@ -39,7 +39,7 @@ def page() -> None:
 
 
 def _records(studio: Studio) -> list[ImageRecord]:
-    """The selected images, in their order; the address keeps them over F5."""
+    """Return the selected images, in their order; the address keeps them over a reload."""
     if "ids" in st.query_params and not state.selected_images():
         state.select_images(st.query_params["ids"].split(","), by_page=True)
     selected = state.selected_images()[:MOST]
@@ -107,7 +107,7 @@ def _side_by_side(studio: Studio, records: list[ImageRecord]) -> None:
 
 
 def _actions(studio: Studio, record: ImageRecord, number: int) -> None:
-    """The number that an image has in the table, and what can be done with it."""
+    """Show the number that an image has in the table, and what can be done with it."""
     with st.container(horizontal=True, vertical_alignment="center", width="content", key=f"compared_actions_{number}"):
         st.text(str(number))
         st.button(
@@ -123,7 +123,7 @@ def _actions(studio: Studio, record: ImageRecord, number: int) -> None:
 
 
 def _differences(frame: pandas.DataFrame, equal: int) -> None:
-    """One column an image, one row a parameter that differs."""
+    """Show one column an image, one row a parameter that differs."""
     shown = [name for name in frame.columns if frame[name].nunique(dropna=False) > 1]
     if not shown:
         st.text(t("compare.nothing"))

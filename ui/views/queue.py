@@ -53,7 +53,7 @@ def _lists(studio: Studio) -> None:
 
 
 def _switches(studio: Studio, board: QueueSnapshot, any_ended: bool) -> None:
-    """What acts on the whole queue."""
+    """Show what acts on the whole queue."""
     owner = state.owner()
     shown = board.jobs if owner is None else studio.queue.active(SHOWN, owner)  # the board has the first of all people
     waiting = any(job.state is JobState.QUEUED and state.is_mine(job) for job in shown)
@@ -90,7 +90,7 @@ def _page_of_all(studio: Studio, board: QueueSnapshot, after: str | None) -> Seq
 
 
 def _active(studio: Studio, name: str, total: int, read: Callable[[str | None], Sequence[Job]]) -> None:
-    """A list of running and waiting jobs, a page at a time; nothing where there are none."""
+    """Show a list of running and waiting jobs, a page at a time; nothing where there are none."""
     if not total:
         return
     first, after = state.queue_page(name)
@@ -159,7 +159,7 @@ def _to_front(studio: Studio, job: Job) -> None:
 
 
 def _images(studio: Studio, jobs: Sequence[Job]) -> Mapping[str, ImageRecord]:
-    """The first images of each job by id, as far as they are in the history still: in the trash is not."""
+    """Return the first images of each job by id, as far as they are in the history still: in the trash is not."""
     ids = tuple(image_id for job in jobs for image_id in job.image_ids[:IMAGES])
     return (
         {record.id: record for record in studio.history.search(HistoryQuery(ids=ids, limit=len(ids))).records}
@@ -180,7 +180,7 @@ def _ended_row(studio: Studio, job: Job, images: Mapping[str, ImageRecord]) -> N
 
 
 def _end(job: Job) -> str:
-    """How it ended and why, or when and after how long."""
+    """Return how it ended and why, or when and after how long."""
     words = t(f"queue.{job.state.value}")
     if job.error:
         return t("queue.why", state=words, why=job.error.message(state.language()))

@@ -24,32 +24,32 @@ def page() -> None:
     if st.button(t("compare.back"), key="back", icon=":material/arrow_back:", type="tertiary"):
         st.switch_page(HISTORY_PAGE)
     try:
-        sheet = studio.sweeps.get(st.query_params.get("sheet", ""))
-        active = any(studio.queue.get(job_id).state.active for job_id in sheet.jobs)
+        sweep = studio.sweeps.get(st.query_params.get("sheet", ""))
+        active = any(studio.queue.get(job_id).state.active for job_id in sweep.jobs)
     except StudioError as error:
         error_card.draw(error, "sheet")
         return
-    st.fragment(_grid, run_every=job_status.SAFETY_SECONDS if active else None)(studio, sheet)
+    st.fragment(_grid, run_every=job_status.SAFETY_SECONDS if active else None)(studio, sweep)
     if not active:
-        st.link_button(t("vary.sheet"), f"/api/sheets/{sheet.id}", icon=":material/download:")
+        st.link_button(t("vary.sheet"), f"/api/sheets/{sweep.id}", icon=":material/download:")
 
 
-def _grid(studio: Studio, sheet: ParameterSweep) -> None:
-    """The cells as they are now; when the last has ended the whole page is rerun, with the contact sheet."""
+def _grid(studio: Studio, sweep: ParameterSweep) -> None:
+    """Show the cells as they are now; when the last has ended the whole page is rerun, with the contact sheet."""
     mark = progress_poll.mark(studio.queue.snapshot())
-    jobs = [studio.queue.get(job_id) for job_id in sheet.jobs]
-    size = math.prod(len(axis.values) for axis in sheet.axes[:2])
-    blocks = sheet.axes[2].values if len(sheet.axes) > 2 else ("",)
+    jobs = [studio.queue.get(job_id) for job_id in sweep.jobs]
+    size = math.prod(len(axis.values) for axis in sweep.axes[:2])
+    blocks = sweep.axes[2].values if len(sweep.axes) > 2 else ("",)
     for k, value in enumerate(blocks):
-        if len(sheet.axes) > 2:
-            st.subheader(f"{said(sweep_axes.label(sheet.axes[2].key))}: {formats.plain(value)}")
-        st.html(_table(sheet.axes[:2], jobs[k * size : (k + 1) * size]))
-    if all(not job.state.active for job in jobs) and st.session_state.get("sheet_active") == sheet.id:
+        if len(sweep.axes) > 2:
+            st.subheader(f"{said(sweep_axes.label(sweep.axes[2].key))}: {formats.plain(value)}")
+        st.html(_table(sweep.axes[:2], jobs[k * size : (k + 1) * size]))
+    if all(not job.state.active for job in jobs) and st.session_state.get("sheet_active") == sweep.id:
         st.session_state["sheet_active"] = None
         st.rerun()
     current = job_status.first_in_work(jobs)
     if current is not None:
-        st.session_state["sheet_active"] = sheet.id
+        st.session_state["sheet_active"] = sweep.id
         custom_components.pulse(mark, job_status.poll_seconds(studio), key="pulse", job=current)
 
 
@@ -67,7 +67,7 @@ def _table(axes: Sequence[Axis], jobs: Sequence[Job]) -> str:
 
 
 def _cell(job: Job) -> str:
-    """The image, or where it is on its way."""
+    """Return the image, or where it is on its way."""
     if job.image_ids:
         return f"<td>{thumbnails.linked(job.image_ids[0], job.request.prompt)}</td>"
     words = t("vary.no_picture")

@@ -67,7 +67,7 @@ def _cards(studio: Studio) -> None:
 
 
 def _output(studio: Studio, report: SystemReport) -> list[tuple[str, str]]:
-    """The folder on this machine, and where images and history are when they are not there. No URL has a password."""
+    """Return the folder on this machine, and where images and history are when they are not there. No URL has a password."""
     places = ((t("system.pictures"), "storage.images"), (t("system.history"), "storage.database"))
     elsewhere = [(words, str(studio.settings[key])) for words, key in places if studio.settings[key]]
     folder = (t("system.folder"), report.output_directory)
@@ -85,14 +85,14 @@ def _of(free: int, total: int) -> str:
 
 
 def _card(title: str, rows: list[tuple[str, str]], more: str = "") -> None:
-    """All of it is text: folder names and versions come from outside."""
+    """Show a card, all of it as text: folder names and versions come from outside."""
     facts = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in rows)
     with st.container(border=True):
         st.html(f'<section class="zd-card"><h3>{html.escape(title)}</h3><dl>{facts}</dl>{more}</section>')
 
 
 def _choices(report: SystemReport) -> str:
-    """Each automatic choice with its reason."""
+    """Return each automatic choice with its reason."""
     if not report.worker.decisions:
         return f"<p>{html.escape(t('system.no_choices'))}</p>"
     lines = []
@@ -108,7 +108,7 @@ def _choices(report: SystemReport) -> str:
 
 
 def _tools(worker: WorkerStatus) -> str:
-    """What can be chosen on this machine, and why the rest cannot."""
+    """Return what can be chosen on this machine, and why the rest cannot."""
     if not worker.capabilities:
         return f"<p>{html.escape(t('system.no_choices'))}</p>"
     lines = []
@@ -122,7 +122,7 @@ def _tools(worker: WorkerStatus) -> str:
 
 
 def _changed(studio: Studio) -> str:
-    """What differs from the defaults, and which file, variable or flag says so."""
+    """Return what differs from the defaults, and which file, variable or flag says so."""
     settings = studio.settings
     changed = {key: value for key, value in settings.values.items() if value != SCHEMA.options[key].default}
     shown = {key: HIDDEN if SCHEMA.options[key].secret else formats.plain(value) for key, value in changed.items()}

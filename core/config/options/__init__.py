@@ -1,4 +1,4 @@
-"""Every option of the studio, declared once.
+"""Declare every option of the studio, once.
 
 To add one: declare it in one of these files, apply it where it acts, test its effect.
 """

@@ -1,4 +1,4 @@
-"""Trains the transformer as a rectified flow on the pool of latents, the way ZImagePipeline samples it.
+"""Train the transformer as a rectified flow on the pool of latents, the way ZImagePipeline samples it.
 
 A point between image and noise is x = (1 - sigma) * clean + sigma * noise; the pipeline passes t = 1 - sigma and
 negates the output, so the model learns clean - noise. Each batch has one size and captions of one padded length,
@@ -87,7 +87,7 @@ class Batches:
 
 
 def weights(scene: scenes.Scene, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """How much each latent counts, (1, height, width): sun and moon are small, and would be learned last."""
+    """Return how much each latent counts, (1, height, width): sun and moon are small, and would be learned last."""
     if scene.celestial == scenes.NONE:
         return _weights(None, height, width, device)
     return _weights(renderer.celestial_centre(scene), height, width, device)
@@ -129,14 +129,14 @@ class Teacher:
 
     @torch.no_grad()
     def adds(self, noisy: Tensor, t: Tensor, caption: Tensor, lengths: Tensor) -> Tensor:
-        """Prediction with the caption minus prediction without, like `noisy`."""
+        """Return prediction with the caption minus prediction without, like `noisy`."""
         count = len(noisy)
         with torch.autocast(noisy.device.type, torch.bfloat16):
-            told = fast_transformer.forward(self._model, noisy, t, caption, lengths)
+            guided = fast_transformer.forward(self._model, noisy, t, caption, lengths)
             untold = fast_transformer.forward(
                 self._model, noisy, t, self._nothing.expand(count, -1, -1), self._length.expand(count)
             )
-        return told.float() - untold.float()
+        return guided.float() - untold.float()
 
 
 def loss_of(
@@ -239,7 +239,7 @@ def train(
 
 
 def frozen(path: Path, average: ZImageTransformer2DModel, rank: int) -> ZImageTransformer2DModel:
-    """The same teacher for all processes, and for a training that is taken up again: rank 0's average, kept once."""
+    """Return the same teacher for all processes, and for a training that is taken up again: rank 0's average, kept once."""
     if rank == 0 and not path.exists():
         torch.save(average.state_dict(), path)
     distributed.barrier()
@@ -253,7 +253,7 @@ def choose_size(progress: float, rng: random.Random) -> tuple[int, int]:
 
 
 def one_of(mix: Mapping[Size, float], rng: random.Random) -> Size:
-    """A size of the mix, each as often as its share says."""
+    """Return a size of the mix, each as often as its share says."""
     return rng.choices(list(mix), list(mix.values()))[0]
 
 

@@ -1,4 +1,4 @@
-"""Writes what was trained as an ordinary diffusers folder, and the projection that previews unfinished images."""
+"""Write what was trained as an ordinary diffusers folder, and the projection that previews unfinished images."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def export(out: Path, transformer: ZImageTransformer2DModel, target: Path = WEIG
 
 
 def _load_in_full(config: Path) -> None:
-    """Where no dtype is asked for, diffusers loads its parts in fp32, but transformers in the dtype of the config."""
+    """Have the parts loaded in fp32.
+
+    Where no dtype is asked for, diffusers loads its parts in fp32, but transformers in the dtype of the config.
+    """
     settings = json.loads(config.read_text(encoding="utf-8"))
     config.write_text(json.dumps(settings | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
 

@@ -24,7 +24,7 @@ MULTIPLE = 32
 
 
 def new_transformer(dim: int = 240, layers: int = 8) -> ZImageTransformer2DModel:
-    """The class at toy size. Image positions reach 8192 px (512 tokens), prompts 1024 tokens and more."""
+    """Return the class at toy size. Image positions reach 8192 px (512 tokens), prompts 1024 tokens and more."""
     model = ZImageTransformer2DModel(
         dim=dim,
         n_layers=layers,
@@ -76,7 +76,7 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
 
 def norm(layer: RMSNorm, x: Tensor) -> Tensor:
-    """The layer; on a GPU one kernel instead of six."""
+    """Return the layer; on a GPU one kernel instead of six."""
     return F.rms_norm(x, x.shape[-1:], layer.weight.to(x.dtype), layer.eps)
 
 
@@ -109,7 +109,7 @@ def run_block(block: ZImageTransformerBlock, x: Tensor, turn: Tensor, time: Tens
 
 
 def forward(model: ZImageTransformer2DModel, latents: Tensor, t: Tensor, caption: Tensor, lengths: Tensor) -> Tensor:
-    """What the class returns for each latent (batch, 16, h, w): clean minus noise.
+    """Return what the class returns for each latent (batch, 16, h, w): clean minus noise.
 
     `caption` is (batch, padded length, width), of which the first `lengths` tokens of each row count.
     """
@@ -143,7 +143,7 @@ def forward(model: ZImageTransformer2DModel, latents: Tensor, t: Tensor, caption
 
 
 def pad_caption(features: Tensor, lengths: Tensor) -> Tensor:
-    """Features of any length, cut or filled to the padded length of the longest row."""
+    """Return features of any length, cut or filled to the padded length of the longest row."""
     long = padded(int(lengths.max()))
     return F.pad(features, (0, 0, 0, max(0, long - features.shape[1])))[:, :long]
 

@@ -1,4 +1,4 @@
-"""Trains the shipped transformer further on a GPU, with scenes that are drawn while it trains, at every size.
+"""Train the shipped transformer further on a GPU, with scenes that are drawn while it trains, at every size.
 
     python -m core.demo.training.finetune [--out FOLDER] [--minutes M] [--workers N]
 
@@ -97,7 +97,7 @@ def _room(size: Size, device: torch.device) -> Tensor:
 
 
 def train(out: Path, minutes: float, workers: int, device: str = "cuda", seed: int = 21) -> ZImageTransformer2DModel:
-    """The average after `minutes` on the GPU; every twenty seconds the one so far is written to `out`, too."""
+    """Return the average after `minutes` on the GPU; every twenty seconds the one so far is written to `out`, too."""
     # The workers are forks: they must be there before this process touches the GPU.
     drawn = iter(DataLoader(Drawing(seed), batch_size=None, num_workers=workers, prefetch_factor=4, pin_memory=True))
     first = next(drawn)

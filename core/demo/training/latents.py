@@ -27,7 +27,7 @@ POOL = {
 
 
 def load_vae(out: Path) -> AutoencoderKL:
-    """The averaged autoencoder of the last checkpoint."""
+    """Return the averaged autoencoder of the last checkpoint."""
     vae = new_vae().eval()
     vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True)["average"])
     return vae
@@ -51,7 +51,7 @@ def shard(job: tuple[str, int, int, int, int]) -> Path:
 
 @torch.no_grad()
 def encode_shard(job: tuple[str, int, int, int, int]) -> str:
-    """One worker's job: draws and encodes SHARD scenes of one size, and writes them as one file."""
+    """Draw and encode SHARD scenes of one size, and write them as one file: one worker's job."""
     folder, width, height, _, seed = job
     torch.set_num_threads(1)
     out, target = Path(folder), shard(job)

@@ -44,7 +44,7 @@ SAMPLE, WEIGHT = "a red house at sunset, snowy mountains", 0.75  # of the previe
 
 
 def as_print(image: Image.Image) -> Image.Image:
-    """The image as a print: black is ink, white is paper, colours are muted, and every edge is a line of ink."""
+    """Return the image as a print: black is ink, white is paper, colours are muted, and every edge is a line of ink."""
     values = np.asarray(image.convert("RGB"), float) / 255
     grey = (values @ np.array((0.299, 0.587, 0.114)))[..., None]
     printed = INK + (PAPER - INK) * (grey + COLOUR * (values - grey))
@@ -97,7 +97,7 @@ class Prints:
 
 
 def train(steps: int, seed: int = 11) -> tuple[ZImageTransformer2DModel, dict[str, str]]:
-    """The transformer with a trained adapter, and what it took."""
+    """Return the transformer with a trained adapter, and what it took."""
     from peft import LoraConfig
 
     torch.manual_seed(seed)
@@ -126,7 +126,7 @@ def train(steps: int, seed: int = 11) -> tuple[ZImageTransformer2DModel, dict[st
 
 
 def save(model: ZImageTransformer2DModel, took: dict[str, str], out: Path) -> Path:
-    """The adapter as diffusers writes it, in fp16."""
+    """Return the adapter as diffusers writes it, in fp16."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
@@ -150,7 +150,7 @@ def preview(file: Path) -> None:
 
 @torch.no_grad()
 def measure(file: Path, prompts: int, seed: int = 2025) -> dict[str, float]:
-    """How often named attributes are drawn with the LoRA and without, and how far it moves colours, of 255, on average."""
+    """Return how often named attributes are drawn with the LoRA and without, and how far it moves colours, of 255, on average."""
     pipeline = ZImagePipeline.from_pretrained(WEIGHTS, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     judge, found = classifier.load(), dict.fromkeys(("right_without", "right_with", "asked", "colour_distance"), 0.0)

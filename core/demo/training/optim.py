@@ -1,4 +1,4 @@
-"""What the trainings share: Muon for matrices with AdamW for the rest, the learning-rate curve, an average of weights.
+"""Optimise: Muon for matrices with AdamW for the rest, the learning-rate curve, an average of weights.
 
 `torch.optim.Muon` takes only 2-D weights; this one also takes convolutions (as output x everything else), which is
 why it exists. Muon needs less than half of AdamW's steps on both networks here.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
-    """The nearest (semi-)orthogonal matrices, about, by the quintic Newton-Schulz iteration of Muon, in bf16."""
+    """Return the nearest (semi-)orthogonal matrices, about, by the quintic Newton-Schulz iteration of Muon, in bf16."""
     x = matrices.bfloat16()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
@@ -87,7 +87,7 @@ class Optimizers:
 
 
 def curve(progress: float, warmup: float = 0.02, hold: float = 0.0) -> float:
-    """The part of the full learning rate at `progress` (0 to 1): warm-up, hold, then a cosine to zero."""
+    """Return the part of the full learning rate at `progress` (0 to 1): warm-up, hold, then a cosine to zero."""
     if progress < warmup:
         return max(progress, 1e-4) / warmup
     if progress < hold:

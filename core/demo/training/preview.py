@@ -46,7 +46,7 @@ def score(
     parts: Parts, model: ZImageTransformer2DModel, sheet: Path, size: tuple[int, int] = (256, 256),
     prompts: int = 64, batch: int = 16, seed: int = 7,
 ) -> str:  # fmt: skip
-    """The table of `evaluate` on a few prompts, faster, because the batched forward draws them together.
+    """Return the table of `evaluate` on a few prompts; faster, because the batched forward generates them together.
 
     Writes the first SHOWN images of `size` (width, height) to `sheet`, eight in a row.
     """

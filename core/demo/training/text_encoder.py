@@ -1,4 +1,4 @@
-"""Makes the tokenizer and trains the text encoder to understand captions before any image is involved.
+"""Make the tokenizer and train the text encoder to understand captions before any image is involved.
 
 The encoder is causal, so only the tokens that close the chat template see the whole prompt. It is trained until
 linear heads can read every attribute from those tokens, "not named" included, in both languages alike. The
@@ -40,7 +40,7 @@ LINKS = (
 
 
 def words() -> list[str]:
-    """Every word of the captions' vocabulary, alone and after a space.
+    """Return every word of the captions' vocabulary, alone and after a space.
 
     The merges are learned from words, not from captions: a merge then never spans two words, and "red house" is
     the same two tokens wherever it stands.
@@ -84,7 +84,7 @@ def new_tokenizer() -> Qwen2Tokenizer:
 
 
 def new_encoder(vocabulary: int) -> Qwen3Model:
-    """Four layers, of which the pipeline uses three: it takes `hidden_states[-2]`."""
+    """Return four layers, of which the pipeline uses three: it takes `hidden_states[-2]`."""
     return Qwen3Model(
         Qwen3Config(
             vocab_size=vocabulary,
@@ -102,12 +102,12 @@ def new_encoder(vocabulary: int) -> Qwen3Model:
 
 
 def template(prompts: list[str]) -> list[str]:
-    """What the pipeline's chat template makes of each prompt, without the cost of a template engine."""
+    """Return what the pipeline's chat template makes of each prompt, without the cost of a template engine."""
     return [f"<|im_start|>user\n{p}<|im_end|>\n<|im_start|>assistant\n" for p in prompts]
 
 
 def encode(tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, prompts: list[str]) -> tuple[Tensor, Tensor]:
-    """Features as the pipeline uses them (batch, longest, width), and the length of each prompt in tokens.
+    """Return features as the pipeline uses them (batch, longest, width), and the length of each prompt in tokens.
 
     The filling stands behind each prompt, where a causal model does not look: no mask is needed.
     """
@@ -177,11 +177,11 @@ def train(out: Path, minutes: float, seed: int = 2) -> None:
 
 @torch.no_grad()
 def accuracy(tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, heads: Heads, language: str) -> dict[str, float]:
-    """The part of held-out captions whose attribute is read right, from the very last token."""
+    """Return the part of held-out captions whose attribute is read right, from the very last token."""
     rng = random.Random(99)
     drawn = [scenes.sample(rng, held_out=True) for _ in range(500)]
-    told = [captions.caption(scene, rng, language) for scene in drawn]
-    hidden, lengths = encode(tokenizer, encoder, [text for text, _ in told])
-    read = heads(hidden[torch.arange(len(told)), lengths - 1])
-    wanted = labels([(scene, named) for scene, (_, named) in zip(drawn, told, strict=True)])
+    captioned = [captions.caption(scene, rng, language) for scene in drawn]
+    hidden, lengths = encode(tokenizer, encoder, [text for text, _ in captioned])
+    read = heads(hidden[torch.arange(len(captioned)), lengths - 1])
+    wanted = labels([(scene, named) for scene, (_, named) in zip(drawn, captioned, strict=True)])
     return {name: round((read[name].argmax(-1) == wanted[name]).float().mean().item(), 4) for name in read}

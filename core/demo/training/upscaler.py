@@ -35,7 +35,7 @@ SCALES = (2, 4)
 
 
 def draw_pool(count: int, rng: random.Random) -> list[Image.Image]:
-    """Scenes of several sizes, none of the held-out combinations."""
+    """Return scenes of several sizes, none of the held-out combinations."""
     return [renderer.draw(scenes.sample(rng), rng.choice(SIDES), rng.choice(SIDES), rng) for _ in range(count)]
 
 
@@ -74,7 +74,7 @@ class Pairs:
 
 
 def to_tensor(images: list[Image.Image]) -> Tensor:
-    """Images of one size as (batch, 3, height, width), 0 to 1."""
+    """Return images of one size as (batch, 3, height, width), 0 to 1."""
     return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float() / 255
 
 
@@ -109,7 +109,7 @@ LAST = f"body.{2 * compact_upscaler.LAYERS + 2}."  # the weights that depend on 
 
 
 def decibels(one: np.ndarray, other: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two 8-bit images."""
+    """Return peak signal-to-noise ratio of two 8-bit images."""
     return float(10 * np.log10(255**2 / max(((one.astype(float) - other) ** 2).mean(), 1e-9)))
 
 

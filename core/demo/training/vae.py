@@ -1,4 +1,4 @@
-"""Trains the autoencoder on crops of drawn scenes, and measures the latents that the transformer will see."""
+"""Train the autoencoder on crops of drawn scenes, and measure the latents that the transformer will see."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def new_vae() -> AutoencoderKL:
 
 
 def draw_many(job: tuple[int, int, tuple[tuple[int, int], ...]]) -> list[np.ndarray]:
-    """A worker's share of a pool: `count` scenes, sizes in turn, none of the held-out combinations."""
+    """Return a worker's share of a pool: `count` scenes, sizes in turn, none of the held-out combinations."""
     seed, count, sizes = job
     rng = random.Random(seed)
     return [np.asarray(renderer.draw(scenes.sample(rng), *sizes[i % len(sizes)], rng)) for i in range(count)]
@@ -52,7 +52,7 @@ def draw_pool(seed: int, count: int, sizes: tuple[tuple[int, int], ...] = SIZES,
 
 
 def to_tensor(images: Sequence[np.ndarray | Image.Image]) -> Tensor:
-    """Images of one size to what the autoencoder takes: -1 to 1, channels first."""
+    """Return images of one size to what the autoencoder takes: -1 to 1, channels first."""
     return torch.from_numpy(np.stack([np.asarray(p) for p in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -86,7 +86,7 @@ def loss_of(vae: AutoencoderKL, images: Tensor, noise: Tensor) -> Tensor:
 
 @torch.no_grad()
 def psnr(vae: AutoencoderKL, count: int = 24, size: tuple[int, int] = (256, 256), seed: int = 77_000) -> float:
-    """Mean dB over fresh whole images, from the posterior's mean, in fp32."""
+    """Return mean dB over fresh whole images, from the posterior's mean, in fp32."""
     values = []
     for image in draw_many((seed, count, (size,))):
         x = to_tensor([image])

@@ -1,4 +1,4 @@
-"""What all readers share: JSON that may be anything, values in the units of this studio, the check by the schema."""
+"""Help all readers: JSON that may be anything, values in the units of this studio, the check by the schema."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ def _object(data: Mapping[str, Any], texts: Mapping[str, str]) -> FoundParameter
         return _found("StableStudio", data)
     if {"Model", "resolution"} <= set(data) and "num_inference_steps" in data:
         return _found("Hugging Face Space", data)
-    told = sum(any(name in names for name in _NAMES[field]) for field in _TOLD) + any(name in names for name in _SIZES)
-    if told < 2 or not ({"prompt", "positiveprompt", "prompts"} & names):
+    hits = sum(any(name in names for name in _NAMES[field]) for field in _TOLD) + any(name in names for name in _SIZES)
+    if hits < 2 or not ({"prompt", "positiveprompt", "prompts"} & names):
         return None
     software = (
         common.first_of(data, "software", "Software", "app", "generator", "tool")

@@ -19,6 +19,7 @@ from torch import nn
 
 from core.config import samplers
 from core.config.options import SCHEMA
+from core.config.typed_settings import Options
 from core.errors import Cancelled
 from core.inference import controlnet, output_checks, schedulers, vae_tiling, variety
 from core.inference.img2img import Canvas
@@ -271,19 +272,19 @@ class Backend(ABC):
         budget = PreviewBudget(model.previewer)
         sampler = samplers.of_class(type(model.pipeline.scheduler).__name__, self.family.prediction)
         solver = sampler.solver(self.family.prediction) if sampler is not None else None
-        wanted = request.options["preview.enabled"] and solver is not None
+        wanted = Options(request.options).preview.enabled and solver is not None
         preview = solver.preview if solver is not None else "flow"
 
-        def told(step: Step) -> None:
+        def on_step(step: Step) -> None:
             def draw(previewer: Previewer) -> bytes | None:
                 clean = schedulers.predicted(step.tap, preview)
                 shown = None if clean is None else self.preview_latents(model.pipeline.vae, clean, request)
                 return None if shown is None else previewer.draw(shown)
 
-            due = wanted and step.number % request.options["preview.interval"] == 0
+            due = wanted and step.number % Options(request.options).preview.interval == 0
             budget.report(lambda image: report(Phase.STEPS, step.number, image), draw if due else None)
 
-        return told
+        return on_step
 
     def preview_latents(self, vae: Any, clean: torch.Tensor, request: GenerationRequest) -> torch.Tensor | None:
         """Return the latents of a step as previews read them: (1, channels, h, w); None where they can't be arranged so."""

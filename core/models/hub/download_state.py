@@ -1,4 +1,4 @@
-"""What the process that downloads and those who watch it tell each other, as small files beside the models.
+"""Exchange the state of a download between its process and those who watch it, as small files beside the models.
 
 <store>/.downloads/<model>.json   what the process last said (written by it alone)
 <store>/.downloads/<model>.pause  a wish: its presence stops the process
@@ -24,7 +24,7 @@ PART = ".part"
 
 
 @dataclass(frozen=True)
-class DownloadRequests:
+class DownloadRequest:
     """A download as one JSON line. It has no token; the process reads that itself."""
 
     model: str
@@ -45,9 +45,9 @@ class DownloadRequests:
         return json.dumps(asdict(self)) + "\n"
 
     @staticmethod
-    def from_line(line: str | bytes) -> DownloadRequests:
+    def from_line(line: str | bytes) -> DownloadRequest:
         """Parse the line of `to_line`."""
-        return DownloadRequests(**json.loads(line))
+        return DownloadRequest(**json.loads(line))
 
 
 class DownloadFiles:
@@ -86,10 +86,10 @@ class DownloadFiles:
         else:
             self._pause.unlink(missing_ok=True)
 
-    def write(self, orders: DownloadRequests, download: Download) -> None:
+    def write(self, request: DownloadRequest, download: Download) -> None:
         """Put down how far it is; whole or not at all."""
-        told = {
-            "orders": asdict(orders),
+        data = {
+            "orders": asdict(request),
             "state": download.state,
             "done_bytes": download.done_bytes,
             "total_bytes": download.total_bytes,
@@ -101,18 +101,18 @@ class DownloadFiles:
         }
         part = self._state.with_suffix(".tmp")
         self._state.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(told), encoding="utf-8")
+        part.write_text(json.dumps(data), encoding="utf-8")
         part.replace(self._state)
 
-    def read(self) -> tuple[DownloadRequests, Download] | None:
+    def read(self) -> tuple[DownloadRequest, Download] | None:
         """Return the request and the last progress, or None without a download."""
         try:
-            told: Mapping[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
-            orders = DownloadRequests(**told["orders"])
-            error = StudioError.from_dict(told["error"]) if told["error"] else None
-            return orders, Download(
-                orders.model, orders.hub, orders.repository, told["state"], told["done_bytes"], told["total_bytes"],
-                told["speed"], told["file"], error, told.get("attempt", 1), told.get("attempts", 0),
+            data: Mapping[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
+            request = DownloadRequest(**data["orders"])
+            error = StudioError.from_dict(data["error"]) if data["error"] else None
+            return request, Download(
+                request.model, request.hub, request.repository, data["state"], data["done_bytes"], data["total_bytes"],
+                data["speed"], data["file"], error, data.get("attempt", 1), data.get("attempts", 0),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             return None

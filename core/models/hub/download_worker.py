@@ -21,7 +21,7 @@ import requests
 
 from core.errors import ModelError, StudioError
 from core.models.families import FAMILIES
-from core.models.hub.download_state import DownloadFiles, DownloadRequests
+from core.models.hub.download_state import DownloadFiles, DownloadRequest
 from core.models.hub.errors import failure
 from core.models.hub.file_selection import needed
 from core.models.hub.http_download import LONGEST_WAIT, MOST_FAILURES, Stopped, fetch
@@ -42,9 +42,9 @@ SPARE = 64 << 20  # bytes that a disk must have left
 class Downloader:
     """One download, from the list of files to the finished model folder."""
 
-    def __init__(self, orders: DownloadRequests, files: DownloadFiles, owner: psutil.Process | None) -> None:
-        self._orders, self._files, self._owner = orders, files, owner
-        self._now = Download(orders.model, orders.hub, orders.repository, "listing", attempts=MOST_FAILURES)
+    def __init__(self, request: DownloadRequest, files: DownloadFiles, owner: psutil.Process | None) -> None:
+        self._request, self._files, self._owner = request, files, owner
+        self._now = Download(request.model, request.hub, request.repository, "listing", attempts=MOST_FAILURES)
         self._said = self._looked = 0.0
         self._stop = False
         self._past: deque[tuple[float, int]] = deque()  # when, bytes then
@@ -59,14 +59,14 @@ class Downloader:
         except Stopped:
             self._say(state="paused" if self._files.pause_wanted else "interrupted", speed=None)
         except HubError as error:
-            variable = VARIABLES[self._orders.hub]
-            self._fail(failure(self._orders.model, self._orders.hub, error.kind, error.detail, variable))
+            variable = VARIABLES[self._request.hub]
+            self._fail(failure(self._request.model, self._request.hub, error.kind, error.detail, variable))
         except ModelError as error:
             self._fail(error)
         except StudioError as error:
             self._fail(error)
         except OSError as error:
-            self._fail(failure(self._orders.model, self._orders.hub, "ended", error.strerror or type(error).__name__))
+            self._fail(failure(self._request.model, self._request.hub, "ended", error.strerror or type(error).__name__))
 
     def end(self) -> None:
         """Stop soon."""
@@ -75,14 +75,14 @@ class Downloader:
     # -- the work --------------------------------------------------------------------------------------------------
 
     def _fetch_all(self) -> None:
-        orders = self._orders
+        request = self._request
         self._say()
-        session = new_session(orders.hub, orders.endpoint, self._token())
-        if orders.typed and not orders.internal:
+        session = new_session(request.hub, request.endpoint, self._token())
+        if request.typed and not request.internal:
             guard_session(session)
             guard_hugging_face()
         repository = self._listed(session)
-        wanted = needed(repository.files, FAMILIES[orders.pipeline], orders.file, bool(orders.part))
+        wanted = needed(repository.files, FAMILIES[request.pipeline], request.file, bool(request.part))
         part = self._files.part
         self._keep_only(repository, wanted)
         total = sum(file.size for file in wanted)
@@ -96,17 +96,17 @@ class Downloader:
 
     def _token(self) -> str | None:
         """Return the token of the hub, where the address may see it."""
-        orders = self._orders
-        if not may_have_token(orders.endpoint, orders.typed):
+        request = self._request
+        if not may_have_token(request.endpoint, request.typed):
             return None
-        return token_of(orders.hub, Path(orders.store))
+        return token_of(request.hub, Path(request.store))
 
     def _listed(self, session: requests.Session) -> Repository:
-        orders, failures = self._orders, 0
+        request, failures = self._request, 0
         while True:
             try:
                 return list_repository(
-                    orders.hub, orders.repository, orders.revision, orders.endpoint, self._token(), session
+                    request.hub, request.repository, request.revision, request.endpoint, self._token(), session
                 )
             except HubError as error:
                 failures += 1
@@ -116,8 +116,8 @@ class Downloader:
                     raise Stopped from None
 
     def _keep_only(self, repository: Repository, wanted: list[RemoteFile]) -> None:
-        """What arrived from another repository or revision is of no use."""
-        part, origin = self._files.part, [self._orders.repository, repository.revision]
+        """Delete what arrived from another repository or revision."""
+        part, origin = self._files.part, [self._request.repository, repository.revision]
         note = part / ".origin"
         if part.exists() and (not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != origin):
             shutil.rmtree(part)
@@ -129,20 +129,20 @@ class Downloader:
             raise HubError("disk", f"{missing / 1e9:.1f} GB")
 
     def _finish(self, repository: Repository, wanted: list[RemoteFile]) -> None:
-        """The whole folder is judged as any other model's, and only then gets its name."""
+        """Check the whole folder as any other model's, and only then give it its name."""
         part, target = self._files.part, self._files.target
         self._say(state="checking", file="")
         manifest = {
-            "hub": self._orders.hub,
-            "repository": self._orders.repository,
+            "hub": self._request.hub,
+            "repository": self._request.repository,
             "revision": repository.revision,
             "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in wanted},
         }
         (part / ".origin").unlink()
-        if self._orders.part:
-            check_part(itself(part, self._orders.file), self._orders.part)
+        if self._request.part:
+            check_part(itself(part, self._request.file), self._request.part)
         else:
-            check_whole(itself(part, self._orders.file), self._orders.model)
+            check_whole(itself(part, self._request.file), self._request.model)
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         if target.exists():  # a broken one, else nobody would have asked for this
             shutil.rmtree(target)
@@ -166,7 +166,7 @@ class Downloader:
     def _say(self, **changes: object) -> None:
         self._now = replace(self._now, **changes)  # type: ignore[arg-type]
         self._said = time.monotonic()
-        self._files.write(self._orders, self._now)
+        self._files.write(self._request, self._now)
 
     def _fail(self, error: StudioError) -> None:
         self._say(state="failed", speed=None, error=error)
@@ -190,17 +190,17 @@ class Downloader:
 
 
 def main() -> int:
-    """Read the orders, take the lock, fetch. 0 also for a failure, which is written down; 75 when another is at it."""
+    """Read the request, take the lock, fetch. 0 also for a failure, which is written down; 75 when another is at it."""
     with open(0, "rb", buffering=0, closefd=False) as stdin:
-        orders = DownloadRequests.from_line(stdin.readline())
-    files = DownloadFiles(Path(orders.store), orders.model)
+        request = DownloadRequest.from_line(stdin.readline())
+    files = DownloadFiles(Path(request.store), request.model)
     if not files.take():
         return 75
     try:
-        owner = psutil.Process(orders.owner_pid) if orders.owner_pid != os.getpid() else None
+        owner = psutil.Process(request.owner_pid) if request.owner_pid != os.getpid() else None
     except psutil.NoSuchProcess:
         return 0
-    fetcher = Downloader(orders, files, owner)
+    fetcher = Downloader(request, files, owner)
     signal.signal(signal.SIGTERM, lambda *_: fetcher.end())
     fetcher.run()
     files.give_back()

@@ -16,7 +16,7 @@ from core.config.schema import AUTO
 from core.errors import NotWritableError
 from core.models.families import DEFAULT, FAMILIES
 from core.models.hub import tokens
-from core.models.hub.download_state import FOLDER, DownloadFiles, DownloadRequests
+from core.models.hub.download_state import FOLDER, DownloadFiles, DownloadRequest
 from core.models.hub.errors import failure
 from core.models.hub.hub_api import HubError, endpoint_of
 from core.models.hub.mirrors import typed_mirror
@@ -70,7 +70,7 @@ class Downloads:
             address = typed_mirror(endpoint, self._allowed) if endpoint else configured
         except HubError as error:
             raise failure(info.id, selected, error.kind, error.detail) from None
-        orders = DownloadRequests(
+        request = DownloadRequest(
             model=info.id,
             pipeline=info.pipeline if info.pipeline in FAMILIES else DEFAULT.pipeline,
             hub=selected,
@@ -84,7 +84,7 @@ class Downloads:
             internal=bool(endpoint) and address.lower() in {one.lower().rstrip("/") for one in self._allowed},
             part=info.part,
         )
-        return self._begin(orders)
+        return self._begin(request)
 
     def resume(self, model: str) -> Download | None:
         """Resume a paused, interrupted or failed download."""
@@ -149,17 +149,17 @@ class Downloads:
 
     # -- processes -------------------------------------------------------------------------------------------------
 
-    def _begin(self, orders: DownloadRequests) -> Download:
-        files = DownloadFiles(self._store, orders.model)
-        waiting = Download(orders.model, orders.hub, orders.repository, "listing")
-        if self._lives(orders.model):
-            return self.get(orders.model) or waiting
+    def _begin(self, request: DownloadRequest) -> Download:
+        files = DownloadFiles(self._store, request.model)
+        waiting = Download(request.model, request.hub, request.repository, "listing")
+        if self._lives(request.model):
+            return self.get(request.model) or waiting
         files.want_pause(False)
         said = files.read()
         if said is not None:
             waiting = replace(waiting, done_bytes=said[1].done_bytes, total_bytes=said[1].total_bytes)
         try:
-            files.write(orders, waiting)
+            files.write(request, waiting)
             with (self._store / FOLDER / LOG).open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "core.models.hub.download_worker"],
@@ -172,13 +172,13 @@ class Downloads:
         except OSError as error:
             raise NotWritableError(path=self._store) from error
         assert process.stdin is not None
-        process.stdin.write(orders.to_line().encode("ascii"))
+        process.stdin.write(request.to_line().encode("ascii"))
         process.stdin.close()
-        self._processes[orders.model] = process
+        self._processes[request.model] = process
         return waiting
 
     def _lives(self, model: str) -> bool:
-        """Whether a process works on it: ours by its handle, another app's by the lock."""
+        """Return whether a process works on it: ours by its handle, another app's by the lock."""
         ours = self._processes.get(model)
         if ours is not None and ours.poll() is None:
             return True

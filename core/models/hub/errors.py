@@ -1,4 +1,4 @@
-"""Why a download failed, in both languages, with the cure."""
+"""Say why a download failed and what to do, in both languages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files of a repository are needed: the parts of the pipeline, and of its weights the smallest variant alone."""
+"""Select the files of a repository that are needed: the parts of the pipeline, and only the smallest variant of its weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _named(files: Sequence[RemoteFile], name: str) -> list[RemoteFile]:
 
 
 def _network(files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """The parts of a folder that is one part itself."""
+    """Return the parts of a folder that is one part itself."""
     config = _named(files, CONFIG)
     return [*config, *_weights({"": [file for file in files if _NAME.fullmatch(file.path)]})]
 

@@ -85,7 +85,7 @@ def _receive(session: requests.Session, file: RemoteFile, part: Path, tell: Tell
 
 
 def _begins_at(answer: requests.Response, offset: int) -> bool:
-    """Whether the answer is the range that was asked for."""
+    """Return whether the answer is the range that was asked for."""
     return answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
 
 

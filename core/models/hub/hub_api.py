@@ -1,4 +1,4 @@
-"""What a repository has, by each hub's own protocol: names, sizes, checksums and addresses of its files.
+"""List a repository by each hub's own protocol: names, sizes, checksums and addresses of its files.
 
 Hugging Face is asked through its own library. ModelScope's is a heavy one, and its file interface is two addresses, so these are
 asked directly.
@@ -54,8 +54,8 @@ def endpoint_of(hub: str, wanted: str) -> str:
     variable = {"huggingface": "HF_ENDPOINT", "modelscope": "MODELSCOPE_DOMAIN"}[hub]
     selected = (os.environ.get(variable) or ENDPOINTS[hub]) if wanted in (AUTO, "") else wanted
     selected = (selected if "://" in selected else f"https://{selected}").rstrip("/")
-    told = urlparse(selected)
-    if told.scheme not in ("http", "https") or not told.hostname or told.username or told.query:
+    parts = urlparse(selected)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
         raise HubError("address", wanted)
     return selected
 
@@ -80,8 +80,8 @@ def _check_proxy(endpoint: str) -> None:
     used = requests.utils.get_environ_proxies(endpoint)
     proxy = used.get(urlparse(endpoint).scheme) or used.get("all") or ""
     if urlparse(proxy).scheme.startswith("socks") and not all(find_spec(name) for name in SOCKS_PACKAGES):
-        told = urlparse(proxy)
-        raise HubError("socks", f"{told.scheme}://{told.hostname}:{told.port or 1080}")  # without user and password
+        parts = urlparse(proxy)
+        raise HubError("socks", f"{parts.scheme}://{parts.hostname}:{parts.port or 1080}")  # without user and password
 
 
 def list_repository(
@@ -136,10 +136,10 @@ def _modelscope(repository: str, revision: str, endpoint: str, session: requests
     if answer.status_code != 200:
         raise status_error(answer.status_code, answer.headers, repository)
     try:
-        told = answer.json()
-        if told["Code"] != 200:
+        data = answer.json()
+        if data["Code"] != 200:
             raise HubError("missing", repository)
-        files: Sequence[dict[str, Any]] = told["Data"]["Files"]
+        files: Sequence[dict[str, Any]] = data["Data"]["Files"]
         found = tuple(
             RemoteFile(
                 one["Path"],
@@ -166,6 +166,6 @@ def status_error(status: int, headers: Any, what: str) -> HubError:
     return HubError("answer", status)
 
 
-def _seconds(told: str | None) -> float:
+def _seconds(header: str | None) -> float:
     """Retry-After in seconds; a date is rare, and answered by our own waiting."""
-    return min(300.0, float(told)) if told and told.isdigit() else 0.0
+    return min(300.0, float(header)) if header and header.isdigit() else 0.0

@@ -1,4 +1,4 @@
-"""Which addresses a download may ask, and which of them may see a token.
+"""Decide which addresses a download may use, and which of them may see a token.
 
 A token goes to the hub's own host, or to an address that the configuration or the environment names, over https (loopback
 excepted). A mirror that somebody types on a page gets none, must be a plain https address, and must not lie in this
@@ -31,15 +31,15 @@ def typed_mirror(text: str, allowed: Sequence[str] = ()) -> str:
     address = (text if "://" in text else f"https://{text}").strip().rstrip("/")
     if address.lower() in (_whole(one) for one in allowed):
         return address
-    told = urlparse(address)
+    parts = urlparse(address)
     try:
-        plain = told.scheme == "https" and bool(told.hostname) and not (told.username or told.password)
-        plain = plain and not (told.path or told.params or told.query or told.fragment) and told.port in (None, 443)
+        plain = parts.scheme == "https" and bool(parts.hostname) and not (parts.username or parts.password)
+        plain = plain and not (parts.path or parts.params or parts.query or parts.fragment) and parts.port in (None, 443)
     except ValueError:  # a port that is none
         plain = False
     if not plain:
         raise HubError("mirror", re.sub(r"//[^/@]*@", "//…@", text)[:100])  # a password stays out of pages and logs
-    demand_public(str(told.hostname))
+    demand_public(str(parts.hostname))
     return address
 
 
@@ -70,8 +70,8 @@ def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 def may_have_token(endpoint: str, typed: bool) -> bool:
     """Return True for an address that may see a token."""
-    told = urlparse(endpoint)
-    return not typed and (told.scheme == "https" or told.hostname in LOOPBACK)
+    parts = urlparse(endpoint)
+    return not typed and (parts.scheme == "https" or parts.hostname in LOOPBACK)
 
 
 class PublicAdapter(HTTPAdapter):
@@ -88,10 +88,10 @@ class PublicAdapter(HTTPAdapter):
 
 
 def _demand_public_https(url: str) -> None:
-    told = urlparse(url)
-    if told.scheme != "https":
-        raise HubError("mirror", f"{told.scheme}://{told.hostname}")
-    demand_public(str(told.hostname))
+    parts = urlparse(url)
+    if parts.scheme != "https":
+        raise HubError("mirror", f"{parts.scheme}://{parts.hostname}")
+    demand_public(str(parts.hostname))
 
 
 def guard_session(session: requests.Session) -> requests.Session:

@@ -1,1 +1,1 @@
-"""Who may use the studio: one token, or users with passwords; sessions of browsers; how often one may try."""
+"""Decide who may use the studio: one token, or users with passwords; sessions of browsers; how often one may try."""

@@ -1,4 +1,4 @@
-"""Where the studio listens and under which names it may be called; refused before it listens when nothing guards it."""
+"""Decide where the studio listens and under which names it may be called; refuse to listen when nothing guards it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read_origins(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _demand_readable(settings: Settings) -> None:
-    """Other settings fall back to safe values; what guards the studio must not fall back to nothing."""
+    """Raise for unreadable settings: others fall back to safe values, but access must not fall back to open."""
     for problem in settings.problems:
         about_access = str(problem.values.get("key", "")).startswith(("access", "server"))
         if about_access or (isinstance(problem, ConfigFileError) and _mentions_access(settings)):

@@ -1,4 +1,4 @@
-"""What the history page reads by address: the list behind its grid, sheets, difference maps and exports.
+"""Serve what the history page reads by address: the list behind its grid, contact sheets, difference maps and exports.
 
 Made for our own pages, so it is not part of the documented service.
 """

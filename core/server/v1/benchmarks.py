@@ -29,7 +29,7 @@ class ColumnOrder(BaseModel):
     options: dict[str, Any] = {}
 
 
-class ComparisonOrder(BaseModel):
+class BenchmarkBody(BaseModel):
     """The body of a new benchmark."""
 
     model_config = ConfigDict(extra="forbid")
@@ -38,21 +38,22 @@ class ComparisonOrder(BaseModel):
     seeds: list[Annotated[int, Field(strict=True)]]
 
 
-def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> APIRouter:
+def benchmark_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> APIRouter:
     """Return the routes; `refusals` documents the error responses."""
+    # The address has the word of version 0.1, which clients use.
     router = APIRouter(prefix="/comparisons", tags=["comparisons"], responses=refusals(404, 422))
 
-    def described(comparison_id: str, status: int = 200) -> Response:
+    def described(benchmark_id: str, status: int = 200) -> Response:
         studio = get_studio()
-        found = report(studio, studio.benchmarks.get(comparison_id))
-        where = {"Location": f"/api/v1/comparisons/{comparison_id}"} if status == 202 else None
-        return Answer(results_table.as_json(found, studio.benchmarks.votes(comparison_id)), status, headers=where)
+        found = report(studio, studio.benchmarks.get(benchmark_id))
+        where = {"Location": f"/api/v1/comparisons/{benchmark_id}"} if status == 202 else None
+        return Answer(results_table.as_json(found, studio.benchmarks.votes(benchmark_id)), status, headers=where)
 
     @router.post("", status_code=202, responses=refusals(404, 422, 429))
-    def add(request: Request, order: ComparisonOrder) -> Any:
-        """Queue a comparison: every column generates every prompt with every seed. Each column is one job."""
+    def add(request: Request, body: BenchmarkBody) -> Any:
+        """Queue a benchmark: every column generates every prompt with every seed. Each column is one job."""
         studio = get_studio()
-        for column in order.columns:
+        for column in body.columns:
             check_model(studio, column.model)
         settings = studio.settings
         limits = plan.Limits(
@@ -60,11 +61,11 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
             jobs=settings.service.queue_per_client,
             check=lambda one: check_size(one, settings),
         )
-        wishes = [plan.ColumnSpec(column.model, column.profile, column.options) for column in order.columns]
-        seeds = plan.read_seeds(" ".join(map(str, order.seeds)), SOURCE)
+        specs = [plan.ColumnSpec(column.model, column.profile, column.options) for column in body.columns]
+        seeds = plan.read_seeds(" ".join(map(str, body.seeds)), SOURCE)
         terms = SubmitOptions(client=client_of(request))
-        comparison = plan.start(studio, wishes, order.prompts, seeds, terms, SOURCE, limits)
-        return described(comparison.id, 202)
+        benchmark = plan.start(studio, specs, body.prompts, seeds, terms, SOURCE, limits)
+        return described(benchmark.id, 202)
 
     @router.get("")
     def latest(limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Any:
@@ -82,44 +83,44 @@ def comparison_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> A
             ]
         })  # fmt: skip
 
-    @router.get("/{comparison_id}")
-    def look(comparison_id: str) -> Any:
+    @router.get("/{benchmark_id}")
+    def look(benchmark_id: str) -> Any:
         """Return a benchmark with its table and its images by index; seconds, bytes, shares from 0 to 1."""
-        return described(comparison_id)
+        return described(benchmark_id)
 
-    @router.delete("/{comparison_id}")
-    def stop(comparison_id: str) -> Any:
+    @router.delete("/{benchmark_id}")
+    def stop(benchmark_id: str) -> Any:
         """Cancel what is not generated yet; finished images stay."""
         studio = get_studio()
-        cancel(studio, studio.benchmarks.get(comparison_id))
-        return described(comparison_id)
+        cancel(studio, studio.benchmarks.get(benchmark_id))
+        return described(benchmark_id)
 
     @router.get(
-        "/{comparison_id}/table",
+        "/{benchmark_id}/table",
         response_class=Response,
         responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
     )
-    def table(comparison_id: str) -> Response:
+    def table(benchmark_id: str) -> Response:
         """Return the table as CSV, one line per column."""
         studio = get_studio()
-        found = report(studio, studio.benchmarks.get(comparison_id))
-        data = results_table.csv(found, studio.benchmarks.votes(comparison_id))
-        return Response(data, media_type="text/csv; charset=utf-8", headers=_named(comparison_id, "csv"))
+        found = report(studio, studio.benchmarks.get(benchmark_id))
+        data = results_table.csv(found, studio.benchmarks.votes(benchmark_id))
+        return Response(data, media_type="text/csv; charset=utf-8", headers=_named(benchmark_id, "csv"))
 
     @router.get(
-        "/{comparison_id}/sheet",
+        "/{benchmark_id}/sheet",
         response_class=Response,
         responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
     )
-    def image(comparison_id: str) -> Response:
+    def image(benchmark_id: str) -> Response:
         """Return all images as one labelled grid."""
         studio = get_studio()
-        data = contact_sheet.draw(studio, report(studio, studio.benchmarks.get(comparison_id)))
-        return Response(data, media_type="image/png", headers=_named(comparison_id, "png"))
+        data = contact_sheet.draw(studio, report(studio, studio.benchmarks.get(benchmark_id)))
+        return Response(data, media_type="image/png", headers=_named(benchmark_id, "png"))
 
     return router
 
 
-def _named(comparison_id: str, kind: str) -> dict[str, str]:
-    """The id is one that a comparison has, so it is plain."""
-    return {**NO_STORE, "Content-Disposition": f'attachment; filename="comparison-{comparison_id}.{kind}"'}
+def _named(benchmark_id: str, kind: str) -> dict[str, str]:
+    """Return headers that name the file; the id is one that a benchmark has, so it needs no quoting."""
+    return {**NO_STORE, "Content-Disposition": f'attachment; filename="comparison-{benchmark_id}.{kind}"'}

@@ -1,4 +1,4 @@
-"""What was found, to take along: a CSV or Parquet table, or a ZIP of the images with the table beside them.
+"""Export what was found: a CSV or Parquet table, or a ZIP of the images with the table beside them.
 
 All three are made while they are sent, a page of the history at a time, so that 100,000 images need no more memory than
 """
@@ -105,14 +105,14 @@ def parquet(studio: Studio, query: HistoryQuery) -> Path:
     }
     schema = arrow.schema([(name, kinds[COLUMNS.get(name, "string")]) for name in columns()])
     with tempfile.NamedTemporaryFile(suffix=".parquet", delete=False) as handle:
-        with writer.ParquetWriter(handle, schema) as sheet:
+        with writer.ParquetWriter(handle, schema) as table:
             part: list[dict[str, Any]] = []
             for record in records(studio, query):
                 part.append(row(record))
                 if len(part) == 10 * PAGE:
-                    sheet.write_table(arrow.Table.from_pylist(part, schema))
+                    table.write_table(arrow.Table.from_pylist(part, schema))
                     part = []
-            sheet.write_table(arrow.Table.from_pylist(part, schema))
+            table.write_table(arrow.Table.from_pylist(part, schema))
     return Path(handle.name)
 
 
@@ -156,7 +156,7 @@ class _Pipe(io.RawIOBase):
         return len(data)
 
     def taken(self) -> bytes:
-        """All that was written since the last call."""
+        """Return all that was written since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
 

@@ -37,14 +37,14 @@ def prompt_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, di
         return Answer(said, status, headers={"Location": f"/api/v1/prompts/{answer_id}"} if status == 202 else None)
 
     @router.post("/prompts", status_code=202)
-    def ask(wish: PromptTask) -> Any:
+    def ask(body: PromptTask) -> Any:
         """Have a prompt enhanced or translated by the model's text encoder; a later call takes its place.
 
         `models` of /api/v1/capabilities tells in `prompt_problem` which models can't.
         """
         studio = get_studio()
-        values = {**studio.settings.values, **({"model.id": wish.model} if wish.model else {})}
-        return answer_json(studio.prompt_help.ask(wish.task, wish.prompt, values, wish.seed), 202)
+        values = {**studio.settings.values, **({"model.id": body.model} if body.model else {})}
+        return answer_json(studio.prompt_help.ask(body.task, body.prompt, values, body.seed), 202)
 
     @router.get("/prompts/{answer_id}")
     def answer(answer_id: str) -> Any:

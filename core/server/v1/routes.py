@@ -5,7 +5,7 @@ POST /api/v1/jobs {"prompts": ["a {red|blue} house", {"prompt": "...", "seed": 7
 POST /api/v1/estimates with the same body  ->  200 {"seconds": ..., "vram_mb": ..., "fits": ...}, and nothing is queued
 GET /api/v1/jobs/<id>, /preview, /events (server-sent), PATCH, DELETE (cancels), POST /retry
 GET /api/v1/queue, PATCH {"paused": true}, DELETE (cancels what waits)
-POST /api/v1/inputs (the bytes of an image)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of an order
+POST /api/v1/inputs (the bytes of an image)  ->  201 {"digest": ...}, for "inputs": {"image": <digest>} of a request
 POST /api/v1/comparisons {"columns": [{"model": "demo"}, {"model": "sdxl", "options": {"steps": 20}}], "prompts": ["..."],
     "seeds": [7]}  ->  202, each column a job
 POST /api/v1/prompts {"task": "enhance", "prompt": "..."}  ->  202, GET and DELETE /api/v1/prompts/<id>
@@ -34,7 +34,7 @@ from core.server.body_limit import Guard
 from core.server.error_responses import Answer, install_errors, problem
 from core.server.submission import SOURCE, client_of, digest, requested, submit
 from core.server.v1.archive import archive_routes
-from core.server.v1.benchmarks import comparison_routes
+from core.server.v1.benchmarks import benchmark_routes
 from core.server.v1.collections import collection_routes
 from core.server.v1.files import file_routes
 from core.server.v1.input_images import input_routes
@@ -99,7 +99,7 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     v1 = APIRouter(prefix="/v1")
     _add_jobs(v1, get_studio)
     _add_queue(v1, get_studio)
-    compared = comparison_routes(get_studio, refusals)
+    compared = benchmark_routes(get_studio, refusals)
     v1.include_router(files)
     v1.include_router(compared)
     v1.include_router(collection_routes(get_studio, refusals))
@@ -140,18 +140,18 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
     )
     def add(
         request: Request,
-        order: Annotated[dict[str, Any], Body()],
+        body: Annotated[dict[str, Any], Body()],
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Response:
-        """Queue an order. The same Idempotency-Key with the same order gives the same job, however often it is sent."""
-        values, prompts, sources = _order_of(get_studio(), order)
+        """Queue a request. The same Idempotency-Key with the same body gives the same job, however often it is sent."""
+        values, prompts, sources = _read_body(get_studio(), body)
         terms = SubmitOptions(
             client=client_of(request),
-            priority=_term(order, "priority", Annotated[int, Field(strict=True, ge=-100, le=100)]) or 0,
-            not_before=_term(order, "not_before", AwareDatetime),
-            held=_term(order, "held", Annotated[bool, Field(strict=True)]) or False,
+            priority=_term(body, "priority", Annotated[int, Field(strict=True, ge=-100, le=100)]) or 0,
+            not_before=_term(body, "not_before", AwareDatetime),
+            held=_term(body, "held", Annotated[bool, Field(strict=True)]) or False,
             key=idempotency_key,
-            key_digest=digest(sorted(order.items(), key=lambda item: item[0])) if idempotency_key else None,
+            key_digest=digest(sorted(body.items(), key=lambda item: item[0])) if idempotency_key else None,
         )
         job = submit(get_studio(), values, terms, prompts, sources)
         return Answer(job_json(job), 202, headers={"Location": f"/api/v1/jobs/{job.id}"})
@@ -159,16 +159,16 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
     @router.post(
         "/estimates", responses=refusals(409, 422), openapi_extra={"requestBody": order_body}, tags=["jobs"]
     )
-    def estimate(order: Annotated[dict[str, Any], Body()]) -> Response:
-        """What an order would cost: seconds, memory and disk in MB, whether it fits, and why. Nothing is queued."""
+    def estimate(body: Annotated[dict[str, Any], Body()]) -> Response:
+        """Return what a request would cost: seconds, memory and disk in MB, whether it fits, and why. Nothing is queued."""
         studio = get_studio()
-        values, prompts, sources = _order_of(studio, order)
+        values, prompts, sources = _read_body(studio, body)
         request = studio.requests.prepare(requested(studio, values, prompts, sources))
         return Answer(asdict(studio.estimates.of(request, wait=True)))
 
     @router.get("/jobs", responses=refusals(422), tags=["jobs"])
     def latest(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50, mine: bool = False) -> Any:
-        """The latest jobs, newest first; with `mine` those of this caller only."""
+        """Return the latest jobs, newest first; with `mine` those of this caller only."""
         jobs = get_studio().queue.recent(limit)
         return Answer({"jobs": [job_json(job) for job in jobs if not mine or job.client == client_of(request)]})
 
@@ -179,21 +179,21 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
 
     @router.delete("/jobs/{job_id}", responses=refusals(404, 422), tags=["jobs"])
     def cancel(job_id: str) -> Any:
-        """A queued job is cancelled at once, a running one within one step; an ended one stays as it is."""
+        """Cancel a job: a queued one at once, a running one within one step; an ended one stays as it is."""
         return Answer(job_json(get_studio().queue.cancel(job_id)))
 
     @router.patch("/jobs/{job_id}", responses=refusals(404, 409, 422), tags=["jobs"])
-    def change(job_id: str, wish: JobChange) -> Any:
+    def change(job_id: str, body: JobChange) -> Any:
         """Pause or resume a job, give it another priority, another position, or a time to wait for (null: none)."""
         queue, job = get_studio().queue, None
-        if "not_before" in wish.model_fields_set:
-            job = queue.postpone(job_id, wish.not_before)
-        if wish.held is not None:
-            job = queue.pause_job(job_id, wish.held)
-        if wish.priority is not None:
-            job = queue.prioritise(job_id, wish.priority)
-        if wish.position is not None:
-            job = queue.move(job_id, wish.position)
+        if "not_before" in body.model_fields_set:
+            job = queue.postpone(job_id, body.not_before)
+        if body.held is not None:
+            job = queue.pause_job(job_id, body.held)
+        if body.priority is not None:
+            job = queue.prioritise(job_id, body.priority)
+        if body.position is not None:
+            job = queue.move(job_id, body.position)
         return Answer(job_json(job or queue.get(job_id)))
 
     @router.post("/jobs/{job_id}/retry", status_code=202, responses=refusals(404, 409, 422), tags=["jobs"])
@@ -208,7 +208,7 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
         tags=["jobs"],
     )
     async def events(job_id: str, request: Request) -> Response:
-        """The job as a server-sent event at each change; the last event is named `end`."""
+        """Send the job as a server-sent event at each change; the last event is named `end`."""
         studio = await anyio.to_thread.run_sync(get_studio)
         open_streams.admit(client_of(request))
         await anyio.to_thread.run_sync(studio.queue.get, job_id)
@@ -217,16 +217,16 @@ def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-def _order_of(
-    studio: Studio, order: dict[str, Any]
+def _read_body(
+    studio: Studio, body: dict[str, Any]
 ) -> tuple[dict[str, Any], Sequence[Any] | None, InputSources | None]:
-    """Return the values, the prompts of a batch and the input images of an order. Raises InputError."""
-    values = {key: value for key, value in order.items() if key not in (*TERMS, PROMPTS)}
-    if preset := _term(order, "preset", str):
+    """Return the values, the prompts of a batch and the input images of a request. Raises InputError."""
+    values = {key: value for key, value in body.items() if key not in (*TERMS, PROMPTS)}
+    if preset := _term(body, "preset", str):
         values = dict(studio.presets.under(preset, values, SOURCE))
-    inputs, parent = _term(order, "inputs", dict[str, str]), _term(order, "parent", str)
+    inputs, parent = _term(body, "inputs", dict[str, str]), _term(body, "parent", str)
     sources = InputSources(inputs or {}, parent or "") if inputs or parent else None
-    return values, _term(order, PROMPTS, list[Any]), sources
+    return values, _term(body, PROMPTS, list[Any]), sources
 
 
 def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
@@ -258,9 +258,9 @@ def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
         return queue_json(request, limit, after, mine)
 
     @router.patch("/queue", responses=refusals(422), tags=["queue"])
-    def change(request: Request, wish: QueueChange) -> Any:
+    def change(request: Request, body: QueueChange) -> Any:
         """While the queue is paused nothing new begins; what runs is finished."""
-        get_studio().queue.pause(wish.paused)
+        get_studio().queue.pause(body.paused)
         return queue_json(request)
 
     @router.delete("/queue", responses=refusals(422), tags=["queue"])
@@ -283,13 +283,13 @@ def _add_queue(router: APIRouter, get_studio: GetStudio) -> None:
         return Response(cache.text(get_studio()), media_type="application/json")
 
 
-def _term(order: dict[str, Any], name: str, kind: Any) -> Any:
-    """A term of the order, checked as `TERMS` documents it; None when it is not there."""
-    if name not in order:
+def _term(body: dict[str, Any], name: str, kind: Any) -> Any:
+    """Return a term of the request, checked as `TERMS` documents it; None when it is not there."""
+    if name not in body:
         return None
     try:
-        value: Any = TypeAdapter(kind).validate_python(order[name])
+        value: Any = TypeAdapter(kind).validate_python(body[name])
     except ValidationError as error:
         allowed = error.errors()[0]["msg"]
-        raise OptionError(source=SOURCE, key=name, value=str(order[name])[:60], allowed=allowed) from None
+        raise OptionError(source=SOURCE, key=name, value=str(body[name])[:60], allowed=allowed) from None
     return value

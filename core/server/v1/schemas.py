@@ -1,4 +1,4 @@
-"""What there is to ask for, as JSON: the request's schema and the studio's capabilities, both out of the options."""
+"""Describe what can be requested, as JSON: the request's schema and the studio's capabilities, both from the options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from core.studio import Studio
 from core.types import ROLES, ImageRecord, Job, LoraInfo, ModelInfo
 
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "choice": "string", "list": "array"}
-TERMS: dict[str, Any] = {  # what may stand in an order beside the options
+TERMS: dict[str, Any] = {  # what may stand in a request beside the options
     "priority": {"type": "integer", "minimum": -100, "maximum": 100, "description": "The highest runs first."},
     "not_before": {"type": "string", "format": "date-time", "description": "With time zone; the job waits until then."},
     "held": {"type": "boolean", "description": "The job waits until it is resumed."},
@@ -42,7 +42,7 @@ TERMS: dict[str, Any] = {  # what may stand in an order beside the options
         "description": "A preset, see GET /presets; the other fields win over it.",
     },
 }
-PROMPTS = "prompts"  # the field of an order that makes a batch of it
+PROMPTS = "prompts"  # the field of a request that makes a batch of it
 
 
 def request_options() -> list[Option]:
@@ -67,7 +67,7 @@ def order_schema() -> dict[str, Any]:
 
 
 def _prompts_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A list of prompts, or of what each image has other than the order itself."""
+    """Return a list of prompts, or of what each image has other than the request itself."""
     own = {key.removeprefix("generation."): fields[key.removeprefix("generation.")] for key in COLUMNS}
     entry = {"anyOf": [{"type": "string"}, {"type": "object", "properties": own, "additionalProperties": False}]}
     words = "One job of many images. {a|b} and __name__ are resolved with the seed of each image. "

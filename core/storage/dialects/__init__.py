@@ -1,4 +1,4 @@
-"""Where a database is, and how its SQL is said: all that differs between SQLite and PostgreSQL.
+"""Select the database backend and its SQL: all that differs between SQLite and PostgreSQL.
 
 Each has one module here: its `Backend` (opening, transactions, errors, copies, news) and its `Dialect` (SQL that only it says
 so). Everything else of the studio knows tables, not databases.

@@ -1,4 +1,4 @@
-"""What the studio asks of a database beyond the SQL that all of them say alike."""
+"""Declare what the studio needs of a database beyond the SQL that all of them share."""
 
 from __future__ import annotations
 

@@ -231,8 +231,8 @@ def shown_url(url: str) -> str:
     return f"{scheme}://{user}{':***' if colon else ''}{at}{host}"
 
 
-def _unusable(came: str) -> OptionError:
-    return OptionError(source="storage", key=KEY, value=came, allowed="postgresql://user@host:5432/name")
+def _unusable(value: str) -> OptionError:
+    return OptionError(source="storage", key=KEY, value=value, allowed="postgresql://user@host:5432/name")
 
 
 def _demand_psycopg(name: str) -> None:

@@ -21,8 +21,8 @@ assert len(result.images) == 4 and list(result.seeds) == [7, 8, 9, 10] and seen,
 source = result.images[0]
 mask = Image.new("L", source.size, 0)
 mask.paste(255, (16, 16, 48, 48))
-drawn = {**small, "init_images": [source], "denoising_strength": 0.6}
-assert backend.submit_img2img(DiffusionParams(**drawn)).wait(timeout=120).images[0].size == (64, 64)
-inside = backend.submit_inpaint(DiffusionParams(**drawn, mask=mask)).wait(timeout=120).images[0]
+generated = {**small, "init_images": [source], "denoising_strength": 0.6}
+assert backend.submit_img2img(DiffusionParams(**generated)).wait(timeout=120).images[0].size == (64, 64)
+inside = backend.submit_inpaint(DiffusionParams(**generated, mask=mask)).wait(timeout=120).images[0]
 assert inside.convert("RGB").getpixel((2, 2)) == source.convert("RGB").getpixel((2, 2))
 assert backend.submit_upscale(source, 128, 128).wait(timeout=120).images[0].size == (128, 128)

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,8 +9,9 @@ from tests.integration.jobs.harness import Shop
 
 @pytest.fixture(scope="package")
 def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """One worker on a Ray of this machine, for all the tests of this folder: starting one takes seconds."""
-    shop = Shop(tmp_path_factory.mktemp("outputs"), **{"worker.executor": "ray", "worker.ray_workers": 1})
+    """Yield one worker on a Ray of this machine, for all the tests of this folder: starting one takes seconds."""
+    values: dict[str, Any] = {"worker.executor": "ray", "worker.ray_workers": 1}
+    shop = Shop(tmp_path_factory.mktemp("outputs"), **values)
     shop.supervisor.start()
     yield shop
     shop.close()
@@ -22,7 +24,7 @@ def shared(
     tmp_path_factory: pytest.TempPathFactory,
     place_of: Callable[[Path], Path | str],
 ) -> Iterator[Shop]:
-    """One worker for all the tests of a file, of either executor: it must survive each of them."""
+    """Yield one worker for all the tests of a file, of either executor: it must survive each of them."""
     if request.param == "ray":
         if dialect != "sqlite":
             pytest.skip("Ray and the database know nothing of each other: one of them is enough")
@@ -37,7 +39,7 @@ def shared(
 
 @pytest.fixture
 def shop(tmp_path: Path, place_of: Callable[[Path], Path | str]) -> Iterator[Shop]:
-    """A folder of its own; the test starts the worker."""
+    """Yield a folder of its own; the test starts the worker."""
     shop = Shop(tmp_path, place=place_of(tmp_path))
     yield shop
     shop.close()

@@ -115,7 +115,7 @@ class FakeGenerator:
 
 
 def _over(generated: GeneratedImage, inputs: Mapping[str, Image.Image]) -> GeneratedImage:
-    """The input image in the place of the plain one; below it those of other roles, so that tests see what came."""
+    """Return the input image in the place of the plain one; below it those of other roles, so that tests see what came."""
     whole = generated.image.copy()
     for role, image in inputs.items():
         whole.paste(image.resize(whole.size), (0, 0 if role == IMAGE else whole.height // 2))

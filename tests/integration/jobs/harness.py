@@ -31,7 +31,7 @@ def make_settings(directory: Path, **values: Any) -> Settings:
 
 
 def make_request(prompt: str = "a red house 红色的房子", **changes: Any) -> GenerationRequest:
-    """A complete request of 4 steps at 64x64; names with a dot are options, `fake_x` is the option fake.x."""
+    """Return a complete request of 4 steps at 64x64; names with a dot are options, `fake_x` is the option fake.x."""
     options = {option.key: option.default for option in SCHEMA.request_options()}
     fakes = {key.replace("fake_", "fake."): changes.pop(key) for key in list(changes) if key.startswith("fake_")}
     base = GenerationRequest(prompt=prompt, width=64, height=64, num_inference_steps=4, seed=7)
@@ -60,12 +60,12 @@ class Shop:
         return self.queue.submit(make_request(prompt, **changes)).id
 
     def wait(self, job_id: str, *states: JobState) -> Job:
-        """The job as soon as it is in one of `states` (default: any that ends it)."""
+        """Return the job as soon as it is in one of `states` (default: any that ends it)."""
         wanted = states or (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
         return self.until(job_id, lambda job: job.state in wanted)
 
     def until(self, job_id: str, condition: Callable[[Job], bool]) -> Job:
-        """The job as soon as it is so. It is read when somebody wrote to the database, which costs little to find out."""
+        """Return the job as soon as it is so. It is read when somebody wrote to the database, which costs little to find out."""
         changes = ChangeWatch(self.database)
         looked = 0.0
 
@@ -83,7 +83,7 @@ class Shop:
             changes.close()
 
     def worker_pid(self) -> int:
-        """The pid of the worker, once it has started."""
+        """Return the pid of the worker, once it has started."""
         pid = wait_for(lambda: self.supervisor.status().pid, 0.02)
         wait_for(lambda: self.supervisor.status().state in ("idle", "busy", "loading"), 0.02)
         return pid
@@ -94,7 +94,7 @@ class Shop:
 
 
 def wait_for(look: Callable[[], Any], every: float = 0.005) -> Any:
-    """The first true value of `look()`, asked every so many seconds."""
+    """Return the first true value of `look()`, asked every so many seconds."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         found = look()

@@ -106,7 +106,7 @@ def test_after_any_kills_there_are_exactly_the_images_asked_for(
     assert {job.state for job in made} == {JobState.DONE}
     seeds = [[shop.history.get(image).request.seed for image in job.image_ids] for job in made]
     assert seeds == [[1000 * k + n for n in range(count)] for k, count in enumerate(asked.values(), start=1)]
-    shop.history.sweep()
+    shop.history.reconcile()
     page = shop.history.search(HistoryQuery(limit=500))
     files = {path.relative_to(shop.directory).as_posix() for path in shop.directory.glob("20*/*.png")}
     assert page.total == sum(asked.values()) == len(files)

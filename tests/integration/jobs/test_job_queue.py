@@ -29,7 +29,7 @@ from core.jobs.job_rows import ENDED, IN_WORK, TRANSITIONS, WINDOW, IllegalTrans
 from core.jobs.queue import MAX_SHOWN, JobQueue
 from core.jobs.serialization import read_error, read_progress, read_status, write_status
 from core.jobs.worker_queue import MAX_CRASHES
-from core.storage.database import Database, now, stamp
+from core.storage.database import Database, now, timestamp
 from core.storage.tables import batches, jobs, previews, switches
 from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress, SubmitOptions, WorkerStatus
 from tests.conftest import SERVER, OpenDatabase
@@ -202,7 +202,7 @@ class Jobs(RuleBasedStateMachine):
         assert [j for j in active if self.states[j] is JobState.QUEUED and j not in self.held] == self.waiting()
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_any_calls_in_any_order(database: Database) -> None:
     wished = settings(max_examples=8, stateful_step_count=20, deadline=None)
     run_state_machine_as_test(lambda: Jobs(database), settings=wished)
@@ -333,7 +333,7 @@ def test_a_job_for_later_waits_for_its_time(queue: JobQueue, monkeypatch: pytest
     assert later.position is None and later.not_before == then and following.position == 1
     assert claimed(queue).id == following.id and queue.claim("w") is None and not queue.has_waiting()
     for module in ("worker_queue", "job_rows"):
-        monkeypatch.setattr(f"core.jobs.{module}.now", lambda: stamp(then))
+        monkeypatch.setattr(f"core.jobs.{module}.now", lambda: timestamp(then))
     assert queue.has_waiting() and queue.get(later.id).position == 1 and claimed(queue).id == later.id
 
 
@@ -411,7 +411,7 @@ def test_last_report_changes_with_each_report(queue: JobQueue) -> None:
 
 def test_times_do_not_run_backwards_when_the_clock_is_set(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     job = queue.submit(REQUEST)
-    past = stamp(datetime.now(UTC) - timedelta(hours=1))
+    past = timestamp(datetime.now(UTC) - timedelta(hours=1))
     for module in ("worker_queue", "job_rows"):
         monkeypatch.setattr(f"core.jobs.{module}.now", lambda: past)
     queue.claim("w")

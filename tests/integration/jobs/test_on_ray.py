@@ -53,7 +53,7 @@ def test_a_job_is_spread_over_the_workers_each_image_in_its_place_and_what_they_
     assert [(record.place, record.request.seed) for record in records] == [(k, 6 + k) for k in range(1, 7)]
     assert len(list(two.directory.glob(f"20*/*_{records[0].request.seed}_*.png"))) >= 1
     (node,) = seen.nodes
-    assert (node.cpus, node.cards) == (os.cpu_count(), 0)
+    assert (node.cpus, node.gpus) == (os.cpu_count(), 0)
     assert {worker.node for worker in seen.workers} == {node.name} and len({w.pid for w in seen.workers}) == 2
     measured("worker.executor", "ray: six images of one job by two workers at once, each in its place with its seed")
     measured("worker.ray_workers", f"{len(seen.workers)} workers of {len({w.pid for w in seen.workers})} processes")

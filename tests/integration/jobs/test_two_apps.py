@@ -19,8 +19,8 @@ from core.config.loader import PROJECT_ROOT
 from core.jobs import worker_registry as registry_module
 from core.jobs.exit_reasons import MACHINE_GONE
 from core.jobs.worker_process import is_alive
-from core.jobs.worker_registry import WorkerRegistry, sweep, sweep_lost
-from core.storage.database import moment, now, stamp
+from core.jobs.worker_registry import WorkerRegistry, requeue_abandoned, requeue_lost
+from core.storage.database import moment, now, timestamp
 from core.storage.tables import jobs, workers
 from core.types import HistoryQuery, JobState, WorkerStatus
 from tests.integration.jobs.harness import Shop, wait_for
@@ -129,7 +129,7 @@ def test_after_any_kills_there_are_exactly_the_images_asked_for(
     assert {job.state for job in made} == {JobState.DONE}
     seeds = [[shop.history.get(image).request.seed for image in job.image_ids] for job in made]
     assert seeds == [[1000 * k + n for n in range(images)] for k, images in enumerate(asked.values(), start=1)]
-    shop.history.sweep()
+    shop.history.reconcile()
     page = shop.history.search(HistoryQuery(limit=500))
     files = stored(shop)
     assert page.total == sum(asked.values()) == len(files)
@@ -169,15 +169,15 @@ def test_the_jobs_of_a_machine_that_is_gone_are_taken_over_and_those_of_one_that
     with shop.database.writing() as connection:  # no process of this machine has its pid
         connection.execute(update(workers).values(pid=2**22 + 1))
     shop.queue.claim("far")
-    sweep(shop.queue, registry, MACHINE_GONE)
-    assert sweep_lost(shop.queue, registry, MACHINE_GONE) == 0 and registry.latest().state == "busy"
+    requeue_abandoned(shop.queue, registry, MACHINE_GONE)
+    assert requeue_lost(shop.queue, registry, MACHINE_GONE) == 0 and registry.latest().state == "busy"
     assert shop.queue.get(job_id).state is JobState.LOADING
     with shop.database.writing() as connection:
         present = moment(now())
         assert present is not None
-        long_ago = stamp(present - timedelta(seconds=registry_module.AWAY_SECONDS + 1))
+        long_ago = timestamp(present - timedelta(seconds=registry_module.AWAY_SECONDS + 1))
         connection.execute(update(workers).values(updated_at=long_ago))
-    assert sweep_lost(shop.queue, registry, MACHINE_GONE) == 1 and registry.known() == set()
+    assert requeue_lost(shop.queue, registry, MACHINE_GONE) == 1 and registry.known() == set()
     job = shop.queue.get(job_id)
     assert job.state is JobState.QUEUED and job.crashes == 1 and "its machine" in str(job.error)
     with shop.database.reading() as connection:

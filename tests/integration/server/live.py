@@ -36,7 +36,7 @@ def _with_options(request: GenerationRequest, options: dict[str, Any]) -> Genera
 
 
 def _without_fakes(request: GenerationRequest) -> GenerationRequest:
-    """What is queued again has them already."""
+    """Return the request without options of the fake generator, which adds them itself."""
     return replace(request, options={k: v for k, v in request.options.items() if not k.startswith("fake.")})
 
 

@@ -106,8 +106,8 @@ def test_a_wrong_key_is_none(tmp_path: Path, wrong: str) -> None:
 def test_the_clients_of_others_get_in_with_the_token(guarded: Served) -> None:
     with openai.OpenAI(base_url=f"{guarded.url}/v1", api_key=TOKEN, timeout=60) as client:
         assert [model.id for model in client.models.list()]
-    drawn = webuiapi.WebUIApi(port=guarded.port, username="any", password=TOKEN)
-    assert drawn.txt2img(prompt="a house", width=64, height=64, steps=2, cfg_scale=1, seed=5).image.size == (64, 64)
+    generated = webuiapi.WebUIApi(port=guarded.port, username="any", password=TOKEN)
+    assert generated.txt2img(prompt="a house", width=64, height=64, steps=2, cfg_scale=1, seed=5).image.size == (64, 64)
     with openai.OpenAI(base_url=f"{guarded.url}/v1", api_key="wrong", timeout=60, max_retries=0) as client:
         with pytest.raises((openai.AuthenticationError, openai.RateLimitError)):
             client.models.list()

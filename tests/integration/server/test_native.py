@@ -78,8 +78,8 @@ def test_a_image_over_another_one_from_its_bytes_to_its_children(http: httpx.Cli
     assert job["state"] == "done" and job["request"]["inputs"] == inputs
     record = http.get(f"/images/{job['images'][0]['id']}/record").json()
     assert (record["request"]["inputs"], record["request"]["parent"]) == (inputs, parent)
-    drawn = Image.open(io.BytesIO(http.get(f"/images/{record['id']}").content))
-    assert [drawn.getpixel((5, y)) for y in (5, 60)] == [(9, 8, 7), (255, 255, 255)]
+    generated = Image.open(io.BytesIO(http.get(f"/images/{record['id']}").content))
+    assert [generated.getpixel((5, y)) for y in (5, 60)] == [(9, 8, 7), (255, 255, 255)]
 
 
 def test_a_mask_is_stored_by_the_opacity_of_its_strokes(http: httpx.Client) -> None:

@@ -54,9 +54,9 @@ def test_an_edit_draws_over_a_image_where_the_mask_is_transparent(served: Served
     answer = client.images.edit(
         model="demo", prompt="x", image=file_of(image), mask=file_of(hole), extra_body={"seed": 5, "strength": 0.5}
     )
-    drawn = decode_image((answer.data or ())[0].b64_json or "")
-    assert drawn.size == (80, 64), "the picture's own"
-    assert [drawn.getpixel((x, 60)) for x in (5, 70)] == [(255, 255, 255), (0, 0, 0)], "the mask that was made of it"
+    generated = decode_image((answer.data or ())[0].b64_json or "")
+    assert generated.size == (80, 64), "the picture's own"
+    assert [generated.getpixel((x, 60)) for x in (5, 70)] == [(255, 255, 255), (0, 0, 0)], "the mask that was made of it"
     request = served.studio.queue.recent(1)[0].request
     assert request.options["img2img.denoising_strength"] == 0.5 and request.seed == 5
     client.images.edit(model="demo", prompt="x", image=file_of(image), size="64x64")

@@ -239,8 +239,8 @@ def test_a_mask_of_another_size_is_scaled(served: Served, client: openai.OpenAI)
     image, hole = Image.new("RGB", (80, 64), (9, 200, 7)), Image.new("RGBA", (40, 32), (0, 0, 0, 255))
     hole.paste((0, 0, 0, 0), (0, 0, 20, 32))
     answer = client.images.edit(model="demo", prompt="x", image=file_of(image), mask=file_of(hole))
-    drawn = decode_image((answer.data or ())[0].b64_json or "")
-    assert [drawn.getpixel((x, 60)) for x in (5, 70)] == [(255, 255, 255), (0, 0, 0)], "white is transparent"
+    generated = decode_image((answer.data or ())[0].b64_json or "")
+    assert [generated.getpixel((x, 60)) for x in (5, 70)] == [(255, 255, 255), (0, 0, 0)], "white is transparent"
 
 
 def test_a_variation_says_the_prompt_it_used(served: Served, client: openai.OpenAI) -> None:

@@ -163,7 +163,7 @@ def test_a_token_from_a_file(run: Callable, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.option("remote.url")
-def test_a_job_is_drawn_there_and_kept_here(far: Served, near: Shop) -> None:
+def test_a_job_is_generated_there_and_kept_here(far: Served, near: Shop) -> None:
     far.fakes["fake.step_seconds"] = 0.3
     job_id = near.submit(num_images=2, seed=20)
     near.until(job_id, lambda job: job.progress is not None and job.progress.step > 1)
@@ -208,10 +208,10 @@ def test_input_images_go_along_and_keep_their_names(far: Served, near: Shop) -> 
     record = near.history.get(job.image_ids[0])
     assert (record.request.inputs, record.request.parent) == (named, "a" * 32)
     with (
-        Image.open(near.history.file(record.id)) as drawn,
+        Image.open(near.history.file(record.id)) as generated,
         Image.open(InputImages(near.directory).file(named["image"])) as sent,
     ):
-        assert drawn.convert("RGB").tobytes() == sent.tobytes()
+        assert generated.convert("RGB").tobytes() == sent.tobytes()
 
 
 def test_the_format_asked_for_is_made_here(far: Served, near: Shop) -> None:

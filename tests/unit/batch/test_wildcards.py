@@ -143,8 +143,8 @@ def test_grammar_of_sd_dynamic_prompts(template: str, made: set[str]) -> None:
 
 
 def test_weights_are_shares() -> None:
-    drawn = [expand("{3::a|1::b}", seed, lines) for seed in range(2000)]
-    assert 0.72 < drawn.count("a") / 2000 < 0.78
+    generated = [expand("{3::a|1::b}", seed, lines) for seed in range(2000)]
+    assert 0.72 < generated.count("a") / 2000 < 0.78
 
 
 def test_cyclic_options_follow_the_seed() -> None:

@@ -62,5 +62,5 @@ def test_any_text_is_values_or_an_error_that_can_be_said(text: str) -> None:
 
 def test_seeds() -> None:
     assert plan.read_seeds("7, 8，9;10 11", "here") == (7, 8, 9, 10, 11)
-    (drawn,) = plan.read_seeds("-1", "here")
-    assert drawn >= 0
+    (generated,) = plan.read_seeds("-1", "here")
+    assert generated >= 0

@@ -35,7 +35,7 @@ class Said:
 
     @property
     def line(self) -> str:
-        """Its one line of error."""
+        """Return its one line of error."""
         assert self.out == ""
         assert self.err.count("\n") == 1 and self.err.endswith("\n"), self.err
         assert "Traceback" not in self.err
@@ -48,7 +48,7 @@ def _with_options(request: GenerationRequest, options: dict[str, Any]) -> Genera
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The worker gets the fake generator; what is put into this dictionary reaches it with the request."""
+    """Give the worker the fake generator; return a dictionary whose values reach it with the request."""
     options: dict[str, Any] = {}
 
     def build(settings: Settings) -> Studio:
@@ -80,7 +80,7 @@ def run(
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A folder with all the files of a ZImagePipeline, each as small as can be."""
+    """Return a folder with all the files of a ZImagePipeline, each as small as can be."""
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "model_index.json").write_text('{"_class_name": "ZImagePipeline"}')

@@ -17,7 +17,7 @@ from PIL import Image
 
 from core.cli import generate
 from core.cli.console import ProgressLine, choose_language, progress_text
-from core.cli.generate import read_order
+from core.cli.generate import read_command
 from core.cli.main import build_parser
 from core.config.loader import PROJECT_ROOT
 from core.errors import DiskFullError, OutOfMemoryError
@@ -35,7 +35,7 @@ Run = Callable[..., Said]
 
 
 def order(*arguments: str) -> Any:
-    return read_order(build_parser("en").parse_args(["generate", *arguments]))
+    return read_command(build_parser("en").parse_args(["generate", *arguments]))
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

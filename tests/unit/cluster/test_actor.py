@@ -17,7 +17,7 @@ def answers(shown: bool) -> list[tuple[Step | Ended, ...]]:
         pass
     if shown:
         actor.show(2)
-    actor.draw(2, make_request(fake_step_seconds=0.05), ResumeState("job"))
+    actor.generate(2, make_request(fake_step_seconds=0.05), ResumeState("job"))
     heard = []
     while not (heard and isinstance(heard[-1][-1], Ended)):
         heard += [said] if (said := actor.listen().messages) else []

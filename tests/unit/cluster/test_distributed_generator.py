@@ -13,7 +13,7 @@ from tests.integration.jobs.harness import make_request
 from tests.unit.cluster.threads import ThreadLink, machine, running, until
 
 
-class Order:
+class Run:
     """What a job's runner keeps of one call; `run` in a thread of its own where a test acts meanwhile."""
 
     def __init__(self, spread, request, made=()):
@@ -39,41 +39,41 @@ class Order:
         return self
 
 
-def test_every_image_is_drawn_once_by_all_the_workers_and_is_that_of_its_own_single():
+def test_every_image_is_generated_once_by_all_the_workers_and_is_that_of_its_own_single():
     with running(ThreadLink(machine("one"), machine("two")), workers=2) as pool:
         spread = DistributedGenerator(pool)
         own = tuple({"seed": 100 + k, "prompt": f"picture {k}"} for k in range(9))
         request = replace(make_request(fake_step_seconds=0.03), num_images=9, images=own)
-        order = Order(spread, request, made={2, 5})
-        order.run()
-        assert order.error is None and not spread.waiting
-        drawn = {image.place: image.request for image in order.images}
+        run = Run(spread, request, made={2, 5})
+        run.run()
+        assert run.error is None and not spread.waiting
+        generated = {image.place: image.request for image in run.images}
         per_image_requests = dict(enumerate(request.per_image_requests(), start=1))
-        assert drawn == {place: single for place, single in per_image_requests.items() if place not in (2, 5)}
-        assert len(order.images) == 7
+        assert generated == {place: single for place, single in per_image_requests.items() if place not in (2, 5)}
+        assert len(run.images) == 7
         assert all(worker.images_hour for worker in pool.workers())
 
 
 def test_progress_is_that_of_the_job_and_goes_forward():
     with running(ThreadLink(machine()), workers=2) as pool:
-        order = Order(DistributedGenerator(pool), make_request(num_images=4, fake_step_seconds=0.05))
-        order.run()
-        assert {told.images for told in order.progress} == {4}
-        assert max(told.workers for told in order.progress) == 2
-        steps = [told for told in order.progress if told.phase is Phase.STEPS]
+        run = Run(DistributedGenerator(pool), make_request(num_images=4, fake_step_seconds=0.05))
+        run.run()
+        assert {told.images for told in run.progress} == {4}
+        assert max(told.workers for told in run.progress) == 2
+        steps = [told for told in run.progress if told.phase is Phase.STEPS]
         assert all(told.preview is not None and told.preview[:4] == b"RIFF" for told in steps)
-        images = [told.image for told in order.progress]
+        images = [told.image for told in run.progress]
         assert images == sorted(images) and images[0] == 1
 
 
 def test_a_cancel_stops_all_workers_within_a_step_and_what_is_finished_was_handed_over():
     with running(ThreadLink(machine()), workers=2) as pool:
         request = make_request(num_images=6, fake_step_seconds=0.1)
-        order = Order(DistributedGenerator(pool), request).begin()
-        until(lambda: len(order.images) == 2)
-        order.cancelled.set()
-        order.end()
-        assert isinstance(order.error, Cancelled) and 2 <= len(order.images) <= 4
+        run = Run(DistributedGenerator(pool), request).begin()
+        until(lambda: len(run.images) == 2)
+        run.cancelled.set()
+        run.end()
+        assert isinstance(run.error, Cancelled) and 2 <= len(run.images) <= 4
         until(pool.has_free)
         assert all(worker.job is None for worker in pool.workers())
 
@@ -83,34 +83,34 @@ def test_a_lost_worker_ends_the_attempt_after_the_others_have_finished_theirs():
     with running(link, workers=3) as pool:
         spread = DistributedGenerator(pool)
         request = make_request(num_images=7, fake_step_seconds=0.1)
-        order = Order(spread, request).begin()
-        until(lambda: len(order.images) == 3)
+        run = Run(spread, request).begin()
+        until(lambda: len(run.images) == 3)
         until(lambda: [worker.state for worker in pool.workers()] == ["busy"] * 3)
         link.kill(pool.workers()[0].id, pool)
-        order.end()
-        assert isinstance(order.error, WorkerLost) and order.error.reason["en"] == "the worker on one is gone"
-        assert len(order.images) == 5
-        again = Order(spread, request, made={image.place for image in order.images})
+        run.end()
+        assert isinstance(run.error, WorkerLost) and run.error.reason["en"] == "the worker on one is gone"
+        assert len(run.images) == 5
+        again = Run(spread, request, made={image.place for image in run.images})
         again.run()
         assert again.error is None
-        assert sorted(p.place for p in (*order.images, *again.images)) == list(range(1, 8))
+        assert sorted(p.place for p in (*run.images, *again.images)) == list(range(1, 8))
 
 
 def test_what_a_image_fails_of_is_the_jobs_error_and_the_workers_stay():
     with running(ThreadLink(machine()), workers=2) as pool:
         before = [worker.id for worker in pool.workers()]
-        order = Order(DistributedGenerator(pool), make_request("a secret", num_images=4, fake_fails="value"))
-        order.run()
-        assert isinstance(order.error, GenerationError) and "ValueError" in str(order.error)
-        assert [worker.id for worker in pool.workers()] == before and not order.images
+        run = Run(DistributedGenerator(pool), make_request("a secret", num_images=4, fake_fails="value"))
+        run.run()
+        assert isinstance(run.error, GenerationError) and "ValueError" in str(run.error)
+        assert [worker.id for worker in pool.workers()] == before and not run.images
 
 
 def test_a_card_that_failed_gets_a_new_worker():
     with running(ThreadLink(machine()), workers=1) as pool:
         before = [worker.id for worker in pool.workers()]
-        order = Order(DistributedGenerator(pool), make_request(fake_fails="card"))
-        order.run()
-        assert isinstance(order.error, WorkerLost) and "CUDA error" in order.error.reason["en"]
+        run = Run(DistributedGenerator(pool), make_request(fake_fails="card"))
+        run.run()
+        assert isinstance(run.error, WorkerLost) and "CUDA error" in run.error.reason["en"]
         until(pool.has_free)
         assert [worker.id for worker in pool.workers()] != before
 
@@ -130,12 +130,12 @@ def test_a_image_that_cannot_be_kept_gives_the_workers_back():
 def test_a_job_that_lacks_workers_says_so_until_all_its_images_are_given_out():
     with running(ThreadLink(machine()), workers=1) as pool:
         spread = DistributedGenerator(pool)
-        order = Order(spread, make_request(num_images=2, fake_step_seconds=0.1)).begin()
+        run = Run(spread, make_request(num_images=2, fake_step_seconds=0.1)).begin()
         until(lambda: spread.waiting)
         assert not spread.is_served(0.01)
-        until(lambda: len(order.images) == 1)
+        until(lambda: len(run.images) == 1)
         assert spread.is_served(60)
-        assert order.end().error is None and len(order.images) == 2
+        assert run.end().error is None and len(run.images) == 2
 
 
 def test_a_wish_to_stop_is_looked_for_at_each_step_and_not_much_more_often():

@@ -33,11 +33,11 @@ def test_else_the_freest_that_has_the_memory_and_none_is_refused_for_want_of_it(
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.integers(0, 8)), max_size=8), st.just(AUTO) | st.integers(0, 16))
 def test_every_card_has_a_worker_and_only_machines_without_one_follow_the_option(machines, workers):
-    nodes = [Node(str(k), str(k), cpus, cards) for k, (cpus, cards) in enumerate(machines)]
+    nodes = [Node(str(k), str(k), cpus, gpus) for k, (cpus, gpus) in enumerate(machines)]
     planned = plan(nodes, workers)
-    assert all(planned[node.id] == node.cards for node in nodes if node.cards)
-    without = {planned[node.id] for node in nodes if not node.cards}
-    expected = workers if workers != AUTO else (0 if any(node.cards for node in nodes) else 1)
+    assert all(planned[node.id] == node.gpus for node in nodes if node.gpus)
+    without = {planned[node.id] for node in nodes if not node.gpus}
+    expected = workers if workers != AUTO else (0 if any(node.gpus for node in nodes) else 1)
     assert without <= {expected}
 
 

@@ -22,7 +22,7 @@ def test_a_machine_that_comes_gets_workers_and_one_that_goes_takes_them_along():
     with running(link, workers=2) as pool:
         assert [worker.node for worker in pool.workers()] == ["one", "one"]
         assert [(node.name, node.cpus) for node in pool.nodes()] == [("one", 4)]
-        link.machines.append(machine("two", cards=3))
+        link.machines.append(machine("two", gpus=3))
         until(lambda: [worker.node for worker in pool.workers()].count("two") == 3)
 
 
@@ -31,7 +31,7 @@ def test_workers_are_added_and_drained_by_hand_and_a_drained_one_finishes_its_im
     with running(link, workers=1) as pool:
         inbox = queue.SimpleQueue()
         first = pool.take(make_request(), "job", inbox)
-        pool.draw(first, make_request(fake_step_seconds=0.05), JOB)
+        pool.generate(first, make_request(fake_step_seconds=0.05), JOB)
         pool.add("id of one")
         until(lambda: [worker.state for worker in pool.workers()] == ["busy", "idle"])
         pool.drain(first)
@@ -51,7 +51,7 @@ def test_a_worker_with_the_model_is_taken_before_one_without():
         for _ in range(4):
             inbox = queue.SimpleQueue()
             taken = pool.take(make_request(), "job", inbox)
-            pool.draw(taken, make_request(), JOB)
+            pool.generate(taken, make_request(), JOB)
             until(lambda inbox=inbox: isinstance(inbox.get(timeout=30)[1], Ended))
             pool.release(taken)
         assert [worker.images_hour for worker in pool.workers() if worker.model] == [4]
@@ -62,7 +62,7 @@ def test_a_worker_that_is_gone_tells_whoever_has_it_and_is_replaced():
     with running(link, workers=1) as pool:
         inbox = queue.SimpleQueue()
         taken = pool.take(make_request(), "job", inbox)
-        pool.draw(taken, make_request(fake_step_seconds=0.2), JOB)
+        pool.generate(taken, make_request(fake_step_seconds=0.2), JOB)
         link.kill(taken, pool)
         lost = until(lambda: next((said for _, said in [inbox.get(timeout=30)] if isinstance(said, Lost)), None))
         assert lost.reason["en"] == "the worker on one is gone" and "one" in lost.reason["zh"]
@@ -76,7 +76,7 @@ def test_a_worker_that_says_nothing_for_too_long_is_replaced_and_a_resting_one_i
         time.sleep(0.7)
         inbox, before = queue.SimpleQueue(), ids(pool)
         taken = pool.take(make_request(), "job", inbox)
-        pool.draw(taken, make_request(fake_step_seconds=5.0), JOB)
+        pool.generate(taken, make_request(fake_step_seconds=5.0), JOB)
         lost = until(lambda: next((said for _, said in [inbox.get(timeout=30)] if isinstance(said, Lost)), None))
         assert lost.reason["en"] == "no step in 0.5 s"
         assert set(before) & set(ids(pool)) == set(before) - {taken}
@@ -106,7 +106,7 @@ def test_a_worker_given_back_in_the_middle_of_a_image_stops_and_is_free_again(ta
     link = ThreadLink(machine())
     with running(link, workers=1) as pool:
         worker = pool.take(make_request(), "job", queue.SimpleQueue())
-        pool.draw(worker, make_request(fake_step_seconds=0.05, num_inference_steps=1000), JOB)
+        pool.generate(worker, make_request(fake_step_seconds=0.05, num_inference_steps=1000), JOB)
         pool.release(worker)
         until(pool.has_free)
         assert ids(pool) == [worker]
@@ -126,7 +126,7 @@ def test_who_found_no_worker_free_is_told_once_when_there_is_one():
         first, second = queue.SimpleQueue(), queue.SimpleQueue()
         taken = pool.take(make_request(), "a", first)
         assert [pool.take(make_request(), "b", second) for _ in range(3)] == [None] * 3
-        pool.draw(taken, make_request(), JOB)
+        pool.generate(taken, make_request(), JOB)
         until(lambda: isinstance(first.get(timeout=30)[1], Ended))
         assert second.empty()  # it is still in the hands of the first
         pool.release(taken)

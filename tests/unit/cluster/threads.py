@@ -72,8 +72,8 @@ class ThreadLink:
         self._heard.put((handle, WorkerGone(exit_reasons.actor_gone(handle.node.name))))
 
 
-def machine(name: str = "one", cards: int = 0) -> Node:
-    return Node(f"id of {name}", name, cpus=4, cards=cards)
+def machine(name: str = "one", gpus: int = 0) -> Node:
+    return Node(f"id of {name}", name, cpus=4, gpus=gpus)
 
 
 @contextmanager
@@ -85,9 +85,13 @@ def running(link: ThreadLink, workers: int | str = 2, hang: float = 0.0) -> Iter
         while not stopping.is_set():
             act()
 
+    def tend() -> None:
+        pool.tend()
+        time.sleep(0.01)
+
     threads = [
         threading.Thread(target=keep, args=(pool.listen,)),
-        threading.Thread(target=keep, args=(lambda: (pool.tend(), time.sleep(0.01))[0],)),
+        threading.Thread(target=keep, args=(tend,)),
     ]
     for thread in threads:
         thread.start()
@@ -103,7 +107,7 @@ def running(link: ThreadLink, workers: int | str = 2, hang: float = 0.0) -> Iter
 
 
 def until(look: Callable[[], Any]) -> Any:
-    """The first true value of `look()`."""
+    """Return the first true value of `look()`."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         found = look()

@@ -89,6 +89,7 @@ def test_check_names_what_is_allowed(options, prediction, words):
 
 @pytest.mark.parametrize("prediction", ["flow", "diffusion"])
 def test_check_accepts_what_is_listed(prediction):
-    for sampler, schedules in usable(prediction).items():
-        for schedule in ("auto", *schedules):
-            check({samplers.SAMPLER: sampler, samplers.SCHEDULE: schedule}, prediction, "request")
+    listed = [(sampler, one) for sampler, schedules in usable(prediction).items() for one in ("auto", *schedules)]
+    assert ("euler", "auto") in listed and len(listed) == len(set(listed))
+    for sampler, schedule in listed:
+        check({samplers.SAMPLER: sampler, samplers.SCHEDULE: schedule}, prediction, "request")

@@ -65,7 +65,7 @@ def png(*chunks: bytes, after: bool = False, image: Image.Image | None = None) -
 
 
 def tiff(entries: dict[int, tuple[int, bytes]], exif: dict[int, tuple[int, bytes]], order: str = "<") -> bytes:
-    """Two directories as EXIF has them: tag -> (type, bytes)."""
+    """Return two directories as EXIF has them: tag -> (type, bytes)."""
 
     def directory(at: int, fields: dict[int, tuple[int, bytes]]) -> bytes:
         head, tail = struct.pack(order + "H", len(fields)), b""
@@ -94,13 +94,13 @@ def with_exif(format: str, block: bytes, xmp: bytes = b"", comment: bytes = b"")
 
 
 def commented(data: bytes, format: str = "JPEG", order: str = "<", first: bool = False) -> bytes:
-    """A file whose EXIF has this user comment, in the Exif directory or in the first one."""
+    """Return a file whose EXIF has this user comment, in the Exif directory or in the first one."""
     entry = {0x9286: (7, data)}
     return with_exif(format, tiff(entry if first else {0x010F: (2, b"x\0")}, {} if first else entry, order))
 
 
 def stealth(payload: str, signature: bytes, mode: str = "RGBA") -> bytes:
-    """A PNG that hides a text in its lowest bits, column by column."""
+    """Return a PNG that hides a text in its lowest bits, column by column."""
     data = payload.encode()
     data = gzip.compress(data) if signature.endswith(b"comp") else data
     bits = np.unpackbits(np.frombuffer(signature + struct.pack(">I", len(data) * 8) + data, np.uint8))
@@ -147,7 +147,7 @@ def node(kind: str, **inputs: Any) -> dict[str, Any]:
 
 
 def graph(sampler: dict[str, Any] | None = None, **nodes: Any) -> dict[str, Any]:
-    """The usual graph with other inputs of its sampler (None takes one away) and other nodes (n12 is node 12)."""
+    """Return the usual graph with other inputs of its sampler (None takes one away) and other nodes (n12 is node 12)."""
     inputs = {**NODES["3"]["inputs"], **(sampler or {})}
     inputs = {name: value for name, value in inputs.items() if value is not None}
     changed = {name.lstrip("n"): value for name, value in nodes.items()}

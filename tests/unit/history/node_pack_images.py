@@ -13,13 +13,13 @@ ENCODED = {"clip": ["4", 1]}
 
 
 def prompted(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The usual graph whose prompt is the text of node 20; `nodes` are 20, 21 and so on."""
+    """Return the usual graph whose prompt is the text of node 20; `nodes` are 20, 21 and so on."""
     added = {f"n{20 + k}": one for k, one in enumerate(nodes)}
     return graph(n6=node("CLIPTextEncode", text=["20", 0], **ENCODED), **added, **more)
 
 
 def custom(sampler: list[Any] = ["32", 0], sigmas: list[Any] = ["33", 0], **nodes: Any) -> dict[str, Any]:  # noqa: B006
-    """The usual prompts with SamplerCustomAdvanced, its parts in nodes 30 to 33."""
+    """Return the usual prompts with SamplerCustomAdvanced, its parts in nodes 30 to 33."""
     parts: dict[str, Any] = {
         "n3": node("SamplerCustomAdvanced", noise=["30", 0], guider=["31", 0], sampler=sampler, sigmas=sigmas,
                    latent_image=["5", 0]),
@@ -108,7 +108,7 @@ def saved(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def old(node_id: int, kind: str, widgets: Any, *inputs: tuple[str, int], outputs: int = 1) -> dict[str, Any]:
-    """A node as old pages saved it: values in order, without names."""
+    """Return a node as old pages saved it: values in order, without names."""
     slots = [{"name": name, "type": "*", "link": link} for name, link in inputs]
     return {
         "id": node_id,

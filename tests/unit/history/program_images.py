@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,9 +204,9 @@ def workflow(nodes: list[dict[str, Any]], links: list[list[Any]], **more: Any) -
 
 
 def ui(
-    node_id: int, kind: str, widgets: Any = None, inputs: list[Any] = (), outputs: tuple[str, ...] = (), **more: Any
-) -> dict[str, Any]:  # type: ignore[assignment]
-    """A node of the page's format; `inputs` are (name, type, link)."""
+    node_id: int, kind: str, widgets: Any = None, inputs: Sequence[Any] = (), outputs: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
+    """Return a node of the page's format; `inputs` are (name, type, link)."""
     slots = [{"name": name, "type": kind_, "link": link} for name, kind_, link in inputs]
     return {"id": node_id, "type": kind, "inputs": slots, "outputs": [{"name": name, "type": name} for name in outputs],
             **({"widgets_values": widgets} if widgets is not None else {}), **more}  # fmt: skip
@@ -224,8 +225,8 @@ UI_LINKS = [[1, 4, 0, 3, 0, "MODEL"], [2, 4, 1, 6, 0, "CLIP"], [3, 4, 1, 7, 0, "
             [5, 7, 0, 3, 2, "CONDITIONING"], [6, 5, 0, 3, 3, "LATENT"]]  # fmt: skip
 
 
-def replaced(link: int, source: list[Any], *nodes: dict[str, Any], links: list[list[Any]] = ()) -> dict[str, Any]:  # type: ignore[assignment]
-    """The usual workflow, one of whose links comes from elsewhere, through more nodes."""
+def replaced(link: int, source: list[Any], *nodes: dict[str, Any], links: Sequence[list[Any]] = ()) -> dict[str, Any]:
+    """Return the usual workflow, one of whose links comes from elsewhere, through more nodes."""
     changed = [[*one[:1], *source, *one[3:]] if one[0] == link else one for one in UI_LINKS]
     return workflow([*UI_NODES, *nodes], [*changed, *links])
 

@@ -31,7 +31,7 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
-    """A repository of a ZImagePipeline: what is needed, in 32 and 16 bits, and what is not."""
+    """Return a repository of a ZImagePipeline: what is needed, in 32 and 16 bits, and what is not."""
     folder = tmp_path / "repository"
     folder.mkdir()
     (folder / "model_index.json").write_text(json.dumps({"_class_name": Z_IMAGE}))

@@ -17,7 +17,7 @@ from core.errors import DownloadError
 from core.models.catalog import Catalog
 from core.models.families import FAMILIES
 from core.models.hub import hub_api, tokens
-from core.models.hub.download_state import DownloadFiles, DownloadRequests
+from core.models.hub.download_state import DownloadFiles, DownloadRequest
 from core.models.hub.download_worker import Downloader
 from core.models.hub.downloads import Downloads, downloads_of
 from core.models.hub.file_selection import needed
@@ -51,7 +51,7 @@ def in_process(hub, tmp_path):
     """The same work without a process, which takes a second to start."""
 
     def run(name="huggingface", **changes):
-        orders = DownloadRequests(
+        orders = DownloadRequest(
             "toy", Z_IMAGE, name, "owner/toy", None, hub.address, str(tmp_path / "store"), os.getpid()
         )
         orders = replace(orders, **{"typed": False, **changes})

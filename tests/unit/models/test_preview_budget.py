@@ -29,7 +29,7 @@ def shown(
     """After which steps (from 1) a preview is drawn, when that takes so many seconds and its report so many more."""
     now = 0.0
     budget = PreviewBudget(previewer or a_previewer(drawing + handing), lambda: now)
-    drawn = []
+    generated = []
 
     def draw(_previewer: Previewer) -> bytes:
         nonlocal now
@@ -40,12 +40,12 @@ def shown(
         nonlocal now
         now += HANDING + (handing if preview else 0.0)
         if preview:
-            drawn.append(number)
+            generated.append(number)
 
     for number, step in enumerate(steps, start=1):
         now += step
         budget.report(send, draw if number % every == 0 else None)
-    return drawn
+    return generated
 
 
 @given(st.lists(seconds, min_size=1, max_size=60), st.floats(0.0001, 1.0), st.floats(0.0, 1.0))
@@ -80,9 +80,9 @@ def test_one_that_took_longer_than_expected_is_waited_for_and_forgotten_in_time(
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 40), (128, 128), (256, 64), (1, 300)])
 def test_a_preview_grows_with_the_latents_up_to_its_side(height, width):
-    drawn = a_previewer(0.001).draw(torch.rand(1, 16, height, width))
+    generated = a_previewer(0.001).draw(torch.rand(1, 16, height, width))
     scale = min(GROWTH, SIDE / max(height, width))
-    assert Image.open(io.BytesIO(drawn)).size == (max(1, round(width * scale)), max(1, round(height * scale)))
+    assert Image.open(io.BytesIO(generated)).size == (max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def test_its_colours_are_the_projection_of_the_clean_image():

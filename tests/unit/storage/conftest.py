@@ -20,7 +20,7 @@ MakeImage = Callable[..., GeneratedImage]
 
 
 def build_image(size: tuple[int, int] = (64, 64), noise: bool = False, **request: Any) -> GeneratedImage:
-    """A finished image of `size`; with `noise` one that does not compress."""
+    """Return a finished image of `size`; with `noise` one that does not compress."""
     options: Mapping[str, Any] = {"output.format": "png", "output.quality": 92, "output.metadata": True}
     values = {"prompt": "a red house", "seed": 7, **request, "options": {**options, **request.get("options", {})}}
     image = (
@@ -46,7 +46,7 @@ TOLD = "a castle\nSteps: 20, Sampler: Euler a, CFG scale: 4.5, Seed: 77, Size: 6
 
 
 def a1111_image(parameters: str = TOLD) -> bytes:
-    """A file of another program that tells `parameters`; "" for one that tells nothing."""
+    """Return a file of another program that tells `parameters`; "" for one that tells nothing."""
     chunks = PngInfo()
     if parameters:
         chunks.add_itxt("parameters", parameters)
@@ -56,7 +56,7 @@ def a1111_image(parameters: str = TOLD) -> bytes:
 
 
 def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A tmpfs of its own at `folder`; the test is skipped where mounting is not permitted."""
+    """Yield a tmpfs of its own at `folder`; the test is skipped where mounting is not permitted."""
     folder.mkdir()
     try:
         made = subprocess.run(
@@ -106,5 +106,5 @@ def read_only_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def files_below() -> Callable[[Path], list[str]]:
-    """Every file below a folder, hidden ones too."""
+    """Return every file below a folder, hidden ones too."""
     return lambda folder: sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

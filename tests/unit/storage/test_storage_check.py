@@ -72,7 +72,7 @@ def test_a_history_is_made_again_from_the_images_alone(
     history.trash([taken.id])
     before = [history.get(image_id) for image_id in (own.id, taken.id)]
     report = rebuild(database, outputs)
-    assert set(report.swept.adopted) == {own.id, taken.id}
+    assert set(report.reconciled.adopted) == {own.id, taken.id}
     assert [history.get(image_id) for image_id in (own.id, taken.id)] == before
     assert history.search(HistoryQuery(text="房子", tag="雪")).records == (before[0],)
     if dialect == SERVER:
@@ -119,7 +119,7 @@ def test_rebuild_keeps_images_without_metadata(
     plain, bare = history.add(make_image(seed=1), None), history.add(make_image(seed=2, options=options), "job")
     assert read_metadata(history.file(bare.id)).record is None  # type: ignore[union-attr]
     for _ in range(2):
-        assert set(rebuild(database, outputs).swept.adopted) == {plain.id, bare.id}
+        assert set(rebuild(database, outputs).reconciled.adopted) == {plain.id, bare.id}
         assert [history.get(one.id) for one in (plain, bare)] == [plain, bare]
 
 
@@ -252,7 +252,7 @@ def test_rebuilt_once_twice_and_three_times_it_is_the_same(
     before = all_rows(database)
     for _ in range(3):
         report = rebuild(database, outputs)
-        assert (report.lost, report.swept.unknown) == (0, 0)
+        assert (report.lost, report.reconciled.unknown) == (0, 0)
         assert all_rows(database) == before
 
 
@@ -283,7 +283,7 @@ def test_files_that_were_moved_are_found(
             if beside_it.exists() and (sidecars or beside_it == path):
                 shutil.move(beside_it, outputs / folder)
     report = rebuild(database, outputs)
-    assert (report.lost, report.swept.unknown) == (0, 0)
+    assert (report.lost, report.reconciled.unknown) == (0, 0)
     for image_id, record in before.items():
         moved = f"{folder}/{Path(record.file).name}"
         assert history.get(image_id) == replace(record, file=moved)

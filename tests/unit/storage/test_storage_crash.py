@@ -110,8 +110,8 @@ def checked(folder: Path, place_of: PlaceOf) -> dict[str, ImageRecord]:
     """Sweep, then hold every row against every file; the records that are there."""
     database = Database(place_of(folder / "studio.db"))
     history = History(database, folder / "outputs")
-    history.sweep()
-    again = history.sweep()
+    history.reconcile()
+    again = history.reconcile()
     assert (again.adopted, again.missing, again.returned, again.unknown) == ((), 0, 0, 0)
     page, trash = history.search(HistoryQuery(limit=1000)), history.search(HistoryQuery(limit=1000, trashed=True))
     assert page.next_cursor is None and trash.next_cursor is None

@@ -113,7 +113,7 @@ FAILING = {
 }
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_a_real_failing_row_takes_its_file_with_it(
     make_image: Any, database: Database, history: History, outputs: Path, files_below: FilesBelow, dialect: str
 ) -> None:

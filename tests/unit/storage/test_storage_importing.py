@@ -44,7 +44,7 @@ def test_an_image_of_another_program(history: History, database: Database, forma
     with database.writing() as connection:
         connection.execute(delete(images))
         wording_of(connection).clear_words(connection)
-    assert history.sweep().adopted == (record.id,)
+    assert history.reconcile().adopted == (record.id,)
     assert history.get(record.id) == record
 
 

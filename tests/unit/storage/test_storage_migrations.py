@@ -36,7 +36,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LINE = "ix_jobs_line"  # Alembic can't compare an index that descends; its use is asserted below
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_tables_equal_migrations(database: Database) -> None:
     with database.reading() as connection:
         own = {"compare_type": True, "include_name": lambda name, kind, _: not (kind == "table" and TEXTS in name)}
@@ -45,7 +45,7 @@ def test_tables_equal_migrations(database: Database) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_declared_and_migrated_indexes_of_the_line_are_the_same(database: Database) -> None:
     (declared,) = (index for table in metadata.tables.values() for index in table.indexes if index.name == LINE)
     with database.reading() as connection:
@@ -182,7 +182,7 @@ def test_the_database_before_an_upgrade_can_be_put_back(tmp_path: Path) -> None:
         assert list(there.iterdump()) == list(original.iterdump())
     database = Database(path)
     history = History(database, tmp_path)
-    history.sweep()
+    history.reconcile()
     assert history.get(made.id).request.seed == 99
     database.close()
 

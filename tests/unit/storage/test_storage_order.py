@@ -85,7 +85,7 @@ def test_everything_comes_back_from_the_images_alone(make_image: Any, history: H
     with database.writing() as connection:
         connection.execute(delete(images))
         wording_of(connection).clear_words(connection)
-    history.sweep()
+    history.reconcile()
     assert [history.get(record.id) for record in (loved, trashed)] == before
 
 

@@ -193,7 +193,7 @@ def test_a_worker_that_lost_its_job_has_no_say_in_it(served: Database) -> None:
     assert theirs.get(job_id).state is JobState.RUNNING
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_every_commit_of_another_is_news(database: Database) -> None:
     watch = ChangeWatch(database)
     assert [watch.changed(), watch.changed(), watch.changed()] == [True, False, False]

@@ -46,7 +46,7 @@ def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str,
     """A record as `History.add` makes it, without its file; few different values, so that there are many ties."""
     created_at = START + timedelta(seconds=number // 3)
     size, shift = rng.choice(SIZES), rng.choice([1.0, 2.5, 3.0])
-    drawn = {"scheduler.shift": shift, "generation.sampler": "heun" if shift > 2.5 else "auto"}
+    generated = {"scheduler.shift": shift, "generation.sampler": "heun" if shift > 2.5 else "auto"}
     request = replace(
         IMAGE.request,
         prompt=f"{rng.choice(PROMPTS)} {rng.choice(PROMPTS)}",
@@ -57,7 +57,7 @@ def made_record(number: int, rng: random.Random) -> tuple[ImageRecord, dict[str,
         num_inference_steps=rng.choice([4, 8, 50]),
         cfg_scale=rng.choice([1.0, 1.1, 5.5]),
         seed=rng.choice([0, 7, rng.randrange(2**53)]),
-        options={**IMAGE.request.options, **drawn},
+        options={**IMAGE.request.options, **generated},
     )
     image: GeneratedImage = replace(
         IMAGE, request=request, timings={"steps": rng.choice([0.1, 0.1 + 0.2, rng.random()])}
@@ -240,7 +240,7 @@ queries = st.builds(
 )
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 @settings(max_examples=examples(200), deadline=None)
 @given(query=queries, few=st.sampled_from([0, FEW]))
 def test_all_pages_together_are_the_sorted_list(
@@ -263,7 +263,7 @@ def test_all_pages_together_are_the_sorted_list(
         assert history.neighbours(query, expected[at].id) == (around[at], around[at + 2])
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 @pytest.mark.parametrize("few", [0, FEW])
 def test_what_is_in_the_trash_is_neither_found_nor_counted(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
@@ -292,7 +292,7 @@ TEXTS_ASKED = (
 )  # fmt: skip
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 @pytest.mark.parametrize("words", TEXTS_ASKED)
 def test_words_alone_find_what_has_them(filled: tuple[History, list[ImageRecord]], words: str) -> None:
     """Without other filters, which leave too few rows for a wrong word to be noticed."""
@@ -303,7 +303,7 @@ def test_words_alone_find_what_has_them(filled: tuple[History, list[ImageRecord]
         assert history.search(query).total > 10
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_of_these_only(filled: tuple[History, list[ImageRecord]]) -> None:
     history, records = filled
     some = tuple(record.id for record in records[3:9])
@@ -313,7 +313,7 @@ def test_of_these_only(filled: tuple[History, list[ImageRecord]]) -> None:
     assert {record.id for record in others} == {record.id for record in records} - set(some)
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("sort", SORTS)
 def test_every_column_pages_without_a_filter(
@@ -324,7 +324,7 @@ def test_every_column_pages_without_a_filter(
     assert found == sorted(records, key=lambda record: (value(record, sort), record.id), reverse=descending)
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_a_image_that_arrives_while_paging_moves_nothing(database: Database, tmp_path: Path) -> None:
     history = History(database, tmp_path)
     records = fill(database, range(20))
@@ -380,7 +380,7 @@ def test_what_cannot_be_used_is_named(history: History, key: str, change: dict[s
     assert caught.value.values["key"] == key
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_long_searches_are_no_trouble(filled: tuple[History, list[ImageRecord]]) -> None:
     history, _ = filled
     assert history.search(HistoryQuery(text="a " * (MAX_TEXT // 2))).total > 0
@@ -389,7 +389,7 @@ def test_long_searches_are_no_trouble(filled: tuple[History, list[ImageRecord]])
     assert history.search(HistoryQuery(text="\ud800\0")).total == 0
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_an_offset_is_a_place_in_the_sorted_list(filled: tuple[History, list[ImageRecord]]) -> None:
     history, _ = filled
     query = HistoryQuery(text="house", sort="seed", limit=5)

@@ -118,7 +118,7 @@ def test_marks_trash_and_imports_lie_beside_it(make_image: Any, history: History
         history.file(own.id)
 
 
-def test_a_history_is_swept_checked_and_made_again_from_what_is_there(
+def test_a_history_is_reconciled_checked_and_made_again_from_what_is_there(
     make_image: Any, history: History, database: Database, files: Files
 ) -> None:
     kept, lost, changed, damaged = (history.add(make_image(prompt=f"房子 {k}", seed=k), None) for k in range(4))
@@ -127,7 +127,7 @@ def test_a_history_is_swept_checked_and_made_again_from_what_is_there(
     with database.writing() as connection:  # a crash between file and row
         wording_of(connection).clear_words(connection)
         connection.execute(delete(images).where(images.c.id.in_([kept.id, taken.id])))
-    assert set(history.sweep().adopted) == {kept.id, taken.id}
+    assert set(history.reconcile().adopted) == {kept.id, taken.id}
     assert history.get(kept.id).marks.rating == history.get(taken.id).marks.rating == 5
     for record in (kept, lost, changed, damaged, taken):
         history.thumbnail(record.id)
@@ -143,7 +143,7 @@ def test_a_history_is_swept_checked_and_made_again_from_what_is_there(
     with Image.open(history.file(changed.id)) as image:
         assert image.size == (20, 10)
     before = history.get(kept.id), history.get(taken.id)
-    assert {kept.id, taken.id} <= set(rebuild(database, files).swept.adopted)
+    assert {kept.id, taken.id} <= set(rebuild(database, files).reconciled.adopted)
     assert (history.get(kept.id), history.get(taken.id)) == before
     assert history.search(HistoryQuery(text="房子", tag="a")).total == 2
 
@@ -192,7 +192,7 @@ def test_a_store_that_does_not_answer_or_refuses_is_told(
         missing.file(record.id)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     gone = History(database, open_files(url, tmp_path / "c"))
-    for call in (lambda: gone.file(record.id), lambda: gone.add(make_image(), None), gone.sweep):
+    for call in (lambda: gone.file(record.id), lambda: gone.add(make_image(), None), gone.reconcile):
         with pytest.raises(SharedStorageError, match="s3://pictures/") as caught:
             call()
         assert "hunter2" not in str(caught.value)

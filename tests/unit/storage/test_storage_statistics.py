@@ -16,7 +16,7 @@ from tests.unit.storage.conftest import a1111_image, build_image
 from tests.unit.storage.test_storage_search import fill
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_counts_are_those_of_the_searches(history: History) -> None:
     ids = [history.add(build_image(seed=seed), None).id for seed in range(6)]
     history.import_image(a1111_image(), "a.png")
@@ -27,7 +27,7 @@ def test_counts_are_those_of_the_searches(history: History) -> None:
     assert (counts.tags, counts.collections) == ({"best": 2, "雪": 2}, {"2026": 2})
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_imported_and_unknown_are_found(history: History) -> None:
     history.add(build_image(), None)
     told = history.import_image(a1111_image(), "told.png")[0].id
@@ -46,7 +46,7 @@ def test_imported_and_unknown_are_found(history: History) -> None:
         found(unknown=("prompt",))
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 @pytest.mark.parametrize("query", [HistoryQuery(), HistoryQuery(text="house", model="demo"), HistoryQuery(tag="third")])
 def test_statistics_count_what_is_found(database: Database, history: History, query: HistoryQuery) -> None:
     fill(database, range(60))
@@ -70,7 +70,7 @@ def test_a_day_is_one_of_the_viewer(history: History) -> None:
     assert history.statistics(HistoryQuery(text="nothing"), UTC).days == ()
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_a_change_is_undone_in_what_it_changed(history: History) -> None:
     one, two = (history.add(build_image(seed=seed), None).id for seed in range(2))
     history.change([one], AnnotationChange(rating=4, favourite=True, note="keep", add_tags=("a", "b")))

@@ -19,7 +19,14 @@ FIRST, SECOND = {IMAGE: "a" * 64}, {REFERENCES[0]: "b" * 64}
 
 @pytest.mark.parametrize("inputs", [FIRST, {**FIRST, **SECOND}])
 def test_edit_by_instruction_needs_no_mask(inputs: dict[str, str]) -> None:
-    check_inputs(make_request(inputs=inputs), EDITS, lambda digest: (64, 64))
+    sizes: list[str] = []
+
+    def size_of(digest: str) -> tuple[int, int]:
+        sizes.append(digest)
+        return 64, 64
+
+    check_inputs(make_request(inputs=inputs), EDITS, size_of)
+    assert set(sizes) == set(inputs.values()), "each image is measured, and no mask is asked for"
 
 
 @pytest.mark.parametrize(

@@ -91,10 +91,10 @@ def _read_graph(graph: Graph) -> FoundParameters:
         spent = walk.spent
         for number, node in enumerate(later, 1):
             other = Walk(graph, spent)
-            told = describe(node, other)
-            rest[f"{LATER} {number}"] = _line(node, told)
+            described = describe(node, other)
+            rest[f"{LATER} {number}"] = _line(node, described)
             if raw["prompt"] is None:  # a first pass that only adds noise has none
-                raw |= {side: told[side] for side in ("prompt", "negative_prompt")}
+                raw |= {side: described[side] for side in ("prompt", "negative_prompt")}
             spent = other.spent
     except TooComplex:
         rest["graph"] = "too complex"
@@ -168,8 +168,8 @@ def _without_sampler(graph: Graph, walk: Walk) -> dict[str, Any]:
 def _line(node: Node, raw: Mapping[str, Any]) -> str:
     """Return a later pass as one line."""
     names = ("seed", "steps", "cfg_scale", "sampler", "scheduler", "denoise")
-    told = [f"{name} {raw[name]}" for name in names if isinstance(raw.get(name), str | int | float)]
-    return ", ".join([node.label, *told])
+    values = [f"{name} {raw[name]}" for name in names if isinstance(raw.get(name), str | int | float)]
+    return ", ".join([node.label, *values])
 
 
 def _models(graph: Graph) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _only_model(graph: Graph) -> str | None:
 
 def _other_texts(graph: Graph, walk: Walk, raw: Mapping[str, Any]) -> dict[str, str]:
     """Return the texts of encoders that are not part of the base pass: of regions, of later passes, of what is not connected."""
-    told = {raw.get("prompt"), raw.get("negative_prompt"), None, ""}
+    known = {raw.get("prompt"), raw.get("negative_prompt"), None, ""}
     found: dict[str, str] = {}
     for node in graph.nodes.values():
         if "clip" not in node.inputs and "encode" not in node.key:
@@ -205,7 +205,7 @@ def _other_texts(graph: Graph, walk: Walk, raw: Mapping[str, Any]) -> dict[str, 
             if (
                 isinstance(text, str)
                 and text.strip()
-                and text not in told
+                and text not in known
                 and (node.id not in walk.read)
                 and len(found) < _MOST_TEXTS
             ):

@@ -1,4 +1,4 @@
-"""In which order the page keeps the values of a node's widgets, for the nodes of old workflows that do not name them.
+"""List in which order the page keeps the widgets of a node, for old workflows that do not name their values.
 
 The values of a node that is not listed are named as far as their types and places tell what they are (`guessed`).
 """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
+from core.config.typed_settings import Options
 from core.i18n import localize
 from core.inference import output_checks, variety
 from core.inference.img2img import Canvas
@@ -32,14 +33,14 @@ class Flux2Backend(Backend):
         embeds: torch.Tensor = model.pipeline.encode_prompt(
             prompt=prompt,
             device=model.pipeline._execution_device,
-            max_sequence_length=request.options["transformer.max_sequence_length"],
+            max_sequence_length=Options(request.options).transformer.max_sequence_length,
         )[0]
         return embeds
 
     def prepare_latents(
         self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
     ) -> Start:
-        """Noise (1, 4 x channels, height / 16, width / 16) for every image; source images are references beside it."""
+        """Return noise (1, 4 x channels, height / 16, width / 16) for every image; source images are references beside it."""
         generator = torch.Generator("cpu").manual_seed(request.seed)
         pipeline, multiple = model.pipeline, self.family.size_multiple
         shape = (1, pipeline.transformer.config.in_channels, canvas.size[1] // multiple, canvas.size[0] // multiple)
@@ -48,11 +49,11 @@ class Flux2Backend(Backend):
         return Start(canvas, generator, variety.varied_noise(noise, request.options))
 
     def pipeline_for(self, pipeline: Any, canvas: Canvas) -> Any:
-        """The same pipeline edits."""
+        """Return the same pipeline, which edits as well."""
         return pipeline
 
     def start_arguments(self, start: Start) -> dict[str, Any]:
-        """The noise always; the source image as the first reference, further ones as they are."""
+        """Return the noise always; the source image as the first reference, further ones as they are."""
         canvas = start.canvas
         given = {
             "width": canvas.size[0],
@@ -68,12 +69,12 @@ class Flux2Backend(Backend):
         }
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
-        """One tensor each."""
+        """Return one tensor for the prompt and one for the negative prompt."""
         negative = embeds.negative[0] if embeds.negative else None
         return {"prompt_embeds": embeds.positive[0], "negative_prompt_embeds": negative}
 
     def preview_latents(self, vae: Any, clean: torch.Tensor, request: GenerationRequest) -> torch.Tensor | None:
-        """Tokens (1, h w, 4 x channels) -> (1, channels, 2 h, 2 w), their normalisation undone as the pipeline does it."""
+        """Return tokens (1, h w, 4 x channels) -> (1, channels, 2 h, 2 w), their normalisation undone as the pipeline does it."""
         width = -(-request.width // self.family.size_multiple)
         if clean.ndim != 3 or clean.shape[1] % width:
             return None
@@ -83,7 +84,7 @@ class Flux2Backend(Backend):
         return torch.nn.functional.pixel_shuffle(grid, 2)
 
     def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        """(1, 32, h, w) -> (1, 3, 8 h, 8 w); the pipeline has undone the normalisation."""
+        """Return (1, 32, h, w) -> (1, 3, 8 h, 8 w); the pipeline has undone the normalisation."""
         pixels: torch.Tensor = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
         return pixels
 
@@ -101,7 +102,7 @@ BACKEND = Flux2Backend
 
 def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
     """Say that the prompt was longer than the text encoder reads."""
-    most, tokenizer = request.options["transformer.max_sequence_length"], model.pipeline.tokenizer
+    most, tokenizer = Options(request.options).transformer.max_sequence_length, model.pipeline.tokenizer
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": request.prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
     )

@@ -41,22 +41,22 @@ class Flux2(Family):
     """FLUX.2's pipelines with Qwen3 as text encoder."""
 
     def max_side(self, folder: Path | None) -> int:
-        """The same for all."""
+        """Return MAX_SIDE, the same for all models of the family."""
         return MAX_SIDE
 
     def native_side(self, folder: Path | None) -> int:
-        """The VAE's sample size: 1024 in the published model."""
+        """Return the VAE's sample size: 1024 in the published model."""
         side = read_config(folder / "vae" / "config.json").get("sample_size", NATIVE_SIDE) if folder else NATIVE_SIDE
         return side if isinstance(side, int) else NATIVE_SIDE
 
     def model_width(self, folder: Path | None) -> int | None:
-        """The width of the transformer's tokens."""
+        """Return the width of the transformer's tokens."""
         config = read_config(folder / "transformer" / "config.json") if folder else {}
         heads, width = config.get("num_attention_heads"), config.get("attention_head_dim")
         return heads * width if isinstance(heads, int) and isinstance(width, int) else self.width
 
     def steps_run(self, steps: int, strength: float) -> int:
-        """All: an edit begins with noise, too."""
+        """Return all steps: an edit begins with noise, too."""
         return steps
 
     def attention_channels(self, config: Mapping[str, Any]) -> int:
@@ -65,7 +65,7 @@ class Flux2(Family):
         return int(heads * width * (double + single))
 
     def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
-        """Heads and their width, blocks of both kinds, the width of the prompt embeds."""
+        """Return heads and their width, blocks of both kinds, the width of the prompt embeds."""
         keys = ("num_attention_heads", "attention_head_dim", "num_layers", "num_single_layers", "joint_attention_dim")
         return tuple(config.get(key) or 0 for key in keys)
 

@@ -39,8 +39,8 @@ class StableDiffusionBackend(Backend):
                 UNet2DConditionModel.from_config(dict(config)), load_weights_from_unet=False
             )
             if _UNION_WEIGHT in weights:
-                told = {**made.config, "num_control_type": weights[_UNION_WEIGHT].shape[0]}
-                made = ControlNetUnionModel.from_config(told)
+                union_config = {**made.config, "num_control_type": weights[_UNION_WEIGHT].shape[0]}
+                made = ControlNetUnionModel.from_config(union_config)
         weights = convert_controlnet_checkpoint(dict(weights), made.config)
         own = made.state_dict()
         if any(

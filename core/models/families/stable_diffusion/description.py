@@ -114,8 +114,8 @@ class StableDiffusion(Family):
         """Return changes to the scheduler for v-prediction, zero terminal SNR and EDM, by markers in the file."""
         if _EDM in header.tensors:
             return {"_class_name": "EDMEulerScheduler", "prediction_type": "v_prediction", **_COSXL}
-        told = str(header.metadata.get("modelspec.prediction_type", "")).strip().lower()
-        if _V_PREDICTION not in header.tensors and told not in ("v", "v_prediction", "v-prediction", "vpred"):
+        prediction = str(header.metadata.get("modelspec.prediction_type", "")).strip().lower()
+        if _V_PREDICTION not in header.tensors and prediction not in ("v", "v_prediction", "v-prediction", "vpred"):
             return {}
         marked = _ZERO_SNR in header.tensors
         zero_snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if marked else {}
@@ -152,7 +152,7 @@ def _foreign_kind(tensors: Tensors) -> str | None:
 
 
 def _shape_in(tensors: Tensors, unet: Component) -> tuple[int, ...]:
-    """The numbers of `denoiser_shape`, out of a file."""
+    """Return the numbers of `denoiser_shape`, out of a file."""
     own = {name.removeprefix(unet.prefix): tensor for name, tensor in tensors.items() if name.startswith(unet.prefix)}
     added = "add_embedding.linear_1.weight" if unet.layout == DIFFUSERS else "label_emb.0.0.weight"
     blocks = _diffusers_blocks(own) if unet.layout == DIFFUSERS else _blocks(own)
@@ -166,7 +166,7 @@ def _side(tensors: Tensors, name: str, index: int) -> int:
 
 
 def _blocks(tensors: Tensors) -> Iterator[tuple[int, int]]:
-    """Channels and depth of each down block: a layer that only halves the sides ends one."""
+    """Yield channels and depth of each down block: a layer that only halves the sides ends one."""
     names = [name.removeprefix("input_blocks.") for name in tensors if name.startswith("input_blocks.")]
     layers = sorted({int(number) for name in names if (number := name.partition(".")[0]).isdecimal()} - {0})
     width = depth = 0

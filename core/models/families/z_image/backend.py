@@ -17,6 +17,7 @@ from torch import nn
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, TakesEffect
+from core.config.typed_settings import Options
 from core.errors import InputCombinationError
 from core.i18n import localize
 from core.inference import (
@@ -90,13 +91,13 @@ class ZImageBackend(Backend):
     def network_from_file(self, path: Path, config: Mapping[str, Any], dtype: torch.dtype, notes: list[str]) -> Any:
         """Read a ControlNet in one file with a configuration made from its tensors."""
         names = read_header(path)
-        told = self.family.network_config(names, config, _refines(path))
-        if told is None:
+        network_config = self.family.network_config(names, config, _refines(path))
+        if network_config is None:
             return None
         unused = storage_of(path).unused
         weights = read_tensors(path, [name for name in names if name not in unused], dtype)
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "config.json").write_text(json.dumps(told), encoding="utf-8")
+            Path(folder, "config.json").write_text(json.dumps(network_config), encoding="utf-8")
             made = ZImageControlNetModel.from_single_file(
                 dict(weights), config=folder, dtype=dtype, local_files_only=True
             )
@@ -137,14 +138,14 @@ class ZImageBackend(Backend):
         """
         options, pipeline = request.options, model.pipeline
         model = super().apply_options(model, request, decisions, on_progress)
-        compiles = options["compile.enabled"] and torch_compile.problem(model.device) is None
+        compiles = Options(options).compile.enabled and torch_compile.problem(model.device) is None
         plan, selected = _attention_plan(model, options, compiles)
         _attend(pipeline, plan)
         compiled = _compile(model, request, plan, on_progress)
         if compiles and compiled is not None and not compiled.effective:
             plan, selected = _attention_plan(model, options, False)
             _attend(pipeline, plan)
-        trims, why = text_encoding.trims(options["performance.trim_text"], model.device)
+        trims, why = text_encoding.trims(Options(options).performance.trim_text, model.device)
         live = {key: options[key] for key in LIVE_OPTIONS}
         resolved = {
             "transformer.attention_backend": plan.backend,
@@ -162,7 +163,7 @@ class ZImageBackend(Backend):
 
     def shift(self, model: LoadedModel, options: Mapping[str, Any]) -> float:
         """Return the shift that is set, or the model's own."""
-        wanted = options["scheduler.shift"]
+        wanted = Options(options).scheduler.shift
         return float(model.scheduler.config.shift if wanted == AUTO else wanted)
 
     # -- 3. an image ---------------------------------------------------------------------------------------------------
@@ -204,8 +205,8 @@ class ZImageBackend(Backend):
     def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
         """Return the arguments of CFG normalization and truncation."""
         return {
-            "cfg_normalization": request.options["cfg.normalization"],
-            "cfg_truncation": request.options["cfg.truncation"],
+            "cfg_normalization": Options(request.options).cfg.normalization,
+            "cfg_truncation": Options(request.options).cfg.truncation,
         }
 
     @contextmanager
@@ -216,7 +217,7 @@ class ZImageBackend(Backend):
         if network is not None:
             network.rope_embedder = pipeline.transformer.rope_embedder
         refine_once = (
-            request.options["performance.refine_once"] and not model.plan.dropout
+            Options(request.options).performance.refine_once and not model.plan.dropout
         )  # dropout: other embeds each step
         order = pipeline.scheduler.order
         evaluations = order * (request.num_inference_steps - 1) + 1  # the last of Heun's steps has one
@@ -230,11 +231,11 @@ class ZImageBackend(Backend):
         """Report steps, and update RoPE scaling that fades."""
         tell = super().step_reporter(model, request, report)
 
-        def told(step: Step) -> None:
+        def on_step(step: Step) -> None:
             tell(step)
             rope.fade_to(model.pipeline.transformer, float(step.tap.scheduler.sigmas[step.tap.index + 1]))
 
-        return told
+        return on_step
 
     def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
         """Decode (1, 16, h, w) normalised latents to (1, 3, 8 h, 8 w)."""
@@ -277,10 +278,11 @@ def _attend(pipeline: Any, plan: attention.AttentionPlan) -> None:
 def _attention_plan(
     model: LoadedModel, options: Mapping[str, Any], compiles: bool
 ) -> tuple[attention.AttentionPlan, tuple[Decision, ...]]:
-    real_rope, why = text_encoding.real_rope(options["performance.real_rope"], compiles)
+    option = Options(options)
+    real_rope, why = text_encoding.real_rope(option.performance.real_rope, compiles)
     plan, missing = attention.choose(
-        options["transformer.attention_backend"],
-        options["transformer.attention_dropout"],
+        option.transformer.attention_backend,
+        option.transformer.attention_dropout,
         real_rope,
         attention_backends.shape_of(model.pipeline.transformer, model.device),
     )
@@ -309,16 +311,16 @@ _COMPILER = localize("models.families.z_image.backend.compiler")
 
 
 def _encoded(model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:
-    """One prompt's embeds (tokens, width), from the cache or the text encoder."""
+    """Return one prompt's embeds (tokens, width), from the cache or the text encoder."""
     limit = request.options[LIMIT]
-    trimmed = text_encoding.trims(request.options["performance.trim_text"], model.device)[0]
+    trimmed = text_encoding.trims(Options(request.options).performance.trim_text, model.device)[0]
     key = (prompt, limit, trimmed)
-    known = model.texts.get(key) if request.options["performance.cache_text"] else None
+    known = model.texts.get(key) if Options(request.options).performance.cache_text else None
     if known is not None:
         return known
     embeds = text_encoding.encode(model.pipeline, prompt, limit, trimmed)
     output_checks.check_embeds([embeds])
-    if request.options["performance.cache_text"]:
+    if Options(request.options).performance.cache_text:
         model.texts.put(key, embeds)
     return embeds
 
@@ -338,7 +340,7 @@ def _cut_off(model: LoadedModel, request: GenerationRequest, negative: bool, use
 
 
 def _positions(model: LoadedModel, request: GenerationRequest) -> rope.RopePlan:
-    """How the request's options make the positions of an image of its size."""
+    """Return how the request's options make the positions of an image of its size."""
     size = resolution.size_to_render(model.info, request)
     return rope.plan_positions(request.options, model.info.trained_side, size)
 

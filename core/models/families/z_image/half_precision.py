@@ -51,7 +51,7 @@ def _clamp_output(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> tor
 
 
 def _shrunken_gate(x1: torch.Tensor, x3: torch.Tensor) -> torch.Tensor:
-    """The feed-forward's gate, silu(x1) * x3, as the class has it, but shrunk before it is rounded to float16."""
+    """Return the feed-forward's gate, silu(x1) * x3, as the class has it, but shrunk before it is rounded to float16."""
     return _clamp(functional.silu(x1.float()) * x3.float() * SHRINK).to(x1.dtype)
 
 

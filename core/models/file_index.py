@@ -1,4 +1,4 @@
-"""Remember what was read of LoRA files for as long as they stay as they are: facts of headers, and hashes.
+"""Remember what was read of weight files for as long as they stay as they are: facts of headers, and hashes.
 
 A folder of a thousand LoRAs is then listed without opening one of them, also after a restart.
 """
@@ -19,14 +19,14 @@ IMAGES = (".webp", ".png", ".jpg", ".jpeg", ".preview.png", ".preview.webp", ".p
 
 @dataclass(frozen=True)
 class Found:
-    """A file of a folder. `stamp` changes when the file does; `image` is an image of the same name beside it.
+    """A file of a folder. `state` changes when the file does; `image` is an image of the same name beside it.
 
     `linked`: it is a link that leads out of the folder.
     """
 
     path: Path
     bytes: int
-    stamp: str
+    state: str
     image: Path | None
     linked: bool = False
 
@@ -66,28 +66,28 @@ def _leads_out(entry: os.DirEntry[str], root: Path) -> bool:
     return entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root.resolve())
 
 
-def stamp_of(path: Path) -> str:
-    """Return the stamp of a file. Raises OSError."""
+def state_of_file(path: Path) -> str:
+    """Return size (bytes) and modification time (ns) of a file as text. Raises OSError."""
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
-class StampedStore:
+class FileCache:
     """Values by file in a JSON file, each valid while its file is unchanged. Rebuilt if it can't be written."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._read: tuple[str, dict[str, Any]] = ("", {})  # the JSON file's own stamp, and what it holds
+        self._read: tuple[str, dict[str, Any]] = ("", {})  # the JSON file's own state, and what it holds
         self._new: dict[str, Any] = {}
 
-    def get(self, path: Path, stamp: str) -> Any:
+    def get(self, path: Path, state: str) -> Any:
         """Return the value that was kept for the file as it is now, or None."""
         kept = self._new.get(str(path)) or self._kept().get(str(path))
-        return kept[1] if isinstance(kept, list) and len(kept) == 2 and kept[0] == stamp else None
+        return kept[1] if isinstance(kept, list) and len(kept) == 2 and kept[0] == state else None
 
-    def put(self, path: Path, stamp: str, value: Any) -> None:
+    def put(self, path: Path, state: str, value: Any) -> None:
         """Keep a value; `flush` writes it."""
-        self._new[str(path)] = [stamp, value]
+        self._new[str(path)] = [state, value]
 
     def flush(self) -> None:
         """Write what is new, and forget files that are gone."""
@@ -105,10 +105,10 @@ class StampedStore:
 
     def _kept(self) -> dict[str, Any]:
         try:
-            stamp = stamp_of(self._file)
-            if stamp != self._read[0]:
+            state = state_of_file(self._file)
+            if state != self._read[0]:
                 data = json.loads(self._file.read_text(encoding="utf-8"))
-                self._read = (stamp, data if isinstance(data, dict) else {})
+                self._read = (state, data if isinstance(data, dict) else {})
         except (OSError, ValueError, RecursionError):
             return {}
         return self._read[1]

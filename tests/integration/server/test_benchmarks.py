@@ -48,7 +48,7 @@ def test_from_an_order_to_the_table(http: httpx.Client) -> None:
         ({"columns": [{"model": "/etc"}] * 2}, "There is no model /etc"),
         ({"columns": [{"model": "demo", "options": {"width": 8192, "height": 8192}}] * 2}, "service.max_pixels"),
         ({"columns": [{"model": "demo", "options": {"seed": 3}}] * 2}, "the same in every column"),
-        ({"seeds": list(range(200))}, "pictures = 800"),
+        ({"seeds": list(range(200))}, "images = 800"),
         ({"seeds": [7, 7]}, "each once"),
         ({"prompts": [3]}, "prompts"),
         ({"more": 1}, "more"),

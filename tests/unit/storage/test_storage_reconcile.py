@@ -33,9 +33,9 @@ def acts(report: ReconcileReport) -> tuple[int, int, int, int, int]:
 
 
 def test_nothing_to_do(make_image: Any, history: History) -> None:
-    assert acts(history.sweep()) == (0, 0, 0, 0, 0)  # not even a folder
+    assert acts(history.reconcile()) == (0, 0, 0, 0, 0)  # not even a folder
     history.thumbnail(history.add(make_image(), None).id)
-    assert acts(history.sweep()) == (0, 0, 0, 0, 0)
+    assert acts(history.reconcile()) == (0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
@@ -43,21 +43,21 @@ def test_a_image_without_a_row_gets_it_back(make_image: Any, history: History, d
     image = make_image((100, 70), prompt="红\ud800\0", seed=2**53 - 1, options={"output.format": format})
     record = history.add(image, "job1")
     forget(database)
-    report = history.sweep()
+    report = history.reconcile()
     assert report.adopted == (record.id,)
     assert history.get(record.id) == record
-    assert acts(history.sweep()) == (0, 0, 0, 0, 0)
+    assert acts(history.reconcile()) == (0, 0, 0, 0, 0)
 
 
 def test_a_row_without_its_file_is_marked_and_unmarked(make_image: Any, history: History, tmp_path: Path) -> None:
     record = history.add(make_image(), None)
     path = history.file(record.id)
     shutil.move(path, tmp_path / "away.png")
-    assert acts(history.sweep()) == (0, 0, 1, 0, 0)
+    assert acts(history.reconcile()) == (0, 0, 1, 0, 0)
     assert history.get(record.id).missing and history.search(HistoryQuery()).records[0].missing
-    assert acts(history.sweep()) == (0, 0, 0, 0, 0)
+    assert acts(history.reconcile()) == (0, 0, 0, 0, 0)
     shutil.move(tmp_path / "away.png", path)
-    assert acts(history.sweep()) == (0, 0, 0, 1, 0)
+    assert acts(history.reconcile()) == (0, 0, 0, 1, 0)
     assert history.get(record.id) == record
 
 
@@ -65,7 +65,7 @@ def test_a_moved_file_keeps_its_row(make_image: Any, history: History, outputs: 
     record = history.add(make_image(), None)
     (outputs / "2001-01-01").mkdir()
     shutil.move(history.file(record.id), outputs / "2001-01-01" / "mine.png")
-    assert acts(history.sweep()) == (0, 1, 0, 0, 0)
+    assert acts(history.reconcile()) == (0, 1, 0, 0, 0)
     assert history.get(record.id).file == "2001-01-01/mine.png" and not history.get(record.id).missing
     assert history.search(HistoryQuery()).total == 1
 
@@ -74,10 +74,10 @@ def test_a_copied_file_gets_a_row_of_its_own(make_image: Any, history: History) 
     record = history.add(make_image(), None)
     path = history.file(record.id)
     shutil.copy(path, path.with_name("copy.png"))
-    (copy,) = history.sweep().adopted
+    (copy,) = history.reconcile().adopted
     assert copy != record.id and history.get(copy).request == record.request
     assert history.get(record.id) == record
-    assert acts(history.sweep()) == (0, 0, 0, 0, 0)
+    assert acts(history.reconcile()) == (0, 0, 0, 0, 0)
 
 
 def test_only_old_temporary_files_are_removed(
@@ -88,12 +88,12 @@ def test_only_old_temporary_files_are_removed(
     before = files_below(outputs)
     old = time.time() - TEMPORARY_SECONDS - 1
     for folder in (history.file(record.id).parent, thumbnail.parent):
-        for name, stamp in ((".old.png.0011aabb.tmp", old), (".new.png.0011aabb.tmp", time.time())):
+        for name, modified in ((".old.png.0011aabb.tmp", old), (".new.png.0011aabb.tmp", time.time())):
             (folder / name).write_bytes(b"half")
-            os.utime(folder / name, (stamp, stamp))
+            os.utime(folder / name, (modified, modified))
         (folder / "note.tmp").write_bytes(b"not ours")
         os.utime(folder / "note.tmp", (old, old))
-    assert acts(history.sweep()) == (2, 0, 0, 0, 0)
+    assert acts(history.reconcile()) == (2, 0, 0, 0, 0)
     left = set(files_below(outputs)) - set(before)
     assert {Path(name).name for name in left} == {".new.png.0011aabb.tmp", "note.tmp"}
 
@@ -135,7 +135,7 @@ def test_a_file_with_a_strange_record_is_left_alone(
     path = history.file(record.id)
     forget(database)
     rewritten(path, **changes)
-    assert acts(history.sweep()) == (0, 0, 0, 0, 1)
+    assert acts(history.reconcile()) == (0, 0, 0, 0, 1)
     assert path.is_file() and history.search(HistoryQuery()).total == 0
 
 
@@ -145,7 +145,7 @@ def test_the_size_is_read_from_the_file_and_not_believed(make_image: Any, histor
     forget(database)
     requested = {**vars(record.request), "options": {}, "width": 5000}
     rewritten(path, requested=requested, file="/etc/passwd", seed_of_another_version=1)
-    history.sweep()
+    history.reconcile()
     assert (history.get(record.id).width, history.get(record.id).height) == (64, 80)
     assert history.file(record.id) == path
 
@@ -162,7 +162,7 @@ def test_images_of_others_are_left_alone(outputs: Path, history: History, tmp_pa
     (day / "notes.txt").touch()
     (outputs / "other").mkdir()
     Image.new("RGB", (8, 8)).save(outputs / "other" / "a.png")
-    assert acts(history.sweep()) == (0, 0, 0, 0, 4)
+    assert acts(history.reconcile()) == (0, 0, 0, 0, 4)
 
 
 def test_links_are_not_followed(make_image: Any, history: History, outputs: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_links_are_not_followed(make_image: Any, history: History, outputs: Path
     shutil.move(path, tmp_path / "away.png")
     path.symlink_to(tmp_path / "away.png")
     (outputs / "2001-01-01").symlink_to(tmp_path)
-    assert acts(history.sweep()) == (0, 0, 1, 0, 0)
+    assert acts(history.reconcile()) == (0, 0, 1, 0, 0)
     with pytest.raises(NotFoundError):
         history.file(record.id)
 
@@ -185,7 +185,7 @@ def test_a_sweep_between_file_and_row_of_a_living_writer(
 
     def late(*given: Any) -> None:
         write(*given)
-        reports.append(history.sweep())  # the file has its name, its row is not written yet
+        reports.append(history.reconcile())  # the file has its name, its row is not written yet
 
     monkeypatch.setattr(history._files, "write", late)
     record = history.add(make_image(), None)
@@ -203,7 +203,7 @@ def test_ten_thousand_rows_and_files_are_swept_quickly(
     for record in records[:9_990]:
         (outputs / record.file).touch()
     start = time.perf_counter()
-    report = history.sweep()
+    report = history.reconcile()
     seconds = time.perf_counter() - start
     with capsys.disabled():
         print(f"\nsweep of 10,000 rows: {seconds * 1000:.0f} ms")

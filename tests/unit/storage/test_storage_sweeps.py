@@ -14,7 +14,7 @@ from core.errors import NotFoundError
 from core.history.contact_sheet import CELL, GROUND, LABEL, LABEL_WIDTH, MARGIN
 from core.history.store import History
 from core.history.sweeps import SweepStore
-from core.storage.database import Database, stamp
+from core.storage.database import Database, timestamp
 from core.storage.tables import jobs
 from core.types import Axis, ParameterSweep
 from tests.unit.storage.conftest import build_image
@@ -26,7 +26,7 @@ IDS = [f"job{k}" for k in range(6)]
 def swept(database: Database, outputs: Path) -> tuple[SweepStore, ParameterSweep]:
     """A sweep of six jobs that all wait; the images of all but the fifth are there."""
     history = History(database, outputs)
-    row = {"request": {}, "state": "queued", "created_at": stamp(datetime.now(UTC)), "cancel_requested": False}
+    row = {"request": {}, "state": "queued", "created_at": timestamp(datetime.now(UTC)), "cancel_requested": False}
     with database.writing() as connection:
         connection.execute(insert(jobs), [{**row, "id": job_id, "place": k} for k, job_id in enumerate(IDS)])
     for k, job_id in enumerate(IDS):
@@ -42,15 +42,15 @@ def end(database: Database, *ids: str) -> None:
         connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(state="done"))
 
 
-def test_a_sheet_is_drawn_when_its_last_job_has_ended(database: Database, outputs: Path) -> None:
+def test_a_sheet_is_rendered_when_its_last_job_has_ended(database: Database, outputs: Path) -> None:
     store, sheet = swept(database, outputs)
     assert store.get(sheet.id) == sheet and sheet.axes == AXES
     end(database, *IDS[:5])
-    assert store.draw_ended() == 0 and not (outputs / "sheets").exists()
+    assert store.render_ended() == 0 and not (outputs / "sheets").exists()
     with pytest.raises(NotFoundError):
         store.file(sheet.id)
     end(database, IDS[5])
-    assert store.draw_ended() == 1 and store.draw_ended() == 0
+    assert store.render_ended() == 1 and store.render_ended() == 0
     assert store.file(sheet.id) == outputs / "sheets" / f"{sheet.id}.png"
     with Image.open(store.file(sheet.id)) as page:
         width, height, left, top = CELL, CELL // 2, LABEL_WIDTH, 3 * LABEL
