@@ -178,7 +178,7 @@ sheets = Table(  # sweeps: one image over the values of one or two options
     Column("jobs", JSON, nullable=False),
 )
 
-comparisons = Table(  # the same prompts and seeds by several columns; a column's images are those of its job
+benchmarks = Table(  # the same prompts and seeds by several columns; a column's images are those of its job
     "comparisons",
     metadata,
     Column("id", String(32), primary_key=True),
