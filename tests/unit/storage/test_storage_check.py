@@ -184,7 +184,7 @@ def test_copies_of_rebuilds_are_not_without_end(make_image: Any, history: Histor
         assert len(list(Path(database.name).parent.glob("*.rebuild*.backup"))) == 4
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 def test_the_copies_of_the_last_three_versions_are_kept(make_image: Any, history: History, database: Database) -> None:
     records = [history.add(make_image(seed=seed), None) for seed in range(2)]
     with database.writing() as connection:
@@ -339,7 +339,7 @@ integrity.rebuild(Database(where if "://" in where else Path(where)), Path(outpu
 """
 
 
-@pytest.mark.both
+@pytest.mark.all_databases
 @pytest.mark.parametrize("moment", ["records", "sweep", "rows"])
 @pytest.mark.by_default("sqlite-rows", "postgresql-rows", "sqlite-sweep")
 def test_a_rebuild_that_is_killed_loses_nothing(
