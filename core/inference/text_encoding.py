@@ -98,7 +98,7 @@ def watched(
 
     handles = []
     for encoder in encoders:
-        blocks = [encoder] if _is_group_offload_enabled(encoder) else list(repeated_blocks(encoder))
+        blocks = [encoder] if _is_group_offload_enabled(encoder) else _text_blocks(encoder)
         for number, block in enumerate(blocks, start=1):
 
             def before(_block: nn.Module, _args: Any, number: int = number, layers: int = len(blocks)) -> None:
@@ -110,6 +110,13 @@ def watched(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _text_blocks(encoder: nn.Module) -> list[nn.Module]:
+    """Return the layers that text goes through, without those of a vision model beside them."""
+    visual = getattr(getattr(encoder, "model", encoder), "visual", None)
+    of_images = set(visual.modules()) if visual is not None else set()
+    return [block for block in repeated_blocks(encoder) if block not in of_images]
 
 
 def encode(pipeline: Any, prompt: str, limit: int, trimmed: bool) -> torch.Tensor:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 from safetensors.numpy import save_file
 
+from core.errors import UnknownModelError
 from core.models.families import FAMILIES
 from core.types import Download, WorkerStatus
 from tests.pipelines import SD
@@ -50,11 +51,22 @@ def test_a_model_that_is_loaded_ahead_says_how_far_it_is_and_can_be_cancelled(st
     assert page.button(key="unload").label == "Cancel loading" and studio.worker.wishes == [None]
 
 
+def finds(models):
+    """The catalogue's `find` among these models by id."""
+
+    def find(model):
+        if model not in models:
+            raise UnknownModelError(value=model, known=", ".join(models))
+        return models[model]
+
+    return find
+
+
 def test_use_this_model_selects_it_with_its_own_defaults_on_generate(studio, open_page, monkeypatch):
     here = replace(fake_studio.TURBO, problem=None, place="store", path="/models/turbo", default_width=1024)
     by_id = {"demo": fake_studio.DEMO, here.id: here}
     monkeypatch.setattr(studio.catalog, "models", lambda: list(by_id.values()))
-    monkeypatch.setattr(studio.catalog, "find", by_id.get)
+    monkeypatch.setattr(studio.catalog, "find", finds(by_id))
     page = open_page("models")
     page.button(key=f"use_{here.id}").click().run()
     assert page.selectbox(key="w:model.id").value == here.id
@@ -93,7 +105,7 @@ def test_one_click_gets_the_variant_that_suits_the_machine(studio, open_page, mo
         memory_bytes=8 * 10**9, download_bytes=5 * 10**9, part_ids=("qwen3",),
     )  # fmt: skip
     monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.DEMO, fake_studio.TURBO, small])
-    monkeypatch.setattr(studio.catalog, "find", {"demo": fake_studio.DEMO, small.id: small}.get)
+    monkeypatch.setattr(studio.catalog, "find", finds({"demo": fake_studio.DEMO, small.id: small}))
     started = []
     monkeypatch.setattr(studio.models, "download", lambda *selected: started.append(selected))
     page = open_page("models")

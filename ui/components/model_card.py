@@ -190,12 +190,12 @@ def _decoder(studio: Studio, info: ModelInfo, downloads: Mapping[str, Download],
     download = downloads.get(decoder.id)
     if download is not None and download.state != "done":
         shown.add(decoder.id)
-        st.caption(t("models.decoder_on_its_way", name=decoder.id.upper()))
+        st.caption(t("models.decoder_on_its_way", name=formats.literal(decoder.id.upper())))
         _progress(studio, download)
         problem(decoder.id)
     elif state.is_admin():
         st.button(
-            t("models.get_decoder", name=decoder.id.upper(), size=formats.size_of(decoder.download_bytes)),
+            t("models.get_decoder", name=formats.literal(decoder.id.upper()), size=formats.size_of(decoder.download_bytes)),
             key=f"get_decoder_{info.id}", type="tertiary", icon=":material/preview:", help=t("models.decoder_help"),
             on_click=PRESS, args=(info.id, studio.models.download, decoder.id),
         )  # fmt: skip

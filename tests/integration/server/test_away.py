@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from core.errors import DatabaseUnavailableError
+from core.jobs.queue import JobQueue
 from tests.integration.server.live import Served
 
 SMALL = {"prompt": "a house", "width": 64, "height": 64}
@@ -21,11 +22,11 @@ AWAY = DatabaseUnavailableError(path="postgresql://db/studio", detail="it is sta
 
 
 @pytest.fixture
-def away(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], None]]:
+def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], None]]:
     """Let the next calls of a method of the queue fail, as while a server restarts."""
 
     def let_fail(method: str, times: int) -> None:
-        real, left = getattr(served.studio.queue, method), [times]
+        real, left = getattr(JobQueue, method), [times]
 
         def call(*arguments: Any, **named: Any) -> Any:
             left[0] -= 1
@@ -33,7 +34,7 @@ def away(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
                 raise AWAY
             return real(*arguments, **named)
 
-        monkeypatch.setattr(served.studio.queue, method, call)
+        monkeypatch.setattr(JobQueue, method, call)
 
     yield let_fail
     monkeypatch.undo()

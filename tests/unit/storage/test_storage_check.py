@@ -290,7 +290,7 @@ def test_files_that_were_moved_are_found(
     rows = all_rows(database)
     rebuild(database, outputs)
     assert all_rows(database) == rows
-    assert history.sweep().missing == 0, "the start does not take them for missing"
+    assert history.reconcile().missing == 0, "the start does not take them for missing"
 
 
 def test_copies_in_other_folders_are_left_alone(
@@ -332,7 +332,7 @@ def die(*given, **named):
     return real(*given, **named)
 
 reconcile.PORTION = 2
-module, name = {"records": (integrity, "encoded"), "rows": (reconcile, "put"), "sweep": (integrity, "sweep")}[moment]
+module, name = {"records": (integrity, "encoded"), "rows": (reconcile, "put"), "reconcile": (integrity, "reconcile")}[moment]
 real = getattr(module, name)
 setattr(module, name, die)
 integrity.rebuild(Database(where if "://" in where else Path(where)), Path(outputs))
@@ -340,8 +340,8 @@ integrity.rebuild(Database(where if "://" in where else Path(where)), Path(outpu
 
 
 @pytest.mark.all_databases
-@pytest.mark.parametrize("moment", ["records", "sweep", "rows"])
-@pytest.mark.by_default("sqlite-rows", "postgresql-rows", "sqlite-sweep")
+@pytest.mark.parametrize("moment", ["records", "reconcile", "rows"])
+@pytest.mark.by_default("sqlite-rows", "postgresql-rows", "sqlite-reconcile")
 def test_a_rebuild_that_is_killed_loses_nothing(
     varied: dict[str, ImageRecord], database: Database, outputs: Path, tmp_path: Path, place_of: Any, moment: str
 ) -> None:
@@ -353,7 +353,7 @@ def test_a_rebuild_that_is_killed_loses_nothing(
     assert ended.returncode == -signal.SIGKILL
     if moment == "rows":
         assert all_rows(database) != before
-    History(database, outputs).sweep()  # the next start
+    History(database, outputs).reconcile()  # the next start
     assert all_rows(database) == before
     report = rebuild(database, outputs)
     assert all_rows(database) == before and report.lost == 0
