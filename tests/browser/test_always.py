@@ -52,7 +52,7 @@ def test_first_start_makes_an_image_with_one_click_and_regenerate_proves_it(app,
 def test_typing_while_a_job_ends_loses_neither_text_nor_focus(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
-    page.get_by_label("Steps", exact=True).fill("3")
+    page.get_by_label("Steps", exact=True).fill("20")  # a busy machine takes a while to draw the page
     prompt_of(page).fill("a red house")
     page.locator(".st-key-generate button").click()
     expect(page.locator(".st-key-progress")).to_be_visible()
