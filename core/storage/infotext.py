@@ -34,6 +34,7 @@ _MARKS = str.maketrans("", "", "_ -/.()+#&")  # that a name may have beside lett
 
 _DECODER = json.JSONDecoder(strict=False)  # one for all values: making it costs more than a short value
 
+VARIATION_SEED, VARIATION_STRENGTH = "Variation seed", "Variation seed strength"  # as A1111 calls them
 _STEPS = "Steps:"
 _KNOWN = {"sampler", "seed", "cfg scale", "size", "model", "model hash", "steps"}
 
@@ -62,6 +63,7 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         "Seed": str(request.seed),
         "Size": f"{request.width}x{request.height}",
         "Clip skip": _clip_skip(effective),
+        **_variation(request),
         "Model": request.model,
         "Model hash": str(effective.get("model.fingerprint") or effective.get("model_hash") or ""),
         "Version": PROGRAM,
@@ -76,6 +78,13 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         lines.append(f"{NEGATIVE} {request.negative_prompt}")
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in fields.items() if value))
     return well_formed("\n".join(lines))
+
+
+def _variation(request: GenerationRequest) -> dict[str, str]:
+    """Return the variation seed and its strength under A1111's names, where one acts."""
+    strength = request.options.get("generation.variation_strength") or 0
+    seed = request.options.get("generation.variation_seed", 0)
+    return {VARIATION_SEED: str(seed), VARIATION_STRENGTH: f"{strength:g}"} if strength else {}
 
 
 def _controlnets(effective: Mapping[str, Any]) -> dict[str, str]:

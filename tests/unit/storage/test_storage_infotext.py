@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import __version__
+from core.history.importers import PARAMETERS, a1111
 from core.storage.infotext import NEGATIVE, Infotext, read_infotext, read_lora_hashes, well_formed, write_infotext
 from core.types import GenerationRequest
 
@@ -71,6 +72,18 @@ def test_loras_are_written_as_a1111_has_them() -> None:
     hashes = read_infotext(f"{prompt}\n{line}").fields["Lora hashes"]
     assert read_lora_hashes(hashes) == {"ink": "ab" * 6, "neon": "cd" * 6}
     assert "Lora" not in write_infotext(GenerationRequest("a cat", options={"lora.use": ()}), {})
+
+
+def test_a_variation_is_written_as_a1111_has_it_and_read_from_its_images() -> None:
+    varied = {"generation.variation_strength": 0.2, "generation.variation_seed": 5}
+    line = write_infotext(GenerationRequest("a cat", options=varied), {}).split("\n")[1]
+    assert "Variation seed: 5, Variation seed strength: 0.2" in line
+    off = {**varied, "generation.variation_strength": 0.0}
+    assert "Variation" not in write_infotext(GenerationRequest("a cat", options=off), {})
+    found = a1111.read({PARAMETERS: f"a cat\n{line}"})
+    assert found is not None and found.values.items() >= varied.items() and not found.unused.keys() & {"Variation seed"}
+    alone = a1111.read({PARAMETERS: "a cat\nSteps: 4, Sampler: Euler, Seed: 3, Size: 64x64, Variation seed: 5"})
+    assert alone is not None and alone.unused["Variation seed"] == "5" and varied.keys().isdisjoint(alone.values)
 
 
 @given(ANY_TEXT)
