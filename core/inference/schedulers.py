@@ -87,8 +87,10 @@ def _flow(own: Any, sampler: str, schedule: str) -> Any:
     """Return the solver over the sigmas of the schedule."""
     solver = SAMPLERS["euler" if sampler == AUTO else sampler].flow
     assert solver is not None
-    cls = _over_sigmas(getattr(diffusers, solver.cls))
-    made = cls.from_config(own.config, **solver.arguments)
+    kind, arguments = getattr(diffusers, solver.cls), dict(solver.arguments)
+    if "use_dynamic_shifting" in signature(kind.__init__).parameters:
+        arguments["use_dynamic_shifting"] = False  # the base shifts by the size of the image; what is computed here is replaced
+    made = _over_sigmas(kind).from_config(own.config, **arguments)
     flags = SCHEDULES[schedule].flow if schedule != AUTO else {}
     made.base = FlowMatchEulerDiscreteScheduler.from_config(own.config, **flags)
     made.base.set_shift(own.shift)

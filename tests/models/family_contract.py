@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from core.config.loader import PROJECT_ROOT
+from core.config.samplers import SAMPLER, SAMPLERS
 from core.errors import Cancelled
 from core.inference import offload, residency, text_encoding
 from core.inference.generator import Generator
@@ -116,6 +117,16 @@ class FamilyContract:
         assert [one.phase for one in seen][-2:] == [Phase.TEXT, Phase.TEXT] and seen[-1].detail.startswith("1 / ")
         again = own.generate(request).images[0]
         assert np.array_equal(pixels(again.image), self.plain(folder, prompt=request.prompt, **SIZE))
+
+    def test_every_sampler_runs_and_the_models_own_by_name_is_the_same(self, own, request_for):
+        kind = self.family.prediction
+        ids = [one.id for one in SAMPLERS.values() if one.solver(kind) is not None]
+        ids = ids if kind == "flow" else ids[:1]  # those of diffusion models have tests of their own
+        images = {name: own.generate(request_for(changed={SAMPLER: name})).images[0] for name in ("auto", *ids)}
+        assert all(one.effective[SAMPLER] == name for name, one in images.items() if name != "auto")
+        if kind == "flow":
+            assert np.array_equal(pixels(images["auto"].image), pixels(images["euler"].image))
+            assert len({pixels(one.image).tobytes() for one in images.values()}) > len(ids) - 2
 
     def test_img2img_is_plain_diffusers(self, own, folder, request_for):
         if self.family.img2img is None:
