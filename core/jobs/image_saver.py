@@ -31,7 +31,7 @@ class ImageSaver:
     ) -> None:
         try:
             self.wait()
-        except Exception:
+        except Exception:  # whatever saving meets: the error that ended the block is the one to raise
             if error is None:
                 raise
             log.exception("job %s: an image could not be saved", self._job_id)

@@ -285,7 +285,18 @@ def read_config(file: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-PLAIN_TRANSFORMER = localize("models.families.base.plain_transformer")
+_PLAIN_TRANSFORMER = localize("models.families.base.plain_transformer")
+PLAIN_CANNOT: Mapping[str, Text] = {  # of a transformer that runs as diffusers has it, with a shift by the size
+    "transformer.use_rope": _PLAIN_TRANSFORMER,
+    "transformer.rope_": _PLAIN_TRANSFORMER,
+    "transformer.dype_": _PLAIN_TRANSFORMER,
+    "transformer.attention_": _PLAIN_TRANSFORMER,
+    "performance.": _PLAIN_TRANSFORMER,
+    "compile.": _PLAIN_TRANSFORMER,
+    "tensorrt.": _PLAIN_TRANSFORMER,
+    "cfg.": localize("models.families.base.no_cfg_options"),
+    "scheduler.shift": localize("models.families.base.dynamic_shift"),
+}
 NO_CONTROLNET = localize("models.families.base.no_controlnet")
 OWN_CONTROLNET = localize("models.families.base.own_controlnet")
 NO_OWN_CONTROLNET: Mapping[

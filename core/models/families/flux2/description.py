@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.i18n import localize
-from core.models.families.base import NO_CONTROLNET, PLAIN_TRANSFORMER, Family, Part, Text, read_config
+from core.models.families.base import NO_CONTROLNET, PLAIN_CANNOT, Family, Part, Text, read_config
 from core.models.families.flux2.lora_names import LORA
 from core.types import IMAGE, REFERENCES
 
@@ -22,15 +22,7 @@ NATIVE_SIDE = 1024  # px
 _CANNOT: Mapping[str, Text] = {
     "img2img.denoising_strength": localize("models.families.base.edits"),
     "hires.": localize("models.families.base.no_img2img"),
-    "transformer.use_rope": PLAIN_TRANSFORMER,
-    "transformer.rope_": PLAIN_TRANSFORMER,
-    "transformer.dype_": PLAIN_TRANSFORMER,
-    "transformer.attention_": PLAIN_TRANSFORMER,
-    "performance.": PLAIN_TRANSFORMER,
-    "compile.": PLAIN_TRANSFORMER,
-    "tensorrt.": PLAIN_TRANSFORMER,
-    "cfg.": localize("models.families.base.no_cfg_options"),
-    "scheduler.shift": localize("models.families.base.dynamic_shift"),
+    **PLAIN_CANNOT,
     "generation.short_prompt_steps": localize("models.families.base.no_short_prompt"),
     "controlnet.": NO_CONTROLNET,
 }

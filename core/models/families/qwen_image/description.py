@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.i18n import localize
-from core.models.families.base import NO_CONTROLNET, PLAIN_TRANSFORMER, Family, Part, Text, read_config
+from core.models.families.base import NO_CONTROLNET, PLAIN_CANNOT, Family, Part, Text, read_config
 from core.models.families.qwen_image.lora_names import LORA
 from core.types import IMAGE, MASK
 
@@ -18,15 +18,7 @@ NATIVE_SIDE = 1328  # px, of the square among the published sizes
 _ATTENTION = ("num_attention_heads", "attention_head_dim", "num_layers")
 
 _CANNOT: Mapping[str, Text] = {
-    "transformer.use_rope": PLAIN_TRANSFORMER,
-    "transformer.rope_": PLAIN_TRANSFORMER,
-    "transformer.dype_": PLAIN_TRANSFORMER,
-    "transformer.attention_": PLAIN_TRANSFORMER,
-    "performance.": PLAIN_TRANSFORMER,
-    "compile.": PLAIN_TRANSFORMER,
-    "tensorrt.": PLAIN_TRANSFORMER,
-    "cfg.": localize("models.families.base.no_cfg_options"),
-    "scheduler.shift": localize("models.families.base.dynamic_shift"),
+    **PLAIN_CANNOT,
     "vae.tiling_mode": localize("models.families.qwen_image.description.no_exact_tiles"),
     "controlnet.": NO_CONTROLNET,
 }
@@ -37,7 +29,7 @@ class QwenImage(Family):
     """Qwen-Image's pipelines."""
 
     def max_side(self, folder: Path | None) -> int:
-        """The same for all."""
+        """Return the same for all models of the family."""
         return MAX_SIDE
 
     def native_side(self, folder: Path | None) -> int:
@@ -45,7 +37,7 @@ class QwenImage(Family):
         return NATIVE_SIDE
 
     def model_width(self, folder: Path | None) -> int | None:
-        """The width of the transformer's tokens."""
+        """Return the width of the transformer's tokens."""
         config = read_config(folder / "transformer" / "config.json") if folder else {}
         heads, width = config.get("num_attention_heads"), config.get("attention_head_dim")
         return heads * width if isinstance(heads, int) and isinstance(width, int) else self.width
