@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.errors import StudioError
 from ui import resources, state
-from ui.components import error_card, header, undo_toast
+from ui.components import countdown, error_card, header, undo_toast
 from ui.i18n import t
 
 ASSETS = Path(__file__).parent / "assets"
@@ -59,6 +59,7 @@ def main() -> None:
     current = st.navigation(pages, position="top")
     st.set_page_config(page_title=f"{current.title} · {t('app.title')}")
     header.draw(studio, current.title, current.url_path)
+    countdown.draw(studio)
     undo_toast.draw(studio)
     error_card.settings_problems(studio.settings.problems)
     state.enter_page(current.url_path)

@@ -24,6 +24,7 @@ def shared_studio() -> Studio:
     An error is not kept: once the folder is put right, the next look at a page finds a studio.
     """
     built = build_studio(load_settings(environment=os.environ))
+    built.queue_end.start()
     built.start()
     built.gauges.start()
     built.downloads.resume_interrupted()

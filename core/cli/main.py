@@ -102,6 +102,10 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
 
         return samplers.run(parsed.json)
     if parsed.command == "history":
+        if parsed.action == "why":
+            from core.cli import why
+
+            return why.run(parsed, language, configs, os.environ)
         from core.cli import history
 
         return history.run(parsed, language, configs, os.environ)
@@ -255,9 +259,13 @@ def _add_generate(command: argparse.ArgumentParser, language: str) -> None:
 
 
 def _add_history(command: argparse.ArgumentParser, language: str) -> None:
-    command.add_argument("action", choices=("check", "rebuild", "move", "hide", "show"), help=WORDS[language]["action"])
+    command.add_argument("action", choices=("check", "rebuild", "move", "hide", "show", "why"), help=WORDS[language]["action"])
     command.add_argument("name", nargs="?", metavar="NAME", help=WORDS[language]["collection"])
+    command.add_argument("other", nargs="?", metavar="B", help=WORDS[language]["why_other"])
     command.add_argument("--to", metavar="URL", help=WORDS[language]["to"])
+    command.add_argument("--size", type=int, default=256, metavar="PX", help=WORDS[language]["why_size"])
+    command.add_argument("--renders", type=int, default=16, metavar="N", help=WORDS[language]["why_renders"])
+    command.add_argument("--dry-run", action="store_true", help=WORDS[language]["why_dry"])
 
 
 def _add_inspect(command: argparse.ArgumentParser, language: str) -> None:

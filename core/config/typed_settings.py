@@ -352,6 +352,22 @@ class QuotaSection(Section):
     disk_mb: int
 
 
+class QueueEndSection(Section):
+    """The options `queue_end.*`."""
+
+    notify: bool
+    command: str
+    power: Literal["none", "sleep", "shutdown"]
+    countdown_seconds: int
+
+
+class WebhookSection(Section):
+    """The options `webhook.*`."""
+
+    url: str
+    allowed_hosts: tuple[str, ...]
+
+
 class ServiceSection(Section):
     """The options `service.*`."""
 
@@ -401,6 +417,8 @@ class Sections:
     server: ServerSection
     access: AccessSection
     quota: QuotaSection
+    queue_end: QueueEndSection
+    webhook: WebhookSection
     service: ServiceSection
     force_original_resolution: bool
 

@@ -112,6 +112,23 @@ def compare_images(one: Path, other: Path) -> Difference:
     )
 
 
+def distance(one: Path, other: Path) -> float:
+    """Return the mean absolute difference of all channels, 0 to 255; the larger of two sizes is scaled to the smaller.
+
+    Raises StorageError when a file can't be read.
+    """
+    first, second = _pixels(one), _pixels(other)
+    height, width = (min(sides) for sides in zip(first.shape[:2], second.shape[:2], strict=True))
+    return float(np.abs(_scaled(first, width, height) - _scaled(second, width, height)).mean())
+
+
+def _scaled(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    image = Image.fromarray(pixels.astype(np.uint8))
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS), dtype=np.int16)
+
+
 def heat_map(one: Path, other: Path) -> bytes:
     """Return a PNG: black where equal, over red and yellow to white where different. Raises as `compare`."""
     first, second = _pixels(one), _pixels(other)

@@ -178,7 +178,16 @@ sheets = Table(  # sweeps: one image over the values of one or two options
     Column("jobs", JSON, nullable=False),
 )
 
-benchmarks = Table(  # the same prompts and seeds by several columns; a column's images are those of its job
+difference_studies = Table(  # why two images differ: images between them, a change at a time
+    "difference_studies",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created_at", String(32), nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("jobs", JSON, nullable=False),
+)
+
+comparisons = Table(  # the same prompts and seeds by several columns; a column's images are those of its job
     "comparisons",
     metadata,
     Column("id", String(32), primary_key=True),

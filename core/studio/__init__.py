@@ -13,6 +13,7 @@ from core.config.presets import Presets
 from core.history.benchmark_store import BenchmarkStore
 from core.history.hidden_collections import HiddenCollections
 from core.history.store import History
+from core.history.studies import StudyStore
 from core.history.sweeps import SweepStore
 from core.jobs.queue import JobQueue
 from core.jobs.quota import Quota
@@ -32,9 +33,11 @@ from core.studio.hardware import Gauges
 from core.studio.images import Images, Reruns
 from core.studio.models import Models
 from core.studio.prompt_help import PromptHelp
+from core.studio.queue_end import QueueEnd
 from core.studio.request_builder import RequestBuilder
 from core.studio.system import System
 from core.studio.usage import UserUsage, quota_of
+from core.studio.why import Why
 from core.types import ANYONE, Viewer
 
 VIEWERS = 256  # whose view of the studio is kept
@@ -63,6 +66,8 @@ class Studio:
     presets       presets: the shipped ones, those of admins, and a user's own
     collections   hidden collections of the viewer
     usage         how much users have generated
+    queue_end     what happens when jobs end and the queue is empty
+    why           why two images differ: images between them, a change at a time
 
     `seen_by(viewer)` is the same studio with the rights of a viewer.
     """
@@ -83,6 +88,7 @@ class Studio:
         embeddings: EmbeddingLibrary | None,
         database: Database,
         hidden: HiddenCollections,
+        studies: StudyStore,
         viewer: Viewer = ANYONE,
     ) -> None:
         self.settings = settings
@@ -103,6 +109,8 @@ class Studio:
         self.gauges = Gauges(lambda: worker.status().memory_bytes)
         self.prompt_help = PromptHelp(settings, catalog)
         self.system = System(settings, queue, history, catalog, worker)
+        self.queue_end = QueueEnd(settings, queue)
+        self.why = Why(history, queue, requests, studies)
         self.viewer = viewer
         self.presets = Presets(settings, "" if viewer.admin else viewer.owner)
         self.collections = Collections(hidden, viewer)
@@ -110,6 +118,7 @@ class Studio:
         self._embeddings = embeddings
         self._database = database
         self._hidden = hidden
+        self._studies = studies
         self._views: OrderedDict[Viewer, Studio] = OrderedDict()
         self._guard = threading.Lock()
 
@@ -139,9 +148,11 @@ class Studio:
             embeddings=self._embeddings,
             database=self._database,
             hidden=self._hidden,
+            studies=self._studies.seen_by(scope),
             viewer=viewer,
         )
         view.estimates, view.gauges, view.prompt_help = self.estimates, self.gauges, self.prompt_help
+        view.queue_end = self.queue_end
         return view
 
     def start(self) -> None:
@@ -150,6 +161,7 @@ class Studio:
 
     def stop(self) -> None:
         """Stop the downloads and the worker process that this studio started."""
+        self.queue_end.stop()
         self.gauges.stop()
         self.downloads.stop()
         self.worker.stop()

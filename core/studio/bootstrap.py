@@ -10,6 +10,7 @@ from core.errors import OptionError, UnavailableError
 from core.history.benchmark_store import BenchmarkStore
 from core.history.hidden_collections import HiddenCollections
 from core.history.store import History
+from core.history.studies import StudyStore
 from core.history.sweeps import SweepStore
 from core.i18n import localize
 from core.jobs import worker
@@ -74,6 +75,7 @@ def build_studio(settings: Settings) -> Studio:
         embeddings=embeddings,
         database=database,
         hidden=HiddenCollections(database, settings.access.unlock_minutes),
+        studies=StudyStore(database),
     )
 
 

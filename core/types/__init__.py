@@ -63,6 +63,7 @@ from core.types.machine import (
     WorkerStatus,
 )
 from core.types.viewer import ANYONE, USER_CLIENT, Usage, Viewer
+from core.types.why import WhyChange, WhyPlan, WhyReport, WhyStep, WhyStudy
 
 __all__ = [
     "ANYONE",
@@ -122,6 +123,11 @@ __all__ = [
     "Usage",
     "Viewer",
     "Vote",
+    "WhyChange",
+    "WhyPlan",
+    "WhyReport",
+    "WhyStep",
+    "WhyStudy",
     "WorkerStatus",
     "cfg_of",
     "guidance_of",

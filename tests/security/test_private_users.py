@@ -207,6 +207,12 @@ def test_sweeps_and_benchmarks_of_others_are_not_found(served: Served, bert: htt
     sweep = own.reruns.sweep(made["images"][0]["id"], [Axis("generation.seed", (1, 2))], SubmitOptions())
     wait_for(lambda: bert.get(f"/api/sheets/{sweep.id}").status_code == 200)
     assert carl.get(f"/api/sheets/{sweep.id}").status_code == 404
+    one, two = (image["id"] for image in made["images"])
+    study = bert.post("/api/v1/why", json={"one": one, "other": two, "size": 64}).headers["location"]
+    report = wait_for(lambda: not (told := bert.get(study).json())["active"] and told)
+    assert report["done"] == 2 and report["steps"][0]["rank"] == 1 and report["steps"][0]["distance"] > 0
+    assert carl.get(study).status_code == carl.delete(study).status_code == 404
+    assert carl.post("/api/v1/why", json={"one": one, "other": two, "plan_only": True}).status_code == 404
     small = {"width": 64, "height": 64, "steps": 2}
     order = {"columns": [{"model": "demo", "options": small}, {"model": "demo", "profile": "draft", "options": small}],
              "prompts": ["a secret house"], "seeds": [7]}  # fmt: skip

@@ -26,6 +26,7 @@ from core.history.hidden_collections import HiddenCollections
 from core.history.pending import PendingImage
 from core.history.record_codec import generated_record, new_id
 from core.history.store import History
+from core.history.studies import StudyStore
 from core.history.sweeps import SweepStore
 from core.jobs.job_rows import add_job
 from core.jobs.queue import JobQueue
@@ -469,6 +470,7 @@ class FakeStudio(Studio):
             embeddings=embeddings,
             database=self.database,
             hidden=HiddenCollections(self.database, settings.access.unlock_minutes),
+            studies=StudyStore(self.database),
         )
         self.system.report = lambda: system_report(self.worker.status())  # type: ignore[method-assign]
 

@@ -11,7 +11,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import ImageRecord
 from ui import actions, formats, resources, state
-from ui.components import custom_components, error_card, history_table
+from ui.components import custom_components, error_card, history_table, why
 from ui.i18n import t
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def page() -> None:
         _side_by_side(studio, records)
     frame, equal = history_table.without_equal(history_table.frame_of(tuple(records)))
     _differences(frame.drop(columns=[name for name in NOT_COMPARED if name in frame]), len(equal))
+    if len(records) == 2:
+        why.draw(studio, records[0], records[1])
 
 
 def _records(studio: Studio) -> list[ImageRecord]:

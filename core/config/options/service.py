@@ -284,6 +284,75 @@ ACCESS = (
     ),
 )
 
+QUEUE_END = (
+    service(
+        "queue_end.notify",
+        type="bool",
+        default=False,
+        label={"en": "Notify when the queue is empty", "zh": "队列为空时通知"},
+        help={"en": "A notification on this machine's desktop.", "zh": "在本机桌面显示通知。"},
+    ),
+    service(
+        "queue_end.command",
+        type="str",
+        maximum=1000,
+        default="",
+        label={"en": "Command when the queue is empty", "zh": "队列为空时的命令"},
+        help={
+            "en": "Run without a shell, with the rights of the app. Read from configs/local.yaml only. Empty = none.",
+            "zh": "以应用的权限运行，不经过 shell。仅从 configs/local.yaml 读取。留空表示没有。",
+        },
+    ),
+    service(
+        "queue_end.power",
+        type="choice",
+        choices=("none", "sleep", "shutdown"),
+        default="none",
+        label={"en": "Sleep or shut down when the queue is empty", "zh": "队列为空时睡眠或关机"},
+        help={
+            "en": "After a countdown that the pages, the API and the command line can stop; a new job stops it, too.",
+            "zh": "在倒计时之后执行；页面、接口与命令行均可停止，新任务也会停止倒计时。",
+        },
+    ),
+    service(
+        "queue_end.countdown_seconds",
+        type="int",
+        default=60,
+        minimum=5,
+        maximum=3600,
+        unit="s",
+        label={"en": "Countdown", "zh": "倒计时"},
+        help={"en": "Before sleep or shutdown.", "zh": "睡眠或关机之前。"},
+    ),
+)
+
+WEBHOOK = (
+    service(
+        "webhook.url",
+        type="str",
+        maximum=500,
+        default="",
+        secret=True,
+        label={"en": "Webhook", "zh": "Webhook"},
+        help={
+            "en": "Called with a POST of JSON when a job ends and when the queue is empty: state, model, size, images; no prompt. "
+            "This machine, or a host of webhook.allowed_hosts.",
+            "zh": "任务结束和队列为空时以 POST 发送 JSON：状态、模型、尺寸、图片；不含提示词。"
+            "只能是本机，或 webhook.allowed_hosts 中的主机。",
+        },
+    ),
+    service(
+        "webhook.allowed_hosts",
+        type="list",
+        default=(),
+        label={"en": "Hosts of the webhook", "zh": "Webhook 允许的主机"},
+        help={
+            "en": "Host names or addresses besides this machine, such as hooks.example.",
+            "zh": "除本机外允许的主机名或地址，如 hooks.example。",
+        },
+    ),
+)
+
 QUOTA = (
     service(
         "quota.images_per_hour",

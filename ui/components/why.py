@@ -1,0 +1,100 @@
+"""Why two images differ: the plan with its order and cost, the progress, the ranking, and the strip from one to the other."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.errors import StudioError
+from core.studio import Studio
+from core.studio.why import SMALL, change_words
+from core.types import ImageRecord, SubmitOptions, WhyPlan, WhyReport
+from ui import actions, state
+from ui.components import error_card, thumbnails
+from ui.i18n import t
+
+STUDY = "why"  # in the address: the study that is shown, so that it survives F5
+LOOK_SECONDS = 1.0
+
+
+def draw(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
+    """Draw the study in the address if there is one, else the plan with its buttons."""
+    with st.container(border=True, key="why"):
+        st.subheader(t("why.title"))
+        study = st.query_params.get(STUDY)
+        try:
+            report = studio.why.report(study) if study else None
+        except StudioError as error:
+            error_card.draw(error, "why_study", on_close=_forget)
+            return
+        if report is None or {report.study.plan.one, report.study.plan.other} != {first.id, second.id}:
+            _offer(studio, first, second)
+        else:
+            st.fragment(_progress, run_every=LOOK_SECONDS if report.active else None)(studio, report.study.id)
+
+
+def _offer(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
+    try:
+        plan = studio.why.plan(first.id, second.id)
+    except StudioError as error:
+        st.text(error.message(state.language()))
+        return
+    st.caption(t("why.help", count=plan.renders, width=plan.size[0], height=plan.size[1]))
+    _table_of(plan)
+    with st.container(horizontal=True):
+        for name, size in (("start", SMALL), ("start_full", 0)):
+            st.button(
+                t(f"why.{name}"), key=f"why_{name}", icon=":material/science:" if size else ":material/photo_size_select_large:",
+                type="primary" if size else "secondary", on_click=_start, args=(studio, first.id, second.id, size),
+            )  # fmt: skip
+
+
+def _table_of(plan: WhyPlan) -> None:
+    for number, change in enumerate(plan.changes, start=1):
+        st.text(f"{number}. {change_words(change, state.language())}")
+    for name, before, after in plan.fixed:
+        st.text(t("why.fixed", name=name, before=before, after=after))
+
+
+def _start(studio: Studio, one: str, other: str, size: int) -> None:
+    def start() -> None:
+        terms = SubmitOptions(client=state.client())
+        st.query_params[STUDY] = studio.why.start(one, other, size, terms=terms).id
+
+    actions.ask(start)
+
+
+def _forget() -> None:
+    st.query_params.pop(STUDY, None)
+
+
+def _progress(studio: Studio, study_id: str) -> None:
+    report = studio.why.report(study_id)
+    plan = report.study.plan
+    if report.active:
+        st.progress(report.done / plan.renders, t("why.progress", done=report.done, count=plan.renders))
+        st.button(
+            t("why.cancel"), key="why_cancel", icon=":material/close:", on_click=actions.ask,
+            args=(studio.why.cancel, study_id),
+        )  # fmt: skip
+    elif report.failed:
+        st.warning(t("why.failed", count=report.failed), icon=":material/warning:")
+    _ranking(report)
+    _strip(report)
+    if not report.active:
+        st.button(t("why.again"), key="why_again", icon=":material/replay:", on_click=_forget)
+
+
+def _ranking(report: WhyReport) -> None:
+    """The measured changes, the one that moved the image most first."""
+    for step in report.ranked:
+        said = t("why.moved", distance=f"{step.distance:.2f}") if step.distance else t("why.same")
+        st.text(f"{step.rank}. {change_words(step.change, state.language())} — {said}")
+
+
+def _strip(report: WhyReport) -> None:
+    """The images from the first to the second."""
+    shown = [(report.first_image, t("why.first"))] if report.first_image else []
+    shown += [(step.image_id, change_words(step.change, state.language())) for step in report.steps if step.image_id]
+    if shown:
+        st.html(thumbnails.strip(shown, ""))
+
