@@ -49,7 +49,7 @@ WORDS = {
         "upscale-detail": "regenerate details tile by tile with the model; the prompt is --prompt, or the file's own",
         "queue": "list, pause, resume or cancel jobs",
         "queue-action": "list (the default); pause, resume: the queue, or a job, which stops after its present step; cancel: a job;"
-        " stay-awake: stop the countdown to sleep or shutdown",
+        " stay-awake: stop the countdown to sleep or shutdown; give-back, use-gpu: leave the GPU alone, use it again",
         "queue-job": "the end of the job's id, as the list shows it",
         "samplers": "list the samplers, A1111's names of them, and which models take them",
         "samplers-json": "print JSON for scripts",
@@ -140,7 +140,7 @@ WORDS = {
         "upscale-detail": "用模型逐块重绘细节；提示词为 --prompt，或文件自带的提示词",
         "queue": "查看、暂停、继续或取消任务",
         "queue-action": "list（默认）；pause、resume：暂停或继续整个队列，或某个任务（走完当前一步后停下）；cancel：取消任务；"
-        "stay-awake：停止睡眠或关机的倒计时",
+        "stay-awake：停止睡眠或关机的倒计时；give-back、use-gpu：让出或重新使用 GPU",
         "queue-job": "任务 id 的末尾，如列表所示",
         "samplers": "列出采样器、其 A1111 名称及适用的模型",
         "samplers-json": "输出供脚本使用的 JSON",

@@ -317,6 +317,23 @@ class WorkerSection(Section):
     ray_workers: int | Literal["auto"]
 
 
+class GpuSection(Section):
+    """The options `gpu.*`."""
+
+    share: bool
+    keep_free_mb: int
+    max_temperature: int
+    max_power: int
+    quiet_hours: str
+
+
+class CpuSection(Section):
+    """The options `cpu.*`."""
+
+    niceness: int
+    share: float
+
+
 class RemoteSection(Section):
     """The options `remote.*`."""
 
@@ -413,6 +430,8 @@ class Sections:
     preview: PreviewSection
     ui: UiSection
     worker: WorkerSection
+    gpu: GpuSection
+    cpu: CpuSection
     remote: RemoteSection
     server: ServerSection
     access: AccessSection

@@ -67,6 +67,7 @@ def check_transition(job_id: str, present: JobState, following: JobState) -> Non
         raise IllegalTransition(f"job {job_id} is {present}; {following} was asked for, allowed: {allowed}")
 
 
+GIVEN_BACK = "given_back"  # the switch that keeps every worker of this machine out of the GPU
 PAUSED = "paused"  # the switch that keeps every job waiting
 
 _PLAIN = (

@@ -298,6 +298,19 @@ class JobQueue(WorkerQueue):
         with self._database.reading() as connection:
             return connection.scalar(job_rows.select_paused()) is not None
 
+    def give_back(self, given: bool) -> None:
+        """Have the workers give the GPU back within a step and leave it alone, or let them use it again."""
+        with self._database.writing() as connection:
+            connection.execute(delete(switches).where(switches.c.name == job_rows.GIVEN_BACK))
+            if given:
+                connection.execute(insert(switches), {"name": job_rows.GIVEN_BACK})
+
+    def is_given_back(self) -> bool:
+        """Return True while the workers leave the GPU alone."""
+        with self._database.reading() as connection:
+            wanted = select(switches.c.name).where(switches.c.name == job_rows.GIVEN_BACK)
+            return connection.scalar(wanted) is not None
+
     def preview(self, job_id: str) -> bytes | None:
         """Return the latest preview of a running job, a small WebP."""
         with self._database.reading() as connection:

@@ -74,7 +74,9 @@ class JobRunner:
         say: Callable[[str], None],
         stopping: threading.Event,
         job_log: JobLog | None = None,
+        yields: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Open queue, history and states. A job is also stopped, to be continued later, when `yields` says so."""
         self._id = worker_id
         self._queue = JobQueue(database, worker_id)
         self._history = History(database, place)
@@ -89,6 +91,7 @@ class JobRunner:
         self._claim_unanswered = False
         self._told = ("", False, 0.0)  # by the last report: job, whether it is to stop, and when
         self._job_log = job_log
+        self._yields = yields
         self.device_failed = False
 
     def run_next(self) -> tuple[Job, JobState] | None:
@@ -242,7 +245,7 @@ class JobRunner:
 
     def _is_stopped(self, job_id: str) -> bool:
         """Return True if the job is to end. Right after a report, which says so too, the database is not asked again."""
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._yields():
             return True
         told_of, stopped, at = self._told
         if told_of == job_id and time.monotonic() - at < FRESH_SECONDS:

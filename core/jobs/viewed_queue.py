@@ -215,6 +215,12 @@ class ViewedQueue(JobQueue):
             raise AdminOnlyError(action=localize("jobs.viewed_queue.pause"))
         super().pause(paused)
 
+    def give_back(self, given: bool) -> None:
+        """Have the workers give the GPU back, or use it again. Raises AdminOnlyError."""
+        if self._limited:
+            raise AdminOnlyError(action=localize("jobs.viewed_queue.give_back"))
+        super().give_back(given)
+
     # -- rights ------------------------------------------------------------------------------------------------------
 
     def _demand(self, job_id: str) -> None:

@@ -23,6 +23,7 @@ from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
 from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobLog, JobRunner
+from core.jobs.tenant import Tenant, use_cpu_politely
 from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptAnswer, PromptCommand, PromptCommands
 from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, requeue_abandoned, status_of
@@ -33,6 +34,7 @@ from core.types import JobState, Progress, WorkerStatus
 POLL_SECONDS = 0.05  # an idle worker looks for a job this often
 QUICK_POLL_SECONDS = 0.005  # and this often in the QUICK_SECONDS after a job: a look into a file takes microseconds
 QUICK_SECONDS = 60.0
+YIELD_SECONDS = 0.5  # a worker that makes room looks this often whether it may work again
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Worker:
         database: Database,
         build: Callable[[], Generator],
         stopping: threading.Event,
+        tenant: Tenant | None = None,
     ) -> None:
         directory = config.output_directory
         store = open_store(directory, config.values)
@@ -67,7 +70,9 @@ class Worker:
             self._heartbeat.say,
             stopping,
             JobLog(directory, config.values),
+            lambda: self._tenant.reason() is not None,
         )
+        self._tenant = tenant or Tenant(config.values, directory, self._queue.is_given_back)
         self._stopping = stopping
         self._busy_until = time.monotonic()
         self._paused_running = False
@@ -78,12 +83,14 @@ class Worker:
         self._heartbeat.say("starting")
         requeue_abandoned(self._queue, self._registry, PREDECESSOR_GONE)
         self._runner.import_orphans()
-        if self._unloaded_from is None:
+        if self._unloaded_from is None and self._tenant.reason() is None:
             self._prepare()
         return retry_loop(self._turn, self._stopping, "the queue could not be served")
 
     def _turn(self) -> int | None:
         """Do one round of jobs and commands; return the exit code when the worker has to end."""
+        if (reason := self._tenant.reason()) is not None:
+            return self._make_room(reason)
         self._heartbeat.say("idle")
         # A look that failed, and a job whose time has come, are seen after the next beat, which is a change too.
         if self._changes.changed():
@@ -105,13 +112,22 @@ class Worker:
         self._stopping.wait(QUICK_POLL_SECONDS if quick else POLL_SECONDS)
         return None
 
+    def _make_room(self, reason: Mapping[str, str]) -> int | None:
+        """Leave the GPU alone; return the exit code when a model is to leave the memory, which only a new process does fully."""
+        self._heartbeat.say("yielding", tuple(reason.values()))
+        if self._generator.loaded is not None:
+            return EXIT_IDLE
+        self._stopping.wait(YIELD_SECONDS)
+        return None
+
     def _status(self, state: str) -> WorkerStatus:
         read, total = self._reading
-        return replace(status_of(state, self._generator, self._unloaded_from), read_bytes=read, total_bytes=total)
+        status = status_of(state, self._generator, self._unloaded_from)
+        return replace(status, read_bytes=read, total_bytes=total, yields_to=self._tenant.reason() or {})
 
     def _run_waiting(self) -> None:
         """Run every waiting job without a pause between them."""
-        while not (self._stopping.is_set() or self._runner.device_failed):
+        while not (self._stopping.is_set() or self._runner.device_failed or self._tenant.reason() is not None):
             ended = self._runner.run_next()
             if ended is None:
                 return
@@ -215,6 +231,7 @@ def _generator(config: WorkerConfig, name: str) -> Generator:
 
 
 def _work(config: WorkerConfig, database: Database, generator: str, stopping: threading.Event) -> int:
+    use_cpu_politely(config.values)
     return Worker(config, database, lambda: _generator(config, generator), stopping).run()
 
 

@@ -16,6 +16,7 @@ from core.i18n import localize
 from core.jobs import worker
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
+from core.jobs.tenant import check_tenant
 from core.jobs.worker_process import open_database, open_store
 from core.models.catalog import Catalog
 from core.models.controlnet_library import ControlNetLibrary
@@ -47,6 +48,7 @@ def build_studio(settings: Settings) -> Studio:
         OptionError: an address can't be one.
     """
     _check_executor(settings)
+    check_tenant(settings)
     directory = settings.output_directory
     places = places_of(settings)
     catalog, loras = _catalog(settings, places), _loras(settings)

@@ -163,7 +163,7 @@ class ClusterWorker:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """The last reported status of the worker process. `state`: stopped, starting, idle, loading, busy."""
+    """The last reported status of the worker process. `state`: stopped, starting, idle, loading, busy, yielding."""
 
     state: str
     pid: int | None = None
@@ -184,6 +184,7 @@ class WorkerStatus:
     effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
     capabilities: tuple[Capability, ...] = ()
     allocator: str = ""  # what the GPU's allocator was told when the worker began
+    yields_to: Mapping[str, str] = field(default_factory=dict)  # why it leaves the GPU alone, by language
     nodes: tuple[ClusterNode, ...] = ()  # where worker.executor is ray: the machines ...
     workers: tuple[ClusterWorker, ...] = ()  # ... and the workers on them, of which the fields above are a summary
 

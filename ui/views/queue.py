@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from core.studio import Studio
 from core.types import USER_CLIENT, HistoryQuery, ImageRecord, Job, JobState, QueueSnapshot
 from ui import actions, formats, progress_poll, resources, state
-from ui.components import custom_components, error_card, job_status, schedule, thumbnails
+from ui.components import custom_components, error_card, gpu_share, job_status, schedule, thumbnails
 from ui.i18n import t
 from ui.job_words import title
 
@@ -80,6 +80,7 @@ def _switches(studio: Studio, board: QueueSnapshot, any_ended: bool) -> None:
             t("queue.clear_ended"), key="clear_ended", icon=":material/done_all:", help=t("queue.clear_ended_help"),
             disabled=not any_ended, on_click=state.clear_ended, args=(datetime.now(UTC),),
         )  # fmt: skip
+        gpu_share.draw(studio)
         custom_components.signals(t("queue.sound"), t("queue.notify"), t("queue.denied"), key="signals")
     if board.paused:
         st.text(t("queue.paused"))

@@ -13,7 +13,7 @@ from core.config.options.inpaint import DETECT, INPAINT, OUTPAINT
 from core.config.options.performance import COMPILATION, GUARD, MEMORY, RESUME, SPEED
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
 from core.config.options.sampling import CFG, SAMPLING
-from core.config.options.service import ACCESS, QUEUE_END, QUOTA, REMOTE, SERVER, SERVICE, UI, WEBHOOK, WORKER
+from core.config.options.service import ACCESS, QUEUE_END, QUOTA, REMOTE, SERVER, SERVICE, SHARING, UI, WEBHOOK, WORKER
 from core.config.options.upscale import UPSCALE
 from core.config.schema import Schema
 
@@ -37,7 +37,7 @@ _REQUESTS = (
     LORA,
 )
 _PIPELINE = (TEXT_ENCODER, TRANSFORMER, CFG, VAE, GUARD, RESUME, SPEED, COMPILATION, MEMORY)
-_STUDIO = (PREVIEW, UI, WORKER, REMOTE, SERVER, ACCESS, QUOTA, QUEUE_END, WEBHOOK, SERVICE)
+_STUDIO = (PREVIEW, UI, WORKER, SHARING, REMOTE, SERVER, ACCESS, QUOTA, QUEUE_END, WEBHOOK, SERVICE)
 SCHEMA = Schema(tuple(chain(*_REQUESTS, *_PIPELINE, *_STUDIO)))
 FIELDS = tuple(  # keys of what a request has as fields of its own, cfg_scale as another way to say one
     key for key, option in SCHEMA.options.items() if key.startswith("generation.") and option.panel != "advanced"

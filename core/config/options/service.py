@@ -136,6 +136,89 @@ WORKER = (
     ),
 )
 
+SHARING = (
+    service(
+        "gpu.share",
+        type="bool",
+        default=False,
+        label={"en": "Make room for other programs", "zh": "为其他程序让出资源"},
+        help={
+            "en": "When too little GPU memory is free, the job pauses after its present step, the model leaves the memory, "
+            "and both come back when there is room. NVIDIA: with nvidia-ml-py (requirements-extras.txt); else the RAM is read.",
+            "zh": "显存不足时，任务走完当前一步后暂停，模型退出显存，有空间时再恢复。NVIDIA 需要 nvidia-ml-py"
+            "（requirements-extras.txt）；其他情况读取内存。",
+        },
+    ),
+    service(
+        "gpu.keep_free_mb",
+        type="int",
+        default=512,
+        minimum=0,
+        maximum=1_000_000,
+        unit="MB",
+        label={"en": "Memory to keep free", "zh": "保留的空闲显存"},
+        help={
+            "en": "With gpu.share: less than this means that others need it.",
+            "zh": "用于 gpu.share：少于此值即视为其他程序需要。",
+        },
+    ),
+    service(
+        "gpu.max_temperature",
+        type="int",
+        default=0,
+        minimum=0,
+        maximum=120,
+        unit="°C",
+        label={"en": "Highest temperature", "zh": "最高温度"},
+        help={
+            "en": "Above it jobs pause, and continue 5 degrees below. NVIDIA with nvidia-ml-py. 0 = no limit.",
+            "zh": "超过时任务暂停，降低 5 度后继续。NVIDIA，需要 nvidia-ml-py。0 表示不限。",
+        },
+    ),
+    service(
+        "gpu.max_power",
+        type="int",
+        default=0,
+        minimum=0,
+        maximum=2000,
+        unit="W",
+        label={"en": "Highest power draw", "zh": "最高功耗"},
+        help={
+            "en": "Above it jobs pause, and continue 5 watts below. NVIDIA with nvidia-ml-py. 0 = no limit.",
+            "zh": "超过时任务暂停，降低 5 瓦后继续。NVIDIA，需要 nvidia-ml-py。0 表示不限。",
+        },
+    ),
+    service(
+        "gpu.quiet_hours",
+        type="str",
+        maximum=40,
+        default="",
+        label={"en": "Quiet hours", "zh": "安静时段"},
+        help={
+            "en": "Such as 22:00-07:00, by this machine's clock: nothing is generated then, and the model leaves the memory.",
+            "zh": "如 22:00-07:00，按本机时钟：此时段不生成图片，模型退出显存。",
+        },
+    ),
+    service(
+        "cpu.niceness",
+        type="int",
+        default=0,
+        minimum=0,
+        maximum=19,
+        label={"en": "Niceness of the worker", "zh": "工作进程的 nice 值"},
+        help={"en": "19 lets every other program go first.", "zh": "19 表示其他程序优先。"},
+    ),
+    service(
+        "cpu.share",
+        type="float",
+        default=1.0,
+        minimum=0.05,
+        maximum=1.0,
+        label={"en": "Share of the cores", "zh": "使用的核心比例"},
+        help={"en": "0.5: half of the cores, at least one.", "zh": "0.5：一半核心，至少一个。"},
+    ),
+)
+
 REMOTE = (
     service(
         "remote.url",

@@ -11,6 +11,7 @@ POST /api/v1/comparisons {"columns": [{"model": "demo"}, {"model": "sdxl", "opti
 POST /api/v1/prompts {"task": "enhance", "prompt": "..."}  ->  202, GET and DELETE /api/v1/prompts/<id>
 GET /api/v1/comparisons, /api/v1/comparisons/<id>, /table (CSV), /sheet (PNG), DELETE (cancels)
 POST /api/v1/collections/hide, /unlock, /show {"name": "...", "password": "..."}, /lock; GET /api/v1/collections
+GET /api/v1/gpu, PATCH {"given_back": true}
 GET /api/v1/countdown (to sleep or shutdown when the queue is empty), DELETE (stops it)
 GET /api/v1/usage (of the caller), /api/v1/users (of all, for admins)
 POST /api/v1/why {"one": <id>, "other": <id>}  ->  202, GET and DELETE /api/v1/why/<id>
@@ -40,6 +41,7 @@ from core.server.v1.benchmarks import benchmark_routes
 from core.server.v1.collections import collection_routes
 from core.server.v1.countdown import countdown_routes
 from core.server.v1.files import file_routes
+from core.server.v1.gpu import gpu_routes
 from core.server.v1.input_images import input_routes
 from core.server.v1.job_events import JobEvents
 from core.server.v1.prompts import prompt_routes
@@ -108,6 +110,7 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     v1.include_router(compared)
     v1.include_router(collection_routes(get_studio, refusals))
     v1.include_router(countdown_routes(get_studio, refusals))
+    v1.include_router(gpu_routes(get_studio, refusals))
     v1.include_router(usage_routes(get_studio, refusals))
     v1.include_router(why_routes(get_studio, refusals))
     app.include_router(v1)
