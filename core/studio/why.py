@@ -123,9 +123,10 @@ class Why:
             raise OptionError(source=SOURCE, key="renders", value=renders, allowed=f"2 - {MOST_RENDERS}")
         first, last = self._history.get(one), self._history.get(other)
         begin, end = _resized(_single(first), _single(last), size)
-        changes = _changes_of_environment(first, last, begin, end)
-        begin = _with(begin, {name: value for change in changes for name, value in change.before.items()})
-        changes += changes_between(begin, end)
+        changes = changes_between(begin, end)
+        if not changes:  # the same request: what was in effect differs, and is set to what it was
+            changes = _changes_of_environment(first, last)
+            begin = _with(begin, {name: value for change in changes for name, value in change.before.items()})
         fixed = _fixed(first, last, changes)
         if not changes:
             raise OptionError(source=SOURCE, key="images", value=_in_words(fixed), allowed=localize("studio.why.none"))
@@ -225,18 +226,14 @@ def _resized(
     return scaled(begin), scaled(end)
 
 
-def _changes_of_environment(
-    first: ImageRecord, last: ImageRecord, begin: GenerationRequest, end: GenerationRequest
-) -> list[WhyChange]:
-    """Return what was in effect for one image and not for the other, though both asked for the same, and can be set."""
+def _changes_of_environment(first: ImageRecord, last: ImageRecord) -> list[WhyChange]:
+    """Return what was in effect for one image and not for the other, and can be set."""
     found = []
     for option in SCHEMA.request_options():
         key = option.key
         before, after = first.effective.get(key), last.effective.get(key)
         if key.startswith(_NO_PIXELS) or before == after or None in (before, after):
             continue
-        if begin.options.get(key, option.default) != end.options.get(key, option.default):
-            continue  # asked for: a change of the request
         if _settable(key, before) and _settable(key, after):
             found.append(WhyChange({key: before}, {key: after}, environment=True))
     return sorted(found, key=lambda change: _order(next(iter(change.before))))
