@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select
 from core.errors import NotFoundError
 from core.history.record_codec import new_id
 from core.history.visibility import EVERYTHING, Scope
-from core.storage.database import Database, moment, stamp
+from core.storage.database import Database, moment, timestamp
 from core.storage.tables import difference_studies
 from core.types import WhyChange, WhyPlan, WhyStudy
 
@@ -31,7 +31,7 @@ class StudyStore:
     def put(self, connection: Connection, plan: WhyPlan, jobs: Sequence[str]) -> str:
         """Write a study in the transaction that writes its jobs; return its id."""
         created_at = datetime.now(UTC)
-        row = {"id": new_id(created_at), "created_at": stamp(created_at), "plan": _written(plan), "jobs": list(jobs)}
+        row = {"id": new_id(created_at), "created_at": timestamp(created_at), "plan": _written(plan), "jobs": list(jobs)}
         connection.execute(insert(difference_studies), row)
         return str(row["id"])
 

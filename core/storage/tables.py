@@ -187,7 +187,7 @@ difference_studies = Table(  # why two images differ: images between them, a cha
     Column("jobs", JSON, nullable=False),
 )
 
-comparisons = Table(  # the same prompts and seeds by several columns; a column's images are those of its job
+benchmarks = Table(  # the same prompts and seeds by several columns; a column's images are those of its job
     "comparisons",
     metadata,
     Column("id", String(32), primary_key=True),
