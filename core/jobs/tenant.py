@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -65,7 +66,11 @@ class Tenant:
         self._quiet = read_hours(values[QUIET], QUIET)
         self._file = directory / HELD
         self._is_given_back = is_given_back
-        self._read = read or reader_of(str(values["model.device"]))
+        self._measures = self._share or bool(self._hottest or self._most_watts)
+        self.unmeasured: Reason | None = None  # what is to be measured and can't be
+        self._read = read or read_memory
+        if self._measures and read is None:
+            self._read, self.unmeasured = reader_of(str(values["model.device"]))
         self._now = now
         self._told: tuple[float, Reason | None] = (-READ_SECONDS, None)
         self._yielding = self._file.exists()
@@ -95,7 +100,7 @@ class Tenant:
         return None
 
     def _measured(self) -> Reason | None:
-        if not (self._share or self._hottest or self._most_watts):
+        if not self._measures:
             return None
         try:
             reading = self._read()
@@ -105,7 +110,9 @@ class Tenant:
         for limit, value, key in (
             (self._hottest, reading.temperature, "hot"), (self._most_watts, reading.watts, "power"),
         ):  # fmt: skip
-            if limit and value is not None and value > limit - (COOLER if self._yielding else 0):
+            if limit and value is None:
+                self.unmeasured = self.unmeasured or localize(f"jobs.tenant.{key}_unmeasured")
+            elif limit and value is not None and value > limit - (COOLER if self._yielding else 0):
                 return localize(f"jobs.tenant.{key}", value=round(value), allowed=limit)
         return self._crowded(reading) if self._share else None
 
@@ -149,23 +156,30 @@ def check_tenant(settings: Settings) -> None:
     read_hours(settings.gpu.quiet_hours, settings.origins[QUIET])
 
 
-def reader_of(device: str) -> Callable[[], Reading]:
-    """Return what reads the device of a worker: NVML for an NVIDIA GPU, else the RAM of this machine."""
-    if device == "cpu":
-        return read_memory
+def reader_of(device: str) -> tuple[Callable[[], Reading], Reason | None]:
+    """Return what reads the device of a worker: NVML for an NVIDIA GPU, else the RAM of this machine.
+
+    The second value says, for the page, why an NVIDIA GPU can't be read; None when nothing is missing.
+    """
+    if device == "cpu" or not (Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")):
+        return read_memory, None
     try:
         import pynvml  # type: ignore[import-not-found, unused-ignore]
 
         pynvml.nvmlInit()
-        index = int(device.partition(":")[2] or 0)
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        handle = _gpu_of(pynvml, int(device.partition(":")[2] or 0))
     except ImportError:
-        log.info("nvidia-ml-py is not installed (requirements-extras.txt): gpu.share reads the RAM of this machine")
-        return read_memory
-    except Exception as error:  # no NVIDIA GPU, or no driver
-        log.info("NVML: %s; gpu.share reads the RAM of this machine", error)
-        return read_memory
-    return lambda: read_gpu(pynvml, handle)
+        return read_memory, localize("jobs.tenant.no_nvml")
+    except Exception as error:  # no GPU in use by this driver, or a driver without NVML
+        return read_memory, localize("jobs.tenant.nvml_failed", error=str(error)[:200])
+    return (lambda: read_gpu(pynvml, handle)), None
+
+
+def _gpu_of(nvml: Any, index: int) -> Any:
+    """Return NVML's handle of CUDA's GPU `index`, which counts only those in CUDA_VISIBLE_DEVICES."""
+    visible = [one.strip() for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one.strip()]
+    named = visible[index] if index < len(visible) else str(index)
+    return nvml.nvmlDeviceGetHandleByIndex(int(named)) if named.isdecimal() else nvml.nvmlDeviceGetHandleByUUID(named)
 
 
 def read_gpu(nvml: Any, handle: Any) -> Reading:

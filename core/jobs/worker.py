@@ -123,7 +123,8 @@ class Worker:
     def _status(self, state: str) -> WorkerStatus:
         read, total = self._reading
         status = status_of(state, self._generator, self._unloaded_from)
-        return replace(status, read_bytes=read, total_bytes=total, yields_to=self._tenant.reason() or {})
+        yields_to, unmeasured = self._tenant.reason() or {}, self._tenant.unmeasured or {}
+        return replace(status, read_bytes=read, total_bytes=total, yields_to=yields_to, unmeasured=unmeasured)
 
     def _run_waiting(self) -> None:
         """Run every waiting job without a pause between them."""

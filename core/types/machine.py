@@ -185,6 +185,7 @@ class WorkerStatus:
     capabilities: tuple[Capability, ...] = ()
     allocator: str = ""  # what the GPU's allocator was told when the worker began
     yields_to: Mapping[str, str] = field(default_factory=dict)  # why it leaves the GPU alone, by language
+    unmeasured: Mapping[str, str] = field(default_factory=dict)  # what it was told to measure and can't, by language
     nodes: tuple[ClusterNode, ...] = ()  # where worker.executor is ray: the machines ...
     workers: tuple[ClusterWorker, ...] = ()  # ... and the workers on them, of which the fields above are a summary
 

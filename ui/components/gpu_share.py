@@ -1,4 +1,4 @@
-"""Who uses the GPU: why the worker leaves it alone at the moment, and the button that gives it back at once."""
+"""Who uses the GPU: why the worker leaves it alone at the moment, what can't be measured, and the button that gives it back at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from ui.i18n import said, t
 
 
 def draw(studio: Studio) -> None:
-    """Draw the reason, if there is one, and the button."""
-    reason, given = studio.worker.status().yields_to, studio.queue.is_given_back()
-    if reason:
-        st.info(said(reason), icon=":material/pause_circle:")
+    """Draw what there is to say, and the button."""
+    status, given = studio.worker.status(), studio.queue.is_given_back()
+    if status.yields_to:
+        st.info(said(status.yields_to), icon=":material/pause_circle:")
+    if status.unmeasured:
+        st.warning(said(status.unmeasured), icon=":material/warning:")
     st.button(
         t("gpu.use") if given else t("gpu.give_back"), key="gpu_give_back",
         icon=":material/memory:" if given else ":material/eject:", help=t("gpu.help"), disabled=not state.is_admin(),

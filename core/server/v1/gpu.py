@@ -33,11 +33,12 @@ def gpu_routes(get_studio: Callable[[], Studio], refusals: Callable[..., dict[in
             "model": status.model,
             "memory_bytes": status.memory_bytes,
             "yields_to": status.yields_to,
+            "unmeasured": status.unmeasured,
         })  # fmt: skip
 
     @router.get("", responses=refusals())
     def look() -> Any:
-        """What the worker does, and why it leaves the GPU alone (yields_to, by language), if it does."""
+        """What the worker does; by language, why it leaves the GPU alone (yields_to) and which limits can't be read (unmeasured)."""
         return answer()
 
     @router.patch("", responses=refusals(403))

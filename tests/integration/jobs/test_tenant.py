@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from core.errors import OptionError
+from core.jobs import tenant
 from core.jobs.exit_reasons import EXIT_IDLE
 from core.jobs.tenant import HELD, MEGABYTE, Reading, Tenant, is_within, read_gpu, read_hours, read_memory
 from core.jobs.worker import Worker
@@ -100,6 +101,33 @@ def test_a_device_that_cannot_be_read_stops_nothing(tmp_path: Path) -> None:
     assert planted.why() == ""
     planted.given_back = True
     assert "given back" in planted.why()
+
+
+def test_a_limit_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = Planted(tmp_path, **{"gpu.max_temperature": 80})
+    assert planted.why() == "" and planted.tenant.unmeasured is None
+    planted.reading = Reading(8000 * MEGABYTE)
+    assert planted.why() == "" and "gpu.max_temperature has no effect" in (planted.tenant.unmeasured or {})["en"]
+    values = planted.settings.values
+    monkeypatch.setattr(tenant.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    missing = Tenant({**values, "model.device": "auto"}, tmp_path).unmeasured
+    assert missing is not None and "nvidia-ml-py" in missing["en"] and "nvidia-ml-py" in missing["zh"]
+    assert Tenant({**values, "model.device": "cpu"}, tmp_path).unmeasured is None
+    asks_for_nothing = Tenant({**values, "model.device": "auto", "gpu.max_temperature": 0}, tmp_path)
+    assert asks_for_nothing.unmeasured is None
+
+
+def test_nvml_reads_the_gpu_that_cuda_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nvml:
+        nvmlDeviceGetHandleByIndex = staticmethod(lambda index: index)
+        nvmlDeviceGetHandleByUUID = staticmethod(lambda uuid: uuid)
+
+    found = []
+    for visible in ("", "2,GPU-5a", "GPU-5a,0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        found.append([tenant._gpu_of(Nvml, index) for index in (0, 1)])
+    assert found == [[0, 1], [2, "GPU-5a"], ["GPU-5a", 0]]
 
 
 def test_a_worker_gives_the_gpu_back_within_a_step_and_continues_later(shop: Shop) -> None:

@@ -265,7 +265,8 @@ def test_imported_images_of_before_get_their_program(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "studio.db")) as earlier:  # as version 0008 left it
         earlier.execute("DELETE FROM image_labels")
         earlier.execute(f"DROP INDEX {LINE}")
-        earlier.execute("DROP TABLE hidden_collections")
+        for table in ("hidden_collections", "difference_studies"):
+            earlier.execute(f"DROP TABLE {table}")
         earlier.execute("UPDATE alembic_version SET version_num = '0008'")
         earlier.commit()
     database = Database(tmp_path / "studio.db")
