@@ -38,7 +38,7 @@ def gpu_routes(get_studio: Callable[[], Studio], refusals: Callable[..., dict[in
 
     @router.get("", responses=refusals())
     def look() -> Any:
-        """What the worker does; by language, why it leaves the GPU alone (yields_to) and which limits can't be read (unmeasured)."""
+        """What the worker does; by language, why it leaves the GPU alone (yields_to), which limits can't be read (unmeasured)."""
         return answer()
 
     @router.patch("", responses=refusals(403))
