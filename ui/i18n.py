@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from core.errors import LANGUAGES
-from core.i18n import read_catalogue
+from core.i18n import filled, read_catalogue
 from ui import state
 
 LOCALES = Path(__file__).parent / "locales"
@@ -21,7 +21,7 @@ def texts(language: str) -> Mapping[str, str]:
 
 def t(key: str, **values: object) -> str:
     """Return the text of `key` in the viewer's language, with `values` filled in."""
-    return texts(state.language())[key].format(**values)
+    return filled(texts(state.language())[key], values)
 
 
 def known(key: str) -> bool:

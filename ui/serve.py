@@ -27,7 +27,7 @@ from core.server import Keys, gate, health, keep_private, listener, read_binding
 from ui import progress_poll, resources
 from ui.components import error_card
 from ui.i18n import t
-from ui.page_root import PageRoot
+from ui.page_head import PageHead
 
 WEBSOCKETS: dict[str, Any] = {  # of open pages
     "ws": "websockets-sansio",
@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None) -> st.App:
             gate(keys, read_binding(settings, keys)),
             health(resources.shared_studio, keys),
             unknown_paths(page_paths()),
-            Middleware(PageRoot, pages=page_paths()),
+            Middleware(PageHead, pages=["", *page_paths()]),
         ],
         lifespan=_worker_alive,
         on_script_error=_say_it,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, dataclass_transform
 
-from core.i18n import catalogue
+from core.i18n import catalogue, filled
 
 
 class Cancelled(Exception):
@@ -39,7 +39,7 @@ class StudioError(Exception):
     def message(self, language: str = "en") -> str:
         """Return the message as one line in `language` ("zh" or "en")."""
         words = {name: self.localized(name, language) for name in self.values}
-        return " ".join(self.template(language).format(**words).split())
+        return " ".join(filled(self.template(language), words).split())
 
     @classmethod
     def template(cls, language: str) -> str:

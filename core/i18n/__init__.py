@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import yaml
@@ -48,7 +49,26 @@ def fill(text: str, language: str, values: Mapping[str, Any]) -> str:
     """Return `text` with `values` put into its placeholders, each in `language`."""
     if not values:
         return text
-    return text.format(**{name: _in_language(value, language) for name, value in values.items()})
+    return filled(text, {name: _in_language(value, language) for name, value in values.items()})
+
+
+def filled(text: str, values: Mapping[str, Any]) -> str:
+    """Return `text` with `values` put into its placeholders as `str.format` does, and with the right one of two forms of a word.
+
+    `{count} {count:image|images}` becomes "1 image" and "12 images".
+    """
+    return _WORD_FORMS.vformat(text, (), values) if "|" in text else text.format(**values)
+
+
+class _WordForms(Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        one, either, many = format_spec.partition("|")
+        if not either:
+            return str(super().format_field(value, format_spec))
+        return one if str(value) == "1" else many
+
+
+_WORD_FORMS = _WordForms()
 
 
 def _in_language(value: Any, language: str) -> Any:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -49,13 +49,21 @@ from core.models.validation import check_place, problem
 from core.types import CFG_OFF, ModelInfo, cfg_of
 
 
+@dataclass
+class _Seen:
+    """What was looked up within a block that remembers: single models, and the list of all once that was asked for."""
+
+    by_id: dict[str, ModelInfo] = field(default_factory=dict)
+    all: Sequence[ModelInfo] | None = None
+
+
 class Catalog:
     """The entries of `<configs>/models/*.yaml`. Files are read at each call."""
 
     def __init__(self, configs: Path, places: ModelPaths | None = None) -> None:
         self._configs = configs
         self._places = places or default_places(configs)
-        self._seen: ContextVar[dict[str, ModelInfo] | None] = ContextVar("seen", default=None)
+        self._seen: ContextVar[_Seen | None] = ContextVar("seen", default=None)
 
     @property
     def places(self) -> ModelPaths:
@@ -64,11 +72,16 @@ class Catalog:
 
     def models(self) -> Sequence[ModelInfo]:
         """Return all entries, the embedded model first, the user's own last."""
+        seen = self._seen.get()
+        if seen is not None and seen.all is not None:
+            return seen.all
         entries = self._entries()
         infos = [self._info(entry, entries) for entry in entries.values() if not entry.part]
-        if (seen := self._seen.get()) is not None:
-            seen.update({info.id: info for info in infos})
-        return sorted(infos, key=lambda info: (info.id != "demo", info.own))
+        infos.sort(key=lambda info: (info.id != "demo", info.own))
+        if seen is not None:
+            seen.all = tuple(infos)
+            seen.by_id.update({info.id: info for info in infos})
+        return infos
 
     def ids(self) -> Sequence[str]:
         """Return the ids of all entries, without a look at their files."""
@@ -83,14 +96,14 @@ class Catalog:
         seen = self._seen.get()
         if seen is None:
             return self._find(model)
-        if model not in seen:
-            seen[model] = self._find(model)
-        return seen[model]
+        if model not in seen.by_id:
+            seen.by_id[model] = self._find(model)
+        return seen.by_id[model]
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """Look up each model once within the block: to check a request takes several looks at the same one."""
-        token = self._seen.set({})
+        """Look up each model once within the block: to check a request, or to show a page, takes several looks at the same one."""
+        token = self._seen.set(_Seen())
         try:
             yield
         finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ModelFileError
-from core.i18n import localize
+from core.i18n import filled, localize
 from core.models.families import FAMILIES
 from core.models.families.base import Family
 from core.models.weight_files import SAFETENSORS, BadFile, Tensor, read_header
@@ -90,7 +90,7 @@ PROBLEMS = {
 
 def problem(model: str, file: str, name: str, /, **values: str) -> ModelFileError:
     """Return the error for one of PROBLEMS; `values` fill its braces."""
-    words = {language: text.format(**values) if values else text for language, text in PROBLEMS[name].items()}
+    words = {language: filled(text, values) if values else text for language, text in PROBLEMS[name].items()}
     error = ModelFileError(model=model, file=file, problem=words)
     error.kind = name
     return error

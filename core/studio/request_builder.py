@@ -28,7 +28,7 @@ from core.config.typed_settings import Options
 from core.errors import InputCombinationError, NotFoundError, OptionError, PromptError
 from core.history import used_files
 from core.history.record_codec import is_id
-from core.i18n import localize
+from core.i18n import filled, localize
 from core.inference import hires, inpaint
 from core.inference.control_maps import control_map, depth_in_own_process
 from core.inference.controlnet import MISSING, check_control, check_images, own_unit
@@ -564,7 +564,7 @@ _ONE_PASS = localize("studio.request_builder.one_pass")
 
 
 def _problem(name: str, **values: str) -> dict[str, str]:
-    return {language: words.format(**values) for language, words in _PROBLEMS[name].items()}
+    return {language: filled(words, values) for language, words in _PROBLEMS[name].items()}
 
 
 _PROBLEMS = {

@@ -49,6 +49,11 @@ class System:
         """Return machine, versions, worker status and the end of the worker's log; takes some milliseconds."""
         return system_report(self._settings.output_directory, self._worker.status())
 
+    def memory(self) -> tuple[int, int]:
+        """Return the machine's RAM and how much of it is free, in bytes: of `report`, what pages show all the time."""
+        memory = psutil.virtual_memory()
+        return memory.total, memory.available
+
     def faults(self) -> tuple[Issue, ...]:
         """Return what went wrong lately or will go wrong, each with its cure."""
         jobs = self._queue.recent(RECENT_JOBS)

@@ -473,6 +473,7 @@ class FakeStudio(Studio):
             studies=StudyStore(self.database),
         )
         self.system.report = lambda: system_report(self.worker.status())  # type: ignore[method-assign]
+        self.system.memory = lambda: (16 * 10**9, 9 * 10**9)  # type: ignore[method-assign]
 
     def close(self) -> None:
         """Close the database."""

@@ -68,6 +68,14 @@ def test_both_languages_have_the_same_keys_and_the_same_blanks():
         assert blanks[0] == blanks[1], key
 
 
+def test_a_number_of_images_has_the_right_form_of_the_word():
+    """No English text says "1 images": a noun behind a number that may be one has both forms."""
+    plural = re.compile(r"\{(\w+)\} (?:images|files|jobs|steps|pairs|workers|GPUs|cores|parameters|models|prompts)\b")
+    may_stand = {"compare.too_few"}  # 2 to {most}
+    assert {key for key, words in i18n.texts("en").items() if plural.search(words)} - may_stand == set()
+    assert i18n.filled(i18n.texts("en")["history.found"], {"total": 1}) == "1 image"
+
+
 def test_no_text_is_missing_and_none_is_unused():
     keys, beginnings = used()
     known = set(i18n.texts("en"))

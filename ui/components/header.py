@@ -55,11 +55,10 @@ def _machine(studio: Studio, shown: StudioError | None) -> None:
     worker = studio.worker.status()
     if str(worker.trouble) != str(shown):
         st.rerun()
-    report = studio.system.report()
     parts = [
         worker.model or t(f"worker.{worker.state}"),
         worker.device,
-        t("header.free", size=formats.size_of(report.memory_available)),
+        t("header.free", size=formats.size_of(studio.system.memory()[1])),
     ]
     words = " · ".join(html.escape(part) for part in parts if part)
     st.html(

@@ -12,7 +12,7 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.studio.models import recommended_variant
-from core.types import GPU_SIZES, Download, ModelInfo, SystemReport, WorkerStatus
+from core.types import GPU_SIZES, Download, ModelInfo, WorkerStatus
 from ui import actions, formats, state
 from ui.components import error_card, image_card
 from ui.i18n import said, t
@@ -30,11 +30,11 @@ class Room:
     gpu: bool
 
 
-def room_of(studio: Studio, report: SystemReport) -> Room:
+def room_of(studio: Studio) -> Room:
     """Return the memory of this machine for a model."""
     samples = studio.gauges.samples()
     largest = max((gpu.memory_total or 0 for gpu in samples[-1].gpus), default=0) if samples else 0
-    return Room(largest or report.memory_total, largest > 0)
+    return Room(largest or studio.system.memory()[0], largest > 0)
 
 
 def draw(

@@ -35,7 +35,7 @@ def _offer(studio: Studio) -> None:
     here = any(one.problem is None or {one.id, *one.part_ids} & under_way for one in group)
     if not group or here or not state.is_admin():
         return
-    room = model_card.room_of(studio, studio.system.report())
+    room = model_card.room_of(studio)
     best = recommended_variant(group, room.bytes)
     model_card.problem(best.id)
     model_card.get_at_once(studio, group[0], best, room)

@@ -15,6 +15,7 @@ from ui.state.input_images import set_control_inputs
 _FORM = "form"
 _FILLS = "form_fills"
 _OPENING = "form_opening"
+_SHOWN = "form_shown"  # keys that have had a widget
 _WIDGET = "w:"
 
 GUIDANCE, CFG = "generation.guidance_scale", "generation.cfg_scale"
@@ -36,7 +37,8 @@ def form() -> dict[str, Any]:
     """Return the form's values by schema key, as the widgets hold them now (None: automatic, or a random seed)."""
     kept: dict[str, Any] = st.session_state.setdefault(_FORM, {})
     widgets = st.session_state
-    return {key: widgets.get(widget_key(key), value) for key, value in kept.items()}
+    shown = [key for key in widgets.get(_SHOWN, ()) if key in kept]  # few of a hundred, and a page asks for the form often
+    return {**kept, **{key: widgets.get(widget_key(key), kept[key]) for key in shown}}
 
 
 def has_form() -> bool:
@@ -71,6 +73,7 @@ def keep_form() -> None:
 def seed_widget(key: str) -> str:
     """Give the widget of a schema key the form's value if it is new; return its session key."""
     name = widget_key(key)
+    st.session_state[_SHOWN] = st.session_state.get(_SHOWN, frozenset()) | {key}
     if name not in st.session_state:
         st.session_state[name] = st.session_state[_FORM].get(key)
     return name

@@ -25,6 +25,11 @@ from ui.i18n import t
 
 def page() -> None:
     studio = resources.studio()
+    with studio.catalog.remembering():  # the model is asked for by most parts of the page, all of them by some
+        _draw(studio)
+
+
+def _draw(studio: Studio) -> None:
     actions.open_form(studio)
     state.put_job_in_address()
     custom_components.skip_link(t("generate.skip"), f"{generate_form.SELECTORS[generate_form.PROMPT]} textarea")

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,3 +91,17 @@ def test_mapping_values_are_filled_in_by_language():
 def test_unknown_key_is_an_error():
     with pytest.raises(KeyError):
         localize("no.such.key")
+
+
+def test_a_word_has_the_form_of_its_number():
+    text = "{count} {count:image was|images were} saved, {{a|b}}: {size:.1f} of {most} {most:job|jobs}"
+    assert fill(text, "en", {"count": 1, "size": 2.0, "most": "1"}) == "1 image was saved, {a|b}: 2.0 of 1 job"
+    assert fill(text, "en", {"count": 0, "size": 2.0, "most": "12"}) == "0 images were saved, {a|b}: 2.0 of 12 jobs"
+
+
+def test_no_english_text_counts_what_may_be_one_in_the_plural():
+    """Nouns that stand right behind a number have both forms; limits that are never one, and units, may stand."""
+    never_one = {"limit", "deepest", "largest", "max_name", "max_labels", "max_note", "most_draws", "least", "tokens", "used"}
+    plural = re.compile(r"\{(\w+)(?::,)?\} (?:images|files|jobs|steps|models|prompts|workers|packages|rows|cells|entries|layers)\b")
+    wrong = {key: found for key, text in catalogue("en").items() for found in plural.findall(text) if found not in never_one}
+    assert wrong == {}

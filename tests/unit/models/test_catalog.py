@@ -239,6 +239,7 @@ def test_what_is_asked_of_all_models_reads_each_entry_once(catalog, configs, mon
     )
     with catalog.remembering():
         infos = catalog.models()
-        assert [catalog.find(info.id) for info in infos] == infos
+        assert [catalog.find(info.id) for info in infos] == list(infos)
+        assert catalog.models() == tuple(infos)
     assert len(infos) > 200 and len(listings) == 1
     assert [path for path in read if not path.is_relative_to(EMBEDDED)] == []
