@@ -260,6 +260,11 @@ class RequestBuilder:
         digest: str | None = None if library is None else library.file_hash(name)
         return digest and digest[: used_files.DIGITS] if kind == used_files.UPSCALER else digest
 
+    def lora_with_hash(self, digest: str) -> str | None:
+        """Return the name of a usable LoRA here whose file has this SHA-256; None when there is none."""
+        names = (info.name for info in self._loras.all() if info.problem is None)
+        return next((name for name in names if self._loras.file_hash(name) == digest), None)
+
     def upscaler_names(self) -> Sequence[str]:
         """Return the upscalers of this machine; without its files where another studio generates."""
         return (*FILTERS, *EMBEDDED) if self._upscalers is None else self._upscalers.names()

@@ -7,15 +7,20 @@ changes mattered. A change that gives no valid request by itself is made togethe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
+from core.config.lora_syntax import KEY as LORAS
+from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
 from core.errors import InputError, ModelError, NotFoundError, OptionError
+from core.history import used_files
 from core.history.image_quality import distance
 from core.history.store import History
 from core.history.studies import StudyStore
@@ -112,7 +117,7 @@ class Why:
         if not before or not after:
             return None
         try:
-            return distance(self._history.file(before), self._history.file(after))
+            return _distance_of(self._history.file(before), self._history.file(after))
         except NotFoundError:  # deleted meanwhile
             return None
 
@@ -124,10 +129,12 @@ class Why:
         first, last = self._history.get(one), self._history.get(other)
         begin, end = _resized(_single(first), _single(last), size)
         changes = changes_between(begin, end)
+        switched: set[str] = set()  # LoRA files
         if not changes:  # the same request: what was in effect differs, and is set to what it was
-            changes = _changes_of_environment(first, last)
-            begin = _with(begin, {name: value for change in changes for name, value in change.before.items()})
-        fixed = _fixed(first, last, changes)
+            loras, switched = self._changed_loras(first, last, begin)
+            changes = [*_changes_of_environment(first, last), *loras]
+            begin = _with(begin, _before(changes))
+        fixed = _fixed(first, last, changes, switched)
         if not changes:
             raise OptionError(source=SOURCE, key="images", value=_in_words(fixed), allowed=localize("studio.why.none"))
         together = len(changes) - (renders - 1)
@@ -136,6 +143,29 @@ class Why:
         made, requests = self._path(begin, changes)
         bounds = max(begin.width, end.width), max(begin.height, end.height)
         return WhyPlan(one, other, tuple(made), bounds, fixed), requests
+
+    def _changed_loras(
+        self, first: ImageRecord, last: ImageRecord, request: GenerationRequest
+    ) -> tuple[list[WhyChange], set[str]]:
+        """Return a change for each LoRA whose file was another one, where both files are here under names of their own.
+
+        The second value names the files that are so switched, as `conditions` does.
+        """
+        one, other = (used_files.file_hashes(record.effective, used_files.LORA) for record in (first, last))
+        names: dict[str, tuple[str, str]] = {}
+        for name in (name for name in one if other.get(name, one[name]) != one[name]):
+            before, after = self._builder.lora_with_hash(one[name]), self._builder.lora_with_hash(other[name])
+            if before is not None and after is not None:
+                names[name] = before, after
+        uses = lora_specs_of(request, SOURCE)
+        present = [replace(use, name=names[use.name][0]) if use.name in names else use for use in uses]
+        changes = []
+        for place, use in enumerate(uses):
+            if use.name in names:
+                before_now = tuple(map(str, present))
+                present[place] = replace(use, name=names[use.name][1])
+                changes.append(WhyChange({LORAS: before_now}, {LORAS: tuple(map(str, present))}, environment=True))
+        return changes, {f"{used_files.LORA}.{name}" for name in names}
 
     def _path(
         self, begin: GenerationRequest, changes: Sequence[WhyChange]
@@ -158,6 +188,11 @@ class Why:
             requests.append(prepared)
             waiting = []
         return made, requests
+
+
+@lru_cache(256)  # images do not change, and a page asks each second
+def _distance_of(before: Path, after: Path) -> float:
+    return distance(before, after)
 
 
 def changes_between(begin: GenerationRequest, end: GenerationRequest) -> list[WhyChange]:
@@ -199,9 +234,14 @@ def _with(request: GenerationRequest, values: Mapping[str, Any]) -> GenerationRe
 
 def _merged(changes: Sequence[WhyChange]) -> WhyChange:
     """Return several changes as one."""
-    before = {name: value for change in changes for name, value in change.before.items()}
+    before = _before(changes)
     after = {name: value for change in changes for name, value in change.after.items()}
     return WhyChange(before, after, all(change.environment for change in changes))
+
+
+def _before(changes: Sequence[WhyChange]) -> dict[str, Any]:
+    """Return the values before the first of several changes."""
+    return {name: value for change in reversed(changes) for name, value in change.before.items()}
 
 
 def _single(record: ImageRecord) -> GenerationRequest:
@@ -246,9 +286,11 @@ def _settable(key: str, value: Any) -> bool:
         return False
 
 
-def _fixed(first: ImageRecord, last: ImageRecord, changes: Sequence[WhyChange]) -> tuple[tuple[str, Any, Any], ...]:
-    """Return the known conditions that differ and can't be switched: versions, files, the device."""
-    switched = {name for change in changes for name in change.before}
+def _fixed(
+    first: ImageRecord, last: ImageRecord, changes: Sequence[WhyChange], files: Set[str]
+) -> tuple[tuple[str, Any, Any], ...]:
+    """Return the known conditions that differ and are not switched, by `changes` or as `files`: versions, files, the device."""
+    switched = files | {name for change in changes for name in change.before}
     one, other = conditions(first.effective), conditions(last.effective)
     return tuple(
         (name, value, other[name])
@@ -258,13 +300,13 @@ def _fixed(first: ImageRecord, last: ImageRecord, changes: Sequence[WhyChange]) 
 
 
 def _in_words(fixed: Sequence[tuple[str, Any, Any]]) -> str:
-    return ", ".join(f"{name}: {before} -> {after}" for name, before, after in fixed)[:300] or "-"
+    return ", ".join(f"{name}: {before} → {after}" for name, before, after in fixed)[:300] or "-"
 
 
 def change_words(change: WhyChange, language: str) -> str:
     """Return a change in one line: each parameter with its value before and after."""
     return "; ".join(
-        f"{_name(name, language)}: {_short(before)} -> {_short(change.after[name])}" for name, before in change.before.items()
+        f"{_name(name, language)}: {_short(before)} → {_short(change.after[name])}" for name, before in change.before.items()
     )
 
 

@@ -19,30 +19,31 @@ from tests.ui.fake_studio import FakeStudio
 
 
 @pytest.mark.parametrize(
-    ("language", "give", "take", "why", "unread"),
+    ("language", "give", "take", "why", "hot", "unread"),
     [
-        ("en", "Give the GPU back", "Use the GPU again", "The GPU was given back", "gpu.max_power has no effect"),
-        ("zh", "让出 GPU", "重新使用 GPU", "GPU 已让出", "gpu.max_power 不起作用"),
+        ("en", "Give the GPU back", "Use the GPU again", "The GPU was given back", "81 °C", "gpu.max_power has no effect"),
+        ("zh", "让出 GPU", "重新使用 GPU", "GPU 已让出", "81 °C", "gpu.max_power 不起作用"),
     ],
 )
 def test_the_gpu_is_given_back_and_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Callable[..., AppTest],
-    language: str, give: str, take: str, why: str, unread: str,
+    language: str, give: str, take: str, why: str, hot: str, unread: str,
 ) -> None:  # fmt: skip
     studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": language})))
     page = open_page("queue")
     assert page.button(key="gpu_give_back").label == give and why not in all_text(page)
     page.button(key="gpu_give_back").click().run()
     assert studio.queue.is_given_back() and page.button(key="gpu_give_back").label == take
-    told = replace(
-        studio.worker.status(), yields_to=localize("jobs.tenant.given_back"), unmeasured=localize("jobs.tenant.power_unmeasured")
-    )
+    assert why in all_text(page)
+    too_hot, no_power = localize("jobs.tenant.hot", value=81, allowed=80), localize("jobs.tenant.power_unmeasured")
+    told = replace(studio.worker.status(), yields_to=too_hot, unmeasured=no_power)
     monkeypatch.setattr(studio.worker, "status", lambda: told)
-    page.run()
-    assert why in all_text(page) and unread in all_text(page)
+    page.button(key="gpu_give_back").click().run()
+    said = all_text(page)
+    assert not studio.queue.is_given_back() and why not in said and hot in said and unread in said
     http = TestClient(Starlette(routes=service_routes(lambda: studio)))
     found = http.get("/api/v1/gpu").json()
-    assert found["given_back"] and why in found["yields_to"][language] and unread in found["unmeasured"][language]
-    assert http.patch("/api/v1/gpu", json={"given_back": False}).json()["given_back"] is False
-    assert not studio.queue.is_given_back()
+    assert found["given_back"] is False and hot in found["yields_to"][language] and unread in found["unmeasured"][language]
+    assert http.patch("/api/v1/gpu", json={"given_back": True}).json()["given_back"] is True
+    assert studio.queue.is_given_back()
     assert http.patch("/api/v1/gpu", json={"given_back": "no"}).status_code == 422

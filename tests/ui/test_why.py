@@ -17,7 +17,7 @@ from tests.ui.fake_studio import FakeStudio
 
 @pytest.mark.parametrize(
     ("language", "plan", "ranked"),
-    [("en", "1. Steps: 8 -> 6", "moved the image by"), ("zh", "1. 采样步数: 8 -> 6", "使图片变化")],
+    [("en", "Steps: 8 → 6", "mean difference"), ("zh", "采样步数: 8 → 6", "平均差异")],
 )
 def test_from_the_plan_to_the_ranking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Callable[..., AppTest], language: str, plan: str, ranked: str
@@ -27,7 +27,7 @@ def test_from_the_plan_to_the_ranking(
     records = [studio.history.generated(one) for one in (request, replace(request, num_inference_steps=6, seed=9))]
     page = open_page("compare", ids=",".join(record.id for record in records))
     said = all_text(page)
-    assert plan in said and "7 -> 9" in said
+    assert plan in said and "7 → 9" in said
     page.button(key="why_start").click().run()
     jobs = studio.queue.active()
     assert len(jobs) == 3 and {job.request.width for job in jobs} == {request.width}

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core.i18n import localize
 from core.studio import Studio
 from ui import actions, state
 from ui.i18n import said, t
 
 
-def draw(studio: Studio) -> None:
-    """Draw what there is to say, and the button."""
-    status, given = studio.worker.status(), studio.queue.is_given_back()
-    if status.yields_to:
-        st.info(said(status.yields_to), icon=":material/pause_circle:")
-    if status.unmeasured:
-        st.warning(said(status.unmeasured), icon=":material/warning:")
+def button(studio: Studio) -> None:
+    """Draw the button that gives the GPU back, or takes it again."""
+    given = studio.queue.is_given_back()
     st.button(
         t("gpu.use") if given else t("gpu.give_back"), key="gpu_give_back",
         icon=":material/memory:" if given else ":material/eject:", help=t("gpu.help"), disabled=not state.is_admin(),
         type="primary" if given else "secondary", on_click=actions.ask, args=(studio.queue.give_back, not given),
     )  # fmt: skip
+
+
+def notes(studio: Studio) -> None:
+    """Draw why jobs wait, and which limits can't be read, if there is anything to say."""
+    status, given_back = studio.worker.status(), localize("jobs.tenant.given_back")
+    if studio.queue.is_given_back():
+        st.info(said(given_back), icon=":material/pause_circle:")
+    elif status.yields_to and said(status.yields_to) != said(given_back):  # a worker takes a moment to hear of it
+        st.info(said(status.yields_to), icon=":material/pause_circle:")
+    if status.unmeasured:
+        st.warning(said(status.unmeasured), icon=":material/warning:")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Sequence
+
 import streamlit as st
 
 from core.errors import StudioError
 from core.studio import Studio
 from core.studio.why import SMALL, change_words
-from core.types import ImageRecord, SubmitOptions, WhyPlan, WhyReport
+from core.types import ImageRecord, SubmitOptions, WhyPlan, WhyReport, WhyStep
 from ui import actions, state
 from ui.components import error_card, thumbnails
 from ui.i18n import t
@@ -49,10 +52,15 @@ def _offer(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
 
 
 def _table_of(plan: WhyPlan) -> None:
-    for number, change in enumerate(plan.changes, start=1):
-        st.text(f"{number}. {change_words(change, state.language())}")
-    for name, before, after in plan.fixed:
-        st.text(t("why.fixed", name=name, before=before, after=after))
+    changes = [change_words(change, state.language()) for change in plan.changes]
+    st.html(_list("ol", changes))
+    if plan.fixed:
+        st.html(_list("ul", [t("why.fixed", name=name, before=before, after=after) for name, before, after in plan.fixed]))
+
+
+def _list(kind: str, lines: Sequence[str]) -> str:
+    """Return lines of plain text as a list in HTML."""
+    return f'<{kind} class="zd-why">{"".join(f"<li>{html.escape(line)}</li>" for line in lines)}</{kind}>'
 
 
 def _start(studio: Studio, one: str, other: str, size: int) -> None:
@@ -86,15 +94,22 @@ def _progress(studio: Studio, study_id: str) -> None:
 
 def _ranking(report: WhyReport) -> None:
     """The measured changes, the one that moved the image most first."""
-    for step in report.ranked:
-        said = t("why.moved", distance=f"{step.distance:.2f}") if step.distance else t("why.same")
-        st.text(f"{step.rank}. {change_words(step.change, state.language())} — {said}")
+    lines = [f"{change_words(step.change, state.language())} · {_moved(step)}" for step in report.ranked]
+    if lines:
+        st.html(_list("ol", lines))
+
+
+def _moved(step: WhyStep) -> str:
+    return t("why.moved", distance=f"{step.distance:.2f}") if step.distance else t("why.same")
 
 
 def _strip(report: WhyReport) -> None:
-    """The images from the first to the second."""
+    """The images from the first to the second, under each the change that was made for it."""
     shown = [(report.first_image, t("why.first"))] if report.first_image else []
     shown += [(step.image_id, change_words(step.change, state.language())) for step in report.steps if step.image_id]
     if shown:
-        st.html(thumbnails.strip(shown, ""))
-
+        figures = [
+            f"<figure>{thumbnails.linked(image_id, words)}<figcaption>{html.escape(words)}</figcaption></figure>"
+            for image_id, words in shown
+        ]
+        st.html(f'<div class="zd-steps">{"".join(figures)}</div>')

@@ -80,8 +80,9 @@ def _switches(studio: Studio, board: QueueSnapshot, any_ended: bool) -> None:
             t("queue.clear_ended"), key="clear_ended", icon=":material/done_all:", help=t("queue.clear_ended_help"),
             disabled=not any_ended, on_click=state.clear_ended, args=(datetime.now(UTC),),
         )  # fmt: skip
-        gpu_share.draw(studio)
+        gpu_share.button(studio)
         custom_components.signals(t("queue.sound"), t("queue.notify"), t("queue.denied"), key="signals")
+    gpu_share.notes(studio)
     if board.paused:
         st.text(t("queue.paused"))
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import OptionError
@@ -18,6 +20,7 @@ from core.history.image_quality import distance
 from core.inference.generator import build_generator
 from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.runner import JobRunner
+from core.models.lora_library import SHIPPED
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.types import GeneratedImage, GenerationRequest, JobState, WhyChange, WhyReport
@@ -100,6 +103,32 @@ def test_conditions_of_the_machine_that_can_be_set_are_switched(studio: Studio) 
         ({"model.dtype": "bfloat16"}, {"model.dtype": "float32"}, True)
     ]
     assert plan.fixed == (("versions.torch", "2.9", "2.13"),)
+
+
+def test_a_lora_file_that_was_another_one_is_switched(tmp_path: Path) -> None:
+    """Of a Regenerate after the file of a LoRA was replaced: both files are here, the one of then under another name."""
+    outputs = tmp_path / "outputs"
+    studio = build_studio(make_settings(outputs, **{"lora.folder": str(tmp_path / "loras")}))
+    tensors, digests = load_file(SHIPPED / "ink-print.safetensors"), {}
+    for name in ("house", "house-of-then"):
+        (tmp_path / "loras").mkdir(exist_ok=True)
+        with safe_open(SHIPPED / "ink-print.safetensors", "np") as shipped:
+            notes = shipped.metadata()
+        save_file(tensors, tmp_path / "loras" / f"{name}.safetensors", metadata={**notes, "made": name})
+        digests[name] = studio.requests.file_hash("lora", name)
+    request = request_of(studio, "a red house", **{"lora.use": ("house:0.5",)})
+    then, now, gone = (
+        stored(studio, request, **{"lora.files": [{"name": "house", "sha256": digest, "tensors_sha256": digest}]})
+        for digest in (digests["house-of-then"], digests["house"], "0" * 64)
+    )
+    plan = studio.why.plan(then, now)
+    assert [(change.before, change.after) for change in plan.changes] == [
+        ({"lora.use": ("house-of-then:0.5",)}, {"lora.use": ("house:0.5",)})
+    ]
+    assert not plan.fixed and studio.why.plan(now, then).changes[0].after == {"lora.use": ("house-of-then:0.5",)}
+    with pytest.raises(OptionError, match=r"lora\.house"):
+        studio.why.plan(gone, now)
+    studio._database.close()
 
 
 def test_images_between_are_small_and_never_more_than_allowed(studio: Studio) -> None:
