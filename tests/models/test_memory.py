@@ -17,6 +17,12 @@ from core.models.families import backend_of
 from tests.options import measured
 
 
+@pytest.fixture(scope="module")
+def request_of(request_of):
+    """As small as it can be: what is compared here does not depend on the size."""
+    return lambda *given, **fields: request_of(*given, **{"width": 64, "height": 64, "num_inference_steps": 2, **fields})
+
+
 @pytest.fixture
 def fresh():
     """A generator of the test's own: what ran out of memory is remembered."""
@@ -211,7 +217,7 @@ def test_out_of_memory_twice_is_an_error(fresh, request_of, monkeypatch):
         raise torch.OutOfMemoryError("planted")
 
     monkeypatch.setattr(offload, "place", place)
-    with pytest.raises(OutOfMemoryError, match="128x128"):
+    with pytest.raises(OutOfMemoryError, match="64x64"):
         fresh.generate(request_of())
     assert tried == ["none", "disk"]
     monkeypatch.undo()

@@ -40,6 +40,12 @@ def named(changed):
 
 
 @pytest.fixture(scope="module")
+def request_of(request_of):
+    """Large enough for four tiles, and two steps."""
+    return lambda *given, **fields: request_of(*given, **{"width": 128, "height": 128, "num_inference_steps": 2, **fields})
+
+
+@pytest.fixture(scope="module")
 def neutral(generator, request_of):
     """The pixels with guidance and no option changed."""
     return pixels(generator, request_of(cfg_scale=3.0))
@@ -203,7 +209,7 @@ def test_previews_come_every_so_many_steps(generator, request_of, monkeypatch):
     monkeypatch.setattr(latent_preview, "SHARE", math.inf)
     seen = []
     generator.generate(
-        request_of(changed={"preview.interval": 3}), on_progress=lambda p: seen.append((p.step, p.preview))
+        request_of(changed={"preview.interval": 3}, num_inference_steps=4), on_progress=lambda p: seen.append((p.step, p.preview))
     )
     assert [step for step, generated in seen if generated is not None] == [3]
     measured("preview.interval", "3: one preview in four steps, after the third")
