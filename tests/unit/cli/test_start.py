@@ -279,19 +279,22 @@ def test_a_broken_environment_is_seen(start: ModuleType, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("failing", "code"), [(None, 0), ("ruff", 1), ("mypy", 1), ("importlinter", 1), ("pytest", 5)])
 def test_the_test_command_runs_everything_and_fails_when_anything_does(
-    start: ModuleType, monkeypatch: pytest.MonkeyPatch, failing: str | None, code: int
+    start: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], failing: str | None, code: int
 ) -> None:
     ran: list[str] = []
 
     def call(command: list[str], cwd: Path, env: dict[str, str] | None = None) -> int:
         words = " ".join(command[1:])
-        ran.append(next(name for name in ("ruff", "mypy", "importlinter", "pytest") if name in words))
+        ran.append(next(name for name in ("ruff", "importlinter", "pytest") if name in words))
         return 5 if ran[-1] == failing else 0
 
-    monkeypatch.setattr(start, "prepare", lambda *names: "python")
+    monkeypatch.setattr(start, "prepare", lambda *names: sys.executable)
     monkeypatch.setattr(start.subprocess, "call", call)
+    monkeypatch.setattr(start, "MYPY", ["-c", f"print('types'); raise SystemExit({int(failing == 'mypy')})"])
     assert start.run_tests(["-k", "x"]) == code
-    assert ran == ["ruff", "mypy", "importlinter", "pytest"]
+    assert ran == ["ruff", "importlinter", "pytest"]
+    said = capfd.readouterr()
+    assert said.out == "types\n" and ("Failed, see above: mypy." in said.err) is (failing == "mypy")
 
 
 @pytest.mark.parametrize("arguments", [["paint"], ["--port", "1"], ["app", "x"]])
