@@ -17,6 +17,7 @@ from core.storage.database import Database
 from tests import examples
 from tests import object_store as store
 from tests.databases import put_database
+from tests.forked_workers import fork_workers
 from tests.postgres import Server, running
 
 gc.disable()  # until all is imported: looking through what stays takes seconds, in each process
@@ -27,7 +28,7 @@ for variable in [name for name in os.environ if name.startswith(ENVIRONMENT_PREF
     del os.environ[variable]
 
 # A machine under load makes single examples slow; derandomized, so that a red run is red again.
-hypothesis_settings.register_profile("quick", deadline=None, derandomize=True, max_examples=25)
+hypothesis_settings.register_profile("quick", deadline=None, derandomize=True, max_examples=10)
 hypothesis_settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=60)
 hypothesis_settings.load_profile("quick")
 
@@ -72,8 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what is run on a server once more, but for the tests that tell the most (`both`), and the cases that a test
-    does not name with `by_default`. Browser tests that fail are run once more; the summary lists them as RERUN."""
+    """Mark as slow what is run on a server once more, but for `all_databases`, and what `by_default` does not name: cases of a
+    test, or tests of a class. Browser tests that fail are run once more; the summary lists them as RERUN."""
     cases: dict[tuple[str, ...], set[str]] = {}  # the names of a test's mark -> those that are there
     for item in items:
         if item.nodeid.startswith("tests/browser/"):
@@ -82,10 +83,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         params = getattr(callspec, "params", {})
         if params.get("dialect") == SERVER and item.get_closest_marker("all_databases") is None:
             item.add_marker(pytest.mark.slow)
-        selected = item.get_closest_marker("by_default")
-        if selected is not None and callspec is not None:
-            cases.setdefault((item.nodeid.partition("[")[0], *selected.args), set()).add(callspec.id)
-            if callspec.id not in selected.args:
+        for selected in item.iter_markers("by_default"):
+            of_class = all(name.startswith("test_") for name in selected.args)
+            if not of_class and callspec is None:
+                continue
+            test, case = item.nodeid.partition("[")[0], callspec.id if callspec is not None else ""
+            if of_class:
+                test, case = test.rpartition("::")[0], item.function.__name__
+            cases.setdefault((test, *selected.args), set()).add(case)
+            if case not in selected.args:
                 item.add_marker(pytest.mark.slow)
     for (test, *names), found in cases.items():  # a single case, called by its id, is not compared
         if len(found) > 1 and (unknown := set(names) - found):
@@ -118,6 +124,12 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_workers() -> None:
+    """Start workers with the fake generator in milliseconds."""
+    fork_workers()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
-"""How many examples Hypothesis tries: a quarter of them by default, all in a run that includes what is slow."""
+"""How many examples Hypothesis tries: a tenth of them by default, all in a run that includes what is slow."""
 
-share = 0.25  # tests/conftest.py sets it before tests are collected
+share = 0.1  # tests/conftest.py sets it before tests are collected
 FEWEST = 3
 
 

@@ -35,6 +35,7 @@ ZONES = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_first_start_makes_an_image_with_one_click_and_regenerate_proves_it(app, browser):
     """A browser that was never here sees the samples; the same seed again gives the same pixels."""
     fresh = browser.browser.new_context()
@@ -77,6 +78,7 @@ def test_what_was_just_typed_survives_another_language(app, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_the_keyboard_meets_the_form_before_the_stage(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
@@ -132,6 +134,7 @@ def test_what_runs_is_shown_on_every_page(app, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_the_benchmark_survives_a_reload_another_page_and_a_new_tab(app, browser):
     """Loaded anew at the instant when the third column is seen, and while a text is typed that was not left."""
     page = new_page(browser)
@@ -190,6 +193,7 @@ NO_STORAGE = """() => { for (const name of ["sessionStorage", "localStorage"])
 FULL_STORAGE = """() => { Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); }; }"""
 
 
+@pytest.mark.by_default("off")
 @pytest.mark.parametrize("broken", [NO_STORAGE, FULL_STORAGE], ids=["off", "full"])
 def test_without_storage_only_a_reload_forgets(app, browser, broken):
     page = new_page(browser)

@@ -33,6 +33,7 @@ def generate(page, prompt, steps="2", images="1"):
     page.locator(".st-key-generate button").click()
 
 
+@pytest.mark.slow
 def test_switching_the_language_twice_keeps_the_model(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
@@ -87,6 +88,7 @@ def test_what_is_typed_survives_another_page_a_reload_and_a_new_tab(app, browser
     page.close()
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_says_how_many_images_it_saved(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
@@ -97,6 +99,7 @@ def test_a_cancelled_job_says_how_many_images_it_saved(app, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_wildcards_of_the_prompt_are_expanded_and_the_template_is_kept(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
@@ -115,6 +118,7 @@ def test_wildcards_of_the_prompt_are_expanded_and_the_template_is_kept(app, brow
     page.close()
 
 
+@pytest.mark.slow
 def test_an_error_can_be_closed_and_does_not_follow_to_other_pages(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
@@ -151,6 +155,7 @@ IN_VIEW = """() => [".st-key-stage_picture", ".st-key-facts", ".st-key-generate 
   (part) => document.querySelector(part)?.getBoundingClientRect().bottom <= 900)"""
 
 
+@pytest.mark.by_default("256-768")
 @pytest.mark.parametrize(("width", "height"), [("1024", "256"), ("256", "256"), ("256", "768")])
 def test_image_and_actions_are_in_view_without_scrolling(app, browser, width, height):
     page = new_page(browser)
@@ -200,6 +205,7 @@ def test_the_viewer_zooms_to_the_images_own_pixels_and_back(app, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_a_preset_is_saved_applied_marked_and_deleted(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")

@@ -98,6 +98,7 @@ def test_arrows_go_to_the_next_image_from_wherever_the_keyboard_is(past, browser
     page.close()
 
 
+@pytest.mark.slow
 def test_all_but_one_are_chosen_and_marked(past, browser):
     address, history = past
     page, _ = opened(browser, address, "/history?lang=en")
@@ -182,6 +183,7 @@ def test_keys_rate_select_trash_and_undo(past, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_a_double_click_opens_the_image_over_the_whole_window(past, browser):
     address, history = past
     ids = history.ids(HistoryQuery())
@@ -230,6 +232,7 @@ def test_a_click_in_the_statistics_filters(past, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_an_import_shows_its_progress_and_can_be_cancelled(past, browser, tmp_path):
     address, history = past
     for number in range(60):

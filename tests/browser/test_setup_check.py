@@ -38,6 +38,7 @@ def shown(page):
     return page.request.get(finished_image(page).evaluate("image => image.src") + "/record").json()
 
 
+@pytest.mark.slow
 def test_a_lora_is_selected_weighed_and_generated_with(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")

@@ -26,11 +26,20 @@ from core.types import IMAGE, MASK, Phase, Progress, ResumeState
 from tests.databases import put_database
 from tests.models.loras import write_lora
 
+ESSENTIAL = (  # what differs most from family to family; the others are run by default for Z-Image and SDXL
+    "test_catalogue_recognises_folder",
+    "test_txt2img_is_plain_diffusers",
+    "test_any_size_is_delivered",
+    "test_every_sampler_runs_and_the_models_own_by_name_is_the_same",
+    "test_img2img_is_plain_diffusers",
+    "test_inpaint_is_plain_diffusers",
+    "test_lora_is_plain_diffusers",
+)
 SIZE = {"width": 64, "height": 80}  # px; multiples of every family's size multiple
 
 
 class FamilyContract:
-    """Subclass as `TestName`, set `pipeline`, and build the model in `build`."""
+    """Subclass as `TestName`, set `pipeline`, and build the model in `build`; mark it `by_default(*ESSENTIAL, its own tests)`."""
 
     pipeline: ClassVar[str]  # the class's name in diffusers
     cfg: ClassVar[float] = 5.0  # for the tests with guidance

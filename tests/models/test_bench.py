@@ -40,6 +40,7 @@ def test_overhead_names_every_part(capfd):
     assert all(any(line.startswith(part) for line in table) for part in seconds)
 
 
+@pytest.mark.slow
 def test_editing_costs_a_line_for_each_upscaler_and_area(capfd):
     assert main.main(["bench", "editing", "--runs", "1", "--side", "64", "--steps", "2"]) == 0
     *table, last = capfd.readouterr().out.splitlines()

@@ -134,7 +134,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Image.Image], str, tuple[str, s
 MODELS = ("parts", "single", "gguf", "z8")
 
 
-@pytest.mark.by_default("lora", "embedding", "upscaler-hires", "controlnet-4-of-4", "parts-vae", "sd-unet")
+@pytest.mark.by_default("embedding", "controlnet-4-of-4", "parts-vae")
 @pytest.mark.parametrize("case", CASES)
 def test_replaced_file_is_told_before_and_after_a_rerun(box: SimpleNamespace, request_of: Callable[..., Any], case: str) -> None:
     options, inputs, file, named = CASES[case]

@@ -153,7 +153,6 @@ def test_with_a_control_net_it_is_the_folders_own(pair, request_of):
     assert (info.path, info.base) == (str(pair.root / "network"), str(pair.file))
 
 
-@pytest.mark.by_default("sdxl")
 @pytest.mark.slow
 def test_each_part_has_the_precision_that_was_asked_for(pair, request_of):
     changed = {"model.dtype": "bfloat16", "vae.dtype": "float32"}
@@ -164,7 +163,6 @@ def test_each_part_has_the_precision_that_was_asked_for(pair, request_of):
     assert parts["vae"].dtype is torch.float32
 
 
-@pytest.mark.by_default("sdxl")
 @pytest.mark.slow
 def test_blocks_on_disk_draw_the_same_image(pair, request_of):
     whole = generated(pair, request_of(model="file", **SIZE))

@@ -292,11 +292,13 @@ def test_another_size_is_covered_and_cut(own, generate):
 
 
 @pytest.mark.parametrize("model", ["beside", "v1"])
+@pytest.mark.by_default("v1")
 def test_any_size_is_delivered_exactly(generate, model):
     assert generate(model, width=67, height=91).image.size == (67, 91)
 
 
 @pytest.mark.parametrize("model", ["whole", "v1"])
+@pytest.mark.by_default("v1")
 def test_without_a_control_image_nothing_is_generated(generate, model):
     with pytest.raises(InputCombinationError, match="control_image: this model needs a control image"):
         generate(model, image=None)
@@ -318,7 +320,6 @@ def test_positions_and_attention_are_the_transformers(own, generate):
     assert same(generate("v21").image, neutral), "and back"
 
 
-@pytest.mark.by_default("v21")
 @pytest.mark.parametrize("model", ["beside", "v1", "v21"])
 @pytest.mark.slow
 def test_blocks_on_disk_draw_the_same_image(own, generate, model):
@@ -328,7 +329,6 @@ def test_blocks_on_disk_draw_the_same_image(own, generate, model):
     assert np.abs(pixels(small.image) - whole).max() <= 2
 
 
-@pytest.mark.by_default("v1")
 @pytest.mark.parametrize("model", ["beside", "v1"])
 @pytest.mark.slow
 def test_half_precision_is_drawn(generate, model):

@@ -38,6 +38,7 @@ def test_any_text_becomes_tokens_and_text_again(pipeline, prompt):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.by_default("dtype0")
 def test_plain_diffusers_draws_at_several_ratios(dtype):
     loaded = ZImagePipeline.from_pretrained(FOLDER, torch_dtype=dtype)
     loaded.set_progress_bar_config(disable=True)

@@ -70,6 +70,7 @@ def by_diffusers(toy, request, prompt, negative):
     return np.asarray(image).astype(int)
 
 
+@pytest.mark.by_default("sd-easy-ink", "sdxl-embedding:Easy-Ink")
 @pytest.mark.parametrize("written", ["easy-ink", "embedding:Easy-Ink"])
 def test_embedding_equals_plain_diffusers(toy, request_of, written: str) -> None:
     given = {"model": str(toy.folder), "cfg_scale": 5.0, **SMALL}

@@ -91,7 +91,7 @@ def test_each_image_of_a_batch_is_the_one_of_its_seed(own, toy, request_of):
     assert not np.array_equal(pixels(batch[0]), pixels(batch[1]))
 
 
-@pytest.mark.by_default("StableDiffusionPipeline")
+@pytest.mark.slow
 def test_steps_are_told_and_a_cancel_ends_them(own, toy, request_of):
     seen = []
     with pytest.raises(Cancelled):
@@ -115,14 +115,14 @@ def test_what_does_nothing_here_is_said(own, toy, request_of, capfd):
     assert "word" not in "".join(capfd.readouterr()), "what people write is not logged"
 
 
-@pytest.mark.by_default("StableDiffusionPipeline")
+@pytest.mark.slow
 def test_any_size_is_delivered_exactly(own, toy, request_of):
     image = own.generate(request_of(model=str(toy[0]), width=67, height=91)).images[0]
     assert image.image.size == (67, 91)
     assert image.rendered_size == (72, 96)
 
 
-@pytest.mark.by_default("StableDiffusionPipeline")
+@pytest.mark.slow
 def test_tiled_decoding_is_applied(own, toy, request_of):
     own.generate(request_of(model=str(toy[0]), width=64, height=64, changed={"vae.enable_tiling": True}))
     assert own.loaded.pipeline.vae.use_tiling

@@ -7,9 +7,15 @@ import pytest
 
 from core.types import IMAGE, REFERENCES, ResumeState
 from tests.models import tiny_models
-from tests.models.family_contract import SIZE, FamilyContract, pixels, scene
+from tests.models.family_contract import ESSENTIAL, SIZE, FamilyContract, pixels, scene
 
 
+@pytest.mark.by_default(
+    *ESSENTIAL,
+    "test_edit_is_plain_diffusers",
+    "test_several_images_are_plain_diffusers",
+    "test_strength_does_nothing_and_says_so",
+)
 class TestFlux2Klein(FamilyContract):
     pipeline = "Flux2KleinPipeline"
 

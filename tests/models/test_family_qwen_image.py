@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import diffusers
 import numpy as np
+import pytest
 import torch
 
 from tests.models import tiny_models
-from tests.models.family_contract import SIZE, FamilyContract, pixels
+from tests.models.family_contract import ESSENTIAL, SIZE, FamilyContract, pixels
 
 
+@pytest.mark.by_default(
+    *ESSENTIAL, "test_vae_tiles_are_diffusers_own", "test_what_is_cut_of_a_long_prompt_is_recorded"
+)
 class TestQwenImage(FamilyContract):
     pipeline = "QwenImagePipeline"
     lora_also = "img_mlp"

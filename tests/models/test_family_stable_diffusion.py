@@ -1,9 +1,12 @@
-"""SD 1.5 and SDXL keep the contract of a family."""
+"""SD 1.5 and SDXL keep the contract of a family; what they share is tried with SDXL by default."""
+
+import pytest
 
 from tests.models import tiny_models
 from tests.models.family_contract import FamilyContract
 
 
+@pytest.mark.by_default("test_catalogue_recognises_folder", "test_txt2img_is_plain_diffusers", "test_lora_is_plain_diffusers")
 class TestSD15(FamilyContract):
     pipeline = "StableDiffusionPipeline"
     lora_parts = ("unet", "text_encoder")

@@ -188,7 +188,6 @@ def test_a_black_mask_is_told(own, request_of):
         own.generate(request_of(width=128, height=96), attempt=ResumeState(inputs=given))
 
 
-@pytest.mark.by_default("demo")
 @pytest.mark.slow
 def test_another_precision_of_the_vae_than_of_the_rest(own, family, request_of):
     """The image is encoded in the VAE's own precision, which stays what it was."""

@@ -79,7 +79,6 @@ def test_over_a_image(toy, request_of):
     )
 
 
-@pytest.mark.by_default("sd")
 @pytest.mark.slow
 def test_within_a_mask(toy, request_of):
     fields = {"model": "plain", "num_inference_steps": 5, "cfg_scale": 3.0, **SIZE}

@@ -13,7 +13,7 @@ from core.config.prompt_weights import CLIP_SKIP, SYNTAX
 from core.errors import CorruptImageError, GenerationError, OutOfMemoryError
 from core.jobs.worker_commands import PromptAnswer, PromptCommands
 from core.models.model_paths import EMBEDDED
-from core.types import GenerationRequest, Phase
+from core.types import GenerationRequest, JobState, Phase
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
 from tests.ui.fake_studio import FakeStudio
@@ -88,6 +88,27 @@ def test_cancel_asks_the_studio(studio, open_page):
     page.button(key="cancel").click().run()
     assert studio.queue.get(job.id).cancel_requested
     assert "Canceled" in all_text(open_page(job=job.id))
+
+
+def test_a_cancelled_job_says_how_many_images_it_saved(studio, open_page):
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house", "num_images": 3}))
+    studio.queue.advance(job.id, 4)
+    studio.history.generated(next(iter(job.request.per_image_requests())), job.id)
+    studio.queue.finish(job.id, JobState.CANCELLED)
+    assert "Canceled. 1 of 3 images were saved." in all_text(open_page(job=job.id))
+
+
+def test_an_error_can_be_closed_and_does_not_follow_to_other_pages(studio, open_page):
+    page = open_page()
+    page.button(key="generate").click().run()
+    assert "Invalid prompt" in all_text(page)
+    page.switch_page("views/queue.py").run()
+    assert "Invalid prompt" not in all_text(page)
+    page.switch_page("views/generate.py").run()
+    assert "Invalid prompt" not in all_text(page)
+    page.button(key="generate").click().run()
+    next(one for one in page.button if one.key.endswith("_close")).click().run()
+    assert not page.exception and "Invalid prompt" not in all_text(page)
 
 
 def test_pause_holds_the_running_job(studio, open_page):

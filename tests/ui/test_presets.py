@@ -28,6 +28,21 @@ def test_a_shipped_preset_is_applied_and_marked_once_something_differs(studio, o
     assert page.selectbox(key="preset_select").label == "Preset (modified)"
 
 
+def test_a_preset_is_saved_marked_and_deleted(studio, open_page):
+    page = open_page()
+    page.number_input(key="w:generation.num_inference_steps").set_value(5).run()
+    page.session_state["preset_menu"] = True
+    page.run()
+    page.text_input(key="preset_name").set_value("five steps").run()
+    page.button(key="preset_save").click().run()
+    assert page.selectbox(key="preset_select").value == "five steps"
+    page.number_input(key="w:generation.num_inference_steps").set_value(7).run()
+    assert page.selectbox(key="preset_select").label == "Preset (modified)"
+    page.button(key="preset_delete").click().run()
+    assert page.selectbox(key="preset_select").value is None and "five steps" not in page.selectbox(key="preset_select").options
+    assert page.number_input(key="w:generation.num_inference_steps").value == 7
+
+
 @pytest.mark.parametrize(
     ("prompt", "is_one"),
     [

@@ -98,6 +98,7 @@ def test_killed_workers_leave_every_cell_once(studio: Studio) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_cancelled_one_keeps_what_is_made_and_can_go_on(studio: Studio) -> None:
     benchmark = begin(studio, "one", "two")
     studio.start()

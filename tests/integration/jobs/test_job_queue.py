@@ -33,6 +33,7 @@ from core.storage.database import Database, now, timestamp
 from core.storage.tables import batches, jobs, previews, switches
 from core.types import Decision, GenerationRequest, Job, JobState, Phase, Progress, SubmitOptions, WorkerStatus
 from tests.conftest import SERVER, OpenDatabase
+from tests.examples import examples
 
 REQUEST = GenerationRequest(prompt="a", seed=1)
 
@@ -204,7 +205,7 @@ class Jobs(RuleBasedStateMachine):
 
 @pytest.mark.all_databases
 def test_any_calls_in_any_order(database: Database) -> None:
-    wished = settings(max_examples=8, stateful_step_count=20, deadline=None)
+    wished = settings(max_examples=examples(24), stateful_step_count=20, deadline=None)
     run_state_machine_as_test(lambda: Jobs(database), settings=wished)
 
 

@@ -99,6 +99,7 @@ def active_or_parked(shop: Shop, asked: dict[str, int], parked: Counter[str]) ->
     return bool(shop.queue.active(1))
 
 
+@pytest.mark.slow
 def test_a_killed_batch_goes_on_with_the_images_that_it_lacks_even_where_seeds_are_the_same(shop: Shop) -> None:
     own = ({}, {"prompt": "b", "template": "{b|c}"}, {"prompt": "c", "width": 96}, {"seed": 9}, {"prompt": "b"})
     asked = replace(make_request(fake_step_seconds=0.1), num_images=5, images=own)

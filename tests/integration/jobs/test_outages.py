@@ -156,6 +156,7 @@ def test_a_slow_store_delays_jobs(store: SwitchedProxy, tmp_path: Path) -> None:
         shop.close()
 
 
+@pytest.mark.slow
 def test_pending_images_survive_a_restart(store: SwitchedProxy, tmp_path: Path) -> None:
     shop, jobs = begin(tmp_path)
     try:

@@ -138,7 +138,6 @@ def test_after_any_kills_there_are_exactly_the_images_asked_for(
     shop.close()
 
 
-@pytest.mark.by_default("mounted folder")
 @pytest.mark.parametrize("storage", ["mounted folder", "object store"], indirect=True)
 @pytest.mark.slow
 def test_both_draw_at_once_and_the_first_that_came_begins_first(postgres: Server, storage: str, tmp_path: Path) -> None:

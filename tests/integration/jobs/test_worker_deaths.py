@@ -62,6 +62,7 @@ def test_the_job_of_a_killed_worker_goes_on_and_no_image_is_made_twice(shop: Sho
     assert shop.worker_pid() != pid
 
 
+@pytest.mark.slow
 def test_a_job_that_workers_die_of_three_times_has_failed_and_the_next_one_runs(shop: Shop) -> None:
     shop.supervisor.start()
     job = shop.wait(shop.submit(fake_fails="exit"))
@@ -97,6 +98,7 @@ def test_a_worker_that_hangs_is_ended_and_the_job_told_why(tmp_path: Path) -> No
         shop.close()
 
 
+@pytest.mark.slow
 def test_a_paused_job_stops_within_a_step_and_goes_on_where_it_was(shop: Shop) -> None:
     shop.supervisor.start()
     job_id = shop.submit(num_images=3, fake_step_seconds=0.1)

@@ -24,6 +24,7 @@ def test_a_job_knows_its_time_from_the_one_before(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(("own", "told"), [(None, "passive"), ("active", "active")])
+@pytest.mark.by_default("sqlite-None-passive")
 def test_threads_of_the_worker_wait_asleep_unless_the_user_says_otherwise(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, own: str | None, told: str
 ) -> None:
