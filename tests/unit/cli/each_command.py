@@ -1,7 +1,7 @@
-"""Run several commands, each in a fork of this process: python -m tests.unit.cli.each_command STDOUT COMMAND...
+"""Run commands, each in a fork of this process, which has imported their modules: python -m tests.unit.cli.each_command
 
-STDOUT is "closed" (a pipe that nobody reads), a file's path, or "-". Each COMMAND is a JSON list of arguments. Prints one JSON
-object for each: its exit code and what it wrote to stderr. Modules are imported once for all commands.
+Reads a JSON object a line: `arguments`, the `environment`, and `stdout`, which is "closed" (a pipe that nobody reads), a file's
+path, or "" for nowhere. Answers each with a line: the exit code and what was written to stderr.
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ import core.cli.users  # noqa: F401
 from core.cli.__main__ import run
 
 
-def main(stdout: str, commands: list[list[str]]) -> None:
-    for arguments in commands:
+def main() -> None:
+    for line in sys.stdin:
+        asked = json.loads(line)
         with tempfile.TemporaryFile() as errors:
             child = os.fork()
             if child == 0:
+                os.environ.clear()
+                os.environ.update(asked["environment"])
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.dup2(_closed_pipe() if asked["stdout"] == "closed" else os.open(asked["stdout"] or os.devnull, os.O_WRONLY), 1)
                 os.dup2(errors.fileno(), 2)
-                if stdout != "-":
-                    os.dup2(_closed_pipe() if stdout == "closed" else os.open(stdout, os.O_WRONLY), 1)
-                sys.argv[1:] = arguments
+                sys.argv[1:] = asked["arguments"]
                 code = run()
                 sys.stdout.close()  # as the interpreter's end would
                 os._exit(code)
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             errors.seek(0)
             said = errors.read().decode(errors="replace")
-        print(json.dumps({"code": code, "errors": said}), file=sys.__stderr__, flush=True)
+        print(json.dumps({"code": code, "errors": said}), flush=True)
 
 
 def _closed_pipe() -> int:
@@ -50,4 +53,4 @@ def _closed_pipe() -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], [json.loads(one) for one in sys.argv[2:]])
+    main()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from argparse import _SubParsersAction
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from sqlite3 import connect
@@ -56,15 +56,36 @@ def every_action() -> tuple[list[str], ...]:
 Ended = tuple[list[str], int, str]
 
 
-def run_each(commands: tuple[list[str], ...], folder: Path, stdout: str = "-", **environment: str) -> list[Ended]:
-    """Return arguments, exit code and stderr of each command."""
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.unit.cli.each_command", stdout, *map(json.dumps, commands)], cwd=PROJECT_ROOT,
-        env=variables(folder, environment), stdin=subprocess.DEVNULL, capture_output=True, check=True,
-    )  # fmt: skip
-    assert b"UnicodeEncodeError" not in process.stdout
-    ended = [json.loads(line) for line in process.stderr.splitlines()]
-    return [(arguments, one["code"], one["errors"]) for arguments, one in zip(commands, ended, strict=True)]
+class Commands:
+    """Runs commands one after the other, each in a fork of one process."""
+
+    def __init__(self, **environment: str) -> None:
+        command = [sys.executable, "-m", "tests.unit.cli.each_command"]
+        self._process = subprocess.Popen(
+            command, cwd=PROJECT_ROOT, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def run(self, commands: tuple[list[str], ...], folder: Path, stdout: str = "", **environment: str) -> Iterator[Ended]:
+        """Yield arguments, exit code and stderr of each command."""
+        assert self._process.stdin and self._process.stdout
+        for arguments in commands:
+            asked = {"arguments": arguments, "stdout": stdout, "environment": variables(folder, environment)}
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+            assert b"UnicodeEncodeError" not in answer
+            yield arguments, (said := json.loads(answer))["code"], said["errors"]
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Commands]:
+    """Yield a process for all tests whose environment need not be that of its start."""
+    running = Commands()
+    yield running
+    running.close()
 
 
 def variables(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
@@ -76,28 +97,31 @@ def assert_no_traceback(arguments: list[str], code: int, errors: str) -> None:
     assert "bug of Z Darkroom" not in errors, (arguments, errors)
 
 
-some_or_all = pytest.mark.parametrize(
-    "commands", [PRINTING[1:4], pytest.param(PRINTING, marks=pytest.mark.slow)], ids=["some", "all"]
-)
+def some_or_all(some: tuple[list[str], ...], every: tuple[list[str], ...]) -> pytest.MarkDecorator:
+    """By default some of the commands."""
+    return pytest.mark.parametrize("asked", [some, pytest.param(every, marks=pytest.mark.slow)], ids=["some", "all"])
 
 
-@some_or_all
-def test_output_that_nobody_reads(tmp_path: Path, commands: tuple[list[str], ...]) -> None:
-    for arguments, code, errors in run_each(commands, tmp_path / "outputs", "closed"):
+@some_or_all(PRINTING[1:4], PRINTING)
+def test_output_that_nobody_reads(commands: Commands, tmp_path: Path, asked: tuple[list[str], ...]) -> None:
+    for arguments, code, errors in commands.run(asked, tmp_path / "outputs", "closed"):
         assert_no_traceback(arguments, code, errors)
         assert "BrokenPipe" not in errors and "Broken pipe" not in errors, (arguments, errors)
 
 
-def test_a_terminal_of_ascii(tmp_path: Path) -> None:
+@some_or_all((PRINTING[0], PRINTING[2], PRINTING[-1], OTHERS[0], OTHERS[-3]), (*PRINTING, *OTHERS))
+def test_a_terminal_of_ascii(tmp_path: Path, asked: tuple[list[str], ...]) -> None:
     ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict", "LC_ALL": "zh_CN.UTF-8"}
-    for ended in run_each((*PRINTING, *OTHERS), tmp_path / "outputs", **ascii_only):
+    commands = Commands(**ascii_only)
+    for ended in commands.run(asked, tmp_path / "outputs", **ascii_only):
         assert_no_traceback(*ended)
+    commands.close()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@some_or_all
-def test_a_full_disk_behind_the_output(tmp_path: Path, commands: tuple[list[str], ...]) -> None:
-    for arguments, code, errors in run_each(commands, tmp_path / "outputs", "/dev/full"):
+@some_or_all(PRINTING[1:4], PRINTING)
+def test_a_full_disk_behind_the_output(commands: Commands, tmp_path: Path, asked: tuple[list[str], ...]) -> None:
+    for arguments, code, errors in commands.run(asked, tmp_path / "outputs", "/dev/full"):
         assert_no_traceback(arguments, code, errors)
         if "--help" not in arguments and arguments not in (["users", "list"], ["queue"]):  # argparse ignores it; nothing is listed
             assert code == 2 and errors.count("\n") == 1, (arguments, code, errors)
@@ -127,7 +151,7 @@ def test_ctrl_c(tmp_path: Path, arguments: list[str]) -> None:
 
 @pytest.mark.by_default("garbage", "server that is away")
 @pytest.mark.parametrize("kind", ["garbage", "folder", "file instead of the outputs folder", "server that is away"])
-def test_a_database_that_cannot_be_used(tmp_path: Path, kind: str) -> None:
+def test_a_database_that_cannot_be_used(commands: Commands, tmp_path: Path, kind: str) -> None:
     outputs, more = tmp_path / "outputs", {}
     if kind == "file instead of the outputs folder":
         outputs.write_text("not a folder")
@@ -137,26 +161,29 @@ def test_a_database_that_cannot_be_used(tmp_path: Path, kind: str) -> None:
         outputs.mkdir()
         database = outputs / "studio.db"
         database.write_bytes(b"no database" * 1000) if kind == "garbage" else database.mkdir()
-    for ended in run_each((["history", "check"], ["generate", "x"]), outputs, **more):
+    for ended in commands.run((["history", "check"], ["generate", "x"]), outputs, **more):
         assert_no_traceback(*ended)
         assert ended[1] in (1, 2) and ended[2].count("\n") == 1, ended
 
 
-def test_every_action_without_a_database_and_without_input(tmp_path: Path) -> None:
+def test_every_action_without_a_database_and_without_input(commands: Commands, tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "studio.db").write_bytes(b"no database" * 1000)
-    for ended in run_each(every_action(), tmp_path / "outputs"):
+    for ended in commands.run(every_action(), tmp_path / "outputs"):
         assert_no_traceback(*ended)
         assert ended[2].count("\n") <= 1, ended
 
 
-def test_help_on_the_narrowest_terminal_without_a_home(tmp_path: Path) -> None:
-    helps = tuple([command, "--help"] for command in launcher.COMMANDS)
-    for ended in run_each((["--help"], *helps), tmp_path / "outputs", COLUMNS="1", HOME="", TERM=""):
+@some_or_all((["--help"], ["queue", "--help"]), (["--help"], *([command, "--help"] for command in launcher.COMMANDS)))
+def test_help_on_the_narrowest_terminal_without_a_home(
+    commands: Commands, tmp_path: Path, asked: tuple[list[str], ...]
+) -> None:
+    for ended in commands.run(asked, tmp_path / "outputs", COLUMNS="1", HOME="", TERM=""):
         assert_no_traceback(*ended)
         assert ended[1] == 0, ended
 
 
+@pytest.mark.by_default("(1,)", "(0, 1, 2)")
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 def test_closed_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
     run = "os.execv(sys.executable, [sys.executable, '-m', 'core.cli', 'queue'])"
