@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import psutil
 import pytest
 
+from core.jobs import supervisor
 from core.types import Phase
 from tests.integration.jobs.harness import Shop, make_request
 
@@ -28,6 +31,7 @@ def test_a_job_knows_its_time_from_the_one_before(shop: Shop) -> None:
 def test_threads_of_the_worker_wait_asleep_unless_the_user_says_otherwise(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, own: str | None, told: str
 ) -> None:
+    monkeypatch.setattr(supervisor, "subprocess", subprocess)  # the environment that a process begins with is not that of a fork
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if own:
         monkeypatch.setenv("OMP_WAIT_POLICY", own)
