@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 continue
             test, case = item.nodeid.partition("[")[0], callspec.id if callspec is not None else ""
             if of_class:
-                test, case = test.rpartition("::")[0], item.function.__name__
+                test, _, case = test.rpartition("::")
             cases.setdefault((test, *selected.args), set()).add(case)
             if case not in selected.args:
                 item.add_marker(pytest.mark.slow)
