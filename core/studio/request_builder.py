@@ -19,7 +19,7 @@ from core.config import samplers
 from core.config.boxes import check_boxes
 from core.config.cfg import CFG, GUIDANCE, as_cfg
 from core.config.control_units import KEY as UNITS
-from core.config.control_units import UNION_TYPES, ControlUnit, read_units, role_of
+from core.config.control_units import MODES, UNION_TYPES, ControlUnit, read_units, role_of
 from core.config.loader import Settings, data_folder
 from core.config.lora_syntax import lora_specs_of, split_prompt
 from core.config.options import FIELDS, SCHEMA
@@ -326,6 +326,13 @@ class RequestBuilder:
             return ()
         use = self._controlnets.find(name).family.controlnet
         return tuple(UNION_TYPES) if use is not None and use.union else ()
+
+    def control_modes(self, name: str) -> Sequence[str]:
+        """Return the control modes that a ControlNet can act in; none for Unions and for Z-Image."""
+        if self._controlnets is None:
+            return ()
+        use = self._controlnets.find(name).family.controlnet
+        return MODES if use is not None and use.modes else ()
 
     def _controlled(self, model: ModelInfo, request: GenerationRequest) -> ModelInfo:
         """Return the model as the ControlNets of the request have it. Raises ControlNetError."""

@@ -20,6 +20,7 @@ from core.models.families.stable_diffusion import backend as stable_diffusion
 from core.models.model_paths import ModelPaths
 from core.types import CONTROL, CONTROLS, IMAGE, MASK, ResumeState
 from tests.models import tiny_models
+from tests.models.loras import write_lora
 from tests.options import measured
 
 SIZE = {"width": 64, "height": 64}
@@ -177,6 +178,56 @@ def test_neutral_units_change_nothing(own, generate):
     back = generate("sd15", roles=())
     assert same(back.image, free.image) and "controlnet.files" not in back.effective, "and back"
     assert own.loaded.info.pipeline == "StableDiffusionPipeline"
+
+
+@pytest.mark.parametrize(
+    "roles", [pytest.param((), marks=pytest.mark.slow), pytest.param((IMAGE,), marks=pytest.mark.slow), (IMAGE, MASK)],
+    ids=["alone", "img2img", "inpaint"],
+)  # fmt: skip
+def test_with_a_lora_and_hires_fix(box, generate, images, roles):
+    """Both passes are plain diffusers' with the ControlNet and the LoRA; outside of a mask are the source's pixels, enlarged."""
+    base = diffusers.StableDiffusionPipeline.from_pretrained(box / "sd15", dtype=torch.float32)
+    lora = write_lora(box / "store" / "loras" / "net.safetensors", base, 4)
+    base.load_lora_weights(str(lora.parent), weight_name=lora.name, adapter_name="net")
+    base.set_adapters(["net"], [0.8])
+    parts, network, large = base.components, sd_network(box, "one"), (128, 128)
+    given = {"guidance_scale": 3.0, "num_inference_steps": 4, "controlnet_conditioning_scale": 0.8}
+    sized = {role: image.resize(large, Image.Resampling.LANCZOS) for role, image in images.items()}
+
+    def draw(seen, mask, image=None, strength=None):
+        kind = "Inpaint" * (mask is not None) or "Img2Img" * (image is not None)
+        pipeline = getattr(diffusers, f"StableDiffusionControlNet{kind}Pipeline")(
+            **parts, controlnet=network, requires_safety_checker=False
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        over = {"image": image, "control_image": seen, "strength": strength} if kind else {"image": seen, **SIZE}
+        over |= {"mask_image": mask, "height": mask.height, "width": mask.width} if kind == "Inpaint" else {}
+        made = pipeline("a red house, day", generator=torch.Generator().manual_seed(7), **given, **over).images[0]
+        return made if mask is None else Image.composite(made, image, mask.point(lambda level: 255 * (level > 0)))
+
+    mask = MASK in roles
+    first = draw(images[CONTROL], images[MASK] if mask else None, images[IMAGE] if IMAGE in roles else None, 0.6)
+    expected = draw(
+        sized[CONTROL], sized[MASK] if mask else None, first.resize(large, Image.Resampling.LANCZOS), 0.5
+    )
+    changed = {
+        "lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6, "hires.enabled": True, "hires.scale": 2.0,
+        "hires.denoising_strength": 0.5,
+    }  # fmt: skip
+    made = generate("sd15", "one:0.8", roles=(CONTROL, *roles), changed=changed, width=128, height=128, cfg_scale=3.0)
+    inside = pixels(sized[MASK]) == 255 if mask else np.ones(large, bool)
+    assert np.array_equal(pixels(made.image)[inside], pixels(expected)[inside])
+    outside = pixels(sized[MASK]) == 0 if mask else ~inside
+    assert np.array_equal(pixels(made.image)[outside], pixels(sized[IMAGE])[outside])
+    assert made.effective["lora.files"] and made.effective["controlnet.files"]
+
+
+@pytest.mark.slow
+def test_with_blocks_on_disk(generate):
+    whole = generate("sd15", "one:0.8").image
+    small = generate("sd15", "one:0.8", changed={"memory.tier": "4gb", "memory.offload": "disk"})
+    assert small.effective["memory.offload"] == "disk"
+    assert np.abs(pixels(small.image) - pixels(whole)).max() <= 2
 
 
 @pytest.mark.slow

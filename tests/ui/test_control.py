@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core.config.control_units import MODES
 from core.models.families import FAMILIES
 from core.studio.request_builder import RequestBuilder
 from core.types import CONTROL
@@ -84,11 +85,12 @@ def test_models_without_a_controlnet_grey_it_with_the_reason(studio, open_page, 
 
 @pytest.fixture
 def networks(monkeypatch):
-    """Two ControlNets for the embedded model, one of them a Union."""
-    types = {"lines": (), "union": ("pose", "depth")}
+    """Three ControlNets for the embedded model: with control modes, a Union, and one without either."""
+    types = {"lines": (), "union": ("pose", "depth"), "plain": ()}
     for name, answer in (
         ("controlnets", lambda self, model: list(types)),
         ("union_types", lambda self, name: types[name]),
+        ("control_modes", lambda self, name: MODES if name == "lines" else ()),
     ):
         monkeypatch.setattr(RequestBuilder, name, answer)
 
@@ -114,6 +116,24 @@ def test_several_controlnets_with_image_weight_and_range(studio, open_page, netw
     assert job.request.inputs == {CONTROL: page.session_state["control_picture"]}
     page.button(key="control_remove_0").click().run()
     assert page.session_state["control_picture"] == "" and page.selectbox(key="unit:0:name").value == "union"
+
+
+def test_only_fields_that_act_are_shown(open_page, networks):
+    page = open_page()
+    page.button(key="control_add").click().run()
+
+    def fields():
+        return {one.key.rpartition(":")[2] for one in page.selectbox if str(one.key).startswith("unit:0:")}
+
+    assert fields() == {"name", "preprocessor", "mode"}
+    page.selectbox(key="unit:0:name").set_value("plain").run()
+    assert fields() == {"name", "preprocessor"}
+    page.selectbox(key="unit:0:name").set_value("lines").run()
+    page.selectbox(key="unit:0:mode").set_value("prompt").run()
+    page.selectbox(key="unit:0:name").set_value("union").run()
+    assert fields() == {"name", "preprocessor", "kind", "mode"}, "what is set can be unset"
+    page.selectbox(key="unit:0:mode").set_value("balanced").run()
+    assert not page.exception and fields() == {"name", "preprocessor", "kind"}
 
 
 def test_a_unit_without_an_image_says_so(open_page, networks):

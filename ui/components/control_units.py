@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-from core.config.control_units import CANNY, DEPTH, MODES, MOST, PREPROCESSORS, TILE, ControlUnit
+from core.config.control_units import BALANCED, CANNY, DEPTH, MODES, MOST, PREPROCESSORS, TILE, ControlUnit
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import CONTROLS, GenerationRequest, ModelInfo
@@ -51,19 +53,20 @@ def _unit(studio: Studio, position: int, unit: ControlUnit, names: list[str]) ->
     _preview(studio, position, unit)
     _slide("weight", position, 0.0, 2.0, 0.05, t("control.weight"))
     _slide("window", position, 0.0, 1.0, 0.05, t("control.window"))
-    types = _types(studio, unit)
-    if types:
-        labels = {"": t("control.type_auto"), **{name: name for name in types}}
+    types, modes = _types_and_modes(studio, unit)
+    # What the ControlNet does not have is shown while it is set, as after a change of the ControlNet, so that it can be unset.
+    if types or unit.kind:
+        labels = {"": t("control.type_auto"), **{name: name for name in types or (unit.kind,)}}
         _select("kind", position, list(labels), t("control.type"), labels)
-    else:
+    if modes or unit.mode != BALANCED:
         _select("mode", position, list(MODES), t("control.mode"), {mode: t(f"control.mode_{mode}") for mode in MODES})
 
 
-def _types(studio: Studio, unit: ControlUnit) -> list[str]:
+def _types_and_modes(studio: Studio, unit: ControlUnit) -> tuple[Sequence[str], Sequence[str]]:
     try:
-        return list(studio.requests.union_types(unit.name))
+        return studio.requests.union_types(unit.name), studio.requests.control_modes(unit.name)
     except StudioError:  # it is gone: the preview and the request say so
-        return []
+        return (), ()
 
 
 def _select(field: str, position: int, choices: list[str], label: str, labels: dict[str, str] | None = None) -> None:
