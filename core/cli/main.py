@@ -290,6 +290,7 @@ def _add_models(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("more", nargs="*", metavar="PATH", help=words["models_more"])
     command.add_argument("--json", action="store_true", help=words["models_json"])
     command.add_argument("--model", metavar="ID", help=words["models_for"])
+    command.add_argument("--verify", action="store_true", help=words["models_verify"])
 
 
 def _add_doctor(command: argparse.ArgumentParser, language: str) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from core.types import Download, ModelInfo
 
 if TYPE_CHECKING:
     from core.models.catalog import Catalog
+    from core.models.checksums import Checksums, Verified
 
 SOURCES = ("huggingface", "modelscope")
 POLL_SECONDS = 0.5
@@ -43,7 +45,8 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     settings = load_settings(configs, os.environ)
     settings.raise_problems()
     if action == "check":
-        return check([target, *arguments.more], arguments.json, arguments.model or settings.model.id, configs, language)
+        paths, model = [target, *arguments.more], arguments.model or settings.model.id
+        return check(paths, arguments.json, model, configs, language, arguments.verify)
     studio = build_studio(settings)
     if action == "get":
         return _get(studio, target, arguments, language)
@@ -56,30 +59,44 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     return DONE
 
 
-def check(paths: Sequence[str], as_json: bool, model: str, configs: Path, language: str) -> int:
-    """Print what each path is. Return 2 if one does not exist, 1 if one is not recognised."""
+def check(
+    paths: Sequence[str], as_json: bool, model: str, configs: Path, language: str, verify: bool = False
+) -> int:
+    """Print what each path is, with `verify` also whether its weight files are as they were published or first seen.
+
+    Return 2 if a path does not exist, 1 if one is not recognised or differs.
+    """
     from core.models.catalog import Catalog
+    from core.models.checksums import Checksums, weight_files_in
     from core.models.describe import Description, describe
     from core.models.model_paths import default_places
 
     catalog = Catalog(configs, default_places(configs))
+    known = Checksums(catalog.places.store)
     found: list[Description] = []
+    verified: dict[str, list[Verified]] = {}
     missing = False
     for name in paths:
         try:
             found.append(
                 describe(Path(os.path.abspath(os.path.expanduser(name))), catalog, _lora_model(catalog, model))
             )
+            path = Path(found[-1].path)
+            verified[found[-1].path] = [_verified(known, file) for file in weight_files_in(path)] if verify else []
         except OSError as error:
             missing = True
             complain(NoPathError(path=name, detail=error.strerror or str(error)), language)
     if as_json and found:
-        objects = [one.as_json() for one in found]
+        told = {path: {"verified": [asdict(one) for one in files]} if verify else {} for path, files in verified.items()}
+        objects = [one.as_json() | told[one.path] for one in found]
         print(json.dumps(objects[0] if len(paths) == 1 else objects, ensure_ascii=False, indent=2))
     elif not as_json:
         for one in found:
             _print_description(one.as_json())
-    return BAD_INPUT if missing else DONE if all(one.recognised for one in found) else FAILED
+            for file in verified[one.path]:
+                _print_verified(file, Path(one.path), language)
+    good = all(one.recognised and all(file.good for file in verified[one.path]) for one in found)
+    return BAD_INPUT if missing else DONE if good else FAILED
 
 
 def _lora_model(catalog: Catalog, model: str) -> ModelInfo | None:
@@ -101,6 +118,22 @@ def _print_description(found: Mapping[str, Any]) -> None:
     print(f"{found['path']}\n    {' | '.join(fact for fact in facts if fact)}\n    use: {found['use']}")
     if found.get("acts_on"):
         print(f"    acts on {found['acts_on']}")
+
+
+def _verified(known: Checksums, file: Path) -> Verified:
+    """Read a file whole, which takes seconds a gigabyte, with its name where somebody watches."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{file.name} ({_gigabytes(file.stat().st_size)})", end="", file=sys.stderr, flush=True)
+    found = known.verify(file)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return found
+
+
+def _print_verified(verified: Verified, path: Path, language: str) -> None:
+    name = Path(verified.file).name if path.is_file() else Path(verified.file).relative_to(path).as_posix()
+    key = verified.result if verified.source is None else f"{verified.result}_{verified.source}"
+    print(f"    {name}: {localize(f'cli.models.verified.{key}')[language]}")
 
 
 def _list(studio: Studio, language: str) -> None:

@@ -41,6 +41,7 @@ from core.inference import (
     residency,
     text_encoding,
     textual_inversion,
+    weight_checks,
 )
 from core.inference.control_networks import ControlNetworks, DepthMaps
 from core.inference.img2img import Inputs
@@ -59,6 +60,7 @@ from core.inference.resolution import check_sides, deliver, size_to_render
 from core.inference.step_state import StepStore
 from core.inference.upscaling import Upscalers
 from core.models.catalog import Catalog
+from core.models.checksums import Checksums
 from core.models.embedding_library import FOLDER as EMBEDDING_FOLDER
 from core.models.embedding_library import Embedding, EmbeddingLibrary
 from core.models.families import backend_of
@@ -135,9 +137,11 @@ class Generator:
             return self._loaded
         on_progress(Progress(Phase.LOADING, detail=model))
         self.unload()
+        replaced = weight_checks.replaced(info, Checksums(self._catalog.places.store), [Path(file) for file, _ in files])
         failed = self._failed[1] if self._failed and self._failed[0] == wanted else None
         watch = LoadWatch(lambda read, total: on_progress(_reading(model, read, total)), is_cancelled)
-        self._loaded = load_model(info, options, failed, self._read, watch)
+        loaded = load_model(info, options, failed, self._read, watch)
+        self._loaded = replace(loaded, decisions=(*loaded.decisions, *replaced))
         self._loaded_for, self._loaded_files = wanted, files
         if self._loaded.previewer is None:
             on_progress(Progress(Phase.LOADING, detail=f"{model}: preview"))

@@ -19,6 +19,7 @@ from accelerate import init_empty_weights
 from diffusers import GGUFQuantizationConfig
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 
+from core.inference.weight_checks import check_values
 from core.inference.weight_reading import dequantised, is_quantised, read_tensors, rows, unused_inputs
 from core.models.families.base import Family
 from core.models.identify import DIFFUSERS, TRANSFORMERS, Component
@@ -40,8 +41,14 @@ def read_part(part: str, source: Source, skeleton: Path, dtype: torch.dtype, not
     """Return the part on the CPU in `dtype`; what is not used of its files is added to `notes`.
 
     Raises:
-        ModelFileError: weights are missing, or tensors beside them are not understood.
+        ModelFileError: weights are missing or can't be right, or tensors beside them are not understood.
     """
+    made = _read(part, source, skeleton, dtype, notes)
+    check_values(part, source.path, made)
+    return made
+
+
+def _read(part: str, source: Source, skeleton: Path, dtype: torch.dtype, notes: list[str]) -> Any:
     if source.component is None:
         return _from_folder(part, source, skeleton, dtype, notes)
     family = family_of(skeleton, source.path.name)

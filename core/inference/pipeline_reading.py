@@ -21,6 +21,7 @@ import transformers
 from core.errors import ModelFileError
 from core.i18n import localize
 from core.inference.part_reading import account, read_part
+from core.inference.weight_checks import check_values
 from core.models.families import FAMILIES, backend_of
 from core.models.families.base import CONTROLNET, Family
 from core.models.part_sources import Source, check_sources, files_of, skeleton_of, sources
@@ -196,10 +197,12 @@ def read_network(
             }
             made, found = kind.from_pretrained(folder, output_loading_info=True, **arguments)
         account(CONTROLNET, path, found["missing_keys"], found["unexpected_keys"], _names_of(made), notes)
+        check_values(CONTROLNET, path, made)
         return made
     network = backend_of(pipeline).network_from_file(path, denoiser, dtype, notes)
     if network is None:
         raise problem(model, path.name, "places")
+    check_values(CONTROLNET, path, network)
     return network
 
 

@@ -105,8 +105,11 @@ def read_network(path: Path, name: str, device: str, key: str) -> Network:
         return Network(name, compact.scale, compact.to(device), device, file_hash(path))
     if find_spec("spandrel") is None:
         raise UpscalerError(key=key, name=name, problem=localize("inference.upscaling.no_spandrel"))
-    import spandrel  # optional, and it imports every architecture that it knows
-
+    try:
+        import spandrel  # optional, and it imports every architecture that it knows
+    except Exception as error:  # such as a torchvision that was built for another torch
+        problem = localize("inference.upscaling.spandrel_broken", detail=" ".join(str(error).split())[:200])
+        raise UpscalerError(key=key, name=name, problem=problem) from error
     try:
         found = spandrel.ModelLoader(device=torch.device(device)).load_from_state_dict(weights)
     except Exception as error:  # it raises many kinds for what it does not know

@@ -79,9 +79,13 @@ def contents_hash(path: Path) -> str:
 
 
 @lru_cache(maxsize=256)  # pages ask at each rerun
-def _contents(file: Path, file_state: tuple[int, int]) -> str:
-    """Return the SHA-256 over a file that stays as its stamp says: over all of it, or its size and many samples."""
-    size = file_state[1]
+def _contents(file: Path, _unchanged: tuple[int, int]) -> str:
+    return sampled_hash(file)
+
+
+def sampled_hash(file: Path) -> str:
+    """Return the SHA-256 over a file as it is now: over all of it up to WHOLE bytes, else its size and many samples."""
+    size = file.stat().st_size
     with file.open("rb") as opened:
         if size <= WHOLE:
             return hashlib.file_digest(opened, "sha256").hexdigest()

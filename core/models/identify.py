@@ -255,7 +255,12 @@ _UPSCALERS: tuple[tuple[str, str], ...] = (
     (r"^(module\.)?RRDB_trunk\.0\.RDB1\.conv1\.weight$", "ESRGAN"),
     (r"^model\.1\.sub\.0\.RDB1\.conv1\.0\.weight$", "ESRGAN"),
     (r"^layers\.0\.residual_group\.", "SwinIR, HAT or DAT"),
+    (r"^body\.0\.body\.0\.body\.0\.weight$", "RCAN"),
     (r"^(params_ema\.)?body\.\d+\.weight$", "Real-ESRGAN compact"),
+    (r"^residual_layer\.0\.", "OmniSR"),
+    (r"^layers\.0\.swin1\.", "DRCT"),
+    (r"^before_RG\.1\.", "DAT or RGT"),
+    (r"^unet1\.conv1\.conv\.0\.", "Real-CUGAN"),
     (r"^(to_img|feats)\.", "SPAN or PLKSR"),
     (r"^conv_up1\.weight$|^upsampl(e|er)\.", "an upscaling network"),
 )

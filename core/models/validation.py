@@ -68,6 +68,8 @@ PROBLEMS = {
     "weights_missing": localize("models.validation.problems.weights_missing"),
     "one_shard": localize("models.validation.problems.one_shard"),
     "weights_unknown": localize("models.validation.problems.weights_unknown"),
+    "weights_values": localize("models.validation.problems.weights_values"),
+    "decayed": localize("models.validation.problems.decayed"),
     "weights_shape": localize("models.validation.problems.weights_shape"),
     "quantised_folder": localize("models.validation.problems.quantised_folder"),
     "only_pickle": localize("models.validation.problems.only_pickle"),

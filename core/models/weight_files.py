@@ -322,9 +322,10 @@ _PICKLE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)* [A-Za-z_]\w*(\.[A-Za-z
 def is_pickle(path: Path) -> bool:
     """Return True for a pickle of any protocol and for a zip archive that holds one, as torch writes them."""
     with path.open("rb") as file:
-        head = file.read(_PICKLE_BYTES)
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER:
-        return False  # a safetensors header, whose length may look like a pickle's first bytes
+        head = file.read(9)
+        if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER:
+            return False  # a safetensors header, whose length may look like a pickle's first bytes
+        head += file.read(_PICKLE_BYTES)
     if head.startswith(b"PK\x03\x04"):
         return _holds_pickle(path, head)
     return is_pickle_data(head)

@@ -610,6 +610,59 @@ def _full(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
     return {f"{_kohya_sgm(*key)}.diff": delta for key, delta in deltas.items()}, dict(deltas), {}
 
 
+# -- what wrappers, savers and converters leave in names and numbers ------------------------------------------------------
+
+
+def _inside(mark: str, prefix: str = "transformer.") -> Rename:
+    """A wrapper's mark before the blocks, and within them."""
+    return lambda part, name: f"{prefix}{mark}" + re.sub(r"^((?:\w+_refiner|layers)\.\d+\.)", rf"\1{mark}", name)
+
+
+_plain("z-peft-named", Z, "peft, saved with the adapter's own name", _dotted("base_model.model."),
+       ends=("lora_A.my_style.weight", "lora_B.my_style.weight"))  # fmt: skip
+_plain("z-compiled-blocks", Z, "trainers that compile block by block", _inside("_orig_mod."))
+_plain("z-fsdp", Z, "trainers with FSDP", _inside("_fsdp_wrapped_module."))
+_plain("z-checkpointed", Z, "trainers with activation checkpointing", _inside("_checkpoint_wrapped_module.", "diffusion_model."))
+_plain("z-kohya-peft-ends", Z, "converters between kohya's and peft's names", _flat("lora_unet_"), alpha=True)
+_plain("z-dit", Z, "VideoX-Fun, DiffSynth-Studio", _dotted("dit."), ends=DOWN_UP, alpha=True)
+_plain("z-flat-transformer", Z, "converters", _flat("transformer_"), ends=DOWN_UP, alpha=True)
+_plain("z-peft-comfyui", Z, "peft over ComfyUI's wrapper", _dotted("base_model.model.diffusion_model."))
+_plain("z-comfyui-flat", Z, "ComfyUI extracts, flattened", _flat("diffusion_model_"), ends=DOWN_UP, alpha=True)
+
+
+def _with_pattern(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    """Layers of their own rank and alpha, told in the notes alone."""
+    tensors, deltas, _ = LAYOUTS["z-diffusers"].write(source)
+    notes = {"r": RANK, "lora_alpha": RANK, "alpha_pattern": {"layers.0.attention.to_q": ALPHA, r"feed_forward\.w1": 1.0},
+             "rank_pattern": {"layers.0.attention.to_q": RANK}}  # fmt: skip
+    for key in deltas:
+        alpha = ALPHA if key[1] == "layers.0.attention.to_q" else 1.0 if key[1].endswith("feed_forward.w1") else RANK
+        deltas[key] = deltas[key] * (alpha / RANK)
+    told = json.dumps({f"transformer.{key}": value for key, value in notes.items()})
+    return tensors, deltas, {"lora_adapter_metadata": told}
+
+
+_layout("z-diffusers-alpha-pattern", Z, "peft with alpha_pattern")(_with_pattern)
+
+
+@_layout("z-alpha-whole", Z, "converters that write alpha as a whole number of one element")
+def _whole_alpha(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors, deltas, notes = LAYOUTS["z-kohya"].write(source)
+    whole = {name: torch.tensor([int(ALPHA)]) if name.endswith(".alpha") else tensor for name, tensor in tensors.items()}
+    return whole, deltas, notes
+
+
+@_layout("z-four-sided", Z, "LoCon over linear layers: matrices as 1 x 1 kernels")
+def _four_sided(source: Source) -> tuple[Tensors, Deltas, dict[str, str]]:
+    tensors, deltas, notes = LAYOUTS["z-kohya"].write(source)
+    return {name: tensor[..., None, None] if tensor.dim() == 2 else tensor for name, tensor in tensors.items()}, deltas, notes
+
+
+_plain("xl-kohya-peft-ends", XL, "converters between kohya's and peft's names", _kohya_sgm, alpha=True)
+_plain("xl-peft-unet", XL, "peft over a pipeline", lambda part, name: f"base_model.model.unet.{name}")
+_plain("xl-peft-named", XL, "peft, saved with the adapter's own name", _dotted("unet."),
+       ends=("lora_A.my_style.weight", "lora_B.my_style.weight"))  # fmt: skip
+
 # -- the table in docs/lora-formats.md and .zh.md ----------------------------------------------------------------------
 
 _FAMILIES = {Z: "Z-Image", XL: "SDXL", SD: "SD 1.5"}

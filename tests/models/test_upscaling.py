@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import random
+import sys
 import weakref
 from dataclasses import replace
 
@@ -20,7 +22,9 @@ from core.errors import Cancelled, OptionError, UpscalerError
 from core.inference import hires, inpaint, upscaling
 from core.inference.generator import build_generator
 from core.inference.upscaling import Network, Upscalers
+from core.models.identify import identify
 from core.models.upscaler_library import UpscalerLibrary
+from core.models.weight_files import read_all
 from core.studio import request_builder
 from core.types import IMAGE, MASK, ModelInfo, Phase, ResumeState
 from tests.models.test_img2img import own, pixels, scene
@@ -100,21 +104,43 @@ def test_compact_files_are_read_without_spandrel(library, tmp_path):
     assert "thrice" in library.names()
 
 
-def test_other_networks_are_read_by_spandrel(library, tmp_path):
-    spandrel = pytest.importorskip("spandrel")
-    from spandrel.architectures.ESRGAN import ESRGAN
+SMALL = {"upscale": 2, "embed_dim": 24, "num_heads": [2, 2]}
+WINDOWS = {**SMALL, "depths": [2, 2], "window_size": 8, "upsampler": "pixelshuffle"}
+NETWORKS = {  # an architecture of spandrel -> its smallest form that enlarges twice
+    "ESRGAN": {"num_filters": 8, "num_blocks": 1, "scale": 2},
+    "SwinIR": WINDOWS,
+    "DAT": {**SMALL, "depth": [1, 1], "split_size": [2, 4]},
+    "OmniSR": {"num_feat": 16, "up_scale": 2},
+    "HAT": {**WINDOWS, "embed_dim": 60},
+    "SPAN": {"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 16, "upscale": 2},
+    "DRCT": WINDOWS,
+}
 
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_other_networks_are_read_by_spandrel(library, tmp_path, name):
+    spandrel = pytest.importorskip("spandrel")
     torch.manual_seed(0)
-    network = ESRGAN(num_filters=8, num_blocks=1, scale=2).eval()
-    save_file(
-        {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, tmp_path / "esr.safetensors"
-    )
-    made, _ = enlarged(library, scene((24, 20)), (48, 40), "esr")
+    network = getattr(importlib.import_module(f"spandrel.architectures.{name}"), name)(**NETWORKS[name]).eval()
+    file = tmp_path / "net.safetensors"
+    save_file({key: tensor.contiguous().clone() for key, tensor in network.state_dict().items()}, file)
+    assert identify(read_all(file)).kind == "upscaler"
+    made, _ = enlarged(library, scene((24, 20)), (48, 40), "net")
     named = spandrel.ModelLoader().load_from_state_dict(network.state_dict())
     x = torch.from_numpy(np.asarray(scene((24, 20))).copy()).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
-        expected = (named(x)[0] * 255).round().permute(1, 2, 0).numpy()
+        expected = (named(x)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
     assert np.abs(pixels(made) - expected).max() <= 1
+
+
+def test_a_spandrel_that_does_not_start_is_told(library, tmp_path, monkeypatch):
+    (tmp_path / "lib" / "spandrel").mkdir(parents=True)
+    (tmp_path / "lib" / "spandrel" / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    monkeypatch.delitem(sys.modules, "spandrel", raising=False)
+    save_file({"layer.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
+    with pytest.raises(UpscalerError, match="torchvision::nms does not exist"):
+        enlarged(library, scene((20, 16)), (40, 32), "other")
 
 
 @pytest.mark.parametrize(
