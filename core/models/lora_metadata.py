@@ -53,6 +53,7 @@ _UNREAD = (  # algorithms that are not read, by the end of a tensor's name
     ("normalisation", re.compile(r"\.(w_norm|b_norm)$")),
     ("replaced", re.compile(r"\.(set_weight|reshape_weight)$")),
 )
+_WRAPPERS = re.compile(r"_orig_mod\.|_fsdp_wrapped_module\.|_checkpoint_wrapped_module\.")  # torch.compile, FSDP, checkpointing
 EMBEDDINGS = re.compile(r"^bundle_emb\.([^.]+)\.")
 _CHANGED_BASE = re.compile(r"(pissa|olora|corda|loftq|lora_ga|mica)", re.IGNORECASE)
 
@@ -239,7 +240,7 @@ def _sorted(
 
 def _plain_name(name: str) -> str:
     """Return a layer's name without what is put in between: early diffusers' attention processor, torch.compile's wrapper."""
-    return re.sub(r"\.processor\.(to_(?:q|k|v|out))$", r".\1", name.replace("_orig_mod.", ""))
+    return re.sub(r"\.processor\.(to_(?:q|k|v|out))$", r".\1", _WRAPPERS.sub("", name))
 
 
 def _layer_of(name: str) -> str:
