@@ -1,4 +1,4 @@
-"""The frame around all pages: title, language, navigation, and what is wrong with the settings."""
+"""Run the app: title, language, navigation, and errors in the settings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def main() -> None:
+    """Run the app for one rerun of a browser: set up the page, then run the page of the address."""
     state.choose_language()
     st.set_page_config(
         page_title=t("app.title"),

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them."""
+"""Format numbers and times for people."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def size_of(count: int | None) -> str:
 
 
 def pixels(width: int, height: int) -> str:
+    """Format a size, such as 1024 × 768."""
     return f"{width}×{height}"
 
 

@@ -1,4 +1,4 @@
-"""The state and content of a job as text."""
+"""Describe the state and content of a job in words."""
 
 from __future__ import annotations
 

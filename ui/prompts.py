@@ -1,4 +1,4 @@
-"""The prompt library: slots of words in configs/prompts/*.yaml, and the sentence that a choice of them makes."""
+"""Read the prompt library: slots of words in configs/prompts/*.yaml, and the prompt that a selection of them makes."""
 
 from __future__ import annotations
 

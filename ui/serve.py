@@ -1,4 +1,4 @@
-"""The app on its port: pages and images together. Started by `python -m ui.serve` from the project's root.
+"""Serve the app: pages and images on one port. Started by `python -m ui.serve` from the project's root.
 
 Telemetry, cross-site protection and theme are in .streamlit/config.toml, the port in configs/ui_config.yaml, who may call
 in configs/service_config.yaml.

@@ -1,4 +1,4 @@
-"""The viewer's time zone: what words and state both need, and neither of the other's."""
+"""Convert times to the viewer's time zone, for words and state alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a batch out of a text (a prompt a line), a CSV table (a field of a request a column) or a list of a program."""
+"""Read the rows of a batch from text (a prompt a line), a CSV table (a request field a column) or a list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files behind __name__: one text a line, or YAML and JSON, in the shipped folder and in one of the user's own, which wins.
+"""Find and read the files behind __name__: text, YAML or JSON; those in the user's folder win over the shipped ones.
 
 A name or pattern is only compared with the files that are there: nothing that a prompt says becomes a path.
 """

@@ -1,4 +1,4 @@
-"""Make the prompt that a seed makes of a template; `templates` reads them.
+"""Expand a template to the prompt of one seed; `templates` parses the template.
 
 The same template, seed and files make the same prompt on any machine: what is drawn comes from SHA-256 of the seed and of the
 draw's number, not from a library's generator that may change.

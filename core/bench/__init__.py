@@ -1,1 +1,1 @@
-"""Benchmarks of this machine: `start.py bench`."""
+"""Measure this machine: `start.py bench`."""

@@ -1,4 +1,4 @@
-"""`bench editing`: what inpainting a part, upscaling and ControlNets cost on this machine.
+"""Measure inpainting a part, upscaling and ControlNets on this machine: `bench editing`.
 
 Each line is the median of its runs after one warm-up. The image is one of the model's own, at twice its side, with a mask over a
 sixteenth of it.

@@ -1,4 +1,4 @@
-"""`bench --executor ray --workers N`: several workers on Ray against the local worker, each on one core and one thread.
+"""Compare workers on Ray with the local worker, each on one core and one thread: `bench --executor ray --workers N`.
 
 Both are studios as an app has them, each over a passing folder: images go through queue, worker, file and row. First the
 spread: the same job of several images, taking turns; they are as large as the model was trained for, because several

@@ -59,18 +59,18 @@ def _without(more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def samplers(studio: Studio) -> Row:
-    """Six samplers at four steps."""
+    """Generate one prompt with six samplers at four steps."""
     return studio.each(SAMPLER, ("euler", "euler_ancestral", "heun", "dpmpp_2m", "unipc", "lcm"), steps=4)
 
 
 def schedules(studio: Studio) -> Row:
-    """Six schedules at four steps."""
+    """Generate one prompt with six schedules at four steps."""
     names = ("simple", "normal", "karras", "exponential", "beta", "sgm_uniform")
     return studio.each(SCHEDULE, names, steps=4)
 
 
 def inpaint(studio: Studio) -> Row:
-    """A masked sky: neutral, with a blurred mask, from noise and from the colors around it."""
+    """Inpaint a masked sky: neutral, with a blurred mask, from noise and from the colors around it."""
     image, mask = studio.image(), Image.new("L", (SIDE, SIDE))
     ImageDraw.Draw(mask).rectangle((0, 0, SIDE, 69), fill=255)
     changes: tuple[dict[str, Any], ...] = (
@@ -81,7 +81,7 @@ def inpaint(studio: Studio) -> Row:
 
 
 def area(studio: Studio) -> Row:
-    """A masked house in an image of twice the side: as a whole, and the masked part alone; cut to the house."""
+    """Inpaint a masked house in an image of twice the side: whole image, then masked area only; cropped to the house."""
     large = studio.image(size=(2 * SIDE, 2 * SIDE))
     mask = Image.new("L", large.size)
     corners = (SIDE // 2, SIDE - 40, 2 * SIDE - 16, 2 * SIDE - 56)
@@ -94,14 +94,14 @@ def area(studio: Studio) -> Row:
 
 
 def boxes(studio: Studio) -> Row:
-    """A box of an image, refined with a prompt of its own."""
+    """Refine a box of an image with a prompt of its own."""
     image = studio.image()
     changed = {"inpaint.boxes": ("120x104+60+56",), "inpaint.mask_blur": 4.0, "img2img.denoising_strength": 0.75}
     return [image, studio.image(changed, BLUE, inputs={IMAGE: image})]
 
 
 def outpaint(studio: Studio) -> Row:
-    """An image, extended to the right, and to a ratio."""
+    """Extend an image to the right, and to a ratio."""
     image, strength = studio.image(), {"img2img.denoising_strength": 0.9}
     right = studio.image({**strength, "outpaint.right": 96}, size=(SIDE + 96, SIDE), inputs={IMAGE: image})
     wide = studio.image({**strength, "outpaint.ratio": "16:9"}, size=(round(SIDE * 16 / 9), SIDE), inputs={IMAGE: image})
@@ -109,7 +109,7 @@ def outpaint(studio: Studio) -> Row:
 
 
 def upscale(studio: Studio) -> Row:
-    """A part of an image at four times the side: nearest, Lanczos, the embedded network, with detail."""
+    """Enlarge a part of an image four times: nearest, Lanczos, the embedded network, with detail."""
     image, size = studio.image(), (4 * SIDE, 4 * SIDE)
     enlarge = {"upscale.mode": "enlarge"}
     detail = {"upscale.mode": "detail", "upscale.tile": 512, "upscale.denoising_strength": 0.1}
@@ -119,7 +119,7 @@ def upscale(studio: Studio) -> Row:
 
 
 def control_maps(studio: Studio) -> Row:
-    """An image and what ControlNets see of it."""
+    """Show an image and its control maps."""
     image = studio.image()
     units = [ControlUnit("", preprocessor=name) for name in ("canny", "lineart", "scribble")]
     units += [ControlUnit("", preprocessor="tile", rate=8.0), ControlUnit("", preprocessor="invert")]
@@ -127,33 +127,33 @@ def control_maps(studio: Studio) -> Row:
 
 
 def lora(studio: Studio) -> Row:
-    """The shipped LoRA at four weights, and at full weight in a part of the blocks."""
+    """Apply the shipped LoRA at four weights, and at full weight in a part of the blocks."""
     uses = ("ink-print:0", "ink-print:0.4", "ink-print:0.8", "ink-print:1.2", "ink-print:0.8:layers.0-3=0")
     return studio.each("lora.use", [(use,) for use in uses])
 
 
 def replaced(studio: Studio) -> Row:
-    """The values of an axis that replaces a word of the prompt."""
+    """Generate the values of an axis that replaces a word of the prompt."""
     return [studio.image(prompt=PROMPT.replace("red", word)) for word in ("red", "blue", "yellow", "green")]
 
 
 def variation(studio: Studio) -> Row:
-    """Five variation strengths."""
+    """Generate five variation strengths."""
     return studio.each(variety.STRENGTH, STRENGTHS, changed={variety.SEED: 99})
 
 
 def prompt_noise(studio: Studio) -> Row:
-    """Five amounts of noise on the prompt embeds."""
+    """Generate five amounts of noise on the prompt embeds."""
     return studio.each(variety.EMBEDS_NOISE, STRENGTHS)
 
 
 def short_prompt(studio: Studio) -> Row:
-    """Five shares of the steps on a shortened prompt."""
+    """Generate five shares of the steps on a shortened prompt."""
     return studio.each(variety.SHORT_STEPS, (0.0, 0.125, 0.25, 0.375, 0.5))
 
 
 def dynamic(studio: Studio) -> Row:
-    """A template with the seeds 1 to 5."""
+    """Generate a template with the seeds 1 to 5."""
     found = []
     for seed in range(1, 6):
         prompt = wildcards.expand(TEMPLATE, seed, lambda name: ())

@@ -1,4 +1,4 @@
-"""`bench load --clients 10`: the app as it is started, under the calls of several clients at once.
+"""Call the running app from several clients at once and measure it: `bench load --clients 10`.
 
 The app runs as a process of its own over a temporary folder, with the settings of `--set` (such as worker.executor=ray or
 storage.database=...). Each client is a thread with one connection: it queues jobs, moves one to the front, cancels one, reads
@@ -241,7 +241,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_app(folder: Path, settings: Mapping[str, Any], configs: Path) -> Iterator[tuple[int, psutil.Process]]:
-    """The app on a free port, from the moment its worker is ready; ended with the block. Raises StudioError."""
+    """Start the app on a free port, and yield its URL once its worker is ready; stop it with the block. Raises StudioError."""
     port = free_port()
     settings = {**settings, "server.port": port, "output.directory": folder}
     environment = {f"ZDARKROOM_{key.upper().replace('.', '__')}": str(value) for key, value in settings.items()}
@@ -254,7 +254,7 @@ def running_app(folder: Path, settings: Mapping[str, Any], configs: Path) -> Ite
 def running_server(
     command: Sequence[str], environment: Mapping[str, str], ready: tuple[int, str], log: Path
 ) -> Iterator[psutil.Process]:
-    """A server, from the moment that the port and path of `ready` answer 200; ended with the block. Raises StudioError."""
+    """Start a server, and yield once the port and path of `ready` answer 200; stop it with the block. Raises StudioError."""
     with log.open("w") as sink:
         server = subprocess.Popen(
             command, cwd=PROJECT_ROOT, env={**os.environ, **environment}, stdout=sink, stderr=sink

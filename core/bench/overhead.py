@@ -1,4 +1,4 @@
-"""`bench overhead`: where the time of a job goes besides text encoder, steps and decoding.
+"""Measure the time of a job outside text encoder, steps and decoding: `bench overhead`.
 
 Jobs of one image run through a studio as an app has it, over a temporary folder: queue row, worker process, progress,
 preview, file and history row, each as durable as always. The parts that a client can't see from outside (encoding, file,

@@ -1,4 +1,4 @@
-"""`bench overhead --http`: a call of each API of the running app against plain diffusers behind FastAPI.
+"""Compare one call of each API of the running app with plain diffusers behind FastAPI: `bench overhead --http`.
 
 Both are servers of their own on this machine, and take turns. A call ends when the client has the image's bytes; the native
 one queues a job, follows its event stream to the end and fetches the file. The pixels are compared. Then several clients

@@ -1,4 +1,4 @@
-"""A model of a known architecture with random weights, so that its speed can be measured where its weights are not.
+"""Make a model of a known architecture with random weights, to measure speed without the real ones.
 
 Its folder holds true configurations, and weight files that say every shape and hold no data (they are sparse: a few
 kilobytes on disk). So all of the studio's loading is the real one, but for the weights: these are random, made on the device.

@@ -1,4 +1,4 @@
-"""`bench rope`: what each scaling of positions does to the embedded model at two and three times its largest trained side.
+"""Measure each RoPE scaling on the embedded model at two and three times its largest trained side: `bench rope`.
 
 Prompts of `demo-eval`, of combinations that training never saw, the same ones for every scaling; the recogniser reads the
 attributes of each image. Beside the share that is right stands how much of an image appears in it twice. Images are

@@ -1,4 +1,4 @@
-"""`bench samplers`: how well the embedded model follows prompts with each sampler and schedule, and how long an image takes.
+"""Measure prompt adherence and seconds per image of the embedded model by sampler and schedule: `bench samplers`.
 
 The prompts are those of `demo-eval`, of combinations that training never saw, the same for every row.
 """

@@ -1,4 +1,4 @@
-"""`bench`: what the studio's care costs on this machine, and what each option brings, by part of the image.
+"""Measure the overhead of the studio and the gain of each option, by phase of an image: `bench`.
 
 First plain diffusers and the studio generate the same prompt and seeds in this process, taking turns after a warm-up. Plain
 diffusers gets the very modules that the studio has loaded, so that a large model need not fit twice. Then the studio runs

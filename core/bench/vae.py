@@ -1,4 +1,4 @@
-"""`bench vae`: decoding in one piece, in blended tiles and in exact bands: distance, time and memory side by side.
+"""Compare VAE decoding in one piece, in blended tiles and in exact bands: difference, time and memory: `bench vae`.
 
 The VAE has the shape of FLUX's (84 million parameters, 16 latent channels), which Z-Image uses, and random weights: what is
 measured follows from the shape, and no download is needed.

@@ -1,4 +1,4 @@
-"""Which settings `bench` measures beside the default one: every other value of every option that costs or saves something.
+"""List the settings that `bench` measures beside the defaults: every other value of every option with a cost or a gain.
 
 Options of generation are rows where they change the number of evaluations, or work beside them: samplers, variety, a long prompt.
 """

@@ -1,4 +1,4 @@
-"""`bench variety`: how far apart the images of different seeds are, and how well they follow the prompt, by each variety option.
+"""Measure how much images of different seeds differ, and their prompt adherence, by variety option: `bench variety`.
 
 The distance is the mean absolute difference of pixels between the seeds of one prompt, in levels of 255.
 """

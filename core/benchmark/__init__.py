@@ -1,4 +1,4 @@
-"""Models and settings compared: the same prompts and seeds by each of several columns, measured and voted on.
+"""Compare models and settings: each column generates the same prompts and seeds, is measured and voted on.
 
 The pages, the command line and the service all use this room over the studio's own verbs.
 """

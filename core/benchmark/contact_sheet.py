@@ -1,4 +1,4 @@
-"""A benchmark as one labelled image: a column each, a row for each prompt and seed."""
+"""Render a benchmark as one labelled image: a column each, a row for each prompt and seed."""
 
 from __future__ import annotations
 

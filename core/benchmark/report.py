@@ -1,4 +1,4 @@
-"""The table of a benchmark: what the records of its images and their files say, column by column.
+"""Compute the metrics of a benchmark's columns from the records of their images and from the files.
 
 Figures of time are medians, so that one slow image (the first, mostly) does not decide. What was not measured is None.
 """

@@ -1,4 +1,4 @@
-"""The table of a benchmark for files, terminals and programs: as values, as CSV, as lines of text."""
+"""Format the results of a benchmark as values, as CSV and as lines of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The blind vote: which two images somebody sees next, on which side, and what all votes together say.
+"""Run the blind vote: select the next pair and its sides, and evaluate all votes.
 
 Both follow from who votes and what there is, so that a page can be loaded again without changing its question.
 """

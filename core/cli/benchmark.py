@@ -1,4 +1,4 @@
-"""`compare`: models and settings over the same prompts and seeds, through the queue of the page; the table, then one JSON line.
+"""`compare`: generate the same prompts and seeds with several models and settings; print the table, then one JSON line.
 
 Each --model begins a column; a --set or --profile before the first one is for all columns, after it for that column.
 """

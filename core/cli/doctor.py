@@ -1,4 +1,4 @@
-"""`doctor`: print what a bug report needs; look at a set-up as an attacker would, and say what to change."""
+"""`doctor`: print what a bug report needs; check a set-up for weaknesses, and say what to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`generate --dry-run`: say what a request will cost, and generate nothing."""
+"""`generate --dry-run`: estimate what a request will cost, and generate nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`generate PROMPT`, or `--prompts-file FILE` for many: one request through the queue of the page, then the files."""
+"""`generate PROMPT` or `--prompts-file FILE`: queue one request, wait for it, and print the files."""
 
 from __future__ import annotations
 

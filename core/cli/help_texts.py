@@ -1,4 +1,4 @@
-"""Help texts of commands and of flags that are not options of the schema, in both languages."""
+"""List the help texts of commands and of flags that are not schema options, in both languages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`history check` and `history rebuild`: the files are the truth, and the database is made to say the same.
+"""`history check` and `history rebuild`: compare the database with the files, and correct it from them.
 
 `history move` copies the database; `history hide NAME` and `history show NAME` ask for a password and hide a collection.
 """

@@ -1,4 +1,4 @@
-"""`inspect FILE...`: how an image was made, by whatever program, as its file says it."""
+"""`inspect FILE...`: print how an image was made, by whatever program, as its metadata says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line behind start.py: generate, compare, models, history, inspect, users, demo-eval, verify, bench, options.
+"""Parse the command line of start.py and run the command: generate, compare, models, history, inspect, users ...
 
 Every error is one line in the user's language.
 

@@ -1,4 +1,4 @@
-"""`options`: the table of all options, made from the schema and from what was measured; configs/README.md is its file."""
+"""`options`: print the table of all options from the schema and from measurements; configs/README.md is written by it."""
 
 from __future__ import annotations
 

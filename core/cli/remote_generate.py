@@ -1,4 +1,4 @@
-"""`generate PROMPT --server URL`: the same request to a studio that runs already, here or on another machine.
+"""`generate PROMPT --server URL`: send the request to a studio that is running, here or on another machine.
 
 Only what the command line and its profile say is sent; all else is for the settings there. The token comes from a
 variable or a file: every user of a machine can read the arguments of its processes.

@@ -1,4 +1,4 @@
-"""`samplers`: list the samplers with A1111's names, the kinds of models that take them, and their schedules."""
+"""`samplers`: list the samplers with A1111's names, the kinds of models that support them, and the schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard input, output and error that are closed, as some services and scripts start a program. Standard library only."""
+"""Replace standard input, output and error where they are closed, as some services start programs. Standard library only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`users add|remove|admin|user|logout NAME`, `users list`: who may use the studio. Passwords are asked for, never arguments."""
+"""`users add|remove|admin|user|logout NAME`, `users list`: manage users. Passwords are prompted for, never arguments."""
 
 from __future__ import annotations
 

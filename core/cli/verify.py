@@ -1,4 +1,4 @@
-"""`verify`: ten images in a row through the real queue and worker, and whether each is as it should be."""
+"""`verify`: generate ten images in a row with the real queue and worker, and check each."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Workers on Ray: a dispatcher takes jobs from the queue and spreads their images over actors on one machine or many."""
+"""Run workers on Ray: a dispatcher claims jobs and distributes their images over actors on one machine or many."""

@@ -1,4 +1,4 @@
-"""One worker of the cluster: a generator with its model in memory.
+"""Run one worker of the cluster: a generator with its model in memory.
 
 Ray calls it from several threads: commands run one after another in a thread of their own, while `listen` returns
 messages and `stop` acts within a step.

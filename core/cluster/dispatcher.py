@@ -1,4 +1,4 @@
-"""The dispatcher: a process of its own that takes jobs from the queue and has the cluster's workers run them.
+"""Dispatch jobs of the queue to the cluster's workers, from a process of its own.
 
     python -m core.cluster.dispatcher [--generator module:function]  < one JSON line of WorkerConfig
 

@@ -1,4 +1,4 @@
-"""Messages between the dispatcher and its actors, and the interface of what carries them."""
+"""Define the messages between the dispatcher and its actors, and the protocol of a transport."""
 
 from __future__ import annotations
 

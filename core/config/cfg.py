@@ -1,4 +1,4 @@
-"""The two names of the CFG scale: `cfg_scale` as users know it, `guidance_scale` as each family's pipeline counts it."""
+"""Convert between `cfg_scale`, as users know it, and `guidance_scale`, as each family's pipeline counts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ControlNet units in the words of A1111's extension: of its API, and of the parameters that it writes into images.
+"""Read and write ControlNet units as A1111's extension does: in its API, and in infotext.
 
     ControlNet 0: "Module: canny, Model: canny-sdxl [d14c016b], Weight: 1, ..., Control Mode: Balanced"
 

@@ -1,4 +1,4 @@
-"""Presets: sets of generation settings with a name.
+"""Store presets: named sets of generation settings.
 
 They are the shipped profiles, the studio's own as YAML files in one folder, and those of each user in a folder below it.
 """

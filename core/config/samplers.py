@@ -1,4 +1,4 @@
-"""Samplers and noise schedules: one line each, from which the options, the pages, A1111's lists and the solvers follow.
+"""Declare samplers and noise schedules, one line each; options, pages, A1111's lists and the schedulers follow.
 
 A sampler is a class of diffusers with arguments, one for flow models (Z-Image and the like) and one for diffusion models (SD 1.5,
 SDXL); it is absent where diffusers has none. Without torch: `core.inference.schedulers` builds the schedulers.

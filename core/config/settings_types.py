@@ -11,7 +11,7 @@ from core.config.schema import Option
 FILE = Path(__file__).with_name("typed_settings.py")
 LINE = 120  # characters
 
-_HEAD = '''"""The settings by section and name, such as `settings.server.port`, for mypy and for editors.
+_HEAD = '''"""Declare the settings by section and name, such as `settings.server.port`, for mypy and editors.
 
 Generated from core/config/options by `python3 start.py options --write`; do not edit it by hand.
 """

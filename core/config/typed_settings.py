@@ -1,4 +1,4 @@
-"""The settings by section and name, such as `settings.server.port`, for mypy and for editors.
+"""Declare the settings by section and name, such as `settings.server.port`, for mypy and editors.
 
 Generated from core/config/options by `python3 start.py options --write`; do not edit it by hand.
 """

@@ -1,4 +1,4 @@
-"""Read the attributes of an image. An independent judge: trained on rendered scenes only, never on the model's images.
+"""Classify the attributes of an image. Trained on rendered scenes only, never on the model's images.
 
 `evaluate` asks it whether a generated image shows what its prompt named.
 """
@@ -43,6 +43,7 @@ class Recogniser(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(192, len(values)) for name, values in scenes.ATTRIBUTES.items()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the logits of each attribute, (batch, values), for images (batch, 3, SIDE, SIDE)."""
         features = self.trunk(images)
         return {name: head(features) for name, head in self.heads.items()}
 
@@ -54,17 +55,19 @@ class Recogniser(nn.Module):
 
 
 def to_input(images: list[Image.Image]) -> Tensor:
+    """Return images of any size as (count, 3, SIDE, SIDE), scaled as the classifier was trained."""
     return torch.from_numpy(np.stack([pixels(image) for image in images]))
 
 
 def load(path: Path = WEIGHTS) -> Recogniser:
+    """Return the trained classifier, in float32."""
     model = Recogniser().eval()
     model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return model
 
 
 def augment(images: Tensor) -> Tensor:
-    """Small shifts, blur, noise, brightness and contrast: a model's image is never as clean as a drawing."""
+    """Vary position, blur, noise, brightness and contrast slightly: a model's images are less clean than rendered ones."""
     dy, dx = (int(torch.randint(-5, 6, ())) for _ in range(2))
     padded = F.pad(images, (5, 5, 5, 5), mode="replicate")
     x = padded[:, :, 5 + dy : 5 + dy + SIDE, 5 + dx : 5 + dx + SIDE]
@@ -88,6 +91,7 @@ def draw_share(job: tuple[int, int]) -> tuple[np.ndarray, list[scenes.Scene]]:
 def train(
     minutes: float, seed: int = 4, count: int = 16_000, path: Path = WEIGHTS, workers: int = 2, device: str = "cpu"
 ) -> None:
+    """Train for `minutes` on `count` rendered scenes, write the weights to `path`, and print the accuracy."""
     torch.manual_seed(seed)
     # Fresh processes, not forks: this one may hold a GPU.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as drawing:

@@ -1,4 +1,4 @@
-"""The network of the embedded upscalers: SRVGGNetCompact of Real-ESRGAN (arXiv 2107.10833), small enough to ship.
+"""Define the network of the embedded upscalers: SRVGGNetCompact of Real-ESRGAN (arXiv 2107.10833), small enough to ship.
 
 Convolutions at the size of the input, then one that makes `scale` x `scale` pixels of each, added to the enlarged input. The
 names of the weights are those of published files, so that other programs read the shipped ones.

@@ -45,6 +45,7 @@ class Report:
     seconds: float = 0.0
 
     def add(self, attribute: str, language: str, right: bool) -> None:
+        """Count one answer."""
         key = attribute, language
         self.asked[key] = self.asked.get(key, 0) + 1
         self.right[key] = self.right.get(key, 0) + right
@@ -57,6 +58,7 @@ class Report:
 
     @property
     def attributes(self) -> list[str]:
+        """Return the attributes that were asked for, in their usual order."""
         return [name for name in scenes.ATTRIBUTES if any(k[0] == name for k in self.asked)]
 
     @property
@@ -66,18 +68,22 @@ class Report:
 
     @property
     def worst(self) -> float:
+        """Return the lowest rate of an attribute, 0 to 1; 1.0 where nothing was asked."""
         return min(map(self.rate, self.attributes), default=1.0)
 
     @property
     def language_gap(self) -> float:
+        """Return the difference of the rates of the languages, 0 to 1."""
         rates = [self.rate(language=language) for language in captions.LANGUAGES]
         return max(rates) - min(rates)
 
     @property
     def passed(self) -> bool:
+        """Return True where average, worst attribute and language gap reach their bars."""
         return self.average >= AVERAGE_BAR and self.worst >= WORST_BAR and self.language_gap <= LANGUAGE_GAP
 
     def table(self) -> str:
+        """Return the rates as lines of text, by attribute and language."""
         lines = [f"{'attribute':<12}{'all':>8}{'zh':>8}{'en':>8}{'asked':>8}"]
         for name in [*self.attributes, None]:
             rates = [self.rate(name), *(self.rate(name, language) for language in captions.LANGUAGES)]
@@ -90,6 +96,7 @@ class Report:
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, object]:
+        """Return the figures for JSON."""
         return {
             "passed": self.passed,
             "average": round(self.average, 4),
@@ -114,7 +121,7 @@ def questions(count: int, seed: int) -> list[Question]:
 
 
 def evaluate(generate: Generate, prompts: int = 200, seed: int = 2025, width: int = 256, height: int = 256) -> Report:
-    """Asks `generate(prompt, seed, width, height)` for each question's image and reads it."""
+    """Generate an image for each question with `generate(prompt, seed, width, height)`, classify it, and count."""
     judge, report, began = classifier.load(), Report(), time.monotonic()
     for question in questions(prompts, seed):
         read = judge.read(generate(question.prompt, question.seed, width, height))
@@ -125,7 +132,7 @@ def evaluate(generate: Generate, prompts: int = 200, seed: int = 2025, width: in
 
 
 def plain_pipeline(folder: Path, steps: int = 8, guidance: float = 0.0) -> Generate:
-    """Plain diffusers on the folder, nothing of ours."""
+    """Return a generator of plain diffusers on the folder, without the studio."""
     import torch
     from diffusers import ZImagePipeline
 
@@ -147,6 +154,7 @@ def plain_pipeline(folder: Path, steps: int = 8, guidance: float = 0.0) -> Gener
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Evaluate a diffusers folder; return 0 when it passes, else 1."""
     parser = argparse.ArgumentParser(prog="python -m core.demo.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--seed", type=int, default=2025)

@@ -1,4 +1,4 @@
-"""The recogniser without torch: its trained weights in NumPy, a few milliseconds an image.
+"""Run the classifier without torch: its trained weights in NumPy, a few milliseconds an image.
 
 The pages ask it how well images of the embedded model obey their prompts, and must not import torch for that.
 """

@@ -14,7 +14,7 @@ OVERLAP = 0.25  # of the area: with less in common, chance decides
 
 
 def repetition(image: Image.Image) -> float:
-    """0 (nothing appears again) to 1 (the image is made of copies of one part).
+    """Return how much of an image appears twice, from 0 (nothing) to 1 (it is made of copies of one part).
 
     The autocorrelation of the detail, per pixel of the overlap and as a share of its value at no shift; its highest value.
     Detail is what differs from its row's mean: sky and ground run through a whole row and repeat nothing.

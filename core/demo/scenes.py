@@ -1,4 +1,4 @@
-"""The world of the embedded model: what a scene can hold, and which scenes are kept for the test.
+"""Define the world of the embedded model: what a scene can contain, and which scenes are held out for the test.
 
 A scene is a handful of named attributes. Everything important in its image follows from them, so a caption can
 say it and a recogniser can check it; `painting.draw` adds only a little jitter. The random generator is always
@@ -68,11 +68,12 @@ class Scene:
             raise ValueError(f"a {self.celestial} does not shine at {self.time}")
 
     def attributes(self) -> dict[str, str]:
+        """Return the value of every attribute by name."""
         return {name: getattr(self, name) for name in ATTRIBUTES}
 
     @property
     def held_out(self) -> bool:
-        """True where either object makes a combination that training never shows."""
+        """Return True where either object makes a combination that training never shows."""
         second = self.kind2 != NONE and is_held_out(self.kind2, self.color2, self.ground, self.time)
         return second or is_held_out(self.kind, self.color, self.ground, self.time)
 

@@ -1,4 +1,4 @@
-"""The ten objects of a scene, each drawn in its own unit box.
+"""Draw the ten objects of a scene, each in its own unit box.
 
 x runs from the object's middle, y from the ground up, and 1 is the object's height. Only flat shapes and two or
 three tones: a token of the model covers 16 px, so finer detail would be lost.
@@ -27,7 +27,7 @@ GLASS: Color = (186, 226, 246)
 
 
 def shade(color: Color, factor: float) -> Color:
-    """Darker below 1, towards white above 1."""
+    """Return a darker color for a factor below 1, a lighter one above."""
     if factor <= 1:
         return tuple(round(c * factor) for c in color)  # type: ignore[return-value]
     return tuple(round(c + (255 - c) * (factor - 1)) for c in color)  # type: ignore[return-value]
@@ -44,14 +44,17 @@ class Pen:
         return self._x + x * self._height, self._y - y * self._height
 
     def poly(self, points: list[tuple[float, float]], color: Color) -> None:
+        """Draw a filled polygon of unit-box points (x to the right, y upwards)."""
         pixels = [self._at(*p) for p in points]
         self._draws[0].polygon(pixels, fill=color)
         self._draws[1].polygon(pixels, fill=255)
 
     def rect(self, x0: float, y0: float, x1: float, y1: float, color: Color) -> None:
+        """Draw a filled rectangle between two corners."""
         self.poly([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], color)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
+        """Draw a filled ellipse around (x, y) with radii rx and ry."""
         box = [*self._at(x - rx, y + ry), *self._at(x + rx, y - ry)]
         self._draws[0].ellipse(box, fill=color)
         self._draws[1].ellipse(box, fill=255)

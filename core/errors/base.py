@@ -1,4 +1,4 @@
-"""The base class of errors: a code, values, and a message in each language."""
+"""Define the base class of errors: a code, values, and a message in each language."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Generated and imported images: rows, search, annotations, sweeps, importers, integrity."""
+"""Keep generated and imported images: rows, search, annotations, sweeps, importers, integrity."""

@@ -1,4 +1,4 @@
-"""Annotations of images (rating, favourite, note, tags, collections, trash) as a small JSON file beside each image.
+"""Write and read annotations (rating, favourite, note, tags, collections, trash) as a small JSON file beside each image.
 
     <image>.marks.json: {"format": "zdarkroom-marks", "version": 1, "rating": 4, "favourite": true, "note": "...",
                            "tags": [...], "collections": [...], "trashed_at": null}

@@ -1,4 +1,4 @@
-"""Actions on one image or many: annotate, move to the trash, restore, delete.
+"""Annotate, move to the trash, restore or delete images, one or many.
 
 Images are handled in parts of PART, each in one transaction, so that nobody waits long for the database. Files beside images are
 written after their rows.

@@ -1,4 +1,4 @@
-"""Contact sheets: images in rows and columns with their labels, as one image."""
+"""Compose contact sheets: images in rows and columns with their labels, as one image."""
 
 from __future__ import annotations
 

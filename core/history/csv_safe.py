@@ -1,4 +1,4 @@
-"""Lines of a CSV in which a spreadsheet runs no formulas."""
+"""Write CSV lines in which a spreadsheet runs no formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hidden collections: their images are shown only after the password was typed, and are locked again after a time.
+"""Hide collections behind a password: unlocked for some minutes, then locked again.
 
 This is hiding, not encryption: the files lie in the output folder as every other image. Passwords are stored as scrypt
 hashes in the database; who has unlocked what is kept in the memory of this process, so a restart locks everything.

@@ -1,4 +1,4 @@
-"""An image's record in its three shapes: JSON in file and database, `ImageRecord`, and the row that is searched.
+"""Convert an image's record between its three forms: JSON in file and database, `ImageRecord`, and the searchable row.
 
 {"format": "zdarkroom", "version": 1, "program": "Z Darkroom 0.1.0", "id": ..., "job_id": ..., "created_at": ...,
  "requested": {every field of GenerationRequest}, "resolved": {what was in effect, with the versions of libraries},

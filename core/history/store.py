@@ -1,4 +1,4 @@
-"""The history: images on disk and their rows, together or not at all.
+"""Store images: each file and its row are written together or not at all.
 
 Adding writes the file (whole and durable), then the row; a file whose row fails is removed. Deleting removes the row,
 then thumbnail

@@ -1,4 +1,4 @@
-"""Sweeps: one image generated over the values of one to three axes, and the contact sheet of them all.
+"""Store sweeps: one image generated over the values of one to three axes, and their contact sheet.
 
 A sweep is a row with its axes and its jobs, in reading order; its sheet is a file beside the folders of dates.
 """

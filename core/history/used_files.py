@@ -1,4 +1,4 @@
-"""Which files took part in an image, and their hashes, as its record has them.
+"""List the files that an image was made with, and their hashes, from its record.
 
 Parts of the model, LoRAs, embeddings, ControlNets, the model of depth maps, upscalers. What decided nothing in the end is not among
 them: a tiny decoder makes previews alone, and the boxes that a detector found are in the request.

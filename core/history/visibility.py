@@ -1,4 +1,4 @@
-"""Which images somebody may see: the own ones where there are users, and none of a hidden collection that is locked.
+"""Decide which images a viewer may see: their own where there are users, and none of a locked collection.
 
 An image belongs to the user whose job made it, or who imported it. The owner is a label of the image (kind OWNER), written
 together with its row. Images without an owner, made before there were users or on the command line, belong to admins.

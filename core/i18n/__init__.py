@@ -1,4 +1,4 @@
-"""The texts of errors and reasons in every language, one YAML catalogue a language.
+"""Load the texts of errors and reasons, one YAML catalogue a language.
 
 Labels and help of an option stay with its declaration (`core.config.options`), words of the pages in `ui/locales`.
 """

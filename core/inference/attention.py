@@ -1,4 +1,4 @@
-"""The attention of the loaded transformer: which kernel, how much dropout, and in which numbers it is rotated.
+"""Set the attention of the loaded transformer: its kernel, its dropout, and the precision of RoPE.
 
 diffusers' own switch, `set_attention_backend`, also changes the default of the whole process; and its xformers switch of old
 installs a processor without RoPE. So neither is called: this module gives each attention a processor that names its backend.

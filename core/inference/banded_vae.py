@@ -1,4 +1,4 @@
-"""The VAE of the FLUX kind (AutoencoderKL) in bands of rows, equal to one piece but for rounding.
+"""Run a VAE of the FLUX kind (AutoencoderKL) in bands of rows, equal to one piece except for rounding.
 
 Tiles that are coded one by one see only themselves: each GroupNorm takes its statistics over the tile, so brightness and colour
 shift from tile to tile. Here the network is walked layer by layer over the whole image. What lies between two layers waits in

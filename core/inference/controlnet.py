@@ -1,4 +1,4 @@
-"""The control images that ControlNets follow, and the arguments of the pipeline for them. Without torch.
+"""Prepare the control images that ControlNets follow, and the arguments of the pipeline for them. Without torch.
 
 A model may have a ControlNet of its own, which the options `controlnet.preprocessor` to `controlnet.end` are for; or ControlNets
 are put beside it by the option `controlnet.units`.

@@ -1,4 +1,4 @@
-"""Crop, generate, paste: what of an input image is regenerated, from which content, at which size, and how it is blended in.
+"""Crop, generate and paste: select the area of an input image, its initial content and size, and blend the result in.
 
 `prepare` brings image and mask to the requested size as the options `outpaint.*` and `inpaint.*` want them. A pass then
 generates the whole image or one `Region` of it, which is cropped with its padding and generated at the model's own resolution.

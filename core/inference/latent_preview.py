@@ -1,4 +1,4 @@
-"""A small estimate of the forming image, from the latents that a step points at.
+"""Estimate the image from the latents of a step, as a small preview.
 
 Most models have a linear map from latent channels to red, green and blue: one beside their weights as `preview.safetensors`
 (`weight` (channels, 3) and `bias` (3,), from normalised latents to colours of 0 to 1), or one fitted when the model is loaded

@@ -1,4 +1,4 @@
-"""A pipeline onto its device: whole, part by part (see `residency`), block by block, or block by block from the disk."""
+"""Move a pipeline to its device: whole, part by part (see `residency`), block by block, or block by block from the disk."""
 
 from __future__ import annotations
 

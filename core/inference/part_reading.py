@@ -1,4 +1,4 @@
-"""Make one part of a pipeline from its source: a diffusers folder, or the tensors of a file in whatever names they have.
+"""Build one part of a pipeline from a diffusers folder, or from the tensors of a file under any known names.
 
 Each way ends with an account: a weight that is missing is an error, and so is a tensor beside a weight that nothing explains; any
 other tensor that is not used is noted.

@@ -1,4 +1,4 @@
-"""Number formats of the components: what to try when an image breaks, and decoding in float32."""
+"""Choose number formats of the components: what to try when an image is corrupt, and decoding in float32."""
 
 from __future__ import annotations
 

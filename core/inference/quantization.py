@@ -1,4 +1,4 @@
-"""Smaller weights: fp8 storage, torchao's int8 and fp8, bitsandbytes' NF4, GGUF files.
+"""Quantise weights: fp8 storage, torchao's int8 and fp8, bitsandbytes' NF4, GGUF files.
 
 All but fp8 storage need extras (requirements-extras.txt); `load_choices.missing` says what each lacks on this machine. Quantised
 are the linear layers of the repeated blocks, where nearly all parameters are; embeddings, norms, time and output layers stay as

@@ -1,4 +1,4 @@
-"""Keep the parts of a pipeline on the GPU as far as they fit: what works in every step stays, what works once visits.
+"""Keep the parts of a pipeline on the GPU as far as they fit: parts of every step stay, others are moved in for their work.
 
 Weights are copied to the GPU and never back: their copy in the machine's own memory stays, and a part that leaves drops the one
 on the GPU. Only for weights that are plain tensors; what torchao and bitsandbytes make is moved by accelerate.

@@ -1,4 +1,4 @@
-"""Rotary positions of the loaded transformer: as trained, switched off, or scaled for images larger than the trained ones.
+"""Set RoPE of the loaded transformer: as trained, switched off, or scaled for images larger than the trained ones.
 
 `transformer.rope_embedder` is a plain callable from integer position ids (n, 3) to complex64 factors (n, head_dim / 2); replacing
 it changes the positions without touching a weight. Axis 0 counts the words, axes 1 and 2 are rows and columns of tokens; only

@@ -1,4 +1,4 @@
-"""Encode prompts: watched, so that it can be cancelled between layers, and without work that the same image does not need.
+"""Encode prompts so that it can be cancelled between layers, and skip work that the same image does not need.
 
 What is saved can be switched off and gives the same bits.
 """

@@ -1,4 +1,4 @@
-"""A VAE that works in tiles, encoder and decoder apart, with sizes that always fit together.
+"""Set VAE tiling, for encoder and decoder separately, with a consistent pair of pixel and latent sizes.
 
 diffusers cuts the latents into tiles of `tile_latent_min_size`, decodes each, and pastes them at a stride that it computes
 twice, once in latents and once in pixels, each time rounding down. Where the two disagree the image has the WRONG SIZE.

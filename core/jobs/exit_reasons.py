@@ -1,4 +1,4 @@
-"""Exit codes of worker processes, and why a worker ended, in both languages."""
+"""Explain exit codes of worker processes in both languages."""
 
 from __future__ import annotations
 

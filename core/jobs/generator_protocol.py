@@ -1,4 +1,4 @@
-"""The interface between a worker and a generator, which is imported by name so that only the worker imports torch."""
+"""Define the interface between worker and generator; the generator is imported by name so that only the worker loads torch."""
 
 from __future__ import annotations
 
@@ -41,9 +41,15 @@ class LoadedModel(Protocol):
     @property
     def versions(self) -> Mapping[str, str]: ...
     @property
-    def asked(self) -> Mapping[str, Any]: ...
+    def asked(self) -> Mapping[str, Any]:
+        """Return the options of loading as they were requested."""
+        ...
+
     @property
-    def effective(self) -> Mapping[str, Any]: ...
+    def effective(self) -> Mapping[str, Any]:
+        """Return the options of loading that took effect."""
+        ...
+
     @property
     def capabilities(self) -> Sequence[Capability]: ...
 

@@ -1,4 +1,4 @@
-"""Spans of a job for OpenTelemetry: waiting, loading, encoding, denoising, decoding, saving. Without its SDK they cost nothing."""
+"""Record a job's spans for OpenTelemetry: waiting, loading, encoding, denoising, decoding, saving. Free without its SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The durable queue: one row a job, ordered by priority, then first in, first out.
+"""Queue jobs durably: one row a job, ordered by priority, then first in, first out.
 
 Pages submit, look at, reorder and cancel jobs here; workers use `WorkerQueue`.
 """

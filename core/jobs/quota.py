@@ -1,4 +1,4 @@
-"""How much one user may generate: images and pixels an hour, and space on the disk."""
+"""Limit what one user may generate: images and pixels an hour, and space on the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue as one viewer sees it.
+"""Restrict the queue to what one viewer may see and change.
 
 Where there are users, each sees and changes the own jobs alone. Admins also see that others have jobs, without their prompts
 and images, and may cancel, pause and reorder them. Jobs whose images are in a locked collection are not listed.

@@ -1,4 +1,4 @@
-"""The worker: a process of its own that makes the images, one job after the other, with the model kept in memory.
+"""Run the worker: one job after the other in a process of its own, with the model kept in memory.
 
     python -m core.jobs.worker [--generator module:function]  < one JSON line of WorkerConfig
 

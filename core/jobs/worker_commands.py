@@ -88,7 +88,7 @@ class WorkerRequests:
         self._directory = directory
 
     def ask(self, verb: Verb, name: str) -> None:
-        """Request to `add` a worker on a machine (its id) or `drain` a worker (its id). NotWritableError when that fails."""
+        """Request to `add` a worker on a machine (its id), or to `drain` a worker (its id). Raises NotWritableError."""
         _write(self._directory / f"{PREFIX}{new_id()}.command", [verb, name])
 
     def take(self) -> list[tuple[Verb, str]]:

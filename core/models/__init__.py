@@ -1,1 +1,1 @@
-"""Models on disk: the catalogue, validation of files, families, LoRAs, downloads. Nothing here loads weights."""
+"""Manage models on disk: the catalogue, validation of files, families, LoRAs, downloads. Nothing here loads weights."""

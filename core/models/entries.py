@@ -1,4 +1,4 @@
-"""The YAML files of the catalogue: one model each, checked key by key."""
+"""Read the YAML files of the catalogue: one model each, checked key by key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs by which LoRAs of other families, and files that are no LoRA, are recognised so that they can be called what they are."""
+"""List the signs by which LoRAs of other families, and files that are no LoRA, are recognised and named."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Another studio over HTTP: a client, and a generator that has it generate."""
+"""Use another studio over HTTP: a client, and a generator that has it generate."""

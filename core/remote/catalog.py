@@ -1,4 +1,4 @@
-"""The models of the remote studio; while it does not answer, the entries of this one's own catalogue."""
+"""List the models of the remote studio; while it does not answer, the entries of the local catalogue."""
 
 from __future__ import annotations
 

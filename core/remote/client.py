@@ -1,4 +1,4 @@
-"""A client of another studio's /api/v1.
+"""Call another studio's /api/v1.
 
 It uses `http.client` rather than `requests`: certificates are checked against the system's store, where the CA of a private
 network is installed, and no redirect, proxy or .netrc can send the token to another address than the given one.

@@ -1,4 +1,4 @@
-"""A generator that has another studio generate; it has the same contract as the local one.
+"""Generate on another studio, with the same contract as the local generator.
 
 Each job is one job there, a batch one for each of its images, under an idempotency key made of the job's id:
 whatever dies in between, the same job finds the same remote job again, and no image is made twice. Images travel as PNG,

@@ -1,4 +1,4 @@
-"""The LoRAs of the remote studio: their names come from there, and whether one can be used is said there."""
+"""List the LoRAs of the remote studio, which decides whether one can be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The studio over HTTP, beside the pages: /api is its own dialect, /v1 is OpenAI's, /sdapi/v1 is A1111's.
+"""Serve the studio over HTTP beside the pages: /api is our own API, /v1 OpenAI's, /sdapi/v1 A1111's.
 
 All three put jobs into the same queue, under the same limits, and give each caller the images of its own jobs.
 """

@@ -1,4 +1,4 @@
-"""A1111's dialect: txt2img, img2img, progress, interrupt, skip and options; `a1111_facts` has its lists, `a1111_extras` its tools.
+"""Serve A1111's API: txt2img, img2img, progress, interrupt, skip and options; lists are in `a1111_info`, tools in `a1111_extras`.
 
 Bodies are read in `a1111_request`. What asks for something that is not here is named in the answer's `ignored`, or refused.
 """

@@ -1,4 +1,4 @@
-"""ControlNet units in the shape of A1111's extension: `alwayson_scripts.controlnet.args`, and its lists at /controlnet."""
+"""Read ControlNet units of A1111's extension, `alwayson_scripts.controlnet.args`, and serve its lists at /controlnet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A1111's tools beside generation: enlarging images, the parameters of a file, captions (which are not here)."""
+"""Serve A1111's tools: enlarge images, read the parameters of a file, refuse captions (which are not implemented)."""
 
 from __future__ import annotations
 

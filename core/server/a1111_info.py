@@ -1,4 +1,4 @@
-"""A1111's lists: what clients ask for when they start. An empty list is an honest answer; a missing route ends some of them."""
+"""Serve the lists that A1111's clients request when they start. A missing route stops some of them; an empty list does not."""
 
 from __future__ import annotations
 

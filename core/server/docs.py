@@ -1,4 +1,4 @@
-"""The service's documentation as a page of our own, rendered from the OpenAPI documents: no script, nothing from elsewhere."""
+"""Render the API documentation from the OpenAPI documents as a page of our own, without scripts or foreign resources."""
 
 from __future__ import annotations
 

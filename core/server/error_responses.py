@@ -58,6 +58,7 @@ class Answer(JSONResponse):
     """JSON in ASCII, because a prompt may contain half a surrogate pair, which UTF-8 can't encode."""
 
     def render(self, content: Any) -> bytes:
+        """Encode the content as ASCII JSON."""
         return json.dumps(content, separators=(",", ":"), default=jsonable_encoder).encode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""Answer /_stcore/health with the truth: ready, starting, or degraded with its reasons.
+"""Answer /_stcore/health: ready, starting, or degraded with its reasons.
 
 Starting is 503. Degraded is 200, as the pages still work and say what to do; the status is in the body for whoever watches.
 """

@@ -1,4 +1,4 @@
-"""The socket that the server listens on, and how many and how slow its connections may be.
+"""Open the server's socket, and limit how many and how slow its connections may be.
 
 uvicorn reads requests (h11); this module adds what it leaves open: a deadline for headers, a least speed for bodies, a limit of
 connections in all and by address, and TCP_NODELAY, without which every answer on a kept-open connection waits 40 ms.
@@ -145,6 +145,7 @@ class BoundedProtocol(H11Protocol):
     _received = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accept the connection, or close it when there are too many."""
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) else ""
         if not self.limits.admit(address):
@@ -158,6 +159,7 @@ class BoundedProtocol(H11Protocol):
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Free the connection's place in the limits."""
         self._stop()
         if self._address == "?":
             return
@@ -165,6 +167,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Receive bytes, and start or stop the deadlines for headers and body."""
         if self._address == "?":
             return
         self._received += len(data)
@@ -180,10 +183,12 @@ class BoundedProtocol(H11Protocol):
             self._stop()
 
     def on_response_complete(self) -> None:
+        """Wait for the next request on the same connection."""
         self._stop()
         super().on_response_complete()
 
     def handle_websocket_upgrade(self, event: Any) -> None:
+        """Hand the connection to the websocket protocol, counted in the limits as before."""
         super().handle_websocket_upgrade(event)
         taken = self.transport.get_protocol()
         lost = taken.connection_lost

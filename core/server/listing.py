@@ -1,4 +1,4 @@
-"""A question to the history as one word of an address, and the part of its answer that a gallery shows.
+"""Encode a history query as one part of an address, and return the part of its result that a gallery shows.
 
 GET /api/history?query=<word>&offset=50000&limit=100  ->  {"total": 100000, "items": [{"id": ..., "alt": ...}, ...]}
 

@@ -1,4 +1,4 @@
-"""The login page: a form, no script; and the page that logs out."""
+"""Serve the login page, a form without scripts, and the page that logs out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /metrics: figures of the studio in the text format of Prometheus. Off unless `server.metrics` is set; behind the gate."""
+"""Serve GET /metrics in Prometheus' text format. Off unless `server.metrics` is set; behind authentication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small HTML pages of our own beside Streamlit's: the look they share, without a script, a font or an image."""
+"""Render small HTML pages beside Streamlit's with one style, without a script, a font or an image."""
 
 from __future__ import annotations
 

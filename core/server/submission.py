@@ -1,4 +1,4 @@
-"""Queue the job of a call, and return its images, for all three dialects."""
+"""Queue the job of a call and return its images, for all three APIs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a request comes from, for the studio: a user with own images and jobs, a browser, or a program.
+"""Identify the viewer of a request: a user with own images and jobs, a browser, or a program.
 
 The gate tells it in headers that nobody else can set; the routes get the studio with the rights of that viewer.
 """

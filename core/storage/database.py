@@ -1,4 +1,4 @@
-"""The studio's database, brought up to date by numbered migrations when it is opened: a SQLite file, or a server."""
+"""Open the studio's database, a SQLite file or a server, and apply numbered migrations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that exist whole or not at all: the protocol `Files`, and `LocalFiles` for a folder."""
+"""Read and write whole files, atomically: the protocol `Files`, and `LocalFiles` for a folder."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ class Files(Protocol):
         """Remove a file; one that is gone already is fine. Raises StorageError."""
         ...
 
-    def has(self, name: str) -> bool: ...
+    def has(self, name: str) -> bool:
+        """Return True where a file of this name exists."""
+        ...
 
     def freshen(self, name: str) -> bool:
         """Let it count as written just now; False when it has to be written again for that."""

@@ -1,4 +1,4 @@
-"""Image files: `<outputs>/2026-11-22/20261122-124754-123_42_1a2b3c4d.png`."""
+"""Write image files: `<outputs>/2026-11-22/20261122-124754-123_42_1a2b3c4d.png`."""
 
 from __future__ import annotations
 

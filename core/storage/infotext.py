@@ -1,4 +1,4 @@
-"""The A1111 way of writing parameters as text, which most galleries and tools read.
+"""Write and read A1111's infotext, which most galleries and tools understand.
 
     a red house, snowy mountains
     Negative prompt: rain

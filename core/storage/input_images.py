@@ -1,4 +1,4 @@
-"""Input images of img2img, inpaint and ControlNet: `<outputs>/inputs/<digest>.png`, each stored once; and how masks are read.
+"""Store input images of img2img, inpaint and ControlNet once each, as `<outputs>/inputs/<digest>.png`, and read masks.
 
 A digest is the SHA-256 of width, height and RGB pixels: the same image has the same name whatever file it came in, on every
 machine, and a stored image can be checked against its name.

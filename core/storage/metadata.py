@@ -1,4 +1,4 @@
-"""Parameters inside image files: the A1111 text and our own record, in PNG, JPEG and WebP.
+"""Write and read parameters in image files: A1111's text and our own record, in PNG, JPEG and WebP.
 
 | format | A1111 text                                           | our record (JSON)               |
 | PNG    | chunk `parameters`: tEXt if ASCII, else iTXt         | iTXt chunk `zdarkroom`          |

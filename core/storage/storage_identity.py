@@ -1,4 +1,4 @@
-"""A database on a server and the storage of its images know each other, so that no studio takes the wrong ones together.
+"""Match a database on a server with the storage of its images, so that no studio combines the wrong ones.
 
 Else rows would be marked as missing for want of a mounted folder, or of a line in the settings. The storage has a file with
 """

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy sees them. A change here goes with a numbered migration in `migrations/versions/`.
+"""Define the tables for SQLAlchemy. A change here goes with a numbered migration in `migrations/versions/`.
 
 Times are UTC, stored as ISO 8601 text with microseconds, so that they sort as they read and mean the same everywhere.
 """

@@ -1,4 +1,4 @@
-"""Small images for galleries: `<outputs>/thumbnails/ab/<id>.webp`, made when first asked for and again when missing."""
+"""Make small images for galleries when first requested, and again when missing: `<outputs>/thumbnails/ab/<id>.webp`."""
 
 from __future__ import annotations
 

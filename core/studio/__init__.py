@@ -1,4 +1,4 @@
-"""The studio: what the pages, the command line and the HTTP service work with.
+"""Offer the studio to pages, command line and HTTP service: one object composed of its parts.
 
 Each part is an attribute and is called directly, `studio.queue.cancel(job_id)`. `core.studio.bootstrap` builds a studio.
 """

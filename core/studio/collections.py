@@ -1,4 +1,4 @@
-"""Hidden collections as one viewer sees them: hide, unlock for some minutes, lock, show again."""
+"""Hide, unlock for some minutes, lock and show collections, as one viewer may."""
 
 from __future__ import annotations
 

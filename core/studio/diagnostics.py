@@ -1,4 +1,4 @@
-"""Faults that users meet, found in the latest jobs, images and settings; each with the change that cures it."""
+"""Detect faults in the latest jobs, images and settings, each with the change that cures it."""
 
 from __future__ import annotations
 

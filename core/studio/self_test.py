@@ -1,4 +1,4 @@
-"""The setup check in four steps (stability, quality, speed, control): what each sets, generates and then checks.
+"""Define the setup check in four steps (stability, quality, speed, control): what each sets, generates and checks.
 
 `start.py verify` and the guide's page both run it over the studio's own queue.
 """

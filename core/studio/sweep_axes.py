@@ -1,4 +1,4 @@
-"""Axes of an X/Y/Z plot: options, the model, the weight of a LoRA, and words of the prompt that are replaced.
+"""List the axes of an X/Y/Z plot: options, the model, the weight of a LoRA, and replaced words of the prompt.
 
 `axes_of` lists what a request can be varied by; `read` checks typed values; `applied` makes the request of one cell.
 """

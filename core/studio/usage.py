@@ -1,4 +1,4 @@
-"""What users have used: counts for admins, and each user's own use beside the quota. Never what the images show."""
+"""Count what users have used: totals for admins, and each user's own use beside the quota. Never what the images show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models and settings compared over the same prompts and seeds, and what people say of the pairs."""
+"""Define benchmarks, which compare models and settings over the same prompts and seeds, and their votes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored images: what is known of them, asked about them and done with them."""
+"""Define stored images: their records, queries and annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request on its way through the queue, and what it will cost."""
+"""Define jobs in the queue and their estimates."""
 
 from __future__ import annotations
 

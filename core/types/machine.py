@@ -1,4 +1,4 @@
-"""Models, their downloads, the worker, the machine."""
+"""Define models, downloads, the worker and the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who looks at the studio: a user, a browser or a program."""
+"""Define who uses the studio: a user, a browser or a program."""
 
 from __future__ import annotations
 

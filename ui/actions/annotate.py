@@ -76,6 +76,7 @@ def trash_open(studio: Studio, query: HistoryQuery, image_id: str) -> None:
 
 
 def restore(studio: Studio, selected: ImageSelection) -> None:
+    """Restore the selected images from the trash, and offer to undo it."""
     moved = _try(lambda: studio.history.restore(selected), many=isinstance(selected, HistoryQuery))
     if moved is not None:
         _let_go(selected)
@@ -83,6 +84,7 @@ def restore(studio: Studio, selected: ImageSelection) -> None:
 
 
 def empty_trash(studio: Studio) -> None:
+    """Delete all images in the trash for good."""
     _try(studio.history.empty_trash, many=True)
     state.forget_undo()
     _let_go([state.selected_image() or ""])

@@ -1,4 +1,4 @@
-"""Queue what is in the form: an image, a batch, a quick check, the same once more."""
+"""Queue what is in the form: an image, a batch, a quick check, or the last one again."""
 
 from __future__ import annotations
 
@@ -96,6 +96,7 @@ def quick_check(studio: Studio) -> None:
 
 
 def is_check(request: GenerationRequest) -> bool:
+    """Return True for a request that the quick check queued."""
     return request.seed == CHECK_SEED and request.num_images == 1
 
 

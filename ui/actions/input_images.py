@@ -1,4 +1,4 @@
-"""Images that the form starts from or follows: given, sent from the history, or kept from before."""
+"""Add and remove source and control images: uploaded, sent from the history, or kept from before."""
 
 from __future__ import annotations
 

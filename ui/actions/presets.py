@@ -1,4 +1,4 @@
-"""Presets: what the form holds under a name, and back into the form."""
+"""Save the form as a preset, and load a preset into the form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calling the studio's verbs for a page: a refusal is shown as an error, and nothing is lost by it."""
+"""Call the studio for a page, and show an error as a card without losing anything."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Parts of pages."""
+"""Render the parts of pages."""

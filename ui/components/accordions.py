@@ -1,4 +1,4 @@
-"""The advanced settings as accordions: closed ones say in their header what is set, and are rendered only when open."""
+"""Show the advanced settings as accordions: a closed one lists changed values and renders nothing else."""
 
 from __future__ import annotations
 

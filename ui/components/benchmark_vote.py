@@ -1,4 +1,4 @@
-"""The blind vote: two images of the same prompt and seed without their names, three answers, and what they add up to."""
+"""Show the blind vote: two images of the same prompt and seed without their names, three answers, and the tally."""
 
 from __future__ import annotations
 

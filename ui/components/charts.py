@@ -1,4 +1,4 @@
-"""Charts of the System page: memory, GPU, seconds per step and images per hour over the last hour."""
+"""Show the charts of the System page: memory, GPU, seconds per step and images per hour over the last hour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ControlNets beside the model: for each its image, preprocessor, weight and range, and what it will see."""
+"""Show ControlNets beside the model, each with its image, preprocessor, weight, range and preprocessed image."""
 
 from __future__ import annotations
 

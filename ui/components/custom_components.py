@@ -1,4 +1,4 @@
-"""Small elements that Streamlit lacks: an image by URL that changes without flicker, facts that copy, galleries.
+"""Define small elements that Streamlit lacks: an image by URL that changes without flicker, facts that copy, galleries.
 
 Their data is set as text and attributes by the scripts in ui/assets, never as HTML: a prompt can't become markup.
 """
@@ -183,7 +183,7 @@ def _on_trigger(key: str, name: str, act: Callable[[Any], None]) -> Callable[[],
 
 
 def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None, images: bool = False) -> None:
-    """Looks this often at how jobs in work get on, and has its fragment rerun once `mark` is old.
+    """Poll the progress of active jobs this often, and rerun the fragment once `mark` is old.
 
     With a job it is that job's progress bar, else nothing to be seen. `images`: the fragment is rerun with each of its images, too.
     """
@@ -206,7 +206,7 @@ def frame(title: str, app: str, words: Mapping[str, str], *, queue: str) -> None
 
 
 def charts(shown: Sequence[Mapping[str, Any]], ago: str, none: str, *, key: str) -> None:
-    """Line charts of the last hour: each with name, unit, points (seconds ago, value), the words of now and the most or None.
+    """Show line charts of the last hour: each with name, unit, points (seconds ago, value), its text and the maximum or None.
 
     `ago` stands at the time axis, `none` where a chart has no line yet.
     """
@@ -410,16 +410,20 @@ def pair(images: Sequence[tuple[str, str]], label: str, *, key: str) -> None:
 
 
 def difference_url(one: str, other: str) -> str:
+    """Return the URL of the difference map of two images."""
     return f"/api/differences/{one}/{other}"
 
 
 def image_url(image_id: str) -> str:
+    """Return the URL of a stored image."""
     return f"/api/images/{image_id}"
 
 
 def input_url(digest: str) -> str:
+    """Return the URL of an input image."""
     return f"/api/inputs/{digest}"
 
 
 def thumbnail_url(image_id: str) -> str:
+    """Return the URL of an image's thumbnail."""
     return f"/api/thumbnails/{image_id}"

@@ -1,4 +1,4 @@
-"""The textual inversion embeddings on the Models page: what each is for, and why one can't be used."""
+"""Show the textual inversion embeddings on the Models page: what each is for, and why one can't be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An error as a card: what happened, why and what to do, the details folded."""
+"""Show an error as a card: what happened, why and what to do, the details folded."""
 
 from __future__ import annotations
 

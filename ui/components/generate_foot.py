@@ -1,4 +1,4 @@
-"""The foot of the form, always in view: Generate with the queue count, when to start, Cancel, and what it will cost."""
+"""Show the foot of the form, always in view: Generate with the queue count, start time, Cancel, and the cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ui.i18n import t
 
 
 def draw(studio: Studio, board: QueueSnapshot, running: Job | None) -> None:
-    """`running` is the viewer's job that Cancel and Esc end, and Pause and P stop between two steps."""
+    """Show the foot; `running` is the viewer's job that Cancel and Esc end, and Pause and P stop between two steps."""
     count = len(board.jobs)
     if words := cost.words(studio):
         custom_components.quiet(words)

@@ -1,4 +1,4 @@
-"""The form's upper part: model and preset, prompts, size, and what is changed most: steps, CFG scale, images, seed."""
+"""Show the form's upper part: model and preset, prompts, size, steps, CFG scale, images, seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The right end of the top bar: model, device, free memory, and the language switch."""
+"""Show the right end of the top bar: model, device, free memory, and the language switch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The button that opens a page of the documentation over the present page."""
+"""Show the button that opens a page of the documentation over the present page."""
 
 from __future__ import annotations
 

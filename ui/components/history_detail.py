@@ -1,4 +1,4 @@
-"""One image of the history with everything that made it, beside the gallery."""
+"""Show one image of the history with everything that made it, beside the gallery."""
 
 from __future__ import annotations
 

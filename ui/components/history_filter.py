@@ -1,4 +1,4 @@
-"""The filters of the history: fields in a menu, a chip for each filter that is set, and the query that all views share."""
+"""Show the filters of the history: fields in a menu, a chip for each set filter, and the query that all views share."""
 
 from __future__ import annotations
 

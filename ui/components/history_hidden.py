@@ -1,4 +1,4 @@
-"""Hidden collections beside the list of places: unlock them for some minutes, lock them, hide more, or hide one no longer."""
+"""Show hidden collections beside the list of places: unlock for some minutes, lock, hide, unhide."""
 
 from __future__ import annotations
 

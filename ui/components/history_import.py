@@ -1,4 +1,4 @@
-"""Images from elsewhere: what they say of themselves, to be used, and their way into the history."""
+"""Import images: read the parameters of one file into the form, or add files to the history."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS_A_DRAW = 0.3
 
 
 def button() -> None:
-    """Opens the dialog."""
+    """Show the button that opens the dialog."""
     st.button(
         t("import.button"), key="open_import", icon=":material/upload_file:", type="tertiary",
         on_click=state.set_importing, args=(True,),

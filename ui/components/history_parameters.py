@@ -1,4 +1,4 @@
-"""The parameters of an image as tables: grouped as in the panels, what was asked for beside what came of it, and why."""
+"""Show the parameters of an image as tables: grouped as in the panels, requested beside effective values, with reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of places beside the history: all images, favorites, collections, tags, imports, missing files, trash."""
+"""Show the list of places beside the history: all images, favorites, collections, tags, imports, missing files, trash."""
 
 from __future__ import annotations
 

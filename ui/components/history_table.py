@@ -90,6 +90,7 @@ def without_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
 
 
 def column_name(name: str) -> str:
+    """Return the heading of a column, in the page's language."""
     option = SCHEMA.options.get(name)
     return said(option.label) if option else t(f"column.{name}")
 

@@ -1,4 +1,4 @@
-"""The bars above what was found: search, filters, sort and view; how many there are, chips, import and export."""
+"""Show the bars above the results: search, filters, sort, view, count, chips, import and export."""
 
 from __future__ import annotations
 
@@ -102,6 +102,7 @@ def summary(query: HistoryQuery, total: int) -> None:
 
 
 def choose_all(query: HistoryQuery) -> None:
+    """Select all images that the query finds."""
     st.button(
         t("history.choose_all"), key="choose_all", icon=":material/select_all:", type="tertiary",
         on_click=state.select_found, args=(state.as_of_now(query),),

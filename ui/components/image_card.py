@@ -1,4 +1,4 @@
-"""One finished image: large, with a line of facts that copy, and what can be done with it."""
+"""Show one finished image: large, with a line of facts that copy, and its actions."""
 
 from __future__ import annotations
 

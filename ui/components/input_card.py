@@ -1,4 +1,4 @@
-"""An image to start from: uploaded, pasted or sent from the history; how much of it is regenerated, and where."""
+"""Show an image to start from (uploaded, pasted or sent from the history), its denoising strength and its mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running job: its forming image, its step, the time that is left, and the button that stops it.
+"""Show a running job: its preview, step, remaining time, and the cancel button.
 
 The browser keeps image, bar and words up to date by itself (see ui.progress_poll); what is here is rendered when the queue changes.
 """

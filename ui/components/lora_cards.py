@@ -1,4 +1,4 @@
-"""The LoRAs on the Models page: what each looks like, is for and weighs, and why one can't be used."""
+"""Show the LoRAs on the Models page: preview, purpose and size of each, and why one can't be used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 30  # cards of a page: a thousand take seconds to draw
 
 
 def draw(studio: Studio) -> None:
-    """A card for each, under a line that says where files go; a page at a time where there are many."""
+    """Show a card for each LoRA, under a line that says where files go; in pages where there are many."""
     st.subheader(t("loras.title"), anchor=False)
     st.caption(t("loras.text"))
     loras, models = studio.models.loras(), studio.catalog.models()

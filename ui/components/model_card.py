@@ -1,4 +1,4 @@
-"""A model with its variants as one card: where it is, what it needs, its download, and what can be done with it."""
+"""Show a model with its variants as one card: where it is, what it needs, its download, and its actions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def draw(
     studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], room: Room,
     shown: set[str],
 ) -> None:  # fmt: skip
-    """The card of a model and its variants.
+    """Show the card of a model and its variants.
 
     `shown` are the preview decoders whose download a card before this one shows; this one's is added.
     """

@@ -1,4 +1,4 @@
-"""Options that differ from the settings: selected by name, each with the field that its type has on the Generate page."""
+"""Show options that differ from the settings: selected by name, each with its field of the Generate page."""
 
 from __future__ import annotations
 

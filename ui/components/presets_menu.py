@@ -1,4 +1,4 @@
-"""Presets at the top of the form: select one, and save, update, delete, export and import them."""
+"""Show presets at the top of the form: select one, and save, update, delete, export and import them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SELECT, NAME, FILE = "preset_select", "preset_name", "preset_file"
 
 
 def draw(studio: Studio) -> None:
-    """The list and its menu, in their row."""
+    """Show the list of presets and its menu, in their row."""
     presets = studio.presets
     names = presets.names()
     current = state.preset() if state.preset() in names else ""

@@ -1,4 +1,4 @@
-"""The prompt builder: words by topic from the prompt library, written into the prompt at a click."""
+"""Show the prompt builder: words by topic from the prompt library, added to the prompt at a click."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Enhance and Translate: the text encoder of the model writes the prompt anew; the user sees it, edits it or takes it back."""
+"""Show Enhance and Translate: the model's text encoder rewrites the prompt; the user sees, edits or reverts it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ICONS = {"enhance": ":material/auto_fix_high:", "translate": ":material/translat
 
 
 def buttons(studio: Studio, model: ModelInfo | None) -> None:
-    """Both tasks, disabled with the reason, and Undo after one of them."""
+    """Show the buttons of both tasks, disabled with the reason, and Undo after one of them."""
     reason = studio.prompt_help.problem(model.id) if model is not None else None
     prompt = (state.form()[PROMPT] or "").strip()
     busy = state.prompt_help() is not None

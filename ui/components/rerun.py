@@ -1,4 +1,4 @@
-"""The same image again: what is known before, the verdict afterwards, and variations over seeds and options."""
+"""Show reruns of an image: what may differ beforehand, the result afterwards, and variations over seeds and options."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _name(condition: str) -> str:
 
 
 def vary(studio: Studio, record: ImageRecord) -> None:
-    """New seeds, or one or two options over several values."""
+    """Show the form for variations: new seeds, or one or two options over several values."""
     with st.popover(
         t("vary.title"), icon=":material/grid_view:", key="vary", help=t("vary.title"), type="tertiary"
     ):

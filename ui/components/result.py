@@ -1,4 +1,4 @@
-"""The stage: the image of the running job as it forms, or a finished one; its batch; the mask of the source image."""
+"""Show the stage: the running job's preview or a finished image, its batch, and the mask of the source image."""
 
 from __future__ import annotations
 

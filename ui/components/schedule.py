@@ -31,7 +31,7 @@ def choice() -> None:
 
 
 def button(studio: Studio, job: Job) -> None:
-    """In a row of the queue: put a job off, or no longer. Its content is rendered only while it is open."""
+    """Show, in a row of the queue, when a job starts, to be changed. Its content is rendered only while it is open."""
     panel = st.popover(
         t("later.title"), icon=":material/schedule:", key=f"later_{job.id}", type="tertiary", help=t("later.title"),
         on_change="rerun",

@@ -1,4 +1,4 @@
-"""All of the form as YAML: to be seen, copied, and pasted back."""
+"""Show the whole form as YAML, to copy and to paste back."""
 
 from __future__ import annotations
 

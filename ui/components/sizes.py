@@ -1,4 +1,4 @@
-"""Size presets as chips, and the exact size beside them."""
+"""Show size presets as chips, and the exact size beside them."""
 
 from __future__ import annotations
 

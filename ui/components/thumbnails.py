@@ -1,4 +1,4 @@
-"""Small images that lead to their place in the history, as HTML for tables and rows."""
+"""Render thumbnails that link to the history, as HTML for tables and rows."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def linked(image_id: str, prompt: str) -> str:
 
 
 def strip(images: Sequence[tuple[str, str]], more: str = "") -> str:
-    """Several beside one another, each an id and its prompt; `more` follows them in words."""
+    """Return thumbnails side by side, each an id and its prompt; `more` follows them in words."""
     rest = f"<small>{html.escape(more)}</small>" if more else ""
     return f'<div class="zd-strip">{"".join(linked(*image) for image in images)}{rest}</div>'

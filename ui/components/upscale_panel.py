@@ -1,4 +1,4 @@
-"""Hires. fix, and upscaling of the source image: the size of the file follows."""
+"""Show the hires fix and the upscaling of the source image, with the resulting file size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users on the System page: what one has used of the quota; for admins how much each user has, never what it shows."""
+"""Show users on the System page: one's own use and quota; for admins how much each user has, never what it shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first page of a studio that has made nothing yet: six prompts as cards; one click makes one."""
+"""Show the first page of an empty studio: six prompts as cards; one click generates."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ui.i18n import said, t
 
 
 def draw(studio: Studio, library: prompts.Library | None) -> None:
+    """Show the prompts of the library as cards."""
     st.subheader(t("welcome.title"))
     st.caption(t("welcome.text"))
     if library is None:

@@ -1,4 +1,4 @@
-"""The machines and workers of a Ray cluster: what each is and does; one more here, or one less."""
+"""Show the machines and workers of a Ray cluster, what each is doing, and buttons to add or drain one."""
 
 from __future__ import annotations
 

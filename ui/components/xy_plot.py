@@ -1,4 +1,4 @@
-"""X/Y/Z plot on the Generate page: the form's image over the values of one to three axes."""
+"""Show the X/Y/Z plot on the Generate page: the form's image over the values of one to three axes."""
 
 from __future__ import annotations
 

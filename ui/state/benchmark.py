@@ -43,10 +43,12 @@ def benchmark_rows() -> list[int]:
 
 
 def add_benchmark_row() -> None:
+    """Add an empty column to the form."""
     st.session_state[COLUMNS] = [*benchmark_rows(), max(benchmark_rows()) + 1]
 
 
 def remove_benchmark_row(row: int) -> None:
+    """Remove a column from the form, by its number."""
     st.session_state[COLUMNS] = [other for other in benchmark_rows() if other != row]
 
 

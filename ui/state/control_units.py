@@ -1,4 +1,4 @@
-"""The ControlNet units in the form: one value under the option's key, shown by a row of widgets for each."""
+"""Keep the ControlNet units in the form: one value under the option's key, shown as a row of widgets for each."""
 
 from __future__ import annotations
 

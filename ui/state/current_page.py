@@ -35,5 +35,6 @@ def errors() -> tuple[StudioError, ...]:
 
 
 def set_errors(found: Iterable[StudioError]) -> None:
+    """Show these errors on the page until the next action."""
     st.session_state[_ERRORS] = [error.to_dict() for error in found]
     st.session_state[_SEEN] = False

@@ -1,4 +1,4 @@
-"""Which forms the browser has given back to this session, and which words a page's program did not have before."""
+"""Track which forms the browser has returned to this session, and which fields a program has not seen before."""
 
 from __future__ import annotations
 

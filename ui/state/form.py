@@ -1,4 +1,4 @@
-"""The form's values, by schema key."""
+"""Keep the form's values, by schema key."""
 
 from __future__ import annotations
 
@@ -177,4 +177,5 @@ def yaml_version() -> int:
 
 
 def renew_yaml() -> None:
+    """Have the YAML of the form written anew at the next rerun."""
     st.session_state[_VERSION] = yaml_version() + 1

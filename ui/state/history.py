@@ -112,6 +112,7 @@ def selected_image() -> str | None:
 
 
 def select_image(image_id: str | None) -> None:
+    """Open an image beside the list, by id; None closes it."""
     st.session_state[_SELECTED] = image_id
     if image_id:
         st.query_params["image"] = image_id
@@ -181,6 +182,7 @@ def set_table_choice(table: str, ids: tuple[str, ...]) -> None:
 
 
 def selection_version() -> int:
+    """Return a number that changes with the selection, for keys of widgets."""
     return int(st.session_state.get(_SELECTION, 0))
 
 
@@ -190,6 +192,7 @@ def history_version() -> int:
 
 
 def renew_history() -> None:
+    """Have the list read anew at the next rerun."""
     st.session_state[_HISTORY] = history_version() + 1
 
 
@@ -209,10 +212,12 @@ def first_page() -> None:
 
 
 def next_page(cursor: str) -> None:
+    """Go to the page after the present one; `cursor` is its start."""
     cursors().append(cursor)
 
 
 def previous_page() -> None:
+    """Go back one page."""
     if len(cursors()) > 1:
         cursors().pop()
 
@@ -232,6 +237,7 @@ class Undoable:
 
 
 def undoable() -> Undoable | None:
+    """Return the last action that can be undone."""
     return st.session_state.get(_UNDO)
 
 

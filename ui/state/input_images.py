@@ -1,4 +1,4 @@
-"""The images that the next one is made from: a source image with its mask, further ones of an edit, and control images."""
+"""Keep the input images of the form: a source image with its mask, further ones of an edit, and control images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LoRAs in the form: one value under the option's key, shown by a list of names and a slider a name."""
+"""Keep the LoRAs in the form: one value under the option's key, shown as a list of names with a slider each."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ def set_guide_run(step: str, jobs: list[str]) -> None:
 
 
 def keep_guide_in_address() -> None:
+    """Write the step and jobs of the setup check into the address, so that a reload keeps them."""
     if guide_runs():
         st.query_params["runs"] = ";".join(f"{step}:{','.join(ids)}" for step, ids in guide_runs().items())
 

@@ -1,4 +1,4 @@
-"""A prompt that is being written by the text encoder, and the user's own that it came from."""
+"""Keep a prompt that the text encoder is writing, and the user's own that it came from."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One file per page, run by st.navigation."""
+"""Render the pages, one file each, run by st.navigation."""

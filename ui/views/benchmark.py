@@ -1,4 +1,4 @@
-"""Models and settings compared: put together, watched, read as a table and as images, voted on, kept."""
+"""Show the Benchmark page: set up, watch and vote on a comparison of models and settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on which images are generated: the form at the left, the stage in the middle, the session at the right."""
+"""Show the page on which images are generated: the form at the left, the stage in the middle, the session at the right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All images ever made: places at the left, gallery, table and figures as views of one query, the open image beside them."""
+"""Show the history: places at the left; gallery, table or statistics of one query; the open image at the right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two to nine images beside one another: only what differs is said, and of two, where and how much."""
+"""Compare two to nine images: list what differs, and for two show where and how much."""
 
 from __future__ import annotations
 

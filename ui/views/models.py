@@ -1,4 +1,4 @@
-"""The models: what is on this machine, what is in memory, what can be fetched and how far that is."""
+"""Show the models: on this machine, in memory, available to download, and downloads in progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue: jobs in work, those that wait, one's own first, and what ended lately; all can be stopped, moved and retried."""
+"""Show the queue: running jobs, waiting ones, and recent results; cancel, move and retry them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The setup check in four steps: stability, quality, speed, control. Each sets options, generates and reports."""
+"""Run the setup check in four steps: stability, quality, speed, control. Each sets options, generates and reports."""
 
 from __future__ import annotations
 

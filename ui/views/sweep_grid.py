@@ -1,4 +1,4 @@
-"""A sweep as a grid: one cell an image, linked to its row in the history; the contact sheet when all are done."""
+"""Show a sweep as a grid: one cell an image, linked to the history; the contact sheet when all are done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine, the model and the reasons of every automatic choice, as cards; the end of the log is folded."""
+"""Show the machine, the model and the reasons of automatic choices, as cards; the end of the log is folded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the request itself, of models and LoRAs, and of where files are stored."""
+"""Declare the options of the request itself, of models and LoRAs, and of where files are stored."""
 
 from __future__ import annotations
 

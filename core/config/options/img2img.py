@@ -1,4 +1,4 @@
-"""Options of img2img, the hires fix and ControlNet."""
+"""Declare the options of img2img, the hires fix and ControlNet."""
 
 from __future__ import annotations
 

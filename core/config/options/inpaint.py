@@ -1,4 +1,4 @@
-"""Inpaint and outpaint: what is regenerated, at which size, from what, and how it is blended in."""
+"""Declare the options of inpaint and outpaint: the area, its size, its initial content, and blending."""
 
 from __future__ import annotations
 

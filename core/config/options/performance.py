@@ -1,4 +1,4 @@
-"""Options that fit the pipeline to the machine: retries, lossless optimizations, compilation, memory."""
+"""Declare the options that fit the pipeline to the machine: retries, lossless optimizations, compilation, memory."""
 
 from __future__ import annotations
 

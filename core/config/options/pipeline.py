@@ -1,4 +1,4 @@
-"""Options of the parts of the pipeline: render size, text encoder, transformer, VAE, live preview."""
+"""Declare the options of the parts of the pipeline: render size, text encoder, transformer, VAE, live preview."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sampler, the noise schedule, variety between seeds, how CLIP reads prompts, and CFG."""
+"""Declare the options of the sampler, the noise schedule, variety between seeds, CLIP's prompt syntax, and CFG."""
 
 from __future__ import annotations
 

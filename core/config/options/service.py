@@ -1,4 +1,4 @@
-"""Options of the pages, of the worker process and of the HTTP service."""
+"""Declare the options of the pages, of the worker process and of the HTTP service."""
 
 from __future__ import annotations
 

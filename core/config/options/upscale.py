@@ -1,4 +1,4 @@
-"""Upscaling of finished images: enlarge them, or regenerate their details tile by tile."""
+"""Declare the options of upscaling finished images: enlarge them, or regenerate their details tile by tile."""
 
 from __future__ import annotations
 

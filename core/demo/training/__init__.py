@@ -1,1 +1,1 @@
-"""Training of the embedded model. Nothing here is imported while the app runs."""
+"""Train the embedded model. Nothing here is imported while the app runs."""

@@ -57,7 +57,7 @@ class Batches:
         self._pool, self._tokenizer, self._encoder, self._rng, self._tokens = pool, tokenizer, encoder, rng, tokens
 
     def draw(self, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latents, caption features, caption lengths and the weight of each latent in the loss."""
+        """Return latents, caption features, caption lengths and the weight of each latent in the loss."""
         tokens = fast_transformer.padded(size[0] * size[1] // 256)
         while True:
             for (waiting_size, long), rows in self._waiting.items():
@@ -105,7 +105,7 @@ def _weights(centre: tuple[float, float] | None, height: int, width: int, device
 
 
 def sigmas(count: int, tokens: int, device: torch.device | str = "cpu") -> Tensor:
-    """Logit-normal noise levels, shifted like the scheduler's, one from each of `count` equal slices.
+    """Return `count` logit-normal noise levels, shifted as the scheduler does, one from each of `count` equal slices.
 
     An image of more tokens shows its layout at higher noise, because noise averages out over its pixels: beyond
     256 tokens the shift grows with the side (arXiv:2403.03206, section 5.3.2).
@@ -143,6 +143,7 @@ def loss_of(
     model: ZImageTransformer2DModel, clean: Tensor, caption: Tensor, lengths: Tensor, weight: Tensor,
     teacher: Teacher | None,
 ) -> Tensor:  # fmt: skip
+    """Return the weighted squared error of the predicted velocity at random noise levels; scalar."""
     sigma = sigmas(len(clean), clean.shape[-2] * clean.shape[-1] // 4, clean.device)
     noise = torch.randn_like(clean)
     at = sigma.view(-1, 1, 1, 1)
@@ -155,6 +156,7 @@ def loss_of(
 
 
 def load_text(out: Path) -> tuple[Qwen2Tokenizer, Qwen3Model]:
+    """Return the trained tokenizer, and the text encoder in float32, frozen."""
     tokenizer = Qwen2Tokenizer.from_pretrained(out / "tokenizer")
     encoder = Qwen3Model.from_pretrained(out / "text_encoder", dtype=torch.float32).eval().requires_grad_(False)
     return tokenizer, encoder
@@ -173,7 +175,7 @@ class Together:
         distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
 
     def average(self, model: torch.nn.Module, *numbers: float) -> list[float]:
-        """Averages the gradients in place, and returns the averages of `numbers`."""
+        """Average the gradients in place over all processes, and return the averages of `numbers`."""
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         flat = torch.cat([g.flatten() for g in grads] + [torch.tensor(numbers)])
         distributed.all_reduce(flat)
@@ -188,7 +190,7 @@ def train(
     rank: int, processes: int, out: Path, minutes: float, preview: Callable[[ZImageTransformer2DModel], None],
     every: float = 10.0, seed: int = 3,
 ) -> None:  # fmt: skip
-    """Trains for `minutes` by the clock, earlier calls included; `preview` gets the average every `every` minutes."""
+    """Train for `minutes` by the clock, earlier calls included; `preview` gets the average every `every` minutes."""
     torch.set_num_threads(1)
     together = Together(rank, processes, out)
     # What is missing of the pool is shared out first, so that all processes then see the same sizes.
@@ -249,6 +251,7 @@ def frozen(path: Path, average: ZImageTransformer2DModel, rank: int) -> ZImageTr
 
 
 def choose_size(progress: float, rng: random.Random) -> tuple[int, int]:
+    """Return a random size of the mix that is trained at `progress` (0 to 1)."""
     return one_of(SMALL if progress < SMALL_UNTIL else MIXED, rng)
 
 
@@ -258,6 +261,7 @@ def one_of(mix: Mapping[Size, float], rng: random.Random) -> Size:
 
 
 def new_optimizers(model: ZImageTransformer2DModel) -> Optimizers:
+    """Return Muon for the transformer's matrices, AdamW for embeddings, modulation, the final layer and the rest."""
     return Optimizers(model, muon_lr=2e-3, adamw_lr=1.5e-3, by_adamw=("embed", "adaLN", "final", "pad_token"))
 
 

@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def export(out: Path, transformer: ZImageTransformer2DModel, target: Path = WEIGHTS) -> None:
-    """Assembles the folder beside `target` and swaps it in, so that a reader never meets half of one.
+    """Write the folder beside `target` and swap it in, so that a reader never sees half of one.
 
     Weights are kept in fp16: on this small model it rounds eight times finer than bf16, and none of them is large.
     """
@@ -66,7 +66,7 @@ def _load_in_full(config: Path) -> None:
 def preview_projection(
     vae: AutoencoderKL, stats: dict[str, float], count: int = 48, seed: int = 66
 ) -> dict[str, Tensor]:
-    """Least squares from a normalised latent's 16 channels to the mean colour (0 to 1) of its 8x8 pixels."""
+    """Fit, by least squares, normalised latents of 16 channels to the mean colour (0 to 1) of their 8x8 pixels."""
     rng = random.Random(seed)
     rows, colors = [], []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""The transformer's forward on plain batches, for training; and the sampler of the pipeline on the same.
+"""Run the transformer on plain batches, for training, and the pipeline's sampler on the same.
 
 `ZImageTransformer2DModel.forward` takes lists of images, pads each in Python and turns with complex numbers. Here
 all images of a batch have one size and all captions one padded length, so tensors do; the same submodules are
@@ -50,11 +50,12 @@ def new_transformer(dim: int = 240, layers: int = 8) -> ZImageTransformer2DModel
 
 
 def padded(length: int) -> int:
+    """Return the length in tokens, rounded up to what the transformer pads to."""
     return -(-length // MULTIPLE) * MULTIPLE
 
 
 def angles(model: ZImageTransformer2DModel, caption: int, height: int, width: int) -> Tensor:
-    """Cosines and sines (tokens, 2, head / 2) for the image's tokens and then the caption's."""
+    """Return cosines and sines (tokens, 2, head / 2) for the image's tokens, then the caption's."""
     device = model.device
     down, across = torch.arange(height, device=device), torch.arange(width, device=device)
     rows, columns = torch.meshgrid(down, across, indexing="ij")
@@ -67,6 +68,7 @@ def angles(model: ZImageTransformer2DModel, caption: int, height: int, width: in
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Apply RoPE to `x`, (batch, heads, tokens, head), by cosines and sines from `angles`."""
     if x.is_cuda:  # one pass over memory, which is what a GPU waits for
         pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
         return torch.view_as_real(pairs * torch.complex(*turn.unbind(1))).flatten(-2)
@@ -81,6 +83,7 @@ def norm(layer: RMSNorm, x: Tensor) -> Tensor:
 
 
 def attend(attention: Attention, x: Tensor, turn: Tensor) -> Tensor:
+    """Return self-attention of `x`, (batch, tokens, width), with RoPE by `turn`."""
     q, k, v = (
         layer(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
         for layer in (attention.to_q, attention.to_k, attention.to_v)
@@ -98,6 +101,7 @@ def attend(attention: Attention, x: Tensor, turn: Tensor) -> Tensor:
 
 
 def run_block(block: ZImageTransformerBlock, x: Tensor, turn: Tensor, time: Tensor | None) -> Tensor:
+    """Run a transformer block on `x`, (batch, tokens, width); `time` modulates it, None for a context block."""
     if time is None:
         x = x + norm(block.attention_norm2, attend(block.attention, norm(block.attention_norm1, x), turn))
         return x + norm(block.ffn_norm2, block.feed_forward(norm(block.ffn_norm1, x)))
@@ -152,7 +156,7 @@ def pad_caption(features: Tensor, lengths: Tensor) -> Tensor:
 def generate(
     model: ZImageTransformer2DModel, caption: Tensor, lengths: Tensor, noise: Tensor, steps: int = 8, shift: float = 3.0
 ) -> Tensor:
-    """Euler steps as the pipeline takes them, without guidance; every row must have the same padded length."""
+    """Run Euler steps as the pipeline does, without guidance; every row must have the same padded length."""
     plain = torch.linspace(1, 1 / steps, steps)
     sigmas = [*(shift * plain / (1 + (shift - 1) * plain)).tolist(), 0.0]
     x = noise

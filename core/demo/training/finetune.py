@@ -1,4 +1,4 @@
-"""Train the shipped transformer further on a GPU, with scenes that are drawn while it trains, at every size.
+"""Train the shipped transformer further on a GPU, on scenes rendered meanwhile, at every size.
 
     python -m core.demo.training.finetune [--out FOLDER] [--minutes M] [--workers N]
 
@@ -74,6 +74,7 @@ class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
 
     @torch.no_grad()
     def add(self, sides: Sequence[int], images: Tensor, selected: list[scenes.Scene]) -> None:
+        """Encode images of one size, (count, height, width, 3) bytes, as long as there is room for their size."""
         size, device = (sides[0], sides[1]), self._parts.vae.device  # the loader makes a list of a tuple
         if size not in self:
             self[size] = _room(size, device), []
@@ -89,6 +90,7 @@ class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
 
     @property
     def ready(self) -> bool:
+        """Return True once every size has FIRST scenes."""
         return len(self) == len(MIX) and all(len(kept) >= FIRST for _, kept in self.values())
 
 
@@ -141,11 +143,12 @@ def train(out: Path, minutes: float, workers: int, device: str = "cuda", seed: i
 
 
 def save(model: ZImageTransformer2DModel, out: Path) -> None:
-    """In fp16, like the rest of the shipped model (see `export`)."""
+    """Save the model in fp16, like the rest of the shipped model (see `export`)."""
     copy.deepcopy(model).half().save_pretrained(out)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Train on a GPU, then classify images of several sizes and save their contact sheets."""
     parser = argparse.ArgumentParser(prog="python -m core.demo.training.finetune", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--out", type=Path, default=Path("outputs/training/finished"), help="the model, sheets of pictures"

@@ -1,4 +1,4 @@
-"""The pool that the transformer is trained on: scenes, drawn and encoded once, with captions made anew at each use."""
+"""Make the pool of latents that the transformer is trained on: scenes encoded once, captions composed at each use."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def measure(out: Path) -> dict[str, float]:
 
 
 def shard(job: tuple[str, int, int, int, int]) -> Path:
+    """Return the file of a job of `jobs`."""
     folder, width, height, index, _ = job
     return Path(folder) / "latents" / f"{width}x{height}-{index}.pt"
 
@@ -73,6 +74,7 @@ def encode_shard(job: tuple[str, int, int, int, int]) -> str:
 
 
 def jobs(out: Path) -> list[tuple[str, int, int, int, int]]:
+    """Return what `encode_shard` takes for each shard of the pool: folder, width, height, index, seed."""
     return [
         (str(out), width, height, index, 1_000_000 * n + index)
         for n, ((width, height), count) in enumerate(POOL.items())
@@ -81,7 +83,7 @@ def jobs(out: Path) -> list[tuple[str, int, int, int, int]]:
 
 
 def make(out: Path, workers: int = 2) -> None:
-    """Writes the whole pool under `out`/latents; shards that exist are kept, so that it can be taken up again."""
+    """Write the whole pool under `out`/latents; existing shards are kept, so that it can be resumed."""
     (out / "latents").mkdir(parents=True, exist_ok=True)
     if not (out / "latent_stats.json").exists():
         print(measure(out), flush=True)
@@ -93,7 +95,7 @@ def make(out: Path, workers: int = 2) -> None:
 
 
 def load(out: Path) -> dict[tuple[int, int], tuple[Tensor, list[scenes.Scene]]]:
-    """By size: the latents and their scenes."""
+    """Return the latents and their scenes by size."""
     found: dict[tuple[int, int], tuple[list[Tensor], list[scenes.Scene]]] = {}
     for path in sorted((out / "latents").glob("*.pt")):
         width, height = map(int, path.stem.split("-")[0].split("x"))

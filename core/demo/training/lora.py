@@ -77,7 +77,7 @@ class Prints:
 
     @torch.no_grad()
     def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latents, caption features, caption lengths and weights in the loss, of one size and one padded length."""
+        """Return latents, caption features, caption lengths and weights in the loss, of one size and one padded length."""
         size = self._rng.choices(list(POOL), list(POOL.values()))[0]
         latent, kept = self._pool[size]
         groups: dict[int, list[tuple[int, str]]] = defaultdict(list)
@@ -171,6 +171,7 @@ def measure(file: Path, prompts: int, seed: int = 2025) -> dict[str, float]:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Train the LoRA and write its file."""
     parser = argparse.ArgumentParser(prog="python -m core.demo.training.lora", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--steps", type=int, default=STEPS)

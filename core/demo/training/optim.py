@@ -34,6 +34,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
+        """Update all weights by their gradients."""
         for group in self.param_groups:
             # Weights of one shape go through the iteration together: few large products instead of many small ones.
             shapes: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
@@ -71,6 +72,7 @@ class Optimizers:
         self._params = matrices + rest
 
     def step(self, factor: float) -> None:
+        """Clip the gradients to norm 1, update with learning rates times `factor`, and clear the gradients."""
         nn.utils.clip_grad_norm_(self._params, 1.0)
         for optimizer, lr in zip(self._all, self._base, strict=True):
             for group in optimizer.param_groups:
@@ -79,9 +81,11 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> list[dict]:
+        """Return the states of both optimizers, for `load`."""
         return [o.state_dict() for o in self._all]
 
     def load(self, states: list[dict]) -> None:
+        """Restore the states that `state` returned."""
         for optimizer, state in zip(self._all, states, strict=True):
             optimizer.load_state_dict(state)
 
@@ -105,6 +109,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
+        """Move the average towards the model's weights."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for mine, its in zip(self.model.parameters(), model.parameters(), strict=True):

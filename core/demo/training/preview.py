@@ -1,4 +1,4 @@
-"""A quick look at a model in training: some held-out prompts, sampled in batches, judged, and kept as one sheet."""
+"""Sample some held-out prompts from a model in training, classify the images, and save them as one contact sheet."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Parts:
 
     @classmethod
     def of_training(cls, out: Path) -> Parts:
-        """From the checkpoints under `out`."""
+        """Load the parts from the checkpoints under `out`."""
         stats = json.loads((out / "latent_stats.json").read_text(encoding="utf-8"))
         return cls(*diffusion.load_text(out), latents.load_vae(out), stats["shift"], stats["scale"])
 
     @classmethod
     def of(cls, pipeline: ZImagePipeline) -> Parts:
-        """Of a finished model."""
+        """Take the parts of a finished pipeline."""
         vae = pipeline.vae
         return cls(pipeline.tokenizer, pipeline.text_encoder, vae, vae.config.shift_factor, vae.config.scaling_factor)
 

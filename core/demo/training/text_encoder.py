@@ -61,6 +61,7 @@ def words() -> list[str]:
 
 
 def new_tokenizer() -> Qwen2Tokenizer:
+    """Train a byte-level BPE tokenizer of 4,000 tokens on the words of the captions."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bpe.decoder = decoders.ByteLevel()
@@ -126,11 +127,13 @@ class Heads(nn.Module):
         )
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Return the logits of each attribute, (..., values + 1), for features (..., WIDTH)."""
         features = F.rms_norm(features, (WIDTH,))
         return {name: reader(features) for name, reader in self.readers.items()}
 
 
 def labels(batch: list[tuple[scenes.Scene, frozenset[str]]]) -> dict[str, Tensor]:
+    """Return the class of each attribute, (batch,); the last class for one that the caption does not name."""
     return {
         name: torch.tensor([values.index(getattr(s, name)) if name in named else len(values) for s, named in batch])
         for name, values in scenes.ATTRIBUTES.items()
@@ -138,6 +141,7 @@ def labels(batch: list[tuple[scenes.Scene, frozenset[str]]]) -> dict[str, Tensor
 
 
 def draw_batch(count: int, rng: random.Random, held_out: bool = False) -> tuple[list[str], dict[str, Tensor]]:
+    """Return captions of random scenes, 3% of them empty, and their labels."""
     prompts, said = [], []
     for _ in range(count):
         scene = scenes.sample(rng, held_out)
@@ -148,7 +152,7 @@ def draw_batch(count: int, rng: random.Random, held_out: bool = False) -> tuple[
 
 
 def train(out: Path, minutes: float, seed: int = 2) -> None:
-    """Trains for `minutes` and saves tokenizer and encoder under `out`."""
+    """Train for `minutes` and save tokenizer and encoder under `out`."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = new_tokenizer()

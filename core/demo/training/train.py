@@ -60,11 +60,13 @@ MINUTES = {"text": 4.0, "vae": 25.0, "diffusion": 193.0, "recogniser": 10.0}
 
 
 def show(out: Path, model: ZImageTransformer2DModel) -> None:
+    """Export what is trained so far, print the score of held-out prompts, and save their contact sheet."""
     export.export(out, model)
     print(score(Parts.of_training(out), model, out / "preview.png"), flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the selected parts of the training in order."""
     parser = argparse.ArgumentParser(prog="python -m core.demo.training.train", description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--out", type=Path, default=Path("outputs/training"), help="checkpoints and the pool")

@@ -1,4 +1,4 @@
-"""Train the embedded upscalers on rendered scenes and their reductions, and measures them on scenes that training never shows.
+"""Train the embedded upscalers on rendered scenes and their reductions, and measure them on held-out scenes.
 
     python -m core.demo.training.upscaler [--out FOLDER] [--minutes N | --measure SCENES]
 
@@ -40,7 +40,7 @@ def draw_pool(count: int, rng: random.Random) -> list[Image.Image]:
 
 
 def texture(side: int, rng: np.random.Generator) -> Image.Image:
-    """Coloured noise whose amplitude falls as 1 / frequency, `side` x `side`."""
+    """Return coloured noise whose amplitude falls as 1 / frequency, `side` x `side`."""
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) + 1 / side
     shared, own = rng.standard_normal((side, side, 1)), rng.standard_normal((side, side, 3))
     spectrum = np.fft.rfft2(shared + 0.4 * own, axes=(0, 1)) / frequency[..., None]
@@ -58,6 +58,7 @@ class Pairs:
         self._small = CROP if scale == 2 else CROP * 2 // 3
 
     def draw(self) -> tuple[Tensor, Tensor]:
+        """Return one batch of random crops, (small, large)."""
         pairs = [self._pair() for _ in range(BATCH)]
         return to_tensor([small for small, _ in pairs]), to_tensor([large for _, large in pairs])
 
@@ -79,7 +80,7 @@ def to_tensor(images: list[Image.Image]) -> Tensor:
 
 
 def loss_of(made: Tensor, large: Tensor) -> Tensor:
-    """Charbonnier loss, which for small errors is the squared one."""
+    """Return the Charbonnier loss, which for small errors is the squared one."""
     return torch.sqrt((made - large).square() + 1e-4).mean()
 
 
@@ -130,6 +131,7 @@ def measure(network: CompactUpscaler, count: int, seed: int = 2026) -> dict[str,
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Train the upscalers, print their PSNR, and write their files."""
     parser = argparse.ArgumentParser(prog="python -m core.demo.training.upscaler", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=compact_upscaler.FOLDER)
     parser.add_argument("--minutes", type=float, default=24, help="by the clock, for both scales together")

@@ -1,4 +1,4 @@
-"""Train the autoencoder on crops of drawn scenes, and measure the latents that the transformer will see."""
+"""Train the autoencoder on crops of rendered scenes, and measure the latents that the transformer will see."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ CROP, BATCH = 128, 8
 
 
 def new_vae() -> AutoencoderKL:
+    """Return an untrained AutoencoderKL with FLUX's layout: 16 latent channels, 8 pixels a latent."""
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -46,6 +47,7 @@ def draw_many(job: tuple[int, int, tuple[tuple[int, int], ...]]) -> list[np.ndar
 
 
 def draw_pool(seed: int, count: int, sizes: tuple[tuple[int, int], ...] = SIZES, workers: int = 2) -> list[np.ndarray]:
+    """Render `count` scenes in turn at `sizes`, in several processes."""
     with ProcessPoolExecutor(workers) as pool:
         shares = pool.map(draw_many, [(seed + w, count // workers, sizes) for w in range(workers)])
     return [image for share in shares for image in share]
@@ -57,6 +59,7 @@ def to_tensor(images: Sequence[np.ndarray | Image.Image]) -> Tensor:
 
 
 def crops(pool: list[np.ndarray], size: int, count: int, rng: random.Random) -> Tensor:
+    """Return random square crops of the pool's images, (count, 3, size, size), -1 to 1."""
     selected: list[np.ndarray] = []
     while len(selected) < count:
         image = rng.choice(pool)
@@ -69,7 +72,7 @@ def crops(pool: list[np.ndarray], size: int, count: int, rng: random.Random) -> 
 
 
 def loss_of(vae: AutoencoderKL, images: Tensor, noise: Tensor) -> Tensor:
-    """L1 and squared error, and L1 on the differences of neighbours, which is what keeps edges crisp.
+    """Return L1 plus squared error, plus L1 on the differences of neighbours, which keeps edges crisp.
 
     Half of the batch is decoded from a sample of the posterior: the decoder must bear the small errors of sampling.
     """
@@ -96,7 +99,7 @@ def psnr(vae: AutoencoderKL, count: int = 24, size: tuple[int, int] = (256, 256)
 
 
 def train(out: Path, minutes: float, seed: int = 1) -> None:
-    """Trains for `minutes` by the clock (what earlier calls used counts), saving to `out`/vae.pt as it goes."""
+    """Train for `minutes` by the clock, earlier calls included, saving to `out`/vae.pt meanwhile."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     checkpoint = out / "vae.pt"

@@ -220,6 +220,7 @@ def size_of(value: Any) -> tuple[int | None, int | None]:
 
 
 def without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return the entries whose names are not among `names`."""
     return {name: value for name, value in data.items() if name not in names}
 
 

@@ -1,4 +1,4 @@
-"""Fooocus in its own scheme (by the interface's English names or the older sentence-like ones), Fooocus-MRE and RuinedFooocus."""
+"""Read Fooocus' own scheme (the interface's English names or the older sentence-like ones), Fooocus-MRE and RuinedFooocus."""
 
 from __future__ import annotations
 

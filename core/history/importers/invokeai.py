@@ -1,4 +1,4 @@
-"""InvokeAI: `invokeai_metadata`, `sd-metadata` of version 2, and the command line `Dream` of version 1."""
+"""Read InvokeAI: `invokeai_metadata`, `sd-metadata` of version 2, and the command line `Dream` of version 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that write one flat JSON object, or one text chunk a value: Easy Diffusion, Draw Things, StableStudio, diffusers Spaces.
+"""Read programs that write one flat JSON object, or one text chunk a value: Easy Diffusion, Draw Things, StableStudio ...
 
 Each is known by names that only it uses. An object of any other program is read as far as its names are the usual ones.
 """

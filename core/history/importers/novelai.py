@@ -1,4 +1,4 @@
-"""NovelAI: the texts Software, Source, Description and Comment (JSON), in chunks, in EXIF or hidden in the alpha channel."""
+"""Read NovelAI: the texts Software, Source, Description and Comment (JSON), in chunks, in EXIF or in the alpha channel."""
 
 from __future__ import annotations
 

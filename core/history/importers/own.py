@@ -1,4 +1,4 @@
-"""Our own record: everything, exactly."""
+"""Read our own record, which has every field exactly."""
 
 from __future__ import annotations
 

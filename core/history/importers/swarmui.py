@@ -1,4 +1,4 @@
-"""SwarmUI: JSON with `sui_image_params` where others have A1111's text."""
+"""Read SwarmUI: JSON with `sui_image_params` where others have A1111's text."""
 
 from __future__ import annotations
 

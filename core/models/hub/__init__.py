@@ -1,1 +1,1 @@
-"""Models from Hugging Face and ModelScope: what a repository has, which of it is needed, and how it gets here whole."""
+"""Download models from Hugging Face and ModelScope: list a repository, select the needed files, fetch and verify them."""

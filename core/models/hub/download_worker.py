@@ -1,4 +1,4 @@
-"""The process that fetches one model: it lives beside the pages, and what it has fetched is kept whenever it ends.
+"""Download one model in a process of its own; files that are complete are kept however it ends.
 
 python -m core.models.hub.download_worker  < one JSON line of Orders
 

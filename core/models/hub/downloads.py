@@ -1,4 +1,4 @@
-"""Downloads as the studio sees them: start, pause, go on, throw away; and removing a model that was fetched."""
+"""Start, pause, resume and discard downloads, and remove downloaded models."""
 
 from __future__ import annotations
 

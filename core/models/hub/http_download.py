@@ -1,4 +1,4 @@
-"""One file from a hub to the disk: gone on with after a cut, checked against its checksum, and only then given its name."""
+"""Download one file to the disk: resume after an interruption, verify the checksum, and only then rename it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens for models that want one: from the environment, or from a file that nobody else can read. They are never logged."""
+"""Read tokens for gated models from the environment, or from a file that nobody else can read. They are never logged."""
 
 from __future__ import annotations
 

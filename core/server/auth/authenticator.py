@@ -1,4 +1,4 @@
-"""The lock: what opens it (a token, a user's password), and the sessions that browsers get in return.
+"""Authenticate callers by a token or a user's password, and keep the sessions of browsers.
 
 A session is a signed cookie with the name, a stamp of the password or token, and an id: another password ends it, and so
 """

@@ -1,4 +1,4 @@
-"""Users and the hashes of their passwords, in a file of the output folder that only its owner can read.
+"""Store users and their password hashes in a file of the output folder that only its owner can read.
 
     outputs/access/users.json  {"version": 1, "users": {"anna": "scrypt$..."}, "admins": ["anna"], "generations": {"anna": 1}}
     outputs/access/secret      what sessions are signed with

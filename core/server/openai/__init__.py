@@ -1,1 +1,1 @@
-"""The API that clients of OpenAI speak, below /v1."""
+"""Serve the API that clients of OpenAI speak, below /v1."""

@@ -1,4 +1,4 @@
-"""OpenAI's dialect: images/generations, images/edits, images/variations and models, for clients that know nothing else.
+"""Serve OpenAI's images/generations, images/edits, images/variations and models, for clients that know nothing else.
 
 The bodies are read in `request`. A field that would change the image and that the studio does not have is refused by
 name; fields that change nothing here (quality, style) are taken and listed in the answer as `ignored`.

@@ -1,1 +1,1 @@
-"""The studio's own API below /api: jobs, queue, inputs, images, benchmarks, exports."""
+"""Serve the studio's own API below /api: jobs, queue, inputs, images, benchmarks, exports."""

@@ -1,4 +1,4 @@
-"""Comparisons over HTTP: the list, one with its table and images, its CSV and its labelled image."""
+"""Serve benchmarks: the list, one with its table and images, its CSV and its contact sheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hidden collections over HTTP: hidden until unlocked with a password, and locked again after access.unlock_minutes."""
+"""Serve hidden collections: unlock with a password, lock again after access.unlock_minutes."""
 
 from __future__ import annotations
 

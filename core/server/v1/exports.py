@@ -80,6 +80,7 @@ def row(record: ImageRecord) -> dict[str, Any]:
 
 
 def columns() -> list[str]:
+    """Return the column names of an exported table."""
     return [*COLUMNS, *(option.key for option in SCHEMA.request_options())]
 
 

@@ -1,4 +1,4 @@
-"""Images over HTTP, by id only."""
+"""Serve image files by id only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input images over HTTP: bytes in, a digest out, and the image by its digest."""
+"""Store input images and serve them by digest."""
 
 from __future__ import annotations
 

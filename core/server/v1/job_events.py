@@ -1,4 +1,4 @@
-"""Server-sent events of jobs: one poll of the database serves every stream of a job."""
+"""Send server-sent events of jobs: one poll of the database serves every stream of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts enhanced and translated over HTTP, by the text encoder of a model.
+"""Enhance and translate prompts with the text encoder of a model.
 
 POST /api/v1/prompts {"task": "enhance", "prompt": "a red house"}  ->  202 {"id": ...}, then GET, and DELETE stops it
 """

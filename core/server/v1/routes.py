@@ -1,4 +1,4 @@
-"""The studio's own dialect: /api/v1/jobs answers at once and is then asked, or listened to, for progress.
+"""Serve jobs at /api/v1/jobs: submission answers at once; progress is polled or streamed.
 
 POST /api/v1/jobs {"prompt": "...", "width": 256}  ->  202, Location: /api/v1/jobs/<id>
 POST /api/v1/jobs {"prompts": ["a {red|blue} house", {"prompt": "...", "seed": 7}], "width": 256}  ->  one job

@@ -1,4 +1,4 @@
-"""How much users have generated, over HTTP: the caller's own use and quota, and for admins the counts of every user."""
+"""Serve usage: the caller's own use and quota, and for admins the counts of every user."""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ class Backend(Protocol):
         """Return whether other machines can reach it."""
         ...
 
-    def engine(self) -> Engine: ...
+    def engine(self) -> Engine:
+        """Return a new SQLAlchemy engine, connected when first used."""
+        ...
 
     def reading(self, engine: Engine) -> AbstractContextManager[Connection]:
         """Open a snapshot that never waits for writers."""
@@ -74,7 +76,9 @@ class Backend(Protocol):
         """Return the error that says to a user what the database said to us."""
         ...
 
-    def news(self) -> ChangeToken: ...
+    def news(self) -> ChangeToken:
+        """Return a token that changes with every commit; to be closed by the caller."""
+        ...
 
 
 KEPT = 3  # copies that upgrades made, and as many with a date
@@ -110,9 +114,13 @@ class Dialect(Protocol):
         """Write the words of images that have none yet."""
         ...
 
-    def remove_words(self, connection: Connection, numbers: Sequence[int]) -> None: ...
+    def remove_words(self, connection: Connection, numbers: Sequence[int]) -> None:
+        """Delete the words of images, by number."""
+        ...
 
-    def clear_words(self, connection: Connection) -> None: ...
+    def clear_words(self, connection: Connection) -> None:
+        """Delete the words of all images."""
+        ...
 
     def with_words(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """Return a subquery: the numbers of images with every word in one of the prompts; the last part of a word may go on."""

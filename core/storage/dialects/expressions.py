@@ -1,4 +1,4 @@
-"""Expressions that each database says in its own way."""
+"""Build SQL expressions that the databases spell differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's own wording. Words are in a table beside the images, as a tsvector of our own splitting."""
+"""Write SQL for PostgreSQL. Words are in a table beside the images, as a tsvector of our own splitting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server (13 or newer), named by a URL: opened, locked, copied. Needs psycopg 3, which is optional.
+"""Open, lock and copy a database on a PostgreSQL server (13 or newer) by URL. Needs psycopg 3, which is optional.
 
 The password comes from PGPASSWORD, PGPASSFILE or ~/.pgpass, as for all of PostgreSQL's own programs, and never from the URL.
 """

@@ -1,4 +1,4 @@
-"""SQLite: one file in WAL mode. Words are in an FTS5 table whose rowid is images.number."""
+"""Open a SQLite file in WAL mode and write its SQL. Words are in an FTS5 table whose rowid is images.number."""
 
 from __future__ import annotations
 

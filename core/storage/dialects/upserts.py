@@ -1,4 +1,4 @@
-"""Rows that may be there already. Both databases say it alike, with an `insert` of their own."""
+"""Insert rows that may exist already. Both databases use the same clause, each with its own `insert`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ComfyUI, and what is built on it (Civitai, TensorArt, Stability Matrix): parameters from the graph that an image carries."""
+"""Read ComfyUI, and what is built on it (Civitai, TensorArt, Stability Matrix): parameters from the graph in an image."""
 
 from __future__ import annotations
 

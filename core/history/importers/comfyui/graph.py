@@ -1,4 +1,4 @@
-"""A ComfyUI graph: nodes with inputs that are values or links to another node's output."""
+"""Parse a ComfyUI graph: nodes with inputs that are values or links to another node's output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of a ComfyUI graph, and the LoRAs on the way from its loader to a sampler."""
+"""Find the model of a ComfyUI graph, and the LoRAs between its loader and a sampler."""
 
 from __future__ import annotations
 

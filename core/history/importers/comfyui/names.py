@@ -1,4 +1,4 @@
-"""The names under which nodes of ComfyUI and its extensions take prompts, texts, models, latents and pipes."""
+"""List the input names under which nodes of ComfyUI and its extensions take prompts, texts, models, latents and pipes."""
 
 POSITIVE = (
     "positive", "positive_prompt", "text_positive", "positive_text", "prompt_positive", "base_positive", "pos",

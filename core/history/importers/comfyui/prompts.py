@@ -1,4 +1,4 @@
-"""Prompts of a ComfyUI graph: the texts behind a conditioning."""
+"""Find the prompts of a ComfyUI graph: the texts behind a conditioning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nodes of a ComfyUI graph that sample, told by what they take in, and what each of them does."""
+"""Find the sampling nodes of a ComfyUI graph by their inputs, and read their parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Width and height in a ComfyUI graph: of an empty latent, an image, or as numbers and texts."""
+"""Find width and height in a ComfyUI graph: of an empty latent, an image, or as numbers and texts."""
 
 from __future__ import annotations
 

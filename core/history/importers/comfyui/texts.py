@@ -1,4 +1,4 @@
-"""Texts of a ComfyUI graph: written in a node, joined, replaced, switched or handed on."""
+"""Resolve texts of a ComfyUI graph: written in a node, joined, replaced, switched or passed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Follow the links of a ComfyUI graph to what they bring: through reroutes, switches and pipes, within a bounded amount of work.
+"""Follow the links of a ComfyUI graph to their values, through reroutes, switches and pipes, with a bound on the work.
 
 Nodes are understood by what their inputs do, not by their names, so that nodes of extensions which nobody listed are
 read as well. A graph can compute anything: nothing is evaluated, and what is not understood is noted by node.
@@ -107,6 +107,7 @@ class Walk:
         )
 
     def misunderstood(self, node: Node) -> None:
+        """Note the class of a node that this reader does not understand."""
         self.unknown.setdefault(node.label)
 
     def selected(self, node: Node) -> Any:

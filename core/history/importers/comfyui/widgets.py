@@ -1,4 +1,4 @@
-"""List in which order the page keeps the widgets of a node, for old workflows that do not name their values.
+"""List in which order ComfyUI's page saves the widgets of a node, for old workflows that do not name their values.
 
 The values of a node that is not listed are named as far as their types and places tell what they are (`guessed`).
 """

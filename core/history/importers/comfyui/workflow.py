@@ -1,4 +1,4 @@
-"""The format in which ComfyUI's page saves a workflow: nodes with positions, links by number, values of widgets in order.
+"""Convert a workflow as ComfyUI's page saves it (nodes, links by number, ordered widget values) to a graph.
 
 It is brought to the same graph as the API format: subgraphs are put in place of their instances; reroutes, primitives, Set and Get
 nodes and bypassed nodes are followed through; muted nodes are left out.

@@ -22,7 +22,7 @@ class Flux2Backend(Backend):
     """Flux2KleinPipeline. Latents are tokens of 2 x 2: (1, tokens, 4 x channels) during the steps."""
 
     def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
-        """`positive` and `negative` are [(1, tokens, width)]; a step-distilled model has no guidance."""
+        """Encode the prompts; `positive` and `negative` are [(1, tokens, width)]. A step-distilled model has no guidance."""
         positive = self._encoded(model, request, request.prompt)
         guided = request.guided and not model.pipeline.config.is_distilled
         negative = [self._encoded(model, request, request.negative_prompt)] if guided else None
@@ -89,7 +89,7 @@ class Flux2Backend(Backend):
         return pixels
 
     def decisions(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
-        """Besides, that a step-distilled model ignores the CFG scale."""
+        """Return the decisions of every backend, and that a step-distilled model ignores the CFG scale."""
         found = super().decisions(model, request)
         if not (request.guided and model.pipeline.config.is_distilled):
             return found

@@ -1,4 +1,4 @@
-"""Names of FLUX.2's layers in published LoRAs: diffusers' own, and the original ones with fused `qkv`."""
+"""List the names of FLUX.2's layers in published LoRAs: diffusers' own, and the original ones with fused `qkv`."""
 
 from __future__ import annotations
 

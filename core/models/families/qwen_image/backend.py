@@ -54,7 +54,7 @@ class QwenImageBackend(Backend):
     def prepare_latents(
         self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
     ) -> Start:
-        """Noise as tokens for every image; img2img and inpaint pipelines make their own."""
+        """Return noise as tokens for every image; img2img and inpaint pipelines make their own."""
         if canvas.image is not None:
             return super().prepare_latents(model, request, embeds, canvas)
         generator = torch.Generator("cpu").manual_seed(request.seed)
@@ -85,7 +85,7 @@ class QwenImageBackend(Backend):
         return {"true_cfg_scale": request.cfg_scale}
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
-        """One tensor each, with a mask that leaves all tokens in: without one the pipeline warns."""
+        """Return one tensor each, with a mask that keeps all tokens: without one the pipeline warns."""
         found = {"prompt_embeds": embeds.positive[0], "prompt_embeds_mask": _all_tokens(embeds.positive[0])}
         if embeds.negative:
             negative = embeds.negative[0]
@@ -93,15 +93,15 @@ class QwenImageBackend(Backend):
         return found
 
     def next_embeds(self, embeds: PromptEmbeds) -> dict[str, Any]:
-        """The prompt embeds of all steps after those with a shortened prompt."""
+        """Return the prompt embeds of the steps after those with a shortened prompt."""
         return {"prompt_embeds": embeds.positive[0]}
 
     def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
-        """The limit of the prompt, which the pipeline cuts once more."""
+        """Return the maximum prompt length, to which the pipeline cuts once more."""
         return {"max_sequence_length": request.options[LIMIT]}
 
     def preview_latents(self, vae: Any, clean: torch.Tensor, request: GenerationRequest) -> torch.Tensor | None:
-        """Tokens (1, h w, 4 x channels) -> (1, channels, 2 h, 2 w)."""
+        """Convert tokens (1, h w, 4 x channels) to (1, channels, 2 h, 2 w)."""
         width = -(-request.width // self.family.size_multiple)
         if clean.ndim != 3 or clean.shape[1] % width:
             return None
@@ -109,7 +109,7 @@ class QwenImageBackend(Backend):
         return torch.nn.functional.pixel_shuffle(grid, 2)
 
     def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        """(1, channels, h, w) normalised -> (1, 3, 8 h, 8 w)."""
+        """Decode normalised latents (1, channels, h, w) to (1, 3, 8 h, 8 w)."""
         frames = latents.unsqueeze(2).to(vae.dtype)
         shape = (1, vae.config.z_dim, 1, 1, 1)
         mean = torch.tensor(vae.config.latents_mean).view(shape).to(frames)

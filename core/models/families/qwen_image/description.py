@@ -33,7 +33,7 @@ class QwenImage(Family):
         return MAX_SIDE
 
     def native_side(self, folder: Path | None) -> int:
-        """The same for all: no configuration says it."""
+        """Return the same side for all models: no configuration has it."""
         return NATIVE_SIDE
 
     def model_width(self, folder: Path | None) -> int | None:
@@ -52,7 +52,7 @@ class QwenImage(Family):
         return int(heads * width * blocks)
 
     def denoiser_shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
-        """Heads and their width, blocks, the width of the prompt embeds."""
+        """Return heads and their width, blocks, and the width of the prompt embeds."""
         return tuple(config.get(key) or 0 for key in (*_ATTENTION, "joint_attention_dim"))
 
 

@@ -1,4 +1,4 @@
-"""Names of Qwen-Image's layers in published LoRAs: diffusers' own, with dots or, as kohya's scripts write them, underscores."""
+"""List the names of Qwen-Image's layers in published LoRAs: diffusers' own, with dots or, as kohya writes them, underscores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the layers of SD 1.5 and SDXL in published LoRAs: of the U-Net by diffusers and before it, and of CLIP."""
+"""List the names of the layers of SD 1.5 and SDXL in published LoRAs: of the U-Net in both schemes, and of CLIP."""
 
 from __future__ import annotations
 

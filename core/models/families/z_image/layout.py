@@ -1,4 +1,4 @@
-"""The names that a Z-Image transformer's weights go by in files, and which weights it must have.
+"""List the names that a Z-Image transformer's weights have in files, and which weights it must have.
 
 ComfyUI's files (Comfy-Org, and GGUF files made of them) fuse queries, keys and values into one matrix and name some layers
 otherwise; everything else has diffusers' names.

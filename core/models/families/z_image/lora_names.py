@@ -1,4 +1,4 @@
-"""Names of Z-Image's layers in published LoRAs: diffusers' own, the original ones with fused `qkv`, and Qwen3's."""
+"""List the names of Z-Image's layers in published LoRAs: diffusers' own, the original ones with fused `qkv`, and Qwen3's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that a Qwen3 text encoder's weights go by in files, and which weights it must have."""
+"""List the names that a Qwen3 text encoder's weights have in files, and which weights it must have."""
 
 from __future__ import annotations
 
